@@ -1,0 +1,28 @@
+"""What can go wrong because of what the program was given.
+
+Everything a user can cause (a typo, a missing folder, a corrupt recording, a hostile checkpoint) is raised as a
+subclass of :class:`UserError`. The command line prints its message without a traceback and exits with
+``exit_code``; any other exception is a defect of this program and keeps its traceback.
+"""
+
+
+class UserError(Exception):
+    """A mistake outside this program: the message says what was found, where, what was expected and what to do."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """An unknown key, choice or target, a wrong argument, a combination that cannot work."""
+
+
+class AudioError(UserError):
+    """One recording that cannot be read, or not as it claims to be."""
+
+
+class DataError(UserError):
+    """A data set that cannot be used as it is: wrong rows, missing or unreadable recordings, leaking splits."""
+
+
+class CheckpointError(UserError):
+    """A file that is not a checkpoint of this program, or one that asks for something it must not."""

@@ -1,0 +1,83 @@
+"""What a data set asks for, and the shapes that flow from the data through the front end into the network."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+InputKind = Literal["waveform", "spectrogram"]
+Padding = Literal["zero", "repeat", "reflect"]
+
+
+@dataclass(frozen=True)
+class AudioTask:
+    """What the network has to answer, and on what kind of clip.
+
+    It is made by the data module, shapes the front end and the network, and travels in the checkpoint.
+
+    Attributes:
+        classes: names of the classes; the position is the index of the logit.
+        sample_rate: rate in hertz to which every recording is resampled.
+        num_samples: length of a clip in samples at that rate.
+        padding: how a recording shorter than ``num_samples`` is filled up: with zeros, by repeating it, or by
+            reflecting it at its end.
+        multilabel: whether a clip may carry several labels at once.
+    """
+
+    classes: tuple[str, ...]
+    sample_rate: int
+    num_samples: int
+    padding: Padding = "zero"
+    multilabel: bool = False
+
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"class names must be unique, got {self.classes}")
+        if self.sample_rate <= 0 or self.num_samples <= 0:
+            raise ValueError(
+                f"sample_rate and num_samples must be positive, got {self.sample_rate} and {self.num_samples}"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, which is the number of logits."""
+        return len(self.classes)
+
+    @property
+    def clip_seconds(self) -> float:
+        """Length of a clip in seconds."""
+        return self.num_samples / self.sample_rate
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python containers only, as a checkpoint may hold them."""
+        return {**asdict(self), "classes": list(self.classes)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "AudioTask":
+        """The inverse of :meth:`to_dict`."""
+        return cls(**{**values, "classes": tuple(values["classes"])})
+
+
+@dataclass(frozen=True)
+class FeatureShape:
+    """Shape of what a front end hands to the network, without the batch dimension.
+
+    Attributes:
+        kind: ``"waveform"`` with ``dims == (channels, samples)``, or ``"spectrogram"`` with
+            ``dims == (channels, bins, frames)``.
+        dims: the sizes.
+    """
+
+    kind: InputKind
+    dims: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        expected = 2 if self.kind == "waveform" else 3
+        if len(self.dims) != expected or min(self.dims) < 1:
+            raise ValueError(f"a {self.kind} has {expected} positive sizes, got {self.dims}")
+
+    @property
+    def channels(self) -> int:
+        """Number of input channels of the network."""
+        return self.dims[0]
+
+    def __str__(self) -> str:
+        return f"{self.kind} [{', '.join(map(str, self.dims))}]"
