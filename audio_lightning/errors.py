@@ -26,3 +26,15 @@ class DataError(UserError):
 
 class CheckpointError(UserError):
     """A file that is not a checkpoint of this program, or one that asks for something it must not."""
+
+
+class Interrupted(Exception):  # noqa: N818 - it is nobody's error
+    """A training was told to stop; what it had reached is in ``checkpoints/last.ckpt``.
+
+    Attributes:
+        exit_code: 130 for Ctrl-C, 143 for SIGTERM, as shells have it.
+    """
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code

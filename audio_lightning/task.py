@@ -81,3 +81,15 @@ class FeatureShape:
 
     def __str__(self) -> str:
         return f"{self.kind} [{', '.join(map(str, self.dims))}]"
+
+
+METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "loss")
+"""Metrics of one evaluation; logged as ``validation/<name>`` and ``test/<name>``."""
+
+MONITORABLE_METRICS = ("train/accuracy", "train/loss", *(f"validation/{name}" for name in METRICS))
+"""Everything that a training logs every epoch, and so can be monitored."""
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether a smaller value of ``metric`` is the better one."""
+    return metric.rpartition("/")[2] == "loss"

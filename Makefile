@@ -1,0 +1,45 @@
+# `make train` and `make test` do everything, set-up included. Others: `make help`.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+ARGS ?=
+SOURCES := audio_lightning tests benchmarks train.py
+
+.DEFAULT_GOAL := help
+.PHONY: help install train test test-all lint format benchmarks clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+install: .venv/.installed ## create .venv with the pinned versions
+
+# pip compiles byte code unless it is told not to; without it every import takes three times as long.
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed, $(PYTHON) is older: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install --quiet --compile -c constraints.txt -e '.[dev]'
+	@touch $@
+
+train: install ## train on the embedded demo data; ARGS='model=resnet feature=mfcc' for more
+	$(BIN)/python train.py $(ARGS)
+
+test: install lint ## what CI runs: lint, types and the fast suite
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not full" $(ARGS)
+
+test-all: install lint ## the fast suite and the slow checks
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+lint: install ## ruff and mypy
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+
+format: install ## let ruff put the sources in order
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+benchmarks: install ## figures of the README, printed by the scripts in benchmarks/
+	$(BIN)/python benchmarks/demo.py
+
+clean: ## remove what was built, but not your runs
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

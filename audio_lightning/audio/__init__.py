@@ -1,0 +1,20 @@
+"""One recording: open, seek, decode, resample, describe, and say what is wrong with it."""
+
+from audio_lightning.audio.decode import MAX_SECONDS, decode, load, resample, resampled_length, to_mono
+from audio_lightning.audio.recording import AUDIO_SUFFIXES, AudioInfo, describe
+from audio_lightning.audio.window import Window, fit_length, windows
+
+__all__ = [
+    "AUDIO_SUFFIXES",
+    "MAX_SECONDS",
+    "AudioInfo",
+    "Window",
+    "decode",
+    "describe",
+    "fit_length",
+    "load",
+    "resample",
+    "resampled_length",
+    "to_mono",
+    "windows",
+]

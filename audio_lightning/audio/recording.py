@@ -1,0 +1,272 @@
+"""One open recording, of which everything that is read is checked."""
+
+import mmap
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+from jaxtyping import Float
+
+from audio_lightning.audio.container import completed_wav_header, missing_bytes
+from audio_lightning.audio.mpeg import count_samples
+from audio_lightning.errors import AudioError
+
+MIN_SAMPLE_RATE = 1_000
+
+AUDIO_SUFFIXES = frozenset(
+    {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".ogg", ".opus", ".w64", ".wav"},
+)
+"""Lower-case suffixes of the files that are taken for recordings."""
+
+# After a seek the decoders of MP3 and Vorbis lack what they keep from earlier frames, and libsndfile hands out the
+# wrong samples that follow: off by half of full scale, and right when decoding starts 4,608 frames earlier.
+_DECODERS_WITH_MEMORY = {"MP3", "OGG"}
+_PREROLL_FRAMES = 16_384
+_SKIP_FRAMES = 65_536
+
+_UNKNOWN_LENGTH = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of a recording says.
+
+    Attributes:
+        path: the file.
+        sample_rate: in hertz.
+        channels: number of channels.
+        frames: number of samples of each channel.
+        container: libsndfile's name of the file format, e.g. ``"WAV"``.
+        encoding: libsndfile's name of the sample format, e.g. ``"PCM_16"``.
+    """
+
+    path: Path
+    sample_rate: int
+    channels: int
+    frames: int
+    container: str
+    encoding: str
+
+    @property
+    def duration_seconds(self) -> float:
+        """Length in seconds."""
+        return self.frames / self.sample_rate
+
+
+def describe(path: str | os.PathLike[str]) -> AudioInfo:
+    """Reads the header of a recording, without decoding it.
+
+    The length is the exact one, also for an MP3 that does not state it (its frames are counted then).
+
+    Raises:
+        AudioError: for what is missing, unreadable, empty, not a recording, or shorter than its header says.
+    """
+    with Recording(path) as recording:
+        return recording.info
+
+
+class Recording:
+    """An open recording, read from front to back; a context manager.
+
+    Args:
+        path: the file, in any format that libsndfile reads.
+
+    Attributes:
+        info: what its header says.
+
+    Raises:
+        AudioError: on opening, for what is missing, unreadable, empty, not a recording, or shorter than its header
+            says.
+    """
+
+    info: AudioInfo
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._position = 0
+        self._file, frames = _open(self._path)
+        self.info = AudioInfo(
+            path=self._path,
+            sample_rate=self._file.samplerate,
+            channels=self._file.channels,
+            frames=frames,
+            container=self._file.format,
+            encoding=self._file.subtype,
+        )
+
+    def __enter__(self) -> "Recording":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def require_sound(self) -> None:
+        """Refuses a recording that holds no frames, or has a sample rate at which no sound is stored.
+
+        Raises:
+            AudioError: with the reason.
+        """
+        if self.info.frames == 0:
+            raise AudioError(f"{self._path}: holds a header but no frames; replace the file or leave it out")
+        if self.info.sample_rate < MIN_SAMPLE_RATE:
+            raise AudioError(
+                f"{self._path}: has a sample rate of {self.info.sample_rate} Hz, expected at least "
+                f"{MIN_SAMPLE_RATE} Hz; the header is wrong, or this is no sound"
+            )
+
+    def seek(self, frame: int) -> None:
+        """Goes forward to a frame, such that what is read next equals what reading from the start gives.
+
+        Raises:
+            AudioError: where the recording cannot be decoded up to there.
+        """
+        if self._file.can_seek:
+            preroll = _PREROLL_FRAMES if self.info.container in _DECODERS_WITH_MEMORY else 0
+            landing = max(self._position, frame - preroll)
+            if landing > self._position:
+                try:
+                    self._position = self._file.seek(landing)
+                except soundfile.SoundFileError as error:
+                    raise self._undecodable(error) from error
+        while self._position < frame:
+            self.read(min(_SKIP_FRAMES, frame - self._position))
+
+    def read(self, frames: int) -> Float[np.ndarray, "frames channels"]:
+        """The next frames as float32, where full scale is 1; a float recording may exceed it and is left as it is.
+
+        Raises:
+            AudioError: where the recording cannot be decoded, holds fewer frames than its header says, or holds NaN or
+                infinite samples.
+        """
+        try:
+            samples = self._file.read(frames, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise self._undecodable(error) from error
+        if len(samples) < frames:
+            raise AudioError(
+                f"{self._path}: is truncated: holds {self._position + len(samples):,} frames, its header says "
+                f"{self.info.frames:,}; replace the file or leave it out"
+            )
+        finite = np.isfinite(samples)
+        if not finite.all():
+            first = self._position + int(np.argmin(finite.all(axis=1)))
+            raise AudioError(
+                f"{self._path}: holds NaN or infinite samples, the first at {first / self.info.sample_rate:.3f} s; "
+                "export the file again or leave it out"
+            )
+        self._position += frames
+        return samples
+
+    def _undecodable(self, error: Exception) -> AudioError:
+        seconds = self._position / self.info.sample_rate
+        return AudioError(
+            f"{self._path}: cannot be decoded from {seconds:.3f} s on ({_reason(error)}), it is damaged or truncated; "
+            "replace the file or leave it out"
+        )
+
+
+def _open(path: Path) -> tuple["_SoundFile", int]:
+    """The file, and its true number of frames."""
+    try:
+        mode = path.stat().st_mode  # before opening, which would wait for ever on a pipe
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise AudioError(f"{path}: is {kind}, expected a recording; name a file")
+        file = path.open("rb")
+    except (OSError, ValueError) as error:  # a ValueError where the name holds a null character
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise AudioError(f"{path}: cannot be opened ({reason}); check the path and who may read it") from error
+    with file:
+        return _open_checked(path, file)
+
+
+def _open_checked(path: Path, file: BinaryIO) -> tuple["_SoundFile", int]:
+    file_size = os.fstat(file.fileno()).st_size
+    if file_size == 0:
+        raise AudioError(f"{path}: is an empty file (0 bytes), expected a recording; replace it or leave it out")
+    if missing := missing_bytes(file):
+        raise AudioError(
+            f"{path}: is truncated: {missing:,} bytes are missing of those that its header says follow, the file has "
+            f"{file_size:,}; replace the file or leave it out"
+        )
+    sound = _open_with_soundfile(path, path)
+    frames = sound.frames
+    if sound.format == "MP3":
+        frames = count_samples(file) or frames
+        if frames > sound.frames:  # libsndfile reads no further than its guess, so it has to guess higher
+            padding = file_size * frames // max(1, sound.frames)
+            sound = _open_with_soundfile(path, _Patched(file, padding=padding))
+    elif header := completed_wav_header(file):
+        sound = _open_with_soundfile(path, _Patched(file, beginning=header))
+        frames = sound.frames
+    if frames == _UNKNOWN_LENGTH:
+        raise AudioError(
+            f"{path}: does not say how long it is, as when its encoder wrote to a pipe; encode it again to a file"
+        )
+    return sound, frames
+
+
+def _open_with_soundfile(path: Path, file: "Path | _Patched") -> "_SoundFile":
+    try:
+        return _SoundFile(file)
+    except (soundfile.SoundFileError, TypeError) as error:  # a TypeError for headerless *.raw
+        raise AudioError(
+            f"{path}: is not a recording that can be decoded ({_reason(error)}); expected WAV, FLAC, OGG, "
+            "OPUS, MP3, AIFF, AU, W64 or CAF"
+        ) from error
+
+
+class _SoundFile(soundfile.SoundFile):
+    """Leaves out the seek with which soundfile ends every read of a seekable file.
+
+    It would go to where the file is already, but at the cost of what the decoder remembers: an MP3 read in blocks would
+    have wrong samples at the beginning of each.
+    """
+
+    @property
+    def can_seek(self) -> bool:
+        return super().seekable()
+
+    def seekable(self) -> bool:
+        return False
+
+
+class _Patched:
+    """A file as libsndfile should see it: with another beginning, or seemingly longer by zeros behind its end."""
+
+    def __init__(self, file: BinaryIO, *, beginning: bytes = b"", padding: int = 0) -> None:
+        self._beginning = beginning
+        self._file = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._size = len(self._file) + padding
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = origin + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, count: int) -> bytes:
+        end = min(self._position + count, self._size)
+        piece = self._beginning[self._position : end]
+        piece += self._file[self._position + len(piece) : end]
+        piece = piece.ljust(end - self._position, b"\0")
+        self._position += len(piece)
+        return piece
+
+
+def _reason(error: Exception) -> str:
+    text = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
+    return text.removeprefix("Error : ").rstrip(".").strip() or "no reason given"

@@ -1,0 +1,134 @@
+"""Clips of one length: fitting a short recording, and cutting a long one in bounded memory."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+from jaxtyping import Float
+
+from audio_lightning.audio.decode import resample, resampled_length, to_mono
+from audio_lightning.audio.recording import Recording
+from audio_lightning.task import Padding
+
+_MIN_BLOCK_FRAMES = 65_536
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a recording.
+
+    Attributes:
+        start_seconds: where it begins in the recording.
+        stop_seconds: where it ends, never behind the end of the recording.
+        samples: one channel, float32.
+    """
+
+    start_seconds: float
+    stop_seconds: float
+    samples: Float[np.ndarray, "samples"]
+
+
+def fit_length(
+    samples: Float[np.ndarray, "samples"], num_samples: int, padding: Padding
+) -> Float[np.ndarray, "num_samples"]:
+    """Cuts the end of a longer clip, and fills up a shorter one behind its end.
+
+    Args:
+        samples: at least one sample.
+        num_samples: the length asked for.
+        padding: ``"zero"``; ``"repeat"`` the clip; ``"reflect"`` it forth and back without doubling its ends, as
+            ``numpy.pad`` does.
+
+    Returns:
+        Contiguous float32; a view where nothing has to be filled up or converted.
+    """
+    length = len(samples)
+    if length >= num_samples:
+        return np.ascontiguousarray(samples[:num_samples], dtype=np.float32)
+    if length == 0:
+        raise ValueError("an empty clip cannot be filled up")
+    if padding == "zero":
+        fitted = np.zeros(num_samples, dtype=np.float32)
+        fitted[:length] = samples
+        return fitted
+    index = np.arange(num_samples)
+    if padding == "repeat":
+        index %= length
+    else:
+        period = max(1, 2 * (length - 1))
+        index %= period
+        index = np.minimum(index, period - index)
+    return samples[index].astype(np.float32, copy=False)
+
+
+def windows(
+    path: str | os.PathLike[str],
+    sample_rate: int,
+    *,
+    window_samples: int,
+    hop_samples: int,
+    tail_samples: int | None = None,
+) -> Iterator[Window]:
+    """Cuts a recording of any length into windows, one channel at the sample rate asked for.
+
+    Memory depends on the length of a window, not on that of the recording. Window ``k`` begins ``k * hop_samples`` into
+    what :func:`load` gives and equals it there. All are full but the last, which reaches to the end of the recording;
+    where fewer than ``tail_samples`` of it are new, it is left out. A recording that fits one window gives exactly one.
+
+    Args:
+        path: the file.
+        sample_rate: rate of the windows in hertz.
+        window_samples: length of a window at that rate.
+        hop_samples: samples from the start of a window to the start of the next.
+        tail_samples: fewest samples behind the last full window that make another one; by default 5 % of a window.
+
+    Yields:
+        The windows in order.
+
+    Raises:
+        AudioError: as :func:`decode` does, after the windows before the damage; there is no limit to the length.
+    """
+    if window_samples < 1 or hop_samples < 1:
+        raise ValueError(f"windows and hops need at least 1 sample, got {window_samples} and {hop_samples}")
+    tail = max(1, window_samples // 20 if tail_samples is None else tail_samples)
+    with Recording(path) as recording:
+        recording.require_sound()
+        info = recording.info
+
+        total = resampled_length(info.frames, info.sample_rate, sample_rate)
+
+        def window(start: int, samples: Float[np.ndarray, "samples"]) -> Window:
+            stop = start + len(samples)
+            # The last sample stands for what its period holds of the recording, be it a little less or more.
+            stop_seconds = info.duration_seconds if stop >= total else stop / sample_rate
+            return Window(start / sample_rate, stop_seconds, samples)
+
+        if total < window_samples + tail:
+            samples = resample(to_mono(recording.read(info.frames)), info.sample_rate, sample_rate)
+            yield window(0, samples[:window_samples])
+            return
+
+        block_frames = max(_MIN_BLOCK_FRAMES, window_samples * info.sample_rate // sample_rate)
+        start, pending = 0, np.empty(0, dtype=np.float32)
+        for block in _resampled_blocks(recording, sample_rate, block_frames):
+            pending = np.concatenate([pending, block])
+            while len(pending) >= max(window_samples, hop_samples):
+                yield window(start, pending[:window_samples].copy())
+                start, pending = start + hop_samples, pending[hop_samples:]
+        already_seen = max(0, window_samples - hop_samples)
+        if len(pending) - already_seen >= tail:
+            yield window(start, pending[:window_samples])
+
+
+def _resampled_blocks(
+    recording: Recording, sample_rate: int, block_frames: int
+) -> Iterator[Float[np.ndarray, "samples"]]:
+    info = recording.info
+    stream = soxr.ResampleStream(info.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
+    for first in range(0, info.frames, block_frames):
+        frames = min(block_frames, info.frames - first)
+        mono = to_mono(recording.read(frames))
+        is_last = first + frames == info.frames
+        yield mono if info.sample_rate == sample_rate else stream.resample_chunk(mono, last=is_last)

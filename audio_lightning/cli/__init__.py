@@ -1,0 +1,1 @@
+"""What is typed: ``train.py`` and ``audio-lightning <command>``."""

@@ -1,0 +1,194 @@
+"""``audio-lightning <command>``."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from audio_lightning.cli.answering import answering
+
+if TYPE_CHECKING:
+    from audio_lightning.inference.predict import Prediction
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+class Format(StrEnum):
+    """How predictions are written."""
+
+    CSV = "csv"
+    JSON = "json"
+
+
+Checkpoint = Annotated[Path, typer.Argument(metavar="RUN_DIR_or_CKPT", help="A run folder, or a checkpoint file.")]
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+@app.callback()
+def _commands() -> None:
+    """Train audio classifiers and use them."""
+
+
+@app.command(
+    "train",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def train_command(context: typer.Context) -> None:
+    """Train, as `python train.py` does: `audio-lightning train model=resnet feature=mfcc`."""
+    from audio_lightning.cli.train import main as train
+
+    raise typer.Exit(train(context.args))
+
+
+@app.command("predict")
+def predict_command(
+    checkpoint: Checkpoint,
+    recordings: Annotated[list[Path], typer.Argument(help="Files, and folders to look through.")],
+    window: Annotated[float | None, typer.Option(help="Seconds a window; default: a clip of the training.")] = None,
+    hop: Annotated[float | None, typer.Option(help="Seconds from window to window; default: a window.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Only the K most probable classes.")] = None,
+    output_format: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.CSV,
+    output: Annotated[Path | None, typer.Option(help="File to write to; default: the screen.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows at once.")] = 32,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+) -> None:
+    """Name the class of recordings of any rate, channels and length; longer ones window by window.
+
+    Exit code 1 if a recording could not be read; it has a row that says why.
+    """
+
+    def run() -> int:
+        from audio_lightning.inference.load import load_classifier
+        from audio_lightning.inference.predict import find_recordings, predict
+
+        classifier = load_classifier(checkpoint.expanduser(), device)
+        files = find_recordings(path.expanduser() for path in recordings)
+        predictions = predict(classifier, files, window_seconds=window, hop_seconds=hop, batch_size=batch_size)
+        classes = classifier.task.classes
+        with _output(output) as file:
+            if output_format is Format.CSV:
+                failed = _write_csv(file, predictions, classes, top_k)
+            else:
+                failed = _write_json(file, predictions, classes, top_k)
+        if failed:
+            print(f"{failed} of {len(files)} recordings could not be read", file=sys.stderr)
+        return 1 if failed else 0
+
+    raise typer.Exit(answering(run))
+
+
+@app.command("evaluate")
+def evaluate_command(
+    checkpoint: Checkpoint,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[data=NAME] [data.KEY=VALUE]...", help="Other data, or the run's own changed."),
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for metrics.json and predictions.csv.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+) -> None:
+    """Test a classifier again, on the test clips of its run or on other labelled recordings.
+
+    Classes of other recordings are matched by name. `data.split=all` tests on all of them.
+    """
+
+    def run() -> int:
+        from audio_lightning.config import quote_paths
+        from audio_lightning.inference.evaluate import evaluate
+
+        found = evaluate(checkpoint.expanduser(), quote_paths(overrides or []), output=output)
+        if as_json:
+            print(json.dumps(found.metrics, indent=2))
+        else:
+            for name, value in found.metrics.items():
+                print(f"{name} {value:.6g}")
+        if found.unknown_classes:
+            print(
+                f"left out, because the classifier does not know them: {', '.join(found.unknown_classes)}",
+                file=sys.stderr,
+            )
+        return 0
+
+    raise typer.Exit(answering(run))
+
+
+@contextmanager
+def _output(path: Path | None) -> Iterator[IO[str]]:
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") if path else nullcontext(sys.stdout) as file:
+        yield file
+
+
+def _write_csv(file: IO[str], predictions: "Iterator[Prediction]", classes: tuple[str, ...], top_k: int | None) -> int:
+    """Rows as they come; returns the number of recordings that could not be read."""
+    import csv
+
+    writer = csv.writer(file, lineterminator="\n")
+    ranks = range(1, min(top_k or 0, len(classes)) + 1)
+    columns = (
+        [name for rank in ranks for name in (f"class_{rank}", f"probability_{rank}")]
+        if top_k
+        else ["predicted", *(f"probability {name}" for name in classes)]
+    )
+    writer.writerow(["path", "start_seconds", "end_seconds", *columns, "error"])
+    failed = 0
+    for prediction in predictions:
+        if prediction.probabilities is None:
+            failed += 1
+            writer.writerow([prediction.path, "", "", *[""] * len(columns), prediction.error])
+            continue
+        ranked = _ranked(prediction, classes, top_k)
+        values: list[str] = (
+            [value for name, share in ranked for value in (name, f"{share:.8f}")]
+            if top_k
+            else [ranked[0][0], *(f"{share:.8f}" for share in prediction.probabilities.tolist())]
+        )
+        writer.writerow(
+            [
+                prediction.path,
+                f"{prediction.start_seconds:.3f}",
+                f"{prediction.stop_seconds:.3f}",
+                *values,
+                "",
+            ]
+        )
+    return failed
+
+
+def _write_json(file: IO[str], predictions: "Iterator[Prediction]", classes: tuple[str, ...], top_k: int | None) -> int:
+    """One array, an element at a time; returns the number of recordings that could not be read."""
+    failed, separator = 0, "[\n"
+    for prediction in predictions:
+        entry: dict[str, object] = {"path": str(prediction.path)}
+        if prediction.probabilities is None:
+            failed += 1
+            entry["error"] = prediction.error
+        else:
+            ranked = _ranked(prediction, classes, top_k)
+            entry |= {
+                "start_seconds": round(prediction.start_seconds or 0.0, 3),
+                "end_seconds": round(prediction.stop_seconds or 0.0, 3),
+                "predicted": ranked[0][0],
+                "probabilities": dict(ranked),
+            }
+        file.write(separator + json.dumps(entry, ensure_ascii=False))
+        separator = ",\n"
+    file.write("\n]\n" if separator == ",\n" else "[]\n")
+    return failed
+
+
+def _ranked(prediction: "Prediction", classes: tuple[str, ...], top_k: int | None) -> list[tuple[str, float]]:
+    assert prediction.probabilities is not None
+    pairs = sorted(zip(classes, prediction.probabilities.tolist()), key=lambda pair: -pair[1])
+    return pairs[:top_k]

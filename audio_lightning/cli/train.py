@@ -1,0 +1,177 @@
+"""``train.py``: one training, or one a combination under ``-m``."""
+
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, open_dict
+
+from audio_lightning.cli.answering import answering
+from audio_lightning.config import check_config, compose, config_dir, expand_multirun, quote_paths
+from audio_lightning.config.location import choices, groups
+from audio_lightning.errors import ConfigError
+
+MOST_CHECKED = 64
+"""Jobs of a multirun that are composed and checked before the first one starts."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``train.py`` with arguments and return its exit code.
+
+    0: done. 1: a defect, or a job of a multirun failed. 2: a mistake in what was asked for. 130, 143: interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(_help())
+        return 0
+    return answering(lambda: _main(arguments))
+
+
+def _main(arguments: list[str]) -> int:
+    from hydra._internal.utils import get_args_parser
+
+    typed, unknown = get_args_parser().parse_known_args(arguments)
+    if unknown:
+        raise ConfigError(f"{unknown[0]}: no such option; `python train.py --help` shows what can be given")
+    overrides = quote_paths(typed.overrides, multirun=typed.multirun)
+    flags = [argument for argument in arguments if argument not in typed.overrides]
+    resumed = [line for line in overrides if line.startswith("resume=") and line != "resume=null"]
+    if resumed:
+        if typed.multirun:
+            raise ConfigError("resume= goes on with one run, and -m starts many: leave one of them out")
+        others = [line for line in overrides if line not in resumed]
+        return _resume(Path(resumed[0].removeprefix("resume=")[1:-1].replace("\\'", "'")), others)
+    if typed.cfg or typed.info or typed.hydra_help or typed.shell_completion:
+        compose(overrides)
+    elif typed.multirun:
+        _check_multirun(overrides)
+    else:
+        _check_single(overrides)
+    return _enter_hydra(flags, overrides, multirun=typed.multirun)
+
+
+def _check_single(overrides: list[str]) -> None:
+    from audio_lightning.training.folder import RunFolder
+
+    config = compose(overrides, with_hydra=True)
+    RunFolder(Path(config.hydra.run.dir)).check_unused()
+    with open_dict(config):
+        del config["hydra"]
+    check_config(config)
+
+
+def _check_multirun(overrides: list[str]) -> None:
+    for job in expand_multirun(overrides)[:MOST_CHECKED]:
+        config = compose(job)
+        check_config(config)
+        if str(config.trainer.devices) not in ("auto", "1", "[0]") or config.trainer.num_nodes != 1:
+            # Every rank would run the whole multirun again in a folder of its own (hydra#2070).
+            raise ConfigError(
+                f"trainer.devices={config.trainer.devices} under -m: the jobs of a multirun share one process, which "
+                "cannot start several devices for each; start one `python train.py` a combination"
+            )
+
+
+def _enter_hydra(flags: list[str], overrides: list[str], *, multirun: bool) -> int:
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    from audio_lightning.training.folder import RunFolder
+
+    codes: list[int] = []
+
+    @hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
+    def job(config: DictConfig) -> float | None:
+        folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
+        if multirun:
+            print(f"\n#{HydraConfig.get().job.num}: {' '.join(HydraConfig.get().overrides.task)}")
+        results: list[Any] = []
+
+        def run() -> int:
+            check_config(config)
+            results.append(_run(config, folder))
+            return 0
+
+        codes.append(answering(run, folder=folder.path))
+        if codes[-1] >= 128:
+            sys.exit(codes[-1])
+        return results[0].get(config.monitor) if results else None
+
+    sys.argv = [sys.argv[0], *flags, *overrides]
+    job()
+    failed = [code for code in codes if code]
+    if multirun and failed:
+        print(f"\n{len(failed)} of {len(codes)} jobs failed", file=sys.stderr)
+    return max(failed, default=0)
+
+
+def _resume(path: Path, overrides: list[str]) -> int:
+    from audio_lightning.training.folder import RunFolder
+    from audio_lightning.training.resume import resumed_config
+
+    folder = RunFolder(path)
+    config = resumed_config(folder, overrides)
+    check_config(config)
+    if folder.metrics.exists() and not overrides:
+        print(f"{folder.path} is finished; trainer.max_epochs=N goes on with it")
+        _print_results(_read_metrics(folder.metrics), folder.path)
+        return 0
+    logging.basicConfig(filename=folder.log, format="[%(asctime)s][%(levelname)s] %(message)s", level=logging.INFO)
+    return answering(lambda: 0 if _run(config, folder, resume=True) else 1, folder=folder.path)
+
+
+def _run(config: DictConfig, folder: Any, *, resume: bool = False) -> dict[str, Any]:
+    """Train and draw the plots. Lightning is imported here, after everything cheap has been checked."""
+    from audio_lightning.training.run import train
+
+    started = time.perf_counter()
+    metrics = train(config, folder, resume=resume)
+    if config.plots:
+        from audio_lightning.report.plots import draw_run
+
+        draw_run(folder.path)
+    _print_results(metrics, folder.path)
+    logging.getLogger(__name__).info("finished in %.1f s", time.perf_counter() - started)
+    return metrics
+
+
+def _print_results(metrics: dict[str, Any], folder: Path) -> None:
+    print(
+        f"test accuracy {metrics['test/accuracy']:.4f}, balanced {metrics['test/balanced_accuracy']:.4f}, "
+        f"macro F1 {metrics['test/f1_macro']:.4f} "
+        f"({metrics['clips/test']} clips, best epoch {metrics['best_epoch']} of {metrics['epochs']}, "
+        f"{metrics['parameters']:,} parameters, {metrics['seconds']:.0f} s)"
+    )
+    print(f"run folder: {folder}")
+    if (folder / "curves.png").exists():
+        print(f"plots: {folder / 'curves.png'}, {folder / 'confusion_matrix.png'}")
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    import json
+
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _help() -> str:
+    axes = "\n".join(f"  {group}={'|'.join(choices(group))}" for group in groups() if group != "hydra")
+    return f"""\
+usage: python train.py [KEY=VALUE ...]
+
+Train, choose the best epoch on the validation clips, test it once, and write a run folder.
+
+Choose:
+{axes}
+
+Set, for example:
+  data.root=DIR data.test_fold=3 trainer.max_epochs=30 optimizer.lr=3e-4 seed=1 hydra.run.dir=DIR
+
+Also:
+  resume=RUN_DIR            go on where a run stopped, in its folder
+  -m model=cnn,resnet       a run for every combination
+  --cfg job [--resolve]     show the whole configuration, and every key that can be set
+  --hydra-help              what else Hydra understands
+"""

@@ -1,0 +1,21 @@
+"""From what was typed to a checked configuration, and from a configuration to objects.
+
+Nothing here imports torch or Lightning: a mistake is answered before they are loaded.
+"""
+
+from audio_lightning.config.check import check_config
+from audio_lightning.config.compose import change, compose, expand_multirun, quote_paths
+from audio_lightning.config.location import choices, config_dir
+from audio_lightning.config.targets import build, resolve
+
+__all__ = [
+    "build",
+    "change",
+    "check_config",
+    "choices",
+    "compose",
+    "config_dir",
+    "expand_multirun",
+    "quote_paths",
+    "resolve",
+]

@@ -1,0 +1,64 @@
+"""What can be known to be wrong with a configuration before anything heavy is imported or any audio is touched."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from audio_lightning.config.compose import PATH_KEY
+from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.config.targets import is_allowed
+from audio_lightning.errors import ConfigError
+from audio_lightning.task import MONITORABLE_METRICS
+
+
+def check_config(config: DictConfig) -> None:
+    """Check values that are in the right place but cannot work, in the order in which a user would mend them.
+
+    Raises:
+        ConfigError: a mandatory key that is not given, an interpolation that leads nowhere, a folder that does not
+            exist, a target that may not be named, or a monitor that nothing logs.
+    """
+    for key, value in _leaves(config):
+        name = key.rpartition(".")[2]
+        if value == "???":
+            raise ConfigError(f"{key} must be given: {key}=...")
+        if key.startswith("data.") and PATH_KEY.search(key) and name != "cache_dir" and value is not None:
+            _check_exists(key, Path(value).expanduser())
+        elif name == "_target_" and value is not None and not is_allowed(value):
+            raise ConfigError(f"{key}={value} is not allowed: name a class of audio_lightning")
+        elif name == "monitor" and value not in MONITORABLE_METRICS:
+            raise ConfigError(
+                f"{key}={value}: nothing logs this metric"
+                + did_you_mean(str(value), MONITORABLE_METRICS, listing="logged are")
+            )
+
+
+def _check_exists(key: str, path: Path) -> None:
+    if path.exists():
+        return
+    nearest = next(parent for parent in path.absolute().parents if parent.exists())
+    siblings = [entry.name for entry in nearest.iterdir()] if nearest.is_dir() else []
+    missing = path.absolute().relative_to(nearest).parts[0]
+    raise ConfigError(
+        f"{key}={path}: no such folder; {nearest} exists but holds no {missing}" + did_you_mean(missing, siblings)
+    )
+
+
+def _leaves(node: DictConfig | ListConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    names: Any = node.keys() if isinstance(node, DictConfig) else range(len(node))
+    for name in names:
+        key = f"{prefix}{name}"
+        if OmegaConf.is_missing(node, name):
+            yield key, "???"
+            continue
+        try:
+            value = node[name]
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{key}: {str(error).splitlines()[0]}") from error
+        if isinstance(value, (DictConfig, ListConfig)):
+            yield from _leaves(value, f"{key}.")
+        else:
+            yield key, value

@@ -1,0 +1,230 @@
+"""Compose a configuration from typed overrides, and say in one line what is wrong with them.
+
+Hydra's own answers to a typo take several lines, end in exit code 1 and advise a ``+`` with which the typo composes
+silently. Here every override is held against the configuration it would change before Hydra composes it.
+"""
+
+import copy
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.errors import HydraException
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from audio_lightning.config.location import choices, config_dir, groups
+from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.errors import ConfigError
+
+PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|resume)$")
+"""Keys whose values are paths, and are taken as typed."""
+
+OPEN_NODES = ("callbacks", "logger")
+"""Nodes to which an entry of one's own can be added with ``+``."""
+
+
+def compose(overrides: Iterable[str], *, with_hydra: bool = False) -> DictConfig:
+    """Compose ``conf/train.yaml`` with overrides in Hydra's grammar.
+
+    Args:
+        overrides: for example ``["model=resnet", "trainer.max_epochs=3"]``, paths already quoted (:func:`quote_paths`).
+        with_hydra: keep the ``hydra`` node.
+
+    Raises:
+        ConfigError: an override that is not in Hydra's grammar, an unknown choice or key, a value of another type
+            than the one it replaces, or an interpolation that leads nowhere.
+    """
+    parsed = _parse(overrides)
+    chosen = [override for override in parsed if is_group(override)]
+    for override in chosen:
+        _check_choice(override)
+    base = _hydra_compose([_line(override) for override in chosen])
+    for override in parsed:
+        if not is_group(override):
+            _check_key(override, base)
+    config = _hydra_compose([_line(override) for override in parsed])
+    if not with_hydra:
+        with open_dict(config):
+            del config["hydra"]
+    return config
+
+
+def change(config: DictConfig, overrides: Iterable[str]) -> DictConfig:
+    """A copy of a configuration with some keys set, each checked to exist.
+
+    Raises:
+        ConfigError: an override that is not in Hydra's grammar, a key that does not exist, or a value of another
+            type than the one it replaces.
+    """
+    changed = copy.deepcopy(config)
+    for override in _parse(overrides):
+        _check_key(override, config)
+        OmegaConf.update(changed, override.key_or_group, override.value())
+    return changed
+
+
+def expand_multirun(overrides: Iterable[str]) -> list[list[str]]:
+    """The jobs that ``-m`` would start: one list of overrides each, in Hydra's order.
+
+    Raises:
+        ConfigError: an override that is not in Hydra's grammar.
+    """
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    try:
+        return [job for batch in BasicSweeper.split_arguments(_parse(overrides), None) for job in batch]
+    except HydraException as error:
+        raise ConfigError(_first_line(error)) from error
+
+
+def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str]:
+    """Make paths on the command line mean what they say.
+
+    Hydra's grammar refuses ``~``, ``=``, parentheses, commas and letters such as ``ö`` in a bare value. The value of
+    a key that names a path is put in quotes, with ``~`` expanded, unless it is ``null`` or already quoted. Under
+    ``multirun`` a comma separates values of an axis, except in a path that exists as it was typed.
+    """
+    return [_quote_path(argument, multirun) for argument in arguments]
+
+
+def is_group(override: Override) -> bool:
+    """Whether an override chooses a file (``model=resnet``) rather than setting a key (``seed=1``)."""
+    return override.key_or_group in groups()
+
+
+def _quote_path(argument: str, multirun: bool) -> str:
+    key, equals, value = argument.partition("=")
+    bare_key = key.lstrip("+~")
+    if not equals or not PATH_KEY.search(bare_key) or value in ("", "null", "???"):
+        return argument
+    if multirun and "," in value and not Path(value).expanduser().exists() and value[0] not in "'\"":
+        return f"{key}=" + ",".join(_quoted(part) for part in value.split(","))
+    return f"{key}={_quoted(value)}"
+
+
+def _quoted(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1].replace("\\" + value[0], value[0])
+    value = os.path.expanduser(value)
+    # Within quotes the grammar gives a backslash a meaning only before a quote, so only there it is doubled.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    return f"'{escaped}'"
+
+
+def _parse(overrides: Iterable[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    parsed = []
+    for line in overrides:
+        try:
+            parsed.append(parser.parse_override(line))
+        except HydraException as error:
+            hint = "" if "=" in line else "; an override is KEY=VALUE, such as model=resnet or trainer.max_epochs=3"
+            raise ConfigError(
+                f"cannot read the override {line!r}: {_first_line(error)}{hint}"
+                if hint
+                else f"cannot read the override {line!r}: put the value in quotes, as in {_example_quoted(line)}"
+            ) from error
+    return parsed
+
+
+def _example_quoted(line: str) -> str:
+    key, _, value = line.partition("=")
+    return f"\"{key}='{value}'\""
+
+
+def _line(override: Override) -> str:
+    assert override.input_line is not None
+    return override.input_line
+
+
+def _hydra_compose(lines: list[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            return hydra_compose("train", overrides=lines, return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_first_line(error)) from error
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _check_choice(override: Override) -> None:
+    group = override.key_or_group
+    if override.type is OverrideType.DEL:
+        raise ConfigError(f"~{group}: a training needs a {group}; choose another one" + _or_none(group))
+    value = override.value()
+    for name in value if isinstance(value, list) else [value]:
+        if name is not None and str(name) not in choices(group):
+            raise ConfigError(
+                f"{group}={name}: there is no such {group}" + did_you_mean(str(name), choices(group), listing="choices")
+            )
+
+
+def _or_none(group: str) -> str:
+    return f", or {group}=none" if "none" in choices(group) else ""
+
+
+def _check_key(override: Override, base: DictConfig) -> None:
+    key = override.key_or_group
+    node: Any = base
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        # keys() and _get_node, because `in` and node[part] deny a mandatory value that is still missing.
+        if isinstance(node, DictConfig) and part in node.keys():  # noqa: SIM118
+            node = node._get_node(part)
+            continue
+        if parts[0] in OPEN_NODES and override.is_add() and depth >= 1:
+            return
+        raise ConfigError(_unknown_key(parts, depth, node, base))
+    default = None if node is None or OmegaConf.is_missing(base, key) else OmegaConf.select(base, key)
+    if not override.is_sweep_override() and override.type is not OverrideType.DEL:
+        _check_type(key, default, override.value())
+
+
+def _unknown_key(parts: list[str], depth: int, node: Any, base: DictConfig) -> str:
+    typed, parent = ".".join(parts[: depth + 1]), ".".join(parts[:depth])
+    if not parent:
+        known = [name for name in {*groups(), *map(str, base)} if name != "hydra"]
+        return f"there is no key {typed}" + did_you_mean(typed, known, listing="keys")
+    if not isinstance(node, DictConfig):
+        return f"there is no key {typed}: {parent} is a single value"
+    known = [str(name) for name in node if name != "_target_"]
+    hint = did_you_mean(parts[depth], known)
+    if hint:
+        return f"there is no key {typed}" + hint.replace("did you mean ", f"did you mean {parent}.")
+    return f"there is no key {typed} ({parent} has: {', '.join(sorted(known))})"
+
+
+def _check_type(key: str, default: Any, value: Any) -> None:
+    """A number stays a number and a list a list; what the default leaves open is for the target's signature to say."""
+    if isinstance(value, QuotedString):
+        value = value.text
+    expected: tuple[type, ...]
+    if value is None or default is None or (isinstance(value, str) and "${" in value):
+        return
+    if isinstance(default, bool):
+        expected, name = (bool,), "true or false"
+    elif isinstance(default, int):
+        expected, name = (int,), "a whole number"
+    elif isinstance(default, float):
+        expected, name = (int, float), "a number"
+    elif isinstance(default, (ListConfig, list)):
+        expected, name = (list,), "a list such as [1,2]"
+    elif isinstance(default, DictConfig):
+        expected, name = (dict,), f"one of its keys ({', '.join(f'{key}.{name!s}' for name in default)})"
+    else:
+        return
+    if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
+        raise ConfigError(f"{key}={value}: expected {name}, the default is {default}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

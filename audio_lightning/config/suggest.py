@@ -1,0 +1,18 @@
+"""What was probably meant."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(word: str, known: Iterable[str], *, listing: str | None = None) -> str:
+    """The end of an error message: the nearest known word, or else all of them after ``listing``.
+
+    Args:
+        word: what was found.
+        known: what would have been right.
+        listing: introduces the whole list where nothing is near, such as ``"choices"``; without it nothing is listed.
+    """
+    known = sorted(set(known))
+    if near := get_close_matches(word, known, n=1, cutoff=0.6):
+        return f"; did you mean {near[0]}?"
+    return f" ({listing}: {', '.join(known)})" if listing and known else ""

@@ -1,0 +1,159 @@
+"""Names in a configuration, and the classes they may stand for.
+
+A configuration can come out of a checkpoint that somebody else made. So a name is never simply imported and called:
+it must be one of the classes listed here, or a class that this package itself defines, and of the kind asked for.
+"""
+
+import inspect
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any, Literal, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.errors import ConfigError
+
+T = TypeVar("T")
+
+PACKAGE = "audio_lightning"
+
+FOREIGN_TARGETS = frozenset(
+    {
+        "torch.optim.Adam",
+        "torch.optim.AdamW",
+        "torch.optim.SGD",
+        "lightning.pytorch.loggers.TensorBoardLogger",
+    }
+)
+"""Classes of other packages that a configuration may name."""
+
+
+def is_allowed(target: Any) -> bool:
+    """Whether ``target`` may be named at all; :func:`resolve` still checks what it is."""
+    return isinstance(target, str) and (target in FOREIGN_TARGETS or target.startswith(f"{PACKAGE}."))
+
+
+def resolve(target: Any, kind: type[T], *, where: str) -> type[T]:
+    """The class that ``target`` names.
+
+    Args:
+        target: dotted name, such as ``"audio_lightning.models.ResNet"``.
+        kind: class it must be or derive from.
+        where: key in the configuration, for the message.
+
+    Raises:
+        ConfigError: a name outside the allow-list, one that does not exist, or one of another kind.
+    """
+    if not is_allowed(target):
+        raise ConfigError(
+            f"{where}._target_={target!r} is not allowed: a target is a class of {PACKAGE} or one of "
+            + ", ".join(sorted(FOREIGN_TARGETS))
+        )
+    module_name, _, name = target.rpartition(".")
+    try:
+        module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise ConfigError(
+                f"{where}._target_={target} needs the package {error.name}: pip install {error.name}"
+            ) from error
+        raise ConfigError(f"{where}._target_={target}: there is no module {module_name}") from error
+    found = getattr(module, name, None)
+    if found is None:
+        raise ConfigError(f"{where}._target_={target}: {module_name} has no {name}" + did_you_mean(name, dir(module)))
+    own = target not in FOREIGN_TARGETS
+    # Checked on what was found, not on its name: a module's imports are attributes of it, too.
+    if (
+        not isinstance(found, type)
+        or not issubclass(found, kind)
+        or (own and not found.__module__.startswith(f"{PACKAGE}."))
+    ):
+        raise ConfigError(f"{where}._target_={target} is not a {kind.__name__}, which {where} must be")
+    return found
+
+
+def build(node: Mapping[str, Any] | DictConfig, kind: type[T], *, where: str, **supplied: Any) -> T:
+    """Make the object that a node of the configuration describes.
+
+    Args:
+        node: ``_target_`` and the arguments for it.
+        kind: class the target must be or derive from.
+        where: key of the node in the configuration, for messages.
+        **supplied: further arguments, which the program works out and no configuration names.
+
+    Raises:
+        ConfigError: see :func:`resolve`; also an argument the target does not take, or of a wrong type.
+    """
+    target, arguments = split_node(node, where=where)
+    cls = resolve(target, kind, where=where)
+    check_arguments(cls, arguments, supplied, where=where)
+    return cls(**arguments, **supplied)
+
+
+def split_node(node: Mapping[str, Any] | DictConfig, *, where: str) -> tuple[Any, dict[str, Any]]:
+    """The target and the arguments of a node, as plain Python."""
+    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
+    if not isinstance(plain, dict) or "_target_" not in plain:
+        raise ConfigError(f"{where} has no _target_: expected the name of a class and its arguments")
+    return plain.pop("_target_"), {str(key): value for key, value in plain.items()}
+
+
+def check_arguments(cls: type, arguments: Mapping[str, Any], supplied: Mapping[str, Any], *, where: str) -> None:
+    """Hold arguments against the signature of ``cls``.
+
+    Raises:
+        ConfigError: a name that it does not take, one that is missing, or a value that its annotation excludes.
+    """
+    parameters = dict(inspect.signature(cls).parameters)
+    try:
+        hints = typing.get_type_hints(getattr(cls, "__init__"))  # noqa: B009 - a type checker takes cls for an instance
+    except (NameError, TypeError):  # an annotation that only a type checker can read
+        hints = {}
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    open_names = [name for name in parameters if name not in supplied]
+    for name, value in arguments.items():
+        if name in supplied or (name not in parameters and not takes_any):
+            raise ConfigError(
+                f"{where} has no argument {name}" + did_you_mean(name, open_names, listing=f"{cls.__name__} takes")
+            )
+        if name in hints and not _fits(value, hints[name]):
+            raise ConfigError(f"{where}.{name}={value!r}: expected {_describe(hints[name])}")
+    for name, parameter in parameters.items():
+        required = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        if required and name not in arguments and name not in supplied:
+            raise ConfigError(f"{where}.{name} must be given: {cls.__name__} needs it")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any or isinstance(hint, TypeVar):
+        return True
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in options)
+    if origin is Literal:
+        return value in options and isinstance(value, tuple(type(option) for option in options))
+    if origin in (list, tuple, Sequence):
+        element = options[0] if options else Any
+        return isinstance(value, (list, tuple)) and all(_fits(item, element) for item in value)
+    if origin is not None or not isinstance(hint, type):
+        return True
+    if hint in (int, float) and isinstance(value, bool):
+        return False
+    if hint is float:
+        return isinstance(value, (int, float))
+    return isinstance(value, hint) if hint in (bool, int, str, type(None)) else True
+
+
+def _describe(hint: Any) -> str:
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return " | ".join(map(str, options))
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(_describe(option) for option in options)
+    if origin in (list, tuple, Sequence):
+        return f"a list of {_describe(options[0])}" if options else "a list"
+    names = {int: "a whole number", float: "a number", bool: "true | false", str: "text", type(None): "null"}
+    return names.get(hint, getattr(hint, "__name__", str(hint)))

@@ -1,0 +1,457 @@
+"""Generated city sounds in the layout of UrbanSound8K: what ``data=demo`` trains on when there is nothing to download.
+
+Every *source recording* draws its own subject (pitch, rhythm, timbre) and its own recorder (sample rate, channels, bit
+depth, frequency response, room, background noise, level), and lends several clips. Two clips of one source therefore
+resemble each other far more than two sources of one class: a random split would leak. The frequency response and the
+noise are drawn alike for all classes, so that the average spectrum says little and the course in time decides.
+
+Layout and columns follow Salamon, Jacoby and Bello, "A Dataset and Taxonomy for Urban Sound Research" (2014).
+"""
+
+import csv
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from jaxtyping import Float
+from numpy.random import Generator
+from scipy import fft, signal
+
+from audio_lightning.errors import DataError
+
+NUM_FOLDS = 5
+MAX_SECONDS = 4.0
+METADATA = Path("metadata") / "UrbanSound8K.csv"
+COLUMNS = ("slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class")
+
+Samples = Float[np.ndarray, "samples"]
+Event = Callable[[int, Generator], Samples]
+"""``event(num_samples, rng)``: one occurrence of a subject; its peak level does not matter."""
+
+
+def write_demo(
+    root: Path,
+    *,
+    seed: int = 0,
+    sources_per_fold: int = 6,
+    clips_per_source: int = 3,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write the demo data set to ``root`` unless it is there already.
+
+    The files are written to a folder beside ``root`` that is renamed at the end: ``root`` is whole or absent, and of
+    two processes at once the later one drops its copy.
+
+    Args:
+        root: folder to make, with ``metadata/UrbanSound8K.csv`` and ``audio/fold1`` to ``audio/fold5`` inside.
+        seed: the same seed and sizes give the same bytes.
+        sources_per_fold: source recordings per class and fold.
+        clips_per_source: clips cut from each of them.
+        progress: called as ``progress(sources_written, sources_in_all)``.
+
+    Raises:
+        DataError: ``root`` exists and is something else.
+    """
+    if (root / METADATA).is_file():
+        return
+    if root.exists() and not (root.is_dir() and not any(root.iterdir())):
+        raise DataError(
+            f"{root} exists, but {METADATA} is not in it: expected the demo data or nothing; remove it or give another root"
+        )
+    draft = root.with_name(f".{root.name}-{uuid.uuid4().hex}")
+    try:
+        _write_all(draft, seed, sources_per_fold, clips_per_source, progress)
+        try:
+            draft.rename(root)
+        except OSError:
+            if not (root / METADATA).is_file():
+                raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _write_all(
+    root: Path,
+    seed: int,
+    sources_per_fold: int,
+    clips_per_source: int,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    plan = [
+        (fold, class_id, source)
+        for fold in range(1, NUM_FOLDS + 1)
+        for class_id in range(len(SUBJECTS))
+        for source in range(sources_per_fold)
+    ]
+    # Shuffled, so that neither fold nor class can be read from the number of a recording.
+    fs_ids = 100_000 + np.random.default_rng(seed).permutation(len(plan))
+    rows = []
+    for done, ((fold, class_id, source), fs_id) in enumerate(zip(plan, fs_ids, strict=True), start=1):
+        rng = np.random.default_rng([seed, fold, class_id, source])
+        folder = root / "audio" / f"fold{fold}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for row in _write_source(folder, class_id, int(fs_id), clips_per_source, rng):
+            rows.append({**row, "fold": fold, "classID": class_id, "class": CLASSES[class_id]})
+        if progress is not None:
+            progress(done, len(plan))
+    (root / METADATA).parent.mkdir()
+    with (root / METADATA).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_source(folder: Path, class_id: int, fs_id: int, num_clips: int, rng: Generator) -> list[dict[str, object]]:
+    """Draw one source recording and write its clips; returns their rows without fold and class."""
+    name = CLASSES[class_id]
+    recorder = Recorder.draw(rng)
+    event = SUBJECTS[name](rng, recorder.sample_rate)
+    rows: list[dict[str, object]] = []
+    start = 0.0
+    for occurrence in range(num_clips):
+        start += rng.uniform(0.0, 5.0)
+        seconds = MAX_SECONDS if rng.random() < WHOLE.get(name, 0.8) else rng.uniform(*SHORT.get(name, (1.5, 4.0)))
+        num_samples = round(seconds * recorder.sample_rate)
+        clip = recorder.record(event(num_samples, rng), rng)
+        file_name = f"{fs_id}-{class_id}-{occurrence}-0.wav"
+        soundfile.write(folder / file_name, clip, recorder.sample_rate, subtype=recorder.subtype)
+        end = start + num_samples / recorder.sample_rate
+        rows.append(
+            {
+                "slice_file_name": file_name,
+                "fsID": fs_id,
+                "start": f"{start:.6f}",
+                "end": f"{end:.6f}",
+                "salience": 1 if recorder.snr > FOREGROUND else 2,
+            }
+        )
+        start = end
+    return rows
+
+
+# The recorder ------------------------------------------------------------------------------------------------------
+
+FOREGROUND = 10.0
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """What stands between a subject and the file: format, response, room, background noise and level."""
+
+    sample_rate: int
+    channels: int
+    subtype: str
+    tilt: float
+    ripple: Float[np.ndarray, "knots"]
+    room: Float[np.ndarray, "channels taps"]
+    noise_tilt: float
+    snr: float
+    level: float
+
+    @classmethod
+    def draw(cls, rng: Generator) -> "Recorder":
+        """Draw a recorder from the same distribution for every class."""
+        sample_rate = int(rng.choice([16_000, 22_050, 44_100, 48_000], p=[0.45, 0.35, 0.12, 0.08]))
+        channels = int(rng.choice([1, 2], p=[0.8, 0.2]))
+        seconds = np.arange(round(0.25 * sample_rate)) / sample_rate
+        room = rng.standard_normal((channels, len(seconds))) * np.exp(-seconds / rng.uniform(0.01, 0.06))
+        room *= rng.uniform(0.02, 0.4) / np.sqrt(np.square(room).sum(axis=1, keepdims=True))
+        room[:, 0] = rng.uniform(0.6, 1.0, channels)
+        return cls(
+            sample_rate,
+            channels,
+            subtype=str(rng.choice(["PCM_16", "PCM_24"], p=[0.8, 0.2])),
+            tilt=rng.uniform(-5.0, 5.0),
+            ripple=rng.uniform(-8.0, 8.0, len(RIPPLE_KNOTS)),
+            room=room,
+            noise_tilt=rng.uniform(-6.0, 0.0),
+            snr=rng.uniform(3.0, 30.0),
+            level=rng.uniform(-26.0, -1.0),
+        )
+
+    def record(self, sound: Samples, rng: Generator) -> Float[np.ndarray, "samples channels"]:
+        """Return the file's samples, peaking at ``level`` dB below full scale or up to 2 dB below that."""
+        noise = coloured_noise((self.channels, len(sound)), self.sample_rate, self.noise_tilt, rng)
+        noise *= 10 ** (-self.snr / 20) / loudness(noise[0], self.sample_rate)
+        scene = sound / loudness(sound, self.sample_rate) + noise
+        size = fft.next_fast_len(len(sound) + self.room.shape[1], real=True)
+        octaves = octaves_above_1khz(fft.rfftfreq(size, 1 / self.sample_rate))
+        response = 10 ** ((self.tilt * octaves + np.interp(octaves, RIPPLE_KNOTS, self.ripple)) / 20)
+        clip = fft.irfft(fft.rfft(scene, size) * fft.rfft(self.room, size) * response, size)[:, : len(sound)]
+        peak = 10 ** ((self.level - rng.uniform(0.0, 2.0)) / 20)
+        return (clip * (peak / np.abs(clip).max())).T
+
+
+RIPPLE_KNOTS = np.arange(-5.0, 5.0)
+
+
+def octaves_above_1khz(hertz: Float[np.ndarray, "bins"]) -> Float[np.ndarray, "bins"]:
+    """Frequency as octaves above 1 kHz, not below 30 Hz."""
+    return np.log2(np.maximum(hertz, 30.0) / 1000.0)
+
+
+def loudness(sound: Samples, rate: int) -> float:
+    """Root mean square of the loudest 50 ms, so that one shot and a steady hum compare."""
+    block = min(len(sound), rate // 20)
+    blocks = sound[: len(sound) // block * block].reshape(-1, block)
+    return float(np.sqrt(np.square(blocks).mean(axis=1).max()))
+
+
+# What sounds are made of -------------------------------------------------------------------------------------------
+
+
+def coloured_noise(shape, rate: int, tilt: float, rng: Generator):
+    """Gaussian noise whose spectrum rises by ``tilt`` dB an octave."""
+    size = fft.next_fast_len(shape[-1], real=True)
+    curve = 10 ** (tilt * octaves_above_1khz(fft.rfftfreq(size, 1 / rate)) / 20)
+    noise = fft.irfft(fft.rfft(rng.standard_normal((*shape[:-1], size))) * curve, size)
+    return noise[..., : shape[-1]]
+
+
+def wander(num_samples: int, rate: int, hertz: float, rng: Generator) -> Samples:
+    """Random curve in -1..1 that turns about ``hertz`` times a second."""
+    knots = rng.uniform(-1.0, 1.0, int(num_samples / rate * hertz) + 3)
+    return np.interp(np.arange(num_samples) / rate * hertz + rng.random(), np.arange(len(knots)), knots)
+
+
+def harmonics(frequency: Samples, rate: int, amplitudes: Float[np.ndarray, "partials"]) -> Samples:
+    """Tone of unit power with the given ``frequency`` in hertz at every sample, without partials above Nyquist."""
+    partials = amplitudes[: max(1, int(rate / 2 / frequency.max()))]
+    spectrum = np.zeros(CYCLE // 2 + 1, complex)
+    spectrum[1 : len(partials) + 1] = -1j * partials
+    cycle = fft.irfft(spectrum, CYCLE)
+    phase = np.cumsum(frequency * (CYCLE / rate)).astype(np.int64) % CYCLE
+    return cycle[phase] / cycle.std()
+
+
+CYCLE = 4096
+
+
+def formants(fundamental: float, centres, slope: float) -> Float[np.ndarray, "partials"]:
+    """Amplitudes of partials that fall by ``slope`` with their number and peak at the ``centres`` in hertz."""
+    number = np.arange(1, 65)
+    peaks = sum(np.exp(-0.5 * ((number * fundamental - centre) / (0.15 * centre + 60)) ** 2) for centre in centres)
+    return (0.1 + peaks) * number**-slope
+
+
+def decays(onsets, heights, seconds: float, num_samples: int, rate: int) -> Samples:
+    """Sum of exponential decays (time constant ``seconds``) that begin at the ``onsets`` in seconds."""
+    impulses = np.zeros(num_samples)
+    positions = (np.asarray(onsets) * rate).astype(int)
+    inside = (positions >= 0) & (positions < num_samples)
+    np.add.at(impulses, positions[inside], np.broadcast_to(heights, positions.shape)[inside])
+    return signal.lfilter([1.0], [1.0, -np.exp(-1 / (seconds * rate))], impulses)
+
+
+def gate(num_samples: int, rate: int, start: float, seconds: float, attack: float, release: float) -> Samples:
+    """Envelope that opens at ``start`` for ``seconds``, with linear flanks of ``attack`` and ``release`` seconds."""
+    time = np.arange(num_samples) / rate - start
+    return np.clip(np.minimum(time / attack, (seconds - time) / release), 0.0, 1.0)
+
+
+def occurrences(seconds: float, shortest: float, longest: float, rng: Generator) -> Float[np.ndarray, "onsets"]:
+    """Onsets in seconds with irregular intervals; the first may fall anywhere in the first half."""
+    onsets = [rng.uniform(0.0, 0.5 * seconds)]
+    while (onset := onsets[-1] + rng.uniform(shortest, longest)) < seconds - 0.1:
+        onsets.append(onset)
+    return np.array(onsets)
+
+
+# The subjects: each draws one source's parameters and returns what makes its occurrences -----------------------------
+
+
+def air_conditioner(source: Generator, rate: int) -> Event:
+    """Rushing air, steady, over the hum of a motor."""
+    hum, hum_level, tilt = source.uniform(45.0, 62.0), source.uniform(0.05, 0.5), source.uniform(-6.0, 0.0)
+    partials = source.uniform(0.2, 1.0, 20) / np.arange(1, 21)
+
+    def event(num_samples: int, rng: Generator) -> Samples:
+        air = coloured_noise((num_samples,), rate, tilt, rng)
+        frequency = hum * (1 + 0.003 * wander(num_samples, rate, 1.0, rng))
+        return air / air.std() + hum_level * harmonics(frequency, rate, partials)
+
+    return event
+
+
+def car_horn(source: Generator, rate: int) -> Event:
+    """Two steady tones about a third apart, in honks."""
+    low, interval = source.uniform(280.0, 520.0), source.choice([1.19, 1.26, 1.33])
+    partials = np.arange(1, 65) ** -source.uniform(0.2, 1.2)
+    honk, pause = source.uniform(0.3, 1.5), source.uniform(0.15, 0.5)
+
+    def event(num_samples: int, rng: Generator) -> Samples:
+        steady = np.full(num_samples, low)
+        tones = harmonics(steady, rate, partials) + harmonics(steady * interval, rate, partials)
+        envelope = np.zeros(num_samples)
+        for start in occurrences(num_samples / rate, honk + pause, honk + 3 * pause, rng):
+            envelope += gate(num_samples, rate, start, honk * rng.uniform(0.7, 1.0), 0.01, 0.05)
+        return tones * envelope
+
+    return event
+
+
+def children_playing(source: Generator, rate: int) -> Event:
+    """Several calling voices that glide and tremble, over babble."""
+    pitches = source.uniform(260.0, 600.0, source.integers(3, 6))
+    vibrato = source.uniform(4.5, 7.5)
+    babble_level = source.uniform(0.1, 0.5)
+
+    def event(num_samples: int, rng: Generator) -> Samples:
+        seconds = num_samples / rate
+        time = np.arange(num_samples) / rate
+        syllables = np.maximum(wander(num_samples, rate, 6.0, rng), 0.0)
+        total = babble_level * syllables * coloured_noise((num_samples,), rate, -3.0, rng)
+        for pitch in pitches:
+            glide = 2 ** (0.5 * wander(num_samples, rate, 2.5, rng) + 0.04 * np.sin(2 * np.pi * vibrato * time))
+            voice = harmonics(
+                pitch * glide, rate, formants(pitch, rng.uniform((500, 1200, 2800), (1000, 2600, 4000)), 0.7)
+            )
+            for start in np.arange(rng.uniform(-0.8, 0.4), seconds, 1.0) + rng.uniform(0.0, 0.4):
+                total += (
+                    voice * gate(num_samples, rate, start, rng.uniform(0.25, 0.7), 0.05, 0.1) * rng.uniform(0.4, 1.0)
+                )
+        return total
+
+    return event
+
+
+def dog_bark(source: Generator, rate: int) -> Event:
+    """Short barks at irregular times: a voice that rises and falls within a tenth of a second, and breath."""
+    pitch, bark = source.uniform(250.0, 800.0), source.uniform(0.08, 0.2)
+    partials = formants(pitch, source.uniform((500, 1000, 2000), (1000, 2000, 3500)), 0.5)
+    interval, breath = source.uniform(0.25, 0.6), source.uniform(0.1, 0.5)
+
+    def event(num_samples: int, rng: Generator) -> Samples:
+        total = np.zeros(num_samples)
+        for start in occurrences(num_samples / rate, interval, 2.5 * interval, rng):
+            envelope = gate(num_samples, rate, start, bark * rng.uniform(0.8, 1.2), 0.015, 0.7 * bark)
+            voice = harmonics(pitch * (0.6 + 0.6 * envelope), rate, partials)
+            total += rng.uniform(0.6, 1.0) * envelope * (voice + breath * rng.standard_normal(num_samples))
+        return total
+
+    return event
+
+
+def drilling(source: Generator, rate: int) -> Event:
+    """Buzz of a motor that slows down under load, and grinding that grows with it."""
+    pitch, depth = source.uniform(90.0, 220.0), source.uniform(0.1, 0.3)
+    partials = source.uniform(0.3, 1.0, 64) * np.arange(1, 65) ** -source.uniform(0.1, 0.6)
+    grind, turn = source.uniform(0.2, 0.8), source.uniform(0.8, 2.0)
+
+    def event(num_samples: int, rng: Generator) -> Samples:
+        load = 0.5 + 0.5 * wander(num_samples, rate, turn, rng)
+        buzz = harmonics(pitch * (1 - depth * load), rate, partials)
+        return buzz + grind * load * rng.standard_normal(num_samples)
+
+    return event
+
+
+def engine_idling(source: Generator, rate: int) -> Event:
+    """Soft pulses of a few cylinders, one weaker than the next, at low speed."""
+    firing = source.uniform(14.0, 30.0)
+    cylinders = source.uniform(0.4, 1.0, 4)
+    thump, tilt = source.uniform(60.0, 180.0), source.uniform(-6.0, -1.0)
+
+    def event(num_samples: int, rng: Generator) -> Samples:
+        phase = np.cumsum(firing * (1 + 0.05 * wander(num_samples, rate, 1.5, rng))) / rate
+        strength = cylinders[phase.astype(int) % 4]
+        pulse = strength * np.sin(np.pi * (phase % 1)) ** 2
+        rattle = coloured_noise((num_samples,), rate, tilt, rng)
+        return pulse * (rattle / rattle.std() + np.sin(2 * np.pi * thump / firing * phase))
+
+    return event
+
+
+def gun_shot(source: Generator, rate: int) -> Event:
+    """One crack with an exponential tail and its echoes."""
+    tail, crack = source.uniform(0.05, 0.3), source.uniform(0.003, 0.01)
+    delays = np.cumsum(source.uniform(0.06, 0.4, source.integers(0, 4)))
+    tilt = source.uniform(-6.0, 0.0)
+
+    def event(num_samples: int, rng: Generator) -> Samples:
+        onset = rng.uniform(0.02, 0.6) * num_samples / rate
+        noise = coloured_noise((num_samples,), rate, tilt, rng)
+        reports = onset + np.concatenate([[0.0], delays])
+        heights = np.concatenate([[1.0], rng.uniform(0.1, 0.4, len(delays))])
+        return noise * (
+            decays(reports, heights, tail, num_samples, rate) + decays([onset], 3.0, crack, num_samples, rate)
+        )
+
+    return event
+
+
+def jackhammer(source: Generator, rate: int) -> Event:
+    """Hard broadband hits in an even row, ten to twenty-five a second."""
+    hits, decay = source.uniform(9.0, 20.0), source.uniform(0.006, 0.02)
+    ring, tilt = source.uniform(800.0, 3000.0), source.uniform(-5.0, 1.0)
+
+    def event(num_samples: int, rng: Generator) -> Samples:
+        seconds = num_samples / rate
+        onsets = np.arange(rng.uniform(0.0, 1 / hits), seconds, 1 / hits)
+        onsets += 0.03 / hits * rng.standard_normal(len(onsets))
+        blows = decays(onsets, rng.uniform(0.7, 1.0, len(onsets)), decay, num_samples, rate)
+        noise = coloured_noise((num_samples,), rate, tilt, rng)
+        return blows * (noise / noise.std() + 0.4 * np.sin(2 * np.pi * ring * np.arange(num_samples) / rate))
+
+    return event
+
+
+def siren(source: Generator, rate: int) -> Event:
+    """Tone that wails slowly, yelps fast, or alternates between two pitches."""
+    low = source.uniform(400.0, 800.0)
+    span = source.uniform(1.5, 2.2)
+    style = source.choice(["wail", "yelp", "two-tone"])
+    speed = source.uniform(*{"wail": (0.25, 0.6), "yelp": (2.0, 4.0), "two-tone": (0.6, 1.2)}[style])
+    partials = np.arange(1, 20) ** -source.uniform(0.5, 1.8)
+
+    def event(num_samples: int, rng: Generator) -> Samples:
+        cycle = np.sin(2 * np.pi * (speed * np.arange(num_samples) / rate + rng.random()))
+        height = (np.sign(cycle) if style == "two-tone" else cycle) / 2 + 0.5
+        return harmonics(low * span**height, rate, partials) * (1 + 0.3 * wander(num_samples, rate, 1.0, rng))
+
+    return event
+
+
+def street_music(source: Generator, rate: int) -> Event:
+    """A tune over a bass and a drum, in time."""
+    beat = 60 / source.uniform(80.0, 150.0)
+    root = source.uniform(180.0, 330.0)
+    partials = np.arange(1, 30) ** -source.uniform(0.6, 1.8)
+    drum, sustain = source.uniform(0.2, 0.8), source.uniform(0.1, 0.4)
+
+    def event(num_samples: int, rng: Generator) -> Samples:
+        beats = np.arange(-rng.random(), num_samples / rate / beat, 0.5)
+        step = np.clip(np.searchsorted(beats * beat, np.arange(num_samples) / rate, side="right") - 1, 0, None)
+        tune = root * 2 ** (rng.choice([0, 2, 4, 7, 9, 12, 14], len(beats)) / 12)
+        bass = root / 2 * 2 ** (rng.choice([0, -5, 4], len(beats) // 4 + 1).repeat(4)[: len(beats)] / 12)
+        played = beats[rng.random(len(beats)) < 0.85] * beat
+        melody = harmonics(tune[step], rate, partials) * decays(played, 1.0, sustain, num_samples, rate)
+        low = 0.5 * harmonics(bass[step], rate, partials) * decays(beats[::2] * beat, 1.0, 0.3, num_samples, rate)
+        hits = drum * rng.standard_normal(num_samples) * decays(beats[::2] * beat, 1.0, 0.03, num_samples, rate)
+        return melody + low + hits
+
+    return event
+
+
+SUBJECTS: dict[str, Callable[[Generator, int], Event]] = {
+    subject.__name__: subject
+    for subject in (
+        air_conditioner,
+        car_horn,
+        children_playing,
+        dog_bark,
+        drilling,
+        engine_idling,
+        gun_shot,
+        jackhammer,
+        siren,
+        street_music,
+    )
+}
+CLASSES = tuple(SUBJECTS)
+WHOLE = {"gun_shot": 0.3, "car_horn": 0.6, "dog_bark": 0.6}
+SHORT = {"gun_shot": (0.3, 2.5), "car_horn": (0.5, 4.0), "dog_bark": (0.5, 4.0)}

@@ -1,0 +1,33 @@
+"""Checks of front-end options that more than one front end shares."""
+
+from collections.abc import Sequence
+
+from audio_lightning.errors import ConfigError
+
+
+def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Raise :class:`ConfigError` unless ``value`` is one of ``choices``; None is written as YAML's null."""
+    if value not in choices:
+        allowed = ", ".join("null" if choice is None else str(choice) for choice in choices)
+        raise ConfigError(f"{name} is {value!r}, expected one of: {allowed}")
+
+
+def require_positive(name: str, value: float | None) -> None:
+    """Raise :class:`ConfigError` unless ``value`` is greater than zero; an option that is null passes."""
+    if value is not None and not value > 0:
+        raise ConfigError(f"{name} is {value}, expected a number greater than 0")
+
+
+def count_samples(name: str, seconds: float, sample_rate: int) -> int:
+    """Duration in samples, rounded to the nearest.
+
+    Raises:
+        ConfigError: the duration is shorter than one sample.
+    """
+    samples = round(seconds * sample_rate)
+    if samples < 1:
+        raise ConfigError(
+            f"{name} is {seconds}, shorter than one sample at {sample_rate} Hz: "
+            f"use at least {1 / sample_rate:.2g} seconds"
+        )
+    return samples

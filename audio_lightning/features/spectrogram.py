@@ -1,0 +1,56 @@
+"""Short-time spectrum on a linear frequency axis."""
+
+from typing import Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from audio_lightning.features.base import FrontEnd
+from audio_lightning.features.checks import require_choice
+from audio_lightning.features.normalize import NormalizeMode
+from audio_lightning.features.stft import Decibel, PowerSpectrogram
+
+
+class Spectrogram(FrontEnd):
+    """Spectrogram, [B, T] to [B, 1, n_fft // 2 + 1, frames].
+
+    Args:
+        window_seconds: length of the Hann window.
+        hop_seconds: distance of two frames.
+        n_fft: length of the transform in samples; None for the smallest power of two that holds the window.
+        scale: magnitude, power, or power in decibels.
+        top_db: in decibels, the range that is kept below the loudest value of each clip; None for all.
+        sample_rate, num_samples, normalize: see :class:`FrontEnd`.
+
+    Raises:
+        ConfigError: an option that cannot work.
+    """
+
+    def __init__(
+        self,
+        *,
+        sample_rate: int,
+        num_samples: int,
+        window_seconds: float = 0.025,
+        hop_seconds: float = 0.01,
+        n_fft: int | None = None,
+        scale: Literal["magnitude", "power", "decibel"] = "decibel",
+        top_db: float | None = 80,
+        normalize: NormalizeMode = "statistics",
+    ) -> None:
+        super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
+        require_choice("scale", scale, ["magnitude", "power", "decibel"])
+        self.scale = scale
+        self.power = PowerSpectrogram(
+            sample_rate=sample_rate, window_seconds=window_seconds, hop_seconds=hop_seconds, n_fft=n_fft
+        )
+        self.decibel = Decibel(top_db)
+
+    def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 bins frames"]:
+        """The spectrogram as a picture of one channel."""
+        power = self.power(waveform)
+        if self.scale == "magnitude":
+            power = power.sqrt()
+        elif self.scale == "decibel":
+            power = self.decibel(power)
+        return power.unsqueeze(1)

@@ -1,0 +1,87 @@
+"""The test metrics of a checkpoint, on the data it was made for or on other labelled recordings."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning.pytorch as pl
+from omegaconf import DictConfig, OmegaConf
+
+from audio_lightning.classifier import AudioClassifier
+from audio_lightning.config import build, change, check_config, compose
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.files import write_json
+from audio_lightning.inference.load import load_classifier
+from audio_lightning.training.folder import RunFolder
+from audio_lightning.training.run import quieten, write_results
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What an evaluation found.
+
+    Attributes:
+        metrics: flat, as ``metrics.json`` of a run names them.
+        unknown_classes: classes of the data that the classifier does not know; their clips were left out.
+    """
+
+    metrics: dict[str, float | int]
+    unknown_classes: list[str]
+
+
+def evaluate(path: Path, overrides: Iterable[str] = (), *, output: Path | None = None) -> Evaluation:
+    """Test a classifier again.
+
+    Args:
+        path: checkpoint or run folder.
+        overrides: ``data...`` keys. With ``data=NAME`` the data is described anew; otherwise it is the run's own, with
+            what is given changed. Sample rate, length and padding of clips are always the classifier's.
+        output: folder to which ``metrics.json``, ``predictions.csv`` and ``per_class.csv`` are written.
+
+    Raises:
+        CheckpointError: see :func:`load_classifier`.
+        ConfigError: a key that does not exist.
+        DataError: see :meth:`AudioDataModule.setup`; also no class in common.
+    """
+    quieten()
+    classifier = load_classifier(path)
+    config = _data_config(classifier, list(overrides))
+    datamodule = build(config.data, AudioDataModule, where="data")
+    datamodule.setup()
+    unknown: list[str] = []
+    if datamodule.manifest.classes != classifier.task.classes:
+        unknown = datamodule.match_classes(classifier.task.classes)
+    trainer = pl.Trainer(
+        accelerator="auto",
+        devices=1,
+        precision=classifier.config["trainer"]["precision"],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    trainer.test(classifier, datamodule=datamodule, verbose=False)
+    metrics: dict[str, float | int] = {
+        f"test/{name}": float(value) for name, value in classifier.test_metrics.compute().items()
+    }
+    metrics["clips/test"] = len(datamodule.manifest.rows("test"))
+    if output is not None:
+        folder = RunFolder(output)
+        write_results(folder, classifier, datamodule)
+        write_json(folder.metrics, metrics)
+    return Evaluation(metrics, unknown)
+
+
+def _data_config(classifier: AudioClassifier, overrides: list[str]) -> DictConfig:
+    if any(line.startswith("data=") for line in overrides):
+        config = compose(overrides)
+    else:
+        saved = OmegaConf.create(classifier.config)
+        OmegaConf.set_struct(saved, True)
+        config = change(saved, overrides)
+    task = classifier.task
+    config.data.sample_rate = task.sample_rate
+    config.data.clip_seconds = task.clip_seconds
+    config.data.padding = task.padding
+    check_config(config)
+    return config

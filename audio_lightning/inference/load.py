@@ -1,0 +1,32 @@
+"""Find and open the classifier that somebody names."""
+
+from pathlib import Path
+
+from audio_lightning.classifier import AudioClassifier
+from audio_lightning.errors import CheckpointError
+from audio_lightning.training.folder import RunFolder
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint itself, or the best one of a run folder.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if path.is_dir():
+        best = RunFolder(path).best
+        if not best.is_file():
+            raise CheckpointError(f"{path} has no checkpoints/best.ckpt: expected the folder of a run, or a .ckpt file")
+        return best
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such checkpoint or run folder")
+    return path
+
+
+def load_classifier(path: Path, device: str = "cpu") -> AudioClassifier:
+    """The classifier of a checkpoint or a run folder, in evaluation mode.
+
+    Raises:
+        CheckpointError: see :func:`find_checkpoint` and :meth:`AudioClassifier.load_from_checkpoint`.
+    """
+    return AudioClassifier.load_from_checkpoint(find_checkpoint(path), map_location=device)

@@ -1,0 +1,48 @@
+"""Fully connected network on the raw waveform."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from audio_lightning.models.base import AudioModel
+from audio_lightning.task import FeatureShape
+
+
+class DNN(AudioModel):
+    """Hidden layers with ReLU on all samples of a clip at once; the baseline that knows nothing of sound.
+
+    Args:
+        input_shape: shape of the waveform.
+        num_classes: number of logits.
+        hidden: widths of the hidden layers, from the input to the output.
+        dropout: probability with which an activation of a hidden layer is dropped.
+
+    Raises:
+        IncompatibleInput: the input is no waveform.
+    """
+
+    input_kind = "waveform"
+
+    def __init__(
+        self,
+        input_shape: FeatureShape,
+        num_classes: int,
+        *,
+        hidden: Sequence[int] = (256, 128),
+        dropout: float = 0.2,
+    ) -> None:
+        super().__init__(input_shape, num_classes)
+        widths = [prod(input_shape.dims), *hidden]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for inputs, outputs in pairwise(widths):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers)
+        self.embedding_dim = widths[-1]
+        self.head = nn.Linear(self.embedding_dim, num_classes)
+
+    def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:
+        """Activations of the last hidden layer."""
+        return self.layers(x)

@@ -1,0 +1,105 @@
+"""Learning-rate schedules, all built the same way: from the optimizer and the length of the training."""
+
+import math
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+
+from audio_lightning.task import lower_is_better
+
+
+class WarmupCosine(LambdaLR):
+    """Linear warm-up, then half a cosine down (Loshchilov & Hutter 2017, without restarts); one step a batch.
+
+    Args:
+        optimizer: whose learning rate is the highest reached.
+        total_steps: optimizer steps of the whole training.
+        warmup_fraction: share of them spent warming up.
+        final_fraction: last learning rate as a share of the highest.
+    """
+
+    def __init__(
+        self, optimizer: Optimizer, *, total_steps: int, warmup_fraction: float, final_fraction: float
+    ) -> None:
+        warmup = round(warmup_fraction * total_steps)
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / (warmup + 1)
+            done = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+            return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * done))
+
+        super().__init__(optimizer, factor)
+
+
+class OneCycle(OneCycleLR):
+    """One rise and one fall over the whole training (Smith 2018, arXiv 1803.09820); one step a batch.
+
+    Args:
+        optimizer: whose learning rate is the highest reached.
+        total_steps: optimizer steps of the whole training.
+        rise_fraction: share of them in which the rate rises.
+        initial_divisor: first rate is the highest divided by this.
+        final_divisor: last rate is the first divided by this.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        *,
+        total_steps: int,
+        rise_fraction: float,
+        initial_divisor: float,
+        final_divisor: float,
+    ) -> None:
+        super().__init__(
+            optimizer,
+            max_lr=[group["lr"] for group in optimizer.param_groups],
+            total_steps=total_steps,
+            pct_start=rise_fraction,
+            div_factor=initial_divisor,
+            final_div_factor=final_divisor,
+        )
+
+
+class Plateau(ReduceLROnPlateau):
+    """Lower the rate when a metric has stopped improving; one step a validation.
+
+    Args:
+        optimizer: whose learning rate is lowered.
+        total_steps: not used; the length of the training does not matter here.
+        monitor: name of the metric; whether more or less of it is better follows from the name.
+        factor: by which the rate is multiplied.
+        patience: validations without improvement that are waited for.
+        threshold: relative change that counts as improvement.
+        min_lr: rate below which it is not lowered.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        *,
+        total_steps: int,
+        monitor: str,
+        factor: float,
+        patience: int,
+        threshold: float,
+        min_lr: float,
+    ) -> None:
+        self.monitor = monitor
+        super().__init__(
+            optimizer,
+            mode="min" if lower_is_better(monitor) else "max",
+            factor=factor,
+            patience=patience,
+            threshold=threshold,
+            min_lr=min_lr,
+        )
+
+
+def lightning_config(scheduler: LRScheduler) -> dict[str, Any]:
+    """What ``configure_optimizers`` returns for a schedule."""
+    if isinstance(scheduler, Plateau):
+        return {"scheduler": scheduler, "interval": "epoch", "monitor": scheduler.monitor, "strict": False}
+    return {"scheduler": scheduler, "interval": "step"}

@@ -1,0 +1,66 @@
+"""What a run took and where it ran."""
+
+import contextlib
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from audio_lightning import __version__
+from audio_lightning.classifier import AudioClassifier
+
+PACKAGES = (
+    "torch",
+    "torchaudio",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "hydra-core",
+    "numpy",
+    "soundfile",
+    "soxr",
+)
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for ``environment.json``."""
+    versions = {"audio-lightning": __version__}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    cuda = torch.cuda.is_available()
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else [],
+        "cuda": torch.version.cuda if cuda else None,
+        "packages": versions,
+        "arguments": sys.argv[1:],
+    }
+
+
+def costs(classifier: AudioClassifier) -> dict[str, int]:
+    """Size and price of the network.
+
+    Returns:
+        ``parameters``: trainable ones. ``macs``: multiply-accumulates of one clip through the network, without the
+        front end; matrix products, convolutions and attention are counted, cheap element-wise work is not.
+    """
+    parameters = sum(parameter.numel() for parameter in classifier.network.parameters() if parameter.requires_grad)
+    was_training = classifier.training
+    classifier.eval()
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad():
+        waveform = torch.zeros(1, classifier.task.num_samples, device=classifier.device)
+        features = classifier.front_end(waveform)
+        with counter:
+            classifier.network(features)
+    classifier.train(was_training)
+    return {"parameters": parameters, "macs": counter.get_total_flops() // 2}

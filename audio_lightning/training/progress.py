@@ -1,0 +1,42 @@
+"""What is shown while recordings are decoded."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+
+from audio_lightning.data.datamodule import AudioDataModule
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextlib.contextmanager
+def decoding_shown(datamodule: AudioDataModule) -> Iterator[None]:
+    """A bar on a terminal, a line now and then elsewhere; nothing where everything is decoded already."""
+    if not sys.stdout.isatty():
+        datamodule.progress = _Lines()
+        yield
+        return
+    from rich.progress import Progress
+
+    with Progress(transient=True) as display:
+        tasks: dict[int, object] = {}
+
+        def show(done: int, total: int) -> None:
+            if not tasks:
+                tasks[0] = display.add_task("preparing recordings", total=total)
+            display.update(tasks[0], completed=done, total=total)  # type: ignore[arg-type]
+
+        datamodule.progress = show
+        yield
+
+
+class _Lines:
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._last >= SECONDS_BETWEEN_LINES or done == total:
+            print(f"preparing recordings: {done}/{total}", flush=True)
+            self._last = now

@@ -1,0 +1,57 @@
+"""Going on with a run: its own configuration, and the few things that may be changed."""
+
+import re
+from collections.abc import Iterable
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from audio_lightning.config import compose
+from audio_lightning.errors import ConfigError
+from audio_lightning.training.folder import RunFolder
+
+LENGTH = ("max_epochs", "max_steps", "max_time")
+DEVICES = ("accelerator", "devices", "num_nodes", "strategy")
+CHANGEABLE = re.compile(rf"trainer|trainer\.({'|'.join(LENGTH + DEVICES)})|logger(\..+)?|plots")
+
+
+def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
+    """The configuration of a run that is to be gone on with.
+
+    Args:
+        folder: of the run.
+        overrides: what was typed beside ``resume=``.
+
+    Raises:
+        ConfigError: the folder holds no run, or something is to be changed that would make it another one.
+    """
+    config = folder.read_config()
+    overrides = list(overrides)
+    keys = [override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)]
+    for key in keys:
+        if not CHANGEABLE.fullmatch(key):
+            raise ConfigError(
+                f"{key} cannot be changed in a resumed run, which would then be another one: only the length "
+                f"(trainer.{', trainer.'.join(LENGTH)}), the devices (trainer.{', trainer.'.join(DEVICES)}), "
+                "plots and logger can"
+            )
+    if not keys:
+        return config
+    typed = compose(overrides)
+    OmegaConf.set_struct(config, False)
+    for key in keys:
+        if key == "trainer":  # trainer=gpu says where to run, not how long
+            for name in DEVICES:
+                config.trainer[name] = typed.trainer[name]
+        elif key.startswith("logger"):
+            config.logger = typed.logger
+        else:
+            OmegaConf.update(config, key, OmegaConf.select(typed, key))
+    one_cycle = str(config.scheduler._target_).endswith(".OneCycle")
+    if one_cycle and any(key.startswith("trainer.max_") for key in keys):
+        raise ConfigError(
+            "scheduler=onecycle spreads one cycle over the whole training, so a run with it cannot be made longer "
+            "or shorter; start another one"
+        )
+    OmegaConf.set_struct(config, True)
+    return config

@@ -1,0 +1,229 @@
+"""One training, from a composed configuration to a run folder."""
+
+import logging
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+
+from audio_lightning.classifier import AudioClassifier, check_networks, read_checkpoint
+from audio_lightning.config import build
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.manifest import SPLITS
+from audio_lightning.data.problems import Problem, ProblemsError
+from audio_lightning.errors import ConfigError, Interrupted
+from audio_lightning.files import write_csv, write_json
+from audio_lightning.task import AudioTask
+from audio_lightning.training.callbacks import EpochLines, History, LastCheckpoint
+from audio_lightning.training.facts import costs, environment
+from audio_lightning.training.folder import RunFolder
+from audio_lightning.training.progress import decoding_shown
+
+STATISTICS_CLIPS = 2000
+"""Training clips from which feature statistics are taken: more would not change the third digit, but take minutes."""
+
+Metrics = dict[str, float | int | str | bool]
+
+
+def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Metrics:
+    """Train, choose the best epoch on the validation clips, test it once, and write the run folder.
+
+    Args:
+        config: composed and checked (:func:`audio_lightning.config.check_config`).
+        folder: where everything goes.
+        resume: go on from ``checkpoints/last.ckpt`` of the folder, or from the start if there is none yet.
+
+    Returns:
+        The contents of ``metrics.json``.
+
+    Raises:
+        ConfigError: what only the targets themselves can find wrong with the configuration.
+        DataError: see :meth:`AudioDataModule.setup`; all problems are in ``problems.csv``, too.
+        Interrupted: Ctrl-C or SIGTERM.
+    """
+    quieten()
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    pl.seed_everything(config.seed, verbose=False)
+    # Everything that can be wrong without a look at the recordings comes before them.
+    datamodule = build(config.data, AudioDataModule, where="data")
+    check_networks(plain, AudioTask(("a", "b"), datamodule.sample_rate, datamodule.num_samples, datamodule.padding))
+    history = History(folder.history)
+    trainer = make_trainer(config, folder, history)
+    folder.write_config(config)
+    write_json(folder.environment, environment())
+    _open_data(datamodule, folder)
+
+    started = time.perf_counter()
+    classifier = AudioClassifier(plain, datamodule.task.to_dict(), datamodule.manifest.class_counts("train"))
+    checkpoint = folder.last if resume and folder.last.exists() else None
+    if checkpoint is None and classifier.front_end.needs_statistics:
+        classifier.front_end.fit(datamodule.sample_waveforms(STATISTICS_CLIPS, seed=config.seed))
+    _describe(classifier, datamodule)
+    _fit(trainer, classifier, datamodule, checkpoint)
+
+    best = read_checkpoint(folder.best)
+    classifier.load_state_dict(best["state_dict"])
+    trainer.test(classifier, datamodule=datamodule, verbose=False)
+    metrics = _metrics(classifier, datamodule, trainer, history, best_epoch=best["epoch"] + 1)
+    metrics["total_seconds"] = round(time.perf_counter() - started, 3)
+    write_results(folder, classifier, datamodule)
+    write_json(folder.metrics, metrics)
+    return metrics
+
+
+def make_trainer(config: DictConfig, folder: RunFolder, history: History) -> pl.Trainer:
+    """Lightning's Trainer with the callbacks and loggers that the configuration names.
+
+    Raises:
+        ConfigError: arguments that the Trainer refuses, or a logger whose package is not installed.
+    """
+    callbacks: list[Callback] = [history]
+    terminal = sys.stdout.isatty()
+    if terminal:
+        from lightning.pytorch.callbacks import RichProgressBar
+
+        callbacks.append(RichProgressBar(leave=False))
+    else:
+        callbacks.append(EpochLines(history))
+    named = [build(node, Callback, where=f"callbacks.{name}") for name, node in config.callbacks.items()]
+    callbacks += sorted(named, key=lambda callback: isinstance(callback, LastCheckpoint))
+    loggers = []
+    for name, node in config.logger.items():
+        try:
+            loggers.append(build(node, Logger, where=f"logger.{name}", save_dir=str(folder.path)))
+        except ModuleNotFoundError as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(
+                f"logger={name} needs a package that is not installed ({reason}): pip install 'audio-lightning[{name}]'"
+            ) from error
+    arguments: Any = OmegaConf.to_container(config.trainer, resolve=True)
+    try:
+        return pl.Trainer(
+            **arguments,
+            callbacks=callbacks,
+            logger=loggers or False,
+            default_root_dir=str(folder.path),
+            enable_progress_bar=terminal,
+            enable_model_summary=False,
+            # Its metrics would count as the best so far; the data has been checked by then anyway.
+            num_sanity_val_steps=0,
+        )
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(f"trainer: {str(error).strip().splitlines()[0]}") from error
+
+
+def write_results(folder: RunFolder, classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
+    """Write what the last test found: ``predictions.csv`` and ``per_class.csv``."""
+    rows, probabilities = classifier.test_predictions()
+    classes = classifier.task.classes
+    table = datamodule.manifest.table
+    predicted = probabilities.argmax(dim=1)
+    write_csv(
+        folder.predictions,
+        ["path", "label", "predicted", *(f"probability {name}" for name in classes)],
+        (
+            [
+                table["path"].iat[row],
+                table["label"].iat[row],
+                classes[guess],
+                *(f"{value:.8f}" for value in values),
+            ]
+            for row, guess, values in zip(rows.tolist(), predicted.tolist(), probabilities.tolist())
+        ),
+    )
+    columns = {name: values.tolist() for name, values in classifier.test_metrics.per_class().items()}
+    write_csv(folder.per_class, ["class", *columns], zip(classes, *columns.values()))
+
+
+def _open_data(datamodule: AudioDataModule, folder: RunFolder) -> None:
+    with decoding_shown(datamodule):
+        try:
+            datamodule.setup()
+        except ProblemsError as error:
+            _write_problems(folder.problems, error.problems)
+            raise
+    if datamodule.problems:
+        _write_problems(folder.problems, datamodule.problems)
+        print(
+            f"{len(datamodule.problems)} problems in the data ({folder.problems}): "
+            f"data.bad_recordings={datamodule.bad_recordings}"
+        )
+
+
+def _write_problems(path: Path, problems: list[Problem]) -> None:
+    write_csv(path, ["where", "what"], [(problem.where, problem.what) for problem in problems])
+
+
+def _describe(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
+    clips = ", ".join(f"{split} {len(datamodule.manifest.rows(split))}" for split in SPLITS)
+    print(f"{len(classifier.task.classes)} classes; clips: {clips}; leakage {datamodule.leakage}")
+    network = classifier.network
+    parameters = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    shape = classifier.front_end.output_shape
+    print(f"{type(network).__name__} on {shape}: {parameters:,} parameters", flush=True)
+
+
+def _fit(
+    trainer: pl.Trainer, classifier: AudioClassifier, datamodule: AudioDataModule, checkpoint: Path | None
+) -> None:
+    try:
+        trainer.fit(classifier, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+    except SystemExit as exit_:  # Lightning's answer to Ctrl-C and, with exit code 0, to SIGTERM
+        if trainer.received_sigterm or trainer.state.status == TrainerStatus.INTERRUPTED:
+            raise Interrupted(143 if trainer.received_sigterm else 130) from exit_
+        raise
+    if trainer.received_sigterm:
+        raise Interrupted(143)
+
+
+def _metrics(
+    classifier: AudioClassifier,
+    datamodule: AudioDataModule,
+    trainer: pl.Trainer,
+    history: History,
+    *,
+    best_epoch: int,
+) -> Metrics:
+    test = {f"test/{name}": float(value) for name, value in classifier.test_metrics.compute().items()}
+    best = next(row for row in history.rows if int(row["epoch"]) == best_epoch)
+    validation = {name: float(value) for name, value in best.items() if name.startswith("validation/")}
+    training_seconds = sum(float(row["training_seconds"]) for row in history.rows)
+    clips = {f"clips/{split}": len(datamodule.manifest.rows(split)) for split in SPLITS}
+    return {
+        **test,
+        **validation,
+        **costs(classifier),
+        "epochs": len(history.rows),
+        "best_epoch": best_epoch,
+        "seconds": round(sum(float(row["seconds"]) for row in history.rows), 3),
+        "clips_per_second": round(clips["clips/train"] * len(history.rows) / training_seconds, 1),
+        **clips,
+        "split": datamodule.plan.method,
+        "leakage": datamodule.leakage,
+        "seed": datamodule.seed,
+        "precision": str(trainer.precision),
+        "device": str(trainer.strategy.root_device),
+    }
+
+
+def quieten() -> None:
+    """Keep what Lightning says about itself off the screen; what concerns the user's run is said here or raised."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+        ".*log_every_n_steps.*",
+        ".*LeafSpec.*",
+        ".*Trying to infer the .batch_size.*",
+        ".*callbacks used to create the checkpoint.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)

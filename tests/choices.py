@@ -1,0 +1,36 @@
+"""Builds what a YAML in conf/ describes, for tests that hold every choice of a group to the same contract."""
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from audio_lightning.config import build, config_dir, resolve
+from audio_lightning.features import FrontEnd
+from audio_lightning.models import AudioModel
+from audio_lightning.task import FeatureShape
+
+KINDS: dict[str, type] = {"feature": FrontEnd, "model": AudioModel}
+
+
+def load(group: str, name: str) -> dict[str, Any]:
+    """The YAML as plain Python."""
+    node = OmegaConf.to_container(OmegaConf.load(config_dir() / group / f"{name}.yaml"), resolve=True)
+    assert isinstance(node, dict)
+    return {str(key): value for key, value in node.items()}
+
+
+def target(group: str, name: str) -> type:
+    """The class that the YAML names."""
+    return resolve(load(group, name)["_target_"], KINDS[group], where=group)
+
+
+def front_end(name: str, *, sample_rate: int = 8000, num_samples: int = 8000, **changes: Any) -> FrontEnd:
+    """The front end of conf/feature/``name``.yaml."""
+    node = {**load("feature", name), **changes}
+    return build(node, FrontEnd, where="feature", sample_rate=sample_rate, num_samples=num_samples)
+
+
+def model(name: str, input_shape: FeatureShape, *, num_classes: int = 3, **changes: Any) -> AudioModel:
+    """The network of conf/model/``name``.yaml."""
+    node = {**load("model", name), **changes}
+    return build(node, AudioModel, where="model", input_shape=input_shape, num_classes=num_classes)

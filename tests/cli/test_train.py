@@ -1,0 +1,140 @@
+"""``train.py`` as it is typed: exit codes, one line a mistake, and how long it takes to say so."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import tiny
+
+from audio_lightning.cli import train as cli
+
+PROJECT = Path(__file__).parents[2]
+
+
+def typed(*arguments: str, cwd: Path = PROJECT, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PROJECT / "train.py"), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+MISTAKES = {
+    "an unknown group": (["modle=resnet"], "did you mean model?"),
+    "an unknown choice": (["model=resnt"], "did you mean resnet?"),
+    "an unknown key behind a plus": (["+trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
+    "a missing folder": (["data=urbansound8k", "data.root=/nowhere"], "data.root=/nowhere: no such folder"),
+    "a wrong argument": (["model=resnet", "model.dept=18"], "did you mean model.depth?"),
+    "an unknown option": (["--multirum"], "--multirum: no such option"),
+    "a wrong axis of a multirun": (["-m", "model=cnn,resnt"], "did you mean resnet?"),
+    "a wrong key in a multirun": (
+        ["-m", "model=cnn,resnet", "trainer.max_epoch=3"],
+        "did you mean trainer.max_epochs?",
+    ),
+    "several devices in a multirun": (["-m", "seed=0,1", "trainer.devices=2"], "trainer.devices=2 under -m"),
+    "resume of nothing": (["resume=/nowhere"], "/nowhere: expected a folder with config.yaml"),
+    "resume in a multirun": (["-m", "resume=/nowhere", "seed=0,1"], "leave one of them out"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(name: str, tmp_path: Path) -> None:
+    arguments, message = MISTAKES[name]
+    result = typed(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert result.stderr.startswith("error: ")
+    assert not list(tmp_path.iterdir()), "a mistake leaves nothing behind"
+
+
+def test_nothing_heavy_is_imported_for_a_mistake_or_for_help() -> None:
+    code = (
+        "import sys; from audio_lightning.cli.train import main; codes = main(['--help']), main(['model=resnt']); "
+        "print(codes, [name for name in ('torch', 'lightning', 'pandas', 'matplotlib') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert result.stdout.splitlines()[-1] == "(0, 2) []"
+
+
+def test_what_a_training_does_not_use_is_not_imported(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    arguments = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", *tiny.TRAIN_OVERRIDES]
+    arguments += [f"hydra.run.dir={tmp_path}/run", "plots=false"]
+    code = f"""
+import sys
+import lightning.pytorch  # and what it brings along itself
+before = set(sys.modules)
+from audio_lightning.cli.train import main
+code = main({arguments!r})
+heavy = ("wandb", "tensorboard", "matplotlib", "sklearn", "librosa", "transformers", "torchvision")
+print(code, [name for name in heavy if name in set(sys.modules) - before])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert result.stdout.splitlines()[-1] == "0 []", result.stdout + result.stderr
+
+
+def test_help_names_every_axis_and_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    for line in ("model=cnn|dnn|resnet", "feature=logmel|mfcc|spectrogram|waveform", "resume=RUN_DIR"):
+        assert line in out
+
+
+def test_a_run_from_typing_to_plots(tmp_path: Path) -> None:
+    """Odd names, relative to where the user stands; output that is not a terminal has a line an epoch."""
+    root = tiny.write_urbansound8k(tmp_path / "my sounds (1)=ö, 'all'")
+    arguments = ["data=urbansound8k", f"data.root={root.name}", *tiny.TRAIN_OVERRIDES, "hydra.run.dir=out (ö)=1"]
+    result = typed(*arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    folder = tmp_path / "out (ö)=1"
+    lines = result.stdout.splitlines()
+    assert len([line for line in lines if line.startswith("epoch ")]) == 4
+    assert "\x1b" not in result.stdout
+    assert lines[-2].startswith("run folder: ")
+    for name in ("metrics.json", "curves.png", "confusion_matrix.png", ".hydra/overrides.yaml", "train.log"):
+        assert (folder / name).exists(), name
+    assert result.stderr == ""
+
+    again = typed(*arguments, cwd=tmp_path)
+    assert again.returncode == 2
+    assert "holds a run already" in again.stderr
+
+    resumed = typed("resume=out (ö)=1", cwd=tmp_path)
+    assert resumed.returncode == 0
+    assert "is finished" in resumed.stdout
+
+
+def test_a_multirun_goes_on_after_a_failure_and_says_so(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    settings = [line for line in tiny.TRAIN_OVERRIDES if not line.startswith(("model", "trainer.max"))]
+    result = typed(
+        "-m", "data=urbansound8k", f"data.root={tiny_urbansound8k}", *settings, "model=dnn,cnn", "trainer.max_epochs=1",
+        f"hydra.sweep.dir={tmp_path}/multi", "plots=false",
+    )  # fmt: skip
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "dnn takes a waveform" in result.stderr
+    assert "1 of 2 jobs failed" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "multi/0/metrics.json").exists()
+    assert (tmp_path / "multi/1/metrics.json").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+def test_an_interrupted_run_says_how_to_go_on(
+    tiny_urbansound8k: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "train.py", "data=urbansound8k", f"data.root={tiny_urbansound8k}", *tiny.TRAIN_OVERRIDES,
+         "trainer.max_epochs=100000", f"hydra.run.dir={folder}"],
+        cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not (folder / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert f"go on with: python train.py resume={folder}" in err
+    assert "Traceback" not in err

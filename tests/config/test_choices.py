@@ -1,0 +1,93 @@
+"""Every YAML in conf/: it composes, says all its target takes, and means what it seems to say."""
+
+import inspect
+import re
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from audio_lightning.config import choices, compose, config_dir, resolve
+from audio_lightning.config.location import groups
+from audio_lightning.config.targets import check_arguments, split_node
+
+SUPPLIED = {
+    "data": set(),
+    "feature": {"sample_rate", "num_samples"},
+    "model": {"input_shape", "num_classes"},
+    "optimizer": {"params"},
+    "scheduler": {"optimizer", "total_steps"},
+    "callbacks": set(),
+    "logger": {"save_dir"},
+}
+"""Arguments that the program works out, by group."""
+
+NOT_OFFERED = {
+    "torch.optim.Adam": "implementation switches, which do not change the result, and decoupled decay, which is adamw",
+    "torch.optim.AdamW": "implementation switches, which do not change the result",
+    "torch.optim.SGD": "implementation switches, which do not change the result",
+}
+"""Targets of other packages whose YAML leaves arguments out, and which."""
+
+TRAINER_SUPPLIED = {
+    "logger", "callbacks", "default_root_dir", "enable_progress_bar", "enable_checkpointing", "enable_model_summary",
+    "num_sanity_val_steps",
+}  # fmt: skip
+TRAINER_LEFT_OUT = {
+    "fast_dev_run": "it switches checkpoints off, without which nothing can be tested",
+    "val_check_interval": "the history, the checkpoints and the schedules go by epochs",
+    "limit_predict_batches": "predictions are not made by the Trainer",
+    "barebones": "it switches metrics and checkpoints off",
+    "plugins": "objects, not values",
+    "inference_mode": "nothing needs gradients in evaluation",
+    "use_distributed_sampler": "without it every process would train on everything",
+    "reload_dataloaders_every_n_epochs": "the data does not change",
+    "enable_autolog_hparams": "loggers here take the configuration as it is",
+    "model_registry": "a service",
+}
+
+CHOICES = [(group, name) for group in groups() for name in choices(group)]
+TARGETED = [(group, name) for group, name in CHOICES if group in SUPPLIED]
+
+
+def nodes(group: str, name: str) -> list[tuple[str, DictConfig]]:
+    config = compose([f"{group}={name}", *(["data.root=."] if group == "data" else [])])
+    node = config[group]
+    if group in ("callbacks", "logger"):
+        return [(f"{group}.{key}", child) for key, child in node.items()]
+    return [(group, node)] if node._target_ is not None else []
+
+
+@pytest.mark.parametrize(("group", "name"), TARGETED, ids=str)
+def test_the_yaml_and_the_constructor_agree(group: str, name: str) -> None:
+    for where, node in nodes(group, name):
+        target, arguments = split_node(node, where=where)
+        cls = resolve(target, object, where=where)
+        supplied = dict.fromkeys(SUPPLIED[group])
+        check_arguments(cls, arguments, supplied, where=where)
+        if target not in NOT_OFFERED:
+            parameters = inspect.signature(cls).parameters.values()
+            offered = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+            assert offered <= {*arguments, *supplied}, "options that no YAML names cannot be found or checked"
+
+
+@pytest.mark.parametrize("name", choices("trainer"))
+def test_the_trainer_yaml_has_every_argument_of_the_trainer(name: str) -> None:
+    import lightning.pytorch as pl
+
+    expected = set(inspect.signature(pl.Trainer).parameters) - TRAINER_SUPPLIED - set(TRAINER_LEFT_OUT)
+    assert set(compose([f"trainer={name}"]).trainer) == expected
+
+
+@pytest.mark.parametrize("path", sorted(config_dir().rglob("*.yaml")), ids=lambda path: path.stem)
+def test_no_word_is_loaded_as_a_boolean(path) -> None:
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        code = line.partition("#")[0]
+        assert not re.search(r"(?<![\w'\"])(yes|no|on|off|Yes|No|On|Off)(?![\w'\"])", code), f"{path.name}:{number}"
+
+
+@pytest.mark.parametrize(("group", "name"), CHOICES, ids=str)
+def test_every_choice_resolves(group: str, name: str) -> None:
+    if group == "hydra":
+        return
+    config = compose([f"{group}={name}", *(["data.root=."] if group == "data" else [])])
+    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

@@ -1,0 +1,132 @@
+"""Overrides: what is composed, and what is said about mistakes."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from audio_lightning.config import change, check_config, compose, expand_multirun, quote_paths
+from audio_lightning.errors import ConfigError
+
+MISTAKES = {
+    "modle=resnet": "there is no key modle; did you mean model?",
+    "model=resnt": "model=resnt: there is no such model; did you mean resnet?",
+    "model=transformer9": "model=transformer9: there is no such model (choices: cnn, ",
+    "logger=[csv,tensorbord]": "logger=tensorbord: there is no such logger; did you mean tensorboard?",
+    "trainer.max_epoch=3": "there is no key trainer.max_epoch; did you mean trainer.max_epochs?",
+    "+trainer.max_epoch=3": "there is no key trainer.max_epoch; did you mean trainer.max_epochs?",
+    "++trainer.max_epoch=3": "there is no key trainer.max_epoch; did you mean trainer.max_epochs?",
+    "+nonsense=3": "there is no key nonsense",
+    "hydra.run.dri=x": "there is no key hydra.run.dri; did you mean hydra.run.dir?",
+    "seed.value=3": "there is no key seed.value: seed is a single value",
+    "optimizer.zzz=3": "there is no key optimizer.zzz (optimizer has: amsgrad, betas, ",
+    "trainer.max_epochs=ten": "trainer.max_epochs=ten: expected a whole number, the default is 20",
+    "trainer.max_epochs=1.5": "trainer.max_epochs=1.5: expected a whole number",
+    "optimizer.lr=high": "optimizer.lr=high: expected a number",
+    "optimizer.betas=0.9": "optimizer.betas=0.9: expected a list",
+    "channels_last=1": "channels_last=1: expected true or false",
+    "optimizer={lr: 3}": "there is no such optimizer",
+    "~model": "~model: a training needs a model",
+    "monitor=validation/acuracy": "nothing logs this metric; did you mean validation/accuracy?",
+    "data=urbansound8k": "data.root must be given",
+    "model._target_=os.system": "model._target_=os.system is not allowed",
+    "resnet": "cannot read the override 'resnet'",
+    "data.root": "cannot read the override 'data.root'",
+    "loss.class_weights=a(b": "put the value in quotes",
+}
+
+
+def composed(*arguments: str):
+    config = compose(quote_paths(arguments))
+    check_config(config)
+    return config
+
+
+@pytest.mark.parametrize(("override", "message"), MISTAKES.items(), ids=MISTAKES)
+def test_a_mistake_gets_one_line_that_says_what_was_meant(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)) as caught:
+        composed(override)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_monitor_typed_for_one_callback_is_checked() -> None:
+    with pytest.raises(ConfigError, match=r"callbacks\.early_stopping\.monitor=loss: nothing logs"):
+        composed("callbacks=early_stopping", "callbacks.early_stopping.monitor=loss")
+
+
+def test_a_missing_folder_is_named_with_its_neighbour(tmp_path: Path) -> None:
+    (tmp_path / "sounds").mkdir()
+    with pytest.raises(ConfigError, match=r"no such folder; .* holds no soundz; did you mean sounds\?"):
+        composed("data=urbansound8k", f"data.root={tmp_path}/soundz/deeper")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain",
+        "with space",
+        "a=b",
+        "(1)",
+        "ö",
+        "a,b",
+        "it's",
+        'quo"te',
+        "back\\slash",
+        "back\\",
+        "[x]",
+        "{y}",
+        "a:b",
+        "#1",
+    ],
+)
+def test_paths_mean_what_they_say(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    config = composed("data=urbansound8k", f"data.root={tmp_path / name}")
+    assert config.data.root == str(tmp_path / name)
+
+
+def test_home_is_expanded_also_when_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "x y").mkdir()
+    for typed in ("data.root=~/x y", "data.root='~/x y'", 'data.root="~/x y"'):
+        assert composed("data=urbansound8k", typed).data.root == f"{tmp_path}/x y"
+
+
+def test_a_path_may_be_null() -> None:
+    assert composed("data.root=null").data.root is None
+
+
+def test_commas_in_paths_separate_an_axis_unless_the_path_exists(tmp_path: Path) -> None:
+    (tmp_path / "a,b").mkdir()
+    assert quote_paths([f"data.root={tmp_path}/a,b"], multirun=True) == [f"data.root='{tmp_path}/a,b'"]
+    assert quote_paths(["data.root=x,y"], multirun=True) == ["data.root='x','y'"]
+
+
+def test_several_loggers_at_once() -> None:
+    assert set(composed("logger=[csv,tensorboard]").logger) == {"csv", "tensorboard"}
+    assert set(composed("logger=none").logger) == set()
+
+
+def test_an_entry_can_be_added_where_entries_are_open() -> None:
+    target = "audio_lightning.training.callbacks.EarlyStopping"
+    config = composed(f"+callbacks.mine._target_={target}", "+callbacks.mine.monitor=validation/loss")
+    assert config.callbacks.mine.monitor == "validation/loss"
+
+
+def test_the_monitor_is_one_key() -> None:
+    config = composed("monitor=validation/loss", "callbacks=early_stopping", "scheduler=plateau")
+    monitors = {config.callbacks.best.monitor, config.callbacks.early_stopping.monitor, config.scheduler.monitor}
+    assert monitors == {"validation/loss"}
+
+
+def test_multirun_is_expanded_in_hydras_order() -> None:
+    jobs = expand_multirun(["model=cnn,resnet", "seed=range(0,2)"])
+    assert jobs == [[f"model={model}", f"seed={seed}"] for model in ("cnn", "resnet") for seed in (0, 1)]
+
+
+def test_change_checks_keys_and_leaves_the_original_alone() -> None:
+    config = compose([])
+    assert change(config, ["data.test_fold=3"]).data.test_fold == 3
+    assert config.data.test_fold is None
+    with pytest.raises(ConfigError, match=r"did you mean data\.test_fold\?"):
+        change(config, ["data.test_fld=3"])

@@ -1,0 +1,81 @@
+"""Names in a configuration: only what may be named is found, and only the right kind is built."""
+
+import pytest
+import torch
+
+from audio_lightning.config import build, resolve
+from audio_lightning.config.targets import check_arguments
+from audio_lightning.errors import ConfigError
+from audio_lightning.schedulers import Plateau, WarmupCosine
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "torch.load",
+        "audio_lightning.data.cache.shutil.rmtree",
+        "audio_lightning.data.cache.os",
+        "audio_lightning.data.cache.decode_all",
+        "audio_lightning.classifier.random.Random",
+        "audio_lightning.schedulers.LambdaLR",
+        "audio_lightning.nothing.Here",
+        "audio_lightning.schedulers.Nothing",
+        "audio_lightning",
+        "audio_lightning_evil.Thing",
+        "",
+        None,
+        3,
+    ],
+)
+def test_what_is_not_a_class_of_this_package_is_refused(target: object) -> None:
+    with pytest.raises(ConfigError, match=r"^thing\._target_="):
+        resolve(target, object, where="thing")
+
+
+def test_a_class_of_another_kind_is_refused() -> None:
+    with pytest.raises(ConfigError, match="is not a Optimizer, which optimizer must be"):
+        resolve("audio_lightning.schedulers.Plateau", torch.optim.Optimizer, where="optimizer")
+
+
+def test_a_name_nearly_right_is_suggested() -> None:
+    with pytest.raises(ConfigError, match=r"did you mean WarmupCosine\?"):
+        resolve("audio_lightning.schedulers.WarmUpCosine", WarmupCosine, where="scheduler")
+
+
+def test_build_supplies_what_the_program_works_out() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    node = {"_target_": "torch.optim.SGD", "lr": 0.1}
+    optimizer = build(node, torch.optim.Optimizer, where="optimizer", params=[parameter])
+    assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+class Example:
+    def __init__(self, size: int, mode: str = "a", rate: float = 0.5, widths: list[int] | None = None) -> None:
+        """An object with arguments of the usual types."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 1, "wide": 2}, "thing has no argument wide"),
+        ({"size": 1, "moode": "b"}, "thing has no argument moode; did you mean mode?"),
+        ({}, "thing.size must be given"),
+        ({"size": "x"}, "thing.size='x': expected a whole number"),
+        ({"size": True}, "thing.size=True: expected a whole number"),
+        ({"size": 1, "rate": "x"}, "thing.rate='x': expected a number"),
+        ({"size": 1, "widths": [1, "x"]}, "expected a list of a whole number | null"),
+        ({"size": 1, "supplied": 2}, "thing has no argument supplied"),
+    ],
+)
+def test_arguments_are_held_against_the_signature(arguments: dict, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_arguments(Example, arguments, {"supplied": 1}, where="thing")
+    assert message in str(caught.value)
+
+
+def test_good_arguments_pass() -> None:
+    check_arguments(Example, {"size": 1, "rate": 1, "widths": None}, {}, where="thing")
+    check_arguments(Plateau, {"monitor": "validation/loss", "factor": 0.5}, dict.fromkeys(
+        ("optimizer", "total_steps", "patience", "threshold", "min_lr")), where="scheduler")  # fmt: skip

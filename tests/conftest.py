@@ -1,0 +1,23 @@
+"""Fixtures that every room shares."""
+
+import os
+from pathlib import Path
+
+import pytest
+import tiny
+
+# Two test processes share two cores; and more threads than cores make small networks slower, not faster.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True)
+def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's cache; tests of one process share one, for the demo data's sake."""
+    root = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("AUDIO_LIGHTNING_CACHE", str(root))
+
+
+@pytest.fixture(scope="session")
+def tiny_urbansound8k(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny data set in the layout of UrbanSound8K. Read only."""
+    return tiny.write_urbansound8k(tmp_path_factory.mktemp("tiny") / "urban sound=8k (ö)")

@@ -1,0 +1,188 @@
+"""The contract of every front end, held by every YAML in conf/feature."""
+
+import inspect
+
+import choices
+import pytest
+import torch
+from torch import Tensor, nn
+
+from audio_lightning.config import choices as names
+from audio_lightning.config import config_dir
+from audio_lightning.features import FrontEnd
+
+FEATURES = names("feature")
+RATES = [8000, 16000, 22050, 44100, 96000]
+each_feature = pytest.mark.parametrize("name", FEATURES)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def tone(sample_rate: int, num_samples: int, amplitude: float = 1.0) -> Tensor:
+    return amplitude * torch.sin(2 * torch.pi * 440 * torch.arange(num_samples) / sample_rate)
+
+
+def fitted(name: str, **options) -> FrontEnd:
+    made = choices.front_end(name, **options)
+    made.fit([noise(3, made.num_samples)])
+    return made
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.5, 4.0])
+@pytest.mark.parametrize("sample_rate", RATES)
+@each_feature
+def test_any_sound_at_any_rate_and_length_gives_finite_features_of_the_promised_shape(
+    name: str, sample_rate: int, seconds: float
+) -> None:
+    samples = round(seconds * sample_rate)
+    made = fitted(name, sample_rate=sample_rate, num_samples=samples)
+    clips = [noise(samples), torch.zeros(samples), 3 * tone(sample_rate, samples).sign(), torch.eye(samples, 1)[:, 0]]
+
+    features = made(torch.stack(clips))
+
+    assert tuple(features.shape) == (4, *made.output_shape.dims)
+    assert features.dtype == torch.float32
+    assert features.isfinite().all()
+
+
+@pytest.mark.parametrize("samples", [1, 2, 7, 100, 12000])
+@each_feature
+def test_clips_may_be_shorter_and_longer_than_usual(name: str, samples: int) -> None:
+    made = fitted(name)
+
+    features = made(noise(2, samples))
+
+    assert features.isfinite().all()
+    assert features.shape[1:-1] == made.output_shape.dims[:-1]
+
+
+@each_feature
+def test_a_clip_does_not_depend_on_its_neighbours(name: str) -> None:
+    made = fitted(name)
+    quiet, loud = 1e-4 * noise(1, 8000, seed=1), noise(1, 8000, seed=2)
+
+    together = made(torch.cat([quiet, loud]))
+
+    torch.testing.assert_close(together[:1], made(quiet), atol=1e-4, rtol=1e-4)
+
+
+@each_feature
+def test_a_batch_computed_in_pieces_equals_its_clips(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = fitted(name)
+    batch = noise(5, 8000, seed=1)
+    alone = torch.cat([made(clip) for clip in batch.split(1)])
+    pieces = []
+    compute = made.compute
+    monkeypatch.setattr(made, "compute", lambda waveform: pieces.append(len(waveform)) or compute(waveform))
+    monkeypatch.setattr("audio_lightning.features.base.SAMPLES_AT_ONCE", 2 * 8000)
+
+    torch.testing.assert_close(made(batch), alone, atol=1e-4, rtol=1e-4)
+    assert pieces == [2, 2, 1]
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+@each_feature
+def test_autocast_changes_nothing(name: str, precision: torch.dtype) -> None:
+    made = fitted(name)
+    full_scale = tone(8000, 8000).expand(2, -1)
+    expected = made(full_scale)
+
+    with torch.autocast("cpu", dtype=precision):
+        features = made(full_scale)
+
+    assert features.dtype == torch.float32
+    assert features.isfinite().all()
+    torch.testing.assert_close(features, expected, atol=0, rtol=0)
+
+
+@each_feature
+def test_casting_the_network_around_it_changes_nothing(name: str) -> None:
+    made = fitted(name)
+    waveform = noise(2, 8000, seed=1)
+    expected = made(waveform)
+
+    nn.Sequential(made).to(torch.bfloat16)
+
+    torch.testing.assert_close(made(waveform), expected, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("mode", ["none", "clip", "statistics"])
+@each_feature
+def test_gradients_flow_only_through_what_is_learnable(name: str, mode: str) -> None:
+    made = fitted(name, normalize=mode)
+
+    features = made(noise(2, 8000).requires_grad_())
+
+    assert features.requires_grad == made.learnable
+    assert bool(list(made.parameters())) == made.learnable
+
+
+@each_feature
+def test_the_shape_is_known_without_any_memory(name: str) -> None:
+    with torch.device("meta"):
+        made = choices.front_end(name)
+
+    assert made.output_shape == choices.front_end(name).output_shape
+    assert all(tensor.is_meta for tensor in (*made.parameters(), *made.buffers()))
+
+
+@each_feature
+def test_a_state_dict_brings_everything_back(name: str) -> None:
+    made, other = fitted(name, normalize="statistics"), choices.front_end(name, normalize="statistics")
+    waveform = noise(2, 8000, seed=1)
+    assert made.is_fitted
+    assert not other.is_fitted
+
+    other.load_state_dict(made.state_dict())
+
+    assert other.is_fitted
+    torch.testing.assert_close(other(waveform), made(waveform), atol=0, rtol=0)
+
+
+@each_feature
+def test_the_yaml_explains_each_option_and_gives_the_constructors_defaults(name: str) -> None:
+    lines = (config_dir() / "feature" / f"{name}.yaml").read_text().splitlines()
+    options = [line for line in lines if not line.startswith("#")]
+    assert options[0].startswith("_target_: audio_lightning.features.")
+    assert all(" # " in line for line in options[1:])
+
+    cls = choices.target("feature", name)
+    if name == cls.__name__.lower():
+        parameters = inspect.signature(cls).parameters.values()
+        defaults = {
+            parameter.name: parameter.default for parameter in parameters if parameter.default != parameter.empty
+        }
+        assert choices.load("feature", name) == {"_target_": f"audio_lightning.features.{cls.__name__}", **defaults}
+
+
+class Gain(FrontEnd):
+    """A front end that learns."""
+
+    kind = "waveform"
+    learnable = True
+
+    def __init__(self) -> None:
+        super().__init__(sample_rate=8000, num_samples=100, normalize="clip")
+        self.gain = nn.Parameter(torch.ones(()))
+
+    def compute(self, waveform: Tensor) -> Tensor:
+        return (self.gain * waveform).tanh().unsqueeze(1)
+
+
+def test_a_learnable_front_end_gets_gradients_and_is_still_as_frozen_as_its_surroundings() -> None:
+    made, waveform = Gain(), noise(2, 100).requires_grad_()
+    made(waveform).square().mean().backward()
+    assert made.gain.grad is not None
+    assert waveform.grad is not None
+
+    with torch.no_grad():
+        assert not made(noise(2, 100)).requires_grad
+
+
+def test_an_unknown_front_end_is_no_attribute() -> None:
+    import audio_lightning.features
+
+    with pytest.raises(AttributeError, match="no front end 'Nothing'"):
+        audio_lightning.features.Nothing  # noqa: B018

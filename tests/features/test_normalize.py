@@ -1,0 +1,111 @@
+"""Normalization per clip and by training statistics."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from audio_lightning.features import LogMel, Waveform
+from audio_lightning.features.normalize import ClipNormalization, StatisticsNormalization
+
+
+@pytest.fixture
+def batches() -> list[Tensor]:
+    """Uneven batches of features [B, 1, 5, 20] whose bins differ in level and spread."""
+    generator = torch.Generator().manual_seed(0)
+    level, spread = torch.tensor([-90.0, -50, 0, 3, 1e4]), torch.tensor([20.0, 1, 0.01, 5, 300])
+    return [
+        level[:, None] + spread[:, None] * torch.randn(size, 1, 5, 20, generator=generator) + batch
+        for batch, size in enumerate([16, 3, 1])
+    ]
+
+
+def test_training_data_get_mean_0_and_deviation_1_in_each_bin(batches: list[Tensor]) -> None:
+    normalization = StatisticsNormalization()
+    normalization.fit(batches)
+
+    features = normalization(torch.cat(batches)).double()
+
+    torch.testing.assert_close(features.mean((0, 1, 3)), torch.zeros(5).double(), atol=1e-3, rtol=0)
+    torch.testing.assert_close(features.std((0, 1, 3), correction=0), torch.ones(5).double(), atol=1e-3, rtol=0)
+
+
+def test_merged_statistics_equal_those_of_all_data_at_once(batches: list[Tensor]) -> None:
+    normalization = StatisticsNormalization()
+    normalization.fit(iter(batches))
+    std, mean = torch.std_mean(torch.cat(batches).double(), dim=(0, 3), correction=0)
+
+    torch.testing.assert_close(normalization.mean[..., 0], mean.float(), atol=1e-5, rtol=1e-6)
+    torch.testing.assert_close(normalization.std[..., 0], std.float(), atol=0, rtol=1e-4)
+
+
+def test_a_front_end_learns_from_waveforms() -> None:
+    waveforms = [torch.randn(n, 4000, generator=torch.Generator().manual_seed(n)) / n for n in (1, 2, 3)]
+    made = LogMel(sample_rate=8000, num_samples=4000, n_mels=16)
+    made.fit(waveforms)
+
+    features = torch.cat([made(waveform) for waveform in waveforms])
+
+    assert made.normalization.mean.shape == (1, 16, 1)
+    torch.testing.assert_close(features.mean((0, 1, 3)), torch.zeros(16), atol=1e-4, rtol=0)
+    torch.testing.assert_close(features.std((0, 1, 3), correction=0), torch.ones(16), atol=1e-4, rtol=0)
+
+
+def test_a_waveform_has_one_mean_and_one_deviation() -> None:
+    made = Waveform(sample_rate=8000, num_samples=4, normalize="statistics")
+    made.fit([torch.tensor([[1.0, 1, 3, 3]]), torch.tensor([[1.0, 3, 1, 3]])])
+
+    assert made.normalization.mean.tolist() == [[2]]
+    assert made.normalization.std.tolist() == [[1]]
+
+
+def test_a_bin_that_was_constant_in_training_does_not_explode() -> None:
+    training = 10 * torch.randn(4, 1, 3, 50, generator=torch.Generator().manual_seed(0))
+    training[:, :, 1] = -100 + 1e-6 * training[:, :, 1]
+    training[:, :, 2] = 0
+    normalization = StatisticsNormalization()
+    normalization.fit([training])
+
+    assert normalization(training + 60).abs().amax() < 20
+
+
+def test_silent_training_data_are_divided_by_one() -> None:
+    normalization = StatisticsNormalization()
+    normalization.fit([torch.full((2, 1, 3, 5), -100.0)])
+
+    assert normalization(torch.full((1, 1, 3, 5), -99.0)).unique().tolist() == [1]
+
+
+def test_statistics_that_are_not_there_are_asked_for() -> None:
+    made = LogMel(sample_rate=8000, num_samples=8000)
+    assert made.needs_statistics
+    assert not made.is_fitted
+
+    with pytest.raises(RuntimeError, match=r"has no statistics yet: call the front end's fit\(\)"):
+        made(torch.zeros(1, 8000))
+    with pytest.raises(ValueError, match="no training features"):
+        made.fit([])
+
+
+def test_modes_without_statistics_read_no_training_data() -> None:
+    made = LogMel(sample_rate=8000, num_samples=8000, normalize="clip")
+    assert not made.needs_statistics
+    assert made.is_fitted
+
+    made.fit(pytest.fail("training data were read") for _ in range(1))
+
+
+def test_each_clip_gets_mean_0_and_deviation_1() -> None:
+    clips = torch.randn(3, 1, 8, 50, generator=torch.Generator().manual_seed(0))
+    clips *= torch.tensor([1e-3, 1, 300])[:, None, None, None]
+
+    features = ClipNormalization()(clips - 7 * clips.abs().amax((1, 2, 3), keepdim=True))
+
+    torch.testing.assert_close(features.mean((1, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(features.std((1, 2, 3), correction=0), torch.ones(3), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("level", [0.0, -100.0, 0.3])
+def test_a_constant_clip_becomes_zeros(level: float) -> None:
+    features = ClipNormalization()(torch.full((1, 1, 64, 401), level))
+
+    assert features.abs().amax() < 0.1

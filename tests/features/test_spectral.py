@@ -1,0 +1,124 @@
+"""Spectrograms, mel filters and cepstra against torchaudio, and what is said about options that cannot work."""
+
+import pytest
+import torch
+from torch import Tensor
+from torchaudio import transforms
+
+from audio_lightning.errors import ConfigError
+from audio_lightning.features import MFCC, LogMel, Spectrogram
+
+RATE = 16000
+USUAL = {"sample_rate": RATE, "num_samples": RATE, "normalize": "none"}
+FRAMES = {"n_fft": 512, "win_length": 400, "hop_length": 160, "pad_mode": "constant"}
+
+
+@pytest.fixture(scope="module")
+def clip() -> Tensor:
+    """One second of noise that gets louder under a tone: [1, 16000]."""
+    time = torch.arange(RATE) / RATE
+    hiss = torch.randn(RATE, generator=torch.Generator().manual_seed(0))
+    return (0.3 * torch.sin(2 * torch.pi * 1000 * time) + 0.1 * (0.1 + time) * hiss)[None]
+
+
+@pytest.mark.parametrize(("scale", "power"), [("magnitude", 1), ("power", 2)])
+def test_spectrograms_agree_with_torchaudio(clip: Tensor, scale: str, power: int) -> None:
+    expected = transforms.Spectrogram(power=power, **FRAMES)(clip)
+
+    torch.testing.assert_close(Spectrogram(**USUAL, scale=scale)(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("top_db", [40, 80, None])
+def test_decibels_agree_with_torchaudio(clip: Tensor, top_db: float | None) -> None:
+    expected = transforms.AmplitudeToDB("power", top_db)(transforms.Spectrogram(**FRAMES)(clip))
+
+    torch.testing.assert_close(Spectrogram(**USUAL, top_db=top_db)(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("norm", [None, "slaney"])
+@pytest.mark.parametrize("mel_scale", ["htk", "slaney"])
+def test_log_mel_agrees_with_torchaudio(clip: Tensor, mel_scale: str, norm: str | None) -> None:
+    mel = transforms.MelSpectrogram(RATE, f_min=50, f_max=7000, n_mels=40, norm=norm, mel_scale=mel_scale, **FRAMES)
+    expected = transforms.AmplitudeToDB("power", 80)(mel(clip))
+
+    made = LogMel(**USUAL, f_min=50, f_max=7000, n_mels=40, norm=norm, mel_scale=mel_scale)
+
+    torch.testing.assert_close(made(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_mfcc_agrees_with_torchaudio(clip: Tensor) -> None:
+    expected = transforms.MFCC(RATE, n_mfcc=13, melkwargs={"n_mels": 40, "f_min": 20, **FRAMES})(clip)
+
+    torch.testing.assert_close(MFCC(**USUAL, n_mfcc=13, n_mels=40)(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("top_db", [80, None])
+def test_silence_lies_at_100_db_below_full_scale(top_db: float | None) -> None:
+    assert LogMel(**USUAL, top_db=top_db)(torch.zeros(1, RATE)).unique().tolist() == [-100]
+
+
+def test_lengths_are_given_in_seconds_and_rounded_to_samples() -> None:
+    made = LogMel(sample_rate=22050, num_samples=22050, window_seconds=0.025, hop_seconds=512 / 44100)
+
+    assert (len(made.mel.power.window), made.mel.power.hop_length) == (551, 256)
+    assert made.output_shape.dims == (1, 64, 1 + 22050 // 256)
+
+
+def test_a_quiet_clip_keeps_its_detail_beside_a_loud_one(clip: Tensor) -> None:
+    made = LogMel(**USUAL)
+    quiet = 1e-2 * clip
+
+    together = made(torch.cat([clip, quiet]))
+
+    torch.testing.assert_close(together[1:], made(quiet), atol=1e-4, rtol=0)
+    torch.testing.assert_close(together[1] + 40, together[0], atol=0.1, rtol=0)
+
+
+@pytest.mark.parametrize(("sample_rate", "n_mels", "n_fft"), [(16000, 64, 512), (16000, 128, 1024), (8000, 128, 512)])
+def test_the_transform_is_as_long_as_the_filters_need(sample_rate: int, n_mels: int, n_fft: int) -> None:
+    made = LogMel(sample_rate=sample_rate, num_samples=8000, n_mels=n_mels)
+
+    assert made.mel.power.n_fft == n_fft
+    assert (made.mel.weights.amax(1) > 0).all()
+
+
+def test_empty_filters_are_an_error_that_names_ways_out_that_work() -> None:
+    with pytest.raises(ConfigError) as raised:
+        LogMel(**USUAL, n_fft=400, n_mels=128)
+
+    assert str(raised.value) == (
+        "3 of 128 mel filters between 20 and 8000 Hz are empty with n_fft=400 at 16000 Hz: "
+        "use n_fft=1024 (the smallest power of two that does) or n_mels of at most 110"
+    )
+    LogMel(**USUAL, n_fft=1024, n_mels=128)
+    LogMel(**USUAL, n_fft=400, n_mels=110)
+    for still_wrong in ({"n_fft": 512, "n_mels": 128}, {"n_fft": 400, "n_mels": 111}):
+        with pytest.raises(ConfigError, match=r"filters .* are empty"):
+            LogMel(**USUAL, **still_wrong)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"f_max": 8001}, "f_max is 8001, above half the sample rate of 16000 Hz: use null or at most 8000"),
+        ({"f_min": 4000, "f_max": 4000}, "f_min is 4000, expected at least 0 and less than f_max"),
+        ({"f_min": -1}, "f_min is -1, expected at least 0"),
+        ({"f_min": 0, "f_max": 8}, "64 of 64 mel filters between 0 and 8 Hz .* use a wider band"),
+        ({"n_mels": 5000}, "4490 of 5000 mel filters .*: use n_mels of at most 126$"),
+        ({"n_mels": 0}, "n_mels is 0, expected a number greater than 0"),
+        ({"n_fft": 399}, "n_fft is 399, expected an even number of at least 400 samples"),
+        ({"n_fft": 513}, "n_fft is 513, expected an even number"),
+        ({"n_fft": 0}, "n_fft is 0, expected an even number"),
+        ({"hop_seconds": 1e-5}, "hop_seconds is 1e-05, shorter than one sample at 16000 Hz"),
+        ({"window_seconds": 0}, "window_seconds is 0, shorter than one sample"),
+        ({"top_db": -80}, "top_db is -80, expected a number greater than 0"),
+        ({"mel_scale": "bark"}, "mel_scale is 'bark', expected one of: htk, slaney"),
+        ({"norm": "htk"}, "norm is 'htk', expected one of: null, slaney"),
+        ({"normalize": "batch"}, "normalize is 'batch', expected one of: none, clip, statistics"),
+        ({"n_mfcc": 65}, "n_mfcc is 65, more than the 64 mel bands"),
+    ],
+    ids=str,
+)
+def test_options_that_cannot_work_are_explained(option: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        MFCC(**{**USUAL, **option})

@@ -1,0 +1,146 @@
+"""A checkpoint needs nothing else, and a hostile one gets nowhere."""
+
+import copy
+import pickle
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from audio_lightning.classifier import AudioClassifier
+from audio_lightning.errors import CheckpointError
+from audio_lightning.inference.load import load_classifier
+
+
+def test_it_holds_plain_values_only(trained: Path) -> None:
+    for name in ("best", "last"):
+        checkpoint = torch.load(trained / f"checkpoints/{name}.ckpt", weights_only=True)
+        task = checkpoint["hyper_parameters"]["task"]
+        assert task["classes"] == ["high_tone", "low_tone", "noise"]
+        assert type(checkpoint["hyper_parameters"]["config"]) is dict
+        assert checkpoint["audio_lightning"]["format"] == 1
+
+
+def test_it_needs_nothing_else(trained: Path, tmp_path: Path) -> None:
+    shutil.copy(trained / "checkpoints/best.ckpt", tmp_path / "alone.ckpt")
+    alone = AudioClassifier.load_from_checkpoint(tmp_path / "alone.ckpt")
+    assert not alone.training
+    waveform = torch.randn(2, alone.task.num_samples)
+    torch.testing.assert_close(alone.probabilities(waveform), load_classifier(trained).probabilities(waveform))
+    assert alone.embed(waveform).shape == (2, alone.network.embedding_dim)
+
+
+def test_feature_statistics_travel_with_it(trained: Path) -> None:
+    assert load_classifier(trained).front_end.is_fitted
+
+
+PROOF = Path("/tmp/audio-lightning-checkpoint-ran-code")
+
+
+class _Payload:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return (PROOF.write_text, ("owned",))
+
+
+def _change(*keys: str, value: Any) -> Callable[[dict[str, Any], Path], None]:
+    def write(checkpoint: dict[str, Any], path: Path) -> None:
+        node = checkpoint
+        for key in keys[:-1]:
+            node = node[key]
+        node[keys[-1]] = value
+        torch.save(checkpoint, path)
+
+    return write
+
+
+def _target(group: str, target: Any, **arguments: Any) -> Callable[[dict[str, Any], Path], None]:
+    return _change("hyper_parameters", "config", group, value={"_target_": target, **arguments})
+
+
+HOSTILE: dict[str, tuple[Callable[[dict[str, Any], Path], None], str]] = {
+    "a pickled object in place of the weights": (_change("state_dict", value=_Payload()), "refused: it holds Python"),
+    "a pickled object among the weights": (_change("state_dict", "x", value=_Payload()), "refused: it holds Python"),
+    "a pickled object in the configuration": (
+        _change("hyper_parameters", "config", value=_Payload()),
+        "refused: it holds Python objects",
+    ),
+    "a plain pickle": (
+        lambda checkpoint, path: path.write_bytes(pickle.dumps(_Payload())) and None,
+        "refused|not a checkpoint",
+    ),
+    "a module in place of a dictionary": (
+        lambda checkpoint, path: torch.save(torch.nn.Linear(1, 1), path),
+        "refused: it holds Python objects",
+    ),
+    "a function of the system as the model": (_target("model", "os.system", command="true"), "not allowed"),
+    "a builtin as the feature": (_target("feature", "builtins.exec"), "not allowed"),
+    "a way through this package to another": (
+        _target("feature", "audio_lightning.data.cache.shutil.rmtree", path="/nonexistent"),
+        "refused: feature._target_",
+    ),
+    "a function of this package": (
+        _target("model", "audio_lightning.files.write_text", path=str(PROOF), text="owned"),
+        "refused: model._target_",
+    ),
+    "a class of this package of another kind": (
+        _target("model", "audio_lightning.data.demo.Demo", root=str(PROOF)),
+        "is not a AudioModel",
+    ),
+    "a target that is no name": (_target("model", ["os", "system"]), "not allowed"),
+    "an argument the model does not take": (
+        _target("model", "audio_lightning.models.CNN", channels=[4], hidden=4, dropout=0.0, batch_norm=True, evil=1),
+        "has no argument evil",
+    ),
+    "weights of another network": (_change("state_dict", value={}), "does not fit the classifier it describes"),
+    "no task": (_change("hyper_parameters", "task", value={}), "does not fit the classifier it describes"),
+    "a list for parameters": (_change("hyper_parameters", value=[1]), "does not fit the classifier it describes"),
+    "a later format": (_change("audio_lightning", value={"format": 99, "version": "9.0"}), "has format 99"),
+    "another program's": (lambda checkpoint, path: torch.save({"state_dict": {}}, path), "not written by this program"),
+    "a tensor": (lambda checkpoint, path: torch.save(torch.zeros(3), path), "not written by this program"),
+    "text": (lambda checkpoint, path: path.write_text("hello") and None, "not a checkpoint"),
+    "empty": (lambda checkpoint, path: path.write_bytes(b"") and None, "not a checkpoint"),
+    "another archive": (
+        lambda checkpoint, path: zipfile.ZipFile(path, "w").writestr("a", "b"),
+        "not a checkpoint",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_or_damaged_one_is_refused_and_runs_nothing(trained: Path, tmp_path: Path, name: str) -> None:
+    PROOF.unlink(missing_ok=True)
+    write, message = HOSTILE[name]
+    checkpoint = torch.load(trained / "checkpoints/best.ckpt", weights_only=True)
+    write(copy.deepcopy(checkpoint), tmp_path / "evil.ckpt")
+    with pytest.raises(CheckpointError, match=message) as caught:
+        AudioClassifier.load_from_checkpoint(tmp_path / "evil.ckpt")
+    assert str(tmp_path / "evil.ckpt") in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not PROOF.exists()
+
+
+def test_the_payload_would_have_run(tmp_path: Path) -> None:
+    """The attack of these tests is a real one."""
+    try:
+        pickle.loads(pickle.dumps(_Payload()))
+        assert PROOF.read_text() == "owned"
+    finally:
+        PROOF.unlink(missing_ok=True)
+
+
+def test_a_truncated_file_is_said_to_be_damaged(trained: Path, tmp_path: Path) -> None:
+    data = (trained / "checkpoints/best.ckpt").read_bytes()
+    (tmp_path / "half.ckpt").write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_classifier(tmp_path / "half.ckpt")
+
+
+@pytest.mark.parametrize("what", ["nothing", "empty folder"])
+def test_what_is_not_there_is_said(tmp_path: Path, what: str) -> None:
+    path = tmp_path if what == "empty folder" else tmp_path / "gone.ckpt"
+    with pytest.raises(CheckpointError, match=r"no such checkpoint|has no checkpoints/best\.ckpt"):
+        load_classifier(path)

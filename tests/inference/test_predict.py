@@ -1,0 +1,141 @@
+"""Answers on recordings of any kind equal those of the training's test."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import tiny
+from recordings import DAMAGED, ODD
+from typer.testing import CliRunner
+
+from audio_lightning.cli.main import app
+from audio_lightning.errors import ConfigError, DataError
+from audio_lightning.inference.load import load_classifier
+from audio_lightning.inference.predict import find_recordings, predict
+
+SHARES = [f"probability {name}" for name in tiny.CLASSES]
+
+
+def invoke(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_probabilities_equal_those_of_the_test(
+    trained: Path, tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Through a checkpoint copied elsewhere, the data being somewhere else, too, and the cache gone."""
+    shutil.copy(trained / "checkpoints/best.ckpt", tmp_path / "copied.ckpt")
+    shutil.copytree(tiny_urbansound8k, tmp_path / "renamed")
+    monkeypatch.setenv("AUDIO_LIGHTNING_CACHE", str(tmp_path / "empty"))
+    expected = pd.read_csv(trained / "predictions.csv")
+    files = [tmp_path / "renamed" / path for path in expected["path"]]
+    code, out, _ = invoke("predict", tmp_path / "copied.ckpt", *files)
+    assert code == 0
+    found = pd.DataFrame(rows(out))
+    np.testing.assert_allclose(found[SHARES].astype(float), expected[SHARES], atol=1e-5)
+    assert list(found["predicted"]) == list(expected["predicted"])
+
+
+def test_folders_are_looked_through(trained: Path, tiny_urbansound8k: Path) -> None:
+    code, out, _ = invoke("predict", trained, tiny_urbansound8k / "audio")
+    assert code == 0
+    assert len(rows(out)) == 36
+
+
+@pytest.fixture
+def long_recording(tmp_path: Path) -> Path:
+    """Two seconds of a low tone, then two of noise."""
+    rng = np.random.default_rng(3)
+    parts = [tiny.sound(label, rng, seconds=2, rate=16000) for label in ("low_tone", "noise")]
+    soundfile.write(tmp_path / "long.wav", np.concatenate(parts), 16000)
+    return tmp_path / "long.wav"
+
+
+def test_a_longer_recording_is_answered_window_by_window(trained: Path, long_recording: Path) -> None:
+    code, out, _ = invoke("predict", trained, long_recording, "--hop", 0.5)
+    assert code == 0
+    table = rows(out)
+    assert [float(row["start_seconds"]) for row in table] == [0.5 * index for index in range(8)]
+    assert [float(row["end_seconds"]) for row in table] == [0.5 * index + 0.25 for index in range(8)]
+    whole = invoke("predict", trained, long_recording)[1]
+    assert len(rows(whole)) == 16
+    assert float(rows(whole)[-1]["end_seconds"]) == 4.0
+    shorter = invoke("predict", trained, long_recording, "--window", 0.125)[1]
+    assert len(rows(shorter)) == 32
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_the_batch_size_changes_nothing(trained: Path, long_recording: Path, batch_size: int) -> None:
+    classifier = load_classifier(trained)
+    reference = list(predict(classifier, [long_recording, long_recording]))
+    found = list(predict(classifier, [long_recording, long_recording], batch_size=batch_size))
+    assert [p.start_seconds for p in found] == [p.start_seconds for p in reference]
+    np.testing.assert_allclose([p.probabilities for p in found], [p.probabilities for p in reference], atol=1e-5)
+
+
+def test_json_and_the_most_probable(trained: Path, long_recording: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "answers.json"
+    code, _, _ = invoke("predict", trained, long_recording, "--format", "json", "--top-k", 2, "--output", out)
+    assert code == 0
+    answers = json.loads(out.read_text())
+    assert len(answers) == 16
+    for answer in answers:
+        shares = list(answer["probabilities"].values())
+        assert len(shares) == 2
+        assert shares[0] >= shares[1]
+        assert answer["predicted"] == next(iter(answer["probabilities"]))
+    code, out_csv, _ = invoke("predict", trained, long_recording, "--top-k", 1)
+    assert list(rows(out_csv)[0]) == ["path", "start_seconds", "end_seconds", "class_1", "probability_1", "error"]
+
+
+def test_one_corrupt_file_gets_a_row_and_the_others_their_answers(
+    trained: Path, long_recording: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.wav").write_text("no sound")
+    code, out, err = invoke("predict", trained, tmp_path / "bad.wav", tmp_path / "gone.wav", long_recording)
+    table = rows(out)
+    assert code == 1
+    assert "2 of 3 recordings could not be read" in err
+    assert "bad.wav" in table[0]["error"]
+    assert "gone.wav" in table[1]["error"]
+    assert table[0]["predicted"] == ""
+    assert len(table) == 18
+    assert all(row["predicted"] for row in table[2:])
+    answers = json.loads(invoke("predict", trained, tmp_path / "bad.wav", long_recording, "--format", "json")[1])
+    assert "error" in answers[0]
+    assert "predicted" in answers[1]
+
+
+@pytest.mark.parametrize("kind", [*DAMAGED, *ODD])
+def test_damaged_and_odd_recordings_are_answered_or_named(trained: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / kind
+    {**DAMAGED, **ODD}[kind](path)
+    code, out, _ = invoke("predict", trained, path)
+    table = rows(out)
+    if kind in DAMAGED:
+        assert code == 1
+        assert path.name in table[-1]["error"]
+    else:
+        assert code == 0
+        assert sum(float(table[0][name]) for name in SHARES) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize(("option", "value"), [("window_seconds", 0.3), ("window_seconds", 0.0), ("hop_seconds", 0.0)])
+def test_windows_that_cannot_be_used(trained: Path, tmp_path: Path, option: str, value: float) -> None:
+    with pytest.raises(ConfigError, match="expected"):
+        list(predict(load_classifier(trained), [tmp_path / "x.wav"], **{option: value}))
+
+
+def test_a_folder_without_recordings_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no recordings"):
+        find_recordings([tmp_path])

@@ -1,0 +1,111 @@
+"""What single architectures promise beyond the contract of all."""
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from audio_lightning.errors import ConfigError
+from audio_lightning.models import CNN, DNN, IncompatibleInput, ResNet
+from audio_lightning.task import FeatureShape
+
+PICTURE = FeatureShape("spectrogram", (1, 64, 401))
+
+
+def count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ("depth", "channels", "num_classes", "parameters"),
+    [(18, 1, 14, 11_177_422), (18, 3, 1000, 11_689_512), (34, 3, 1000, 21_797_672), (50, 3, 1000, 25_557_032)],
+)
+def test_resnet_has_the_published_size(depth: int, channels: int, num_classes: int, parameters: int) -> None:
+    with torch.device("meta"):
+        made = ResNet(FeatureShape("spectrogram", (channels, 64, 64)), num_classes, depth=depth)
+
+    assert count(made) == parameters
+
+
+def test_resnet_names_the_depths_there_are() -> None:
+    with pytest.raises(ConfigError, match="resnet has no depth 19, expected one of: 18, 34, 50"):
+        ResNet(PICTURE, 10, depth=19)
+
+
+@pytest.mark.parametrize(("hidden", "embedding_dim"), [([5], 5), ([7, 5, 4], 4), ([], 40)])
+def test_dnn_has_the_layers_it_is_told_to(hidden: list[int], embedding_dim: int) -> None:
+    made = DNN(FeatureShape("waveform", (2, 20)), 3, hidden=hidden)
+
+    widths = [40, *hidden, 3]
+    assert [layer.weight.shape for layer in made.modules() if isinstance(layer, nn.Linear)] == [
+        (outputs, inputs) for inputs, outputs in pairwise(widths)
+    ]
+    assert made.embedding_dim == embedding_dim
+
+
+def test_cnn_has_the_blocks_it_is_told_to() -> None:
+    made = CNN(PICTURE, 10, channels=[4, 8], hidden=16, batch_norm=False)
+
+    # Biases where no batch normalization makes up for them; 64 x 401 is halved twice.
+    convolutions = (9 * 1 * 4 + 4) + (9 * 4 * 8 + 8)
+    assert count(made) == convolutions + (8 * 16 * 100 * 16 + 16) + (16 * 10 + 10)
+    assert sum(isinstance(layer, nn.MaxPool2d) for layer in made.modules()) == 2
+
+    normalized = CNN(PICTURE, 10, channels=[4, 8], hidden=16)
+    assert count(normalized) == count(made) + 4 + 8, "a scale and a shift in place of each bias"
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "message"),
+    [
+        (
+            DNN,
+            PICTURE,
+            "dnn takes a waveform, and the feature gives a spectrogram [1, 64, 401]: "
+            "choose feature=waveform or a model for spectrograms",
+        ),
+        (
+            ResNet,
+            FeatureShape("waveform", (1, 8000)),
+            "resnet takes a spectrogram, and the feature gives a waveform [1, 8000]: "
+            "choose feature=logmel or a model for waveforms",
+        ),
+        (
+            CNN,
+            FeatureShape("spectrogram", (1, 64, 7)),
+            "cnn needs at least 8 frames, and the feature gives a spectrogram [1, 64, 7]: "
+            "use a shorter hop or longer clips",
+        ),
+        (
+            CNN,
+            FeatureShape("spectrogram", (1, 4, 401)),
+            "cnn needs at least 8 bins, and the feature gives a spectrogram [1, 4, 401]: use a feature with more bins",
+        ),
+    ],
+    ids=str,
+)
+def test_combinations_that_cannot_work_are_explained(model: type, shape: FeatureShape, message: str) -> None:
+    with pytest.raises(IncompatibleInput) as raised:
+        model(shape, 10)
+
+    assert str(raised.value) == message
+
+
+def test_a_model_loads_no_library_that_only_others_need() -> None:
+    script = (
+        "import sys; from audio_lightning.features import Waveform; from audio_lightning.models import CNN, DNN\n"
+        "print(*{'torchvision', 'torchaudio', 'lightning'} & sys.modules.keys())"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert loaded.stdout.split() == []
+
+
+def test_an_unknown_model_is_no_attribute() -> None:
+    import audio_lightning.models
+
+    with pytest.raises(AttributeError, match="no model 'Nothing'"):
+        audio_lightning.models.Nothing  # noqa: B018

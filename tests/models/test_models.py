@@ -1,0 +1,194 @@
+"""The contract of every model, held by every YAML in conf/model on the smallest input that the model takes."""
+
+import copy
+import inspect
+from dataclasses import replace
+
+import choices
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from audio_lightning.config import choices as names
+from audio_lightning.config import config_dir
+from audio_lightning.models import AudioModel, IncompatibleInput
+from audio_lightning.task import FeatureShape, InputKind
+
+NUM_CLASSES = 3
+
+WITHOUT_GRADIENT: dict[str, dict[str, str]] = {}
+"""By model, trainable parameters that get no gradient, and why."""
+
+AMPLE: dict[InputKind, tuple[int, ...]] = {"waveform": (1, 16000), "spectrogram": (1, 256, 256)}
+"""Large enough for any model; it then says how much it needs."""
+
+DISTINCT: dict[InputKind, tuple[int, ...]] = {"waveform": (16,), "spectrogram": (8, 8)}
+"""Large enough for eight random clips to differ clearly, where a model would take less."""
+
+
+def input_shapes(name: str) -> tuple[FeatureShape, FeatureShape]:
+    """The smallest input that the model takes, and one of at least the size to learn from."""
+    kind = choices.target("model", name).input_kind
+    with torch.device("meta"):
+        minimum = choices.model(name, FeatureShape(kind, AMPLE[kind])).minimum_input
+    return (
+        FeatureShape(kind, (1, *minimum)),
+        FeatureShape(kind, (1, *map(max, minimum, DISTINCT[kind]))),
+    )
+
+
+def clips(shape: FeatureShape, count: int = 8) -> Tensor:
+    return torch.randn(count, *shape.dims, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module", params=names("model"))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def shape(name: str) -> FeatureShape:
+    return input_shapes(name)[1]
+
+
+@pytest.fixture(scope="module")
+def model(name: str, shape: FeatureShape) -> AudioModel:
+    """In evaluation mode, shared by the tests that leave it as it is."""
+    torch.manual_seed(0)
+    return choices.model(name, shape, num_classes=NUM_CLASSES).eval()
+
+
+@torch.no_grad()
+def test_logits_are_the_head_on_the_embedding(model: AudioModel, shape: FeatureShape) -> None:
+    x = clips(shape, 2)
+
+    embedding, logits = model.embed(x), model(x)
+
+    assert embedding.shape == (2, model.embedding_dim)
+    assert logits.shape == (2, NUM_CLASSES)
+    assert logits.isfinite().all()
+    torch.testing.assert_close(logits, model.head(embedding), atol=0, rtol=0)
+
+
+def test_each_trainable_parameter_gets_a_finite_gradient(name: str, model: AudioModel, shape: FeatureShape) -> None:
+    trained = copy.deepcopy(model).train()
+    functional.cross_entropy(trained(clips(shape)), torch.arange(8) % NUM_CLASSES).backward()
+
+    trainable = {key: value for key, value in trained.named_parameters() if value.requires_grad}
+    missing = {key for key, value in trainable.items() if value.grad is None or not value.grad.any()}
+    assert missing == set(WITHOUT_GRADIENT.get(name, {}))
+    assert all(value.grad.isfinite().all() for value in trainable.values() if value.grad is not None)
+
+
+def test_eight_clips_are_learned_by_heart_within_100_steps(name: str, shape: FeatureShape) -> None:
+    torch.manual_seed(0)
+    model = choices.model(name, shape, num_classes=NUM_CLASSES)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    x, target = clips(shape), torch.arange(8) % NUM_CLASSES
+    accuracies = []
+
+    for _ in range(10):
+        model.train()
+        for _ in range(10):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(x), target).backward()
+            optimizer.step()
+        with torch.no_grad():
+            accuracies.append((model.eval()(x).argmax(1) == target).float().mean().item())
+        if accuracies[-1] == 1:
+            break
+
+    assert accuracies[-1] == 1, accuracies
+
+
+@torch.no_grad()
+def test_a_state_dict_brings_the_predictions_back(name: str, model: AudioModel, shape: FeatureShape) -> None:
+    torch.manual_seed(1)
+    other, x = choices.model(name, shape, num_classes=NUM_CLASSES).eval(), clips(shape, 2)
+    assert not torch.equal(other(x), model(x))
+
+    other.load_state_dict(model.state_dict())
+
+    torch.testing.assert_close(other(x), model(x), atol=0, rtol=0)
+
+
+def test_it_trains_under_bfloat16_autocast(model: AudioModel, shape: FeatureShape) -> None:
+    trained = copy.deepcopy(model).train()
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = trained(clips(shape))
+        loss = functional.cross_entropy(logits.float(), torch.arange(8) % NUM_CLASSES)
+    loss.backward()
+
+    assert logits.isfinite().all()
+    assert all(value.grad.isfinite().all() for value in trained.parameters() if value.grad is not None)
+
+
+@torch.no_grad()
+def test_it_says_truly_how_small_an_input_may_be(name: str) -> None:
+    smallest, _ = input_shapes(name)
+    made = choices.model(name, smallest, num_classes=NUM_CLASSES).eval()
+    assert made(clips(smallest, 2)).isfinite().all()
+
+    for axis in range(1, len(smallest.dims)):
+        dims = list(smallest.dims)
+        dims[axis] -= 1
+        if dims[axis] > 0:
+            with pytest.raises(IncompatibleInput, match=rf"^{made.__class__.__name__.lower()} needs at least .*: use "):
+                choices.model(name, replace(smallest, dims=tuple(dims)))
+
+
+@torch.no_grad()
+def test_it_takes_other_lengths_if_it_says_so(model: AudioModel, shape: FeatureShape) -> None:
+    longer = clips(replace(shape, dims=(*shape.dims[:-1], 2 * shape.dims[-1])), 2)
+    if model.accepts_variable_length:
+        assert model(longer).shape == (2, NUM_CLASSES)
+    else:
+        with pytest.raises(RuntimeError):
+            model(longer)
+
+
+@torch.no_grad()
+def test_it_takes_any_number_of_channels(name: str, shape: FeatureShape) -> None:
+    stereo = replace(shape, dims=(2, *shape.dims[1:]))
+
+    assert choices.model(name, stereo).eval()(clips(stereo, 2)).isfinite().all()
+
+
+def test_it_can_be_built_without_any_memory(name: str, shape: FeatureShape) -> None:
+    with torch.device("meta"):
+        made = choices.model(name, shape)
+
+    assert all(tensor.is_meta for tensor in (*made.parameters(), *made.buffers()))
+
+
+def test_the_wrong_kind_of_input_is_refused_before_any_layer_is_built(
+    name: str, shape: FeatureShape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = (
+        FeatureShape("spectrogram", (1, 64, 401)) if shape.kind == "waveform" else FeatureShape("waveform", (1, 8000))
+    )
+    monkeypatch.setattr(nn.Module, "__setattr__", lambda *args: pytest.fail("something was built"))
+
+    with pytest.raises(IncompatibleInput) as raised:
+        choices.model(name, wrong)
+
+    assert str(raised.value).startswith(f"{choices.target('model', name).__name__.lower()} takes a {shape.kind}, and ")
+    assert str(raised.value).endswith(f"or a model for {wrong.kind}s")
+
+
+def test_the_yaml_explains_each_option_and_gives_the_constructors_defaults(name: str) -> None:
+    lines = (config_dir() / "model" / f"{name}.yaml").read_text().splitlines()
+    options = [line for line in lines if not line.startswith("#")]
+    assert options[0].startswith("_target_: audio_lightning.models.")
+    assert all(" # " in line for line in options[1:])
+
+    cls = choices.target("model", name)
+    if name == cls.__name__.lower():
+        defaults = {
+            parameter.name: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+            for parameter in inspect.signature(cls).parameters.values()
+            if parameter.default is not parameter.empty
+        }
+        assert choices.load("model", name) == {"_target_": f"audio_lightning.models.{cls.__name__}", **defaults}

@@ -1,0 +1,105 @@
+"""Recordings as people have them: odd ones that must be read right, and damaged ones that must be refused.
+
+The keys are file names; `write(folder / name)` makes the file. Any room's tests may use them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+SAMPLE_RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What reading an odd recording must give: samples [frames, channels], within the encoding's precision."""
+
+    samples: np.ndarray
+    sample_rate: int
+    tolerance: float
+
+
+def tones(frames: int, *, sample_rate: int = SAMPLE_RATE, channels: int = 1, amplitude: float = 0.5) -> np.ndarray:
+    """Sines [frames, channels], float32: 300 Hz in the first channel, 100 Hz more in each of the others."""
+    seconds = np.arange(frames)[:, None] / sample_rate
+    frequencies = 300.0 + 100.0 * np.arange(channels)
+    return (amplitude * np.sin(2 * np.pi * frequencies * seconds)).astype(np.float32)
+
+
+def write_tones(path: Path, seconds: float = 1.0, *, sample_rate: int = SAMPLE_RATE, **options: str) -> np.ndarray:
+    """Writes one channel of sound and returns it, [frames, 1]; `options` are those of `soundfile.write`."""
+    samples = tones(round(seconds * sample_rate), sample_rate=sample_rate)
+    soundfile.write(path, samples, sample_rate, **options)
+    return samples
+
+
+def cut(path: Path, share: float) -> None:
+    """Leaves only the first share of a file's bytes."""
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def _odd(
+    tolerance: float,
+    subtype: str,
+    *,
+    frames: int = 8_000,
+    sample_rate: int = SAMPLE_RATE,
+    channels: int = 1,
+    amplitude: float = 0.5,
+) -> Callable[[Path], Expected]:
+    def write(path: Path) -> Expected:
+        samples = tones(frames, sample_rate=sample_rate, channels=channels, amplitude=amplitude)
+        soundfile.write(path, samples, sample_rate, subtype=subtype)
+        return Expected(samples, sample_rate, tolerance)
+
+    return write
+
+
+def _header_only(path: Path) -> str:
+    soundfile.write(path, tones(0), SAMPLE_RATE)
+    return "no frames"
+
+
+def _truncated(path: Path) -> str:
+    write_tones(path)
+    cut(path, 0.6)
+    return "truncated"
+
+
+def _empty(path: Path) -> str:
+    path.touch()
+    return "empty file"
+
+
+def _nan(path: Path) -> str:
+    samples = tones(8_000)
+    samples[4_000] = np.nan
+    soundfile.write(path, samples, SAMPLE_RATE, subtype="FLOAT")
+    return "NaN or infinite samples, the first at 0.250 s"
+
+
+ODD: dict[str, Callable[[Path], Expected]] = {
+    "8_bit.wav": _odd(2**-7, "PCM_U8"),
+    "24_bit.wav": _odd(2**-23, "PCM_24"),
+    "over_full_scale.wav": _odd(0.0, "FLOAT", amplitude=3.0),
+    "a_law.wav": _odd(2**-6, "ALAW"),
+    "96_khz.wav": _odd(2**-15, "PCM_16", sample_rate=96_000),
+    "stereo.wav": _odd(2**-15, "PCM_16", channels=2),
+    "7_channels.wav": _odd(2**-15, "PCM_16", channels=7),
+    "3_samples.wav": _odd(2**-15, "PCM_16", frames=3),
+}
+"""File name -> writer of a recording that must be read right; it returns what reading it must give."""
+
+DAMAGED: dict[str, Callable[[Path], str]] = {
+    "header_only.wav": _header_only,
+    "truncated.wav": _truncated,
+    "truncated.mp3": _truncated,
+    "truncated.flac": _truncated,
+    "empty.wav": _empty,
+    "nan.wav": _nan,
+}
+"""File name -> writer of a recording that must be refused; it returns the reason that the message must give."""

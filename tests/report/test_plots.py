@@ -1,0 +1,64 @@
+"""Pictures say what the files say."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from audio_lightning.report.plots import confusion_matrix, curves, draw_run
+
+
+def predictions(classes: int, clips: int) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    names = np.array([f"class_{number}" for number in range(classes)])
+    table = pd.DataFrame({"label": rng.choice(names, clips), "predicted": rng.choice(names, clips)})
+    return table.assign(path="x.wav", **{f"probability {name}": 0.5 for name in names})
+
+
+@pytest.mark.parametrize("classes", [2, 10, 50])
+def test_the_confusion_matrix_counts(classes: int) -> None:
+    table = predictions(classes, 200)
+    names = [f"class_{number}" for number in range(classes)]
+    axes = confusion_matrix(table, names).axes[0]
+    shares = np.asarray(axes.images[0].get_array())
+    expected = pd.crosstab(table["label"], table["predicted"], normalize="index").reindex(
+        index=names, columns=names, fill_value=0
+    )
+    np.testing.assert_allclose(shares, expected)
+    if classes <= 10:
+        numbers = {(text.get_position()[1], text.get_position()[0]): int(text.get_text()) for text in axes.texts}
+        assert sum(numbers.values()) == 200
+        first = ((table["label"] == "class_0") & (table["predicted"] == "class_1")).sum()
+        assert numbers[(0, 1)] == first
+    assert f"accuracy {(table['label'] == table['predicted']).mean():.3f}" in axes.get_title()
+
+
+def test_curves_show_the_history() -> None:
+    history = pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "learning_rate": [0.1, 0.2, 0.1],
+            "train/loss": [3.0, 2.0, 1.0],
+            "train/accuracy": [0.1, 0.2, 0.3],
+            "validation/loss": [3.0, 2.5, 2.6],
+            "validation/accuracy": [0.2, 0.6, 0.5],
+        }
+    )
+    loss, accuracy, rate = curves(history).axes
+    assert {line.get_label(): list(line.get_ydata()) for line in loss.lines} == {
+        "train": [3.0, 2.0, 1.0],
+        "validation": [3.0, 2.5, 2.6],
+    }
+    highest = next(line for line in accuracy.lines if line.get_label() == "highest")
+    assert (list(highest.get_xdata()), list(highest.get_ydata())) == ([2], [0.6])
+    assert list(rate.lines[0].get_ydata()) == [0.1, 0.2, 0.1]
+
+
+def test_a_run_is_drawn_from_its_files(tmp_path: Path) -> None:
+    predictions(3, 20).to_csv(tmp_path / "predictions.csv", index=False)
+    pd.DataFrame({"epoch": [1], "learning_rate": [0.1], "train/loss": [1.0]}).to_csv(
+        tmp_path / "history.csv", index=False
+    )
+    for path in draw_run(tmp_path):
+        assert path.read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,103 @@
+"""What README and CONTRIBUTING say works as they say it."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+from running import run
+from typer.testing import CliRunner
+
+from audio_lightning.cli.main import app
+from audio_lightning.config import check_config, compose, quote_paths
+
+PROJECT = Path(__file__).parents[1]
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+def commands(text: str, start: str) -> list[str]:
+    """Lines of the code blocks that begin with ``start``, without comments."""
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL))
+    lines = [line.partition("  #")[0].strip() for line in blocks.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line.startswith(start)]
+
+
+TRAININGS = [line for line in commands(README, "python train.py") if "resume=" not in line and "--help" not in line]
+TOOLS = commands(README, "audio-lightning")
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("documented") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
+        run(tiny_urbansound8k, folder, "trainer.max_epochs=1")
+    return folder
+
+
+def test_there_are_commands_to_test() -> None:
+    assert len(TRAININGS) >= 8
+    assert len(TOOLS) >= 4
+
+
+@pytest.mark.parametrize("line", TRAININGS)
+def test_trainings_of_the_readme_compose_and_run(line: str, tmp_path: Path) -> None:
+    """With a tiny data set in place of the named one, and settings that make it quick."""
+    arguments = [word for word in shlex.split(line)[2:] if word != "-m"]
+    arguments = [re.sub(r"=([^,\[]*),.*", r"=\1", word) for word in arguments]  # the first of an axis
+    write = tiny.write_urbansound if "data=urbansound" in arguments else tiny.write_urbansound8k
+    root = write(tmp_path / "data")
+    replaced = [f"data.root={root}" if word.startswith("data.root=") else word for word in arguments]
+    check_config(compose(quote_paths(replaced)))
+    if not any(word.startswith("data=") for word in replaced):
+        replaced += ["data=urbansound8k", f"data.root={root}"]
+    quick = ["data.sample_rate=8000", "data.clip_seconds=0.25", "trainer=cpu", "trainer.max_epochs=1"]
+    kept = [word for word in replaced if not word.startswith(("trainer", "hydra"))]
+    metrics = run(root, tmp_path / "run", *[word for word in kept if "data.root" not in word], settings=quick)
+    assert metrics["epochs"] == 1
+
+
+@pytest.mark.parametrize("line", TOOLS)
+def test_tools_of_the_readme_run(line: str, trained: Path, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_urbansound8k / "audio/fold1", tmp_path / "recordings")
+    shutil.copy(next((tmp_path / "recordings").iterdir()), tmp_path / "street.wav")
+    places = {
+        "RUN_DIR": str(trained),
+        "street.wav": str(tmp_path / "street.wav"),
+        "recordings/": str(tmp_path / "recordings"),
+        "answers.json": str(tmp_path / "answers.json"),
+        "data.root=OTHER": f"data.root={tiny_urbansound8k}",
+    }
+    words = [places.get(word, word) for word in shlex.split(line)[1:]]
+    # The tiny clips are a quarter of a second; windows of seconds would be longer than what it was trained on.
+    words = [{"2": "0.2", "1": "0.1"}.get(word, word) for word in words]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+
+
+def test_a_model_is_added_as_contributing_says(tmp_path: Path) -> None:
+    """The file and the YAML of the guide, in a copy of the project, pass the contract test of all models."""
+    for name in ("audio_lightning", "conf", "tests"):
+        shutil.copytree(PROJECT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "pyproject.toml", tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", CONTRIBUTING, flags=re.DOTALL)
+    (yaml,) = re.findall(r"```yaml\n(.*?)```", CONTRIBUTING, flags=re.DOTALL)
+
+    def unindented(block: str) -> str:
+        return "\n".join(line.removeprefix("   ") for line in block.splitlines()) + "\n"
+
+    (tmp_path / "audio_lightning/models/tinynet.py").write_text(unindented(code))
+    (tmp_path / "conf/model/tinynet.yaml").write_text(unindented(yaml))
+    folders = ("tests/models", "tests/config")
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "tinynet", *folders],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": "."},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout
+    assert int(re.search(r"(\d+) passed", result.stdout)[1]) >= 8

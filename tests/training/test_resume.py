@@ -1,0 +1,145 @@
+"""A training that was killed goes on as if it had not been."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from running import Killed, kill_at, resume, run
+
+from audio_lightning.errors import ConfigError
+from audio_lightning.training.folder import RunFolder
+from audio_lightning.training.resume import resumed_config
+
+PROJECT = Path(__file__).parents[2]
+
+
+def last(folder: Path) -> dict:
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    """Weights and optimizer bit for bit, and every row of the histories but the times."""
+    for part in ("state_dict", "lr_schedulers"):
+        first, second = last(one)[part], last(other)[part]
+        if part == "state_dict":
+            assert all(torch.equal(first[name], second[name]) for name in first)
+        else:
+            assert first == second
+    states = [last(folder)["optimizer_states"][0]["state"] for folder in (one, other)]
+    for index, state in states[0].items():
+        for name, value in state.items():
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(value, states[1][index][name])
+    histories = [pd.read_csv(f / "history.csv").drop(columns=["seconds", "training_seconds"]) for f in (one, other)]
+    pd.testing.assert_frame_equal(*histories)
+    assert (one / "predictions.csv").read_text() == (other / "predictions.csv").read_text()
+    steps = [pd.read_csv(folder / "steps.csv") for folder in (one, other)]
+    pd.testing.assert_frame_equal(*steps)
+
+
+@pytest.mark.parametrize("scheduler", ["none", "cosine", "onecycle", "plateau"])
+def test_resumed_equals_undisturbed(
+    tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
+) -> None:
+    options = [f"scheduler={scheduler}", "model.dropout=0.5", "trainer.max_epochs=5", "trainer.log_every_n_steps=1"]
+    if scheduler == "plateau":  # so impatient that it steps at the very epoch after which the run is killed
+        options += ["scheduler.patience=0", "scheduler.threshold=10.0"]
+    run(tiny_urbansound8k, tmp_path / "whole", *options)
+    with monkeypatch.context() as patch:
+        kill_at(patch, epoch=3, batch=1)
+        with pytest.raises(Killed):
+            run(tiny_urbansound8k, tmp_path / "killed", *options)
+    assert last(tmp_path / "killed")["epoch"] == 2
+    (tmp_path / "killed").rename(tmp_path / "moved")
+    resume(tmp_path / "moved")
+    assert_equal_runs(tmp_path / "whole", tmp_path / "moved")
+    if scheduler == "plateau":
+        assert pd.read_csv(tmp_path / "moved/history.csv")["learning_rate"].nunique() > 2
+
+
+def test_early_stopping_and_the_best_epoch_are_remembered(
+    tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A minimal change of 1 is never reached: patience runs out after 3 more epochs, the kill being within them.
+    options = ["callbacks=early_stopping", "callbacks.early_stopping.patience=3", "trainer.max_epochs=9"]
+    options += ["callbacks.early_stopping.min_delta=1.0"]
+    whole = run(tiny_urbansound8k, tmp_path / "whole", *options)
+    with monkeypatch.context() as patch:
+        kill_at(patch, epoch=2, batch=0)
+        with pytest.raises(Killed):
+            run(tiny_urbansound8k, tmp_path / "killed", *options)
+    resumed = resume(tmp_path / "killed")
+    assert whole["epochs"] == resumed["epochs"] == 4
+    assert whole["best_epoch"] == resumed["best_epoch"]
+    assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_killed_before_the_first_checkpoint_starts_again(
+    tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_at(patch, epoch=0, batch=1)
+        with pytest.raises(Killed):
+            run(tiny_urbansound8k, tmp_path / "killed")
+    assert resume(tmp_path / "killed")["epochs"] == 4
+
+
+def test_a_finished_run_can_be_made_longer(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    run(tiny_urbansound8k, tmp_path, "scheduler=none", "trainer.max_epochs=2")
+    assert resume(tmp_path, "trainer.max_epochs=3", "logger=none")["epochs"] == 3
+    assert list(pd.read_csv(tmp_path / "history.csv")["epoch"]) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optimizer.lr=0.1"], r"optimizer\.lr cannot be changed in a resumed run"),
+        (["model=resnet"], "model cannot be changed in a resumed run"),
+        (["seed=3"], "seed cannot be changed in a resumed run"),
+        (["trainer.precision=bf16-mixed"], r"trainer\.precision cannot be changed"),
+        (["trainer.max_epochs=9"], "scheduler=onecycle spreads one cycle over the whole training"),
+    ],
+)
+def test_what_would_make_it_another_run_is_refused(
+    tiny_urbansound8k: Path, tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    from audio_lightning.config import compose, quote_paths
+
+    folder = RunFolder(tmp_path)
+    folder.write_config(
+        compose(quote_paths(["data=urbansound8k", f"data.root={tiny_urbansound8k}", "scheduler=onecycle"]))
+    )
+    with pytest.raises(ConfigError, match=message):
+        resumed_config(folder, overrides)
+
+
+def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"expected a folder with config\.yaml"):
+        resumed_config(RunFolder(tmp_path / "nothing"), [])
+
+
+def test_sigkill_in_the_middle_of_an_epoch(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    options = [*tiny.TRAIN_OVERRIDES, "trainer.max_epochs=40", "model.dropout=0.5"]
+    command = [sys.executable, "train.py", "data=urbansound8k", f"data.root={tiny_urbansound8k}", *options]
+    killed = tmp_path / "killed (ö)=1"
+    process = subprocess.Popen(
+        [*command, f"hydra.run.dir={killed}"], cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while not (killed / "checkpoints/last.ckpt").exists():
+        assert process.poll() is None, "the training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (killed / "metrics.json").exists()
+    subprocess.run([sys.executable, "train.py", f"resume={killed}"], cwd=PROJECT, check=True, capture_output=True)
+    run(tiny_urbansound8k, tmp_path / "whole", *options[-2:])
+    assert_equal_runs(tmp_path / "whole", killed)

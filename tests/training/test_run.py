@@ -1,0 +1,203 @@
+"""One training: what it leaves behind, that it repeats, and that its numbers are right."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from running import run
+
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.problems import ProblemsError
+from audio_lightning.errors import ConfigError, DataError, UserError
+from audio_lightning.report.plots import draw_run
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run. Read only."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
+        run(tiny_urbansound8k, folder)
+    return folder
+
+
+def test_the_run_folder_is_complete(finished: Path) -> None:
+    draw_run(finished)
+    expected = {
+        "config.yaml", "metrics.json", "history.csv", "steps.csv", "predictions.csv", "per_class.csv",
+        "environment.json", "curves.png", "confusion_matrix.png", "checkpoints",
+    }  # fmt: skip
+    assert {path.name for path in finished.iterdir()} == expected
+    assert {path.name for path in (finished / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_metrics_are_flat_and_follow_from_the_predictions(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())
+    predictions = pd.read_csv(finished / "predictions.csv")
+    assert metrics["test/accuracy"] == pytest.approx((predictions["label"] == predictions["predicted"]).mean())
+    assert metrics["clips/test"] == len(predictions) == 9
+    shares = predictions.filter(like="probability ")
+    assert shares.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-6)
+    assert (shares.idxmax(axis=1).str.removeprefix("probability ") == predictions["predicted"]).all()
+    expected = {
+        "parameters",
+        "macs",
+        "epochs",
+        "seconds",
+        "clips_per_second",
+        "split",
+        "leakage",
+        "validation/accuracy",
+    }
+    assert expected <= set(metrics)
+    assert all(isinstance(value, (int, float, str)) for value in metrics.values())
+    assert metrics["macs"] > metrics["parameters"] > 0
+    assert metrics["leakage"] == "none found"
+
+
+def test_the_history_has_a_row_an_epoch_and_best_is_the_best(finished: Path) -> None:
+    history = pd.read_csv(finished / "history.csv")
+    assert list(history["epoch"]) == [1, 2, 3, 4]
+    metrics = json.loads((finished / "metrics.json").read_text())
+    best = history.loc[history["validation/accuracy"].idxmax()]
+    assert metrics["best_epoch"] == best["epoch"]
+    assert metrics["validation/loss"] == pytest.approx(best["validation/loss"])
+    assert history["step"].is_monotonic_increasing
+
+
+def test_last_is_the_last_epoch(finished: Path) -> None:
+    last = torch.load(finished / "checkpoints/last.ckpt", weights_only=True)
+    assert last["epoch"] == 3
+    assert last["optimizer_states"]
+
+
+def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(folder / f"checkpoints/{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(
+    finished: Path, tiny_urbansound8k: Path, tmp_path: Path
+) -> None:
+    run(tiny_urbansound8k, tmp_path / "same")
+    run(tiny_urbansound8k, tmp_path / "other", "seed=1")
+    first, same, other = weights(finished), weights(tmp_path / "same"), weights(tmp_path / "other")
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    trained = [name for name in first if name.startswith("network.") and name.endswith("weight")]
+    assert trained
+    assert not any(torch.equal(first[name], other[name]) for name in trained)
+    assert (finished / "predictions.csv").read_text() == (tmp_path / "same/predictions.csv").read_text()
+
+
+def test_another_seed_or_epoch_gives_other_batches(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    def order(seed: int, epoch: int) -> list[int]:
+        from audio_lightning.config import build, compose, quote_paths
+
+        config = compose(quote_paths(["data=urbansound8k", f"data.root={tiny_urbansound8k}", f"seed={seed}"]))
+        datamodule = build(config.data, AudioDataModule, where="data")
+        datamodule.setup()
+        loader = datamodule.train_dataloader()
+        loader.batch_sampler.sampler.set_epoch(epoch)
+        return [row for batch in loader for row in batch["row"].tolist()]
+
+    assert order(0, 0) == order(0, 0)
+    assert sorted(order(0, 0)) == sorted(order(1, 0))
+    assert order(0, 0) != order(1, 0)
+    assert order(0, 0) != order(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("feature=waveform", "cnn takes a spectrogram, and the feature gives a waveform"),
+        ("feature.f_max=5000.0", r"f_max"),
+        ("data.split=groupd", r"data\.split='groupd': expected folds \| grouped"),
+        ("+optimizer.amsgrd=true", "there is no key optimizer.amsgrd; did you mean optimizer.amsgrad"),
+        ("trainer.precision=17-mixed", "trainer: "),
+        ("loss.class_weights=some", r"loss\.class_weights=some: expected none or balanced"),
+        ("loss.label_smoothing=1.0", r"loss\.label_smoothing=1\.0: expected at least 0 and less than 1"),
+        ("trainer.accelerator=abacus", "trainer: "),
+    ],
+)
+def test_what_cannot_work_is_said_before_any_audio_is_read(
+    tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, message: str
+) -> None:
+    monkeypatch.setattr(AudioDataModule, "setup", lambda self: pytest.fail("audio was read"))
+    settings = [] if "=waveform" in override else ["data.sample_rate=8000", "trainer=cpu"]
+    with pytest.raises(ConfigError, match=message) as caught:
+        run(tiny_urbansound8k, tmp_path / "run", override, settings=settings)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_that_is_wrong_with_the_data_is_said_at_once(tmp_path: Path) -> None:
+    import tiny
+
+    root = tiny.write_urbansound8k(tmp_path / "data")
+    (root / "audio/fold1/1000-0-0-0.wav").unlink()
+    (root / "audio/fold2/2000-0-0-1.wav").write_bytes(b"RIFF")
+    with (root / "metadata/UrbanSound8K.csv").open("a") as file:
+        file.write("short,row\n")
+    with pytest.raises(ProblemsError) as caught:
+        run(root, tmp_path / "run")
+    message = str(caught.value)
+    assert message.startswith("3 problems in the data")
+    assert "UrbanSound8K.csv, line 38: has 2 fields" in message
+    assert "audio/fold1/1000-0-0-0.wav: there is no such file" in message
+    assert "audio/fold2/2000-0-0-1.wav: " in message
+    assert len(pd.read_csv(tmp_path / "run/problems.csv")) == 3
+
+
+@pytest.mark.parametrize(("policy", "clips"), [("skip", 8), ("silence", 9)])
+def test_bad_recordings_can_be_left_out_or_be_silence(tmp_path: Path, policy: str, clips: int) -> None:
+    import tiny
+
+    root = tiny.write_urbansound8k(tmp_path / "data")
+    (root / "audio/fold4/4000-0-0-1.wav").write_bytes(b"RIFF")
+    metrics = run(root, tmp_path / "run", f"data.bad_recordings={policy}", "trainer.max_epochs=1")
+    assert metrics["clips/test"] == clips
+    assert len(pd.read_csv(tmp_path / "run/problems.csv")) == 1
+
+
+def test_leaking_data_stops_the_run_or_stamps_it(tmp_path: Path) -> None:
+    import tiny
+
+    root = tiny.write_urbansound8k(tmp_path / "data")
+    samples, rate = soundfile.read(root / "audio/fold1/1000-0-0-0.wav")
+    soundfile.write(root / "audio/fold4/4000-0-0-0.wav", samples, rate)
+    with pytest.raises(DataError, match=r"content audio/fold1/1000-0-0-0\.wav .* = audio/fold4/4000-0-0-0\.wav"):
+        run(root, tmp_path / "stopped")
+    metrics = run(root, tmp_path / "allowed", "data.allow_leakage=true", "trainer.max_epochs=1")
+    assert metrics["leakage"] == "present"
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"training loss became (nan|inf) in epoch"):
+        run(tiny_urbansound8k, tmp_path / "run", "optimizer=sgd", "optimizer.lr=1e30", "model.batch_norm=false")
+
+
+@pytest.mark.parametrize("overrides", [
+    ["loss.class_weights=balanced", "loss.label_smoothing=0.1"],
+    ["feature=mfcc", "feature.n_mfcc=13", "feature.n_mels=20", "feature.normalize=clip"],
+    ["feature=spectrogram", "optimizer=sgd", "scheduler=none"],
+    ["callbacks=early_stopping", "callbacks.early_stopping.patience=1", "monitor=validation/loss"],
+    ["logger=[csv,tensorboard]", "optimizer=adam", "scheduler=onecycle"],
+    ["data.split=grouped", "data.test_fraction=0.4", "data.validation_fraction=0.3"],
+    ["data.num_workers=1"],
+], ids=lambda overrides: overrides[0])  # fmt: skip
+def test_choices_train(tiny_urbansound8k: Path, tmp_path: Path, overrides: list[str]) -> None:
+    import tiny
+
+    settings = [line for line in tiny.TRAIN_OVERRIDES if not line.startswith(("feature", "optimizer"))]
+    metrics = run(tiny_urbansound8k, tmp_path, "trainer.max_epochs=2", *overrides, settings=settings)
+    assert 0 <= metrics["test/accuracy"] <= 1
+    assert bool(list(tmp_path.glob("tensorboard/events*"))) == ("tensorboard" in overrides[0])
+
+
+def test_it_learns(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    metrics = run(tiny_urbansound8k, tmp_path, "trainer.max_epochs=15", "monitor=validation/loss")
+    assert metrics["test/accuracy"] >= 0.9
