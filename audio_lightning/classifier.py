@@ -23,7 +23,7 @@ from audio_lightning.features.base import FrontEnd
 from audio_lightning.metrics import ClassificationMetrics
 from audio_lightning.models.base import AudioModel
 from audio_lightning.schedulers import Plateau, lightning_config
-from audio_lightning.task import AudioTask
+from audio_lightning.task import AudioTask, FeatureShape
 
 CHECKPOINT_VERSION = 1
 
@@ -48,7 +48,8 @@ class AudioClassifier(pl.LightningModule):
         self.save_hyperparameters()
         self.config = config
         self.task = AudioTask.from_dict(task)
-        self.front_end, self.network = build_networks(config, self.task)
+        self.front_end = build_front_end(config, self.task)
+        self.network = build_network(config, self.front_end.output_shape, self.task)
         self.memory_format = (
             torch.channels_last
             if config["channels_last"] and self.network.input_kind == "spectrogram"
@@ -260,27 +261,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def build_networks(config: Mapping[str, Any], task: AudioTask) -> tuple[FrontEnd, AudioModel]:
-    """The front end and the network of a configuration, each in the shape that the one before it dictates.
+def build_front_end(config: Mapping[str, Any], task: AudioTask) -> FrontEnd:
+    """The front end of a configuration, for the clips of a task.
 
     Raises:
         ConfigError: a target, an argument or a combination that cannot work.
     """
-    front_end = build(
-        config["feature"],
-        FrontEnd,
-        where="feature",
-        sample_rate=task.sample_rate,
-        num_samples=task.num_samples,
+    return build(
+        config["feature"], FrontEnd, where="feature", sample_rate=task.sample_rate, num_samples=task.num_samples
     )
-    network = build(
-        config["model"],
-        AudioModel,
-        where="model",
-        input_shape=front_end.output_shape,
-        num_classes=task.num_classes,
-    )
-    return front_end, network
+
+
+def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTask) -> AudioModel:
+    """The network of a configuration, for the output of a front end and the classes of a task.
+
+    Raises:
+        ConfigError: a target, an argument or a combination that cannot work.
+    """
+    return build(config["model"], AudioModel, where="model", input_shape=shape, num_classes=task.num_classes)
 
 
 def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
@@ -289,8 +287,9 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
     Raises:
         ConfigError: they cannot.
     """
+    shape = build_front_end(config, task).output_shape
     with torch.device("meta"):
-        build_networks(config, task)
+        build_network(config, shape, task)
     class_weights(config["loss"]["class_weights"], [1] * task.num_classes)
     if not 0 <= (smoothing := config["loss"]["label_smoothing"]) < 1:
         raise ConfigError(f"loss.label_smoothing={smoothing}: expected at least 0 and less than 1")

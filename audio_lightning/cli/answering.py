@@ -25,7 +25,7 @@ def answering(action: Callable[[], int], *, folder: Path | None = None) -> int:
         return action()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        log.info("stopped: %s", error)
+        log.info("stopped: %s", error, exc_info=error.__cause__ is not None)
         return error.exit_code
     except KeyboardInterrupt:
         return _interrupted(130, folder)

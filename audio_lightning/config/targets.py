@@ -85,12 +85,15 @@ def build(node: Mapping[str, Any] | DictConfig, kind: type[T], *, where: str, **
         **supplied: further arguments, which the program works out and no configuration names.
 
     Raises:
-        ConfigError: see :func:`resolve`; also an argument the target does not take, or of a wrong type.
+        ConfigError: see :func:`resolve`; also an argument the target does not take, or a value it refuses.
     """
     target, arguments = split_node(node, where=where)
     cls = resolve(target, kind, where=where)
     check_arguments(cls, arguments, supplied, where=where)
-    return cls(**arguments, **supplied)
+    try:
+        return cls(**arguments, **supplied)
+    except (ValueError, RuntimeError) as error:  # a value of the right type that the class refuses, such as dropout=2
+        raise ConfigError(f"{where}: {cls.__name__} refuses its arguments: {str(error).splitlines()[0]}") from error
 
 
 def split_node(node: Mapping[str, Any] | DictConfig, *, where: str) -> tuple[Any, dict[str, Any]]:

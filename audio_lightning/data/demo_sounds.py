@@ -155,7 +155,7 @@ class Recorder:
     @classmethod
     def draw(cls, rng: Generator) -> "Recorder":
         """Draw a recorder from the same distribution for every class."""
-        sample_rate = int(rng.choice([16_000, 22_050, 44_100, 48_000], p=[0.45, 0.35, 0.12, 0.08]))
+        sample_rate = int(rng.choice([16_000, 22_050, 44_100, 48_000], p=[0.5, 0.36, 0.08, 0.06]))
         channels = int(rng.choice([1, 2], p=[0.8, 0.2]))
         seconds = np.arange(round(0.25 * sample_rate)) / sample_rate
         room = rng.standard_normal((channels, len(seconds))) * np.exp(-seconds / rng.uniform(0.01, 0.06))
@@ -164,12 +164,12 @@ class Recorder:
         return cls(
             sample_rate,
             channels,
-            subtype=str(rng.choice(["PCM_16", "PCM_24"], p=[0.8, 0.2])),
-            tilt=rng.uniform(-5.0, 5.0),
-            ripple=rng.uniform(-8.0, 8.0, len(RIPPLE_KNOTS)),
+            subtype=str(rng.choice(["PCM_16", "PCM_24"], p=[0.85, 0.15])),
+            tilt=rng.uniform(-3.5, 3.5),
+            ripple=rng.uniform(-5.0, 5.0, len(RIPPLE_KNOTS)),
             room=room,
-            noise_tilt=rng.uniform(-6.0, 0.0),
-            snr=rng.uniform(3.0, 30.0),
+            noise_tilt=rng.uniform(-5.0, -1.0),
+            snr=rng.uniform(8.0, 32.0),
             level=rng.uniform(-26.0, -1.0),
         )
 
@@ -323,11 +323,11 @@ def dog_bark(source: Generator, rate: int) -> Event:
     """Short barks at irregular times: a voice that rises and falls within a tenth of a second, and breath."""
     pitch, bark = source.uniform(250.0, 800.0), source.uniform(0.08, 0.2)
     partials = formants(pitch, source.uniform((500, 1000, 2000), (1000, 2000, 3500)), 0.5)
-    interval, breath = source.uniform(0.25, 0.6), source.uniform(0.1, 0.5)
+    interval, breath = source.uniform(0.25, 0.45), source.uniform(0.1, 0.5)
 
     def event(num_samples: int, rng: Generator) -> Samples:
         total = np.zeros(num_samples)
-        for start in occurrences(num_samples / rate, interval, 2.5 * interval, rng):
+        for start in occurrences(num_samples / rate, interval, 2.0 * interval, rng):
             envelope = gate(num_samples, rate, start, bark * rng.uniform(0.8, 1.2), 0.015, 0.7 * bark)
             voice = harmonics(pitch * (0.6 + 0.6 * envelope), rate, partials)
             total += rng.uniform(0.6, 1.0) * envelope * (voice + breath * rng.standard_normal(num_samples))
@@ -368,7 +368,7 @@ def engine_idling(source: Generator, rate: int) -> Event:
 
 def gun_shot(source: Generator, rate: int) -> Event:
     """One crack with an exponential tail and its echoes."""
-    tail, crack = source.uniform(0.05, 0.3), source.uniform(0.003, 0.01)
+    tail, crack = source.uniform(0.12, 0.4), source.uniform(0.003, 0.01)
     delays = np.cumsum(source.uniform(0.06, 0.4, source.integers(0, 4)))
     tilt = source.uniform(-6.0, 0.0)
 

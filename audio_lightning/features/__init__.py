@@ -4,19 +4,9 @@ A class lives in the module that has its name in lower case (``LogMel`` in ``log
 it is first asked for, so that a front end costs only the libraries it needs itself.
 """
 
-from importlib import import_module
-from typing import Any
-
 from audio_lightning.features.base import FrontEnd
+from audio_lightning.lazy import by_module_name
 
 __all__ = ["FrontEnd"]
 
-
-def __getattr__(name: str) -> Any:
-    module = f"{__name__}.{name.lower()}"
-    try:
-        return getattr(import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name != module:  # a library that this front end needs
-            raise
-        raise AttributeError(f"module {__name__!r} has no front end {name!r}") from None
+__getattr__ = by_module_name(__name__)

@@ -107,5 +107,5 @@ def test_a_model_loads_no_library_that_only_others_need() -> None:
 def test_an_unknown_model_is_no_attribute() -> None:
     import audio_lightning.models
 
-    with pytest.raises(AttributeError, match="no model 'Nothing'"):
+    with pytest.raises(AttributeError, match="has no Nothing"):
         audio_lightning.models.Nothing  # noqa: B018
