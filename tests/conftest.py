@@ -21,3 +21,15 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 def tiny_urbansound8k(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny data set in the layout of UrbanSound8K. Read only."""
     return tiny.write_urbansound8k(tmp_path_factory.mktemp("tiny") / "urban sound=8k (ö)")
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of a finished training on the tiny data. Read only."""
+    from running import run
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
+        run(tiny_urbansound8k, folder)
+    return folder

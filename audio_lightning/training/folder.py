@@ -10,66 +10,46 @@ from audio_lightning.errors import ConfigError
 from audio_lightning.files import write_text
 
 
+class _File:
+    """A file of a run folder, as an attribute that gives its path."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: "RunFolder", owner: type) -> Path:
+        return folder.path / self.name
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """The files of one run (``hydra.run.dir``)."""
+    """The files of one run.
+
+    Attributes:
+        path: the folder (``hydra.run.dir``).
+        config: the resolved configuration.
+        environment: machine and versions.
+        log: what was logged, with times.
+        problems: what is wrong with the data, where something is.
+        history: one row an epoch.
+        best: checkpoint of the epoch with the best validation metric.
+        last: checkpoint of the last epoch, which a resumed training goes on from.
+        metrics: test and validation metrics and costs, flat; there once the run is finished.
+        predictions: one row a test clip.
+        per_class: precision, recall and F1 of every class on the test clips.
+    """
 
     path: Path
 
-    @property
-    def config(self) -> Path:
-        """The resolved configuration."""
-        return self.path / "config.yaml"
-
-    @property
-    def metrics(self) -> Path:
-        """Test and validation metrics and costs, flat; there once the run is finished."""
-        return self.path / "metrics.json"
-
-    @property
-    def history(self) -> Path:
-        """One row an epoch."""
-        return self.path / "history.csv"
-
-    @property
-    def steps(self) -> Path:
-        """One row a logged value."""
-        return self.path / "steps.csv"
-
-    @property
-    def predictions(self) -> Path:
-        """One row a test clip."""
-        return self.path / "predictions.csv"
-
-    @property
-    def per_class(self) -> Path:
-        """Precision, recall and F1 of every class on the test clips."""
-        return self.path / "per_class.csv"
-
-    @property
-    def problems(self) -> Path:
-        """What is wrong with the data, where something is."""
-        return self.path / "problems.csv"
-
-    @property
-    def environment(self) -> Path:
-        """Machine and versions."""
-        return self.path / "environment.json"
-
-    @property
-    def log(self) -> Path:
-        """What was logged, with times."""
-        return self.path / "train.log"
-
-    @property
-    def best(self) -> Path:
-        """Checkpoint of the epoch with the best validation metric."""
-        return self.path / "checkpoints" / "best.ckpt"
-
-    @property
-    def last(self) -> Path:
-        """Checkpoint of the last epoch, which a resumed training goes on from."""
-        return self.path / "checkpoints" / "last.ckpt"
+    config = _File("config.yaml")
+    environment = _File("environment.json")
+    log = _File("train.log")
+    problems = _File("problems.csv")
+    history = _File("history.csv")
+    best = _File("checkpoints/best.ckpt")
+    last = _File("checkpoints/last.ckpt")
+    metrics = _File("metrics.json")
+    predictions = _File("predictions.csv")
+    per_class = _File("per_class.csv")
 
     def check_unused(self) -> None:
         """Refuse a folder that holds a run, which would be overwritten.

@@ -15,30 +15,20 @@ from audio_lightning.errors import ConfigError, DataError, UserError
 from audio_lightning.report.plots import draw_run
 
 
-@pytest.fixture(scope="module")
-def finished(tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run. Read only."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
-        run(tiny_urbansound8k, folder)
-    return folder
-
-
-def test_the_run_folder_is_complete(finished: Path) -> None:
-    draw_run(finished)
+def test_the_run_folder_is_complete(trained: Path) -> None:
+    draw_run(trained)
     expected = {
         "config.yaml", "metrics.json", "history.csv", "steps.csv", "predictions.csv", "per_class.csv",
         "environment.json", "curves.png", "confusion_matrix.png", "checkpoints",
     }  # fmt: skip
-    assert {path.name for path in finished.iterdir()} == expected
-    assert {path.name for path in (finished / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in trained.iterdir()} == expected
+    assert {path.name for path in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_metrics_are_flat_and_follow_from_the_predictions(finished: Path) -> None:
-    metrics = json.loads((finished / "metrics.json").read_text())
-    predictions = pd.read_csv(finished / "predictions.csv")
+def test_metrics_are_flat_and_follow_from_the_predictions(trained: Path) -> None:
+    metrics = json.loads((trained / "metrics.json").read_text())
+    predictions = pd.read_csv(trained / "predictions.csv")
     assert metrics["test/accuracy"] == pytest.approx((predictions["label"] == predictions["predicted"]).mean())
     assert metrics["clips/test"] == len(predictions) == 9
     shares = predictions.filter(like="probability ")
@@ -60,18 +50,18 @@ def test_metrics_are_flat_and_follow_from_the_predictions(finished: Path) -> Non
     assert metrics["leakage"] == "none found"
 
 
-def test_the_history_has_a_row_an_epoch_and_best_is_the_best(finished: Path) -> None:
-    history = pd.read_csv(finished / "history.csv")
+def test_the_history_has_a_row_an_epoch_and_best_is_the_best(trained: Path) -> None:
+    history = pd.read_csv(trained / "history.csv")
     assert list(history["epoch"]) == [1, 2, 3, 4]
-    metrics = json.loads((finished / "metrics.json").read_text())
+    metrics = json.loads((trained / "metrics.json").read_text())
     best = history.loc[history["validation/accuracy"].idxmax()]
     assert metrics["best_epoch"] == best["epoch"]
     assert metrics["validation/loss"] == pytest.approx(best["validation/loss"])
     assert history["step"].is_monotonic_increasing
 
 
-def test_last_is_the_last_epoch(finished: Path) -> None:
-    last = torch.load(finished / "checkpoints/last.ckpt", weights_only=True)
+def test_last_is_the_last_epoch(trained: Path) -> None:
+    last = torch.load(trained / "checkpoints/last.ckpt", weights_only=True)
     assert last["epoch"] == 3
     assert last["optimizer_states"]
 
@@ -81,16 +71,16 @@ def weights(folder: Path, name: str = "last") -> dict[str, torch.Tensor]:
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(
-    finished: Path, tiny_urbansound8k: Path, tmp_path: Path
+    trained: Path, tiny_urbansound8k: Path, tmp_path: Path
 ) -> None:
     run(tiny_urbansound8k, tmp_path / "same")
     run(tiny_urbansound8k, tmp_path / "other", "seed=1")
-    first, same, other = weights(finished), weights(tmp_path / "same"), weights(tmp_path / "other")
+    first, same, other = weights(trained), weights(tmp_path / "same"), weights(tmp_path / "other")
     assert all(torch.equal(first[name], same[name]) for name in first)
-    trained = [name for name in first if name.startswith("network.") and name.endswith("weight")]
-    assert trained
-    assert not any(torch.equal(first[name], other[name]) for name in trained)
-    assert (finished / "predictions.csv").read_text() == (tmp_path / "same/predictions.csv").read_text()
+    names = [name for name in first if name.startswith("network.") and name.endswith("weight")]
+    assert names
+    assert not any(torch.equal(first[name], other[name]) for name in names)
+    assert (trained / "predictions.csv").read_text() == (tmp_path / "same/predictions.csv").read_text()
 
 
 def test_another_seed_or_epoch_gives_other_batches(tiny_urbansound8k: Path, tmp_path: Path) -> None:
