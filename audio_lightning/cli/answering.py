@@ -1,5 +1,6 @@
 """How commands end: with an answer, a message, or the traceback of a defect."""
 
+import errno
 import logging
 import sys
 import traceback
@@ -17,8 +18,8 @@ def answering(action: Callable[[], int], *, folder: Path | None = None) -> int:
         folder: of the run that it trains, if it does.
 
     Returns:
-        The code of ``action``; 2 with a message for a user's mistake; 1 with a traceback for a defect; 130 or 143
-        when interrupted.
+        The code of ``action``; 2 with a message for a user's mistake; 1 for a full disk or memory, with a message, and
+        for a defect, with its traceback; 130 or 143 when interrupted.
     """
     log = logging.getLogger(__name__)
     try:
@@ -34,13 +35,29 @@ def answering(action: Callable[[], int], *, folder: Path | None = None) -> int:
     except BrokenPipeError:  # `audio-lightning predict ... | head`
         sys.stderr.close()
         return 141
-    except Exception:
-        traceback.print_exc()
+    except Exception as error:
+        if remedy := _remedy(error):
+            print(f"error: {remedy}{_resume_hint(folder)}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         log.info("failed", exc_info=True)
         return 1
 
 
+def _remedy(error: Exception) -> str | None:
+    """What to do about a machine that is too small; None for a defect of the program."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error.filename or 'while writing the run folder'}): make room"
+    # By name, because torch is not imported here.
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return "the memory is too small for this: try a smaller data.batch_size"
+    return None
+
+
+def _resume_hint(folder: Path | None) -> str:
+    return f"; go on with: python train.py resume={folder}" if folder else ""
+
+
 def _interrupted(code: int, folder: Path | None) -> int:
-    hint = f"; go on with: python train.py resume={folder}" if folder else ""
-    print(f"interrupted{hint}", file=sys.stderr)
+    print(f"interrupted{_resume_hint(folder)}", file=sys.stderr)
     return code

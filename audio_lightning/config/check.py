@@ -36,6 +36,13 @@ def check_config(config: DictConfig) -> None:
             )
 
 
+def anchor_paths(config: DictConfig) -> None:
+    """Make the paths of the data absolute, so that the run can be resumed and tested from anywhere."""
+    for key, value in list(_leaves(config.data, "data.")):
+        if PATH_KEY.search(key) and value is not None:
+            OmegaConf.update(config, key, str(Path(value).expanduser().absolute()))
+
+
 def _check_exists(key: str, path: Path) -> None:
     if path.exists():
         return

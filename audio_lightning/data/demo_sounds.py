@@ -114,7 +114,7 @@ def _write_source(folder: Path, class_id: int, fs_id: int, num_clips: int, rng: 
     start = 0.0
     for occurrence in range(num_clips):
         start += rng.uniform(0.0, 5.0)
-        seconds = MAX_SECONDS if rng.random() < WHOLE.get(name, 0.8) else rng.uniform(*SHORT.get(name, (1.5, 4.0)))
+        seconds = MAX_SECONDS if rng.random() < WHOLE.get(name, 0.7) else rng.uniform(*SHORT.get(name, (1.5, 4.0)))
         num_samples = round(seconds * recorder.sample_rate)
         clip = recorder.record(event(num_samples, rng), rng)
         file_name = f"{fs_id}-{class_id}-{occurrence}-0.wav"
@@ -135,7 +135,7 @@ def _write_source(folder: Path, class_id: int, fs_id: int, num_clips: int, rng: 
 
 # The recorder ------------------------------------------------------------------------------------------------------
 
-FOREGROUND = 10.0
+FOREGROUND = 18.0
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Recorder:
     @classmethod
     def draw(cls, rng: Generator) -> "Recorder":
         """Draw a recorder from the same distribution for every class."""
-        sample_rate = int(rng.choice([16_000, 22_050, 44_100, 48_000], p=[0.5, 0.36, 0.08, 0.06]))
+        sample_rate = int(rng.choice([16_000, 22_050, 44_100, 48_000], p=[0.58, 0.32, 0.06, 0.04]))
         channels = int(rng.choice([1, 2], p=[0.8, 0.2]))
         seconds = np.arange(round(0.25 * sample_rate)) / sample_rate
         room = rng.standard_normal((channels, len(seconds))) * np.exp(-seconds / rng.uniform(0.01, 0.06))
@@ -164,12 +164,12 @@ class Recorder:
         return cls(
             sample_rate,
             channels,
-            subtype=str(rng.choice(["PCM_16", "PCM_24"], p=[0.85, 0.15])),
+            subtype=str(rng.choice(["PCM_16", "PCM_24"], p=[0.88, 0.12])),
             tilt=rng.uniform(-3.5, 3.5),
             ripple=rng.uniform(-5.0, 5.0, len(RIPPLE_KNOTS)),
             room=room,
             noise_tilt=rng.uniform(-5.0, -1.0),
-            snr=rng.uniform(8.0, 32.0),
+            snr=rng.uniform(12.0, 35.0),
             level=rng.uniform(-26.0, -1.0),
         )
 
@@ -373,7 +373,7 @@ def gun_shot(source: Generator, rate: int) -> Event:
     tilt = source.uniform(-6.0, 0.0)
 
     def event(num_samples: int, rng: Generator) -> Samples:
-        onset = rng.uniform(0.02, 0.6) * num_samples / rate
+        onset = rng.uniform(0.02, 0.5) * num_samples / rate
         noise = coloured_noise((num_samples,), rate, tilt, rng)
         reports = onset + np.concatenate([[0.0], delays])
         heights = np.concatenate([[1.0], rng.uniform(0.1, 0.4, len(delays))])

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.classifier import AudioClassifier, check_networks, read_checkpoint
-from audio_lightning.config import build
+from audio_lightning.config import anchor_paths, build
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS
 from audio_lightning.data.problems import Problem, ProblemsError
@@ -50,6 +50,7 @@ def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Met
         Interrupted: Ctrl-C or SIGTERM.
     """
     quieten()
+    anchor_paths(config)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     pl.seed_everything(config.seed, verbose=False)
     # Everything that can be wrong without a look at the recordings comes before them.

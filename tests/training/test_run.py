@@ -126,6 +126,17 @@ def test_what_cannot_work_is_said_before_any_audio_is_read(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_relative_root_is_found_from_elsewhere(
+    tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from audio_lightning.inference.evaluate import evaluate
+
+    monkeypatch.chdir(tiny_urbansound8k.parent)
+    run(Path(tiny_urbansound8k.name), tmp_path / "run", "trainer.max_epochs=1")
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(tmp_path / "run").metrics["clips/test"] == 9
+
+
 def test_all_that_is_wrong_with_the_data_is_said_at_once(tmp_path: Path) -> None:
     import tiny
 

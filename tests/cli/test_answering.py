@@ -1,0 +1,55 @@
+"""How commands end."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from audio_lightning.cli.answering import answering
+from audio_lightning.errors import ConfigError, Interrupted
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names its own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ConfigError("no such model"), 2, "error: no such model\n"),
+        (KeyboardInterrupt(), 130, "interrupted; go on with: python train.py resume=run\n"),
+        (Interrupted(143), 143, "interrupted; go on with: python train.py resume=run\n"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "run/x.ckpt"),
+            1,
+            "error: the disk is full (run/x.ckpt): make room; go on with: python train.py resume=run\n",
+        ),
+        (
+            OutOfMemoryError("CUDA out of memory"),
+            1,
+            "error: the memory is too small for this: try a smaller data.batch_size; "
+            "go on with: python train.py resume=run\n",
+        ),
+    ],
+)
+def test_what_is_nobodys_defect_is_one_line(
+    error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def action() -> int:
+        raise error
+
+    assert answering(action, folder=Path("run")) == code
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize("error", [ValueError("oops"), OSError(errno.EIO, "I/O error")])
+def test_a_defect_keeps_its_traceback(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    def action() -> int:
+        raise error
+
+    assert answering(action) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_code_of_the_action_is_passed_on() -> None:
+    assert answering(lambda: 7) == 7
