@@ -135,7 +135,7 @@ def _write_source(folder: Path, class_id: int, fs_id: int, num_clips: int, rng: 
 
 # The recorder ------------------------------------------------------------------------------------------------------
 
-FOREGROUND = 18.0
+FOREGROUND = 12.0
 
 
 @dataclass(frozen=True)
@@ -169,15 +169,15 @@ class Recorder:
             ripple=rng.uniform(-5.0, 5.0, len(RIPPLE_KNOTS)),
             room=room,
             noise_tilt=rng.uniform(-5.0, -1.0),
-            snr=rng.uniform(12.0, 35.0),
+            snr=rng.uniform(6.0, 30.0),
             level=rng.uniform(-26.0, -1.0),
         )
 
     def record(self, sound: Samples, rng: Generator) -> Float[np.ndarray, "samples channels"]:
         """Return the file's samples, peaking at ``level`` dB below full scale or up to 2 dB below that."""
         noise = coloured_noise((self.channels, len(sound)), self.sample_rate, self.noise_tilt, rng)
-        noise *= 10 ** (-self.snr / 20) / loudness(noise[0], self.sample_rate)
-        scene = sound / loudness(sound, self.sample_rate) + noise
+        noise *= 10 ** (-self.snr / 20) / noise.std()
+        scene = sound / sound.std() + noise
         size = fft.next_fast_len(len(sound) + self.room.shape[1], real=True)
         octaves = octaves_above_1khz(fft.rfftfreq(size, 1 / self.sample_rate))
         response = 10 ** ((self.tilt * octaves + np.interp(octaves, RIPPLE_KNOTS, self.ripple)) / 20)
@@ -192,13 +192,6 @@ RIPPLE_KNOTS = np.arange(-5.0, 5.0)
 def octaves_above_1khz(hertz: Float[np.ndarray, "bins"]) -> Float[np.ndarray, "bins"]:
     """Frequency as octaves above 1 kHz, not below 30 Hz."""
     return np.log2(np.maximum(hertz, 30.0) / 1000.0)
-
-
-def loudness(sound: Samples, rate: int) -> float:
-    """Root mean square of the loudest 50 ms, so that one shot and a steady hum compare."""
-    block = min(len(sound), rate // 20)
-    blocks = sound[: len(sound) // block * block].reshape(-1, block)
-    return float(np.sqrt(np.square(blocks).mean(axis=1).max()))
 
 
 # What sounds are made of -------------------------------------------------------------------------------------------

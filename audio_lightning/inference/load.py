@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import torch
+
 from audio_lightning.classifier import AudioClassifier
-from audio_lightning.errors import CheckpointError
+from audio_lightning.errors import CheckpointError, ConfigError
 from audio_lightning.training.folder import RunFolder
 
 
@@ -28,5 +30,11 @@ def load_classifier(path: Path, device: str = "cpu") -> AudioClassifier:
 
     Raises:
         CheckpointError: see :func:`find_checkpoint` and :meth:`AudioClassifier.load_from_checkpoint`.
+        ConfigError: a device that this machine does not have.
     """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(f"--device {device} cannot be used here: {reason}") from error
     return AudioClassifier.load_from_checkpoint(find_checkpoint(path), map_location=device)

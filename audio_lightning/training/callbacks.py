@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
 
 from audio_lightning.classifier import AudioClassifier
@@ -136,8 +136,15 @@ class History(Callback):
             write_csv(self.path, header, [[kept.get(name, "") for name in header] for kept in self.rows])
 
 
+class EpochBar(RichProgressBar):
+    """A progress bar within the epoch, which counts epochs from 1 as the lines above it do."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return f"epoch {current_epoch + 1}"
+
+
 class EpochLines(Callback):
-    """A line an epoch: for output that goes to a file or a pipe, where a progress bar would be noise.
+    """A line an epoch, which stays when the progress bar of a terminal has gone.
 
     Args:
         history: whose last row is printed.

@@ -22,7 +22,7 @@ from audio_lightning.data.problems import Problem, ProblemsError
 from audio_lightning.errors import ConfigError, Interrupted
 from audio_lightning.files import write_csv, write_json
 from audio_lightning.task import AudioTask
-from audio_lightning.training.callbacks import EpochLines, History, LastCheckpoint
+from audio_lightning.training.callbacks import EpochBar, EpochLines, History, LastCheckpoint
 from audio_lightning.training.facts import costs, environment
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.progress import decoding_shown
@@ -86,14 +86,10 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History) -> pl.
     Raises:
         ConfigError: arguments that the Trainer refuses, or a logger whose package is not installed.
     """
-    callbacks: list[Callback] = [history]
+    callbacks: list[Callback] = [history, EpochLines(history)]
     terminal = sys.stdout.isatty()
-    if terminal:
-        from lightning.pytorch.callbacks import RichProgressBar
-
-        callbacks.append(RichProgressBar(leave=False))
-    else:
-        callbacks.append(EpochLines(history))
+    if terminal:  # elsewhere, in a file or a pipe, a bar would be noise
+        callbacks.append(EpochBar(leave=False))
     named = [build(node, Callback, where=f"callbacks.{name}") for name, node in config.callbacks.items()]
     callbacks += sorted(named, key=lambda callback: isinstance(callback, LastCheckpoint))
     loggers = []

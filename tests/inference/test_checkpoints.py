@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from audio_lightning.classifier import AudioClassifier
-from audio_lightning.errors import CheckpointError
+from audio_lightning.errors import CheckpointError, ConfigError
 from audio_lightning.inference.load import load_classifier
 
 
@@ -144,3 +144,9 @@ def test_what_is_not_there_is_said(tmp_path: Path, what: str) -> None:
     path = tmp_path if what == "empty folder" else tmp_path / "gone.ckpt"
     with pytest.raises(CheckpointError, match=r"no such checkpoint|has no checkpoints/best\.ckpt"):
         load_classifier(path)
+
+
+@pytest.mark.parametrize("device", ["abacus", "cuda:99"])
+def test_a_device_that_is_not_there_is_said(trained: Path, device: str) -> None:
+    with pytest.raises(ConfigError, match=f"--device {device} cannot be used here"):
+        load_classifier(trained, device)
