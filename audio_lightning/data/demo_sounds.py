@@ -114,7 +114,7 @@ def _write_source(folder: Path, class_id: int, fs_id: int, num_clips: int, rng: 
     start = 0.0
     for occurrence in range(num_clips):
         start += rng.uniform(0.0, 5.0)
-        seconds = MAX_SECONDS if rng.random() < WHOLE.get(name, 0.7) else rng.uniform(*SHORT.get(name, (1.5, 4.0)))
+        seconds = MAX_SECONDS if rng.random() < WHOLE.get(name, 0.75) else rng.uniform(*SHORT.get(name, (1.0, 4.0)))
         num_samples = round(seconds * recorder.sample_rate)
         clip = recorder.record(event(num_samples, rng), rng)
         file_name = f"{fs_id}-{class_id}-{occurrence}-0.wav"
@@ -446,5 +446,5 @@ SUBJECTS: dict[str, Callable[[Generator, int], Event]] = {
     )
 }
 CLASSES = tuple(SUBJECTS)
-WHOLE = {"gun_shot": 0.3, "car_horn": 0.6, "dog_bark": 0.6}
-SHORT = {"gun_shot": (0.3, 2.5), "car_horn": (0.5, 4.0), "dog_bark": (0.5, 4.0)}
+WHOLE = {"gun_shot": 0.5, "car_horn": 0.7, "dog_bark": 0.7}
+SHORT = {"gun_shot": (0.3, 3.0), "car_horn": (0.5, 4.0), "dog_bark": (0.5, 4.0)}

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from typing import get_args, get_type_hints
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -68,6 +69,17 @@ def test_the_yaml_and_the_constructor_agree(group: str, name: str) -> None:
             parameters = inspect.signature(cls).parameters.values()
             offered = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
             assert offered <= {*arguments, *supplied}, "options that no YAML names cannot be found or checked"
+
+
+@pytest.mark.parametrize(("group", "name"), TARGETED, ids=str)
+def test_numbers_that_may_have_a_fraction_are_written_with_one(group: str, name: str) -> None:
+    """A whole number as the default would refuse fractions on the command line."""
+    for where, node in nodes(group, name):
+        target, arguments = split_node(node, where=where)
+        hints = get_type_hints(resolve(target, object, where=where).__init__)
+        for key, value in arguments.items():
+            if float in (hints.get(key), *get_args(hints.get(key))):
+                assert isinstance(value, float | None | list), f"{where}.{key}: {value}"
 
 
 @pytest.mark.parametrize("name", choices("trainer"))
