@@ -57,7 +57,7 @@ def _check_single(overrides: list[str]) -> None:
     from audio_lightning.training.folder import RunFolder
 
     config = compose(overrides, with_hydra=True)
-    RunFolder(Path(config.hydra.run.dir)).check_unused()
+    RunFolder(Path(config.hydra.run.dir)).check_usable()
     with open_dict(config):
         del config["hydra"]
     check_config(config)

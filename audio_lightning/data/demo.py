@@ -7,6 +7,7 @@ from audio_lightning.data.cache import Progress, default_cache_dir
 from audio_lightning.data.demo_sounds import write_demo
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.urbansound8k import UrbanSound8K
+from audio_lightning.errors import DataError
 
 VERSION = 1
 """Counted up when the generated recordings change, so that an older copy is not taken for them."""
@@ -28,15 +29,31 @@ class Demo(UrbanSound8K):
 
     def read(self) -> Manifest:
         """Write the recordings if they are not there, then read their table."""
-        if not (self.root / self.TABLE).exists():
-            write_demo(self.root, progress=self.progress)
+        write_once(self.root, self.progress)
         return super().read()
 
 
 def demo_root(cache_dir: str | None = None, *, write: bool = True, progress: Progress | None = None) -> Path:
     """Folder of the demo recordings, written first if ``write`` and they are not there."""
     root = (Path(cache_dir).expanduser() if cache_dir else default_cache_dir()) / f"demo-{VERSION}"
-    if write and not root.exists():
+    if write:
+        write_once(root, progress)
+    return root
+
+
+def write_once(root: Path, progress: Progress | None = None) -> None:
+    """Write the demo recordings unless they are there.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    if (root / Demo.TABLE).exists():
+        return
+    try:
         root.parent.mkdir(parents=True, exist_ok=True)
         write_demo(root, progress=progress)
-    return root
+    except OSError as error:
+        raise DataError(
+            f"cannot write the demo recordings to {root} ({error.strerror or error}): name another folder by data.root "
+            "or the environment variable AUDIO_LIGHTNING_CACHE"
+        ) from error

@@ -37,7 +37,7 @@ def write_demo(
     root: Path,
     *,
     seed: int = 0,
-    sources_per_fold: int = 6,
+    sources_per_fold: int = 7,
     clips_per_source: int = 3,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -114,7 +114,7 @@ def _write_source(folder: Path, class_id: int, fs_id: int, num_clips: int, rng: 
     start = 0.0
     for occurrence in range(num_clips):
         start += rng.uniform(0.0, 5.0)
-        seconds = MAX_SECONDS if rng.random() < WHOLE.get(name, 0.75) else rng.uniform(*SHORT.get(name, (1.0, 4.0)))
+        seconds = MAX_SECONDS if rng.random() < WHOLE.get(name, 0.7) else rng.uniform(*SHORT.get(name, (1.0, 4.0)))
         num_samples = round(seconds * recorder.sample_rate)
         clip = recorder.record(event(num_samples, rng), rng)
         file_name = f"{fs_id}-{class_id}-{occurrence}-0.wav"
@@ -135,7 +135,7 @@ def _write_source(folder: Path, class_id: int, fs_id: int, num_clips: int, rng: 
 
 # The recorder ------------------------------------------------------------------------------------------------------
 
-FOREGROUND = 12.0
+FOREGROUND = 15.0
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Recorder:
     @classmethod
     def draw(cls, rng: Generator) -> "Recorder":
         """Draw a recorder from the same distribution for every class."""
-        sample_rate = int(rng.choice([16_000, 22_050, 44_100, 48_000], p=[0.58, 0.32, 0.06, 0.04]))
+        sample_rate = int(rng.choice([16_000, 22_050, 44_100, 48_000], p=[0.72, 0.22, 0.03, 0.03]))
         channels = int(rng.choice([1, 2], p=[0.8, 0.2]))
         seconds = np.arange(round(0.25 * sample_rate)) / sample_rate
         room = rng.standard_normal((channels, len(seconds))) * np.exp(-seconds / rng.uniform(0.01, 0.06))
@@ -164,12 +164,12 @@ class Recorder:
         return cls(
             sample_rate,
             channels,
-            subtype=str(rng.choice(["PCM_16", "PCM_24"], p=[0.88, 0.12])),
+            subtype=str(rng.choice(["PCM_16", "PCM_24"], p=[0.9, 0.1])),
             tilt=rng.uniform(-3.5, 3.5),
             ripple=rng.uniform(-5.0, 5.0, len(RIPPLE_KNOTS)),
             room=room,
             noise_tilt=rng.uniform(-5.0, -1.0),
-            snr=rng.uniform(6.0, 30.0),
+            snr=rng.uniform(9.0, 32.0),
             level=rng.uniform(-26.0, -1.0),
         )
 
@@ -361,12 +361,12 @@ def engine_idling(source: Generator, rate: int) -> Event:
 
 def gun_shot(source: Generator, rate: int) -> Event:
     """One crack with an exponential tail and its echoes."""
-    tail, crack = source.uniform(0.12, 0.4), source.uniform(0.003, 0.01)
+    tail, crack = source.uniform(0.15, 0.4), source.uniform(0.003, 0.01)
     delays = np.cumsum(source.uniform(0.06, 0.4, source.integers(0, 4)))
     tilt = source.uniform(-6.0, 0.0)
 
     def event(num_samples: int, rng: Generator) -> Samples:
-        onset = rng.uniform(0.02, 0.5) * num_samples / rate
+        onset = rng.uniform(0.01, 0.35) * num_samples / rate
         noise = coloured_noise((num_samples,), rate, tilt, rng)
         reports = onset + np.concatenate([[0.0], delays])
         heights = np.concatenate([[1.0], rng.uniform(0.1, 0.4, len(delays))])
@@ -414,7 +414,7 @@ def street_music(source: Generator, rate: int) -> Event:
     beat = 60 / source.uniform(80.0, 150.0)
     root = source.uniform(180.0, 330.0)
     partials = np.arange(1, 30) ** -source.uniform(0.6, 1.8)
-    drum, sustain = source.uniform(0.2, 0.8), source.uniform(0.1, 0.4)
+    drum, sustain = source.uniform(0.5, 1.2), source.uniform(0.1, 0.3)
 
     def event(num_samples: int, rng: Generator) -> Samples:
         beats = np.arange(-rng.random(), num_samples / rate / beat, 0.5)

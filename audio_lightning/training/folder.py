@@ -1,5 +1,6 @@
 """What a run leaves behind, and where."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,18 @@ class RunFolder:
     predictions = _File("predictions.csv")
     per_class = _File("per_class.csv")
 
-    def check_unused(self) -> None:
-        """Refuse a folder that holds a run, which would be overwritten.
+    def check_usable(self) -> None:
+        """Refuse a folder that cannot be written, or that holds a run, which would be overwritten.
 
         Raises:
-            ConfigError: it does.
+            ConfigError: with the reason.
         """
+        nearest = next(path for path in (self.path.absolute(), *self.path.absolute().parents) if path.exists())
+        if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+            raise ConfigError(
+                f"{self.path} cannot be made: {nearest} is {'not writable' if nearest.is_dir() else 'not a folder'}; "
+                "choose another hydra.run.dir"
+            )
         if self.config.exists():
             raise ConfigError(
                 f"{self.path} holds a run already: go on with it by resume={self.path}, or choose another hydra.run.dir"

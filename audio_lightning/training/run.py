@@ -27,7 +27,7 @@ from audio_lightning.training.facts import costs, environment
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.progress import decoding_shown
 
-STATISTICS_CLIPS = 512
+STATISTICS_CLIPS = 256
 """Most training clips, drawn by the seed, from which feature statistics are taken: more would hardly change them."""
 
 Metrics = dict[str, float | int | str | bool]

@@ -34,6 +34,7 @@ MISTAKES = {
     ),
     "several devices in a multirun": (["-m", "seed=0,1", "trainer.devices=2"], "trainer.devices=2 under -m"),
     "resume of nothing": (["resume=/nowhere"], "/nowhere: expected a folder with config.yaml"),
+    "a run folder below a file": ([f"hydra.run.dir={__file__}/run"], "is not a folder; choose another hydra.run.dir"),
     "resume in a multirun": (["-m", "resume=/nowhere", "seed=0,1"], "leave one of them out"),
 }
 

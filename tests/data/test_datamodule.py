@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 import tiny
+from recordings import DAMAGED, ODD
 
-from audio_lightning.audio import fit_length, load
+from audio_lightning.audio import fit_length, load, resample, to_mono
 from audio_lightning.config import build, compose, quote_paths
 from audio_lightning.data.datamodule import AudioDataModule, EpochSampler
+from audio_lightning.data.problems import ProblemsError
 from audio_lightning.errors import DataError
 
 
@@ -77,6 +79,36 @@ def test_clips_must_be_asked_for_after_setup(tiny_urbansound8k: Path) -> None:
     config = compose(quote_paths(["data=urbansound8k", f"data.root={tiny_urbansound8k}"]))
     with pytest.raises(RuntimeError, match=r"setup\(\)"):
         _ = build(config.data, AudioDataModule, where="data").task
+
+
+def replace_a_recording(root: Path, name: str) -> Path:
+    """Give a training clip another file name, to be written there."""
+    table = root / "metadata/UrbanSound8K.csv"
+    table.write_text(table.read_text().replace("2000-0-0-0.wav", name))
+    return root / "audio/fold2" / name
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_a_damaged_recording_is_named_before_training(tmp_path: Path, kind: str) -> None:
+    root = tiny.write_urbansound8k(tmp_path)
+    reason = DAMAGED[kind](replace_a_recording(root, kind))
+    with pytest.raises(ProblemsError, match=reason) as caught:
+        datamodule(root)
+    assert [problem.where for problem in caught.value.problems] == [f"audio/fold2/{kind}"]
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_an_odd_recording_is_read_right(tmp_path: Path, kind: str) -> None:
+    root = tiny.write_urbansound8k(tmp_path)
+    expected = ODD[kind](replace_a_recording(root, kind))
+    ready = datamodule(root)
+    row = list(ready.manifest.table["path"]).index(f"audio/fold2/{kind}")
+    batch = next(batch for batch in ready.train_dataloader() if row in batch["row"])
+    position = batch["row"].tolist().index(row)
+    mono = resample(to_mono(expected.samples), expected.sample_rate, 8000)[:2000]
+    assert batch["length"][position] == len(mono)
+    found = batch["waveform"][position, : len(mono)].numpy()
+    np.testing.assert_allclose(found, mono, atol=2 * expected.tolerance + 1e-6)
 
 
 def test_a_part_whose_every_recording_is_bad_is_said(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""The demo data set is written once and read as any other."""
+
+from pathlib import Path
+
+import pytest
+
+from audio_lightning.config import build, compose, quote_paths
+from audio_lightning.data import demo
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.demo_sounds import CLASSES, write_demo
+from audio_lightning.errors import DataError
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Folders that are written from now on, with few clips."""
+    written: list[Path] = []
+
+    def write(root: Path, **options: object) -> None:
+        written.append(root)
+        write_demo(root, sources_per_fold=1, clips_per_source=1)
+
+    monkeypatch.setattr(demo, "write_demo", write)
+    return written
+
+
+def test_it_is_written_once_and_read_as_any_other(tmp_path: Path, small: list[Path]) -> None:
+    for _ in range(2):
+        config = compose(quote_paths(["data=demo", f"data.cache_dir={tmp_path}/cache"]))
+        ready = build(config.data, AudioDataModule, where="data")
+        ready.setup()
+        assert ready.task.classes == tuple(CLASSES)
+        assert ready.leakage == "none found"
+        assert len(ready.manifest) == 5 * 10
+    assert small == [tmp_path / "cache" / f"demo-{demo.VERSION}"]
+
+
+def test_it_can_be_written_to_a_folder_of_ones_own(tmp_path: Path, small: list[Path]) -> None:
+    config = compose(quote_paths(["data=demo", f"data.cache_dir={tmp_path}/cache"]))
+    config.data.root = f"{tmp_path}/mine"
+    build(config.data, AudioDataModule, where="data").setup()
+    assert small == [tmp_path / "mine"]
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, small: list[Path]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot write the demo recordings to .*: name another folder by"):
+        demo.demo_root(str(tmp_path / "file/below"))
