@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
+    from hydra.core.override_parser.overrides_parser import OverridesParser
 
     typed, unknown = get_args_parser().parse_known_args(arguments)
     if unknown:
@@ -43,7 +44,7 @@ def _main(arguments: list[str]) -> int:
         if typed.multirun:
             raise ConfigError("resume= goes on with one run, and -m starts many: leave one of them out")
         others = [line for line in overrides if line not in resumed]
-        return _resume(Path(resumed[0].removeprefix("resume=")[1:-1].replace("\\'", "'")), others)
+        return _resume(Path(str(OverridesParser.create().parse_override(resumed[-1]).value())), others)
     if typed.cfg or typed.info or typed.hydra_help or typed.shell_completion:
         compose(overrides)
     elif typed.multirun:
@@ -67,8 +68,8 @@ def _check_multirun(overrides: list[str]) -> None:
     for job in expand_multirun(overrides)[:MOST_CHECKED]:
         config = compose(job)
         check_config(config)
-        if str(config.trainer.devices) not in ("auto", "1", "[0]") or config.trainer.num_nodes != 1:
-            # Every rank would run the whole multirun again in a folder of its own (hydra#2070).
+        # Every rank would run the whole multirun again in a folder of its own (hydra#2070).
+        if str(config.trainer.devices) not in ("auto", "1") or config.trainer.num_nodes != 1:
             raise ConfigError(
                 f"trainer.devices={config.trainer.devices} under -m: the jobs of a multirun share one process, which "
                 "cannot start several devices for each; start one `python train.py` a combination"
@@ -88,6 +89,7 @@ def _enter_hydra(flags: list[str], overrides: list[str], *, multirun: bool) -> i
         folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
         if multirun:
             print(f"\n#{HydraConfig.get().job.num}: {' '.join(HydraConfig.get().overrides.task)}")
+            config.trainer.devices = 1  # where it is auto, there may be more; see _check_multirun
         results: list[Any] = []
 
         def run() -> int:
