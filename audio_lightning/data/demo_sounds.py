@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 from jaxtyping import Float
 from numpy.random import Generator
@@ -60,7 +61,8 @@ def write_demo(
         return
     if root.exists() and not (root.is_dir() and not any(root.iterdir())):
         raise DataError(
-            f"{root} exists, but {METADATA} is not in it: expected the demo data or nothing; remove it or give another root"
+            f"{root} exists, but {METADATA} is not in it: "
+            "expected the demo data or nothing; remove it or give another root"
         )
     draft = root.with_name(f".{root.name}-{uuid.uuid4().hex}")
     try:
@@ -156,7 +158,7 @@ class Recorder:
     def draw(cls, rng: Generator) -> "Recorder":
         """Draw a recorder from the same distribution for every class."""
         sample_rate = int(rng.choice([16_000, 22_050, 44_100, 48_000], p=[0.72, 0.22, 0.03, 0.03]))
-        channels = int(rng.choice([1, 2], p=[0.8, 0.2]))
+        channels = int(rng.choice([1, 2], p=[0.9, 0.1]))
         seconds = np.arange(round(0.25 * sample_rate)) / sample_rate
         room = rng.standard_normal((channels, len(seconds))) * np.exp(-seconds / rng.uniform(0.01, 0.06))
         room *= rng.uniform(0.02, 0.4) / np.sqrt(np.square(room).sum(axis=1, keepdims=True))
@@ -186,18 +188,18 @@ class Recorder:
         return (clip * (peak / np.abs(clip).max())).T
 
 
-RIPPLE_KNOTS = np.arange(-5.0, 5.0)
+RIPPLE_KNOTS = np.arange(-3.0, 5.0)
 
 
 def octaves_above_1khz(hertz: Float[np.ndarray, "bins"]) -> Float[np.ndarray, "bins"]:
-    """Frequency as octaves above 1 kHz, not below 30 Hz."""
-    return np.log2(np.maximum(hertz, 30.0) / 1000.0)
+    """Frequency as octaves above 1 kHz, level below 100 Hz."""
+    return np.log2(np.maximum(hertz, 100.0) / 1000.0)
 
 
 # What sounds are made of -------------------------------------------------------------------------------------------
 
 
-def coloured_noise(shape, rate: int, tilt: float, rng: Generator):
+def coloured_noise(shape: tuple[int, ...], rate: int, tilt: float, rng: Generator) -> Float[np.ndarray, "..."]:
     """Gaussian noise whose spectrum rises by ``tilt`` dB an octave."""
     size = fft.next_fast_len(shape[-1], real=True)
     curve = 10 ** (tilt * octaves_above_1khz(fft.rfftfreq(size, 1 / rate)) / 20)
@@ -224,14 +226,16 @@ def harmonics(frequency: Samples, rate: int, amplitudes: Float[np.ndarray, "part
 CYCLE = 4096
 
 
-def formants(fundamental: float, centres, slope: float) -> Float[np.ndarray, "partials"]:
+def formants(fundamental: float, centres: npt.ArrayLike, slope: float) -> Float[np.ndarray, "partials"]:
     """Amplitudes of partials that fall by ``slope`` with their number and peak at the ``centres`` in hertz."""
     number = np.arange(1, 65)
-    peaks = sum(np.exp(-0.5 * ((number * fundamental - centre) / (0.15 * centre + 60)) ** 2) for centre in centres)
+    peaks = sum(
+        np.exp(-0.5 * ((number * fundamental - centre) / (0.15 * centre + 60)) ** 2) for centre in np.asarray(centres)
+    )
     return (0.1 + peaks) * number**-slope
 
 
-def decays(onsets, heights, seconds: float, num_samples: int, rate: int) -> Samples:
+def decays(onsets: npt.ArrayLike, heights: npt.ArrayLike, seconds: float, num_samples: int, rate: int) -> Samples:
     """Sum of exponential decays (time constant ``seconds``) that begin at the ``onsets`` in seconds."""
     impulses = np.zeros(num_samples)
     positions = (np.asarray(onsets) * rate).astype(int)
@@ -363,7 +367,7 @@ def gun_shot(source: Generator, rate: int) -> Event:
     """One crack with an exponential tail and its echoes."""
     tail, crack = source.uniform(0.15, 0.4), source.uniform(0.003, 0.01)
     delays = np.cumsum(source.uniform(0.06, 0.4, source.integers(0, 4)))
-    tilt = source.uniform(-6.0, 0.0)
+    tilt = source.uniform(-4.0, 0.0)
 
     def event(num_samples: int, rng: Generator) -> Samples:
         onset = rng.uniform(0.01, 0.35) * num_samples / rate
