@@ -28,7 +28,7 @@ from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.progress import decoding_shown
 
 STATISTICS_CLIPS = 256
-"""Most training clips, drawn by the seed, from which feature statistics are taken: more would hardly change them."""
+"""Most training clips, drawn by the seed, from which feature statistics are taken: a bound on what a start costs."""
 
 Metrics = dict[str, float | int | str | bool]
 
