@@ -8,42 +8,53 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from audio_lightning import __version__
+from audio_lightning.checkpoint import CHECKPOINT_VERSION, read_checkpoint, write_checkpoint
 from audio_lightning.config import build, resolve
 from audio_lightning.config.targets import check_arguments, split_node
-from audio_lightning.data.datamodule import Batch
+from audio_lightning.data.batches import Batch
 from audio_lightning.errors import CheckpointError, ConfigError, UserError
 from audio_lightning.features.base import FrontEnd
-from audio_lightning.metrics import ClassificationMetrics
+from audio_lightning.features.memory import FeatureMemory
+from audio_lightning.losses import check_loss, class_weights, make_objective
+from audio_lightning.metrics import EvaluationMetrics, MultilabelMetrics, make_metrics
 from audio_lightning.models.base import AudioModel
 from audio_lightning.schedulers import Plateau, lightning_config
-from audio_lightning.task import AudioTask, FeatureShape
-
-CHECKPOINT_VERSION = 1
+from audio_lightning.task import AudioTask, FeatureShape, metric_names
 
 
 class AudioClassifier(pl.LightningModule):
     """Front end, network, loss, metrics and optimizer in one module; waveforms in, logits out.
+
+    What a task with several labels a clip does otherwise is in its loss, its metrics, and ``thresholds``.
 
     Args:
         config: the composed configuration as plain Python; ``feature``, ``model``, ``optimizer``, ``scheduler``,
             ``loss``, ``seed`` and ``channels_last`` are used here, the rest travels in the checkpoint.
         task: what the data asks for, as :meth:`AudioTask.to_dict` gives it.
         class_counts: number of training clips of every class, for ``loss.class_weights=balanced``.
+        train_clips: number of training clips; where a clip has one label, that is the sum of ``class_counts``.
+
+    Attributes:
+        thresholds: probability of every class, ``[classes]``, from which on it is predicted; only where clips may
+            have several labels.
+        memory: features that later epochs need not compute again; None computes them each time.
 
     Raises:
         ConfigError: a target, an argument or a combination of feature and model that cannot work.
     """
 
     class_weights: Tensor
+    thresholds: Tensor
 
-    def __init__(self, config: dict[str, Any], task: dict[str, Any], class_counts: list[int]) -> None:
+    def __init__(
+        self, config: dict[str, Any], task: dict[str, Any], class_counts: list[int], train_clips: int = 0
+    ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.config = config
@@ -56,12 +67,18 @@ class AudioClassifier(pl.LightningModule):
             else torch.contiguous_format
         )
         self.network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
-        self.register_buffer("class_weights", class_weights(config["loss"]["class_weights"], class_counts))
+        check_loss(config["loss"])
+        self.objective = make_objective(self.task)
+        weights = class_weights(config["loss"]["class_weights"], self.objective, class_counts, train_clips)
+        self.register_buffer("class_weights", weights)
         self.label_smoothing = float(config["loss"]["label_smoothing"])
-        self.train_metrics = ClassificationMetrics(self.task.num_classes)
-        self.validation_metrics = ClassificationMetrics(self.task.num_classes)
-        self.test_metrics = ClassificationMetrics(self.task.num_classes)
+        if self.task.multilabel:
+            self.register_buffer("thresholds", torch.full((self.task.num_classes,), 0.5))
+        self.train_metrics = make_metrics(self.task)
+        self.validation_metrics = make_metrics(self.task)
+        self.test_metrics = make_metrics(self.task)
         self.test_outputs: list[tuple[Tensor, Tensor]] = []
+        self.memory: FeatureMemory | None = None
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch classes"]:
         """Logits of every class."""
@@ -71,17 +88,38 @@ class AudioClassifier(pl.LightningModule):
         """What the head of the network sees."""
         return self.network.embed(self._input(waveform))
 
+    def activate(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+        """Probabilities, float32: they sum to one, or stand each on its own where clips may have several labels."""
+        return self.objective.activate(logits.float())
+
     @torch.inference_mode()
     def probabilities(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch classes"]:
         """Probability of every class, float32, in evaluation mode."""
         if self.training:
             self.eval()
-        return self(waveform.to(self.device)).float().softmax(dim=1)
+        return self.activate(self(waveform.to(self.device)))
+
+    def decide(self, probabilities: Float[Tensor, "clips classes"]) -> list[list[str]]:
+        """What is predicted for every clip: the most probable class, or each one that reaches its threshold."""
+        names = self.task.classes
+        if not self.task.multilabel:
+            return [[names[index]] for index in probabilities.argmax(dim=1).tolist()]
+        reached = probabilities >= self.thresholds.to(probabilities.device)
+        return [[name for name, yes in zip(names, clip) if yes] for clip in reached.tolist()]
 
     def _input(self, waveform: Float[Tensor, "batch samples"]) -> Tensor:
-        features = self.front_end(waveform)
-        # One format in training and in prediction: the two differ in the last bits.
+        return self._arranged(self.front_end(waveform))
+
+    def _arranged(self, features: Tensor) -> Tensor:
+        """In one format in training and in prediction: the two differ in the last bits."""
         return features.contiguous(memory_format=self.memory_format) if features.dim() == 4 else features
+
+    def _logits(self, batch: Batch) -> Float[Tensor, "batch classes"]:
+        """Logits of a batch, in float32; its features are computed once where they may be."""
+        if self.memory is None:
+            return self(batch["waveform"]).float()
+        features = self.memory(batch["clip"], batch["waveform"], self.front_end)
+        return self.network(self._arranged(features)).float()
 
     # Training and evaluation
 
@@ -98,13 +136,11 @@ class AudioClassifier(pl.LightningModule):
         self.train_metrics.reset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch: cross-entropy with class weights and label smoothing."""
-        logits, target = self(batch["waveform"]), batch["target"]
-        losses = F.cross_entropy(
-            logits.float(), target, self.class_weights, reduction="none", label_smoothing=self.label_smoothing
-        )
+        """The loss of a batch: (binary) cross-entropy with class weights and label smoothing."""
+        logits, target = self._logits(batch), batch["target"]
+        losses = self.objective.per_clip(logits, target, self.class_weights, self.label_smoothing)
         self.train_metrics.update(logits, target, losses)
-        loss = losses.sum() / self.class_weights[target].sum()
+        loss = self.objective.mean(losses, target, self.class_weights)
         self.log("train/step_loss", loss)
         return loss
 
@@ -136,13 +172,13 @@ class AudioClassifier(pl.LightningModule):
             scheduler.step()
 
     def train_epoch_metrics(self) -> dict[str, Tensor]:
-        """Loss and accuracy over the epoch so far, while the weights were changing."""
+        """Loss and the metric to choose by over the epoch so far, while the weights were changing."""
         metrics = self.train_metrics.compute()
-        return {"train/loss": metrics["loss"], "train/accuracy": metrics["accuracy"]}
+        return {f"train/{name}": metrics[name] for name in ("loss", metric_names(multilabel=self.task.multilabel)[0])}
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation."""
-        self.validation_metrics.reset()
+        self._start(self.validation_metrics)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch."""
@@ -154,27 +190,37 @@ class AudioClassifier(pl.LightningModule):
 
     def on_test_epoch_start(self) -> None:
         """Forget the last evaluation."""
-        self.test_metrics.reset()
+        self._start(self.test_metrics)
         self.test_outputs = []
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch and keep its probabilities."""
         logits = self._count(batch, self.test_metrics)
-        self.test_outputs.append((batch["row"].cpu(), logits.softmax(dim=1).cpu()))
+        self.test_outputs.append((batch["clip"].cpu(), self.activate(logits).cpu()))
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/...``."""
         self.log_dict({f"test/{name}": value for name, value in self.test_metrics.compute().items()})
 
     def test_predictions(self) -> tuple[Int64[Tensor, "clips"], Float[Tensor, "clips classes"]]:
-        """Rows of the manifest and probabilities, of the last test."""
-        rows, probabilities = zip(*self.test_outputs)
-        return torch.cat(rows), torch.cat(probabilities)
+        """Numbers of the clips and their probabilities, of the last test."""
+        clips, probabilities = zip(*self.test_outputs)
+        return torch.cat(clips), torch.cat(probabilities)
 
-    def _count(self, batch: Batch, metrics: ClassificationMetrics) -> Float[Tensor, "batch classes"]:
+    def choose_thresholds(self) -> None:
+        """Set ``thresholds`` to those with which the F1 of every class is highest on the last validation's clips."""
+        assert isinstance(self.validation_metrics, MultilabelMetrics), "one label a clip needs no thresholds"
+        self.thresholds.copy_(self.validation_metrics.best_thresholds())
+
+    def _start(self, metrics: EvaluationMetrics) -> None:
+        metrics.reset()
+        if isinstance(metrics, MultilabelMetrics):
+            metrics.thresholds = self.thresholds
+
+    def _count(self, batch: Batch, metrics: EvaluationMetrics) -> Float[Tensor, "batch classes"]:
         """Evaluation's loss is the plain cross-entropy, so that runs with other weights or smoothing compare."""
-        logits = self(batch["waveform"]).float()
-        metrics.update(logits, batch["target"], F.cross_entropy(logits, batch["target"], reduction="none"))
+        logits, target = self._logits(batch), batch["target"]
+        metrics.update(logits, target, self.objective.per_clip(logits, target))
         return logits
 
     def configure_optimizers(self) -> Any:
@@ -199,6 +245,17 @@ class AudioClassifier(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what wrote the file; configuration and task are in ``hyper_parameters``."""
         checkpoint["audio_lightning"] = {"format": CHECKPOINT_VERSION, "version": __version__}
+
+    def store_thresholds(self, path: Path) -> None:
+        """Put ``thresholds`` into a checkpoint of these weights, which was written before they were chosen.
+
+        Raises:
+            CheckpointError: see :func:`read_checkpoint`.
+        """
+        if self.global_rank == 0:
+            checkpoint = read_checkpoint(path)
+            checkpoint["state_dict"]["thresholds"] = self.thresholds.cpu()
+            write_checkpoint(path, checkpoint)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -227,38 +284,6 @@ class AudioClassifier(pl.LightningModule):
             reason = str(error).strip().splitlines()[0]
             raise CheckpointError(f"{checkpoint_path} does not fit the classifier it describes: {reason}") from error
         return classifier.to(map_location).eval()
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The contents of a checkpoint file, after a look at what it is.
-
-    Raises:
-        CheckpointError: the file is missing, is no checkpoint of this program, holds more than tensors and plain
-            containers, or was written by a later version.
-    """
-    try:
-        with path.open("rb") as file:
-            file.read(1)
-    except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror or error}") from error
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can fail in zipfile, pickle, torch or the system
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            raise CheckpointError(
-                f"{path}: refused: it holds Python objects, whose loading could run code; a checkpoint of this "
-                "program holds tensors and plain values only"
-            ) from error
-        raise CheckpointError(f"{path} is not a checkpoint, or is damaged ({type(error).__name__})") from error
-    written = checkpoint.get("audio_lightning") if isinstance(checkpoint, dict) else None
-    if not isinstance(written, dict) or not {"hyper_parameters", "state_dict"} <= checkpoint.keys():
-        raise CheckpointError(f"{path} was not written by this program: expected checkpoints/best.ckpt of a run")
-    if written.get("format") != CHECKPOINT_VERSION:
-        raise CheckpointError(
-            f"{path} has format {written.get('format')} (written by version {written.get('version')}); "
-            f"version {__version__} reads format {CHECKPOINT_VERSION}"
-        )
-    return checkpoint
 
 
 def build_front_end(config: Mapping[str, Any], task: AudioTask) -> FrontEnd:
@@ -290,9 +315,7 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
     shape = build_front_end(config, task).output_shape
     with torch.device("meta"):
         build_network(config, shape, task)
-    class_weights(config["loss"]["class_weights"], [1] * task.num_classes)
-    if not 0 <= (smoothing := config["loss"]["label_smoothing"]) < 1:
-        raise ConfigError(f"loss.label_smoothing={smoothing}: expected at least 0 and less than 1")
+    check_loss(config["loss"])
     for where, kind, supplied in (
         ("optimizer", Optimizer, {"params": ()}),
         ("scheduler", LRScheduler, {"optimizer": None, "total_steps": 1}),
@@ -300,21 +323,3 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
         target, arguments = split_node(config[where], where=where)
         if target is not None:
             check_arguments(resolve(target, kind, where=where), arguments, supplied, where=where)
-
-
-def class_weights(mode: str, counts: list[int]) -> Float[Tensor, "classes"]:
-    """Weight of every class in the loss.
-
-    Args:
-        mode: ``none``, or ``balanced``: clips / (classes * clips of the class), as scikit-learn has it.
-        counts: training clips of every class.
-
-    Raises:
-        ConfigError: another mode.
-    """
-    if mode == "none":
-        return torch.ones(len(counts))
-    if mode != "balanced":
-        raise ConfigError(f"loss.class_weights={mode}: expected none or balanced")
-    filled = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
-    return filled.sum() / (len(counts) * filled)

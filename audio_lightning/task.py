@@ -83,11 +83,25 @@ class FeatureShape:
         return f"{self.kind} [{', '.join(map(str, self.dims))}]"
 
 
+LABEL_SEPARATOR = "|"
+"""What stands between the labels of a prediction, where there are several in one text."""
+
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "loss")
 """Metrics of one evaluation; logged as ``validation/<name>`` and ``test/<name>``."""
 
-MONITORABLE_METRICS = ("train/accuracy", "train/loss", *(f"validation/{name}" for name in METRICS))
-"""Everything that a training logs every epoch, and so can be monitored."""
+MULTILABEL_METRICS = ("mean_average_precision", "f1_macro", "f1_micro", "accuracy", "loss")
+"""The same where clips have several labels; accuracy is the share of clips whose whole set of labels is right."""
+
+
+def metric_names(*, multilabel: bool) -> tuple[str, ...]:
+    """Metrics of one evaluation; the first is the one to choose by unless somebody names another."""
+    return MULTILABEL_METRICS if multilabel else METRICS
+
+
+def monitorable_metrics(*, multilabel: bool) -> tuple[str, ...]:
+    """Everything that a training logs every epoch, and so can be monitored."""
+    names = metric_names(multilabel=multilabel)
+    return f"train/{names[0]}", "train/loss", *(f"validation/{name}" for name in names)
 
 
 def lower_is_better(metric: str) -> bool:

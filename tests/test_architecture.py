@@ -8,8 +8,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "audio_lightning"
 
 ROOMS = (
-    "errors", "files", "lazy", "task", "config", "audio", "features", "models", "data", "metrics", "schedulers",
-    "classifier", "training", "inference", "report", "cli",
+    "errors", "files", "lazy", "task", "config", "audio", "features", "models", "data", "metrics", "losses",
+    "schedulers", "checkpoint", "classifier", "training", "inference", "report", "cli",
 )  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -1,6 +1,7 @@
 """A data set small enough to train on within a test: tones whose rhythm and pitch say the class."""
 
 import csv
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,66 @@ def write_urbansound(root: Path, *, clips: int = 10, seed: int = 0) -> Path:
             soundfile.write(root / f"Train/{number}.wav", sound(label, rng), RATE)
             writer.writerow((number, label))
     return root
+
+
+def write_esc50(root: Path, *, folds: int = 5, clips: int = 2, seed: int = 0) -> Path:
+    """Write a folder in the layout of ESC-50, its classes numbered backwards: ``clips`` of every class in every fold.
+
+    All clips of a class and a fold are of one source; all classes but the last belong to ESC-10.
+    """
+    rng = np.random.default_rng(seed)
+    rows = []
+    for fold in range(1, folds + 1):
+        for number, label in enumerate(reversed(CLASSES)):
+            source = 100 * fold + number
+            for clip in range(clips):
+                take = "ABCDEF"[clip]
+                name = f"{fold}-{source}-{take}-{number}.wav"
+                _write_sound(root / "audio" / name, label, rng)
+                rows.append((name, fold, number, label, number < len(CLASSES) - 1, source, take))
+    (root / "meta").mkdir(exist_ok=True)
+    _write_csv(root / "meta/esc50.csv", ("filename", "fold", "target", "category", "esc10", "src_file", "take"), rows)
+    return root
+
+
+def write_folder(root: Path, *, clips: int = 10, splits: Sequence[str] = ("",), seed: int = 0) -> Path:
+    """Write folders of classes with ``clips`` recordings each, below the folders ``splits`` where such are named."""
+    rng = np.random.default_rng(seed)
+    for split in splits:
+        for label in CLASSES:
+            for clip in range(clips):
+                _write_sound(root / split / label / f"{clip}.wav", label, rng)
+    return root
+
+
+def write_table(root: Path, *, clips: int = 10, seed: int = 0) -> Path:
+    """Write clips.csv (path, label) and ``clips`` recordings of every class in sounds/."""
+    rng = np.random.default_rng(seed)
+    rows = [(f"sounds/{number}.wav", CLASSES[number % len(CLASSES)]) for number in range(clips * len(CLASSES))]
+    for path, label in rows:
+        _write_sound(root / path, label, rng)
+    _write_csv(root / "clips.csv", ("path", "label"), rows)
+    return root
+
+
+def write_instruments(root: Path, *, notes: int = 6, takes: int = 2, seed: int = 0) -> Path:
+    """Write folders of instruments, with recordings of 0.1 to 1.2 s: ``takes`` of each of ``notes`` notes."""
+    rng = np.random.default_rng(seed)
+    for label in CLASSES:
+        for note in range(notes):
+            for take in range(takes):
+                name = f"{label.replace('_', '-')}_{'ABCDEFG'[note % 7]}s{note // 7 + 3}_{take}_forte_normal.wav"
+                _write_sound(root / label / name, label, rng, seconds=rng.uniform(0.1, 1.2))
+    return root
+
+
+def _write_sound(path: Path, label: str, rng: np.random.Generator, seconds: float = 0.25) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, sound(label, rng, seconds=seconds), RATE)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,6 +1,6 @@
 """One recording: open, seek, decode, resample, describe, and say what is wrong with it."""
 
-from audio_lightning.audio.decode import MAX_SECONDS, decode, load, resample, resampled_length, to_mono
+from audio_lightning.audio.decode import MAX_SECONDS, decode, load, read, resample, resampled_length, to_mono
 from audio_lightning.audio.recording import AUDIO_SUFFIXES, AudioInfo, describe
 from audio_lightning.audio.window import Window, fit_length, windows
 
@@ -13,6 +13,7 @@ __all__ = [
     "describe",
     "fit_length",
     "load",
+    "read",
     "resample",
     "resampled_length",
     "to_mono",

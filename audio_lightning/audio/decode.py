@@ -45,6 +45,18 @@ def decode(
         return samples, recording.info.sample_rate
 
 
+def read(
+    path: str | os.PathLike[str], *, max_seconds: float = MAX_SECONDS
+) -> tuple[Float[np.ndarray, "frames channels"], AudioInfo]:
+    """Reads a whole recording at its own sample rate, together with what its header says.
+
+    Raises:
+        AudioError: as :func:`decode` does.
+    """
+    with Recording(path) as recording:
+        return _read_part(recording, 0.0, None, max_seconds), recording.info
+
+
 def load(
     path: str | os.PathLike[str],
     sample_rate: int,

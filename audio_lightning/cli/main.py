@@ -11,6 +11,9 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from audio_lightning.cli.answering import answering
+from audio_lightning.cli.cache import cache_app
+from audio_lightning.cli.check import check_command
+from audio_lightning.task import LABEL_SEPARATOR, AudioTask
 
 if TYPE_CHECKING:
     from audio_lightning.inference.predict import Prediction
@@ -62,7 +65,7 @@ def predict_command(
     batch_size: Annotated[int, typer.Option(min=1, help="Windows at once.")] = 32,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
 ) -> None:
-    """Name the class of recordings of any rate, channels and length; longer ones window by window.
+    """Name the class (or classes) of recordings of any rate, channels and length; longer ones window by window.
 
     Exit code 1 if a recording could not be read; it has a row that says why.
     """
@@ -74,12 +77,11 @@ def predict_command(
         classifier = load_classifier(checkpoint.expanduser(), device)
         files = find_recordings(path.expanduser() for path in recordings)
         predictions = predict(classifier, files, window_seconds=window, hop_seconds=hop, batch_size=batch_size)
-        classes = classifier.task.classes
         with _output(output) as file:
             if output_format is Format.CSV:
-                failed = _write_csv(file, predictions, classes, top_k)
+                failed = _write_csv(file, predictions, classifier.task, top_k)
             else:
-                failed = _write_json(file, predictions, classes, top_k)
+                failed = _write_json(file, predictions, classifier.task, top_k)
         if failed:
             print(f"{failed} of {len(files)} recordings could not be read", file=sys.stderr)
         return 1 if failed else 0
@@ -122,6 +124,10 @@ def evaluate_command(
     raise typer.Exit(answering(run))
 
 
+app.command("check")(check_command)
+app.add_typer(cache_app, name="cache")
+
+
 @contextmanager
 def _output(path: Path | None) -> Iterator[IO[str]]:
     if path is not None:
@@ -130,29 +136,31 @@ def _output(path: Path | None) -> Iterator[IO[str]]:
         yield file
 
 
-def _write_csv(file: IO[str], predictions: "Iterator[Prediction]", classes: tuple[str, ...], top_k: int | None) -> int:
+def _write_csv(file: IO[str], predictions: "Iterator[Prediction]", task: AudioTask, top_k: int | None) -> int:
     """Rows as they come; returns the number of recordings that could not be read."""
     import csv
 
     writer = csv.writer(file, lineterminator="\n")
-    ranks = range(1, min(top_k or 0, len(classes)) + 1)
+    ranks = range(1, min(top_k or 0, task.num_classes) + 1)
     columns = (
         [name for rank in ranks for name in (f"class_{rank}", f"probability_{rank}")]
         if top_k
-        else ["predicted", *(f"probability {name}" for name in classes)]
+        else ["predicted", *(f"probability {name}" for name in task.classes)]
     )
     writer.writerow(["path", "start_seconds", "end_seconds", *columns, "error"])
     failed = 0
     for prediction in predictions:
-        if prediction.probabilities is None:
+        if prediction.probabilities is None or prediction.labels is None:
             failed += 1
             writer.writerow([prediction.path, "", "", *[""] * len(columns), prediction.error])
             continue
-        ranked = _ranked(prediction, classes, top_k)
         values: list[str] = (
-            [value for name, share in ranked for value in (name, f"{share:.8f}")]
+            [value for name, share in _ranked(prediction, task, top_k) for value in (name, f"{share:.8f}")]
             if top_k
-            else [ranked[0][0], *(f"{share:.8f}" for share in prediction.probabilities.tolist())]
+            else [
+                LABEL_SEPARATOR.join(prediction.labels),
+                *(f"{share:.8f}" for share in prediction.probabilities.tolist()),
+            ]
         )
         writer.writerow(
             [
@@ -166,21 +174,20 @@ def _write_csv(file: IO[str], predictions: "Iterator[Prediction]", classes: tupl
     return failed
 
 
-def _write_json(file: IO[str], predictions: "Iterator[Prediction]", classes: tuple[str, ...], top_k: int | None) -> int:
+def _write_json(file: IO[str], predictions: "Iterator[Prediction]", task: AudioTask, top_k: int | None) -> int:
     """One array, an element at a time; returns the number of recordings that could not be read."""
     failed, separator = 0, "[\n"
     for prediction in predictions:
         entry: dict[str, object] = {"path": str(prediction.path)}
-        if prediction.probabilities is None:
+        if prediction.labels is None:
             failed += 1
             entry["error"] = prediction.error
         else:
-            ranked = _ranked(prediction, classes, top_k)
             entry |= {
                 "start_seconds": round(prediction.start_seconds or 0.0, 3),
                 "end_seconds": round(prediction.stop_seconds or 0.0, 3),
-                "predicted": ranked[0][0],
-                "probabilities": dict(ranked),
+                "predicted": prediction.labels if task.multilabel else prediction.labels[0],
+                "probabilities": dict(_ranked(prediction, task, top_k)),
             }
         file.write(separator + json.dumps(entry, ensure_ascii=False))
         separator = ",\n"
@@ -188,7 +195,7 @@ def _write_json(file: IO[str], predictions: "Iterator[Prediction]", classes: tup
     return failed
 
 
-def _ranked(prediction: "Prediction", classes: tuple[str, ...], top_k: int | None) -> list[tuple[str, float]]:
+def _ranked(prediction: "Prediction", task: AudioTask, top_k: int | None) -> list[tuple[str, float]]:
     assert prediction.probabilities is not None
-    pairs = sorted(zip(classes, prediction.probabilities.tolist()), key=lambda pair: -pair[1])
+    pairs = sorted(zip(task.classes, prediction.probabilities.tolist()), key=lambda pair: -pair[1])
     return pairs[:top_k]

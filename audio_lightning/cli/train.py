@@ -141,15 +141,18 @@ def _run(config: DictConfig, folder: Any, *, resume: bool = False) -> dict[str, 
 
 
 def _print_results(metrics: dict[str, Any], folder: Path) -> None:
+    shown = {name: value for name, value in metrics.items() if name.startswith("test/") and not name.endswith("loss")}
+    figures = [f"{name.removeprefix('test/').replace('_', ' ')} {value:.4f}" for name, value in shown.items()]
     print(
-        f"test accuracy {metrics['test/accuracy']:.4f}, balanced {metrics['test/balanced_accuracy']:.4f}, "
-        f"macro F1 {metrics['test/f1_macro']:.4f} "
+        f"test: {', '.join(figures)} "
         f"({metrics['clips/test']} clips, best epoch {metrics['best_epoch']} of {metrics['epochs']}, "
         f"{metrics['parameters']:,} parameters, {metrics['seconds']:.0f} s)"
     )
+    if metrics["leakage"] != "none found":
+        print(f"leakage between the splits: {metrics['leakage']}")
     print(f"run folder: {folder}")
-    if (folder / "curves.png").exists():
-        print(f"plots: {folder / 'curves.png'}, {folder / 'confusion_matrix.png'}")
+    if plots := sorted(map(str, folder.glob("*.png"))):
+        print(f"plots: {', '.join(plots)}")
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What can be known to be wrong with a configuration before anything heavy is imported or any audio is touched."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +12,40 @@ from audio_lightning.config.compose import PATH_KEY
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.targets import is_allowed
 from audio_lightning.errors import ConfigError
-from audio_lightning.task import MONITORABLE_METRICS
+from audio_lightning.task import metric_names, monitorable_metrics
 
 
 def check_config(config: DictConfig) -> None:
     """Check values that are in the right place but cannot work, in the order in which a user would mend them.
 
+    What the configuration leaves open is settled first, in place (:func:`settle`).
+
     Raises:
         ConfigError: a mandatory key that is not given, an interpolation that leads nowhere, a folder that does not
             exist, a target that may not be named, or a monitor that nothing logs.
     """
+    settle(config)
     for key, value in _leaves(config):
         name = key.rpartition(".")[2]
         if value == "???":
             raise ConfigError(f"{key} must be given: {key}=...")
-        if key.startswith("data.") and PATH_KEY.search(key) and name != "cache_dir" and value is not None:
+        if key.startswith("data.") and name != "cache_dir" and PATH_KEY.search(key) and value is not None:
+            if config.data.get("download"):  # it is made
+                continue
             _check_exists(key, Path(value).expanduser())
         elif name == "_target_" and value is not None and not is_allowed(value):
             raise ConfigError(f"{key}={value} is not allowed: name a class of audio_lightning")
-        elif name == "monitor" and value not in MONITORABLE_METRICS:
+        elif name == "monitor" and value not in (logged := monitorable_metrics(multilabel=_is_multilabel(config))):
             raise ConfigError(
-                f"{key}={value}: nothing logs this metric"
-                + did_you_mean(str(value), MONITORABLE_METRICS, listing="logged are")
+                f"{key}={value}: nothing logs this metric" + did_you_mean(str(value), logged, listing="logged are")
             )
+
+
+def settle(config: DictConfig) -> None:
+    """Fill in ``monitor`` where it is null: which metric is the one to choose by depends on the data."""
+    with suppress(OmegaConfBaseException):  # check_config names an interpolation that leads nowhere
+        if config.monitor is None:
+            config.monitor = f"validation/{metric_names(multilabel=_is_multilabel(config))[0]}"
 
 
 def anchor_paths(config: DictConfig) -> None:
@@ -41,6 +53,15 @@ def anchor_paths(config: DictConfig) -> None:
     for key, value in list(_leaves(config.data, "data.")):
         if PATH_KEY.search(key) and value is not None:
             OmegaConf.update(config, key, str(Path(value).expanduser().absolute()))
+    table = config.data.get("table")  # beside the recordings, or where the user stands
+    if table is not None and not (Path(config.data.root) / table).exists() and Path(table).exists():
+        config.data.table = str(Path(table).absolute())
+
+
+def _is_multilabel(config: DictConfig) -> bool:
+    with suppress(OmegaConfBaseException):
+        return config.data.get("label_separator") is not None
+    return False
 
 
 def _check_exists(key: str, path: Path) -> None:

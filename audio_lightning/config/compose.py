@@ -25,7 +25,10 @@ from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.errors import ConfigError
 
 PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|resume)$")
-"""Keys whose values are paths, and are taken as typed."""
+"""Keys whose values are paths."""
+
+TEXT_KEY = re.compile(rf"{PATH_KEY.pattern}|(?:^|[._])(?:table|column|separator|pattern)$")
+"""Keys whose values are taken as typed: paths, and others in which signs occur that mean something to Hydra."""
 
 OPEN_NODES = ("callbacks", "logger")
 """Nodes to which an entry of one's own can be added with ``+``."""
@@ -86,10 +89,10 @@ def expand_multirun(overrides: Iterable[str]) -> list[list[str]]:
 
 
 def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str]:
-    """Make paths on the command line mean what they say.
+    """Make paths, column names, separators and patterns on the command line mean what they say.
 
-    Hydra's grammar refuses ``~``, ``=``, parentheses, commas and letters such as ``ö`` in a bare value. The value of
-    a key that names a path is put in quotes, with ``~`` expanded, unless it is ``null`` or already quoted. Under
+    Hydra's grammar refuses ``~``, ``=``, ``;``, parentheses, commas and letters such as ``ö`` in a bare value. The
+    value of such a key is put in quotes, with ``~`` expanded in a path, unless it is ``null`` or already quoted. Under
     ``multirun`` a comma separates values of an axis, except in a path that exists as it was typed.
     """
     return [_quote_path(argument, multirun) for argument in arguments]
@@ -103,17 +106,20 @@ def is_group(override: Override) -> bool:
 def _quote_path(argument: str, multirun: bool) -> str:
     key, equals, value = argument.partition("=")
     bare_key = key.lstrip("+~")
-    if not equals or not PATH_KEY.search(bare_key) or value in ("", "null", "???"):
+    if not equals or not TEXT_KEY.search(bare_key) or value in ("", "null", "???"):
         return argument
-    if multirun and "," in value and not Path(value).expanduser().exists() and value[0] not in "'\"":
-        return f"{key}=" + ",".join(_quoted(part) for part in value.split(","))
-    return f"{key}={_quoted(value)}"
+    is_path = bool(PATH_KEY.search(bare_key))
+    several = multirun and "," in value.strip(",") and value[0] not in "'\""
+    if several and not (is_path and Path(value).expanduser().exists()):
+        return f"{key}=" + ",".join(_quoted(part, is_path=is_path) for part in value.split(","))
+    return f"{key}={_quoted(value, is_path=is_path)}"
 
 
-def _quoted(value: str) -> str:
+def _quoted(value: str, *, is_path: bool) -> str:
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1].replace("\\" + value[0], value[0])
-    value = os.path.expanduser(value)
+    if is_path:
+        value = os.path.expanduser(value)
     # Within quotes the grammar gives a backslash a meaning only before a quote, so only there it is doubled.
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
     return f"'{escaped}'"

@@ -1,67 +1,284 @@
-"""Recordings decoded once into one memory-mapped array, which later runs find again.
+"""Recordings decoded once on a machine, in memory-mapped sets that later runs find again.
 
-A decoded data set is a folder named after what it was made from (path, size and time of change of every file, and
-the sample rate). It is written under another name and renamed when complete, so a killed process leaves nothing that
-could be taken for a finished one.
+A set is a folder named after what it was made from: the identity of every recording, the sample rate and the type of
+the samples. It is written under another name and renamed when complete, so a killed process leaves nothing that could
+be taken for a finished one; and one process builds at a time while the others wait and then share. When recordings
+were added or changed, those that some earlier set holds are copied from there; when some were taken away, the earlier
+set serves as it is.
 """
 
-import hashlib
-import json
+import contextlib
 import logging
 import os
 import shutil
 import tempfile
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int64
+from filelock import FileLock, Timeout
+from jaxtyping import Int64, UInt8
 from platformdirs import user_cache_path
 
-from audio_lightning.audio import load
-from audio_lightning.errors import AudioError
+from audio_lightning.data.decoded import (
+    DecodedAudio,
+    Prepared,
+    SampleType,
+    SetWriter,
+    prepare,
+    prepared_before,
+    read_set,
+    unreadable,
+)
+from audio_lightning.data.recordings import Identity, Recordings, cores, digest
+from audio_lightning.errors import AudioError, DataError
+from audio_lightning.files import read_json
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
-SILENCE = 1e-4
-"""Peak (of 1.0) below which a recording counts as silence, which may recur: 3 steps of 16 bits."""
+FORMAT_VERSION = 2
+GB = 10**9
+PARTIAL = ".partial-"
+BYTES_BETWEEN_CHECKS = 2**26
+"""How much is written before the bound is looked at again."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class DecodedAudio:
-    """Recordings as mono float32 samples at one rate, of any lengths, one behind the other.
+class DecodedSet:
+    """A set that the cache holds.
 
     Attributes:
-        samples: all samples, memory-mapped or in memory.
-        starts: int64 of shape ``[recordings]``; recording ``i`` is ``samples[starts[i]:stops[i]]``.
-        stops: int64 of shape ``[recordings]``.
-        hashes: of every recording's samples; None for silence.
-        errors: why a recording could not be read, by its position; such a recording has no samples.
+        folder: where it lies.
+        about: ``root``, ``sample_rate``, ``dtype``, ``recordings``, ``seconds``, ``created``, ``version``.
+        bytes: on disk.
+        used: when it was last opened, in seconds since 1970.
     """
 
-    samples: Float[np.ndarray, "samples"]
-    starts: Int64[np.ndarray, "recordings"]
-    stops: Int64[np.ndarray, "recordings"]
-    hashes: list[str | None]
-    errors: dict[int, str]
+    folder: Path
+    about: dict[str, Any]
+    bytes: int
+    used: float
 
-    def __len__(self) -> int:
-        return len(self.starts)
 
-    def __getitem__(self, index: int) -> Float[np.ndarray, "samples"]:
-        """The samples of one recording, as a view."""
-        return self.samples[self.starts[index] : self.stops[index]]
+@dataclass(frozen=True)
+class Cache:
+    """A folder of decoded recordings.
 
-    def select(self, rows: Sequence[int] | np.ndarray) -> "DecodedAudio":
-        """Some of the recordings, over the same samples."""
-        errors = {position: self.errors[row] for position, row in enumerate(rows) if row in self.errors}
-        hashes = [self.hashes[row] for row in rows]
-        return DecodedAudio(self.samples, self.starts[rows], self.stops[rows], hashes, errors)
+    Args:
+        root: the folder; it is made when it is needed.
+        max_gb: most gigabytes (10^9 bytes) of decoded sets; those that were not used for longest go first.
+        dtype: type of the samples. ``int16`` halves the size, is exact for 16-bit recordings that are not resampled,
+            rounds others to 16 bits, and clips what exceeds full scale.
+        identity: how a recording is known again, see :meth:`Recordings.identities`.
+    """
+
+    root: Path
+    max_gb: float = 100.0
+    dtype: SampleType = "float32"
+    identity: Identity = "stat"
+
+    @property
+    def folder(self) -> Path:
+        """Where the sets are."""
+        return self.root / "decoded"
+
+    def decode(self, recordings: Recordings, sample_rate: int, *, progress: Progress | None = None) -> DecodedAudio:
+        """Decode recordings, or find them decoded already.
+
+        Where the folder cannot be written or the disk is full, the samples stay in memory for this run.
+
+        Args:
+            recordings: what to decode.
+            sample_rate: rate in hertz to resample to.
+            progress: called with the number of recordings done and of all.
+
+        Raises:
+            DataError: the recordings need more than ``max_gb``.
+        """
+        identities = recordings.identities(self.identity)
+        if (found := self._find(identities, sample_rate)) is not None:
+            return found
+        try:
+            with self._building():
+                # Another process may have built it while this one waited.
+                if (found := self._find(identities, sample_rate)) is not None:
+                    return found
+                return self._build(recordings, identities, sample_rate, progress)
+        except OSError as error:
+            log.warning(
+                "cannot keep decoded recordings in %s (%s): they are held in memory for this run; cache.dir or "
+                "AUDIO_LIGHTNING_CACHE names another folder",
+                self.root,
+                error.strerror or error,
+            )
+            writer = SetWriter(None, self.dtype)
+            for recording in self._prepared(recordings, sample_rate, {}, progress):
+                writer.add(recording)
+            found = writer.finish()
+            assert found is not None
+            return found
+
+    def sets(self) -> list[DecodedSet]:
+        """Every finished set, those used last first."""
+        found = []
+        for folder in self.folder.iterdir() if self.folder.is_dir() else ():
+            try:
+                if not folder.name.startswith("."):
+                    size = sum(file.stat().st_size for file in folder.iterdir())
+                    found.append(DecodedSet(folder, read_json(folder / "about.json"), size, folder.stat().st_mtime))
+            except (OSError, ValueError):  # taken away in this moment, or damaged
+                continue
+        return sorted(found, key=lambda decoded: -decoded.used)
+
+    def clear(self) -> int:
+        """Remove all sets, and what killed processes left behind; returns the number of bytes.
+
+        Runs that have a set open keep it until they end.
+        """
+        with self._building():
+            size = sum(decoded.bytes for decoded in self.sets())
+            for folder in self.folder.iterdir():
+                if folder.is_dir():
+                    _remove(folder)
+        return size
+
+    def _name(self, identities: UInt8[np.ndarray, "recordings 16"], sample_rate: int) -> str:
+        return digest(f"{FORMAT_VERSION} {sample_rate} {self.dtype}\0".encode() + identities.tobytes()).hex()
+
+    def _find(self, identities: UInt8[np.ndarray, "recordings 16"], sample_rate: int) -> DecodedAudio | None:
+        exact = self.folder / self._name(identities, sample_rate)
+        if (found := _opened(exact)) is not None:
+            return found
+        for decoded in self._alike(sample_rate):
+            if decoded.about["recordings"] > len(identities):
+                place = _locate(identities, _identities(decoded.folder))
+                if (place >= 0).all() and (found := _opened(decoded.folder)) is not None:
+                    return found.select(place)
+        return None
+
+    def _alike(self, sample_rate: int) -> list[DecodedSet]:
+        """Sets with the same kind of samples."""
+        kind = (FORMAT_VERSION, sample_rate, self.dtype)
+        return [
+            decoded
+            for decoded in self.sets()
+            if tuple(decoded.about.get(key) for key in ("format", "sample_rate", "dtype")) == kind
+        ]
+
+    @contextlib.contextmanager
+    def _building(self) -> Iterator[None]:
+        """One process at a time; the system lets go of the lock of a process that dies."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print("another process is preparing recordings: waiting for it", flush=True)
+            lock.acquire()
+        except NotImplementedError:  # a file system without locks: what is built twice is still built right
+            yield
+            return
+        try:
+            for folder in self.folder.glob(f"{PARTIAL}*"):  # left by a process that was killed
+                shutil.rmtree(folder, ignore_errors=True)
+            yield
+        finally:
+            lock.release()
+
+    def _build(
+        self,
+        recordings: Recordings,
+        identities: UInt8[np.ndarray, "recordings 16"],
+        sample_rate: int,
+        progress: Progress | None,
+    ) -> DecodedAudio:
+        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.folder))
+        writer = SetWriter(partial, self.dtype)
+        try:
+            earlier = self._earlier(identities, sample_rate)
+            room = -1
+            for recording in self._prepared(recordings, sample_rate, earlier, progress):
+                writer.add(recording)
+                if writer.bytes_written > room:
+                    self._make_room(writer.bytes_written)
+                    room = writer.bytes_written + BYTES_BETWEEN_CHECKS
+            self._make_room(writer.bytes_written)
+            writer.finish(
+                identities=identities,
+                format=FORMAT_VERSION,
+                root=_common_folder(recordings),
+                sample_rate=sample_rate,
+                recordings=len(recordings),
+                seconds=writer.bytes_written / np.dtype(self.dtype).itemsize / sample_rate,
+                created=time.time(),
+            )
+            folder = self.folder / self._name(identities, sample_rate)
+            if folder.exists():  # and could not be opened: it is damaged
+                _remove(folder)
+            partial.rename(folder)
+            found = read_set(folder)
+            if found is None:
+                raise OSError(f"{folder} does not hold what was written to it")
+            return found
+        finally:
+            writer.close()
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _earlier(
+        self, identities: UInt8[np.ndarray, "recordings 16"], sample_rate: int
+    ) -> dict[int, tuple[DecodedAudio, int]]:
+        """Recordings that some set holds already, and where in it."""
+        held: dict[int, tuple[DecodedAudio, int]] = {}
+        for decoded in self._alike(sample_rate):
+            place = _locate(identities, _identities(decoded.folder))
+            if (place >= 0).any() and (audio := read_set(decoded.folder)) is not None:
+                held |= {index: (audio, int(place[index])) for index in np.flatnonzero(place >= 0).tolist()}
+        return held
+
+    def _prepared(
+        self,
+        recordings: Recordings,
+        sample_rate: int,
+        earlier: dict[int, tuple[DecodedAudio, int]],
+        progress: Progress | None,
+    ) -> Iterator[Prepared]:
+        """Every recording in order. Threads suffice: decoding and resampling release the interpreter."""
+
+        def one(index: int) -> Prepared:
+            if index in earlier:
+                return prepared_before(*earlier[index])
+            try:
+                return prepare(recordings.decode(index), sample_rate, self.dtype)
+            except AudioError as error:
+                return unreadable(str(error), self.dtype)
+
+        for index, recording in enumerate(_in_order(one, range(len(recordings)), cores())):
+            yield recording
+            if progress is not None:
+                progress(index + 1, len(recordings))
+
+    def _make_room(self, needed: int) -> None:
+        """Take away the sets that were not used for longest until ``needed`` bytes fit below the bound."""
+        most = self.max_gb * GB
+        if needed > most:
+            raise DataError(
+                f"the decoded recordings need more than cache.max_gb={self.max_gb:g}: raise it, lower "
+                f"data.sample_rate, or halve the size with cache.dtype=int16"
+            )
+        others = self.sets()
+        total = needed + sum(decoded.bytes for decoded in others)
+        while total > most and others:
+            oldest = others.pop()
+            log.info("cache.max_gb=%g: removing %s (%s)", self.max_gb, oldest.folder, oldest.about.get("root"))
+            _remove(oldest.folder)
+            total -= oldest.bytes
 
 
 def default_cache_dir() -> Path:
@@ -70,128 +287,60 @@ def default_cache_dir() -> Path:
     return Path(named).expanduser() if named else user_cache_path("audio-lightning")
 
 
-def decode_all(
-    paths: Sequence[Path], sample_rate: int, cache_dir: Path, *, progress: Progress | None = None
-) -> DecodedAudio:
-    """Decode recordings, or find them decoded by an earlier run.
+def _opened(folder: Path) -> DecodedAudio | None:
+    found = read_set(folder)
+    if found is not None:
+        with contextlib.suppress(OSError):  # somebody else's cache, which may only be read
+            os.utime(folder)
+    return found
 
-    Args:
-        paths: the recordings.
-        sample_rate: rate in hertz to resample to.
-        cache_dir: folder that holds decoded data sets. Where it cannot be written, the samples stay in memory.
-        progress: called with the number of recordings done and of all.
-    """
-    folder = cache_dir / "decoded" / _key(paths, sample_rate)
-    if (found := _open(folder)) is not None:
-        return found
+
+def _remove(folder: Path) -> None:
+    """Take a set away at once, so that nobody opens half of it."""
+    doomed = folder.with_name(f"{PARTIAL}{folder.name}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        return _without_cache(error, cache_dir, paths, sample_rate, progress)
+        folder.rename(doomed)
+    except OSError:
+        doomed = folder
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _identities(folder: Path) -> UInt8[np.ndarray, "recordings 16"]:
     try:
-        _write(partial, paths, sample_rate, progress)
-        try:
-            partial.rename(folder)
-        except OSError:  # another process was first, or what is there is damaged
-            if _open(folder) is None:
-                shutil.rmtree(folder)
-                partial.rename(folder)
-        found = _open(folder)
-        assert found is not None
-        return found
-    except OSError as error:  # the disk is full, say
-        return _without_cache(error, cache_dir, paths, sample_rate, progress)
+        with np.load(folder / "index.npz", allow_pickle=False) as index:
+            return index["identities"]
+    except Exception:  # a damaged zip can fail in many ways
+        return np.empty((0, 16), np.uint8)
+
+
+def _locate(wanted: UInt8[np.ndarray, "wanted 16"], held: UInt8[np.ndarray, "held 16"]) -> Int64[np.ndarray, "wanted"]:
+    """Position of each wanted identity among those held; -1 where it is not."""
+    if not len(held):
+        return np.full(len(wanted), -1)
+    keys, asked = (np.ascontiguousarray(array).view("S16").ravel() for array in (held, wanted))
+    order = np.argsort(keys)
+    place = order[np.searchsorted(keys, asked, sorter=order).clip(max=len(keys) - 1)]
+    return np.where(keys[place] == asked, place, -1)
+
+
+def _common_folder(recordings: Recordings) -> str:
+    try:
+        folders = {os.path.dirname(os.path.abspath(file)) for file in recordings.files}
+        return os.path.commonpath(folders) if folders else ""
+    except ValueError:  # on several drives
+        return ""
+
+
+def _in_order(function: Callable[[int], Prepared], items: Sequence[int], workers: int) -> Iterator[Prepared]:
+    """Results in the order of the items; only so many ahead that what is decoded and not yet written is bounded."""
+    pool = ThreadPoolExecutor(workers)
+    ahead: deque[Future[Prepared]] = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) >= 8 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def _key(paths: Sequence[Path], sample_rate: int) -> str:
-    digest = hashlib.sha256(f"{FORMAT_VERSION} {sample_rate}".encode())
-    for path in paths:
-        try:
-            stat = path.stat()
-            digest.update(f"\0{path.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}".encode(errors="surrogateescape"))
-        except OSError:
-            digest.update(f"\0{path.absolute()}\0missing".encode(errors="surrogateescape"))
-    return digest.hexdigest()[:32]
-
-
-def _open(folder: Path) -> DecodedAudio | None:
-    try:
-        facts = json.loads((folder / "recordings.json").read_text())
-        offsets = np.array(facts["offsets"], dtype=np.int64)
-        file = folder / "samples.f32"
-        if file.stat().st_size != 4 * offsets[-1]:
-            return None
-        empty = offsets[-1] == 0  # which cannot be mapped
-        samples = np.empty(0, np.float32) if empty else np.memmap(file, dtype=np.float32, mode="r")
-    except (OSError, ValueError, KeyError):
-        return None
-    errors = {int(index): error for index, error in facts["errors"].items()}
-    return DecodedAudio(samples, offsets[:-1], offsets[1:], facts["hashes"], errors)
-
-
-def _write(folder: Path, paths: Sequence[Path], sample_rate: int, progress: Progress | None) -> None:
-    offsets, hashes, errors = [0], [], {}
-    with (folder / "samples.f32").open("wb") as file:
-        for index, (samples, error) in enumerate(_decoded(paths, sample_rate)):
-            file.write(samples.tobytes())
-            offsets.append(offsets[-1] + len(samples))
-            hashes.append(_hash(samples))
-            if error is not None:
-                errors[index] = error
-            if progress is not None:
-                progress(index + 1, len(paths))
-        file.flush()
-        os.fsync(file.fileno())
-    facts = {"offsets": offsets, "hashes": hashes, "errors": errors}
-    (folder / "recordings.json").write_text(json.dumps(facts))
-
-
-def _without_cache(
-    error: OSError, cache_dir: Path, paths: Sequence[Path], sample_rate: int, progress: Progress | None
-) -> DecodedAudio:
-    """A run without a cache is slower, not wrong."""
-    log.warning(
-        "cannot keep decoded recordings in %s (%s): they are held in memory for this run; "
-        "data.cache_dir or AUDIO_LIGHTNING_CACHE names another folder",
-        cache_dir,
-        error.strerror or error,
-    )
-    return _in_memory(paths, sample_rate, progress)
-
-
-def _in_memory(paths: Sequence[Path], sample_rate: int, progress: Progress | None) -> DecodedAudio:
-    parts, errors = [], {}
-    for index, (samples, error) in enumerate(_decoded(paths, sample_rate)):
-        parts.append(samples)
-        if error is not None:
-            errors[index] = error
-        if progress is not None:
-            progress(index + 1, len(paths))
-    offsets = np.cumsum([0, *map(len, parts)], dtype=np.int64)
-    samples = np.concatenate(parts or [np.empty(0, np.float32)])
-    return DecodedAudio(samples, offsets[:-1], offsets[1:], [*map(_hash, parts)], errors)
-
-
-def _decoded(paths: Sequence[Path], sample_rate: int) -> Iterator[tuple[Float[np.ndarray, "samples"], str | None]]:
-    """Samples of every path in order, or none and the reason. Threads suffice: decoding releases the lock."""
-
-    def one(path: Path) -> tuple[Float[np.ndarray, "samples"], str | None]:
-        try:
-            return load(path, sample_rate), None
-        except AudioError as error:
-            return np.empty(0, np.float32), str(error)
-
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        # In blocks, so that what is decoded and not yet written is bounded.
-        for start in range(0, len(paths), 16 * workers):
-            yield from pool.map(one, paths[start : start + 16 * workers])
-
-
-def _hash(samples: Float[np.ndarray, "samples"]) -> str | None:
-    if not len(samples) or float(np.abs(samples).max()) < SILENCE:
-        return None
-    return hashlib.sha1(np.ascontiguousarray(samples).tobytes()).hexdigest()
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -2,45 +2,63 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
-from audio_lightning.audio import fit_length
-from audio_lightning.data.cache import DecodedAudio, Progress, decode_all, default_cache_dir
-from audio_lightning.data.manifest import TEST, TRAIN, VALIDATION, Manifest
+from audio_lightning.data.batches import ClipDataset, Draw, EpochBatches, EpochSampler, Sampling, fetch
+from audio_lightning.data.cache import Cache, Progress, default_cache_dir
+from audio_lightning.data.clips import Clips, cut
+from audio_lightning.data.decoded import DecodedAudio, SampleType
+from audio_lightning.data.gather import Gather, as_tensor
+from audio_lightning.data.leakage import Leakage, LeakageError, guard_content, guard_sources
+from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
 from audio_lightning.data.problems import Problem, ProblemsError
-from audio_lightning.data.splits import (
-    Leakage,
-    SplitMethod,
-    SplitPlan,
-    assign_splits,
-    guard_content,
-    guard_groups,
-)
-from audio_lightning.errors import DataError
+from audio_lightning.data.recordings import Identity, Recordings
+from audio_lightning.data.resident import fits, resident_clips
+from audio_lightning.data.splits import SplitMethod, SplitPlan, assign_splits
+from audio_lightning.errors import ConfigError, DataError
 from audio_lightning.task import AudioTask, Padding
 
 BadRecordings = Literal["error", "skip", "silence"]
 
 
-class Batch(TypedDict):
-    """What the loaders yield.
+@dataclass(frozen=True)
+class Examination:
+    """A data set with everything that can be found wrong with it.
 
-    ``waveform``: float32 ``[batch, samples]``. ``target``: int64 ``[batch]``. ``length``: int64 ``[batch]``, samples of
-    the clip before padding. ``row``: int64 ``[batch]``, position in the manifest.
+    Attributes:
+        manifest: rows that can be used, with splits where they can be made.
+        recording: position of each row's recording in ``audio``.
+        audio: one recording a file.
+        problems: all of them.
+        method: how the splits were made; None where they cannot be.
+        leakage: what can be said about it.
     """
 
-    waveform: Tensor
-    target: Tensor
-    length: Tensor
-    row: Tensor
+    manifest: Manifest
+    recording: Int64[np.ndarray, "rows"]
+    audio: DecodedAudio
+    problems: list[Problem]
+    method: SplitMethod | None
+    leakage: Leakage
+
+
+@dataclass(frozen=True)
+class _Ready:
+    manifest: Manifest
+    recording: Int64[np.ndarray, "rows"]
+    audio: DecodedAudio
+    clips: Clips
+    targets: np.ndarray
 
 
 class AudioDataModule(pl.LightningDataModule, ABC):
@@ -52,19 +70,34 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         root: folder of the data set.
         sample_rate: rate in hertz to which recordings are resampled.
         clip_seconds: length of a clip; shorter recordings are padded, longer ones cut.
+        hop_seconds: cut recordings into windows of ``clip_seconds``, one every so many seconds; None for one clip a
+            recording.
         padding: how a short recording is filled up.
         split: how clips are divided, see :class:`SplitPlan`.
+        folds: number of folds to make and divide by, whatever the data says.
         test_fold: fold to test on.
         validation_fold: fold that chooses the epoch.
         test_fraction: share of the clips to test on, where the split is made here.
         validation_fraction: share of the clips that choose the epoch, where the split is made here.
+        sampling: ``uniform``: every training clip once an epoch; ``balanced``: as many clips, drawn so that every class
+            is equally probable.
         batch_size: clips a batch.
         num_workers: processes that assemble batches; 0 suffices, since nothing is decoded in training.
+        resident: keep all training clips on the device and assemble batches there; ``auto``: on a GPU where they fit.
         bad_recordings: what to do about a recording that is missing or cannot be read: stop with a list of all such,
             leave them out, or put silence in their place.
         allow_leakage: go on where a group or the same audio is in two splits.
         cache_dir: where decoded recordings are kept; by default the user's cache folder.
+        cache_max_gb: most gigabytes that are kept there.
+        cache_dtype: type of the samples there.
+        cache_identity: how a recording is known again there.
         seed: of a split made here and of the order of the batches.
+
+    Attributes:
+        progress: called with the number of recordings prepared and of all.
+        problems: what was found wrong and passed over, after :meth:`setup`.
+        leakage: what can be said about it, after :meth:`setup`.
+        split_method: how the clips were divided, after :meth:`setup`.
     """
 
     def __init__(
@@ -73,34 +106,55 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         root: str,
         sample_rate: int,
         clip_seconds: float,
+        hop_seconds: float | None,
         padding: Padding,
         split: SplitMethod,
+        folds: int | None,
         test_fold: int | None,
         validation_fold: int | None,
         test_fraction: float,
         validation_fraction: float,
+        sampling: Sampling,
         batch_size: int,
         num_workers: int,
+        resident: bool | Literal["auto"],
         bad_recordings: BadRecordings,
         allow_leakage: bool,
         cache_dir: str | None,
+        cache_max_gb: float,
+        cache_dtype: SampleType,
+        cache_identity: Identity,
         seed: int,
     ) -> None:
         super().__init__()
+        for name, value in (("sample_rate", sample_rate), ("clip_seconds", clip_seconds), ("batch_size", batch_size)):
+            if value <= 0:
+                raise ConfigError(f"data.{name}={value}: expected more than 0")
         self.root = Path(root).expanduser()
         self.sample_rate = sample_rate
-        self.num_samples = round(clip_seconds * sample_rate)
+        self.num_samples = max(1, round(clip_seconds * sample_rate))
+        self.hop_samples = None if hop_seconds is None else round(hop_seconds * sample_rate)
+        if self.hop_samples is not None and self.hop_samples < 1:
+            raise ConfigError(f"data.hop_seconds={hop_seconds}: expected more than 0, or null for one clip a recording")
         self.padding: Padding = padding
-        self.plan = SplitPlan(split, test_fold, validation_fold, test_fraction, validation_fraction, seed)
+        self.plan = SplitPlan(split, test_fold, validation_fold, test_fraction, validation_fraction, seed, folds)
+        self.sampling: Sampling = sampling
         self.batch_size = batch_size
         self.num_workers = num_workers
+        self.resident = resident
         self.bad_recordings: BadRecordings = bad_recordings
         self.allow_leakage = allow_leakage
-        self.cache_dir = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        cache_root = Path(cache_dir).expanduser() if cache_dir else default_cache_dir()
+        self.cache = Cache(cache_root, cache_max_gb, cache_dtype, cache_identity)
         self.seed = seed
         self.progress: Progress | None = None
+        self.problems: list[Problem] = []
         self.leakage: Leakage = "cannot be excluded"
-        self._ready: tuple[Manifest, DecodedAudio] | None = None
+        self.split_method: SplitMethod = split
+        self._ready: _Ready | None = None
+        self._resident: Gather | None = None
+
+    # What a source says
 
     @abstractmethod
     def read(self) -> Manifest:
@@ -110,15 +164,54 @@ class AudioDataModule(pl.LightningDataModule, ABC):
             DataError: the folder is not a data set of this kind.
         """
 
+    def complete(self, manifest: Manifest) -> Manifest:
+        """Rows that depend on the splits; called when these are known, before anything is decoded."""
+        return manifest
+
+    def missing(self, manifest: Manifest) -> list[Problem]:
+        """A problem for every recording that is not there."""
+        return manifest.missing_files()
+
+    def recordings(self, paths: Sequence[str]) -> Recordings:
+        """What is decoded, one recording for every distinct path of the manifest."""
+        return Recordings([self.root / path for path in paths])
+
+    # What is ready after setup
+
     @property
     def manifest(self) -> Manifest:
-        """The clips with their splits, after :meth:`setup`."""
-        return self._loaded()[0]
+        """The rows with their splits, after :meth:`setup`."""
+        return self._loaded().manifest
+
+    @property
+    def audio(self) -> DecodedAudio:
+        """The decoded recordings, one a file, after :meth:`setup`."""
+        return self._loaded().audio
+
+    @property
+    def clips(self) -> Clips:
+        """The clips of all splits, after :meth:`setup`."""
+        return self._loaded().clips
 
     @property
     def task(self) -> AudioTask:
         """What the data set asks for, after :meth:`setup`."""
-        return AudioTask(self.manifest.classes, self.sample_rate, self.num_samples, self.padding)
+        manifest = self.manifest
+        multilabel = manifest.label_separator is not None
+        return AudioTask(manifest.classes, self.sample_rate, self.num_samples, self.padding, multilabel)
+
+    def numbers(self, split: str) -> Int64[np.ndarray, "clips"]:
+        """Positions of the clips of a split among all clips."""
+        ready = self._loaded()
+        return np.flatnonzero((ready.manifest.table["split"] == split).to_numpy()[ready.clips.row])
+
+    def class_counts(self, split: str) -> list[int]:
+        """Number of clips of every class in a split."""
+        ready = self._loaded()
+        targets = ready.targets[ready.clips.row[self.numbers(split)]]
+        if targets.ndim == 2:
+            return targets.sum(axis=0).astype(np.int64).tolist()
+        return np.bincount(targets, minlength=len(ready.manifest.classes)).tolist()
 
     def prepare_data(self) -> None:
         """Decode what is not decoded yet; Lightning calls this in one process a machine."""
@@ -134,35 +227,63 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         if self._ready is not None:
             return
         manifest = self.read()
-        problems = manifest.problems + manifest.missing_files()
+        problems = manifest.problems + self.missing(manifest)
         if not problems or self.bad_recordings != "error":
-            assign_splits(manifest, self.plan)
-            leakage = guard_groups(manifest, self.plan, allow=self.allow_leakage)
-        audio = decode_all(manifest.paths(), self.sample_rate, self.cache_dir, progress=self.progress)
-        named = {problem.where for problem in problems}
-        paths = manifest.table["path"]
-        problems += [Problem(paths[row], error) for row, error in audio.errors.items() if paths[row] not in named]
+            self.split_method = assign_splits(manifest, self.plan)
+            manifest = self.complete(manifest)
+            leakage = guard_sources(manifest, self.split_method, allow=self.allow_leakage)
+        recording, audio, bad = self._decode(manifest, problems)
         if problems and self.bad_recordings == "error":
             raise ProblemsError(
                 problems,
                 "mend them, or choose data.bad_recordings=skip (or silence) to go on without these recordings",
             )
         self.problems = problems
-        if self.bad_recordings == "skip" and audio.errors:
-            kept = [row for row in range(len(manifest)) if row not in audio.errors]
-            manifest, audio = manifest.select(kept), audio.select(kept)
-            for split in (TRAIN, VALIDATION, TEST) if self.plan.method != "all" else (TEST,):
+        if self.bad_recordings == "skip" and len(bad):
+            kept = np.setdiff1d(np.arange(len(manifest)), bad)
+            manifest, recording = manifest.select(kept), recording[kept]
+            for split in SPLITS if self.split_method != "all" else (TEST,):
                 if not len(manifest.rows(split)):
                     raise DataError(f"no clip of the {split} part can be read: see what is wrong with data.root")
-        copies = guard_content(manifest, audio.hashes, self.plan, allow=self.allow_leakage)
+        copies = guard_content(manifest, recording, audio.hashes, self.split_method, allow=self.allow_leakage)
         self.leakage = "present" if "present" in (leakage, copies) else leakage
-        self._ready = manifest, audio
+        self._use(manifest, recording, audio)
+
+    def examine(self) -> Examination:
+        """Find everything that is wrong with the data, without stopping at the first mistake.
+
+        Raises:
+            DataError: the folder is not a data set of this kind.
+        """
+        manifest = self.read()
+        problems = manifest.problems + self.missing(manifest)
+        method: SplitMethod | None = None
+        leakage: Leakage = "cannot be excluded"
+        try:
+            found = assign_splits(manifest, self.plan)
+            manifest = self.complete(manifest)
+            method = found
+            leakage = guard_sources(manifest, method, allow=self.allow_leakage)
+        except LeakageError as error:
+            leakage = "present"
+            problems += [Problem("splits", leak, "leak") for leak in error.leaks]
+        except DataError as error:
+            problems.append(Problem("splits", str(error), "splits"))
+        recording, audio, _ = self._decode(manifest, problems)
+        if method is not None:
+            try:
+                copies = guard_content(manifest, recording, audio.hashes, method, allow=self.allow_leakage)
+                leakage = "present" if copies == "present" else leakage
+            except LeakageError as error:
+                leakage = "present"
+                problems += [Problem("splits", leak, "leak") for leak in error.leaks]
+        return Examination(manifest, recording, audio, problems, method, leakage)
 
     def match_classes(self, classes: Sequence[str]) -> list[str]:
         """Give the classes another order and number: those of a trained classifier, matched by name.
 
         Upper and lower case, and spaces, hyphens and underscores, are not told apart. Clips of other classes are
-        left out.
+        left out; of a clip with several labels, the other labels are.
 
         Returns:
             The names that were not found among ``classes``.
@@ -170,7 +291,8 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         Raises:
             DataError: no name in common.
         """
-        manifest, audio = self._loaded()
+        ready = self._loaded()
+        manifest = ready.manifest
         names = {_plain(name): name for name in classes}
         renamed = {name: names.get(_plain(name)) for name in manifest.classes}
         unknown = [name for name, match in renamed.items() if match is None]
@@ -179,15 +301,23 @@ class AudioDataModule(pl.LightningDataModule, ABC):
                 f"the classifier knows {', '.join(classes)}; the data has {', '.join(manifest.classes)}: "
                 "expected at least one class in common"
             )
-        table = manifest.table.assign(label=manifest.table["label"].map(renamed))
+
+        def matched(label: str) -> str | None:
+            if manifest.label_separator is None:
+                return renamed[label]
+            return manifest.label_separator.join(match for name in manifest.labels(label) if (match := renamed[name]))
+
+        table = manifest.table.assign(label=manifest.table["label"].map(matched))
         kept = np.flatnonzero(table["label"].notna().to_numpy())
-        matched = Manifest(manifest.root, table.iloc[kept], tuple(classes), manifest.problems)
-        self._ready = matched, audio.select(kept)
+        known = Manifest(manifest.root, table.iloc[kept], tuple(classes), manifest.problems, manifest.label_separator)
+        self._use(known, ready.recording[kept], ready.audio)
         return unknown
+
+    # Loaders
 
     def train_dataloader(self) -> DataLoader:
         """Training clips, in an order that depends on the seed and the epoch alone."""
-        return self._loader(TRAIN, shuffle=True)
+        return self._loader(TRAIN)
 
     def val_dataloader(self) -> DataLoader:
         """Validation clips in the order of the manifest."""
@@ -197,93 +327,103 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         """Test clips in the order of the manifest."""
         return self._loader(TEST)
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch; one of resident clips gets its samples where they lie."""
+        if "start" in batch:
+            assert self._resident is not None
+            batch = fetch(batch, self._resident)
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def sample_waveforms(self, most: int, *, seed: int) -> Iterator[Float[Tensor, "batch samples"]]:
         """Batches of at most ``most`` different training clips, drawn with ``seed``; for feature statistics."""
         dataset = self._dataset(TRAIN)
         drawn = np.random.RandomState(seed).permutation(len(dataset))[:most]
         for start in range(0, len(drawn), self.batch_size):
-            yield dataset.__getitems__(drawn[start : start + self.batch_size].tolist())["waveform"]
+            yield dataset.batch(Draw(0, drawn[start : start + self.batch_size]))["waveform"]
 
-    def _loaded(self) -> tuple[Manifest, DecodedAudio]:
+    def _loaded(self) -> _Ready:
         if self._ready is None:
             raise RuntimeError("call setup() before asking a data module for its clips")
         return self._ready
 
-    def _dataset(self, split: str) -> "ClipDataset":
-        manifest, audio = self._loaded()
-        return ClipDataset(manifest, audio, split, self.num_samples, self.padding)
+    def _use(self, manifest: Manifest, recording: Int64[np.ndarray, "rows"], audio: DecodedAudio) -> None:
+        clips = cut(manifest, recording, audio, self.sample_rate, self.num_samples, self.hop_samples)
+        self._ready = _Ready(manifest, recording, audio, clips, manifest.targets())
 
-    def _loader(self, split: str, *, shuffle: bool = False) -> DataLoader:
-        dataset = self._dataset(split)
+    def _decode(
+        self, manifest: Manifest, problems: list[Problem]
+    ) -> tuple[Int64[np.ndarray, "rows"], DecodedAudio, Int64[np.ndarray, "bad"]]:
+        """Recordings, the one of each row, and the rows that cannot be used; what is new goes into ``problems``."""
+        recording, paths = pd.factorize(manifest.table["path"])
+        audio = self.cache.decode(self.recordings(list(paths)), self.sample_rate, progress=self.progress)
+        named = {problem.where for problem in problems}
+        problems += [
+            Problem(paths[index], error, "unreadable")
+            for index, error in audio.errors.items()
+            if paths[index] not in named
+        ]
+        unreadable = np.zeros(len(paths), dtype=bool)
+        unreadable[list(audio.errors)] = True
+        seconds = ((audio.stops - audio.starts) / self.sample_rate)[recording]
+        begin = manifest.table["start_seconds"].to_numpy()
+        behind = ~unreadable[recording] & (begin > 0) & (begin >= seconds)
+        problems += [
+            Problem(
+                paths[recording[row]],
+                f"its part from {begin[row]:g} s on is behind its end at {seconds[row]:.3f} s",
+                "unreadable",
+            )
+            for row in np.flatnonzero(behind).tolist()
+        ]
+        return recording, audio, np.flatnonzero(unreadable[recording] | behind)
+
+    def _dataset(self, split: str, *, resident: bool = False) -> ClipDataset:
+        ready = self._loaded()
+        number = self.numbers(split)
+        clips = ready.clips.select(number)
+        gather: Gather | None = None
+        if resident:
+            clips, samples = resident_clips(clips, ready.audio, ready.recording)
+            self._resident = Gather(samples.to(self._device()), self.num_samples, self.padding)
+        else:
+            gather = Gather(as_tensor(ready.audio.samples), self.num_samples, self.padding)
+        target = ready.targets[ready.clips.row[number]]
+        return ClipDataset(clips, number, target, gather, self.num_samples, self.seed, redraw=split == TRAIN)
+
+    def _loader(self, split: str) -> DataLoader:
+        training = split == TRAIN
+        resident = training and self._is_resident()
+        dataset = self._dataset(split, resident=resident)
+        classes = None
+        if training and self.sampling == "balanced":
+            if dataset.target.ndim == 2:
+                raise ConfigError("data.sampling=balanced needs one label a clip, and these have several: use uniform")
+            classes = dataset.target
         # A last batch of one clip would give batch normalisation nothing to average over; that clip's turn comes in
         # another epoch, since the order changes.
-        lone = shuffle and len(dataset) > self.batch_size and len(dataset) % self.batch_size == 1
-        sampler = EpochSampler(len(dataset), seed=self.seed, shuffle=shuffle)
+        lone = training and len(dataset) > self.batch_size and len(dataset) % self.batch_size == 1
+        sampler = EpochSampler(len(dataset), seed=self.seed, shuffle=training, classes=classes)
+        workers = 0 if resident else self.num_workers
         return DataLoader(
             dataset,
-            batch_sampler=BatchSampler(sampler, self.batch_size, drop_last=lone),
+            batch_sampler=EpochBatches(sampler, self.batch_size, drop_last=lone),  # type: ignore[arg-type]
             collate_fn=_as_is,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available() and not resident,
             # Without one of its own, a loader draws from the global generator, and so changes what dropout draws.
             generator=torch.Generator().manual_seed(self.seed),
         )
 
+    def _is_resident(self) -> bool:
+        if self.resident != "auto":
+            return self.resident
+        ready = self._loaded()
+        length = (ready.audio.stops - ready.audio.starts)[np.unique(ready.recording[ready.manifest.rows(TRAIN)])]
+        return fits(int(length.sum()) * ready.audio.samples.itemsize, self._device())
 
-class ClipDataset(Dataset[Batch]):
-    """The clips of one split, a batch at a time."""
-
-    def __init__(self, manifest: Manifest, audio: DecodedAudio, split: str, num_samples: int, padding: Padding) -> None:
-        self.rows = manifest.rows(split)
-        self.targets = manifest.targets()[self.rows]
-        self.audio = audio
-        self.num_samples = num_samples
-        self.padding: Padding = padding
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        """One batch: no list of single clips that would have to be put together again."""
-        waveforms = np.zeros((len(indices), self.num_samples), dtype=np.float32)
-        lengths = np.empty(len(indices), dtype=np.int64)
-        for position, row in enumerate(self.rows[indices]):
-            samples = self.audio[row]
-            if len(samples):  # none where silence stands for a recording that cannot be read
-                waveforms[position] = fit_length(samples, self.num_samples, self.padding)
-            lengths[position] = min(len(samples), self.num_samples)
-        return Batch(
-            waveform=torch.from_numpy(waveforms),
-            target=torch.from_numpy(self.targets[indices]),
-            length=torch.from_numpy(lengths),
-            row=torch.from_numpy(self.rows[indices]),
-        )
-
-
-class EpochSampler(Sampler[int]):
-    """Every index once; shuffled by seed and epoch, so that a resumed training meets the order it would have met."""
-
-    def __init__(self, length: int, *, seed: int, shuffle: bool) -> None:
-        self.length = length
-        self.seed = seed
-        self.shuffle = shuffle
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before every epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._order().tolist())
-
-    def _order(self) -> Int64[np.ndarray, "length"]:
-        if not self.shuffle:
-            return np.arange(self.length)
-        return np.random.default_rng((self.seed, self.epoch)).permutation(self.length)
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
 
 
 def _plain(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,15 @@ from audio_lightning.data.problems import Problem
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
-COLUMNS = ("path", "label", "group", "fold", "split")
+DEFAULTS: dict[str, str | float | bool] = {
+    "group": "",
+    "fold": -1,
+    "split": "",
+    "start_seconds": 0.0,
+    "stop_seconds": np.nan,
+    "background": False,
+}
+"""Columns that a source may leave out, and what they are then."""
 
 
 @dataclass
@@ -21,26 +29,38 @@ class Manifest:
 
     Attributes:
         root: folder that the paths are relative to.
-        table: columns ``path`` (relative to ``root``, with forward slashes), ``label``, ``group`` (what must not be
-            split: the source recording, the speaker, the note; empty where nobody knows), ``fold`` (-1 where there
-            is none) and ``split`` (``""`` until it is assigned).
+        table: one row a clip, with the columns
+
+            * ``path``: relative to ``root``, with forward slashes; absolute for a file elsewhere;
+            * ``label``: name of the class, or several, joined by ``label_separator``;
+            * ``group``: what must not be divided between splits (the source recording, the speaker, the note); empty
+              where nobody knows;
+            * ``fold``: -1 where there is none;
+            * ``split``: ``""`` until it is assigned, unless the data set itself says it;
+            * ``start_seconds``, ``stop_seconds``: the part of the file that is meant; NaN as stop means to its end;
+            * ``background``: whether the clip is a random stretch of the file at a random volume, as "silence" is made
+              of background noise. Such rows may use one file in all splits.
         classes: names of the classes in the order of the logits.
         problems: rows that could not be used, and why.
+        label_separator: what stands between the labels of a clip that has several; None where each has one.
     """
 
     root: Path
     table: pd.DataFrame
     classes: tuple[str, ...]
     problems: list[Problem] = field(default_factory=list)
+    label_separator: str | None = None
 
     def __post_init__(self) -> None:
         self.table = self.table.reset_index(drop=True)
-        for name, default in (("group", ""), ("fold", -1), ("split", "")):
+        for name, default in DEFAULTS.items():
             if name not in self.table:
                 self.table[name] = default
-        if lacking := set(COLUMNS) - set(self.table.columns):
-            raise ValueError(f"a manifest has the columns {COLUMNS}, this one lacks {sorted(lacking)}")
-        if unknown := set(self.table["label"]) - set(self.classes):
+        if lacking := {"path", "label"} - set(self.table.columns):
+            raise ValueError(f"a manifest has the columns path and label, this one lacks {sorted(lacking)}")
+        if unknown := {name for label in self.table["label"].unique() for name in self.labels(label)} - set(
+            self.classes
+        ):
             raise ValueError(f"labels {sorted(unknown)} are not among the classes {self.classes}")
 
     def __len__(self) -> int:
@@ -51,14 +71,30 @@ class Manifest:
         """Whether every clip says to which group it belongs."""
         return bool(len(self)) and bool((self.table["group"] != "").all())
 
+    def labels(self, label: str) -> list[str]:
+        """The names in one entry of the column ``label``."""
+        if self.label_separator is None:
+            return [label]
+        return [name for part in label.split(self.label_separator) if (name := part.strip())]
+
     def paths(self) -> list[Path]:
         """The file of every clip."""
         return [self.root / path for path in self.table["path"]]
 
     def targets(self) -> np.ndarray:
-        """Index of every clip's class, int64 of shape ``[clips]``."""
+        """Index of every clip's class, int64 of shape ``[clips]``.
+
+        Where clips have several labels, float32 of shape ``[clips, classes]`` that is 1 for those.
+        """
         index = {name: number for number, name in enumerate(self.classes)}
-        return self.table["label"].map(index).to_numpy(dtype=np.int64)
+        # Equal entries are looked at once: there are far fewer than clips.
+        codes, entries = pd.factorize(self.table["label"])
+        if self.label_separator is None:
+            return np.array([index[entry] for entry in entries], dtype=np.int64)[codes]
+        hot = np.zeros((len(entries), len(self.classes)), dtype=np.float32)
+        for row, entry in enumerate(entries):
+            hot[row, [index[name] for name in self.labels(entry)]] = 1
+        return hot[codes]
 
     def rows(self, split: str) -> np.ndarray:
         """Positions of the clips of a split, in the order of the table."""
@@ -66,22 +102,28 @@ class Manifest:
 
     def class_counts(self, split: str) -> list[int]:
         """Number of clips of every class in a split."""
-        return np.bincount(self.targets()[self.rows(split)], minlength=len(self.classes)).tolist()
+        targets = self.targets()[self.rows(split)]
+        if targets.ndim == 2:
+            return targets.sum(axis=0).astype(np.int64).tolist()
+        return np.bincount(targets, minlength=len(self.classes)).tolist()
 
     def select(self, rows: Iterable[int] | np.ndarray) -> "Manifest":
         """The same manifest with only some of its rows."""
-        table = self.table.iloc[np.asarray(rows, dtype=np.int64)]
-        return Manifest(self.root, table, self.classes, self.problems)
+        return self.with_table(self.table.iloc[np.asarray(rows, dtype=np.int64)])
+
+    def with_table(self, table: pd.DataFrame) -> "Manifest":
+        """The same manifest with other rows."""
+        return replace(self, table=table)
 
     def missing_files(self) -> list[Problem]:
         """A problem for every clip whose file is not there."""
         listings: dict[str, frozenset[str]] = {}
         problems = []
-        for path in self.table["path"]:
+        for path in self.table["path"].unique():
             folder, _, name = path.rpartition("/")
             if folder not in listings:  # a folder is listed once: a look at every file is slow on a network disk
                 parent = self.root / folder
                 listings[folder] = frozenset(os.listdir(parent)) if parent.is_dir() else frozenset()
             if name not in listings[folder]:
-                problems.append(Problem(path, f"there is no such file in {self.root}"))
+                problems.append(Problem(path, f"there is no such file in {self.root}", "missing"))
         return problems

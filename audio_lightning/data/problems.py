@@ -15,10 +15,12 @@ class Problem:
     Attributes:
         where: a file, or a row of a table (``"train.csv, line 17"``).
         what: what was found there and what was expected.
+        kind: ``table``, ``missing``, ``unreadable``, ``splits`` or ``leak``.
     """
 
     where: str
     what: str
+    kind: str = "table"
 
     def __str__(self) -> str:
         return f"{self.where}: {self.what}"

@@ -4,9 +4,7 @@ import pandas as pd
 
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import Manifest
-from audio_lightning.data.problems import Problem
-from audio_lightning.data.tables import read_rows
-from audio_lightning.errors import DataError
+from audio_lightning.data.tables import read_table, reject, require_rows
 
 
 class UrbanSound(AudioDataModule):
@@ -22,17 +20,11 @@ class UrbanSound(AudioDataModule):
         """One row a clip of the table.
 
         Raises:
-            DataError: the table is missing or lacks a column.
+            DataError: the table is missing, lacks a column, or has no usable row.
         """
-        rows, problems = read_rows(self.root / self.TABLE, ("ID", "Class"))
-        clips: dict[str, str] = {}
-        for line, row in rows:
-            path = f"Train/{row['ID']}.wav"
-            if path in clips:
-                problems.append(Problem(f"{self.TABLE}, line {line}", f"ID {row['ID']} is listed a second time"))
-            else:
-                clips[path] = row["Class"]
-        if not clips:
-            raise DataError(f"{self.root / self.TABLE}: no row can be used; the first problem: {problems[0]}")
-        table = pd.DataFrame(clips.items(), columns=["path", "label"])
-        return Manifest(self.root, table, tuple(sorted(set(clips.values()))), problems)
+        path = self.root / self.TABLE
+        rows, problems = read_table(path, ("ID", "Class"))
+        rows = reject(rows, rows.duplicated("ID"), "ID {ID} is listed a second time", problems)
+        require_rows(path, rows, problems)
+        table = pd.DataFrame({"path": "Train/" + rows["ID"] + ".wav", "label": rows["Class"]})
+        return Manifest(self.root, table, tuple(sorted(rows["Class"].unique())), problems)

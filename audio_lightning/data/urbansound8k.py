@@ -1,12 +1,8 @@
 """UrbanSound8K: ten classes of city sounds in ten folds."""
 
-import pandas as pd
-
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import Manifest
-from audio_lightning.data.problems import Problem
-from audio_lightning.data.tables import read_rows
-from audio_lightning.errors import DataError
+from audio_lightning.data.tables import classes_by_number, read_numbered_classes
 
 
 class UrbanSound8K(AudioDataModule):
@@ -24,29 +20,11 @@ class UrbanSound8K(AudioDataModule):
         """One row a clip of the table.
 
         Raises:
-            DataError: the table is missing or lacks a column.
+            DataError: the table is missing, lacks a column, or has no usable row.
         """
-        rows, problems = read_rows(self.root / self.TABLE, ("slice_file_name", "fsID", "fold", "classID", "class"))
-        clips, numbers, names = [], dict[str, int](), set[str]()
-        for line, row in rows:
-            where = f"UrbanSound8K.csv, line {line}"
-            name, label = row["slice_file_name"], row["class"]
-            if not row["fold"].isdecimal() or not row["classID"].isdecimal():
-                problems.append(
-                    Problem(where, f"fold {row['fold']!r} and classID {row['classID']!r} must be whole numbers")
-                )
-            elif numbers.setdefault(label, int(row["classID"])) != int(row["classID"]):
-                problems.append(
-                    Problem(where, f"classID {row['classID']} for {label}, which has {numbers[label]} further up")
-                )
-            elif name in names:
-                problems.append(Problem(where, f"{name} is listed a second time"))
-            else:
-                names.add(name)
-                fold = int(row["fold"])
-                clips.append((f"audio/fold{fold}/{name}", label, row["fsID"], fold))
-        if not clips:
-            raise DataError(f"{self.root / self.TABLE}: no row can be used; the first problem: {problems[0]}")
-        table = pd.DataFrame(clips, columns=["path", "label", "group", "fold"])
-        classes = sorted({clip[1] for clip in clips}, key=lambda label: (numbers[label], label))
-        return Manifest(self.root, table, tuple(classes), problems)
+        rows, problems = read_numbered_classes(
+            self.root / self.TABLE, file="slice_file_name", group="fsID", number="classID", label="class"
+        )
+        table = rows[["label", "group", "fold"]].copy()
+        table.insert(0, "path", "audio/fold" + rows["fold"].astype(str) + "/" + rows["file"])
+        return Manifest(self.root, table, classes_by_number(rows), problems)

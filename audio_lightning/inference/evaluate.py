@@ -10,10 +10,13 @@ from omegaconf import DictConfig, OmegaConf
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.config import build, change, check_config, compose
 from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.manifest import TEST
+from audio_lightning.errors import DataError
 from audio_lightning.files import write_json
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.training.folder import RunFolder
-from audio_lightning.training.run import quieten, write_results
+from audio_lightning.training.results import measured, write_results
+from audio_lightning.training.run import quieten
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,20 @@ def evaluate(path: Path, overrides: Iterable[str] = (), *, output: Path | None =
     Raises:
         CheckpointError: see :func:`load_classifier`.
         ConfigError: a key that does not exist.
-        DataError: see :meth:`AudioDataModule.setup`; also no class in common.
+        DataError: see :meth:`AudioDataModule.setup`; also no class in common, or one label a clip where there may be
+            several.
     """
     quieten()
     classifier = load_classifier(path)
     config = _data_config(classifier, list(overrides))
     datamodule = build(config.data, AudioDataModule, where="data")
     datamodule.setup()
+    if datamodule.task.multilabel != classifier.task.multilabel:
+        number = {True: "several labels", False: "one label"}
+        raise DataError(
+            f"the classifier answers with {number[classifier.task.multilabel]} a clip, and the data has "
+            f"{number[datamodule.task.multilabel]} (data.label_separator={config.data.get('label_separator')})"
+        )
     unknown: list[str] = []
     if datamodule.manifest.classes != classifier.task.classes:
         unknown = datamodule.match_classes(classifier.task.classes)
@@ -61,10 +71,8 @@ def evaluate(path: Path, overrides: Iterable[str] = (), *, output: Path | None =
         enable_checkpointing=False,
     )
     trainer.test(classifier, datamodule=datamodule, verbose=False)
-    metrics: dict[str, float | int] = {
-        f"test/{name}": float(value) for name, value in classifier.test_metrics.compute().items()
-    }
-    metrics["clips/test"] = len(datamodule.manifest.rows("test"))
+    metrics: dict[str, float | int] = {**measured(classifier, datamodule)}
+    metrics["clips/test"] = len(datamodule.numbers(TEST))
     if output is not None:
         folder = RunFolder(output)
         write_results(folder, classifier, datamodule)

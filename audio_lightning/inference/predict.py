@@ -22,6 +22,7 @@ class Prediction:
         start_seconds: where the window begins.
         stop_seconds: where it ends.
         probabilities: one a class.
+        labels: what is predicted: one class, or any number of them where clips may have several labels.
         error: what is wrong with the recording; then the other values are None.
     """
 
@@ -29,6 +30,7 @@ class Prediction:
     start_seconds: float | None = None
     stop_seconds: float | None = None
     probabilities: Float[np.ndarray, "classes"] | None = None
+    labels: list[str] | None = None
     error: str | None = None
 
 
@@ -103,11 +105,12 @@ def _answered(
     classifier: AudioClassifier, pending: list[tuple[Prediction, Float[np.ndarray, "samples"] | None]]
 ) -> Iterator[Prediction]:
     waveforms = [samples for _, samples in pending if samples is not None]
-    answers = iter(())
+    answers: Iterator[tuple[Float[np.ndarray, "classes"], list[str]]] = iter(())
     if waveforms:
-        answers = iter(classifier.probabilities(torch.from_numpy(np.stack(waveforms))).cpu().numpy())
+        probabilities = classifier.probabilities(torch.from_numpy(np.stack(waveforms))).cpu()
+        answers = zip(probabilities.numpy(), classifier.decide(probabilities))
     for prediction, samples in pending:
         if samples is None:
             yield prediction
         else:
-            yield Prediction(prediction.path, prediction.start_seconds, prediction.stop_seconds, next(answers))
+            yield Prediction(prediction.path, prediction.start_seconds, prediction.stop_seconds, *next(answers))

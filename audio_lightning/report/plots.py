@@ -11,60 +11,74 @@ BLUE, ORANGE, GREY = "#2563a6", "#d9730d", "#6b7280"
 MOST_CELLS_WITH_NUMBERS = 35
 """Classes up to which a confusion matrix says its numbers in figures, too."""
 
+MOST_INCHES = 80.0
+"""Height up to which a picture grows with the number of classes."""
+
 
 def draw_run(folder: Path) -> list[Path]:
-    """Draw ``curves.png`` and ``confusion_matrix.png`` of a finished run.
+    """Draw ``curves.png`` of a finished run, and ``confusion_matrix.png``.
+
+    Where clips have several labels, no class is taken for another, and ``average_precision.png`` is drawn instead.
 
     Args:
-        folder: with ``history.csv`` and ``predictions.csv``.
+        folder: with ``history.csv``, ``predictions.csv`` and ``per_class.csv``.
 
     Returns:
         The files written.
     """
-    history = pd.read_csv(folder / "history.csv")
-    predictions = pd.read_csv(folder / "predictions.csv", dtype={"label": str, "predicted": str})
-    prefix = "probability "
-    classes = [name.removeprefix(prefix) for name in predictions.columns if name.startswith(prefix)]
-    files = []
-    for name, figure in (
-        ("curves.png", curves(history)),
-        ("confusion_matrix.png", confusion_matrix(predictions, classes)),
-    ):
-        files.append(folder / name)
-        FigureCanvasAgg(figure).print_png(str(files[-1]))
-    return files
+    figures = {"curves.png": curves(pd.read_csv(folder / "history.csv"))}
+    # Classes may be called "none" or "null", which pandas takes for no name unless it is told otherwise.
+    per_class = pd.read_csv(
+        folder / "per_class.csv",
+        dtype={"class": str},
+        keep_default_na=False,
+        na_values={"average_precision": ["nan", ""]},
+    )
+    if "average_precision" in per_class:
+        figures["average_precision.png"] = average_precision(per_class)
+    else:
+        names = {"label": str, "predicted": str}
+        predictions = pd.read_csv(folder / "predictions.csv", usecols=list(names), dtype=names, keep_default_na=False)
+        figures["confusion_matrix.png"] = confusion_matrix(predictions, list(per_class["class"]))
+    for name, figure in figures.items():
+        FigureCanvasAgg(figure).print_png(str(folder / name))
+    return [folder / name for name in figures]
 
 
 def curves(history: pd.DataFrame) -> Figure:
     """Loss and accuracy of training and validation over the epochs, and the learning rate.
 
+    In place of the accuracy stands the mean average precision where clips have several labels.
+
     Args:
         history: one row an epoch, as ``history.csv`` has it.
     """
+    quality = "mean_average_precision" if "validation/mean_average_precision" in history else "accuracy"
     figure = Figure(figsize=(10, 3.6), dpi=120, layout="constrained")
-    loss, accuracy, rate = figure.subplots(1, 3, width_ratios=[4, 4, 2.4])
+    loss, right, rate = figure.subplots(1, 3, width_ratios=[4, 4, 2.4])
     epochs = history["epoch"]
     marker = "o" if len(epochs) == 1 else None
-    for axes, metric in ((loss, "loss"), (accuracy, "accuracy")):
+    for axes, metric in ((loss, "loss"), (right, quality)):
         for part, colour in (("train", GREY), ("validation", BLUE)):
             name = f"{part}/{metric}"
             if name in history:
                 axes.plot(epochs, history[name], color=colour, label=part, marker=marker)
-        axes.set(title=metric.capitalize(), xlabel="epoch")
-    accuracy.set_ylim(0, 1.02)
-    if "validation/accuracy" in history:
-        best = int(history["validation/accuracy"].to_numpy().argmax())
-        accuracy.plot(epochs.iloc[best], history["validation/accuracy"].iloc[best], "o", color=ORANGE, label="highest")
+        axes.set(title=metric.replace("_", " ").capitalize(), xlabel="epoch")
+    right.set_ylim(0, 1.02)
+    monitored = f"validation/{quality}"
+    if monitored in history and history[monitored].notna().any():
+        best = int(np.nanargmax(history[monitored].to_numpy()))
+        right.plot(epochs.iloc[best], history[monitored].iloc[best], "o", color=ORANGE, label="highest")
     rate.plot(epochs, history["learning_rate"], color=GREY, marker=marker)
     rate.set(title="Learning rate", xlabel="epoch", ylim=(0, None))
-    for axes in (loss, accuracy, rate):
+    for axes in (loss, right, rate):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
     if loss.lines:
         loss.legend(frameon=False)
-    if accuracy.lines:
-        accuracy.legend(frameon=False, loc="lower right")
+    if right.lines:
+        right.legend(frameon=False, loc="lower right")
     return figure
 
 
@@ -95,4 +109,27 @@ def confusion_matrix(predictions: pd.DataFrame, classes: list[str]) -> Figure:
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
     correct = counts.trace() / max(1, counts.sum())
     axes.set_title(f"{counts.sum()} test clips, accuracy {correct:.3f}", fontsize=10)
+    return figure
+
+
+def average_precision(per_class: pd.DataFrame) -> Figure:
+    """Average precision of every class as a bar, the highest at the top, with the number of its test clips.
+
+    Args:
+        per_class: with the columns ``class``, ``average_precision`` (NaN where no clip has the label) and ``clips``.
+    """
+    table = per_class.sort_values("average_precision", kind="stable", ascending=False, ignore_index=True)
+    scores = table["average_precision"]
+    height = min(MOST_INCHES, 1.2 + 0.25 * len(table))
+    figure = Figure(figsize=(7, height), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    places = range(len(table))
+    axes.barh(places, scores.fillna(0), color=BLUE)
+    size = min(9.0, 0.7 * 72 * height / len(table))
+    axes.set_yticks(places, [name.replace("_", " ") for name in table["class"]], fontsize=size)
+    for place, score, clips in zip(places, scores.fillna(0), table["clips"]):
+        axes.text(score + 0.01, place, f"{clips} clip{'s' * (clips != 1)}", va="center", fontsize=size, color=GREY)
+    axes.set(xlabel="average precision", xlim=(0, 1.15), ylim=(len(table) - 0.5, -0.5))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"mean {scores.mean():.3f} over {scores.notna().sum()} classes", fontsize=10)
     return figure

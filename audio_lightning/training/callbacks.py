@@ -159,6 +159,10 @@ class EpochLines(Callback):
             return
         row = self.history.rows[-1]
         epochs = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
-        shown = ("train/loss", "train/accuracy", "validation/loss", "validation/accuracy")
+        shown = [
+            f"{part}/{name}"
+            for part in ("train", "validation")
+            for name in ("loss", "accuracy", "mean_average_precision")
+        ]
         values = "  ".join(f"{name} {float(row[name]):.3f}" for name in shown if row.get(name))
         print(f"epoch {row['epoch']}{epochs}  {values}  {float(row['seconds']):.1f} s", flush=True)

@@ -36,6 +36,7 @@ class RunFolder:
         last: checkpoint of the last epoch, which a resumed training goes on from.
         metrics: test and validation metrics and costs, flat; there once the run is finished.
         predictions: one row a test clip.
+        recordings: one row a test recording, where recordings are cut into windows.
         per_class: precision, recall and F1 of every class on the test clips.
     """
 
@@ -50,6 +51,7 @@ class RunFolder:
     last = _File("checkpoints/last.ckpt")
     metrics = _File("metrics.json")
     predictions = _File("predictions.csv")
+    recordings = _File("recordings.csv")
     per_class = _File("per_class.csv")
 
     def check_usable(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerStatus
@@ -17,15 +18,17 @@ from omegaconf import DictConfig, OmegaConf
 from audio_lightning.classifier import AudioClassifier, check_networks, read_checkpoint
 from audio_lightning.config import anchor_paths, build
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.data.manifest import SPLITS
+from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION
 from audio_lightning.data.problems import Problem, ProblemsError
 from audio_lightning.errors import ConfigError, Interrupted
+from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.files import write_csv, write_json
 from audio_lightning.task import AudioTask
 from audio_lightning.training.callbacks import EpochBar, EpochLines, History, LastCheckpoint
 from audio_lightning.training.facts import costs, environment
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.progress import decoding_shown
+from audio_lightning.training.results import measured, write_results
 
 STATISTICS_CLIPS = 256
 """Most training clips, drawn by the seed, from which feature statistics are taken: a bound on what a start costs."""
@@ -63,15 +66,24 @@ def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Met
     _open_data(datamodule, folder)
 
     started = time.perf_counter()
-    classifier = AudioClassifier(plain, datamodule.task.to_dict(), datamodule.manifest.class_counts("train"))
+    clips = len(datamodule.numbers(TRAIN))
+    classifier = AudioClassifier(plain, datamodule.task.to_dict(), datamodule.class_counts(TRAIN), clips)
     checkpoint = folder.last if resume and folder.last.exists() else None
     if checkpoint is None and classifier.front_end.needs_statistics:
         classifier.front_end.fit(datamodule.sample_waveforms(STATISTICS_CLIPS, seed=config.seed))
     _describe(classifier, datamodule)
+    if trainer.strategy.root_device.type == "cpu" and config.feature_memory_gb and not classifier.front_end.learnable:
+        fixed = torch.from_numpy(~datamodule.clips.background)
+        classifier.memory = FeatureMemory(fixed, config.feature_memory_gb)
     _fit(trainer, classifier, datamodule, checkpoint)
+    classifier.memory = None
 
     best = read_checkpoint(folder.best)
     classifier.load_state_dict(best["state_dict"])
+    if classifier.task.multilabel:
+        trainer.validate(classifier, datamodule=datamodule, verbose=False)
+        classifier.choose_thresholds()
+        classifier.store_thresholds(folder.best)
     trainer.test(classifier, datamodule=datamodule, verbose=False)
     metrics = _metrics(classifier, datamodule, trainer, history, best_epoch=best["epoch"] + 1)
     metrics["total_seconds"] = round(time.perf_counter() - started, 3)
@@ -117,29 +129,6 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History) -> pl.
         raise ConfigError(f"trainer: {str(error).strip().splitlines()[0]}") from error
 
 
-def write_results(folder: RunFolder, classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
-    """Write what the last test found: ``predictions.csv`` and ``per_class.csv``."""
-    rows, probabilities = classifier.test_predictions()
-    classes = classifier.task.classes
-    table = datamodule.manifest.table
-    predicted = probabilities.argmax(dim=1)
-    write_csv(
-        folder.predictions,
-        ["path", "label", "predicted", *(f"probability {name}" for name in classes)],
-        (
-            [
-                table["path"].iat[row],
-                table["label"].iat[row],
-                classes[guess],
-                *(f"{value:.8f}" for value in values),
-            ]
-            for row, guess, values in zip(rows.tolist(), predicted.tolist(), probabilities.tolist())
-        ),
-    )
-    columns = {name: values.tolist() for name, values in classifier.test_metrics.per_class().items()}
-    write_csv(folder.per_class, ["class", *columns], zip(classes, *columns.values()))
-
-
 def _open_data(datamodule: AudioDataModule, folder: RunFolder) -> None:
     with decoding_shown(datamodule):
         try:
@@ -160,8 +149,14 @@ def _write_problems(path: Path, problems: list[Problem]) -> None:
 
 
 def _describe(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
-    clips = ", ".join(f"{split} {len(datamodule.manifest.rows(split))}" for split in SPLITS)
-    print(f"{len(classifier.task.classes)} classes; clips: {clips}; leakage {datamodule.leakage}")
+    clips = ", ".join(f"{split} {len(datamodule.numbers(split)):,}" for split in SPLITS)
+    print(
+        f"{len(classifier.task.classes)} classes; clips: {clips}; split {datamodule.split_method}; "
+        f"leakage {datamodule.leakage}"
+    )
+    counts = zip(classifier.task.classes, datamodule.class_counts(TRAIN))
+    if untrained := [name for name, count in counts if not count]:
+        print(f"no training clips of: {', '.join(untrained)}")
     network = classifier.network
     parameters = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     shape = classifier.front_end.output_shape
@@ -189,13 +184,12 @@ def _metrics(
     *,
     best_epoch: int,
 ) -> Metrics:
-    test = {f"test/{name}": float(value) for name, value in classifier.test_metrics.compute().items()}
     best = next(row for row in history.rows if int(row["epoch"]) == best_epoch)
     validation = {name: float(value) for name, value in best.items() if name.startswith("validation/")}
     training_seconds = sum(float(row["training_seconds"]) for row in history.rows)
-    clips = {f"clips/{split}": len(datamodule.manifest.rows(split)) for split in SPLITS}
+    clips = {f"clips/{split}": len(datamodule.numbers(split)) for split in SPLITS}
     return {
-        **test,
+        **measured(classifier, datamodule),
         **validation,
         **costs(classifier),
         "epochs": len(history.rows),
@@ -203,12 +197,22 @@ def _metrics(
         "seconds": round(sum(float(row["seconds"]) for row in history.rows), 3),
         "clips_per_second": round(clips["clips/train"] * len(history.rows) / training_seconds, 1),
         **clips,
-        "split": datamodule.plan.method,
+        "split": datamodule.split_method,
+        **_folds(datamodule),
         "leakage": datamodule.leakage,
         "seed": datamodule.seed,
         "precision": str(trainer.precision),
         "device": str(trainer.strategy.root_device),
     }
+
+
+def _folds(datamodule: AudioDataModule) -> Metrics:
+    """Which folds were tested and validated on, where the clips were divided by folds."""
+    if datamodule.split_method != "folds":
+        return {}
+    table = datamodule.manifest.table
+    tested, validated = (int(table["fold"][datamodule.manifest.rows(split)].iloc[0]) for split in (TEST, VALIDATION))
+    return {"test_fold": tested, "validation_fold": validated}
 
 
 def quieten() -> None:

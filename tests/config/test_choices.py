@@ -8,6 +8,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config import choices, compose, config_dir, resolve
+from audio_lightning.config.check import settle
 from audio_lightning.config.location import groups
 from audio_lightning.config.targets import check_arguments, split_node
 
@@ -50,9 +51,18 @@ CHOICES = [(group, name) for group in groups() for name in choices(group)]
 TARGETED = [(group, name) for group, name in CHOICES if group in SUPPLIED]
 
 
+MANDATORY = {"demo": [], "table": ["data.root=.", "data.table=x.csv"]}
+"""What has to be given beside a data set's name, where it is not the root alone."""
+
+
+def chosen(group: str, name: str) -> DictConfig:
+    config = compose([f"{group}={name}", *(MANDATORY.get(name, ["data.root=."]) if group == "data" else [])])
+    settle(config)
+    return config
+
+
 def nodes(group: str, name: str) -> list[tuple[str, DictConfig]]:
-    config = compose([f"{group}={name}", *(["data.root=."] if group == "data" else [])])
-    node = config[group]
+    node = chosen(group, name)[group]
     if group in ("callbacks", "logger"):
         return [(f"{group}.{key}", child) for key, child in node.items()]
     return [(group, node)] if node._target_ is not None else []
@@ -101,5 +111,4 @@ def test_no_word_is_loaded_as_a_boolean(path) -> None:
 def test_every_choice_resolves(group: str, name: str) -> None:
     if group == "hydra":
         return
-    config = compose([f"{group}={name}", *(["data.root=."] if group == "data" else [])])
-    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    OmegaConf.to_container(chosen(group, name), resolve=True, throw_on_missing=True)

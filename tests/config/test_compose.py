@@ -130,3 +130,29 @@ def test_change_checks_keys_and_leaves_the_original_alone() -> None:
     assert config.data.test_fold is None
     with pytest.raises(ConfigError, match=r"did you mean data\.test_fold\?"):
         change(config, ["data.test_fld=3"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("label_separator", ";"),
+        ("label_separator", ","),
+        ("label_column", "my label (2)"),
+        ("table", "~clips=1.csv"),
+        ("group_column", "null"),
+    ],
+)
+def test_columns_and_separators_mean_what_they_say(tmp_path: Path, key: str, value: str) -> None:
+    settings = ["data=table", f"data.root={tmp_path}", "data.table=x.csv", f"data.{key}={value}"]
+    assert composed(*settings).data[key] == (None if value == "null" else value)
+
+
+def test_a_pattern_means_what_it_says(tmp_path: Path) -> None:
+    pattern = r"^(?P<group>[^_]+_\w{1,2})_"
+    config = composed("data=folder", f"data.root={tmp_path}", f"data.group_pattern={pattern}")
+    assert config.data.group_pattern == pattern
+
+
+def test_columns_can_be_an_axis() -> None:
+    assert quote_paths(["data.label_column=a,b"], multirun=True) == ["data.label_column='a','b'"]
+    assert quote_paths(["data.label_separator=,"], multirun=True) == ["data.label_separator=','"]

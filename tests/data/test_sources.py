@@ -1,28 +1,77 @@
-"""Each source's tables: what is read from good ones, and what is said about bad ones."""
+"""Each source: what is read from good tables and folders, and what is said about bad ones."""
 
+import os
+import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 
 from audio_lightning.config import build, compose, quote_paths
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.errors import DataError
+from audio_lightning.data.folder import SPLIT_NAMES
+from audio_lightning.data.manifest import Manifest
+from audio_lightning.errors import ConfigError, DataError
 
 
-def source(name: str, root: Path, *overrides: str) -> AudioDataModule:
+def source(name: str, root: Path, *overrides: str, **options: Any) -> AudioDataModule:
+    """The source of conf/data/``name``.yaml; ``options`` are values that need no quoting so."""
     config = compose(quote_paths([f"data={name}", f"data.root={root}", "data.sample_rate=8000", *overrides]))
+    config.data.update(options)
     return build(config.data, AudioDataModule, where="data")
+
+
+def read(name: str, root: Path, *overrides: str, **options: Any) -> Manifest:
+    return source(name, root, *overrides, **options).read()
+
+
+def touch(root: Path, *names: str) -> Path:
+    """Make empty files: a manifest is made from names alone."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def said(manifest: Manifest) -> list[str]:
+    return [str(problem) for problem in manifest.problems]
+
+
+WRITERS = {
+    "urbansound8k": tiny.write_urbansound8k,
+    "urbansound": tiny.write_urbansound,
+    "esc50": tiny.write_esc50,
+    "esc10": tiny.write_esc50,
+    "folder": tiny.write_folder,
+    "table": tiny.write_table,
+    "instruments": tiny.write_instruments,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_source_can_be_loaded(name: str, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path)
+    overrides = ["data.table=clips.csv"] if name == "table" else []
+    datamodule = source(name, tmp_path, *overrides, "data.batch_size=4")
+    manifest = datamodule.read()
+    assert not manifest.problems
+    assert not manifest.missing_files()
+    datamodule.setup()
+    batch = next(iter(datamodule.train_dataloader()))
+    assert batch["waveform"].shape == (4, datamodule.task.num_samples)
+    assert set(datamodule.task.classes) <= set(tiny.CLASSES)
 
 
 def test_urbansound8k(tmp_path: Path) -> None:
     tiny.write_urbansound8k(tmp_path, folds=3, clips=4)
-    manifest = source("urbansound8k", tmp_path).read()
+    manifest = read("urbansound8k", tmp_path)
     assert manifest.classes == tiny.CLASSES
     assert len(manifest) == 3 * 3 * 4
     assert not manifest.problems
-    first = manifest.table.iloc[0].to_dict()
-    assert first == {
+    first = manifest.table.iloc[0]
+    assert first[["path", "label", "group", "fold", "split"]].to_dict() == {
         "path": "audio/fold1/1000-0-0-0.wav",
         "label": "high_tone",
         "group": "1000",
@@ -41,13 +90,13 @@ def test_urbansound8k_names_every_wrong_row(tmp_path: Path) -> None:
         file.write("1000-0-0-0.wav,1000,0,1,1,1,0,high_tone\n")
         file.write("z.wav,1,0,1,1,1,7,high_tone\n")
         file.write("gone.wav,1,0,1,1,1,0,high_tone\n")
-    manifest = source("urbansound8k", tmp_path).read()
-    assert [str(problem) for problem in manifest.problems] == [
+    manifest = read("urbansound8k", tmp_path)
+    assert said(manifest) == [
         "UrbanSound8K.csv, line 38: has 2 fields, the header has 8",
         "UrbanSound8K.csv, line 40: fsID is empty",
         "UrbanSound8K.csv, line 39: fold 'first' and classID '0' must be whole numbers",
-        "UrbanSound8K.csv, line 41: 1000-0-0-0.wav is listed a second time",
         "UrbanSound8K.csv, line 42: classID 7 for high_tone, which has 0 further up",
+        "UrbanSound8K.csv, line 41: 1000-0-0-0.wav is listed a second time",
     ]
     assert [problem.where for problem in manifest.missing_files()] == ["audio/fold1/gone.wav"]
 
@@ -56,32 +105,336 @@ def test_urbansound_competition(tmp_path: Path) -> None:
     tiny.write_urbansound(tmp_path)
     with (tmp_path / "train.csv").open("a") as file:
         file.write("0,noise\n")
-    manifest = source("urbansound", tmp_path).read()
+    manifest = read("urbansound", tmp_path)
     assert manifest.classes == tuple(sorted(tiny.CLASSES))
     assert list(manifest.table["path"][:2]) == ["Train/0.wav", "Train/1.wav"]
     assert not manifest.knows_groups
-    assert [str(problem) for problem in manifest.problems] == ["train.csv, line 32: ID 0 is listed a second time"]
+    assert said(manifest) == ["train.csv, line 32: ID 0 is listed a second time"]
 
 
 @pytest.mark.parametrize(
-    ("contents", "message"),
+    ("name", "table", "contents", "message"),
     [
-        (None, "No such file or directory"),
-        ("", "no column ID, Class: expected ID, Class, found an empty file"),
-        ("ID,class\n1,x\n", "no column Class: expected ID, Class, found ID, class"),
-        ("ID,Class\n", "has a header and no rows"),
-        ("ID,Class\n,\n1,\n", "no row can be used"),
-        (b"ID,Class\n1,\xff\xfe\n", "is not a CSV file in UTF-8"),
+        ("urbansound", "train.csv", "ID,Class\n,\n1,\n", "no row can be used; the first problem: train.csv, line 3"),
+        ("urbansound8k", "metadata/UrbanSound8K.csv", "slice_file_name,fsID,fold,classID,class\na,1,x,1,b\n", "no row"),
+        (
+            "urbansound8k",
+            "metadata/UrbanSound8K.csv",
+            "slice_file_name,fsID,fold,class\na,1,x,b\n",
+            "no column classID",
+        ),
+        ("esc50", "meta/esc50.csv", "filename,fold,target,category,src_file\na,1,x,dog,b\n", "no row can be used"),
+        ("esc10", "meta/esc50.csv", "filename,fold,target,category,src_file\na,1,1,dog,b\n", "no column esc10"),
+        (
+            "esc10",
+            "meta/esc50.csv",
+            "filename,fold,target,category,src_file,esc10\na,1,1,dog,b,False\n",
+            "True in no row",
+        ),
+        (
+            "table",
+            "t.csv",
+            "path,label\na.wav,\n",
+            "no row can be used; the first problem: t.csv, line 2: label is empty",
+        ),
     ],
 )
-def test_a_table_that_is_none(tmp_path: Path, contents: str | bytes | None, message: str) -> None:
-    if contents is not None:
-        data = contents if isinstance(contents, bytes) else contents.encode()
-        (tmp_path / "train.csv").write_bytes(data)
+def test_a_table_of_which_nothing_can_be_used(
+    tmp_path: Path, name: str, table: str, contents: str, message: str
+) -> None:
+    touch(tmp_path, table).joinpath(table).write_text(contents)
     with pytest.raises(DataError, match=message):
-        source("urbansound", tmp_path).read()
+        read(name, tmp_path, *(["data.table=t.csv"] if name == "table" else []))
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_bytes("\ufeffID,Class\r\n7,x\r\n".encode())
-    assert list(source("urbansound", tmp_path).read().table["path"]) == ["Train/7.wav"]
+    assert list(read("urbansound", tmp_path).table["path"]) == ["Train/7.wav"]
+
+
+def test_esc50(tmp_path: Path) -> None:
+    tiny.write_esc50(tmp_path)
+    manifest = read("esc50", tmp_path)
+    assert manifest.classes == tuple(reversed(tiny.CLASSES)), "in the order of the numbers"
+    assert len(manifest) == 5 * 3 * 2
+    assert manifest.table["fold"].value_counts().to_dict() == dict.fromkeys(range(1, 6), 6)
+    assert manifest.table["group"].nunique() == 5 * 3
+    first = manifest.table.iloc[0]
+    assert (first["path"], first["label"], first["group"]) == ("audio/1-100-A-0.wav", "noise", "100")
+    task = source("esc50", tmp_path, "data.sample_rate=44100")
+    assert task.num_samples == 5 * 44100
+
+
+def test_esc10_is_a_part_of_esc50(tmp_path: Path) -> None:
+    tiny.write_esc50(tmp_path)
+    table = tmp_path / "meta/esc50.csv"
+    table.write_text(table.read_text().replace("True", "TRUE", 3) + "x.wav,1,0,noise,maybe,9,A\n")
+    manifest = read("esc10", tmp_path)
+    assert manifest.classes == ("noise", "low_tone")
+    assert len(manifest) == 5 * 2 * 2
+    assert said(manifest) == ["esc50.csv, line 32: esc10 'maybe' must be True or False"]
+
+
+def test_esc50_names_every_wrong_row(tmp_path: Path) -> None:
+    tiny.write_esc50(tmp_path)
+    with (tmp_path / "meta/esc50.csv").open("a") as file:
+        file.write("x.wav,1,-1,noise,True,9,A\n")
+        file.write("y.wav,1,1,noise,True,9,A\n")
+        file.write("1-100-A-0.wav,1,0,noise,True,9,A\n")
+    assert said(read("esc50", tmp_path)) == [
+        "esc50.csv, line 32: fold '1' and target '-1' must be whole numbers",
+        "esc50.csv, line 33: target 1 for noise, which has 0 further up",
+        "esc50.csv, line 34: 1-100-A-0.wav is listed a second time",
+    ]
+
+
+def test_folder_takes_recordings_at_any_depth(tmp_path: Path) -> None:
+    touch(tmp_path, "dog/b.wav", "dog/2020/May/a.FLAC", "cat/c.Mp3", "cat/.hidden.wav", "cat/notes.txt", ".git/x.wav")
+    touch(tmp_path, "cat/.cache/d.wav", "readme.txt")
+    manifest = read("folder", tmp_path)
+    assert manifest.classes == ("cat", "dog")
+    assert list(manifest.table["path"]) == ["cat/c.Mp3", "dog/2020/May/a.FLAC", "dog/b.wav"]
+    assert list(manifest.table["label"]) == ["cat", "dog", "dog"]
+    assert not manifest.problems
+    assert not manifest.knows_groups
+    assert set(manifest.table["split"]) == {""}
+
+
+@pytest.mark.parametrize("names", [("train", "validation", "test"), ("Training", "VAL", "eval"), ("train", "dev")])
+def test_folder_with_splits(tmp_path: Path, names: tuple[str, ...]) -> None:
+    touch(tmp_path, *(f"{name}/{label}/{name}.wav" for name in names for label in ("dog", "cat")))
+    manifest = read("folder", tmp_path)
+    assert manifest.classes == ("cat", "dog")
+    for path, split in zip(manifest.table["path"], manifest.table["split"]):
+        assert split == SPLIT_NAMES[path.split("/")[0].lower()]
+    assert manifest.table["split"].nunique() == len(names)
+
+
+def test_a_class_called_like_a_split_is_a_class_beside_others(tmp_path: Path) -> None:
+    manifest = read("folder", touch(tmp_path, "train/a.wav", "bus/b.wav"))
+    assert manifest.classes == ("bus", "train")
+    assert set(manifest.table["split"]) == {""}
+
+
+@pytest.mark.parametrize("name", ["folder", "table"])
+def test_classes_that_are_numbers_are_in_their_order(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, *(f"{label}/a.wav" for label in (10, 9, 2)))
+    (tmp_path / "t.csv").write_text("path,label\na.wav,10\nb.wav,9\nc.wav,2\n")
+    manifest = read(name, tmp_path, *(["data.table=t.csv"] if name == "table" else []))
+    assert manifest.classes == ("2", "9", "10")
+
+
+def test_folder_follows_links_but_not_in_circles(tmp_path: Path) -> None:
+    touch(tmp_path, "root/dog/a.wav", "elsewhere/more/b.wav")
+    (tmp_path / "root/cat").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/more/round").symlink_to(tmp_path / "elsewhere")
+    assert list(read("folder", tmp_path / "root").table["path"]) == ["cat/more/b.wav", "dog/a.wav"]
+
+
+def test_folder_names_what_has_no_class_and_what_has_no_recordings(tmp_path: Path) -> None:
+    touch(tmp_path, "train/dog/a.wav", "train/loose.wav", "train/empty/x.txt", "test/dog/b.wav")
+    touch(tmp_path, os.fsdecode(b"test/dog/\xff.wav"))
+    manifest = read("folder", tmp_path)
+    assert list(manifest.table["path"]) == ["test/dog/b.wav", "train/dog/a.wav"]
+    assert manifest.classes == ("dog",)
+    assert sorted(re.sub(":? .aif.*", "", problem) for problem in said(manifest)) == [
+        "'test/dog/\\udcff.wav': the name is not text in UTF-8: rename it",
+        "train/empty: no recordings in this class folder: expected",
+        "train/loose.wav: lies beside the class folders, in none of them",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "root has no class folders: expected .*root/<class>/<recording>, found nothing"),
+        (["b.wav", "a.wav"], "has no class folders: .*, found 2 recordings, such as a.wav"),
+        (["a.zip"], "has no class folders: .*, found 1 file, such as a.zip"),
+        (["train/a.wav", "test/dog/b.wav"], "root/train has no class folders: .*train/<class>/<rec.*, such as a.wav"),
+        (["dog/x.txt", "cat/y.txt"], "no recording can be used; the first problem: cat: no recordings in this class"),
+    ],
+)
+def test_a_folder_that_is_no_folder_of_classes(tmp_path: Path, files: list[str], message: str) -> None:
+    (tmp_path / "root").mkdir()
+    with pytest.raises(DataError, match=message):
+        read("folder", touch(tmp_path / "root", *files))
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere: No such file or directory; .* is data.root right\?"):
+        read("folder", tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "groups"),
+    [
+        ("^[a-z]+", ["tom", "tom", "cat/3.wav", "rex"]),
+        ("^(?P<group>[a-z])[a-z]*_", ["t", "t", "cat/3.wav", "r"]),
+        ("(?P<group>2)?", ["cat/tom_1.wav", "cat/tom_2.wav", "cat/3.wav", "dog/rex_1.wav"]),
+        ("[/]", ["cat/tom_1.wav", "cat/tom_2.wav", "cat/3.wav", "dog/rex_1.wav"]),
+    ],
+)
+def test_groups_by_file_name(tmp_path: Path, pattern: str, groups: list[str]) -> None:
+    touch(tmp_path, "cat/tom_1.wav", "cat/tom_2.wav", "cat/3.wav", "dog/rex_1.wav")
+    table = read("folder", tmp_path, group_pattern=pattern).table
+    assert dict(zip(table["path"], table["group"])) == dict(
+        zip(["cat/tom_1.wav", "cat/tom_2.wav", "cat/3.wav", "dog/rex_1.wav"], groups)
+    )
+
+
+def test_a_pattern_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data.group_pattern='\(' is not a regular expression: missing \)"):
+        source("folder", tmp_path, group_pattern="(")
+
+
+@pytest.mark.parametrize("name", ["folder", "instruments"])
+def test_a_class_that_is_one_group(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "cat/tom_1.wav", "cat/tom_2.wav", "dog/rex_1.wav", "dog/tim_1.wav", "cow/one_1.wav")
+    pattern = "^(?P<group>[a-z]+)"
+    message = "class cat has all its 2 recordings in group tom: a group .* not be in training and in test both; mend"
+    with pytest.raises(DataError, match=message):
+        read(name, tmp_path, group_pattern=pattern)
+    with pytest.raises(DataError, match="class cat"):
+        read(name, tmp_path, "data.split=stratified", "data.folds=3", group_pattern=pattern)
+    for split in ("stratified", "random", "all"):
+        assert len(read(name, tmp_path, f"data.split={split}", group_pattern=pattern)) == 5
+
+
+INSTRUMENTS = {
+    "banjo/banjo_A4_very-long_forte_normal.mp3": "banjo_A4",
+    "banjo/banjo_A4_1_piano_normal.mp3": "banjo_A4",
+    "banjo/banjo_As4_1_piano_normal.mp3": "banjo_As4",
+    "bass clarinet/bass-clarinet_Cs2_05_forte_normal.mp3": "bass-clarinet_Cs2",
+    "bass clarinet/bass-clarinet_D2_05_forte_normal.mp3": "bass-clarinet_D2",
+    "percussion/agogo-bells__phrase_forte_rhythm.mp3": "percussion/agogo-bells__phrase_forte_rhythm.mp3",
+    "percussion/agogo-bells__1_forte_rhythm.mp3": "percussion/agogo-bells__1_forte_rhythm.mp3",
+}
+
+
+@pytest.mark.parametrize("by", ["folder", "table"])
+def test_instruments_keep_the_takes_of_a_note_together(tmp_path: Path, by: str) -> None:
+    if by == "folder":
+        touch(tmp_path, *INSTRUMENTS)
+    else:
+        rows = [f"{path},{path.partition('/')[0]}\n" for path in INSTRUMENTS]
+        (tmp_path / "t.csv").write_text("path,label\n" + "".join(rows))
+    manifest = read("instruments", tmp_path, *(["data.table=t.csv"] if by == "table" else []))
+    assert manifest.classes == ("banjo", "bass clarinet", "percussion")
+    assert dict(zip(manifest.table["path"], manifest.table["group"])) == INSTRUMENTS
+
+
+def test_instruments_are_cut_into_windows_of_half_a_second(tmp_path: Path) -> None:
+    tiny.write_instruments(tmp_path)
+    datamodule = source("instruments", tmp_path)
+    datamodule.setup()
+    assert datamodule.task.num_samples == 4000
+    assert len(datamodule.clips.row) > len(datamodule.manifest)
+    assert datamodule.leakage == "none found"
+
+
+def test_table_with_every_column(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "file,what,from,to,who,part,use,unused\n"
+        "a.wav,dog,0.5,2,ann,1,Train,\n"
+        "a.wav,cat,2,,ann,1,train,\n"
+        "sub\\b.wav,dog,,1e1,,2,dev,\n"
+        "/abs/c.wav,dog,,,bob,3,EVAL,\n"
+    )
+    columns = {"path": "file", "label": "what", "start": "from", "stop": "to", "group": "who", "fold": "part"}
+    options = {f"{name}_column": column for name, column in {**columns, "split": "use"}.items()}
+    manifest = read("table", tmp_path, "data.table=t.csv", **options)
+    assert not manifest.problems
+    assert manifest.classes == ("cat", "dog")
+    table = manifest.table.fillna({"stop_seconds": -1.0}).drop(columns="background")
+    assert table.to_dict("list") == {
+        "path": ["a.wav", "a.wav", "sub/b.wav", "/abs/c.wav"],
+        "label": ["dog", "cat", "dog", "dog"],
+        "group": ["ann", "ann", "sub/b.wav", "bob"],
+        "fold": [1, 1, 2, 3],
+        "split": ["train", "train", "validation", "test"],
+        "start_seconds": [0.5, 2.0, 0.0, 0.0],
+        "stop_seconds": [2.0, -1.0, 10.0, -1.0],
+    }
+    assert manifest.table["stop_seconds"].dtype == np.float64
+
+
+def test_table_names_every_wrong_row(tmp_path: Path) -> None:
+    rows = [
+        "a.wav,x,1,train,0,1",
+        "b.wav,x,one,train,0,1",
+        "c.wav,x,1,training set,0,1",
+        "d.wav,x,1,train,1,1",
+        "e.wav,x,1,train,-1,1",
+        "f.wav,x,1,train,nan,",
+        "g.wav,x,1,train,0:10,",
+        "h.wav,x,1,train,inf,",
+        "i.wav,x,,train,0,1",
+        "a.wav,y,1,train,,1.0",
+        "a.wav,y,1,train,0,2",
+    ]
+    (tmp_path / "t.csv").write_text("path,label,fold,split,start,stop\n" + "\n".join(rows))
+    options = {f"{name}_column": name for name in ("fold", "split", "start", "stop")}
+    manifest = read("table", tmp_path, "data.table=t.csv", **options)
+    assert said(manifest) == [
+        "t.csv, line 10: fold is empty",
+        "t.csv, line 3: fold 'one' must be a whole number",
+        f"t.csv, line 4: split 'training set' must be one of {', '.join(SPLIT_NAMES)}",
+        "t.csv, line 5: start '1' and stop '1' must be seconds with 0 <= start < stop",
+        "t.csv, line 6: start '-1' and stop '1' must be seconds with 0 <= start < stop",
+        "t.csv, line 7: start 'nan' and stop '' must be seconds with 0 <= start < stop",
+        "t.csv, line 8: start '0:10' and stop '' must be seconds with 0 <= start < stop",
+        "t.csv, line 9: start 'inf' and stop '' must be seconds with 0 <= start < stop",
+        "t.csv, line 11: a.wav from 0.0 s to 1.0 s is listed a second time",
+    ]
+    assert list(manifest.table["stop_seconds"]) == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("column", "expected"), [("start", (3.0, "nan")), ("stop", (0.0, "3.0"))])
+def test_table_with_a_start_or_a_stop_only(tmp_path: Path, column: str, expected: tuple[float, str]) -> None:
+    (tmp_path / "t.csv").write_text("path,label,at\na.wav,x,3\n")
+    row = read("table", tmp_path, "data.table=t.csv", **{f"{column}_column": "at"}).table.iloc[0]
+    assert (row["start_seconds"], str(row["stop_seconds"])) == expected
+
+
+def test_table_lists_a_recording_once(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label\na.wav,x\nb.wav,y\na.wav,y\n")
+    manifest = read("table", tmp_path, "data.table=t.csv")
+    assert said(manifest) == ["t.csv, line 4: a.wav is listed a second time"]
+    assert len(manifest) == 2
+
+
+def test_table_with_several_labels_a_clip(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label\na.wav,dog;cat\nb.wav,\nc.wav, dog ; \nd.wav,bird\n")
+    manifest = read("table", tmp_path, "data.table=t.csv", label_separator=";")
+    assert not manifest.problems
+    assert manifest.classes == ("bird", "cat", "dog")
+    assert manifest.targets().tolist() == [[0, 1, 1], [0, 0, 0], [0, 0, 1], [1, 0, 0]]
+
+
+def test_table_without_any_label(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label\na.wav,\nb.wav,;\n")
+    with pytest.raises(DataError, match="column label is empty in every row, expected labels"):
+        read("table", tmp_path, "data.table=t.csv", label_separator=";")
+    with pytest.raises(ConfigError, match=r"data.label_separator is empty"):
+        source("table", tmp_path, "data.table=t.csv", label_separator="")
+
+
+def test_table_says_how_to_name_a_column(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("file,label,speakers\na.wav,x,1\n")
+    message = r"no column path, speaker: .* found file, label, .*\(set data.path_column=..., data.group_column=...\)"
+    with pytest.raises(DataError, match=message):
+        read("table", tmp_path, "data.table=t.csv", group_column="speaker")
+
+
+def test_where_a_table_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, here = tmp_path / "root", tmp_path / "here"
+    for folder, label in ((root, "below"), (here, "here")):
+        touch(folder, "t.csv").joinpath("t.csv").write_text(f"path,label\na.wav,{label}\n")
+    monkeypatch.chdir(here)
+    assert read("table", root, "data.table=t.csv").classes == ("below",)
+    assert read("table", root, f"data.table={here}/t.csv").classes == ("here",)
+    (root / "t.csv").unlink()
+    assert read("table", root, "data.table=t.csv").classes == ("here",)
+    (here / "t.csv").unlink()
+    with pytest.raises(DataError, match=r"root/t.csv: No such file or directory"):
+        read("table", root, "data.table=t.csv")

@@ -1,4 +1,4 @@
-"""Who is in which part, and what the guard lets pass."""
+"""Who is in which part."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
-from audio_lightning.data.splits import SplitPlan, assign_splits, guard_content, guard_groups
+from audio_lightning.data.splits import SplitPlan, assign_splits, draw_groups, make_folds
 from audio_lightning.errors import DataError
 
 
@@ -114,49 +114,126 @@ def test_grouped_needs_groups() -> None:
         assign_splits(manifest(named=False), SplitPlan("grouped"))
 
 
-def leaking() -> Manifest:
-    """Group g7 has a clip in fold 3 and others in fold 1."""
-    data = manifest(groups=10)
-    data.table.loc[data.table.index[data.table["group"] == "g7"][:1], "fold"] = 1
-    assign_splits(data, SplitPlan("folds", 3, 4))
-    return data
+@pytest.mark.parametrize(
+    ("official", "folds", "named", "method"),
+    [
+        (True, 5, True, "official"),
+        (False, 5, True, "folds"),
+        (False, 2, True, "grouped"),
+        (False, 1, False, "stratified"),
+    ],
+)
+def test_auto_takes_the_first_that_the_data_allows(official: bool, folds: int, named: bool, method: str) -> None:
+    data = manifest(folds=folds, named=named)
+    if official:
+        data.table["split"] = [SPLITS[row % 3] for row in range(len(data))]
+    assert assign_splits(data, SplitPlan("auto")) == method
 
 
-def test_a_group_in_two_splits_stops_the_run_by_name() -> None:
-    with pytest.raises(DataError, match="group g7: in train and test"):
-        guard_groups(leaking(), SplitPlan("folds"), allow=False)
-
-
-def test_leakage_can_be_allowed_and_is_said() -> None:
-    assert guard_groups(leaking(), SplitPlan("folds"), allow=True) == "present"
+def test_the_official_split_is_kept() -> None:
     data = manifest()
-    assign_splits(data, SplitPlan("random"))
-    assert guard_groups(data, SplitPlan("random"), allow=False) == "present"
+    said = [SPLITS[row % 3] for row in range(len(data))]
+    data.table["split"] = said
+    assert assign_splits(data, SplitPlan("official")) == "official"
+    assert list(data.table["split"]) == said
 
 
-def test_without_groups_nothing_can_be_excluded() -> None:
+@pytest.mark.parametrize("lacking", [VALIDATION, TEST])
+def test_a_part_that_the_official_split_lacks_is_drawn_from_training(lacking: str) -> None:
+    data = manifest(groups=90)
+    other = {VALIDATION: TEST, TEST: VALIDATION}[lacking]
+    data.table["split"] = np.where(data.table["fold"] == 1, other, TRAIN)
+    assign_splits(data, SplitPlan("official", test_fraction=0.25, validation_fraction=0.25))
+    assert folds_of(data, other) == {1}
+    assert 1 not in folds_of(data, lacking)
+    assert len(data.rows(lacking)) == pytest.approx(0.25 * 0.8 * len(data), abs=9)
+    assert not set(data.table["group"][data.rows(lacking)]) & set(data.table["group"][data.rows(TRAIN)])
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ([""] * 180, "does not say how it is divided"),
+        ([TEST] * 179 + [""], "1 of 180 clips do not say"),
+        (
+            [TEST] * 180,
+            r"the train part has no clips.*data\.split=official; choose data\.split=grouped or data\.folds=5",
+        ),
+    ],
+)
+def test_an_official_split_that_is_none(said: list[str], message: str) -> None:
+    data = manifest()
+    data.table["split"] = said
+    with pytest.raises(DataError, match=message):
+        assign_splits(data, SplitPlan("official"))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_folds_are_made_over_any_data(named: bool) -> None:
+    data = manifest(groups=62, named=named)
+    fold = make_folds(data, 4, seed=0)
+    assert sorted(set(fold)) == [1, 2, 3, 4]
+    share = [(data.table["label"][fold == number] == "a").mean() for number in (1, 2, 3, 4)]
+    assert share == pytest.approx([2 / 3] * 4, abs=0.1)
+    assert np.bincount(fold)[1:] == pytest.approx([len(data) / 4] * 4, abs=4)
+    if named:
+        assert data.table.assign(made=fold).groupby("group")["made"].nunique().max() == 1
+
+
+@pytest.mark.parametrize("method", ["auto", "official", "grouped", "random"])
+def test_a_number_of_folds_goes_before_the_method(method: str) -> None:
+    data = manifest()
+    assert assign_splits(data, SplitPlan(method, test_fold=2, folds=6)) == "folds"
+    assert folds_of(data, TEST) == {2}
+    assert folds_of(data, VALIDATION) == {3}
+    seen = [make_folds(data, 6, seed) for seed in (0, 0, 1)]
+    assert (seen[0] == seen[1]).all()
+    assert (seen[0] != seen[2]).any()
+
+
+def test_too_few_folds_and_groups_are_said() -> None:
+    with pytest.raises(DataError, match=r"data\.folds=2: expected at least 3"):
+        make_folds(manifest(), 2, 0)
+    with pytest.raises(DataError, match="8 parts of equal size need at least 8 groups, the data has 5"):
+        make_folds(manifest(groups=5), 8, 0)
+
+
+def test_parts_of_one_file_stay_together() -> None:
     data = manifest(named=False)
+    data.table["path"] = [f"{row // 6}.wav" for row in range(len(data))]
     assign_splits(data, SplitPlan("stratified"))
-    assert guard_groups(data, SplitPlan("stratified"), allow=False) == "cannot be excluded"
+    assert data.table.groupby("path")["split"].nunique().max() == 1
 
 
-def test_clean_splits_pass() -> None:
-    data = manifest()
-    assign_splits(data, SplitPlan("folds"))
-    assert guard_groups(data, SplitPlan("folds"), allow=False) == "none found"
+def test_clips_with_several_labels_are_spread_by_their_rarest() -> None:
+    labels = ["a;b", "a", "", "a;c"] * 30
+    table = pd.DataFrame({"path": [f"{row}.wav" for row in range(120)], "label": labels})
+    data = Manifest(Path("."), table, ("a", "b", "c"), label_separator=";")
+    fold = make_folds(data, 3, 0)
+    for label in ("a;b", "a", "", "a;c"):
+        assert np.bincount(fold[np.array(labels) == label])[1:].tolist() == [10, 10, 10]
+    np.testing.assert_array_equal(data.targets()[:4], [[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 0, 1]])
 
 
-def test_the_same_audio_in_two_splits_stops_the_run_by_name() -> None:
-    data = manifest(groups=5, clips=1)
-    assign_splits(data, SplitPlan("folds"))
-    hashes: list[str | None] = ["same", "b", "c", "d", "same"]
-    with pytest.raises(DataError, match=r"content 0\.wav \(validation\) = 4\.wav \(test\): in validation and test"):
-        guard_content(data, hashes, SplitPlan("folds"), allow=False)
-    assert guard_content(data, hashes, SplitPlan("folds"), allow=True) == "present"
+@pytest.mark.parametrize("fraction", [0.1, 0.2])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_class_is_drawn_from_where_it_has_three_groups(fraction: float, seed: int) -> None:
+    """Sixteen instruments of 3 to 10 notes, with unequally many takes of each."""
+    rng = np.random.RandomState(seed)
+    notes = [(label, note) for label in range(16) for note in range(3 + label // 2)]
+    counts = np.zeros((len(notes), 16), dtype=int)
+    for row, (label, _) in enumerate(notes):
+        counts[row, label] = rng.randint(2, 30)
+    drawn = draw_groups(counts, fraction, rng)
+    assert len(set(drawn)) == len(drawn)
+    share = counts[drawn].sum(axis=0) / counts.sum(axis=0)
+    assert (share > 0).all()
+    assert share.max() < 0.6
+    assert counts[drawn].sum() / counts.sum() == pytest.approx(fraction, abs=0.1)
 
 
-def test_silence_may_recur_and_copies_within_a_split_are_no_leak() -> None:
-    data = manifest(groups=5, clips=1)
-    assign_splits(data, SplitPlan("folds"))
-    assert data.rows(TRAIN).tolist() == [1, 2, 3]
-    assert guard_content(data, [None, "same", "same", "d", None], SplitPlan("folds"), allow=False) == "none found"
+def test_many_groups_of_many_classes_are_drawn_in_proportion() -> None:
+    rng = np.random.RandomState(0)
+    counts = rng.poisson(1.0, (5000, 10)) * (rng.uniform(size=10) < 0.7)
+    share = counts[draw_groups(counts, 0.2, rng)].sum(axis=0) / np.maximum(1, counts.sum(axis=0))
+    assert share[counts.sum(axis=0) > 0] == pytest.approx(0.2, abs=0.002)

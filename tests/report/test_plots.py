@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audio_lightning.report.plots import confusion_matrix, curves, draw_run
+from audio_lightning.report.plots import average_precision, confusion_matrix, curves, draw_run
 
 
 def predictions(classes: int, clips: int) -> pd.DataFrame:
@@ -55,10 +55,62 @@ def test_curves_show_the_history() -> None:
     assert list(rate.lines[0].get_ydata()) == [0.1, 0.2, 0.1]
 
 
-def test_a_run_is_drawn_from_its_files(tmp_path: Path) -> None:
-    predictions(3, 20).to_csv(tmp_path / "predictions.csv", index=False)
+def test_curves_show_average_precision_where_there_are_several_labels() -> None:
+    name = "mean_average_precision"
+    history = pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "learning_rate": [0.1, 0.1, 0.1],
+            f"train/{name}": [0.2, 0.3, 0.4],
+            f"validation/{name}": [np.nan, 0.6, 0.5],
+            "validation/accuracy": [0.1, 0.1, 0.2],
+        }
+    )
+    _, precision, _ = curves(history).axes
+    assert precision.get_title() == "Mean average precision"
+    lines = {line.get_label(): list(line.get_ydata()) for line in precision.lines}
+    assert lines["train"] == [0.2, 0.3, 0.4]
+    assert lines["validation"][1:] == [0.6, 0.5]
+    assert lines["highest"] == [0.6]
+    unknown = curves(history.assign(**{f"validation/{name}": np.nan})).axes[1]
+    assert "highest" not in {line.get_label() for line in unknown.lines}
+
+
+@pytest.mark.parametrize("classes", [2, 527])
+def test_average_precision_is_drawn_from_the_highest_to_the_lowest(classes: int) -> None:
+    scores = np.random.default_rng(0).permutation(np.linspace(0.1, 0.9, classes))
+    table = pd.DataFrame(
+        {
+            "class": [f"class_{number}" for number in range(classes)],
+            "average_precision": scores,
+            "clips": range(1, classes + 1),
+        }
+    )
+    table.loc[classes] = ["never there", np.nan, 0]
+    axes = average_precision(table).axes[0]
+    assert [bar.get_width() for bar in axes.patches] == [*sorted(scores, reverse=True), 0]
+    best = int(scores.argmax())
+    assert axes.get_yticklabels()[0].get_text() == f"class {best}"
+    assert axes.texts[0].get_text() == f"{best + 1} clip" + "s" * (best > 0)
+    assert axes.texts[-1].get_text() == "0 clips"
+    assert axes.get_title() == f"mean {scores.mean():.3f} over {classes} classes"
+    assert axes.yaxis_inverted()
+
+
+@pytest.mark.parametrize(
+    ("columns", "picture"),
+    [({}, "confusion_matrix.png"), ({"average_precision": [0.5, "nan", 0.25]}, "average_precision.png")],
+    ids=["one label", "several labels"],
+)
+def test_a_run_is_drawn_from_its_files(tmp_path: Path, columns: dict[str, list[object]], picture: str) -> None:
+    names = {"class_0": "none", "class_1": "NA", "class_2": "null"}
+    predictions(3, 20).replace(names).to_csv(tmp_path / "predictions.csv", index=False)
+    per_class = pd.DataFrame({"class": names.values(), **columns, "f1": 0.5, "clips": [9, 0, 11]})
+    per_class.to_csv(tmp_path / "per_class.csv", index=False)
     pd.DataFrame({"epoch": [1], "learning_rate": [0.1], "train/loss": [1.0]}).to_csv(
         tmp_path / "history.csv", index=False
     )
-    for path in draw_run(tmp_path):
+    paths = draw_run(tmp_path)
+    assert [path.name for path in paths] == ["curves.png", picture]
+    for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG")

@@ -92,7 +92,7 @@ def test_another_seed_or_epoch_gives_other_batches(tiny_urbansound8k: Path, tmp_
         datamodule.setup()
         loader = datamodule.train_dataloader()
         loader.batch_sampler.sampler.set_epoch(epoch)
-        return [row for batch in loader for row in batch["row"].tolist()]
+        return [row for batch in loader for row in batch["clip"].tolist()]
 
     assert order(0, 0) == order(0, 0)
     assert sorted(order(0, 0)) == sorted(order(1, 0))
@@ -105,7 +105,7 @@ def test_another_seed_or_epoch_gives_other_batches(tiny_urbansound8k: Path, tmp_
     [
         ("feature=waveform", "cnn takes a spectrogram, and the feature gives a waveform"),
         ("feature.f_max=5000.0", r"f_max"),
-        ("data.split=groupd", r"data\.split='groupd': expected folds \| grouped"),
+        ("data.split=groupd", r"data\.split='groupd': expected auto \| official"),
         ("+optimizer.amsgrd=true", "there is no key optimizer.amsgrd; did you mean optimizer.amsgrad"),
         ("trainer.precision=17-mixed", "trainer: "),
         ("loss.class_weights=some", r"loss\.class_weights=some: expected none or balanced"),
@@ -204,3 +204,14 @@ def test_choices_train(tiny_urbansound8k: Path, tmp_path: Path, overrides: list[
 def test_it_learns(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     metrics = run(tiny_urbansound8k, tmp_path, "trainer.max_epochs=15", "monitor=validation/loss")
     assert metrics["test/accuracy"] >= 0.9
+
+
+def test_features_that_are_kept_change_nothing(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    """Also where only some of them find room: 7 clips of 16 bins and 26 frames."""
+    histories = []
+    for number, gigabytes in enumerate((0.0, 1.0, 7 * 4 * 16 * 26 / 1e9)):
+        run(tiny_urbansound8k, tmp_path / str(number), f"feature_memory_gb={gigabytes}")
+        history = pd.read_csv(tmp_path / str(number) / "history.csv")
+        histories.append(history.drop(columns=["seconds", "training_seconds"]))
+    pd.testing.assert_frame_equal(histories[0], histories[1], check_exact=True)
+    pd.testing.assert_frame_equal(histories[0], histories[2], check_exact=True)

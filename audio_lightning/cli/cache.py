@@ -1,0 +1,73 @@
+"""``audio-lightning cache list|clear``: what is decoded already, and how to be rid of it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audio_lightning.cli.answering import answering
+
+if TYPE_CHECKING:
+    from audio_lightning.data.cache import Cache
+
+cache_app = typer.Typer(no_args_is_help=True, help="Show or remove decoded recordings.")
+
+Folder = Annotated[
+    Path | None, typer.Option("--dir", help="Cache folder; default: $AUDIO_LIGHTNING_CACHE, or the user's.")
+]
+
+
+@cache_app.command("list")
+def list_command(folder: Folder = None) -> None:
+    """Show the decoded data sets, those used last first."""
+
+    def run() -> int:
+        from datetime import datetime
+
+        from rich.console import Console
+        from rich.table import Table
+
+        cache = _cache(folder)
+        sets = cache.sets()
+        if not sets:
+            print(f"{cache.root} holds no decoded recordings")
+            return 0
+        columns = ("recordings", "hours", "rate", "type", "MB", "used", "decoded from")
+        table = Table(title=f"Decoded recordings in {cache.root}", title_justify="left")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for decoded in sets:
+            about = decoded.about
+            table.add_row(
+                f"{about['recordings']:,}",
+                f"{about['seconds'] / 3600:.2f}",
+                f"{about['sample_rate']:,} Hz",
+                about["dtype"],
+                f"{decoded.bytes / 1e6:,.1f}",
+                datetime.fromtimestamp(decoded.used).strftime("%Y-%m-%d %H:%M"),
+                about["root"],
+            )
+        console = Console()
+        console.print(table)
+        console.print(f"{len(sets)} data sets, {sum(decoded.bytes for decoded in sets) / 1e9:.2f} GB")
+        return 0
+
+    raise typer.Exit(answering(run))
+
+
+@cache_app.command("clear")
+def clear_command(folder: Folder = None) -> None:
+    """Remove all decoded data sets; they are made again when they are needed."""
+
+    def run() -> int:
+        cache = _cache(folder)
+        print(f"{cache.clear() / 1e9:.2f} GB removed from {cache.root}")
+        return 0
+
+    raise typer.Exit(answering(run))
+
+
+def _cache(folder: Path | None) -> "Cache":
+    from audio_lightning.data.cache import Cache, default_cache_dir
+
+    return Cache(folder.expanduser() if folder else default_cache_dir())

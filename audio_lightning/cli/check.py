@@ -1,0 +1,129 @@
+"""``audio-lightning check``: what is wrong with a data set, before anything is trained on it."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audio_lightning.cli.answering import answering
+from audio_lightning.errors import ConfigError
+
+if TYPE_CHECKING:
+    from audio_lightning.data.check import Finding
+
+AXES = ("data", "cache", "seed")
+"""Keys that the data depends on."""
+
+EXAMPLES = 3
+WIDTH = 100
+"""Columns of a table that is not written to a terminal."""
+
+
+def check_command(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="data=NAME data.root=DIR [data.KEY=VALUE]", help="The data, as for a training."),
+    ] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="File for all findings: kind, where, what.")] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML page to look at and listen to.")] = None,
+    allow: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="A kind of finding that is all right; may be repeated.")
+    ] = None,
+) -> None:
+    """Look for everything that is wrong with a data set: rows, files, sound, classes, splits.
+
+    Exit code 1 if anything is found, but for the kinds that --allow names.
+    """
+    raise typer.Exit(answering(lambda: _check(overrides or [], csv_file, report, allow or [])))
+
+
+def _check(overrides: Sequence[str], csv_file: Path | None, report: Path | None, allow: Sequence[str]) -> int:
+    from audio_lightning.config import build, check_config, compose, quote_paths
+    from audio_lightning.config.suggest import did_you_mean
+
+    for override in overrides:
+        _require_data_key(override)
+    for option, file in (("--csv", csv_file), ("--report", report)):
+        if file is not None:
+            _require_writable(option, file.expanduser())
+    config = compose(quote_paths(overrides))
+    check_config(config)
+    from audio_lightning.data.check import KINDS, check
+
+    for kind in allow:
+        if kind not in KINDS:
+            raise ConfigError(f"--allow {kind}: there is no such kind" + did_you_mean(kind, KINDS, listing="kinds"))
+    # Lightning is imported from here on, when everything cheap has been checked.
+    from audio_lightning.data.datamodule import AudioDataModule
+    from audio_lightning.files import write_csv
+    from audio_lightning.training.progress import decoding_shown
+
+    datamodule = build(config.data, AudioDataModule, where="data")
+    with decoding_shown(datamodule):
+        examination = datamodule.examine()
+    findings = check(datamodule, examination)
+    _show(findings, allow, len(examination.audio), complete=csv_file is not None)
+    if csv_file is not None:
+        rows = ((finding.kind, finding.where, finding.what) for finding in findings)
+        write_csv(csv_file.expanduser(), ("kind", "where", "what"), rows)
+        print(f"all findings: {csv_file}")
+    if report is not None:
+        from audio_lightning.report.data_page import write_data_page
+
+        write_data_page(report.expanduser(), datamodule, examination, findings)
+        print(f"page: {report}")
+    return int(any(finding.kind not in allow for finding in findings))
+
+
+def _require_data_key(override: str) -> None:
+    key = override.partition("=")[0].lstrip("+~")
+    if key.partition(".")[0] not in AXES:
+        raise ConfigError(
+            f"{override}: only the data is checked; give data=NAME, data.KEY=VALUE, cache.KEY=VALUE or seed=N"
+        )
+
+
+def _require_writable(option: str, file: Path) -> None:
+    """Find out before the recordings are decoded, which may take hours."""
+    above = next(parent for parent in file.absolute().parents if parent.exists())
+    if file.is_dir():
+        raise ConfigError(f"{option} {file}: is a folder, expected the name of a file")
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ConfigError(f"{option} {file}: nothing can be written to {above}; choose another folder")
+
+
+def _show(findings: Sequence["Finding"], allow: Sequence[str], recordings: int, *, complete: bool) -> None:
+    """A table with a few examples of every kind, and the sum."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    count = f"{recordings:,} recording{'s' * (recordings != 1)}"
+    if not findings:
+        print(f"nothing wrong in {count}")
+        return
+    kinds: dict[str, list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault(finding.kind, []).append(finding)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("count", justify="right", no_wrap=True)
+    table.add_column("for example", overflow="fold")
+    for kind, found in kinds.items():
+        examples = [f"{finding.where}: {finding.what}" for finding in found[:EXAMPLES]]
+        if (rest := len(found) - EXAMPLES) > 0:
+            examples.append(f"and {rest:,} more")
+        name = f"{kind} (allowed)" if kind in allow else kind
+        # Text objects, because a name in brackets would be taken for a style.
+        table.add_row(Text(name), f"{len(found):,}", Text("\n".join(examples)))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    console.print(table)
+    allowed = sum(finding.kind in allow for finding in findings)
+    said = f"{len(findings):,} problem{'s' * (len(findings) != 1)} in {count}"
+    print(said + (f", {allowed:,} of them of allowed kinds" if allowed else ""))
+    if not complete and any(len(found) > EXAMPLES for found in kinds.values()):
+        print("--csv FILE writes all of them")

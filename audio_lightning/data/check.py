@@ -1,0 +1,222 @@
+"""Everything that is odd about a data set, found in one pass and stopping at nothing."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from audio_lightning.audio import AUDIO_SUFFIXES
+from audio_lightning.data.clips import cut
+from audio_lightning.data.decoded import SILENCE
+from audio_lightning.data.manifest import SPLITS, Manifest
+
+if TYPE_CHECKING:
+    from audio_lightning.data.datamodule import AudioDataModule, Examination
+    from audio_lightning.data.problems import Problem
+
+MOST_CLIPPED = 1e-3
+"""Share of samples at full scale above which a recording counts as clipped. A loud recording touches full scale now
+and then; one sample in a thousand is a peak cut off in every few milliseconds, which can be heard."""
+
+SHORTEST = 0.1
+"""Share of a clip's length below which a clip counts as short: nine tenths of what a network is shown are padding."""
+
+FEWEST_CLIPS = 10
+"""Clips of a class below which its share in a split is a matter of chance."""
+
+MOST_NAMED = 5
+"""Copies of one recording that are named."""
+
+KINDS = {
+    "table": "rows of a table that cannot be used",
+    "missing": "recordings that are listed, but not there",
+    "unlisted": "recordings that lie beside the listed ones, but are not listed",
+    "unreadable": "recordings that are damaged, or are none",
+    "not_finite": "recordings that hold NaN or infinite samples",
+    "empty": "files without a sound in them: no bytes, or a header only",
+    "silent": f"recordings that never exceed {SILENCE:g} of full scale",
+    "clipped": f"recordings with more than {MOST_CLIPPED:.1%} of their samples at full scale",
+    "odd_rate": "recordings with another sample rate than most, and so perhaps another origin or bandwidth",
+    "short": f"clips shorter than {SHORTEST:.0%} of the length that they are padded to",
+    "duplicate": "recordings with the same sound under several names",
+    "few_clips": f"classes with fewer than {FEWEST_CLIPS} clips, or with none in one of the splits",
+    "splits": "reasons why the splits cannot be made as asked for",
+    "leak": "the same source or the same sound in more than one split",
+}
+"""Every kind of finding, and what it is."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is odd.
+
+    Attributes:
+        kind: one of :data:`KINDS`.
+        where: a recording, a row of a table, or a class.
+        what: what was found there, and against what it was held.
+    """
+
+    kind: str
+    where: str
+    what: str
+
+
+def check(datamodule: "AudioDataModule", examination: "Examination") -> list[Finding]:
+    """Find everything that is odd about a data set.
+
+    Args:
+        datamodule: whose clips were examined.
+        examination: what :meth:`AudioDataModule.examine` gave.
+
+    Returns:
+        The findings in the order of :data:`KINDS`, and of the data within a kind. Line breaks, escape characters and
+        what is not text in the names of files are written as escapes, so that they can be shown anywhere.
+    """
+    every = chain(
+        (_as_finding(problem, examination.manifest) for problem in examination.problems),
+        _unlisted(examination.manifest),
+        _recordings(examination),
+        _short(datamodule, examination),
+        _duplicates(examination),
+        _few_clips(examination.manifest),
+    )
+    order = {kind: place for place, kind in enumerate(KINDS)}
+    found = sorted(every, key=lambda finding: order[finding.kind])
+    return [Finding(finding.kind, printable(finding.where), printable(finding.what)) for finding in found]
+
+
+def printable(text: str) -> str:
+    """Text with everything escaped that a screen or a file in UTF-8 cannot show on one line."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def _as_finding(problem: "Problem", manifest: Manifest) -> Finding:
+    """A problem, with the commonest reasons for an unreadable recording told apart."""
+    kind = problem.kind
+    if kind == "unreadable" and "NaN or infinite" in problem.what:
+        kind = "not_finite"
+    elif kind == "unreadable" and any(sign in problem.what for sign in ("holds a header but no frames", "(0 bytes)")):
+        kind = "empty"
+    # What is wrong with a file begins with its full name, since it is also said where only one is looked at.
+    return Finding(kind, problem.where, problem.what.removeprefix(f"{manifest.root / problem.where}: "))
+
+
+def _unlisted(manifest: Manifest) -> Iterator[Finding]:
+    """Recordings on disk, in or below the folders of the listed ones, that are not listed."""
+    listed = set(manifest.table["path"])
+    folders = {PurePosixPath(folder) for folder in {path.rpartition("/")[0] for path in listed}}
+    # Folders within others are come upon there.
+    for top in sorted(folder for folder in folders if folders.isdisjoint(folder.parents)):
+        for place, subfolders, names in os.walk(manifest.root / top):
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            parent = top / PurePosixPath(Path(place).relative_to(manifest.root / top).as_posix())
+            for name in sorted(names):
+                path = str(parent / name)
+                if path not in listed and not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
+                    yield Finding("unlisted", path, "is not listed, and so is not used")
+
+
+def _recordings(examination: "Examination") -> Iterator[Finding]:
+    """What the samples of single recordings, and their rates, say."""
+    audio, facts = examination.audio, examination.audio.facts
+    readable = audio.stops > audio.starts
+    rates, counts = np.unique(facts["sample_rate"][readable], return_counts=True)
+    # Without a rate that more than half of them have, none is odd.
+    usual = next((rate for rate, count in zip(rates, counts) if 2 * count > counts.sum()), None)
+    descriptions: dict[str, tuple[np.ndarray, Callable[[np.void], str]]] = {
+        "silent": (facts["peak"] < SILENCE, lambda fact: f"is silent: its peak is {fact['peak']:.2g} of full scale"),
+        "clipped": (
+            facts["clipped"] > MOST_CLIPPED,
+            lambda fact: f"is clipped: {fact['clipped']:.2%} of its samples are at full scale",
+        ),
+        "odd_rate": (
+            (facts["sample_rate"] != usual) & (usual is not None),
+            lambda fact: f"has {fact['sample_rate']:,} Hz, most of the recordings have {usual:,} Hz",
+        ),
+    }
+    paths = _paths(examination)
+    for kind, (odd, describe) in descriptions.items():
+        for index in np.flatnonzero(odd & readable):
+            yield Finding(kind, paths[index], describe(facts[index]))
+
+
+def _short(datamodule: "AudioDataModule", examination: "Examination") -> Iterator[Finding]:
+    seconds = clip_seconds(datamodule, examination)
+    whole = datamodule.num_samples / datamodule.sample_rate
+    rows = np.flatnonzero((seconds > 0) & (seconds < SHORTEST * whole))
+    clips = examination.manifest.table[["path", "start_seconds"]].iloc[rows]
+    for path, start, lasting in zip(*(clips[name].tolist() for name in clips), seconds[rows].tolist()):
+        where = f"{path}, from {start:g} s on" if start else path
+        yield Finding("short", where, f"lasts {lasting:.3f} s, less than {SHORTEST:.0%} of a clip of {whole:g} s")
+
+
+def clip_seconds(datamodule: "AudioDataModule", examination: "Examination") -> Float[np.ndarray, "rows"]:
+    """Length in seconds of what each row of the manifest means, before it is padded, or cut into windows.
+
+    It is 0 where nothing can be read, and at most a clip of background noise, which is drawn out of a longer one.
+    """
+    manifest, whole = examination.manifest, np.iinfo(np.int64).max // 4
+    stretches = cut(manifest, examination.recording, examination.audio, datamodule.sample_rate, whole, None)
+    longest = np.where(stretches.background, datamodule.num_samples, whole)
+    return np.minimum(stretches.length, longest) / datamodule.sample_rate
+
+
+def _duplicates(examination: "Examination") -> Iterator[Finding]:
+    """One finding for every set of recordings with the same samples."""
+    hashes = np.ascontiguousarray(examination.audio.hashes)
+    known = np.flatnonzero(hashes.any(axis=1))  # zeros stand for silence, and for what could not be read
+    if not len(known):
+        return
+    keys = hashes[known].view(f"V{hashes.shape[1]}").ravel()
+    _, number, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    copied = np.flatnonzero(counts[number] > 1)
+    if not len(copied):
+        return
+    copied = copied[np.argsort(number[copied], kind="stable")]
+    borders = np.flatnonzero(np.diff(number[copied])) + 1
+    copies = sorted(np.split(known[copied], borders), key=lambda indices: indices[0])
+    paths, labels = _paths(examination), _labels(examination, known[copied])
+    for indices in copies:
+        first, *others = indices.tolist()
+        named = ", ".join(paths[index] for index in others[:MOST_NAMED])
+        more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+        different = sorted({labels[index] for index in indices.tolist()})
+        contradiction = f"; the labels differ: {' and '.join(different)}" if len(different) > 1 else ""
+        yield Finding("duplicate", paths[first], f"has the same sound as {named}{more}{contradiction}")
+
+
+def _few_clips(manifest: Manifest) -> Iterator[Finding]:
+    """Classes of which there is too little."""
+    counts = {split: manifest.class_counts(split) for split in (*SPLITS, "")}
+    # Splits without any clip are not meant to be: all is tested on, or the splits could not be made.
+    used = [split for split in SPLITS if any(counts[split])]
+    for number, name in enumerate(manifest.classes):
+        total = sum(count[number] for count in counts.values())
+        without = [split for split in used if not counts[split][number]]
+        said = [f"has {total} clip{'s' * (total != 1)}, at least {FEWEST_CLIPS} are wanted"] * (total < FEWEST_CLIPS)
+        said += [f"has no clip in {' and '.join(without)}"] * bool(without)
+        if said:
+            yield Finding("few_clips", f"class {name}", "; ".join(said))
+
+
+def _paths(examination: "Examination") -> np.ndarray:
+    """The path of every recording, as the table has it."""
+    paths = np.full(len(examination.audio), "", dtype=object)
+    paths[examination.recording] = examination.manifest.table["path"].to_numpy(dtype=object)
+    return paths
+
+
+def _labels(examination: "Examination", indices: Int64[np.ndarray, "some"]) -> dict[int, str]:
+    """Everything that each of some recordings is said to be, by its position."""
+    rows = np.flatnonzero(np.isin(examination.recording, indices))
+    said: dict[int, set[str]] = {index: set() for index in indices.tolist()}
+    for index, label in zip(examination.recording[rows].tolist(), examination.manifest.table["label"].iloc[rows]):
+        said[index].add(label)
+    return {index: "/".join(sorted(labels)) for index, labels in said.items()}

@@ -1,0 +1,102 @@
+"""What can be decoded: files, or whatever else a source keeps its recordings in."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from audio_lightning.audio import read
+
+Identity = Literal["stat", "content"]
+
+IDENTITY_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A recording as its file holds it.
+
+    Attributes:
+        samples: float32, where full scale is 1.
+        sample_rate: in hertz.
+        container: name of the file format, such as ``"WAV"``.
+        encoding: name of the sample format, such as ``"PCM_16"``.
+    """
+
+    samples: Float[np.ndarray, "frames channels"]
+    sample_rate: int
+    container: str
+    encoding: str
+
+
+class Recordings:
+    """Recordings in files of their own.
+
+    Args:
+        files: one a recording.
+    """
+
+    def __init__(self, files: Sequence[str | Path]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def identities(self, by: Identity) -> UInt8[np.ndarray, "recordings 16"]:
+        """A digest of every recording that changes when the recording does.
+
+        Args:
+            by: ``"stat"``: path, size and time of change, which costs no reading; ``"content"``: the bytes of the
+                file, so that moved and copied files are known again.
+        """
+        if by == "stat":
+            digests = [_stat_digest(file) for file in self.files]
+        else:
+            with ThreadPoolExecutor(cores()) as pool:
+                digests = list(pool.map(_content_digest, self.files))
+        return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, IDENTITY_BYTES)
+
+    def decode(self, index: int) -> Decoded:
+        """Read one recording.
+
+        Raises:
+            AudioError: see :func:`audio_lightning.audio.read`.
+        """
+        samples, info = read(self.files[index])
+        return Decoded(samples, info.sample_rate, info.container, info.encoding)
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def digest(content: bytes) -> bytes:
+    """Digest of :data:`IDENTITY_BYTES` bytes."""
+    return hashlib.blake2b(content, digest_size=IDENTITY_BYTES).digest()
+
+
+def _stat_digest(file: str | Path) -> bytes:
+    path = os.path.abspath(file)
+    try:
+        stat = os.stat(path)
+        found = f"{stat.st_size}\0{stat.st_mtime_ns}"
+    except OSError:
+        found = "missing"
+    return digest(f"{path}\0{found}".encode(errors="surrogateescape"))
+
+
+def _content_digest(file: str | Path) -> bytes:
+    try:
+        with open(file, "rb") as opened:
+            return hashlib.file_digest(
+                opened, lambda: hashlib.blake2b(digest_size=IDENTITY_BYTES, person=b"content")
+            ).digest()
+    except OSError:
+        return _stat_digest(file)

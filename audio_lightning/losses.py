@@ -1,0 +1,115 @@
+"""From logits to a loss and to probabilities, where a clip has one label and where it may have several."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from audio_lightning.errors import ConfigError
+from audio_lightning.task import AudioTask
+
+
+class CrossEntropy:
+    """One label a clip: softmax over the classes."""
+
+    def activate(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+        """Probabilities, which sum to one."""
+        return logits.softmax(dim=1)
+
+    def balanced_weights(self, counts: Float[Tensor, "classes"], clips: int) -> Float[Tensor, "classes"]:
+        """Weight of the clips of every class: clips / (classes * clips of the class), as scikit-learn has it."""
+        filled = counts.clamp(min=1)
+        return filled.sum() / (len(counts) * filled)
+
+    def per_clip(
+        self,
+        logits: Float[Tensor, "batch classes"],
+        target: Int64[Tensor, "batch"],
+        weights: Float[Tensor, "classes"] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> Float[Tensor, "batch"]:
+        """Cross-entropy, times the weight of the target's class."""
+        return F.cross_entropy(logits, target, weights, reduction="none", label_smoothing=label_smoothing)
+
+    def mean(
+        self, losses: Float[Tensor, "batch"], target: Int64[Tensor, "batch"], weights: Float[Tensor, "classes"]
+    ) -> Float[Tensor, ""]:
+        """Mean over the batch, weighted as the clips are."""
+        return losses.sum() / weights[target].sum()
+
+
+class BinaryCrossEntropy:
+    """Any number of labels a clip: a sigmoid for every class."""
+
+    def activate(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
+        """Probabilities, each on its own."""
+        return logits.sigmoid()
+
+    def balanced_weights(self, counts: Float[Tensor, "classes"], clips: int) -> Float[Tensor, "classes"]:
+        """Weight of the clips that have a label: clips without it / clips with it.
+
+        Where no clip has a label, or every clip, that would be no number or nothing; one clip is counted instead.
+
+        Raises:
+            ValueError: fewer clips than have some label.
+        """
+        if counts.max() > clips:
+            raise ValueError(f"{clips} training clips cannot hold {int(counts.max())} with one label")
+        return (clips - counts).clamp(min=1) / counts.clamp(min=1)
+
+    def per_clip(
+        self,
+        logits: Float[Tensor, "batch classes"],
+        target: Float[Tensor, "batch classes"],
+        weights: Float[Tensor, "classes"] | None = None,
+        label_smoothing: float = 0.0,
+    ) -> Float[Tensor, "batch"]:
+        """Binary cross-entropy, mean over the classes; smoothed targets are that share nearer to one half."""
+        smoothed = target * (1 - label_smoothing) + label_smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=weights, reduction="none").mean(dim=1)
+
+    def mean(
+        self,
+        losses: Float[Tensor, "batch"],
+        target: Float[Tensor, "batch classes"],
+        weights: Float[Tensor, "classes"],
+    ) -> Float[Tensor, ""]:
+        """Mean over the batch."""
+        return losses.mean()
+
+
+Objective = CrossEntropy | BinaryCrossEntropy
+
+
+def make_objective(task: AudioTask) -> Objective:
+    """The loss and the activation that fit a task."""
+    return BinaryCrossEntropy() if task.multilabel else CrossEntropy()
+
+
+def class_weights(mode: str, objective: Objective, counts: list[int], clips: int) -> Float[Tensor, "classes"]:
+    """Weight of every class in the loss.
+
+    Args:
+        mode: ``none``, or ``balanced``: see ``balanced_weights`` of the objective.
+        objective: whose loss it is.
+        counts: training clips of every class.
+        clips: training clips.
+    """
+    if mode == "none":
+        return torch.ones(len(counts))
+    return objective.balanced_weights(torch.tensor(counts, dtype=torch.float32), clips)
+
+
+def check_loss(loss: Mapping[str, Any]) -> None:
+    """Check the node ``loss`` of a configuration.
+
+    Raises:
+        ConfigError: a value that cannot be used.
+    """
+    if (mode := loss["class_weights"]) not in ("none", "balanced"):
+        raise ConfigError(f"loss.class_weights={mode}: expected none or balanced")
+    if not 0 <= (smoothing := loss["label_smoothing"]) < 1:
+        raise ConfigError(f"loss.label_smoothing={smoothing}: expected at least 0 and less than 1")

@@ -1,0 +1,301 @@
+"""A data set on one page, to be looked at and listened to before anything is trained on it.
+
+The page is a single file that asks for nothing from anywhere: style, pictures and sound are inside it, there is no
+script, and everything that comes from the data is escaped.
+"""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from audio_lightning import __version__
+from audio_lightning.data.check import KINDS, Finding, clip_seconds
+from audio_lightning.data.clips import cut
+from audio_lightning.data.manifest import SPLITS
+from audio_lightning.files import write_text
+
+if TYPE_CHECKING:
+    from audio_lightning.data.datamodule import AudioDataModule, Examination
+
+TEMPLATE = Path(__file__).with_suffix(".html.j2")
+
+MEDIA_BYTES = 21_000_000
+"""Room for pictures and sound; with tables and text a page stays below 25 MB."""
+
+PICTURE_BYTES = 30_000
+"""At most what the two pictures of a clip and its caption take."""
+
+CLIPS_A_CLASS = 3
+LONGEST_SECONDS, SHORTEST_SECONDS = 5.0, 2.0
+"""How much of a clip can be heard; where there are many classes, fewer clips come before shorter ones."""
+
+FINDINGS_A_KIND = 50
+MOST_BARS = 24
+COLUMNS, HEIGHT = 240, 100
+"""Size of a waveform's picture in its own units, and about the number of frames in a spectrogram."""
+
+MEL_BANDS, DECIBELS = 64, 80.0
+FAINTEST_PEAK = -20.0
+"""Decibels of the loudest mel band up to which a clip is drawn as if it were this loud, so that silence stays dark."""
+
+
+def write_data_page(
+    file: Path, datamodule: "AudioDataModule", examination: "Examination", findings: Sequence[Finding]
+) -> None:
+    """Write one HTML file with what is in a data set, what is odd about it, and some clips of every class.
+
+    Args:
+        file: to write; replaced where it exists.
+        datamodule: whose clips were examined. Its ``seed`` chooses the clips that are shown.
+        examination: what :meth:`AudioDataModule.examine` gave.
+        findings: what :func:`audio_lightning.data.check.check` made of that.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE.parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": lambda value: f"{value:,}", "zip": zip}
+    seconds = clip_seconds(datamodule, examination)
+    plan = Plan.of(len(examination.manifest.classes), datamodule.sample_rate)
+    html = environment.get_template(TEMPLATE.name).render(
+        name=datamodule.root.name,
+        source=type(datamodule).__name__,
+        version=__version__,
+        facts=_facts(datamodule, examination),
+        findings=_by_kind(findings),
+        windowed=datamodule.hop_samples is not None,
+        classes=_classes(examination),
+        lengths=_lengths(seconds[seconds > 0], datamodule.num_samples / datamodule.sample_rate),
+        sources=_sources(examination),
+        plan=plan,
+        mel={"bands": MEL_BANDS, "decibels": DECIBELS, "top": datamodule.sample_rate / 2},
+        heard=_heard(datamodule, examination, seconds, plan),
+    )
+    # Names of files that are not text cannot be written in UTF-8.
+    write_text(file, html.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of a data set can be heard without the page becoming too large.
+
+    Attributes:
+        classes: number of classes that are shown, the first ones.
+        clips: number of clips of each.
+        seconds: most of a clip.
+    """
+
+    classes: int
+    clips: int
+    seconds: float
+
+    @classmethod
+    def of(cls, classes: int, sample_rate: int) -> "Plan":
+        """What fits into :data:`MEDIA_BYTES`, even if nothing about the sound can be compressed."""
+        bytes_a_second = 2 * sample_rate * 1.01 * 4 / 3  # FLAC at its worst, in base64
+        for clips in range(CLIPS_A_CLASS, 0, -1):
+            seconds = (MEDIA_BYTES / max(1, classes * clips) - PICTURE_BYTES) / bytes_a_second
+            if seconds >= SHORTEST_SECONDS:
+                return cls(classes, clips, min(seconds, LONGEST_SECONDS))
+        return cls(int(MEDIA_BYTES / (PICTURE_BYTES + SHORTEST_SECONDS * bytes_a_second)), 1, SHORTEST_SECONDS)
+
+
+def _facts(datamodule: "AudioDataModule", examination: "Examination") -> list[tuple[str, str, str]]:
+    """The headline: name, value, and what there is to say about it."""
+    manifest, audio, rate = examination.manifest, examination.audio, datamodule.sample_rate
+    hours = float((audio.facts["frames"] / np.maximum(1, audio.facts["sample_rate"])).sum()) / 3600
+    duration = f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:,.1f} min"
+    clips = cut(manifest, examination.recording, audio, rate, datamodule.num_samples, datamodule.hop_samples)
+    unread = len(audio.errors)
+    number = manifest.table["group"].nunique()
+    groups = f"{number:,} groups (sources, speakers, …)" if manifest.knows_groups else "no groups known"
+    labels = "a clip may have several" if manifest.label_separator is not None else "a clip has one"
+    leakage = {
+        "none found": "no group and no sound is in two splits",
+        "present": "a test on these splits flatters",
+        "cannot be excluded": "nobody says which clips belong together",
+    }
+    return [
+        (
+            "Recordings",
+            f"{len(audio):,}",
+            f"{unread:,} of them cannot be read" if unread else "all of them can be read",
+        ),
+        ("Duration", duration, "all recordings together"),
+        (
+            "Clips",
+            f"{len(clips):,}",
+            f"windows of {len(manifest):,} rows; {groups}" if datamodule.hop_samples else groups,
+        ),
+        ("Clip length", f"{datamodule.num_samples / rate:g} s", f"padding: {datamodule.padding}"),
+        ("Classes", f"{len(manifest.classes):,}", labels),
+        ("Sample rate used", f"{rate:,} Hz", "other rates are resampled"),
+        ("Split", examination.method or "none", f"data.split={datamodule.plan.method}"),
+        ("Leakage", examination.leakage, leakage[examination.leakage]),
+    ]
+
+
+def _by_kind(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    kinds = {kind: [finding for finding in findings if finding.kind == kind] for kind in KINDS}
+    return [
+        {"kind": kind, "about": KINDS[kind], "count": len(found), "shown": found[:FINDINGS_A_KIND]}
+        for kind, found in kinds.items()
+        if found
+    ]
+
+
+def _classes(examination: "Examination") -> dict[str, Any]:
+    """Clips by class and split; clips without a split, where it could not be made, have a column of their own."""
+    manifest = examination.manifest
+    splits = [*SPLITS, *([""] if len(manifest.rows("")) else [])]
+    counts = np.array([manifest.class_counts(split) for split in splits], dtype=np.int64).T
+    return {
+        "splits": [split or "no split" for split in splits],
+        "clips": [len(manifest.rows(split)) for split in splits],
+        "rows": list(zip(manifest.classes, counts.tolist())),
+        "largest": max(1, int(counts.sum(axis=1).max(initial=0))),
+    }
+
+
+def _lengths(seconds: Float[np.ndarray, "clips"], whole: float) -> dict[str, Any]:
+    """A histogram whose steps are round numbers; the longest hundredth of the clips is one bar."""
+    if not len(seconds):
+        return {"bars": []}
+    top = float(np.quantile(seconds, 0.99))
+    step = next(
+        nice * 10.0**power
+        for power in range(-4, 9)
+        for nice in (1, 2, 5)
+        if top / (nice * 10.0**power) < MOST_BARS
+    )  # fmt: skip
+    places = np.floor(seconds / step + 1e-6).astype(np.int64)
+    last = int(top / step + 1e-6)
+    counts = np.bincount(np.minimum(places, last + 1), minlength=last + 2).tolist()
+    bars = [(f"{place * step:g} to {(place + 1) * step:g} s", count) for place, count in enumerate(counts[:-1])]
+    if counts[-1]:
+        bars.append((f"{(last + 1) * step:g} s and longer", counts[-1]))
+    return {
+        "bars": bars,
+        "largest": max(count for _, count in bars),
+        "ticks": [(place, f"{place * step:g}") for place in range(0, last + 2, max(1, (last + 1) // 5))],
+        "whole": whole,
+        "whole_at": whole / step if whole <= (last + 1) * step else None,
+        "shortest": float(seconds.min()),
+        "median": float(np.median(seconds)),
+        "longest": float(seconds.max()),
+        "padded": float((seconds < whole - 1e-3).mean()),
+        "cut": float((seconds > whole + 1e-3).mean()),
+    }
+
+
+def _sources(examination: "Examination") -> list[dict[str, Any]]:
+    """What the files are like: rates, formats and channels, each with the number of recordings."""
+    facts = examination.audio.facts[examination.audio.stops > examination.audio.starts]
+    columns = {
+        "Sample rate": [f"{rate:,} Hz" for rate in facts["sample_rate"].tolist()],
+        "Format": [" ".join(names).replace("_", " ") for names in facts[["container", "encoding"]].tolist()],
+        "Channels": facts["channels"].tolist(),
+    }
+    return [
+        {"title": title, "rows": Counter(values).most_common(MOST_BARS), "all": len(facts)}
+        for title, values in columns.items()
+    ]
+
+
+def _heard(
+    datamodule: "AudioDataModule", examination: "Examination", seconds: Float[np.ndarray, "rows"], plan: Plan
+) -> Iterator[dict[str, Any]]:
+    """Clips of every class, drawn by the seed from those that can be read."""
+    manifest = examination.manifest
+    targets = manifest.targets()
+    for number, name in enumerate(manifest.classes[: plan.classes]):
+        belongs = targets[:, number] > 0 if targets.ndim == 2 else targets == number
+        rows = np.flatnonzero(belongs & (seconds > 0))
+        drawn = np.random.default_rng((datamodule.seed, number)).permutation(rows)[: plan.clips]
+        yield {"name": name, "clips": [_clip(datamodule, examination, row, seconds[row], plan) for row in drawn]}
+
+
+def _clip(
+    datamodule: "AudioDataModule", examination: "Examination", row: int, seconds: float, plan: Plan
+) -> dict[str, Any]:
+    clip = examination.manifest.table.iloc[row]
+    rate = datamodule.sample_rate
+    start = round(clip["start_seconds"] * rate)
+    samples = examination.audio[int(examination.recording[row])][start:]
+    samples = samples[: max(1, round(min(seconds, plan.seconds) * rate))]
+    peak = float(np.abs(samples).max())
+    return {
+        "path": clip["path"],
+        "start": float(clip["start_seconds"]),
+        "label": clip["label"],
+        "split": clip["split"],
+        "seconds": seconds,
+        "shown": len(samples) / rate,
+        "peak": 20 * np.log10(peak) if peak > 0 else None,
+        "waveform": _waveform(samples / (peak or 1.0)),
+        "mel": _base64(_log_mel(samples, rate)),
+        "audio": _base64(_flac(samples, rate)),
+    }
+
+
+def _waveform(samples: Float[np.ndarray, "samples"]) -> str:
+    """The outline of a waveform within [-1, 1], as the path of an SVG."""
+    columns = min(COLUMNS, len(samples))
+    starts: Int64[np.ndarray, "columns"] = np.arange(columns) * len(samples) // columns
+    x = np.rint(np.linspace(0, COLUMNS, columns + 1)).astype(int)[:-1]
+    half = HEIGHT / 2
+    upper = np.rint(half - (half - 1) * np.maximum.reduceat(samples, starts)).astype(int)
+    lower = np.rint(half - (half - 1) * np.minimum.reduceat(samples, starts)).astype(int) + 1
+    points = [*zip(x, upper), (COLUMNS, upper[-1]), (COLUMNS, lower[-1]), *zip(x[::-1], lower[::-1])]
+    return "M" + "L".join(f"{across} {down}" for across, down in points) + "Z"
+
+
+def _log_mel(samples: Float[np.ndarray, "samples"], sample_rate: int) -> bytes:
+    """The log-mel spectrogram as a PNG with a palette, low frequencies at the bottom."""
+    import torch
+    from matplotlib import colormaps
+    from PIL import Image
+
+    from audio_lightning.features.logmel import LogMel
+
+    front_end = LogMel(
+        sample_rate=sample_rate,
+        num_samples=len(samples),
+        n_mels=MEL_BANDS,
+        hop_seconds=max(1, len(samples) // COLUMNS) / sample_rate,
+        top_db=DECIBELS,
+        normalize="none",
+    )
+    decibels = front_end(torch.from_numpy(np.array(samples, dtype=np.float32))[None])[0, 0].numpy()
+    shares = 1 + (decibels[::-1] - max(decibels.max(), FAINTEST_PEAK)) / DECIBELS
+    indices = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
+    image = Image.frombytes("P", (indices.shape[1], indices.shape[0]), indices.tobytes())
+    image.putpalette(colormaps["magma"](np.arange(256), bytes=True)[:, :3].tobytes())
+    content = io.BytesIO()
+    image.save(content, "PNG", optimize=True)
+    return content.getvalue()
+
+
+def _flac(samples: Float[np.ndarray, "samples"], sample_rate: int) -> bytes:
+    """What the network is given, in 16 bits without loss; every browser plays it."""
+    import soundfile
+
+    content = io.BytesIO()
+    soundfile.write(content, samples.clip(-1, 1), sample_rate, format="FLAC", subtype="PCM_16")
+    return content.getvalue()
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode("ascii")

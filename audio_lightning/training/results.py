@@ -1,0 +1,93 @@
+"""What a test found, as tables and figures."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from audio_lightning.classifier import AudioClassifier
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.files import write_csv
+from audio_lightning.metrics import MultilabelMetrics, make_metrics
+from audio_lightning.task import LABEL_SEPARATOR
+from audio_lightning.training.folder import RunFolder
+
+
+def write_results(folder: RunFolder, classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
+    """Write what the last test found.
+
+    ``predictions.csv`` has a row a clip and ``per_class.csv`` a row a class; where recordings were cut into windows,
+    ``recordings.csv`` has a row a recording, with the mean of its windows.
+    """
+    number, probabilities = classifier.test_predictions()
+    clips, rate = datamodule.clips.select(number.numpy()), datamodule.sample_rate
+    table = datamodule.manifest.table
+    path, label = table["path"].to_numpy()[clips.row], table["label"].to_numpy()[clips.row]
+    start = clips.offset / rate
+    stop = start + np.minimum(clips.length, datamodule.num_samples) / rate
+    classes = classifier.task.classes
+    columns = ["label", "predicted", *(f"probability {name}" for name in classes)]
+    write_csv(
+        folder.predictions,
+        ["path", "start_seconds", "end_seconds", *columns],
+        (
+            [path[place], f"{start[place]:.3f}", f"{stop[place]:.3f}", label[place], *cells]
+            for place, cells in enumerate(_cells(classifier, probabilities))
+        ),
+    )
+    per_class = {name: values.tolist() for name, values in classifier.test_metrics.per_class().items()}
+    write_csv(folder.per_class, ["class", *per_class], zip(classes, *per_class.values()))
+    if datamodule.hop_samples is not None:
+        rows, means = by_recording(clips.row, probabilities)
+        write_csv(
+            folder.recordings,
+            ["path", "windows", *columns],
+            (
+                [table["path"].iloc[row], windows, table["label"].iloc[row], *cells]
+                for row, windows, cells in zip(rows, np.bincount(clips.row)[rows], _cells(classifier, means))
+            ),
+        )
+
+
+def measured(classifier: AudioClassifier, datamodule: AudioDataModule) -> dict[str, float]:
+    """The metrics of the last test; also those per recording, where recordings were cut into windows."""
+    metrics = {f"test/{name}": float(value) for name, value in classifier.test_metrics.compute().items()}
+    if datamodule.hop_samples is None:
+        return metrics
+    number, probabilities = classifier.test_predictions()
+    rows, means = by_recording(datamodule.clips.row[number.numpy()], probabilities)
+    whole = make_metrics(classifier.task)
+    targets = torch.from_numpy(datamodule.manifest.targets()[rows])
+    if isinstance(whole, MultilabelMetrics):
+        whole.thresholds = classifier.thresholds.cpu()
+        logits = torch.logit(means, eps=1e-7)
+    else:
+        logits = means.clamp(min=1e-12).log()
+    whole.update(logits, targets, classifier.objective.per_clip(logits, targets))
+    return metrics | {f"test/recording_{name}": float(value) for name, value in whole.compute().items()}
+
+
+def by_recording(
+    row: np.ndarray, probabilities: Float[Tensor, "clips classes"]
+) -> tuple[np.ndarray, Float[Tensor, "recordings classes"]]:
+    """The mean over the windows of each recording.
+
+    Args:
+        row: of the manifest, for every window.
+        probabilities: of every window.
+
+    Returns:
+        The rows that occur, ascending, and the means.
+    """
+    rows, place = np.unique(row, return_inverse=True)
+    sums = torch.zeros(len(rows), probabilities.shape[1], dtype=torch.float64)
+    sums.index_add_(0, torch.from_numpy(place), probabilities.double())
+    return rows, (sums / torch.from_numpy(np.bincount(place))[:, None]).float()
+
+
+def _cells(classifier: AudioClassifier, probabilities: Float[Tensor, "clips classes"]) -> list[list[str]]:
+    """What is predicted, and the probabilities, of every clip."""
+    return [
+        [LABEL_SEPARATOR.join(labels), *(f"{value:.8f}" for value in values)]
+        for labels, values in zip(classifier.decide(probabilities), probabilities.tolist())
+    ]

@@ -1,0 +1,46 @@
+"""``audio-lightning cache``: what is kept is shown, and goes when asked to."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+from audio_lightning.cli.main import app
+from audio_lightning.data.cache import Cache, default_cache_dir
+from audio_lightning.data.recordings import Recordings
+
+
+@pytest.fixture
+def decoded(tmp_path: Path) -> Path:
+    (tmp_path / "sounds").mkdir()
+    soundfile.write(tmp_path / "sounds/a.wav", np.full(36_000, 0.5), 8000)
+    Cache(tmp_path / "cache", dtype="int16").decode(Recordings([tmp_path / "sounds/a.wav"]), 8000)
+    return tmp_path / "cache"
+
+
+def test_list_and_clear(decoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    listed = CliRunner().invoke(app, ["cache", "list", "--dir", str(decoded)])
+    assert listed.exit_code == 0
+    row = next(line for line in listed.output.splitlines() if "int16" in line)
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells[:4] == ["1", "0.00", "8,000 Hz", "int16"]
+    assert cells[-1] == str(decoded.parent / "sounds")
+
+    cleared = CliRunner().invoke(app, ["cache", "clear", "--dir", str(decoded)])
+    assert cleared.exit_code == 0
+    assert "removed" in cleared.output
+    assert Cache(decoded).sets() == []
+    again = CliRunner().invoke(app, ["cache", "list", "--dir", str(decoded)])
+    assert "holds no decoded recordings" in again.output
+
+
+def test_an_empty_cache_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIO_LIGHTNING_CACHE", str(tmp_path / "none"))
+    assert default_cache_dir() == tmp_path / "none"
+    for command in ("list", "clear"):
+        found = CliRunner().invoke(app, ["cache", command])
+        assert found.exit_code == 0
+        assert str(tmp_path / "none") in found.output

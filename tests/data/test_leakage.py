@@ -1,0 +1,98 @@
+"""What two splits may not have in common."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from audio_lightning.data.leakage import LeakageError, guard_content, guard_sources
+from audio_lightning.data.manifest import TEST, TRAIN, VALIDATION, Manifest
+
+ONE, TWO, THREE = (np.full(16, value, np.uint8) for value in (1, 2, 3))
+SILENCE = np.zeros(16, np.uint8)
+
+
+def manifest(**changes: list) -> Manifest:
+    """Four clips of two groups: two to train, one each to validate and to test."""
+    columns = {
+        "path": ["a.wav", "b.wav", "c.wav", "d.wav"],
+        "label": ["x"] * 4,
+        "group": ["g1", "g1", "g2", "g3"],
+        "split": [TRAIN, TRAIN, VALIDATION, TEST],
+    }
+    return Manifest(Path("."), pd.DataFrame({**columns, **changes}), ("x",))
+
+
+def test_clean_splits_pass() -> None:
+    assert guard_sources(manifest(), "folds", allow=False) == "none found"
+
+
+@pytest.mark.parametrize("method", ["official", "folds", "grouped"])
+def test_a_group_in_two_splits_stops_the_run_by_name(method: str) -> None:
+    with pytest.raises(LeakageError, match="group g1: in train and test") as caught:
+        guard_sources(manifest(group=["g1", "g1", "g2", "g1"]), method, allow=False)
+    assert caught.value.leaks == ["group g1: in train and test"]
+
+
+@pytest.mark.parametrize(("method", "allow"), [("folds", True), ("random", False), ("stratified", False)])
+def test_leakage_can_be_allowed_and_is_said(method: str, allow: bool) -> None:
+    assert guard_sources(manifest(group=["g1", "g1", "g2", "g1"]), method, allow=allow) == "present"
+
+
+@pytest.mark.parametrize("group", [[""] * 4, ["g1", "g1", "g2", ""]])
+def test_without_all_groups_nothing_can_be_excluded(group: list[str]) -> None:
+    assert guard_sources(manifest(group=group), "stratified", allow=False) == "cannot be excluded"
+
+
+def test_a_leak_is_found_where_only_some_groups_are_known() -> None:
+    with pytest.raises(LeakageError, match="group g1: in train and validation"):
+        guard_sources(manifest(group=["g1", "", "g1", ""]), "folds", allow=False)
+
+
+def test_parts_of_one_file_in_two_splits_are_a_leak() -> None:
+    data = manifest(path=["a.wav", "b.wav", "c.wav", "a.wav"], group=[""] * 4, start_seconds=[0.0, 0.0, 0.0, 5.0])
+    with pytest.raises(LeakageError, match=r"group a\.wav: in train and test"):
+        guard_sources(data, "folds", allow=False)
+
+
+def test_background_noise_may_be_in_all_splits() -> None:
+    data = manifest(path=["noise.wav"] * 4, group=["noise"] * 4, background=[True] * 4)
+    assert guard_sources(data, "official", allow=False) == "none found"
+    assert guard_content(data, np.zeros(4, int), np.stack([ONE]), "official", allow=False) == "none found"
+
+
+def test_the_same_audio_in_two_splits_stops_the_run_by_name() -> None:
+    hashes = np.stack([ONE, TWO, THREE, ONE])
+    with pytest.raises(LeakageError, match=r"content a\.wav \(train\) = d\.wav \(test\): in train and test"):
+        guard_content(manifest(), np.arange(4), hashes, "folds", allow=False)
+    assert guard_content(manifest(), np.arange(4), hashes, "folds", allow=True) == "present"
+    assert guard_content(manifest(), np.arange(4), hashes, "random", allow=False) == "present"
+
+
+def test_other_parts_of_one_recording_are_not_the_same_audio() -> None:
+    data = manifest(path=["a.wav"] * 4, start_seconds=[0.0, 1.0, 2.0, 3.0], stop_seconds=[1.0, 2.0, 3.0, 4.0])
+    assert guard_content(data, np.zeros(4, int), np.stack([ONE]), "folds", allow=False) == "none found"
+
+
+@pytest.mark.parametrize("hashes", [[SILENCE, TWO, SILENCE, SILENCE], [ONE, ONE, TWO, THREE]])
+def test_silence_may_recur_and_copies_within_a_split_are_no_leak(hashes: list[np.ndarray]) -> None:
+    assert guard_content(manifest(), np.arange(4), np.stack(hashes), "folds", allow=False) == "none found"
+
+
+def test_many_leaks_are_counted_and_only_some_are_shown() -> None:
+    count = 30
+    table = pd.DataFrame(
+        {
+            "path": [f"{row}.wav" for row in range(2 * count)],
+            "label": "x",
+            "group": [f"g{row // 2:02d}" for row in range(2 * count)],
+            "split": [TRAIN, TEST] * count,
+        }
+    )
+    with pytest.raises(LeakageError, match="30 times") as caught:
+        guard_sources(Manifest(Path("."), table, ("x",)), "folds", allow=False)
+    assert len(caught.value.leaks) == count
+    assert "g09" in str(caught.value)
+    assert "g10" not in str(caught.value)
+    assert "... and 20 more" in str(caught.value)

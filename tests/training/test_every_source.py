@@ -1,0 +1,92 @@
+"""Every data source, from its files to a tested and reloaded classifier."""
+
+import csv
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny_sources
+from running import run
+
+from audio_lightning.config import choices
+from audio_lightning.inference.evaluate import evaluate
+from audio_lightning.training.folder import RunFolder
+
+SETTINGS = {
+    "speech_commands": ["data.task=12", "data.clip_seconds=0.1", "feature.hop_seconds=0.005"],
+    "instruments": ["data.clip_seconds=0.25", "data.hop_seconds=0.25"],
+    "table": ["data.table=clips.csv", "data.label_separator=';'"],
+}
+
+
+def test_every_source_has_a_tiny_data_set() -> None:
+    assert set(choices("data")) == set(tiny_sources.WRITERS)
+
+
+@pytest.mark.parametrize("name", choices("data"))
+def test_a_source_trains_and_its_checkpoint_is_tested_again(name: str, tmp_path: Path) -> None:
+    root = tiny_sources.write(name, tmp_path / "data (ö)")
+    settings = [*SETTINGS.get(name, []), "trainer.max_epochs=2"]
+    metrics = run(root, tmp_path / "run", f"data={name}", *settings)
+    folder = RunFolder(tmp_path / "run")
+    assert metrics["epochs"] == 2
+    assert metrics["leakage"] in ("none found", "cannot be excluded")
+    assert json.loads(folder.metrics.read_text()) == metrics
+    predictions = pd.read_csv(folder.predictions, keep_default_na=False)
+    assert len(predictions) == metrics["clips/test"]
+    assert (predictions["end_seconds"] > predictions["start_seconds"]).all()
+
+    again = evaluate(tmp_path / "run").metrics
+    assert {key: metrics[key] for key in again} == again
+
+
+def test_windows_are_judged_alone_and_together(tmp_path: Path) -> None:
+    root = tiny_sources.write("instruments", tmp_path / "data")
+    metrics = run(root, tmp_path / "run", "data=instruments", *SETTINGS["instruments"], "trainer.max_epochs=3")
+    folder = RunFolder(tmp_path / "run")
+    windows = pd.read_csv(folder.predictions)
+    recordings = pd.read_csv(folder.recordings)
+    columns = [name for name in windows if name.startswith("probability")]
+    means = windows.groupby("path", sort=False)[columns].mean()
+    assert list(recordings["path"]) == list(means.index)
+    assert recordings[columns].to_numpy() == pytest.approx(means.to_numpy(), abs=1e-6)
+    assert list(recordings["windows"]) == list(windows.groupby("path", sort=False).size())
+    assert recordings["windows"].max() > 1
+    guess = means.to_numpy().argmax(axis=1)
+    labels = [name.removeprefix("probability ") for name in columns]
+    assert list(recordings["predicted"]) == [labels[index] for index in guess]
+    assert metrics["test/recording_accuracy"] == (recordings["predicted"] == recordings["label"]).mean()
+    assert metrics["test/accuracy"] == (windows["predicted"] == windows["label"]).mean()
+
+
+def test_several_labels_are_answered_with_thresholds_of_the_checkpoint(tmp_path: Path) -> None:
+    root = tiny_sources.write("table", tmp_path / "data")
+    metrics = run(root, tmp_path / "run", "data=table", *SETTINGS["table"], "trainer.max_epochs=6")
+    folder = RunFolder(tmp_path / "run")
+    assert metrics["test/mean_average_precision"] > 0.5
+    assert "test/balanced_accuracy" not in metrics
+    with folder.per_class.open(newline="") as file:
+        thresholds = {row["class"]: float(row["threshold"]) for row in csv.DictReader(file)}
+    predictions = pd.read_csv(folder.predictions, keep_default_na=False)
+    for _, row in predictions.iterrows():
+        reached = {name for name, least in thresholds.items() if row[f"probability {name}"] >= least - 1e-8}
+        assert set(row["predicted"].split("|")) - {""} == reached
+    assert any(value != 0.5 for value in thresholds.values())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "leakage"),
+    [
+        (["data.split=random"], "present"),
+        (["data.folds=4", "data.test_fold=2"], "none found"),
+    ],
+)
+def test_how_the_clips_were_divided_is_written_into_the_results(
+    tiny_urbansound8k: Path, tmp_path: Path, overrides: list[str], leakage: str
+) -> None:
+    metrics = run(tiny_urbansound8k, tmp_path, *overrides, "trainer.max_epochs=1")
+    assert metrics["leakage"] == leakage
+    assert metrics["split"] == ("random" if leakage == "present" else "folds")
+    if leakage == "none found":
+        assert (metrics["test_fold"], metrics["validation_fold"]) == (2, 3)
