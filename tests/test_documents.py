@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import tiny_sources
 from running import run
 from typer.testing import CliRunner
 
@@ -42,8 +43,10 @@ def test_trainings_of_the_readme_compose_and_run(line: str, tmp_path: Path) -> N
     """With a tiny data set in place of the named one, and settings that make it quick."""
     arguments = [word for word in shlex.split(line)[2:] if word != "-m"]
     arguments = [re.sub(r"=([^,\[]*),.*", r"=\1", word) for word in arguments]  # the first of an axis
-    write = tiny.write_urbansound if "data=urbansound" in arguments else tiny.write_urbansound8k
-    root = write(tmp_path / "data")
+    (name,) = [word.removeprefix("data=") for word in arguments if word.startswith("data=")] or ["urbansound8k"]
+    root = tiny_sources.write(name, tmp_path / "data")
+    if "label_separator" not in line and name == "table":
+        tiny.write_table(root)
     replaced = [f"data.root={root}" if word.startswith("data.root=") else word for word in arguments]
     check_config(compose(quote_paths(replaced)))
     if not any(word.startswith("data=") for word in replaced):
@@ -64,8 +67,13 @@ def test_tools_of_the_readme_run(line: str, trained: Path, tiny_urbansound8k: Pa
         "recordings/": str(tmp_path / "recordings"),
         "answers.json": str(tmp_path / "answers.json"),
         "data.root=OTHER": f"data.root={tiny_urbansound8k}",
+        "data.root=DIR": f"data.root={tiny.write_folder(tmp_path / 'folder')}",
+        "data.html": str(tmp_path / "data.html"),
+        "problems.csv": str(tmp_path / "problems.csv"),
     }
     words = [places.get(word, word) for word in shlex.split(line)[1:]]
+    if words[0] == "check":
+        words.append("data.clip_seconds=0.25")
     # The tiny clips are a quarter of a second; windows of seconds would be longer than what it was trained on.
     words = [{"2": "0.2", "1": "0.1"}.get(word, word) for word in words]
     result = CliRunner().invoke(app, words)
