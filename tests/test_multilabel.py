@@ -238,7 +238,7 @@ def test_training_weighs_and_smooths_and_evaluation_does_not(finished: Run, monk
     classifier = AudioClassifier.load_from_checkpoint(finished.best)
     weights = classifier.class_weights
     assert (weights > 1).all(), "fewer clips have a label than have not"
-    monkeypatch.setattr(classifier, "log", lambda *args: None)
+    classifier.trainer = pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu")
     logits, target = classifier(batch["waveform"]), batch["target"]
     found = classifier.training_step(batch, 0)
     expected = F.binary_cross_entropy_with_logits(logits, 0.9 * target + 0.05, pos_weight=weights)

@@ -43,8 +43,9 @@ class Place(TypedDict):
 def fetch(place: Place, gather: Gather) -> Batch:
     """Put the samples in, on the device where they lie."""
     waveform = gather(place["start"], place["length"])
-    if bool((place["gain"] != 1).any()):
-        waveform = waveform * place["gain"].to(gather.device)[:, None]
+    changed = torch.nonzero(place["gain"] != 1).flatten()
+    if len(changed):
+        waveform[changed.to(gather.device)] *= place["gain"][changed].to(gather.device)[:, None]
     return Batch(waveform=waveform, target=place["target"], length=place["length"], clip=place["clip"])
 
 

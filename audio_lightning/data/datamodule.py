@@ -1,5 +1,6 @@
 """From a manifest to batches of waveforms."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -174,7 +175,8 @@ class AudioDataModule(pl.LightningDataModule, ABC):
 
     def recordings(self, paths: Sequence[str]) -> Recordings:
         """What is decoded, one recording for every distinct path of the manifest."""
-        return Recordings([self.root / path for path in paths])
+        root = os.path.abspath(self.root)
+        return Recordings([os.path.join(root, path) for path in paths])
 
     # What is ready after setup
 

@@ -47,10 +47,16 @@ class Gather:
         # A clip at the very end of all samples is taken from a little before, and moved.
         shift = (start - self.last_start).clamp(min=0)
         taken = self.rows.index_select(0, (start - shift).to(self.device))
-        batch = taken if taken.dtype == torch.float32 else taken.float().mul_(1 / 32768)
-        odd = torch.nonzero((length < self.num_samples) | (shift > 0)).flatten()
+        batch = taken if taken.dtype == torch.float32 else torch.mul(taken, 1 / 32768)
+        short, moved = length < self.num_samples, shift > 0
+        in_place = self.padding == "zero" and self.device.type == "cpu"
+        odd = torch.nonzero(moved if in_place else short | moved).flatten()
         if len(odd):
             batch[odd.to(self.device)] = self._fitted(batch, odd, shift[odd], length[odd])
+        if in_place:  # the ends alone are written to; elsewhere that would be an operation a clip
+            ends = torch.nonzero(short).flatten()
+            for row, end in zip(ends.tolist(), length[ends].tolist()):
+                batch[row, end:] = 0
         return batch
 
     def _fitted(

@@ -83,7 +83,7 @@ def digest(content: bytes) -> bytes:
 
 
 def _stat_digest(file: str | Path) -> bytes:
-    path = os.path.abspath(file)
+    path = os.fspath(file) if os.path.isabs(file) else os.path.abspath(file)
     try:
         stat = os.stat(path)
         found = f"{stat.st_size}\0{stat.st_mtime_ns}"

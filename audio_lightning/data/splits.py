@@ -16,6 +16,9 @@ SplitMethod = Literal["auto", "official", "folds", "grouped", "speaker", "strati
 CANDIDATES = 256
 """Groups that are compared for each one that is drawn."""
 
+MOST_FRUITLESS = 16
+"""How often so many groups are compared without finding a good one before no more is drawn."""
+
 
 @dataclass(frozen=True)
 class SplitPlan:
@@ -178,9 +181,22 @@ def _draw(manifest: Manifest, rows: np.ndarray, fraction: float, method: SplitMe
         return rng.permutation(rows)[: round(fraction * len(rows))]
     keys = manifest.table["path"].to_numpy() if method == "stratified" else source_of(manifest)
     groups, names = pd.factorize(keys[rows])
+    strata = _strata(manifest)[rows]
+    if len(names) == len(rows):
+        return rows[_draw_singly(strata, fraction, rng)]
     counts = np.zeros((len(names), len(manifest.classes) + 1), dtype=np.int64)
-    np.add.at(counts, (groups, _strata(manifest)[rows]), 1)
+    np.add.at(counts, (groups, strata), 1)
     return rows[np.isin(groups, draw_groups(counts, fraction, rng))]
+
+
+def _draw_singly(strata: Int64[np.ndarray, "clips"], fraction: float, rng: np.random.RandomState) -> np.ndarray:
+    """Positions of some of the clips: the same share of every class, at least one of each that has three."""
+    order = rng.permutation(len(strata))
+    order = order[np.argsort(strata[order], kind="stable")]
+    counts = np.bincount(strata)
+    wanted = np.maximum(np.rint(fraction * counts), counts >= 3).astype(np.int64)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.sort(order[rank < wanted[strata[order]]])
 
 
 def draw_groups(
@@ -207,13 +223,15 @@ def draw_groups(
         place = int(after.argmin())
         return place, bool(after[place] < (lacking**2).sum())
 
-    while len(left):
-        # Among many groups there are good ones in any few of them; only at the end all have to be looked at.
+    fruitless = 0
+    while len(left) and fruitless < MOST_FRUITLESS and fruitless * CANDIDATES < len(left):
+        # Among many groups there are good ones in any few of them.
         place, better = best(left[:CANDIDATES])
         if not better:
-            place, better = best(left)
-        if not better:
-            break
+            left = np.roll(left, -CANDIDATES)
+            fruitless += 1
+            continue
+        fruitless = 0
         drawn.append(int(left[place]))
         lacking = lacking - counts[left[place]] * share
         left[place] = left[-1]

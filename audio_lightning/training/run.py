@@ -24,6 +24,7 @@ from audio_lightning.errors import ConfigError, Interrupted
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.files import write_csv, write_json
 from audio_lightning.task import AudioTask
+from audio_lightning.training.allocator import keep_freed_memory
 from audio_lightning.training.callbacks import EpochBar, EpochLines, History, LastCheckpoint
 from audio_lightning.training.facts import costs, environment
 from audio_lightning.training.folder import RunFolder
@@ -53,6 +54,7 @@ def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Met
         Interrupted: Ctrl-C or SIGTERM.
     """
     quieten()
+    keep_freed_memory()
     anchor_paths(config)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     pl.seed_everything(config.seed, verbose=False)
