@@ -141,7 +141,7 @@ class AudioClassifier(pl.LightningModule):
         losses = self.objective.per_clip(logits, target, self.class_weights, self.label_smoothing)
         self.train_metrics.update(logits, target, losses)
         loss = self.objective.mean(losses, target, self.class_weights)
-        every = self.trainer.log_every_n_steps
+        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:  # the other steps nobody writes down, and each costs time
             self.log("train/step_loss", loss)
         return loss

@@ -222,6 +222,7 @@ class Cache:
             folder = self.folder / self._name(identities, sample_rate)
             if folder.exists():  # and could not be opened: it is damaged
                 _remove(folder)
+            partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
             partial.rename(folder)
             found = read_set(folder)
             if found is None:

@@ -33,7 +33,7 @@ class LeakageError(DataError):
             lines.append(f"  ... and {rest} more")
         what = "the same source" if kind == "group" else "the same audio"
         found = (
-            f"the splits leak: {what} is in more than one of them {len(leaks)} times, so the test would flatter; "
+            f"the splits leak: {what} is in more than one of them ({len(leaks)} found), so the test would flatter; "
             "mend the data, or accept it with data.allow_leakage=true, which is written into the results:"
         )
         super().__init__("\n".join([found, *lines]))

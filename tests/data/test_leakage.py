@@ -90,7 +90,7 @@ def test_many_leaks_are_counted_and_only_some_are_shown() -> None:
             "split": [TRAIN, TEST] * count,
         }
     )
-    with pytest.raises(LeakageError, match="30 times") as caught:
+    with pytest.raises(LeakageError, match="30 found") as caught:
         guard_sources(Manifest(Path("."), table, ("x",)), "folds", allow=False)
     assert len(caught.value.leaks) == count
     assert "g09" in str(caught.value)
