@@ -130,6 +130,8 @@ def test_an_interrupted_run_says_how_to_go_on(
         [sys.executable, "train.py", "data=urbansound8k", f"data.root={tiny_urbansound8k}", *tiny.TRAIN_OVERRIDES,
          "trainer.max_epochs=100000", f"hydra.run.dir={folder}"],
         cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        # A shell that starts the tests in the background lets them, and so this process, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (folder / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
