@@ -27,15 +27,20 @@ class FrontEnd(nn.Module, ABC):
     Args:
         sample_rate: rate of the waveforms in hertz.
         num_samples: usual length of a clip in samples, from which :attr:`output_shape` follows.
-        normalize: ``"none"``; ``"clip"``, mean 0 and standard deviation 1 over each clip; ``"statistics"``, mean 0 and
-            standard deviation 1 in each bin over the training data, which needs :meth:`fit`.
+        normalize: ``"none"``; ``"clip"``, mean 0 and standard deviation 1 over each clip; ``"minmax"``, each clip from
+            0 to 1; ``"statistics"``, mean 0 and standard deviation 1 in each bin over the training data, which needs
+            :meth:`fit`; or two numbers, the mean and the standard deviation to normalize by.
+
+    Attributes:
+        kind: what the network gets, a waveform or a picture.
+        learnable: whether it has parameters to train; an option may decide that.
 
     Raises:
         ConfigError: an option that cannot work.
     """
 
     kind: ClassVar[InputKind] = "spectrogram"
-    learnable: ClassVar[bool] = False
+    learnable: bool = False
 
     def __init__(self, *, sample_rate: int, num_samples: int, normalize: NormalizeMode) -> None:
         super().__init__()

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_lightning.features.base import FrontEnd
-from audio_lightning.features.mel import MelFilters, MelNorm, MelScale, MelSpectrogram
+from audio_lightning.features.filters import FilteredSpectrogram, MelFilters, MelNorm, MelScale
 from audio_lightning.features.normalize import NormalizeMode
 from audio_lightning.features.stft import Decibel
 
@@ -12,7 +12,8 @@ from audio_lightning.features.stft import Decibel
 class LogMel(FrontEnd):
     """Mel spectrogram in decibels, [B, T] to [B, 1, n_mels, frames].
 
-    Equal to torchaudio's ``MelSpectrogram`` (zero padded) and ``AmplitudeToDB`` on single clips.
+    Equal to torchaudio's ``MelSpectrogram`` (zero padded) and ``AmplitudeToDB`` on single clips; with ``mel_scale`` and
+    ``norm`` both ``"slaney"``, to librosa's ``melspectrogram`` and ``power_to_db``.
 
     Args:
         n_mels: number of mel bands.
@@ -49,7 +50,7 @@ class LogMel(FrontEnd):
     ) -> None:
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
         filters = MelFilters(sample_rate, n_mels, f_min, f_max, mel_scale, norm)
-        self.mel = MelSpectrogram(filters, window_seconds=window_seconds, hop_seconds=hop_seconds, n_fft=n_fft)
+        self.mel = FilteredSpectrogram(filters, window_seconds=window_seconds, hop_seconds=hop_seconds, n_fft=n_fft)
         self.decibel = Decibel(top_db)
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 mels frames"]:

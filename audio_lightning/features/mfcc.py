@@ -2,28 +2,29 @@
 
 from jaxtyping import Float
 from torch import Tensor
-from torchaudio.functional import create_dct
 
-from audio_lightning.errors import ConfigError
 from audio_lightning.features.base import FrontEnd
-from audio_lightning.features.checks import require_positive
-from audio_lightning.features.mel import MelFilters, MelNorm, MelScale, MelSpectrogram
+from audio_lightning.features.cepstrum import Cepstrum
+from audio_lightning.features.filters import FilteredSpectrogram, MelFilters, MelNorm, MelScale
 from audio_lightning.features.normalize import NormalizeMode
 from audio_lightning.features.stft import Decibel
 
 
 class MFCC(FrontEnd):
-    """Orthonormal DCT-II of the log-mel spectrogram in decibels, [B, T] to [B, 1, n_mfcc, frames].
+    """Orthonormal DCT-II of the log-mel spectrogram in decibels, [B, T] to [B, 1 + deltas, n_mfcc, frames].
 
     Davis & Mermelstein 1980, with the decibel scale of torchaudio and librosa in place of the natural logarithm.
 
     Args:
         n_mfcc: number of coefficients, from the zeroth (the level) on.
         n_mels: number of mel bands.
+        deltas: 0 for the coefficients alone, 1 with their slopes over five frames as a second channel, 2 also with the
+            slopes of the slopes as a third.
         window_seconds: length of the Hann window.
         hop_seconds: distance of two frames.
         n_fft: length of the transform in samples; None for the smallest power of two that holds the window and leaves
             no mel filter empty.
+        center: whether frames are centred on multiples of the hop or start there; see :class:`PowerSpectrogram`.
         f_min: lower edge of the lowest band in hertz.
         f_max: upper edge of the highest band in hertz; None for half the sample rate.
         mel_scale: ``"htk"`` or ``"slaney"``.
@@ -35,8 +36,6 @@ class MFCC(FrontEnd):
         ConfigError: an option that cannot work.
     """
 
-    dct: Tensor
-
     def __init__(
         self,
         *,
@@ -44,9 +43,11 @@ class MFCC(FrontEnd):
         num_samples: int,
         n_mfcc: int = 40,
         n_mels: int = 64,
+        deltas: int = 0,
         window_seconds: float = 0.025,
         hop_seconds: float = 0.01,
         n_fft: int | None = None,
+        center: bool = True,
         f_min: float = 20,
         f_max: float | None = None,
         mel_scale: MelScale = "htk",
@@ -55,15 +56,13 @@ class MFCC(FrontEnd):
         normalize: NormalizeMode = "statistics",
     ) -> None:
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
-        require_positive("n_mfcc", n_mfcc)
         filters = MelFilters(sample_rate, n_mels, f_min, f_max, mel_scale, norm)
-        if n_mfcc > n_mels:
-            raise ConfigError(f"n_mfcc is {n_mfcc}, more than the {n_mels} mel bands: use at most n_mels")
-        self.mel = MelSpectrogram(filters, window_seconds=window_seconds, hop_seconds=hop_seconds, n_fft=n_fft)
+        self.cepstrum = Cepstrum(n_mfcc, n_mels, deltas=deltas, option="n_mfcc", bands_option="n_mels")
+        self.mel = FilteredSpectrogram(
+            filters, window_seconds=window_seconds, hop_seconds=hop_seconds, n_fft=n_fft, center=center
+        )
         self.decibel = Decibel(top_db)
-        dct = create_dct(n_mfcc, n_mels, norm="ortho").T.contiguous()
-        self.register_buffer("dct", dct.float(), persistent=False)
 
-    def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 coefficients frames"]:
-        """The coefficients as a picture of one channel."""
-        return (self.dct @ self.decibel(self.mel(waveform))).unsqueeze(1)
+    def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch orders coefficients frames"]:
+        """The coefficients as a picture of one channel for each order."""
+        return self.cepstrum(self.decibel(self.mel(waveform)))

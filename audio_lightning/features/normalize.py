@@ -7,9 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from audio_lightning.features.checks import require_choice
+from audio_lightning.errors import ConfigError
+from audio_lightning.features.checks import require_positive
 
-NormalizeMode = Literal["none", "clip", "statistics"]
+NormalizeMode = Literal["none", "clip", "minmax", "statistics"] | tuple[float, float]
+"""The name of a mode, or the mean and the standard deviation to normalize by."""
 
 
 class Normalization(nn.Module):
@@ -41,6 +43,40 @@ class ClipNormalization(Normalization):
         std, mean = torch.std_mean(features, dim=tuple(range(1, features.ndim)), correction=0, keepdim=True)
         # The floor lies above the rounding error of a constant clip and below half a step of 16-bit audio.
         return (features - mean) / torch.maximum(std, 1e-5 * (1 + mean.abs()))
+
+
+class MinMaxNormalization(Normalization):
+    """Mode ``minmax``: the values of every clip reach from 0 to 1; a constant clip becomes zeros."""
+
+    def forward(self, features: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """Normalized features of the same shape."""
+        dims = tuple(range(1, features.ndim))
+        lowest, highest = features.amin(dims, keepdim=True), features.amax(dims, keepdim=True)
+        span = highest - lowest
+        return (features - lowest) / torch.where(span > 0, span, 1.0)
+
+
+class FixedNormalization(Normalization):
+    """Two numbers in place of a mode's name: one mean and one standard deviation for all values, known beforehand.
+
+    Pretrained networks ask for the numbers that they were trained with.
+
+    Args:
+        mean: what is subtracted.
+        std: what is divided by afterwards.
+
+    Raises:
+        ConfigError: ``std`` is not positive.
+    """
+
+    def __init__(self, mean: float, std: float) -> None:
+        super().__init__()
+        require_positive("std in normalize=[mean, std]", std)
+        self.mean, self.std = mean, std
+
+    def forward(self, features: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
+        """Normalized features of the same shape."""
+        return (features - self.mean) / self.std
 
 
 class StatisticsNormalization(Normalization):
@@ -107,18 +143,22 @@ class StatisticsNormalization(Normalization):
 MODES: dict[str, type[Normalization]] = {
     "none": Normalization,
     "clip": ClipNormalization,
+    "minmax": MinMaxNormalization,
     "statistics": StatisticsNormalization,
 }
 
 
 def make_normalization(mode: NormalizeMode) -> Normalization:
-    """The module behind the name of a mode.
+    """The module behind the name of a mode, or behind two numbers.
 
     Raises:
-        ConfigError: there is no such mode.
+        ConfigError: there is no such mode, or the numbers are not a mean and a standard deviation.
     """
-    require_choice("normalize", mode, list(MODES))
-    return MODES[mode]()
+    if isinstance(mode, str) and mode in MODES:
+        return MODES[mode]()
+    if isinstance(mode, (list, tuple)) and len(mode) == 2:
+        return FixedNormalization(*mode)
+    raise ConfigError(f"normalize is {mode!r}, expected one of: {', '.join(MODES)}, [mean, std] (two numbers)")
 
 
 def _usable(variance: Float[Tensor, "..."], mean: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -11,15 +11,17 @@ POWER_FLOOR = 1e-10  # -100 dB, as in torchaudio and librosa
 
 
 class PowerSpectrogram(nn.Module):
-    """Squared magnitude of the short-time Fourier transform, [B, T] to [B, n_fft // 2 + 1, 1 + T // hop_length].
+    """Squared magnitude of the short-time Fourier transform, [B, T] to [B, n_fft // 2 + 1, frames].
 
-    Frames are centred on multiples of the hop, with zeros beyond both ends of the clip, under a periodic Hann window.
+    The window is a periodic Hann window, beyond both ends of the clip lie zeros.
 
     Args:
         sample_rate: rate of the waveforms in hertz.
         window_seconds: length of the window.
         hop_seconds: distance of two frames.
         n_fft: length of the transform in samples, even; None for the smallest power of two that holds the window.
+        center: True centres the windows on multiples of the hop, 1 + T // hop_length frames. False starts them there,
+            as many as reach the end of the clip, the last of them filled up with zeros.
 
     Raises:
         ConfigError: a length below one sample, or an ``n_fft`` that is odd or shorter than the window.
@@ -27,8 +29,11 @@ class PowerSpectrogram(nn.Module):
 
     window: Tensor
 
-    def __init__(self, *, sample_rate: int, window_seconds: float, hop_seconds: float, n_fft: int | None) -> None:
+    def __init__(
+        self, *, sample_rate: int, window_seconds: float, hop_seconds: float, n_fft: int | None, center: bool = True
+    ) -> None:
         super().__init__()
+        self.center = center
         window_length = count_samples("window_seconds", window_seconds, sample_rate)
         self.hop_length = count_samples("hop_seconds", hop_seconds, sample_rate)
         self.n_fft = smallest_n_fft(window_length) if n_fft is None else n_fft
@@ -42,17 +47,25 @@ class PowerSpectrogram(nn.Module):
     def forward(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch bins frames"]:
         """Power of each frequency in each frame."""
         spectrum = torch.stft(
-            waveform,
+            waveform if self.center else self._reach_the_end(waveform),
             self.n_fft,
             self.hop_length,
             win_length=len(self.window),
             window=self.window,
-            center=True,
+            center=self.center,
             pad_mode="constant",
             return_complex=True,
         )
         # The square root in abs() would cost as much as the transform itself.
         return spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
+
+    def _reach_the_end(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch padded"]:
+        """Zeros around the waveform, so that frames of ``n_fft``, the window in their middle, cover all of it."""
+        beyond = max(0, waveform.shape[-1] - len(self.window))
+        hops = -(-beyond // self.hop_length)
+        before = (self.n_fft - len(self.window)) // 2
+        after = self.n_fft + hops * self.hop_length - before - waveform.shape[-1]
+        return nn.functional.pad(waveform, (before, after))
 
 
 class Decibel(nn.Module):

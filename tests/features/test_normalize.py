@@ -5,7 +5,12 @@ import torch
 from torch import Tensor
 
 from audio_lightning.features import LogMel, Waveform
-from audio_lightning.features.normalize import ClipNormalization, StatisticsNormalization
+from audio_lightning.features.normalize import (
+    ClipNormalization,
+    MinMaxNormalization,
+    StatisticsNormalization,
+    make_normalization,
+)
 
 
 @pytest.fixture
@@ -109,3 +114,24 @@ def test_a_constant_clip_becomes_zeros(level: float) -> None:
     features = ClipNormalization()(torch.full((1, 1, 64, 401), level))
 
     assert features.abs().amax() < 0.1
+
+
+def test_each_clip_reaches_from_0_to_1() -> None:
+    clips = torch.randn(3, 1, 8, 50, generator=torch.Generator().manual_seed(0))
+    clips = clips * torch.tensor([1e-12, 1, 300])[:, None, None, None] - 7e-12
+
+    features = MinMaxNormalization()(clips)
+
+    assert features.amin((1, 2, 3)).tolist() == [0, 0, 0]
+    assert features.amax((1, 2, 3)).tolist() == [1, 1, 1]
+    torch.testing.assert_close(features[1], (clips[1] - clips[1].min()) / (clips[1].max() - clips[1].min()))
+    assert MinMaxNormalization()(torch.full((2, 1, 3, 5), -100.0)).unique().tolist() == [0]
+
+
+def test_two_numbers_are_a_mean_and_a_standard_deviation() -> None:
+    normalization = make_normalization((-4.0, 2.0))
+
+    assert normalization(torch.tensor([[-4.0, -2.0, 4.0]])).tolist() == [[0, 1, 4]]
+    assert normalization.is_fitted
+    assert not normalization.needs_statistics
+    assert not normalization.state_dict()

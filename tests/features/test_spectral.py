@@ -1,12 +1,14 @@
-"""Spectrograms, mel filters and cepstra against torchaudio, and what is said about options that cannot work."""
+"""Spectrograms and mel filters against formulas and libraries, and what is said about options that cannot work."""
 
+import choices
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torchaudio import transforms
 
 from audio_lightning.errors import ConfigError
-from audio_lightning.features import MFCC, LogMel, Spectrogram
+from audio_lightning.features import MFCC, LogMel, Mel, Spectrogram
 
 RATE = 16000
 USUAL = {"sample_rate": RATE, "num_samples": RATE, "normalize": "none"}
@@ -46,10 +48,76 @@ def test_log_mel_agrees_with_torchaudio(clip: Tensor, mel_scale: str, norm: str 
     torch.testing.assert_close(made(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_mfcc_agrees_with_torchaudio(clip: Tensor) -> None:
-    expected = transforms.MFCC(RATE, n_mfcc=13, melkwargs={"n_mels": 40, "f_min": 20, **FRAMES})(clip)
+def hertz_to_mel(hertz: np.ndarray, scale: str) -> np.ndarray:
+    """O'Shaughnessy's formula as in HTK; Slaney's Auditory Toolbox, linear up to 1 kHz."""
+    if scale == "htk":
+        return 2595 * np.log10(1 + hertz / 700)
+    return np.where(hertz < 1000, 3 * hertz / 200, 15 + 27 * np.log(np.maximum(hertz, 1) / 1000) / np.log(6.4))
 
-    torch.testing.assert_close(MFCC(**USUAL, n_mfcc=13, n_mels=40)(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
+
+def mel_by_formula(
+    clip: Tensor, *, n_mels: int, f_min: float, f_max: float, scale: str, norm: str | None, power: int
+) -> Tensor:
+    """Mel spectrogram [n_mels, frames] in float64 and plain NumPy, with 400 of 512 samples under the window."""
+    padded = np.pad(clip[0].double().numpy(), 256)
+    frames = np.stack([padded[start : start + 512] for start in range(0, len(padded) - 511, 160)])
+    window = np.pad(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(400) / 400), 56)
+    spectrum = np.abs(np.fft.rfft(frames * window)) ** power
+    fine = np.linspace(0, RATE / 2, 2**20)
+    lowest, highest = hertz_to_mel(np.array([f_min, f_max]), scale)
+    edges = np.interp(np.linspace(lowest, highest, n_mels + 2), hertz_to_mel(fine, scale), fine)
+    height = 2 / (edges[2:] - edges[:-2]) if norm else np.ones(n_mels)
+    hertz = np.arange(257) * RATE / 512
+    filters = [np.interp(hertz, edges[i : i + 3], [0, height[i], 0]) for i in range(n_mels)]
+    return torch.from_numpy(np.stack(filters) @ spectrum.T).float()
+
+
+@pytest.mark.parametrize(("scale", "power"), [("magnitude", 1), ("power", 2)])
+@pytest.mark.parametrize(("mel_scale", "norm"), [("htk", None), ("slaney", "slaney")], ids=["torchaudio", "librosa"])
+def test_mel_follows_the_published_formulas(
+    clip: Tensor, mel_scale: str, norm: str | None, scale: str, power: int
+) -> None:
+    options = {"n_mels": 40, "f_min": 50.0, "f_max": 7000.0, "norm": norm}
+    expected = mel_by_formula(clip, **options, scale=mel_scale, power=power)
+
+    made = Mel(**USUAL, **options, mel_scale=mel_scale, scale=scale)
+
+    torch.testing.assert_close(made(clip)[0, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("scale", "power"), [("magnitude", 1), ("power", 2)])
+@pytest.mark.parametrize(("mel_scale", "norm"), [("htk", None), ("slaney", "slaney")])
+def test_mel_agrees_with_torchaudio(clip: Tensor, mel_scale: str, norm: str | None, scale: str, power: int) -> None:
+    expected = transforms.MelSpectrogram(
+        RATE, f_min=20, n_mels=40, norm=norm, mel_scale=mel_scale, power=power, **FRAMES
+    )(clip)
+
+    made = Mel(**USUAL, n_mels=40, mel_scale=mel_scale, norm=norm, scale=scale)
+
+    torch.testing.assert_close(made(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_librosas_picture_has_librosas_numbers_by_formula(clip: Tensor) -> None:
+    """The YAML of this name is held to librosa itself below, where that is installed."""
+    made = choices.front_end("logmel_librosa", sample_rate=22050, num_samples=22050, normalize="none")
+
+    assert (len(made.mel.power.window), made.mel.power.n_fft, made.mel.power.hop_length) == (2048, 2048, 512)
+    torch.testing.assert_close(made(clip)[:, 0], transforms.AmplitudeToDB("power", 80)(librosas_mel(clip)))
+
+
+def librosas_mel(clip: Tensor) -> Tensor:
+    return transforms.MelSpectrogram(
+        22050, n_fft=2048, hop_length=512, n_mels=128, norm="slaney", mel_scale="slaney", pad_mode="constant"
+    )(clip)
+
+
+@pytest.mark.full
+def test_librosas_picture_agrees_with_librosa(clip: Tensor) -> None:
+    librosa = pytest.importorskip("librosa")
+    made = choices.front_end("logmel_librosa", sample_rate=22050, num_samples=22050, normalize="none")
+    expected = librosa.power_to_db(librosa.feature.melspectrogram(y=clip[0].numpy(), sr=22050))
+
+    torch.testing.assert_close(made(clip)[0, 0], torch.from_numpy(expected), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("top_db", [80, None])
@@ -114,8 +182,15 @@ def test_empty_filters_are_an_error_that_names_ways_out_that_work() -> None:
         ({"top_db": -80}, "top_db is -80, expected a number greater than 0"),
         ({"mel_scale": "bark"}, "mel_scale is 'bark', expected one of: htk, slaney"),
         ({"norm": "htk"}, "norm is 'htk', expected one of: null, slaney"),
-        ({"normalize": "batch"}, "normalize is 'batch', expected one of: none, clip, statistics"),
-        ({"n_mfcc": 65}, "n_mfcc is 65, more than the 64 mel bands"),
+        (
+            {"normalize": "batch"},
+            r"normalize is 'batch', expected one of: none, clip, minmax, statistics, \[mean, std\]",
+        ),
+        ({"normalize": [1.0, 2.0, 3.0]}, r"normalize is \[1.0, 2.0, 3.0\], expected one of"),
+        ({"normalize": [1.0, 0.0]}, r"std in normalize=\[mean, std\] is 0.0, expected a number greater than 0"),
+        ({"n_mfcc": 65}, "n_mfcc is 65, more than the 64 bands: use at most n_mels"),
+        ({"n_mfcc": 0}, "n_mfcc is 0, expected a number greater than 0"),
+        ({"deltas": 3}, "deltas is 3, expected one of: 0, 1, 2"),
     ],
     ids=str,
 )

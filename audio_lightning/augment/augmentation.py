@@ -1,0 +1,110 @@
+"""All augmentations of a training, in the order in which they are applied."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from audio_lightning.augment.backgroundnoise import BackgroundNoise
+from audio_lightning.augment.base import Domain, PairAugmentation, SpectrogramAugmentation, WaveformAugmentation
+from audio_lightning.config import build
+from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.errors import ConfigError
+
+KINDS: dict[str, type[nn.Module]] = {
+    "waveform": WaveformAugmentation,
+    "spectrogram": SpectrogramAugmentation,
+    "pairs": PairAugmentation,
+}
+
+
+class Augmentation(nn.Module):
+    """What a choice of ``conf/augment`` describes.
+
+    Waveforms are changed clip by clip and then mixed in pairs; features are mixed in pairs and then changed clip by
+    clip. In evaluation mode everything stays as it is. There are no parameters and nothing for a checkpoint.
+
+    Args:
+        config: ``waveform``, ``spectrogram`` and ``pairs``, each a mapping from names to augmentations (``_target_``
+            and arguments), applied in this order; null in place of one leaves it out.
+        sample_rate: rate of the waveforms in hertz.
+
+    Raises:
+        ConfigError: an unknown kind, target or argument.
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, sample_rate: int) -> None:
+        super().__init__()
+        for kind in config:
+            if kind not in KINDS:
+                raise ConfigError(f"augment has no {kind}" + did_you_mean(kind, list(KINDS), listing="there are"))
+        self.waveform, self.spectrogram, self.pairs = (
+            nn.ModuleList(
+                build(node, cls, where=f"augment.{kind}.{name}", sample_rate=sample_rate)
+                for name, node in (config.get(kind) or {}).items()
+                if node is not None
+            )
+            for kind, cls in KINDS.items()
+        )
+
+    @property
+    def changes_waveforms(self) -> bool:
+        """Whether features differ from epoch to epoch because waveforms do."""
+        return _any_active([*self.waveform, *self._mixing("waveform")])
+
+    @property
+    def changes_features(self) -> bool:
+        """Whether features are changed after they are computed."""
+        return _any_active([*self.spectrogram, *self._mixing("features")])
+
+    @property
+    def mixes_targets(self) -> bool:
+        """Whether targets become soft."""
+        return _any_active(self.pairs)
+
+    @property
+    def needs_noise(self) -> bool:
+        """Whether :meth:`set_noise` has to be called before training."""
+        return any(module.p > 0 and not module.has_noise for module in self._backgrounds())
+
+    def set_noise(
+        self,
+        samples: Float[Tensor, "samples"],
+        starts: Int64[Tensor, "recordings"],
+        stops: Int64[Tensor, "recordings"],
+    ) -> None:
+        """Hand out the noise recordings: see :meth:`BackgroundNoise.set_noise`."""
+        for module in self._backgrounds():
+            module.set_noise(samples, starts, stops)
+
+    def on_waveforms(
+        self, waveform: Float[Tensor, "batch time"], target: Float[Tensor, "batch classes"]
+    ) -> tuple[Float[Tensor, "batch time"], Float[Tensor, "batch classes"]]:
+        """What comes before the front end; the target is handed back untouched unless waveforms are mixed."""
+        for module in self.waveform:
+            waveform = module(waveform)
+        for mixing in self._mixing("waveform"):
+            waveform, target = mixing(waveform, target)
+        return waveform, target
+
+    def on_features(
+        self, features: Float[Tensor, "batch channels ..."], target: Float[Tensor, "batch classes"]
+    ) -> tuple[Float[Tensor, "batch channels ..."], Float[Tensor, "batch classes"]]:
+        """What comes after the front end; features [B, C, T] are waveforms, of which no bins can be masked."""
+        for mixing in self._mixing("features"):
+            features, target = mixing(features, target)
+        if features.dim() == 4:
+            for module in self.spectrogram:
+                features = module(features)
+        return features, target
+
+    def _mixing(self, domain: Domain) -> list[PairAugmentation]:
+        return [module for module in self.pairs if isinstance(module, PairAugmentation) and module.domain == domain]
+
+    def _backgrounds(self) -> list[BackgroundNoise]:
+        return [module for module in self.waveform if isinstance(module, BackgroundNoise)]
+
+
+def _any_active(modules: Iterable[nn.Module]) -> bool:
+    return any(getattr(module, "p") > 0 for module in modules)  # noqa: B009 - to a type checker p may be a Tensor

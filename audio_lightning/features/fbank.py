@@ -1,0 +1,79 @@
+"""Kaldi's log-mel filter bank energies, which the Audio Spectrogram Transformer and many speech models see."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from audio_lightning.features.base import FrontEnd
+from audio_lightning.features.checks import count_samples, require_choice
+from audio_lightning.features.filters import KaldiFilters
+from audio_lightning.features.normalize import NormalizeMode
+from audio_lightning.features.stft import smallest_n_fft
+
+PREEMPHASIS = 0.97
+ENERGY_FLOOR = torch.finfo(torch.float32).eps
+POVEY_EXPONENT = 0.85
+
+
+class FBank(FrontEnd):
+    """Natural logarithm of the power in mel bands, [B, T] to [B, 1, n_mels, frames].
+
+    Kaldi's ``compute-fbank-feats`` without dither and energy: frames lie within the clip, each loses its mean and is
+    pre-emphasized with 0.97. Equal to ``torchaudio.compliance.kaldi.fbank``; as that function is told to by the Audio
+    Spectrogram Transformer (Gong, Chung & Glass 2021) with the values given here. The mean of the clip, which that one
+    subtracts beforehand, falls away with the mean of each frame. A clip shorter than a window is filled up with zeros.
+
+    As in Kaldi the transform is no longer than the window needs: where bands are narrower than the distance of its
+    frequencies, some hold nothing and stay at log(1.19e-7). Networks that were trained so expect them.
+
+    Args:
+        n_mels: number of mel bands.
+        window_seconds: length of the window.
+        hop_seconds: distance of two frames.
+        window: ``"hanning"``, or ``"povey"``, Kaldi's own (a Hann window to the power of 0.85).
+        f_min: lower edge of the lowest band in hertz.
+        f_max: upper edge of the highest band in hertz; None for half the sample rate.
+        sample_rate, num_samples, normalize: see :class:`FrontEnd`.
+
+    Raises:
+        ConfigError: an option that cannot work.
+    """
+
+    window: Tensor
+    weights: Tensor
+
+    def __init__(
+        self,
+        *,
+        sample_rate: int,
+        num_samples: int,
+        n_mels: int = 128,
+        window_seconds: float = 0.025,
+        hop_seconds: float = 0.01,
+        window: Literal["hanning", "povey"] = "hanning",
+        f_min: float = 20,
+        f_max: float | None = None,
+        normalize: NormalizeMode = "statistics",
+    ) -> None:
+        super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
+        require_choice("window", window, ["hanning", "povey"])
+        length = count_samples("window_seconds", window_seconds, sample_rate)
+        self.hop_length = count_samples("hop_seconds", hop_seconds, sample_rate)
+        self.n_fft = smallest_n_fft(length)
+        weights = KaldiFilters(sample_rate, n_mels, f_min, f_max).weights(self.n_fft).T.contiguous()
+        hann = torch.hann_window(length, periodic=False, dtype=torch.float32)
+        self.register_buffer("window", hann**POVEY_EXPONENT if window == "povey" else hann, persistent=False)
+        self.register_buffer("weights", weights.to(torch.get_default_device()), persistent=False)
+
+    def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 mels frames"]:
+        """The logarithmic energies as a picture of one channel."""
+        length = len(self.window)
+        missing = max(0, length - waveform.shape[-1])
+        frames = nn.functional.pad(waveform, (0, missing)).unfold(-1, length, self.hop_length)
+        frames = frames - frames.mean(-1, keepdim=True)
+        before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
+        spectrum = torch.fft.rfft((frames - PREEMPHASIS * before) * self.window, self.n_fft)
+        power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
+        return (self.weights @ power.mT.contiguous()).clamp_min(ENERGY_FLOOR).log().unsqueeze(1)

@@ -1,0 +1,169 @@
+"""Audio Spectrogram Transformer: self-attention over overlapping patches of a spectrogram."""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from audio_lightning.errors import ConfigError
+from audio_lightning.models.base import AudioModel
+from audio_lightning.models.hub import check_sizes, hub_folder, read_config, read_weights
+from audio_lightning.task import FeatureShape
+
+SPECIAL_TOKENS = 2
+"""The class token and DeiT's distillation token, whose mean is the embedding."""
+
+RENAMED = {
+    r"^audio_spectrogram_transformer\.": "",
+    r"^embeddings\.cls_token$": "class_token",
+    r"^embeddings\.distillation_token$": "distillation_token",
+    r"^embeddings\.position_embeddings$": "positions",
+    r"^embeddings\.patch_embeddings\.projection\.": "patches.",
+    r"^layernorm\.": "norm.",
+    r"^encoder\.layer\.": "layers.",
+    r"\.layernorm_before\.": ".norm1.",
+    r"\.layernorm_after\.": ".norm2.",
+    r"\.attention\.(attention\.query|q_proj)\.": ".query.",
+    r"\.attention\.(attention\.key|k_proj)\.": ".key.",
+    r"\.attention\.(attention\.value|v_proj)\.": ".value.",
+    r"\.attention\.(output\.dense|o_proj)\.": ".self_attn.out_proj.",
+    r"\.(intermediate\.dense|mlp\.fc1)\.": ".linear1.",
+    r"\.(output\.dense|mlp\.fc2)\.": ".linear2.",
+}
+"""Published names, of transformers 4 and 5, and what stands for them here, in the order of replacement."""
+
+
+class AST(AudioModel):
+    """Audio Spectrogram Transformer (Gong et al. 2021, arXiv 2104.01778).
+
+    Positions are learned for the grid of patches that ``input_shape`` has, and interpolated over frequency and time
+    from the published grid, and to clips of another length. The defaults are DeiT-tiny's; the published weights are
+    those of DeiT-base: width 768, depth 12, heads 12.
+
+    Args:
+        input_shape: shape of the spectrogram; the published weights expect ``(log-mel energies of Kaldi - mean) /
+            (2 standard deviations)`` with 128 bins.
+        num_classes: number of logits.
+        width: channels of a token.
+        depth: number of layers.
+        heads: attention heads of a layer.
+        stride: bins and frames from one patch of 16 x 16 to the next.
+        dropout: probability of dropping an activation; the paper has none.
+        pretrained: null, a folder in the layout of the Hugging Face hub, or a name there, such as
+            ``MIT/ast-finetuned-audioset-10-10-0.4593``.
+
+    Raises:
+        IncompatibleInput: the input is no spectrogram, or smaller than a patch.
+        ConfigError: heads that do not divide the width; weights that cannot be had or have another size.
+    """
+
+    input_kind = "spectrogram"
+    accepts_variable_length = True
+    patch_size = 16
+
+    def __init__(
+        self,
+        input_shape: FeatureShape,
+        num_classes: int,
+        *,
+        width: int = 192,
+        depth: int = 12,
+        heads: int = 3,
+        stride: int = 10,
+        dropout: float = 0.0,
+        pretrained: bool | str | None = None,
+    ) -> None:
+        super().__init__(input_shape, num_classes, minimum_input=(self.patch_size, self.patch_size))
+        if width % heads:
+            raise ConfigError(f"ast needs a width that its {heads} heads divide, got width={width}")
+        if pretrained is True:
+            raise ConfigError(
+                "model.pretrained=true: there are several; name one, such as MIT/ast-finetuned-audioset-10-10-0.4593"
+            )
+        self.stride = stride
+        self.patches = nn.Conv2d(input_shape.channels, width, self.patch_size, stride)
+        self.grid = self._grid(*input_shape.dims[1:])
+        self.class_token = nn.Parameter(torch.empty(1, 1, width))
+        self.distillation_token = nn.Parameter(torch.empty(1, 1, width))
+        self.positions = nn.Parameter(torch.empty(1, SPECIAL_TOKENS + self.grid[0] * self.grid[1], width))
+        for parameter in (self.class_token, self.distillation_token, self.positions):
+            nn.init.trunc_normal_(parameter, std=0.02)
+        self.layers = nn.Sequential(
+            *(
+                nn.TransformerEncoderLayer(
+                    width, heads, 4 * width, dropout, "gelu", layer_norm_eps=1e-12, batch_first=True, norm_first=True
+                )
+                for _ in range(depth)
+            )
+        )
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.embedding_dim = width
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, num_classes))
+        if pretrained:
+            self._load(str(pretrained), heads)
+
+    def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
+        """Mean of the class and the distillation token behind the last layer."""
+        special = torch.cat([self.class_token, self.distillation_token], dim=1).expand(len(x), -1, -1)
+        tokens = torch.cat([special, self.patches(x).flatten(2).mT], dim=1)
+        tokens = tokens + resize(self.positions, self.grid, self._grid(*x.shape[2:]))
+        return self.norm(self.layers(tokens)[:, :SPECIAL_TOKENS]).mean(1)
+
+    def _grid(self, bins: int, frames: int) -> tuple[int, int]:
+        """Patches over frequency and over time."""
+        rows, columns = ((size - self.patch_size) // self.stride + 1 for size in (bins, frames))
+        return rows, columns
+
+    def _load(self, pretrained: str, heads: int) -> None:
+        folder = hub_folder(pretrained)
+        config = read_config(folder)
+        expected = {
+            "width": ("hidden_size", self.embedding_dim),
+            "depth": ("num_hidden_layers", len(self.layers)),
+            "heads": ("num_attention_heads", heads),
+            "stride": ("time_stride", self.stride),
+        }
+        check_sizes(folder, config, expected)
+        if self.positions.is_meta:  # only shapes are asked for
+            return
+        stored = read_weights(folder)
+        try:
+            state = from_published(stored)
+            published = self._grid(config["num_mel_bins"], config["max_length"])
+            state["positions"] = resize(state["positions"], published, self.grid)
+            state["patches.weight"] = state["patches.weight"].expand_as(self.patches.weight) / self.input_shape.channels
+            missing, unexpected = self.load_state_dict(state, strict=False)
+        except (KeyError, RuntimeError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(f"model.pretrained: {folder} holds no AST of these sizes: {reason}") from error
+        if unexpected or any(not name.startswith("head.") for name in missing):
+            names = ", ".join((*unexpected, *missing)[:3])
+            raise ConfigError(f"model.pretrained: {folder} holds no AST: missing or unknown are {names}...")
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by their names here, without the published head."""
+    renamed = {}
+    for name, tensor in state.items():
+        for pattern, replacement in RENAMED.items():
+            name = re.sub(pattern, replacement, name)
+        if not name.startswith("classifier."):
+            renamed[name] = tensor
+    for name in [name for name in renamed if ".query." in name]:
+        parts = [renamed.pop(name.replace(".query.", f".{part}.")) for part in ("query", "key", "value")]
+        renamed[name.replace(".query.", ".self_attn.in_proj_")] = torch.cat(parts)
+    return renamed
+
+
+def resize(
+    positions: Float[Tensor, "1 tokens width"], old: tuple[int, int], new: tuple[int, int]
+) -> Float[Tensor, "1 resized width"]:
+    """Positions of another grid of patches, by bilinear interpolation; those of the special tokens stay."""
+    if old == new:
+        return positions
+    special, patches = positions[:, :SPECIAL_TOKENS], positions[:, SPECIAL_TOKENS:]
+    grid = functional.interpolate(patches.mT.unflatten(2, old), new, mode="bilinear", align_corners=False)
+    return torch.cat([special, grid.flatten(2).mT], dim=1)

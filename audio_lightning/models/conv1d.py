@@ -1,0 +1,70 @@
+"""Small convolutional network on the raw waveform."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from audio_lightning.errors import ConfigError
+from audio_lightning.models.base import AudioModel
+from audio_lightning.task import FeatureShape
+
+POOL = 3
+
+
+class Conv1D(AudioModel):
+    """Blocks of (convolution without padding, ReLU, max-pooling by 3, dropout), then linear layers.
+
+    Args:
+        input_shape: shape of the waveform.
+        num_classes: number of logits.
+        channels: channels of the blocks, as many as there are blocks.
+        kernel_sizes: samples that the convolution of each block sees.
+        hidden: widths of the linear layers before the head; the last is the embedding.
+        dropout: probability with which an activation is dropped after each block and each hidden linear layer.
+
+    Raises:
+        IncompatibleInput: the input is no waveform, or nothing is left of it after the blocks.
+        ConfigError: not as many kernel sizes as channels.
+    """
+
+    input_kind = "waveform"
+
+    def __init__(
+        self,
+        input_shape: FeatureShape,
+        num_classes: int,
+        *,
+        channels: Sequence[int] = (8, 16, 32, 64),
+        kernel_sizes: Sequence[int] = (13, 11, 9, 7),
+        hidden: Sequence[int] = (256, 128),
+        dropout: float = 0.2,
+    ) -> None:
+        if len(channels) != len(kernel_sizes):
+            raise ConfigError(
+                f"conv1d has {len(channels)} channels and {len(kernel_sizes)} kernel_sizes: give one of each a block"
+            )
+        least = 1
+        for size in reversed(kernel_sizes):
+            least = least * POOL + size - 1
+        super().__init__(input_shape, num_classes, minimum_input=(least,))
+        layers: list[nn.Module] = []
+        inputs, length = input_shape.dims
+        for outputs, size in zip(channels, kernel_sizes):
+            convolution = nn.Conv1d(inputs, outputs, size)
+            # Without normalization the signal would fade away from torch's default weights.
+            nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+            layers += [convolution, nn.ReLU(), nn.MaxPool1d(POOL), nn.Dropout(dropout)]
+            inputs, length = outputs, (length - size + 1) // POOL
+        layers.append(nn.Flatten())
+        widths = [inputs * length, *hidden]
+        for before, after in pairwise(widths):
+            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers)
+        self.embedding_dim = widths[-1]
+        self.head = nn.Linear(self.embedding_dim, num_classes)
+
+    def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:
+        """Activations of the last hidden layer."""
+        return self.layers(x)

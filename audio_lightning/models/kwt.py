@@ -1,0 +1,91 @@
+"""Keyword transformer: self-attention over the frames of a spectrogram, and nothing else."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from audio_lightning.errors import ConfigError
+from audio_lightning.models.base import AudioModel
+from audio_lightning.task import FeatureShape
+
+HEAD_DIM = 64
+DEPTH = 12
+SIZES = (1, 2, 3)
+
+
+class KWT(AudioModel):
+    """KWT-1, -2 and -3 (Berg et al. 2021, arXiv 2104.00769), with as many attention heads of 64 channels.
+
+    Each frame is a token; a class token goes in front, and what becomes of it is the embedding. The learned positions
+    are interpolated where a clip has another number of frames.
+
+    Args:
+        input_shape: shape of the spectrogram; the paper has 40 MFCC of 30 ms windows every 10 ms, 98 frames.
+        num_classes: number of logits.
+        size: 1, 2 or 3: number of heads in each of the 12 layers, and the width in units of 64.
+        dropout: probability of dropping an activation after each linear layer; the paper has none.
+
+    Raises:
+        IncompatibleInput: the input is no spectrogram.
+        ConfigError: there is no network of this size.
+    """
+
+    input_kind = "spectrogram"
+    accepts_variable_length = True
+
+    def __init__(
+        self, input_shape: FeatureShape, num_classes: int, *, size: Literal[1, 2, 3] = 1, dropout: float = 0.0
+    ) -> None:
+        super().__init__(input_shape, num_classes)
+        if size not in SIZES:
+            raise ConfigError(f"kwt has no size {size}, expected one of: {', '.join(map(str, SIZES))}")
+        channels, bins, frames = input_shape.dims
+        width = HEAD_DIM * size
+        self.project = nn.Linear(channels * bins, width)
+        self.class_token = nn.Parameter(torch.randn(1, 1, width))
+        self.class_position = nn.Parameter(torch.randn(1, 1, width))
+        self.positions = nn.Parameter(torch.randn(1, width, frames))
+        self.layers = nn.Sequential(*(_Layer(width, size, dropout) for _ in range(DEPTH)))
+        self.embedding_dim = width
+        self.head = nn.Linear(width, num_classes)
+
+    def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
+        """The class token behind the last layer."""
+        positions: Tensor = self.positions
+        if x.shape[-1] != positions.shape[-1]:
+            positions = functional.interpolate(positions, x.shape[-1], mode="linear", align_corners=False)
+        tokens = self.project(x.flatten(1, 2).mT) + positions.mT
+        first = (self.class_token + self.class_position).expand(len(x), -1, -1)
+        return self.layers(torch.cat([first, tokens], dim=1))[:, 0]
+
+
+class _Layer(nn.Module):
+    """Attention and a perceptron, each added to its input and then normalized, as in the first transformer."""
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width)
+        self.attention_norm = nn.LayerNorm(width)
+        self.perceptron = nn.Sequential(
+            nn.Linear(width, 4 * width),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(4 * width, width),
+            nn.Dropout(dropout),
+        )
+        self.perceptron_norm = nn.LayerNorm(width)
+
+    def forward(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
+        x = self.attention_norm(x + functional.dropout(self.attend(x), self.dropout, self.training))
+        return self.perceptron_norm(x + self.perceptron(x))
+
+    def attend(self, x: Float[Tensor, "batch tokens width"]) -> Float[Tensor, "batch tokens width"]:
+        query, key, value = self.query_key_value(x).unflatten(-1, (3, self.heads, HEAD_DIM)).permute(2, 0, 3, 1, 4)
+        attended = functional.scaled_dot_product_attention(query, key, value)
+        return self.out(attended.transpose(1, 2).flatten(2))

@@ -1,0 +1,78 @@
+"""Transformer over the frames of a spectrogram, to be trained from scratch."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from audio_lightning.errors import ConfigError
+from audio_lightning.models.base import AudioModel
+from audio_lightning.task import FeatureShape
+
+
+class Transformer(AudioModel):
+    """Encoder of Vaswani et al. (2017, arXiv 1706.03762) with the normalization first, which trains without warm-up.
+
+    A convolution over time makes tokens of the frames; sinusoidal positions serve clips of any length, and the
+    embedding is the mean of the tokens behind the last layer.
+
+    Args:
+        input_shape: shape of the spectrogram.
+        num_classes: number of logits.
+        width: channels of a token.
+        depth: number of layers.
+        heads: attention heads of a layer.
+        stride: frames from one token to the next; attention costs the square of the number of tokens.
+        dropout: probability of dropping an activation.
+
+    Raises:
+        IncompatibleInput: the input is no spectrogram.
+        ConfigError: the width is odd or no multiple of the heads.
+    """
+
+    input_kind = "spectrogram"
+    accepts_variable_length = True
+
+    def __init__(
+        self,
+        input_shape: FeatureShape,
+        num_classes: int,
+        *,
+        width: int = 128,
+        depth: int = 4,
+        heads: int = 4,
+        stride: int = 2,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__(input_shape, num_classes)
+        if width % heads or width % 2:
+            raise ConfigError(f"transformer needs an even width that its {heads} heads divide, got width={width}")
+        self.tokens = nn.Conv1d(
+            input_shape.channels * input_shape.dims[1], width, kernel_size=2 * stride + 1, stride=stride, padding=stride
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.layers = nn.Sequential(
+            *(
+                nn.TransformerEncoderLayer(
+                    width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+                )
+                for _ in range(depth)
+            ),
+            nn.LayerNorm(width),
+        )
+        self.embedding_dim = width
+        self.head = nn.Linear(width, num_classes)
+
+    def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
+        """Mean of the tokens over time."""
+        tokens = self.tokens(x.flatten(1, 2)).mT
+        return self.layers(self.dropout(tokens + sinusoids(*tokens.shape[1:], like=tokens))).mean(1)
+
+
+def sinusoids(length: int, width: int, *, like: Tensor) -> Float[Tensor, "length width"]:
+    """Sines in the even and cosines in the odd channels, with wavelengths from 2 pi to 20,000 pi positions."""
+    position = torch.arange(length, device=like.device, dtype=torch.float32)
+    frequency = torch.exp(torch.arange(0, width, 2, device=like.device) * (-math.log(10_000) / width))
+    angle = position[:, None] * frequency
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).to(like.dtype)

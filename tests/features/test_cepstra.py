@@ -1,0 +1,81 @@
+"""Cepstral coefficients and their deltas against torchaudio and the formula."""
+
+import choices
+import pytest
+import torch
+from torch import Tensor
+from torchaudio import transforms
+from torchaudio.functional import compute_deltas
+
+from audio_lightning.errors import ConfigError
+from audio_lightning.features import LFCC, MFCC
+
+RATE = 16000
+USUAL = {"sample_rate": RATE, "num_samples": RATE, "normalize": "none"}
+FRAMES = {"n_fft": 512, "win_length": 400, "hop_length": 160, "pad_mode": "constant"}
+
+
+@pytest.fixture(scope="module")
+def clip() -> Tensor:
+    """One second of noise that gets louder under a tone: [1, 16000]."""
+    time = torch.arange(RATE) / RATE
+    hiss = torch.randn(RATE, generator=torch.Generator().manual_seed(0))
+    return (0.3 * torch.sin(2 * torch.pi * 1000 * time) + 0.1 * (0.1 + time) * hiss)[None]
+
+
+def test_mfcc_agrees_with_torchaudio(clip: Tensor) -> None:
+    expected = transforms.MFCC(RATE, n_mfcc=13, melkwargs={"n_mels": 40, "f_min": 20, **FRAMES})(clip)
+
+    torch.testing.assert_close(MFCC(**USUAL, n_mfcc=13, n_mels=40)(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_lfcc_agrees_with_torchaudio(clip: Tensor) -> None:
+    expected = transforms.LFCC(RATE, n_filter=50, n_lfcc=20, f_min=100, f_max=7000, speckwargs=FRAMES)(clip)
+
+    made = LFCC(**USUAL, n_filters=50, n_lfcc=20, f_min=100, f_max=7000)
+
+    torch.testing.assert_close(made(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mfcc", "lfcc"])
+def test_deltas_are_further_channels(name: str, clip: Tensor) -> None:
+    plain, both = (choices.front_end(name, **USUAL, deltas=deltas) for deltas in (0, 2))
+    expected = [plain(clip)[:, 0]]
+    for _ in range(2):
+        expected.append(compute_deltas(expected[-1], win_length=5))
+
+    assert both.output_shape.dims == (3, *plain.output_shape.dims[1:])
+    torch.testing.assert_close(both(clip), torch.stack(expected, dim=1), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(choices.front_end(name, **USUAL, deltas=1)(clip), both(clip)[:, :2])
+
+
+def test_half_a_second_at_12_khz_gives_13_coefficients_in_49_frames() -> None:
+    made = choices.front_end("mfcc13", sample_rate=12000, num_samples=6000)
+
+    assert made.output_shape.dims == (1, 13, 49)
+
+
+def test_frames_that_are_not_centred_start_at_multiples_of_the_hop_and_reach_the_end() -> None:
+    made = choices.front_end("mfcc13", sample_rate=12000, num_samples=6000)
+    noise = torch.randn(1, 6000, generator=torch.Generator().manual_seed(0))
+    frames = torch.nn.functional.pad(noise, (0, 48 * 120 + 300 - 6000)).unfold(-1, 300, 120)
+    power = torch.fft.rfft(frames * torch.hann_window(300), 512).abs().square().mT
+
+    assert made.mel.power.n_fft == 512
+    torch.testing.assert_close(made.mel.power(noise), power, atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("samples", "frames"), [(1, 1), (300, 1), (301, 2), (420, 2), (421, 3)])
+def test_a_frame_more_is_added_where_samples_are_left(samples: int, frames: int) -> None:
+    made = choices.front_end("mfcc13", sample_rate=12000, num_samples=samples)
+
+    assert made.output_shape.dims == (1, 13, frames)
+
+
+def test_empty_linear_filters_are_an_error_that_names_ways_out_that_work() -> None:
+    with pytest.raises(
+        ConfigError, match=r"of 1000 linear filters .* use n_fft=1024 .* or n_filters of at most 5\d\d$"
+    ):
+        LFCC(**USUAL, n_filters=1000, n_fft=512)
+    with pytest.raises(ConfigError, match="n_lfcc is 80, more than the 64 bands: use at most n_filters"):
+        LFCC(**USUAL, n_lfcc=80)

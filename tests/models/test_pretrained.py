@@ -1,0 +1,372 @@
+"""Networks that begin with published weights give what the publishers' own code gives for them."""
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import get_model
+
+from audio_lightning.errors import ConfigError
+from audio_lightning.models import AST, MobileNet, Wav2Vec2
+from audio_lightning.models.ast import resize
+from audio_lightning.models.mobilenet import EMBEDDING
+from audio_lightning.task import FeatureShape
+
+EXACT = partial(nn.BatchNorm2d, eps=0.001, momentum=None)
+PICTURE = FeatureShape("spectrogram", (1, 64, 50))
+
+
+@pytest.mark.parametrize("variant", EMBEDDING)
+def test_mobilenet_has_the_published_size(variant: str) -> None:
+    with torch.device("meta"):
+        made = MobileNet(FeatureShape("spectrogram", (3, 64, 50)), 1000, variant=variant)
+        published = get_model(f"mobilenet_{variant}")
+
+    assert sum(p.numel() for p in made.parameters()) == sum(p.numel() for p in published.parameters())
+    assert made.embed(torch.empty(2, 3, 64, 50, device="meta")).shape == (2, made.embedding_dim)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_mobilenet_sees_a_grey_picture_as_it_saw_it_in_three_colours(channels: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    published, file = get_model("mobilenet_v3_small", norm_layer=EXACT), tmp_path / "weights.pth"
+    published(torch.randn(8, 3, 64, 50))  # for without statistics of its layers nothing comes through to the last
+    published.eval()
+    torch.save(published.state_dict(), file)
+    shape = FeatureShape("spectrogram", (channels, 64, 50))
+    made = MobileNet(shape, 4, variant="v3_small", pretrained=str(file)).eval()
+    published.classifier[-1] = nn.Identity()
+    x = torch.randn(2, 1, 64, 50)
+
+    expected = published(x.expand(-1, 3, -1, -1))
+
+    assert (expected[0] - expected[1]).abs().max() > 1e-3
+    torch.testing.assert_close(made.embed(x.expand(-1, channels, -1, -1)), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_mobilenet_names_the_variants_there_are() -> None:
+    with pytest.raises(ConfigError, match="mobilenet has no variant v4, expected one of: v3_small, v3_large"):
+        MobileNet(PICTURE, 4, variant="v4")
+
+
+# A tiny transformer in the layout of the Hugging Face hub.
+
+WIDTH, DEPTH, HEADS, BINS, FRAMES = 8, 2, 2, 36, 56
+GRID = 3, 5
+SIZES = {"width": WIDTH, "depth": DEPTH, "heads": HEADS}
+NAMES = {
+    4: {
+        "layer": "encoder.layer",
+        "query": "attention.attention.query", "key": "attention.attention.key", "value": "attention.attention.value",
+        "out": "attention.output.dense", "first": "intermediate.dense", "second": "output.dense",
+    },
+    5: {
+        "layer": "layers",
+        "query": "attention.q_proj", "key": "attention.k_proj", "value": "attention.v_proj",
+        "out": "attention.o_proj", "first": "mlp.fc1", "second": "mlp.fc2",
+    },
+}  # fmt: skip
+"""Names of the same layers by the major version of the library that wrote them."""
+
+
+def published_ast(names: dict[str, str]) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator) * 0.3
+
+    prefix = "audio_spectrogram_transformer."
+    state = {
+        "embeddings.cls_token": random(1, 1, WIDTH),
+        "embeddings.distillation_token": random(1, 1, WIDTH),
+        "embeddings.position_embeddings": random(1, 2 + GRID[0] * GRID[1], WIDTH),
+        "embeddings.patch_embeddings.projection.weight": random(WIDTH, 1, 16, 16),
+        "embeddings.patch_embeddings.projection.bias": random(WIDTH),
+        "layernorm.weight": 1 + random(WIDTH),
+        "layernorm.bias": random(WIDTH),
+    }
+    for number in range(DEPTH):
+        layer = f"{names['layer']}.{number}"
+        for norm in ("layernorm_before", "layernorm_after"):
+            state |= {f"{layer}.{norm}.weight": 1 + random(WIDTH), f"{layer}.{norm}.bias": random(WIDTH)}
+        sizes = {"first": (4 * WIDTH, WIDTH), "second": (WIDTH, 4 * WIDTH)}
+        for part in ("query", "key", "value", "out", "first", "second"):
+            outputs, inputs = sizes.get(part, (WIDTH, WIDTH))
+            state |= {
+                f"{layer}.{names[part]}.weight": random(outputs, inputs),
+                f"{layer}.{names[part]}.bias": random(outputs),
+            }
+    head = {"classifier.dense.weight": random(5, WIDTH), "classifier.dense.bias": random(5)}
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()} | head
+
+
+def ast_by_the_book(state: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The embedding, written out from the published names of version 4."""
+    functional = nn.functional
+    state = {name.removeprefix("audio_spectrogram_transformer."): tensor for name, tensor in state.items()}
+
+    def linear(name: str, x: Tensor) -> Tensor:
+        return functional.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    def norm(name: str, x: Tensor) -> Tensor:
+        return functional.layer_norm(x, (WIDTH,), state[f"{name}.weight"], state[f"{name}.bias"], eps=1e-12)
+
+    def split(x: Tensor) -> Tensor:
+        return x.unflatten(-1, (HEADS, -1)).transpose(1, 2)
+
+    projection = "embeddings.patch_embeddings.projection"
+    patches = functional.conv2d(x, state[f"{projection}.weight"], state[f"{projection}.bias"], stride=10)
+    special = [state[f"embeddings.{name}_token"].expand(len(x), 1, WIDTH) for name in ("cls", "distillation")]
+    x = torch.cat([*special, patches.flatten(2).mT], 1) + state["embeddings.position_embeddings"]
+    for layer in (f"encoder.layer.{number}" for number in range(DEPTH)):
+        y = norm(f"{layer}.layernorm_before", x)
+        query, key, value = (split(linear(f"{layer}.attention.attention.{p}", y)) for p in ("query", "key", "value"))
+        attention = (query @ key.mT / (WIDTH // HEADS) ** 0.5).softmax(-1)
+        x = x + linear(f"{layer}.attention.output.dense", (attention @ value).transpose(1, 2).flatten(2))
+        y = functional.gelu(linear(f"{layer}.intermediate.dense", norm(f"{layer}.layernorm_after", x)))
+        x = x + linear(f"{layer}.output.dense", y)
+    return norm("layernorm", x)[:, :2].mean(1)
+
+
+def write_safetensors(file: Path, state: dict[str, Tensor]) -> None:
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    data = b""
+    for name, tensor in state.items():
+        content = tensor.contiguous().numpy().tobytes()
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(tensor.shape),
+            "data_offsets": [len(data), len(data) + len(content)],
+        }
+        data += content
+    text = json.dumps(header).encode()
+    file.write_bytes(np.uint64(len(text)).tobytes() + text + data)
+
+
+def write_folder(folder: Path, version: int = 4, *, safetensors: bool = True) -> dict[str, Tensor]:
+    config = {
+        "hidden_size": WIDTH, "num_hidden_layers": DEPTH, "num_attention_heads": HEADS,
+        "time_stride": 10, "frequency_stride": 10, "num_mel_bins": BINS, "max_length": FRAMES,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    state = published_ast(NAMES[version])
+    if safetensors:
+        write_safetensors(folder / "model.safetensors", state)
+    else:
+        torch.save(state, folder / "pytorch_model.bin")
+    return state
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("version", "safetensors"), [(4, True), (4, False), (5, True)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_ast_gives_what_the_published_network_gives(
+    version: int, safetensors: bool, channels: int, tmp_path: Path
+) -> None:
+    write_folder(tmp_path, version, safetensors=safetensors)
+    shape = FeatureShape("spectrogram", (channels, BINS, FRAMES))
+    made = AST(shape, 3, **SIZES, pretrained=str(tmp_path)).eval()
+    x = torch.randn(2, 1, BINS, FRAMES, generator=torch.Generator().manual_seed(1))
+
+    expected = ast_by_the_book(published_ast(NAMES[4]), x)
+
+    assert made.head[-1].out_features == 3
+    assert (expected[0] - expected[1]).abs().max() > 0.1
+    torch.testing.assert_close(made.embed(x.expand(-1, channels, -1, -1)), expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_ast_interpolates_published_positions_to_its_own_grid(tmp_path: Path) -> None:
+    published = write_folder(tmp_path)["audio_spectrogram_transformer.embeddings.position_embeddings"]
+    made = AST(FeatureShape("spectrogram", (1, 46, 106)), 3, **SIZES, pretrained=str(tmp_path))
+
+    assert made.grid == (4, 10)
+    torch.testing.assert_close(made.positions, resize(published, GRID, (4, 10)))
+    torch.testing.assert_close(made.positions[:, :2], published[:, :2])
+
+
+def test_positions_of_a_plane_stay_on_it() -> None:
+    """What depends on the row alone depends on the row alone in the other grid, too; likewise for columns."""
+    rows, columns = torch.meshgrid(torch.linspace(0, 1, 3), torch.linspace(0, 1, 5), indexing="ij")
+    positions = torch.cat([torch.full((2, 2), 7.0), torch.stack([rows, columns], -1).flatten(0, 1)])[None]
+
+    resized = resize(positions, (3, 5), (6, 10))
+
+    assert (resized[:, :2] == 7).all()
+    grid = resized[0, 2:].unflatten(0, (6, 10))
+    assert (grid[:, :1, 0] == grid[..., 0]).all()
+    assert (grid[:1, :, 1] == grid[..., 1]).all()
+    assert grid[:, 0, 0].diff().min() >= 0
+    assert grid[0, :, 1].diff().min() >= 0
+    assert (grid[0, 0] == 0).all()
+    assert (grid[-1, -1] == 1).all()
+
+
+def test_ast_says_which_sizes_the_published_network_has(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    with torch.device("meta"), pytest.raises(ConfigError) as raised:
+        AST(PICTURE, 3, pretrained=str(tmp_path))
+
+    assert str(raised.value) == (
+        f"model.pretrained: {tmp_path} holds a network of another size: give model.width=8 model.depth=2 model.heads=2"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), r"config\.json cannot be read: "),
+        (lambda folder: (folder / "config.json").write_text("[]"), r"config\.json holds a list, expected an object"),
+        (lambda folder: (folder / "model.safetensors").unlink(), r"holds neither model\.safetensors nor pytorch_model"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 99), "cannot be read: "),
+        (
+            lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]),
+            "cannot be read: ",
+        ),
+        (lambda folder: write_safetensors(folder / "model.safetensors", {"x": torch.zeros(1)}), "holds no AST"),
+    ],
+)
+def test_a_folder_without_an_ast_is_refused(spoil: Callable[[Path], object], message: str, tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(ConfigError, match=message) as raised:
+        AST(PICTURE, 3, **SIZES, pretrained=str(tmp_path))
+
+    assert "\n" not in str(raised.value)
+    assert str(tmp_path) in str(raised.value)
+
+
+def test_names_on_the_hub_are_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_folder(tmp_path)
+    asked: list[str] = []
+
+    def download(name: str, allow_patterns: list[str]) -> str:
+        asked.append(name)
+        return str(tmp_path)
+
+    hub = SimpleNamespace(snapshot_download=download)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+
+    AST(PICTURE, 3, **SIZES, pretrained="somebody/tiny-ast")
+
+    assert asked == ["somebody/tiny-ast"]
+
+
+def test_without_a_network_it_says_what_to_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    by_hand = (
+        r"get config\.json and model\.safetensors from https://huggingface\.co/MIT/some-ast/tree/main into a folder "
+        r"and give it as model\.pretrained=FOLDER$"
+    )
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ConfigError, match=rf"downloads need the package huggingface_hub: {by_hand}"):
+        AST(PICTURE, 3, pretrained="MIT/some-ast")
+
+    def fail(name: str, allow_patterns: list[str]) -> str:
+        raise OSError("no route\nto host")
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=fail))
+    with pytest.raises(ConfigError, match=rf"MIT/some-ast cannot be downloaded \(no route\): {by_hand}"):
+        AST(PICTURE, 3, pretrained="MIT/some-ast")
+    with pytest.raises(ConfigError, match=r"=\./nowhere: no such folder, expected one with config\.json and"):
+        AST(PICTURE, 3, pretrained="./nowhere")
+    with pytest.raises(ConfigError, match=r"model\.pretrained=true: there are several; name one"):
+        AST(PICTURE, 3, pretrained=True)
+
+
+SPEECH = FeatureShape("waveform", (1, 1500))
+SPEECH_SIZES = {"width": 16, "depth": 2, "heads": 2, "channels": 8}
+
+KNOWN = {
+    "feature_extractor.conv_layers.0.conv.weight",
+    "feature_extractor.conv_layers.0.layer_norm.weight",
+    "feature_projection.layer_norm.bias",
+    "feature_projection.projection.weight",
+    "encoder.pos_conv_embed.conv.weight_g",
+    "encoder.layer_norm.bias",
+    "encoder.layers.1.attention.q_proj.weight",
+    "encoder.layers.1.feed_forward.intermediate_dense.bias",
+}
+
+
+def write_speech_folder(folder: Path, kind: str = "wav2vec2", **changes: object) -> Wav2Vec2:
+    """A random network under published names, among things that are no part of it."""
+    torch.manual_seed(0)
+    made = Wav2Vec2(SPEECH, 3, **SPEECH_SIZES).eval()
+    state = {f"{kind}.masked_spec_embed": torch.zeros(16), "classifier.weight": torch.zeros(2, 16)}
+    for name, tensor in made.backbone.state_dict().items():
+        name = name.replace("encoder.feature_projection.", "feature_projection.")
+        name = name.replace("encoder.transformer.", "encoder.")
+        name = name.replace("parametrizations.weight.original0", "weight_g")
+        state[f"{kind}.{name.replace('parametrizations.weight.original1', 'weight_v')}"] = tensor
+    assert {f"{kind}.{name}" for name in KNOWN} < state.keys()
+    write_safetensors(folder / "model.safetensors", state)
+    config = {
+        "model_type": kind, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "conv_dim": [8] * 7,
+        "feat_extract_norm": "group", "do_stable_layer_norm": False,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    return made
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
+def test_wav2vec2_loads_published_names(kind: str, tmp_path: Path) -> None:
+    published = write_speech_folder(tmp_path, kind)
+    made = Wav2Vec2(SPEECH, 3, **SPEECH_SIZES, pretrained=str(tmp_path)).eval()
+    x = torch.randn(2, 1500)
+
+    assert not torch.equal(made.project.weight, published.project.weight), "only the network is published"
+    for layer, expected in zip(made.backbone.extract_features(x)[0], published.backbone.extract_features(x)[0]):
+        torch.testing.assert_close(layer, expected, atol=0, rtol=0)
+
+
+@torch.no_grad()
+def test_wav2vec2_weighs_its_layers() -> None:
+    made = Wav2Vec2(SPEECH, 3, **SPEECH_SIZES).eval()
+    x = torch.randn(2, 1, 1500)
+    first, second = made.backbone.extract_features(x[:, 0])[0]
+    torch.testing.assert_close(made.embed(x), made.project((first + second) / 2).mean(1))
+
+    made.layer_weights.copy_(torch.tensor([0.0, 50.0]))
+    torch.testing.assert_close(made.embed(x), made.project(second).mean(1))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_wav2vec2_freezes_its_convolutions(frozen: bool) -> None:
+    made = Wav2Vec2(SPEECH, 3, **SPEECH_SIZES, freeze_convolutions=frozen)
+    made(torch.randn(2, 1, 1500)).sum().backward()
+
+    for name, parameter in made.named_parameters():
+        assert (parameter.grad is None) == (frozen and "feature_extractor" in name), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_size": 32, "conv_dim": [4] * 7}, "of another size: give model.width=32 model.channels=4"),
+        ({"model_type": "wavlm"}, "holds a network of type wavlm, expected a base network"),
+        ({"do_stable_layer_norm": True}, "holds a large wav2vec2, expected a base network"),
+        ({"feat_extract_norm": "layer"}, "holds a large wav2vec2, expected a base network"),
+    ],
+)
+def test_wav2vec2_says_what_kind_of_network_a_folder_holds(
+    changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    write_speech_folder(tmp_path, **changes)  # type: ignore[arg-type]
+    with torch.device("meta"), pytest.raises(ConfigError, match=message):
+        Wav2Vec2(SPEECH, 3, **SPEECH_SIZES, pretrained=str(tmp_path))
+
+
+def test_wav2vec2_refuses_a_folder_that_lacks_layers(tmp_path: Path) -> None:
+    write_speech_folder(tmp_path)
+    write_safetensors(tmp_path / "model.safetensors", {"x": torch.zeros(1)})
+    with pytest.raises(ConfigError, match=r"holds no base network of wav2vec 2\.0 or HuBERT: 'feature_extractor"):
+        Wav2Vec2(SPEECH, 3, **SPEECH_SIZES, pretrained=str(tmp_path))

@@ -1,0 +1,346 @@
+"""The published systems and image networks: their exact sizes, their filters, their published weights."""
+
+import math
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import choices
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from audio_lightning.errors import ConfigError
+from audio_lightning.models import LSTM, CNNDeep, Conv1D, Conv1DVGG, Conv2DVGG, IncompatibleInput, SincNet, SqueezeNet
+from audio_lightning.models.sincnet import SincFilters
+from audio_lightning.task import FeatureShape
+
+MFCC = FeatureShape("spectrogram", (1, 13, 49))
+
+INSTRUMENTS_CNN: dict[str, Any] = {
+    "channels": [16, 32],
+    "strides": [1, 1],
+    "padding": False,
+    "batch_norm": True,
+    "negative_slope": 0.0,
+    "pooled": None,
+    "hidden": [512, 64],
+}
+
+IMAGE_NETWORKS: dict[str, tuple[str, str, int]] = {
+    "alexnet": ("alexnet", "classifier.6", 61_100_840),
+    "vgg": ("vgg16", "classifier.6", 138_357_544),
+    "googlenet": ("googlenet", "fc", 6_624_904),
+    "densenet": ("densenet121", "classifier", 7_978_856),
+    "squeezenet": ("squeezenet1_1", "classifier", 1_235_496),
+}
+"""Torchvision's name, its layers after the embedding, and the number of parameters with three channels and 1000
+classes; that of GoogLeNet is without its auxiliary heads."""
+
+
+def count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def on_meta(name: str, shape: FeatureShape, num_classes: int, **changes: Any) -> nn.Module:
+    with torch.device("meta"):
+        return choices.model(name, shape, num_classes=num_classes, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "dims", "num_classes", "changes", "parameters"),
+    [
+        ("conv1d_vgg", (1, 8000), 12, {}, 34_681_196),
+        ("conv1d_vgg", (1, 16380), 12, {}, 68_956_524),
+        ("conv1d_vgg_skip", (1, 8000), 12, {}, 63_611_244),
+        ("conv2d_vgg", (1, 130, 126), 12, {}, 20_847_212),
+        ("conv1d", (1, 8000), 10, {}, 1_611_498),
+        ("cnn_deep", (1, 13, 49), 14, INSTRUMENTS_CNN, 6_674_670),
+        ("resnet", (1, 128, 44), 14, {}, 11_177_422),
+        ("lstm", (1, 13, 49), 14, {}, 21_806),
+    ],
+)
+def test_a_system_has_the_described_size(
+    name: str, dims: tuple[int, ...], num_classes: int, changes: dict[str, Any], parameters: int
+) -> None:
+    shape = FeatureShape("waveform" if len(dims) == 2 else "spectrogram", dims)
+
+    assert count(on_meta(name, shape, num_classes, **changes)) == parameters
+
+
+@pytest.mark.parametrize("name", IMAGE_NETWORKS)
+def test_an_image_network_has_the_published_size(name: str) -> None:
+    rgb = on_meta(name, FeatureShape("spectrogram", (3, 224, 224)), 1000)
+    mono = on_meta(name, FeatureShape("spectrogram", (1, 64, 101)), 1000)
+
+    assert count(rgb) == IMAGE_NETWORKS[name][2]
+    kernel = next(rgb.backbone.parameters())
+    assert count(rgb) - count(mono) == kernel.numel() * 2 // 3
+
+
+# Options
+
+
+def test_the_deep_cnn_pools_to_a_fixed_size_or_takes_one_length_only() -> None:
+    pooled, whole = CNNDeep(MFCC, 4), CNNDeep(MFCC, 4, **INSTRUMENTS_CNN)
+
+    assert (pooled.accepts_variable_length, whole.accepts_variable_length) == (True, False)
+    assert pooled(torch.zeros(2, 1, 13, 20)).shape == (2, 4)
+    with pytest.raises(RuntimeError):
+        whole(torch.zeros(2, 1, 13, 20))
+
+
+@pytest.mark.parametrize(
+    ("strides", "padding", "least"), [([1, 1], False, 5), ([2, 1, 2], False, 11), ([2, 2, 2], True, 1)], ids=str
+)
+def test_the_deep_cnn_knows_how_small_a_picture_may_be(strides: list[int], padding: bool, least: int) -> None:
+    options: dict[str, Any] = {"channels": [2] * len(strides), "strides": strides, "padding": padding}
+    made = CNNDeep(FeatureShape("spectrogram", (1, least, least)), 3, pooled=None, hidden=[4], **options)
+
+    assert made(torch.zeros(2, 1, least, least)).shape == (2, 3)
+    if least > 1:
+        with pytest.raises(IncompatibleInput, match=f"needs at least {least} frames.*: use a shorter hop or longer"):
+            CNNDeep(FeatureShape("spectrogram", (1, least, least - 1)), 3, **options)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "options", "message"),
+    [
+        (CNNDeep, MFCC, {"strides": [1]}, "cnndeep has 5 channels and 1 strides: give one of each a convolution"),
+        (CNNDeep, MFCC, {"pooled": [4]}, r"expected two sizes in pooled and found \[4\]"),
+        (Conv1D, FeatureShape("waveform", (1, 8000)), {"channels": [8]}, "1 channels and 4 kernel_sizes: give one of"),
+        (Conv1DVGG, FeatureShape("waveform", (1, 8000)), {"layers": [2]}, "4 channels and 1 layers: give one of each"),
+        (Conv2DVGG, FeatureShape("spectrogram", (1, 64, 64)), {"layers": [2]}, "4 channels and 1 layers: give one of"),
+        (
+            SqueezeNet,
+            FeatureShape("spectrogram", (1, 64, 64)),
+            {"version": 1.2},
+            "no version 1.2, expected one of: 1.0",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_are_explained(
+    model: type, shape: FeatureShape, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        model(shape, 3, **options)
+
+
+@torch.no_grad()
+def test_skip_connections_hand_on_the_channels_of_all_groups_before() -> None:
+    made = Conv1DVGG(FeatureShape("waveform", (1, 16)), 3, channels=[2, 3, 5], layers=[1, 1, 1], skip=True)
+
+    assert [group[0].in_channels for group in made.groups] == [1, 2, 3 + 2]
+    assert made.embedding[2].in_features == (5 + 3 + 2) * 2
+    assert made.eval()(torch.zeros(2, 1, 16)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["lstm", "crnn"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@torch.no_grad()
+def test_recurrent_networks_hear_the_order_of_the_frames(name: str, cell: str, bidirectional: bool) -> None:
+    made = choices.model(name, MFCC, cell=cell, bidirectional=bidirectional, layers=2, dropout=0.5).eval()
+    x = torch.randn(2, *MFCC.dims, generator=torch.Generator().manual_seed(0))
+
+    assert made.recurrent.bidirectional == bidirectional
+    assert made.recurrent.weight_ih_l0.shape[0] == made.recurrent.hidden_size * {"lstm": 4, "gru": 3}[cell]
+    assert not torch.allclose(made(x), made(x.flip(-1)), atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_lstm_looks_at_the_last_state_of_every_layer_under_the_norm_of_its_features() -> None:
+    made = LSTM(MFCC, 14).eval()
+    made.norm.running_mean.copy_(torch.arange(16.0))
+    x = torch.randn(2, *MFCC.dims, generator=torch.Generator().manual_seed(0))
+
+    _, (states, _) = made.recurrent(x[:, 0].transpose(1, 2))
+    expected = (states - torch.arange(16.0)) / math.sqrt(1 + made.norm.eps)
+
+    seen: list[Tensor] = []
+    made.linear[0].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    made(x)
+    torch.testing.assert_close(seen[0], expected.permute(1, 2, 0).flatten(1))
+
+
+# SincNet
+
+
+def published_kernels(low_hz: np.ndarray, band_hz: np.ndarray, size: int, rate: int) -> np.ndarray:
+    """The formula of the paper's implementation, in float64."""
+    low = 50 + np.abs(low_hz)
+    high = np.clip(low + 50 + np.abs(band_hz), 50, rate / 2)
+    time = 2 * np.pi * np.arange(-(size - 1) / 2, 0) / rate
+    window = 0.54 - 0.46 * np.cos(2 * np.pi * np.linspace(0, size / 2 - 1, size // 2) / size)
+    left = (np.sin(np.outer(high, time)) - np.sin(np.outer(low, time))) / (time / 2) * window
+    band = (high - low)[:, None]
+    return np.hstack([left, 2 * band, left[:, ::-1]]) / (2 * band)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@torch.no_grad()
+def test_the_filters_of_sincnet_are_the_published_ones(rate: int) -> None:
+    mel = np.linspace(2595 * np.log10(1 + 30 / 700), 2595 * np.log10(1 + (rate / 2 - 100) / 700), 81)
+    edges = 700 * (10 ** (mel / 2595) - 1)
+    made = SincNet(FeatureShape("waveform", (1, rate)), 3, sample_rate=rate).filters
+
+    np.testing.assert_allclose(made.low_hz.numpy(), edges[:-1], rtol=1e-5)
+    np.testing.assert_allclose(made.band_hz.numpy(), np.diff(edges), rtol=1e-5)
+    expected = published_kernels(edges[:-1], np.diff(edges), 251, rate)
+    np.testing.assert_allclose(made.kernels().numpy(), expected, atol=2e-4)
+
+    made.low_hz.neg_()
+    made.band_hz.mul_(-3)
+    low, high = made.edges()
+    assert (low >= 50).all()
+    assert (high <= rate / 2).all()
+    assert (high > low).all(), "a learned edge may turn its sign, but no band upside down"
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+@torch.no_grad()
+def test_a_filter_of_sincnet_lets_its_band_through_and_nothing_else(rate: int) -> None:
+    filters = SincFilters(10, 251, rate)
+    low, high = filters.edges()
+    spectrum = torch.fft.rfft(filters.kernels().double(), n=8192).abs() * 2 * (high - low)[:, None] / rate
+    hertz = torch.fft.rfftfreq(8192, 1 / rate)
+    slope = 2 * rate / 251  # half the main lobe of a Hamming window
+
+    for response, lower, upper in zip(spectrum, low, high):
+        outside = (hertz < lower - slope) | (hertz > upper + slope)
+        inside = (hertz > lower + slope) & (hertz < upper - slope)
+        assert response[outside].max() < 0.02
+        torch.testing.assert_close(response[inside], torch.ones_like(response[inside]), atol=0.02, rtol=0)
+    assert ((high - low) > 2 * slope).any(), "no band is wide enough for its inside to be looked at"
+
+
+def test_an_even_filter_of_sincnet_is_made_odd_and_each_channel_is_filtered() -> None:
+    made = SincNet(FeatureShape("waveform", (2, 1000)), 3, filters=4, filter_size=100)
+    x = torch.randn(1, 2, 1000, generator=torch.Generator().manual_seed(0))
+
+    assert made.filters.kernels().shape == (4, 101)
+    both, second = made.filters(x), made.filters(x[:, 1:])
+    torch.testing.assert_close(both[:, 4:], second)
+
+
+# Weights of ImageNet
+
+
+@pytest.fixture
+def weights(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[nn.Module, Path]:
+    """A torchvision network with random weights, without what comes after its embedding, and its file."""
+    name, head, _ = IMAGE_NETWORKS[request.param]
+    torch.manual_seed(0)
+    options = {"init_weights": True} if name == "googlenet" else {}  # it warns where nothing is said
+    network = torchvision.models.get_model(name, weights=None, **options)
+    for module in network.modules():  # as far from the start as training brings them
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    network.set_submodule(head, nn.AdaptiveAvgPool2d(1) if request.param == "squeezenet" else nn.Identity())
+    return network.eval(), tmp_path / "weights.pth"
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [pytest.param(name, name, marks=pytest.mark.full if name == "vgg" else ()) for name in IMAGE_NETWORKS],
+    indirect=["weights"],
+    ids=list(IMAGE_NETWORKS),
+)
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@torch.no_grad()
+def test_published_weights_see_in_equal_channels_what_they_saw_in_grey_pictures(
+    name: str, weights: tuple[nn.Module, Path], channels: int
+) -> None:
+    network, file = weights
+    grey = torch.randn(2, 1, 64, 101, generator=torch.Generator().manual_seed(0))
+
+    made = choices.model(name, FeatureShape("spectrogram", (channels, 64, 101)), pretrained=str(file)).eval()
+
+    expected = network(grey.expand(-1, 3, -1, -1))
+    assert expected.std() > 1e-4
+    embedding = made.embed(grey.expand(-1, channels, -1, -1))
+    assert ((embedding - expected).norm() / expected.norm()).item() < 1e-4
+    torch.testing.assert_close(embedding, expected, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_the_published_densenets_have_other_names_for_their_layers(tmp_path: Path) -> None:
+    made = choices.model("densenet", FeatureShape("spectrogram", (3, 32, 32)))
+    old = {
+        key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value
+        for key, value in made.backbone.state_dict().items()
+    }
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old
+    torch.save(old, tmp_path / "old.pth")
+
+    loaded = choices.model("densenet", FeatureShape("spectrogram", (3, 32, 32)), pretrained=str(tmp_path / "old.pth"))
+
+    for key, value in made.backbone.state_dict().items():
+        torch.testing.assert_close(loaded.backbone.state_dict()[key], value)
+
+
+PICTURE = FeatureShape("spectrogram", (1, 64, 101))
+
+
+def test_a_file_of_weights_that_is_not_there_is_missed_before_anything_is_built(tmp_path: Path) -> None:
+    with torch.device("meta"), pytest.raises(ConfigError) as raised:
+        choices.model("vgg", PICTURE, pretrained=f"{tmp_path}/none.pth")
+
+    assert str(raised.value) == (
+        f"model.pretrained={tmp_path}/none.pth: no such file, expected a state dict of torchvision's vgg16"
+    )
+
+
+def test_other_files_are_no_weights(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    for content, message in (
+        (torchvision.models.squeezenet1_0().state_dict(), "holds no state dict of torchvision's squeezenet1_1"),
+        ([1, 2], "holds no state dict of torchvision's squeezenet1_1"),
+        (Path("code"), "is no file of weights"),  # an object that is not among the types that are safe to read
+    ):
+        torch.save(content, file)
+        with pytest.raises(ConfigError, match=message) as raised:
+            choices.model("squeezenet", PICTURE, pretrained=str(file))
+        assert str(file) in str(raised.value)
+        assert "\n" not in str(raised.value)
+
+
+def test_without_network_one_line_says_what_to_get_and_where_to_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    with pytest.raises(ConfigError) as raised:
+        choices.model("squeezenet", PICTURE, pretrained=True)
+
+    url = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1.url
+    place = tmp_path / "hub" / "checkpoints" / url.rpartition("/")[2]
+    assert f"get {url} elsewhere and put it at {place}, or give its place as model.pretrained=FILE" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), place)
+    assert choices.model("squeezenet", PICTURE, pretrained=True).backbone is not None
+
+
+def test_downloaded_weights_are_held_against_their_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    asked: list[dict[str, Any]] = []
+
+    def download(url: str, place: str, **options: Any) -> None:
+        asked.append({"url": url, **options})
+        torch.save(torchvision.models.squeezenet1_1().state_dict(), place)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    choices.model("squeezenet", PICTURE, pretrained=True)
+    choices.model("squeezenet", PICTURE, pretrained=True)
+
+    assert len(asked) == 1, "the second finds it there"
+    assert asked[0]["url"].endswith(f"-{asked[0]['hash_prefix']}.pth")
