@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from audio_lightning import __version__
+from audio_lightning.augment import Augmentation
 from audio_lightning.checkpoint import CHECKPOINT_VERSION, read_checkpoint, write_checkpoint
 from audio_lightning.config import build, resolve
 from audio_lightning.config.targets import check_arguments, split_node
@@ -60,6 +61,7 @@ class AudioClassifier(pl.LightningModule):
         self.config = config
         self.task = AudioTask.from_dict(task)
         self.front_end = build_front_end(config, self.task)
+        self.augmentation = Augmentation(config.get("augment") or {}, sample_rate=self.task.sample_rate)
         self.network = build_network(config, self.front_end.output_shape, self.task)
         self.memory_format = (
             torch.channels_last
@@ -115,11 +117,27 @@ class AudioClassifier(pl.LightningModule):
         return features.contiguous(memory_format=self.memory_format) if features.dim() == 4 else features
 
     def _logits(self, batch: Batch) -> Float[Tensor, "batch classes"]:
-        """Logits of a batch, in float32; its features are computed once where they may be."""
+        """Logits of a batch, in float32."""
+        return self.network(self._arranged(self._features(batch))).float()
+
+    def _features(self, batch: Batch) -> Tensor:
+        """Features of a batch, which are computed once where they may be."""
         if self.memory is None:
-            return self(batch["waveform"]).float()
-        features = self.memory(batch["clip"], batch["waveform"], self.front_end)
-        return self.network(self._arranged(features)).float()
+            return self.front_end(batch["waveform"])
+        return self.memory(batch["clip"], batch["waveform"], self.front_end)
+
+    def _augmented_logits(self, batch: Batch) -> tuple[Float[Tensor, "batch classes"], Tensor]:
+        """Logits of the clips as they are changed for this epoch, and their targets, which may be mixed."""
+        augmentation, target = self.augmentation, batch["target"]
+        if augmentation.mixes_targets:
+            target = self.objective.shares(target, self.task.num_classes)
+        if augmentation.changes_waveforms:
+            waveform, target = augmentation.on_waveforms(batch["waveform"], target)
+            features = self.front_end(waveform)
+        else:
+            features = self._features(batch)
+        features, target = augmentation.on_features(features, target)
+        return self.network(self._arranged(features)).float(), target
 
     # Training and evaluation
 
@@ -136,10 +154,13 @@ class AudioClassifier(pl.LightningModule):
         self.train_metrics.reset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch: (binary) cross-entropy with class weights and label smoothing."""
-        logits, target = self._logits(batch), batch["target"]
+        """The loss of a batch: (binary) cross-entropy with class weights and label smoothing.
+
+        Where clips are mixed, the training's own accuracy counts the class that a clip was before.
+        """
+        logits, target = self._augmented_logits(batch)
         losses = self.objective.per_clip(logits, target, self.class_weights, self.label_smoothing)
-        self.train_metrics.update(logits, target, losses)
+        self.train_metrics.update(logits, batch["target"], losses)
         loss = self.objective.mean(losses, target, self.class_weights)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:  # the other steps nobody writes down, and each costs time
@@ -227,7 +248,9 @@ class AudioClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the schedule that the configuration names."""
-        optimizer = build(self.config["optimizer"], Optimizer, where="optimizer", params=self.network.parameters())
+        # Few front ends have something to learn.
+        parameters = [*self.network.parameters(), *self.front_end.parameters()]
+        optimizer = build(self.config["optimizer"], Optimizer, where="optimizer", params=parameters)
         if self.config["scheduler"]["_target_"] is None:
             return optimizer
         steps = self.trainer.estimated_stepping_batches
@@ -278,7 +301,7 @@ class AudioClassifier(pl.LightningModule):
         checkpoint = read_checkpoint(Path(checkpoint_path))
         parameters = checkpoint["hyper_parameters"]
         try:
-            classifier = cls(**parameters)
+            classifier = cls(**{**parameters, "config": without_pretrained(parameters["config"])})
             classifier.load_state_dict(checkpoint["state_dict"])
         except ConfigError as error:
             raise CheckpointError(f"{checkpoint_path}: refused: {error}") from error
@@ -286,6 +309,12 @@ class AudioClassifier(pl.LightningModule):
             reason = str(error).strip().splitlines()[0]
             raise CheckpointError(f"{checkpoint_path} does not fit the classifier it describes: {reason}") from error
         return classifier.to(map_location).eval()
+
+
+def without_pretrained(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a network whose weights are loaded from a checkpoint, so that no others are looked for."""
+    model = config["model"]
+    return {**config, "model": {**model, "pretrained": None} if "pretrained" in model else model}
 
 
 def build_front_end(config: Mapping[str, Any], task: AudioTask) -> FrontEnd:
@@ -315,6 +344,7 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
         ConfigError: they cannot.
     """
     shape = build_front_end(config, task).output_shape
+    Augmentation(config.get("augment") or {}, sample_rate=task.sample_rate)
     with torch.device("meta"):
         build_network(config, shape, task)
     check_loss(config["loss"])

@@ -27,18 +27,26 @@ class CrossEntropy:
     def per_clip(
         self,
         logits: Float[Tensor, "batch classes"],
-        target: Int64[Tensor, "batch"],
+        target: Int64[Tensor, "batch"] | Float[Tensor, "batch classes"],
         weights: Float[Tensor, "classes"] | None = None,
         label_smoothing: float = 0.0,
     ) -> Float[Tensor, "batch"]:
-        """Cross-entropy, times the weight of the target's class."""
+        """Cross-entropy, times the weight of the target's class; the target may be a share of each class."""
         return F.cross_entropy(logits, target, weights, reduction="none", label_smoothing=label_smoothing)
 
     def mean(
-        self, losses: Float[Tensor, "batch"], target: Int64[Tensor, "batch"], weights: Float[Tensor, "classes"]
+        self,
+        losses: Float[Tensor, "batch"],
+        target: Int64[Tensor, "batch"] | Float[Tensor, "batch classes"],
+        weights: Float[Tensor, "classes"],
     ) -> Float[Tensor, ""]:
         """Mean over the batch, weighted as the clips are."""
-        return losses.sum() / weights[target].sum()
+        weight = target @ weights if target.is_floating_point() else weights[target]
+        return losses.sum() / weight.sum()
+
+    def shares(self, target: Int64[Tensor, "batch"], classes: int) -> Float[Tensor, "batch classes"]:
+        """The share of each class in a clip, which can be mixed with those of other clips."""
+        return F.one_hot(target, classes).float()
 
 
 class BinaryCrossEntropy:
@@ -79,6 +87,10 @@ class BinaryCrossEntropy:
     ) -> Float[Tensor, ""]:
         """Mean over the batch."""
         return losses.mean()
+
+    def shares(self, target: Float[Tensor, "batch classes"], classes: int) -> Float[Tensor, "batch classes"]:
+        """What can be mixed with the targets of other clips: the target as it is."""
+        return target
 
 
 Objective = CrossEntropy | BinaryCrossEntropy

@@ -68,6 +68,7 @@ def test_tools_of_the_readme_run(line: str, trained: Path, tiny_urbansound8k: Pa
         "answers.json": str(tmp_path / "answers.json"),
         "data.root=OTHER": f"data.root={tiny_urbansound8k}",
         "data.root=DIR": f"data.root={tiny.write_folder(tmp_path / 'folder')}",
+        "embeddings.npz": str(tmp_path / "embeddings.npz"),
         "data.html": str(tmp_path / "data.html"),
         "problems.csv": str(tmp_path / "problems.csv"),
     }

@@ -1,6 +1,7 @@
 """One recording: open, seek, decode, resample, describe, and say what is wrong with it."""
 
 from audio_lightning.audio.decode import MAX_SECONDS, decode, load, read, resample, resampled_length, to_mono
+from audio_lightning.audio.find import find_recordings
 from audio_lightning.audio.recording import AUDIO_SUFFIXES, AudioInfo, describe
 from audio_lightning.audio.window import Window, fit_length, windows
 
@@ -11,6 +12,7 @@ __all__ = [
     "Window",
     "decode",
     "describe",
+    "find_recordings",
     "fit_length",
     "load",
     "read",

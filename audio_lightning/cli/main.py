@@ -12,10 +12,12 @@ import typer
 
 from audio_lightning.cli.answering import answering
 from audio_lightning.cli.cache import cache_app
+from audio_lightning.cli.catalog import features_command, grid_command, models_command
 from audio_lightning.cli.check import check_command
 from audio_lightning.task import LABEL_SEPARATOR, AudioTask
 
 if TYPE_CHECKING:
+    from audio_lightning.inference.embed import Embedding
     from audio_lightning.inference.predict import Prediction
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -71,8 +73,9 @@ def predict_command(
     """
 
     def run() -> int:
+        from audio_lightning.audio import find_recordings
         from audio_lightning.inference.load import load_classifier
-        from audio_lightning.inference.predict import find_recordings, predict
+        from audio_lightning.inference.predict import predict
 
         classifier = load_classifier(checkpoint.expanduser(), device)
         files = find_recordings(path.expanduser() for path in recordings)
@@ -82,6 +85,37 @@ def predict_command(
                 failed = _write_csv(file, predictions, classifier.task, top_k)
             else:
                 failed = _write_json(file, predictions, classifier.task, top_k)
+        if failed:
+            print(f"{failed} of {len(files)} recordings could not be read", file=sys.stderr)
+        return 1 if failed else 0
+
+    raise typer.Exit(answering(run))
+
+
+@app.command("embed")
+def embed_command(
+    checkpoint: Checkpoint,
+    recordings: Annotated[list[Path], typer.Argument(help="Files, and folders to look through.")],
+    output: Annotated[Path | None, typer.Option(help="FILE.npz or FILE.csv; default: CSV on the screen.")] = None,
+    window: Annotated[float | None, typer.Option(help="Seconds a window; default: a clip of the training.")] = None,
+    hop: Annotated[float | None, typer.Option(help="Seconds from window to window; default: a window.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows at once.")] = 32,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+) -> None:
+    """Write the embedding of recordings, window by window: what the head of the network sees.
+
+    Exit code 1 if a recording could not be read; it is named on the error output.
+    """
+
+    def run() -> int:
+        from audio_lightning.audio import find_recordings
+        from audio_lightning.inference.embed import embed
+        from audio_lightning.inference.load import load_classifier
+
+        classifier = load_classifier(checkpoint.expanduser(), device)
+        files = find_recordings(path.expanduser() for path in recordings)
+        found = embed(classifier, files, window_seconds=window, hop_seconds=hop, batch_size=batch_size)
+        failed = _write_embeddings(found, classifier.network.embedding_dim, output)
         if failed:
             print(f"{failed} of {len(files)} recordings could not be read", file=sys.stderr)
         return 1 if failed else 0
@@ -125,6 +159,9 @@ def evaluate_command(
 
 
 app.command("check")(check_command)
+app.command("models")(models_command)
+app.command("features")(features_command)
+app.command("grid")(grid_command)
 app.add_typer(cache_app, name="cache")
 
 
@@ -171,6 +208,40 @@ def _write_csv(file: IO[str], predictions: "Iterator[Prediction]", task: AudioTa
                 "",
             ]
         )
+    return failed
+
+
+def _write_embeddings(found: "Iterator[Embedding]", size: int, output: Path | None) -> int:
+    """Rows as they come, or arrays at the end; returns the number of recordings that could not be read."""
+    import csv
+
+    import numpy as np
+
+    failed = 0
+    arrays: list[tuple[str, float, float]] = []
+    vectors = []
+    as_arrays = output is not None and output.suffix == ".npz"
+    with nullcontext(sys.stdout) if as_arrays else _output(output) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if not as_arrays:
+            writer.writerow(["path", "start_seconds", "end_seconds", *(f"embedding {index}" for index in range(size))])
+        for entry in found:
+            if entry.vector is None:
+                failed += 1
+                print(entry.error, file=sys.stderr)
+                continue
+            place = (str(entry.path), round(entry.start_seconds or 0.0, 3), round(entry.stop_seconds or 0.0, 3))
+            if as_arrays:
+                arrays.append(place)
+                vectors.append(entry.vector)
+            else:
+                writer.writerow([*place, *(f"{value:.8g}" for value in entry.vector.tolist())])
+    if as_arrays:
+        assert output is not None
+        output.parent.mkdir(parents=True, exist_ok=True)
+        paths, starts, ends = zip(*arrays) if arrays else ((), (), ())
+        embedding = np.stack(vectors) if vectors else np.empty((0, size), np.float32)
+        np.savez(output, path=np.array(paths), start_seconds=starts, end_seconds=ends, embedding=embedding)
     return failed
 
 

@@ -29,10 +29,9 @@ def check_config(config: DictConfig) -> None:
         name = key.rpartition(".")[2]
         if value == "???":
             raise ConfigError(f"{key} must be given: {key}=...")
-        if key.startswith("data.") and name != "cache_dir" and PATH_KEY.search(key) and value is not None:
-            if config.data.get("download"):  # it is made
-                continue
-            _check_exists(key, Path(value).expanduser())
+        if _must_exist(key) and value is not None:
+            if not (key.startswith("data.") and config.data.get("download")):  # which makes it
+                _check_exists(key, Path(value).expanduser())
         elif name == "_target_" and value is not None and not is_allowed(value):
             raise ConfigError(f"{key}={value} is not allowed: name a class of audio_lightning")
         elif name == "monitor" and value not in (logged := monitorable_metrics(multilabel=_is_multilabel(config))):
@@ -62,6 +61,10 @@ def _is_multilabel(config: DictConfig) -> bool:
     with suppress(OmegaConfBaseException):
         return config.data.get("label_separator") is not None
     return False
+
+
+def _must_exist(key: str) -> bool:
+    return key == "noise_dir" or (key.startswith("data.") and key != "data.cache_dir" and bool(PATH_KEY.search(key)))
 
 
 def _check_exists(key: str, path: Path) -> None:

@@ -24,13 +24,13 @@ from audio_lightning.config.location import choices, config_dir, groups
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.errors import ConfigError
 
-PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|resume)$")
+PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume)$")
 """Keys whose values are paths."""
 
 TEXT_KEY = re.compile(rf"{PATH_KEY.pattern}|(?:^|[._])(?:table|column|separator|pattern)$")
 """Keys whose values are taken as typed: paths, and others in which signs occur that mean something to Hydra."""
 
-OPEN_NODES = ("callbacks", "logger")
+OPEN_NODES = ("augment", "callbacks", "logger")
 """Nodes to which an entry of one's own can be added with ``+``."""
 
 
@@ -106,7 +106,7 @@ def is_group(override: Override) -> bool:
 def _quote_path(argument: str, multirun: bool) -> str:
     key, equals, value = argument.partition("=")
     bare_key = key.lstrip("+~")
-    if not equals or not TEXT_KEY.search(bare_key) or value in ("", "null", "???"):
+    if not equals or not TEXT_KEY.search(bare_key) or value in ("", "null", "true", "false", "???"):
         return argument
     is_path = bool(PATH_KEY.search(bare_key))
     several = multirun and "," in value.strip(",") and value[0] not in "'\""

@@ -173,6 +173,10 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         """A problem for every recording that is not there."""
         return manifest.missing_files()
 
+    def noise_paths(self) -> list[Path]:
+        """Recordings of noise that come with the data, for an augmentation that adds some."""
+        return []
+
     def recordings(self, paths: Sequence[str]) -> Recordings:
         """What is decoded, one recording for every distinct path of the manifest."""
         root = os.path.abspath(self.root)

@@ -15,12 +15,16 @@ from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from audio_lightning.classifier import AudioClassifier, check_networks, read_checkpoint
+from audio_lightning.audio import find_recordings
+from audio_lightning.classifier import AudioClassifier, check_networks, read_checkpoint, without_pretrained
 from audio_lightning.config import anchor_paths, build
 from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.decoded import as_float
+from audio_lightning.data.gather import as_tensor
 from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION
 from audio_lightning.data.problems import Problem, ProblemsError
-from audio_lightning.errors import ConfigError, Interrupted
+from audio_lightning.data.recordings import Recordings
+from audio_lightning.errors import ConfigError, DataError, Interrupted
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.files import write_csv, write_json
 from audio_lightning.task import AudioTask
@@ -58,6 +62,9 @@ def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Met
     anchor_paths(config)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     pl.seed_everything(config.seed, verbose=False)
+    checkpoint = folder.last if resume and folder.last.exists() else None
+    if checkpoint is not None:
+        plain = without_pretrained(plain)
     # Everything that can be wrong without a look at the recordings comes before them.
     datamodule = build(config.data, AudioDataModule, where="data")
     check_networks(plain, AudioTask(("a", "b"), datamodule.sample_rate, datamodule.num_samples, datamodule.padding))
@@ -70,10 +77,11 @@ def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Met
     started = time.perf_counter()
     clips = len(datamodule.numbers(TRAIN))
     classifier = AudioClassifier(plain, datamodule.task.to_dict(), datamodule.class_counts(TRAIN), clips)
-    checkpoint = folder.last if resume and folder.last.exists() else None
     if checkpoint is None and classifier.front_end.needs_statistics:
         classifier.front_end.fit(datamodule.sample_waveforms(STATISTICS_CLIPS, seed=config.seed))
     _describe(classifier, datamodule)
+    if classifier.augmentation.needs_noise:
+        _give_noise(classifier, datamodule, config.noise_dir)
     if trainer.strategy.root_device.type == "cpu" and config.feature_memory_gb and not classifier.front_end.learnable:
         fixed = torch.from_numpy(~datamodule.clips.background)
         classifier.memory = FeatureMemory(fixed, config.feature_memory_gb)
@@ -163,6 +171,21 @@ def _describe(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
     parameters = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     shape = classifier.front_end.output_shape
     print(f"{type(network).__name__} on {shape}: {parameters:,} parameters", flush=True)
+
+
+def _give_noise(classifier: AudioClassifier, datamodule: AudioDataModule, folder: str | None) -> None:
+    """Hand the recordings of noise to the augmentation: those of ``folder``, or else the data set's own."""
+    files = find_recordings([Path(folder).expanduser()]) if folder else datamodule.noise_paths()
+    if not files:
+        raise ConfigError(
+            "augment adds background noise, and this data set has no recordings of noise: name a folder of them by "
+            "noise_dir=DIR, or choose another augment"
+        )
+    audio = datamodule.cache.decode(Recordings(files), datamodule.sample_rate)
+    if audio.errors:
+        raise DataError(f"a recording of noise cannot be used: {next(iter(audio.errors.values()))}")
+    samples, starts, stops = as_float(audio.samples), audio.starts, audio.stops
+    classifier.augmentation.set_noise(as_tensor(samples), torch.from_numpy(starts), torch.from_numpy(stops))
 
 
 def _fit(

@@ -11,6 +11,7 @@ import pytest
 import tiny
 
 from audio_lightning.cli import train as cli
+from audio_lightning.config import choices
 
 PROJECT = Path(__file__).parents[2]
 
@@ -79,7 +80,8 @@ print(code, [name for name in heavy if name in set(sys.modules) - before])
 def test_help_names_every_axis_and_choice(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--help"]) == 0
     out = capsys.readouterr().out
-    for line in ("model=cnn|dnn|resnet", "feature=logmel|mfcc|spectrogram|waveform", "resume=RUN_DIR"):
+    axes = [f"{group}={'|'.join(choices(group))}" for group in ("data", "model", "feature", "augment", "optimizer")]
+    for line in (*axes, "resume=RUN_DIR"):
         assert line in out
 
 

@@ -14,6 +14,7 @@ from audio_lightning.config.targets import check_arguments, split_node
 
 SUPPLIED = {
     "data": set(),
+    "augment": {"sample_rate"},
     "feature": {"sample_rate", "num_samples"},
     "model": {"input_shape", "num_classes"},
     "optimizer": {"params"},
@@ -65,6 +66,8 @@ def nodes(group: str, name: str) -> list[tuple[str, DictConfig]]:
     node = chosen(group, name)[group]
     if group in ("callbacks", "logger"):
         return [(f"{group}.{key}", child) for key, child in node.items()]
+    if group == "augment":
+        return [(f"augment.{kind}.{key}", child) for kind, entries in node.items() for key, child in entries.items()]
     return [(group, node)] if node._target_ is not None else []
 
 

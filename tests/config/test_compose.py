@@ -1,5 +1,6 @@
 """Overrides: what is composed, and what is said about mistakes."""
 
+import os
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from audio_lightning.errors import ConfigError
 MISTAKES = {
     "modle=resnet": "there is no key modle; did you mean model?",
     "model=resnt": "model=resnt: there is no such model; did you mean resnet?",
-    "model=transformer9": "model=transformer9: there is no such model (choices: cnn, ",
+    "model=gizmo9": "model=gizmo9: there is no such model (choices: alexnet, ",
     "logger=[csv,tensorbord]": "logger=tensorbord: there is no such logger; did you mean tensorboard?",
     "trainer.max_epoch=3": "there is no key trainer.max_epoch; did you mean trainer.max_epochs?",
     "+trainer.max_epoch=3": "there is no key trainer.max_epoch; did you mean trainer.max_epochs?",
@@ -156,3 +157,9 @@ def test_a_pattern_means_what_it_says(tmp_path: Path) -> None:
 def test_columns_can_be_an_axis() -> None:
     assert quote_paths(["data.label_column=a,b"], multirun=True) == ["data.label_column='a','b'"]
     assert quote_paths(["data.label_separator=,"], multirun=True) == ["data.label_separator=','"]
+
+
+@pytest.mark.parametrize(("typed", "value"), [("true", True), ("null", None), ("~/w (1)=ö.pt", "~/w (1)=ö.pt")])
+def test_weights_are_a_switch_or_a_file(typed: str, value: object) -> None:
+    found = composed("model=alexnet", f"model.pretrained={typed}").model.pretrained
+    assert found == (os.path.expanduser(value) if isinstance(value, str) else value)

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+import torchvision
+from running import resume, run
 
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.errors import CheckpointError, ConfigError
@@ -150,3 +152,17 @@ def test_what_is_not_there_is_said(tmp_path: Path, what: str) -> None:
 def test_a_device_that_is_not_there_is_said(trained: Path, device: str) -> None:
     with pytest.raises(ConfigError, match=f"--device {device} cannot be used here"):
         load_classifier(trained, device)
+
+
+def test_a_checkpoint_does_not_look_for_the_weights_it_began_with(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    """Neither when it is loaded nor when its training is gone on with."""
+    torch.manual_seed(0)
+    weights = tmp_path / "squeezenet.pt"
+    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
+    settings = ["data.sample_rate=8000", "data.clip_seconds=0.25", "data.batch_size=8", "trainer=cpu"]
+    begun = [*settings, "model=squeezenet", f"model.pretrained={weights}", "trainer.max_epochs=1"]
+    run(tiny_urbansound8k, tmp_path / "run", settings=begun)
+    weights.unlink()
+    classifier = AudioClassifier.load_from_checkpoint(tmp_path / "run/checkpoints/best.ckpt")
+    assert classifier.network.num_classes == 3
+    assert resume(tmp_path / "run", "trainer.max_epochs=2")["epochs"] == 2

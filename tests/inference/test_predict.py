@@ -13,10 +13,11 @@ import tiny
 from recordings import DAMAGED, ODD
 from typer.testing import CliRunner
 
+from audio_lightning.audio import find_recordings
 from audio_lightning.cli.main import app
 from audio_lightning.errors import ConfigError, DataError
 from audio_lightning.inference.load import load_classifier
-from audio_lightning.inference.predict import find_recordings, predict
+from audio_lightning.inference.predict import predict
 
 SHARES = [f"probability {name}" for name in tiny.CLASSES]
 

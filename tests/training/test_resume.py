@@ -44,11 +44,19 @@ def assert_equal_runs(one: Path, other: Path) -> None:
     pd.testing.assert_frame_equal(*steps)
 
 
-@pytest.mark.parametrize("scheduler", ["none", "cosine", "onecycle", "plateau"])
+@pytest.mark.parametrize(
+    ("scheduler", "augment"), [("none", "none"), ("cosine", "strong"), ("onecycle", "light"), ("plateau", "none")]
+)
 def test_resumed_equals_undisturbed(
-    tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str
+    tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str, augment: str
 ) -> None:
-    options = [f"scheduler={scheduler}", "model.dropout=0.5", "trainer.max_epochs=5", "trainer.log_every_n_steps=1"]
+    options = [
+        f"scheduler={scheduler}",
+        f"augment={augment}",
+        "model.dropout=0.5",
+        "trainer.max_epochs=5",
+        "trainer.log_every_n_steps=1",
+    ]
     if scheduler == "plateau":  # so impatient that it steps at the very epoch after which the run is killed
         options += ["scheduler.patience=0", "scheduler.threshold=10.0"]
     run(tiny_urbansound8k, tmp_path / "whole", *options)

@@ -1,0 +1,112 @@
+"""Which features and models go together, and what each pair costs, found without any audio."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch.utils.flop_counter import FlopCounterMode
+
+from audio_lightning.classifier import build_front_end, build_network
+from audio_lightning.config import choices, compose, resolve
+from audio_lightning.errors import ConfigError
+from audio_lightning.features.base import FrontEnd
+from audio_lightning.models.base import AudioModel
+from audio_lightning.task import AudioTask, FeatureShape, InputKind
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A feature with a model.
+
+    Attributes:
+        feature: name of the choice.
+        model: name of the choice.
+        shape: what the front end gives; None where it cannot be built.
+        network: on the meta device, without any values; None where the two do not go together.
+        reason: why not.
+        takes: what the model takes.
+    """
+
+    feature: str
+    model: str
+    shape: FeatureShape | None
+    network: AudioModel | None
+    reason: str | None
+    takes: InputKind
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable parameters."""
+        assert self.network is not None
+        return sum(parameter.numel() for parameter in self.network.parameters() if parameter.requires_grad)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one clip through the network: products and convolutions, not element-wise work."""
+        assert self.network is not None
+        assert self.shape is not None
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            self.network.eval()(torch.empty(1, *self.shape.dims, device="meta"))
+        return counter.get_total_flops() // 2
+
+
+def task_of(overrides: Iterable[str], num_classes: int) -> AudioTask:
+    """Clips as the data keys of a command line describe them, with so many classes."""
+    data = compose(overrides).data
+    names = tuple(f"class {number}" for number in range(num_classes))
+    return AudioTask(names, data.sample_rate, max(1, round(data.clip_seconds * data.sample_rate)), data.padding)
+
+
+def cells(features: Iterable[str], models: Iterable[str], task: AudioTask, overrides: Iterable[str]) -> Iterator[Cell]:
+    """Every feature with every model.
+
+    Args:
+        features: names of choices.
+        models: names of choices.
+        task: clips and number of classes.
+        overrides: keys of ``feature`` and ``model`` that are set for all choices that have them.
+    """
+    overrides = list(overrides)
+    nodes = {name: _node("model", name, overrides) for name in models}
+    takes = {name: resolve(node["_target_"], AudioModel, where="model").input_kind for name, node in nodes.items()}
+    for feature in features:
+        try:
+            front_end: FrontEnd = build_front_end({"feature": _node("feature", feature, overrides)}, task)
+            shape = front_end.output_shape
+        except ConfigError as error:
+            yield from (Cell(feature, model, None, None, str(error), takes[model]) for model in nodes)
+            continue
+        for model, node in nodes.items():
+            try:
+                with torch.device("meta"):
+                    network = build_network({"model": node}, shape, task)
+            except ConfigError as error:
+                yield Cell(feature, model, shape, None, str(error), takes[model])
+                continue
+            yield Cell(feature, model, shape, network, None, takes[model])
+
+
+def best_feature(model: str, task: AudioTask) -> Cell:
+    """A model with the first of waveform, log-mel and all other features that it can be built on."""
+    names = [*dict.fromkeys(("logmel", "waveform", *choices("feature")))]
+    found = list(cells(names[:2], [model], task, ()))
+    found = [cell for cell in found if cell.network] or list(cells(names[2:], [model], task, ()))
+    return next((cell for cell in found if cell.network), found[0])
+
+
+def _node(group: str, name: str, overrides: list[str]) -> dict[str, Any]:
+    """The node of a choice, with those overrides that fit it."""
+    config = compose([f"{group}={name}"])
+    fitting = [line for line in overrides if line.startswith(f"{group}.") and _has(config, line.partition("=")[0])]
+    node = compose([f"{group}={name}", *fitting])[group] if fitting else config[group]
+    plain: Any = OmegaConf.to_container(node, resolve=True)
+    return plain
+
+
+def _has(config: Any, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent)
+    return node is not None and name in node

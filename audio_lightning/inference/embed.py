@@ -1,0 +1,52 @@
+"""Embeddings of recordings: what a classifier's head sees of each window."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from audio_lightning.classifier import AudioClassifier
+from audio_lightning.inference.parts import batches, stacked
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The embedding of one window of a recording, or why there is none.
+
+    Attributes:
+        path: the recording, as it was named or found.
+        start_seconds: where the window begins.
+        stop_seconds: where it ends.
+        vector: what the head sees.
+        error: what is wrong with the recording; then the other values are None.
+    """
+
+    path: Path
+    start_seconds: float | None = None
+    stop_seconds: float | None = None
+    vector: Float[np.ndarray, "embedding"] | None = None
+    error: str | None = None
+
+
+@torch.inference_mode()
+def embed(classifier: AudioClassifier, recordings: Iterable[Path], **options: Any) -> Iterator[Embedding]:
+    """Embeddings of every recording, in order.
+
+    Args:
+        classifier: in evaluation mode.
+        recordings: files; one that cannot be read gives an error and does not stop the others.
+        **options: window, hop and batch size, see :func:`audio_lightning.inference.parts.batches`.
+
+    Raises:
+        ConfigError: a window or hop that cannot be used.
+    """
+    for parts in batches(classifier.task, recordings, **options):
+        waveforms = stacked(parts)
+        vectors = iter(() if waveforms is None else classifier.embed(waveforms.to(classifier.device)).cpu().numpy())
+        for part in parts:
+            vector = None if part.samples is None else next(vectors)
+            yield Embedding(part.path, part.start_seconds, part.stop_seconds, vector, part.error)

@@ -1,0 +1,86 @@
+"""Recordings of any length as batches of clips of the length that a classifier knows."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from audio_lightning.audio import fit_length, windows
+from audio_lightning.errors import AudioError, ConfigError
+from audio_lightning.task import AudioTask
+
+
+@dataclass(frozen=True)
+class Part:
+    """A window of a recording, or why there is none.
+
+    Attributes:
+        path: the recording, as it was named or found.
+        start_seconds: where the window begins.
+        stop_seconds: where it ends.
+        samples: at the rate and of the length that the classifier knows.
+        error: what is wrong with the recording; then the other values are None.
+    """
+
+    path: Path
+    start_seconds: float | None = None
+    stop_seconds: float | None = None
+    samples: Float[np.ndarray, "samples"] | None = None
+    error: str | None = None
+
+
+def batches(
+    task: AudioTask,
+    recordings: Iterable[Path],
+    *,
+    window_seconds: float | None = None,
+    hop_seconds: float | None = None,
+    batch_size: int = 32,
+) -> Iterator[list[Part]]:
+    """Windows of all recordings, in order, in memory that does not depend on how long the recordings are.
+
+    Args:
+        task: rate, length and padding of the clips.
+        recordings: files; one that cannot be read gives an error and does not stop the others.
+        window_seconds: length of the windows that a longer recording is cut into; by default, and at most, a clip.
+        hop_seconds: from the start of one window to the next; by default the length of a window.
+        batch_size: windows that come at once.
+
+    Raises:
+        ConfigError: a window or hop that cannot be used.
+    """
+    window_seconds = task.clip_seconds if window_seconds is None else window_seconds
+    hop_seconds = window_seconds if hop_seconds is None else hop_seconds
+    window, hop = round(window_seconds * task.sample_rate), round(hop_seconds * task.sample_rate)
+    if not 1 <= window <= task.num_samples:
+        raise ConfigError(
+            f"--window {window_seconds:g}: expected more than 0 and at most {task.clip_seconds:g} seconds, the length "
+            "of the clips that the classifier was trained on"
+        )
+    if hop < 1:
+        raise ConfigError(f"--hop {hop_seconds:g}: expected more than 0 seconds")
+
+    pending: list[Part] = []
+    waiting = 0
+    for path in recordings:
+        try:
+            for part in windows(path, task.sample_rate, window_samples=window, hop_samples=hop):
+                samples = fit_length(part.samples, task.num_samples, task.padding)
+                pending.append(Part(path, part.start_seconds, part.stop_seconds, samples))
+                waiting += 1
+                if waiting == batch_size:
+                    yield pending
+                    pending, waiting = [], 0
+        except AudioError as error:
+            pending.append(Part(path, error=str(error)))
+    yield pending
+
+
+def stacked(parts: list[Part]) -> Float[Tensor, "batch samples"] | None:
+    """The samples of those that have some; None if none has."""
+    waveforms = [part.samples for part in parts if part.samples is not None]
+    return torch.from_numpy(np.stack(waveforms)) if waveforms else None
