@@ -179,7 +179,11 @@ class AudioClassifier(pl.LightningModule):
                 f"the training loss became {metrics['train/loss'].item()} in epoch {self.current_epoch + 1}: "
                 "try a smaller optimizer.lr, or trainer.gradient_clip_val=1"
             )
-        self.log_dict(metrics)
+        self.log_dict(metrics, logger=False)
+        # Lightning would write them down after the checkpoint, and a run that is killed in between would lose them.
+        written = {name: float(value) for name, value in metrics.items()}
+        for logger in self.loggers:
+            logger.log_metrics({**written, "epoch": self.current_epoch}, step=self.global_step - 1)
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, Plateau):
             seen = {**self.trainer.callback_metrics, **metrics}

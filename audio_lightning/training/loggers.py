@@ -45,21 +45,24 @@ class StepLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add a row a value."""
         step = int(step or 0)
-        if not self._started:
-            self._keep_before(step)
-            self._started = True
         epoch = int(metrics.get("epoch", -1)) + 1
+        if not self._started:
+            self._keep_before(epoch)
+            self._started = True
         with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(
                 (step, epoch, name, float(value)) for name, value in metrics.items() if name != "epoch"
             )
 
-    def _keep_before(self, step: int) -> None:
-        """Start the file, or drop what a killed run logged between its last checkpoint and its end."""
+    def _keep_before(self, epoch: int) -> None:
+        """Start the file, or drop what a killed run logged between its last checkpoint and its end.
+
+        By epochs: the metrics of an epoch and the first loss of the next one may have the same step.
+        """
         rows: list[list[str]] = []
         if self.path.exists():
             with self.path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.reader(file) if len(row) == 4 and row[0].isdecimal() and int(row[0]) < step]
+                rows = [row for row in csv.reader(file) if len(row) == 4 and row[1].isdecimal() and int(row[1]) < epoch]
         partial = self.path.with_name(f".{self.path.name}.partial")
         with partial.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([self.HEADER, *rows])
