@@ -57,7 +57,9 @@ MANDATORY = {"demo": [], "table": ["data.root=.", "data.table=x.csv"]}
 
 
 def chosen(group: str, name: str) -> DictConfig:
-    config = compose([f"{group}={name}", *(MANDATORY.get(name, ["data.root=."]) if group == "data" else [])])
+    config = compose(
+        [f"{group}={name}", *(MANDATORY.get(name, ["data.root=."]) if group in ("data", "experiment") else [])]
+    )
     settle(config)
     return config
 

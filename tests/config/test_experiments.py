@@ -1,0 +1,92 @@
+"""Whole recipes: each fits together, is the system that it says, and runs."""
+
+from pathlib import Path
+
+import pytest
+import tiny_sources
+from omegaconf import OmegaConf
+
+from audio_lightning.classifier import build_front_end, build_network, check_networks
+from audio_lightning.config import check_config, choices, compose, quote_paths
+from audio_lightning.task import AudioTask
+from audio_lightning.training.folder import RunFolder
+from audio_lightning.training.run import train
+
+SYSTEMS = {
+    "speech12_conv1d": (12, 34_681_196),
+    "speech12_conv1d_skip": (12, 63_611_244),
+    "speech12_spectrogram_1d": (12, 68_956_524),
+    "speech12_spectrogram_2d": (12, 20_847_212),
+    "speech10_conv1d_sgd": (10, 1_611_498),
+    "instruments_cnn_mfcc": (14, 6_674_670),
+    "instruments_resnet_mel": (14, 11_177_422),
+    "instruments_resnet_mfcc": (14, 11_177_422),
+    "instruments_lstm_mfcc": (14, 21_806),
+}
+"""Classes and trainable parameters of the systems that the recipes are named after."""
+
+HEAVY = {
+    "speech12_conv1d": "34 million parameters",
+    "speech12_conv1d_skip": "63 million parameters",
+    "speech12_spectrogram_1d": "68 million parameters",
+    "speech12_spectrogram_2d": "9x9 convolutions",
+    "instruments_cnn_mel": "a dense layer on a picture that was never pooled",
+    "urbansound8k_alexnet": "57 million parameters",
+    "urbansound8k_vgg": "134 million parameters",
+    "urbansound_dnn": "44.1 kHz into a dense network",
+}
+"""Recipes whose optimizer and checkpoints take long to write, and why; `make test-all` runs them."""
+
+
+def recipe(name: str, *overrides: str):
+    return compose(quote_paths([f"experiment={name}", *overrides]))
+
+
+def task_of(config, classes: int) -> AudioTask:
+    data = config.data
+    names = tuple(f"class {number}" for number in range(classes))
+    return AudioTask(names, data.sample_rate, round(data.clip_seconds * data.sample_rate), data.padding)
+
+
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_a_recipe_fits_together(name: str) -> None:
+    config = recipe(name, "data.root=.")
+    check_config(config)
+    check_networks(config, task_of(config, 5))
+
+
+@pytest.mark.parametrize(("name", "classes", "parameters"), [(name, *facts) for name, facts in SYSTEMS.items()])
+def test_a_recipe_is_the_system_that_it_says(name: str, classes: int, parameters: int) -> None:
+    import torch
+
+    config = OmegaConf.to_container(recipe(name, "data.root=."), resolve=True)
+    task = task_of(OmegaConf.create(config), classes)
+    with torch.device("meta"):
+        network = build_network(config, build_front_end(config, task).output_shape, task)
+    assert sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad) == parameters
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.full if name in HEAVY else ()) for name in choices("experiment")],
+)
+def test_a_recipe_runs(name: str, tmp_path: Path) -> None:
+    source = str(recipe(name, "data.root=.").data._target_).rpartition(".")[2].lower()
+    (data,) = [choice for choice in tiny_sources.WRITERS if choice.replace("_", "") == source]
+    root = tiny_sources.write(data, tmp_path / "data")
+    config = recipe(name, f"data.root={root}", "debug=tiny", "trainer=cpu")
+    check_config(config)
+    assert train(config, RunFolder(tmp_path / "run"))["epochs"] == 1
+
+
+@pytest.mark.parametrize("name", choices("debug"))
+def test_debugging_is_short(name: str) -> None:
+    config = compose([f"debug={name}"])
+    assert config.trainer.max_epochs <= 3
+    assert compose([f"debug={name}", "trainer.max_epochs=7"]).trainer.max_epochs == 7
+
+
+def test_what_is_typed_goes_before_the_recipe() -> None:
+    config = recipe("instruments_lstm_mfcc", "data.root=.", "model=cnn", "optimizer.lr=0.5", "feature=logmel")
+    assert (config.model._target_, config.optimizer.lr) == ("audio_lightning.models.CNN", 0.5)
+    assert config.data.batch_size == 16
