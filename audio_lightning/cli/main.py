@@ -31,6 +31,11 @@ class Format(StrEnum):
 
 
 Checkpoint = Annotated[Path, typer.Argument(metavar="RUN_DIR_or_CKPT", help="A run folder, or a checkpoint file.")]
+Recordings = Annotated[list[Path], typer.Argument(help="Files, and folders to look through.")]
+Window = Annotated[float | None, typer.Option(help="Seconds a window; default: a clip of the training.")]
+Hop = Annotated[float | None, typer.Option(help="Seconds from window to window; default: a window.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Windows at once.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 
 
 def main() -> None:
@@ -58,14 +63,14 @@ def train_command(context: typer.Context) -> None:
 @app.command("predict")
 def predict_command(
     checkpoint: Checkpoint,
-    recordings: Annotated[list[Path], typer.Argument(help="Files, and folders to look through.")],
-    window: Annotated[float | None, typer.Option(help="Seconds a window; default: a clip of the training.")] = None,
-    hop: Annotated[float | None, typer.Option(help="Seconds from window to window; default: a window.")] = None,
+    recordings: Recordings,
+    window: Window = None,
+    hop: Hop = None,
     top_k: Annotated[int | None, typer.Option(min=1, help="Only the K most probable classes.")] = None,
     output_format: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.CSV,
     output: Annotated[Path | None, typer.Option(help="File to write to; default: the screen.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows at once.")] = 32,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    batch_size: BatchSize = 32,
+    device: Device = "cpu",
 ) -> None:
     """Name the class (or classes) of recordings of any rate, channels and length; longer ones window by window.
 
@@ -95,12 +100,12 @@ def predict_command(
 @app.command("embed")
 def embed_command(
     checkpoint: Checkpoint,
-    recordings: Annotated[list[Path], typer.Argument(help="Files, and folders to look through.")],
+    recordings: Recordings,
     output: Annotated[Path | None, typer.Option(help="FILE.npz or FILE.csv; default: CSV on the screen.")] = None,
-    window: Annotated[float | None, typer.Option(help="Seconds a window; default: a clip of the training.")] = None,
-    hop: Annotated[float | None, typer.Option(help="Seconds from window to window; default: a window.")] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows at once.")] = 32,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    window: Window = None,
+    hop: Hop = None,
+    batch_size: BatchSize = 32,
+    device: Device = "cpu",
 ) -> None:
     """Write the embedding of recordings, window by window: what the head of the network sees.
 
