@@ -26,7 +26,12 @@ train: install ## train on the embedded demo data; ARGS='model=resnet feature=mf
 test: install lint ## what CI runs: lint, types and the fast suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not full" $(ARGS)
 
-test-all: install lint ## the fast suite and the slow checks
+# A mark of its own: with transformers installed, every start of the program takes two seconds longer.
+.venv/.installed-full: .venv/.installed
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install --quiet --compile -c constraints.txt -e '.[full]'
+	@touch $@
+
+test-all: .venv/.installed-full lint ## the fast suite and the slow checks, beside the libraries that they compare with
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: install ## ruff and mypy

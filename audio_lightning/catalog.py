@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch.utils.flop_counter import FlopCounterMode
 
 from audio_lightning.classifier import build_front_end, build_network
@@ -74,7 +75,8 @@ def cells(features: Iterable[str], models: Iterable[str], task: AudioTask, overr
     takes = {name: resolve(node["_target_"], AudioModel, where="model").input_kind for name, node in nodes.items()}
     for feature in features:
         try:
-            front_end: FrontEnd = build_front_end({"feature": _node("feature", feature, overrides)}, task)
+            chosen = _node("feature", feature, overrides)
+            front_end: FrontEnd = build_front_end({"feature": chosen}, task)
             shape = front_end.output_shape
         except ConfigError as error:
             yield from (Cell(feature, model, None, None, str(error), takes[model]) for model in nodes)
@@ -82,7 +84,7 @@ def cells(features: Iterable[str], models: Iterable[str], task: AudioTask, overr
         for model, node in nodes.items():
             try:
                 with torch.device("meta"):
-                    network = build_network({"model": node}, shape, task)
+                    network = build_network({"feature": chosen, "model": node}, shape, task)
             except ConfigError as error:
                 yield Cell(feature, model, shape, None, str(error), takes[model])
                 continue
@@ -91,19 +93,27 @@ def cells(features: Iterable[str], models: Iterable[str], task: AudioTask, overr
 
 def best_feature(model: str, task: AudioTask) -> Cell:
     """A model with the first of waveform, log-mel and all other features that it can be built on."""
-    names = [*dict.fromkeys(("logmel", "waveform", *choices("feature")))]
-    found = list(cells(names[:2], [model], task, ()))
-    found = [cell for cell in found if cell.network] or list(cells(names[2:], [model], task, ()))
-    return next((cell for cell in found if cell.network), found[0])
+    names = dict.fromkeys(("logmel", "waveform", *choices("feature")))
+    refused = []
+    for cell in cells(names, [model], task, ()):
+        if cell.network:
+            return cell
+        refused.append(cell)
+    return next((cell for cell in refused if cell.shape and cell.shape.kind == cell.takes), refused[0])
 
 
 def _node(group: str, name: str, overrides: list[str]) -> dict[str, Any]:
     """The node of a choice, with those overrides that fit it."""
-    config = compose([f"{group}={name}"])
+    config = _composed(group, name)
     fitting = [line for line in overrides if line.startswith(f"{group}.") and _has(config, line.partition("=")[0])]
     node = compose([f"{group}={name}", *fitting])[group] if fitting else config[group]
     plain: Any = OmegaConf.to_container(node, resolve=True)
     return plain
+
+
+@cache
+def _composed(group: str, name: str) -> DictConfig:
+    return compose([f"{group}={name}"])
 
 
 def _has(config: Any, key: str) -> bool:

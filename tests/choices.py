@@ -2,14 +2,22 @@
 
 from typing import Any
 
+import pytest
+import torch
 from omegaconf import OmegaConf
 
 from audio_lightning.config import build, config_dir, resolve
 from audio_lightning.features import FrontEnd
 from audio_lightning.models import AudioModel
-from audio_lightning.task import FeatureShape
+from audio_lightning.task import FeatureShape, InputKind
 
 KINDS: dict[str, type] = {"feature": FrontEnd, "model": AudioModel}
+
+AMPLE: dict[InputKind, tuple[int, ...]] = {"waveform": (1, 16000), "spectrogram": (1, 256, 256)}
+"""Large enough for any model; it then says how much it needs."""
+
+PACKAGES = {"timm": "timm"}
+"""By model, the package that it needs and that is not always installed."""
 
 
 def load(group: str, name: str) -> dict[str, Any]:
@@ -34,3 +42,12 @@ def model(name: str, input_shape: FeatureShape, *, num_classes: int = 3, **chang
     """The network of conf/model/``name``.yaml."""
     node = {**load("model", name), **changes}
     return build(node, AudioModel, where="model", input_shape=input_shape, num_classes=num_classes)
+
+
+def smallest(name: str) -> tuple[InputKind, tuple[int, ...]]:
+    """What conf/model/``name``.yaml takes, and the least of it; skips the test where its package is missing."""
+    if name in PACKAGES:
+        pytest.importorskip(PACKAGES[name])
+    kind = target("model", name).input_kind
+    with torch.device("meta"):
+        return kind, model(name, FeatureShape(kind, AMPLE[kind])).minimum_input

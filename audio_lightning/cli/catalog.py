@@ -23,6 +23,8 @@ def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
     """List the models: what each takes, its parameters and its multiply-accumulates for a clip."""
 
     def run() -> int:
+        from rich.markup import escape
+
         from audio_lightning.catalog import best_feature, cells
         from audio_lightning.config import choices
 
@@ -34,7 +36,7 @@ def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
             else:
                 cell = best_feature(name, task)
             if cell.network is None:
-                table.add_row(name, cell.feature, "-", "-", cell.reason)
+                table.add_row(name, cell.feature, "-", "-", escape(cell.reason or ""))
                 continue
             lengths = "yes" if cell.network.accepts_variable_length else "no"
             table.add_row(name, f"{cell.feature}: {cell.shape}", f"{cell.parameters:,}", f"{cell.macs:,}", lengths)
@@ -48,6 +50,8 @@ def features_command(overrides: Overrides = None, classes: Classes = 10) -> None
     """List the features: what each gives for a clip."""
 
     def run() -> int:
+        from rich.markup import escape
+
         from audio_lightning.catalog import cells
         from audio_lightning.config import choices
 
@@ -56,7 +60,7 @@ def features_command(overrides: Overrides = None, classes: Classes = 10) -> None
         for name in choices("feature"):
             (cell,) = cells([name], ["cnn"], task, keys)
             values = _values(cell.shape) if cell.shape else "-"
-            table.add_row(name, str(cell.shape) if cell.shape else cell.reason, values)
+            table.add_row(name, str(cell.shape) if cell.shape else escape(cell.reason or ""), values)
         _print(table, task)
         return 0
 

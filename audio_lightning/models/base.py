@@ -1,7 +1,9 @@
 """What every architecture is: an embedding of the front end's output, and a head on it."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -17,9 +19,20 @@ REMEDIES: dict[InputKind, dict[str, str]] = {
 }
 """The sizes of an input behind its channels, and how each is made larger."""
 
+NORMALIZATIONS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+"""Layers that belong to the one before them."""
+
 
 class IncompatibleInput(ConfigError):  # noqa: N818 - it tells why two choices do not go together
-    """The model and the front end's output cannot go together."""
+    """The model and the front end's output cannot go together.
+
+    Attributes:
+        least: the sizes behind the channels that the model needs, where the output is only too small.
+    """
+
+    def __init__(self, message: str, *, least: tuple[int, ...] | None = None) -> None:
+        super().__init__(message)
+        self.least = least
 
 
 class AudioModel(nn.Module, ABC):
@@ -41,6 +54,8 @@ class AudioModel(nn.Module, ABC):
         minimum_input: smallest sizes behind the channels.
         embedding_dim: size of the embedding.
         head: layers from the embedding to the logits; the part to replace for other classes.
+        worked_out: options that are not given but read from published weights; with them the same network can be built
+            without those.
 
     Raises:
         IncompatibleInput: an input of the other kind, or one that is too small.
@@ -50,6 +65,7 @@ class AudioModel(nn.Module, ABC):
     accepts_variable_length: ClassVar[bool] = False
     embedding_dim: int
     head: nn.Module
+    worked_out: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self, input_shape: FeatureShape, num_classes: int, *, minimum_input: tuple[int, ...] | None = None
@@ -67,7 +83,8 @@ class AudioModel(nn.Module, ABC):
         for found, least, (axis, remedy) in zip(input_shape.dims[1:], self.minimum_input, REMEDIES[kind].items()):
             if found < least:
                 raise IncompatibleInput(
-                    f"{name} needs at least {least} {axis}, and the feature gives a {input_shape}: use {remedy}"
+                    f"{name} needs at least {least} {axis}, and the feature gives a {input_shape}: use {remedy}",
+                    least=self.minimum_input,
                 )
 
     @abstractmethod
@@ -77,3 +94,50 @@ class AudioModel(nn.Module, ABC):
     def forward(self, x: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "batch classes"]:
         """Logits of every class."""
         return self.head(self.embed(x))
+
+    def stages(self) -> dict[str, list[nn.Parameter]]:
+        """Every parameter once, by the layer or block that it belongs to, from the input to the head.
+
+        Stages are named as modules are, without a leading ``backbone.``; the last is ``head``. They are found in the
+        order in which modules were registered: an architecture that registers them in another order than it calls them
+        in overrides this. A normalization belongs to the layer before it. Of the parameters that are in no layer,
+        tokens and positions belong to the first stage, and a vector of the network itself, which weighs what several
+        stages give, to the last before the head.
+        """
+        found: dict[str, list[nn.Parameter]] = {}
+        placed = set(self.head.parameters())
+        for name, layer in _layers(child for child in self.named_children() if child[0] != "head"):
+            if not (found and isinstance(layer, NORMALIZATIONS)):
+                found[name] = []
+            *_, stage = found.values()
+            stage += [parameter for parameter in layer.parameters() if parameter not in placed]
+            placed.update(layer.parameters())
+        for name, parameter in self.named_parameters():
+            if parameter not in placed:
+                owner = name.rpartition(".")[0]
+                inside = [stage for stage in found if stage.startswith(f"{owner}.")] or list(found) or ["head"]
+                weighs = not owner and parameter.dim() == 1
+                found.setdefault(inside[-1 if weighs else 0], []).append(parameter)
+        stages: dict[str, list[nn.Parameter]] = {}
+        for name, parameters in (*found.items(), ("head", list(self.head.parameters()))):
+            stages.setdefault(name.removeprefix("backbone."), []).extend(parameters)
+        return stages
+
+
+def _layers(children: Iterable[tuple[str, nn.Module]], *, listed: bool = False) -> Iterator[tuple[str, nn.Module]]:
+    """Layers and blocks among modules, and in lists of them; also in what wraps such lists, but not within a block.
+
+    Args:
+        children: names and modules.
+        listed: whether these are elements of a list, of which each is a block unless it is a list, too.
+    """
+    trained = [(name, child) for name, child in children if next(child.parameters(), None) is not None]
+    for name, child in trained:
+        is_list = isinstance(child, (nn.Sequential, nn.ModuleList))
+        alone = len(trained) == 1 and next(child.children(), None) is not None
+        # By its exact type: what a weight normalization puts into a layer derives from it.
+        wraps = alone or any(type(inner) is nn.ModuleList for inner in child.modules())
+        if is_list or (wraps and not listed):
+            yield from _layers(((f"{name}.{key}", part) for key, part in child.named_children()), listed=is_list)
+        else:
+            yield name, child

@@ -1,6 +1,7 @@
 """What goes with what, as tables: known without any audio, and the same as what a training finds."""
 
 import re
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -64,6 +65,15 @@ def test_the_grid_agrees_with_what_a_training_says() -> None:
     text = output("grid", *CLIPS)
     marks = dict(zip(choices("feature"), row(text, "cnn")[1:]))
     assert (marks["logmel"], marks["waveform"]) == ("ok", "-")
+
+
+def test_a_model_whose_package_is_missing_has_the_reason_in_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    reason = "model=timm needs the package timm: pip install 'audio-lightning[timm]'"
+    assert row(output("models", *CLIPS), "timm")[1:] == ["logmel", "-", "-", reason]
+    text = output("grid", *CLIPS)
+    number = row(text, "timm")[1:][choices("feature").index("logmel")]
+    assert f"{number}: {reason}" in text.splitlines()
 
 
 def test_a_picture_that_is_too_small_is_a_footnote() -> None:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tiny
 import tiny_sources
 from omegaconf import OmegaConf
 
@@ -22,6 +24,7 @@ SYSTEMS = {
     "instruments_resnet_mel": (14, 11_177_422),
     "instruments_resnet_mfcc": (14, 11_177_422),
     "instruments_lstm_mfcc": (14, 21_806),
+    "urbansound8k_resnet": (10, 11_175_370),
 }
 """Classes and trainable parameters of the systems that the recipes are named after."""
 
@@ -82,8 +85,42 @@ def test_a_recipe_runs(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", choices("debug"))
 def test_debugging_is_short(name: str) -> None:
     config = compose([f"debug={name}"])
-    assert config.trainer.max_epochs <= 3
+    assert config.trainer.max_epochs <= 3 or config.trainer.overfit_batches == 1
     assert compose([f"debug={name}", "trainer.max_epochs=7"]).trainer.max_epochs == 7
+
+
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_nothing_of_a_recipe_hinders_learning_by_heart(name: str) -> None:
+    config = recipe(name, "data.root=.", "debug=overfit")
+    check_config(config)
+    assert config.scheduler._target_ is None
+    assert not config.augment.waveform
+    assert not config.augment.spectrogram
+    assert not config.augment.pairs
+    assert config.callbacks.early_stopping is None
+    assert config.loss.label_smoothing == 0
+
+
+@pytest.mark.parametrize(("model", "epochs"), [("cnn", 40), ("resnet", 12)])
+def test_one_batch_is_learned_by_heart(model: str, epochs: int, tmp_path: Path) -> None:
+    """Labels that nothing in the sound explains, so that only a batch that comes again can be learned."""
+    root = tiny.write_table(tmp_path / "data", clips=40)
+    table = root / "clips.csv"
+    header, *rows = table.read_text().splitlines()
+    paths = [row.partition(",")[0] for row in rows]
+    labels = np.random.default_rng(0).choice(["a", "b", "c"], len(rows))
+    table.write_text("\n".join([header, *(f"{path},{label}" for path, label in zip(paths, labels))]))
+    sizes = {"cnn": tiny.TRAIN_OVERRIDES, "resnet": [line for line in tiny.TRAIN_OVERRIDES if "model" not in line]}
+    overrides = ["data=table", f"data.root={root}", "data.table=clips.csv", f"model={model}", *sizes[model]]
+    config = compose(
+        quote_paths([*overrides, "debug=overfit", f"trainer.max_epochs={epochs}", "callbacks=early_stopping"])
+    )
+    check_config(config)
+
+    metrics = train(config, RunFolder(tmp_path / "run"))
+
+    assert metrics["train/accuracy"] == 1.0
+    assert metrics["clips/train"] == 120 > 10 * config.data.batch_size
 
 
 def test_what_is_typed_goes_before_the_recipe() -> None:

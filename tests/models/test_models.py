@@ -17,7 +17,13 @@ from audio_lightning.task import FeatureShape, InputKind
 
 NUM_CLASSES = 3
 
-WITHOUT_GRADIENT: dict[str, dict[str, str]] = {}
+WITHOUT_GRADIENT: dict[str, dict[str, str]] = {
+    "timm": {
+        f"backbone.layer{number}.0.{part}": "the last normalization of a block starts with a scale of zero"
+        for number in range(1, 5)
+        for part in ("conv1.weight", "conv2.weight", "bn1.weight", "bn1.bias")
+    }
+}
 """By model, trainable parameters that get no gradient, and why."""
 
 GENTLY: dict[str, float] = {"alexnet": 1e-4, "conv2d_vgg": 1e-4, "vgg": 1e-4}
@@ -26,18 +32,13 @@ GENTLY: dict[str, float] = {"alexnet": 1e-4, "conv2d_vgg": 1e-4, "vgg": 1e-4}
 HEAVY = ("alexnet", "vgg")
 """Models of a hundred million parameters, each step of which takes a second."""
 
-AMPLE: dict[InputKind, tuple[int, ...]] = {"waveform": (1, 16000), "spectrogram": (1, 256, 256)}
-"""Large enough for any model; it then says how much it needs."""
-
 DISTINCT: dict[InputKind, tuple[int, ...]] = {"waveform": (1600,), "spectrogram": (32, 32)}
 """Large enough for eight random clips to differ clearly, where a model would take less."""
 
 
 def input_shapes(name: str) -> tuple[FeatureShape, FeatureShape]:
     """The smallest input that the model takes, and one of at least the size to learn from."""
-    kind = choices.target("model", name).input_kind
-    with torch.device("meta"):
-        minimum = choices.model(name, FeatureShape(kind, AMPLE[kind])).minimum_input
+    kind, minimum = choices.smallest(name)
     return (
         FeatureShape(kind, (1, *minimum)),
         FeatureShape(kind, (1, *map(max, minimum, DISTINCT[kind]))),

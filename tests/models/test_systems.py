@@ -1,15 +1,12 @@
-"""The published systems and image networks: their exact sizes, their filters, their published weights."""
+"""The published systems: their exact sizes, their options, their filters."""
 
 import math
-from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import choices
 import numpy as np
 import pytest
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from audio_lightning.errors import ConfigError
@@ -28,16 +25,6 @@ INSTRUMENTS_CNN: dict[str, Any] = {
     "pooled": None,
     "hidden": [512, 64],
 }
-
-IMAGE_NETWORKS: dict[str, tuple[str, str, int]] = {
-    "alexnet": ("alexnet", "classifier.6", 61_100_840),
-    "vgg": ("vgg16", "classifier.6", 138_357_544),
-    "googlenet": ("googlenet", "fc", 6_624_904),
-    "densenet": ("densenet121", "classifier", 7_978_856),
-    "squeezenet": ("squeezenet1_1", "classifier", 1_235_496),
-}
-"""Torchvision's name, its layers after the embedding, and the number of parameters with three channels and 1000
-classes; that of GoogLeNet is without its auxiliary heads."""
 
 
 def count(model: nn.Module) -> int:
@@ -68,16 +55,6 @@ def test_a_system_has_the_described_size(
     shape = FeatureShape("waveform" if len(dims) == 2 else "spectrogram", dims)
 
     assert count(on_meta(name, shape, num_classes, **changes)) == parameters
-
-
-@pytest.mark.parametrize("name", IMAGE_NETWORKS)
-def test_an_image_network_has_the_published_size(name: str) -> None:
-    rgb = on_meta(name, FeatureShape("spectrogram", (3, 224, 224)), 1000)
-    mono = on_meta(name, FeatureShape("spectrogram", (1, 64, 101)), 1000)
-
-    assert count(rgb) == IMAGE_NETWORKS[name][2]
-    kernel = next(rgb.backbone.parameters())
-    assert count(rgb) - count(mono) == kernel.numel() * 2 // 3
 
 
 # Options
@@ -223,124 +200,3 @@ def test_an_even_filter_of_sincnet_is_made_odd_and_each_channel_is_filtered() ->
     assert made.filters.kernels().shape == (4, 101)
     both, second = made.filters(x), made.filters(x[:, 1:])
     torch.testing.assert_close(both[:, 4:], second)
-
-
-# Weights of ImageNet
-
-
-@pytest.fixture
-def weights(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[nn.Module, Path]:
-    """A torchvision network with random weights, without what comes after its embedding, and its file."""
-    name, head, _ = IMAGE_NETWORKS[request.param]
-    torch.manual_seed(0)
-    options = {"init_weights": True} if name == "googlenet" else {}  # it warns where nothing is said
-    network = torchvision.models.get_model(name, weights=None, **options)
-    for module in network.modules():  # as far from the start as training brings them
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean, -0.1, 0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-    torch.save(network.state_dict(), tmp_path / "weights.pth")
-    network.set_submodule(head, nn.AdaptiveAvgPool2d(1) if request.param == "squeezenet" else nn.Identity())
-    return network.eval(), tmp_path / "weights.pth"
-
-
-@pytest.mark.parametrize(
-    ("name", "weights"),
-    [pytest.param(name, name, marks=pytest.mark.full if name == "vgg" else ()) for name in IMAGE_NETWORKS],
-    indirect=["weights"],
-    ids=list(IMAGE_NETWORKS),
-)
-@pytest.mark.parametrize("channels", [1, 2, 3])
-@torch.no_grad()
-def test_published_weights_see_in_equal_channels_what_they_saw_in_grey_pictures(
-    name: str, weights: tuple[nn.Module, Path], channels: int
-) -> None:
-    network, file = weights
-    grey = torch.randn(2, 1, 64, 101, generator=torch.Generator().manual_seed(0))
-
-    made = choices.model(name, FeatureShape("spectrogram", (channels, 64, 101)), pretrained=str(file)).eval()
-
-    expected = network(grey.expand(-1, 3, -1, -1))
-    assert expected.std() > 1e-4
-    embedding = made.embed(grey.expand(-1, channels, -1, -1))
-    assert ((embedding - expected).norm() / expected.norm()).item() < 1e-4
-    torch.testing.assert_close(embedding, expected, atol=1e-4, rtol=1e-4)
-
-
-@torch.no_grad()
-def test_the_published_densenets_have_other_names_for_their_layers(tmp_path: Path) -> None:
-    made = choices.model("densenet", FeatureShape("spectrogram", (3, 32, 32)))
-    old = {
-        key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value
-        for key, value in made.backbone.state_dict().items()
-    }
-    assert "features.denseblock1.denselayer1.norm.1.weight" in old
-    torch.save(old, tmp_path / "old.pth")
-
-    loaded = choices.model("densenet", FeatureShape("spectrogram", (3, 32, 32)), pretrained=str(tmp_path / "old.pth"))
-
-    for key, value in made.backbone.state_dict().items():
-        torch.testing.assert_close(loaded.backbone.state_dict()[key], value)
-
-
-PICTURE = FeatureShape("spectrogram", (1, 64, 101))
-
-
-def test_a_file_of_weights_that_is_not_there_is_missed_before_anything_is_built(tmp_path: Path) -> None:
-    with torch.device("meta"), pytest.raises(ConfigError) as raised:
-        choices.model("vgg", PICTURE, pretrained=f"{tmp_path}/none.pth")
-
-    assert str(raised.value) == (
-        f"model.pretrained={tmp_path}/none.pth: no such file, expected a state dict of torchvision's vgg16"
-    )
-
-
-def test_other_files_are_no_weights(tmp_path: Path) -> None:
-    file = tmp_path / "weights.pth"
-    for content, message in (
-        (torchvision.models.squeezenet1_0().state_dict(), "holds no state dict of torchvision's squeezenet1_1"),
-        ([1, 2], "holds no state dict of torchvision's squeezenet1_1"),
-        (Path("code"), "is no file of weights"),  # an object that is not among the types that are safe to read
-    ):
-        torch.save(content, file)
-        with pytest.raises(ConfigError, match=message) as raised:
-            choices.model("squeezenet", PICTURE, pretrained=str(file))
-        assert str(file) in str(raised.value)
-        assert "\n" not in str(raised.value)
-
-
-def test_without_network_one_line_says_what_to_get_and_where_to_put_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise URLError("Name or service not known")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
-    with pytest.raises(ConfigError) as raised:
-        choices.model("squeezenet", PICTURE, pretrained=True)
-
-    url = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1.url
-    place = tmp_path / "hub" / "checkpoints" / url.rpartition("/")[2]
-    assert f"get {url} elsewhere and put it at {place}, or give its place as model.pretrained=FILE" in str(raised.value)
-    assert "\n" not in str(raised.value)
-
-    torch.save(torchvision.models.squeezenet1_1().state_dict(), place)
-    assert choices.model("squeezenet", PICTURE, pretrained=True).backbone is not None
-
-
-def test_downloaded_weights_are_held_against_their_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    asked: list[dict[str, Any]] = []
-
-    def download(url: str, place: str, **options: Any) -> None:
-        asked.append({"url": url, **options})
-        torch.save(torchvision.models.squeezenet1_1().state_dict(), place)
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    choices.model("squeezenet", PICTURE, pretrained=True)
-    choices.model("squeezenet", PICTURE, pretrained=True)
-
-    assert len(asked) == 1, "the second finds it there"
-    assert asked[0]["url"].endswith(f"-{asked[0]['hash_prefix']}.pth")

@@ -1,0 +1,158 @@
+"""Any image network of the package timm on spectrograms."""
+
+import warnings
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.errors import ConfigError
+from audio_lightning.models.base import AudioModel, IncompatibleInput
+from audio_lightning.task import FeatureShape
+
+STRIDE = 32
+"""What most networks shrink a picture by."""
+
+REFUSALS = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
+"""What networks raise that cannot take an option or a picture."""
+
+
+class Timm(AudioModel):
+    """A network of PyTorch Image Models by its name there (https://github.com/huggingface/pytorch-image-models).
+
+    Networks that are made for pictures of one size, as vision transformers are, are made for that of the input.
+
+    Args:
+        input_shape: shape of the spectrogram, with any number of channels.
+        num_classes: number of logits.
+        name: one of ``timm.list_models()``; behind a point, which of its published weights.
+        dropout: probability with which a value of the embedding is dropped.
+        pretrained: null, true for the published weights, or a file with them; timm fits their first convolution to
+            the number of channels: for a single one, it is the sum over the colours.
+
+    Raises:
+        IncompatibleInput: the input is no spectrogram, or of a size that the network cannot take.
+        ConfigError: timm is not installed or has no such network, or the weights cannot be had, or are none of it.
+    """
+
+    input_kind = "spectrogram"
+
+    def __init__(
+        self,
+        input_shape: FeatureShape,
+        num_classes: int,
+        *,
+        name: str = "resnet10t",
+        dropout: float = 0.2,
+        pretrained: bool | str | None = None,
+    ) -> None:
+        super().__init__(input_shape, num_classes)
+        _check_name(name)
+        options, probe, self.embedding_dim = _probe(name, input_shape)
+        channels, bins, frames = input_shape.dims
+        self.accepts_variable_length = all(  # type: ignore[misc]
+            _embedding_dim(probe, channels, bins, frames + more) for more in (1, frames)
+        )
+        self.backbone = _create(name, options, pretrained)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.embedding_dim, num_classes))
+
+    def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
+        """What the network has, pooled, before the layer that classifies."""
+        return self.backbone(x)
+
+
+def _timm() -> Any:
+    try:
+        return import_module("timm")
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"model=timm needs the package {error.name}: pip install 'audio-lightning[timm]'") from error
+
+
+def _check_name(name: str) -> None:
+    """Only names of its own list: timm would download what a name such as ``hf-hub:...`` stands for."""
+    timm = _timm()
+    architecture, _, tag = name.partition(".")
+    if ":" in name or not timm.is_model(architecture) or (tag and name not in timm.list_pretrained(architecture)):
+        known = timm.list_pretrained(architecture) if tag else ()
+        raise ConfigError(
+            f"model.name={name}: timm has no such network" + did_you_mean(name, known or timm.list_models())
+        )
+
+
+def _probe(name: str, shape: FeatureShape) -> tuple[dict[str, Any], nn.Module, int]:
+    """Options with which the network takes the input, itself without memory, and the size of its embedding."""
+    found = _try(name, *shape.dims)
+    if found:
+        return found
+    channels, *size = shape.dims
+    larger = ([-(-least // STRIDE) * STRIDE + more for least in size] for more in range(0, 8 * STRIDE, STRIDE))
+    fitting = next((dims for dims in larger if _try(name, channels, *dims)), None)
+    taken = fitting or _timm().get_pretrained_cfg(name).input_size[1:]
+    raise IncompatibleInput(
+        f"timm's {name} cannot take a {shape}, but {taken[0]} bins and {taken[1]} frames: "
+        "choose another model.name, or a feature and clips that give so many",
+        least=tuple(fitting) if fitting else None,
+    )
+
+
+def _try(name: str, channels: int, *size: int) -> tuple[dict[str, Any], nn.Module, int] | None:
+    """The same, or None where neither the network as it is nor one that is told the size takes it."""
+    for told in ({}, {"img_size": size}):
+        options = {"in_chans": channels, **told}
+        with suppress(*REFUSALS), torch.device("meta"):
+            network = _create(name, options, None)
+            if embedding_dim := _embedding_dim(network, channels, *size):
+                return options, network, embedding_dim
+    return None
+
+
+def _embedding_dim(network: nn.Module, *dims: int) -> int:
+    """Size of what a network without memory makes of a picture; zero if that is no embedding."""
+    with suppress(*REFUSALS), torch.no_grad():
+        found = network.eval()(torch.empty(2, *dims, device="meta"))
+        return int(found.shape[1]) if found.dim() == 2 else 0
+    return 0
+
+
+def _create(name: str, options: dict[str, Any], pretrained: bool | str | None) -> nn.Module:
+    """The network without its last layer.
+
+    It is first made with that layer: for any other number of classes timm would not miss a weight in a file.
+    """
+    timm = _timm()
+    overlay: dict[str, Any] = {}
+    if isinstance(pretrained, str):
+        file = Path(pretrained).expanduser()
+        if not file.is_file():
+            raise ConfigError(f"model.pretrained={pretrained}: no such file, expected weights of timm's {name}")
+        overlay = {"file": str(file), "source": "", "custom_load": file.suffix == ".npz"}
+    if not pretrained:
+        network = timm.create_model(name, **options)
+    else:
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
+                network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+        except Exception as error:  # whatever timm, torch and clients for HTTP and files have as errors
+            raise ConfigError(_no_weights(name, pretrained, error)) from error
+    network.reset_classifier(0)
+    return network
+
+
+def _no_weights(name: str, pretrained: bool | str, error: Exception) -> str:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if isinstance(pretrained, str):
+        return f"model.pretrained: {pretrained} holds no weights of timm's {name}: {reason}"
+    published = _timm().get_pretrained_cfg(name)
+    if not (published.hf_hub_id or published.url):
+        return f"model.pretrained=true: timm has no weights of {name}, give a file of your own as model.pretrained=FILE"
+    place = f"model.safetensors from https://huggingface.co/{published.hf_hub_id}/tree/main"
+    return (
+        f"model.pretrained=true: the weights cannot be downloaded ({reason}): "
+        f"get {place if published.hf_hub_id else published.url} elsewhere and give its place as model.pretrained=FILE"
+    )

@@ -1,0 +1,61 @@
+"""Every model on every feature: what is declared possible trains, everything else is refused in one line."""
+
+from functools import cache
+from typing import Any
+
+import choices
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from audio_lightning.config import choices as names
+from audio_lightning.models import IncompatibleInput
+from audio_lightning.task import FeatureShape
+
+RATE = 16000
+NUM_CLASSES = 3
+
+NARROW: dict[str, dict[str, Any]] = {
+    "ast": {"width": 24, "depth": 2, "heads": 2},
+    "wav2vec2": {"width": 32, "depth": 2, "heads": 2, "channels": 16},
+}
+"""Sizes that have no say in what goes together, of models that would take long."""
+
+
+@cache
+def features(name: str) -> tuple[FeatureShape, Tensor]:
+    """What a front end gives for two clips of a second."""
+    front_end = choices.front_end(name, sample_rate=RATE, num_samples=RATE)
+    waveforms = 0.1 * torch.randn(2, RATE, generator=torch.Generator().manual_seed(0))
+    if front_end.needs_statistics:
+        front_end.fit([waveforms])
+    return front_end.output_shape, front_end(waveforms)
+
+
+@cache
+def least(model: str) -> tuple[str, tuple[int, ...]]:
+    return choices.smallest(model)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("feature", names("feature"))
+@pytest.mark.parametrize("model", names("model"))
+def test_what_is_possible_trains_and_the_rest_is_refused(model: str, feature: str) -> None:
+    kind, minimum = least(model)
+    shape, x = features(feature)
+    if shape.kind != kind or any(found < needed for found, needed in zip(shape.dims[1:], minimum)):
+        with pytest.raises(IncompatibleInput, match=r"^[^\n]+ (takes a|needs at least) [^\n]+$"):
+            choices.model(model, shape)
+        return
+
+    torch.manual_seed(0)
+    network = choices.model(model, shape, num_classes=NUM_CLASSES, **NARROW.get(model, {})).train()
+    logits = network(x)
+    functional.cross_entropy(logits, torch.tensor([0, 2])).backward()
+
+    assert logits.shape == (2, NUM_CLASSES)
+    assert logits.isfinite().all()
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients)
