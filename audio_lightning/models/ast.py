@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,11 +12,32 @@ from torch.nn import functional
 
 from audio_lightning.errors import ConfigError
 from audio_lightning.models.base import AudioModel
-from audio_lightning.models.hub import check_sizes, hub_folder, read_config, read_weights
+from audio_lightning.models.hub import hub_folder, read_architecture, read_weights
 from audio_lightning.task import FeatureShape
 
 SPECIAL_TOKENS = 2
 """The class token and DeiT's distillation token, whose mean is the embedding."""
+
+DEIT_BASE: dict[str, Any] = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "patch_size": 16,
+    "frequency_stride": 10,
+    "time_stride": 10,
+    "layer_norm_eps": 1e-12,
+    "num_mel_bins": 128,
+    "max_length": 1024,
+}
+"""The published network, in the words of the Hugging Face hub."""
+
+ONLY: dict[str, tuple[Any, ...]] = {
+    "model_type": ("audio-spectrogram-transformer",),
+    "hidden_act": ("gelu",),
+    "qkv_bias": (True,),
+}
+"""What can be built of all that may be described there."""
 
 RENAMED = {
     r"^audio_spectrogram_transformer\.": "",
@@ -53,16 +76,21 @@ class AST(AudioModel):
         stride: bins and frames from one patch of 16 x 16 to the next.
         dropout: probability of dropping an activation; the paper has none.
         pretrained: null, a folder in the layout of the Hugging Face hub, or a name there, such as
-            ``MIT/ast-finetuned-audioset-10-10-0.4593``.
+            ``MIT/ast-finetuned-audioset-10-10-0.4593``. The weights bring an architecture of their own; width, depth,
+            heads and stride then do not matter.
+        architecture: null, or the network in the words of :data:`DEIT_BASE`, in place of those four options; what
+            ``pretrained`` has found, for a checkpoint is loaded without it.
+
+    Attributes:
+        worked_out: options that follow from ``pretrained``.
 
     Raises:
         IncompatibleInput: the input is no spectrogram, or smaller than a patch.
-        ConfigError: heads that do not divide the width; weights that cannot be had or have another size.
+        ConfigError: heads that do not divide the width; weights that cannot be had, or are of another network.
     """
 
     input_kind = "spectrogram"
     accepts_variable_length = True
-    patch_size = 16
 
     def __init__(
         self,
@@ -75,16 +103,34 @@ class AST(AudioModel):
         stride: int = 10,
         dropout: float = 0.0,
         pretrained: bool | str | None = None,
+        architecture: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(input_shape, num_classes, minimum_input=(self.patch_size, self.patch_size))
-        if width % heads:
-            raise ConfigError(f"ast needs a width that its {heads} heads divide, got width={width}")
+        folder = None
         if pretrained is True:
             raise ConfigError(
                 "model.pretrained=true: there are several; name one, such as MIT/ast-finetuned-audioset-10-10-0.4593"
             )
-        self.stride = stride
-        self.patches = nn.Conv2d(input_shape.channels, width, self.patch_size, stride)
+        if pretrained:
+            folder = hub_folder(str(pretrained))
+            architecture = read_architecture(folder, DEIT_BASE, ONLY, expected="an Audio Spectrogram Transformer")
+        elif architecture is None:
+            if width % heads:
+                raise ConfigError(f"ast needs a width that its {heads} heads divide, got width={width}")
+            architecture = {
+                **DEIT_BASE,
+                "hidden_size": width,
+                "num_hidden_layers": depth,
+                "num_attention_heads": heads,
+                "intermediate_size": 4 * width,
+                "frequency_stride": stride,
+                "time_stride": stride,
+            }
+        width, eps = architecture["hidden_size"], architecture["layer_norm_eps"]
+        patch_size = architecture["patch_size"]
+        super().__init__(input_shape, num_classes, minimum_input=(patch_size, patch_size))
+        self.worked_out = {"architecture": architecture} if pretrained else {}
+        strides = architecture["frequency_stride"], architecture["time_stride"]
+        self.patches = nn.Conv2d(input_shape.channels, width, patch_size, strides)
         self.grid = self._grid(*input_shape.dims[1:])
         self.class_token = nn.Parameter(torch.empty(1, 1, width))
         self.distillation_token = nn.Parameter(torch.empty(1, 1, width))
@@ -94,16 +140,23 @@ class AST(AudioModel):
         self.layers = nn.Sequential(
             *(
                 nn.TransformerEncoderLayer(
-                    width, heads, 4 * width, dropout, "gelu", layer_norm_eps=1e-12, batch_first=True, norm_first=True
+                    width,
+                    architecture["num_attention_heads"],
+                    architecture["intermediate_size"],
+                    dropout,
+                    "gelu",
+                    layer_norm_eps=eps,
+                    batch_first=True,
+                    norm_first=True,
                 )
-                for _ in range(depth)
+                for _ in range(architecture["num_hidden_layers"])
             )
         )
-        self.norm = nn.LayerNorm(width, eps=1e-12)
+        self.norm = nn.LayerNorm(width, eps=eps)
         self.embedding_dim = width
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, num_classes))
-        if pretrained:
-            self._load(str(pretrained), heads)
+        if folder is not None and not self.positions.is_meta:  # where only shapes are asked for
+            self._load(folder, self._grid(architecture["num_mel_bins"], architecture["max_length"]))
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
         """Mean of the class and the distillation token behind the last layer."""
@@ -114,31 +167,22 @@ class AST(AudioModel):
 
     def _grid(self, bins: int, frames: int) -> tuple[int, int]:
         """Patches over frequency and over time."""
-        rows, columns = ((size - self.patch_size) // self.stride + 1 for size in (bins, frames))
-        return rows, columns
+        patch, strides = self.patches.kernel_size[0], self.patches.stride
+        return (bins - patch) // strides[0] + 1, (frames - patch) // strides[1] + 1
 
-    def _load(self, pretrained: str, heads: int) -> None:
-        folder = hub_folder(pretrained)
-        config = read_config(folder)
-        expected = {
-            "width": ("hidden_size", self.embedding_dim),
-            "depth": ("num_hidden_layers", len(self.layers)),
-            "heads": ("num_attention_heads", heads),
-            "stride": ("time_stride", self.stride),
-        }
-        check_sizes(folder, config, expected)
-        if self.positions.is_meta:  # only shapes are asked for
-            return
+    def _load(self, folder: Path, published: tuple[int, int]) -> None:
+        """Load all but the head, the positions from another grid, the patches shared out over the channels."""
         stored = read_weights(folder)
         try:
             state = from_published(stored)
-            published = self._grid(config["num_mel_bins"], config["max_length"])
             state["positions"] = resize(state["positions"], published, self.grid)
             state["patches.weight"] = state["patches.weight"].expand_as(self.patches.weight) / self.input_shape.channels
             missing, unexpected = self.load_state_dict(state, strict=False)
-        except (KeyError, RuntimeError, TypeError) as error:
+        except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise ConfigError(f"model.pretrained: {folder} holds no AST of these sizes: {reason}") from error
+            raise ConfigError(
+                f"model.pretrained: {folder} does not hold the network that it describes: {reason}"
+            ) from error
         if unexpected or any(not name.startswith("head.") for name in missing):
             names = ", ".join((*unexpected, *missing)[:3])
             raise ConfigError(f"model.pretrained: {folder} holds no AST: missing or unknown are {names}...")

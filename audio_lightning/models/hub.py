@@ -1,7 +1,8 @@
-"""Published weights in the layout of the Hugging Face hub: a folder with ``config.json`` and the tensors by name."""
+"""Published weights: folders of the Hugging Face hub, ``config.json`` and the tensors by name, and files of torch."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
@@ -26,15 +27,98 @@ def hub_folder(name: str) -> Path:
         name: path of a folder, or name on the hub, such as ``MIT/ast-finetuned-audioset-10-10-0.4593``.
 
     Raises:
-        ConfigError: there is no such folder, and it cannot be downloaded.
+        ConfigError: there is no such folder, and it cannot be downloaded; or one without weights.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
+    if not folder.is_dir():
+        folder = _download(name)
+    if not any((folder / file).is_file() for file in (SAFETENSORS, PICKLED)):
+        raise ConfigError(f"model.pretrained: {folder} holds neither {SAFETENSORS} nor {PICKLED}")
+    return folder
+
+
+def torch_file(name: str, url: str) -> Path:
+    """A file of weights in torch's folder for such, downloaded once.
+
+    Args:
+        name: the value of ``pretrained``, for messages.
+        url: where it is published.
+
+    Raises:
+        ConfigError: it is not there and cannot be downloaded.
+    """
+    path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
+    if not path.is_file():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+        except (OSError, HTTPException, RuntimeError) as error:  # no network, or a broken connection
+            raise ConfigError(
+                f"model.pretrained={name} cannot be downloaded ({error}): get {url} elsewhere and put it at {path}"
+            ) from error
+    return path
+
+
+def read_architecture(
+    folder: Path, defaults: Mapping[str, Any], only: Mapping[str, Sequence[Any]], *, expected: str
+) -> dict[str, Any]:
+    """The sizes and kinds of layers that the description of a network gives.
+
+    Args:
+        folder: with the description.
+        defaults: the entries that matter, and what they are where the description has none.
+        only: by entry, the values that can be built; the first is that of a description without the entry.
+        expected: what the network should be, for messages.
+
+    Raises:
+        ConfigError: the description is missing, no JSON object, or of another network.
+    """
+    file = folder / CONFIG
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model.pretrained: {file} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"model.pretrained: {file} holds a {type(config).__name__}, expected an object")
+    for name, values in only.items():
+        if (value := config.get(name, values[0])) not in values:
+            allowed = " | ".join(map(str, values))
+            raise ConfigError(f"model.pretrained: {file} has {name}={value}, expected {allowed}: {expected}")
+    architecture = {name: config.get(name, default) for name, default in defaults.items()}
+    for name, value in architecture.items():
+        if type(value) is not type(defaults[name]):
+            raise ConfigError(
+                f"model.pretrained: {file} has {name}={value!r}, expected a value like {defaults[name]}: {expected}"
+            )
+    return architecture
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors by name; nothing in the file is executed.
+
+    Args:
+        path: a folder of the hub, or a file that torch wrote.
+
+    Raises:
+        ConfigError: the weights are damaged, or no tensors.
+    """
+    try:
+        if (path / SAFETENSORS).is_file():
+            return _read_safetensors(path / SAFETENSORS)
+        file = path / PICKLED if path.is_dir() else path
+        stored = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"model.pretrained: the weights in {path} cannot be read: {error!r}"[:300]) from error
+    if not isinstance(stored, Mapping):
+        raise ConfigError(f"model.pretrained: {file} holds a {type(stored).__name__}, expected tensors")
+    return dict(stored)
+
+
+def _download(name: str) -> Path:
     if name.count("/") != 1 or name.startswith((".", "~", "/")):
         raise ConfigError(f"model.pretrained={name}: no such folder, expected one with {CONFIG} and {SAFETENSORS}")
     by_hand = (
-        f"get {CONFIG} and {SAFETENSORS} from https://huggingface.co/{name}/tree/main "
+        f"get {CONFIG} and {SAFETENSORS} (or {PICKLED}) from https://huggingface.co/{name}/tree/main "
         "into a folder and give it as model.pretrained=FOLDER"
     )
     try:
@@ -47,57 +131,6 @@ def hub_folder(name: str) -> Path:
     except Exception as error:  # whatever that package and its client for HTTP have as errors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"model.pretrained={name} cannot be downloaded ({reason}): {by_hand}") from error
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The description of the architecture.
-
-    Raises:
-        ConfigError: it is missing or no JSON object.
-    """
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"model.pretrained: {folder / CONFIG} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise ConfigError(f"model.pretrained: {folder / CONFIG} holds a {type(config).__name__}, expected an object")
-    return config
-
-
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """The tensors by name; nothing in the file is executed.
-
-    Raises:
-        ConfigError: there is no file of weights, or it is damaged.
-    """
-    try:
-        if (folder / SAFETENSORS).is_file():
-            return _read_safetensors(folder / SAFETENSORS)
-        stored = torch.load(folder / PICKLED, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"model.pretrained: {folder} holds neither {SAFETENSORS} nor {PICKLED}") from error
-    except (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"model.pretrained: the weights in {folder} cannot be read: {error!r}"[:300]) from error
-    if not isinstance(stored, Mapping):
-        raise ConfigError(f"model.pretrained: {folder / PICKLED} holds a {type(stored).__name__}, expected tensors")
-    return dict(stored)
-
-
-def check_sizes(folder: Path, config: Mapping[str, Any], options: Mapping[str, tuple[str, Any]]) -> None:
-    """Hold a model's options against the published architecture.
-
-    Args:
-        folder: where the description is, for the message.
-        config: the description.
-        options: by option, its name in the description and its value.
-
-    Raises:
-        ConfigError: they differ; the message has the options to give.
-    """
-    wrong = {option: config.get(name) for option, (name, value) in options.items() if config.get(name) != value}
-    if wrong:
-        give = " ".join(f"model.{option}={value}" for option, value in wrong.items())
-        raise ConfigError(f"model.pretrained: {folder} holds a network of another size: give {give}")
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:

@@ -1,67 +1,36 @@
 """Networks that begin with published weights give what the publishers' own code gives for them."""
 
 import json
+import re
 import sys
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torchvision.models import get_model
+from torchaudio import pipelines
+from torchaudio.models import wav2vec2_model, wavlm_model
+from torchaudio.pipelines import Wav2Vec2Bundle
 
 from audio_lightning.errors import ConfigError
-from audio_lightning.models import AST, MobileNet, Wav2Vec2
+from audio_lightning.features.normalize import ClipNormalization
+from audio_lightning.models import AST, Wav2Vec2
 from audio_lightning.models.ast import resize
-from audio_lightning.models.mobilenet import EMBEDDING
+from audio_lightning.models.wav2vec2 import BASE, sound_lengths
 from audio_lightning.task import FeatureShape
 
-EXACT = partial(nn.BatchNorm2d, eps=0.001, momentum=None)
 PICTURE = FeatureShape("spectrogram", (1, 64, 50))
-
-
-@pytest.mark.parametrize("variant", EMBEDDING)
-def test_mobilenet_has_the_published_size(variant: str) -> None:
-    with torch.device("meta"):
-        made = MobileNet(FeatureShape("spectrogram", (3, 64, 50)), 1000, variant=variant)
-        published = get_model(f"mobilenet_{variant}")
-
-    assert sum(p.numel() for p in made.parameters()) == sum(p.numel() for p in published.parameters())
-    assert made.embed(torch.empty(2, 3, 64, 50, device="meta")).shape == (2, made.embedding_dim)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("channels", [1, 2, 3])
-def test_mobilenet_sees_a_grey_picture_as_it_saw_it_in_three_colours(channels: int, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    published, file = get_model("mobilenet_v3_small", norm_layer=EXACT), tmp_path / "weights.pth"
-    published(torch.randn(8, 3, 64, 50))  # for without statistics of its layers nothing comes through to the last
-    published.eval()
-    torch.save(published.state_dict(), file)
-    shape = FeatureShape("spectrogram", (channels, 64, 50))
-    made = MobileNet(shape, 4, variant="v3_small", pretrained=str(file)).eval()
-    published.classifier[-1] = nn.Identity()
-    x = torch.randn(2, 1, 64, 50)
-
-    expected = published(x.expand(-1, 3, -1, -1))
-
-    assert (expected[0] - expected[1]).abs().max() > 1e-3
-    torch.testing.assert_close(made.embed(x.expand(-1, channels, -1, -1)), expected, atol=1e-4, rtol=1e-4)
-
-
-def test_mobilenet_names_the_variants_there_are() -> None:
-    with pytest.raises(ConfigError, match="mobilenet has no variant v4, expected one of: v3_small, v3_large"):
-        MobileNet(PICTURE, 4, variant="v4")
 
 
 # A tiny transformer in the layout of the Hugging Face hub.
 
 WIDTH, DEPTH, HEADS, BINS, FRAMES = 8, 2, 2, 36, 56
 GRID = 3, 5
-SIZES = {"width": WIDTH, "depth": DEPTH, "heads": HEADS}
 NAMES = {
     4: {
         "layer": "encoder.layer",
@@ -153,6 +122,7 @@ def write_safetensors(file: Path, state: dict[str, Tensor]) -> None:
 
 def write_folder(folder: Path, version: int = 4, *, safetensors: bool = True) -> dict[str, Tensor]:
     config = {
+        "model_type": "audio-spectrogram-transformer", "intermediate_size": 4 * WIDTH,
         "hidden_size": WIDTH, "num_hidden_layers": DEPTH, "num_attention_heads": HEADS,
         "time_stride": 10, "frequency_stride": 10, "num_mel_bins": BINS, "max_length": FRAMES,
     }  # fmt: skip
@@ -165,6 +135,11 @@ def write_folder(folder: Path, version: int = 4, *, safetensors: bool = True) ->
     return state
 
 
+def change(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+
+
 @torch.no_grad()
 @pytest.mark.parametrize(("version", "safetensors"), [(4, True), (4, False), (5, True)])
 @pytest.mark.parametrize("channels", [1, 2])
@@ -173,7 +148,7 @@ def test_ast_gives_what_the_published_network_gives(
 ) -> None:
     write_folder(tmp_path, version, safetensors=safetensors)
     shape = FeatureShape("spectrogram", (channels, BINS, FRAMES))
-    made = AST(shape, 3, **SIZES, pretrained=str(tmp_path)).eval()
+    made = AST(shape, 3, pretrained=str(tmp_path)).eval()
     x = torch.randn(2, 1, BINS, FRAMES, generator=torch.Generator().manual_seed(1))
 
     expected = ast_by_the_book(published_ast(NAMES[4]), x)
@@ -186,7 +161,7 @@ def test_ast_gives_what_the_published_network_gives(
 @torch.no_grad()
 def test_ast_interpolates_published_positions_to_its_own_grid(tmp_path: Path) -> None:
     published = write_folder(tmp_path)["audio_spectrogram_transformer.embeddings.position_embeddings"]
-    made = AST(FeatureShape("spectrogram", (1, 46, 106)), 3, **SIZES, pretrained=str(tmp_path))
+    made = AST(FeatureShape("spectrogram", (1, 46, 106)), 3, pretrained=str(tmp_path))
 
     assert made.grid == (4, 10)
     torch.testing.assert_close(made.positions, resize(published, GRID, (4, 10)))
@@ -210,14 +185,16 @@ def test_positions_of_a_plane_stay_on_it() -> None:
     assert (grid[-1, -1] == 1).all()
 
 
-def test_ast_says_which_sizes_the_published_network_has(tmp_path: Path) -> None:
+def test_ast_has_the_sizes_of_the_published_network(tmp_path: Path) -> None:
+    """Known before the weights are read, and given on for a network that is built without them."""
     write_folder(tmp_path)
-    with torch.device("meta"), pytest.raises(ConfigError) as raised:
-        AST(PICTURE, 3, pretrained=str(tmp_path))
+    with torch.device("meta"):
+        made = AST(PICTURE, 3, pretrained=str(tmp_path))
+        again = AST(PICTURE, 3, **made.worked_out)
 
-    assert str(raised.value) == (
-        f"model.pretrained: {tmp_path} holds a network of another size: give model.width=8 model.depth=2 model.heads=2"
-    )
+    assert (made.embedding_dim, len(made.layers), made.layers[0].self_attn.num_heads) == (WIDTH, DEPTH, HEADS)
+    assert repr(again) == repr(made)
+    assert AST(PICTURE, 3, depth=1).worked_out == {}
 
 
 @pytest.mark.parametrize(
@@ -225,20 +202,35 @@ def test_ast_says_which_sizes_the_published_network_has(tmp_path: Path) -> None:
     [
         (lambda folder: (folder / "config.json").unlink(), r"config\.json cannot be read: "),
         (lambda folder: (folder / "config.json").write_text("[]"), r"config\.json holds a list, expected an object"),
+        (
+            lambda folder: change(folder, model_type="vit"),
+            "has model_type=vit, expected audio-spectrogram-transformer: ",
+        ),
+        (lambda folder: change(folder, hidden_size="8"), "has hidden_size='8', expected a value like 768: "),
         (lambda folder: (folder / "model.safetensors").unlink(), r"holds neither model\.safetensors nor pytorch_model"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 99), "cannot be read: "),
         (
             lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]),
             "cannot be read: ",
         ),
-        (lambda folder: write_safetensors(folder / "model.safetensors", {"x": torch.zeros(1)}), "holds no AST"),
+        (
+            lambda folder: write_safetensors(folder / "model.safetensors", {"x": torch.zeros(1)}),
+            "does not hold the network",
+        ),
+        (
+            lambda folder: write_safetensors(
+                folder / "model.safetensors",
+                {name: tensor for name, tensor in published_ast(NAMES[4]).items() if ".layernorm.b" not in name},
+            ),
+            r"holds no AST: missing or unknown are norm\.bias",
+        ),
     ],
 )
 def test_a_folder_without_an_ast_is_refused(spoil: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     write_folder(tmp_path)
     spoil(tmp_path)
     with pytest.raises(ConfigError, match=message) as raised:
-        AST(PICTURE, 3, **SIZES, pretrained=str(tmp_path))
+        AST(PICTURE, 3, pretrained=str(tmp_path))
 
     assert "\n" not in str(raised.value)
     assert str(tmp_path) in str(raised.value)
@@ -255,15 +247,15 @@ def test_names_on_the_hub_are_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
     hub = SimpleNamespace(snapshot_download=download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
 
-    AST(PICTURE, 3, **SIZES, pretrained="somebody/tiny-ast")
+    AST(PICTURE, 3, pretrained="somebody/tiny-ast")
 
     assert asked == ["somebody/tiny-ast"]
 
 
 def test_without_a_network_it_says_what_to_download(monkeypatch: pytest.MonkeyPatch) -> None:
     by_hand = (
-        r"get config\.json and model\.safetensors from https://huggingface\.co/MIT/some-ast/tree/main into a folder "
-        r"and give it as model\.pretrained=FOLDER$"
+        r"get config\.json and model\.safetensors \(or pytorch_model\.bin\) from "
+        r"https://huggingface\.co/MIT/some-ast/tree/main into a folder and give it as model\.pretrained=FOLDER$"
     )
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ConfigError, match=rf"downloads need the package huggingface_hub: {by_hand}"):
@@ -296,7 +288,7 @@ KNOWN = {
 }
 
 
-def write_speech_folder(folder: Path, kind: str = "wav2vec2", **changes: object) -> Wav2Vec2:
+def write_speech_folder(folder: Path, kind: str = "wav2vec2") -> Wav2Vec2:
     """A random network under published names, among things that are no part of it."""
     torch.manual_seed(0)
     made = Wav2Vec2(SPEECH, 3, **SPEECH_SIZES).eval()
@@ -310,9 +302,9 @@ def write_speech_folder(folder: Path, kind: str = "wav2vec2", **changes: object)
     write_safetensors(folder / "model.safetensors", state)
     config = {
         "model_type": kind, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "conv_dim": [8] * 7,
-        "feat_extract_norm": "group", "do_stable_layer_norm": False,
+        "intermediate_size": 64,
     }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    (folder / "config.json").write_text(json.dumps(config))
     return made
 
 
@@ -320,7 +312,7 @@ def write_speech_folder(folder: Path, kind: str = "wav2vec2", **changes: object)
 @pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
 def test_wav2vec2_loads_published_names(kind: str, tmp_path: Path) -> None:
     published = write_speech_folder(tmp_path, kind)
-    made = Wav2Vec2(SPEECH, 3, **SPEECH_SIZES, pretrained=str(tmp_path)).eval()
+    made = Wav2Vec2(SPEECH, 3, pretrained=str(tmp_path)).eval()
     x = torch.randn(2, 1500)
 
     assert not torch.equal(made.project.weight, published.project.weight), "only the network is published"
@@ -339,6 +331,63 @@ def test_wav2vec2_weighs_its_layers() -> None:
     torch.testing.assert_close(made.embed(x), made.project(second).mean(1))
 
 
+def test_padding_is_told_from_the_clip() -> None:
+    x = torch.randn(6, 1500)
+    x[1, 1200:] = 0
+    x[2, 700:], x[2, 100:200] = 0.25, 0
+    x[3] = 0
+    x[4] = -0.5
+    x[5, -1] = x[5, -2]
+
+    assert sound_lengths(x).tolist() == [1500, 1200, 700, 1500, 1500, 1498]
+    normalized = ClipNormalization()(x)
+    assert sound_lengths(normalized).tolist() == [1500, 1200, 700, 1500, 1500, 1498]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("sounding", "frames"), [(1500, 4), (1360, 4), (1359, 3), (400, 1), (30, 1)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_mean_over_time_leaves_padding_out(sounding: int, frames: int, channels: int) -> None:
+    """Frames of 400 samples every 320 that reach into it; one frame is always left."""
+    made = Wav2Vec2(FeatureShape("waveform", (channels, 1500)), 3, **SPEECH_SIZES).eval()
+    x = torch.randn(2, channels, 1500)
+    x[0, :, sounding:] = 0
+    layers = torch.stack(made.backbone.extract_features(x.mean(1))[0])
+
+    expected = [made.project(layers.mean(0))[clip, :count].mean(0) for clip, count in enumerate((frames, 4))]
+
+    torch.testing.assert_close(made.embed(x), torch.stack(expected))
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_attention_leaves_padding_out_where_it_was_trained_so(autocast: bool) -> None:
+    """A clip with padding is the clip without it; only networks without layer normalization see more."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "conv_dim": [8] * 7}
+    large = {**BASE, **sizes, "feat_extract_norm": "layer", "do_stable_layer_norm": True}
+    made = Wav2Vec2(SPEECH, 3, architecture=large, dropout=0.0)
+    x = torch.randn(2, 1, 1500)
+    padded = torch.cat([x, torch.zeros(2, 1, 900)], dim=2)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+        alone, together = made.embed(x), made.embed(padded)
+    together.sum().backward()
+
+    assert (alone[0] - alone[1]).abs().max() > 1e-2
+    tolerance = 2e-2 if autocast else 1e-5
+    torch.testing.assert_close(together, alone, atol=tolerance, rtol=tolerance)
+    assert all(parameter.grad.isfinite().all() for parameter in made.backbone.parameters())
+
+
+def test_wavlm_can_be_made_at_random() -> None:
+    made = Wav2Vec2(SPEECH, 3, **SPEECH_SIZES, family="wavlm")
+    made(torch.randn(2, 1, 1500)).sum().backward()
+
+    for name, parameter in made.backbone.named_parameters():
+        assert parameter.grad is not None, name
+    assert made.backbone.encoder.transformer.layers[0].attention.rel_attn_embed.num_embeddings == 320
+
+
 @pytest.mark.parametrize("frozen", [True, False])
 def test_wav2vec2_freezes_its_convolutions(frozen: bool) -> None:
     made = Wav2Vec2(SPEECH, 3, **SPEECH_SIZES, freeze_convolutions=frozen)
@@ -351,22 +400,80 @@ def test_wav2vec2_freezes_its_convolutions(frozen: bool) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"hidden_size": 32, "conv_dim": [4] * 7}, "of another size: give model.width=32 model.channels=4"),
-        ({"model_type": "wavlm"}, "holds a network of type wavlm, expected a base network"),
-        ({"do_stable_layer_norm": True}, "holds a large wav2vec2, expected a base network"),
-        ({"feat_extract_norm": "layer"}, "holds a large wav2vec2, expected a base network"),
+        (
+            {"model_type": "data2vec-audio"},
+            "has model_type=data2vec-audio, expected wav2vec2 | hubert | wavlm: a network",
+        ),
+        ({"conv_pos_batch_norm": True}, "has conv_pos_batch_norm=True, expected False: a network of wav2vec 2.0, "),
+        ({"conv_dim": 512}, "has conv_dim=512, expected a value like [512, 512"),
     ],
 )
 def test_wav2vec2_says_what_kind_of_network_a_folder_holds(
     changes: dict[str, object], message: str, tmp_path: Path
 ) -> None:
-    write_speech_folder(tmp_path, **changes)  # type: ignore[arg-type]
-    with torch.device("meta"), pytest.raises(ConfigError, match=message):
-        Wav2Vec2(SPEECH, 3, **SPEECH_SIZES, pretrained=str(tmp_path))
+    write_speech_folder(tmp_path)
+    change(tmp_path, **changes)
+    with torch.device("meta"), pytest.raises(ConfigError, match=re.escape(message)):
+        Wav2Vec2(SPEECH, 3, pretrained=str(tmp_path))
 
 
 def test_wav2vec2_refuses_a_folder_that_lacks_layers(tmp_path: Path) -> None:
     write_speech_folder(tmp_path)
     write_safetensors(tmp_path / "model.safetensors", {"x": torch.zeros(1)})
-    with pytest.raises(ConfigError, match=r"holds no base network of wav2vec 2\.0 or HuBERT: 'feature_extractor"):
-        Wav2Vec2(SPEECH, 3, **SPEECH_SIZES, pretrained=str(tmp_path))
+    with pytest.raises(ConfigError, match="does not hold the network that it describes: 'feature_extractor"):
+        Wav2Vec2(SPEECH, 3, pretrained=str(tmp_path))
+
+
+# Pipelines of torchaudio.
+
+
+def small_bundle(bundle: Wav2Vec2Bundle) -> Wav2Vec2Bundle:
+    sizes = {"encoder_embed_dim": 16, "encoder_num_layers": 2, "encoder_num_heads": 2, "encoder_ff_interm_features": 32}
+    convolutions = [(8, kernel, stride) for _, kernel, stride in bundle._params["extractor_conv_layer_config"]]
+    return replace(bundle, _params={**bundle._params, **sizes, "extractor_conv_layer_config": convolutions})
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "name",
+    ["WAV2VEC2_BASE", "HUBERT_BASE", "WAVLM_BASE", "HUBERT_LARGE", "WAV2VEC2_XLSR_300M", "WAV2VEC2_ASR_BASE_960H"],
+)
+def test_a_pipeline_of_torchaudio_gives_what_it_gives_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = small_bundle(getattr(pipelines, name))
+    monkeypatch.setattr(pipelines, name, bundle)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    torch.manual_seed(0)
+    published = (wavlm_model if name.startswith("WAVLM") else wav2vec2_model)(**bundle._params).eval()
+    (tmp_path / "checkpoints").mkdir()
+    torch.save(published.state_dict(), tmp_path / "checkpoints" / bundle._path)
+    x = torch.randn(2, 1500)
+
+    made = Wav2Vec2(SPEECH, 3, pretrained=f"torchaudio:{name}").eval()
+
+    expected, _ = published.extract_features(x)
+    layers = made.layers(x, torch.tensor([1500, 1500]))
+    torch.testing.assert_close(layers[0], expected[0], atol=1e-5, rtol=1e-5)
+    published.aux = None
+    torch.testing.assert_close(layers[-1], published(x)[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_pipeline_that_cannot_be_downloaded_says_where_to_put_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(url: str, *args: object, **options: object) -> None:
+        raise URLError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    with torch.device("meta"), pytest.raises(ConfigError) as raised:
+        Wav2Vec2(SPEECH, 3, pretrained="torchaudio:WAV2VEC2_BASE")
+
+    file = "wav2vec2_fairseq_base_ls960.pth"
+    assert str(raised.value) == (
+        "model.pretrained=torchaudio:WAV2VEC2_BASE cannot be downloaded (<urlopen error no route to host>): get "
+        f"https://download.pytorch.org/torchaudio/models/{file} elsewhere and put it at {tmp_path}/checkpoints/{file}"
+    )
+    with pytest.raises(ConfigError, match=r"torchaudio:WAV2VEC_BASE: .* no such pipeline; did you mean WAV2VEC2_BASE"):
+        Wav2Vec2(SPEECH, 3, pretrained="torchaudio:WAV2VEC_BASE")
