@@ -21,10 +21,12 @@ from audio_lightning.config.targets import check_arguments, split_node
 from audio_lightning.data.batches import Batch
 from audio_lightning.errors import CheckpointError, ConfigError, UserError
 from audio_lightning.features.base import FrontEnd
+from audio_lightning.features.enlarge import enlarging_settings
 from audio_lightning.features.memory import FeatureMemory
+from audio_lightning.finetune import Finetuning
 from audio_lightning.losses import check_loss, class_weights, make_objective
 from audio_lightning.metrics import EvaluationMetrics, MultilabelMetrics, make_metrics
-from audio_lightning.models.base import AudioModel
+from audio_lightning.models.base import AudioModel, IncompatibleInput
 from audio_lightning.schedulers import Plateau, lightning_config
 from audio_lightning.task import AudioTask, FeatureShape, metric_names
 
@@ -36,7 +38,7 @@ class AudioClassifier(pl.LightningModule):
 
     Args:
         config: the composed configuration as plain Python; ``feature``, ``model``, ``optimizer``, ``scheduler``,
-            ``loss``, ``seed`` and ``channels_last`` are used here, the rest travels in the checkpoint.
+            ``loss``, ``finetune``, ``seed`` and ``channels_last`` are used here, the rest travels in the checkpoint.
         task: what the data asks for, as :meth:`AudioTask.to_dict` gives it.
         class_counts: number of training clips of every class, for ``loss.class_weights=balanced``.
         train_clips: number of training clips; where a clip has one label, that is the sum of ``class_counts``.
@@ -63,12 +65,15 @@ class AudioClassifier(pl.LightningModule):
         self.front_end = build_front_end(config, self.task)
         self.augmentation = Augmentation(config.get("augment") or {}, sample_rate=self.task.sample_rate)
         self.network = build_network(config, self.front_end.output_shape, self.task)
+        # A checkpoint is loaded without published weights, so it has to say what they are the weights of.
+        self.config = self.hparams["config"] = {**config, "model": {**config["model"], **self.network.worked_out}}
         self.memory_format = (
             torch.channels_last
             if config["channels_last"] and self.network.input_kind == "spectrogram"
             else torch.contiguous_format
         )
         self.network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.finetuning = Finetuning(config.get("finetune"), self.network, self.front_end)
         check_loss(config["loss"])
         self.objective = make_objective(self.task)
         weights = class_weights(config["loss"]["class_weights"], self.objective, class_counts, train_clips)
@@ -142,7 +147,7 @@ class AudioClassifier(pl.LightningModule):
     # Training and evaluation
 
     def on_train_epoch_start(self) -> None:
-        """Make everything random in an epoch a function of the seed and the epoch's number.
+        """Make everything random in an epoch, and what is frozen in it, a function of the seed and the epoch's number.
 
         So a resumed training draws what it would have drawn, and no generator's state has to be stored.
         """
@@ -151,6 +156,7 @@ class AudioClassifier(pl.LightningModule):
         random.seed(number)
         np.random.seed(number)  # noqa: NPY002 - libraries draw from the legacy generator
         torch.manual_seed(number)
+        self.finetuning.start_epoch(self.current_epoch, processes=self.trainer.world_size)
         self.train_metrics.reset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -166,6 +172,10 @@ class AudioClassifier(pl.LightningModule):
         if every and (self.global_step + 1) % every == 0:  # the other steps nobody writes down, and each costs time
             self.log("train/step_loss", loss)
         return loss
+
+    def on_after_backward(self) -> None:
+        """Leave frozen parameters without a gradient."""
+        self.finetuning.drop_gradients()
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch, and step a plateau schedule before the checkpoint of this epoch is written.
@@ -252,9 +262,9 @@ class AudioClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the schedule that the configuration names."""
-        # Few front ends have something to learn.
-        parameters = [*self.network.parameters(), *self.front_end.parameters()]
-        optimizer = build(self.config["optimizer"], Optimizer, where="optimizer", params=parameters)
+        groups = self.finetuning.parameter_groups()
+        optimizer = build(self.config["optimizer"], Optimizer, where="optimizer", params=groups)
+        self.finetuning.decay_rates(optimizer)
         if self.config["scheduler"]["_target_"] is None:
             return optimizer
         steps = self.trainer.estimated_stepping_batches
@@ -305,7 +315,9 @@ class AudioClassifier(pl.LightningModule):
         checkpoint = read_checkpoint(Path(checkpoint_path))
         parameters = checkpoint["hyper_parameters"]
         try:
-            classifier = cls(**{**parameters, "config": without_pretrained(parameters["config"])})
+            # Nothing is trained, and a stage may have had another name when the file was written.
+            config = {**without_pretrained(parameters["config"]), "finetune": None}
+            classifier = cls(**{**parameters, "config": config})
             classifier.load_state_dict(checkpoint["state_dict"])
         except ConfigError as error:
             raise CheckpointError(f"{checkpoint_path}: refused: {error}") from error
@@ -336,21 +348,29 @@ def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTas
     """The network of a configuration, for the output of a front end and the classes of a task.
 
     Raises:
-        ConfigError: a target, an argument or a combination that cannot work.
+        ConfigError: a target, an argument or a combination that cannot work; where the features are too small, with
+            settings that make them large enough.
     """
-    return build(config["model"], AudioModel, where="model", input_shape=shape, num_classes=task.num_classes)
+    try:
+        return build(config["model"], AudioModel, where="model", input_shape=shape, num_classes=task.num_classes)
+    except IncompatibleInput as error:
+        settings = enlarging_settings(config["feature"], task, error.least) if error.least else ""
+        if not settings:
+            raise
+        raise IncompatibleInput(f"{error}, such as {settings}", least=error.least) from error
 
 
 def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
-    """Find out whether front end, network, loss, optimizer and schedule can be built, at no cost in memory.
+    """Find out whether front end, network, its fine-tuning, loss, optimizer and schedule can be built, without memory.
 
     Raises:
         ConfigError: they cannot.
     """
-    shape = build_front_end(config, task).output_shape
+    front_end = build_front_end(config, task)
     Augmentation(config.get("augment") or {}, sample_rate=task.sample_rate)
     with torch.device("meta"):
-        build_network(config, shape, task)
+        network = build_network(config, front_end.output_shape, task)
+    Finetuning(config.get("finetune"), network, front_end)
     check_loss(config["loss"])
     for where, kind, supplied in (
         ("optimizer", Optimizer, {"params": ()}),

@@ -73,7 +73,7 @@ class Plateau(ReduceLROnPlateau):
         factor: by which the rate is multiplied.
         patience: validations without improvement that are waited for.
         threshold: relative change that counts as improvement.
-        min_lr: rate below which it is not lowered.
+        min_lr: rate below which the highest of the optimizer's is not lowered; others keep their share of it.
     """
 
     def __init__(
@@ -88,13 +88,14 @@ class Plateau(ReduceLROnPlateau):
         min_lr: float,
     ) -> None:
         self.monitor = monitor
+        rates = [group["lr"] for group in optimizer.param_groups]
         super().__init__(
             optimizer,
             mode="min" if lower_is_better(monitor) else "max",
             factor=factor,
             patience=patience,
             threshold=threshold,
-            min_lr=min_lr,
+            min_lr=[min_lr * (rate / (max(rates) or 1.0)) for rate in rates],
         )
 
 

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "audio_lightning"
 
 ROOMS = (
     "errors", "files", "lazy", "task", "config", "audio", "features", "augment", "models", "data", "metrics", "losses",
-    "schedulers", "checkpoint", "classifier", "catalog", "training", "inference", "report", "cli",
+    "schedulers", "checkpoint", "finetune", "classifier", "catalog", "training", "inference", "report", "cli",
 )  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -6,8 +6,8 @@ from typing import Any
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from audio_lightning.augment.backgroundnoise import BackgroundNoise
 from audio_lightning.augment.base import Domain, PairAugmentation, SpectrogramAugmentation, WaveformAugmentation
+from audio_lightning.augment.recorded import RecordedAugmentation
 from audio_lightning.config import build
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.errors import ConfigError
@@ -64,19 +64,22 @@ class Augmentation(nn.Module):
         return _any_active(self.pairs)
 
     @property
-    def needs_noise(self) -> bool:
-        """Whether :meth:`set_noise` has to be called before training."""
-        return any(module.p > 0 and not module.has_noise for module in self._backgrounds())
+    def lacks(self) -> list[str]:
+        """Sources for which :meth:`set_recordings` has to be called before training: ``noise``, ``room``."""
+        lacking = (module for module in self._recorded() if module.p > 0 and not module.has_recordings)
+        return sorted({module.source for module in lacking})
 
-    def set_noise(
+    def set_recordings(
         self,
+        source: str,
         samples: Float[Tensor, "samples"],
         starts: Int64[Tensor, "recordings"],
         stops: Int64[Tensor, "recordings"],
     ) -> None:
-        """Hand out the noise recordings: see :meth:`BackgroundNoise.set_noise`."""
-        for module in self._backgrounds():
-            module.set_noise(samples, starts, stops)
+        """Hand out the recordings of a source: see :meth:`RecordedAugmentation.set_recordings`."""
+        for module in self._recorded():
+            if module.source == source:
+                module.set_recordings(samples, starts, stops)
 
     def on_waveforms(
         self, waveform: Float[Tensor, "batch time"], target: Float[Tensor, "batch classes"]
@@ -102,8 +105,8 @@ class Augmentation(nn.Module):
     def _mixing(self, domain: Domain) -> list[PairAugmentation]:
         return [module for module in self.pairs if isinstance(module, PairAugmentation) and module.domain == domain]
 
-    def _backgrounds(self) -> list[BackgroundNoise]:
-        return [module for module in self.waveform if isinstance(module, BackgroundNoise)]
+    def _recorded(self) -> list[RecordedAugmentation]:
+        return [module for module in self.waveform if isinstance(module, RecordedAugmentation)]
 
 
 def _any_active(modules: Iterable[nn.Module]) -> bool:

@@ -141,11 +141,13 @@ def _run(config: DictConfig, folder: Any, *, resume: bool = False) -> dict[str, 
 
 
 def _print_results(metrics: dict[str, Any], folder: Path) -> None:
-    shown = {name: value for name, value in metrics.items() if name.startswith("test/") and not name.endswith("loss")}
-    figures = [f"{name.removeprefix('test/').replace('_', ' ')} {value:.4f}" for name, value in shown.items()]
+    # What was measured last: the training itself, where no clip was kept back from it.
+    part = next((part for part in ("test", "validation") if metrics[f"clips/{part}"]), "train")
+    shown = {name: value for name, value in metrics.items() if name.startswith(f"{part}/") and "loss" not in name}
+    figures = [f"{name.removeprefix(f'{part}/').replace('_', ' ')} {value:.4f}" for name, value in shown.items()]
+    epoch = f"best epoch {metrics['best_epoch']}" if metrics["clips/validation"] else "the last epoch"
     print(
-        f"test: {', '.join(figures)} "
-        f"({metrics['clips/test']} clips, best epoch {metrics['best_epoch']} of {metrics['epochs']}, "
+        f"{part}: {', '.join(figures)} ({metrics[f'clips/{part}']} clips, {epoch} of {metrics['epochs']}, "
         f"{metrics['parameters']:,} parameters, {metrics['seconds']:.0f} s)"
     )
     if metrics["leakage"] != "none found":

@@ -22,7 +22,7 @@ def check_config(config: DictConfig) -> None:
 
     Raises:
         ConfigError: a mandatory key that is not given, an interpolation that leads nowhere, a folder that does not
-            exist, a target that may not be named, or a monitor that nothing logs.
+            exist, a target that may not be named, or a monitor that nothing logs, or not with such data.
     """
     settle(config)
     for key, value in _leaves(config):
@@ -37,6 +37,11 @@ def check_config(config: DictConfig) -> None:
         elif name == "monitor" and value not in (logged := monitorable_metrics(multilabel=_is_multilabel(config))):
             raise ConfigError(
                 f"{key}={value}: nothing logs this metric" + did_you_mean(str(value), logged, listing="logged are")
+            )
+        elif name == "monitor" and value.startswith("validation/") and _waits_in_vain(config, key):
+            raise ConfigError(
+                f"{key}={value}: data.validation_fraction=0.0 leaves no clips to measure it on; name a metric of the "
+                f"training ({key}=train/loss), or keep some by data.validation_fraction=0.1"
             )
 
 
@@ -63,8 +68,18 @@ def _is_multilabel(config: DictConfig) -> bool:
     return False
 
 
+def _waits_in_vain(config: DictConfig, key: str) -> bool:
+    """Whether a monitor other than that of the checkpoint, which takes the last epoch then, is never measured."""
+    if config.data.get("split") != "train_only" or config.data.get("validation_fraction"):
+        return False
+    target = OmegaConf.select(config, f"{key.rpartition('.')[0]}._target_") if "." in key else None
+    return target is not None and not target.endswith(".BestCheckpoint")
+
+
 def _must_exist(key: str) -> bool:
-    return key == "noise_dir" or (key.startswith("data.") and key != "data.cache_dir" and bool(PATH_KEY.search(key)))
+    return key in ("noise_dir", "room_dir") or (
+        key.startswith("data.") and key != "data.cache_dir" and bool(PATH_KEY.search(key))
+    )
 
 
 def _check_exists(key: str, path: Path) -> None:

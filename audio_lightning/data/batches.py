@@ -133,14 +133,22 @@ class EpochSampler(Sampler[int]):
         shuffle: whether there is any; otherwise clips come as they are.
         classes: index of each clip's class, for drawing classes with equal probability: as many clips as there are,
             with replacement. None for every clip once.
+        same: keep the order of the first epoch, so that all epochs have the same batches.
     """
 
     def __init__(
-        self, length: int, *, seed: int, shuffle: bool, classes: Int64[np.ndarray, "clips"] | None = None
+        self,
+        length: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        classes: Int64[np.ndarray, "clips"] | None = None,
+        same: bool = False,
     ) -> None:
         self.length = length
         self.seed = seed
         self.shuffle = shuffle
+        self.same = same
         self.epoch = 0
         self._probabilities = None
         if classes is not None:
@@ -149,7 +157,7 @@ class EpochSampler(Sampler[int]):
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before every epoch."""
-        self.epoch = epoch
+        self.epoch = 0 if self.same else epoch
 
     def __len__(self) -> int:
         return self.length

@@ -21,7 +21,7 @@ from audio_lightning.data.clips import Clips, cut
 from audio_lightning.data.decoded import DecodedAudio, SampleType
 from audio_lightning.data.gather import Gather, as_tensor
 from audio_lightning.data.leakage import Leakage, LeakageError, guard_content, guard_sources
-from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
+from audio_lightning.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from audio_lightning.data.problems import Problem, ProblemsError
 from audio_lightning.data.recordings import Identity, Recordings
 from audio_lightning.data.resident import fits, resident_clips
@@ -248,7 +248,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         if self.bad_recordings == "skip" and len(bad):
             kept = np.setdiff1d(np.arange(len(manifest)), bad)
             manifest, recording = manifest.select(kept), recording[kept]
-            for split in SPLITS if self.split_method != "all" else (TEST,):
+            for split in self.plan.parts(self.split_method):
                 if not len(manifest.rows(split)):
                     raise DataError(f"no clip of the {split} part can be read: see what is wrong with data.root")
         copies = guard_content(manifest, recording, audio.hashes, self.split_method, allow=self.allow_leakage)
@@ -325,9 +325,9 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         """Training clips, in an order that depends on the seed and the epoch alone."""
         return self._loader(TRAIN)
 
-    def val_dataloader(self) -> DataLoader:
-        """Validation clips in the order of the manifest."""
-        return self._loader(VALIDATION)
+    def val_dataloader(self) -> DataLoader | tuple[()]:
+        """Validation clips in the order of the manifest; Lightning validates nothing where there are none."""
+        return self._loader(VALIDATION) if len(self.numbers(VALIDATION)) else ()
 
     def test_dataloader(self) -> DataLoader:
         """Test clips in the order of the manifest."""
@@ -408,7 +408,9 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         # A last batch of one clip would give batch normalisation nothing to average over; that clip's turn comes in
         # another epoch, since the order changes.
         lone = training and len(dataset) > self.batch_size and len(dataset) % self.batch_size == 1
-        sampler = EpochSampler(len(dataset), seed=self.seed, shuffle=training, classes=classes)
+        # Lightning takes the first batches of every epoch for those to be learned by heart.
+        same = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
+        sampler = EpochSampler(len(dataset), seed=self.seed, shuffle=training, classes=classes, same=same)
         workers = 0 if resident else self.num_workers
         return DataLoader(
             dataset,

@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
 from audio_lightning.errors import DataError
 
-SplitMethod = Literal["auto", "official", "folds", "grouped", "speaker", "stratified", "random", "all"]
+SplitMethod = Literal["auto", "official", "folds", "grouped", "speaker", "stratified", "random", "train_only", "all"]
 
 CANDIDATES = 256
 """Groups that are compared for each one that is drawn."""
@@ -28,8 +28,10 @@ class SplitPlan:
         method: ``official``: as the data itself says; a part that it lacks is drawn from its training part.
             ``folds``: by the folds that come with the data. ``grouped`` (or ``speaker``, where speakers are the
             groups): by group, keeping the share of every class. ``stratified``: keeping the share of every class,
-            whatever the groups. ``random``: at random, as some papers do. ``all``: everything is test, for evaluating
-            on data of one's own. ``auto``: the first of official, folds, grouped and stratified that the data allows.
+            whatever the groups. ``random``: at random, as some papers do. ``train_only``: everything trains but a
+            validation part, drawn by group where there are groups; with a ``validation_fraction`` of 0 really
+            everything. ``all``: everything is test, for evaluating on data of one's own. ``auto``: the first of
+            official, folds, grouped and stratified that the data allows.
         test_fold: the fold to test on; by default the last one.
         validation_fold: the fold that chooses the epoch; by default the next one present after the test fold.
         test_fraction: share of the clips to test on, where the split is made here.
@@ -46,6 +48,14 @@ class SplitPlan:
     seed: int = 0
     folds: int | None = None
 
+    def parts(self, method: SplitMethod) -> tuple[str, ...]:
+        """The parts that must not be empty when ``method``, chosen by this plan, has divided the clips."""
+        if method == "all":
+            return (TEST,)
+        if method == "train_only":
+            return (TRAIN, VALIDATION) if self.validation_fraction else (TRAIN,)
+        return SPLITS
+
 
 def assign_splits(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
     """Fill the column ``split``, and ``fold`` where folds are made.
@@ -60,15 +70,17 @@ def assign_splits(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
     if method == "all":
         manifest.table["split"] = TEST
         return method
-    if plan.folds is not None:
+    if method == "folds" and plan.folds is not None:
         manifest.table["fold"] = make_folds(manifest, plan.folds, plan.seed)
     if method == "folds":
         _by_fold(manifest, plan)
     elif method == "official":
         _complete_official(manifest, plan)
+    elif method == "train_only":
+        _without_test(manifest, plan)
     else:
         _by_fraction(manifest, method, plan)
-    for split in SPLITS:
+    for split in plan.parts(method):
         if not len(manifest.rows(split)):
             remedy = "; choose data.split=grouped or data.folds=5" if method == "official" else ""
             raise DataError(
@@ -100,7 +112,7 @@ def source_of(manifest: Manifest) -> np.ndarray:
 
 
 def _method(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
-    if plan.folds is not None and plan.method != "all":
+    if plan.folds is not None and plan.method not in ("train_only", "all"):
         return "folds"
     table = manifest.table
     said = bool((table["split"] != "").any())
@@ -169,6 +181,19 @@ def _by_fraction(manifest: Manifest, method: SplitMethod, plan: SplitPlan) -> No
     rows = np.setdiff1d(rows, test)
     rest = plan.validation_fraction / (1 - plan.test_fraction)
     split[_draw(manifest, rows, rest, method, plan.seed)] = VALIDATION
+    manifest.table["split"] = split
+
+
+def _without_test(manifest: Manifest, plan: SplitPlan) -> None:
+    """All is trained on but the validation part, whatever the data says."""
+    if not 0 <= plan.validation_fraction < 1:
+        raise DataError(
+            f"data.validation_fraction={plan.validation_fraction}: expected a share of at least 0 and less than 1"
+        )
+    split = np.full(len(manifest), TRAIN, dtype=object)
+    if plan.validation_fraction:
+        method: SplitMethod = "grouped" if manifest.knows_groups else "stratified"
+        split[_draw(manifest, np.arange(len(manifest)), plan.validation_fraction, method, plan.seed)] = VALIDATION
     manifest.table["split"] = split
 
 

@@ -11,7 +11,7 @@ from audio_lightning.classifier import AudioClassifier
 from audio_lightning.config import build, change, check_config, compose
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST
-from audio_lightning.errors import DataError
+from audio_lightning.errors import ConfigError, DataError
 from audio_lightning.files import write_json
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.training.folder import RunFolder
@@ -43,7 +43,7 @@ def evaluate(path: Path, overrides: Iterable[str] = (), *, output: Path | None =
 
     Raises:
         CheckpointError: see :func:`load_classifier`.
-        ConfigError: a key that does not exist.
+        ConfigError: a key that does not exist, or data that has no test clips.
         DataError: see :meth:`AudioDataModule.setup`; also no class in common, or one label a clip where there may be
             several.
     """
@@ -92,4 +92,9 @@ def _data_config(classifier: AudioClassifier, overrides: list[str]) -> DictConfi
     config.data.clip_seconds = task.clip_seconds
     config.data.padding = task.padding
     check_config(config)
+    if config.data.split == "train_only":
+        raise ConfigError(
+            "data.split=train_only has no clips to test on: name other recordings by data=NAME data.root=DIR "
+            "data.split=all"
+        )
     return config

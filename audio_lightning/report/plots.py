@@ -16,17 +16,25 @@ MOST_INCHES = 80.0
 
 
 def draw_run(folder: Path) -> list[Path]:
-    """Draw ``curves.png`` of a finished run, and ``confusion_matrix.png``.
+    """Draw ``curves.png`` of a finished run, and ``confusion_matrix.png`` where it was tested.
 
     Where clips have several labels, no class is taken for another, and ``average_precision.png`` is drawn instead.
 
     Args:
-        folder: with ``history.csv``, ``predictions.csv`` and ``per_class.csv``.
+        folder: with ``history.csv``, and ``predictions.csv`` and ``per_class.csv`` where it was tested.
 
     Returns:
         The files written.
     """
     figures = {"curves.png": curves(pd.read_csv(folder / "history.csv"))}
+    if (folder / "per_class.csv").exists():
+        figures |= _of_test(folder)
+    for name, figure in figures.items():
+        FigureCanvasAgg(figure).print_png(str(folder / name))
+    return [folder / name for name in figures]
+
+
+def _of_test(folder: Path) -> dict[str, Figure]:
     # Classes may be called "none" or "null", which pandas takes for no name unless it is told otherwise.
     per_class = pd.read_csv(
         folder / "per_class.csv",
@@ -35,14 +43,10 @@ def draw_run(folder: Path) -> list[Path]:
         na_values={"average_precision": ["nan", ""]},
     )
     if "average_precision" in per_class:
-        figures["average_precision.png"] = average_precision(per_class)
-    else:
-        names = {"label": str, "predicted": str}
-        predictions = pd.read_csv(folder / "predictions.csv", usecols=list(names), dtype=names, keep_default_na=False)
-        figures["confusion_matrix.png"] = confusion_matrix(predictions, list(per_class["class"]))
-    for name, figure in figures.items():
-        FigureCanvasAgg(figure).print_png(str(folder / name))
-    return [folder / name for name in figures]
+        return {"average_precision.png": average_precision(per_class)}
+    names = {"label": str, "predicted": str}
+    predictions = pd.read_csv(folder / "predictions.csv", usecols=list(names), dtype=names, keep_default_na=False)
+    return {"confusion_matrix.png": confusion_matrix(predictions, list(per_class["class"]))}
 
 
 def curves(history: pd.DataFrame) -> Figure:

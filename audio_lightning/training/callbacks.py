@@ -11,6 +11,8 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressB
 from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
 
 from audio_lightning.classifier import AudioClassifier
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.manifest import VALIDATION
 from audio_lightning.files import write_csv
 from audio_lightning.task import lower_is_better
 
@@ -39,6 +41,8 @@ class _RunCheckpoint(ModelCheckpoint):
 class BestCheckpoint(_RunCheckpoint):
     """``checkpoints/best.ckpt``: the weights of the epoch with the best value of a metric.
 
+    They are those of the last epoch where there are no validation clips: training metrics do not say which is best.
+
     Args:
         monitor: name of the metric; whether more or less of it is better follows from the name.
     """
@@ -53,6 +57,13 @@ class BestCheckpoint(_RunCheckpoint):
             save_on_train_epoch_end=True,
             enable_version_counter=False,
         )
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Find out whether there is anything to choose by."""
+        data: Any = getattr(trainer, "datamodule", None)
+        if isinstance(data, AudioDataModule) and not len(data.numbers(VALIDATION)):
+            self.monitor = None
+        super().setup(trainer, pl_module, stage)
 
 
 class LastCheckpoint(_RunCheckpoint):

@@ -50,10 +50,13 @@ def costs(classifier: AudioClassifier) -> dict[str, int]:
     """Size and price of the network.
 
     Returns:
-        ``parameters``: trainable ones. ``macs``: multiply-accumulates of one clip through the network, without the
-        front end; matrix products, convolutions and attention are counted, cheap element-wise work is not.
+        ``parameters``: trainable ones. ``frozen_parameters``: the others, where there are any. ``macs``:
+        multiply-accumulates of one clip through the network, without the front end; matrix products, convolutions and
+        attention are counted, cheap element-wise work is not.
     """
-    parameters = sum(parameter.numel() for parameter in classifier.network.parameters() if parameter.requires_grad)
+    sizes = {True: 0, False: 0}
+    for parameter in classifier.network.parameters():
+        sizes[parameter.requires_grad] += parameter.numel()
     was_training = classifier.training
     classifier.eval()
     counter = FlopCounterMode(display=False)
@@ -63,4 +66,5 @@ def costs(classifier: AudioClassifier) -> dict[str, int]:
         with counter:
             classifier.network(features)
     classifier.train(was_training)
-    return {"parameters": parameters, "macs": counter.get_total_flops() // 2}
+    frozen = {"frozen_parameters": sizes[False]} if sizes[False] else {}
+    return {"parameters": sizes[True], **frozen, "macs": counter.get_total_flops() // 2}

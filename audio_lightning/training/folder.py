@@ -32,10 +32,10 @@ class RunFolder:
         log: what was logged, with times.
         problems: what is wrong with the data, where something is.
         history: one row an epoch.
-        best: checkpoint of the epoch with the best validation metric.
+        best: checkpoint of the epoch with the best validation metric; of the last one where nothing is validated.
         last: checkpoint of the last epoch, which a resumed training goes on from.
         metrics: test and validation metrics and costs, flat; there once the run is finished.
-        predictions: one row a test clip.
+        predictions: one row a test clip; like the next two, only where there are test clips.
         recordings: one row a test recording, where recordings are cut into windows.
         per_class: precision, recall and F1 of every class on the test clips.
     """

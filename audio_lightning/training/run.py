@@ -44,6 +44,8 @@ Metrics = dict[str, float | int | str | bool]
 def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Metrics:
     """Train, choose the best epoch on the validation clips, test it once, and write the run folder.
 
+    Where there are no validation clips the last epoch is taken, and where there are no test clips none is tested.
+
     Args:
         config: composed and checked (:func:`audio_lightning.config.check_config`).
         folder: where everything goes.
@@ -64,7 +66,8 @@ def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Met
     pl.seed_everything(config.seed, verbose=False)
     checkpoint = folder.last if resume and folder.last.exists() else None
     if checkpoint is not None:
-        plain = without_pretrained(plain)
+        model = read_checkpoint(checkpoint)["hyper_parameters"]["config"]["model"]
+        plain = without_pretrained({**plain, "model": model})
     # Everything that can be wrong without a look at the recordings comes before them.
     datamodule = build(config.data, AudioDataModule, where="data")
     check_networks(plain, AudioTask(("a", "b"), datamodule.sample_rate, datamodule.num_samples, datamodule.padding))
@@ -80,8 +83,8 @@ def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Met
     if checkpoint is None and classifier.front_end.needs_statistics:
         classifier.front_end.fit(datamodule.sample_waveforms(STATISTICS_CLIPS, seed=config.seed))
     _describe(classifier, datamodule)
-    if classifier.augmentation.needs_noise:
-        _give_noise(classifier, datamodule, config.noise_dir)
+    for source in classifier.augmentation.lacks:
+        _give_recordings(classifier, datamodule, source, config[f"{source}_dir"])
     if trainer.strategy.root_device.type == "cpu" and config.feature_memory_gb and not classifier.front_end.learnable:
         fixed = torch.from_numpy(~datamodule.clips.background)
         classifier.memory = FeatureMemory(fixed, config.feature_memory_gb)
@@ -90,14 +93,15 @@ def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Met
 
     best = read_checkpoint(folder.best)
     classifier.load_state_dict(best["state_dict"])
-    if classifier.task.multilabel:
+    if classifier.task.multilabel and len(datamodule.numbers(VALIDATION)):
         trainer.validate(classifier, datamodule=datamodule, verbose=False)
         classifier.choose_thresholds()
         classifier.store_thresholds(folder.best)
-    trainer.test(classifier, datamodule=datamodule, verbose=False)
+    if len(datamodule.numbers(TEST)):
+        trainer.test(classifier, datamodule=datamodule, verbose=False)
+        write_results(folder, classifier, datamodule)
     metrics = _metrics(classifier, datamodule, trainer, history, best_epoch=best["epoch"] + 1)
     metrics["total_seconds"] = round(time.perf_counter() - started, 3)
-    write_results(folder, classifier, datamodule)
     write_json(folder.metrics, metrics)
     return metrics
 
@@ -112,7 +116,8 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History) -> pl.
     terminal = sys.stdout.isatty()
     if terminal:  # elsewhere, in a file or a pipe, a bar would be noise
         callbacks.append(EpochBar(leave=False))
-    named = [build(node, Callback, where=f"callbacks.{name}") for name, node in config.callbacks.items()]
+    chosen = {name: node for name, node in config.callbacks.items() if node is not None}
+    named = [build(node, Callback, where=f"callbacks.{name}") for name, node in chosen.items()]
     callbacks += sorted(named, key=lambda callback: isinstance(callback, LastCheckpoint))
     loggers = []
     for name, node in config.logger.items():
@@ -167,25 +172,26 @@ def _describe(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
     counts = zip(classifier.task.classes, datamodule.class_counts(TRAIN))
     if untrained := [name for name, count in counts if not count]:
         print(f"no training clips of: {', '.join(untrained)}")
-    network = classifier.network
-    parameters = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     shape = classifier.front_end.output_shape
-    print(f"{type(network).__name__} on {shape}: {parameters:,} parameters", flush=True)
+    print(f"{type(classifier.network).__name__} on {shape}: {classifier.finetuning}", flush=True)
 
 
-def _give_noise(classifier: AudioClassifier, datamodule: AudioDataModule, folder: str | None) -> None:
-    """Hand the recordings of noise to the augmentation: those of ``folder``, or else the data set's own."""
-    files = find_recordings([Path(folder).expanduser()]) if folder else datamodule.noise_paths()
+def _give_recordings(classifier: AudioClassifier, datamodule: AudioDataModule, source: str, folder: str | None) -> None:
+    """Hand the recordings of ``folder`` to the augmentation; of noise, the data set may have some of its own."""
+    own = datamodule.noise_paths() if source == "noise" else []
+    files = find_recordings([Path(folder).expanduser()]) if folder else own
     if not files:
-        raise ConfigError(
-            "augment adds background noise, and this data set has no recordings of noise: name a folder of them by "
-            "noise_dir=DIR, or choose another augment"
-        )
+        lacking = {
+            "noise": "adds background noise, and this data set has no recordings of noise",
+            "room": "puts clips into recorded rooms, and there are no recordings of impulse responses",
+        }[source]
+        raise ConfigError(f"augment {lacking}: name a folder of them by {source}_dir=DIR, or choose another augment")
     audio = datamodule.cache.decode(Recordings(files), datamodule.sample_rate)
     if audio.errors:
-        raise DataError(f"a recording of noise cannot be used: {next(iter(audio.errors.values()))}")
-    samples, starts, stops = as_float(audio.samples), audio.starts, audio.stops
-    classifier.augmentation.set_noise(as_tensor(samples), torch.from_numpy(starts), torch.from_numpy(stops))
+        raise DataError(f"a {source} recording cannot be used: {next(iter(audio.errors.values()))}")
+    starts, stops = torch.from_numpy(audio.starts), torch.from_numpy(audio.stops)
+    # A copy: the cache's own samples must not be written to, and whoever averages or loads weights writes to buffers.
+    classifier.augmentation.set_recordings(source, as_tensor(as_float(audio.samples)).clone(), starts, stops)
 
 
 def _fit(
@@ -210,12 +216,13 @@ def _metrics(
     best_epoch: int,
 ) -> Metrics:
     best = next(row for row in history.rows if int(row["epoch"]) == best_epoch)
-    validation = {name: float(value) for name, value in best.items() if name.startswith("validation/")}
     training_seconds = sum(float(row["training_seconds"]) for row in history.rows)
     clips = {f"clips/{split}": len(datamodule.numbers(split)) for split in SPLITS}
+    part = VALIDATION if clips["clips/validation"] else TRAIN
+    learned = {name: float(value) for name, value in best.items() if name.startswith(f"{part}/")}
     return {
-        **measured(classifier, datamodule),
-        **validation,
+        **(measured(classifier, datamodule) if clips["clips/test"] else {}),
+        **learned,
         **costs(classifier),
         "epochs": len(history.rows),
         "best_epoch": best_epoch,
@@ -249,6 +256,7 @@ def quieten() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",
         ".*log_every_n_steps.*",
         ".*LeafSpec.*",
+        ".*Total length of .tuple. across ranks is zero.*",  # there are no validation clips, as asked for
         ".*Trying to infer the .batch_size.*",
         ".*callbacks used to create the checkpoint.*",
     ):

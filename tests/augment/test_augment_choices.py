@@ -11,6 +11,7 @@ from torch import Tensor
 
 from audio_lightning.augment import Augmentation
 from audio_lightning.augment.augmentation import KINDS
+from audio_lightning.augment.recorded import RecordedAugmentation
 from audio_lightning.config import choices as names
 from audio_lightning.config import config_dir, resolve
 from audio_lightning.errors import ConfigError
@@ -22,6 +23,7 @@ GAIN = {"_target_": "audio_lightning.augment.Gain", "gain_db": [3.0, 3.0], "p": 
 MIXUP = {"_target_": "audio_lightning.augment.Mixup", "alpha": 1.0, "p": 1.0}
 MASKS = {"_target_": "audio_lightning.augment.SpecAugment", "p": 1.0}
 NOISE = {"_target_": "audio_lightning.augment.BackgroundNoise", "p": 1.0}
+ROOM = {"_target_": "audio_lightning.augment.RoomResponse", "p": 1.0}
 
 
 def nodes(name: str) -> list[tuple[str, str, dict[str, Any]]]:
@@ -48,12 +50,13 @@ def properties(augmentation: Augmentation) -> list[bool]:
         augmentation.changes_waveforms,
         augmentation.changes_features,
         augmentation.mixes_targets,
-        augmentation.needs_noise,
+        bool(augmentation.lacks),
     ]
 
 
-def with_noise(augmentation: Augmentation) -> Augmentation:
-    augmentation.set_noise(torch.randn(20000), torch.tensor([0]), torch.tensor([20000]))
+def with_recordings(augmentation: Augmentation, *sources: str) -> Augmentation:
+    for source in sources:
+        augmentation.set_recordings(source, torch.randn(20000), torch.tensor([0]), torch.tensor([20000]))
     return augmentation
 
 
@@ -86,8 +89,8 @@ def test_numbers_that_may_have_a_fraction_are_written_with_one(name: str) -> Non
 
 @each
 def test_each_choice_works_on_sound_and_by_the_seed(name: str) -> None:
-    augmentation = with_noise(Augmentation(choices.load("augment", name), sample_rate=SAMPLE_RATE))
-    assert not augmentation.needs_noise
+    augmentation = Augmentation(choices.load("augment", name), sample_rate=SAMPLE_RATE)
+    assert not with_recordings(augmentation, *augmentation.lacks).lacks
 
     def run() -> list[Tensor]:
         torch.manual_seed(5)
@@ -127,7 +130,7 @@ def test_one_entry_can_be_switched_off_and_left_out(name: str) -> None:
 def test_none_changes_nothing_and_speech_needs_noise() -> None:
     none = Augmentation(choices.load("augment", "none"), sample_rate=SAMPLE_RATE)
     assert not any(properties(none))
-    assert Augmentation(choices.load("augment", "speech"), sample_rate=SAMPLE_RATE).needs_noise
+    assert Augmentation(choices.load("augment", "speech"), sample_rate=SAMPLE_RATE).lacks == ["noise"]
 
 
 def test_waveforms_are_changed_first_and_mixed_then() -> None:
@@ -165,14 +168,13 @@ def test_features_that_are_waveforms_have_no_bins_to_hide() -> None:
     assert augmentation.on_features(x, torch.eye(CLIPS))[0] is x
 
 
-def test_noise_goes_to_all_who_need_it() -> None:
-    augmentation = made(waveform={"one": NOISE, "gain": GAIN, "two": NOISE})
-    assert augmentation.needs_noise
+def test_recordings_go_to_all_who_need_them() -> None:
+    augmentation = made(waveform={"one": NOISE, "gain": GAIN, "two": NOISE, "hall": ROOM, "off": {**ROOM, "p": 0.0}})
+    assert augmentation.lacks == ["noise", "room"]
 
-    with_noise(augmentation)
-
-    assert not augmentation.needs_noise
-    assert [module.has_noise for module in augmentation.waveform if hasattr(module, "has_noise")] == [True, True]
+    assert with_recordings(augmentation, "noise").lacks == ["room"]
+    assert not with_recordings(augmentation, "room").lacks
+    assert all(module.has_recordings for module in augmentation.waveform if isinstance(module, RecordedAugmentation))
 
 
 @pytest.mark.parametrize(

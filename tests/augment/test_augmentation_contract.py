@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import audio_lightning.augment
 from audio_lightning.augment import PairAugmentation, SpectrogramAugmentation, WaveformAugmentation
-from audio_lightning.augment.backgroundnoise import BackgroundNoise
+from audio_lightning.augment.recorded import RecordedAugmentation
 from audio_lightning.errors import ConfigError
 
 SAMPLE_RATE = 8000
@@ -51,8 +51,8 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 def made(cls: type, **options: Any) -> nn.Module:
     module = cls(sample_rate=SAMPLE_RATE, **{"p": 1.0, **options})
-    if isinstance(module, BackgroundNoise):
-        module.set_noise(noise(9000, seed=9), torch.tensor([0, 1000]), torch.tensor([1000, 9000]))
+    if isinstance(module, RecordedAugmentation):
+        module.set_recordings(noise(9000, seed=9), torch.tensor([0, 1000]), torch.tensor([1000, 9000]))
     return module
 
 
@@ -75,7 +75,7 @@ def rows_that_differ(a: Tensor, b: Tensor) -> int:
 
 
 def test_there_is_something_to_hold_to_it() -> None:
-    assert len(CHANGING) >= 11
+    assert len(CHANGING) >= 14
     assert len(MIXING) >= 3
 
 

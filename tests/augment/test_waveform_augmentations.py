@@ -2,23 +2,28 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from audio_lightning.augment import (
     BackgroundNoise,
+    Codec,
     ColoredNoise,
     Filter,
     Gain,
     MuLaw,
     Polarity,
+    RandomCrop,
     Reverberation,
+    RoomResponse,
     Speed,
     TimeShift,
 )
 from audio_lightning.augment.spectrum import fast_length
-from audio_lightning.errors import ConfigError
+from audio_lightning.errors import ConfigError, DataError
 
 RATE = 8000
 
@@ -118,7 +123,7 @@ def ramp_noise(
     """Two recordings: the numbers from 100 to 119, and from 1000 to 1004."""
     made = BackgroundNoise(sample_rate=RATE, volume=volume, snr_db=snr_db, p=1.0)
     samples = torch.cat([torch.zeros(3), torch.arange(100, 120), torch.zeros(7), torch.arange(1000, 1005)])
-    made.set_noise(samples.float(), torch.tensor([3, 30]), torch.tensor([23, 35]))
+    made.set_recordings(samples.float(), torch.tensor([3, 30]), torch.tensor([23, 35]))
     return made
 
 
@@ -147,7 +152,7 @@ def test_background_noise_is_added_at_the_volume_or_the_ratio_that_is_asked_for(
 
 def test_a_silent_recording_adds_nothing_at_any_ratio() -> None:
     made = BackgroundNoise(sample_rate=RATE, volume=None, snr_db=(0.0, 0.0), p=1.0)
-    made.set_noise(torch.zeros(100), torch.tensor([0]), torch.tensor([100]))
+    made.set_recordings(torch.zeros(100), torch.tensor([0]), torch.tensor([100]))
     x = torch.randn(4, 50)
 
     assert torch.equal(made(x), x)
@@ -155,12 +160,12 @@ def test_a_silent_recording_adds_nothing_at_any_ratio() -> None:
 
 def test_background_noise_has_to_be_given() -> None:
     made = BackgroundNoise(sample_rate=RATE, p=1.0)
-    assert not made.has_noise
-    with pytest.raises(RuntimeError, match="has no recordings yet: call set_noise"):
+    assert not made.has_recordings
+    with pytest.raises(RuntimeError, match="has no recordings yet: call set_recordings"):
         made(torch.zeros(2, 8))
     for starts, stops in (([], []), ([0], [5]), ([3], [3]), ([-1], [3]), ([0, 1], [2])):
         with pytest.raises(ValueError, match="recording"):
-            made.set_noise(torch.zeros(4), torch.tensor(starts), torch.tensor(stops))
+            made.set_recordings(torch.zeros(4), torch.tensor(starts), torch.tensor(stops))
 
 
 @pytest.mark.parametrize(
@@ -268,6 +273,135 @@ def test_rooms_echo_after_the_sound_and_keep_its_level() -> None:
     torch.testing.assert_close(level(echoing), level(x), atol=1e-3, rtol=0)
 
 
+def hall(*responses: Tensor, max_seconds: float = 1.0) -> RoomResponse:
+    made = RoomResponse(sample_rate=RATE, max_seconds=max_seconds, p=1.0)
+    stops = torch.tensor([len(response) for response in responses]).cumsum(0)
+    made.set_recordings(torch.cat(responses), torch.cat([torch.zeros(1).long(), stops[:-1]]), stops)
+    return made
+
+
+def test_recorded_rooms_are_convolved_with_and_aligned_at_their_peak() -> None:
+    """A silence of 50 samples, a rise of 3, the peak, and echoes after it."""
+    response = torch.cat([torch.zeros(50), torch.tensor([0.1, 0.2, -2.0]), 0.3 * torch.randn(400)])
+    x = torch.randn(3, 1000)
+
+    echoing = hall(response)(x)
+
+    expected = torch.stack([torch.from_numpy(np.convolve(clip, response)[52:1052]) for clip in x])
+    torch.testing.assert_close(
+        echoing, expected * (x.norm(dim=1) / expected.norm(dim=1))[:, None], atol=1e-4, rtol=1e-4
+    )
+    torch.testing.assert_close(level(echoing), level(x), atol=1e-3, rtol=0)
+
+
+def test_a_room_without_echoes_changes_nothing_and_of_a_long_one_a_part_is_used() -> None:
+    x = torch.randn(2, 500)
+    click = torch.zeros(300)
+    click[100] = 0.25
+    torch.testing.assert_close(hall(click)(x), x, atol=1e-5, rtol=0)
+
+    late = click.clone()
+    late[200] = 0.2
+    assert (hall(late)(x) - x).abs().max() > 0.1
+    torch.testing.assert_close(hall(late, max_seconds=100 / RATE)(x), x, atol=1e-5, rtol=0)
+
+
+def test_each_clip_draws_a_room() -> None:
+    clicks = torch.zeros(400, 200)
+    clicks[:, 20] = 1
+    near, far = torch.zeros(50), torch.zeros(120)
+    near[0] = far[0] = 1
+    near[30] = far[90] = 0.5
+
+    echoing = hall(near, far)(clicks)
+
+    echo = echoing[:, 21:].argmax(dim=1) + 1
+    assert sorted(set(echo.tolist())) == [30, 90]
+    assert (echo == 30).float().mean().item() == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_silent_room_is_refused_and_a_missing_one_named() -> None:
+    with pytest.raises(DataError, match="1 of 2 impulse responses are silent: leave them out of room_dir"):
+        hall(torch.ones(5), torch.zeros(5))
+    with pytest.raises(RuntimeError, match="RoomResponse has no recordings yet"):
+        RoomResponse(sample_rate=RATE, p=1.0)(torch.zeros(2, 8))
+
+
+@pytest.mark.parametrize("fill", ["zero", "repeat"])
+def test_a_crop_is_a_piece_of_the_clip(fill: str) -> None:
+    x = torch.arange(1, 101).float().expand(2000, -1)
+
+    cropped = RandomCrop(sample_rate=RATE, share=(0.2, 0.6), fill=fill, p=1.0)(x)
+
+    start = cropped[:, 0].long()
+    rising = (cropped == start[:, None] + torch.arange(100)).cumprod(dim=1)
+    kept = rising.sum(dim=1)
+    assert (kept.min(), kept.max()) == (20, 60)
+    assert start.min() == 1
+    assert (start + kept - 1).max() == 100
+    place = torch.arange(100)
+    repeated = start[:, None] + place % kept[:, None]
+    assert torch.equal(cropped, repeated.float() if fill == "repeat" else repeated * (place < kept[:, None]))
+    early = (start - 1) / (100 - kept)
+    assert early.mean().item() == pytest.approx(0.5, abs=0.03), "all places are equally probable"
+
+
+CODECS = [("mp3", RATE), ("mp3", 22050), ("vorbis", RATE), ("opus", RATE), ("opus", 22050)]
+
+
+def chirp(rate: int) -> Tensor:
+    """Half a second that rises from 200 Hz to 2 kHz, at a place that only a shift of zero keeps."""
+    time = torch.arange(rate // 2) / rate
+    rising = 0.3 * torch.sin(2 * math.pi * (200 * time + 1800 * time**2)) * torch.hann_window(len(time))
+    return functional.pad(rising, (rate // 3, rate // 7))[None]
+
+
+@pytest.mark.parametrize(("name", "rate"), CODECS)
+def test_codecs_keep_length_and_place(name: str, rate: int) -> None:
+    x = chirp(rate)
+
+    coded = Codec(sample_rate=rate, formats=[name], compression=(0.5, 0.5), p=1.0)(x)
+
+    assert coded.shape == x.shape
+    n_fft = 2 * x.shape[1]
+    alike = torch.fft.irfft(torch.fft.rfft(coded, n_fft) * torch.fft.rfft(x, n_fft).conj(), n_fft)
+    assert alike.argmax() == 0, "the delay of the encoder is taken off"
+    assert level(coded).item() == pytest.approx(level(x).item(), abs=0.6)
+    assert 0.001 < (coded - x).norm() / x.norm() < 0.3
+
+
+@pytest.mark.parametrize(("name", "rate"), CODECS)
+def test_more_compression_leaves_less(name: str, rate: int) -> None:
+    x = 0.1 * torch.randn(1, rate)
+
+    errors = [
+        (Codec(sample_rate=rate, formats=[name], compression=(share, share), p=1.0)(x) - x).norm() / x.norm()
+        for share in (0.0, 0.99)
+    ]
+
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_a_clip_beyond_full_scale_is_not_clipped() -> None:
+    made = Codec(sample_rate=RATE, formats=["mp3"], compression=(0.0, 0.0), p=1.0)
+
+    torch.testing.assert_close(made(50 * chirp(RATE)) / 50, chirp(RATE), atol=0.05, rtol=0)
+
+
+def test_each_clip_draws_a_format() -> None:
+    x = chirp(RATE).expand(24, -1)
+
+    coded = Codec(sample_rate=RATE, formats=["mp3", "vorbis"], compression=(0.5, 0.5), p=1.0)(x)
+
+    assert len(coded.unique(dim=0)) == 2
+
+
+def test_a_format_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("soundfile.available_subtypes", lambda container: {"VORBIS": "Vorbis"})
+    with pytest.raises(ConfigError, match="formats: mp3 cannot be written by libsndfile"):
+        Codec(sample_rate=RATE)
+
+
 def test_transforms_have_a_fast_length() -> None:
     assert [fast_length(samples) for samples in (1, 2, 7, 97, 101, 4001, 88_201)] == [2, 2, 8, 100, 108, 4050, 90_000]
 
@@ -292,6 +426,14 @@ def test_transforms_have_a_fast_length() -> None:
         (Speed, {"speed": (0.0, 1.0)}, "speed is .* two finite numbers greater than 0"),
         (MuLaw, {"levels": 2}, "levels is 2, expected at least 3"),
         (Reverberation, {"rt60_seconds": (0.0, 1.0)}, "rt60_seconds is .* greater than 0"),
+        (RoomResponse, {"max_seconds": 0.0}, "max_seconds is 0.0, shorter than one sample at 8000 Hz"),
+        (RandomCrop, {"share": (0.5, 1.5)}, r"share is \[0.5, 1.5\], expected at most 1"),
+        (RandomCrop, {"share": (0.0, 0.5)}, "share is .* greater than 0"),
+        (RandomCrop, {"fill": "roll"}, "fill is 'roll', expected one of: zero, repeat"),
+        (Codec, {"formats": ["aac"]}, r"formats is \['aac'\], expected a list of some of: mp3, vorbis, opus"),
+        (Codec, {"formats": []}, r"formats is \[\], expected a list"),
+        (Codec, {"compression": (0.5, 1.0)}, r"compression is \[0.5, 1.0\], expected at most 0.99"),
+        (Codec, {"compression": (-0.5, 0.5)}, "compression is .* two finite numbers of at least 0"),
     ],
     ids=str,
 )

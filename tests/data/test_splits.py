@@ -109,6 +109,30 @@ def test_all_is_test() -> None:
     assert set(data.table["split"]) == {TEST}
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_train_only_keeps_nothing_back_but_a_validation_part(named: bool) -> None:
+    data = manifest(named=named)
+    data.table["split"] = TEST
+    assert assign_splits(data, SplitPlan("train_only", folds=5)) == "train_only"
+    assert set(data.table["split"]) == {TRAIN, VALIDATION}
+    assert len(data.rows(VALIDATION)) == pytest.approx(0.1 * len(data), abs=3)
+    if named:
+        assert data.table.groupby("group")["split"].nunique().max() == 1
+    assign_splits(data, SplitPlan("train_only", validation_fraction=0.0))
+    assert set(data.table["split"]) == {TRAIN}
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.0])
+def test_train_only_needs_a_share_to_validate_on(fraction: float) -> None:
+    with pytest.raises(DataError, match=rf"data\.validation_fraction={fraction}: expected a share"):
+        assign_splits(manifest(), SplitPlan("train_only", validation_fraction=fraction))
+
+
+def test_train_only_with_too_few_clips_to_validate_on() -> None:
+    with pytest.raises(DataError, match=r"the validation part has no clips: 3 clips"):
+        assign_splits(manifest(groups=1), SplitPlan("train_only"))
+
+
 def test_grouped_needs_groups() -> None:
     with pytest.raises(DataError, match="needs groups"):
         assign_splits(manifest(named=False), SplitPlan("grouped"))

@@ -166,3 +166,21 @@ def test_a_checkpoint_does_not_look_for_the_weights_it_began_with(tiny_urbansoun
     classifier = AudioClassifier.load_from_checkpoint(tmp_path / "run/checkpoints/best.ckpt")
     assert classifier.network.num_classes == 3
     assert resume(tmp_path / "run", "trainer.max_epochs=2")["epochs"] == 2
+
+
+def test_a_checkpoint_has_the_sizes_that_came_with_the_weights(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    """So its network is built, and its training gone on with, where the folder of the weights is gone."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    config = transformers.HubertConfig(**sizes, conv_dim=[8] * 7, feat_proj_layer_norm=False)
+    transformers.HubertModel(config).save_pretrained(tmp_path / "weights")
+    settings = ["data.sample_rate=8000", "data.clip_seconds=0.25", "data.batch_size=8", "trainer=cpu"]
+    begun = [*settings, "feature=waveform", "model=wav2vec2", f"model.pretrained={tmp_path / 'weights'}"]
+    run(tiny_urbansound8k, tmp_path / "run", settings=[*begun, "trainer.max_epochs=1"])
+    shutil.rmtree(tmp_path / "weights")
+
+    classifier = AudioClassifier.load_from_checkpoint(tmp_path / "run/checkpoints/best.ckpt")
+
+    assert classifier.network.project.in_features == 16
+    assert classifier(torch.randn(2, 2000)).isfinite().all()
+    assert resume(tmp_path / "run", "trainer.max_epochs=2")["epochs"] == 2

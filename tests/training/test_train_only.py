@@ -1,0 +1,123 @@
+"""Training on everything: no test part, and perhaps no validation part either."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from running import resume, run
+from typer.testing import CliRunner
+
+from audio_lightning.cli.main import app
+from audio_lightning.cli.train import _print_results
+from audio_lightning.config import check_config, compose, quote_paths
+from audio_lightning.errors import ConfigError
+from audio_lightning.inference.evaluate import evaluate
+from audio_lightning.report.plots import draw_run
+
+FRACTIONS = [0.2, 0.0]
+
+
+@pytest.fixture(scope="module", params=FRACTIONS)
+def trained_only(
+    request: pytest.FixtureRequest, tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[float, Path]:
+    """A validation fraction and the run folder of a training with it. Read only."""
+    folder = tmp_path_factory.mktemp("train_only") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
+        run(tiny_urbansound8k, folder, "data.split=train_only", f"data.validation_fraction={request.param}")
+    draw_run(folder)
+    return request.param, folder
+
+
+def test_the_run_folder_has_all_but_a_test(trained_only: tuple[float, Path]) -> None:
+    fraction, folder = trained_only
+    assert {path.name for path in folder.iterdir()} == {
+        "config.yaml", "metrics.json", "history.csv", "steps.csv", "environment.json", "curves.png", "checkpoints",
+    }  # fmt: skip
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["clips/test"] == 0
+    assert metrics["clips/train"] + metrics["clips/validation"] == 36
+    assert (metrics["clips/validation"] > 0) == (fraction > 0)
+    assert {name.partition("/")[0] for name in metrics if "/" in name} == {
+        "clips",
+        "validation" if fraction else "train",
+    }
+    assert metrics["split"] == "train_only"
+    history = pd.read_csv(folder / "history.csv")
+    assert ("validation/accuracy" in history) == (fraction > 0)
+
+
+def test_the_best_epoch_is_the_last_one_where_nothing_is_validated(trained_only: tuple[float, Path]) -> None:
+    fraction, folder = trained_only
+    best, last = (torch.load(folder / f"checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    history = pd.read_csv(folder / "history.csv")
+    if fraction:
+        assert metrics["best_epoch"] == 1 + int(history["validation/accuracy"].to_numpy().argmax())
+        return
+    assert metrics["best_epoch"] == 4
+    assert all(torch.equal(weight, last["state_dict"][name]) for name, weight in best["state_dict"].items())
+    assert metrics["train/accuracy"] == pytest.approx(history["train/accuracy"].iloc[-1])
+
+
+def test_what_is_said_at_the_end(trained_only: tuple[float, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    fraction, folder = trained_only
+    _print_results(json.loads((folder / "metrics.json").read_text()), folder)
+    said = capsys.readouterr().out.splitlines()[0]
+    start, epoch = ("validation: accuracy ", "best epoch") if fraction else ("train: accuracy ", "(36 clips, the last ")
+    assert said.startswith(start)
+    assert epoch in said
+
+
+def test_it_can_be_evaluated_on_other_recordings_only(trained_only: tuple[float, Path], tmp_path: Path) -> None:
+    _, folder = trained_only
+    result = CliRunner().invoke(app, ["evaluate", str(folder)])
+    assert result.exit_code == 2
+    assert "data.split=train_only has no clips to test on: name other recordings by data=NAME" in result.output
+    other = tiny.write_urbansound8k(tmp_path / "other", folds=1, seed=9)
+    found = evaluate(folder, ["data=urbansound8k", f"data.root='{other}'", "data.split=all"])
+    assert found.metrics["clips/test"] == 9
+
+
+def test_it_goes_on_where_it_stopped(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    run(tiny_urbansound8k, tmp_path, "data.split=train_only", "data.validation_fraction=0.0", "trainer.max_epochs=2")
+    metrics = resume(tmp_path, "trainer.max_epochs=3")
+    assert metrics["best_epoch"] == metrics["epochs"] == 3
+
+
+def test_several_labels_keep_their_first_thresholds(tmp_path: Path) -> None:
+    root = tiny.write_table(tmp_path / "data")
+    metrics = run(
+        root, tmp_path / "run", "data=table", "data.table=clips.csv", "data.label_separator=';'",
+        "data.split=train_only", "data.validation_fraction=0.0",
+    )  # fmt: skip
+    assert 0 <= metrics["train/mean_average_precision"] <= 1
+    best = torch.load(tmp_path / "run/checkpoints/best.ckpt", weights_only=True)
+    assert best["state_dict"]["thresholds"].tolist() == [0.5] * 3
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [("scheduler=plateau", "scheduler"), ("callbacks=early_stopping", "callbacks.early_stopping")],
+)
+def test_what_waits_for_a_validation_is_named(override: str, key: str, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    overrides = ["data.split=train_only", "data.validation_fraction=0.0", override]
+    with pytest.raises(
+        ConfigError, match=rf"^{key}\.monitor=validation/accuracy: data\.validation_fraction=0\.0 leaves"
+    ):
+        run(tiny_urbansound8k, tmp_path / "refused", *overrides)
+    metrics = run(tiny_urbansound8k, tmp_path / "run", *overrides, f"{key}.monitor=train/loss")
+    assert metrics["best_epoch"] == metrics["epochs"]
+    check_config(compose(quote_paths(["data=urbansound8k", f"data.root={tiny_urbansound8k}", overrides[0], override])))
+
+
+def test_the_data_can_be_checked(tiny_urbansound8k: Path) -> None:
+    arguments = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", "data.split=train_only"]
+    for fraction in FRACTIONS:
+        found = CliRunner().invoke(app, ["check", *arguments, f"data.validation_fraction={fraction}"])
+        assert "splits" not in found.output
+        assert "has no clip" not in found.output
