@@ -26,7 +26,7 @@ def count(model: nn.Module) -> int:
         (partial(BCResNet, tau=2.0), picture(40, 101), 12, 27_284),
         (partial(BCResNet, tau=3.0), picture(40, 101), 12, 54_168),
         (partial(BCResNet, tau=8.0), picture(40, 101), 12, 321_068),
-        # Published: 5,219,279 with the normalization of the 64 bins, a scale and a shift each, which is the feature's here.
+        # Published: 5,219,279 with a scale and a shift for each of 64 bins, which normalize the feature there.
         (partial(PANNs, channels=[64, 128, 256, 512], hidden=512), picture(64, 101), 527, 5_219_279 - 128),
         # Published in thousands: 77 and 93 with 30 classes; 607, 2,394 and 5,361 with 12.
         (partial(MatchboxNet, repeats=1), picture(64, 101), 30, 77_214),
