@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import tiny
 import tiny_sources
+import torch
 from running import run
+from torchvision.models import get_model
 from typer.testing import CliRunner
 
 from audio_lightning.cli.main import app
@@ -57,7 +59,18 @@ def test_trainings_of_the_readme_compose_and_run(line: str, tmp_path: Path) -> N
     root = tiny_sources.write(name, tmp_path / "data")
     if "label_separator" not in line and name == "table":
         tiny.write_table(root)
-    replaced = [f"data.root={root}" if word.startswith("data.root=") else word for word in arguments]
+    places = {
+        "data.root": str(root),
+        "room_dir": str(tmp_path / "rooms"),
+        "model.pretrained": str(tmp_path / "weights"),
+    }
+    replaced = [f"{key}={places.get(key, value)}" for key, _, value in (word.partition("=") for word in arguments)]
+    if "room_dir=" in line:
+        tiny.write_folder(tmp_path / "rooms")
+    if "model.pretrained=true" in line:
+        torch.save(get_model("resnet18").state_dict(), tmp_path / "weights")
+    elif "model.pretrained=" in line:  # weights of the hub, whose loading is tested elsewhere
+        replaced = [word for word in replaced if not word.startswith("model.pretrained=")]
     check_config(compose(quote_paths(replaced)))
     if not any(word.startswith(("data=", "experiment=")) for word in replaced):
         replaced += ["data=urbansound8k", f"data.root={root}"]

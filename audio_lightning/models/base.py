@@ -5,8 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from audio_lightning.errors import ConfigError
 from audio_lightning.task import FeatureShape, InputKind
@@ -90,6 +92,16 @@ class AudioModel(nn.Module, ABC):
     @abstractmethod
     def embed(self, x: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "batch embedding"]:
         """What the network knows of each clip before it decides."""
+
+    def macs(self) -> int:
+        """Multiply-accumulates of one clip: products and convolutions, not cheap element-wise work.
+
+        To be asked of a network on the meta device: elsewhere, fused recurrent layers hide what they compute.
+        """
+        counter = FlopCounterMode(display=False)
+        with torch.no_grad(), counter:
+            self.eval()(torch.empty(1, *self.input_shape.dims, device=next(self.parameters()).device))
+        return counter.get_total_flops() // 2
 
     def forward(self, x: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "batch classes"]:
         """Logits of every class."""

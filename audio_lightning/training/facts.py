@@ -8,10 +8,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from audio_lightning import __version__
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier import AudioClassifier, build_network, without_pretrained
 
 PACKAGES = (
     "torch",
@@ -50,21 +49,13 @@ def costs(classifier: AudioClassifier) -> dict[str, int]:
     """Size and price of the network.
 
     Returns:
-        ``parameters``: trainable ones. ``frozen_parameters``: the others, where there are any. ``macs``:
-        multiply-accumulates of one clip through the network, without the front end; matrix products, convolutions and
-        attention are counted, cheap element-wise work is not.
+        ``parameters``: trainable ones. ``frozen_parameters``: the others, where there are any. ``macs``: see
+        :meth:`AudioModel.macs`.
     """
     sizes = {True: 0, False: 0}
     for parameter in classifier.network.parameters():
         sizes[parameter.requires_grad] += parameter.numel()
-    was_training = classifier.training
-    classifier.eval()
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad():
-        waveform = torch.zeros(1, classifier.task.num_samples, device=classifier.device)
-        features = classifier.front_end(waveform)
-        with counter:
-            classifier.network(features)
-    classifier.train(was_training)
     frozen = {"frozen_parameters": sizes[False]} if sizes[False] else {}
-    return {"parameters": sizes[True], **frozen, "macs": counter.get_total_flops() // 2}
+    with torch.device("meta"):
+        same = build_network(without_pretrained(classifier.config), classifier.front_end.output_shape, classifier.task)
+    return {"parameters": sizes[True], **frozen, "macs": same.macs()}
