@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from audio_lightning.classifier import build_front_end, build_network
 from audio_lightning.config import choices, compose, resolve
 from audio_lightning.errors import ConfigError
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.models.base import AudioModel
+from audio_lightning.networks import build_front_end, build_network
 from audio_lightning.task import AudioTask, FeatureShape, InputKind
 
 

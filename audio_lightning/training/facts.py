@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from audio_lightning import __version__
-from audio_lightning.classifier import AudioClassifier, build_network, without_pretrained
+from audio_lightning.classifier import AudioClassifier
+from audio_lightning.networks import build_network, without_pretrained
 
 PACKAGES = (
     "torch",

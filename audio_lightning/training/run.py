@@ -16,7 +16,8 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.audio import find_recordings
-from audio_lightning.classifier import AudioClassifier, check_networks, read_checkpoint, without_pretrained
+from audio_lightning.checkpoint import read_checkpoint
+from audio_lightning.classifier import AudioClassifier
 from audio_lightning.config import anchor_paths, build
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.decoded import as_float
@@ -27,6 +28,7 @@ from audio_lightning.data.recordings import Recordings
 from audio_lightning.errors import ConfigError, DataError, Interrupted
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.files import write_csv, write_json
+from audio_lightning.networks import check_networks, without_pretrained
 from audio_lightning.task import AudioTask
 from audio_lightning.training.allocator import keep_freed_memory
 from audio_lightning.training.callbacks import EpochBar, EpochLines, History, LastCheckpoint

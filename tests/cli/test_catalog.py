@@ -7,11 +7,11 @@ import pytest
 from typer.testing import CliRunner
 
 from audio_lightning.catalog import cells, task_of
-from audio_lightning.classifier import check_networks
 from audio_lightning.cli.main import app
 from audio_lightning.config import choices, compose
 from audio_lightning.errors import ConfigError
 from audio_lightning.models import CNN, DNN
+from audio_lightning.networks import check_networks
 from audio_lightning.task import FeatureShape
 
 CLIPS = ["data.sample_rate=8000", "data.clip_seconds=0.5"]

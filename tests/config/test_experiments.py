@@ -8,8 +8,8 @@ import tiny
 import tiny_sources
 from omegaconf import OmegaConf
 
-from audio_lightning.classifier import build_front_end, build_network, check_networks
 from audio_lightning.config import check_config, choices, compose, quote_paths
+from audio_lightning.networks import build_front_end, build_network, check_networks
 from audio_lightning.task import AudioTask
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.run import train

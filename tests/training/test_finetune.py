@@ -13,11 +13,12 @@ from omegaconf import OmegaConf
 from running import Killed, kill_at, resume, run
 from torch import Tensor, nn
 
-from audio_lightning.classifier import AudioClassifier, check_networks
+from audio_lightning.classifier import AudioClassifier
 from audio_lightning.config import compose
 from audio_lightning.errors import ConfigError
 from audio_lightning.finetune import Finetuning
 from audio_lightning.models import AudioModel
+from audio_lightning.networks import check_networks
 from audio_lightning.schedulers import OneCycle, Plateau, WarmupCosine
 from audio_lightning.task import AudioTask, FeatureShape
 

@@ -1,0 +1,72 @@
+"""From a configuration to its front end and network, and whether they and all that trains them fit together."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from audio_lightning.augment import Augmentation
+from audio_lightning.config import build, resolve
+from audio_lightning.config.targets import check_arguments, split_node
+from audio_lightning.features.base import FrontEnd
+from audio_lightning.features.enlarge import enlarging_settings
+from audio_lightning.finetune import Finetuning
+from audio_lightning.losses import check_loss
+from audio_lightning.models.base import AudioModel, IncompatibleInput
+from audio_lightning.task import AudioTask, FeatureShape
+
+
+def build_front_end(config: Mapping[str, Any], task: AudioTask) -> FrontEnd:
+    """The front end of a configuration, for the clips of a task.
+
+    Raises:
+        ConfigError: a target, an argument or a combination that cannot work.
+    """
+    return build(
+        config["feature"], FrontEnd, where="feature", sample_rate=task.sample_rate, num_samples=task.num_samples
+    )
+
+
+def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTask) -> AudioModel:
+    """The network of a configuration, for the output of a front end and the classes of a task.
+
+    Raises:
+        ConfigError: a target, an argument or a combination that cannot work; where the features are too small, with
+            settings that make them large enough.
+    """
+    try:
+        return build(config["model"], AudioModel, where="model", input_shape=shape, num_classes=task.num_classes)
+    except IncompatibleInput as error:
+        settings = enlarging_settings(config["feature"], task, error.least) if error.least else ""
+        if not settings:
+            raise
+        raise IncompatibleInput(f"{error}, such as {settings}", least=error.least) from error
+
+
+def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
+    """Find out whether front end, network, its fine-tuning, loss, optimizer and schedule can be built, without memory.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    front_end = build_front_end(config, task)
+    Augmentation(config.get("augment") or {}, sample_rate=task.sample_rate)
+    with torch.device("meta"):
+        network = build_network(config, front_end.output_shape, task)
+    Finetuning(config.get("finetune"), network, front_end)
+    check_loss(config["loss"])
+    for where, kind, supplied in (
+        ("optimizer", Optimizer, {"params": ()}),
+        ("scheduler", LRScheduler, {"optimizer": None, "total_steps": 1}),
+    ):
+        target, arguments = split_node(config[where], where=where)
+        if target is not None:
+            check_arguments(resolve(target, kind, where=where), arguments, supplied, where=where)
+
+
+def without_pretrained(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a network whose weights are loaded from a checkpoint, so that no others are looked for."""
+    model = config["model"]
+    return {**config, "model": {**model, "pretrained": None} if "pretrained" in model else model}
