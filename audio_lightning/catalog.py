@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from audio_lightning.config import choices, compose, resolve
+from audio_lightning.config import choices, compose, config_dir, resolve
 from audio_lightning.errors import ConfigError
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.models.base import AudioModel
@@ -108,6 +108,11 @@ def _node(group: str, name: str, overrides: list[str]) -> dict[str, Any]:
 
 @cache
 def _composed(group: str, name: str) -> DictConfig:
+    file = config_dir() / group / f"{name}.yaml"
+    node = OmegaConf.load(file) if file.is_file() else None
+    # To compose everything for each of some forty choices takes longer than all that is done with them.
+    if isinstance(node, DictConfig) and "defaults" not in node:
+        return DictConfig({group: node})
     return compose([f"{group}={name}"])
 
 
