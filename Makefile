@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ARGS ?=
-SOURCES := audio_lightning tests benchmarks train.py
+SOURCES := audio_lightning tests benchmarks train.py sweep.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install train test test-all lint format benchmarks clean

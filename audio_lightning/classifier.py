@@ -21,7 +21,7 @@ from audio_lightning.errors import CheckpointError, ConfigError, UserError
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.finetune import Finetuning
 from audio_lightning.losses import check_loss, class_weights, make_objective
-from audio_lightning.metrics import EvaluationMetrics, MultilabelMetrics, make_metrics
+from audio_lightning.metrics import EvaluationMetrics, MultilabelMetrics, Predictions, make_metrics
 from audio_lightning.networks import build_front_end, build_network, without_pretrained
 from audio_lightning.schedulers import Plateau, lightning_config
 from audio_lightning.task import AudioTask, metric_names
@@ -80,7 +80,7 @@ class AudioClassifier(pl.LightningModule):
         self.train_metrics = make_metrics(self.task)
         self.validation_metrics = make_metrics(self.task)
         self.test_metrics = make_metrics(self.task)
-        self.test_outputs: list[tuple[Tensor, Tensor]] = []
+        self.predictions = Predictions(self.task.num_classes)
         self.memory: FeatureMemory | None = None
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch classes"]:
@@ -118,7 +118,9 @@ class AudioClassifier(pl.LightningModule):
         return features.contiguous(memory_format=self.memory_format) if features.dim() == 4 else features
 
     def _logits(self, batch: Batch) -> Float[Tensor, "batch classes"]:
-        """Logits of a batch, in float32."""
+        """Logits of a batch, in float32; the last one of an evaluation may be empty, see :class:`EpochBatches`."""
+        if not len(batch["clip"]):
+            return batch["waveform"].new_zeros(0, self.task.num_classes)
         return self.network(self._arranged(self._features(batch))).float()
 
     def _features(self, batch: Batch) -> Tensor:
@@ -166,7 +168,7 @@ class AudioClassifier(pl.LightningModule):
         loss = self.objective.mean(losses, target, self.class_weights)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:  # the other steps nobody writes down, and each costs time
-            self.log("train/step_loss", loss)
+            self.log("train/step_loss", loss, sync_dist=True)
         return loss
 
     def on_after_backward(self) -> None:
@@ -205,7 +207,8 @@ class AudioClassifier(pl.LightningModule):
             scheduler.step()
 
     def train_epoch_metrics(self) -> dict[str, Tensor]:
-        """Loss and the metric to choose by over the epoch so far, while the weights were changing."""
+        """Loss and the metric to choose by over the epoch, while the weights were changing."""
+        self.train_metrics.gather()
         metrics = self.train_metrics.compute()
         return {f"train/{name}": metrics[name] for name in ("loss", metric_names(multilabel=self.task.multilabel)[0])}
 
@@ -219,26 +222,28 @@ class AudioClassifier(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log ``validation/...``."""
+        self.validation_metrics.gather()
         self.log_dict({f"validation/{name}": value for name, value in self.validation_metrics.compute().items()})
 
     def on_test_epoch_start(self) -> None:
         """Forget the last evaluation."""
         self._start(self.test_metrics)
-        self.test_outputs = []
+        self.predictions.reset()
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch and keep its probabilities."""
         logits = self._count(batch, self.test_metrics)
-        self.test_outputs.append((batch["clip"].cpu(), self.activate(logits).cpu()))
+        self.predictions.update(batch["clip"], self.activate(logits))
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/...``."""
+        self.test_metrics.gather()
+        self.predictions.gather()
         self.log_dict({f"test/{name}": value for name, value in self.test_metrics.compute().items()})
 
     def test_predictions(self) -> tuple[Int64[Tensor, "clips"], Float[Tensor, "clips classes"]]:
-        """Numbers of the clips and their probabilities, of the last test."""
-        clips, probabilities = zip(*self.test_outputs)
-        return torch.cat(clips), torch.cat(probabilities)
+        """Numbers of the clips, ascending, and their probabilities, of the last test."""
+        return self.predictions.compute()
 
     def choose_thresholds(self) -> None:
         """Set ``thresholds`` to those with which the F1 of every class is highest on the last validation's clips."""

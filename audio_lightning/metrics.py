@@ -15,10 +15,62 @@ from torchmetrics.utilities import dim_zero_cat
 from audio_lightning.task import AudioTask
 
 
-class EvaluationMetrics(Metric):
-    """What is counted over the clips of one evaluation: here their losses, in the subclasses the answers."""
+class Collected(Metric):
+    """What the processes of a training collect, each from its own clips, until :meth:`gather` puts it together.
+
+    Torchmetrics would put it together for each ``compute`` anew, and then only what is computed there.
+    """
 
     full_state_update = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(sync_on_compute=False, **options)
+        self._should_unsync = False  # compute() would undo it
+
+    def gather(self) -> None:
+        """Have what all processes collected; each must call this, once before anything is computed.
+
+        Nothing more can be collected until :meth:`reset`. Where there is one process, nothing happens.
+        """
+        if not self._is_synced:
+            self.sync()
+            for name, state in self.metric_state.items():
+                if isinstance(self._defaults[name], list) and isinstance(state, Tensor):
+                    setattr(self, name, [state])  # as reset() expects it
+
+
+class Predictions(Collected):
+    """Probabilities of clips, in the order of the clips' numbers.
+
+    Args:
+        num_classes: number of classes.
+    """
+
+    clips: list[Tensor]
+    probabilities: list[Tensor]
+
+    def __init__(self, num_classes: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.num_classes = num_classes
+        self.add_state("clips", [], dist_reduce_fx="cat")
+        self.add_state("probabilities", [], dist_reduce_fx="cat")
+
+    def update(self, clip: Int64[Tensor, "batch"], probabilities: Float[Tensor, "batch classes"]) -> None:
+        """Keep a batch: the number of every clip, and its probabilities."""
+        self.clips.append(clip.to(probabilities.device))
+        self.probabilities.append(probabilities.detach())
+
+    def compute(self) -> tuple[Int64[Tensor, "clips"], Float[Tensor, "clips classes"]]:
+        """Numbers of the clips, ascending, and their probabilities, on the CPU."""
+        clips = _joined(self.clips, torch.empty(0, dtype=torch.int64)).cpu()
+        probabilities = _joined(self.probabilities, torch.empty(0, self.num_classes)).cpu()
+        order = clips.argsort()
+        return clips[order], probabilities[order]
+
+
+class EvaluationMetrics(Collected):
+    """What is counted over the clips of one evaluation: here their losses, in the subclasses the answers."""
+
     losses: list[Tensor]
 
     def __init__(self, **options: Any) -> None:
@@ -174,8 +226,7 @@ class MultilabelMetrics(EvaluationMetrics):
 
     def best_thresholds(self) -> Float[Tensor, "classes"]:
         """Thresholds with which the F1 of every class is highest on the clips counted (:func:`best_threshold`)."""
-        with self.sync_context():
-            probabilities, targets = self._clips()
+        probabilities, targets = self._clips()
         return torch.stack([best_threshold(*pair) for pair in zip(probabilities.T, targets.T)])
 
     def _clips(self) -> tuple[Float[Tensor, "clips classes"], Bool[Tensor, "clips classes"]]:

@@ -33,3 +33,16 @@ def trained(tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory) -
         patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
         run(tiny_urbansound8k, folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def swept(tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished sweep over two seeds of the tiny data. Read only."""
+    from audio_lightning.cli.sweep import main
+
+    folder = tmp_path_factory.mktemp("swept") / "sweep"
+    line = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", *tiny.TRAIN_OVERRIDES, "trainer.max_epochs=2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
+        assert main([*line, "seed=0,1", "plots=false", f"sweep.dir={folder}"]) == 0
+    return folder

@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).parents[1] / "audio_lightning"
 
 ROOMS = (
     "errors", "files", "lazy", "task", "config", "audio", "features", "augment", "models", "data", "metrics", "losses",
-    "schedulers", "checkpoint", "finetune", "networks", "catalog", "classifier", "training", "inference", "report",
-    "cli",
+    "schedulers", "checkpoint", "finetune", "networks", "catalog", "classifier", "training", "inference", "compare",
+    "report", "sweeps", "cli", "__main__",
 )  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -17,6 +17,7 @@ from torchvision.models import get_model
 from typer.testing import CliRunner
 
 from audio_lightning.cli.main import app
+from audio_lightning.cli.sweep import main as sweep
 from audio_lightning.config import check_config, compose, quote_paths
 
 PROJECT = Path(__file__).parents[1]
@@ -33,6 +34,7 @@ def commands(text: str, start: str) -> list[str]:
 
 TRAININGS = [line for line in commands(README, "python train.py") if "resume=" not in line and "--help" not in line]
 TOOLS = commands(README, "audio-lightning")
+SWEEPS = commands(README, "python sweep.py")
 
 
 def recipe_data(arguments: list[str]) -> str:
@@ -48,6 +50,7 @@ def recipe_data(arguments: list[str]) -> str:
 def test_there_are_commands_to_test() -> None:
     assert len(TRAININGS) >= 8
     assert len(TOOLS) >= 4
+    assert len(SWEEPS) >= 4
 
 
 @pytest.mark.parametrize("line", TRAININGS)
@@ -83,12 +86,27 @@ def test_trainings_of_the_readme_compose_and_run(line: str, tmp_path: Path) -> N
     assert metrics["epochs"] == 1
 
 
+@pytest.mark.parametrize("line", SWEEPS)
+def test_sweeps_of_the_readme_are_understood(
+    line: str, tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a tiny data set in place of the named one; that sweeps run is shown elsewhere."""
+    words = [f"data.root={tiny_urbansound8k}" if word == "data.root=DIR" else word for word in shlex.split(line)[2:]]
+    if not any(word.startswith("data=") for word in words):
+        words = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", *words]
+    assert sweep([*words, f"sweep.dir={tmp_path / 'sweep'}", "sweep.dry_run=true"]) == 0, capsys.readouterr().err
+    assert " trials" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("line", TOOLS)
-def test_tools_of_the_readme_run(line: str, trained: Path, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_tools_of_the_readme_run(
+    line: str, trained: Path, swept: Path, tiny_urbansound8k: Path, tmp_path: Path
+) -> None:
     shutil.copytree(tiny_urbansound8k / "audio/fold1", tmp_path / "recordings")
     shutil.copy(next((tmp_path / "recordings").iterdir()), tmp_path / "street.wav")
     places = {
         "RUN_DIR": str(trained),
+        "SWEEP_DIR": str(shutil.copytree(swept, tmp_path / "sweep")),
         "street.wav": str(tmp_path / "street.wav"),
         "recordings/": str(tmp_path / "recordings"),
         "answers.json": str(tmp_path / "answers.json"),

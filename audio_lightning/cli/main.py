@@ -14,6 +14,8 @@ from audio_lightning.cli.answering import answering
 from audio_lightning.cli.cache import cache_app
 from audio_lightning.cli.catalog import features_command, grid_command, models_command
 from audio_lightning.cli.check import check_command
+from audio_lightning.cli.leaderboard import leaderboard_command
+from audio_lightning.cli.refit import refit_command
 from audio_lightning.task import LABEL_SEPARATOR, AudioTask
 
 if TYPE_CHECKING:
@@ -167,6 +169,8 @@ app.command("check")(check_command)
 app.command("models")(models_command)
 app.command("features")(features_command)
 app.command("grid")(grid_command)
+app.command("leaderboard")(leaderboard_command)
+app.command("refit")(refit_command)
 app.add_typer(cache_app, name="cache")
 
 

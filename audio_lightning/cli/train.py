@@ -1,11 +1,13 @@
 """``train.py``: one training, or one a combination under ``-m``."""
 
+import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, open_dict
 
@@ -13,6 +15,9 @@ from audio_lightning.cli.answering import answering
 from audio_lightning.config import check_config, compose, config_dir, expand_multirun, quote_paths
 from audio_lightning.config.location import choices, groups
 from audio_lightning.errors import ConfigError
+
+if TYPE_CHECKING:
+    from audio_lightning.training.folder import RunFolder
 
 MOST_CHECKED = 64
 """Jobs of a multirun that are composed and checked before the first one starts."""
@@ -49,19 +54,60 @@ def _main(arguments: list[str]) -> int:
         compose(overrides)
     elif typed.multirun:
         _check_multirun(overrides)
-    else:
+    elif _is_first():
         _check_single(overrides)
+    else:
+        return _follow(overrides)
     return _enter_hydra(flags, overrides, multirun=typed.multirun)
 
 
 def _check_single(overrides: list[str]) -> None:
+    config, folder = _composed(overrides)
+    _check_shared(config, overrides)
+    folder.check_usable()
+    check_config(config)
+
+
+def _composed(overrides: list[str]) -> tuple[DictConfig, "RunFolder"]:
+    """The configuration of a single run, and the folder that it names."""
     from audio_lightning.training.folder import RunFolder
 
     config = compose(overrides, with_hydra=True)
-    RunFolder(Path(config.hydra.run.dir)).check_usable()
+    folder = RunFolder(Path(config.hydra.run.dir))
     with open_dict(config):
         del config["hydra"]
+    return config, folder
+
+
+def _is_first() -> bool:
+    """Whether this is the first or only process of a training; torchrun and Slurm start all of them alike."""
+    return all(int(os.environ.get(name) or 0) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def _check_shared(config: DictConfig, overrides: list[str]) -> None:
+    """Refuse to let each of several processes choose a folder by its clock."""
+    processes = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+    several = config.trainer.num_nodes > 1 or (processes > 1 and str(config.trainer.devices) != "1")
+    if several and not any(line.startswith("hydra.run.dir=") for line in overrides):
+        raise ConfigError(
+            "a training whose processes are started by torchrun, Slurm or on several machines needs "
+            "hydra.run.dir=DIR, a folder that all of them share"
+        )
+
+
+def _follow(overrides: list[str]) -> int:
+    """Train along as one of several processes: quietly, and without Hydra, which would write files of its own."""
+    config, folder = _composed(overrides)
+    _check_shared(config, overrides)
     check_config(config)
+    return _train_along(config, folder, resume=False)
+
+
+def _train_along(config: DictConfig, folder: "RunFolder", *, resume: bool) -> int:
+    from audio_lightning.training.run import train
+
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        return answering(lambda: 0 if train(config, folder, resume=resume) else 1)
 
 
 def _check_multirun(overrides: list[str]) -> None:
@@ -117,12 +163,31 @@ def _resume(path: Path, overrides: list[str]) -> int:
     folder = RunFolder(path)
     config = resumed_config(folder, overrides)
     check_config(config)
+    if not _is_first():
+        return _train_along(config, folder, resume=True)
     if folder.metrics.exists() and not overrides:
         print(f"{folder.path} is finished; trainer.max_epochs=N goes on with it")
-        _print_results(_read_metrics(folder.metrics), folder.path)
-        return 0
+    return answering(lambda: 0 if train_in(folder, config, again=bool(overrides)) else 1, folder=folder.path)
+
+
+def train_in(folder: "RunFolder", config: DictConfig, *, again: bool = False) -> dict[str, Any]:
+    """Train in a folder, or go on there, and show what came out; a run that is finished is only shown.
+
+    Args:
+        folder: of the run.
+        config: composed and checked.
+        again: go on with a finished run, too.
+
+    Returns:
+        The contents of ``metrics.json``.
+    """
+    if folder.metrics.exists() and not again:
+        metrics = _read_metrics(folder.metrics)
+        _print_results(metrics, folder.path)
+        return metrics
+    folder.path.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=folder.log, format="[%(asctime)s][%(levelname)s] %(message)s", level=logging.INFO)
-    return answering(lambda: 0 if _run(config, folder, resume=True) else 1, folder=folder.path)
+    return _run(config, folder, resume=True)
 
 
 def _run(config: DictConfig, folder: Any, *, resume: bool = False) -> dict[str, Any]:

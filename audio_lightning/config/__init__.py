@@ -4,11 +4,12 @@ Nothing here imports torch or Lightning: a mistake is answered before they are l
 """
 
 from audio_lightning.config.check import anchor_paths, check_config
-from audio_lightning.config.compose import change, compose, expand_multirun, quote_paths
+from audio_lightning.config.compose import UnknownKey, change, compose, expand_multirun, quote_paths
 from audio_lightning.config.location import choices, config_dir
 from audio_lightning.config.targets import build, resolve
 
 __all__ = [
+    "UnknownKey",
     "anchor_paths",
     "build",
     "change",

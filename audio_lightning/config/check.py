@@ -38,10 +38,10 @@ def check_config(config: DictConfig) -> None:
             raise ConfigError(
                 f"{key}={value}: nothing logs this metric" + did_you_mean(str(value), logged, listing="logged are")
             )
-        elif name == "monitor" and value.startswith("validation/") and _waits_in_vain(config, key):
+        elif name == "monitor" and value.startswith("validation/") and (vain := _waits_in_vain(config, key)):
             raise ConfigError(
-                f"{key}={value}: data.validation_fraction=0.0 leaves no clips to measure it on; name a metric of the "
-                f"training ({key}=train/loss), or keep some by data.validation_fraction=0.1"
+                f"{key}={value}: {vain} leaves no clips to measure it on; name a metric of the training "
+                f"({key}=train/loss), or keep some for validation"
             )
 
 
@@ -53,10 +53,17 @@ def settle(config: DictConfig) -> None:
 
 
 def anchor_paths(config: DictConfig) -> None:
-    """Make the paths of the data absolute, so that the run can be resumed and tested from anywhere."""
-    for key, value in list(_leaves(config.data, "data.")):
-        if PATH_KEY.search(key) and value is not None:
-            OmegaConf.update(config, key, str(Path(value).expanduser().absolute()))
+    """Make paths absolute, so that the run can be trained, resumed and tested from anywhere."""
+    for key, value in list(_leaves(config)):
+        if value is None or not PATH_KEY.search(key):
+            continue
+        path = Path(str(value)).expanduser()
+        if (
+            key.startswith("data.")
+            or key in ("noise_dir", "room_dir")
+            or (path.exists() and not key.startswith("hydra"))
+        ):
+            OmegaConf.update(config, key, str(path.absolute()))
     table = config.data.get("table")  # beside the recordings, or where the user stands
     if table is not None and not (Path(config.data.root) / table).exists() and Path(table).exists():
         config.data.table = str(Path(table).absolute())
@@ -68,12 +75,15 @@ def _is_multilabel(config: DictConfig) -> bool:
     return False
 
 
-def _waits_in_vain(config: DictConfig, key: str) -> bool:
-    """Whether a monitor other than that of the checkpoint, which takes the last epoch then, is never measured."""
-    if config.data.get("split") != "train_only" or config.data.get("validation_fraction"):
-        return False
+def _waits_in_vain(config: DictConfig, key: str) -> str | None:
+    """Why a monitor other than that of the checkpoint, which takes the last epoch then, is never measured."""
     target = OmegaConf.select(config, f"{key.rpartition('.')[0]}._target_") if "." in key else None
-    return target is not None and not target.endswith(".BestCheckpoint")
+    if target is None or target.endswith(".BestCheckpoint"):
+        return None
+    if config.data.get("train_on_validation"):
+        return "data.train_on_validation=true"
+    nothing = config.data.get("split") == "train_only" and not config.data.get("validation_fraction")
+    return "data.validation_fraction=0.0" if nothing else None
 
 
 def _must_exist(key: str) -> bool:

@@ -34,26 +34,41 @@ OPEN_NODES = ("augment", "callbacks", "logger")
 """Nodes to which an entry of one's own can be added with ``+``."""
 
 
-def compose(overrides: Iterable[str], *, with_hydra: bool = False) -> DictConfig:
-    """Compose ``conf/train.yaml`` with overrides in Hydra's grammar.
+class UnknownKey(ConfigError):  # noqa: N818 - named like the mistake
+    """An override of a key that is not there, or not with the choices that were made.
+
+    Attributes:
+        line: the override.
+    """
+
+    def __init__(self, message: str, line: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool = False) -> DictConfig:
+    """Compose a file of ``conf/`` with overrides in Hydra's grammar.
 
     Args:
         overrides: for example ``["model=resnet", "trainer.max_epochs=3"]``, paths already quoted (:func:`quote_paths`).
+        name: ``train``, a training, or ``sweep``, how many of them are made and run.
         with_hydra: keep the ``hydra`` node.
 
     Raises:
-        ConfigError: an override that is not in Hydra's grammar, an unknown choice or key, a value of another type
-            than the one it replaces, or an interpolation that leads nowhere.
+        UnknownKey: an unknown key.
+        ConfigError: an override that is not in Hydra's grammar, an unknown choice, a value of another type than the
+            one it replaces, or an interpolation that leads nowhere.
     """
     parsed = _parse(overrides)
-    chosen = [override for override in parsed if is_group(override)]
+    chosen = [override for override in parsed if is_group(override, name)]
     for override in chosen:
         _check_choice(override)
-    base = _hydra_compose([_line(override) for override in chosen])
-    for override in parsed:
-        if not is_group(override):
-            _check_key(override, base)
-    config = _hydra_compose([_line(override) for override in parsed])
+    config = base = _hydra_compose(name, [_line(override) for override in chosen])
+    keys = [override for override in parsed if not is_group(override, name)]
+    for override in keys:
+        _check_key(override, base)
+    if keys:
+        config = _hydra_compose(name, [_line(override) for override in parsed])
     if not with_hydra:
         with open_dict(config):
             del config["hydra"]
@@ -98,9 +113,9 @@ def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str
     return [_quote_path(argument, multirun) for argument in arguments]
 
 
-def is_group(override: Override) -> bool:
+def is_group(override: Override, name: str = "train") -> bool:
     """Whether an override chooses a file (``model=resnet``) rather than setting a key (``seed=1``)."""
-    return override.key_or_group in groups()
+    return override.key_or_group in groups(name)
 
 
 def _quote_path(argument: str, multirun: bool) -> str:
@@ -151,11 +166,11 @@ def _line(override: Override) -> str:
     return override.input_line
 
 
-def _hydra_compose(lines: list[str]) -> DictConfig:
+def _hydra_compose(name: str, lines: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return hydra_compose("train", overrides=lines, return_hydra_config=True)
+            return hydra_compose(name, overrides=lines, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_first_line(error)) from error
     finally:
@@ -189,7 +204,7 @@ def _check_key(override: Override, base: DictConfig) -> None:
             continue
         if parts[0] in OPEN_NODES and override.is_add() and depth >= 1:
             return
-        raise ConfigError(_unknown_key(parts, depth, node, base))
+        raise UnknownKey(_unknown_key(parts, depth, node, base), _line(override))
     default = None if node is None or OmegaConf.is_missing(base, key) else OmegaConf.select(base, key)
     if not override.is_sweep_override() and override.type is not OverrideType.DEL:
         _check_type(key, default, override.value())

@@ -18,6 +18,9 @@ def choices(group: str) -> list[str]:
 
 
 @cache
-def groups() -> list[str]:
-    """The axes of the configuration: the folders that hold choices."""
-    return sorted(path.name for path in config_dir().iterdir() if path.is_dir() and choices(path.name))
+def groups(name: str = "train") -> list[str]:
+    """The axes of a configuration: the folders that its defaults choose from."""
+    import yaml
+
+    text = (config_dir() / f"{name}.yaml").read_text(encoding="utf-8")
+    return sorted(group for entry in yaml.safe_load(text)["defaults"] if isinstance(entry, dict) for group in entry)

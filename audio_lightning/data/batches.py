@@ -176,23 +176,49 @@ class EpochSampler(Sampler[int]):
 
 
 class EpochBatches(Sampler[Draw]):
-    """The order of a sampler, cut into batches.
+    """The order of a sampler, cut into batches, of which each process that trains gets its own.
+
+    All processes get equally many, because each waits for the others in every step.
+
+    In training, one step of all processes takes ``batch_size * processes`` clips of the order, and every process an
+    equal part of them, because their gradients are averaged with equal weights. The clips that cannot be divided so
+    (fewer than there are processes) are left out, and so is a last batch of one clip, which would give batch
+    normalization nothing to average over; they have their turn in another epoch, since the order changes.
+
+    In evaluation, every clip comes exactly once, in the batches of a single process, which are dealt out in turn. A
+    process for which none is left gets an empty one.
 
     Args:
-        sampler: gives the order.
+        sampler: gives the order, the same one in all processes.
         batch_size: clips a batch.
-        drop_last: leave a last batch out that is not full.
+        training: whether the batches are to be trained on.
+        rank: number of this process.
+        processes: how many there are.
     """
 
-    def __init__(self, sampler: EpochSampler, batch_size: int, *, drop_last: bool) -> None:
+    def __init__(
+        self, sampler: EpochSampler, batch_size: int, *, training: bool, rank: int = 0, processes: int = 1
+    ) -> None:
         self.sampler = sampler
         self.batch_size = batch_size
-        self.drop_last = drop_last
+        self.training = training
+        self.rank = rank
+        self.processes = processes
 
     def __len__(self) -> int:
-        return len(self.sampler) // self.batch_size if self.drop_last else -(-len(self.sampler) // self.batch_size)
+        full, rest = divmod(len(self.sampler), self.batch_size * self.processes)
+        if self.training:
+            last = rest // self.processes
+            return full + (last > 1 or (last == 1 and full == 0))
+        return full + (rest > 0)
 
     def __iter__(self) -> Iterator[Draw]:
-        order = self.sampler.order()
-        for number in range(len(self)):
-            yield Draw(self.sampler.epoch, order[number * self.batch_size : (number + 1) * self.batch_size])
+        order, epoch = self.sampler.order(), self.sampler.epoch
+        step = self.batch_size * self.processes
+        for start in range(0, len(self) * step, step):
+            clips = order[start : start + step]
+            if self.training:
+                divisible = len(clips) - len(clips) % self.processes
+                yield Draw(epoch, clips[self.rank : divisible : self.processes])
+            else:
+                yield Draw(epoch, clips[self.rank * self.batch_size : (self.rank + 1) * self.batch_size])

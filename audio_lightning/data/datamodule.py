@@ -11,7 +11,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -80,9 +80,10 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         validation_fold: fold that chooses the epoch.
         test_fraction: share of the clips to test on, where the split is made here.
         validation_fraction: share of the clips that choose the epoch, where the split is made here.
+        train_on_validation: let the clips that would choose the epoch train, too; the last epoch is taken then.
         sampling: ``uniform``: every training clip once an epoch; ``balanced``: as many clips, drawn so that every class
             is equally probable.
-        batch_size: clips a batch.
+        batch_size: clips a batch, on each device.
         num_workers: processes that assemble batches; 0 suffices, since nothing is decoded in training.
         resident: keep all training clips on the device and assemble batches there; ``auto``: on a GPU where they fit.
         bad_recordings: what to do about a recording that is missing or cannot be read: stop with a list of all such,
@@ -115,6 +116,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         validation_fold: int | None,
         test_fraction: float,
         validation_fraction: float,
+        train_on_validation: bool = False,
         sampling: Sampling,
         batch_size: int,
         num_workers: int,
@@ -138,7 +140,9 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         if self.hop_samples is not None and self.hop_samples < 1:
             raise ConfigError(f"data.hop_seconds={hop_seconds}: expected more than 0, or null for one clip a recording")
         self.padding: Padding = padding
-        self.plan = SplitPlan(split, test_fold, validation_fold, test_fraction, validation_fraction, seed, folds)
+        self.plan = SplitPlan(
+            split, test_fold, validation_fold, test_fraction, validation_fraction, seed, folds, train_on_validation
+        )
         self.sampling: Sampling = sampling
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -193,6 +197,12 @@ class AudioDataModule(pl.LightningDataModule, ABC):
     def audio(self) -> DecodedAudio:
         """The decoded recordings, one a file, after :meth:`setup`."""
         return self._loaded().audio
+
+    @property
+    def hashes(self) -> UInt8[np.ndarray, "rows bytes"]:
+        """Of the samples of every row's recording, after :meth:`setup`; zeros for silence."""
+        ready = self._loaded()
+        return ready.audio.hashes[ready.recording]
 
     @property
     def clips(self) -> Clips:
@@ -405,16 +415,17 @@ class AudioDataModule(pl.LightningDataModule, ABC):
             if dataset.target.ndim == 2:
                 raise ConfigError("data.sampling=balanced needs one label a clip, and these have several: use uniform")
             classes = dataset.target
-        # A last batch of one clip would give batch normalisation nothing to average over; that clip's turn comes in
-        # another epoch, since the order changes.
-        lone = training and len(dataset) > self.batch_size and len(dataset) % self.batch_size == 1
         # Lightning takes the first batches of every epoch for those to be learned by heart.
         same = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
         sampler = EpochSampler(len(dataset), seed=self.seed, shuffle=training, classes=classes, same=same)
+        rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        batches = EpochBatches(sampler, self.batch_size, training=training, rank=rank, processes=processes)
+        if training and not len(batches):
+            raise DataError(f"{len(dataset)} training clips for {processes} devices: expected one for each at least")
         workers = 0 if resident else self.num_workers
         return DataLoader(
             dataset,
-            batch_sampler=EpochBatches(sampler, self.batch_size, drop_last=lone),  # type: ignore[arg-type]
+            batch_sampler=batches,  # type: ignore[arg-type]
             collate_fn=_as_is,
             num_workers=workers,
             persistent_workers=workers > 0,

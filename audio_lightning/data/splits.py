@@ -38,6 +38,7 @@ class SplitPlan:
         validation_fraction: share of the clips that choose the epoch, where the split is made here.
         seed: of a split made here.
         folds: number of folds to make, in place of those that come with the data; clips are then divided by them.
+        train_on_validation: once the clips are divided, let those of the validation part train, too.
     """
 
     method: SplitMethod
@@ -47,14 +48,16 @@ class SplitPlan:
     validation_fraction: float = 0.1
     seed: int = 0
     folds: int | None = None
+    train_on_validation: bool = False
 
     def parts(self, method: SplitMethod) -> tuple[str, ...]:
         """The parts that must not be empty when ``method``, chosen by this plan, has divided the clips."""
         if method == "all":
             return (TEST,)
+        parts: tuple[str, ...] = SPLITS
         if method == "train_only":
-            return (TRAIN, VALIDATION) if self.validation_fraction else (TRAIN,)
-        return SPLITS
+            parts = (TRAIN, VALIDATION) if self.validation_fraction else (TRAIN,)
+        return tuple(part for part in parts if part != VALIDATION or not self.train_on_validation)
 
 
 def assign_splits(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
@@ -80,6 +83,8 @@ def assign_splits(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
         _without_test(manifest, plan)
     else:
         _by_fraction(manifest, method, plan)
+    if plan.train_on_validation:
+        manifest.table["split"] = manifest.table["split"].replace(VALIDATION, TRAIN)
     for split in plan.parts(method):
         if not len(manifest.rows(split)):
             remedy = "; choose data.split=grouped or data.folds=5" if method == "official" else ""

@@ -4,8 +4,6 @@ The page is a single file that asks for nothing from anywhere: style, pictures a
 script, and everything that comes from the data is escaped.
 """
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,18 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 
-from audio_lightning import __version__
 from audio_lightning.data.check import KINDS, Finding, clip_seconds
 from audio_lightning.data.clips import cut
 from audio_lightning.data.manifest import SPLITS
-from audio_lightning.files import write_text
+from audio_lightning.report.pages import DECIBELS, MEL_BANDS, as_base64, write_page
+from audio_lightning.report.pages import flac as _flac
+from audio_lightning.report.pages import log_mel as _log_mel
+from audio_lightning.report.pages import waveform as _waveform
 
 if TYPE_CHECKING:
     from audio_lightning.data.datamodule import AudioDataModule, Examination
-
-TEMPLATE = Path(__file__).with_suffix(".html.j2")
 
 MEDIA_BYTES = 21_000_000
 """Room for pictures and sound; with tables and text a page stays below 25 MB."""
@@ -38,12 +36,6 @@ LONGEST_SECONDS, SHORTEST_SECONDS = 5.0, 2.0
 
 FINDINGS_A_KIND = 50
 MOST_BARS = 24
-COLUMNS, HEIGHT = 240, 100
-"""Size of a waveform's picture in its own units, and about the number of frames in a spectrogram."""
-
-MEL_BANDS, DECIBELS = 64, 80.0
-FAINTEST_PEAK = -20.0
-"""Decibels of the loudest mel band up to which a clip is drawn as if it were this loud, so that silence stays dark."""
 
 
 def write_data_page(
@@ -57,22 +49,13 @@ def write_data_page(
         examination: what :meth:`AudioDataModule.examine` gave.
         findings: what :func:`audio_lightning.data.check.check` made of that.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATE.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": lambda value: f"{value:,}", "zip": zip}
     seconds = clip_seconds(datamodule, examination)
     plan = Plan.of(len(examination.manifest.classes), datamodule.sample_rate)
-    html = environment.get_template(TEMPLATE.name).render(
+    write_page(
+        file,
+        "data_page.html.j2",
         name=datamodule.root.name,
         source=type(datamodule).__name__,
-        version=__version__,
         facts=_facts(datamodule, examination),
         findings=_by_kind(findings),
         windowed=datamodule.hop_samples is not None,
@@ -83,8 +66,6 @@ def write_data_page(
         mel={"bands": MEL_BANDS, "decibels": DECIBELS, "top": datamodule.sample_rate / 2},
         heard=_heard(datamodule, examination, seconds, plan),
     )
-    # Names of files that are not text cannot be written in UTF-8.
-    write_text(file, html.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -245,57 +226,6 @@ def _clip(
         "shown": len(samples) / rate,
         "peak": 20 * np.log10(peak) if peak > 0 else None,
         "waveform": _waveform(samples / (peak or 1.0)),
-        "mel": _base64(_log_mel(samples, rate)),
-        "audio": _base64(_flac(samples, rate)),
+        "mel": as_base64(_log_mel(samples, rate)),
+        "audio": as_base64(_flac(samples, rate)),
     }
-
-
-def _waveform(samples: Float[np.ndarray, "samples"]) -> str:
-    """The outline of a waveform within [-1, 1], as the path of an SVG."""
-    columns = min(COLUMNS, len(samples))
-    starts: Int64[np.ndarray, "columns"] = np.arange(columns) * len(samples) // columns
-    x = np.rint(np.linspace(0, COLUMNS, columns + 1)).astype(int)[:-1]
-    half = HEIGHT / 2
-    upper = np.rint(half - (half - 1) * np.maximum.reduceat(samples, starts)).astype(int)
-    lower = np.rint(half - (half - 1) * np.minimum.reduceat(samples, starts)).astype(int) + 1
-    points = [*zip(x, upper), (COLUMNS, upper[-1]), (COLUMNS, lower[-1]), *zip(x[::-1], lower[::-1])]
-    return "M" + "L".join(f"{across} {down}" for across, down in points) + "Z"
-
-
-def _log_mel(samples: Float[np.ndarray, "samples"], sample_rate: int) -> bytes:
-    """The log-mel spectrogram as a PNG with a palette, low frequencies at the bottom."""
-    import torch
-    from matplotlib import colormaps
-    from PIL import Image
-
-    from audio_lightning.features.logmel import LogMel
-
-    front_end = LogMel(
-        sample_rate=sample_rate,
-        num_samples=len(samples),
-        n_mels=MEL_BANDS,
-        hop_seconds=max(1, len(samples) // COLUMNS) / sample_rate,
-        top_db=DECIBELS,
-        normalize="none",
-    )
-    decibels = front_end(torch.from_numpy(np.array(samples, dtype=np.float32))[None])[0, 0].numpy()
-    shares = 1 + (decibels[::-1] - max(decibels.max(), FAINTEST_PEAK)) / DECIBELS
-    indices = np.rint(255 * shares.clip(0, 1)).astype(np.uint8)
-    image = Image.frombytes("P", (indices.shape[1], indices.shape[0]), indices.tobytes())
-    image.putpalette(colormaps["magma"](np.arange(256), bytes=True)[:, :3].tobytes())
-    content = io.BytesIO()
-    image.save(content, "PNG", optimize=True)
-    return content.getvalue()
-
-
-def _flac(samples: Float[np.ndarray, "samples"], sample_rate: int) -> bytes:
-    """What the network is given, in 16 bits without loss; every browser plays it."""
-    import soundfile
-
-    content = io.BytesIO()
-    soundfile.write(content, samples.clip(-1, 1), sample_rate, format="FLAC", subtype="PCM_16")
-    return content.getvalue()
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")

@@ -11,13 +11,13 @@ from audio_lightning.errors import ConfigError
 from audio_lightning.files import write_text
 
 
-class _File:
-    """A file of a run folder, as an attribute that gives its path."""
+class File:
+    """A file of a folder with a ``path``, as an attribute that gives its own."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, folder: "RunFolder", owner: type) -> Path:
+    def __get__(self, folder: Any, owner: type) -> Path:
         return folder.path / self.name
 
 
@@ -42,17 +42,17 @@ class RunFolder:
 
     path: Path
 
-    config = _File("config.yaml")
-    environment = _File("environment.json")
-    log = _File("train.log")
-    problems = _File("problems.csv")
-    history = _File("history.csv")
-    best = _File("checkpoints/best.ckpt")
-    last = _File("checkpoints/last.ckpt")
-    metrics = _File("metrics.json")
-    predictions = _File("predictions.csv")
-    recordings = _File("recordings.csv")
-    per_class = _File("per_class.csv")
+    config = File("config.yaml")
+    environment = File("environment.json")
+    log = File("train.log")
+    problems = File("problems.csv")
+    history = File("history.csv")
+    best = File("checkpoints/best.ckpt")
+    last = File("checkpoints/last.ckpt")
+    metrics = File("metrics.json")
+    predictions = File("predictions.csv")
+    recordings = File("recordings.csv")
+    per_class = File("per_class.csv")
 
     def check_usable(self) -> None:
         """Refuse a folder that cannot be written, or that holds a run, which would be overwritten.

@@ -4,6 +4,7 @@ import logging
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
+from torch.nn.parallel import DistributedDataParallel
 
 from audio_lightning.audio import find_recordings
 from audio_lightning.checkpoint import read_checkpoint
@@ -35,7 +37,9 @@ from audio_lightning.training.callbacks import EpochBar, EpochLines, History, La
 from audio_lightning.training.facts import costs, environment
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.progress import decoding_shown
+from audio_lightning.training.ranks import Together, other_ranks
 from audio_lightning.training.results import measured, write_results
+from audio_lightning.training.wandb import runs_ended
 
 STATISTICS_CLIPS = 256
 """Most training clips, drawn by the seed, from which feature statistics are taken: a bound on what a start costs."""
@@ -43,15 +47,19 @@ STATISTICS_CLIPS = 256
 Metrics = dict[str, float | int | str | bool]
 
 
-def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Metrics:
+def train(
+    config: DictConfig, folder: RunFolder, *, resume: bool = False, callbacks: Sequence[Callback] = ()
+) -> Metrics:
     """Train, choose the best epoch on the validation clips, test it once, and write the run folder.
 
-    Where there are no validation clips the last epoch is taken, and where there are no test clips none is tested.
+    Where there are no validation clips the last epoch is taken, and where there are no test clips none is tested. On
+    several devices there is a process for each, of which the first writes all files.
 
     Args:
         config: composed and checked (:func:`audio_lightning.config.check_config`).
         folder: where everything goes.
         resume: go on from ``checkpoints/last.ckpt`` of the folder, or from the start if there is none yet.
+        callbacks: more of them than the configuration names; on several devices, the first process alone has them.
 
     Returns:
         The contents of ``metrics.json``.
@@ -59,6 +67,7 @@ def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Met
     Raises:
         ConfigError: what only the targets themselves can find wrong with the configuration.
         DataError: see :meth:`AudioDataModule.setup`; all problems are in ``problems.csv``, too.
+        RankError: on several devices, the process of another one ended before its time.
         Interrupted: Ctrl-C or SIGTERM.
     """
     quieten()
@@ -74,10 +83,11 @@ def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Met
     datamodule = build(config.data, AudioDataModule, where="data")
     check_networks(plain, AudioTask(("a", "b"), datamodule.sample_rate, datamodule.num_samples, datamodule.padding))
     history = History(folder.history)
-    trainer = make_trainer(config, folder, history)
-    folder.write_config(config)
-    write_json(folder.environment, environment())
-    _open_data(datamodule, folder)
+    trainer = make_trainer(config, folder, history, callbacks)
+    if trainer.is_global_zero:
+        folder.write_config(config)
+        write_json(folder.environment, environment())
+    _open_data(datamodule, folder, write=trainer.is_global_zero)
 
     started = time.perf_counter()
     clips = len(datamodule.numbers(TRAIN))
@@ -89,38 +99,44 @@ def train(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> Met
         _give_recordings(classifier, datamodule, source, config[f"{source}_dir"])
     if trainer.strategy.root_device.type == "cpu" and config.feature_memory_gb and not classifier.front_end.learnable:
         fixed = torch.from_numpy(~datamodule.clips.background)
-        classifier.memory = FeatureMemory(fixed, config.feature_memory_gb)
-    _fit(trainer, classifier, datamodule, checkpoint)
-    classifier.memory = None
+        classifier.memory = FeatureMemory(fixed, config.feature_memory_gb / trainer.num_devices)
+    # All processes have the same ones, and would exchange them in every step.
+    recordings = [f"augmentation.{name}" for name, _ in classifier.augmentation.named_buffers()]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(classifier, recordings)
+    with runs_ended(trainer), other_ranks(trainer, config, folder, resume=resume):
+        _fit(trainer, classifier, datamodule, checkpoint)
+        classifier.memory = None
 
-    best = read_checkpoint(folder.best)
-    classifier.load_state_dict(best["state_dict"])
-    if classifier.task.multilabel and len(datamodule.numbers(VALIDATION)):
-        trainer.validate(classifier, datamodule=datamodule, verbose=False)
-        classifier.choose_thresholds()
-        classifier.store_thresholds(folder.best)
-    if len(datamodule.numbers(TEST)):
-        trainer.test(classifier, datamodule=datamodule, verbose=False)
-        write_results(folder, classifier, datamodule)
-    metrics = _metrics(classifier, datamodule, trainer, history, best_epoch=best["epoch"] + 1)
-    metrics["total_seconds"] = round(time.perf_counter() - started, 3)
-    write_json(folder.metrics, metrics)
+        best = read_checkpoint(folder.best)
+        classifier.load_state_dict(best["state_dict"])
+        if classifier.task.multilabel and len(datamodule.numbers(VALIDATION)):
+            trainer.validate(classifier, datamodule=datamodule, verbose=False)
+            classifier.choose_thresholds()
+            classifier.store_thresholds(folder.best)
+        if len(datamodule.numbers(TEST)):
+            trainer.test(classifier, datamodule=datamodule, verbose=False)
+        metrics = _metrics(classifier, datamodule, trainer, history, best_epoch=best["epoch"] + 1)
+        metrics["total_seconds"] = round(time.perf_counter() - started, 3)
+        if trainer.is_global_zero:
+            if len(datamodule.numbers(TEST)):
+                write_results(folder, classifier, datamodule)
+            write_json(folder.metrics, metrics)
     return metrics
 
 
-def make_trainer(config: DictConfig, folder: RunFolder, history: History) -> pl.Trainer:
+def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: Sequence[Callback] = ()) -> pl.Trainer:
     """Lightning's Trainer with the callbacks and loggers that the configuration names.
 
     Raises:
         ConfigError: arguments that the Trainer refuses, or a logger whose package is not installed.
     """
-    callbacks: list[Callback] = [history, EpochLines(history)]
+    callbacks: list[Callback] = [history, EpochLines(history), *more]
     terminal = sys.stdout.isatty()
     if terminal:  # elsewhere, in a file or a pipe, a bar would be noise
         callbacks.append(EpochBar(leave=False))
     chosen = {name: node for name, node in config.callbacks.items() if node is not None}
     named = [build(node, Callback, where=f"callbacks.{name}") for name, node in chosen.items()]
-    callbacks += sorted(named, key=lambda callback: isinstance(callback, LastCheckpoint))
+    callbacks += [Together(), *sorted(named, key=lambda callback: isinstance(callback, LastCheckpoint))]
     loggers = []
     for name, node in config.logger.items():
         try:
@@ -141,19 +157,22 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History) -> pl.
             enable_model_summary=False,
             # Its metrics would count as the best so far; the data has been checked by then anyway.
             num_sanity_val_steps=0,
+            # The data module divides clips among processes, without any of them counting twice in an evaluation.
+            use_distributed_sampler=False,
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {str(error).strip().splitlines()[0]}") from error
 
 
-def _open_data(datamodule: AudioDataModule, folder: RunFolder) -> None:
+def _open_data(datamodule: AudioDataModule, folder: RunFolder, *, write: bool) -> None:
     with decoding_shown(datamodule):
         try:
             datamodule.setup()
         except ProblemsError as error:
-            _write_problems(folder.problems, error.problems)
+            if write:
+                _write_problems(folder.problems, error.problems)
             raise
-    if datamodule.problems:
+    if datamodule.problems and write:
         _write_problems(folder.problems, datamodule.problems)
         print(
             f"{len(datamodule.problems)} problems in the data ({folder.problems}): "
@@ -203,7 +222,7 @@ def _fit(
         trainer.fit(classifier, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     except SystemExit as exit_:  # Lightning's answer to Ctrl-C and, with exit code 0, to SIGTERM
         if trainer.received_sigterm or trainer.state.status == TrainerStatus.INTERRUPTED:
-            raise Interrupted(143 if trainer.received_sigterm else 130) from exit_
+            raise Interrupted(143 if trainer.received_sigterm or exit_.code == 143 else 130) from exit_
         raise
     if trainer.received_sigterm:
         raise Interrupted(143)
@@ -237,6 +256,7 @@ def _metrics(
         "seed": datamodule.seed,
         "precision": str(trainer.precision),
         "device": str(trainer.strategy.root_device),
+        "devices": trainer.world_size,
     }
 
 
@@ -244,9 +264,9 @@ def _folds(datamodule: AudioDataModule) -> Metrics:
     """Which folds were tested and validated on, where the clips were divided by folds."""
     if datamodule.split_method != "folds":
         return {}
-    table = datamodule.manifest.table
-    tested, validated = (int(table["fold"][datamodule.manifest.rows(split)].iloc[0]) for split in (TEST, VALIDATION))
-    return {"test_fold": tested, "validation_fold": validated}
+    fold = datamodule.manifest.table["fold"].to_numpy()
+    rows = {split: datamodule.manifest.rows(split) for split in (TEST, VALIDATION)}
+    return {f"{split}_fold": int(fold[found[0]]) for split, found in rows.items() if len(found)}
 
 
 def quieten() -> None:
@@ -261,5 +281,6 @@ def quieten() -> None:
         ".*Total length of .tuple. across ranks is zero.*",  # there are no validation clips, as asked for
         ".*Trying to infer the .batch_size.*",
         ".*callbacks used to create the checkpoint.*",
+        ".*sync_dist=True.*",  # what is logged has been gathered from all processes already
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,135 @@
+"""``audio-lightning leaderboard``: what the finished trials of sweeps say, as a table and in words."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audio_lightning.cli.answering import answering
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from audio_lightning.compare.board import Board
+    from audio_lightning.compare.statistics import Spread
+
+Sweeps = Annotated[list[Path], typer.Argument(metavar="SWEEP_DIR...", help="Folders that sweep.py left.")]
+Monitor = Annotated[str | None, typer.Option(help="Validation metric to order by; default: that of the sweeps.")]
+
+
+def leaderboard_command(sweeps: Sweeps, monitor: Monitor = None) -> None:
+    """Compare the finished trials of one or several sweeps: mean and spread over folds and seeds, cost, paired tests.
+
+    Exit code 1 if no trial is finished.
+    """
+
+    def run() -> int:
+        from audio_lightning.compare.leaderboard import make_boards
+        from audio_lightning.compare.results import read_results
+        from audio_lightning.compare.trials import SweepFolder
+        from audio_lightning.errors import ConfigError
+
+        folders = [SweepFolder(path.expanduser()) for path in sweeps]
+        facts = [folder.read_facts() for folder in folders]
+        monitors = dict.fromkeys([monitor] if monitor else [fact.monitor for fact in facts])
+        if len(monitors) > 1:
+            raise ConfigError(
+                f"the sweeps chose their trials by {' and by '.join(monitors)}: "
+                f"say which one orders the rows, such as --monitor {next(iter(monitors))}"
+            )
+        results = read_results(folders)
+        states = ", ".join(f"{count} {state}" for state, count in results["state"].value_counts().items())
+        print(f"{len(results)} trials" + (f": {states}" if states else ""))
+        axes = list(dict.fromkeys(axis for fact in facts for axis in fact.axes))
+        boards = make_boards(results, next(iter(monitors)), axes)
+        if not boards:
+            print("no trial is finished yet, so there is nothing to compare")
+            return 1
+        print_boards(boards)
+        return 0
+
+    raise typer.Exit(answering(run))
+
+
+def print_boards(boards: "Sequence[Board]") -> None:
+    """Every board as a table, with its notes below; 100 columns are enough for one."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
+    console = Console(width=width, markup=False, highlight=False)
+    for board in boards:
+        console.print()
+        for stamp in board.stamps:
+            console.print(f"! {stamp}")
+        if board.rows:
+            _print_rows(console, board)
+            brackets = f"In brackets: {board.interval}. " if any(row.n > 1 for row in board.rows) else ""
+            console.print(f"{brackets}MB: largest memory of the process of a trial.")
+        for note in board.notes:
+            console.print(note)
+
+
+def _print_rows(console: "Console", board: "Board") -> None:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
+    recordings = any(row.recording for row in board.rows)
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("setup", overflow="fold", min_width=12)
+    table.add_column(board.monitor.replace("/", "\n"), no_wrap=True)
+    table.add_column(board.metric.replace("/", "\n"), no_wrap=True)
+    if recordings:
+        table.add_column("recor-\ndings", no_wrap=True)
+    for name in ("n", "para-\nmeters", "MACs", "ms a\nclip", "s an\nepoch", "MB"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("against\nthe first", min_width=15)
+    for rank, row in enumerate(board.rows, 1):
+        table.add_row(
+            str(rank),
+            row.name,
+            _spread(row.validation),
+            _with_interval(row.test),
+            *([_mean(row.recording)] if recordings else []),
+            str(row.n),
+            _count(row.parameters),
+            _count(row.macs),
+            _figure(row.latency_ms),
+            _figure(row.epoch_seconds),
+            _figure(row.peak_memory_mb),
+            row.comparison.verdict if row.comparison else "",
+        )
+    console.print(table)
+
+
+def _mean(found: "Spread | None") -> str:
+    return "-" if found is None else f"{found.mean:.3f}"
+
+
+def _spread(found: "Spread | None") -> str:
+    return _mean(found) + ("" if found is None or found.deviation is None else f" ± {found.deviation:.3f}")
+
+
+def _with_interval(found: "Spread | None") -> str:
+    if found is None or found.low is None:
+        return _spread(found)
+    return f"{_spread(found)}\n[{found.low:.3f}, {found.high:.3f}]"
+
+
+def _count(value: float | None) -> str:
+    """Three digits and a prefix: 1.23M."""
+    if value is None:
+        return "-"
+    for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * size:
+            return f"{value / size:.3g}{prefix}"
+    return f"{value:.0f}"
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if value < 100 else f"{value:.0f}"

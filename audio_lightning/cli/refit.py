@@ -1,0 +1,45 @@
+"""``audio-lightning refit``: the winner of a sweep, trained on all there is, to be used."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audio_lightning.cli.answering import answering
+
+Sweep = Annotated[Path, typer.Argument(metavar="SWEEP_DIR", help="A folder that sweep.py left.")]
+Everything = Annotated[
+    bool | None,
+    typer.Option(
+        "--everything/--keep-test",
+        help="Train on the test part, too, or test on it. Default: everything where every fold was tested in turn.",
+    ),
+]
+
+
+def refit_command(sweep: Sweep, everything: Everything = None) -> None:
+    """Train the best setup of a sweep once more, on training and validation clips, or on all of them.
+
+    The setup is the one with the best validation metric. The classifier and a card that says what to expect of it are
+    in SWEEP_DIR/refit, or SWEEP_DIR/refit-tested with the test part kept. The same line goes on where it stopped.
+    """
+    from audio_lightning.sweeps.refit import plan_refit
+
+    def run() -> int:
+        from audio_lightning.cli.train import train_in
+        from audio_lightning.compare.leaderboard import make_boards
+        from audio_lightning.compare.results import read_results
+        from audio_lightning.compare.trials import SweepFolder
+        from audio_lightning.sweeps.refit import write_card
+
+        source = SweepFolder(sweep.expanduser())
+        facts = source.read_facts()
+        results = read_results([source])
+        boards = make_boards(results, facts.monitor, facts.axes)
+        refit = plan_refit(source, results, boards, everything=everything)
+        print(f"{refit.row.name}: {facts.monitor} {refit.row.validation.mean:.4f}, the best of {len(boards[0].rows)}")
+        metrics = train_in(refit.folder, refit.config)
+        print(f"card: {write_card(refit, boards[0], metrics)}")
+        return 0
+
+    raise typer.Exit(answering(run))

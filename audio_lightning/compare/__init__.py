@@ -1,0 +1,1 @@
+"""From finished trials to a defensible statement: results, statistics, leaderboard."""

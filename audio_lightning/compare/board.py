@@ -1,0 +1,85 @@
+"""What a leaderboard consists of."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from audio_lightning.compare.statistics import Comparison, Spread
+
+Unit = Literal["folds", "splits", "seeds"]
+
+
+COSTS = ("parameters", "macs", "latency_ms", "epoch_seconds", "peak_memory_mb")
+"""What a row costs; medians over its trials."""
+
+LEAKAGE = {
+    "present": "Training and test share recordings, so the figures are too good (leakage present)",
+    "cannot be excluded": "Nothing in the data says which clips belong together, so leakage cannot be excluded",
+}
+"""What is said of splits that leak, the worst first."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setup: a configuration, over its repetitions.
+
+    Attributes:
+        setup: identity of the configuration without seed and folds.
+        name: for people: the choices in which the rows differ, such as ``logmel cnn adam`` or ``optimizer.lr=0.001``.
+        choices: every choice that all its trials share, of groups (``{"feature": "logmel", "model": "cnn", ...}``) and
+            of the axes of the sweep.
+        trials: positions in the results, of the trials that the figures come from.
+        n: number of repetitions; what one is, see :attr:`Board.unit`.
+        validation: of the metric by which the rows are ordered (:attr:`Board.monitor`).
+        test: of :attr:`Board.metric`; None where there was no test.
+        recording: the same for whole recordings, where these were cut into windows.
+        parameters: trainable ones; like the next ones the median over the trials, None where it is not known.
+        macs: multiply-accumulates for a clip.
+        latency_ms: for a clip on the machine that trained.
+        epoch_seconds: of an epoch of training, with its validation.
+        peak_memory_mb: of the process of a trial.
+        comparison: against the best row; None for that one itself.
+        leakage: the worst that is known of any of its trials: ``none found``, ``cannot be excluded`` or ``present``.
+        pareto: whether no other row has fewer MACs at a validation metric as good, or a better one for as many.
+    """
+
+    setup: str
+    name: str
+    choices: dict[str, Any]
+    trials: list[int]
+    n: int
+    validation: Spread
+    test: Spread | None
+    recording: Spread | None
+    parameters: float | None
+    macs: float | None
+    latency_ms: float | None
+    epoch_seconds: float | None
+    peak_memory_mb: float | None
+    comparison: Comparison | None
+    leakage: str
+    pareto: bool
+
+
+@dataclass(frozen=True)
+class Board:
+    """The setups that were trained on the same recordings, the best first.
+
+    Attributes:
+        metric: the test metric that is shown, such as ``test/accuracy``.
+        monitor: the metric by which the rows are ordered, such as ``validation/accuracy``.
+        rows: by the mean of ``monitor``, the best first; never by the test metric.
+        unit: what a repetition is: a fold (test parts are disjoint), a split (they overlap), or a seed (one division).
+        interval: which interval stands in the rows, over what, in words.
+        axes: the keys that vary, as they were typed.
+        notes: sentences for people: what the figures do not say, and which rows are incomplete.
+        stamps: warnings that belong beside every figure: leaking splits.
+    """
+
+    metric: str
+    monitor: str
+    rows: list[Row]
+    unit: Unit
+    interval: str
+    axes: list[str]
+    notes: list[str]
+    stamps: list[str]

@@ -1,0 +1,88 @@
+"""What a row of the leaderboard is called: the choices in which it differs from the others."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from audio_lightning.compare.trials import as_text
+
+REPEATS = ("seed", "data.seed", "data.test_fold", "data.validation_fold")
+"""Keys that repeat a setup and so do not name it."""
+
+PLACES = ("data.root", "cache.", "hydra.")
+"""Where things lie; of no account to a result."""
+
+
+def choices_of(trials: pd.DataFrame) -> dict[str, Any]:
+    """Every choice that all ``trials`` share, those aside that only repeat."""
+    found = {}
+    for column in trials.columns:
+        key = column.removeprefix("choice.")
+        if key == column or key in REPEATS:
+            continue
+        values = trials[column]
+        if f"config.{key}" in trials and values.isna().all():
+            values = trials[f"config.{key}"]  # an axis of another sweep only
+        if len({as_text(value) for value in values}) == 1:
+            found[key] = values.iloc[0]
+    return found
+
+
+def row_names(setups: Mapping[str, pd.DataFrame], axes: Sequence[str]) -> dict[str, str]:
+    """A name for every setup: values of groups bare (``logmel cnn``), those of keys behind them (``optimizer.lr=0.1``).
+
+    It is made of the axes in which the setups differ. Where these do not tell them apart, as with trials of several
+    sweeps, other choices follow, then keys of the configuration, and at last the setup itself.
+
+    Args:
+        setups: finished trials of each.
+        axes: the keys that vary, in the order in which they were typed.
+    """
+    values = {setup: choices_of(trials) for setup, trials in setups.items()}
+    configs = {
+        setup: {
+            column.removeprefix("config."): trials[column].iloc[0]
+            for column in trials.columns
+            if column.startswith("config.")
+        }
+        for setup, trials in setups.items()
+    }
+    typed = [key for key in axes if key not in REPEATS and any(key in found for found in values.values())]
+    differing = [key for key in typed if _differ(key, values)]
+    shown = differing or typed or ["feature", "model"]
+    parts = {
+        setup: [_part(key, found, configs[setup]) for key in shown if key in found] for setup, found in values.items()
+    }
+    further = dict.fromkeys(key for found in (*values.values(), *configs.values()) for key in found if key not in shown)
+    for key in further:
+        if key in REPEATS or key.startswith(PLACES):
+            continue
+        for alike in _alike(parts):
+            group = {setup: configs[setup] | values[setup] for setup in alike}
+            if _differ(key, group):
+                for setup, found in group.items():
+                    parts[setup].append(_part(key, found, configs[setup]))
+    for alike in _alike(parts):
+        for setup in alike:
+            parts[setup].append(setup[:6])
+    return {setup: " ".join(part) for setup, part in parts.items()}
+
+
+def _differ(key: str, values: Mapping[str, Mapping[str, Any]]) -> bool:
+    return len({as_text(found.get(key)) for found in values.values()}) > 1
+
+
+def _alike(parts: Mapping[str, list[str]]) -> list[list[str]]:
+    """Setups that have the same name so far."""
+    names = {setup: " ".join(part) for setup, part in parts.items()}
+    several = [name for name, times in Counter(names.values()).items() if times > 1]
+    return [[setup for setup in names if names[setup] == name] for name in several]
+
+
+def _part(key: str, values: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    value = values.get(key)
+    text = f"{value:.4g}" if isinstance(value, float) else as_text(value)
+    is_group = "." not in key and key not in config
+    return text if is_group else f"{key}={text}"

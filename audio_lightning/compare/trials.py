@@ -1,0 +1,179 @@
+"""The folder of a sweep, and what is kept there of every trial; written by sweeps, read by whoever compares them."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from audio_lightning.errors import ConfigError
+from audio_lightning.files import read_json, write_json
+from audio_lightning.training.folder import File, RunFolder
+
+State = Literal["queued", "running", "done", "failed", "skipped", "interrupted", "pruned"]
+"""``skipped``: it cannot work. ``interrupted``: it goes on where it stopped. ``pruned``: a search gave it up."""
+
+ENDED: tuple[State, ...] = ("done", "skipped", "pruned")
+"""States in which there is nothing left to do."""
+
+
+@dataclass
+class TrialStatus:
+    """What is known of a trial (``status.json``).
+
+    Attributes:
+        number: its place in the sweep.
+        hash: identity: equal for trials that would compute the same (see :mod:`audio_lightning.sweeps.identity`).
+        state: see :data:`State`.
+        overrides: what was typed for it, in Hydra's grammar, fixed keys included.
+        choices: value of each axis of the sweep, such as ``{"model": "cnn", "seed": 0}``.
+        groups: choice of each group of the configuration, such as ``{"data": "demo", "model": "cnn", ...}``.
+        setup: identity without seed and folds: trials that repeat one another have it in common.
+        content: fingerprint of the labelled recordings, however they are divided.
+        division: fingerprint of how they are divided.
+        reason: why it was skipped, or failed, in one line.
+        attempts: how often it was started.
+        exit_code: of its process; negative for the signal that ended it.
+        started, finished: of the last attempt, in ISO 8601 with the offset from UTC.
+        seconds: from the start of the process to its end, over all attempts.
+        peak_memory_mb: largest resident set of its process.
+        host, pid: where it runs, or ran.
+        reused_from: folder of the trial whose result was taken, where it was not run here.
+        search: number of the trial in the study of a search, and by what it may be given up, where there is one.
+    """
+
+    number: int
+    hash: str
+    state: State
+    overrides: list[str]
+    choices: dict[str, Any]
+    groups: dict[str, str]
+    setup: str | None = None
+    content: str | None = None
+    division: str | None = None
+    reason: str | None = None
+    attempts: int = 0
+    exit_code: int | None = None
+    started: str | None = None
+    finished: str | None = None
+    seconds: float = 0.0
+    peak_memory_mb: float | None = None
+    host: str | None = None
+    pid: int | None = None
+    reused_from: str | None = None
+    search: dict[str, Any] | None = None
+
+
+class TrialFolder(RunFolder):
+    """The folder of a trial: that of a run, with a state.
+
+    Attributes:
+        status: :class:`TrialStatus`.
+        lock: held by the process that runs the trial for as long as it lives.
+        error: traceback of a trial that failed.
+        latency: what one clip takes on this machine, see :mod:`audio_lightning.sweeps.latency`.
+    """
+
+    status = File("status.json")
+    lock = File(".lock")
+    error = File("error.txt")
+    latency = File("latency.json")
+
+    def read_status(self) -> TrialStatus:
+        """What is known of the trial.
+
+        Raises:
+            ConfigError: there is no readable ``status.json``.
+        """
+        try:
+            values = read_json(self.status)
+            known = {entry.name for entry in fields(TrialStatus)}
+            return TrialStatus(**{name: value for name, value in values.items() if name in known})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise ConfigError(f"{self.status} is not the status of a trial: {error}") from error
+
+    def write_status(self, status: TrialStatus) -> None:
+        """Replace what is known of the trial."""
+        write_json(self.status, asdict(status))
+
+    def read_metrics(self) -> dict[str, Any]:
+        """``metrics.json``; empty where there is none."""
+        return read_json(self.metrics) if self.metrics.is_file() else {}
+
+
+@dataclass
+class SweepFacts:
+    """What is known of a sweep as a whole (``sweep.json``).
+
+    Attributes:
+        name: as it was given, or the hash of the grid.
+        overrides: the command line.
+        axes: the keys that vary, in the order in which they were typed.
+        monitor: the validation metric that trials are chosen by, such as ``validation/accuracy``.
+        created: in ISO 8601.
+        version: of this package.
+    """
+
+    name: str
+    overrides: list[str] = field(default_factory=list)
+    axes: list[str] = field(default_factory=list)
+    monitor: str = "validation/accuracy"
+    created: str = ""
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """The files of one sweep.
+
+    Attributes:
+        path: the folder (``sweep.dir``).
+        facts: :class:`SweepFacts`.
+        trials: a folder a trial.
+        results: one row a trial.
+        leaderboard: one row a setup.
+        report: a page to show.
+        study: database of a search.
+        storage: URL of the database, for the trials of a search alone to read.
+    """
+
+    path: Path
+
+    facts = File("sweep.json")
+    trials = File("trials")
+    results = File("results.csv")
+    leaderboard = File("leaderboard.csv")
+    report = File("report.html")
+    study = File("study.db")
+    storage = File(".storage")
+
+    def read_facts(self) -> SweepFacts:
+        """What is known of the sweep.
+
+        Raises:
+            ConfigError: the folder holds no sweep.
+        """
+        try:
+            return SweepFacts(**read_json(self.facts))
+        except (OSError, ValueError, TypeError) as error:
+            expected = "expected a folder with sweep.json, as sweep.py leaves it"
+            raise ConfigError(f"{self.path}: {expected}" + ("" if self.path.exists() else "; there is none")) from error
+
+    def write_facts(self, facts: SweepFacts) -> None:
+        """Replace what is known of the sweep."""
+        write_json(self.facts, asdict(facts))
+
+    def folders(self) -> Iterator[tuple[TrialFolder, TrialStatus]]:
+        """Every trial, in the order of their numbers; a folder without a status is not one yet."""
+        found = [TrialFolder(path.parent) for path in self.trials.glob("*/status.json")]
+        trials = [(folder, folder.read_status()) for folder in found]
+        yield from sorted(trials, key=lambda trial: trial[1].number)
+
+    def trial(self, number: int, identity: str) -> TrialFolder:
+        """The folder for a new trial; the name is for people, and never taken apart."""
+        return TrialFolder(self.trials / f"{number:04d}-{identity[:8]}")
+
+
+def as_text(value: Any) -> str:
+    """A value as a person would type it: strings bare, everything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,168 @@
+"""The charts of the sweep page: effects, costs, and learning curves."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from audio_lightning.report.effects import Effect
+from audio_lightning.report.svg import Chart, Scale, clipped, short
+from audio_lightning.training.folder import RunFolder
+
+if TYPE_CHECKING:
+    from audio_lightning.compare.leaderboard import Row
+
+MOST_DOTS = 40
+"""Setups of a value that are drawn, evenly chosen from worst to best."""
+
+MOST_POINTS = 120
+"""Epochs of a learning curve that are drawn."""
+
+MOST_CURVES = 4
+MOST_TRIALS = 10
+"""Trials of a setup whose curves are drawn."""
+
+LETTERS = 22
+
+
+def effect_charts(effects: Sequence[Effect], metric: str) -> list[tuple[Effect, Chart]]:
+    """A chart for each axis, on one scale: its values one below the other, every setup a dot, the mean a larger one."""
+    levels = [value for effect in effects for _, _, values in effect.levels for value in values]
+    levels += [value for effect in effects for _, value in effect.numeric or []]
+    if not levels:
+        return []
+    scale = Scale.around(levels)
+    return [(effect, _searched(effect, scale, metric) if effect.numeric else _levels(effect, scale, metric))
+            for effect in effects if effect.numeric or effect.levels]  # fmt: skip
+
+
+def _levels(effect: Effect, scale: Scale, metric: str) -> Chart:
+    count = len(effect.levels)
+    words = [clipped(name, LETTERS) for name, _, _ in effect.levels]
+    chart = Chart(
+        f"Mean of {metric} by {effect.axis}: "
+        + ", ".join(f"{clipped(name, 40)} {mean:.3f}" for name, mean, _ in effect.levels),
+        scale,
+        Scale(count - 0.5, -0.5),
+        size=(400, 36 + 26 * count),
+        left=20 + 7 * max(map(len, words)),
+        rows=list(enumerate(words)),
+    )
+    for row, (name, mean, values) in enumerate(effect.levels):
+        for value in _thinned(sorted(values), MOST_DOTS):
+            chart.dot((value, row), "faint", radius=3.5)
+        chart.dot((mean, row), "c0", f"{name}: mean {mean:.4f} of {len(values)}", radius=6)
+    return chart
+
+
+def _searched(effect: Effect, scale: Scale, metric: str) -> Chart:
+    points = effect.numeric or []
+    numbers = [x for x, _ in points]
+    log = min(numbers) > 0 and max(numbers) / min(numbers) > 30
+    chart = Chart(
+        f"{metric} against {effect.axis}",
+        Scale.around(numbers, log=log),
+        scale,
+        size=(400, 230),
+        x_label=effect.axis,
+    )
+    for point in points:
+        chart.dot(point, "c0 see", f"{effect.axis} = {point[0]:.4g}: {point[1]:.4f}", radius=3.5)
+    return chart
+
+
+def cost_chart(rows: Sequence["Row"], metric: str) -> Chart | None:
+    """The metric that rows are chosen by against multiply-accumulates, and the front of those that none is better than.
+
+    None where the costs of fewer than two rows are known.
+    """
+    known = [(row, row.macs) for row in rows if row.macs and math.isfinite(row.validation.mean)]
+    if len({macs for _, macs in known}) < 2:
+        return None
+    ends = [value for row, _ in known for value in (row.validation.mean, row.validation.low, row.validation.high)]
+    lowest, highest = min(row.validation.mean for row, _ in known), max(row.validation.mean for row, _ in known)
+    room = 0.35 * ((highest - lowest) or 0.1)
+    inside = [value for value in ends if value is not None and lowest - room <= value <= highest + room]
+    y = Scale.around(inside, margin=0.1)
+    chart = Chart(
+        f"{metric} against multiply-accumulates of a clip, for {len(known)} setups; the table says the same in figures",
+        Scale.around((macs for _, macs in known), log=True, margin=0.12),
+        y,
+        size=(1000, 430),
+        x_label="multiply-accumulates a clip (log)",
+        y_label=metric,
+    )
+    front = sorted(((macs, row.validation.mean, row) for row, macs in known if row.pareto), key=lambda point: point[0])
+    chart.line([(macs, mean) for macs, mean, _ in front], "front")
+    for row, macs in known:
+        title = f"{row.name}: {row.validation.mean:.4f}, {short(macs)} MACs"
+        if row.pareto and row.validation.low is not None and row.validation.high is not None:
+            low, high = max(row.validation.low, y.low), min(row.validation.high, y.high)
+            chart.line([(macs, low), (macs, high)], "whisker")
+        chart.dot((macs, row.validation.mean), "c1" if row.pareto else "c0 see", title, radius=6 if row.pareto else 5)
+    for macs, mean, row in front[-8:]:
+        left = chart.x.share(macs) > 0.6
+        words = clipped(row.name, 34)
+        chart.text((macs, mean), words, dx=-10 if left else 10, dy=-8, css="name end" if left else "name")
+    return chart
+
+
+def learning_curves(runs: Sequence[tuple["Row", Sequence[RunFolder]]], metrics: Iterable[str]) -> list[Chart]:
+    """A chart for each metric of the validation: the mean over the trials of each setup, and each of them faintly.
+
+    Args:
+        runs: the setups with the folders of their trials, best first.
+        metrics: columns of ``history.csv``; one that no trial has is left out.
+    """
+    charts = []
+    read = [[history for folder in folders[:MOST_TRIALS] if (history := _history(folder)) is not None]
+            for _, folders in runs[:MOST_CURVES]]  # fmt: skip
+    for metric in metrics:
+        curves = [[history.set_index("epoch")[metric] for history in group if metric in history] for group in read]
+        values = [value for group in curves for curve in group for value in curve if math.isfinite(value)]
+        if not values:
+            continue
+        log = metric.endswith("loss") and min(values) > 0  # the first epochs would flatten all others
+        epochs = [epoch for group in curves for curve in group for epoch in curve.index]
+        chart = Chart(
+            f"{metric} over the epochs of the best setups",
+            Scale(min(epochs), max(epochs), whole=True),
+            Scale.around(values, log=log),
+            size=(380, 260),
+            x_label="epoch",
+            y_label=f"{metric} (log)" if log else metric,
+        )
+        for number, group in reversed(list(enumerate(curves))):
+            name = runs[number][0].name
+            if len(group) > 1:
+                for curve in group:
+                    chart.line(_thinned(list(curve.items()), MOST_POINTS), f"s{number} each")
+            if group:
+                mean = pd.concat(group, axis=1).dropna().mean(axis=1)  # as far as all of them go
+                points = _thinned(list(mean.items()), MOST_POINTS)
+                chart.line(points, f"s{number}", f"{name}, mean of {len(group)}" if len(group) > 1 else name)
+                if len(points) == 1:
+                    chart.dot(points[0], f"c{number}", name)
+        charts.append(chart)
+    return charts
+
+
+def _history(folder: RunFolder) -> pd.DataFrame | None:
+    if not folder.history.is_file():
+        return None
+    try:
+        history = pd.read_csv(folder.history)
+    except (ValueError, UnicodeDecodeError):  # written to while its process was killed
+        return None
+    if "epoch" not in history or history.empty:
+        return None
+    return history.drop_duplicates("epoch", keep="last")
+
+
+def _thinned(values: Sequence[Any], most: int) -> list[Any]:
+    """Some values evenly, the first and the last among them."""
+    if len(values) <= most:
+        return list(values)
+    return [values[place] for place in np.linspace(0, len(values) - 1, most).round().astype(int)]

@@ -1,0 +1,146 @@
+"""What the chosen setup of a sweep takes for what, over all its trials, with clips to listen to."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int64
+
+from audio_lightning.audio import resample, to_mono
+from audio_lightning.errors import UserError
+from audio_lightning.report.pages import as_base64, flac, log_mel
+from audio_lightning.training.folder import RunFolder
+
+if TYPE_CHECKING:
+    from audio_lightning.data.datamodule import AudioDataModule
+
+MOST_CLASSES = 40
+"""Classes of a confusion matrix that are shown, those with most mistakes."""
+
+MOST_PAIRS = 12
+MOST_CLIPS = 8
+LONGEST_SECONDS = 5.0
+HIGHEST_RATE = 16_000
+"""Hertz. With this, the clips of a board take at most 2 MB, even if nothing about the sound can be compressed."""
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """The predictions of several trials on their test parts, together.
+
+    Attributes:
+        classes: in the order of the labels.
+        counts: predictions of each class (rows) as each (columns).
+        trials: number of trials.
+        clips: number of different clips; where it is lower than that of predictions, clips were tested repeatedly.
+        predictions: ``path``, ``start_seconds``, ``end_seconds``, ``label``, ``predicted``, the probability of that as
+            ``certainty``, and the ``folder`` of the trial.
+    """
+
+    classes: list[str]
+    counts: Int64[np.ndarray, "classes classes"]
+    trials: int
+    clips: int
+    predictions: pd.DataFrame
+
+    @property
+    def wrong(self) -> int:
+        """Number of wrong predictions."""
+        return int(self.counts.sum() - self.counts.trace())
+
+    def pairs(self) -> list[tuple[str, str, int, float]]:
+        """Label, what it was taken for, how often, and the share of the label's clips; the most frequent first."""
+        off = self.counts * ~np.eye(len(self.classes), dtype=bool)
+        total = self.counts.sum(axis=1)
+        cells = sorted(zip(*np.nonzero(off)), key=lambda cell: (-off[cell], *cell))
+        return [
+            (self.classes[row], self.classes[column], int(off[row, column]), float(off[row, column] / total[row]))
+            for row, column in cells[:MOST_PAIRS]
+        ]
+
+    def shown(self) -> list[int]:
+        """Positions of the classes to show: all, or those that are part of most mistakes."""
+        off = self.counts * ~np.eye(len(self.classes), dtype=bool)
+        worst = np.argsort(-(off.sum(axis=0) + off.sum(axis=1)), kind="stable")
+        return sorted(worst[:MOST_CLASSES].tolist())
+
+
+def confusion(folders: Sequence[RunFolder]) -> Confusion | None:
+    """The predictions of trials, pooled; None where there are none, or where clips have several labels."""
+    tables, classes = [], dict[str, None]()
+    for folder in folders:
+        if not (folder.predictions.is_file() and folder.per_class.is_file()):
+            continue
+        # Classes may be called "none" or "null", which pandas takes for no name unless it is told otherwise.
+        per_class = pd.read_csv(folder.per_class, dtype={"class": str}, keep_default_na=False)
+        if "average_precision" in per_class:
+            return None
+        classes |= dict.fromkeys(per_class["class"])
+        tables.append(_predictions(folder))
+    if not tables:
+        return None
+    predictions = pd.concat(tables, ignore_index=True)
+    index = {name: position for position, name in enumerate(classes)}
+    counts = np.zeros((len(index), len(index)), dtype=np.int64)
+    np.add.at(counts, (predictions["label"].map(index), predictions["predicted"].map(index)), 1)
+    clips = len(predictions[["path", "start_seconds"]].drop_duplicates())
+    return Confusion(list(index), counts, len(tables), clips, predictions)
+
+
+def _predictions(folder: RunFolder) -> pd.DataFrame:
+    names = dict.fromkeys(("path", "label", "predicted"), str)
+    table = pd.read_csv(folder.predictions, dtype=names, keep_default_na=False)
+    columns = table["predicted"].map(lambda name: table.columns.get_loc(f"probability {name}"))
+    table["certainty"] = table.to_numpy()[np.arange(len(table)), columns.to_numpy(dtype=int)].astype(float)
+    kept = ["path", "start_seconds", "end_seconds", "label", "predicted", "certainty"]
+    return table[kept].assign(folder=str(folder.path))
+
+
+def clips_heard(found: Confusion) -> tuple[list[dict[str, Any]], str | None]:
+    """Some clips that were taken for something else: of each of the most frequent pairs that with most certainty.
+
+    Returns:
+        The clips with their sound and picture, and why others cannot be read, if any cannot.
+    """
+    wrong = found.predictions[found.predictions["label"] != found.predictions["predicted"]]
+    wrong = wrong.sort_values("certainty", ascending=False, kind="stable").drop_duplicates(["path", "start_seconds"])
+    pair = wrong.groupby(["label", "predicted"])["path"]
+    wrong = wrong.assign(rank=pair.cumcount(), often=pair.transform("size"))
+    order = wrong.sort_values(["rank", "often"], ascending=[True, False], kind="stable")
+    source = cache(_source)
+    clips, reason = [], None
+    for clip in order.head(MOST_CLIPS).to_dict("records"):
+        try:
+            clips.append(_clip(clip, source(clip["folder"])))
+        except (UserError, OSError) as error:
+            reason = reason or str(error).splitlines()[0]
+    return clips, reason
+
+
+def _source(folder: str) -> "AudioDataModule":
+    """The data of a trial, of which nothing is read yet; it knows where a path leads."""
+    from audio_lightning.config import build
+    from audio_lightning.data.datamodule import AudioDataModule
+
+    return build(RunFolder(Path(folder)).read_config().data, AudioDataModule, where="data")
+
+
+def _clip(clip: Mapping[Hashable, Any], source: "AudioDataModule") -> dict[str, Any]:
+    decoded = source.recordings([clip["path"]]).decode(0)
+    start, stop = (round(clip[name] * decoded.sample_rate) for name in ("start_seconds", "end_seconds"))
+    stop = min(stop, start + round(LONGEST_SECONDS * decoded.sample_rate))
+    part = to_mono(decoded.samples[min(start, len(decoded.samples) - 1) : max(stop, start + 1)])
+    rate = min(decoded.sample_rate, source.sample_rate, HIGHEST_RATE)
+    samples = resample(part, decoded.sample_rate, rate)
+    return {
+        **{name: clip[name] for name in ("path", "label", "predicted", "certainty")},
+        "start": clip["start_seconds"],
+        "seconds": len(samples) / rate,
+        "rate": rate,
+        "mel": as_base64(log_mel(samples, rate)),
+        "audio": as_base64(flac(samples, rate)),
+    }

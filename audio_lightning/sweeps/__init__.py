@@ -1,0 +1,1 @@
+"""From a grid to finished trials: expand, plan, run, search, refit."""

@@ -1,0 +1,119 @@
+"""When two trials are the same: what they would compute, not where it lies or how fast it runs.
+
+A trial is known by its resolved configuration, less everything that does not change its result, by the labelled
+recordings and how they are divided, and by the version of this package.
+"""
+
+import copy
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from audio_lightning import __version__
+from audio_lightning.config.compose import PATH_KEY
+
+if TYPE_CHECKING:
+    from audio_lightning.data.datamodule import AudioDataModule
+
+WITHOUT_EFFECT = re.compile(
+    r"(logger|cache|hydra)(\..*)?|plots|resume|feature_memory_gb|data\.(table|num_workers|resident|download"
+    r"|allow_leakage|cache_(dir|max_gb|identity))|trainer\.(accelerator|devices|num_nodes|strategy|log_every_n_steps|profiler)"
+)
+"""Keys that say where, how fast and how visibly a trial runs."""
+
+REPETITIONS = ("seed", "data.seed", "data.test_fold", "data.validation_fold")
+"""Keys by which trials that repeat one another differ."""
+
+
+def essence(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a resolved configuration decides the result, flat, with dotted keys.
+
+    Folders of data are left out, because what is in them counts; the same goes for weights and recordings of noise and
+    rooms, which stand here with a hash of their content. Of the devices their number stays: with two of them, a step
+    of the optimizer has twice the clips.
+    """
+    found = {key: value for key, value in _flat(config) if not WITHOUT_EFFECT.fullmatch(key)}
+    for key, value in list(found.items()):
+        if not PATH_KEY.search(key):
+            continue
+        if key.startswith("data."):
+            del found[key]
+        elif isinstance(value, str) and Path(value).expanduser().exists():
+            found[key] = _of_files(Path(value).expanduser())
+    trainer = config.get("trainer", {})
+    processes = [trainer.get(name) for name in ("devices", "num_nodes")]
+    found["processes"] = [value for value in processes if value not in ("auto", 1, "1")]
+    return found
+
+
+def setup_hash(config: Mapping[str, Any], content: str | None) -> str:
+    """What trials have in common that repeat one another with other seeds or folds."""
+    kept = {key: value for key, value in essence(config).items() if key not in REPETITIONS}
+    return digest([kept, content, __version__])
+
+
+def trial_hash(config: Mapping[str, Any], content: str | None, division: str | None) -> str:
+    """Identity of a trial.
+
+    Args:
+        config: resolved, as plain Python.
+        content: see :func:`fingerprints`; None for a trial that cannot run.
+        division: likewise.
+    """
+    return digest([essence(config), content, division, __version__])
+
+
+def fingerprints(datamodule: "AudioDataModule") -> tuple[str, str]:
+    """What the labelled recordings are, and how they are divided.
+
+    Neither depends on names or places of files. The order counts, since that of the batches follows from it.
+
+    Args:
+        datamodule: after its :meth:`setup`.
+    """
+    table = datamodule.manifest.table
+    content = hashlib.sha256(repr(datamodule.manifest.classes).encode())
+    content.update(np.ascontiguousarray(datamodule.hashes).tobytes())
+    columns = {name: table[name].tolist() for name in ("label", "start_seconds", "stop_seconds", "background")}
+    content.update(json.dumps([columns, _codes(table["group"].tolist())]).encode())
+    division = hashlib.sha256(content.digest())
+    division.update(json.dumps([table["split"].tolist(), table["fold"].tolist()]).encode())
+    return content.hexdigest(), division.hexdigest()
+
+
+def digest(values: Any) -> str:
+    """SHA-256 of plain values; the order of a mapping's keys does not count."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def grid_hash(overrides: Iterable[str]) -> str:
+    """What a sweep without a name is called: from what is asked for, in any order."""
+    return digest(sorted(overrides))[:12]
+
+
+def _codes(values: list[Any]) -> list[int]:
+    """Groups by the order in which they appear: what they are called does not count."""
+    seen: dict[Any, int] = {}
+    return [seen.setdefault(value, len(seen)) for value in values]
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", copy.deepcopy(value)
+
+
+def _of_files(path: Path) -> str:
+    files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
+    found = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            found.update(hashlib.file_digest(stream, "sha256").digest())
+    return found.hexdigest()

@@ -1,0 +1,36 @@
+"""What one clip takes on this machine, from the waveform to the probabilities."""
+
+import time
+
+import torch
+
+from audio_lightning.compare.trials import TrialFolder
+from audio_lightning.files import write_json
+from audio_lightning.inference.load import load_classifier
+
+SECONDS = 0.2
+LEAST, MOST = 3, 50
+"""How long, and how often at least and at most, a clip is classified to find it out."""
+
+
+def write_latency(folder: TrialFolder) -> None:
+    """Measure a finished trial's classifier and write ``latency.json``.
+
+    One clip at a time, by one thread of the CPU. The fastest of several counts, since what else the machine does can
+    only make it slower.
+    """
+    classifier = load_classifier(folder.best)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        clip = torch.zeros(1, classifier.task.num_samples)
+        taken: list[float] = []
+        with torch.inference_mode():
+            classifier.probabilities(clip)  # the first one finds memory and kernels
+            while len(taken) < LEAST or (len(taken) < MOST and sum(taken) < SECONDS):
+                started = time.perf_counter()
+                classifier.probabilities(clip)
+                taken.append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
+    write_json(folder.latency, {"latency_ms": round(1000 * min(taken), 3), "threads": 1, "device": "cpu"})

@@ -1,0 +1,225 @@
+"""From combinations to trials with folders: composed, examined, known again."""
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from filelock import FileLock
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus
+from audio_lightning.config import UnknownKey, anchor_paths, check_config, compose
+from audio_lightning.errors import ConfigError, DataError
+from audio_lightning.sweeps.examine import Finding, examine
+from audio_lightning.sweeps.identity import digest, setup_hash, trial_hash
+from audio_lightning.sweeps.progress import describe
+from audio_lightning.sweeps.warm import call
+
+
+@dataclass(frozen=True)
+class Combination:
+    """What is asked for of one trial.
+
+    Attributes:
+        overrides: all of them.
+        choices: value of each axis.
+    """
+
+    overrides: list[str]
+    choices: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A trial before it has a folder.
+
+    Attributes:
+        combination: what is asked for.
+        config: composed and checked.
+        groups: choice of each group of the configuration.
+        finding: what examining it showed.
+    """
+
+    combination: Combination
+    config: DictConfig
+    groups: dict[str, str]
+    finding: Finding
+
+    @property
+    def hash(self) -> str:
+        """Identity."""
+        return trial_hash(self.plain, self.finding.content, self.finding.division)
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """The configuration, resolved, as plain Python."""
+        return _plain(self.config)
+
+    def status(self, number: int) -> TrialStatus:
+        """What is known of the trial when it is new."""
+        reason = self.finding.impossible or self.finding.unusable
+        return TrialStatus(
+            number=number,
+            hash=self.hash,
+            state="skipped" if self.finding.impossible else "failed" if self.finding.unusable else "queued",
+            overrides=self.combination.overrides,
+            choices=self.combination.choices,
+            groups=self.groups,
+            setup=setup_hash(self.plain, self.finding.content),
+            content=self.finding.content,
+            division=self.finding.division,
+            reason=reason,
+        )
+
+
+def plan(combinations: Iterable[Combination], *, known: dict[str, Finding] | None = None) -> list[Planned]:
+    """Compose, check and examine trials; equal ones are planned once.
+
+    Args:
+        combinations: what is asked for.
+        known: findings of earlier calls, by what was asked for of the data, to which those of this one are added. A
+            trial on data that was examined before is not examined again: if it cannot work, it says so when it runs.
+
+    Raises:
+        ConfigError: a mistake in what was asked for.
+        DataError: recordings that cannot be used, where that goes for every trial.
+    """
+    combinations = list(combinations)
+    composed = [_compose(combination) for combination in combinations]
+    if composed and all(lacking for *_, lacking in composed):
+        raise composed[0][2][0]
+    plain = [_plain(config) for config, *_ in composed]
+    keys = [digest(config["data"]) for config in plain]
+    findings = {place: Finding(impossible=str(lacking[0])) for place, (*_, lacking) in enumerate(composed) if lacking}
+    findings |= {place: known[key] for place, key in enumerate(keys) if known and key in known}
+    new = [place for place in range(len(plain)) if place not in findings]
+    examined = dict(zip(new, call(examine, [plain[place] for place in new]))) if new else {}
+    findings |= examined
+    if known is not None:
+        known.update({keys[place]: found for place, found in examined.items() if not found.impossible})
+    unusable = [finding.unusable for finding in findings.values()]
+    if unusable and all(unusable):
+        raise DataError(str(unusable[0]))
+    planned: dict[str, Planned] = {}
+    for place, (combination, (config, groups, _)) in enumerate(zip(combinations, composed)):
+        trial = Planned(combination, config, groups, findings[place])
+        planned.setdefault(trial.hash, trial)
+    return list(planned.values())
+
+
+def enter(sweep: SweepFolder, trials: Sequence[Planned], *, reuse: bool) -> list[TrialFolder]:
+    """Give every trial its folder: the one that it has, or a new one.
+
+    Several processes may do this at once with one sweep.
+
+    Args:
+        sweep: where they go.
+        trials: in the order of their numbers.
+        reuse: take the result of the same trial from a sweep beside this one.
+    """
+    sweep.path.mkdir(parents=True, exist_ok=True)
+    with FileLock(sweep.path / ".lock"):
+        known = {status.hash: (folder, status) for folder, status in sweep.folders()}
+        number = max((status.number for _, status in known.values()), default=-1) + 1
+        elsewhere = results_beside(sweep) if reuse and any(trial.hash not in known for trial in trials) else {}
+        folders = []
+        for trial in trials:
+            if trial.hash in known:
+                folder, status = known[trial.hash]
+                _name_run(trial.config, sweep, status)
+                _renew(folder, status, trial)
+            else:
+                folder = sweep.trial(number, trial.hash)
+                status = trial.status(number)
+                _name_run(trial.config, sweep, status)
+                number += 1
+                if status.state == "queued" and trial.hash in elsewhere:
+                    status = _take(elsewhere[trial.hash], folder, status)
+                if status.state in ("queued", "failed"):
+                    folder.write_config(trial.config)
+                folder.write_status(status)
+                known[trial.hash] = folder, status
+            folders.append(folder)
+    return folders
+
+
+def results_beside(sweep: SweepFolder) -> dict[str, TrialFolder]:
+    """Finished trials of the sweeps that lie in the same folder as this one, by their hashes."""
+    found = {}
+    for path in sorted(sweep.path.absolute().parent.glob("*/sweep.json")):
+        if path.parent != sweep.path.absolute():
+            for folder, status in SweepFolder(path.parent).folders():
+                if status.state == "done" and folder.metrics.is_file():
+                    found[status.hash] = folder
+    return found
+
+
+def _compose(combination: Combination) -> tuple[DictConfig, dict[str, str], list[UnknownKey]]:
+    """The configuration, the choices in it, and what was set that these choices lack.
+
+    ``feature=logmel,waveform feature.n_mels=40`` means something for the first of the two only.
+    """
+    lines, lacking = list(combination.overrides), list[UnknownKey]()
+    while True:
+        try:
+            config = compose(lines, with_hydra=True)
+            break
+        except UnknownKey as error:
+            lacking.append(error)
+            lines.remove(error.line)
+    groups = {name: str(choice) for name, choice in config.hydra.runtime.choices.items() if "/" not in name}
+    groups.pop("hydra", None)
+    with open_dict(config):
+        del config["hydra"]
+    check_config(config)
+    anchor_paths(config)
+    if config.resume is not None:
+        raise ConfigError("resume= goes on with one run; a sweep goes on by itself when it is started again")
+    return config, groups, lacking
+
+
+def _name_run(config: DictConfig, sweep: SweepFolder, status: TrialStatus) -> None:
+    """In W&B the trials of a sweep are a group, and each is called by what it has of its own."""
+    for node in config.logger.values():
+        if node is not None and "group" in node and "job_type" in node:
+            for key, value in (("group", sweep.path.name), ("job_type", "trial"), ("name", describe(status))):
+                if node[key] is None:
+                    node[key] = value
+
+
+def _renew(folder: TrialFolder, status: TrialStatus, trial: Planned) -> None:
+    """A trial that has not ended takes over what does not change its result, such as where its data lies now."""
+    if status.state in ENDED:
+        return
+    config = folder.read_config()
+    if digest(OmegaConf.to_container(config)) != digest(trial.plain):
+        folder.write_config(trial.config)
+
+
+def _take(found: TrialFolder, folder: TrialFolder, status: TrialStatus) -> TrialStatus:
+    """The result of the same trial of another sweep; its files are linked where the file system can."""
+
+    def link(source: str, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copy2(source, target)
+
+    partial = folder.path.with_name(f".{folder.path.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(found.path, partial, copy_function=link)
+    old = found.read_status()
+    for name in (folder.lock.name, folder.status.name):
+        (partial / name).unlink(missing_ok=True)
+    os.replace(partial, folder.path)
+    kept = {
+        name: getattr(old, name) for name in ("seconds", "peak_memory_mb", "attempts", "started", "finished", "host")
+    }
+    return replace(status, state="done", exit_code=0, reused_from=str(found.path), **kept)
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return plain

@@ -1,0 +1,128 @@
+"""The winner of a sweep, trained once more on more of the recordings: the checkpoint to use."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig, open_dict
+
+from audio_lightning.compare.board import Board, Row
+from audio_lightning.compare.trials import SweepFolder, TrialFolder
+from audio_lightning.errors import ConfigError
+from audio_lightning.files import write_text
+from audio_lightning.training.folder import RunFolder
+
+ANNEALED = ("WarmupCosine", "OneCycle")
+"""Schedules that end where the learning rate is nought, so that the last epoch is the one to take."""
+
+
+@dataclass(frozen=True)
+class Refit:
+    """A training that is to be done.
+
+    Attributes:
+        row: the setup that was chosen, by its validation metric.
+        config: of the training.
+        folder: where it goes.
+        everything: whether the test part trains, too.
+    """
+
+    row: Row
+    config: DictConfig
+    folder: RunFolder
+    everything: bool
+
+
+def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *, everything: bool | None) -> Refit:
+    """What to train: the best setup of a sweep, for as many epochs as served it best.
+
+    Args:
+        sweep: the sweep.
+        results: its trials.
+        boards: its leaderboards.
+        everything: train on the test part, too; None: where the setups were tested on several folds, since no part of
+            the data is the test part then.
+
+    Raises:
+        ConfigError: nothing to choose from, or trials on several data sets.
+    """
+    if not boards:
+        raise ConfigError(f"{sweep.path}: no trial is done, so there is nothing to choose")
+    if len(boards) > 1:
+        raise ConfigError(f"{sweep.path} holds trials on {len(boards)} data sets, each with a best setup of its own")
+    board = boards[0]
+    row = board.rows[0]
+    trials = results.iloc[row.trials]
+    config = TrialFolder(sweep.path / trials["folder"].iloc[0]).read_config()
+    if everything is None:
+        everything = row.test is None or board.unit == "folds"
+    with open_dict(config):
+        if everything:
+            config.data.split, config.data.validation_fraction = "train_only", 0.0
+            config.data.folds = config.data.test_fold = config.data.validation_fold = None
+        else:
+            config.data.train_on_validation = True
+        _without_validation(config, trials)
+    return Refit(row, config, RunFolder(sweep.path / ("refit" if everything else "refit-tested")), everything)
+
+
+def write_card(refit: Refit, board: Board, metrics: dict[str, Any]) -> Path:
+    """``card.md``: what the classifier is, and what to expect of it."""
+    data, row = refit.config.data, refit.row
+    clips = int(metrics["clips/train"])
+    lines = [
+        f"# {row.name}",
+        "",
+        f"A classifier of {data.clip_seconds:g} s clips at {data.sample_rate:,} Hz, trained on {clips:,} of them "
+        f"({'all there are' if refit.everything else 'the training and validation parts'}), "
+        f"{metrics['epochs']} epochs, seed {metrics['seed']}, {metrics['parameters']:,} parameters.",
+        "",
+        "## What to expect",
+        "",
+        _expected(refit, board),
+    ]
+    if not refit.everything and board.metric in metrics:
+        lines += [
+            "",
+            f"This very classifier, on the {int(metrics['clips/test']):,} clips of the test part: "
+            f"{_name(board.metric)} {metrics[board.metric]:.3f}.",
+        ]
+    lines += [f"\n{stamp}." for stamp in board.stamps]
+    command = f"audio-lightning predict {refit.folder.path} RECORDINGS..."
+    lines += ["", "## How to use it", "", "```", command, "```", ""]
+    card = refit.folder.path / "card.md"
+    write_text(card, "\n".join(lines))
+    return card
+
+
+def _expected(refit: Refit, board: Board) -> str:
+    row = refit.row
+    shown = row.test or row.validation
+    metric = board.metric if row.test else board.monitor
+    spread = f" (95 % interval {shown.low:.3f} to {shown.high:.3f})" if shown.low is not None else ""
+    times = {"folds": "folds, each tested in turn", "splits": "divisions of the data", "seeds": "seeds on one division"}
+    over = f"the mean of {row.n} {times[board.unit]}" if row.n > 1 else "of one training"
+    chosen = "" if row.test else ", on which the setup was chosen, so that it is too good"
+    return (
+        f"{_name(metric).capitalize()} {shown.mean:.3f}{spread}, {over}{chosen}. It was measured on classifiers of the "
+        "same setup that were trained on fewer clips, so this one should do as well or better on recordings like "
+        "these, and may do worse on others."
+    )
+
+
+def _name(metric: str) -> str:
+    return metric.partition("/")[2].replace("_", " ")
+
+
+def _without_validation(config: DictConfig, trials: pd.DataFrame) -> None:
+    """Train for a fixed time: there are no clips left to choose an epoch by."""
+    annealed = str(config.scheduler._target_).rpartition(".")[2] in ANNEALED
+    stopped = any(str(node._target_).endswith(".EarlyStopping") for node in config.callbacks.values() if node)
+    if stopped or not annealed:
+        config.trainer.max_epochs = max(1, round(float(trials["best_epoch"].astype(float).median())))
+    for name, node in config.callbacks.items():
+        if node is not None and str(node._target_).endswith(".EarlyStopping"):
+            config.callbacks[name] = None
+    if "monitor" in config.scheduler:  # a plateau of the training's own loss
+        config.scheduler.monitor = "train/loss"

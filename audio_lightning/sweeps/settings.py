@@ -1,0 +1,73 @@
+"""What a sweep is told (``conf/sweep.yaml``), apart from what its trials are told."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from audio_lightning.config import compose
+from audio_lightning.errors import ConfigError
+
+EXECUTORS = ("local", "ray", "slurm")
+
+
+@dataclass(frozen=True)
+class SweepSettings:
+    """The keys of ``sweep``; ``conf/sweep/default.yaml`` says what each means."""
+
+    name: str | None = None
+    dir: str | None = None
+    grid: dict[str, Any] = field(default_factory=dict)
+    folds: bool = False
+    zip: list[list[str]] = field(default_factory=list)
+    exclude: list[dict[str, Any]] = field(default_factory=list)
+    trials_file: str | None = None
+    dry_run: bool = False
+    executor: str = "local"
+    workers: int | None = None
+    trials_per_gpu: int = 1
+    timeout: float | None = None
+    retries: int = 0
+    fail_fast: bool = False
+    reuse: bool = True
+    trials: int = 50
+    search: dict[str, Any] = field(default_factory=dict)
+    ray: dict[str, Any] = field(default_factory=dict)
+    slurm: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.executor not in EXECUTORS:
+            raise ConfigError(f"sweep.executor={self.executor}: expected one of {', '.join(EXECUTORS)}")
+        for name, least in (("workers", 1), ("trials_per_gpu", 1), ("trials", 1), ("retries", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"sweep.{name}={value}: expected at least {least}")
+        if self.timeout is not None and self.timeout <= 0:
+            raise ConfigError(f"sweep.timeout={self.timeout}: expected more than 0 seconds, or null")
+
+    def folder(self, name: str) -> Path:
+        """Where the sweep lies, given what it is called."""
+        return Path(self.dir).expanduser() if self.dir else Path("sweeps") / name
+
+
+def read_settings(overrides: Iterable[str]) -> tuple[SweepSettings, list[str]]:
+    """Part what is said of the sweep from what is said of its trials.
+
+    Args:
+        overrides: what was typed, paths already quoted.
+
+    Returns:
+        The settings, and the overrides that are for the trials.
+
+    Raises:
+        ConfigError: an unknown key or choice of ``sweep``, or a value that cannot be.
+    """
+    own: list[str] = []
+    rest: list[str] = []
+    for line in overrides:
+        key = line.partition("=")[0].lstrip("+~")
+        (own if key == "sweep" or key.startswith("sweep.") else rest).append(line)
+    plain: Any = OmegaConf.to_container(compose(own, name="sweep").sweep, resolve=True)
+    return SweepSettings(**plain), rest

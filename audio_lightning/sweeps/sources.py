@@ -1,0 +1,109 @@
+"""Where the trials of a sweep come from: a list that is known beforehand, or a search that goes by results."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus
+from audio_lightning.files import read_json
+from audio_lightning.sweeps.plan import Combination, Planned, enter, plan
+
+if TYPE_CHECKING:
+    from audio_lightning.sweeps.search import Search
+
+
+class Source(Protocol):
+    """Gives trials to run.
+
+    Attributes:
+        total: trials there are to be, those included that have ended before.
+        settled: of them, those that had nothing left to do from the beginning.
+    """
+
+    total: int
+    settled: int
+
+    def take(self) -> TrialFolder | None:
+        """The next trial to run; None where there is none left, or none before others have ended."""
+
+    def told(self, folder: TrialFolder, status: TrialStatus) -> None:
+        """A trial has ended and will not be run again."""
+
+
+class Listed:
+    """The trials of a grid or of a file.
+
+    Args:
+        sweep: the sweep.
+        trials: planned.
+        reuse: see :func:`enter`.
+    """
+
+    def __init__(self, sweep: SweepFolder, trials: Sequence[Planned], *, reuse: bool) -> None:
+        folders = enter(sweep, trials, reuse=reuse)
+        usable = [folder for folder, trial in zip(folders, trials) if not trial.finding.unusable]
+        self._waiting = [folder for folder in usable if folder.read_status().state not in ENDED]
+        self.folders = folders
+        self.total = len(folders)
+        self.settled = self.total - len(self._waiting)
+
+    def take(self) -> TrialFolder | None:
+        """See :meth:`Source.take`."""
+        return self._waiting.pop(0) if self._waiting else None
+
+    def told(self, folder: TrialFolder, status: TrialStatus) -> None:
+        """See :meth:`Source.told`."""
+
+
+class Searched:
+    """The trials of a search, each asked for when there is room for it.
+
+    Args:
+        sweep: the sweep.
+        search: what proposes them.
+        fixed: overrides of all of them.
+        reuse: see :func:`enter`.
+    """
+
+    def __init__(self, sweep: SweepFolder, search: "Search", fixed: Sequence[str], *, reuse: bool) -> None:
+        self._sweep, self._search, self._fixed, self._reuse = sweep, search, list(fixed), reuse
+        self._unfinished = list(search.unfinished())
+        self._numbers: dict[str, list[int]] = {}
+        self._known: dict[str, Any] = {}
+        self.total = search.total
+        self.settled = search.ended()
+
+    def take(self) -> TrialFolder | None:
+        """See :meth:`Source.take`; a proposal that has been tried before is told at once."""
+        while True:
+            asked = self._unfinished.pop(0) if self._unfinished else self._search.ask()
+            if asked is None:
+                return None
+            combination = Combination([*self._fixed, *asked.lines.values()], asked.choices)
+            (trial,) = plan([combination], known=self._known)
+            (folder,) = enter(self._sweep, [trial], reuse=self._reuse)
+            status = folder.read_status()
+            if status.hash in self._numbers:  # the same is running: both get its result
+                self._numbers[status.hash].append(asked.number)
+                continue
+            if status.state in ENDED or trial.finding.unusable:
+                self._search.tell(asked.number, status.state, _measured(folder))
+                self.settled += 1
+                continue
+            if status.search is None:
+                # Not the storage: its URL may hold a password, and others may read this file.
+                link = {name: value for name, value in asked.link.items() if name != "storage"}
+                folder.write_status(replace(status, search=link or {"number": asked.number}))
+            self._numbers[status.hash] = [asked.number]
+            return folder
+
+    def told(self, folder: TrialFolder, status: TrialStatus) -> None:
+        """See :meth:`Source.told`."""
+        for number in self._numbers.pop(status.hash, ()):
+            if status.state != "interrupted":  # which is gone on with when the sweep is
+                self._search.tell(number, status.state, _measured(folder))
+
+
+def _measured(folder: TrialFolder) -> dict[str, Any]:
+    latency = read_json(folder.latency) if folder.latency.is_file() else {}
+    return {**folder.read_metrics(), **latency}

@@ -1,0 +1,163 @@
+"""One trial, in the process that it has to itself."""
+
+import contextlib
+import logging
+import os
+import resource
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus
+from audio_lightning.errors import ConfigError, Interrupted, UserError
+
+BUSY = 75
+"""Exit code of a process that found the trial run by another one (EX_TEMPFAIL)."""
+
+OUTPUT = "output.txt"
+"""What a trial prints, in its folder."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial to run.
+
+    Attributes:
+        folder: of the trial, with its ``config.yaml`` and ``status.json``.
+        threads: of its process.
+        gpu: number of the GPU that it has to itself, or shares; None for what its configuration says.
+    """
+
+    folder: Path
+    threads: int
+    gpu: int | None = None
+
+
+def run_trial(job: Job) -> None:
+    """Run a trial and exit with its code; for a process that was made for it.
+
+    The process holds the lock of the trial's folder as long as it lives, so that no other runs the same trial. Exit
+    codes: 0, the status says what became of it (done, skipped, pruned); 1 and 2, it failed; 130 and 143, it was
+    interrupted; :data:`BUSY`, another process has it.
+    """
+    if job.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(job.gpu)
+    sys.exit(attempt(TrialFolder(job.folder), threads=job.threads))
+
+
+def attempt(folder: TrialFolder, *, threads: int) -> int:
+    """Run a trial in this process, unless it has ended already or another process runs it.
+
+    Returns:
+        The exit code, see :func:`run_trial`.
+    """
+    lock = FileLock(folder.lock)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return BUSY
+    # The lock is not given back: the end of the process does that, and nothing earlier.
+    status = folder.read_status()
+    if status.state in ENDED:
+        return 0
+    started = time.perf_counter()
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    status = replace(
+        status, state="running", attempts=status.attempts + 1, started=now, finished=None, exit_code=None, reason=None
+    )
+    status = replace(status, host=socket.gethostname(), pid=os.getpid())
+    folder.write_status(status)
+    folder.error.unlink(missing_ok=True)
+    with _output_into(folder.path / OUTPUT):
+        status, code = _answered(folder, status, threads)
+    folder.write_status(
+        replace(
+            status,
+            exit_code=code,
+            finished=datetime.now().astimezone().isoformat(timespec="seconds"),
+            seconds=round(status.seconds + time.perf_counter() - started, 3),
+            peak_memory_mb=peak_memory_mb(),
+        )
+    )
+    return code
+
+
+def peak_memory_mb() -> float:
+    """Largest resident set of this process and of those that it waited for, in megabytes."""
+    largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return round(largest / (1024 if sys.platform != "darwin" else 1024**2), 1)
+
+
+def _answered(folder: TrialFolder, status: TrialStatus, threads: int) -> tuple[TrialStatus, int]:
+    """Train, and put what became of it into the status."""
+    try:
+        _train(folder, status, threads)
+    except ConfigError as error:  # what could not be known before: it cannot work
+        return replace(status, state="skipped", reason=str(error)), 0
+    except UserError as error:
+        folder.error.write_text(f"{error}\n", encoding="utf-8")
+        return replace(status, state="failed", reason=str(error)), error.exit_code
+    except (Interrupted, KeyboardInterrupt) as stop:
+        code = stop.exit_code if isinstance(stop, Interrupted) else 130
+        return replace(status, state="interrupted"), code
+    except BaseException as error:
+        if type(error).__name__ == "TrialPruned":
+            return replace(status, state="pruned"), 0
+        folder.error.write_text(traceback.format_exc(), encoding="utf-8")
+        first = str(error).strip().partition("\n")[0]
+        return replace(status, state="failed", reason=f"{type(error).__name__}: {first}"), 1
+    return replace(status, state="done"), 0
+
+
+def _train(folder: TrialFolder, status: TrialStatus, threads: int) -> None:
+    import torch
+
+    from audio_lightning.report.plots import draw_run
+    from audio_lightning.sweeps.latency import write_latency
+    from audio_lightning.training.run import train
+
+    config = folder.read_config()
+    torch.set_num_threads(threads)
+    if config.trainer.devices == "auto":  # of several GPUs a trial has one; it may ask for more
+        config.trainer.devices = 1
+    logging.basicConfig(filename=folder.log, format="[%(asctime)s][%(levelname)s] %(message)s", level=logging.INFO)
+    train(config, folder, resume=True, callbacks=_pruning(folder, status))
+    write_latency(folder)
+    if config.plots:
+        draw_run(folder.path)
+
+
+def _pruning(folder: TrialFolder, status: TrialStatus) -> list[Any]:
+    if not (status.search and "pruner" in status.search):
+        return []
+    from audio_lightning.sweeps.pruning import Pruning
+
+    sweep = SweepFolder(folder.path.parent.parent)
+    return [Pruning(storage=sweep.storage.read_text(encoding="utf-8"), **status.search)]
+
+
+@contextlib.contextmanager
+def _output_into(path: Path) -> Iterator[None]:
+    """Write what this process, and those that it starts, print to the end of a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with path.open("ab") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, old in enumerate(kept, 1):
+            os.dup2(old, number)
+            os.close(old)

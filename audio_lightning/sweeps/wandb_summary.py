@@ -1,0 +1,88 @@
+"""A run in Weights & Biases that sums up a sweep whose trials are runs there."""
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from omegaconf import OmegaConf
+
+from audio_lightning.compare.board import Board
+from audio_lightning.compare.trials import SweepFolder
+
+if TYPE_CHECKING:
+    from audio_lightning.training.wandb import WandbLogger
+
+
+def log_summary(sweep: SweepFolder, results: pd.DataFrame, boards: Sequence[Board]) -> None:
+    """Log a run ``summary`` with the leaderboard, the results, the page and the best row, where trials are runs.
+
+    It never makes a sweep fail: what goes wrong is said in a line.
+
+    Args:
+        sweep: whose ``leaderboard.csv`` and ``report.html`` have been written.
+        results: of :func:`audio_lightning.compare.results.write_results`.
+        boards: of :func:`audio_lightning.compare.leaderboard.make_boards`.
+    """
+    node = _logger_of(sweep)
+    if node is None:
+        return
+    try:
+        from audio_lightning.training.wandb import WandbLogger
+
+        keys = ("project", "entity", "tags", "notes", "mode")
+        described = {key: node[key] for key in keys if key in node}
+        group = node.get("group") or sweep.path.name
+        logger = WandbLogger(str(sweep.path), **described, group=group, job_type="sweep", name="summary")
+        try:
+            _log(logger, sweep, results, boards)
+        except BaseException:
+            logger.finish(1)
+            raise
+        logger.finish()
+        if any(sweep.trials.glob("*/wandb/offline-run-*")):
+            print(
+                f"W&B: and the trials with: wandb sync {shlex.quote(str(sweep.trials))}/*/wandb/offline-run-*",
+                flush=True,
+            )
+    except Exception as error:
+        print(f"W&B: the sweep's own run could not be logged: {str(error).strip() or type(error).__name__}", flush=True)
+
+
+def _logger_of(sweep: SweepFolder) -> dict[str, Any] | None:
+    """The logger of the first trial that has it."""
+    for folder, _ in sweep.folders():
+        if folder.config.is_file():
+            node = folder.read_config().logger.get("wandb")
+            if node is not None:
+                plain: Any = OmegaConf.to_container(node, resolve=True)
+                return plain
+            return None
+    return None
+
+
+def _log(logger: "WandbLogger", sweep: SweepFolder, results: pd.DataFrame, boards: Sequence[Board]) -> None:
+    import wandb
+
+    facts = sweep.read_facts()
+    run = logger.run
+    run.config.update({"sweep": facts.name, "overrides": facts.overrides, "axes": facts.axes, "monitor": facts.monitor})
+    tables: dict[str, Any] = {"results": wandb.Table(dataframe=_as_table(results))}
+    if sweep.leaderboard.is_file() and any(board.rows for board in boards):
+        tables["leaderboard"] = wandb.Table(dataframe=pd.read_csv(sweep.leaderboard))
+    if sweep.report.is_file():
+        tables["report"] = wandb.Html(str(sweep.report), inject=False)
+    run.log(tables)
+    figures: dict[str, Any] = {f"trials/{state}": count for state, count in results["state"].value_counts().items()}
+    if len(boards) == 1 and boards[0].rows:
+        best = boards[0].rows[0]
+        figures |= {"best": best.name, f"best/{boards[0].monitor}": best.validation.mean}
+        if best.test is not None:
+            figures[f"best/{boards[0].metric}"] = best.test.mean
+    run.summary.update(figures)
+
+
+def _as_table(results: pd.DataFrame) -> pd.DataFrame:
+    """The columns that people look at: all but the configuration, which the runs of the trials have."""
+    shown = results[[name for name in results.columns if not name.startswith("config.")]]
+    return shown.map(lambda value: value if value is None or isinstance(value, (bool, int, float)) else str(value))

@@ -1,0 +1,321 @@
+"""From trials to rows: what is averaged over what, who is best, and what is said beside it."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from sweep_folders import make_sweep, trial
+
+from audio_lightning.compare.leaderboard import Board, make_boards, write_leaderboard
+from audio_lightning.compare.results import read_results
+
+Trials = Sequence[dict[str, Any]]
+
+
+def boards_of(path: Path, trials: Trials, monitor: str = "validation/accuracy") -> list[Board]:
+    sweep = make_sweep(path / "sweep", trials, monitor=monitor)
+    return make_boards(read_results([sweep]), monitor, sweep.read_facts().axes)
+
+
+def board_of(path: Path, trials: Trials, monitor: str = "validation/accuracy") -> Board:
+    (board,) = boards_of(path, trials, monitor)
+    return board
+
+
+def names(board: Board) -> list[str]:
+    return [row.name for row in board.rows]
+
+
+def test_the_order_is_that_of_validation_never_of_test(tmp_path: Path) -> None:
+    board = board_of(
+        tmp_path, [trial(0.7, 0.9, model="cnn"), trial(0.8, 0.6, model="lstm"), trial(0.75, 0.7, model="dnn")]
+    )
+    assert names(board) == ["lstm", "dnn", "cnn"]
+    assert (board.metric, board.monitor) == ("test/accuracy", "validation/accuracy")
+    assert [row.test.mean for row in board.rows if row.test] == [0.6, 0.7, 0.9]
+    assert [row.trials for row in board.rows] == [[1], [2], [0]]
+
+
+def test_a_smaller_loss_is_better(tmp_path: Path) -> None:
+    losses = {"cnn": (0.9, 0.8), "lstm": (0.3, 0.4), "dnn": (0.5, 0.6)}
+    trials = [
+        trial(model=model, seed=seed, metrics={"validation/loss": loss, "test/loss": tested + seed * loss / 100})
+        for model, (loss, tested) in losses.items()
+        for seed in range(3)
+    ]
+    board = board_of(tmp_path, trials, "validation/loss")
+    assert names(board) == ["lstm", "dnn", "cnn"]
+    assert board.metric == "test/loss"
+    assert [row.pareto for row in board.rows] == [True, False, False]
+    assert [row.comparison.verdict for row in board.rows[1:] if row.comparison] == ["worse, p < 0.001"] * 2
+
+
+def test_only_finished_trials_count(tmp_path: Path) -> None:
+    states = ("failed", "running", "queued", "skipped", "interrupted", "pruned")
+    others = [trial(0.9, model="cnn", seed=seed, state=state) for seed, state in enumerate(states, 1)]
+    board = board_of(tmp_path, [trial(0.5, model="cnn"), *others])
+    assert [row.validation.mean for row in board.rows] == [0.5]
+    assert not any("Left out" in note for note in board.notes)
+
+
+def test_no_finished_trial_is_no_board(tmp_path: Path) -> None:
+    assert boards_of(tmp_path, [trial(state="failed")]) == []
+    assert make_boards(read_results([]), "validation/accuracy", []) == []
+
+
+def test_seeds_are_averaged_within_folds(tmp_path: Path) -> None:
+    """Two folds with unequal numbers of seeds: the mean is that of the folds, and n counts folds."""
+    trials = [trial(0.6, 0.60, fold=1, seed=0), trial(0.8, 0.66, fold=1, seed=1), trial(0.9, 0.64, fold=2, seed=0)]
+    board = board_of(tmp_path, trials)
+    (row,) = board.rows
+    assert (board.unit, row.n) == ("folds", 2)
+    assert row.validation.mean == pytest.approx((0.7 + 0.9) / 2)
+    assert row.validation.deviation == pytest.approx(np.std([0.7, 0.9], ddof=1))
+    assert row.test is not None
+    assert (row.test.low, row.test.high) == pytest.approx(
+        stats.t.interval(0.95, 1, loc=0.635, scale=stats.sem([0.63, 0.64]))
+    )
+    assert row.trials == [0, 1, 2]
+    assert "over 2 folds" in board.interval
+    assert any("averaged within folds" in note for note in board.notes)
+
+
+def test_splits_drawn_anew_have_the_corrected_interval(tmp_path: Path) -> None:
+    trials = [trial(value, 0.5, seed=seed, division=f"by {seed}") for seed, value in enumerate([0.6, 0.65, 0.7])]
+    board = board_of(tmp_path, trials)
+    (row,) = board.rows
+    assert (board.unit, row.n) == ("splits", 3)
+    half = stats.t.ppf(0.975, 2) * 0.05 * np.sqrt(1 / 3 + 16 / 80)
+    assert row.validation.high == pytest.approx(0.65 + half)
+    assert "Nadeau and Bengio" in board.interval
+
+
+def test_folds_that_test_on_the_same_clips_are_splits(tmp_path: Path) -> None:
+    """Another validation fold is another division, but no other test."""
+    trials = [
+        trial(0.6 + number / 10, fold=1, division=f"validated on {number}", hash=str(number)) for number in range(3)
+    ]
+    assert board_of(tmp_path, trials).unit == "splits"
+
+
+def test_seeds_of_one_division_measure_the_noise_of_training_only(tmp_path: Path) -> None:
+    cnn, lstm = [0.80, 0.82, 0.84], [0.70, 0.71, 0.75]
+    trials = [trial(value, value, model="cnn", seed=seed) for seed, value in enumerate(cnn)]
+    trials += [trial(value, value, model="lstm", seed=seed) for seed, value in enumerate(lstm)]
+    board = board_of(tmp_path, trials[::-1])  # pairs go by seed, not by place
+    assert (board.unit, [row.n for row in board.rows]) == ("seeds", [3, 3])
+    assert any("only measure the noise of training" in note for note in board.notes)
+    assert board.rows[0].comparison is None
+    comparison = board.rows[1].comparison
+    assert comparison is not None
+    assert comparison.test == "paired t-test"
+    assert comparison.p == pytest.approx(stats.ttest_rel(lstm, cnn).pvalue)
+    assert comparison.difference == pytest.approx(-0.1)
+    assert comparison.verdict.startswith("worse, p = 0.00")
+
+
+def test_one_training_a_row(tmp_path: Path) -> None:
+    board = board_of(tmp_path, [trial(0.8, model="cnn"), trial(0.7, model="lstm")])
+    assert board.rows[0].validation.deviation is None
+    assert board.rows[1].comparison is not None
+    assert board.rows[1].comparison.verdict == "one split: no test possible"
+    assert board.interval == "none: one seed a row"
+    assert any("does not say how sure" in note for note in board.notes)
+
+
+def test_tests_are_on_the_test_metric_with_the_share_of_test_clips(tmp_path: Path) -> None:
+    best, other = [0.80, 0.82, 0.84], [0.77, 0.81, 0.80]
+    trials = [trial(0.9, value, model="cnn", fold=fold) for fold, value in enumerate(best, 1)]
+    trials += [trial(0.8, value, model="lstm", fold=fold) for fold, value in enumerate(other, 1)]
+    comparison = board_of(tmp_path, trials).rows[1].comparison
+    assert comparison is not None
+    assert comparison.test == "corrected resampled t-test"
+    differences = np.subtract(other, best)
+    t = differences.mean() / (differences.std(ddof=1) * np.sqrt(1 / 3 + 10 / 80))
+    assert comparison.p == pytest.approx(2 * stats.t.cdf(t, 2))
+    assert comparison.verdict == "not distinguishable"
+
+
+def test_a_row_that_is_better_on_test_stays_below(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.01, 8)
+    trials = [trial(0.9, 0.6, model="cnn", fold=fold) for fold in range(1, 9)]
+    trials += [trial(0.8, 0.7 + noise[fold - 1], model="lstm", fold=fold) for fold in range(1, 9)]
+    board = board_of(tmp_path, trials)
+    assert names(board) == ["cnn", "lstm"]
+    assert board.rows[1].comparison is not None
+    assert board.rows[1].comparison.verdict == "better, p = 0.0078"  # 2 / 2**8, by Wilcoxon
+    assert any("Better than the first row on the test clips: lstm" in note for note in board.notes)
+
+
+def test_rows_are_compared_on_what_all_of_them_have(tmp_path: Path) -> None:
+    """The fold that one lacks was the easy one, and would have put the other first."""
+    trials = [trial(value, model="cnn", fold=fold) for fold, value in [(1, 0.5), (2, 0.5), (3, 1.0)]]
+    trials += [trial(value, model="lstm", fold=fold) for fold, value in [(1, 0.6), (2, 0.6)]]
+    board = board_of(tmp_path, trials)
+    assert [(row.name, row.n, row.trials) for row in board.rows] == [("lstm", 2, [3, 4]), ("cnn", 2, [0, 1])]
+    assert any("incomplete: lstm (2 of 3)" in note for note in board.notes)
+
+
+def test_a_row_that_has_hardly_begun_takes_no_folds_from_the_others(tmp_path: Path) -> None:
+    trials = [trial(model=model, fold=fold) for model in ("cnn", "lstm") for fold in (1, 2, 3)]
+    board = board_of(tmp_path, [*trials, trial(0.99, model="dnn", fold=1)])
+    assert [(row.name, row.n) for row in board.rows] == [("cnn", 3), ("lstm", 3)]
+    assert any("dnn (1 of 3)" in note for note in board.notes)
+
+
+def test_rows_without_a_common_split_are_not_tested(tmp_path: Path) -> None:
+    trials = [trial(model=model, seed=seed, division=f"{model} {seed}") for model in ("cnn", "lstm") for seed in (0, 1)]
+    board = board_of(tmp_path, trials)
+    assert [row.n for row in board.rows] == [2, 2]
+    assert board.rows[1].comparison is not None
+    assert board.rows[1].comparison.verdict == "no splits in common: no test possible"
+    assert any("no splits in common" in note for note in board.notes)
+
+
+def test_other_recordings_are_another_board(tmp_path: Path) -> None:
+    boards = boards_of(tmp_path, [trial(0.9, model="cnn", content="birds"), trial(0.5, model="cnn", content="bells")])
+    assert [[row.validation.mean for row in board.rows] for board in boards] == [[0.9], [0.5]]
+    assert all("cannot be compared" in board.notes[0] for board in boards)
+
+
+def test_without_test_clips_validation_decides_and_that_is_said(tmp_path: Path) -> None:
+    trials = [trial(0.8 + seed / 100, None, model="cnn", seed=seed) for seed in range(3)]
+    trials += [trial(0.7 + seed**2 / 100, None, model="lstm", seed=seed) for seed in range(3)]
+    board = board_of(tmp_path, trials)
+    assert [row.test for row in board.rows] == [None, None]
+    assert board.rows[1].comparison is not None
+    assert board.rows[1].comparison.p is not None
+    assert any("flatters" in note for note in board.notes)
+
+
+def test_a_training_metric_is_ordered_by_with_a_warning(tmp_path: Path) -> None:
+    trials = [
+        trial(None, None, model=model, metrics={"train/accuracy": value})
+        for model, value in (("cnn", 0.6), ("lstm", 0.7))
+    ]
+    board = board_of(tmp_path, trials, "train/accuracy")
+    assert names(board) == ["lstm", "cnn"]
+    assert any("says nothing about recordings" in note for note in board.notes)
+
+
+def test_trials_without_the_metric_are_left_out(tmp_path: Path) -> None:
+    trials = [trial(0.8, model="cnn"), trial(None, model="lstm"), trial(float("nan"), model="dnn")]
+    board = board_of(tmp_path, trials)
+    assert names(board) == ["cnn"]
+    assert any("no validation/accuracy: 2 finished trials" in note for note in board.notes)
+    assert board_of(tmp_path / "none", [trial(None)]).rows == []
+
+
+def test_leaks_are_stamped(tmp_path: Path) -> None:
+    leakage = {"cnn": ["none found", "present"], "lstm": ["cannot be excluded"] * 2, "dnn": ["none found"] * 2}
+    trials = [
+        trial(model=model, seed=seed, metrics={"leakage": kind})
+        for model, kinds in leakage.items()
+        for seed, kind in enumerate(kinds)
+    ]
+    board = board_of(tmp_path, trials)
+    assert {row.name: row.leakage for row in board.rows} == {
+        "cnn": "present",
+        "lstm": "cannot be excluded",
+        "dnn": "none found",
+    }
+    assert [stamp.rpartition(": ")[2] for stamp in board.stamps] == ["cnn.", "lstm."]
+    assert "present" in board.stamps[0]
+    assert board_of(tmp_path / "clean", [trial()]).stamps == []
+    assert board_of(tmp_path / "all", [trial(metrics={"leakage": "present"})]).stamps[0].endswith("all rows.")
+
+
+def test_costs_are_medians_and_the_front_goes_by_validation(tmp_path: Path) -> None:
+    trials = [
+        trial(0.8, 0.1, model="cnn", seed=seed, latency_ms=latency, metrics={"macs": 100, "seconds": 4.0 * latency})
+        for seed, latency in enumerate((1.0, 2.0, 9.0))
+    ]
+    trials += [
+        trial(validation, 0.9, model=model, seed=seed, latency_ms=None, metrics={"macs": macs})
+        for model, validation, macs in (
+            ("big", 0.9, 500),
+            ("bad", 0.7, 300),
+            ("tie", 0.8, 101),
+            ("unknown", 0.99, None),
+        )
+        for seed in range(3)
+    ]
+    rows = {row.name: row for row in board_of(tmp_path, trials).rows}
+    assert (rows["cnn"].latency_ms, rows["cnn"].epoch_seconds, rows["cnn"].parameters) == (2.0, 2.0, 1000)
+    assert rows["big"].latency_ms is None
+    assert rows["unknown"].macs is None
+    assert {name for name, row in rows.items() if row.pareto} == {"cnn", "big"}
+
+
+def test_whole_recordings_stand_beside_their_windows(tmp_path: Path) -> None:
+    (row,) = board_of(tmp_path, [trial(0.8, 0.6, metrics={"test/recording_accuracy": 0.75})]).rows
+    assert row.recording is not None
+    assert row.recording.mean == 0.75
+
+
+@pytest.mark.parametrize(
+    ("trials", "expected"),
+    [
+        ([trial(feature=f, model=m, seed=s) for f in ("logmel", "mfcc") for m in ("cnn", "dnn") for s in (0, 1)],
+         {"logmel cnn", "logmel dnn", "mfcc cnn", "mfcc dnn"}),
+        ([trial(feature="mfcc", model=m) for m in ("cnn", "dnn")], {"cnn", "dnn"}),
+        ([trial(model="cnn", lr=lr) for lr in (0.1, 1e-5)], {"optimizer.lr=0.1", "optimizer.lr=1e-05"}),
+        ([trial(fold=fold) for fold in (1, 2)], {"logmel cnn"}),
+        ([trial(model="cnn", feature="mfcc", fold=1)], {"cnn mfcc"}),
+        ([trial(model="cnn", config={"loss": {"label_smoothing": value}}) for value in (0.0, 0.1)],
+         {"cnn loss.label_smoothing=0", "cnn loss.label_smoothing=0.1"}),
+        ([trial(model="cnn", setup=setup, hash=setup) for setup in ("abcdefgh", "stuvwxyz")],
+         {"cnn abcdef", "cnn stuvwx"}),
+        ([trial(channels_last=value) for value in (True, False)], {"channels_last=true", "channels_last=false"}),
+    ],
+    ids=["groups", "only what varies", "keys", "folds", "one", "configurations", "nothing", "top-level keys"],
+)  # fmt: skip
+def test_a_row_is_named_by_what_varies(tmp_path: Path, trials: Trials, expected: set[str]) -> None:
+    if "channels_last" in trials[0]:
+        trials = [{**row, "config": {"channels_last": row["channels_last"]}} for row in trials]
+    board = board_of(tmp_path, trials)
+    assert set(names(board)) == expected
+
+
+def test_choices_are_those_that_all_trials_share(tmp_path: Path) -> None:
+    (row,) = board_of(tmp_path, [trial(model="cnn", lr=0.1, fold=fold, seed=fold) for fold in (1, 2)]).rows
+    assert row.choices == {
+        "data": "demo", "feature": "logmel", "model": "cnn", "optimizer": "adamw", "optimizer.lr": 0.1,
+    }  # fmt: skip
+
+
+def test_two_sweeps_with_other_axes(tmp_path: Path) -> None:
+    """What is an axis of one only is taken from the configuration of the other."""
+    first = make_sweep(tmp_path / "a", [trial(0.8, model="cnn"), trial(0.7, model="lstm")])
+    second = make_sweep(tmp_path / "b", [trial(0.9, model="cnn", lr=0.1)])
+    (board,) = make_boards(read_results([first, second]), "validation/accuracy", ["model", "optimizer.lr"])
+    assert names(board) == ["cnn optimizer.lr=0.1", "cnn optimizer.lr=0.001", "lstm optimizer.lr=0.001"]
+
+
+def test_the_file(tmp_path: Path) -> None:
+    trials = [trial(0.9, 0.8 + fold / 100, model="cnn", fold=fold) for fold in (1, 2, 3)]
+    trials += [trial(0.7, 0.6 + fold**2 / 100, model="null", fold=fold) for fold in (1, 2, 3)]
+    sweep = make_sweep(tmp_path / "sweep", trials)
+    boards = make_boards(read_results([sweep]), "validation/accuracy", ["model", "data.test_fold"])
+    write_leaderboard(sweep, boards)
+    with sweep.leaderboard.open(newline="", encoding="utf-8") as file:
+        first, second = csv.DictReader(file)
+    assert (first["rank"], first["name"], first["verdict"], first["p"]) == ("1", "cnn", "best", "")
+    assert float(first["test/accuracy mean"]) == pytest.approx(0.82)
+    assert (second["choice.model"], second["n"], second["unit"]) == ("null", "3", "folds")
+    assert boards[0].rows[1].comparison is not None
+    assert float(second["p_holm"]) == boards[0].rows[1].comparison.p_holm
+    write_leaderboard(sweep, [])
+    assert sweep.leaderboard.read_text() == "board,rank\n"
+
+
+def test_an_interval_stays_within_what_the_metric_can_be(tmp_path: Path) -> None:
+    values = enumerate([0.5, 0.99])
+    (row,) = board_of(tmp_path, [trial(value, 1 - value, seed=seed, division=str(seed)) for seed, value in values]).rows
+    assert row.test is not None
+    assert (row.validation.low, row.validation.high) == (0.0, 1.0)
+    assert (row.test.low, row.test.high) == (0.0, 1.0)

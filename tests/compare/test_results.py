@@ -1,0 +1,97 @@
+"""Trials as a table."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from sweep_folders import make_sweep, trial
+
+from audio_lightning.compare.results import FIRST, read_results, write_results
+from audio_lightning.errors import ConfigError
+
+
+def test_a_row_has_everything_that_is_known_of_a_trial(tmp_path: Path) -> None:
+    sweep = make_sweep(
+        tmp_path / "s", [trial(0.9, 0.8, model="resnet", fold=2, config={"loss": {"class_weights": None}})]
+    )
+    results = read_results([sweep])
+    assert tuple(results.columns[: len(FIRST)]) == FIRST
+    row = results.iloc[0].to_dict()
+    assert row["trial"] == 0
+    assert (sweep.path / row["folder"] / "status.json").is_file()
+    assert row["choice.model"] == "resnet"
+    assert row["choice.feature"] == "logmel"
+    assert row["choice.data.test_fold"] == 2
+    assert (row["test/accuracy"], row["validation/accuracy"], row["macs"]) == (0.8, 0.9, 50_000)
+    assert row["seconds"] == 12.5  # of the process
+    assert row["training_seconds"] == 10.0
+    assert row["latency_ms"] == 2.5
+    assert row["config.optimizer.lr"] == 0.001
+    assert row["config.loss.class_weights"] is None
+    assert type(row["macs"]) is int
+
+
+def test_axes_are_laid_over_groups(tmp_path: Path) -> None:
+    groups = {"model": "of the group", "feature": "mfcc", "optimizer": "sgd"}
+    row = read_results([make_sweep(tmp_path / "s", [trial(model="typed", groups=groups)])]).iloc[0]
+    assert (row["choice.model"], row["choice.feature"]) == ("typed", "mfcc")
+
+
+def test_what_a_trial_lacks_is_none(tmp_path: Path) -> None:
+    rows = [trial(model="cnn"), trial(model="lstm", state="failed", reason="out of memory", peak_memory_mb=None)]
+    results = read_results([make_sweep(tmp_path / "s", rows)])
+    assert list(results["state"]) == ["done", "failed"]
+    failed = results.iloc[1]
+    assert failed["reason"] == "out of memory"
+    assert failed["macs"] is None
+    assert failed["latency_ms"] is None
+    assert type(results["macs"].iloc[0]) is int  # not a float because of the gap
+
+
+def test_several_sweeps(tmp_path: Path) -> None:
+    """What both have done counts once, and a finished trial is preferred to one that failed."""
+    first = make_sweep(
+        tmp_path / "a", [trial(0.5, model="cnn"), trial(model="lstm", state="failed"), trial(model="dnn")]
+    )
+    second = make_sweep(tmp_path / "b", [trial(0.6, model="cnn"), trial(0.7, model="lstm")])
+    results = read_results([first, second])
+    assert results.columns[0] == "sweep"
+    found = {(row["choice.model"], row["sweep"], row["state"]) for _, row in results.iterrows()}
+    assert found == {
+        ("cnn", str(first.path), "done"),
+        ("lstm", str(second.path), "done"),
+        ("dnn", str(first.path), "done"),
+    }
+    assert list(results.index) == [0, 1, 2]
+
+
+def test_no_trials(tmp_path: Path) -> None:
+    results = read_results([make_sweep(tmp_path / "s", [])])
+    assert len(results) == 0
+    assert "state" in results
+
+
+def test_the_file_keeps_words_and_values_as_they_are(tmp_path: Path) -> None:
+    rows = [
+        trial(model="cnn", config={"data": {"classes": ["null", "none"], "label": "null", "root": "a,b\n"}}),
+        trial(model="lstm", state="failed", lr=1e-5),
+    ]
+    sweep = make_sweep(tmp_path / "s", rows)
+    results = write_results(sweep)
+    assert results["config.data.label"].iloc[0] == "null"
+    assert results["config.data.classes"].iloc[0] == ["null", "none"]
+    with sweep.results.open(newline="", encoding="utf-8") as file:
+        first, second = csv.DictReader(file)
+    assert list(first) == list(results.columns)
+    assert (first["config.data.label"], first["config.data.classes"]) == ("null", '["null", "none"]')
+    assert first["config.data.root"] == "a,b\n"
+    assert first["macs"] == "50000"
+    assert (second["macs"], second["config.optimizer.lr"]) == ("", "1e-05")
+
+
+def test_a_broken_configuration_is_named(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path / "s", [trial()])
+    ((folder, _),) = sweep.folders()
+    folder.config.write_text("a: [1")
+    with pytest.raises(ConfigError, match=r"config\.yaml is not the configuration of a run"):
+        read_results([sweep])

@@ -1,0 +1,406 @@
+"""The page of a sweep: its answer, whole in itself, safe, and there whatever is missing."""
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from omegaconf import OmegaConf
+from PIL import Image
+from sweep_folders import make_sweep, trial
+
+from audio_lightning.compare.leaderboard import make_boards
+from audio_lightning.compare.results import read_results
+from audio_lightning.compare.trials import SweepFolder
+from audio_lightning.config import compose
+from audio_lightning.files import write_csv
+from audio_lightning.report import charts, mistakes, sweep_page
+from audio_lightning.report.effects import VALUE, balanced_part, heat_axes, interactions, main_effects
+from audio_lightning.report.svg import Chart, Scale
+from audio_lightning.report.sweep_page import write_sweep_page
+
+HOSTILE = "</script><script>alert(1)</script>"
+HOSTILE_CLASS = "<img src=x onerror='alert(1)'>"
+VOID = {"meta", "link", "img", "br", "line"}
+
+
+class Page(HTMLParser):
+    """The elements of a page, and the words in each; they must be nested as they should."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.html = file.read_text(encoding="utf-8")
+        self.elements: list[tuple[str, dict[str, Any]]] = []
+        self.words: dict[str, list[str]] = {}
+        self._open: list[tuple[str, list[str]]] = []
+        self.feed(self.html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append((tag, []))
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        opened, words = self._open.pop()
+        assert opened == tag, f"</{tag}> on line {self.getpos()[0]} closes <{opened}>"
+        self.words.setdefault(tag, []).append(" ".join("".join(words).split()))
+
+    def handle_data(self, data: str) -> None:
+        for _, words in self._open:
+            words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, Any]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    def ids(self) -> list[str]:
+        return [attributes["id"] for _, attributes in self.elements if "id" in attributes]
+
+
+def write_page(sweep: SweepFolder) -> Page:
+    results, facts = read_results([sweep]), sweep.read_facts()
+    return Page(write_sweep_page(sweep, results, make_boards(results, facts.monitor, facts.axes)))
+
+
+def add_test(sweep: SweepFolder, number: int, rows: list[tuple[str, str, str]], classes: list[str]) -> None:
+    """Write what a test leaves behind, of rows of path, label and prediction; half a second of each is the clip."""
+    (folder,) = [found for found, status in sweep.folders() if status.number == number]
+    shares = [[0.8 if name == predicted else 0.1 for name in classes] for _, _, predicted in rows]
+    header = [
+        "path",
+        "start_seconds",
+        "end_seconds",
+        "label",
+        "predicted",
+        *(f"probability {name}" for name in classes),
+    ]
+    write_csv(folder.predictions, header, ([row[0], "0.250", "0.750", *row[1:], *p] for row, p in zip(rows, shares)))
+    write_csv(folder.per_class, ["class", "f1"], [[name, 0.5] for name in classes])
+    history = [[epoch, 2 / epoch, 1 - 0.5 / epoch, 2 / epoch] for epoch in (1, 2, 3)]
+    write_csv(folder.history, ["epoch", "train/loss", "validation/accuracy", "validation/loss"], history)
+
+
+def make_heard_sweep(path: Path) -> SweepFolder:
+    """Two models with two seeds on recordings that can be heard, and some without a result; all of it hostile."""
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(24000) / 24000)
+    for name in ("a", HOSTILE_CLASS):
+        (path / "data" / name).mkdir(parents=True)
+        for number in range(2):
+            soundfile.write(path / "data" / name / f"{number} <i>.wav", np.stack([tone, tone], axis=1), 24000)
+    data: Any = OmegaConf.to_container(compose(["data=folder"]).data, resolve=True)
+    config = {"data": {**data, "root": str(path / "data")}, "note": HOSTILE}
+    spoken = {"data": config["data"]}
+    sweep = make_sweep(
+        path / "sweep",
+        [
+            trial(0.9, 0.8, model="cnn", feature="logmel", seed=0, config=config),
+            trial(0.8, 0.7, model="cnn", feature="logmel", seed=1, config=config),
+            trial(0.5, 0.6, model="<b>lstm</b>", feature="mfcc", seed=0, config=spoken, metrics={"macs": 9000}),
+            trial(0.4, 0.3, model="<b>lstm</b>", feature="mfcc", seed=1, config=spoken, metrics={"macs": 9000}),
+            trial(model="sincnet", feature="mfcc", seed=0, state="skipped", reason="SincNet takes waveforms"),
+            trial(model="sincnet", feature="mfcc", seed=1, state="skipped", reason="SincNet takes waveforms"),
+            trial(model="cnn", feature="mfcc", seed=0, state="failed", reason=f"RuntimeError: {HOSTILE}"),
+            trial(model="cnn", feature="mfcc", seed=1, state="pruned"),
+        ],
+    )
+    sweep.write_facts(
+        replace(
+            sweep.read_facts(),
+            name=HOSTILE,
+            overrides=["model=cnn,lstm", f"note={HOSTILE}"],
+            created="2026-11-21T12:34:56+00:00",
+            version="1.2.3",
+        )
+    )
+    classes = ["a", HOSTILE_CLASS]
+    rows = [(f"{label}/{number} <i>.wav", label, classes[number]) for label in classes for number in range(2)]
+    for number in range(4):
+        add_test(sweep, number, rows, classes)
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    return make_heard_sweep(tmp_path_factory.mktemp("heard"))
+
+
+@pytest.fixture(scope="module")
+def page(heard: SweepFolder) -> Page:
+    return write_page(heard)
+
+
+def test_it_asks_for_nothing_and_runs_its_own_script_only(page: Page) -> None:
+    assert "://" not in page.html
+    assert "url(" not in page.html
+    assert "@import" not in page.html
+    assert len(page.all("script")) == 1
+    for _, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")]
+        for name in ("src", "href", "srcset", "data", "poster"):
+            assert (attributes.get(name) or "data:").startswith(("data:", "#"))
+    (policy,) = [meta["content"] for meta in page.all("meta") if "http-equiv" in meta]
+    assert re.fullmatch(
+        r"default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; "
+        r"script-src 'sha256-[\w+/]{43}='",
+        policy,
+    )
+
+
+def test_names_are_shown_as_they_are(page: Page) -> None:
+    assert page.words["title"][0] == f"{HOSTILE}: the answer of a sweep"
+    assert page.words["h1"] == [HOSTILE]
+    assert "<b>lstm</b>" in page.words["th"]
+    assert HOSTILE_CLASS in page.words["th"]
+    assert f"RuntimeError: {HOSTILE}" in page.words["td"]
+    assert HOSTILE in page.words["code"]
+    assert page.words["pre"] == [f"python sweep.py model=cnn,lstm 'note={HOSTILE}'"]
+    assert "alert" not in page.words["script"][0]
+    assert {player["aria-label"] for player in page.all("audio")} >= {f"Play {HOSTILE_CLASS}/0 <i>.wav"}
+
+
+def test_it_says_the_answer(page: Page) -> None:
+    lead, more = next(
+        (one, other) for one, other in zip(page.words["p"], page.words["p"][1:]) if "is the choice" in one
+    )
+    assert lead.startswith("cnn logmel is the choice: 0.750 test accuracy (95 % interval ")
+    assert lead.endswith("2 seeds).")
+    assert "best of 2 setups by validation accuracy (0.850); the test was read off, not searched." in more
+    assert "is not distinguishable from it." in more
+    assert any("noise of training" in words for words in page.words["li"])
+
+
+def test_the_leaderboard_can_be_sorted(page: Page) -> None:
+    assert [table.get("class") for table in page.all("table")].count("sortable") == 1
+    heads = [head for head in page.all("th") if head.get("scope") == "col" and "aria-sort" in head]
+    assert [head["aria-sort"] for head in heads] == ["ascending"]
+    values = [cell["data-v"] for cell in page.all("td") if "data-v" in cell]
+    assert "0.85" in [value[:4] for value in values]
+    assert "" in values  # the best is not compared with itself
+    assert {"Setup", "Validation", "Test", "Seeds", "Verdict", "MACs"} <= set(page.words["button"])
+    assert "Leakage" not in page.words["button"]
+
+
+def test_the_heat_map_says_why_a_cell_is_empty(page: Page) -> None:
+    gaps = [cell for cell in page.all("td") if cell.get("class") == "gap" and "title" in cell]
+    assert [gap["title"] for gap in gaps] == [f"RuntimeError: {HOSTILE}", "SincNet takes waveforms"]
+    assert "Feature × model" in page.words["h2"]
+    assert "0.850" in page.words["td"]
+
+
+def test_trials_without_a_result_stand_by_reason(page: Page) -> None:
+    start = page.words["th"].index("failed")
+    assert page.words["th"][start : start + 2] == ["failed", "skipped"]
+    assert any(words.startswith("4: model=sincnet") and "5: model=sincnet" in words for words in page.words["td"])
+    assert "4 done, 1 failed, 2 skipped, 1 pruned" in page.words["small"]
+    assert "12:34, audio-lightning 1.2.3" in page.words["small"]
+
+
+def test_mistakes_can_be_heard(page: Page, heard: SweepFolder) -> None:
+    assert any("8 predictions of 4 clips, 4 of them wrong" in words for words in page.words["p"])
+    assert len(page.all("audio")) == len(page.all("figure")) == 2
+    for player in page.all("audio"):
+        head, _, content = player["src"].partition(",")
+        assert head == "data:audio/flac;base64"
+        samples, rate = soundfile.read(io.BytesIO(base64.b64decode(content, validate=True)))
+        assert (rate, samples.shape) == (16000, (8000,))
+        assert 0.45 < abs(samples).max() < 0.55
+    for image in page.all("img"):
+        with Image.open(io.BytesIO(base64.b64decode(image["src"].partition(",")[2]))) as picture:
+            assert picture.size[1] == 64
+
+
+def test_recordings_that_are_gone_are_missed(tmp_path: Path) -> None:
+    sweep = make_heard_sweep(tmp_path)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    page = write_page(sweep)
+    assert page.all("audio") == []
+    assert any("cannot be read any more" in words and ".wav" in words for words in page.words["p"])
+
+
+def test_the_best_and_the_runner_up_differ_where_they_do(page: Page) -> None:
+    keys = [words for words in page.words["code"] if re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", words)]
+    assert "model.name" in keys
+    assert "note" in keys
+    assert "seed" not in keys
+    assert "not there" in page.words["span"]
+
+
+def test_everybody_can_read_it(page: Page) -> None:
+    assert page.all("html") == [{"lang": "en"}]
+    assert {cell["scope"] for cell in page.all("th")} == {"col", "row"}
+    for picture in page.all("svg"):
+        assert picture.get("aria-hidden") == "true" or (picture["role"] == "img" and picture["aria-label"])
+    ids = page.ids()
+    assert len(set(ids)) == len(ids)
+    wanted = {link["href"][1:] for link in page.all("a")}
+    assert wanted <= set(ids)
+    assert wanted == {
+        "leaderboard",
+        "heat",
+        "effects",
+        "costs",
+        "curves",
+        "confusion",
+        "differences",
+        "troubles",
+        "made",
+    }
+
+
+@pytest.mark.parametrize(
+    ("trials", "sections"),
+    [
+        ([], ["made"]),
+        ([trial(model="cnn", state="failed", reason="no")], ["troubles", "made"]),
+        ([trial(model="cnn", latency_ms=None)], ["leaderboard", "made"]),
+        ([trial(0.9, None, model="cnn"), trial(0.8, None, model="lstm")],
+         ["leaderboard", "effects", "differences", "made"]),
+        ([trial(0.9, model="cnn", lr=0.1, content="x"), trial(0.8, model="cnn", lr=0.2, content="x"),
+          trial(0.7, model="cnn", content="y")],
+         ["leaderboard", "effects", "differences", "leaderboard-2", "made"]),
+    ],
+    ids=["nothing", "only failed", "one", "no test", "two data sets"],
+)  # fmt: skip
+def test_what_there_is_not_is_left_out(tmp_path: Path, trials: list[dict[str, Any]], sections: list[str]) -> None:
+    page = write_page(make_sweep(tmp_path / "sweep", trials))
+    assert page.ids() == sections
+    assert ("No trial has a result yet, so there is no answer." in page.words["p"]) == ("leaderboard" not in sections)
+    assert ("Test" in page.words.get("button", [])) == any(row.get("test") and not row.get("state") for row in trials)
+
+
+def test_several_labels_have_no_confusion(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path / "sweep", [trial(model="cnn")])
+    add_test(sweep, 0, [("a.wav", "a", "a")], ["a", "b"])
+    ((folder, _),) = sweep.folders()
+    write_csv(folder.per_class, ["class", "average_precision", "clips"], [["a", 0.5, 1], ["b", "nan", 0]])
+    assert "confusion" not in write_page(sweep).ids()
+
+
+def test_leaks_are_stamped(tmp_path: Path) -> None:
+    leaking = {"leakage": "present"}
+    page = write_page(make_sweep(tmp_path / "sweep", [trial(model=name, metrics=leaking) for name in ("cnn", "lstm")]))
+    assert any(attributes.get("class") == "stamp bad" for attributes in page.all("p"))
+    assert page.words["td"].count("present") == 2
+
+
+def test_five_hundred_trials_stay_small(tmp_path: Path) -> None:
+    models = ("cnn", "lstm", "resnet", "vgg", "dnn")
+    sweep = make_sweep(tmp_path / "sweep", [trial(model=model, lr=0.1) for model in models])
+    written, rng = read_results([sweep]), np.random.default_rng(0)
+    rates = rng.uniform(-4, -1, 100)
+    many = pd.concat([written.assign(**{"choice.optimizer.lr": 10**rate}) for rate in rates], ignore_index=True)
+    many["setup"] = [f"setup {number}" for number in range(500)]
+    many["validation/accuracy"], many["macs"] = rng.uniform(0.2, 0.9, 500), rng.integers(1000, 10**9, 500)
+    boards = make_boards(many, "validation/accuracy", ["model", "optimizer.lr"])
+    page = Page(write_sweep_page(sweep, many, boards))
+    assert len(page.html) < 1_000_000
+    assert "optimizer.lr" in page.words["h3"]
+    assert "500 done" in page.words["small"]
+
+
+# What is behind it
+
+
+def test_what_varies_within_a_setup_is_no_difference() -> None:
+    results = pd.DataFrame({"config.seed": [0, 1, 2, 3], "config.lr": [0.1, 0.1, 0.2, 0.2], "config.same": [1] * 4})
+    board = make_boards(
+        results.assign(state="done", setup=list("aabb"), content="x", division="d", folder="", leakage="none found",
+                       seed=[0, 1, 0, 1], **{"validation/accuracy": 0.5}),
+        "validation/accuracy",
+        [],
+    )[0]  # fmt: skip
+    found = sweep_page._differences(results, board.rows)
+    assert found is not None
+    assert found["keys"] == [("lr", "0.1", "0.2")]
+
+
+def table(rows: dict[tuple[str, str], float]) -> pd.DataFrame:
+    return pd.DataFrame([{"feature": one, "model": other, VALUE: value} for (one, other), value in rows.items()])
+
+
+def test_effects_compare_like_with_like() -> None:
+    """The front end that met only the better model is no better for it."""
+    setups = table({("a", "good"): 0.9, ("b", "good"): 0.9, ("c", "good"): 0.9, ("a", "bad"): 0.5, ("b", "bad"): 0.5})
+    effects = {effect.axis: effect for effect in main_effects(setups)}
+    assert [(name, pytest.approx(0.9)) for name in "abc"] == [level[:2] for level in effects["feature"].levels]
+    assert (effects["feature"].used, effects["feature"].setups, effects["feature"].balanced) == (3, 5, True)
+    assert effects["model"].span == pytest.approx(0.4)
+    assert list(effects) == ["model", "feature"]
+
+
+def test_effects_without_anything_in_common_say_so() -> None:
+    (first, _) = main_effects(table({("a", "x"): 0.9, ("b", "y"): 0.5}))
+    assert not first.balanced
+    assert first.span == pytest.approx(0.4)
+
+
+def test_an_interaction_is_what_main_effects_leave() -> None:
+    apart = {("a", "x"): 0.1, ("a", "y"): 0.2, ("b", "x"): 0.5, ("b", "y"): 0.6}
+    (none,) = interactions(table(apart))
+    assert none.size == pytest.approx(0)
+    (some,) = interactions(table(apart | {("b", "y"): 0.8, ("c", "x"): 0.3}))
+    assert some.size == pytest.approx(0.05)
+    assert abs(some.largest) == pytest.approx(0.05)
+    assert (some.shape, some.left_out) == ((2, 2), 1)
+
+
+def test_the_balanced_part_has_no_gaps() -> None:
+    gaps = pd.DataFrame([[1, 2, np.nan], [3, 4, np.nan], [5, np.nan, np.nan]])
+    assert balanced_part(gaps).to_numpy().tolist() in ([[1, 2], [3, 4]], [[1], [3], [5]])
+    assert balanced_part(pd.DataFrame([[np.nan]])).size == 0
+
+
+def test_a_heat_map_takes_the_axes_with_most_values() -> None:
+    setups = pd.DataFrame({"seed": list("aab"), "model": list("abc"), "lr": list("aba"), VALUE: [1.0, 2.0, 3.0]})
+    assert heat_axes(setups, setups.drop(columns=VALUE)) == ("seed", "model")
+    assert heat_axes(setups[["model", VALUE]], setups[["model"]]) is None
+
+
+@pytest.mark.parametrize(
+    ("scale", "ticks"),
+    [(Scale(0.58, 0.91), [0.6, 0.7, 0.8, 0.9]), (Scale(0, 0), [0]), (Scale(1, 4, whole=True), [1, 2, 3, 4]),
+     (Scale(1, 2, whole=True), [1, 2]), (Scale(900, 2e6, log=True), [1e3, 1e4, 1e5, 1e6])],
+)  # fmt: skip
+def test_ticks_are_round(scale: Scale, ticks: list[float]) -> None:
+    assert scale.ticks() == pytest.approx(ticks)
+
+
+def test_a_line_breaks_where_there_is_nothing() -> None:
+    chart = Chart("<label>", Scale(0, 4), Scale(0, 1), size=(104, 100), left=0)
+    chart.line([(0, 0), (1, 1), (2, float("nan")), (3, 0), (4, 1)], "s0", "<b>")
+    svg = str(chart.__html__())
+    (drawn,) = re.findall(r' d="([^"]*)"', svg)
+    assert re.sub(r"[^ML]", "", drawn) == "MLML"
+    assert "&lt;b&gt;" in svg
+    assert "<label>" not in svg
+
+
+def test_only_the_classes_with_most_mistakes_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mistakes, "MOST_CLASSES", 2)
+    counts = np.array([[5, 0, 0], [0, 2, 3], [0, 1, 4]])
+    found = mistakes.Confusion(["a", "b", "c"], counts, 1, 15, pd.DataFrame())
+    assert found.shown() == [1, 2]
+    assert found.pairs() == [("b", "c", 3, 0.6), ("c", "b", 1, 0.2)]
+    assert found.wrong == 4
+
+
+def test_curves_are_thinned_to_their_ends() -> None:
+    assert charts._thinned(list(range(1000)), 5) == [0, 250, 500, 749, 999]
+    assert charts._thinned([1, 2], 5) == [1, 2]
+
+
+def test_the_page_is_replaced_as_a_whole(heard: SweepFolder, page: Page) -> None:
+    assert write_page(heard).html == page.html
+    assert json.loads(heard.facts.read_text())["name"] == HOSTILE

@@ -1,0 +1,231 @@
+"""What every executor does with trials that end well, badly, or not at all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from audio_lightning.compare.trials import TrialFolder, TrialStatus
+from audio_lightning.errors import ConfigError
+from audio_lightning.sweeps.executors import Ended, Executor, LocalExecutor
+from audio_lightning.sweeps.ray import RayExecutor
+from audio_lightning.sweeps.slurm import SlurmExecutor
+from audio_lightning.sweeps.trial import Job
+
+SECONDS = 180.0
+"""Longer than anything here takes on a busy machine."""
+
+SWEEP = Path(__file__).parents[2] / "sweep.py"
+
+
+def act(job: Job) -> None:
+    """Run in place of a training: do what the trial's folder is called."""
+    folder = TrialFolder(job.folder)
+    if folder.path.name == "done":
+        folder.write_status(replace(folder.read_status(), state="done"))
+    elif folder.path.name == "raises":
+        raise RuntimeError("as it was to")
+    elif folder.path.name == "dies":
+        os._exit(9)
+    elif folder.path.name == "hangs":
+        child = subprocess.Popen(["sleep", "600"])
+        (folder.path / "pids").write_text(f"{os.getpid()} {child.pid}")
+        time.sleep(600)
+    elif folder.path.name == "saves":
+
+        def save(number: int, frame: object) -> None:
+            folder.write_status(replace(folder.read_status(), state="interrupted"))
+            sys.exit(128 + number)
+
+        signal.signal(signal.SIGTERM, save)
+        (folder.path / "pids").write_text(f"{os.getpid()}")
+        time.sleep(600)
+
+
+def needs(package: str) -> None:
+    """Skip a test where a package is missing; not by importing it, for Ray reads its settings when that is done."""
+    if find_spec(package) is None:
+        pytest.skip(f"needs {package}")
+
+
+def local(path: Path, timeout: float | None) -> Executor:
+    return LocalExecutor(workers=2, timeout=timeout, run=act)
+
+
+def ray(path: Path, timeout: float | None) -> Executor:
+    needs("ray")
+    return RayExecutor(workers=2, cpus=1, timeout=timeout, run=act)
+
+
+def slurm(path: Path, timeout: float | None) -> Executor:
+    needs("submitit")
+    return SlurmExecutor(logs=path / "logs", cluster="local", cpus=1, jobs=2, timeout=timeout, run=act)
+
+
+Make = Callable[[float | None], Executor]
+
+
+@pytest.fixture(params=[local, pytest.param(ray, marks=pytest.mark.full), pytest.param(slurm, marks=pytest.mark.full)])
+def make(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Makes an executor, which is closed when the test is over."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SWEEP.parent), str(Path(__file__).parent)]))
+    made: list[Executor] = []
+
+    def make(timeout: float | None = None) -> Executor:
+        made.append(request.param(tmp_path, timeout))
+        return made[-1]
+
+    yield make
+    for executor in made:
+        executor.close()
+
+
+def trial(path: Path, name: str) -> TrialFolder:
+    folder = TrialFolder(path / name)
+    folder.path.mkdir()
+    folder.write_status(TrialStatus(number=0, hash=name, state="queued", overrides=[], choices={}, groups={}))
+    return folder
+
+
+def reachable(executor: Executor) -> set[str]:
+    """Addresses at which the machines of a cluster can be spoken to."""
+    return (
+        {node["NodeManagerAddress"] for node in sys.modules["ray"].nodes()}
+        if "Ray" in type(executor).__name__
+        else set()
+    )
+
+
+def ended(executor: Executor, count: int) -> list[Ended]:
+    """So many trials that have ended."""
+    until = time.monotonic() + SECONDS
+    found: list[Ended] = []
+    while len(found) < count:
+        found += executor.wait(0.1)
+        assert time.monotonic() < until, f"{found} have ended, and no others"
+    return found
+
+
+def pids(executor: Executor, folder: TrialFolder) -> list[int]:
+    """Processes of a trial that says which they are."""
+    until = time.monotonic() + SECONDS
+    while not (folder.path / "pids").is_file() or not (text := (folder.path / "pids").read_text()):
+        assert not executor.wait(0.1)
+        assert time.monotonic() < until
+    return [int(pid) for pid in text.split()]
+
+
+def all_gone(processes: list[int]) -> bool:
+    """Whether the processes end within seconds; one that nobody has waited for counts as ended."""
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        if not any(_runs(pid) for pid in processes):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_each_trial_ends_by_itself(make: Make, tmp_path: Path) -> None:
+    executor = make()
+    assert executor.slots == 2
+    assert reachable(executor) <= {"127.0.0.1"}
+    folders = [trial(tmp_path, name) for name in ("done", "raises", "dies")]
+    assert executor.start(folders[0].path, devices=1)
+    assert executor.start(folders[1].path, devices=1)
+    assert not executor.start(folders[2].path, devices=1), "there are two slots"
+    found = ended(executor, 1)
+    assert executor.start(folders[2].path, devices=1)
+    found += ended(executor, 2)
+    assert {entry.folder.name: entry.exit_code for entry in found} == {"done": 0, "raises": 1, "dies": 9}
+    assert {entry.reason for entry in found} == {None}
+    assert folders[0].read_status().state == "done"
+    assert executor.wait(0) == []
+
+
+def test_one_that_hangs_is_ended(make: Make, tmp_path: Path) -> None:
+    executor = make(2.0)
+    folder = trial(tmp_path, "hangs")
+    executor.start(folder.path, devices=1)
+    (found,) = ended(executor, 1)
+    assert (found.exit_code, found.reason) == (-signal.SIGKILL, "ended after sweep.timeout=2 seconds")
+    assert all_gone(pids(executor, folder))
+
+
+def test_stopped_ones_save(make: Make, tmp_path: Path) -> None:
+    executor = make()
+    folder = trial(tmp_path, "saves")
+    executor.start(folder.path, devices=1)
+    processes = pids(executor, folder)
+    executor.stop()
+    (found,) = ended(executor, 1)
+    assert (found.folder, found.reason) == (folder.path, None)
+    assert folder.read_status().state == "interrupted"
+    assert all_gone(processes)
+
+
+def test_killed_ones_leave_nothing(make: Make, tmp_path: Path) -> None:
+    executor = make()
+    folder = trial(tmp_path, "hangs")
+    executor.start(folder.path, devices=1)
+    processes = pids(executor, folder)
+    executor.kill()
+    (found,) = ended(executor, 1)
+    assert (found.exit_code, found.reason) == (-signal.SIGKILL, None)
+    assert all_gone(processes)
+
+
+def test_closing_ends_what_runs(make: Make, tmp_path: Path) -> None:
+    executor = make()
+    folder = trial(tmp_path, "hangs")
+    executor.start(folder.path, devices=1)
+    processes = pids(executor, folder)
+    executor.close()
+    assert all_gone(processes)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("make", [ray, slurm], indirect=True)
+def test_a_machine_without_the_folder_says_so(make: Make, tmp_path: Path) -> None:
+    executor = make()
+    executor.start(tmp_path / "elsewhere", devices=1)
+    (found,) = ended(executor, 1)
+    assert found.reason is not None
+    assert f"sees no {tmp_path / 'elsewhere'}: put sweep.dir on a file system" in found.reason
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("engine", ["ray", "slurm"])
+def test_a_sweep(engine: str, tmp_path: Path) -> None:
+    needs({"ray": "ray", "slurm": "submitit"}[engine])
+    given = ["data=demo", "model=cnn,lstm", "feature=mfcc", "trainer.max_epochs=1", "data.sample_rate=8000"]
+    own = ["sweep.slurm.cluster=local", "sweep.slurm.cpus=1", "sweep.slurm.jobs=2", f"sweep.dir={tmp_path / 'x'}"]
+    command = [sys.executable, str(SWEEP), *given, f"sweep.executor={engine}", *own]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600)
+    assert result.returncode == 0, result.stderr
+    states = [TrialFolder(path.parent).read_status() for path in tmp_path.glob("x/trials/*/status.json")]
+    assert [(status.state, status.attempts) for status in states] == [("done", 1)] * 2
+
+
+def test_what_cannot_be_is_said_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"sweep.slurm.cluster=slrm: expected one of slurm, local"):
+        SlurmExecutor(logs=tmp_path, cluster="slrm")
+    for name in ("ray", "submitit"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=r"sweep.executor=ray needs .*'audio-lightning\[ray\]'"):
+        RayExecutor(workers=1)
+    with pytest.raises(ConfigError, match=r"sweep.executor=slurm needs .*'audio-lightning\[slurm\]'"):
+        SlurmExecutor(logs=tmp_path)

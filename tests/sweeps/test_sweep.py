@@ -1,0 +1,203 @@
+"""Sweeps from the command line to the leaderboard, on data small enough for it."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+from running import run
+from sweeping import arguments, results, start, states, sweep, trials
+
+from audio_lightning.cli.sweep import main
+from audio_lightning.compare.trials import SweepFolder
+
+STATES = {"logmel": "done", "mfcc": "skipped", "waveform": "skipped"}
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep that has ended, with a cell that cannot work. Read only."""
+    folder = tmp_path_factory.mktemp("sweeps") / "finished"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
+        assert sweep(tiny_urbansound8k, folder, "feature=logmel,mfcc,waveform", "seed=0,1") == 0
+    return folder
+
+
+def test_every_combination_is_trained_or_skipped_with_the_reason(finished: Path) -> None:
+    expected = {f"{feature} {seed}": state for feature, state in STATES.items() for seed in (0, 1)}
+    assert states(finished) == expected
+    found = trials(finished)
+    assert "n_mfcc is 40, more than the 16 bands" in str(found["mfcc 0"][1].reason)
+    assert found["waveform 0"][1].reason == "there is no key feature.n_mels (feature has: normalize)"
+    table = pd.read_csv(finished / "results.csv")
+    assert table["state"].tolist() == list(expected.values())
+    assert table["choice.seed"].tolist() == [0, 1] * 3
+    assert table["test/accuracy"].notna().tolist() == [state == "done" for state in expected.values()]
+    assert len(pd.read_csv(finished / "leaderboard.csv")) == 1
+    assert "logmel" in (finished / "report.html").read_text()
+
+
+def test_a_trial_is_the_training_that_its_overrides_describe(
+    finished: Path, tiny_urbansound8k: Path, tmp_path: Path
+) -> None:
+    metrics = run(tiny_urbansound8k, tmp_path / "run", "trainer.max_epochs=2", "plots=false", "seed=1")
+    same = results(finished)["logmel 1"]
+    assert same["test/loss"] == metrics["test/loss"]
+    assert {name: metrics[name] for name in same} == same
+
+
+def test_the_same_line_again_repeats_nothing(
+    finished: Path, tiny_urbansound8k: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.glob("trials/*/*")}
+    assert sweep(tiny_urbansound8k, finished, "feature=logmel,mfcc,waveform", "seed=0,1") == 0
+    assert {path: path.stat().st_mtime_ns for path in finished.glob("trials/*/*")} == before
+    assert "nothing was left to do" in capsys.readouterr().out
+
+
+def test_results_of_other_sweeps_are_taken_if_the_recordings_are_the_same(
+    finished: Path, tiny_urbansound8k: Path, tmp_path: Path
+) -> None:
+    other = tiny.write_urbansound8k(tmp_path / "other data", seed=5)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    (moved / "copy").symlink_to(tiny_urbansound8k)
+    beside = finished.parent
+    sweep(moved / "copy", beside / "taken", "feature=logmel", "seed=0,1")
+    reused = [status.reused_from for _, status in trials(beside / "taken").values()]
+    assert all(path is not None and "finished" in path for path in reused)
+    assert list(results(beside / "taken").values()) == list(results(finished).values())
+    sweep(other, beside / "others", "seed=0,1")
+    assert [status.reused_from for _, status in trials(beside / "others").values()] == [None, None]
+    sweep(tiny_urbansound8k, beside / "again", "seed=0,1", "sweep.reuse=false")
+    assert [status.reused_from for _, status in trials(beside / "again").values()] == [None, None]
+    assert list(results(beside / "again").values()) == list(results(finished).values())
+
+
+def test_every_fold_is_tested_in_turn(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    assert sweep(tiny_urbansound8k, tmp_path / "folds", "sweep=folds", "trainer.max_epochs=1") == 0
+    assert [metrics["test_fold"] for metrics in results(tmp_path / "folds").values()] == [1, 2, 3, 4]
+    (row,) = pd.read_csv(tmp_path / "folds/leaderboard.csv").to_dict("records")
+    assert row["n"] == 4
+
+
+def test_a_search_ends_at_its_total(
+    tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = ["optimizer.lr=tag(log,interval(1e-3,1e-1))", "sweep.search.storage=journal:///" + str(tmp_path / "study")]
+    for total in (2, 3):
+        line = ["sweep=search", f"sweep.trials={total}", "trainer.max_epochs=1", *space]
+        assert sweep(tiny_urbansound8k, tmp_path / "search", *line) == 0
+        assert list(states(tmp_path / "search").values()) == ["done"] * total
+    said = [line for line in capsys.readouterr().out.splitlines() if "had ended before" in line]
+    assert [line.partition(" (")[0] for line in said] == ["1 done; 2 had ended before"]
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    line = ["seed=0,1", "trainer.max_epochs=30", "sweep.reuse=false"]
+    assert sweep(tiny_urbansound8k, tmp_path / "undisturbed", *line) == 0
+    process = start("sweep.py", tiny_urbansound8k, tmp_path / "disturbed", *line, cwd=tmp_path)
+    _wait_for(tmp_path / "disturbed", "*/checkpoints/last.ckpt")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 143, output
+    assert states(tmp_path / "disturbed") == {"0": "interrupted", "1": "interrupted"}
+    assert (tmp_path / "disturbed/report.html").is_file()
+    assert sweep(tiny_urbansound8k, tmp_path / "disturbed", *line) == 0
+    assert trials(tmp_path / "disturbed")["0"][1].attempts == 2
+    assert results(tmp_path / "disturbed") == results(tmp_path / "undisturbed")
+
+
+def test_trials_that_fail_do_not_touch_the_others(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    line = ["seed=0,101,102", "trainer.max_epochs=1", "sweep.retries=1"]
+    process = start("tests/sweeps/chaos.py", tiny_urbansound8k, tmp_path / "chaos", *line, cwd=tmp_path)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1, output
+    assert states(tmp_path / "chaos") == {"0": "done", "101": "failed", "102": "failed"}
+    found = trials(tmp_path / "chaos")
+    assert found["101"][1].reason == "RuntimeError: raised on purpose"
+    assert found["101"][1].attempts == found["102"][1].attempts == 2
+    assert "raised on purpose" in found["101"][0].error.read_text()
+    assert "RuntimeError: raised on purpose" in output  # at once, with its traceback
+    assert found["102"][1].reason == "its process ended with exit code 9"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (["model=cnm,lstm"], "there is no such model; did you mean cnn?"),
+        (["sweep.workrs=2"], "did you mean sweep.workers?"),
+        (["sweep=fold"], "did you mean folds?"),
+        (["optimizer.lr=interval(1e-4,1e-1)"], "search it with sweep=search"),
+        (["sweep=search", "sweep.zip=[[model,seed]]", "model=cnn,lstm", "seed=1,2"], "sweep.zip is for grids"),
+        (["sweep=search"], "nothing to search"),
+        (["--multirun", "model=cnn,lstm"], "no such option"),
+        (["sweep.executor=cloud", "seed=0,1"], "expected one of local, ray, slurm"),
+        (["sweep.workers=0", "seed=0,1"], "expected at least 1"),
+        (["sweep=folds", "data.test_fold=1,2"], "leave data.test_fold out"),
+        (["sweep=folds", "data.split=grouped"], "choose data.folds=5"),
+        (["resume=.", "seed=0,1"], "a sweep goes on by itself"),
+        (["monitor=validation/loss,validation/accuracy"], "cannot be compared"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_line(
+    line: list[str], said: str, tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sweep(tiny_urbansound8k, tmp_path / "sweep", *line) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "sweep/trials").exists()
+
+
+def test_a_dry_run_shows_the_trials_and_trains_nothing(
+    finished: Path, tiny_urbansound8k: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = [
+        "feature=logmel,mfcc",
+        "seed=0,1,2",
+        "sweep.dry_run=true",
+        "sweep.exclude=[{feature: mfcc, seed: 1}]",
+    ]
+    before = sorted(finished.rglob("*"))
+    assert sweep(tiny_urbansound8k, finished, *line) == 0
+    output = capsys.readouterr().out
+    assert "5 trials, 2 cannot work, 1 to run" in output
+    assert "queued      logmel seed=2" in output
+    assert "for one at a time, from trials that are finished" in output
+    assert sorted(finished.rglob("*")) == before
+
+
+def test_a_file_lists_the_trials(tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listed = tmp_path / "trials.txt"
+    listed.write_text("model=lstm seed=3\nseed=4 feature.n_mels=20\n")
+    settings = [line for line in arguments(tiny_urbansound8k, tmp_path / "x") if not line.startswith("model.")]
+    assert main([*settings, f"sweep.trials_file={listed}", "sweep.dry_run=true"]) == 0
+    output = capsys.readouterr().out
+    assert "lstm seed=3" in output
+    assert "seed=4 feature.n_mels=20" in output
+
+
+def test_the_password_of_a_database_is_not_kept(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    url = "sweep.search.storage=mysql://me:secret@127.0.0.1:1/x"
+    assert sweep(tiny_urbansound8k, tmp_path / "sweep", "sweep=search", "seed=0,1", url) == 2
+    kept = [path for path in (tmp_path / "sweep").rglob("*") if path.is_file() and "secret" in path.read_text()]
+    assert [path.name for path in kept if path.stat().st_mode & 0o077] == []
+
+
+def test_the_facts_of_a_sweep_are_kept(finished: Path) -> None:
+    facts = json.loads((finished / "sweep.json").read_text())
+    assert facts["axes"] == ["feature", "seed"]
+    assert facts["monitor"] == "validation/accuracy"
+    assert SweepFolder(finished).read_facts().overrides == facts["overrides"]
+
+
+def _wait_for(folder: Path, pattern: str) -> None:
+    deadline = time.monotonic() + 60
+    while not list((folder / "trials").glob(pattern)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
