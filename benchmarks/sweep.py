@@ -2,8 +2,8 @@
 
 The same trainings on the demo data, a few seconds each: by `sweep.py`, by `train.py -m` with Hydra's basic launcher, by
 a fresh `python train.py` each, and by Hydra's joblib launcher where it is installed. Overhead is the time of the
-workers that was not spent in epochs, for each trial: start, imports, data, test, plots and files. For our sweep also
-the time from the fork to the first training step, and what the sweep's own process grows by.
+workers that was not spent in epochs or the test, for each trial: start, imports, data, plots and files. For our sweep
+also the time from the fork to the first training step, and what the sweep's own process grows by.
 """
 
 import argparse
@@ -24,7 +24,7 @@ sys.path.insert(0, str(PROJECT))
 
 WORKERS = 2
 TRAINING = ["data=demo", "data.sample_rate=8000", "trainer=cpu", "trainer.max_epochs=2", "model=cnn", "feature=logmel"]
-TRAINING += ["trainer.limit_train_batches=12", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
+TRAINING += ["trainer.limit_train_batches=5", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
 
 
 def run_and_time(job: Any) -> None:
@@ -47,9 +47,10 @@ def run_and_time(job: Any) -> None:
     run_trial(job)
 
 
-def in_epochs(folders: list[Path]) -> float:
-    """Seconds that trainings spent in their epochs."""
-    return sum(json.loads((folder / "metrics.json").read_text())["seconds"] for folder in folders)
+def working(folders: list[Path]) -> float:
+    """Seconds that trainings spent in their epochs and in the test."""
+    found = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
+    return sum(metrics["seconds"] + metrics["test_seconds"] for metrics in found)
 
 
 def age() -> float:
@@ -78,8 +79,8 @@ def ours(trials: int, folder: Path) -> tuple[float, list[Path]]:
     first = sorted(json.loads((path / "first_step.json").read_text()) for path in found)
     print(f"from the fork to the first training step: median {first[len(first) // 2]:.2f} s, longest {first[-1]:.2f} s")
     whole = [json.loads((path / "status.json").read_text())["seconds"] for path in found]
-    outside = (sum(whole) - in_epochs(found)) / len(found)
-    print(f"in a trial's process outside of its epochs: {outside:.2f} s (start, test, latency, plots, files)")
+    outside = (sum(whole) - working(found)) / len(found)
+    print(f"in a trial's process outside of epochs and test: {outside:.2f} s (start, latency, plots, files)")
     print(f"memory of the sweep's own process: {watched['early']:.0f} MB at 10 %, {watched['late']:.0f} MB at the end")
     return wall, found
 
@@ -156,7 +157,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             wall, found = way(trials, Path(folder))
             assert len(found) == trials, f"{name}: {len(found)} of {trials} trainings ended"
-            overheads[name] = (wall * workers - in_epochs(found)) / trials
+            overheads[name] = (wall * workers - working(found)) / trials
             print(f"{name}: {trials} trainings in {wall:.0f} s, {overheads[name]:.2f} s overhead each", flush=True)
     for name, overhead in overheads.items():
         if name != "ours" and "ours" in overheads:

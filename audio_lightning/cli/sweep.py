@@ -73,11 +73,14 @@ def _main(arguments: list[str]) -> int:
         raise ConfigError(f"trials that choose by {' and by '.join(sorted(monitors))} cannot be compared: set monitor")
     from audio_lightning.sweeps.sources import Listed
 
-    print(f"{len(planned)} trials in {sweep.path}", flush=True)
+    impossible = sum(trial.finding.impossible is not None for trial in planned)
+    skipped = f", of which {impossible} cannot work (sweep.dry_run=true says why)" if impossible else ""
+    print(f"{len(planned)} trials in {sweep.path}{skipped}", flush=True)
     source = Listed(sweep, planned, reuse=settings.reuse)
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     sweep.write_facts(SweepFacts(name, _typed(arguments), axes, monitors.pop(), now, __version__))
-    return _run(sweep, source, settings, planned[0].config.trainer.accelerator)
+    code = _run(sweep, source, settings, planned[0].config.trainer.accelerator)
+    return code or int(any(trial.finding.unusable for trial in planned))
 
 
 RUNNING = (
@@ -234,7 +237,7 @@ def _run(sweep: "SweepFolder", source: "Source", settings: "SweepSettings", acce
         outcome = Run(source, executor, progress, retries=settings.retries, fail_fast=settings.fail_fast)()
     finally:
         progress.close()
-        _conclude(sweep)
+        _conclude(sweep, settings.plots)
     return outcome.exit_code
 
 
@@ -256,11 +259,12 @@ def _executor(sweep: "SweepFolder", settings: "SweepSettings", accelerator: str)
     return LocalExecutor(workers=workers, gpus=found, trials_per_gpu=settings.trials_per_gpu, timeout=settings.timeout)
 
 
-def _conclude(sweep: "SweepFolder") -> None:
+def _conclude(sweep: "SweepFolder", plots: str) -> None:
     """Write the tables and the page from what there is, and show the leaderboard."""
     from audio_lightning.cli.leaderboard import print_boards
     from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
     from audio_lightning.compare.results import write_results
+    from audio_lightning.report.plots import draw_runs
     from audio_lightning.report.sweep_page import write_sweep_page
     from audio_lightning.sweeps.wandb_summary import log_summary
     from audio_lightning.sweeps.warm import call
@@ -271,6 +275,9 @@ def _conclude(sweep: "SweepFolder") -> None:
     write_leaderboard(sweep, boards)
     if boards:
         print_boards(boards)
+    best = [trial for board in boards for trial in board.rows[0].trials]
+    drawn = results.iloc[best] if plots == "best" else results[(results["state"] == "done") & (plots == "all")]
+    call(draw_runs, [sweep.path / folder for folder, wanted in zip(drawn["folder"], drawn["config.plots"]) if wanted])
     print(f"results: {sweep.results}\nreport: {call(write_sweep_page, sweep, results, boards)}", flush=True)
     log_summary(sweep, results, boards)
 

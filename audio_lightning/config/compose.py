@@ -8,6 +8,7 @@ import copy
 import os
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
     chosen = [override for override in parsed if is_group(override, name)]
     for override in chosen:
         _check_choice(override)
-    config = base = _hydra_compose(name, [_line(override) for override in chosen])
+    config = base = copy.deepcopy(_of_choices(name, tuple(_line(override) for override in chosen)))
     keys = [override for override in parsed if not is_group(override, name)]
     for override in keys:
         _check_key(override, base)
@@ -115,7 +116,12 @@ def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str
 
 def is_group(override: Override, name: str = "train") -> bool:
     """Whether an override chooses a file (``model=resnet``) rather than setting a key (``seed=1``)."""
-    return override.key_or_group in groups(name)
+    return override.key_or_group in groups(name) or _is_hydras(override)
+
+
+def _is_hydras(override: Override) -> bool:
+    """Whether an override chooses a part of Hydra, such as ``hydra/launcher=joblib``."""
+    return override.key_or_group.startswith("hydra/")
 
 
 def _quote_path(argument: str, multirun: bool) -> str:
@@ -166,6 +172,12 @@ def _line(override: Override) -> str:
     return override.input_line
 
 
+@lru_cache(maxsize=64)
+def _of_choices(name: str, lines: tuple[str, ...]) -> DictConfig:
+    """Composed once for the same choices, which the trials of a sweep make again and again."""
+    return _hydra_compose(name, list(lines))
+
+
 def _hydra_compose(name: str, lines: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
@@ -179,6 +191,8 @@ def _hydra_compose(name: str, lines: list[str]) -> DictConfig:
 
 def _check_choice(override: Override) -> None:
     group = override.key_or_group
+    if _is_hydras(override):  # it says itself which there are
+        return
     if override.type is OverrideType.DEL:
         raise ConfigError(f"~{group}: a training needs a {group}; choose another one" + _or_none(group))
     value = override.value()

@@ -1,5 +1,6 @@
 """Pictures of one run, drawn from its files alone."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,13 @@ def draw_run(folder: Path) -> list[Path]:
     for name, figure in figures.items():
         FigureCanvasAgg(figure).print_png(str(folder / name))
     return [folder / name for name in figures]
+
+
+def draw_runs(folders: Iterable[Path]) -> None:
+    """Draw the figures of those finished runs that have none yet."""
+    for folder in folders:
+        if not (folder / "curves.png").exists():
+            draw_run(folder)
 
 
 def _of_test(folder: Path) -> dict[str, Figure]:

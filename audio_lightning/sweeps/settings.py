@@ -11,6 +11,7 @@ from audio_lightning.config import compose
 from audio_lightning.errors import ConfigError
 
 EXECUTORS = ("local", "ray", "slurm")
+PLOTS = ("best", "all", "none")
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,16 @@ class SweepSettings:
     retries: int = 0
     fail_fast: bool = False
     reuse: bool = True
+    plots: str = "best"
     trials: int = 50
     search: dict[str, Any] = field(default_factory=dict)
     ray: dict[str, Any] = field(default_factory=dict)
     slurm: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.executor not in EXECUTORS:
-            raise ConfigError(f"sweep.executor={self.executor}: expected one of {', '.join(EXECUTORS)}")
+        for name, known in (("executor", EXECUTORS), ("plots", PLOTS)):
+            if (value := getattr(self, name)) not in known:
+                raise ConfigError(f"sweep.{name}={value}: expected one of {', '.join(known)}")
         for name, least in (("workers", 1), ("trials_per_gpu", 1), ("trials", 1), ("retries", 0)):
             value = getattr(self, name)
             if value is not None and value < least:

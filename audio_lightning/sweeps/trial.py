@@ -120,7 +120,6 @@ def _answered(folder: TrialFolder, status: TrialStatus, threads: int) -> tuple[T
 def _train(folder: TrialFolder, status: TrialStatus, threads: int) -> None:
     import torch
 
-    from audio_lightning.report.plots import draw_run
     from audio_lightning.sweeps.latency import write_latency
     from audio_lightning.training.run import train
 
@@ -131,8 +130,6 @@ def _train(folder: TrialFolder, status: TrialStatus, threads: int) -> None:
     logging.basicConfig(filename=folder.log, format="[%(asctime)s][%(levelname)s] %(message)s", level=logging.INFO)
     train(config, folder, resume=True, callbacks=_pruning(folder, status))
     write_latency(folder)
-    if config.plots:
-        draw_run(folder.path)
 
 
 def _pruning(folder: TrialFolder, status: TrialStatus) -> list[Any]:

@@ -113,9 +113,12 @@ def train(
             trainer.validate(classifier, datamodule=datamodule, verbose=False)
             classifier.choose_thresholds()
             classifier.store_thresholds(folder.best)
+        testing = time.perf_counter()
         if len(datamodule.numbers(TEST)):
             trainer.test(classifier, datamodule=datamodule, verbose=False)
+        tested = time.perf_counter()
         metrics = _metrics(classifier, datamodule, trainer, history, best_epoch=best["epoch"] + 1)
+        metrics["test_seconds"] = round(tested - testing, 3)
         metrics["total_seconds"] = round(time.perf_counter() - started, 3)
         if trainer.is_global_zero:
             if len(datamodule.numbers(TEST)):

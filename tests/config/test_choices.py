@@ -42,7 +42,7 @@ TRAINER_LEFT_OUT = {
     "barebones": "it switches metrics and checkpoints off",
     "plugins": "objects, not values",
     "inference_mode": "nothing needs gradients in evaluation",
-    "use_distributed_sampler": "without it every process would train on everything",
+    "use_distributed_sampler": "the samplers here divide the clips themselves",
     "reload_dataloaders_every_n_epochs": "the data does not change",
     "enable_autolog_hparams": "loggers here take the configuration as it is",
     "model_registry": "a service",

@@ -44,7 +44,7 @@ def states(folder: Path) -> dict[str, str]:
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:
     """What every finished trial measured, less what differs from one run to the next: times."""
-    timed = {"seconds", "total_seconds", "clips_per_second"}
+    timed = {"seconds", "test_seconds", "total_seconds", "clips_per_second"}
     return {
         name: {key: value for key, value in trial.read_metrics().items() if key not in timed}
         for name, (trial, status) in trials(folder).items()

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -23,7 +25,7 @@ def finished(tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("sweeps") / "finished"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
-        assert sweep(tiny_urbansound8k, folder, "feature=logmel,mfcc,waveform", "seed=0,1") == 0
+        assert sweep(tiny_urbansound8k, folder, "feature=logmel,mfcc,waveform", "seed=0,1", "plots=true") == 0
     return folder
 
 
@@ -39,6 +41,8 @@ def test_every_combination_is_trained_or_skipped_with_the_reason(finished: Path)
     assert table["test/accuracy"].notna().tolist() == [state == "done" for state in expected.values()]
     assert len(pd.read_csv(finished / "leaderboard.csv")) == 1
     assert "logmel" in (finished / "report.html").read_text()
+    drawn = {name: (folder.path / "curves.png").exists() for name, (folder, _) in found.items()}
+    assert drawn == {name: state == "done" for name, state in expected.items()}
 
 
 def test_a_trial_is_the_training_that_its_overrides_describe(
@@ -54,7 +58,7 @@ def test_the_same_line_again_repeats_nothing(
     finished: Path, tiny_urbansound8k: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.glob("trials/*/*")}
-    assert sweep(tiny_urbansound8k, finished, "feature=logmel,mfcc,waveform", "seed=0,1") == 0
+    assert sweep(tiny_urbansound8k, finished, "feature=logmel,mfcc,waveform", "seed=0,1", "plots=true") == 0
     assert {path: path.stat().st_mtime_ns for path in finished.glob("trials/*/*")} == before
     assert "nothing was left to do" in capsys.readouterr().out
 
@@ -201,3 +205,12 @@ def _wait_for(folder: Path, pattern: str) -> None:
     while not list((folder / "trials").glob(pattern)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_what_trials_import_is_imported_before_they_are_forked() -> None:
+    """Linters take imports that nothing uses for mistakes; without them every trial takes seconds longer."""
+    code = "import sys, audio_lightning.sweeps.preload; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    wanted = {"torch._dynamo", "torchaudio.compliance.kaldi", "matplotlib.backends.backend_agg", "lightning.pytorch"}
+    wanted |= {"audio_lightning.models.resnet", "audio_lightning.data.demo", "audio_lightning.sweeps.latency"}
+    assert wanted <= set(loaded)

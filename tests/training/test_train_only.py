@@ -121,3 +121,20 @@ def test_the_data_can_be_checked(tiny_urbansound8k: Path) -> None:
         found = CliRunner().invoke(app, ["check", *arguments, f"data.validation_fraction={fraction}"])
         assert "splits" not in found.output
         assert "has no clip" not in found.output
+
+
+@pytest.mark.parametrize("split", ["folds", "grouped"])
+def test_the_validation_part_can_train_too(split: str, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    line = [f"data.split={split}", "trainer.max_epochs=1"]
+    apart = run(tiny_urbansound8k, tmp_path / "apart", *line)
+    joined = run(tiny_urbansound8k, tmp_path / "joined", *line, "data.train_on_validation=true")
+    assert joined["clips/train"] == apart["clips/train"] + apart["clips/validation"]
+    assert joined["clips/validation"] == 0
+    tested = [pd.read_csv(tmp_path / name / "predictions.csv")["path"].tolist() for name in ("apart", "joined")]
+    assert tested[0] == tested[1]
+    assert joined.get("test_fold") == apart.get("test_fold")
+
+
+def test_nothing_waits_for_a_validation_part_that_trains(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data\.train_on_validation=true leaves no clips"):
+        run(tiny_urbansound8k, tmp_path / "run", "data.train_on_validation=true", "callbacks=early_stopping")
