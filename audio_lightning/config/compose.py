@@ -14,6 +14,7 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
@@ -64,12 +65,11 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
     chosen = [override for override in parsed if is_group(override, name)]
     for override in chosen:
         _check_choice(override)
-    config = base = copy.deepcopy(_of_choices(name, tuple(_line(override) for override in chosen)))
+    base = _of_choices(name, tuple(_line(override) for override in chosen))
     keys = [override for override in parsed if not is_group(override, name)]
     for override in keys:
         _check_key(override, base)
-    if keys:
-        config = _hydra_compose(name, [_line(override) for override in parsed])
+    config = _with_keys(base, keys)
     if not with_hydra:
         with open_dict(config):
             del config["hydra"]
@@ -174,19 +174,25 @@ def _line(override: Override) -> str:
 
 @lru_cache(maxsize=64)
 def _of_choices(name: str, lines: tuple[str, ...]) -> DictConfig:
-    """Composed once for the same choices, which the trials of a sweep make again and again."""
-    return _hydra_compose(name, list(lines))
-
-
-def _hydra_compose(name: str, lines: list[str]) -> DictConfig:
+    """The configuration of some choices, composed once: the trials of a sweep make the same ones again and again."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return hydra_compose(name, overrides=lines, return_hydra_config=True)
+            return hydra_compose(name, overrides=list(lines), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_first_line(error)) from error
     finally:
         GlobalHydra.instance().clear()
+
+
+def _with_keys(base: DictConfig, keys: list[Override]) -> DictConfig:
+    """A copy with keys set as Hydra sets them, which does so when all choices are made."""
+    config = copy.deepcopy(base)
+    try:
+        ConfigLoaderImpl._apply_overrides_to_config(keys, config)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_first_line(error)) from error
+    return config
 
 
 def _check_choice(override: Override) -> None:

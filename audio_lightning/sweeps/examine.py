@@ -1,14 +1,23 @@
 """What is found out about trials before any of them starts: whether it can work, and on what recordings."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
 from audio_lightning.config import build
 from audio_lightning.errors import ConfigError, DataError
+from audio_lightning.sweeps.identity import digest
+
+if TYPE_CHECKING:
+    from audio_lightning.data.datamodule import AudioDataModule
+
+LOADING = ("seed", "batch_size", "num_workers", "resident", "sampling")
+"""Keys of the data that say in which batches clips come."""
+
+BUILT = ("feature", "augment", "model", "finetune", "loss", "optimizer", "scheduler")
+"""What is built of a configuration, and may not be possible."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +42,9 @@ def examine(configs: Sequence[dict[str, Any]]) -> list[Finding]:
 
     This imports what a training imports, and is meant for a process of its own.
     """
-    found: dict[str, Finding] = {}
-    return [_examine(config, found) for config in configs]
+    impossible: dict[str, str | None] = {}
+    opened: dict[str, Finding] = {}
+    return [_examine(config, impossible, opened) for config in configs]
 
 
 def folds_present(config: dict[str, Any]) -> list[int]:
@@ -43,38 +53,61 @@ def folds_present(config: dict[str, Any]) -> list[int]:
     Raises:
         ConfigError: the data has no folds.
     """
-    from audio_lightning.data.datamodule import AudioDataModule
-
     data = config["data"]
     if data["folds"] is not None:
         return list(range(1, data["folds"] + 1))
     if data["split"] not in ("folds", "auto"):
         raise ConfigError(f"sweep.folds: data.split={data['split']} has no folds; choose data.folds=5 to make some")
-    manifest = build(OmegaConf.create(data), AudioDataModule, where="data").read()
+    manifest = _datamodule(config).read()
     folds = sorted({int(fold) for fold in manifest.table["fold"] if fold >= 0})
     if len(folds) < 3:
         raise ConfigError(f"sweep.folds: the data has {len(folds)} folds, expected 3 or more; choose data.folds=5")
     return folds
 
 
-def _examine(config: dict[str, Any], known: dict[str, Finding]) -> Finding:
-    from audio_lightning.data.datamodule import AudioDataModule
+def _examine(config: dict[str, Any], impossible: dict[str, str | None], opened: dict[str, Finding]) -> Finding:
+    """Examine a trial, less what is known from others that differ from it in nothing that counts here."""
+    data = {name: value for name, value in config["data"].items() if name not in LOADING}
+    key = digest([data, *(config.get(name) for name in BUILT)])
+    if key not in impossible:
+        impossible[key] = _why_not(config)
+    if reason := impossible[key]:
+        return Finding(impossible=reason)
+    whole, without_seed = digest([data, config["data"]["seed"]]), digest(data)
+    if whole not in opened and without_seed not in opened:
+        datamodule = _datamodule(config)
+        finding = _open(datamodule)
+        opened[without_seed if _is_without_chance(datamodule) else whole] = finding
+    return opened[without_seed] if without_seed in opened else opened[whole]
+
+
+def _why_not(config: dict[str, Any]) -> str | None:
     from audio_lightning.networks import check_networks
     from audio_lightning.task import AudioTask
 
     try:
-        datamodule = build(OmegaConf.create(config["data"]), AudioDataModule, where="data")
-        shape = AudioTask(("a", "b"), datamodule.sample_rate, datamodule.num_samples, datamodule.padding)
-        check_networks(config, shape)
+        data = _datamodule(config)
+        check_networks(config, AudioTask(("a", "b"), data.sample_rate, data.num_samples, data.padding))
     except ConfigError as error:
-        return Finding(impossible=str(error))
-    key = json.dumps(config["data"], sort_keys=True, default=str)
-    if key not in known:
-        known[key] = _open(datamodule)
-    return known[key]
+        return str(error)
+    return None
 
 
-def _open(datamodule: Any) -> Finding:
+def _datamodule(config: dict[str, Any]) -> "AudioDataModule":
+    from audio_lightning.data.datamodule import AudioDataModule
+
+    return build(OmegaConf.create(config["data"]), AudioDataModule, where="data")
+
+
+def _is_without_chance(datamodule: "AudioDataModule") -> bool:
+    """Whether the seed has no part in what the clips are and how they are divided: by folds that come with them."""
+    from audio_lightning.data.datamodule import AudioDataModule
+
+    added = type(datamodule).complete is not AudioDataModule.complete
+    return datamodule.split_method == "folds" and datamodule.plan.folds is None and not added
+
+
+def _open(datamodule: "AudioDataModule") -> Finding:
     from audio_lightning.sweeps.identity import fingerprints
     from audio_lightning.training.progress import decoding_shown
 
