@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(PROJECT))
 
 WORKERS = 2
+TIMES = ("started", "finished")
 TRAINING = ["data=demo", "data.sample_rate=8000", "trainer=cpu", "trainer.max_epochs=2", "model=cnn", "feature=logmel"]
 TRAINING += ["trainer.limit_train_batches=5", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2"]
 
@@ -80,6 +82,12 @@ def ours(trials: int, folder: Path) -> tuple[float, list[Path]]:
     print(f"from the fork to the first training step: median {first[len(first) // 2]:.2f} s, longest {first[-1]:.2f} s")
     whole = [json.loads((path / "status.json").read_text())["seconds"] for path in found]
     outside = (sum(whole) - working(found)) / len(found)
+    times = [
+        datetime.fromisoformat(json.loads((path / "status.json").read_text())[key]) for path in found for key in TIMES
+    ]
+    between = (max(times) - min(times)).total_seconds()
+    print(f"before the first and after the last trial (imports, plan, plots, page): {wall - between:.0f} s")
+    print(f"between: {(between * WORKERS - working(found)) / len(found):.2f} s overhead each")
     print(f"in a trial's process outside of epochs and test: {outside:.2f} s (start, latency, plots, files)")
     print(f"memory of the sweep's own process: {watched['early']:.0f} MB at 10 %, {watched['late']:.0f} MB at the end")
     return wall, found

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 MOST_SHOWN = 500
 """Trials that a dry run lists."""
 
+MOST_DRAWN = 10
+"""Trials of the best setup whose curves are drawn."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``sweep.py`` with arguments and return its exit code.
@@ -275,7 +278,7 @@ def _conclude(sweep: "SweepFolder", plots: str) -> None:
     write_leaderboard(sweep, boards)
     if boards:
         print_boards(boards)
-    best = [trial for board in boards for trial in board.rows[0].trials]
+    best = [trial for board in boards for trial in board.rows[0].trials[:MOST_DRAWN]]
     drawn = results.iloc[best] if plots == "best" else results[(results["state"] == "done") & (plots == "all")]
     call(draw_runs, [sweep.path / folder for folder, wanted in zip(drawn["folder"], drawn["config.plots"]) if wanted])
     print(f"results: {sweep.results}\nreport: {call(write_sweep_page, sweep, results, boards)}", flush=True)
