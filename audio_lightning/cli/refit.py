@@ -35,7 +35,7 @@ def refit_command(sweep: Sweep, everything: Everything = None) -> None:
         source = SweepFolder(sweep.expanduser())
         facts = source.read_facts()
         results = read_results([source])
-        boards = make_boards(results, facts.monitor, facts.axes)
+        boards = [board for board in make_boards(results, facts.monitor, facts.axes) if board.rows]
         refit = plan_refit(source, results, boards, everything=everything)
         print(f"{refit.row.name}: {facts.monitor} {refit.row.validation.mean:.4f}, the best of {len(boards[0].rows)}")
         metrics = train_in(refit.folder, refit.config)

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 500
 """Trials that a dry run lists."""
+
+MOST_COMPOSED = 256
+"""Combinations of choices of a search that are composed before it starts."""
 
 MOST_DRAWN = 10
 """Trials of the best setup whose curves are drawn."""
@@ -87,22 +91,14 @@ def _main(arguments: list[str]) -> int:
 
 
 RUNNING = (
-    "dir",
-    "dry_run",
-    "executor",
-    "workers",
-    "trials_per_gpu",
-    "timeout",
-    "retries",
-    "fail_fast",
-    "reuse",
-    "trials",
-)
+    "dir", "dry_run", "executor", "workers", "trials_per_gpu", "timeout", "retries", "fail_fast", "reuse", "plots",
+    "trials", "ray", "slurm",
+)  # fmt: skip
 """Keys that say how trials are run, and not which; a sweep without a name keeps its folder when they change."""
 
 
 def _is_about_running(line: str) -> bool:
-    return line.partition("=")[0].lstrip("+").removeprefix("sweep.") in RUNNING
+    return line.partition("=")[0].lstrip("+").removeprefix("sweep.").partition(".")[0] in RUNNING
 
 
 def _with_grid_of(settings: "SweepSettings", grid: "Grid", typed: list[str]) -> "Grid":
@@ -147,10 +143,9 @@ def _over_folds(found: "list[Combination]") -> "list[Combination]":
     """Every combination with each fold that its data has as the test fold."""
     from omegaconf import OmegaConf
 
-    from audio_lightning.config import check_config, compose
     from audio_lightning.sweeps.examine import folds_present
     from audio_lightning.sweeps.identity import digest
-    from audio_lightning.sweeps.plan import Combination
+    from audio_lightning.sweeps.plan import Combination, compose_trial
     from audio_lightning.sweeps.warm import call
 
     if any("data.test_fold" in combination.choices for combination in found):
@@ -158,8 +153,7 @@ def _over_folds(found: "list[Combination]") -> "list[Combination]":
     folds: dict[str, list[int]] = {}
     every = []
     for combination in found:
-        config = compose(combination.overrides)
-        check_config(config)
+        config, *_ = compose_trial(combination)
         plain: Any = OmegaConf.to_container(config, resolve=True)
         key = digest({**plain["data"], "seed": 0})
         if key not in folds:
@@ -172,8 +166,8 @@ def _over_folds(found: "list[Combination]") -> "list[Combination]":
 
 def _search(sweep: "SweepFolder", name: str, settings: "SweepSettings", grid: "Grid", arguments: list[str]) -> int:
     from audio_lightning.compare.trials import SweepFacts
-    from audio_lightning.config import check_config, compose
-    from audio_lightning.sweeps.grid import combinations
+    from audio_lightning.config.location import groups
+    from audio_lightning.sweeps.plan import Combination, compose_trial
     from audio_lightning.sweeps.search import Search, SearchSettings, read_objectives
     from audio_lightning.sweeps.sources import Searched
     from audio_lightning.sweeps.storage import storage_url
@@ -185,10 +179,12 @@ def _search(sweep: "SweepFolder", name: str, settings: "SweepSettings", grid: "G
         raise ConfigError("sweep.trials_file lists the trials, and a search draws them: leave one of them out")
     if not (grid.axes or grid.spaces):
         raise ConfigError("there is nothing to search: let keys vary, such as model=cnn,resnet")
-    for line in combinations(grid)[0].values():  # a slip of the hand is answered now, not by every trial
-        compose([*grid.fixed, line])
-    config = compose(grid.fixed)
-    check_config(config)
+    # A slip of the hand is answered now, not by every trial; a key may be there with some of the choices only.
+    chosen = [lines if key in groups() else lines[:1] for key, lines in grid.axes.items()]
+    tried = [compose_trial(Combination([*grid.fixed, *lines], {})) for lines in islice(product(*chosen), MOST_COMPOSED)]
+    if all(lacking for *_, lacking in tried):
+        raise tried[0][2][0]
+    config = tried[0][0]
     wishes = SearchSettings(**settings.search)
     if wishes.pruner != "none" and str(config.trainer.devices) not in ("auto", "1"):
         raise ConfigError(f"sweep.search.pruner={wishes.pruner} needs trials on one device: set pruner=none")
@@ -278,9 +274,11 @@ def _conclude(sweep: "SweepFolder", plots: str) -> None:
     write_leaderboard(sweep, boards)
     if boards:
         print_boards(boards)
-    best = [trial for board in boards for trial in board.rows[0].trials[:MOST_DRAWN]]
+    best = [trial for board in boards for row in board.rows[:1] for trial in row.trials[:MOST_DRAWN]]
     drawn = results.iloc[best] if plots == "best" else results[(results["state"] == "done") & (plots == "all")]
-    call(draw_runs, [sweep.path / folder for folder, wanted in zip(drawn["folder"], drawn["config.plots"]) if wanted])
+    if len(drawn):
+        wanted = zip(drawn["folder"], drawn["config.plots"])
+        call(draw_runs, [sweep.path / folder for folder, plots_wanted in wanted if plots_wanted])
     print(f"results: {sweep.results}\nreport: {call(write_sweep_page, sweep, results, boards)}", flush=True)
     log_summary(sweep, results, boards)
 

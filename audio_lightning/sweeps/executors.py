@@ -1,5 +1,6 @@
 """Where trials run: on this machine, or through the engine of a cluster."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -141,8 +142,7 @@ class LocalExecutor(Executor):
     def stop(self) -> None:
         """See :meth:`Executor.stop`."""
         for run in self._running:
-            if run.process.pid is not None:
-                os.kill(run.process.pid, signal.SIGTERM)
+            ask_to_stop(run.process)
 
     def kill(self) -> None:
         """See :meth:`Executor.kill`."""
@@ -186,7 +186,7 @@ def watch(
             process.join(0.2)
             if asked.is_set() and not told and process.pid is not None:
                 told = True
-                os.kill(process.pid, signal.SIGTERM)
+                ask_to_stop(process)
             if timeout and time.monotonic() - started > timeout:
                 late = True
                 kill_group(process.pid)
@@ -198,6 +198,13 @@ def watch(
     if late:
         return code, _too_long(timeout)
     return code, f"the cluster asked it to stop on {host}" if told and code else None
+
+
+def ask_to_stop(process: ForkServerProcess) -> None:
+    """Tell a trial to save and stop, unless it has just ended."""
+    if process.pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
 
 
 def cores() -> int:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,20 +88,23 @@ def plan(combinations: Iterable[Combination], *, known: dict[str, Finding] | Non
         DataError: recordings that cannot be used, where that goes for every trial.
     """
     combinations = list(combinations)
-    composed = [_compose(combination) for combination in combinations]
-    if composed and all(lacking for *_, lacking in composed):
+    composed = [compose_trial(combination) for combination in combinations]
+    # Of a search each trial is planned alone, and says nothing of the others.
+    if known is None and composed and all(lacking for *_, lacking in composed):
         raise composed[0][2][0]
     plain = [_plain(config) for config, *_ in composed]
     keys = [digest(config["data"]) for config in plain]
     findings = {place: Finding(impossible=str(lacking[0])) for place, (*_, lacking) in enumerate(composed) if lacking}
-    findings |= {place: known[key] for place, key in enumerate(keys) if known and key in known}
+    findings |= {
+        place: known[key] for place, key in enumerate(keys) if place not in findings and known and key in known
+    }
     new = [place for place in range(len(plain)) if place not in findings]
     examined = dict(zip(new, call(examine, [plain[place] for place in new]))) if new else {}
     findings |= examined
     if known is not None:
         known.update({keys[place]: found for place, found in examined.items() if not found.impossible})
     unusable = [finding.unusable for finding in findings.values()]
-    if unusable and all(unusable):
+    if known is None and unusable and all(unusable):
         raise DataError(str(unusable[0]))
     planned: dict[str, Planned] = {}
     for place, (combination, (config, groups, _)) in enumerate(zip(combinations, composed)):
@@ -109,7 +113,9 @@ def plan(combinations: Iterable[Combination], *, known: dict[str, Finding] | Non
     return list(planned.values())
 
 
-def enter(sweep: SweepFolder, trials: Sequence[Planned], *, reuse: bool) -> list[TrialFolder]:
+def enter(
+    sweep: SweepFolder, trials: Sequence[Planned], *, reuse: bool, retry_skipped: bool = False
+) -> list[TrialFolder]:
     """Give every trial its folder: the one that it has, or a new one.
 
     Several processes may do this at once with one sweep.
@@ -118,6 +124,7 @@ def enter(sweep: SweepFolder, trials: Sequence[Planned], *, reuse: bool) -> list
         sweep: where they go.
         trials: in the order of their numbers.
         reuse: take the result of the same trial from a sweep beside this one.
+        retry_skipped: try those again that were skipped when they ran, though nothing is known against them.
     """
     sweep.path.mkdir(parents=True, exist_ok=True)
     with FileLock(sweep.path / ".lock"):
@@ -128,6 +135,10 @@ def enter(sweep: SweepFolder, trials: Sequence[Planned], *, reuse: bool) -> list
         for trial in trials:
             if trial.hash in known:
                 folder, status = known[trial.hash]
+                if retry_skipped and status.state == "skipped" and trial.finding.impossible is None:
+                    # What kept it from running may have been a package or a device that was not there.
+                    status = replace(status, state="queued", reason=None)
+                    folder.write_status(status)
                 _name_run(trial.config, sweep, status)
                 _renew(folder, status, trial)
             else:
@@ -150,13 +161,14 @@ def results_beside(sweep: SweepFolder) -> dict[str, TrialFolder]:
     found = {}
     for path in sorted(sweep.path.absolute().parent.glob("*/sweep.json")):
         if path.parent != sweep.path.absolute():
-            for folder, status in SweepFolder(path.parent).folders():
-                if status.state == "done" and folder.metrics.is_file():
-                    found[status.hash] = folder
+            with suppress(ConfigError):  # a damaged trial of another sweep is no concern of this one
+                for folder, status in SweepFolder(path.parent).folders():
+                    if status.state == "done" and folder.metrics.is_file():
+                        found[status.hash] = folder
     return found
 
 
-def _compose(combination: Combination) -> tuple[DictConfig, dict[str, str], list[UnknownKey]]:
+def compose_trial(combination: Combination) -> tuple[DictConfig, dict[str, str], list[UnknownKey]]:
     """The configuration, the choices in it, and what was set that these choices lack.
 
     ``feature=logmel,waveform feature.n_mels=40`` means something for the first of the two only.
@@ -213,6 +225,7 @@ def _take(found: TrialFolder, folder: TrialFolder, status: TrialStatus) -> Trial
     old = found.read_status()
     for name in (folder.lock.name, folder.status.name):
         (partial / name).unlink(missing_ok=True)
+    shutil.rmtree(folder.path, ignore_errors=True)  # left without a status by a process that was killed
     os.replace(partial, folder.path)
     kept = {
         name: getattr(old, name) for name in ("seconds", "peak_memory_mb", "attempts", "started", "finished", "host")

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.compare.board import Board, Row
 from audio_lightning.compare.trials import SweepFolder, TrialFolder
 from audio_lightning.errors import ConfigError
 from audio_lightning.files import write_text
+from audio_lightning.sweeps.identity import essence
 from audio_lightning.training.folder import RunFolder
 
 ANNEALED = ("WarmupCosine", "OneCycle")
@@ -64,7 +65,10 @@ def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *
         else:
             config.data.train_on_validation = True
         _without_validation(config, trials)
-    return Refit(row, config, RunFolder(sweep.path / ("refit" if everything else "refit-tested")), everything)
+    folder = RunFolder(sweep.path / ("refit" if everything else "refit-tested"))
+    if folder.config.is_file() and essence(_plain(folder.read_config())) != essence(_plain(config)):
+        raise ConfigError(f"{folder.path} holds a refit of another setup, and the best is {row.name} now: move it away")
+    return Refit(row, config, folder, everything)
 
 
 def write_card(refit: Refit, board: Board, metrics: dict[str, Any]) -> Path:
@@ -109,6 +113,11 @@ def _expected(refit: Refit, board: Board) -> str:
         "same setup that were trained on fewer clips, so this one should do as well or better on recordings like "
         "these, and may do worse on others."
     )
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return plain
 
 
 def _name(metric: str) -> str:

@@ -85,7 +85,7 @@ class Run:
     def _step(self) -> bool:
         """Start what there is room for, and see what has ended; whether there is anything left to do."""
         if self._stopping is None:
-            while self._start():
+            while self._stopping is None and self._start():
                 pass
         elif time.monotonic() - self._stopping > SECONDS_TO_STOP:
             self.executor.kill()
@@ -102,7 +102,7 @@ class Run:
         if len(self._running) >= self.executor.slots:
             return False
         folder = self._held or self._next()
-        if folder is None:
+        if folder is None or self._stopping is not None:  # the signal may have come while a search was asked
             return False
         self._held = None
         status = folder.read_status()
@@ -116,6 +116,8 @@ class Run:
             self._held = folder
             return False
         self._running[str(folder.path)] = folder
+        if self._stopping is not None:
+            self.executor.stop()
         return True
 
     def _next(self) -> TrialFolder | None:
@@ -156,6 +158,8 @@ class Run:
             return True
         try:
             with FileLock(folder.lock, timeout=0):
+                if folder.read_status().state in ENDED:
+                    return False
                 now = datetime.now().astimezone().isoformat(timespec="seconds")
                 state: State = "interrupted" if self._stopping is not None and not ended.reason else "failed"
                 reason = None if state == "interrupted" else ended.reason or _cause_of_death(ended.exit_code)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus
+from audio_lightning.errors import ConfigError
 from audio_lightning.files import read_json
 from audio_lightning.sweeps.plan import Combination, Planned, enter, plan
 
@@ -40,7 +41,7 @@ class Listed:
     """
 
     def __init__(self, sweep: SweepFolder, trials: Sequence[Planned], *, reuse: bool) -> None:
-        folders = enter(sweep, trials, reuse=reuse)
+        folders = enter(sweep, trials, reuse=reuse, retry_skipped=True)
         usable = [folder for folder, trial in zip(folders, trials) if not trial.finding.unusable]
         self._waiting = [folder for folder in usable if folder.read_status().state not in ENDED]
         self.folders = folders
@@ -80,7 +81,12 @@ class Searched:
             if asked is None:
                 return None
             combination = Combination([*self._fixed, *asked.lines.values()], asked.choices)
-            (trial,) = plan([combination], known=self._known)
+            try:
+                (trial,) = plan([combination], known=self._known)
+            except ConfigError:  # a value that cannot be, among those that may be drawn
+                self._search.tell(asked.number, "failed", {})
+                self.settled += 1
+                continue
             (folder,) = enter(self._sweep, [trial], reuse=self._reuse)
             status = folder.read_status()
             if status.hash in self._numbers:  # the same is running: both get its result
@@ -90,10 +96,10 @@ class Searched:
                 self._search.tell(asked.number, status.state, _measured(folder))
                 self.settled += 1
                 continue
-            if status.search is None:
-                # Not the storage: its URL may hold a password, and others may read this file.
-                link = {name: value for name, value in asked.link.items() if name != "storage"}
-                folder.write_status(replace(status, search=link or {"number": asked.number}))
+            # Not the storage: its URL may hold a password, and others may read this file.
+            link = {name: value for name, value in asked.link.items() if name != "storage"} or {"number": asked.number}
+            if status.search != link and status.state != "running":
+                folder.write_status(replace(status, search=link))
             self._numbers[status.hash] = [asked.number]
             return folder
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import tiny
 from running import run
-from sweeping import arguments, results, start, states, sweep, trials
+from sweeping import SETTINGS, arguments, results, start, states, sweep, trials
 
 from audio_lightning.cli.sweep import main
 from audio_lightning.compare.trials import SweepFolder
@@ -205,6 +205,25 @@ def _wait_for(folder: Path, pattern: str) -> None:
     while not list((folder / "trials").glob(pattern)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_key_of_some_choices_only_does_not_end_a_search(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    small = [line for line in SETTINGS if not line.startswith("model.")]
+    line = [*small, "sweep=search", "sweep.search.sampler=grid", "sweep.search.pruner=none", "model=lstm,matchboxnet"]
+    line += ["model.bidirectional=true,false", f"sweep.search.storage=journal:///{tmp_path}/study", "sweep.trials=4"]
+    line += ["data=urbansound8k", f"data.root={tiny_urbansound8k}", f"sweep.dir={tmp_path / 'search'}"]
+    assert main([*line, "trainer.max_epochs=1"]) == 0
+    found = sorted((status.groups["model"], status.state) for _, status in trials(tmp_path / "search").values())
+    assert set(found) == {("lstm", "done"), ("matchboxnet", "skipped")}
+
+
+def test_a_sweep_without_anything_to_choose_by_still_ends_in_a_page(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    everything = ["seed=0,1", "data.split=train_only", "data.validation_fraction=0.0", "trainer.max_epochs=1"]
+    assert sweep(tiny_urbansound8k, tmp_path / "all", *everything) == 0
+    assert (tmp_path / "all/report.html").is_file()
+    assert sweep(tiny_urbansound8k, tmp_path / "none", "feature=mfcc", "seed=0,1") == 0
+    assert set(states(tmp_path / "none").values()) == {"skipped"}
+    assert (tmp_path / "none/report.html").is_file()
 
 
 def test_what_trials_import_is_imported_before_they_are_forked() -> None:
