@@ -149,7 +149,7 @@ def test_each_trial_ends_by_itself(make: Make, tmp_path: Path) -> None:
     assert not executor.start(folders[2].path, devices=1), "there are two slots"
     found = ended(executor, 1)
     assert executor.start(folders[2].path, devices=1)
-    found += ended(executor, 2)
+    found += ended(executor, 3 - len(found))  # the first two may end together
     assert {entry.folder.name: entry.exit_code for entry in found} == {"done": 0, "raises": 1, "dies": 9}
     assert {entry.reason for entry in found} == {None}
     assert folders[0].read_status().state == "done"
