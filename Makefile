@@ -2,10 +2,10 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ARGS ?=
-SOURCES := audio_lightning tests benchmarks train.py sweep.py
+SOURCES := audio_lightning tests benchmarks docs train.py sweep.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-all lint format benchmarks clean
+.PHONY: help install train test test-all lint format benchmarks notebooks clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ format: install ## let ruff put the sources in order
 
 benchmarks: install ## figures of the README, printed by the scripts in benchmarks/
 	$(BIN)/python benchmarks/demo.py
+
+notebooks: install ## execute the notebooks in docs/ again
+	$(BIN)/python docs/notebooks/execute.py
 
 clean: ## remove what was built, but not your runs
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,3 +1,59 @@
-"""Experiments and sweeps for audio classification on PyTorch Lightning and Hydra."""
+"""Experiments and sweeps for audio classification on PyTorch Lightning and Hydra.
+
+In a notebook, ``import audio_lightning as al`` has all that the commands do; :mod:`audio_lightning.api` describes it:
+
+    run = al.train("model=cnn", "trainer.max_epochs=5")
+    run.metrics, run.history, run.plots["curves"]
+    al.predict(run, "recordings")
+    al.sweep("model=cnn,lstm", "seed=0,1").leaderboard
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from audio_lightning.api import (
+        Picture,
+        Run,
+        Sweep,
+        compose,
+        compute_features,
+        embed,
+        evaluate,
+        leaderboard,
+        load,
+        predict,
+        read_data,
+        sweep,
+        train,
+    )
 
 __version__ = "0.1.0"
+
+# Named here, so that the package can be imported, and looked at, without what the work itself takes.
+__all__ = [
+    "Picture",
+    "Run",
+    "Sweep",
+    "compose",
+    "compute_features",
+    "embed",
+    "evaluate",
+    "leaderboard",
+    "load",
+    "predict",
+    "read_data",
+    "sweep",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from audio_lightning import api
+
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

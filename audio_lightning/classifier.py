@@ -1,6 +1,7 @@
 """The one LightningModule that every architecture is trained in."""
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,16 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from audio_lightning import __version__
 from audio_lightning.augment import Augmentation
 from audio_lightning.checkpoint import CHECKPOINT_VERSION, read_checkpoint, write_checkpoint
-from audio_lightning.config import build
+from audio_lightning.config import build, trusting
 from audio_lightning.data.batches import Batch
-from audio_lightning.errors import CheckpointError, ConfigError, UserError
+from audio_lightning.errors import CheckpointError, ConfigError
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.finetune import Finetuning
 from audio_lightning.losses import check_loss, class_weights, make_objective
@@ -82,10 +84,16 @@ class AudioClassifier(pl.LightningModule):
         self.test_metrics = make_metrics(self.task)
         self.predictions = Predictions(self.task.num_classes)
         self.memory: FeatureMemory | None = None
+        self.compiled = False
+
+    def compile_network(self) -> None:
+        """Have the network compiled when it is first called; in place, so that a checkpoint has the same names."""
+        self.network.compile()
+        self.compiled = True
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch classes"]:
         """Logits of every class."""
-        return self.network(self._input(waveform))
+        return self._classified(self.front_end(waveform))
 
     def embed(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch embedding"]:
         """What the head of the network sees."""
@@ -117,11 +125,18 @@ class AudioClassifier(pl.LightningModule):
         """In one format in training and in prediction: the two differ in the last bits."""
         return features.contiguous(memory_format=self.memory_format) if features.dim() == 4 else features
 
+    def _classified(self, features: Tensor) -> Float[Tensor, "batch classes"]:
+        """What the network says; compiled, one program for batches of all sizes."""
+        features = self._arranged(features)
+        if self.compiled:
+            torch._dynamo.maybe_mark_dynamic(features, 0)
+        return self.network(features)
+
     def _logits(self, batch: Batch) -> Float[Tensor, "batch classes"]:
         """Logits of a batch, in float32; the last one of an evaluation may be empty, see :class:`EpochBatches`."""
         if not len(batch["clip"]):
             return batch["waveform"].new_zeros(0, self.task.num_classes)
-        return self.network(self._arranged(self._features(batch))).float()
+        return self._classified(self._features(batch)).float()
 
     def _features(self, batch: Batch) -> Tensor:
         """Features of a batch, which are computed once where they may be."""
@@ -140,9 +155,36 @@ class AudioClassifier(pl.LightningModule):
         else:
             features = self._features(batch)
         features, target = augmentation.on_features(features, target)
-        return self.network(self._arranged(features)).float(), target
+        return self._classified(features).float(), target
 
     # Training and evaluation
+
+    @torch.no_grad()
+    def estimate_batch_norm(self, batches: Iterable[Float[Tensor, "batch samples"]]) -> None:
+        """Measure the statistics of batch normalization anew, for weights that no training has brought about.
+
+        Everything else is as in evaluation meanwhile. What is not in training mode, because it is frozen, is kept.
+
+        Args:
+            batches: waveforms.
+        """
+        training = [module for module in self.network.modules() if module.training]
+        norms = [module for module in training if isinstance(module, _BatchNorm) and module.track_running_stats]
+        if not norms:
+            return
+        momenta = [norm.momentum for norm in norms]
+        self.network.eval()
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the mean of all batches
+            norm.train()
+        for waveform in batches:
+            if len(waveform) > 1:
+                self.network.forward(self._input(waveform.to(self.device)))  # not compiled for so few batches
+        for norm, momentum in zip(norms, momenta):
+            norm.momentum = momentum
+        for module in training:
+            module.training = True
 
     def on_train_epoch_start(self) -> None:
         """Make everything random in an epoch, and what is frozen in it, a function of the seed and the epoch's number.
@@ -176,17 +218,8 @@ class AudioClassifier(pl.LightningModule):
         self.finetuning.drop_gradients()
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch, and step a plateau schedule before the checkpoint of this epoch is written.
-
-        Raises:
-            UserError: the loss is not finite.
-        """
+        """Log the epoch, and step a plateau schedule before the checkpoint of this epoch is written."""
         metrics = self.train_epoch_metrics()
-        if not torch.isfinite(metrics["train/loss"]):
-            raise UserError(
-                f"the training loss became {metrics['train/loss'].item()} in epoch {self.current_epoch + 1}: "
-                "try a smaller optimizer.lr, or trainer.gradient_clip_val=1"
-            )
         self.log_dict(metrics, logger=False)
         # Lightning would write them down after the checkpoint, and a run that is killed in between would lose them.
         written = {name: float(value) for name, value in metrics.items()}
@@ -299,18 +332,24 @@ class AudioClassifier(pl.LightningModule):
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
-        cls, checkpoint_path: str | Path, map_location: str | torch.device = "cpu"
+        cls,
+        checkpoint_path: str | Path,
+        map_location: str | torch.device = "cpu",
+        *,
+        trust: str | Iterable[str] | None = None,
     ) -> "AudioClassifier":
         """Rebuild a classifier from a checkpoint and nothing else, in evaluation mode.
 
         Only tensors and plain containers are read from the file, and nothing that it names is imported or called
-        unless the allow-list has it.
+        unless the allow-list or ``trust`` has it; what the file says that it trusts counts for nothing.
 
         Args:
             checkpoint_path: file that a training wrote.
             map_location: device to put it on.
+            trust: modules of one's own whose classes it may name.
 
         Raises:
+            ConfigError: a module to trust that is not to be found.
             CheckpointError: not such a file, or one that asks for what it must not.
         """
         checkpoint = read_checkpoint(Path(checkpoint_path))
@@ -318,7 +357,8 @@ class AudioClassifier(pl.LightningModule):
         try:
             # Nothing is trained, and a stage may have had another name when the file was written.
             config = {**without_pretrained(parameters["config"]), "finetune": None}
-            classifier = cls(**{**parameters, "config": config})
+            with trusting(trust):
+                classifier = cls(**{**parameters, "config": config})
             classifier.load_state_dict(checkpoint["state_dict"])
         except ConfigError as error:
             raise CheckpointError(f"{checkpoint_path}: refused: {error}") from error

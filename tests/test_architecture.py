@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+import audio_lightning
+
 PACKAGE = Path(__file__).parents[1] / "audio_lightning"
 
 ROOMS = (
-    "errors", "files", "lazy", "task", "config", "audio", "features", "augment", "models", "data", "metrics", "losses",
-    "schedulers", "checkpoint", "finetune", "networks", "catalog", "classifier", "training", "inference", "compare",
-    "report", "sweeps", "cli", "__main__",
+    "errors", "cores", "files", "lazy", "task", "config", "audio", "features", "augment", "models", "data", "metrics",
+    "losses", "schedulers", "checkpoint", "finetune", "networks", "catalog", "classifier", "training", "inference",
+    "compare", "report", "sweeps", "cli", "api", "__main__",
 )  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -21,14 +23,27 @@ def room(path: Path) -> str:
 
 
 def imported(path: Path) -> set[str]:
-    """Full names of the modules of this package that a file imports, anywhere in it."""
-    names = set()
+    """Full names of what a file of this package imports from it, anywhere in it and in whatever way."""
+    package = ["audio_lightning", *path.relative_to(PACKAGE).parts[:-1]]
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-    return {name for name in names if name.startswith("audio_lightning.")}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            # Of the package itself, each name may be a room, and those that __init__ gives are the API's.
+            names |= {f"{module}.{alias.name}" for alias in node.names} if module == "audio_lightning" else {module}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
+            "import_module",
+            "__import__",
+        ):
+            names |= {value.value for value in node.args[:1] if isinstance(value, ast.Constant)}
+    return {
+        "audio_lightning.api" if name.rpartition(".")[2] in audio_lightning.__all__ and name.count(".") == 1 else name
+        for name in names
+        if name.startswith("audio_lightning.") and not name.endswith(".__version__")
+    }
 
 
 def test_every_room_has_its_place() -> None:
@@ -42,6 +57,37 @@ def test_imports_go_upwards(path: Path) -> None:
     place = ROOMS.index(room(path))
     for name in imported(path):
         assert ROOMS.index(name.split(".")[1]) <= place, f"{path.name} imports {name}, which is below it"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import audio_lightning.sweeps.run",
+        "import audio_lightning.sweeps as s",
+        "from audio_lightning.sweeps import run",
+        "from audio_lightning import sweeps",
+        "from audio_lightning import errors, sweeps as s",
+        "from .. import sweeps",
+        "from ..sweeps import run",
+        "from ..sweeps.run import Run",
+        "def late():\n    from audio_lightning.sweeps import run",
+        "if TYPE_CHECKING:\n    import audio_lightning.sweeps.run",
+        "import_module('audio_lightning.sweeps.run')",
+        "importlib.import_module('audio_lightning.sweeps')",
+        "__import__('audio_lightning.sweeps')",
+    ],
+)
+def test_an_import_is_seen_however_it_is_written(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/cnn.py").write_text(line)
+    assert "sweeps" in {name.split(".")[1] for name in imported(tmp_path / "models/cnn.py")}
+
+
+def test_the_api_is_seen_where_it_is_named_by_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path)
+    (tmp_path / "task.py").write_text("from audio_lightning import __version__, train")
+    assert imported(tmp_path / "task.py") == {"audio_lightning.api"}
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "models").glob("*.py")), ids=lambda path: path.stem)

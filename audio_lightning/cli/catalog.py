@@ -1,6 +1,7 @@
 """``audio-lightning models | features | grid``: what can be chosen, and what goes with what."""
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,7 +44,7 @@ def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
         _print(table, task)
         return 0
 
-    raise typer.Exit(answering(run))
+    raise typer.Exit(_answer(overrides, run))
 
 
 def features_command(overrides: Overrides = None, classes: Classes = 10) -> None:
@@ -64,7 +65,7 @@ def features_command(overrides: Overrides = None, classes: Classes = 10) -> None
         _print(table, task)
         return 0
 
-    raise typer.Exit(answering(run))
+    raise typer.Exit(_answer(overrides, run))
 
 
 def grid_command(overrides: Overrides = None, classes: Classes = 10) -> None:
@@ -96,7 +97,18 @@ def grid_command(overrides: Overrides = None, classes: Classes = 10) -> None:
             print(f"{number}: {reason}")
         return 0
 
-    raise typer.Exit(answering(run))
+    raise typer.Exit(_answer(overrides, run))
+
+
+def _answer(overrides: list[str] | None, run: Callable[[], int]) -> int:
+    """The exit code, with choices and classes of the user's own, where they are named."""
+    from audio_lightning.config import opened
+
+    def within() -> int:
+        with opened(overrides or []):
+            return run()
+
+    return answering(within)
 
 
 def _settings(overrides: list[str] | None, classes: int) -> "tuple[str | None, list[str], AudioTask]":
@@ -112,7 +124,7 @@ def _settings(overrides: list[str] | None, classes: int) -> "tuple[str | None, l
         key, _, value = line.partition("=")
         if key == "feature":
             feature = value
-        elif key.partition(".")[0] not in ("data", "feature", "model"):
+        elif key.partition(".")[0] not in ("data", "feature", "model", "trust", "conf_dir", "hydra"):
             raise ConfigError(f"{key} makes no difference here: only data, feature and model keys do")
     return feature, lines, task_of(lines, classes)
 

@@ -14,7 +14,7 @@ from audio_lightning.errors import ConfigError
 if TYPE_CHECKING:
     from audio_lightning.data.check import Finding
 
-AXES = ("data", "cache", "seed")
+AXES = ("data", "cache", "seed", "trust", "conf_dir")
 """Keys that the data depends on."""
 
 EXAMPLES = 3
@@ -37,7 +37,13 @@ def check_command(
 
     Exit code 1 if anything is found, but for the kinds that --allow names.
     """
-    raise typer.Exit(answering(lambda: _check(overrides or [], csv_file, report, allow or [])))
+    from audio_lightning.config import opened
+
+    def run() -> int:
+        with opened(overrides or []):
+            return _check(overrides or [], csv_file, report, allow or [])
+
+    raise typer.Exit(answering(run))
 
 
 def _check(overrides: Sequence[str], csv_file: Path | None, report: Path | None, allow: Sequence[str]) -> int:

@@ -14,8 +14,9 @@ from audio_lightning.cli.answering import answering
 from audio_lightning.cli.cache import cache_app
 from audio_lightning.cli.catalog import features_command, grid_command, models_command
 from audio_lightning.cli.check import check_command
+from audio_lightning.cli.dashboard import dashboard_command
 from audio_lightning.cli.leaderboard import leaderboard_command
-from audio_lightning.cli.refit import refit_command
+from audio_lightning.cli.refit import Trust, refit_command
 from audio_lightning.task import LABEL_SEPARATOR, AudioTask
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def predict_command(
     output: Annotated[Path | None, typer.Option(help="File to write to; default: the screen.")] = None,
     batch_size: BatchSize = 32,
     device: Device = "cpu",
+    trust: Trust = None,
 ) -> None:
     """Name the class (or classes) of recordings of any rate, channels and length; longer ones window by window.
 
@@ -84,7 +86,7 @@ def predict_command(
         from audio_lightning.inference.load import load_classifier
         from audio_lightning.inference.predict import predict
 
-        classifier = load_classifier(checkpoint.expanduser(), device)
+        classifier = load_classifier(checkpoint.expanduser(), device, trust=trust)
         files = find_recordings(path.expanduser() for path in recordings)
         predictions = predict(classifier, files, window_seconds=window, hop_seconds=hop, batch_size=batch_size)
         with _output(output) as file:
@@ -108,6 +110,7 @@ def embed_command(
     hop: Hop = None,
     batch_size: BatchSize = 32,
     device: Device = "cpu",
+    trust: Trust = None,
 ) -> None:
     """Write the embedding of recordings, window by window: what the head of the network sees.
 
@@ -119,7 +122,7 @@ def embed_command(
         from audio_lightning.inference.embed import embed
         from audio_lightning.inference.load import load_classifier
 
-        classifier = load_classifier(checkpoint.expanduser(), device)
+        classifier = load_classifier(checkpoint.expanduser(), device, trust=trust)
         files = find_recordings(path.expanduser() for path in recordings)
         found = embed(classifier, files, window_seconds=window, hop_seconds=hop, batch_size=batch_size)
         failed = _write_embeddings(found, classifier.network.embedding_dim, output)
@@ -139,6 +142,7 @@ def evaluate_command(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for metrics.json and predictions.csv.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+    trust: Trust = None,
 ) -> None:
     """Test a classifier again, on the test clips of its run or on other labelled recordings.
 
@@ -149,7 +153,7 @@ def evaluate_command(
         from audio_lightning.config import quote_paths
         from audio_lightning.inference.evaluate import evaluate
 
-        found = evaluate(checkpoint.expanduser(), quote_paths(overrides or []), output=output)
+        found = evaluate(checkpoint.expanduser(), quote_paths(overrides or []), output=output, trust=trust)
         if as_json:
             print(json.dumps(found.metrics, indent=2))
         else:
@@ -170,6 +174,7 @@ app.command("models")(models_command)
 app.command("features")(features_command)
 app.command("grid")(grid_command)
 app.command("leaderboard")(leaderboard_command)
+app.command("dashboard")(dashboard_command)
 app.command("refit")(refit_command)
 app.add_typer(cache_app, name="cache")
 

@@ -16,8 +16,13 @@ Everything = Annotated[
     ),
 ]
 
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(metavar="MODULE", help="A module of your own whose classes may be named; may be repeated."),
+]
 
-def refit_command(sweep: Sweep, everything: Everything = None) -> None:
+
+def refit_command(sweep: Sweep, everything: Everything = None, trust: Trust = None) -> None:
     """Train the best setup of a sweep once more, on training and validation clips, or on all of them.
 
     The setup is the one with the best validation metric. The classifier and a card that says what to expect of it are
@@ -26,10 +31,13 @@ def refit_command(sweep: Sweep, everything: Everything = None) -> None:
     from audio_lightning.sweeps.refit import plan_refit
 
     def run() -> int:
+        from omegaconf import OmegaConf
+
         from audio_lightning.cli.train import train_in
         from audio_lightning.compare.leaderboard import make_boards
         from audio_lightning.compare.results import read_results
         from audio_lightning.compare.trials import SweepFolder
+        from audio_lightning.config import check_config, trusting
         from audio_lightning.sweeps.refit import write_card
 
         source = SweepFolder(sweep.expanduser())
@@ -38,7 +46,10 @@ def refit_command(sweep: Sweep, everything: Everything = None) -> None:
         boards = [board for board in make_boards(results, facts.monitor, facts.axes) if board.rows]
         refit = plan_refit(source, results, boards, everything=everything)
         print(f"{refit.row.name}: {facts.monitor} {refit.row.validation.mean:.4f}, the best of {len(boards[0].rows)}")
-        metrics = train_in(refit.folder, refit.config)
+        OmegaConf.update(refit.config, "trust", trust, force_add=True)  # what is typed, not what the sweep's files say
+        with trusting(trust):
+            check_config(refit.config)
+            metrics = train_in(refit.folder, refit.config)
         print(f"card: {write_card(refit, boards[0], metrics)}")
         return 0
 

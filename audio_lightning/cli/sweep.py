@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from audio_lightning import __version__
 from audio_lightning.cli.answering import answering
-from audio_lightning.config import quote_paths
+from audio_lightning.config import opened, quote_paths
 from audio_lightning.config.location import choices
 from audio_lightning.errors import ConfigError
 
@@ -29,9 +29,6 @@ MOST_SHOWN = 500
 MOST_COMPOSED = 256
 """Combinations of choices of a search that are composed before it starts."""
 
-MOST_DRAWN = 10
-"""Trials of the best setup whose curves are drawn."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``sweep.py`` with arguments and return its exit code.
@@ -42,28 +39,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     if any(argument in ("-h", "--help") for argument in arguments):
         print(_help())
         return 0
-    return answering(lambda: _main(arguments))
+    return answering(lambda: sweep(arguments))
+
+
+def sweep(arguments: list[str]) -> int:
+    """Do what :func:`main` does, with its errors raised."""
+    with opened(arguments):
+        return _main(arguments)
 
 
 def _main(arguments: list[str]) -> int:
-    from audio_lightning.compare.trials import SweepFacts, SweepFolder
-    from audio_lightning.sweeps.grid import parse_grid
-    from audio_lightning.sweeps.identity import grid_hash
-    from audio_lightning.sweeps.settings import read_settings
     from audio_lightning.sweeps.warm import warm
 
     if flag := next((argument for argument in arguments if argument.startswith("-")), None):
         raise ConfigError(f"{flag}: no such option; what a sweep can be told are keys, such as sweep.dry_run=true")
-    own = [line for line in arguments if line.partition("=")[0].lstrip("+~").partition(".")[0] == "sweep"]
-    typed = [line for line in arguments if line not in own]
-    grid = parse_grid(typed)
-    if not (grid.axes or grid.spaces or any(line.startswith("sweep=") or "trials_file" in line for line in own)):
-        own.insert(0, "sweep=small")  # nothing varies: a first answer
-    settings, _ = read_settings(quote_paths(own))
-    grid = _with_grid_of(settings, grid, typed)
-    warm()  # imports go on there while the trials are composed here
-    name = settings.name or grid_hash([*typed, *(line for line in own if not _is_about_running(line))])
-    sweep = SweepFolder(settings.folder(name))
+    warm()  # the heavy libraries are imported there while the trials are composed here
+    from audio_lightning.compare.trials import SweepFacts
+
+    sweep, name, settings, grid = understand(arguments)
     if settings.search["enabled"]:
         return _search(sweep, name, settings, grid, arguments)
     if grid.spaces:
@@ -88,6 +81,24 @@ def _main(arguments: list[str]) -> int:
     sweep.write_facts(SweepFacts(name, _typed(arguments), axes, monitors.pop(), now, __version__))
     code = _run(sweep, source, settings, planned[0].config.trainer.accelerator)
     return code or int(any(trial.finding.unusable for trial in planned))
+
+
+def understand(arguments: list[str]) -> "tuple[SweepFolder, str, SweepSettings, Grid]":
+    """What a command line asks for: the folder of the sweep, its name, its settings, and what varies in it."""
+    from audio_lightning.compare.trials import SweepFolder
+    from audio_lightning.sweeps.grid import parse_grid
+    from audio_lightning.sweeps.identity import grid_hash
+    from audio_lightning.sweeps.settings import read_settings
+
+    own = [line for line in arguments if line.partition("=")[0].lstrip("+~").partition(".")[0] == "sweep"]
+    typed = [line for line in arguments if line not in own]
+    grid = parse_grid(typed)
+    if not (grid.axes or grid.spaces or any(line.startswith("sweep=") or "trials_file" in line for line in own)):
+        own.insert(0, "sweep=small")  # nothing varies: a first answer
+    settings, _ = read_settings(quote_paths(own))
+    grid = _with_grid_of(settings, grid, typed)
+    name = settings.name or grid_hash([*typed, *(line for line in own if not _is_about_running(line))])
+    return SweepFolder(settings.folder(name)), name, settings, grid
 
 
 RUNNING = (
@@ -225,6 +236,7 @@ def _typed(arguments: list[str]) -> list[str]:
 
 
 def _run(sweep: "SweepFolder", source: "Source", settings: "SweepSettings", accelerator: str) -> int:
+    from audio_lightning.cli.conclude import conclude
     from audio_lightning.sweeps.progress import Progress
     from audio_lightning.sweeps.run import Run
 
@@ -236,13 +248,14 @@ def _run(sweep: "SweepFolder", source: "Source", settings: "SweepSettings", acce
         outcome = Run(source, executor, progress, retries=settings.retries, fail_fast=settings.fail_fast)()
     finally:
         progress.close()
-        _conclude(sweep, settings.plots)
+        conclude(sweep, settings.plots)
     return outcome.exit_code
 
 
 def _executor(sweep: "SweepFolder", settings: "SweepSettings", accelerator: str) -> "Executor":
+    from audio_lightning.cores import cores
     from audio_lightning.sweeps.examine import gpus
-    from audio_lightning.sweeps.executors import LocalExecutor, cores
+    from audio_lightning.sweeps.executors import LocalExecutor
     from audio_lightning.sweeps.warm import call
 
     workers = settings.workers or max(min(2, cores()), cores() // 2)
@@ -256,31 +269,6 @@ def _executor(sweep: "SweepFolder", settings: "SweepSettings", accelerator: str)
         return SlurmExecutor(logs=sweep.path / "slurm", timeout=settings.timeout, **settings.slurm)
     found = call(gpus) if accelerator in ("auto", "gpu", "cuda") else 0
     return LocalExecutor(workers=workers, gpus=found, trials_per_gpu=settings.trials_per_gpu, timeout=settings.timeout)
-
-
-def _conclude(sweep: "SweepFolder", plots: str) -> None:
-    """Write the tables and the page from what there is, and show the leaderboard."""
-    from audio_lightning.cli.leaderboard import print_boards
-    from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
-    from audio_lightning.compare.results import write_results
-    from audio_lightning.report.plots import draw_runs
-    from audio_lightning.report.sweep_page import write_sweep_page
-    from audio_lightning.sweeps.wandb_summary import log_summary
-    from audio_lightning.sweeps.warm import call
-
-    facts = sweep.read_facts()
-    results = write_results(sweep)
-    boards = make_boards(results, facts.monitor, facts.axes)
-    write_leaderboard(sweep, boards)
-    if boards:
-        print_boards(boards)
-    best = [trial for board in boards for row in board.rows[:1] for trial in row.trials[:MOST_DRAWN]]
-    drawn = results.iloc[best] if plots == "best" else results[(results["state"] == "done") & (plots == "all")]
-    if len(drawn):
-        wanted = zip(drawn["folder"], drawn["config.plots"])
-        call(draw_runs, [sweep.path / folder for folder, plots_wanted in wanted if plots_wanted])
-    print(f"results: {sweep.results}\nreport: {call(write_sweep_page, sweep, results, boards)}", flush=True)
-    log_summary(sweep, results, boards)
 
 
 def _show(sweep: "SweepFolder", planned: "list[Planned]", settings: "SweepSettings") -> None:

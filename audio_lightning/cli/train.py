@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.cli.answering import answering
-from audio_lightning.config import check_config, compose, config_dir, expand_multirun, quote_paths
-from audio_lightning.config.location import choices, groups
+from audio_lightning.config import check_config, compose, config_dir, expand_multirun, opened, quote_paths
+from audio_lightning.config.compose import search_path
+from audio_lightning.config.location import choices, groups, searching
+from audio_lightning.config.trust import trusted_modules
 from audio_lightning.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,18 +39,24 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
-    from hydra.core.override_parser.overrides_parser import OverridesParser
 
     typed, unknown = get_args_parser().parse_known_args(arguments)
     if unknown:
         raise ConfigError(f"{unknown[0]}: no such option; `python train.py --help` shows what can be given")
     overrides = quote_paths(typed.overrides, multirun=typed.multirun)
     flags = [argument for argument in arguments if argument not in typed.overrides]
+    with opened(overrides), searching([typed.config_dir] if typed.config_dir else []):
+        return _start(typed, flags, overrides)
+
+
+def _start(typed: Any, flags: list[str], overrides: list[str]) -> int:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
     resumed = [line for line in overrides if line.startswith("resume=") and line != "resume=null"]
     if resumed:
         if typed.multirun:
             raise ConfigError("resume= goes on with one run, and -m starts many: leave one of them out")
-        others = [line for line in overrides if line not in resumed]
+        others = [line for line in overrides if line not in resumed and not line.startswith("trust=")]
         return _resume(Path(str(OverridesParser.create().parse_override(resumed[-1]).value())), others)
     if typed.cfg or typed.info or typed.hydra_help or typed.shell_completion:
         compose(overrides)
@@ -148,7 +156,7 @@ def _enter_hydra(flags: list[str], overrides: list[str], *, multirun: bool) -> i
             sys.exit(codes[-1])
         return results[0].get(config.monitor) if results else None
 
-    sys.argv = [sys.argv[0], *flags, *overrides]
+    sys.argv = [sys.argv[0], *flags, *search_path(overrides)]
     job()
     failed = [code for code in codes if code]
     if multirun and failed:
@@ -162,6 +170,8 @@ def _resume(path: Path, overrides: list[str]) -> int:
 
     folder = RunFolder(path)
     config = resumed_config(folder, overrides)
+    # What is typed now: the folder may have been made by somebody else, who could name any module in it.
+    OmegaConf.update(config, "trust", list(trusted_modules()) or None, force_add=True)
     check_config(config)
     if not _is_first():
         return _train_along(config, folder, resume=True)
@@ -243,6 +253,7 @@ Set, for example:
 
 Also:
   resume=RUN_DIR            go on where a run stopped, in its folder
+  trust=MODULE conf_dir=DIR classes and YAML files of your own, from outside of audio_lightning
   -m model=cnn,resnet       a run for every combination
   --cfg job [--resolve]     show the whole configuration, and every key that can be set
   --hydra-help              what else Hydra understands

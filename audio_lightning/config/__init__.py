@@ -4,9 +4,10 @@ Nothing here imports torch or Lightning: a mistake is answered before they are l
 """
 
 from audio_lightning.config.check import anchor_paths, check_config
-from audio_lightning.config.compose import UnknownKey, change, compose, expand_multirun, quote_paths
+from audio_lightning.config.compose import UnknownKey, change, compose, expand_multirun, opened, quote_paths
 from audio_lightning.config.location import choices, config_dir
 from audio_lightning.config.targets import build, resolve
+from audio_lightning.config.trust import trusting
 
 __all__ = [
     "UnknownKey",
@@ -18,6 +19,8 @@ __all__ = [
     "compose",
     "config_dir",
     "expand_multirun",
+    "opened",
     "quote_paths",
     "resolve",
+    "trusting",
 ]

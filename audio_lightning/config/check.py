@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from audio_lightning.config.compose import PATH_KEY
 from audio_lightning.config.suggest import did_you_mean
-from audio_lightning.config.targets import is_allowed
+from audio_lightning.config.targets import is_allowed, refusal
 from audio_lightning.errors import ConfigError
 from audio_lightning.task import metric_names, monitorable_metrics
 
@@ -33,7 +33,7 @@ def check_config(config: DictConfig) -> None:
             if not (key.startswith("data.") and config.data.get("download")):  # which makes it
                 _check_exists(key, Path(value).expanduser())
         elif name == "_target_" and value is not None and not is_allowed(value):
-            raise ConfigError(f"{key}={value} is not allowed: name a class of audio_lightning")
+            raise ConfigError(f"{key}={refusal(value)}")
         elif name == "monitor" and value not in (logged := monitorable_metrics(multilabel=_is_multilabel(config))):
             raise ConfigError(
                 f"{key}={value}: nothing logs this metric" + did_you_mean(str(value), logged, listing="logged are")

@@ -7,7 +7,8 @@ silently. Here every override is held against the configuration it would change 
 import copy
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from audio_lightning.config.location import choices, config_dir, groups
+from audio_lightning.config.location import choices, choices_in, config_dir, groups, last_change, searched, searching
 from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.config.trust import trusting
 from audio_lightning.errors import ConfigError
 
 PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume)$")
@@ -34,6 +36,9 @@ TEXT_KEY = re.compile(rf"{PATH_KEY.pattern}|(?:^|[._])(?:table|column|separator|
 
 OPEN_NODES = ("augment", "callbacks", "logger")
 """Nodes to which an entry of one's own can be added with ``+``."""
+
+PLACES = ("conf_dir", "hydra.searchpath")
+"""Keys that name folders with YAML files of the user's own."""
 
 
 class UnknownKey(ConfigError):  # noqa: N818 - named like the mistake
@@ -63,9 +68,10 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
     """
     parsed = _parse(overrides)
     chosen = [override for override in parsed if is_group(override, name)]
-    for override in chosen:
-        _check_choice(override)
-    base = _of_choices(name, tuple(_line(override) for override in chosen))
+    with searching(_places(parsed)):
+        for override in chosen:
+            _check_choice(override)
+        base = _of_choices(name, tuple(_line(override) for override in chosen), searched(), last_change(searched()))
     keys = [override for override in parsed if not is_group(override, name)]
     for override in keys:
         _check_key(override, base)
@@ -74,6 +80,23 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
         with open_dict(config):
             del config["hydra"]
     return config
+
+
+@contextmanager
+def opened(overrides: Iterable[str]) -> Iterator[None]:
+    """Let what a command line says of the user's own modules and folders count for as long as the context lasts.
+
+    Args:
+        overrides: as they were typed; ``trust``, ``conf_dir`` and ``hydra.searchpath`` are looked at.
+
+    Raises:
+        ConfigError: a module or a folder that is not there.
+    """
+    own = [line for line in overrides if line.partition("=")[0].lstrip("+") in ("trust", *PLACES)]
+    parsed = _parse(quote_paths(own))
+    trusted = [_single_value(override) for override in parsed if override.key_or_group == "trust"]
+    with trusting(trusted[-1] if trusted else None), searching(_places(parsed)):
+        yield
 
 
 def change(config: DictConfig, overrides: Iterable[str]) -> DictConfig:
@@ -173,21 +196,61 @@ def _line(override: Override) -> str:
 
 
 @lru_cache(maxsize=64)
-def _of_choices(name: str, lines: tuple[str, ...]) -> DictConfig:
-    """The configuration of some choices, composed once: the trials of a sweep make the same ones again and again."""
+def _of_choices(name: str, lines: tuple[str, ...], folders: tuple[Path, ...], _changed: int) -> DictConfig:
+    """The configuration of some choices, composed once: the trials of a sweep make the same ones again and again.
+
+    In a notebook it is composed again when the user's own files in ``folders`` have changed.
+    """
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return hydra_compose(name, overrides=list(lines), return_hydra_config=True)
+            return hydra_compose(name, overrides=[*lines, *_search_path(folders)], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_first_line(error)) from error
     finally:
         GlobalHydra.instance().clear()
 
 
+def search_path(overrides: Iterable[str]) -> list[str]:
+    """Overrides by which Hydra itself finds what :func:`compose` finds: folders in place of packages."""
+    lines = list(overrides)
+    with searching(_places(_parse(lines))):
+        return [*(line for line in lines if not line.startswith("hydra.searchpath=")), *_search_path(searched())]
+
+
+def _search_path(folders: Iterable[Path]) -> list[str]:
+    urls = ",".join(_quoted(f"file://{folder}", is_path=False) for folder in folders)
+    return [f"hydra.searchpath=[{urls}]"] if urls else []
+
+
+def _places(parsed: Iterable[Override]) -> list[str]:
+    """Folders with YAML files that a command line names; Hydra, too, may not find one in a place that is not there."""
+    places: list[str] = []
+    for override in parsed:
+        if override.key_or_group in PLACES and (value := _single_value(override)) is not None:
+            resolved: Any = OmegaConf.to_container(OmegaConf.create({"value": value}), resolve=True)
+            found = resolved["value"]
+            places += map(str, found) if isinstance(found, list) else [str(found)]
+    return places
+
+
+def _single_value(override: Override) -> Any:
+    """The value of a key that is the same for all trainings of a command line, as plain Python."""
+    if override.is_sweep_override():
+        raise ConfigError(f"{override.input_line}: several are a list: {override.key_or_group}=[...,...]")
+    value: Any = None if override.type is OverrideType.DEL else override.value()
+    plain = [entry.text if isinstance(entry, QuotedString) else entry for entry in _as_list(value)]
+    return plain if isinstance(value, list) else plain[0]
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
 def _with_keys(base: DictConfig, keys: list[Override]) -> DictConfig:
     """A copy with keys set as Hydra sets them, which does so when all choices are made."""
     config = copy.deepcopy(base)
+    OmegaConf.clear_cache(config)  # the time by which a run folder is named is that of now
     try:
         ConfigLoaderImpl._apply_overrides_to_config(keys, config)
     except (HydraException, OmegaConfBaseException) as error:
@@ -202,8 +265,14 @@ def _check_choice(override: Override) -> None:
     if override.type is OverrideType.DEL:
         raise ConfigError(f"~{group}: a training needs a {group}; choose another one" + _or_none(group))
     value = override.value()
-    for name in value if isinstance(value, list) else [value]:
-        if name is not None and str(name) not in choices(group):
+    for name in _as_list(value):
+        if own := [folder for folder in searched() if str(name) in choices_in(folder, group)]:
+            if str(name) in choices_in(config_dir(), group):
+                file = own[0] / group / f"{name}.yaml"
+                raise ConfigError(
+                    f"{file}: there is a {group}={name} already, which would be taken; give it another name"
+                )
+        elif name is not None and str(name) not in choices(group):
             raise ConfigError(
                 f"{group}={name}: there is no such {group}" + did_you_mean(str(name), choices(group), listing="choices")
             )

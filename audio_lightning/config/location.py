@@ -1,7 +1,15 @@
 """Where the configuration files are and what can be chosen from them."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
+
+from audio_lightning.config.trust import package_folder
+from audio_lightning.errors import ConfigError
+
+_searched: ContextVar[tuple[Path, ...]] = ContextVar("searched", default=())
 
 
 @cache
@@ -12,9 +20,43 @@ def config_dir() -> Path:
     return inside if (inside / "train.yaml").is_file() else beside
 
 
+@contextmanager
+def searching(places: Iterable[str]) -> Iterator[None]:
+    """Look for choices in further folders, laid out as ``conf/``, after those of this package.
+
+    Args:
+        places: folders, or as Hydra names them: ``file://FOLDER`` and ``pkg://package.folder``.
+
+    Raises:
+        ConfigError: there is no such folder.
+    """
+    found = [_folder(place) for place in places]
+    token = _searched.set(tuple(dict.fromkeys([*_searched.get(), *found])))
+    try:
+        yield
+    finally:
+        _searched.reset(token)
+
+
+def searched() -> tuple[Path, ...]:
+    """The user's own folders that count here and now, absolute."""
+    return _searched.get()
+
+
 def choices(group: str) -> list[str]:
     """What can be chosen for ``group`` (``"model"``), sorted; files that begin with ``_`` are only building blocks."""
-    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml") if not path.stem.startswith("_"))
+    return sorted({name for folder in (config_dir(), *searched()) for name in choices_in(folder, group)})
+
+
+def choices_in(folder: Path, group: str) -> list[str]:
+    """What a folder offers for ``group``."""
+    return [path.stem for path in (folder / group).glob("*.yaml") if not path.stem.startswith("_")]
+
+
+def last_change(folders: Iterable[Path]) -> int:
+    """When a YAML file in these folders was last written, in nanoseconds; 0 where there is none."""
+    files = (file for folder in folders for file in folder.glob("*/*.yaml"))
+    return max((file.stat().st_mtime_ns for file in files), default=0)
 
 
 @cache
@@ -24,3 +66,18 @@ def groups(name: str = "train") -> list[str]:
 
     text = (config_dir() / f"{name}.yaml").read_text(encoding="utf-8")
     return sorted(group for entry in yaml.safe_load(text)["defaults"] if isinstance(entry, dict) for group in entry)
+
+
+def _folder(place: str) -> Path:
+    scheme, separator, name = place.rpartition("://")
+    if scheme == "pkg":
+        folder = package_folder(name.replace("/", "."))
+        if folder is None:
+            raise ConfigError(f"{place}: no such package, or it holds no such folder")
+        return folder.absolute()
+    if separator and scheme != "file":
+        raise ConfigError(f"{place}: expected file://FOLDER or pkg://PACKAGE")
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"{place}: no such folder; expected one with YAML files in folders such as model/")
+    return folder.absolute()

@@ -1,10 +1,12 @@
 """Names in a configuration, and the classes they may stand for.
 
 A configuration can come out of a checkpoint that somebody else made. So a name is never simply imported and called:
-it must be one of the classes listed here, or a class that this package itself defines, and of the kind asked for.
+it must be one of the classes listed here, a class that this package itself defines, or one that a module defines
+which the user trusts (:mod:`audio_lightning.config.trust`), and of the kind asked for.
 """
 
 import inspect
+import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -14,6 +16,7 @@ from typing import Any, Literal, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.config.trust import is_trusted, trusted_modules
 from audio_lightning.errors import ConfigError
 
 T = TypeVar("T")
@@ -33,7 +36,21 @@ FOREIGN_TARGETS = frozenset(
 
 def is_allowed(target: Any) -> bool:
     """Whether ``target`` may be named at all; :func:`resolve` still checks what it is."""
-    return isinstance(target, str) and (target in FOREIGN_TARGETS or target.startswith(f"{PACKAGE}."))
+    return isinstance(target, str) and (
+        target in FOREIGN_TARGETS or target.startswith(f"{PACKAGE}.") or is_trusted(target)
+    )
+
+
+def refusal(target: Any) -> str:
+    """What to say of a target that may not be named, and what to do where it may be a class of the user's own."""
+    top = target.partition(".")[0] if isinstance(target, str) else ""
+    known = {PACKAGE, *(name.partition(".")[0] for name in FOREIGN_TARGETS), *sys.stdlib_module_names}
+    if top not in known and "." in str(target) and all(part.isidentifier() for part in str(target).split(".")):
+        return (
+            f"{target} is not allowed: it is no class of {PACKAGE}; if it is yours, or you know what is in it, trust "
+            f"its module: trust={top} in a training or sweep, --trust {top} with a checkpoint"
+        )
+    return f"{target} is not allowed: a target is a class of {PACKAGE} or one of " + ", ".join(sorted(FOREIGN_TARGETS))
 
 
 def resolve(target: Any, kind: type[T], *, where: str) -> type[T]:
@@ -48,10 +65,7 @@ def resolve(target: Any, kind: type[T], *, where: str) -> type[T]:
         ConfigError: a name outside the allow-list, one that does not exist, or one of another kind.
     """
     if not is_allowed(target):
-        raise ConfigError(
-            f"{where}._target_={target!r} is not allowed: a target is a class of {PACKAGE} or one of "
-            + ", ".join(sorted(FOREIGN_TARGETS))
-        )
+        raise ConfigError(f"{where}._target_={refusal(target)}")
     module_name, _, name = target.rpartition(".")
     try:
         module = import_module(module_name)
@@ -61,17 +75,21 @@ def resolve(target: Any, kind: type[T], *, where: str) -> type[T]:
                 f"{where}._target_={target} needs the package {error.name}: pip install {error.name}"
             ) from error
         raise ConfigError(f"{where}._target_={target}: there is no module {module_name}") from error
+    except Exception as error:
+        if not is_trusted(module_name):
+            raise
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        raise ConfigError(f"{where}._target_={target}: {module_name} cannot be imported: {reason}") from error
     found = getattr(module, name, None)
     if found is None:
         raise ConfigError(f"{where}._target_={target}: {module_name} has no {name}" + did_you_mean(name, dir(module)))
-    own = target not in FOREIGN_TARGETS
-    # Checked on what was found, not on its name: a module's imports are attributes of it, too.
-    if (
-        not isinstance(found, type)
-        or not issubclass(found, kind)
-        or (own and not found.__module__.startswith(f"{PACKAGE}."))
-    ):
+    if not isinstance(found, type) or not issubclass(found, kind):
         raise ConfigError(f"{where}._target_={target} is not a {kind.__name__}, which {where} must be")
+    # Checked on what was found, not on its name: a module's imports are attributes of it, too.
+    home = found.__module__
+    if target not in FOREIGN_TARGETS and not (home.startswith(f"{PACKAGE}.") or is_trusted(home)):
+        owners = " or ".join((PACKAGE, *trusted_modules()))
+        raise ConfigError(f"{where}._target_={target} is defined in {home}, which is not a part of {owners}")
     return found
 
 

@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from jaxtyping import Int64, UInt8
 from platformdirs import user_cache_path
 
+from audio_lightning.cores import cores
 from audio_lightning.data.decoded import (
     DecodedAudio,
     Prepared,
@@ -35,7 +36,7 @@ from audio_lightning.data.decoded import (
     read_set,
     unreadable,
 )
-from audio_lightning.data.recordings import Identity, Recordings, cores, digest
+from audio_lightning.data.recordings import Identity, Recordings, digest
 from audio_lightning.errors import AudioError, DataError
 from audio_lightning.files import read_json
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from audio_lightning.data.batches import ClipDataset, Draw, EpochBatches, EpochSampler, Sampling, fetch
+from audio_lightning.data.batches import Batch, ClipDataset, Draw, EpochBatches, EpochSampler, Sampling, fetch
 from audio_lightning.data.cache import Cache, Progress, default_cache_dir
 from audio_lightning.data.clips import Clips, cut
 from audio_lightning.data.decoded import DecodedAudio, SampleType
@@ -356,6 +356,10 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         drawn = np.random.RandomState(seed).permutation(len(dataset))[:most]
         for start in range(0, len(drawn), self.batch_size):
             yield dataset.batch(Draw(0, drawn[start : start + self.batch_size]))["waveform"]
+
+    def batch(self, split: str, position: Int64[np.ndarray, "batch"]) -> Batch:
+        """Some of the clips of a split, by their positions in it, as the first epoch has them; on the CPU."""
+        return self._dataset(split).batch(Draw(0, position))
 
     def _loaded(self) -> _Ready:
         if self._ready is None:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from audio_lightning.audio import read
+from audio_lightning.cores import cores
 
 Identity = Literal["stat", "content"]
 
@@ -70,11 +71,6 @@ class Recordings:
         """
         samples, info = read(self.files[index])
         return Decoded(samples, info.sample_rate, info.container, info.encoding)
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def digest(content: bytes) -> bytes:

@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.classifier import AudioClassifier
-from audio_lightning.config import build, change, check_config, compose
+from audio_lightning.config import build, change, check_config, compose, opened, trusting
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST
 from audio_lightning.errors import ConfigError, DataError
@@ -32,7 +32,13 @@ class Evaluation:
     unknown_classes: list[str]
 
 
-def evaluate(path: Path, overrides: Iterable[str] = (), *, output: Path | None = None) -> Evaluation:
+def evaluate(
+    path: Path,
+    overrides: Iterable[str] = (),
+    *,
+    output: Path | None = None,
+    trust: str | Iterable[str] | None = None,
+) -> Evaluation:
     """Test a classifier again.
 
     Args:
@@ -40,6 +46,7 @@ def evaluate(path: Path, overrides: Iterable[str] = (), *, output: Path | None =
         overrides: ``data...`` keys. With ``data=NAME`` the data is described anew; otherwise it is the run's own, with
             what is given changed. Sample rate, length and padding of clips are always the classifier's.
         output: folder to which ``metrics.json``, ``predictions.csv`` and ``per_class.csv`` are written.
+        trust: modules of one's own whose classes the checkpoint may name.
 
     Raises:
         CheckpointError: see :func:`load_classifier`.
@@ -47,9 +54,15 @@ def evaluate(path: Path, overrides: Iterable[str] = (), *, output: Path | None =
         DataError: see :meth:`AudioDataModule.setup`; also no class in common, or one label a clip where there may be
             several.
     """
+    overrides = list(overrides)
+    with opened(overrides), trusting(trust):
+        return _evaluate(path, overrides, output)
+
+
+def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluation:
     quieten()
     classifier = load_classifier(path)
-    config = _data_config(classifier, list(overrides))
+    config = _data_config(classifier, [line for line in overrides if not line.startswith("trust=")])
     datamodule = build(config.data, AudioDataModule, where="data")
     datamodule.setup()
     if datamodule.task.multilabel != classifier.task.multilabel:

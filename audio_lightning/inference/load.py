@@ -1,5 +1,6 @@
 """Find and open the classifier that somebody names."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -25,8 +26,8 @@ def find_checkpoint(path: Path) -> Path:
     return path
 
 
-def load_classifier(path: Path, device: str = "cpu") -> AudioClassifier:
-    """The classifier of a checkpoint or a run folder, in evaluation mode.
+def load_classifier(path: Path, device: str = "cpu", *, trust: str | Iterable[str] | None = None) -> AudioClassifier:
+    """The classifier of a checkpoint or a run folder, in evaluation mode; ``trust`` names modules of one's own.
 
     Raises:
         CheckpointError: see :func:`find_checkpoint` and :meth:`AudioClassifier.load_from_checkpoint`.
@@ -37,4 +38,4 @@ def load_classifier(path: Path, device: str = "cpu") -> AudioClassifier:
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"--device {device} cannot be used here: {reason}") from error
-    return AudioClassifier.load_from_checkpoint(find_checkpoint(path), map_location=device)
+    return AudioClassifier.load_from_checkpoint(find_checkpoint(path), map_location=device, trust=trust)

@@ -5,12 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREY = "#2563a6", "#d9730d", "#6b7280"
-MOST_CELLS_WITH_NUMBERS = 35
-"""Classes up to which a confusion matrix says its numbers in figures, too."""
+from audio_lightning.training.dashboard.figures import BLUE, GREY, ORANGE, draw_confusion, legible, png
 
 MOST_INCHES = 80.0
 """Height up to which a picture grows with the number of classes."""
@@ -28,10 +25,12 @@ def draw_run(folder: Path) -> list[Path]:
         The files written.
     """
     figures = {"curves.png": curves(pd.read_csv(folder / "history.csv"))}
+    if (folder / "lr_finder.csv").exists():
+        figures["lr_finder.png"] = lr_finder(pd.read_csv(folder / "lr_finder.csv"))
     if (folder / "per_class.csv").exists():
         figures |= _of_test(folder)
     for name, figure in figures.items():
-        FigureCanvasAgg(figure).print_png(str(folder / name))
+        (folder / name).write_bytes(png(figure))
     return [folder / name for name in figures]
 
 
@@ -94,8 +93,27 @@ def curves(history: pd.DataFrame) -> Figure:
     return figure
 
 
+def lr_finder(tried: pd.DataFrame) -> Figure:
+    """Loss over the learning rates that were tried before a training.
+
+    Args:
+        tried: one row a rate, as ``lr_finder.csv`` has it.
+    """
+    figure = Figure(figsize=(5, 3.6), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    axes.plot(tried["learning_rate"], tried["loss"], ".", color=GREY, markersize=4, label="of a batch")
+    mean = tried["loss"].rolling(11, center=True, min_periods=6).mean()
+    axes.plot(tried["learning_rate"], mean, color=BLUE, label="mean of eleven")
+    axes.set(title="Learning rates tried", xlabel="learning rate", ylabel="loss", xscale="log")
+    axes.set_ylim(0, 2 * tried["loss"].head(20).mean())
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure
+
+
 def confusion_matrix(predictions: pd.DataFrame, classes: list[str]) -> Figure:
-    """Which class is taken for which: shares of each row as colour, clips as numbers.
+    """Which class is taken for which, see :func:`audio_lightning.training.dashboard.figures.draw_confusion`.
 
     Args:
         predictions: with the columns ``label`` and ``predicted``.
@@ -104,24 +122,7 @@ def confusion_matrix(predictions: pd.DataFrame, classes: list[str]) -> Figure:
     index = {name: position for position, name in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(counts, (predictions["label"].map(index), predictions["predicted"].map(index)), 1)
-    shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
-    side = min(16.0, 3.2 + 0.45 * len(classes))
-    figure = Figure(figsize=(side + 0.8, side), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, label="share of the class's clips", shrink=0.8)
-    names = [name.replace("_", " ") for name in classes]
-    size = 9 if len(classes) <= MOST_CELLS_WITH_NUMBERS else 5
-    axes.set_xticks(range(len(classes)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
-    axes.set_yticks(range(len(classes)), names, fontsize=size)
-    axes.set(xlabel="predicted", ylabel="label")
-    if len(classes) <= MOST_CELLS_WITH_NUMBERS:
-        for row, column in zip(*np.nonzero(counts)):
-            colour = "white" if shares[row, column] > 0.55 else "black"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    correct = counts.trace() / max(1, counts.sum())
-    axes.set_title(f"{counts.sum()} test clips, accuracy {correct:.3f}", fontsize=10)
-    return figure
+    return draw_confusion(counts, classes, "test")
 
 
 def average_precision(per_class: pd.DataFrame) -> Figure:
@@ -138,7 +139,7 @@ def average_precision(per_class: pd.DataFrame) -> Figure:
     places = range(len(table))
     axes.barh(places, scores.fillna(0), color=BLUE)
     size = min(9.0, 0.7 * 72 * height / len(table))
-    axes.set_yticks(places, [name.replace("_", " ") for name in table["class"]], fontsize=size)
+    axes.set_yticks(places, [legible(name) for name in table["class"]], fontsize=size)
     for place, score, clips in zip(places, scores.fillna(0), table["clips"]):
         axes.text(score + 0.01, place, f"{clips} clip{'s' * (clips != 1)}", va="center", fontsize=size, color=GREY)
     axes.set(xlabel="average precision", xlim=(0, 1.15), ylim=(len(table) - 0.5, -0.5))

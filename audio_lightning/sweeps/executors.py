@@ -14,6 +14,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from audio_lightning.compare.trials import TrialFolder
+from audio_lightning.cores import cores
 from audio_lightning.sweeps.trial import Job, run_trial
 from audio_lightning.sweeps.warm import begin, kill_group
 
@@ -205,11 +206,6 @@ def ask_to_stop(process: ForkServerProcess) -> None:
     if process.pid is not None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _too_long(timeout: float | None) -> str:

@@ -16,13 +16,15 @@ import numpy as np
 
 from audio_lightning import __version__
 from audio_lightning.config.compose import PATH_KEY
+from audio_lightning.config.targets import FOREIGN_TARGETS, PACKAGE
+from audio_lightning.config.trust import source_files
 
 if TYPE_CHECKING:
     from audio_lightning.data.datamodule import AudioDataModule
 
 WITHOUT_EFFECT = re.compile(
-    r"(logger|cache|hydra)(\..*)?|plots|resume|feature_memory_gb|data\.(table|num_workers|resident|download"
-    r"|allow_leakage|cache_(dir|max_gb|identity))|trainer\.(accelerator|devices|num_nodes|strategy|log_every_n_steps|profiler)"
+    r"(logger|cache|hydra|dashboard)(\..*)?|plots|resume|trust|conf_dir|feature_memory_gb|data\.(table|num_workers|resident|download"
+    r"|allow_leakage|cache_(dir|max_gb|identity))|callbacks\.device_stats(\..*)?|trainer\.(accelerator|devices|num_nodes|strategy|log_every_n_steps|profiler)"
 )
 """Keys that say where, how fast and how visibly a trial runs."""
 
@@ -46,9 +48,13 @@ def essence(config: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, str) and Path(value).expanduser().exists():
             found[key] = _of_files(Path(value).expanduser())
     trainer = config.get("trainer", {})
+    if config.get("find_lr"):  # what is found takes its place, also in the configuration of the run
+        found.pop("optimizer.lr", None)
+    if config.get("find_batch_size"):
+        found.pop("data.batch_size", None)
     processes = [trainer.get(name) for name in ("devices", "num_nodes")]
     found["processes"] = [value for value in processes if value not in ("auto", 1, "1")]
-    return found
+    return {**found, **_sources(found)}
 
 
 def setup_hash(config: Mapping[str, Any], content: str | None) -> str:
@@ -110,8 +116,18 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]
             yield f"{prefix}{name}", copy.deepcopy(value)
 
 
+def _sources(flat: Mapping[str, Any]) -> dict[str, str]:
+    """A hash of the code of each module of the user's own that is named: its version says nothing of a change."""
+    targets = [str(value) for key, value in flat.items() if key.endswith("_target_") and value is not None]
+    own = {target.partition(".")[0] for target in targets if target not in FOREIGN_TARGETS} - {PACKAGE}
+    return {f"sources.{module}": _hash_of(source_files(module)) for module in sorted(own)}
+
+
 def _of_files(path: Path) -> str:
-    files = sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path]
+    return _hash_of(sorted(entry for entry in path.rglob("*") if entry.is_file()) if path.is_dir() else [path])
+
+
+def _hash_of(files: Iterable[Path]) -> str:
     found = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:

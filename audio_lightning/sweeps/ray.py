@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from audio_lightning.cores import cores
 from audio_lightning.errors import ConfigError
-from audio_lightning.sweeps.executors import Ended, Executor, cores, watch
+from audio_lightning.sweeps.executors import Ended, Executor, watch
 from audio_lightning.sweeps.trial import Job, run_trial
 
 LOCAL_OBJECT_STORE = 80 * 1024**2

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from audio_lightning.cores import cores
 from audio_lightning.errors import ConfigError
-from audio_lightning.sweeps.executors import Ended, Executor, cores, watch
+from audio_lightning.sweeps.executors import Ended, Executor, watch
 from audio_lightning.sweeps.trial import Job, run_trial
 
 CLUSTERS = ("slurm", "local")

@@ -120,6 +120,7 @@ def _answered(folder: TrialFolder, status: TrialStatus, threads: int) -> tuple[T
 def _train(folder: TrialFolder, status: TrialStatus, threads: int) -> None:
     import torch
 
+    from audio_lightning.config import trusting
     from audio_lightning.sweeps.latency import write_latency
     from audio_lightning.training.run import train
 
@@ -128,8 +129,9 @@ def _train(folder: TrialFolder, status: TrialStatus, threads: int) -> None:
     if config.trainer.devices == "auto":  # of several GPUs a trial has one; it may ask for more
         config.trainer.devices = 1
     logging.basicConfig(filename=folder.log, format="[%(asctime)s][%(levelname)s] %(message)s", level=logging.INFO)
-    train(config, folder, resume=True, callbacks=_pruning(folder, status))
-    write_latency(folder)
+    with trusting(config.get("trust")):  # what was typed for the sweep, which wrote this configuration
+        train(config, folder, resume=True, callbacks=_pruning(folder, status))
+        write_latency(folder)
 
 
 def _pruning(folder: TrialFolder, status: TrialStatus) -> list[Any]:

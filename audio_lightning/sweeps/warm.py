@@ -11,11 +11,14 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from types import ModuleType
 from typing import Any, TypeVar
 
+from audio_lightning.config.trust import trusted_modules, trusting
 from audio_lightning.errors import Interrupted, UserError
 
 PRELOADED = "audio_lightning.sweeps.preload"
@@ -46,9 +49,13 @@ def warm() -> ForkServerContext:
 
 
 def begin(function: Callable[..., Any], *arguments: Any) -> ForkServerProcess:
-    """Start ``function`` in a process of its own, which is a group of its own and dies with this one."""
-    process = warm().Process(target=_enter, args=(function, *arguments))
-    process.start()
+    """Start ``function`` in a process of its own, which is a group of its own and dies with this one.
+
+    It trusts the modules that are trusted here.
+    """
+    process = warm().Process(target=_enter, args=(trusted_modules(), function, *arguments))
+    with _main_hidden():
+        process.start()
     return process
 
 
@@ -88,7 +95,21 @@ def kill_group(pid: int | None, number: int = signal.SIGKILL) -> None:
         pass
 
 
-def _enter(function: Callable[..., Any], *arguments: Any) -> None:
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep a process that starts from running the main program first, of which nothing is needed there.
+
+    A script that sweeps where nothing asks for ``__main__`` would sweep there, too, and the standard input has no file.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _enter(trusted: tuple[str, ...], function: Callable[..., Any], *arguments: Any) -> None:
     os.setsid()  # Ctrl-C on the terminal is for the sweep, which decides what becomes of its trials
     for name in DISTRIBUTED:
         os.environ.pop(name, None)
@@ -97,7 +118,8 @@ def _enter(function: Callable[..., Any], *arguments: Any) -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-    function(*arguments)
+    with trusting(trusted):
+        function(*arguments)
 
 
 def _die_with(parent: Any) -> None:

@@ -3,18 +3,24 @@
 import csv
 import os
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
 
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import VALIDATION
+from audio_lightning.errors import ConfigError, UserError
 from audio_lightning.files import write_csv
 from audio_lightning.task import lower_is_better
+from audio_lightning.training.averaging import averaged
 
 
 class _RunCheckpoint(ModelCheckpoint):
@@ -59,11 +65,26 @@ class BestCheckpoint(_RunCheckpoint):
         )
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Find out whether there is anything to choose by."""
+        """Find out whether there is anything to choose by.
+
+        Raises:
+            ConfigError: there never will be.
+        """
         data: Any = getattr(trainer, "datamodule", None)
+        epochs, every = trainer.max_epochs or -1, trainer.check_val_every_n_epoch or 1
         if isinstance(data, AudioDataModule) and not len(data.numbers(VALIDATION)):
             self.monitor = None
+        elif stage == "fit" and 0 < epochs < every and str(self.monitor).startswith("validation/"):
+            raise ConfigError(
+                f"trainer.check_val_every_n_epoch={every} of trainer.max_epochs={epochs} validates no epoch, so there "
+                "is nothing to choose by"
+            )
         super().setup(trainer, pl_module, stage)
+
+    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        """Save the weights that were validated: Lightning leaves averages out where only weights are saved."""
+        with averaged(trainer):
+            super()._save_checkpoint(trainer, filepath)
 
 
 class LastCheckpoint(_RunCheckpoint):
@@ -97,6 +118,111 @@ class EarlyStopping(LightningEarlyStopping):
         mode = "min" if lower_is_better(monitor) else "max"
         super().__init__(monitor=monitor, patience=patience, min_delta=min_delta, mode=mode)
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop again where a training is resumed that had been stopped."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+
+
+class FiniteLoss(Callback):
+    """End a training whose loss is not a number: it would go on and look finished.
+
+    The training loss is looked at as often as losses are logged, and over every epoch; that of the validation, too.
+    """
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Look at the loss of this batch, now and then: each look waits for the device."""
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (batch_idx + 1) % every == 0 and outputs:
+            self._check("training", outputs["loss"], trainer)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the loss over the validation clips."""
+        if trainer.state.fn == TrainerFn.FITTING and "validation/loss" in trainer.callback_metrics:
+            self._check("validation", trainer.callback_metrics["validation/loss"], trainer)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the loss over the epoch first: it says what is wrong with the other one."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            self.on_train_epoch_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the loss over the epoch, before anything is written about it."""
+        assert isinstance(pl_module, AudioClassifier)
+        self._check("training", pl_module.train_epoch_metrics()["train/loss"], trainer)
+
+    def _check(self, part: str, loss: Tensor, trainer: pl.Trainer) -> None:
+        if not torch.isfinite(loss):
+            wider = ", or trainer.precision=bf16-mixed" if trainer.precision == "16-mixed" else ""
+            raise UserError(
+                f"the {part} loss became {loss.item()} in epoch {trainer.current_epoch + 1} "
+                f"(step {trainer.global_step}): try a smaller optimizer.lr, or trainer.gradient_clip_val=1{wider}"
+            )
+
+
+class LastStep(Callback):
+    """Validate where ``trainer.max_steps`` ends a training within an epoch: Lightning would leave that out."""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Ask to stop, which is preceded by a validation."""
+        trainer.should_stop = trainer.should_stop or trainer.global_step == trainer.max_steps
+
+
+class DeviceStats(Callback):
+    """Log how busy the device is: clips a second in training, and what Lightning's accelerator says about its load.
+
+    On a CPU these are shares of the cores and of the memory in use, on a GPU gigabytes that are held, and the most so
+    far. They are logged as ``device/...``, as often as losses are.
+    """
+
+    BYTES = {
+        "allocated_bytes.all.current": "device/allocated_gb",
+        "allocated_bytes.all.peak": "device/allocated_gb_peak",
+        "reserved_bytes.all.current": "device/reserved_gb",
+    }
+
+    def __init__(self) -> None:
+        self._since, self._clips, self._logged = 0.0, 0, 0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """See that there is something to ask and somewhere to write.
+
+        Raises:
+            ConfigError: there is not.
+        """
+        if not trainer.loggers:
+            raise ConfigError("callbacks=device_stats logs, and logger=none leaves nothing to log to: try logger=csv")
+        if trainer.strategy.root_device.type == "cpu" and find_spec("psutil") is None:
+            raise ConfigError("callbacks=device_stats needs the package psutil on a CPU: pip install psutil")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the validation out."""
+        self._since, self._clips = time.perf_counter(), 0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the clips, and log where losses are logged."""
+        self._clips += len(batch["clip"]) * trainer.world_size
+        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        step = trainer.global_step  # that of several batches, where they are accumulated
+        if not every or step % every or step == self._logged:
+            return
+        self._logged = step
+        stats = trainer.accelerator.get_device_stats(trainer.strategy.root_device)
+        if any(name in stats for name in self.BYTES):
+            stats = {shown: stats.get(name, 0) / 1e9 for name, shown in self.BYTES.items()}
+        else:
+            stats = {f"device/{name}": value for name, value in stats.items()}
+        now = time.perf_counter()
+        stats["device/clips_per_second"] = self._clips / (now - self._since)
+        self._since, self._clips = now, 0
+        for logger in trainer.loggers:
+            logger.log_metrics({**stats, "epoch": trainer.current_epoch}, step=step - 1)
+
 
 class History(Callback):
     """``history.csv``: one row an epoch; a resumed run goes on in the same file.
@@ -112,10 +238,12 @@ class History(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the rows of the epochs that the checkpoint has behind it."""
-        if trainer.current_epoch and self.path.exists():
-            with self.path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-            self.rows = [row for row in rows if int(row["epoch"]) <= trainer.current_epoch]
+        if trainer.current_epoch:
+            self.rows = [row for row in self._read() if int(row["epoch"]) <= trainer.current_epoch]
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep all of them where there was nothing left to train, and so no start."""
+        self.rows = self.rows or self._read()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -130,7 +258,9 @@ class History(Callback):
         assert isinstance(pl_module, AudioClassifier)
         now = time.perf_counter()
         metrics = {
-            name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("validation/")
+            name: float(value)
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("validation/") and self._training_end  # else it is of an earlier epoch
         }
         metrics |= {name: float(value) for name, value in pl_module.train_epoch_metrics().items()}
         row: dict[str, Any] = {
@@ -145,6 +275,12 @@ class History(Callback):
         if trainer.is_global_zero:
             header = list(dict.fromkeys(name for kept in self.rows for name in kept))
             write_csv(self.path, header, [[kept.get(name, "") for name in header] for kept in self.rows])
+
+    def _read(self) -> list[dict[str, str]]:
+        if not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
 
 
 class EpochBar(RichProgressBar):

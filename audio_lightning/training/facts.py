@@ -1,7 +1,6 @@
 """What a run took and where it ran."""
 
 import contextlib
-import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +10,7 @@ import torch
 
 from audio_lightning import __version__
 from audio_lightning.classifier import AudioClassifier
+from audio_lightning.cores import cores
 from audio_lightning.networks import build_network, without_pretrained
 
 PACKAGES = (
@@ -37,7 +37,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "torch_threads": torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())] if cuda else [],
         "cuda": torch.version.cuda if cuda else None,

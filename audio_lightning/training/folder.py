@@ -21,6 +21,11 @@ class File:
         return folder.path / self.name
 
 
+def run_files(folder: "RunFolder") -> list[Path]:
+    """Those files of a run that are worth keeping elsewhere: all in its folder, and the best checkpoint."""
+    return [path for path in (*sorted(folder.path.glob("*.*")), folder.best) if path.is_file()]
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of one run.
@@ -35,6 +40,7 @@ class RunFolder:
         best: checkpoint of the epoch with the best validation metric; of the last one where nothing is validated.
         last: checkpoint of the last epoch, which a resumed training goes on from.
         metrics: test and validation metrics and costs, flat; there once the run is finished.
+        lr_finder: loss of the batch at every learning rate that ``find_lr=true`` tried.
         predictions: one row a test clip; like the next two, only where there are test clips.
         recordings: one row a test recording, where recordings are cut into windows.
         per_class: precision, recall and F1 of every class on the test clips.
@@ -50,6 +56,7 @@ class RunFolder:
     best = File("checkpoints/best.ckpt")
     last = File("checkpoints/last.ckpt")
     metrics = File("metrics.json")
+    lr_finder = File("lr_finder.csv")
     predictions = File("predictions.csv")
     recordings = File("recordings.csv")
     per_class = File("per_class.csv")
@@ -60,15 +67,23 @@ class RunFolder:
         Raises:
             ConfigError: with the reason.
         """
+        self.check_writable()
+        if self.config.exists():
+            raise ConfigError(
+                f"{self.path} holds a run already: go on with it by resume={self.path}, or choose another hydra.run.dir"
+            )
+
+    def check_writable(self) -> None:
+        """Refuse a folder that cannot be made, or not written.
+
+        Raises:
+            ConfigError: with the reason.
+        """
         nearest = next(path for path in (self.path.absolute(), *self.path.absolute().parents) if path.exists())
         if not nearest.is_dir() or not os.access(nearest, os.W_OK):
             raise ConfigError(
                 f"{self.path} cannot be made: {nearest} is {'not writable' if nearest.is_dir() else 'not a folder'}; "
                 "choose another hydra.run.dir"
-            )
-        if self.config.exists():
-            raise ConfigError(
-                f"{self.path} holds a run already: go on with it by resume={self.path}, or choose another hydra.run.dir"
             )
 
     def write_config(self, config: DictConfig) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from audio_lightning.config import trusting
 from audio_lightning.errors import UserError
 from audio_lightning.training.folder import RunFolder
 
@@ -24,7 +25,8 @@ def main() -> int:
     assert isinstance(config, DictConfig)
     OmegaConf.set_struct(config, True)
     try:
-        train(config, RunFolder(Path(order["folder"])), resume=order["resume"])
+        with trusting(config.get("trust")):  # as the first process does
+            train(config, RunFolder(Path(order["folder"])), resume=order["resume"])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

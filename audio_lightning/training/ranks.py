@@ -26,8 +26,10 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from omegaconf import DictConfig, OmegaConf
 from torch import distributed
 
+from audio_lightning.cores import share_threads
 from audio_lightning.errors import ConfigError, UserError
 from audio_lightning.training.folder import RunFolder
+from audio_lightning.training.sharded import ShardedStrategy
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ def other_ranks(trainer: pl.Trainer, config: DictConfig, folder: RunFolder, *, r
             f"trainer.strategy={config.trainer.strategy}: expected one that starts processes, such as ddp"
         )
     threads, cluster = torch.get_num_threads(), strategy.cluster_environment
-    share = max(1, threads // trainer.num_devices)
+    share = share_threads(trainer.num_devices)
     shared = {
         "MASTER_ADDR": cluster.main_address,
         "MASTER_PORT": str(cluster.main_port),
@@ -84,14 +86,13 @@ def other_ranks(trainer: pl.Trainer, config: DictConfig, folder: RunFolder, *, r
         "resume": resume,
         "parent": os.getpid(),
     }
-    torch.set_num_threads(share)
     with _environment(shared):
         others = _Others(trainer.num_devices - 1, order)
         try:
             yield
             others.join()
         except Exception as error:
-            if _is_broken_connection(error) and (reason := others.failure(SECONDS_TO_NOTICE)):
+            if is_broken_connection(error) and (reason := others.failure(SECONDS_TO_NOTICE)):
                 raise RankError(reason) from error
             raise
         finally:
@@ -102,6 +103,13 @@ def other_ranks(trainer: pl.Trainer, config: DictConfig, folder: RunFolder, *, r
                 distributed.destroy_process_group()
 
 
+def is_broken_connection(error: Exception) -> bool:
+    """Whether an exchange failed because of another process, as far as that can be told from what was raised."""
+    if isinstance(error, distributed.DistError):
+        return True
+    return isinstance(error, RuntimeError) and bool(re.search(r"gloo|nccl|connection (closed|reset)", str(error), re.I))
+
+
 class Together(Callback):
     """What the processes of a training have to agree upon; where there is one, nothing."""
 
@@ -110,8 +118,10 @@ class Together(Callback):
         self._mind_sigterm(trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Mind SIGTERM."""
+        """Mind SIGTERM, and have the same network everywhere; DDP sees to that by itself."""
         self._mind_sigterm(trainer)
+        if isinstance(trainer.strategy, ShardedStrategy) and trainer.world_size > 1:
+            trainer.strategy.share_buffers()
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Mind SIGTERM."""
@@ -207,12 +217,6 @@ class _Others:
                 print(f"error: {reason}", file=sys.stderr, flush=True)
                 self.end()
                 os._exit(RankError.exit_code)
-
-
-def _is_broken_connection(error: Exception) -> bool:
-    if isinstance(error, distributed.DistError):
-        return True
-    return isinstance(error, RuntimeError) and bool(re.search(r"gloo|nccl|connection (closed|reset)", str(error), re.I))
 
 
 @contextlib.contextmanager

@@ -12,7 +12,6 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from torch.nn.parallel import DistributedDataParallel
@@ -21,25 +20,32 @@ from audio_lightning.audio import find_recordings
 from audio_lightning.checkpoint import read_checkpoint
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.config import anchor_paths, build
+from audio_lightning.cores import share_threads
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.decoded import as_float
 from audio_lightning.data.gather import as_tensor
 from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION
 from audio_lightning.data.problems import Problem, ProblemsError
 from audio_lightning.data.recordings import Recordings
-from audio_lightning.errors import ConfigError, DataError, Interrupted
+from audio_lightning.errors import ConfigError, DataError
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.files import write_csv, write_json
 from audio_lightning.networks import check_networks, without_pretrained
 from audio_lightning.task import AudioTask
 from audio_lightning.training.allocator import keep_freed_memory
-from audio_lightning.training.callbacks import EpochBar, EpochLines, History, LastCheckpoint
+from audio_lightning.training.averaging import Averaging
+from audio_lightning.training.callbacks import EpochBar, EpochLines, FiniteLoss, History, LastCheckpoint, LastStep
+from audio_lightning.training.dashboard.callback import Dashboard
 from audio_lightning.training.facts import costs, environment
+from audio_lightning.training.finders import find
 from audio_lightning.training.folder import RunFolder
+from audio_lightning.training.hosts import Peers
+from audio_lightning.training.loggers import runs_ended
+from audio_lightning.training.power import in_a_line, interruptible, say_precision, trainer_arguments
 from audio_lightning.training.progress import decoding_shown
 from audio_lightning.training.ranks import Together, other_ranks
 from audio_lightning.training.results import measured, write_results
-from audio_lightning.training.wandb import runs_ended
+from audio_lightning.training.sharded import ShardedStrategy
 
 STATISTICS_CLIPS = 256
 """Most training clips, drawn by the seed, from which feature statistics are taken: a bound on what a start costs."""
@@ -72,6 +78,7 @@ def train(
     """
     quieten()
     keep_freed_memory()
+    share_threads(1)
     anchor_paths(config)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     pl.seed_everything(config.seed, verbose=False)
@@ -83,57 +90,109 @@ def train(
     datamodule = build(config.data, AudioDataModule, where="data")
     check_networks(plain, AudioTask(("a", "b"), datamodule.sample_rate, datamodule.num_samples, datamodule.padding))
     history = History(folder.history)
-    trainer = make_trainer(config, folder, history, callbacks)
+    dashboard = Dashboard(plain.get("dashboard"))
+    trainer = make_trainer(config, folder, history, [*callbacks, dashboard])
+    peers = Peers(trainer, folder)
+    searched = bool(config.get("find_lr") or config.get("find_batch_size"))
+    if searched and trainer.world_size > 1:
+        raise ConfigError(
+            "find_lr=true and find_batch_size=true search on one device: do so with trainer.devices=1, and give what "
+            "is found as optimizer.lr and data.batch_size"
+        )
     if trainer.is_global_zero:
         folder.write_config(config)
         write_json(folder.environment, environment())
-    _open_data(datamodule, folder, write=trainer.is_global_zero)
+    with peers.agreed():
+        _open_data(datamodule, folder, write=trainer.is_global_zero)
 
     started = time.perf_counter()
-    clips = len(datamodule.numbers(TRAIN))
-    classifier = AudioClassifier(plain, datamodule.task.to_dict(), datamodule.class_counts(TRAIN), clips)
-    if checkpoint is None and classifier.front_end.needs_statistics:
-        classifier.front_end.fit(datamodule.sample_waveforms(STATISTICS_CLIPS, seed=config.seed))
+    if searched and checkpoint is None:  # a resumed training has what was found in its configuration
+
+        def untrained() -> AudioClassifier:
+            # What is frozen stays so: the steps of a search may be many epochs.
+            finetune = {**(plain.get("finetune") or {}), "unfreeze_epoch": None}
+            changed = {**plain, "scheduler": {"_target_": None}, "finetune": finetune}
+            return _make_classifier(changed, config, datamodule, trainer)
+
+        find(config, untrained, datamodule, folder)
+        folder.write_config(config)
+        plain["optimizer"]["lr"], plain["data"]["batch_size"] = config.optimizer.lr, config.data.batch_size
+    classifier = _make_classifier(plain, config, datamodule, trainer, fit=checkpoint is None)
     _describe(classifier, datamodule)
-    for source in classifier.augmentation.lacks:
-        _give_recordings(classifier, datamodule, source, config[f"{source}_dir"])
-    if trainer.strategy.root_device.type == "cpu" and config.feature_memory_gb and not classifier.front_end.learnable:
-        fixed = torch.from_numpy(~datamodule.clips.background)
-        classifier.memory = FeatureMemory(fixed, config.feature_memory_gb / trainer.num_devices)
+    if config.get("compile"):
+        classifier.compile_network()
     # All processes have the same ones, and would exchange them in every step.
     recordings = [f"augmentation.{name}" for name, _ in classifier.augmentation.named_buffers()]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(classifier, recordings)
-    with runs_ended(trainer), other_ranks(trainer, config, folder, resume=resume):
-        _fit(trainer, classifier, datamodule, checkpoint)
+    with (
+        runs_ended(trainer),
+        other_ranks(trainer, config, folder, resume=resume),
+        peers.watched(),
+        in_a_line(classifier),
+    ):
+        with interruptible(trainer):
+            trainer.fit(classifier, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
         classifier.memory = None
 
+        if not folder.best.exists():
+            raise ConfigError(
+                "the training ended before an epoch was validated, so there are no weights to test: see "
+                "trainer.max_time and trainer.check_val_every_n_epoch"
+            )
         best = read_checkpoint(folder.best)
+        if isinstance(trainer.strategy, ShardedStrategy):  # this process has a part of the one that was trained
+            parameters = best["hyper_parameters"]
+            classifier = AudioClassifier(**{**parameters, "config": without_pretrained(parameters["config"])})
         classifier.load_state_dict(best["state_dict"])
         if classifier.task.multilabel and len(datamodule.numbers(VALIDATION)):
-            trainer.validate(classifier, datamodule=datamodule, verbose=False)
+            with interruptible(trainer):
+                trainer.validate(classifier, datamodule=datamodule, verbose=False)
             classifier.choose_thresholds()
             classifier.store_thresholds(folder.best)
         testing = time.perf_counter()
         if len(datamodule.numbers(TEST)):
-            trainer.test(classifier, datamodule=datamodule, verbose=False)
+            with interruptible(trainer):
+                trainer.test(classifier, datamodule=datamodule, verbose=False)
         tested = time.perf_counter()
         metrics = _metrics(classifier, datamodule, trainer, history, best_epoch=best["epoch"] + 1)
+        if config.get("find_lr"):
+            metrics["found_lr"] = config.optimizer.lr
+        if config.get("find_batch_size"):
+            metrics["found_batch_size"] = config.data.batch_size
         metrics["test_seconds"] = round(tested - testing, 3)
         metrics["total_seconds"] = round(time.perf_counter() - started, 3)
         if trainer.is_global_zero:
             if len(datamodule.numbers(TEST)):
                 write_results(folder, classifier, datamodule)
             write_json(folder.metrics, metrics)
+            dashboard.show_results(trainer, classifier, datamodule)
     return metrics
+
+
+def _make_classifier(
+    plain: dict[str, Any], config: DictConfig, datamodule: AudioDataModule, trainer: pl.Trainer, *, fit: bool = True
+) -> AudioClassifier:
+    """An untrained classifier with all that it needs of the data."""
+    clips = len(datamodule.numbers(TRAIN))
+    classifier = AudioClassifier(plain, datamodule.task.to_dict(), datamodule.class_counts(TRAIN), clips)
+    if fit and classifier.front_end.needs_statistics:
+        classifier.front_end.fit(datamodule.sample_waveforms(STATISTICS_CLIPS, seed=config.seed))
+    for source in classifier.augmentation.lacks:
+        _give_recordings(classifier, datamodule, source, config[f"{source}_dir"])
+    if trainer.strategy.root_device.type == "cpu" and config.feature_memory_gb and not classifier.front_end.learnable:
+        fixed = torch.from_numpy(~datamodule.clips.background)
+        classifier.memory = FeatureMemory(fixed, config.feature_memory_gb / trainer.num_devices)
+    return classifier
 
 
 def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: Sequence[Callback] = ()) -> pl.Trainer:
     """Lightning's Trainer with the callbacks and loggers that the configuration names.
 
     Raises:
-        ConfigError: arguments that the Trainer refuses, or a logger whose package is not installed.
+        ConfigError: arguments that the Trainer refuses, what does not go together, or a logger whose package is not
+            installed.
     """
-    callbacks: list[Callback] = [history, EpochLines(history), *more]
+    callbacks: list[Callback] = [FiniteLoss(), LastStep(), history, EpochLines(history), *more]
     terminal = sys.stdout.isatty()
     if terminal:  # elsewhere, in a file or a pipe, a bar would be noise
         callbacks.append(EpochBar(leave=False))
@@ -150,8 +209,20 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: 
                 f"logger={name} needs a package that is not installed ({reason}): pip install 'audio-lightning[{name}]'"
             ) from error
     arguments: Any = OmegaConf.to_container(config.trainer, resolve=True)
+    arguments = trainer_arguments(arguments, folder, compiled=bool(config.get("compile")))
+    if arguments["strategy"] == "fsdp":
+        if name := next((name for name, node in zip(chosen, named) if isinstance(node, Averaging)), None):
+            raise ConfigError(
+                f"callbacks={name} averages whole networks, and trainer=fsdp divides them: choose trainer=ddp"
+            )
+        if config.finetune.unfreeze_epoch is not None:
+            raise ConfigError(
+                "finetune.unfreeze_epoch freezes parts of what trainer=fsdp takes as one: choose trainer=ddp, or "
+                "freeze them for good"
+            )
+        arguments["strategy"] = ShardedStrategy()
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             **arguments,
             callbacks=callbacks,
             logger=loggers or False,
@@ -165,6 +236,8 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: 
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {str(error).strip().splitlines()[0]}") from error
+    say_precision(trainer, config.trainer.precision)
+    return trainer
 
 
 def _open_data(datamodule: AudioDataModule, folder: RunFolder, *, write: bool) -> None:
@@ -216,19 +289,6 @@ def _give_recordings(classifier: AudioClassifier, datamodule: AudioDataModule, s
     starts, stops = torch.from_numpy(audio.starts), torch.from_numpy(audio.stops)
     # A copy: the cache's own samples must not be written to, and whoever averages or loads weights writes to buffers.
     classifier.augmentation.set_recordings(source, as_tensor(as_float(audio.samples)).clone(), starts, stops)
-
-
-def _fit(
-    trainer: pl.Trainer, classifier: AudioClassifier, datamodule: AudioDataModule, checkpoint: Path | None
-) -> None:
-    try:
-        trainer.fit(classifier, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-    except SystemExit as exit_:  # Lightning's answer to Ctrl-C and, with exit code 0, to SIGTERM
-        if trainer.received_sigterm or trainer.state.status == TrainerStatus.INTERRUPTED:
-            raise Interrupted(143 if trainer.received_sigterm or exit_.code == 143 else 130) from exit_
-        raise
-    if trainer.received_sigterm:
-        raise Interrupted(143)
 
 
 def _metrics(
@@ -284,6 +344,8 @@ def quieten() -> None:
         ".*Total length of .tuple. across ranks is zero.*",  # there are no validation clips, as asked for
         ".*Trying to infer the .batch_size.*",
         ".*callbacks used to create the checkpoint.*",
+        ".*could not find the monitored key.*",  # nothing is validated in this epoch, as asked for
+        ".*AMP with fp16 is not supported on CPU.*",  # what runs instead is said by say_precision
         ".*sync_dist=True.*",  # what is logged has been gathered from all processes already
     ):
         warnings.filterwarnings("ignore", message=message)

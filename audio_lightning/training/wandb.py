@@ -1,37 +1,39 @@
 """Runs in Weights & Biases: nothing is asked, nothing waits for a network for long, and nothing is lost."""
 
 import contextlib
-import netrc
+import io
 import os
 import secrets
 import shlex
-from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import urlsplit
 
-import lightning.pytorch as pl
-import pandas as pd
-from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch.loggers import Logger
+import numpy as np
 from omegaconf import OmegaConf
+from PIL import Image
 
 from audio_lightning.errors import ConfigError
 from audio_lightning.files import read_json, write_json
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.training.dashboard.items import Confusion, Curves, Gallery, Item, Table
+from audio_lightning.training.folder import run_files
+from audio_lightning.training.loggers import RATE, DashboardLogger, Row
+from audio_lightning.training.reach import SECONDS_TO_ANSWER, asking, has_key, proxies_of
 
 if TYPE_CHECKING:
     import wandb
 
-SECONDS_TO_START = 6
-"""How long a server may take to answer; with what wandb does before and after, a start takes 10 s at most."""
+SECONDS_TO_START = 6.0
+"""How long until it has taken the run; with what wandb does before and after, a start takes 10 s at most."""
 
 SECONDS_TO_END = 60
 """How long a run may go on sending when its training has ended; what is left then can be sent later."""
 
+MOST_CELLS = 10_000
+"""Rows of a table that a chart is drawn from; wandb leaves out what is behind them."""
 
-class WandbLogger(Logger):
+
+class WandbLogger(DashboardLogger):
     """A run in Weights & Biases.
 
     Its history has a row an epoch and a row every ``trainer.log_every_n_steps`` steps, with ``epoch`` (from 1) and
@@ -55,6 +57,8 @@ class WandbLogger(Logger):
         log_files: send the files of the run folder, the best checkpoint among them, as an artifact.
     """
 
+    title = "W&B"
+
     def __init__(
         self,
         save_dir: str,
@@ -68,8 +72,7 @@ class WandbLogger(Logger):
         mode: Literal["auto", "online", "offline", "disabled"] = "auto",
         log_files: bool = False,
     ) -> None:
-        super().__init__()
-        self.folder = RunFolder(Path(save_dir))
+        super().__init__(save_dir)
         self.mode, self.group, self.log_files = mode, group, log_files
         self._described: dict[str, Any] = {
             "project": project,
@@ -79,9 +82,7 @@ class WandbLogger(Logger):
             "tags": list(tags) or None,
             "notes": notes,
         }
-        self.trainer: pl.Trainer | None = None
         self._run: wandb.Run | None = None
-        self._held: dict[str, float] = {}
 
     @property
     def name(self) -> str:
@@ -104,49 +105,36 @@ class WandbLogger(Logger):
             self._run = self._start()
         return self._run
 
-    @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+    def begin(self, *, multilabel: bool) -> None:
         """Begin the run; its config is that of the run folder, which has all of it."""
         _ = self.run
 
-    @rank_zero_only
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Add a row to the history.
+    def write_row(self, row: Row) -> None:
+        """Add a row to the history."""
+        self.run.log({"epoch": row.epoch, "step": row.step, **row.values})
 
-        Validation metrics wait for the training metrics of their epoch, so that an epoch has one row; those that no
-        training metrics follow, and test metrics, are of the best epoch and none of the history.
-        """
-        values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
-        if all(name.startswith("test/") for name in values):
-            return
-        if all(name.startswith("validation/") for name in values):
-            self._held = values
-            return
-        row: dict[str, float] = {"epoch": int(metrics.get("epoch", -1)) + 1, "step": int(step or 0), **values}
-        if "train/loss" in values:
-            row, self._held = {**row, **self._held}, {}
-        if self.trainer is not None and self.trainer.optimizers:
-            row["learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
-        self.run.log(row)
+    def write_facts(self, facts: Mapping[str, float]) -> None:
+        """Put numbers into the summary."""
+        self.run.summary.update(dict(facts))
 
-    def log_results(self) -> None:
+    def write_item(self, item: Item, step: int) -> None:
+        """Add a chart, a table with pictures and sound to play, or a picture."""
+        self.run.log({"epoch": step, **_shown(item)})
+
+    def write_results(self, metrics: Mapping[str, Any]) -> None:
         """Put what the run folder holds of a finished training into the run, if there is one."""
         if self._run is None:
             return
         import wandb
 
-        self._run.summary.update(read_json(self.folder.metrics))
-        if self.folder.per_class.is_file():
-            tables = {"test/per_class": wandb.Table(dataframe=pd.read_csv(self.folder.per_class))}
-            self._run.log({**tables, **_confusion_matrix(self.folder)})
+        self._run.summary.update(dict(metrics))
         if self.log_files:
             artifact = wandb.Artifact(f"run-{self._run.id}", type="run")
-            for path in (*sorted(self.folder.path.glob("*.*")), self.folder.best):
-                if path.is_file():
-                    artifact.add_file(str(path), name=path.relative_to(self.folder.path).as_posix())
+            for path in run_files(self.folder):
+                artifact.add_file(str(path), name=path.relative_to(self.folder.path).as_posix())
             self._run.log_artifact(artifact)
 
-    def finish(self, exit_code: int = 0) -> None:
+    def end(self, exit_code: int) -> None:
         """End the run, if there is one, and say how it can be sent where it has not been.
 
         Args:
@@ -158,8 +146,10 @@ class WandbLogger(Logger):
         left = run.offline
         try:
             run.finish(exit_code=exit_code)
-        except TimeoutError:
+        except Exception as error:  # whatever wandb or its own process died of: the training has ended as it has
             left = True
+            if not isinstance(error, TimeoutError):
+                print(f"W&B: the run was not ended in good order ({type(error).__name__})", flush=True)
         if left and not run.disabled:
             print(
                 f"W&B: kept on this machine; send it with: wandb sync {shlex.quote(run.settings.sync_dir)}", flush=True
@@ -174,7 +164,7 @@ class WandbLogger(Logger):
         write_json(state, {"id": run.id, "group": run.group, "offline": run.offline})
         run.define_metric("epoch")
         run.define_metric("step")
-        for metric in ("train/step_loss", "learning_rate"):
+        for metric in ("train/step_loss", "train/gradient_norm", RATE, f"{RATE}/*"):
             run.define_metric(metric, step_metric="step")
         run.define_metric("*", step_metric="epoch")
         if self.folder.config.is_file():
@@ -196,8 +186,19 @@ class WandbLogger(Logger):
         if mode in ("offline", "dryrun") or (mode != "disabled" and not has_key(settings)):
             return None
         known = {"id": before["id"], "resume": "allow"} if before and not before["offline"] else {}
+        deadline = time.monotonic() + SECONDS_TO_START
         try:
-            return self._init(mode=mode, group=self.group, **known)
+            if mode != "disabled":
+                why_not = asking(settings.base_url, SECONDS_TO_ANSWER, proxies_of(settings))
+                import wandb.apis.public  # wandb.init needs seconds for that, in which the server answers
+
+                if reason := why_not():
+                    raise wandb.errors.CommError(reason)
+            left = max(1.0, deadline - time.monotonic())
+            run = self._init(mode=mode, group=self.group or before.get("group"), init_timeout=left, **known)
+            if not run.disabled:
+                _ask_nothing_more(run)
+            return run
         except (wandb.Error, TimeoutError) as error:  # also a key that is none; a wrong name is refused offline, too
             reason = str(error).strip().partition("\n")[0]
             print(f"W&B: going on offline, since the server cannot be used ({reason})", flush=True)
@@ -208,19 +209,19 @@ class WandbLogger(Logger):
 
         identity = secrets.token_hex(4)
         group = self.group or before.get("group") or before.get("id") or os.environ.get("WANDB_RUN_GROUP", identity)
-        known = {} if "WANDB_RUN_ID" in os.environ else {"id": identity}
+        known: dict[str, Any] = {} if "WANDB_RUN_ID" in os.environ else {"id": identity}
         try:
             return self._init(mode="offline", group=group, **known)
         except wandb.Error as error:
             raise ConfigError(f"logger.wandb: {str(error).splitlines()[0]}") from error
 
-    def _init(self, **arguments: Any) -> "wandb.Run":
+    def _init(self, *, init_timeout: float = SECONDS_TO_START, **arguments: Any) -> "wandb.Run":
         import wandb
 
         settings = wandb.Settings(
             silent=True,
             reinit="create_new",  # or the second training of a process would go on in the run of the first
-            init_timeout=SECONDS_TO_START,
+            init_timeout=init_timeout,
             finish_timeout=SECONDS_TO_END,
             finish_timeout_raises=True,
         )
@@ -228,59 +229,43 @@ class WandbLogger(Logger):
         return wandb.init(dir=self.folder.path, settings=settings, **self._described, **arguments)
 
 
-@contextlib.contextmanager
-def runs_ended(trainer: pl.Trainer) -> Iterator[None]:
-    """End the runs of a trainer's loggers with the context: as finished, failed or interrupted.
+def _ask_nothing_more(run: "wandb.Run") -> None:
+    """Let no table and no artifact wait for the server, which may have died by then.
 
-    Args:
-        trainer: whose run folder is complete when the context ends well.
+    Of each, wandb would ask in the training's own thread whether its name is taken by one of another type, and give the
+    table up when there is no answer; without that it is written, and sent when there is a server.
     """
-    loggers = [logger for logger in trainer.loggers if isinstance(logger, WandbLogger)]
-    for logger in loggers:
-        logger.trainer = trainer
-    try:
-        yield
-    except BaseException as error:
-        for logger in loggers:
-            logger.finish(_exit_code(error))
-        raise
-    for logger in loggers:
-        logger.log_results()
-        logger.finish()
+    with contextlib.suppress(AttributeError):
+        run._public_api()  # logs in, now that the server is there; later ones are this one
+        setattr(run, "_assert_can_log_artifact", lambda artifact: None)  # noqa: B010 - wandb has no setting for it
 
 
-def has_key(settings: "wandb.Settings") -> bool:
-    """Whether there is a key for the server, so that nobody has to be asked for one."""
-    if settings.api_key or settings.identity_token_file:
-        return True
-    names = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
-    for path in map(os.path.expanduser, names):
-        with contextlib.suppress(OSError, netrc.NetrcParseError):
-            if netrc.netrc(path).authenticators(urlsplit(settings.base_url).netloc):
-                return True
-    return False
-
-
-def _exit_code(error: BaseException) -> int:
-    if isinstance(error, KeyboardInterrupt):
-        return 130
-    if type(error).__name__ == "TrialPruned":  # a search gave it up, which is nobody's failure
-        return 0
-    code = getattr(error, "exit_code", None) or getattr(error, "code", None)
-    return code if isinstance(code, int) else 1
-
-
-def _confusion_matrix(folder: RunFolder) -> dict[str, Any]:
-    """The chart, from the predictions; none where clips have several labels."""
+def _shown(item: Item) -> dict[str, Any]:
+    """What is logged for an item."""
     import wandb
 
-    classes = pd.read_csv(folder.per_class, dtype=str, keep_default_na=False)["class"].tolist()
-    number = {name: place for place, name in enumerate(classes)}
-    predictions = pd.read_csv(folder.predictions, dtype=str, keep_default_na=False)
-    true, predicted = predictions["label"].map(number), predictions["predicted"].map(number)
-    if true.isna().any() or predicted.isna().any():
-        return {}
-    chart = wandb.plot.confusion_matrix(
-        y_true=true.astype(int).tolist(), preds=predicted.astype(int).tolist(), class_names=classes
-    )
-    return {"test/confusion_matrix": chart}
+    if isinstance(item, Table):
+        return {item.name: wandb.Table(columns=list(item.columns), data=[list(row) for row in item.rows])}
+    picture = wandb.Image(Image.open(io.BytesIO(item.png)))
+    if isinstance(item, Gallery):
+        table = wandb.Table(columns=["audio", "spectrogram", *item.table.columns])
+        for clip, facts in zip(item.clips, item.table.rows):
+            sound = wandb.Audio(clip.samples, sample_rate=item.sample_rate, caption=clip.caption)
+            table.add_data(sound, wandb.Image(Image.open(io.BytesIO(clip.png))), *facts)
+        # Beside the table also in the run's own folder: what is in a table lies elsewhere until it is sent.
+        sounds = [wandb.Audio(clip.samples, item.sample_rate, clip.caption) for clip in item.clips]
+        return {item.name: table, f"{item.name}_picture": picture, f"{item.name}_audio": sounds}
+    shown: dict[str, Any] = {f"{item.name}_picture": picture}
+    if isinstance(item, Curves) and len(item.points) <= MOST_CELLS:
+        data = wandb.Table(columns=["class", *item.axes], data=[list(point) for point in item.points])
+        fields = {"x": item.axes[0], "y": item.axes[1], "class": "class"}
+        shown[item.name] = wandb.plot_table(
+            "wandb/area-under-curve/v0", data, fields, {"title": item.title, "x-axis-title": item.axes[0],
+                                                        "y-axis-title": item.axes[1]}
+        )  # fmt: skip
+    if isinstance(item, Confusion) and item.counts.size <= MOST_CELLS:
+        pairs = [pair for pair, count in np.ndenumerate(item.counts) for _ in range(count)]
+        shown[item.name] = wandb.plot.confusion_matrix(
+            y_true=[true for true, _ in pairs], preds=[taken for _, taken in pairs], class_names=list(item.classes)
+        )
+    return shown

@@ -32,6 +32,8 @@ def act(job: Job) -> None:
         folder.write_status(replace(folder.read_status(), state="done"))
     elif folder.path.name == "raises":
         raise RuntimeError("as it was to")
+    elif folder.path.name.startswith("gpu"):
+        (folder.path / "gpu").write_text(f"{job.gpu} of {job.threads} threads")
     elif folder.path.name == "dies":
         os._exit(9)
     elif folder.path.name == "hangs":
@@ -195,6 +197,24 @@ def test_closing_ends_what_runs(make: Make, tmp_path: Path) -> None:
     processes = pids(executor, folder)
     executor.close()
     assert all_gone(processes)
+
+
+def test_trials_share_the_gpus_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which needs none: that a trial sees the GPU that it was given, and no other, is for its process to arrange."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SWEEP.parent), str(Path(__file__).parent)]))
+    executor = LocalExecutor(workers=1, gpus=2, trials_per_gpu=2, run=act)
+    assert executor.slots == 4
+    folders = [trial(tmp_path, f"gpu{number}") for number in range(7)]
+    first = [executor.start(folder.path, devices=1) for folder in folders[:5]]
+    assert first == [True, True, True, True, False], "two GPUs with two trials each"
+    found = ended(executor, 4)
+    assert executor.start(folders[5].path, devices=3)
+    assert not executor.start(folders[6].path, devices=2), "one slot is left"
+    assert executor.start(folders[6].path, devices=1)
+    found += ended(executor, 2)
+    assert {entry.exit_code for entry in found} == {0}
+    given = [(folder.path / "gpu").read_text().split()[0] for folder in folders if folder is not folders[4]]
+    assert given == ["0", "1", "0", "1", "None", "1"], "one of several devices sees them all"
 
 
 @pytest.mark.full

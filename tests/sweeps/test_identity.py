@@ -37,6 +37,7 @@ def opened(root: Path, *overrides: str) -> AudioDataModule:
         "trainer.accelerator=cpu",
         "trainer.devices=1",
         "feature_memory_gb=0.0",
+        "callbacks=device_stats",
         "trainer=cpu",
     ],
 )
@@ -59,10 +60,19 @@ def test_where_and_how_fast_it_runs_does_not_count(override: str) -> None:
         "data.test_fold=1",
         "loss.label_smoothing=0.1",
         "monitor=validation/loss",
+        "compile=true",
+        "find_lr=true",
+        "callbacks=ema",
     ],
 )
 def test_what_changes_the_result_counts(override: str) -> None:
     assert essence(plain(override)) != essence(plain())
+
+
+def test_what_is_searched_does_not_count() -> None:
+    found = ["find_lr=true", "find_batch_size=true"]
+    assert essence(plain(*found)) == essence(plain(*found, "optimizer.lr=0.5", "data.batch_size=2"))
+    assert essence(plain(found[0])) != essence(plain(found[0], "data.batch_size=2"))
 
 
 def test_repetitions_have_their_setup_in_common() -> None:

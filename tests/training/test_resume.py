@@ -89,6 +89,17 @@ def test_early_stopping_and_the_best_epoch_are_remembered(
     assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.parametrize("ended", ["callbacks=early_stopping", "trainer.max_steps=5", "trainer.max_epochs=2"])
+def test_a_run_that_only_lacks_its_test_is_tested(tiny_urbansound8k: Path, tmp_path: Path, ended: str) -> None:
+    stops = ["callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=1.0"]
+    whole = run(tiny_urbansound8k, tmp_path, ended, *(stops if "stopping" in ended else []), "trainer.min_epochs=1")
+    (tmp_path / "metrics.json").unlink()
+    resumed = resume(tmp_path)
+    assert whole["epochs"] == 2
+    times = ("test_seconds", "total_seconds")
+    assert {k: v for k, v in resumed.items() if k not in times} == {k: v for k, v in whole.items() if k not in times}
+
+
 def test_killed_before_the_first_checkpoint_starts_again(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,15 @@
+"""Everything that the commands do, for notebooks and programs: ``import audio_lightning as al``.
+
+What the commands print as an error is raised here (:class:`audio_lightning.errors.UserError`). Choices are given as
+they are typed: ``al.train("model=resnet", "trainer.max_epochs=3")``. Nothing heavy is imported before it is needed.
+"""
+
+from audio_lightning.api.answers import embed, evaluate, load, predict
+from audio_lightning.api.comparison import Sweep, leaderboard, sweep
+from audio_lightning.api.recordings import compute_features, read_data
+from audio_lightning.api.training import Picture, Run, compose, train
+
+__all__ = [
+    "Picture", "Run", "Sweep", "compose", "compute_features", "embed", "evaluate", "leaderboard", "load", "predict",
+    "read_data", "sweep", "train",
+]  # fmt: skip

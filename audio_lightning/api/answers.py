@@ -1,0 +1,136 @@
+"""What classifiers say of recordings."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from audio_lightning.api.training import Place, Run, Trust
+
+if TYPE_CHECKING:
+    from audio_lightning.classifier import AudioClassifier
+    from audio_lightning.inference.evaluate import Evaluation
+
+
+def load(checkpoint: Place, *, trust: Trust = None, device: str = "cpu") -> "AudioClassifier":
+    """The classifier of a checkpoint file or a run folder, in evaluation mode.
+
+    Args:
+        checkpoint: the file or folder.
+        trust: modules of one's own whose classes it may name.
+        device: such as ``"cuda"``.
+
+    Raises:
+        CheckpointError: there is none, or one that asks for what it must not.
+        ConfigError: a device or a module that is not there.
+    """
+    from audio_lightning.inference.load import load_classifier
+
+    return load_classifier(Path(checkpoint).expanduser(), device, trust=trust)
+
+
+def predict(
+    classifier: "AudioClassifier | Run | Place",
+    recordings: Place | Iterable[Place],
+    *,
+    window_seconds: float | None = None,
+    hop_seconds: float | None = None,
+    batch_size: int = 32,
+    trust: Trust = None,
+) -> pd.DataFrame:
+    """Name the class (or classes) of recordings of any rate, channels and length; longer ones window by window.
+
+    Args:
+        classifier: a loaded one, a run, or where one lies.
+        recordings: files, and folders to look through.
+        window_seconds: of a window; by default a clip of the training.
+        hop_seconds: from window to window; by default a window.
+        batch_size: windows at once.
+        trust: see :func:`load`.
+
+    Returns:
+        One row a window: ``path``, ``start_seconds``, ``end_seconds``, ``predicted`` (a list where clips may have
+        several labels), ``probability <class>`` for every class, and ``error`` for a recording that cannot be read.
+    """
+    from audio_lightning.inference.predict import predict as predictions_of
+
+    loaded = _loaded(classifier, trust)
+    options = {"window_seconds": window_seconds, "hop_seconds": hop_seconds, "batch_size": batch_size}
+    several, rows = loaded.task.multilabel, []
+    for found in predictions_of(loaded, _recordings(recordings), **options):
+        labels = found.labels if several or found.labels is None else found.labels[0]
+        shares = [None] * len(loaded.task.classes) if found.probabilities is None else found.probabilities.tolist()
+        rows.append([str(found.path), found.start_seconds, found.stop_seconds, labels, *shares, found.error])
+    classes = (f"probability {name}" for name in loaded.task.classes)
+    return pd.DataFrame(rows, columns=["path", "start_seconds", "end_seconds", "predicted", *classes, "error"])
+
+
+def embed(
+    classifier: "AudioClassifier | Run | Place",
+    recordings: Place | Iterable[Place],
+    *,
+    window_seconds: float | None = None,
+    hop_seconds: float | None = None,
+    batch_size: int = 32,
+    trust: Trust = None,
+) -> pd.DataFrame:
+    """The embedding of recordings, window by window: what the head of the network sees.
+
+    Args:
+        classifier: see :func:`predict`, like the other arguments.
+        recordings: files, and folders to look through.
+        window_seconds: of a window.
+        hop_seconds: from window to window.
+        batch_size: windows at once.
+        trust: see :func:`load`.
+
+    Returns:
+        One row a window: ``path``, ``start_seconds``, ``end_seconds``, ``embedding 0`` and so on, and ``error``.
+    """
+    from audio_lightning.inference.embed import embed as embeddings_of
+
+    loaded = _loaded(classifier, trust)
+    options = {"window_seconds": window_seconds, "hop_seconds": hop_seconds, "batch_size": batch_size}
+    size, rows = loaded.network.embedding_dim, []
+    for found in embeddings_of(loaded, _recordings(recordings), **options):
+        vector = [None] * size if found.vector is None else found.vector.tolist()
+        rows.append([str(found.path), found.start_seconds, found.stop_seconds, *vector, found.error])
+    names = (f"embedding {number}" for number in range(size))
+    return pd.DataFrame(rows, columns=["path", "start_seconds", "end_seconds", *names, "error"])
+
+
+def evaluate(
+    checkpoint: "Run | Place", *overrides: str, output: Place | None = None, trust: Trust = None
+) -> "Evaluation":
+    """Test a classifier again, on the test clips of its run or on other labelled recordings.
+
+    Args:
+        checkpoint: a run, a run folder or a checkpoint file.
+        *overrides: ``data=NAME`` and ``data.KEY=VALUE``; none: the data of the run.
+        output: folder for ``metrics.json`` and ``predictions.csv``.
+        trust: see :func:`load`.
+
+    Returns:
+        ``metrics``, and ``unknown_classes``, whose clips were left out.
+    """
+    from audio_lightning.config import quote_paths
+    from audio_lightning.inference.evaluate import evaluate as evaluated
+
+    if isinstance(checkpoint, Run):
+        trust, checkpoint = trust or checkpoint.trust, checkpoint.folder
+    target = None if output is None else Path(output).expanduser()
+    return evaluated(Path(checkpoint).expanduser(), quote_paths(overrides), output=target, trust=trust)
+
+
+def _loaded(classifier: "AudioClassifier | Run | Place", trust: Trust) -> "AudioClassifier":
+    if isinstance(classifier, Run):
+        return classifier.classifier
+    return load(classifier, trust=trust) if isinstance(classifier, (str, Path)) else classifier
+
+
+def _recordings(recordings: Place | Iterable[Place]) -> list[Path]:
+    from audio_lightning.audio import find_recordings
+
+    several = [recordings] if isinstance(recordings, (str, Path)) else recordings
+    return find_recordings(Path(path).expanduser() for path in several)

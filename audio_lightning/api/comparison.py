@@ -1,0 +1,152 @@
+"""Many trainings, and what they say together."""
+
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from audio_lightning.api.training import Place, Run, Trust
+from audio_lightning.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from audio_lightning.compare.board import Board
+
+
+class Sweep:
+    """A sweep and what its finished trials say; a notebook shows the leaderboard.
+
+    Args:
+        folder: of the sweep.
+        trust: modules of one's own whose classes its checkpoints may name.
+
+    Attributes:
+        folder: as it was given.
+
+    Raises:
+        ConfigError: the folder holds no sweep.
+    """
+
+    def __init__(self, folder: Place, *, trust: Trust = None) -> None:
+        from audio_lightning.compare.trials import SweepFolder
+
+        self.folder = Path(folder).expanduser()
+        self._files, self._trust = SweepFolder(self.folder), trust
+        self._files.read_facts()
+
+    @property
+    def results(self) -> pd.DataFrame:
+        """One row a trial, with every choice, metric and key of its configuration."""
+        from audio_lightning.compare.results import read_results
+
+        return read_results([self._files])
+
+    @property
+    def leaderboard(self) -> pd.DataFrame:
+        """One row a setup, the best first; see :func:`leaderboard`."""
+        return leaderboard(self.folder)
+
+    @property
+    def page(self) -> Path:
+        """The page to look at in a browser and to send to others."""
+        return self._files.report
+
+    @property
+    def best(self) -> Run:
+        """The first trial of the setup that leads the leaderboard, by the validation metric.
+
+        Raises:
+            ConfigError: no trial is finished.
+        """
+        results = self.results
+        boards = _boards(self.folder)
+        trial = boards[0].rows[0].trials[0]
+        return Run(self.folder / results["folder"].iloc[trial], trust=self._trust)
+
+    def __repr__(self) -> str:
+        return f"Sweep({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        board = self.leaderboard
+        names = [
+            "name",
+            "n",
+            *(name for name in map(str, board) if name.endswith(" mean")),
+            "parameters",
+            "macs",
+            "verdict",
+        ]
+        return f"<p>{escape(str(self.folder))}</p>{board[names].to_html(border=0, index=False)}"
+
+
+def sweep(*overrides: str, folder: Place | None = None) -> Sweep:
+    """Train every combination, each in a process of its own, and compare them.
+
+    The same call again finishes what is missing and repeats nothing.
+
+    Args:
+        *overrides: as ``sweep.py`` takes them: ``"model=cnn,lstm"``, ``"sweep.workers=2"``.
+        folder: of the sweep; by default one below ``sweeps``.
+
+    Raises:
+        ConfigError: a mistake in what was asked for.
+        UserError: no trial is finished.
+        Interrupted: the sweep was told to stop.
+    """
+    from audio_lightning.cli.sweep import sweep as swept
+    from audio_lightning.cli.sweep import understand
+    from audio_lightning.config import opened
+    from audio_lightning.config.trust import trusted_modules
+    from audio_lightning.errors import Interrupted
+
+    arguments = [*overrides, *([f"sweep.dir={Path(folder).expanduser()}"] if folder is not None else [])]
+    with opened(arguments):
+        files, _, settings, _ = understand(arguments)
+        if settings.dry_run:
+            raise ConfigError("sweep.dry_run=true leaves nothing to return: it is for `python sweep.py`")
+        code = swept(arguments)
+        if code >= 128:
+            raise Interrupted(code)
+        found = Sweep(files.path, trust=trusted_modules())
+    if code and not (found.results["state"] == "done").any():
+        raise UserError(f"{files.path}: no trial is finished; their folders say why, in error.txt")
+    return found
+
+
+def leaderboard(*sweeps: Place, monitor: str | None = None) -> pd.DataFrame:
+    """The setups of one or several sweeps, the best by its validation metric first.
+
+    Args:
+        *sweeps: their folders.
+        monitor: validation metric to order by; by default that of the sweeps.
+
+    Returns:
+        One row a setup: ``name``, ``n`` repetitions, mean, deviation and interval of the metrics, costs, and the
+        paired test against the first row. Data sets that cannot be compared follow one another in ``board``.
+
+    Raises:
+        ConfigError: no sweep, one without finished trials, or several that chose by different metrics.
+    """
+    from audio_lightning.compare.leaderboard import _record
+
+    boards = _boards(*sweeps, monitor=monitor)
+    rows = [{"board": number, **_record(board, row)} for number, board in enumerate(boards) for row in board.rows]
+    frame = pd.DataFrame(rows)
+    return frame if len(boards) > 1 else frame.drop(columns="board")
+
+
+def _boards(*sweeps: Place, monitor: str | None = None) -> "list[Board]":
+    from audio_lightning.compare.leaderboard import make_boards
+    from audio_lightning.compare.results import read_results
+    from audio_lightning.compare.trials import SweepFolder
+
+    folders = [SweepFolder(Path(folder).expanduser()) for folder in sweeps]
+    facts = [folder.read_facts() for folder in folders]
+    monitors = dict.fromkeys([monitor] if monitor else [fact.monitor for fact in facts])
+    if len(monitors) != 1:
+        raise ConfigError(f"sweeps that chose by {' and by '.join(monitors) or 'nothing'}: give monitor, and a sweep")
+    axes = list(dict.fromkeys(axis for fact in facts for axis in fact.axes))
+    boards = [board for board in make_boards(read_results(folders), next(iter(monitors)), axes) if board.rows]
+    if not boards:
+        raise ConfigError(f"{', '.join(map(str, sweeps))}: no trial is finished yet, so there is nothing to compare")
+    return boards

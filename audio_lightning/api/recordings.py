@@ -1,0 +1,66 @@
+"""Recordings as a training gets them."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from audio_lightning.api.training import Place, compose
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float
+
+    from audio_lightning.data.datamodule import AudioDataModule
+
+
+def read_data(*overrides: str) -> "AudioDataModule":
+    """Labelled recordings, read, divided and checked for leaks, as a training gets them.
+
+    Args:
+        *overrides: such as ``"data=folder"`` and ``"data.root=DIR"``.
+
+    Returns:
+        A LightningDataModule; ``manifest.table`` has one row a clip.
+
+    Raises:
+        ConfigError: a mistake in what was asked for.
+        DataError: recordings that cannot be used.
+    """
+    from audio_lightning.config import build, opened
+    from audio_lightning.data.datamodule import AudioDataModule
+
+    config = compose(*overrides)
+    with opened(overrides):
+        datamodule = build(config.data, AudioDataModule, where="data")
+        datamodule.setup()
+    return datamodule
+
+
+def compute_features(recording: Place, *overrides: str) -> 'Float[np.ndarray, "channels ..."]':
+    """The features of a whole recording, before they are normalized: ``[channels, bins, frames]``.
+
+    Args:
+        recording: the file; it is resampled to ``data.sample_rate``.
+        *overrides: such as ``"feature=mfcc"``.
+
+    Raises:
+        AudioError: a recording that cannot be read.
+        ConfigError: a mistake in what was asked for.
+    """
+    import numpy as np
+    import torch
+
+    from audio_lightning.audio import windows
+    from audio_lightning.config import opened
+    from audio_lightning.networks import build_front_end
+    from audio_lightning.task import AudioTask
+
+    config = compose(*overrides)
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    rate, clip = config.data.sample_rate, max(1, round(config.data.clip_seconds * config.data.sample_rate))
+    parts = windows(Path(recording).expanduser(), rate, window_samples=clip, hop_samples=clip)
+    waveform = torch.from_numpy(np.concatenate([part.samples for part in parts]))
+    with opened(overrides), torch.no_grad():
+        front_end = build_front_end(plain, AudioTask(("a", "b"), rate, clip, config.data.padding))
+        return front_end.compute(waveform[None])[0].numpy()

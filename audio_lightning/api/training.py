@@ -1,0 +1,220 @@
+"""One training, and what it leaves."""
+
+import logging
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from audio_lightning.errors import ConfigError
+
+if TYPE_CHECKING:
+    from audio_lightning.classifier import AudioClassifier
+    from audio_lightning.training.folder import RunFolder
+
+Place = str | Path
+Trust = str | Iterable[str] | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that a run has left; a notebook shows it.
+
+    Attributes:
+        path: the PNG.
+    """
+
+    path: Path
+
+    def _repr_png_(self) -> bytes:
+        return self.path.read_bytes()
+
+
+class Run:
+    """A finished training and what it left.
+
+    Args:
+        folder: of the run.
+        trust: modules of one's own whose classes its checkpoint may name.
+
+    Attributes:
+        folder: as it was given.
+        trust: as it was given.
+
+    Raises:
+        ConfigError: there is no finished run.
+    """
+
+    def __init__(self, folder: Place, *, trust: Trust = None) -> None:
+        from audio_lightning.training.folder import RunFolder
+
+        self.folder = Path(folder).expanduser()
+        self.trust = trust
+        self._files = RunFolder(self.folder)
+        if not self._files.metrics.is_file():
+            raise ConfigError(f"{self.folder}: expected a folder with metrics.json, as a finished training leaves it")
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """The contents of ``metrics.json``, flat, such as ``metrics["test/accuracy"]``."""
+        from audio_lightning.files import read_json
+
+        return read_json(self._files.metrics)
+
+    @cached_property
+    def config(self) -> DictConfig:
+        """The configuration of the run."""
+        return self._files.read_config()
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """One row an epoch."""
+        return pd.read_csv(self._files.history)
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """One row a test clip: what it is, what it was taken for, and the probability of every class."""
+        return self._table(self._files.predictions)
+
+    @property
+    def per_class(self) -> pd.DataFrame:
+        """Precision, recall and F1 of every class on the test clips."""
+        return self._table(self._files.per_class)
+
+    @property
+    def plots(self) -> dict[str, Picture]:
+        """The pictures of the run by their names, such as ``curves`` and ``confusion_matrix``; drawn if need be."""
+        if not (self.folder / "curves.png").exists():
+            from audio_lightning.report.plots import draw_run
+
+            draw_run(self.folder)
+        return {path.stem: Picture(path) for path in sorted(self.folder.glob("*.png"))}
+
+    @cached_property
+    def classifier(self) -> "AudioClassifier":
+        """The classifier of the best epoch, on the CPU, in evaluation mode."""
+        from audio_lightning.inference.load import load_classifier
+
+        return load_classifier(self.folder, trust=self.trust)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    def _repr_html_(self) -> str:
+        shown = {name: value for name, value in self.metrics.items() if name.startswith(("test/", "validation/"))}
+        frame = pd.DataFrame({"": shown}).map(lambda value: f"{value:.4f}")
+        return f"<p>{escape(str(self.folder))}</p>{frame.to_html(border=0)}"
+
+    def _table(self, path: Path) -> pd.DataFrame:
+        if not path.is_file():
+            raise ConfigError(f"{self.folder} has no {path.name}: the run had no clips to test on")
+        words = dict.fromkeys(("class", "label", "predicted", "path", "error"), str)
+        # A class may be called "none", which pandas takes for no name unless it is told otherwise.
+        return pd.read_csv(path, dtype=words, keep_default_na=False, na_values={"average_precision": ["nan", ""]})
+
+
+def compose(*overrides: str) -> DictConfig:
+    """The configuration of a training, checked.
+
+    Args:
+        *overrides: such as ``"model=resnet"``.
+
+    Raises:
+        ConfigError: see :func:`audio_lightning.config.compose` and :func:`audio_lightning.config.check_config`.
+    """
+    from audio_lightning.config import check_config, opened, quote_paths
+    from audio_lightning.config import compose as compose_
+
+    lines = quote_paths(overrides)
+    with opened(lines):
+        config = compose_(lines)
+        check_config(config)
+    return config
+
+
+def train(*overrides: str, folder: Place | None = None) -> Run:
+    """Train, choose the best epoch on the validation clips, and test it once.
+
+    Args:
+        *overrides: such as ``"model=resnet"``; ``"trust=my_sounds"`` lets classes of one's own be named.
+        folder: of the run; by default one below ``runs`` with the time as its name. A run that stopped in it is gone
+            on with by the same call, and one that is finished is not trained again.
+
+    Raises:
+        ConfigError: a mistake in what was asked for, or a folder with a run that had other settings.
+        DataError: recordings that cannot be used.
+        Interrupted: the training was told to stop.
+    """
+    from audio_lightning.config import check_config, opened, quote_paths
+    from audio_lightning.config import compose as compose_
+    from audio_lightning.config.trust import trusted_modules
+    from audio_lightning.training.folder import RunFolder
+
+    if folder is not None:
+        overrides = (*overrides, f"hydra.run.dir={Path(folder).expanduser()}")
+    lines = quote_paths(overrides)
+    with opened(lines):
+        config = compose_(lines, with_hydra=True)
+        place = RunFolder(Path(config.hydra.run.dir))
+        config = compose_(lines)
+        if config.resume is not None:
+            raise ConfigError(f"resume={config.resume}: name the run by folder=, and a training goes on in it")
+        place.check_writable()
+        check_config(config)
+        from audio_lightning.cli.train import train_in
+        from audio_lightning.config import anchor_paths
+
+        anchor_paths(config)
+        if place.config.is_file() and _what_counts(place.read_config()) != _what_counts(config):
+            raise ConfigError(f"{place.path} holds a run with other settings already: choose another folder")
+        with _logging_to(place), _interruptible():
+            train_in(place, config)
+        return Run(place.path, trust=trusted_modules())
+
+
+@contextmanager
+def _logging_to(folder: "RunFolder") -> Iterator[None]:
+    """Write what is logged meanwhile to ``train.log`` of this run, and not of another one of the same process."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder.log, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(min(level, logging.INFO))
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+        handler.close()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C interrupt what comes next, too: once it has, Lightning ignores it for as long as the process lives."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and handler is not None:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _what_counts(config: DictConfig) -> tuple[Any, ...]:
+    """What makes a run another one: whatever changes its result, and where its recordings are."""
+    from audio_lightning.config.compose import PATH_KEY
+    from audio_lightning.sweeps.identity import essence
+
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    data = plain.get("data") or {}
+    places = {key: data[key] for key in data if key == "table" or (PATH_KEY.search(key) and key != "cache_dir")}
+    return essence(plain), places

@@ -1,0 +1,41 @@
+"""``audio-lightning dashboard``: a workspace and a report in Weights & Biases for a sweep."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from audio_lightning.cli.answering import answering
+
+Sweep = Annotated[Path, typer.Argument(metavar="SWEEP_DIR", help="Folder that sweep.py left.")]
+Project = Annotated[str | None, typer.Option(help="Project of the runs; default: that of the trials' logger.wandb.")]
+Entity = Annotated[str | None, typer.Option(help="User or team; default: that of logger.wandb, or of the account.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Send nothing; print what would be sent, as JSON.")]
+
+
+def dashboard_command(sweep: Sweep, project: Project = None, entity: Entity = None, dry_run: DryRun = False) -> None:
+    """Make a W&B workspace and report of a sweep whose trials are runs there (`logger=[csv,wandb]`).
+
+    Both show how the trials learn, which choice is best, at what cost, and which classes are mistaken; the report says
+    first what the leaderboard says.
+    """
+
+    def run() -> int:
+        from audio_lightning.compare.trials import SweepFolder
+        from audio_lightning.sweeps.wandb_dashboard import describe_dashboard, read_dashboard, send_dashboard
+
+        folder = SweepFolder(sweep.expanduser())
+        dashboard = read_dashboard(folder, project, entity)
+        if dry_run:
+            print(json.dumps(describe_dashboard(dashboard), indent=2))
+            return 0
+        for name, url in send_dashboard(dashboard).items():
+            print(f"{name}: {url}")
+        if dashboard.unsent:
+            runs = f"{shlex.quote(str(folder.trials))}/*/wandb/offline-run-*"
+            print(f"{dashboard.unsent} trials are on this machine only; send them with: wandb sync {runs}")
+        return 0
+
+    raise typer.Exit(answering(run))

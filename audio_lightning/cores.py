@@ -1,0 +1,35 @@
+"""How many processor cores there are to work with."""
+
+import os
+
+
+def cores() -> int:
+    """Cores that this process may use: fewer than there are, where it is bound to some or its container has a quota.
+
+    A quota is rounded up to whole cores. ``LOKY_MAX_CPU_COUNT`` lowers the number, too.
+    """
+    # Late, as torch below: this is imported where neither is needed.
+    from joblib import cpu_count  # type: ignore[import-untyped]
+
+    return int(cpu_count())
+
+
+def share_threads(processes: int) -> int:
+    """Let this process and others that work beside it have all cores together, and no more than these.
+
+    A number that the user set (``OMP_NUM_THREADS``), or that was set for this process before, is never exceeded.
+
+    Args:
+        processes: how many share the cores, this one among them.
+
+    Returns:
+        The threads of this process.
+    """
+    import torch
+
+    available = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        available = min(available, cores())
+    threads = max(1, available // processes)
+    torch.set_num_threads(threads)
+    return threads

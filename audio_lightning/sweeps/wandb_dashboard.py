@@ -1,0 +1,344 @@
+"""A workspace and a report in Weights & Biases for a sweep: they answer what a comparison asks."""
+
+import json
+import queue
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from audio_lightning.compare.board import Board, Row
+from audio_lightning.compare.leaderboard import make_boards
+from audio_lightning.compare.results import read_results
+from audio_lightning.compare.statistics import NOT_DISTINGUISHABLE, Spread
+from audio_lightning.compare.trials import SweepFolder
+from audio_lightning.errors import ConfigError, UserError
+from audio_lightning.training.reach import SECONDS_TO_ANSWER, asking, has_key, proxies_of
+
+if TYPE_CHECKING:
+    import wandb_workspaces.reports.v2 as reports
+    import wandb_workspaces.workspaces as workspaces
+
+SECONDS_TO_SEND = 12.0
+"""How long W&B may take for all of it, when it has shown that it is there."""
+
+SECONDS_TO_REQUEST = 5.0
+"""How long a single one of its answers may take."""
+
+LACKING = "wandb-workspaces is not installed, and dashboards are made with it: pip install wandb-workspaces"
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """What a workspace and a report are made from.
+
+    Attributes:
+        title: name of the sweep.
+        entity: user or team; None for the default of the account.
+        project: that the runs belong to.
+        group, job_type: of the runs of the trials; no job type: they have none.
+        axes: path in the configuration of each choice that varies, by the key that was typed.
+        boards: the leaderboards; the first one is shown.
+        unsent: number of trials whose runs are on this machine only.
+    """
+
+    title: str
+    entity: str | None
+    project: str
+    group: str
+    job_type: str | None
+    axes: dict[str, str]
+    boards: Sequence[Board]
+    unsent: int
+
+
+def read_dashboard(sweep: SweepFolder, project: str | None = None, entity: str | None = None) -> Dashboard:
+    """What the dashboard of a sweep shows.
+
+    Args:
+        sweep: with finished trials.
+        project: that the runs belong to; None for that of the trials' ``logger.wandb``.
+        entity: user or team; None for that of the trials' ``logger.wandb``.
+
+    Raises:
+        ConfigError: it is no sweep, no trial is finished, or none is a run in W&B.
+    """
+    facts = sweep.read_facts()
+    boards = [board for board in make_boards(read_results([sweep]), facts.monitor, facts.axes) if board.rows]
+    if not boards:
+        raise ConfigError(f"{sweep.path}: no trial is finished yet, so there is nothing to show")
+    folders = [folder for folder, status in sweep.folders() if status.state == "done" and folder.config.is_file()]
+    config = folders[0].read_config()
+    node = OmegaConf.select(config, "logger.wandb")
+    if node is None and project is None:
+        raise ConfigError(
+            f"{sweep.path}: its trials are no runs in W&B: sweep with 'logger=[csv,wandb]', or name a --project"
+        )
+    known: dict[str, Any] = {} if node is None else dict(node)
+    return Dashboard(
+        title=facts.name,
+        entity=entity or known.get("entity"),
+        project=project or str(known["project"]),
+        group=known.get("group") or sweep.path.name,
+        job_type=known.get("job_type"),
+        axes={axis: _path(config, axis) for axis in facts.axes},
+        boards=boards,
+        unsent=sum(any(folder.path.glob("wandb/offline-run-*")) for folder in folders),
+    )
+
+
+def describe_dashboard(dashboard: Dashboard) -> dict[str, Any]:
+    """What would be sent, as plain values.
+
+    Raises:
+        UserError: wandb-workspaces is not installed.
+    """
+    entity = dashboard.entity or "ENTITY"
+    workspace, report = make_workspace(dashboard, entity), make_report(dashboard, entity, asking_server=False)
+    view = workspace._to_model().spec.model_dump_json(by_alias=True, exclude_none=True)
+    spec = report._to_model().spec.model_dump_json(by_alias=True, exclude_none=True)
+    return {"workspace": json.loads(view), "report": json.loads(spec)}
+
+
+def send_dashboard(dashboard: Dashboard) -> dict[str, str]:
+    """Make the workspace and the report, and return the address of each.
+
+    Raises:
+        UserError: wandb-workspaces or the key is lacking, or W&B cannot be reached, refuses or takes too long.
+    """
+    import wandb
+
+    _require()
+    # A request that is still waited for when the process ends would hold it up.
+    settings = wandb.setup(wandb.Settings(x_graphql_timeout_seconds=SECONDS_TO_REQUEST, x_graphql_retry_max=0)).settings
+    if not has_key(settings):
+        raise UserError(f"there is no key for {settings.base_url}: run `wandb login`, or set WANDB_API_KEY")
+    if reason := asking(settings.base_url, SECONDS_TO_ANSWER, proxies_of(settings))():
+        raise UserError(f"W&B cannot be reached: {reason}")
+    found: queue.Queue[dict[str, str] | Exception] = queue.Queue()
+
+    def send() -> None:
+        try:
+            entity = dashboard.entity or wandb.Api().default_entity
+            if not entity:
+                raise ConfigError("the account has no default entity: name the user or team with --entity")
+            workspace = make_workspace(dashboard, entity).save()
+            report = make_report(dashboard, entity)
+            report.save()
+            found.put({"workspace": workspace.url, "report": report.url})
+        except Exception as error:
+            found.put(error)
+
+    # A thread that nobody waits for, because wandb tries again and again for as long as it likes.
+    threading.Thread(target=send, daemon=True).start()
+    try:
+        answer = found.get(timeout=SECONDS_TO_SEND)
+    except queue.Empty:
+        raise UserError(f"W&B has not taken the dashboard within {SECONDS_TO_SEND:g} s: try again later") from None
+    if isinstance(answer, UserError):
+        raise answer
+    if isinstance(answer, Exception):
+        reason = str(answer).strip().partition("\n")[0] or type(answer).__name__
+        raise UserError(f"W&B does not take the dashboard: {reason}") from answer
+    return answer
+
+
+def make_workspace(dashboard: Dashboard, entity: str) -> "workspaces.Workspace":
+    """A saved view of the project, of the runs of the sweep."""
+    _require()
+    import wandb_workspaces.workspaces as workspaces
+
+    board = dashboard.boards[0]
+    sections = [
+        workspaces.Section(name=name, panels=panels, is_open=True) for name, panels in _panels(dashboard).items()
+    ]
+    columns = [f"config:{_with_value(path)}" for path in dashboard.axes.values()]
+    return workspaces.Workspace(
+        entity=entity,
+        project=dashboard.project,
+        name=f"Sweep {dashboard.title}",
+        sections=sections,
+        settings=workspaces.WorkspaceSettings(x_axis="epoch", max_runs=100),
+        runset_settings=workspaces.RunsetSettings(
+            filters=_filter(dashboard),
+            pinned_columns=[*columns, *(f"summary:{name}" for name in _figures(board))],
+        ),
+    )
+
+
+def make_report(dashboard: Dashboard, entity: str, *, asking_server: bool = True) -> "reports.Report":
+    """A page with what the leaderboard says in words and as a table, and the panels of the workspace.
+
+    Args:
+        dashboard: what it shows.
+        entity: user or team.
+        asking_server: name the project in the runs' set, for which its number is asked of the server.
+    """
+    _require()
+    import wandb_workspaces.reports.v2 as reports
+
+    order = [reports.OrderBy(reports.SummaryMetric(dashboard.boards[0].monitor))]
+    place: dict[str, Any] = {"entity": entity, "project": dashboard.project}
+    trials = reports.Runset(name="Trials", filters=_filter(dashboard), order=order, **(place if asking_server else {}))
+    blocks: list[Any] = [reports.TableOfContents()]
+    for number, board in enumerate(dashboard.boards, 1):
+        blocks.append(reports.H1(f"Result {number}" if len(dashboard.boards) > 1 else "Result"))
+        blocks += [reports.CalloutBlock(stamp) for stamp in board.stamps]
+        blocks += [reports.P(sentence) for sentence in in_words(board)]
+        blocks += [reports.MarkdownBlock(_as_markdown(board))]
+        blocks += [reports.P(note) for note in board.notes]
+    for name, panels in _panels(dashboard).items():
+        blocks += [reports.H1(name), reports.PanelGrid(runsets=[trials], panels=panels)]
+    return reports.Report(
+        title=f"Sweep {dashboard.title}"[:128],
+        description=f"{sum(len(board.rows) for board in dashboard.boards)} setups by {dashboard.boards[0].monitor}",
+        blocks=blocks,
+        width="fluid",
+        **place,
+    )
+
+
+def in_words(board: Board) -> list[str]:
+    """Sentences: which row is best, how sure that is, and which rows cannot be told from it."""
+    best, *others = board.rows
+    said = [f"{best.name} is best by {board.monitor}, {_figure(best.validation)}{_repetitions(best, board)}."]
+    if best.test is not None:
+        said.append(f"Its {board.metric} is {_figure(best.test)}, read off and not chosen by.")
+    if any(row.validation.low is not None for row in board.rows):
+        said.append(f"In brackets: {board.interval}.")
+    like = [row.name for row in others if row.comparison and row.comparison.verdict.startswith(NOT_DISTINGUISHABLE)]
+    if like:
+        said.append(f"Not distinguishable from it: {'; '.join(like)}.")
+    rest = [row for row in others if row.name not in like and row.comparison]
+    if rest:
+        verdicts = (f"{row.name} ({row.comparison.verdict})" for row in rest if row.comparison)
+        said.append(f"Against it: {'; '.join(verdicts)}.")
+    return said
+
+
+def _panels(dashboard: Dashboard) -> dict[str, list[Any]]:
+    """Panels, by the question that they answer."""
+    import wandb_workspaces.reports.v2 as reports
+
+    board = dashboard.boards[0]
+    shown = board.metric if any(row.test for row in board.rows) else board.monitor
+    half = {"w": 12, "h": 8}
+    repeated = ("seed", "data.test_fold", "data.validation_fold")
+    axes = {key: path for key, path in dashboard.axes.items() if key not in repeated}
+
+    def place(number: int) -> Any:
+        return reports.Layout(x=12 * (number % 2), y=8 * (number // 2), **half)
+
+    def costs(cost: str, number: int) -> Any:
+        return reports.ScatterPlot(
+            title=f"{shown} against {cost}",
+            x=reports.SummaryMetric(cost),
+            y=reports.SummaryMetric(shown),
+            log_x=True,
+            layout=place(number),
+        )
+
+    return {
+        "How they learn": [
+            reports.LinePlot(title=f"{metric} by epoch", x="epoch", y=[metric], layout=place(number))
+            for number, metric in enumerate(dict.fromkeys((board.monitor, "validation/loss", "train/loss")))
+        ],
+        "Which choice is best": [
+            reports.BarPlot(
+                title=f"{board.monitor} by {key}",
+                metrics=[reports.SummaryMetric(board.monitor)],
+                groupby=reports.Config(path),
+                groupby_aggfunc="mean",
+                groupby_rangefunc="stddev",
+                layout=place(number),
+            )
+            for number, (key, path) in enumerate(axes.items())
+        ]
+        + [
+            reports.ParallelCoordinatesPlot(
+                title="Every choice at once",
+                columns=[
+                    *(reports.ParallelCoordinatesPlotColumn(reports.Config(path)) for path in dashboard.axes.values()),
+                    reports.ParallelCoordinatesPlotColumn(reports.SummaryMetric(board.monitor)),
+                ],
+                layout=reports.Layout(x=0, y=8 * ((len(axes) + 1) // 2), w=24, h=10),
+            )
+        ],
+        "At what cost": [costs("macs", 0), costs("parameters", 1)],
+        "Which classes are mistaken": [
+            reports.CustomChart(
+                query={"summaryTable": {"tableKey": "test/confusion_matrix_table"}},
+                chart_name="wandb/confusion_matrix/v1",
+                chart_fields={name: name for name in ("Actual", "Predicted", "nPredictions")},
+                layout=place(0),
+            ),
+            reports.WeavePanelSummaryTable(table_name="test/per_class", layout=place(1)),
+        ],
+        "Run by run": [reports.RunComparer(layout=reports.Layout(x=0, y=0, w=24, h=12))],
+    }
+
+
+def _require() -> None:
+    try:
+        import wandb_workspaces.reports.v2
+        import wandb_workspaces.workspaces  # noqa: F401
+    except ImportError as error:
+        raise UserError(LACKING) from error
+
+
+def _path(config: DictConfig, axis: str) -> str:
+    """Where the runs' configuration says what was chosen for an axis."""
+    node = OmegaConf.select(config, axis)
+    if not isinstance(node, DictConfig):
+        return axis
+    return f"{axis}._target_" if "_target_" in node else f"{axis}.name"
+
+
+def _with_value(path: str) -> str:
+    """The path as W&B has it: a top-level key of the configuration holds its value under ``value``."""
+    first, dot, rest = path.partition(".")
+    return f"{first}.value{dot}{rest}"
+
+
+def _filter(dashboard: Dashboard) -> str:
+    """The runs of the trials: neither others of the project nor the one that sums up the sweep."""
+    wanted = {"Group": dashboard.group, "JobType": dashboard.job_type}
+    return " and ".join(f"Metric('{key}') == {_quoted(value)}" for key, value in wanted.items() if value)
+
+
+def _quoted(text: str) -> str:
+    """As a Python string in which nothing is left that the package takes for an operator before it parses."""
+    return "'" + "".join(sign if sign.isascii() and sign.isalnum() else f"\\U{ord(sign):08x}" for sign in text) + "'"
+
+
+def _figures(board: Board) -> list[str]:
+    return list(dict.fromkeys((board.monitor, board.metric, "macs", "parameters")))
+
+
+def _as_markdown(board: Board) -> str:
+    header = ["", "setup", board.monitor, board.metric, "n", "parameters", "MACs", "against the first"]
+    rows = [
+        [
+            str(rank),
+            row.name.replace("|", "\\|"),
+            _figure(row.validation),
+            "-" if row.test is None else _figure(row.test),
+            str(row.n),
+            *("-" if cost is None or pd.isna(cost) else f"{cost:,.0f}" for cost in (row.parameters, row.macs)),
+            row.comparison.verdict if row.comparison else "",
+        ]
+        for rank, row in enumerate(board.rows, 1)
+    ]
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _figure(found: Spread) -> str:
+    return f"{found.mean:.3f}" + ("" if found.low is None else f" [{found.low:.3f}, {found.high:.3f}]")
+
+
+def _repetitions(row: Row, board: Board) -> str:
+    return f" over {row.n} {board.unit}" if row.n > 1 else ", trained once, so nothing says how sure that is"

@@ -1,0 +1,105 @@
+"""Precision, profilers and compilation: what a Trainer is asked for, and what is said where that cannot be had."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
+from lightning.pytorch.trainer.states import TrainerStatus
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from audio_lightning.classifier import AudioClassifier
+from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.errors import ConfigError, Interrupted
+from audio_lightning.training.folder import RunFolder
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+"""Front ends compute in float32 with all of them; with others, networks could not take what they give."""
+
+PROFILERS: dict[str, type[Profiler]] = {
+    "simple": SimpleProfiler,
+    "advanced": AdvancedProfiler,
+    "pytorch": PyTorchProfiler,
+}
+
+
+def trainer_arguments(arguments: dict[str, Any], folder: RunFolder, *, compiled: bool) -> dict[str, Any]:
+    """What the configuration says about the Trainer, checked, and with a profiler that writes into the run folder.
+
+    Raises:
+        ConfigError: what Lightning would not refuse, or with a traceback.
+    """
+    precision, profiler = str(arguments["precision"]), arguments["profiler"]
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"trainer: precision={precision} is not to be had"
+            + did_you_mean(precision, PRECISIONS, listing="there are")
+        )
+    for name in ("max_epochs", "max_steps", "limit_train_batches", "limit_val_batches", "limit_test_batches"):
+        if arguments[name] is not None and arguments[name] == 0:
+            part = {"limit_val_batches": "choose the epoch by", "limit_test_batches": "test"}.get(name, "train")
+            raise ConfigError(f"trainer: {name}={arguments[name]} leaves nothing to {part}: expected more than 0")
+    # Tensors of the inference mode and others would each have a program of their own.
+    arguments = {**arguments, "inference_mode": not compiled}
+    if profiler is None:
+        return arguments
+    if profiler not in PROFILERS:
+        raise ConfigError(f"trainer: profiler={profiler}: expected {' | '.join(PROFILERS)} or null")
+    place: Any = {"dirpath": str(folder.path), "filename": "profile"}
+    return {**arguments, "profiler": PROFILERS[profiler](**place)}
+
+
+def say_precision(trainer: pl.Trainer, asked: str) -> None:
+    """Say in a line where another precision runs than was asked for, or one that is slow here."""
+    if trainer.precision != asked:
+        print(f"trainer.precision={asked} is not to be had on this device: {trainer.precision} runs")
+    cuda = trainer.strategy.root_device.type == "cuda"
+    if trainer.precision == "bf16-mixed" and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+        print("this GPU has no bfloat16 and imitates it: trainer.precision=16-mixed is faster")
+
+
+@contextlib.contextmanager
+def interruptible(trainer: pl.Trainer) -> Iterator[None]:
+    """Let a training, a validation or a test be ended by Ctrl-C and SIGTERM.
+
+    Raises:
+        Interrupted: it was.
+    """
+    try:
+        yield
+    except SystemExit as exit_:  # Lightning's answer to Ctrl-C and, with exit code 0, to SIGTERM
+        if trainer.received_sigterm or trainer.state.status == TrainerStatus.INTERRUPTED:
+            raise Interrupted(143 if trainer.received_sigterm or exit_.code == 143 else 130) from exit_
+        raise
+    if trainer.received_sigterm:
+        raise Interrupted(143)
+
+
+@contextlib.contextmanager
+def in_a_line(classifier: AudioClassifier) -> Iterator[None]:
+    """Say in a line what a training only finds when it runs.
+
+    Raises:
+        ConfigError: limits that leave nothing of the data, or a network that cannot be compiled.
+    """
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise ConfigError(f"trainer: {str(error).strip().splitlines()[0]}") from error
+    except Exception as error:
+        if not classifier.compiled or not _is_of_compiler(error):
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = " ".join(lines[:2]) or type(error).__name__
+        raise ConfigError(
+            f"compile=true: {type(classifier.network).__name__} cannot be compiled here ({reason}): "
+            "compile=false trains it as it is"
+        ) from error
+
+
+def _is_of_compiler(error: Exception) -> bool:
+    from torch._dynamo.exc import TorchDynamoException  # it takes a second to import
+
+    return isinstance(error, TorchDynamoException)

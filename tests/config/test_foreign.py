@@ -1,0 +1,295 @@
+"""Models, front ends and YAML files of the user's own, and who may name what."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import foreign
+import pytest
+import tiny
+import torch
+from foreign import LINE, outside  # noqa: F401 - a fixture
+from running import train
+from typer.testing import CliRunner
+
+from audio_lightning.classifier import AudioClassifier
+from audio_lightning.cli.main import app
+from audio_lightning.cli.sweep import main as sweep
+from audio_lightning.cli.train import main as train_main
+from audio_lightning.config import check_config, choices, compose, opened, quote_paths, resolve, trusting
+from audio_lightning.errors import CheckpointError, ConfigError
+from audio_lightning.models.base import AudioModel
+from audio_lightning.sweeps.identity import essence
+from audio_lightning.training.folder import RunFolder
+
+# ruff: noqa: F811 - the fixture's name is that of an argument
+
+PROJECT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def own(outside: Path, tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of a training of the model and the front end."""
+    folder = tmp_path_factory.mktemp("own") / "run"
+    lines = quote_paths(
+        [
+            "trust=my_sounds",
+            f"conf_dir={outside / 'conf'}",
+            "data=urbansound8k",
+            f"data.root={tiny_urbansound8k}",
+            *LINE,
+        ]
+    )
+    with pytest.MonkeyPatch.context() as patch, opened(lines):
+        patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
+        config = compose(lines)
+        check_config(config)
+        train(config, RunFolder(folder))
+    return folder
+
+
+# Folders of YAML files
+
+
+@pytest.mark.parametrize(
+    "key", ["conf_dir={}/conf", "hydra.searchpath=['file://{}/conf']", "hydra.searchpath=[pkg://my_sounds.conf]"]
+)
+def test_files_of_a_folder_can_be_chosen(outside: Path, key: str) -> None:
+    (line,) = quote_paths([key.format(outside)])
+    assert compose([line, "model=pooled"]).model.width == 8
+    with pytest.raises(ConfigError, match="did you mean pooled"):
+        compose([line, "model=poled"])
+    with opened([line]):
+        assert {"pooled", "cnn"} <= set(choices("model"))
+    assert "pooled" not in choices("model")
+    with pytest.raises(ConfigError, match="there is no such model"):
+        compose(["model=pooled"])
+
+
+def test_a_package_that_is_searched_is_not_imported(outside: Path) -> None:
+    foreign.forget()
+    compose(["hydra.searchpath=[pkg://my_sounds.conf]", "model=pooled"])
+    with trusting("my_sounds"):
+        assert "my_sounds" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("conf_dir=nowhere", "nowhere: no such folder"),
+        ("hydra.searchpath=[http://x]", "expected file://FOLDER or pkg://PACKAGE"),
+        ("hydra.searchpath=[pkg://my_sounds.nothing]", "no such package"),
+        ("conf_dir='a','b'", "several are a list"),
+    ],
+)
+def test_a_folder_that_is_not_there_is_said(outside: Path, line: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compose([line])
+
+
+def test_a_name_that_is_taken_is_said(outside: Path, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/cnn.yaml").write_text("_target_: my_sounds.nets.Pooled\n")
+    with pytest.raises(ConfigError, match="there is a model=cnn already"):
+        compose(quote_paths([f"conf_dir={tmp_path}", "model=cnn"]))
+
+
+# Classes of trusted modules
+
+
+def refused(lines: list[str], kind: type = AudioModel) -> str:
+    def ask() -> None:
+        config = compose(lines)
+        check_config(config)
+        resolve(config.model._target_, kind, where="model")
+
+    with opened(lines), pytest.raises(ConfigError) as caught:
+        ask()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("no_model", "NoModel is not a AudioModel"),
+        ("borrowed", "is defined in torch.nn.modules.linear, which"),
+        ("absent", "my_sounds.nets has no Poled; did you mean Pooled?"),
+        ("broken", "my_sounds.broken cannot be imported: SyntaxError"),
+    ],
+)
+def test_what_is_no_model_of_the_module_is_refused(outside: Path, model: str, message: str) -> None:
+    lines = quote_paths(["trust=[my_sounds]", f"conf_dir={outside / 'conf'}", f"model={model}"])
+    assert message in refused(lines, object if model == "borrowed" else AudioModel)
+
+
+def test_without_trust_the_module_is_named_and_not_imported(outside: Path) -> None:
+    foreign.forget()
+    message = refused(quote_paths([f"conf_dir={outside / 'conf'}", "model=pooled"]))
+    assert "trust=my_sounds in a training or sweep, --trust my_sounds with a checkpoint" in message
+    assert "my_sounds" not in sys.modules
+
+
+def test_a_file_does_not_trust(outside: Path) -> None:
+    """An experiment of the folder sets ``trust``; what is typed counts alone."""
+    lines = quote_paths([f"conf_dir={outside / 'conf'}", "experiment=mine"])
+    assert compose(lines).trust == "my_sounds"
+    assert "is not allowed" in refused(lines)
+
+
+@pytest.mark.parametrize(
+    ("module", "target"),
+    [
+        ("os", "os.system"),
+        ("os", "os.PathLike"),
+        ("subprocess", "subprocess.Popen"),
+        ("builtins", "builtins.eval"),
+        ("torch.nn", "torch.nn.Linear"),
+        ("my_sounds", "my_sounds.nets.nn.Linear"),
+        ("my_sounds", "my_sounds_evil.Net"),
+        ("my_sounds.fronts", "my_sounds.nets.Pooled"),
+    ],
+)
+def test_trust_reaches_classes_of_the_right_kind_in_that_module_alone(outside: Path, module: str, target: str) -> None:
+    with trusting(module), pytest.raises(ConfigError, match=r"^model\._target_="):
+        resolve(target, AudioModel, where="model")
+
+
+def test_trust_ends_with_its_context(outside: Path) -> None:
+    with trusting("my_sounds"):
+        assert resolve("my_sounds.nets.Pooled", AudioModel, where="model").__name__ == "Pooled"
+    with pytest.raises(ConfigError, match="is not allowed"):
+        resolve("my_sounds.nets.Pooled", AudioModel, where="model")
+
+
+@pytest.mark.parametrize("name", ["no_such_module_anywhere", "./nets.py", "my sounds", "[1]"])
+def test_a_module_that_is_not_there_is_said(name: str) -> None:
+    with (
+        pytest.raises(ConfigError, match=r"^trust=.*(there is no module|expected the name of a module)"),
+        trusting(name),
+    ):
+        pass
+
+
+def test_one_in_the_current_folder_is_pointed_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lies_here.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    with pytest.raises(ConfigError, match=r"it lies in the current folder.*PYTHONPATH=\."), trusting("lies_here"):
+        pass
+
+
+# Checkpoints and run folders
+
+
+def test_a_training_leaves_a_checkpoint_that_is_loaded_with_trust_alone(own: Path) -> None:
+    best = own / "checkpoints/best.ckpt"
+    foreign.forget()
+    with pytest.raises(
+        CheckpointError, match=r"refused: feature\._target_=my_sounds\.fronts\.Power.*--trust my_sounds"
+    ):
+        AudioClassifier.load_from_checkpoint(best)
+    assert "my_sounds" not in sys.modules
+    classifier = AudioClassifier.load_from_checkpoint(best, trust="my_sounds")
+    assert type(classifier.network).__name__ == "Pooled"
+    assert classifier(torch.zeros(1, 2000)).shape == (1, 3)
+    with pytest.raises(CheckpointError):  # it was for that call
+        AudioClassifier.load_from_checkpoint(best)
+
+
+def test_a_checkpoint_cannot_trust_for_itself(own: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(own / "checkpoints/best.ckpt", weights_only=True)
+    assert checkpoint["hyper_parameters"]["config"]["trust"] == "my_sounds"  # it says where its classes came from
+    checkpoint["hyper_parameters"]["config"]["trust"] = ["my_sounds", "os"]
+    checkpoint["hyper_parameters"]["trust"] = checkpoint["trust"] = ["my_sounds"]
+    torch.save(checkpoint, tmp_path / "evil.ckpt")
+    foreign.forget()
+    with pytest.raises(CheckpointError):
+        AudioClassifier.load_from_checkpoint(tmp_path / "evil.ckpt")
+    assert "my_sounds" not in sys.modules
+
+
+def test_commands_take_trust(own: Path, tiny_urbansound8k: Path) -> None:
+    runner, recordings = CliRunner(), str(tiny_urbansound8k / "audio/fold1")
+    for command in (["predict", str(own), recordings], ["embed", str(own), recordings], ["evaluate", str(own)]):
+        found = runner.invoke(app, command)
+        assert (found.exit_code, "--trust my_sounds" in found.output) == (2, True), command
+        trusted = runner.invoke(app, [*command, "--trust", "my_sounds"])
+        assert trusted.exit_code == 0, trusted.output
+
+
+def test_a_run_is_gone_on_with_by_those_who_trust_it(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its folder may be somebody else's, as a checkpoint may."""
+    assert train_main([f"resume={own}"]) == 2
+    assert "trust=my_sounds" in capsys.readouterr().err
+    assert train_main([f"resume={own}", "trust=my_sounds"]) == 0
+
+
+def test_models_lists_those_of_ones_own(outside: Path) -> None:
+    line = [f"conf_dir={outside / 'conf'}", "trust=my_sounds", "feature=power", "data.sample_rate=8000"]
+    from audio_lightning.catalog import cells, task_of
+
+    with opened(line):
+        (cell,) = cells(["power"], ["pooled"], task_of(["data.sample_rate=8000"], 4), [])
+    assert (cell.reason, cell.parameters) == (None, 33 * 8 + 8 + 8 * 4 + 4)
+
+
+# Trials
+
+
+def test_a_trial_is_another_one_when_the_code_of_its_model_changes(outside: Path) -> None:
+    config = {"model": {"_target_": "my_sounds.nets.Pooled"}, "trust": "my_sounds", "conf_dir": "/a"}
+    before = essence(config)
+    assert essence({**config, "trust": ["my_sounds", "other"], "conf_dir": "/b"}) == before
+    file = outside / "my_sounds/nets.py"
+    try:
+        file.write_text(foreign.NETS + "\n# changed\n")
+        assert essence(config) != before
+    finally:
+        file.write_text(foreign.NETS)
+    assert "sources.my_sounds" not in essence({"model": {"_target_": "audio_lightning.models.CNN"}})
+
+
+@pytest.mark.full
+def test_trials_of_a_sweep_trust(outside: Path, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    from audio_lightning.compare.trials import SweepFolder
+
+    line = [f"conf_dir={outside / 'conf'}", "data=urbansound8k", f"data.root={tiny_urbansound8k}", *LINE[2:]]
+    vary = ["feature=power", "model=pooled,cnn", "sweep.retries=0", f"sweep.dir={tmp_path / 'sweep'}"]
+    assert sweep([*line, *vary]) == 2
+    assert sweep([*line, *vary, "trust=[my_sounds]"]) == 0
+    states = {status.choices["model"]: status.state for _, status in SweepFolder(tmp_path / "sweep").folders()}
+    assert states == {"pooled": "done", "cnn": "done"}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("launch", [["trainer=ddp_sim"], ["-m", "seed=0"]], ids=["ddp", "multirun"])
+def test_other_processes_trust(outside: Path, tiny_urbansound8k: Path, tmp_path: Path, launch: list[str]) -> None:
+    line = [f"conf_dir={outside / 'conf'}", "trust=my_sounds", "data=urbansound8k", f"data.root={tiny_urbansound8k}"]
+    line += [*LINE, f"hydra.run.dir={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'run'}"]
+    result = subprocess.run(
+        [sys.executable, str(PROJECT / "train.py"), *launch, *line],
+        cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    (metrics,) = (tmp_path / "run").rglob("metrics.json")
+    assert f'"devices": {2 if launch[0] != "-m" else 1}' in metrics.read_text()
+
+
+def test_other_kinds_can_be_ones_own(outside: Path, tmp_path: Path) -> None:
+    """A data source and a callback; the data comes from tables of ``tiny``."""
+    from lightning.pytorch.callbacks import Callback
+
+    from audio_lightning.config import build
+    from audio_lightning.data.datamodule import AudioDataModule
+
+    root = tiny.write_folder(tmp_path / "data")
+    config = compose(quote_paths(["data=folder", f"data.root={root}", "data._target_=my_sounds.more.Sounds"]))
+    with trusting("my_sounds.more"):
+        data = build(config.data, AudioDataModule, where="data")
+        node = {"_target_": "my_sounds.more.Note", "path": str(tmp_path / "note")}
+        assert build(node, Callback, where="callbacks.note").path == str(tmp_path / "note")
+    assert type(data).__name__ == "Sounds"
+    data.setup()
+    assert data.manifest.classes == tiny.CLASSES

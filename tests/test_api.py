@@ -1,0 +1,156 @@
+"""What notebooks use."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import foreign
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+from foreign import outside  # noqa: F401 - a fixture
+
+import audio_lightning as al
+from audio_lightning.errors import CheckpointError, ConfigError, UserError
+
+# ruff: noqa: F811 - the fixture's name is that of an argument
+
+
+@pytest.fixture(scope="module")
+def settings(tiny_urbansound8k: Path) -> list[str]:
+    return ["data=urbansound8k", f"data.root={tiny_urbansound8k}", *tiny.TRAIN_OVERRIDES, "trainer.max_epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def finished(settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> al.Run:
+    folder = tmp_path_factory.mktemp("api") / "first (1)"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
+        return al.train(*settings, folder=folder)
+
+
+def test_to_import_it_is_quick_and_imports_nothing_heavy() -> None:
+    code = "import sys, audio_lightning as al; assert 'train' in dir(al); print([*sys.modules])"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not any(f"'{name}'" in modules for name in ("torch", "lightning", "pandas", "numpy", "hydra"))
+    code = "import sys, audio_lightning as al; al.train; print([*sys.modules])"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert not any(f"'{name}'" in modules for name in ("torch", "lightning"))
+
+
+def test_names_are_those_of_the_api_and_of_no_room() -> None:
+    """A module of the same name would take the place of a function once it is imported."""
+    from audio_lightning import api
+
+    assert al.__all__ == api.__all__
+    package = Path(al.__file__).parent
+    assert not {path.stem for path in package.iterdir()} & set(al.__all__)
+    assert all(getattr(al, name).__doc__ for name in al.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'trane'"):
+        _ = al.trane
+
+
+def test_a_run_has_what_was_found(finished: al.Run) -> None:
+    assert finished.metrics["clips/test"] == len(finished.predictions) == 9
+    accuracy = (finished.predictions["label"] == finished.predictions["predicted"]).mean()
+    assert accuracy == pytest.approx(finished.metrics["test/accuracy"])
+    assert list(finished.history["epoch"]) == [1]
+    assert set(finished.per_class["class"]) == set(tiny.CLASSES)
+    assert {"curves", "confusion_matrix"} <= set(finished.plots)
+    assert finished.plots["curves"]._repr_png_().startswith(b"\x89PNG")
+    assert "test/accuracy" in finished._repr_html_()
+    assert finished.config.model.hidden == 16
+    assert "finished in" in (finished.folder / "train.log").read_text()
+
+
+def test_the_same_call_finds_the_run_and_another_is_told(finished: al.Run, settings: list[str]) -> None:
+    before = (finished.folder / "metrics.json").stat().st_mtime_ns
+    assert al.train(*settings, folder=finished.folder).metrics == finished.metrics
+    assert (finished.folder / "metrics.json").stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="holds a run with other settings"):
+        al.train(*settings, "seed=3", folder=finished.folder)
+
+
+def test_a_run_has_a_folder_of_its_own(settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick = [*settings, "plots=false", "logger=none", "trainer.limit_train_batches=1"]
+    first, second = al.train(*quick), al.train(*quick)
+    assert first.folder != second.folder
+    assert first.folder.parts[0] == "runs"
+    assert "finished in" in (second.folder / "train.log").read_text()
+
+
+def test_recordings_are_answered_for(finished: al.Run, tiny_urbansound8k: Path) -> None:
+    folder = tiny_urbansound8k / "audio/fold1"
+    found = al.predict(finished, folder)
+    assert len(found) == 9
+    assert found["error"].isna().all()
+    shares = found[[f"probability {name}" for name in sorted(tiny.CLASSES)]]
+    assert np.allclose(shares.sum(axis=1), 1)
+    pd.testing.assert_frame_equal(found, al.predict(al.load(finished.folder), sorted(folder.iterdir())))
+    vectors = al.embed(str(finished.folder), folder).filter(like="embedding")
+    assert vectors.shape == (9, finished.classifier.network.embedding_dim)
+    missing = al.predict(finished, tiny_urbansound8k / "none.wav")
+    assert "cannot be opened" in missing["error"][0]
+
+
+def test_it_evaluates(finished: al.Run, tmp_path: Path) -> None:
+    found = al.evaluate(finished, output=tmp_path / "out")
+    assert found.metrics["test/accuracy"] == pytest.approx(finished.metrics["test/accuracy"])
+    assert (tmp_path / "out/metrics.json").is_file()
+
+
+def test_data_and_features_can_be_looked_at(settings: list[str], tiny_urbansound8k: Path) -> None:
+    data = al.read_data(*settings)
+    assert len(data.manifest) == 36
+    path = tiny_urbansound8k / "audio/fold1" / Path(data.manifest.table["path"][0]).name
+    assert al.compute_features(path, *settings[:4], "feature=mfcc", "feature.n_mfcc=13", "feature.n_mels=16").shape[
+        :2
+    ] == (1, 13)
+
+
+def test_mistakes_are_raised_as_they_are_printed_by_the_commands(tmp_path: Path) -> None:
+    for call, message in (
+        (lambda: al.train("model=resnt"), "did you mean resnet"),
+        (lambda: al.compose("trainer.max_epoch=3"), "did you mean trainer.max_epochs"),
+        (lambda: al.load(tmp_path / "none.ckpt"), "there is no such checkpoint"),
+        (lambda: al.Run(tmp_path), "expected a folder with metrics.json"),
+        (lambda: al.Sweep(tmp_path), "expected a folder with sweep.json"),
+        (lambda: al.sweep("model=cnn,resnt"), "did you mean resnet"),
+        (lambda: al.leaderboard(), "give monitor, and a sweep"),
+    ):
+        with pytest.raises(UserError, match=message):
+            call()
+
+
+def test_a_sweep_is_read(swept: Path) -> None:
+    found = al.Sweep(swept)
+    assert len(found.results) == 2
+    assert found.leaderboard["n"].tolist() == [2]
+    assert "board" not in al.leaderboard(swept)
+    assert found.best.metrics["seed"] in (0, 1)
+    assert "verdict" in found._repr_html_()
+    assert found.page.is_file()
+
+
+@pytest.mark.full
+def test_a_sweep_is_made_and_found_again(
+    settings: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = [*settings, "seed=0,1", "plots=false", "logger=none"]
+    first = al.sweep(*line, folder=tmp_path / "s")
+    assert first.leaderboard["n"].tolist() == [2]
+    capfd.readouterr()
+    al.sweep(*line, folder=tmp_path / "s")
+    assert "nothing was left to do; 2 had ended before" in capfd.readouterr().out
+
+
+def test_models_of_ones_own_are_trained_and_loaded(outside: Path, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    line = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", f"conf_dir={outside / 'conf'}", *foreign.LINE]
+    run = al.train(*line, "trust=my_sounds", folder=tmp_path / "run")
+    assert type(run.classifier.network).__name__ == "Pooled"
+    recordings = tiny_urbansound8k / "audio/fold1"
+    assert len(al.predict(tmp_path / "run", recordings, trust="my_sounds")) == 9
+    with pytest.raises(CheckpointError, match="--trust my_sounds"):
+        al.predict(tmp_path / "run", recordings)
