@@ -1,8 +1,11 @@
 """What notebooks use."""
 
+import signal
 import subprocess
 import sys
+from multiprocessing.spawn import get_preparation_data
 from pathlib import Path
+from types import ModuleType
 
 import foreign
 import numpy as np
@@ -72,6 +75,29 @@ def test_the_same_call_finds_the_run_and_another_is_told(finished: al.Run, setti
         al.train(*settings, "seed=3", folder=finished.folder)
 
 
+def test_other_recordings_are_another_run(finished: al.Run, settings: list[str], tmp_path: Path) -> None:
+    other = tiny.write_urbansound8k(tmp_path / "other", seed=1)
+    with pytest.raises(ConfigError, match="holds a run with other settings"):
+        al.train(*settings, f"data.root={other}", folder=finished.folder)
+
+
+def test_a_folder_is_named_by_the_time_of_the_call() -> None:
+    from audio_lightning.config import compose
+
+    compose(["hydra.run.dir=named"])
+    first, second = (compose([], with_hydra=True).hydra.run.dir for _ in range(2))
+    assert first != second
+
+
+def test_a_training_that_was_interrupted_leaves_ctrl_c_as_it_was() -> None:
+    from audio_lightning.api.training import _interruptible
+
+    before = signal.getsignal(signal.SIGINT)
+    with _interruptible():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as Lightning does
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_a_run_has_a_folder_of_its_own(settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     quick = [*settings, "plots=false", "logger=none", "trainer.limit_train_batches=1"]
@@ -111,6 +137,7 @@ def test_data_and_features_can_be_looked_at(settings: list[str], tiny_urbansound
 
 
 def test_mistakes_are_raised_as_they_are_printed_by_the_commands(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     for call, message in (
         (lambda: al.train("model=resnt"), "did you mean resnet"),
         (lambda: al.compose("trainer.max_epoch=3"), "did you mean trainer.max_epochs"),
@@ -118,6 +145,9 @@ def test_mistakes_are_raised_as_they_are_printed_by_the_commands(tmp_path: Path)
         (lambda: al.Run(tmp_path), "expected a folder with metrics.json"),
         (lambda: al.Sweep(tmp_path), "expected a folder with sweep.json"),
         (lambda: al.sweep("model=cnn,resnt"), "did you mean resnet"),
+        (lambda: al.train(folder=tmp_path / "file/run"), "file is not a folder"),
+        (lambda: al.train("resume=runs/first"), "name the run by folder="),
+        (lambda: al.sweep("model=cnn,lstm", "sweep.dry_run=true"), "leaves nothing to return"),
         (lambda: al.leaderboard(), "give monitor, and a sweep"),
     ):
         with pytest.raises(UserError, match=message):
@@ -144,6 +174,29 @@ def test_a_sweep_is_made_and_found_again(
     capfd.readouterr()
     al.sweep(*line, folder=tmp_path / "s")
     assert "nothing was left to do; 2 had ended before" in capfd.readouterr().out
+
+
+@pytest.mark.full
+def test_a_script_without_a_guard_and_the_standard_input_sweep(settings: list[str], tmp_path: Path) -> None:
+    line = [*settings, "seed=0,1", "plots=false", "logger=none"]
+    script = f"import audio_lightning as al; print(len(al.sweep(*{line!r}, folder={str(tmp_path / 's')!r}).results))"
+    (tmp_path / "script.py").write_text(script)
+    for arguments, given in (["-"], script), ([str(tmp_path / "script.py")], None):
+        found = subprocess.run([sys.executable, *arguments], input=given, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stderr
+        assert found.stdout.splitlines()[-1] == "2"
+
+
+def test_a_process_of_a_sweep_passes_over_the_main_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    from audio_lightning.sweeps.warm import _main_hidden
+
+    main = ModuleType("__main__")
+    main.__file__ = "<stdin>"
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    assert "init_main_from_path" in get_preparation_data("trial")
+    with _main_hidden():
+        assert not any(name.startswith("init_main") for name in get_preparation_data("trial"))
+    assert sys.modules["__main__"] is main
 
 
 def test_models_of_ones_own_are_trained_and_loaded(outside: Path, tiny_urbansound8k: Path, tmp_path: Path) -> None:

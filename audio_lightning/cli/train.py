@@ -173,9 +173,10 @@ def _resume(path: Path, overrides: list[str]) -> int:
     # What is typed now: the folder may have been made by somebody else, who could name any module in it.
     OmegaConf.update(config, "trust", list(trusted_modules()) or None, force_add=True)
     check_config(config)
+    finished = folder.metrics.exists() and not overrides
     if not _is_first():
-        return _train_along(config, folder, resume=True)
-    if folder.metrics.exists() and not overrides:
+        return 0 if finished else _train_along(config, folder, resume=True)
+    if finished:
         print(f"{folder.path} is finished; trainer.max_epochs=N goes on with it")
     return answering(lambda: 0 if train_in(folder, config, again=bool(overrides)) else 1, folder=folder.path)
 

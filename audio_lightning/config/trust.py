@@ -33,7 +33,8 @@ def trusting(modules: str | Iterable[str] | None) -> Iterator[None]:
     Raises:
         ConfigError: no such module is to be found.
     """
-    names = [modules] if isinstance(modules, str) else list(modules or ())
+    several = isinstance(modules, Iterable) and not isinstance(modules, str)
+    names: list[Any] = [] if modules is None else list(modules) if several else [modules]
     for name in names:
         _require_module(name)
     token = _trusted.set(tuple(dict.fromkeys([*_trusted.get(), *names])))

@@ -67,6 +67,15 @@ def test_files_of_a_folder_can_be_chosen(outside: Path, key: str) -> None:
         compose(["model=pooled"])
 
 
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+    file = tmp_path / "optimizer/mine.yaml"
+    file.parent.mkdir()
+    for time, rate in enumerate((0.5, 0.25)):  # in a notebook, between two trainings
+        file.write_text(f"_target_: torch.optim.SGD\nlr: {rate}\n")
+        os.utime(file, (time, time))
+        assert compose([f"conf_dir={tmp_path}", "optimizer=mine"]).optimizer.lr == rate
+
+
 def test_a_package_that_is_searched_is_not_imported(outside: Path) -> None:
     foreign.forget()
     compose(["hydra.searchpath=[pkg://my_sounds.conf]", "model=pooled"])
@@ -169,6 +178,12 @@ def test_a_module_that_is_not_there_is_said(name: str) -> None:
         pytest.raises(ConfigError, match=r"^trust=.*(there is no module|expected the name of a module)"),
         trusting(name),
     ):
+        pass
+
+
+@pytest.mark.parametrize("value", ["1", "true"])
+def test_what_is_no_name_is_no_module(value: str) -> None:
+    with pytest.raises(ConfigError, match="expected the name of a module"), opened([f"trust={value}"]):
         pass
 
 

@@ -292,6 +292,16 @@ def test_a_setting_that_cannot_be_is_a_mistake(value: str) -> None:
         Dashboard({name: number})
 
 
+@pytest.mark.filterwarnings("error")
+def test_classes_are_called_as_they_are() -> None:
+    names = ["$^$", "$a$ and $b$", "_x_y", "50 % \\n", "日本", "a/b|c"]
+    counts, line = np.eye(6, dtype=np.int64), np.array([0.0, 1.0])
+    figures.png(figures.draw_confusion(counts, names, "test"))
+    shown = [figures.legible(name) for name in names]
+    figures.png(figures.curves([(name, line, line) for name in names], shown, ("x", "y"), "", diagonal=True))
+    figures.png(figures.sheet([[np.eye(4)]] * 6, shown, 1.0, "clips"))
+
+
 def test_many_classes_stay_legible(tmp_path: Path) -> None:
     from audio_lightning.training.dashboard.results import MOST_CURVES, MOST_POINTS, _Curves
 

@@ -1,6 +1,8 @@
 """Runs in MLflow, read back by its own client."""
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -87,6 +89,38 @@ def test_an_absent_server_costs_a_line_and_little_time(tmp_path: Path, capsys: p
     assert time.perf_counter() - started < 15
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("MLflow: nothing more is logged (")
+
+
+def test_an_experiment_that_another_run_has_just_made_is_taken(tmp_path: Path) -> None:
+    from mlflow.exceptions import MlflowException
+
+    class Client:
+        found: Any = None
+
+        def get_experiment_by_name(self, name: str) -> Any:
+            return self.found
+
+        def create_experiment(self, name: str) -> str:
+            self.found = type("Experiment", (), {"experiment_id": "7"})
+            raise MlflowException("it exists")
+
+    client: Any = Client()
+    assert MlflowLogger(str(tmp_path))._experiment(client) == "7"
+
+
+@pytest.mark.full
+def test_runs_that_begin_at_once_are_in_one_data_base(tmp_path: Path) -> None:
+    code = (
+        "import sys; from audio_lightning.training.mlflow import MlflowLogger\n"
+        "logger = MlflowLogger(sys.argv[1], tracking_uri=sys.argv[2])\n"
+        "logger.log_metrics({'train/loss': 1.0, 'epoch': 0}, step=0); logger.finish()"
+    )
+    uri = f"sqlite:///{tmp_path / 'new/mlflow.db'}"
+    started = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path / name), uri], stdout=subprocess.PIPE, text=True)
+        for name in "ab"
+    ]
+    assert [process.communicate()[0] for process in started] == ["", ""]
 
 
 @pytest.mark.full

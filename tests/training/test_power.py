@@ -247,7 +247,7 @@ def test_thresholds_are_those_of_the_best_epoch_where_only_the_test_was_left(tmp
     folder = tmp_path / "run"
     data = tiny_sources.write_labels(tmp_path / "data")
     settings = [*tiny.TRAIN_OVERRIDES, "data=table", f"data.table={data}/clips.csv", "callbacks=ema", "scheduler=none"]
-    settings += ["monitor=validation/loss", "optimizer.lr=3.0"]  # so that the last epoch is not the best
+    settings += ["data.label_separator=;", "optimizer.lr=0.1"]  # so that the last epoch is not the best
     metrics = run(data, folder, settings=settings)
     assert metrics["best_epoch"] < metrics["epochs"]
     state = weights(folder, "best")
@@ -305,7 +305,7 @@ class Search:
         patch.setattr("audio_lightning.training.run.find", found)
 
 
-@pytest.mark.parametrize("accumulated", [1, 2, 4])
+@pytest.mark.parametrize("accumulated", [pytest.param(1, marks=pytest.mark.full), 2, 4])
 def test_a_rate_is_searched_in_steps_of_the_training(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulated: int
 ) -> None:
@@ -313,7 +313,7 @@ def test_a_rate_is_searched_in_steps_of_the_training(
     options = ["find_lr=true", f"trainer.accumulate_grad_batches={accumulated}", "finetune.layer_decay=0.5"]
     options += ["finetune.freeze=blocks.0", "finetune.unfreeze_epoch=1"]
     monkeypatch.setattr(finders, "STEPS", 40)
-    with pytest.raises((Killed, ConfigError)):  # whether something is found:
+    with pytest.raises((Killed, ConfigError)):  # nothing need be found
         run(tiny_urbansound8k, tmp_path / "run", *options)
     curve = pd.read_csv(tmp_path / "run/lr_finder.csv")
     head, *others = zip(*search.rates)
@@ -340,7 +340,7 @@ def test_a_search_that_diverges_ends_early(
     assert 40 < len(search.rates) < 60
 
 
-@pytest.mark.parametrize(("fits", "found"), [(16, 16), (15, 8), (2, 2), (1, None)])
+@pytest.mark.parametrize(("fits", "found"), [(15, 8), pytest.param(2, 2, marks=pytest.mark.full), (1, None)])
 def test_the_largest_batch_that_fits(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: int, found: int | None
 ) -> None:

@@ -13,6 +13,7 @@ import tiny
 import torch
 from running import Killed, kill_at, resume, run
 
+from audio_lightning.cli.train import main
 from audio_lightning.errors import ConfigError
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.resume import resumed_config
@@ -98,6 +99,12 @@ def test_a_run_that_only_lacks_its_test_is_tested(tiny_urbansound8k: Path, tmp_p
     assert whole["epochs"] == 2
     times = ("test_seconds", "total_seconds")
     assert {k: v for k, v in resumed.items() if k not in times} == {k: v for k, v in whole.items() if k not in times}
+
+
+def test_no_process_waits_where_nothing_is_left_to_do(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")  # the first one only shows what came out, and meets nobody
+    monkeypatch.setattr("audio_lightning.training.run.train", lambda *_, **__: pytest.fail("it trains"))
+    assert main([f"resume={trained}"]) == 0
 
 
 def test_killed_before_the_first_checkpoint_starts_again(
