@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(arguments: list[str]) -> int:
     from hydra._internal.utils import get_args_parser
 
-    typed, unknown = get_args_parser().parse_known_args(arguments)
+    typed, unknown = get_args_parser().parse_known_intermixed_args(arguments)
     if unknown:
         raise ConfigError(f"{unknown[0]}: no such option; `python train.py --help` shows what can be given")
     overrides = quote_paths(typed.overrides, multirun=typed.multirun)

@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from types import ModuleType
@@ -54,7 +54,7 @@ def begin(function: Callable[..., Any], *arguments: Any) -> ForkServerProcess:
     It trusts the modules that are trusted here.
     """
     process = warm().Process(target=_enter, args=(trusted_modules(), function, *arguments))
-    with _main_hidden():
+    with _main_hidden() if function.__module__ != "__main__" else nullcontext():
         process.start()
     return process
 
@@ -97,7 +97,7 @@ def kill_group(pid: int | None, number: int = signal.SIGKILL) -> None:
 
 @contextmanager
 def _main_hidden() -> Iterator[None]:
-    """Keep a process that starts from running the main program first, of which nothing is needed there.
+    """Keep a process that starts from running the main program first, where nothing of that is needed.
 
     A script that sweeps where nothing asks for ``__main__`` would sweep there, too, and the standard input has no file.
     """

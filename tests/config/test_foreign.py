@@ -284,7 +284,7 @@ def test_other_processes_trust(outside: Path, tiny_urbansound8k: Path, tmp_path:
     line = [f"conf_dir={outside / 'conf'}", "trust=my_sounds", "data=urbansound8k", f"data.root={tiny_urbansound8k}"]
     line += [*LINE, f"hydra.run.dir={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'run'}"]
     result = subprocess.run(
-        [sys.executable, str(PROJECT / "train.py"), *launch, *line],
+        [sys.executable, str(PROJECT / "train.py"), *line, *launch],
         cwd=tmp_path, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

@@ -25,6 +25,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator["object"]:
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80 * 1024**2, "include_dashboard": False}
+    before = set(descendants(os.getpid()))  # of other tests, such as the process that trials are forked from
     cluster = Cluster(initialize_head=True, head_node_args=node)
     processes: list[int] = []
     try:
@@ -32,7 +33,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator["object"]:
         cluster.wait_for_nodes()
         yield cluster
     finally:
-        processes = descendants(os.getpid())
+        processes = [pid for pid in descendants(os.getpid()) if pid not in before]
         cluster.shutdown()
     assert all_gone(processes)
 
