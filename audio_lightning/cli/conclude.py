@@ -17,10 +17,11 @@ def conclude(sweep: SweepFolder, plots: str) -> None:
         plots: whose pictures are drawn: ``best``, those of the best setup; ``all``; or ``none``.
     """
     folders = call(write_tables, sweep, plots)
-    drawing = begin(draw, folders) if folders else None  # beside the page: both take a second or two
+    # Beside the page, which takes as long.
+    drawing = [begin(draw, part) for part in (folders[::2], folders[1::2]) if part]
     page = call(write_page, sweep)
-    if drawing is not None:
-        drawing.join()
+    for process in drawing:
+        process.join()
     print(f"results: {sweep.results}\nreport: {page}", flush=True)
 
 

@@ -8,7 +8,7 @@ from audio_lightning.compare.trials import TrialFolder
 from audio_lightning.files import write_json
 from audio_lightning.inference.load import load_classifier
 
-SECONDS = 0.1
+SECONDS = 0.05
 LEAST, MOST = 3, 50
 """How long, and how often at least and at most, a clip is classified to find it out."""
 
