@@ -19,6 +19,7 @@ from audio_lightning.augment import Augmentation
 from audio_lightning.checkpoint import CHECKPOINT_VERSION, read_checkpoint, write_checkpoint
 from audio_lightning.config import build, trusting
 from audio_lightning.data.batches import Batch
+from audio_lightning.ensemble import Ensemble
 from audio_lightning.errors import CheckpointError, ConfigError
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.finetune import Finetuning
@@ -36,7 +37,8 @@ class AudioClassifier(pl.LightningModule):
 
     Args:
         config: the composed configuration as plain Python; ``feature``, ``model``, ``optimizer``, ``scheduler``,
-            ``loss``, ``finetune``, ``seed`` and ``channels_last`` are used here, the rest travels in the checkpoint.
+            ``ensemble``, ``loss``, ``finetune``, ``seed`` and ``channels_last`` are used here, the rest travels in the
+            checkpoint.
         task: what the data asks for, as :meth:`AudioTask.to_dict` gives it.
         class_counts: number of training clips of every class, for ``loss.class_weights=balanced``.
         train_clips: number of training clips; where a clip has one label, that is the sum of ``class_counts``.
@@ -65,6 +67,7 @@ class AudioClassifier(pl.LightningModule):
         self.network = build_network(config, self.front_end.output_shape, self.task)
         # A checkpoint is loaded without published weights, so it has to say what they are the weights of.
         self.config = self.hparams["config"] = {**config, "model": {**config["model"], **self.network.worked_out}}
+        self.members = len(self.network.members) if isinstance(self.network, Ensemble) else 1
         self.memory_format = (
             torch.channels_last
             if config["channels_last"] and self.network.input_kind == "spectrogram"
@@ -149,13 +152,18 @@ class AudioClassifier(pl.LightningModule):
         augmentation, target = self.augmentation, batch["target"]
         if augmentation.mixes_targets:
             target = self.objective.shares(target, self.task.num_classes)
+        target = self._for_members(target)
         if augmentation.changes_waveforms:
-            waveform, target = augmentation.on_waveforms(batch["waveform"], target)
+            waveform, target = augmentation.on_waveforms(self._for_members(batch["waveform"]), target)
             features = self.front_end(waveform)
         else:
-            features = self._features(batch)
+            features = self._for_members(self._features(batch))
         features, target = augmentation.on_features(features, target)
         return self._classified(features).float(), target
+
+    def _for_members(self, clips: Tensor) -> Tensor:
+        """In training, a batch for each member of an ensemble; what changes clips at random changes each otherwise."""
+        return clips if self.members == 1 else clips.repeat(self.members, *(1 for _ in clips.shape[1:]))
 
     # Training and evaluation
 
@@ -200,18 +208,18 @@ class AudioClassifier(pl.LightningModule):
         self.train_metrics.reset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch: (binary) cross-entropy with class weights and label smoothing.
+        """The loss of a batch: (binary) cross-entropy with class weights and label smoothing, summed over an ensemble.
 
         Where clips are mixed, the training's own accuracy counts the class that a clip was before.
         """
         logits, target = self._augmented_logits(batch)
         losses = self.objective.per_clip(logits, target, self.class_weights, self.label_smoothing)
-        self.train_metrics.update(logits, batch["target"], losses)
+        self.train_metrics.update(logits, self._for_members(batch["target"]), losses)
         loss = self.objective.mean(losses, target, self.class_weights)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:  # the other steps nobody writes down, and each costs time
             self.log("train/step_loss", loss, sync_dist=True)
-        return loss
+        return loss * self.members  # the sum of their losses: each learns as it would alone
 
     def on_after_backward(self) -> None:
         """Leave frozen parameters without a gradient."""

@@ -131,7 +131,7 @@ def _number_frozen(freeze: Any, network: AudioModel) -> int:
         return len(names) - 1
     wanted = str(freeze).removeprefix("backbone.")
     inside = [number for number, name in enumerate(names, start=1) if f"{name}.".startswith(f"{wanted}.")]
-    model = type(network).__name__.lower()
+    model = network.title.lower()
     if not inside:
         modules = {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)}
         raise ConfigError(

@@ -10,6 +10,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from audio_lightning.augment import Augmentation
 from audio_lightning.config import build, resolve
 from audio_lightning.config.targets import check_arguments, split_node
+from audio_lightning.ensemble import Ensemble
+from audio_lightning.errors import ConfigError
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.features.enlarge import enlarging_settings
 from audio_lightning.finetune import Finetuning
@@ -30,14 +32,21 @@ def build_front_end(config: Mapping[str, Any], task: AudioTask) -> FrontEnd:
 
 
 def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTask) -> AudioModel:
-    """The network of a configuration, for the output of a front end and the classes of a task.
+    """The network of a configuration, or the ensemble of several, for a front end's output and a task's classes.
 
     Raises:
         ConfigError: a target, an argument or a combination that cannot work; where the features are too small, with
             settings that make them large enough.
     """
-    try:
+
+    def make() -> AudioModel:
         return build(config["model"], AudioModel, where="model", input_shape=shape, num_classes=task.num_classes)
+
+    members = config.get("ensemble", 1)
+    if not isinstance(members, int) or isinstance(members, bool) or members < 1:
+        raise ConfigError(f"ensemble={members}: expected a whole number of networks, at least 1")
+    try:
+        return make() if members == 1 else Ensemble(make, members)
     except IncompatibleInput as error:
         settings = enlarging_settings(config["feature"], task, error.least) if error.least else ""
         if not settings:

@@ -89,6 +89,11 @@ class AudioModel(nn.Module, ABC):
                     least=self.minimum_input,
                 )
 
+    @property
+    def title(self) -> str:
+        """What to call it to a reader."""
+        return type(self).__name__
+
     @abstractmethod
     def embed(self, x: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "batch embedding"]:
         """What the network knows of each clip before it decides."""

@@ -94,7 +94,7 @@ def in_a_line(classifier: AudioClassifier) -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = " ".join(lines[:2]) or type(error).__name__
         raise ConfigError(
-            f"compile=true: {type(classifier.network).__name__} cannot be compiled here ({reason}): "
+            f"compile=true: {classifier.network.title} cannot be compiled here ({reason}): "
             "compile=false trains it as it is"
         ) from error
 

@@ -270,7 +270,7 @@ def _describe(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
     if untrained := [name for name, count in counts if not count]:
         print(f"no training clips of: {', '.join(untrained)}")
     shape = classifier.front_end.output_shape
-    print(f"{type(classifier.network).__name__} on {shape}: {classifier.finetuning}", flush=True)
+    print(f"{classifier.network.title} on {shape}: {classifier.finetuning}", flush=True)
 
 
 def _give_recordings(classifier: AudioClassifier, datamodule: AudioDataModule, source: str, folder: str | None) -> None:

@@ -1,0 +1,126 @@
+"""An ensemble: each member learns as it would alone, and they answer together."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from choices import model
+from running import Killed, kill_at, resume, run
+from torch import Tensor
+
+from audio_lightning.classifier import AudioClassifier
+from audio_lightning.config import compose
+from audio_lightning.ensemble import Ensemble
+from audio_lightning.errors import ConfigError
+from audio_lightning.inference.evaluate import evaluate
+from audio_lightning.models import AudioModel
+from audio_lightning.networks import check_networks
+from audio_lightning.task import AudioTask, FeatureShape
+
+SHAPE = FeatureShape("spectrogram", (1, 16, 20))
+
+
+def make() -> AudioModel:
+    return model("panns", SHAPE, channels=[2, 4], hidden=6, dropout=0.0)
+
+
+def ensemble(members: int) -> Ensemble:
+    return Ensemble(make, members)
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    return state
+
+
+def test_members_begin_differently_and_answer_together() -> None:
+    network, x = ensemble(3).eval(), torch.randn(5, 1, 16, 20)
+    alone = torch.stack([member(x) for member in network.members])
+    assert not torch.allclose(alone[0], alone[1])
+    torch.testing.assert_close(network(x), alone.mean(0))
+    assert network.embed(x).shape == (5, network.embedding_dim) == (5, 18)
+    assert network.macs() == 3 * make().macs()
+    assert network.title == "3 x PANNs"
+
+
+def test_in_training_each_clip_is_one_members() -> None:
+    network, x = ensemble(2).train(), torch.randn(6, 1, 16, 20)
+    logits = network(x)
+    logits[:3].sum().backward()  # the first three clips
+    first, second = ([weight.grad for weight in member.parameters()] for member in network.members)
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in first)
+    assert all(gradient is None or not gradient.any() for gradient in second)
+    with pytest.raises(ValueError, match="3 clips can't be divided equally among 2 members"):
+        network(x[:3])
+
+
+def test_stages_hold_the_parameters_of_all_members() -> None:
+    network, alone = ensemble(2), make()
+    stages = network.stages()
+    assert list(stages) == list(alone.stages())
+    of_stages = [parameter for stage in stages.values() for parameter in stage]
+    assert len(of_stages) == len(set(of_stages))
+    assert set(of_stages) == set(network.parameters())
+    assert len(list(network.parameters())) == 2 * len(list(alone.parameters()))
+    assert set(stages["head"]) == {weight for member in network.members for weight in member.head.parameters()}
+
+
+def classifier(members: int, **changes: Any) -> AudioClassifier:
+    small = ["model.channels=[2,2]", "model.hidden=4", "model.dropout=0.0", "feature.normalize=clip"]
+    config = compose([f"ensemble={members}", *small])
+    found = AudioClassifier({**config, **changes}, AudioTask(("a", "b"), 8000, 2000).to_dict(), [4, 4], 8).train()
+    found._trainer = SimpleNamespace(log_every_n_steps=0)  # type: ignore[assignment]
+    return found
+
+
+@pytest.mark.parametrize("augment", ["none", "light"])
+def test_each_member_learns_as_it_would_alone(augment: str) -> None:
+    several = classifier(2, augment=compose([f"augment={augment}"]).augment)
+    several.augmentation.eval()  # it takes the same way through the classifier, and leaves the clips as they are
+    batch: Any = {"waveform": torch.randn(6, 2000), "target": torch.tensor([0, 1, 1, 0, 1, 0]), "clip": torch.arange(6)}
+    several.training_step(batch, 0).backward()
+    for member in several.network.members:
+        alone = classifier(1)
+        alone.network.load_state_dict(member.state_dict())
+        alone.training_step(batch, 0).backward()
+        for name, parameter in alone.network.named_parameters():
+            torch.testing.assert_close(member.get_parameter(name).grad, parameter.grad)
+    assert several.train_epoch_metrics()["train/loss"].isfinite()
+
+
+def test_an_ensemble_trains_resumes_and_is_loaded(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    options = ["ensemble=2", "augment=light", "finetune.layer_decay=0.9", "trainer.max_epochs=3"]
+    whole = run(tiny_urbansound8k, tmp_path / "whole", *options)
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, epoch=1, batch=1)
+        with pytest.raises(Killed):
+            run(tiny_urbansound8k, tmp_path / "parted", *options)
+    parted = resume(tmp_path / "parted")
+    assert parted["test/accuracy"] == whole["test/accuracy"]
+    states = [weights(tmp_path / name) for name in ("whole", "parted")]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(tensor, states[1][name]) for name, tensor in states[0].items())
+    found = evaluate(tmp_path / "whole", output=tmp_path / "again")
+    assert found.metrics["test/accuracy"] == whole["test/accuracy"]
+    tables = [pd.read_csv(folder / "predictions.csv") for folder in (tmp_path / "whole", tmp_path / "again")]
+    np.testing.assert_allclose(*(table.filter(like="probability").to_numpy() for table in tables), atol=1e-6)
+    alone = run(tiny_urbansound8k, tmp_path / "alone", *options, "ensemble=1")
+    for name in ("parameters", "macs"):
+        assert json.loads((tmp_path / "whole/metrics.json").read_text())[name] == 2 * alone[name]
+
+
+def test_mixtures_have_a_partner_in_any_members_batch(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    metrics = run(tiny_urbansound8k, tmp_path / "run", "ensemble=3", "augment=strong", "trainer.max_epochs=1")
+    assert 0 <= metrics["test/accuracy"] <= 1
+
+
+@pytest.mark.parametrize("members", [0, -1, 1.5, True, "two", None])
+def test_a_number_of_members_that_cannot_be(members: Any) -> None:
+    config = {**compose([]), "ensemble": members}
+    with pytest.raises(ConfigError, match=f"ensemble={members}: expected a whole number of networks, at least 1"):
+        check_networks(config, AudioTask(("a", "b"), 22050, 44100))
