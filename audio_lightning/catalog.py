@@ -12,7 +12,7 @@ from audio_lightning.config import choices, compose, config_dir, resolve
 from audio_lightning.errors import ConfigError
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.models.base import AudioModel
-from audio_lightning.networks import build_front_end, build_network
+from audio_lightning.networks import build_front_end, build_network, check_forward
 from audio_lightning.task import AudioTask, FeatureShape, InputKind
 
 
@@ -50,13 +50,22 @@ class Cell:
 
 
 def task_of(overrides: Iterable[str], num_classes: int) -> AudioTask:
-    """Clips as the data keys of a command line describe them, with so many classes."""
+    """Clips as the data keys of a command line describe them, with so many classes.
+
+    Raises:
+        ConfigError: clips without a sample.
+    """
     data = compose(overrides).data
+    for key in ("sample_rate", "clip_seconds"):
+        if not data[key] > 0:
+            raise ConfigError(f"data.{key}={data[key]}: expected more than 0")
     names = tuple(f"class {number}" for number in range(num_classes))
     return AudioTask(names, data.sample_rate, max(1, round(data.clip_seconds * data.sample_rate)), data.padding)
 
 
-def cells(features: Iterable[str], models: Iterable[str], task: AudioTask, overrides: Iterable[str]) -> Iterator[Cell]:
+def cells(
+    features: Iterable[str], models: Iterable[str], task: AudioTask, overrides: Iterable[str], *, ensemble: int = 1
+) -> Iterator[Cell]:
     """Every feature with every model.
 
     Args:
@@ -64,8 +73,10 @@ def cells(features: Iterable[str], models: Iterable[str], task: AudioTask, overr
         models: names of choices.
         task: clips and number of classes.
         overrides: keys of ``feature`` and ``model`` that are set for all choices that have them.
+        ensemble: networks of each cell.
     """
     overrides = list(overrides)
+    is_changed = any(line.startswith("model.") for line in overrides)
     nodes = {name: _node("model", name, overrides) for name in models}
     takes = {name: resolve(node["_target_"], AudioModel, where="model").input_kind for name, node in nodes.items()}
     for feature in features:
@@ -77,20 +88,23 @@ def cells(features: Iterable[str], models: Iterable[str], task: AudioTask, overr
             yield from (Cell(feature, model, None, None, str(error), takes[model]) for model in nodes)
             continue
         for model, node in nodes.items():
+            config = {"feature": chosen, "model": node, "ensemble": ensemble}
             try:
                 with torch.device("meta"):
-                    network = build_network({"feature": chosen, "model": node}, shape, task)
+                    network = build_network(config, shape, task)
+                if is_changed:  # with the options that it comes with, whatever can be built can be run
+                    check_forward(config, network, shape, task)
             except ConfigError as error:
                 yield Cell(feature, model, shape, None, str(error), takes[model])
                 continue
             yield Cell(feature, model, shape, network, None, takes[model])
 
 
-def best_feature(model: str, task: AudioTask) -> Cell:
+def best_feature(model: str, task: AudioTask, overrides: Iterable[str] = (), *, ensemble: int = 1) -> Cell:
     """A model with the first of waveform, log-mel and all other features that it can be built on."""
     names = dict.fromkeys(("logmel", "waveform", *choices("feature")))
     refused = []
-    for cell in cells(names, [model], task, ()):
+    for cell in cells(names, [model], task, overrides, ensemble=ensemble):
         if cell.network:
             return cell
         refused.append(cell)

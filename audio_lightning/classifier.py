@@ -8,7 +8,8 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
@@ -19,6 +20,9 @@ from audio_lightning.augment import Augmentation
 from audio_lightning.checkpoint import CHECKPOINT_VERSION, read_checkpoint, write_checkpoint
 from audio_lightning.config import build, trusting
 from audio_lightning.data.batches import Batch
+from audio_lightning.data.content import STRETCH, stretches
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.manifest import TRAIN
 from audio_lightning.ensemble import Ensemble
 from audio_lightning.errors import CheckpointError, ConfigError
 from audio_lightning.features.memory import FeatureMemory
@@ -47,6 +51,8 @@ class AudioClassifier(pl.LightningModule):
         thresholds: probability of every class, ``[classes]``, from which on it is predicted; only where clips may
             have several labels.
         memory: features that later epochs need not compute again; None computes them each time.
+        trained_on: what the clips of the training are known again by, see :func:`stretches`; None where that is not
+            known.
 
     Raises:
         ConfigError: a target, an argument or a combination of feature and model that cannot work.
@@ -87,6 +93,7 @@ class AudioClassifier(pl.LightningModule):
         self.test_metrics = make_metrics(self.task)
         self.predictions = Predictions(self.task.num_classes)
         self.memory: FeatureMemory | None = None
+        self.trained_on: Shaped[np.ndarray, "stretches"] | None = None
         self.compiled = False
 
     def compile_network(self) -> None:
@@ -147,23 +154,26 @@ class AudioClassifier(pl.LightningModule):
             return self.front_end(batch["waveform"])
         return self.memory(batch["clip"], batch["waveform"], self.front_end)
 
-    def _augmented_logits(self, batch: Batch) -> tuple[Float[Tensor, "batch classes"], Tensor]:
-        """Logits of the clips as they are changed for this epoch, and their targets, which may be mixed."""
+    def _augmented_logits(self, batch: Batch) -> tuple[Float[Tensor, "clips classes"], Tensor]:
+        """Logits of the clips as they are changed for this epoch, and their targets, which may be mixed.
+
+        Of an ensemble, one member's after the other, and each has the clips changed and mixed otherwise.
+        """
+        changed = [self._augmented(batch) for _ in range(self.members)]
+        features, target = changed[0] if self.members == 1 else map(torch.cat, zip(*changed))
+        return self._classified(features).float(), target
+
+    def _augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Features of the clips as they are changed for this epoch, and their targets."""
         augmentation, target = self.augmentation, batch["target"]
         if augmentation.mixes_targets:
             target = self.objective.shares(target, self.task.num_classes)
-        target = self._for_members(target)
         if augmentation.changes_waveforms:
-            waveform, target = augmentation.on_waveforms(self._for_members(batch["waveform"]), target)
+            waveform, target = augmentation.on_waveforms(batch["waveform"], target)
             features = self.front_end(waveform)
         else:
-            features = self._for_members(self._features(batch))
-        features, target = augmentation.on_features(features, target)
-        return self._classified(features).float(), target
-
-    def _for_members(self, clips: Tensor) -> Tensor:
-        """In training, a batch for each member of an ensemble; what changes clips at random changes each otherwise."""
-        return clips if self.members == 1 else clips.repeat(self.members, *(1 for _ in clips.shape[1:]))
+            features = self._features(batch)
+        return augmentation.on_features(features, target)
 
     # Training and evaluation
 
@@ -194,6 +204,12 @@ class AudioClassifier(pl.LightningModule):
         for module in training:
             module.training = True
 
+    def on_fit_start(self) -> None:
+        """Note what is trained on, so that a later test can tell whether it has been."""
+        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(datamodule, AudioDataModule):
+            self.trained_on = stretches(datamodule, datamodule.manifest.rows(TRAIN))
+
     def on_train_epoch_start(self) -> None:
         """Make everything random in an epoch, and what is frozen in it, a function of the seed and the epoch's number.
 
@@ -214,12 +230,12 @@ class AudioClassifier(pl.LightningModule):
         """
         logits, target = self._augmented_logits(batch)
         losses = self.objective.per_clip(logits, target, self.class_weights, self.label_smoothing)
-        self.train_metrics.update(logits, self._for_members(batch["target"]), losses)
+        self.train_metrics.update(logits, torch.cat([batch["target"]] * self.members), losses)
         loss = self.objective.mean(losses, target, self.class_weights)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:  # the other steps nobody writes down, and each costs time
             self.log("train/step_loss", loss, sync_dist=True)
-        return loss * self.members  # the sum of their losses: each learns as it would alone
+        return loss * self.members  # the sum of their losses: each network learns as it would alone
 
     def on_after_backward(self) -> None:
         """Leave frozen parameters without a gradient."""
@@ -256,14 +272,19 @@ class AudioClassifier(pl.LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Forget the last evaluation."""
         self._start(self.validation_metrics)
+        self.predictions.reset()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a batch."""
-        self._count(batch, self.validation_metrics)
+        """Count a batch; in a validation of its own, which is none of a training's epochs, keep its probabilities."""
+        logits = self._count(batch, self.validation_metrics)
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self.predictions.update(batch["clip"], self.activate(logits))
 
     def on_validation_epoch_end(self) -> None:
         """Log ``validation/...``."""
         self.validation_metrics.gather()
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self.predictions.gather()
         self.log_dict({f"validation/{name}": value for name, value in self.validation_metrics.compute().items()})
 
     def on_test_epoch_start(self) -> None:
@@ -282,8 +303,8 @@ class AudioClassifier(pl.LightningModule):
         self.predictions.gather()
         self.log_dict({f"test/{name}": value for name, value in self.test_metrics.compute().items()})
 
-    def test_predictions(self) -> tuple[Int64[Tensor, "clips"], Float[Tensor, "clips classes"]]:
-        """Numbers of the clips, ascending, and their probabilities, of the last test."""
+    def last_predictions(self) -> tuple[Int64[Tensor, "clips"], Float[Tensor, "clips classes"]]:
+        """Numbers of the clips, ascending, and their probabilities, of the last test or validation of its own."""
         return self.predictions.compute()
 
     def choose_thresholds(self) -> None:
@@ -324,8 +345,11 @@ class AudioClassifier(pl.LightningModule):
     # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say what wrote the file; configuration and task are in ``hyper_parameters``."""
+        """Say what wrote the file and what was trained on; configuration and task are in ``hyper_parameters``."""
         checkpoint["audio_lightning"] = {"format": CHECKPOINT_VERSION, "version": __version__}
+        if self.trained_on is not None:
+            plain = torch.from_numpy(self.trained_on.view(np.uint8).reshape(-1, STRETCH.itemsize))
+            checkpoint["audio_lightning"]["trained_on"] = plain
 
     def store_thresholds(self, path: Path) -> None:
         """Put ``thresholds`` into a checkpoint of these weights, which was written before they were chosen.
@@ -368,6 +392,8 @@ class AudioClassifier(pl.LightningModule):
             with trusting(trust):
                 classifier = cls(**{**parameters, "config": config})
             classifier.load_state_dict(checkpoint["state_dict"])
+            if (known := checkpoint["audio_lightning"].get("trained_on")) is not None:
+                classifier.trained_on = known.numpy().astype(np.uint8, casting="no").view(STRETCH).reshape(-1)
         except ConfigError as error:
             raise CheckpointError(f"{checkpoint_path}: refused: {error}") from error
         except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:

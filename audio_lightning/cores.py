@@ -14,6 +14,12 @@ def cores() -> int:
     return int(cpu_count())
 
 
+def at_most_set(threads: int) -> int:
+    """So many threads, or as many as the user set (``OMP_NUM_THREADS``) where these are fewer; torch is not asked."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # more are for loops within loops
+    return min(threads, int(first)) if first.isdecimal() and int(first) > 0 else threads
+
+
 def share_threads(processes: int) -> int:
     """Let this process and others that work beside it have all cores together, and no more than these.
 

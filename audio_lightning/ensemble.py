@@ -15,7 +15,8 @@ class Ensemble(AudioModel):
 
     In training, every member gets an equal part of the batch, one after the other, and knows nothing of the others.
     In evaluation, each gets all clips, and the logits are the mean of theirs: probabilities are their geometric mean,
-    scaled to sum to one. The embedding is that of all members, side by side.
+    scaled to sum to one. The embedding is that of all members, side by side; no layer of the ensemble's own leads from
+    it to the logits, so ``head`` holds the heads of the members and is not to be called.
 
     Args:
         make: makes a member; called once for each, so that each draws initial weights of its own.
@@ -30,7 +31,8 @@ class Ensemble(AudioModel):
         # What is otherwise true of a class is true here of what the members are.
         self.input_kind, self.accepts_variable_length = first.input_kind, first.accepts_variable_length  # type: ignore[misc]
         self.input_shape, self.num_classes = first.input_shape, first.num_classes
-        self.minimum_input, self.worked_out = first.minimum_input, first.worked_out
+        self.minimum_input = first.minimum_input
+        self.worked_out = dict(first.worked_out)  # of an attribute, copies must be possible
         self.embedding_dim = sum(network.embedding_dim for network in networks)
 
     @property

@@ -1,15 +1,18 @@
 """From a configuration to its front end and network, and whether they and all that trains them fit together."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from audio_lightning.augment import Augmentation
 from audio_lightning.config import build, resolve
-from audio_lightning.config.targets import check_arguments, split_node
+from audio_lightning.config.targets import REFUSALS, check_arguments, refused, split_node
+from audio_lightning.config.trust import is_trusted
 from audio_lightning.ensemble import Ensemble
 from audio_lightning.errors import ConfigError
 from audio_lightning.features.base import FrontEnd
@@ -42,9 +45,7 @@ def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTas
     def make() -> AudioModel:
         return build(config["model"], AudioModel, where="model", input_shape=shape, num_classes=task.num_classes)
 
-    members = config.get("ensemble", 1)
-    if not isinstance(members, int) or isinstance(members, bool) or members < 1:
-        raise ConfigError(f"ensemble={members}: expected a whole number of networks, at least 1")
+    members = ensemble_size(config)
     try:
         return make() if members == 1 else Ensemble(make, members)
     except IncompatibleInput as error:
@@ -54,16 +55,32 @@ def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTas
         raise IncompatibleInput(f"{error}, such as {settings}", least=error.least) from error
 
 
+def ensemble_size(config: Mapping[str, Any]) -> int:
+    """How many networks of a kind a configuration has.
+
+    Raises:
+        ConfigError: a number that cannot be.
+    """
+    members = config.get("ensemble", 1)
+    if not isinstance(members, int) or isinstance(members, bool) or members < 1:
+        raise ConfigError(f"ensemble={members}: expected a whole number of networks, at least 1")
+    return members
+
+
 def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
-    """Find out whether front end, network, its fine-tuning, loss, optimizer and schedule can be built, without memory.
+    """Find out whether front end, network, its fine-tuning, loss, optimizer and schedule can work, without memory.
+
+    All of them are built, and the network is run once on what the front end gives.
 
     Raises:
         ConfigError: they cannot.
     """
     front_end = build_front_end(config, task)
     Augmentation(config.get("augment") or {}, sample_rate=task.sample_rate)
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # an error below says more
         network = build_network(config, front_end.output_shape, task)
+    check_forward(config, network, front_end.output_shape, task)
     Finetuning(config.get("finetune"), network, front_end)
     check_loss(config["loss"])
     for where, kind, supplied in (
@@ -73,6 +90,40 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
         target, arguments = split_node(config[where], where=where)
         if target is not None:
             check_arguments(resolve(target, kind, where=where), arguments, supplied, where=where)
+
+
+def check_forward(config: Mapping[str, Any], network: AudioModel, shape: FeatureShape, task: AudioTask) -> None:
+    """Run a network of the meta device once: with some options there are layers, but nothing that they could compute.
+
+    Raises:
+        ConfigError: it cannot be run.
+    """
+    dims = list(shape.dims)
+    if network.accepts_variable_length and any(isinstance(layer, nn.RNNBase) for layer in network.modules()):
+        dims[-1] = network.minimum_input[-1]  # on that device, recurrent layers take seconds for clips of usual length
+    error = _failure(network, dims)
+    target, arguments = split_node(config["model"], where="model")
+    if error and is_trusted(target):  # what somebody else wrote may compute with values
+        with torch.random.fork_rng(devices=()):
+            error = _failure(build_network(config, shape, task), shape.dims)
+    if error:
+        cls = resolve(target, AudioModel, where="model")
+        raise ConfigError(
+            f"model: {cls.__name__} cannot compute on a {shape}: {refused(cls, arguments, error)}"
+        ) from error
+
+
+def _failure(network: AudioModel, dims: Sequence[int]) -> Exception | None:
+    """What two clips make a network raise."""
+    for name, parameter in network.named_parameters():
+        if not parameter.numel():  # on the meta device, convolutions with kernels of no size pass
+            return ValueError(f"there is nothing in {name} of shape {list(parameter.shape)}")
+    try:
+        with torch.no_grad():
+            network.eval()(torch.empty(2, *dims, device=next(network.parameters()).device))
+    except REFUSALS as error:
+        return error
+    return None
 
 
 def without_pretrained(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,12 @@ import pandas as pd
 import pytest
 import tiny
 from foreign import outside  # noqa: F401 - a fixture
+from sweep_folders import make_sweep, trial
 
 import audio_lightning as al
-from audio_lightning.errors import CheckpointError, ConfigError, UserError
+from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
+from audio_lightning.compare.results import read_results
+from audio_lightning.errors import CheckpointError, ConfigError, DataError, UserError
 
 # ruff: noqa: F811 - the fixture's name is that of an argument
 
@@ -81,6 +84,14 @@ def test_other_recordings_are_another_run(finished: al.Run, settings: list[str],
         al.train(*settings, f"data.root={other}", folder=finished.folder)
 
 
+def test_a_run_that_its_data_stopped_may_have_other_settings_the_next_time(tmp_path: Path) -> None:
+    root = tiny.write_folder(tmp_path / "data")
+    given = ["data=folder", f"data.root={root}", *tiny.TRAIN_OVERRIDES, "trainer.max_epochs=1", "plots=false"]
+    with pytest.raises(DataError, match=r"mend data\.group_pattern"):
+        al.train(*given, "data.group_pattern=wav", folder=tmp_path / "run")
+    assert al.train(*given, folder=tmp_path / "run").metrics["epochs"] == 1
+
+
 def test_a_folder_is_named_by_the_time_of_the_call() -> None:
     from audio_lightning.config import compose
 
@@ -115,16 +126,23 @@ def test_recordings_are_answered_for(finished: al.Run, tiny_urbansound8k: Path) 
     shares = found[[f"probability {name}" for name in sorted(tiny.CLASSES)]]
     assert np.allclose(shares.sum(axis=1), 1)
     pd.testing.assert_frame_equal(found, al.predict(al.load(finished.folder), sorted(folder.iterdir())))
+    whole = al.predict(finished, folder, per_recording=True, window_seconds=0.125)
+    assert list(whole["path"]) == list(found["path"])
+    assert np.allclose(whole.filter(like="probability").sum(axis=1), 1)
     vectors = al.embed(str(finished.folder), folder).filter(like="embedding")
     assert vectors.shape == (9, finished.classifier.network.embedding_dim)
     missing = al.predict(finished, tiny_urbansound8k / "none.wav")
     assert "cannot be opened" in missing["error"][0]
 
 
-def test_it_evaluates(finished: al.Run, tmp_path: Path) -> None:
+def test_it_evaluates(finished: al.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = al.evaluate(finished, output=tmp_path / "out")
     assert found.metrics["test/accuracy"] == pytest.approx(finished.metrics["test/accuracy"])
     assert (tmp_path / "out/metrics.json").is_file()
+    assert found.metrics["trained_on"] == 0
+    capsys.readouterr()
+    assert al.evaluate(finished, "data.split=all").metrics["trained_on"] == 18
+    assert "18 of 36 clips were trained on" in capsys.readouterr().err
 
 
 def test_data_and_features_can_be_looked_at(settings: list[str], tiny_urbansound8k: Path) -> None:
@@ -162,6 +180,30 @@ def test_a_sweep_is_read(swept: Path) -> None:
     assert found.best.metrics["seed"] in (0, 1)
     assert "verdict" in found._repr_html_()
     assert found.page.is_file()
+
+
+def test_what_stands_beside_a_leaderboard_comes_with_it(tmp_path: Path) -> None:
+    several = [trial(0.8 + seed / 100, model=model, seed=seed) for model in ("cnn", "dnn") for seed in range(3)]
+    make_sweep(tmp_path / "a", [trial(0.9, model="lstm")])
+    make_sweep(tmp_path / "b", several)
+    frame = al.leaderboard(tmp_path / "a", tmp_path / "b")
+    assert sorted(frame["name"]) == ["cnn", "dnn"]
+    left_out = "Left out, because they have fewer than half as many finished seeds as another row: lstm (1 of 3)."
+    assert left_out in frame.attrs["notes"]
+    assert any("95 % t interval over 3 seeds" in note for note in frame.attrs["notes"])
+    leaking = make_sweep(tmp_path / "c", [trial(metrics={"leakage": "present"}, content="others", setup="<i>")])
+    assert "(leakage present)" in al.Sweep(leaking.path)._repr_html_()
+
+
+def test_boards_are_counted_as_in_the_file(tmp_path: Path) -> None:
+    """The first has no row with the metric, and so none in the file."""
+    contents = [trial(None, content="none"), trial(content="birds"), trial(content="bells")]
+    files = make_sweep(tmp_path / "s", contents)
+    write_leaderboard(files, make_boards(read_results([files]), "validation/accuracy", []))
+    frame = al.leaderboard(tmp_path / "s")
+    assert frame["board"].tolist() == pd.read_csv(files.leaderboard)["board"].tolist() == [2, 3]
+    assert {note.partition(":")[0] for note in frame.attrs["notes"]} == {"Board 1", "Board 2", "Board 3"}
+    assert al.Sweep(tmp_path / "s").best.folder.name.startswith("0001-")
 
 
 @pytest.mark.full

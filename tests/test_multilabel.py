@@ -144,7 +144,7 @@ def test_thresholds_are_the_best_on_validation_and_travel_in_the_checkpoint(fini
 
 
 def test_the_test_goes_by_the_chosen_thresholds(finished: Run) -> None:
-    clips, probabilities = finished.classifier.test_predictions()
+    clips, probabilities = finished.classifier.last_predictions()
     expected, target = answers(finished, finished.test)
     assert clips.tolist() == list(range(len(expected)))
     torch.testing.assert_close(probabilities, expected)
@@ -173,7 +173,7 @@ def predicted(run: Run, recordings: Path, *options: str) -> str:
 
 
 def test_predictions_name_every_label(finished: Run, recordings: Path) -> None:
-    _, probabilities = finished.classifier.test_predictions()
+    _, probabilities = finished.classifier.last_predictions()
     expected = finished.classifier.decide(probabilities)[:16]
     table = list(csv.DictReader(predicted(finished, recordings).splitlines()))
     assert [row["predicted"] for row in table] == ["|".join(names) for names in expected]

@@ -36,6 +36,7 @@ def predict(
     *,
     window_seconds: float | None = None,
     hop_seconds: float | None = None,
+    per_recording: bool = False,
     batch_size: int = 32,
     trust: Trust = None,
 ) -> pd.DataFrame:
@@ -45,20 +46,23 @@ def predict(
         classifier: a loaded one, a run, or where one lies.
         recordings: files, and folders to look through.
         window_seconds: of a window; by default a clip of the training.
-        hop_seconds: from window to window; by default a window.
+        hop_seconds: from window to window; by default as in the training, or a window if it had none or
+            ``window_seconds`` is given.
+        per_recording: answer once for each recording, by the mean of its windows.
         batch_size: windows at once.
         trust: see :func:`load`.
 
     Returns:
-        One row a window: ``path``, ``start_seconds``, ``end_seconds``, ``predicted`` (a list where clips may have
-        several labels), ``probability <class>`` for every class, and ``error`` for a recording that cannot be read.
+        One row a window, or a recording: ``path``, ``start_seconds``, ``end_seconds``, ``predicted`` (a list where
+        clips may have several labels), ``probability <class>`` for every class, and ``error`` for a recording that
+        cannot be read.
     """
     from audio_lightning.inference.predict import predict as predictions_of
 
     loaded = _loaded(classifier, trust)
     options = {"window_seconds": window_seconds, "hop_seconds": hop_seconds, "batch_size": batch_size}
     several, rows = loaded.task.multilabel, []
-    for found in predictions_of(loaded, _recordings(recordings), **options):
+    for found in predictions_of(loaded, _recordings(recordings), per_recording=per_recording, **options):
         labels = found.labels if several or found.labels is None else found.labels[0]
         shares = [None] * len(loaded.task.classes) if found.probabilities is None else found.probabilities.tolist()
         rows.append([str(found.path), found.start_seconds, found.stop_seconds, labels, *shares, found.error])
@@ -105,6 +109,9 @@ def evaluate(
 ) -> "Evaluation":
     """Test a classifier again, on the test clips of its run or on other labelled recordings.
 
+    Other recordings are all tested unless they have a test part of their own, or ``data.split`` and the like say which.
+    It is printed if some were trained on.
+
     Args:
         checkpoint: a run, a run folder or a checkpoint file.
         *overrides: ``data=NAME`` and ``data.KEY=VALUE``; none: the data of the run.
@@ -112,7 +119,8 @@ def evaluate(
         trust: see :func:`load`.
 
     Returns:
-        ``metrics``, and ``unknown_classes``, whose clips were left out.
+        ``metrics``, among them ``trained_on``, how many of the clips the classifier was trained on; and
+        ``unknown_classes``, whose clips were left out.
     """
     from audio_lightning.config import quote_paths
     from audio_lightning.inference.evaluate import evaluate as evaluated

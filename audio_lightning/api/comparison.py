@@ -60,7 +60,7 @@ class Sweep:
         """
         results = self.results
         boards = _boards(self.folder)
-        trial = boards[0].rows[0].trials[0]
+        trial = next(board for board in boards if board.rows).rows[0].trials[0]
         return Run(self.folder / results["folder"].iloc[trial], trust=self._trust)
 
     def __repr__(self) -> str:
@@ -76,7 +76,9 @@ class Sweep:
             "macs",
             "verdict",
         ]
-        return f"<p>{escape(str(self.folder))}</p>{board[names].to_html(border=0, index=False)}"
+        table = board[names].to_html(border=0, index=False)
+        notes = "".join(f"<li>{escape(note)}</li>" for note in board.attrs["notes"])
+        return f"<p>{escape(str(self.folder))}</p>{table}<ul>{notes}</ul>"
 
 
 def sweep(*overrides: str, folder: Place | None = None) -> Sweep:
@@ -122,7 +124,9 @@ def leaderboard(*sweeps: Place, monitor: str | None = None) -> pd.DataFrame:
 
     Returns:
         One row a setup: ``name``, ``n`` repetitions, mean, deviation and interval of the metrics, costs, and the
-        paired test against the first row. Data sets that cannot be compared follow one another in ``board``.
+        paired test against the first row. Data sets that cannot be compared follow one another in ``board``, counted
+        from 1. ``frame.attrs["notes"]`` has what is said beside the figures, a list of sentences: leaking splits, what
+        the intervals are, rows that were left out, and what the tests cannot tell.
 
     Raises:
         ConfigError: no sweep, one without finished trials, or several that chose by different metrics.
@@ -130,9 +134,19 @@ def leaderboard(*sweeps: Place, monitor: str | None = None) -> pd.DataFrame:
     from audio_lightning.compare.leaderboard import _record
 
     boards = _boards(*sweeps, monitor=monitor)
-    rows = [{"board": number, **_record(board, row)} for number, board in enumerate(boards) for row in board.rows]
+    rows = [{"board": number, **_record(board, row)} for number, board in enumerate(boards, 1) for row in board.rows]
     frame = pd.DataFrame(rows)
-    return frame if len(boards) > 1 else frame.drop(columns="board")
+    if len(boards) == 1:
+        frame = frame.drop(columns="board")
+    said = [(number, note) for number, board in enumerate(boards, 1) for note in _said(board)]
+    frame.attrs["notes"] = [f"Board {number}: {note}" if len(boards) > 1 else note for number, note in said]
+    return frame
+
+
+def _said(board: "Board") -> list[str]:
+    """Everything that stands beside the figures of a board."""
+    interval = [f"Intervals: {board.interval}."] if board.rows else []
+    return [*board.stamps, *interval, *board.notes]
 
 
 def _boards(*sweeps: Place, monitor: str | None = None) -> "list[Board]":
@@ -146,7 +160,7 @@ def _boards(*sweeps: Place, monitor: str | None = None) -> "list[Board]":
     if len(monitors) != 1:
         raise ConfigError(f"sweeps that chose by {' and by '.join(monitors) or 'nothing'}: give monitor, and a sweep")
     axes = list(dict.fromkeys(axis for fact in facts for axis in fact.axes))
-    boards = [board for board in make_boards(read_results(folders), next(iter(monitors)), axes) if board.rows]
-    if not boards:
+    boards = make_boards(read_results(folders), next(iter(monitors)), axes)
+    if not any(board.rows for board in boards):
         raise ConfigError(f"{', '.join(map(str, sweeps))}: no trial is finished yet, so there is nothing to compare")
     return boards

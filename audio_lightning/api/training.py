@@ -173,7 +173,7 @@ def train(*overrides: str, folder: Place | None = None) -> Run:
         from audio_lightning.config import anchor_paths
 
         anchor_paths(config)
-        if place.config.is_file() and _what_counts(place.read_config()) != _what_counts(config):
+        if place.is_begun and place.config.is_file() and _what_counts(place.read_config()) != _what_counts(config):
             raise ConfigError(f"{place.path} holds a run with other settings already: choose another folder")
         with _logging_to(place), _interruptible():
             train_in(place, config)

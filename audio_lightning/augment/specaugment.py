@@ -9,7 +9,7 @@ from audio_lightning.errors import ConfigError
 
 
 class SpecAugment(SpectrogramAugmentation):
-    """Hides stripes of bins and of frames behind the mean of the clip (Park et al. 2019, arXiv 1904.08779).
+    """Hides stripes of bins and of frames (Park et al. 2019, arXiv 1904.08779).
 
     There is no time warping, which gains least there. Each stripe of each clip has a width of its own, uniform from 0
     to the widest, and a place of its own; stripes may overlap.
@@ -20,6 +20,7 @@ class SpecAugment(SpectrogramAugmentation):
         time_masks: number of stripes of frames; 0 for none.
         time_width: most frames that a stripe hides.
         time_fraction: most that a stripe hides of all frames, whatever ``time_width`` says.
+        fill: value behind which is hidden; None for the mean of the clip.
         sample_rate, p: see :class:`SpectrogramAugmentation`.
 
     Raises:
@@ -35,6 +36,7 @@ class SpecAugment(SpectrogramAugmentation):
         time_masks: int = 2,
         time_width: int = 20,
         time_fraction: float = 0.2,
+        fill: float | None = None,
         p: float = 1.0,
     ) -> None:
         super().__init__(sample_rate=sample_rate, p=p)
@@ -51,6 +53,7 @@ class SpecAugment(SpectrogramAugmentation):
             raise ConfigError(f"time_fraction is {time_fraction}, expected a number from 0 to 1")
         self.frequency_masks, self.frequency_width = frequency_masks, frequency_width
         self.time_masks, self.time_width, self.time_fraction = time_masks, time_width, time_fraction
+        self.fill = fill
 
     def augment(self, x: Float[Tensor, "drawn channels bins frames"]) -> Float[Tensor, "drawn channels bins frames"]:
         """Features behind stripes; all channels of a clip behind the same ones."""
@@ -59,7 +62,8 @@ class SpecAugment(SpectrogramAugmentation):
         in_bins = _stripes(clips, self.frequency_masks, min(self.frequency_width, bins), bins, x.device)
         in_frames = _stripes(clips, self.time_masks, widest, frames, x.device)
         hidden = in_bins[:, None, :, None] | in_frames[:, None, None, :]
-        return torch.where(hidden, x.mean(dim=(2, 3), keepdim=True), x)
+        behind = x.mean(dim=(2, 3), keepdim=True) if self.fill is None else x.new_tensor(self.fill)
+        return torch.where(hidden, behind, x)
 
 
 def _stripes(clips: int, masks: int, widest: int, size: int, device: torch.device) -> Bool[Tensor, "clips size"]:

@@ -1,7 +1,10 @@
 """``audio-lightning models | features | grid``: what can be chosen, and what goes with what."""
 
 import math
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +12,7 @@ import typer
 from audio_lightning.cli.answering import answering
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
     from rich.table import Table
 
     from audio_lightning.task import AudioTask, FeatureShape
@@ -18,6 +22,28 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Such as data=esc50 data.clip_seconds=1 feature=mfcc."),
 ]
 Classes = Annotated[int, typer.Option(min=2, help="Number of classes.")]
+
+CLIPS = ("data", "trust", "conf_dir", "hydra")
+"""What describes the clips, or where choices come from."""
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What was typed.
+
+    Attributes:
+        features: those that are named, or none.
+        models: the same.
+        keys: all else, of which those of ``feature`` and ``model`` are for every choice that has them.
+        task: the clips.
+        ensemble: networks that learn side by side.
+    """
+
+    features: list[str]
+    models: list[str]
+    keys: list[str]
+    task: "AudioTask"
+    ensemble: int
 
 
 def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
@@ -29,19 +55,20 @@ def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
         from audio_lightning.catalog import best_feature, cells
         from audio_lightning.config import choices
 
-        feature, keys, task = _settings(overrides, classes)
+        typed = _settings(overrides, classes, "feature", "model", "ensemble")
         table = _table("model", "on", "parameters", "MACs", "any length")
-        for name in choices("model"):
-            if feature:
-                (cell,) = cells([feature], [name], task, keys)
+        for name in typed.models or choices("model"):
+            if typed.features:
+                found = cells(typed.features, [name], typed.task, typed.keys, ensemble=typed.ensemble)
             else:
-                cell = best_feature(name, task)
-            if cell.network is None:
-                table.add_row(name, cell.feature, "-", "-", escape(cell.reason or ""))
-                continue
-            lengths = "yes" if cell.network.accepts_variable_length else "no"
-            table.add_row(name, f"{cell.feature}: {cell.shape}", f"{cell.parameters:,}", f"{cell.macs:,}", lengths)
-        _print(table, task)
+                found = iter([best_feature(name, typed.task, typed.keys, ensemble=typed.ensemble)])
+            for cell in found:
+                if cell.network is None:
+                    table.add_row(name, cell.feature, "-", "-", escape(cell.reason or ""))
+                    continue
+                lengths = "yes" if cell.network.accepts_variable_length else "no"
+                table.add_row(name, f"{cell.feature}: {cell.shape}", f"{cell.parameters:,}", f"{cell.macs:,}", lengths)
+        _print(table, typed.task)
         return 0
 
     raise typer.Exit(_answer(overrides, run))
@@ -56,13 +83,13 @@ def features_command(overrides: Overrides = None, classes: Classes = 10) -> None
         from audio_lightning.catalog import cells
         from audio_lightning.config import choices
 
-        _, keys, task = _settings(overrides, classes)
+        typed = _settings(overrides, classes, "feature")
         table = _table("feature", "gives", "values")
-        for name in choices("feature"):
-            (cell,) = cells([name], ["cnn"], task, keys)
+        for name in typed.features or choices("feature"):
+            (cell,) = cells([name], ["cnn"], typed.task, typed.keys)
             values = _values(cell.shape) if cell.shape else "-"
             table.add_row(name, str(cell.shape) if cell.shape else escape(cell.reason or ""), values)
-        _print(table, task)
+        _print(table, typed.task)
         return 0
 
     raise typer.Exit(_answer(overrides, run))
@@ -75,12 +102,12 @@ def grid_command(overrides: Overrides = None, classes: Classes = 10) -> None:
         from audio_lightning.catalog import cells
         from audio_lightning.config import choices
 
-        _, keys, task = _settings(overrides, classes)
-        names = choices("feature")
-        found = {(cell.feature, cell.model): cell for cell in cells(names, choices("model"), task, keys)}
+        typed = _settings(overrides, classes, "feature", "model")
+        names, models = typed.features or choices("feature"), typed.models or choices("model")
+        found = {(cell.feature, cell.model): cell for cell in cells(names, models, typed.task, typed.keys)}
         table = _table("model", *names)
         reasons: dict[str, int] = {}
-        for model in choices("model"):
+        for model in models:
             marks = []
             for feature in names:
                 cell = found[feature, model]
@@ -91,7 +118,7 @@ def grid_command(overrides: Overrides = None, classes: Classes = 10) -> None:
                 else:
                     marks.append(str(reasons.setdefault(cell.reason, len(reasons) + 1)))
             table.add_row(model, *marks)
-        _print(table, task)
+        _print(table, typed.task)
         print("-: the model takes the other kind of input, a waveform or a spectrogram")
         for reason, number in reasons.items():
             print(f"{number}: {reason}")
@@ -111,22 +138,58 @@ def _answer(overrides: list[str] | None, run: Callable[[], int]) -> int:
     return answering(within)
 
 
-def _settings(overrides: list[str] | None, classes: int) -> "tuple[str | None, list[str], AudioTask]":
-    """The feature that was named, what was typed, and the clips that it describes."""
+def _settings(overrides: list[str] | None, classes: int, *groups: str) -> _Settings:
+    """What was typed, of which only the clips and the named groups can make a difference."""
     from audio_lightning.catalog import task_of
     from audio_lightning.config import compose, quote_paths
     from audio_lightning.errors import ConfigError
+    from audio_lightning.networks import ensemble_size
 
-    lines = quote_paths(overrides or [])
-    compose(lines)  # says what is wrong with them
-    feature = None
-    for line in lines:
-        key, _, value = line.partition("=")
-        if key == "feature":
-            feature = value
-        elif key.partition(".")[0] not in ("data", "feature", "model", "trust", "conf_dir", "hydra"):
-            raise ConfigError(f"{key} makes no difference here: only data, feature and model keys do")
-    return feature, lines, task_of(lines, classes)
+    named: dict[str, list[str]] = {"feature": [], "model": []}
+    keys = []
+    for line in quote_paths(overrides or []):
+        key, equals, value = line.partition("=")
+        group = key.lstrip("+~").partition(".")[0]
+        if group == "experiment":
+            raise ConfigError(
+                f"{line}: a recipe is one model on one feature, and this is about all of them; its clips are those of "
+                + _clips(compose([line]))
+            )
+        if group not in (*CLIPS, *groups):
+            listed = ", ".join(("data", *groups[:-1])) + f" and {groups[-1]}"
+            raise ConfigError(f"{key} makes no difference here: only {listed} keys do")
+        if key in named and equals:
+            named[key] = list(dict.fromkeys(name.strip() for name in value.split(",")))
+        else:
+            keys.append(line)
+    config = _compose_any(keys, named)
+    clips = [line for line in keys if line.partition("=")[0].partition(".")[0] in CLIPS]
+    return _Settings(named["feature"], named["model"], keys, task_of(clips, classes), ensemble_size(config))
+
+
+def _compose_any(keys: list[str], named: dict[str, list[str]]) -> "DictConfig":
+    """The configuration with the first of the named choices that have all the keys.
+
+    Raises:
+        ConfigError: what is wrong with a choice, or with the keys.
+    """
+    from audio_lightning.config import compose
+    from audio_lightning.errors import ConfigError
+
+    lines = [[f"{group}={name}" for name in names] for group, names in named.items() if names]
+    for line in (line for group in lines for line in group):
+        compose([line])
+    errors = []
+    for chosen in product(*lines):
+        try:
+            return compose([*chosen, *keys])
+        except ConfigError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def _clips(config: "DictConfig") -> str:
+    return " ".join(f"data.{key}={config.data[key]}" for key in ("sample_rate", "clip_seconds", "padding"))
 
 
 def _table(*columns: str) -> "Table":
@@ -140,8 +203,12 @@ def _table(*columns: str) -> "Table":
 
 def _print(table: "Table", task: "AudioTask") -> None:
     from rich.console import Console
+    from rich.measure import Measurement
 
     console = Console()
+    if not console.is_terminal:  # a file or another program, which has no width
+        width = Measurement.get(console, console.options.update(width=sys.maxsize), table).maximum
+        console = Console(width=max(console.width, width))
     console.print(table)
     print(f"for clips of {task.clip_seconds:g} s at {task.sample_rate:,} Hz and {task.num_classes} classes")
 

@@ -36,7 +36,7 @@ class Format(StrEnum):
 Checkpoint = Annotated[Path, typer.Argument(metavar="RUN_DIR_or_CKPT", help="A run folder, or a checkpoint file.")]
 Recordings = Annotated[list[Path], typer.Argument(help="Files, and folders to look through.")]
 Window = Annotated[float | None, typer.Option(help="Seconds a window; default: a clip of the training.")]
-Hop = Annotated[float | None, typer.Option(help="Seconds from window to window; default: a window.")]
+Hop = Annotated[float | None, typer.Option(help="Seconds from window to window; default: as trained, or a window.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Windows at once.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 
@@ -69,6 +69,9 @@ def predict_command(
     recordings: Recordings,
     window: Window = None,
     hop: Hop = None,
+    per_recording: Annotated[
+        bool, typer.Option("--per-recording", help="One answer a recording: the mean of its windows.")
+    ] = False,
     top_k: Annotated[int | None, typer.Option(min=1, help="Only the K most probable classes.")] = None,
     output_format: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.CSV,
     output: Annotated[Path | None, typer.Option(help="File to write to; default: the screen.")] = None,
@@ -88,7 +91,8 @@ def predict_command(
 
         classifier = load_classifier(checkpoint.expanduser(), device, trust=trust)
         files = find_recordings(path.expanduser() for path in recordings)
-        predictions = predict(classifier, files, window_seconds=window, hop_seconds=hop, batch_size=batch_size)
+        options = {"window_seconds": window, "hop_seconds": hop, "batch_size": batch_size}
+        predictions = predict(classifier, files, per_recording=per_recording, **options)
         with _output(output) as file:
             if output_format is Format.CSV:
                 failed = _write_csv(file, predictions, classifier.task, top_k)
@@ -146,7 +150,8 @@ def evaluate_command(
 ) -> None:
     """Test a classifier again, on the test clips of its run or on other labelled recordings.
 
-    Classes of other recordings are matched by name. `data.split=all` tests on all of them.
+    Classes of other recordings are matched by name. All of them are tested unless they have a test part of their own,
+    or `data.split` and the like say which. Those that were trained on are counted.
     """
 
     def run() -> int:
@@ -158,7 +163,7 @@ def evaluate_command(
             print(json.dumps(found.metrics, indent=2))
         else:
             for name, value in found.metrics.items():
-                print(f"{name} {value:.6g}")
+                print(name, f"{value:.6g}" if isinstance(value, float) else value)
         if found.unknown_classes:
             print(
                 f"left out, because the classifier does not know them: {', '.join(found.unknown_classes)}",

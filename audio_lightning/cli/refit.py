@@ -45,7 +45,8 @@ def refit_command(sweep: Sweep, everything: Everything = None, trust: Trust = No
         results = read_results([source])
         boards = [board for board in make_boards(results, facts.monitor, facts.axes) if board.rows]
         refit = plan_refit(source, results, boards, everything=everything)
-        print(f"{refit.row.name}: {facts.monitor} {refit.row.validation.mean:.4f}, the best of {len(boards[0].rows)}")
+        best = f"{boards[0].monitor} {refit.row.validation.mean:.4f}"
+        print(f"{refit.row.name}: {best}, the best of {len(boards[0].rows)}")
         OmegaConf.update(refit.config, "trust", trust, force_add=True)  # what is typed, not what the sweep's files say
         with trusting(trust):
             check_config(refit.config)

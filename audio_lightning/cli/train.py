@@ -201,16 +201,20 @@ def train_in(folder: "RunFolder", config: DictConfig, *, again: bool = False) ->
     return _run(config, folder, resume=True)
 
 
-def _run(config: DictConfig, folder: Any, *, resume: bool = False) -> dict[str, Any]:
+def _run(config: DictConfig, folder: "RunFolder", *, resume: bool = False) -> dict[str, Any]:
     """Train and draw the plots. Lightning is imported here, after everything cheap has been checked."""
     from audio_lightning.training.run import train
 
     started = time.perf_counter()
-    metrics = train(config, folder, resume=resume)
-    if config.plots:
-        from audio_lightning.report.plots import draw_run
+    with folder.taken():
+        if not resume:
+            folder.check_unbegun()  # again, for another process may have trained there since it was looked at first
+        folder.problems.unlink(missing_ok=True)  # of a run that they stopped
+        metrics = train(config, folder, resume=resume)
+        if config.plots:
+            from audio_lightning.report.plots import draw_run
 
-        draw_run(folder.path)
+            draw_run(folder.path)
     _print_results(metrics, folder.path)
     logging.getLogger(__name__).info("finished in %.1f s", time.perf_counter() - started)
     return metrics

@@ -66,9 +66,11 @@ class Board:
 
     Attributes:
         metric: the test metric that is shown, such as ``test/accuracy``.
-        monitor: the metric by which the rows are ordered, such as ``validation/accuracy``.
-        rows: by the mean of ``monitor``, the best first; never by the test metric.
-        unit: what a repetition is: a fold (test parts are disjoint), a split (they overlap), or a seed (one division).
+        monitor: the metric by which the rows are ordered, such as ``validation/accuracy``; where the rows cut
+            recordings into other windows it is that of whole recordings, the same as ``metric``.
+        rows: by the mean of ``monitor``, the best first; never by the test metric, but where windows differ.
+        unit: what a repetition is: a fold (test parts are disjoint), a split (they overlap), or a seed (they are the
+            same).
         interval: which interval stands in the rows, over what, in words.
         axes: the keys that vary, as they were typed.
         notes: sentences for people: what the figures do not say, and which rows are incomplete.

@@ -11,7 +11,8 @@ from jaxtyping import Float
 
 from audio_lightning.compare.board import COSTS, LEAKAGE, Board, Row, Unit
 from audio_lightning.compare.names import choices_of, row_names
-from audio_lightning.compare.remarks import interval, remarks, stamps
+from audio_lightning.compare.remarks import interval, remarks, stamps, windows
+from audio_lightning.compare.repetitions import redrawn_parts, repetitions_of, unit_of
 from audio_lightning.compare.statistics import Comparison, Spread, compare, spread
 from audio_lightning.compare.trials import SweepFolder, as_text
 from audio_lightning.files import write_csv
@@ -19,12 +20,16 @@ from audio_lightning.task import lower_is_better
 
 __all__ = ["Board", "Comparison", "Row", "Spread", "make_boards", "write_leaderboard"]
 
+CLIP, HOP = "config.data.clip_seconds", "config.data.hop_seconds"
+"""How a trial cuts recordings into clips; without a hop each is one."""
+
 
 def make_boards(results: pd.DataFrame, monitor: str, axes: Sequence[str]) -> list[Board]:
     """One board for the finished trials on each content, in the order in which they occur.
 
     Within a division of the recordings seeds are averaged first, and rows are compared on the divisions that all of
     them have. A row with fewer than half of the divisions of another one is left out, or it would take these from all.
+    Where rows cut recordings into different windows, whole recordings take the place of these, for order and tests.
 
     Args:
         results: as :func:`audio_lightning.compare.results.read_results` gives them.
@@ -59,13 +64,14 @@ def write_leaderboard(sweep: SweepFolder, boards: Sequence[Board]) -> None:
 
 @dataclass(frozen=True)
 class _Setup:
-    """The trials of a setup, by repetition."""
+    """The trials of a setup, by repetition; ``redrawn``: the parts of the data whose clips these do not share."""
 
     name: str
     repetitions: dict[str, pd.DataFrame]
+    redrawn: tuple[str, ...]
 
     def over(self, repetitions: Sequence[str]) -> "_Setup":
-        return _Setup(self.name, {key: self.repetitions[key] for key in repetitions})
+        return replace(self, repetitions={key: self.repetitions[key] for key in repetitions})
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -76,11 +82,11 @@ class _Setup:
         found = np.array([_numbers(trials, column).mean() for trials in self.repetitions.values()])
         return found if np.isfinite(found).all() else None
 
-    def spread(self, column: str, unit: Unit) -> Spread | None:
+    def spread(self, column: str) -> Spread | None:
         values = self.means(column)
         if values is None:
             return None
-        found = spread(values, ratio=self.ratio(column) if unit == "splits" else 0.0)
+        found = spread(values, ratio=self.ratio(column) if _part(column) in self.redrawn else 0.0)
         if found.low is None or found.high is None:
             return found
         # With few repetitions the t interval leaves the range of the metric: all lie between 0 and 1, the loss above 0.
@@ -90,8 +96,7 @@ class _Setup:
     def ratio(self, column: str) -> float:
         """Clips of the part that the metric is of / clips trained on."""
         trials = self.trials
-        part = column.partition("/")[0]
-        return float(np.mean(_numbers(trials, f"clips/{part}") / _numbers(trials, "clips/train")))
+        return float(np.mean(_numbers(trials, f"clips/{_part(column)}") / _numbers(trials, "clips/train")))
 
     def median(self, column: str) -> float | None:
         known = _numbers(self.trials, column)
@@ -108,14 +113,20 @@ def _make_board(trials: pd.DataFrame, monitor: str, axes: list[str]) -> Board:
     if usable.empty:
         return Board(metric, monitor, [], "seeds", "", axes, notes, [])
     usable["epoch_seconds"] = _numbers(usable, "training_seconds") / _numbers(usable, "epochs")
-    unit = _unit(usable)
-    usable["repetition"] = (
-        [as_text(value) for value in _seeds(usable)] if unit == "seeds" else usable["division"].map(as_text)
-    )
-    setups, shared = _on_common(_setups(usable, axes), unit, notes)
+    usable["windows"] = [as_text([*pair]) for pair in zip(_column(usable, CLIP), _column(usable, HOP))]
+    if _cut_differently(usable):
+        recording = {name: name.replace("/", "/recording_") for name in (monitor, metric)}
+        for name, of_recordings in recording.items():
+            usable[of_recordings] = _of_recordings(usable, name, of_recordings)
+        if whole := all(np.isfinite(_numbers(usable, name)).all() for name in recording.values()):
+            monitor, metric = recording[monitor], recording[metric]
+        notes.append(windows(monitor, metric, whole))
+    unit = unit_of(usable)
+    usable["repetition"] = repetitions_of(usable, unit)
+    setups, shared = _on_common(_setups(usable, axes, redrawn_parts(usable, unit)), unit, notes)
 
     sign = -1 if lower_is_better(monitor) else 1
-    rows = [_row(setup, found, monitor, metric, unit) for setup, found in setups.items()]
+    rows = [_row(setup, found, monitor, metric) for setup, found in setups.items()]
     rows.sort(key=lambda row: -sign * row.validation.mean)  # stable: of equals the one that was typed first
     ordered = [setups[row.setup] for row in rows]
     tested = metric if all(row.test for row in rows) else monitor
@@ -124,29 +135,25 @@ def _make_board(trials: pd.DataFrame, monitor: str, axes: list[str]) -> Board:
         replace(row, comparison=comparison, pareto=_on_front(row, rows, sign))
         for row, comparison in zip(rows, [None, *comparisons])
     ]
-    notes += remarks(rows, monitor, tested, unit, shared)
+    notes += remarks(rows, monitor, tested, unit, shared, bool(unit == "seeds" and ordered[0].redrawn))
     return Board(metric, monitor, rows, unit, interval(rows, unit), axes, notes, stamps(rows))
 
 
-def _unit(trials: pd.DataFrame) -> Unit:
-    """What repeats a setup: seeds where there is one division only; folds where no two divisions test on the same."""
-    if (trials["division"] == trials["division"].iloc[0]).all():
-        return "seeds"
-    if "test_fold" not in trials or not (trials["split"] == "folds").all():
-        return "splits"
-    once = trials.groupby(trials["test_fold"].astype(float))["division"].nunique(dropna=False).max() == 1
-    return "folds" if once else "splits"
+def _cut_differently(trials: pd.DataFrame) -> bool:
+    return len(set(trials["windows"])) > 1 and any(hop is not None for hop in _column(trials, HOP))
 
 
-def _seeds(trials: pd.DataFrame) -> pd.Series:
-    return trials["config.seed"] if "config.seed" in trials else trials["seed"]
+def _of_recordings(trials: pd.DataFrame, metric: str, recording: str) -> Float[np.ndarray, "trials"]:
+    """The metric of whole recordings; where these are not cut, every one is a clip."""
+    cut = np.array([hop is not None for hop in _column(trials, HOP)])
+    return np.where(cut, _numbers(trials, recording), _numbers(trials, metric))
 
 
-def _setups(trials: pd.DataFrame, axes: list[str]) -> dict[str, _Setup]:
+def _setups(trials: pd.DataFrame, axes: list[str], redrawn: tuple[str, ...]) -> dict[str, _Setup]:
     by_setup = {str(setup): found for setup, found in trials.groupby("setup", sort=False)}
     names = row_names(by_setup, axes)
     return {
-        setup: _Setup(names[setup], {str(key): same for key, same in found.groupby("repetition", sort=False)})
+        setup: _Setup(names[setup], {str(key): same for key, same in found.groupby("repetition", sort=False)}, redrawn)
         for setup, found in by_setup.items()
     }
 
@@ -157,7 +164,7 @@ def _on_common(setups: dict[str, _Setup], unit: Unit, notes: list[str]) -> tuple
     kept = {key: setup for key, setup in setups.items() if 2 * len(setup.repetitions) >= most}
     if few := [setup for key, setup in setups.items() if key not in kept]:
         named = ", ".join(f"{setup.name} ({len(setup.repetitions)} of {most})" for setup in few)
-        notes.append(f"Left out, because fewer than half of their {unit} are finished: {named}.")
+        notes.append(f"Left out, because they have fewer than half as many finished {unit} as another row: {named}.")
     everything = dict.fromkeys(key for setup in kept.values() for key in setup.repetitions)
     common = [key for key in everything if all(key in setup.repetitions for setup in kept.values())]
     if not common:
@@ -172,8 +179,8 @@ def _on_common(setups: dict[str, _Setup], unit: Unit, notes: list[str]) -> tuple
     return {key: setup.over(common) for key, setup in kept.items()}, True
 
 
-def _row(setup: str, found: _Setup, monitor: str, metric: str, unit: Unit) -> Row:
-    validation = found.spread(monitor, unit)
+def _row(setup: str, found: _Setup, monitor: str, metric: str) -> Row:
+    validation = found.spread(monitor)
     assert validation is not None  # trials without it are not among these
     trials = found.trials
     leakage = set(trials["leakage"].fillna("cannot be excluded"))
@@ -184,8 +191,8 @@ def _row(setup: str, found: _Setup, monitor: str, metric: str, unit: Unit) -> Ro
         trials=sorted(int(place) for place in trials.index),
         n=len(found.repetitions),
         validation=validation,
-        test=found.spread(metric, unit),
-        recording=found.spread(metric.replace("/", "/recording_"), unit),
+        test=found.spread(metric),
+        recording=found.spread(metric.replace("/", "/recording_")),
         **{name: found.median(name) for name in COSTS},
         comparison=None,
         leakage=next((known for known in LEAKAGE if known in leakage), "none found"),
@@ -201,6 +208,8 @@ def _against_best(ordered: list[_Setup], metric: str, unit: Unit | None) -> list
         pair = (other.means(metric), best.means(metric)) if unit else (None, None)
         differences.append(pair[0] - pair[1] if pair[0] is not None and pair[1] is not None else np.empty(0))
     ratios = [setup.ratio(metric) for setup in others]
+    if _part(metric) in best.redrawn:
+        unit = "splits"
     return compare(differences, ratios, unit or "splits", lower_is_better=lower_is_better(metric))
 
 
@@ -216,6 +225,15 @@ def _on_front(row: Row, rows: list[Row], sign: int) -> bool:
         return gain >= 0 and saving >= 0 and (gain > 0 or saving > 0)
 
     return not any(dominates(other) for other in rows)
+
+
+def _part(metric: str) -> str:
+    """The part of the data that a metric is of."""
+    return metric.partition("/")[0]
+
+
+def _column(trials: pd.DataFrame, name: str) -> list[Any]:
+    return trials[name].tolist() if name in trials else [None] * len(trials)
 
 
 def _numbers(trials: pd.DataFrame, column: str) -> Float[np.ndarray, "trials"]:

@@ -8,6 +8,9 @@ def interval(rows: list[Row], unit: Unit) -> str:
     n = max(row.n for row in rows)
     if n < 2:
         return f"none: one {unit[:-1]} a row"
+    spreads = [found for row in rows if row.n > 1 for found in (row.validation, row.test) if found]
+    if all(found.low is None for found in spreads):
+        return f"none, since all {unit} of a row are equal"
     return (
         f"95 % t interval over {n} {unit}, "
         + {
@@ -15,10 +18,31 @@ def interval(rows: list[Row], unit: Unit) -> str:
             "splits": "with the variance of Nadeau and Bengio (2003), because the splits overlap",
             "seeds": "for the noise of training alone",
         }[unit]
+        + ("; none where all of them are equal" if any(found.low is None for found in spreads) else "")
     )
 
 
-def remarks(rows: list[Row], monitor: str, tested: str, unit: Unit, shared: bool) -> list[str]:
+def windows(monitor: str, metric: str, whole: bool) -> str:
+    """What is said where the rows cut recordings into windows of different length or hop.
+
+    Args:
+        monitor: by which the rows are ordered.
+        metric: by which they are tested.
+        whole: whether these are of whole recordings, which all rows have.
+    """
+    if whole:
+        return (
+            "The rows cut recordings into different windows, whose metrics cannot be compared, so they are ordered "
+            f"by {monitor} and tested by {metric}, of whole recordings."
+        )
+    return (
+        "The rows cut recordings into different windows, whose metrics cannot be compared (a longer window is an "
+        "easier clip), and not all rows have the metrics of whole recordings: neither the order nor the tests say "
+        "which row is better."
+    )
+
+
+def remarks(rows: list[Row], monitor: str, tested: str, unit: Unit, shared: bool, redrawn: bool) -> list[str]:
     """What the figures do not say by themselves.
 
     Args:
@@ -27,10 +51,19 @@ def remarks(rows: list[Row], monitor: str, tested: str, unit: Unit, shared: bool
         tested: the metric by which they are compared with the first.
         unit: what a repetition is.
         shared: whether the rows have repetitions in common.
+        redrawn: whether trials that are tested on the same clips differ in those for training and validation.
     """
     notes = []
     most = max(row.n for row in rows)
-    if unit == "seeds" and most > 1:
+    averaged = any(len(row.trials) > row.n for row in rows)
+    if unit == "seeds" and most > 1 and redrawn:
+        notes.append(
+            "All trials are tested on the same clips and differ in those for training and validation: deviations, "
+            "intervals and tests of the test metric only measure the noise of training, not what another choice of "
+            "test recordings would change."
+            + (" Seeds are averaged within divisions first: n counts divisions." if averaged else "")
+        )
+    elif unit == "seeds" and most > 1:
         notes.append(
             "All trials divide the recordings alike, so deviations, intervals and tests only measure the noise of "
             "training, not what another choice of recordings would change."
@@ -40,7 +73,7 @@ def remarks(rows: list[Row], monitor: str, tested: str, unit: Unit, shared: bool
             f"There is one {unit[:-1]} a row, which does not say how sure its figures are; "
             "repeat them with sweep=folds, or at least with seed=0,1,2."
         )
-    elif any(len(row.trials) > row.n for row in rows):
+    elif averaged:
         notes.append(f"Seeds are averaged within {unit} first: n counts {unit}.")
     if monitor.startswith("train/"):
         notes.append(f"The order is by {monitor}, which says nothing about recordings that were not trained on.")

@@ -1,5 +1,8 @@
 """Trials as a table: one row each, with every choice, metric and key of the configuration."""
 
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +20,9 @@ STATUS = (
 
 FIRST = ("trial", "folder", *STATUS)
 
+TESTED = ("tested_clips", "tested_recordings")
+"""Digests of what a trial was tested on; see :func:`read_results`."""
+
 
 def read_results(sweeps: Iterable[SweepFolder]) -> pd.DataFrame:
     """One row a trial, in the order of the sweeps and of the numbers in them.
@@ -25,25 +31,33 @@ def read_results(sweeps: Iterable[SweepFolder]) -> pd.DataFrame:
 
     Returns:
         The columns ``trial``, ``folder`` (relative to the sweep), those of :data:`STATUS`, ``choice.<axis or group>``,
-        every metric under its own name (``seconds`` of the training as ``training_seconds``), ``latency_ms``, and
-        ``config.<key>`` for every leaf of the configuration; before them ``sweep``, where there are several. Values
-        keep their Python types, and what a trial lacks is None.
+        every metric under its own name (``seconds`` of the training as ``training_seconds``), ``latency_ms``, digests
+        of the clips and of the recordings that it was tested on (:data:`TESTED`; None where all finished trials on the
+        same content have one division, which says as much), and ``config.<key>`` for every leaf of the configuration;
+        before them ``sweep``, where there are several. Values keep their Python types, and what a trial lacks is None.
     """
     folders = list(sweeps)
     found: dict[str, dict[str, Any]] = {}
+    places: dict[str, TrialFolder] = {}
     for sweep in folders:
         for folder, status in sweep.folders():
             known = found.get(status.hash)
             if known is None or (known["state"] != "done" and status.state == "done"):
                 place = {"sweep": str(sweep.path)} if len(folders) > 1 else {}
                 found[status.hash] = {**place, **_row(sweep, folder, status)}
+                places[status.hash] = folder
     rows = list(found.values())
+    done = [row for row in rows if row["state"] == "done"]
+    divisions = Counter(content for content, _ in {(row["content"], row["division"]) for row in done})
+    for row in done:
+        if divisions[row["content"]] > 1:
+            row.update(zip(TESTED, _tested(places[row["hash"]])))
     first = ("sweep", *FIRST) if len(folders) > 1 else FIRST
     names = dict.fromkeys(name for row in rows for name in row)
     choices = [name for name in names if name.startswith("choice.")]
     config = [name for name in names if name.startswith("config.")]
-    metrics = [name for name in names if name not in {*first, *choices, *config, "latency_ms"}]
-    columns = [*first, *choices, *metrics, "latency_ms", *config]
+    metrics = [name for name in names if name not in {*first, *choices, *config, "latency_ms", *TESTED}]
+    columns = [*first, *choices, *metrics, "latency_ms", *TESTED, *config]
     return pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=columns, dtype=object)
 
 
@@ -67,6 +81,20 @@ def _row(sweep: SweepFolder, folder: TrialFolder, status: TrialStatus) -> dict[s
         "latency_ms": latency,
         **_config(folder),
     }
+
+
+def _tested(folder: TrialFolder) -> tuple[str | None, str | None]:
+    """Digests of the clips and of the recordings in ``predictions.csv``, in whatever order; None without a test."""
+    if not folder.predictions.is_file():
+        return None, None
+    place = ["path", "start_seconds", "end_seconds"]
+    table = pd.read_csv(folder.predictions, usecols=place, dtype=str, keep_default_na=False)
+    clips = sorted(table[place].itertuples(index=False, name=None))
+    recordings = sorted(table["path"].unique())
+    clips_digest, recordings_digest = (
+        hashlib.sha256(json.dumps(found).encode()).hexdigest() for found in (clips, recordings)
+    )
+    return clips_digest, recordings_digest
 
 
 def _config(folder: TrialFolder) -> dict[str, Any]:

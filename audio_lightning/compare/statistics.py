@@ -12,7 +12,7 @@ ALPHA = 0.05
 """Probability of calling a difference one where there is none; intervals have the confidence ``1 - ALPHA``."""
 
 SAME = 1e-12
-"""Differences that vary by less are equal but for rounding."""
+"""Values that vary by less are equal but for rounding."""
 
 NOT_DISTINGUISHABLE = "not distinguishable"
 
@@ -24,7 +24,8 @@ class Spread:
     Attributes:
         mean: over the repetitions.
         deviation: sample standard deviation (divided by n - 1); None for a single repetition.
-        low, high: ends of the interval for the mean; None for a single repetition.
+        low, high: ends of the interval for the mean; None for a single repetition, and where all are equal: the
+            interval takes its measure of chance from how they vary, and would be certain of whatever it is given.
     """
 
     mean: float
@@ -66,6 +67,8 @@ def spread(values: Float[np.ndarray, "n"], *, ratio: float = 0.0) -> Spread:
     if n < 2:
         return Spread(float(values[0]), None, None, None)
     mean, deviation = float(values.mean()), float(values.std(ddof=1))
+    if deviation <= SAME:
+        return Spread(mean, deviation, None, None)
     half = float(stdtrit(n - 1, 1 - ALPHA / 2)) * deviation * math.sqrt(1 / n + ratio)
     return Spread(mean, deviation, mean - half, mean + half)
 

@@ -69,13 +69,12 @@ class TrialFolder(RunFolder):
 
     Attributes:
         status: :class:`TrialStatus`.
-        lock: held by the process that runs the trial for as long as it lives.
+        lock: as of a run; held by the process that runs the trial for as long as it lives.
         error: traceback of a trial that failed.
         latency: what one clip takes on this machine, see :mod:`audio_lightning.sweeps.latency`.
     """
 
     status = File("status.json")
-    lock = File(".lock")
     error = File("error.txt")
     latency = File("latency.json")
 

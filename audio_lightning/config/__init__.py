@@ -3,7 +3,7 @@
 Nothing here imports torch or Lightning: a mistake is answered before they are loaded.
 """
 
-from audio_lightning.config.check import anchor_paths, check_config
+from audio_lightning.config.check import anchor_paths, check_config, check_unvalidated
 from audio_lightning.config.compose import UnknownKey, change, compose, expand_multirun, opened, quote_paths
 from audio_lightning.config.location import choices, config_dir
 from audio_lightning.config.targets import build, resolve
@@ -15,6 +15,7 @@ __all__ = [
     "build",
     "change",
     "check_config",
+    "check_unvalidated",
     "choices",
     "compose",
     "config_dir",

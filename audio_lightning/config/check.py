@@ -38,7 +38,26 @@ def check_config(config: DictConfig) -> None:
             raise ConfigError(
                 f"{key}={value}: nothing logs this metric" + did_you_mean(str(value), logged, listing="logged are")
             )
-        elif name == "monitor" and value.startswith("validation/") and (vain := _waits_in_vain(config, key)):
+    if vain := _unvalidated(config):
+        check_unvalidated(config, vain)
+
+
+def check_unvalidated(config: DictConfig, vain: str) -> None:
+    """Check that nothing waits for what a validation measures, but the checkpoint, which takes the last epoch then.
+
+    Args:
+        config: settled.
+        vain: the setting by which there are no clips to validate on.
+
+    Raises:
+        ConfigError: a monitor that is never measured.
+    """
+    for key, value in _leaves(config):
+        node, _, name = key.rpartition(".")
+        if name != "monitor" or not str(value).startswith("validation/"):
+            continue
+        target = OmegaConf.select(config, f"{node}._target_") if node else None
+        if target is not None and not target.endswith(".BestCheckpoint"):
             raise ConfigError(
                 f"{key}={value}: {vain} leaves no clips to measure it on; name a metric of the training "
                 f"({key}=train/loss), or keep some for validation"
@@ -75,15 +94,13 @@ def _is_multilabel(config: DictConfig) -> bool:
     return False
 
 
-def _waits_in_vain(config: DictConfig, key: str) -> str | None:
-    """Why a monitor other than that of the checkpoint, which takes the last epoch then, is never measured."""
-    target = OmegaConf.select(config, f"{key.rpartition('.')[0]}._target_") if "." in key else None
-    if target is None or target.endswith(".BestCheckpoint"):
-        return None
+def _unvalidated(config: DictConfig) -> str | None:
+    """The setting by which no clip is validated on, as far as that does not depend on the data."""
     if config.data.get("train_on_validation"):
         return "data.train_on_validation=true"
-    nothing = config.data.get("split") == "train_only" and not config.data.get("validation_fraction")
-    return "data.validation_fraction=0.0" if nothing else None
+    split, folds = config.data.get("split"), config.data.get("folds")
+    drawn = split == "train_only" or (split in ("grouped", "speaker", "stratified", "random") and folds is None)
+    return "data.validation_fraction=0.0" if drawn and not config.data.get("validation_fraction") else None
 
 
 def _must_exist(key: str) -> bool:

@@ -33,6 +33,9 @@ FOREIGN_TARGETS = frozenset(
 )
 """Classes of other packages that a configuration may name."""
 
+REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a class raises that cannot work with a value."""
+
 
 def is_allowed(target: Any) -> bool:
     """Whether ``target`` may be named at all; :func:`resolve` still checks what it is."""
@@ -110,8 +113,26 @@ def build(node: Mapping[str, Any] | DictConfig, kind: type[T], *, where: str, **
     check_arguments(cls, arguments, supplied, where=where)
     try:
         return cls(**arguments, **supplied)
-    except (ValueError, RuntimeError) as error:  # a value of the right type that the class refuses, such as dropout=2
-        raise ConfigError(f"{where}: {cls.__name__} refuses its arguments: {str(error).splitlines()[0]}") from error
+    except REFUSALS as error:  # a value of the right type that the class refuses, such as dropout=2
+        raise ConfigError(f"{where}: {cls.__name__} refuses its arguments: {refused(cls, arguments, error)}") from error
+
+
+def refused(cls: type, arguments: Mapping[str, Any], error: Exception) -> str:
+    """What an exception says, in one line, and the arguments that may have led to it: those that are no defaults."""
+    message = next(iter(str(error).strip().splitlines()), "")
+    if not isinstance(error, (RuntimeError, ValueError)):  # made to be read by who wrote the class
+        message = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    defaults = {name: parameter.default for name, parameter in _parameters(cls)[0].items()}
+    given = ", ".join(
+        f"{name}={value}"
+        for name, value in arguments.items()
+        if value != _plain(defaults.get(name)) and not isinstance(value, dict)
+    )
+    return f"{message} ({given})" if given else message
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def split_node(node: Mapping[str, Any] | DictConfig, *, where: str) -> tuple[Any, dict[str, Any]]:
@@ -128,12 +149,7 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], supplied: Mapping[s
     Raises:
         ConfigError: a name that it does not take, one that is missing, or a value that its annotation excludes.
     """
-    parameters = dict(inspect.signature(cls).parameters)
-    try:
-        hints = typing.get_type_hints(getattr(cls, "__init__"))  # noqa: B009 - a type checker takes cls for an instance
-    except (NameError, TypeError):  # an annotation that only a type checker can read
-        hints = {}
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    parameters, hints, takes_any = _parameters(cls)
     open_names = [name for name in parameters if name not in supplied]
     for name, value in arguments.items():
         if name in supplied or (name not in parameters and not takes_any):
@@ -143,9 +159,36 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], supplied: Mapping[s
         if name in hints and not _fits(value, hints[name]):
             raise ConfigError(f"{where}.{name}={value!r}: expected {_describe(hints[name])}")
     for name, parameter in parameters.items():
-        required = parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
-        if required and name not in arguments and name not in supplied:
+        if parameter.default is parameter.empty and name not in arguments and name not in supplied:
             raise ConfigError(f"{where}.{name} must be given: {cls.__name__} needs it")
+
+
+def _parameters(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
+    """What ``cls`` takes by name, the annotations of that, and whether it takes any other name.
+
+    A constructor with ``**options`` hands them on to that of the class it derives from.
+    """
+    parameters: dict[str, inspect.Parameter] = {}
+    hints: dict[str, Any] = {}
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        constructor = vars(base)["__init__"]
+        try:
+            found = dict(inspect.signature(base).parameters)
+        except (ValueError, TypeError):  # one in C that has none
+            return parameters, hints, True
+        try:
+            annotated = typing.get_type_hints(constructor)
+        except (NameError, TypeError):  # an annotation that only a type checker can read
+            annotated = {}
+        named = {
+            name: value for name, value in found.items() if value.kind not in (value.VAR_KEYWORD, value.VAR_POSITIONAL)
+        }
+        parameters, hints = named | parameters, annotated | hints
+        if not any(value.kind is value.VAR_KEYWORD for value in found.values()):
+            return parameters, hints, False
+    return parameters, hints, True
 
 
 def _fits(value: Any, hint: Any) -> bool:

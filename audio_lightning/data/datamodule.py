@@ -79,7 +79,8 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         test_fold: fold to test on.
         validation_fold: fold that chooses the epoch.
         test_fraction: share of the clips to test on, where the split is made here.
-        validation_fraction: share of the clips that choose the epoch, where the split is made here.
+        validation_fraction: share of the clips that choose the epoch, where the split is made here; with 0 they train,
+            and the last epoch is taken.
         train_on_validation: let the clips that would choose the epoch train, too; the last epoch is taken then.
         sampling: ``uniform``: every training clip once an epoch; ``balanced``: as many clips, drawn so that every class
             is equally probable.
@@ -93,7 +94,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         cache_max_gb: most gigabytes that are kept there.
         cache_dtype: type of the samples there.
         cache_identity: how a recording is known again there.
-        seed: of a split made here and of the order of the batches.
+        seed: of a split made here and of the order of the batches; another one draws other clips or groups.
 
     Attributes:
         progress: called with the number of recordings prepared and of all.

@@ -15,6 +15,9 @@ Leakage = Literal["none found", "cannot be excluded", "present"]
 
 MOST_SHOWN = 10
 
+ROUNDING = 1e-6
+"""Seconds by which stretches that only touch may overlap, as computed numbers do: less than a sample at any rate."""
+
 IGNORING_SOURCES = ("random", "stratified")
 """Methods that say by their name that groups may be parted."""
 
@@ -65,7 +68,10 @@ def guard_content(
     *,
     allow: bool,
 ) -> Leakage:
-    """Check that no two clips in different splits have the same samples.
+    """Check that no two clips in different splits have samples in common.
+
+    Clips share samples where their stretches of one recording overlap, or those of two recordings with equal content.
+    Stretches that do not overlap are different audio, whatever else is in the recording.
 
     Args:
         manifest: with splits assigned.
@@ -75,21 +81,49 @@ def guard_content(
         allow: let it pass.
 
     Raises:
-        LeakageError: equal clips in two splits, each pair named, unless ``allow`` or ``data.split=random``.
+        LeakageError: clips in two splits with audio in common, each named, unless ``allow`` or ``data.split=random``.
     """
-    content = pd.DataFrame(
-        {
-            "hash": pd.factorize(np.ascontiguousarray(hashes).view("S16").reshape(-1))[0][recording],
-            "start": manifest.table["start_seconds"].to_numpy(),
-            "stop": manifest.table["stop_seconds"].to_numpy(),
-        }
-    )
-    codes = content.groupby(["hash", "start", "stop"], dropna=False, sort=False).ngroup().to_numpy()
-    has_sound = np.any(hashes, axis=1)
-    leaks = _in_several_splits(np.where(has_sound[recording], codes, -1), manifest)
+    content = pd.factorize(np.ascontiguousarray(hashes).view("S16").reshape(-1))[0][recording]
+    content = np.where(np.any(hashes, axis=1)[recording], content, -1)
+    # Few recordings are in several splits, and only their stretches have to be compared.
+    suspicious = np.isin(content, list(_in_several_splits(content, manifest)))
+    suspicious &= ~manifest.table["background"].to_numpy(dtype=bool)
+    codes = np.full(len(manifest), -1)
+    codes[suspicious] = _shared(manifest.table[suspicious], content[suspicious])
+    leaks = _in_several_splits(codes, manifest)
     if leaks and not allow and method != "random":
-        raise LeakageError("content", {_clips(manifest, codes == code): splits for code, splits in leaks.items()})
+        raise LeakageError("content", {_clips(manifest.table[codes == code]): splits for code, splits in leaks.items()})
     return "present" if leaks else "none found"
+
+
+def _shared(clips: pd.DataFrame, content: Int64[np.ndarray, "clips"]) -> Int64[np.ndarray, "clips"]:
+    """A number for all clips that overlap, directly or through others, and -1 for those that no other split overlaps.
+
+    Args:
+        clips: rows of a manifest.
+        content: number of what each is a stretch of.
+    """
+    table = pd.DataFrame(
+        {
+            "content": content,
+            "start": clips["start_seconds"].to_numpy(),
+            "stop": clips["stop_seconds"].fillna(np.inf).to_numpy(),
+            "split": clips["split"].to_numpy(),
+        }
+    ).sort_values(["content", "start"], kind="stable")
+    crossing = pd.Series(False, table.index)
+    for split in SPLITS:
+        own = table["split"] == split
+        # Of what this split has begun up to here, when the last ends; and when what it begins from here on does so.
+        ends = table["stop"].where(own, -np.inf).groupby(table["content"]).cummax()
+        begins = table["start"].where(own, np.inf)[::-1].groupby(table["content"]).cummin()[::-1]
+        crossing |= ~own & ((table["start"] < ends - ROUNDING) | (begins < table["stop"] - ROUNDING))
+    table = table[crossing]
+    reached = table.groupby("content")["stop"].cummax().groupby(table["content"]).shift()
+    apart = ~(table["start"] < reached - ROUNDING)  # also the first, before which nothing is reached
+    codes = np.full(len(clips), -1)
+    codes[table.index] = apart.cumsum()
+    return codes
 
 
 def _in_several_splits(codes: Int64[np.ndarray, "rows"], manifest: Manifest) -> dict[int, list[str]]:
@@ -104,6 +138,15 @@ def _in_several_splits(codes: Int64[np.ndarray, "rows"], manifest: Manifest) -> 
     return {code: [split for split in SPLITS if split in splits] for code, splits in found.items()}
 
 
-def _clips(manifest: Manifest, chosen: np.ndarray) -> str:
-    rows = manifest.table[chosen]
-    return " = ".join(f"{path} ({split})" for path, split in zip(rows["path"], rows["split"]))
+def _clips(rows: pd.DataFrame) -> str:
+    """Clips with audio in common, each with its split, and with its stretch where that is not the whole recording."""
+    rows = rows.sort_values("start_seconds", kind="stable")
+    equal = len(rows[["start_seconds", "stop_seconds"]].drop_duplicates()) == 1
+    named = []
+    for path, split, start, stop in rows[["path", "split", "start_seconds", "stop_seconds"]].itertuples(index=False):
+        end = "its end" if np.isnan(stop) else f"{stop:g} s"
+        part = "" if start == 0 and np.isnan(stop) else f" from {start:g} s to {end}"
+        named.append(f"{path}{part} ({split})")
+    if (rest := len(named) - MOST_SHOWN) > 0:
+        named[MOST_SHOWN:] = [f"{rest} more"]
+    return (" = " if equal else " overlaps ").join(named)

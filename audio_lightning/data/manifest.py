@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from audio_lightning.data.problems import Problem
+from audio_lightning.errors import DataError
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
@@ -114,6 +115,28 @@ class Manifest:
     def with_table(self, table: pd.DataFrame) -> "Manifest":
         """The same manifest with other rows."""
         return replace(self, table=table)
+
+    def require_several_classes(self) -> None:
+        """Make sure that there is something to learn: two classes at least, where every clip has one.
+
+        Raises:
+            DataError: all clips are of one class.
+        """
+        found = self.table["label"].unique()
+        if self.label_separator is not None or len(found) != 1:
+            return
+        label = found[0]
+        below = {path[len(label) + 1 :].partition("/") for path in self.table["path"] if path.startswith(f"{label}/")}
+        folders = sorted({folder for folder, slash, _ in below if slash})
+        if len(folders) > 1:
+            remedy = f"is data.root={self.root / label} meant, with the folders {', '.join(folders[:3])}"
+            remedy += f" and {len(folders) - 3} more?" if len(folders) > 3 else "?"
+        else:
+            remedy = "is data.root the folder of the class folders, or in a table data.label_column the class?"
+        raise DataError(
+            f"{self.root}: all {len(self):,} clips are of one class, {label}, expected two at least to tell apart; "
+            f"{remedy}"
+        )
 
     def missing_files(self) -> list[Problem]:
         """A problem for every clip whose file is not there."""

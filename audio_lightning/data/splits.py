@@ -1,6 +1,5 @@
 """Who is trained on, who chooses the epoch and who is tested."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,16 +7,14 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
+from audio_lightning.data.draws import deal_groups, deal_singly, draw_groups, draw_singly
 from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
 from audio_lightning.errors import DataError
 
 SplitMethod = Literal["auto", "official", "folds", "grouped", "speaker", "stratified", "random", "train_only", "all"]
 
-CANDIDATES = 256
-"""Groups that are compared for each one that is drawn."""
-
-MOST_FRUITLESS = 16
-"""How often so many groups are compared without finding a good one before no more is drawn."""
+MOST_NAMED = 5
+"""Classes that an error message names."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +26,14 @@ class SplitPlan:
             ``folds``: by the folds that come with the data. ``grouped`` (or ``speaker``, where speakers are the
             groups): by group, keeping the share of every class. ``stratified``: keeping the share of every class,
             whatever the groups. ``random``: at random, as some papers do. ``train_only``: everything trains but a
-            validation part, drawn by group where there are groups; with a ``validation_fraction`` of 0 really
-            everything. ``all``: everything is test, for evaluating on data of one's own. ``auto``: the first of
-            official, folds, grouped and stratified that the data allows.
+            validation part, drawn by group where there are groups. ``all``: everything is test, for evaluating on data
+            of one's own. ``auto``: the first of official, folds, grouped and stratified that the data allows.
         test_fold: the fold to test on; by default the last one.
         validation_fold: the fold that chooses the epoch; by default the next one present after the test fold.
         test_fraction: share of the clips to test on, where the split is made here.
-        validation_fraction: share of the clips that choose the epoch, where the split is made here.
-        seed: of a split made here.
+        validation_fraction: share of the clips that choose the epoch, where the split is made here; with 0 there are
+            no such clips. Folds are parts of their own.
+        seed: of a split made here: another one draws other clips or groups.
         folds: number of folds to make, in place of those that come with the data; clips are then divided by them.
         train_on_validation: once the clips are divided, let those of the validation part train, too.
     """
@@ -54,10 +51,9 @@ class SplitPlan:
         """The parts that must not be empty when ``method``, chosen by this plan, has divided the clips."""
         if method == "all":
             return (TEST,)
-        parts: tuple[str, ...] = SPLITS
-        if method == "train_only":
-            parts = (TRAIN, VALIDATION) if self.validation_fraction else (TRAIN,)
-        return tuple(part for part in parts if part != VALIDATION or not self.train_on_validation)
+        validated = (method == "folds" or self.validation_fraction > 0) and not self.train_on_validation
+        parts = {TRAIN: True, VALIDATION: validated, TEST: method != "train_only"}
+        return tuple(part for part in SPLITS if parts[part])
 
 
 def assign_splits(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
@@ -67,7 +63,7 @@ def assign_splits(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
         The method: the plan's own, or what ``auto`` and a number of folds came to.
 
     Raises:
-        DataError: folds that the data lacks, or too little data to divide.
+        DataError: folds that the data lacks, shares that cannot be, or too little data to divide.
     """
     method = _method(manifest, plan)
     if method == "all":
@@ -98,15 +94,28 @@ def make_folds(manifest: Manifest, folds: int, seed: int) -> Int64[np.ndarray, "
     """A fold from 1 to ``folds`` for every clip: groups stay whole, classes keep their share.
 
     Raises:
-        DataError: fewer groups than folds, or fewer than three folds.
+        DataError: fewer than three folds, fewer groups than folds, or no class with as many groups.
     """
     if folds < 3:
         raise DataError(f"data.folds={folds}: expected at least 3, one each to train, to choose the epoch and to test")
-    parts = _parts(manifest, np.arange(len(manifest)), folds, np.random.RandomState(seed), grouped=True)
-    fold = np.empty(len(manifest), dtype=np.int64)
-    for number, part in enumerate(parts, 1):
-        fold[part] = number
-    return fold
+    groups, names = pd.factorize(source_of(manifest))
+    if len(names) < folds:
+        raise DataError(f"{folds} parts of equal size need at least {folds} groups, the data has {len(names)}")
+    strata = _strata(manifest)
+    # How many groups each class is in. Where only some are in too few, that is reported by `check`.
+    number = np.bincount(np.unique(groups * (strata.max() + 1) + strata) % (strata.max() + 1))
+    if number.max() < folds:
+        what = "clips" if len(names) == len(manifest) else "groups of clips"
+        found = [f"{name} {count}" for name, count in zip((*manifest.classes, "no label"), number) if count]
+        more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+        raise DataError(
+            f"data.folds={folds}: every class has fewer {what} than that ({', '.join(found[:MOST_NAMED])}{more}), so "
+            f"it would be lacking in some of the folds: expected at most {number.max()}"
+        )
+    rng = np.random.RandomState(seed)
+    if len(names) == len(manifest):
+        return deal_singly(strata, folds, rng) + 1
+    return deal_groups(_counts(groups, strata), folds, rng)[groups] + 1
 
 
 def source_of(manifest: Manifest) -> np.ndarray:
@@ -164,12 +173,15 @@ def _complete_official(manifest: Manifest, plan: SplitPlan) -> None:
     method: SplitMethod = "grouped" if manifest.knows_groups else "stratified"
     for name, fraction in ((TEST, plan.test_fraction), (VALIDATION, plan.validation_fraction)):
         if not (split == name).any():
+            _check_share(name, fraction)
             split[_draw(manifest, np.flatnonzero(split == TRAIN), fraction, method, plan.seed)] = name
     manifest.table["split"] = split
 
 
 def _by_fraction(manifest: Manifest, method: SplitMethod, plan: SplitPlan) -> None:
     """First the test part is taken off, then the validation part from what is left."""
+    _check_share(TEST, plan.test_fraction)
+    _check_share(VALIDATION, plan.validation_fraction)
     if plan.test_fraction + plan.validation_fraction >= 1:
         raise DataError(
             f"data.test_fraction={plan.test_fraction} and data.validation_fraction={plan.validation_fraction} "
@@ -191,106 +203,46 @@ def _by_fraction(manifest: Manifest, method: SplitMethod, plan: SplitPlan) -> No
 
 def _without_test(manifest: Manifest, plan: SplitPlan) -> None:
     """All is trained on but the validation part, whatever the data says."""
-    if not 0 <= plan.validation_fraction < 1:
-        raise DataError(
-            f"data.validation_fraction={plan.validation_fraction}: expected a share of at least 0 and less than 1"
-        )
+    _check_share(VALIDATION, plan.validation_fraction)
     split = np.full(len(manifest), TRAIN, dtype=object)
-    if plan.validation_fraction:
-        method: SplitMethod = "grouped" if manifest.knows_groups else "stratified"
-        split[_draw(manifest, np.arange(len(manifest)), plan.validation_fraction, method, plan.seed)] = VALIDATION
+    method: SplitMethod = "grouped" if manifest.knows_groups else "stratified"
+    split[_draw(manifest, np.arange(len(manifest)), plan.validation_fraction, method, plan.seed)] = VALIDATION
     manifest.table["split"] = split
 
 
+def _check_share(part: str, fraction: float) -> None:
+    """Nothing may choose the epoch, but a test of nothing is none."""
+    if part == TEST and not 0 < fraction < 1:
+        raise DataError(
+            f"data.test_fraction={fraction}: expected a share of more than 0 and less than 1; "
+            "data.split=train_only keeps nothing for a test"
+        )
+    if not 0 <= fraction < 1:
+        raise DataError(f"data.{part}_fraction={fraction}: expected a share of at least 0 and less than 1")
+
+
 def _draw(manifest: Manifest, rows: np.ndarray, fraction: float, method: SplitMethod, seed: int) -> np.ndarray:
-    """Some of ``rows``: about ``fraction`` of them, as the method divides."""
-    if not len(rows):
-        return rows
+    """Some of ``rows``: about ``fraction`` of them, as the method divides; none where it is 0."""
+    if not len(rows) or not fraction:
+        return rows[:0]
     rng = np.random.RandomState(seed)
     if method == "random":
         return rng.permutation(rows)[: round(fraction * len(rows))]
     keys = manifest.table["path"].to_numpy() if method == "stratified" else source_of(manifest)
-    groups, names = pd.factorize(keys[rows])
     strata = _strata(manifest)[rows]
-    if len(names) == len(rows):
-        return rows[_draw_singly(strata, fraction, rng)]
-    counts = np.zeros((len(names), len(manifest.classes) + 1), dtype=np.int64)
-    np.add.at(counts, (groups, strata), 1)
-    return rows[np.isin(groups, draw_groups(counts, fraction, rng))]
-
-
-def _draw_singly(strata: Int64[np.ndarray, "clips"], fraction: float, rng: np.random.RandomState) -> np.ndarray:
-    """Positions of some of the clips: the same share of every class, at least one of each that has three."""
-    order = rng.permutation(len(strata))
-    order = order[np.argsort(strata[order], kind="stable")]
-    counts = np.bincount(strata)
-    wanted = np.maximum(np.rint(fraction * counts), counts >= 3).astype(np.int64)
-    rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.sort(order[rank < wanted[strata[order]]])
-
-
-def draw_groups(
-    counts: Int64[np.ndarray, "groups classes"], fraction: float, rng: np.random.RandomState
-) -> Int64[np.ndarray, "drawn"]:
-    """Some of the groups, with about the same share of every class.
-
-    Groups are added one by one, each the one that brings the shares of the classes nearest to ``fraction``, until none
-    does any more. A class that then has no group drawn gets its smallest one, if two are left for the other parts of
-    a split.
-
-    Args:
-        counts: clips of every class in every group.
-        fraction: share to draw.
-        rng: decides between groups that are alike.
-    """
-    total = counts.sum(axis=0)
-    counts, share = counts[:, total > 0], 1.0 / total[total > 0]
-    lacking = np.full(len(share), fraction)
-    left, drawn = rng.permutation(len(counts)), list[int]()
-
-    def best(some: np.ndarray) -> tuple[int, bool]:
-        after = ((lacking - counts[some] * share) ** 2).sum(axis=1)
-        place = int(after.argmin())
-        return place, bool(after[place] < (lacking**2).sum())
-
-    fruitless = 0
-    while len(left) and fruitless < MOST_FRUITLESS and fruitless * CANDIDATES < len(left):
-        # Among many groups there are good ones in any few of them.
-        place, better = best(left[:CANDIDATES])
-        if not better:
-            left = np.roll(left, -CANDIDATES)
-            fruitless += 1
-            continue
-        fruitless = 0
-        drawn.append(int(left[place]))
-        lacking = lacking - counts[left[place]] * share
-        left[place] = left[-1]
-        left = left[:-1]
-    for column in np.flatnonzero(counts[drawn].sum(axis=0) == 0):
-        holding = left[counts[left, column] > 0]
-        if len(holding) > 2:
-            chosen = holding[counts[holding].sum(axis=1).argmin()]
-            drawn.append(int(chosen))
-            left = left[left != chosen]
-    return np.array(drawn, dtype=np.int64)
-
-
-def _parts(
-    manifest: Manifest, rows: np.ndarray, parts: int, rng: np.random.RandomState, *, grouped: bool
-) -> list[np.ndarray]:
-    """Positions within ``rows`` of parts of about equal size, in which classes have their share of clips."""
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    keys = source_of(manifest) if grouped else manifest.table["path"].to_numpy()
     groups, names = pd.factorize(keys[rows])
-    if len(names) < parts:
-        raise DataError(f"{parts} parts of equal size need at least {parts} groups, the data has {len(names)}")
-    # The plain one is the same division where every clip stands for itself, and takes no time for each of them.
-    kind = StratifiedGroupKFold if len(names) < len(rows) else StratifiedKFold
-    divide = kind(parts, shuffle=True, random_state=rng)
-    with warnings.catch_warnings():  # a class with fewer clips than parts is reported by `check`, not here
-        warnings.simplefilter("ignore", UserWarning)
-        return [part for _, part in divide.split(rows, _strata(manifest)[rows], groups)]
+    if len(names) == len(rows):
+        return rows[draw_singly(strata, fraction, rng)]
+    return rows[np.isin(groups, draw_groups(_counts(groups, strata), fraction, rng))]
+
+
+def _counts(
+    groups: Int64[np.ndarray, "clips"], strata: Int64[np.ndarray, "clips"]
+) -> Int64[np.ndarray, "groups classes"]:
+    """How many clips of every class each group has."""
+    counts = np.zeros((groups.max() + 1, strata.max() + 1), dtype=np.int64)
+    np.add.at(counts, (groups, strata), 1)
+    return counts
 
 
 def _strata(manifest: Manifest) -> Int64[np.ndarray, "clips"]:
@@ -298,5 +250,6 @@ def _strata(manifest: Manifest) -> Int64[np.ndarray, "clips"]:
     targets = manifest.targets()
     if targets.ndim == 1:
         return targets
-    rarity = np.argsort(np.argsort(targets.sum(axis=0)))
-    return np.where(targets > 0, rarity, targets.shape[1]).min(axis=1).astype(np.int64)
+    rarest_first = np.argsort(targets.sum(axis=0))
+    rarest = np.where(targets > 0, np.argsort(rarest_first), targets.shape[1]).min(axis=1)
+    return np.append(rarest_first, targets.shape[1])[rarest].astype(np.int64)

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pandas as pd
 
@@ -37,7 +37,8 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     as ``""``.
 
     Args:
-        path: the file. CSV and TSV have a header line; text is in UTF-8, with or without a byte order mark.
+        path: the file. CSV and TSV have a header line, which shows whether commas, semicolons or tabs separate the
+            fields; text is in UTF-8, with or without a byte order mark.
         required: columns that must not be empty in any row.
         optional: columns that may be; they must exist all the same.
 
@@ -69,6 +70,8 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
                 append(value)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}; is data.root the right folder?") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a {kind}: {_not_text(path)}; save it as UTF-8") from error
     except (ValueError, csv.Error) as error:
         raise DataError(f"{path} is not a {kind}: {error}") from error
     if not numbers and not problems:
@@ -162,8 +165,9 @@ Row = tuple[int, Sequence[str] | str]
 
 def _delimited_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     with path.open(newline="", encoding="utf-8-sig") as file:
+        separator = _separator(file, path.suffix.lower(), columns)
         # Strict: a quotation mark out of place would silently make one row of many.
-        reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        reader = csv.reader(file, delimiter=separator, strict=True)
         try:
             header = [name.strip() for name in next(reader, [])]
             positions = _positions(path, columns, header)
@@ -176,6 +180,36 @@ def _delimited_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                     yield reader.line_num, [fields[position].strip() for position in positions]
         except csv.Error as error:
             raise ValueError(f"{error} (line {reader.line_num})") from error
+
+
+def _separator(file: TextIO, suffix: str, columns: Sequence[str]) -> str:
+    """What separates the names in the header: what most of the columns, or else most names, are found by.
+
+    Where the decimal comma is in use, spreadsheets write semicolons into what they call comma-separated.
+    """
+
+    def found(separator: str) -> tuple[int, int]:
+        file.seek(0)
+        try:
+            header = [name.strip() for name in next(csv.reader(file, delimiter=separator, strict=True), [])]
+        except csv.Error:
+            return 0, 0
+        return len(set(columns) & set(header)), len(header)
+
+    best = max("\t,;" if suffix == ".tsv" else ",;\t", key=found)  # the first of equal ones
+    file.seek(0)
+    return best
+
+
+def _not_text(path: Path) -> str:
+    """Where a file first is not UTF-8."""
+    data = path.read_bytes()
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line, place = data.count(b"\n", 0, error.start) + 1, error.start - data.rfind(b"\n", 0, error.start)
+        return f"byte {place} of line {line} is 0x{data[error.start]:02x}"
+    return "it has just been changed"
 
 
 def _positions(path: Path, columns: Sequence[str], header: list[str]) -> list[int]:

@@ -44,7 +44,7 @@ def embed(classifier: AudioClassifier, recordings: Iterable[Path], **options: An
     Raises:
         ConfigError: a window or hop that cannot be used.
     """
-    for parts in batches(classifier.task, recordings, **options):
+    for parts in batches(classifier, recordings, **options):
         waveforms = stacked(parts)
         vectors = iter(() if waveforms is None else classifier.embed(waveforms.to(classifier.device)).cpu().numpy())
         for part in parts:

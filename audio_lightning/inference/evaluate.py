@@ -1,22 +1,37 @@
 """The test metrics of a checkpoint, on the data it was made for or on other labelled recordings."""
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning.pytorch as pl
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.config import build, change, check_config, compose, opened, trusting
+from audio_lightning.data.content import overlapping, stretches
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST
 from audio_lightning.errors import ConfigError, DataError
 from audio_lightning.files import write_json
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.training.folder import RunFolder
-from audio_lightning.training.results import measured, write_results
+from audio_lightning.training.results import division, measured, write_results
 from audio_lightning.training.run import quieten
+
+DIVIDING = (
+    "split",
+    "folds",
+    "test_fold",
+    "validation_fold",
+    "test_fraction",
+    "validation_fraction",
+    "train_on_validation",
+    "seed",
+)
+"""Keys of the data that say which clips are tested."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +39,13 @@ class Evaluation:
     """What an evaluation found.
 
     Attributes:
-        metrics: flat, as ``metrics.json`` of a run names them.
+        metrics: flat, as ``metrics.json`` of a run names them; also ``trained_on``, how many of the clips (of the
+            recordings, where these were cut into windows) the classifier was trained on, unless its checkpoint is too
+            old to know. With ``leakage`` it is said whether there are such.
         unknown_classes: classes of the data that the classifier does not know; their clips were left out.
     """
 
-    metrics: dict[str, float | int]
+    metrics: dict[str, float | int | str]
     unknown_classes: list[str]
 
 
@@ -39,12 +56,14 @@ def evaluate(
     output: Path | None = None,
     trust: str | Iterable[str] | None = None,
 ) -> Evaluation:
-    """Test a classifier again.
+    """Test a classifier again, and say on the error output if it was trained on what it is tested on.
 
     Args:
         path: checkpoint or run folder.
-        overrides: ``data...`` keys. With ``data=NAME`` the data is described anew; otherwise it is the run's own, with
-            what is given changed. Sample rate, length and padding of clips are always the classifier's.
+        overrides: ``seed`` and ``data...`` keys. With ``data=NAME`` the data is described anew, but for the run's seed
+            and windows, and all of it is tested unless it has a test part of its own or a key says how to divide it;
+            otherwise it is the run's own, with what is given changed. Sample rate, length and padding of clips and the
+            type of stored samples are always the classifier's.
         output: folder to which ``metrics.json``, ``predictions.csv`` and ``per_class.csv`` are written.
         trust: modules of one's own whose classes the checkpoint may name.
 
@@ -74,6 +93,7 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
     unknown: list[str] = []
     if datamodule.manifest.classes != classifier.task.classes:
         unknown = datamodule.match_classes(classifier.task.classes)
+    trained_on = _trained_on(classifier, datamodule)
     trainer = pl.Trainer(
         accelerator="auto",
         devices=1,
@@ -84,8 +104,15 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
         enable_checkpointing=False,
     )
     trainer.test(classifier, datamodule=datamodule, verbose=False)
-    metrics: dict[str, float | int] = {**measured(classifier, datamodule)}
+    metrics: dict[str, float | int | str] = {**measured(classifier, datamodule)}
     metrics["clips/test"] = len(datamodule.numbers(TEST))
+    metrics |= division(datamodule)
+    if trained_on:
+        metrics["leakage"] = "present"
+    elif _typed(overrides) & {"data", "seed", *(f"data.{key}" for key in DIVIDING)}:
+        metrics["leakage"] = "cannot be excluded"  # the division that was checked is not the one of the training
+    if trained_on is not None:
+        metrics["trained_on"] = trained_on
     if output is not None:
         folder = RunFolder(output)
         write_results(folder, classifier, datamodule)
@@ -93,21 +120,59 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
     return Evaluation(metrics, unknown)
 
 
+def _trained_on(classifier: AudioClassifier, datamodule: AudioDataModule) -> int | None:
+    """How many of the recordings to be tested were trained on; None where that is not known. It is said, too."""
+    if classifier.trained_on is None:
+        print("not known: whether these clips were trained on, which older checkpoints do not say", file=sys.stderr)
+        return None
+    rows = np.unique(datamodule.clips.row[datamodule.numbers(TEST)])
+    found = int(overlapping(stretches(datamodule, rows), classifier.trained_on).sum())
+    if found:
+        what = "clips" if datamodule.hop_samples is None else "recordings"
+        print(
+            f"{found} of {len(rows)} {what} were trained on: the figures say nothing about other recordings",
+            file=sys.stderr,
+        )
+    return found
+
+
 def _data_config(classifier: AudioClassifier, overrides: list[str]) -> DictConfig:
-    if any(line.startswith("data=") for line in overrides):
-        config = compose(overrides)
+    trained, task, typed = classifier.config, classifier.task, _typed(overrides)
+    if "data" in typed:
+        hop = trained["data"].get("hop_seconds")
+        kept = [f"seed={trained['seed']}", f"data.hop_seconds={'null' if hop is None else hop}"]
+        config = compose([*kept, *overrides])  # what is typed comes later, and so counts
     else:
-        saved = OmegaConf.create(classifier.config)
+        saved = OmegaConf.create(trained)
+        if saved.data.seed == saved.seed:  # as it was before it was resolved
+            saved.data.seed = "${seed}"
         OmegaConf.set_struct(saved, True)
         config = change(saved, overrides)
-    task = classifier.task
     config.data.sample_rate = task.sample_rate
     config.data.clip_seconds = task.clip_seconds
     config.data.padding = task.padding
+    config.data.cache_dtype = trained["data"].get("cache_dtype", config.data.cache_dtype)  # recordings are known by it
     check_config(config)
+    if "data" in typed and not typed & {f"data.{key}" for key in DIVIDING if key != "seed"}:
+        _test_on_all(config)
     if config.data.split == "train_only":
         raise ConfigError(
             "data.split=train_only has no clips to test on: name other recordings by data=NAME data.root=DIR "
             "data.split=all"
         )
     return config
+
+
+def _test_on_all(config: DictConfig) -> None:
+    """Test on all clips, unless the data itself says which of them are for that."""
+    usual = config.data.split
+    if usual != "official":  # what a division needs is not asked for where there may be none
+        config.data.split = "all"
+    says = (build(config.data, AudioDataModule, where="data").read().table["split"] == TEST).any()
+    config.data.split = usual if says else "all"
+    if not says:
+        print("all clips are tested (data.split=all): this data has no test part of its own", file=sys.stderr)
+
+
+def _typed(overrides: Iterable[str]) -> set[str]:
+    return {line.partition("=")[0].lstrip("+") for line in overrides}

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_lightning.audio import fit_length, windows
+from audio_lightning.classifier import AudioClassifier
 from audio_lightning.errors import AudioError, ConfigError
-from audio_lightning.task import AudioTask
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Part:
 
 
 def batches(
-    task: AudioTask,
+    classifier: AudioClassifier,
     recordings: Iterable[Path],
     *,
     window_seconds: float | None = None,
@@ -44,16 +44,20 @@ def batches(
     """Windows of all recordings, in order, in memory that does not depend on how long the recordings are.
 
     Args:
-        task: rate, length and padding of the clips.
+        classifier: knows rate, length and padding of the clips, and the windows of its training.
         recordings: files; one that cannot be read gives an error and does not stop the others.
         window_seconds: length of the windows that a longer recording is cut into; by default, and at most, a clip.
-        hop_seconds: from the start of one window to the next; by default the length of a window.
+        hop_seconds: from the start of one window to the next; by default ``data.hop_seconds`` of the training, or the
+            length of a window if that is given or there were no windows.
         batch_size: windows that come at once.
 
     Raises:
         ConfigError: a window or hop that cannot be used.
     """
-    window_seconds = task.clip_seconds if window_seconds is None else window_seconds
+    task = classifier.task
+    if window_seconds is None:
+        window_seconds = task.clip_seconds
+        hop_seconds = classifier.config["data"].get("hop_seconds") if hop_seconds is None else hop_seconds
     hop_seconds = window_seconds if hop_seconds is None else hop_seconds
     window, hop = round(window_seconds * task.sample_rate), round(hop_seconds * task.sample_rate)
     if not 1 <= window <= task.num_samples:

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from audio_lightning.classifier import AudioClassifier
@@ -14,12 +16,12 @@ from audio_lightning.inference.parts import batches, stacked
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one window of a recording, or why there is none.
+    """The answer for one window of a recording, or for all of it, or why there is none.
 
     Attributes:
         path: the recording, as it was named or found.
-        start_seconds: where the window begins.
-        stop_seconds: where it ends.
+        start_seconds: where the window, or the first one, begins.
+        stop_seconds: where it, or the last one, ends.
         probabilities: one a class.
         labels: what is predicted: one class, or any number of them where clips may have several labels.
         error: what is wrong with the recording; then the other values are None.
@@ -33,18 +35,31 @@ class Prediction:
     error: str | None = None
 
 
-def predict(classifier: AudioClassifier, recordings: Iterable[Path], **options: Any) -> Iterator[Prediction]:
+def predict(
+    classifier: AudioClassifier, recordings: Iterable[Path], *, per_recording: bool = False, **options: Any
+) -> Iterator[Prediction]:
     """Answer for every recording, in order, in memory that does not depend on how long the recordings are.
 
     Args:
         classifier: in evaluation mode.
         recordings: files; one that cannot be read gives an error and does not stop the others.
+        per_recording: answer once for each, by the mean of the probabilities of its windows, as
+            ``test/recording_accuracy`` of a run does; there is no answer if it cannot be read to its end.
         **options: window, hop and batch size, see :func:`audio_lightning.inference.parts.batches`.
 
     Raises:
         ConfigError: a window or hop that cannot be used.
     """
-    for parts in batches(classifier.task, recordings, **options):
+    found = _of_windows(classifier, recordings, **options)
+    if not per_recording:
+        yield from found
+        return
+    for _, windows in groupby(found, key=lambda prediction: prediction.path):
+        yield _of_recording(classifier, windows)
+
+
+def _of_windows(classifier: AudioClassifier, recordings: Iterable[Path], **options: Any) -> Iterator[Prediction]:
+    for parts in batches(classifier, recordings, **options):
         waveforms = stacked(parts)
         answers: Iterator[tuple[Float[np.ndarray, "classes"], list[str]]] = iter(())
         if waveforms is not None:
@@ -55,3 +70,17 @@ def predict(classifier: AudioClassifier, recordings: Iterable[Path], **options: 
                 yield Prediction(part.path, error=part.error)
             else:
                 yield Prediction(part.path, part.start_seconds, part.stop_seconds, *next(answers))
+
+
+def _of_recording(classifier: AudioClassifier, windows: Iterable[Prediction]) -> Prediction:
+    """The mean of a recording's windows, added up in double precision; its error if there is one."""
+    total, count = np.zeros(classifier.task.num_classes), 0
+    for window in windows:
+        if window.probabilities is not None:
+            total += window.probabilities
+            count += 1
+        last = window
+    if last.probabilities is None:
+        return last
+    mean = torch.from_numpy(total / count).float()[None]
+    return Prediction(last.path, 0.0, last.stop_seconds, mean[0].numpy(), classifier.decide(mean)[0])

@@ -20,6 +20,7 @@ class CRNN(AudioModel):
         input_shape: shape of the spectrogram; each block halves its bins and frames.
         num_classes: number of logits.
         channels: channels of the blocks, as many as there are blocks.
+        batch_norm: whether each convolution is followed by batch normalization.
         cell: ``"lstm"`` or ``"gru"``.
         hidden: size of the hidden state of a recurrent layer and direction.
         layers: number of recurrent layers.
@@ -39,6 +40,7 @@ class CRNN(AudioModel):
         num_classes: int,
         *,
         channels: Sequence[int] = (32, 64, 64),
+        batch_norm: bool = True,
         cell: Literal["lstm", "gru"] = "lstm",
         hidden: int = 64,
         layers: int = 1,
@@ -48,7 +50,7 @@ class CRNN(AudioModel):
         shrinks = 2 ** len(channels)
         super().__init__(input_shape, num_classes, minimum_input=(shrinks, shrinks))
         widths = [input_shape.channels, *channels]
-        self.blocks = nn.Sequential(*(_block(inputs, outputs) for inputs, outputs in pairwise(widths)))
+        self.blocks = nn.Sequential(*(_block(inputs, outputs, batch_norm) for inputs, outputs in pairwise(widths)))
         self.recurrent = CELLS[cell](
             widths[-1] * (input_shape.dims[1] // shrinks),
             hidden,
@@ -67,11 +69,8 @@ class CRNN(AudioModel):
         return self.dropout(outputs.mean(dim=1))
 
 
-def _block(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        # Batch normalization subtracts the mean, and any bias with it.
-        nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-    )
+def _block(inputs: int, outputs: int, batch_norm: bool) -> nn.Sequential:
+    # Batch normalization subtracts the mean, and any bias with it.
+    layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=not batch_norm)]
+    layers += [nn.BatchNorm2d(outputs)] if batch_norm else []
+    return nn.Sequential(*layers, nn.ReLU(), nn.MaxPool2d(2))

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from audio_lightning.errors import ConfigError
 from audio_lightning.models.base import AudioModel
 from audio_lightning.task import FeatureShape
 
@@ -40,6 +41,7 @@ class SincNet(AudioModel):
 
     Raises:
         IncompatibleInput: the input is no waveform, or nothing is left of it after the convolutions.
+        ConfigError: a sample rate that leaves no room for bands.
     """
 
     input_kind = "waveform"
@@ -59,6 +61,9 @@ class SincNet(AudioModel):
         dropout: float = 0.2,
         sample_rate: int = 16000,
     ) -> None:
+        lowest = 2 * (LOWEST_HZ + 2 * LEAST_HZ)
+        if sample_rate <= lowest:
+            raise ConfigError(f"sincnet needs a sample_rate of more than {lowest:g} Hz, got {sample_rate}")
         filter_size += 1 - filter_size % 2
         least = 1
         for size in (*(kernel_size for _ in channels), filter_size):

@@ -114,6 +114,7 @@ def _open(datamodule: "AudioDataModule") -> Finding:
     try:
         with decoding_shown(datamodule):
             datamodule.setup()
+            datamodule.manifest.require_several_classes()
     except DataError as error:
         return Finding(unusable=str(error))
     return Finding(None, None, *fingerprints(datamodule))

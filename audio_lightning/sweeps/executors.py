@@ -8,13 +8,13 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from audio_lightning.compare.trials import TrialFolder
-from audio_lightning.cores import cores
+from audio_lightning.cores import at_most_set, cores
 from audio_lightning.sweeps.trial import Job, run_trial
 from audio_lightning.sweeps.warm import begin, kill_group
 
@@ -102,7 +102,7 @@ class LocalExecutor(Executor):
     ) -> None:
         self.slots = gpus * trials_per_gpu or workers
         self._gpus = gpus
-        self._threads = max(1, cores() // self.slots)
+        self._threads = at_most_set(max(1, cores() // self.slots))
         self._timeout = timeout
         self._run = run
         self._free = list(range(self.slots))
@@ -176,6 +176,7 @@ def watch(
         return 1, f"{host} sees no {job.folder}: put sweep.dir on a file system that all machines of the cluster share"
     for name in [name for name in os.environ if name.startswith("SLURM_")]:
         del os.environ[name]  # from which Lightning would take over the devices, and the signals
+    job = replace(job, threads=at_most_set(job.threads))  # Slurm hands on what was set where the sweep was typed
     os.environ["OMP_NUM_THREADS"] = str(job.threads)
     asked = threading.Event()
     handlers = {number: signal.signal(number, lambda number, frame: asked.set()) for number in stop_on}

@@ -8,6 +8,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.compare.board import Board, Row
+from audio_lightning.compare.statistics import Spread
 from audio_lightning.compare.trials import SweepFolder, TrialFolder
 from audio_lightning.errors import ConfigError
 from audio_lightning.files import write_text
@@ -86,13 +87,13 @@ def write_card(refit: Refit, board: Board, metrics: dict[str, Any]) -> Path:
         "",
         _expected(refit, board),
     ]
-    if not refit.everything and board.metric in metrics:
-        lines += [
-            "",
-            f"This very classifier, on the {int(metrics['clips/test']):,} clips of the test part: "
-            f"{_name(board.metric)} {metrics[board.metric]:.3f}.",
-        ]
-    lines += [f"\n{stamp}." for stamp in board.stamps]
+    clipwise = board.metric.replace("/recording_", "/")
+    if not refit.everything and clipwise in metrics:
+        shown = [name for name in (clipwise, _of_recordings(clipwise)) if name in metrics]
+        figures = ", ".join(f"{_name(name)} {metrics[name]:.3f}" for name in shown)
+        clips = int(metrics["clips/test"])
+        lines += ["", f"This very classifier, on the {clips:,} clips of the test part: {figures}."]
+    lines += ["", *(f"- {said}" for said in (*board.stamps, f"Interval: {board.interval}.", *board.notes))]
     command = f"audio-lightning predict {refit.folder.path} RECORDINGS..."
     lines += ["", "## How to use it", "", "```", command, "```", ""]
     card = refit.folder.path / "card.md"
@@ -104,15 +105,24 @@ def _expected(refit: Refit, board: Board) -> str:
     row = refit.row
     shown = row.test or row.validation
     metric = board.metric if row.test else board.monitor
-    spread = f" (95 % interval {shown.low:.3f} to {shown.high:.3f})" if shown.low is not None else ""
-    times = {"folds": "folds, each tested in turn", "splits": "divisions of the data", "seeds": "seeds on one division"}
+    whole = f", {_name(_of_recordings(metric))} {_figure(row.recording)}" if row.recording else ""
+    times = {
+        "folds": "folds, each tested in turn",
+        "splits": "divisions of the data",
+        "seeds": "seeds on the same clips",
+    }
     over = f"the mean of {row.n} {times[board.unit]}" if row.n > 1 else "of one training"
-    chosen = "" if row.test else ", on which the setup was chosen, so that it is too good"
+    chosen = ", on which the setup was chosen, so that it is too good" if metric == board.monitor else ""
     return (
-        f"{_name(metric).capitalize()} {shown.mean:.3f}{spread}, {over}{chosen}. It was measured on classifiers of the "
+        f"{_name(metric).capitalize()} {_figure(shown)}{whole}, {over}{chosen}. It was measured on classifiers of the "
         "same setup that were trained on fewer clips, so this one should do as well or better on recordings like "
         "these, and may do worse on others."
     )
+
+
+def _figure(found: Spread) -> str:
+    interval = f" (95 % interval {found.low:.3f} to {found.high:.3f})" if found.low is not None else ""
+    return f"{found.mean:.3f}{interval}"
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -122,6 +132,11 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 def _name(metric: str) -> str:
     return metric.partition("/")[2].replace("_", " ")
+
+
+def _of_recordings(metric: str) -> str:
+    """The name of a metric for whole recordings, where these are cut into windows."""
+    return metric if "/recording_" in metric else metric.replace("/", "/recording_")
 
 
 def _without_validation(config: DictConfig, trials: pd.DataFrame) -> None:

@@ -1,6 +1,8 @@
 """What a run leaves behind, and where."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,8 @@ class File:
 
 def run_files(folder: "RunFolder") -> list[Path]:
     """Those files of a run that are worth keeping elsewhere: all in its folder, and the best checkpoint."""
-    return [path for path in (*sorted(folder.path.glob("*.*")), folder.best) if path.is_file()]
+    files = [path for path in sorted(folder.path.glob("*.*")) if path != folder.lock]
+    return [path for path in (*files, folder.best) if path.is_file()]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class RunFolder:
         predictions: one row a test clip; like the next two, only where there are test clips.
         recordings: one row a test recording, where recordings are cut into windows.
         per_class: precision, recall and F1 of every class on the test clips.
+        lock: held by the process that trains here, see :meth:`taken`.
     """
 
     path: Path
@@ -60,15 +64,55 @@ class RunFolder:
     predictions = File("predictions.csv")
     recordings = File("recordings.csv")
     per_class = File("per_class.csv")
+    lock = File(".lock")
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether something came of a training here: a checkpoint, an epoch, a search, or results.
+
+        A run that its data or its configuration stopped before that leaves nothing that another could not replace.
+        """
+        came = (self.history, self.lr_finder, self.metrics, *self.best.parent.glob("*.ckpt"))
+        return any(path.exists() for path in came)
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Have the folder, which exists, for this process alone.
+
+        Raises:
+            ConfigError: another one has it.
+        """
+        from filelock import FileLock, Timeout  # late, for it is not needed to say what is wrong with a command
+
+        lock = FileLock(self.lock)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ConfigError(
+                f"{self.path}: another process trains there now; wait for its end, or choose another hydra.run.dir"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def check_usable(self) -> None:
-        """Refuse a folder that cannot be written, or that holds a run, which would be overwritten.
+        """Refuse a folder that cannot be written, is taken, or holds a run, which would be overwritten.
 
         Raises:
             ConfigError: with the reason.
         """
         self.check_writable()
-        if self.config.exists():
+        with self.taken() if self.lock.exists() else contextlib.nullcontext():
+            self.check_unbegun()
+
+    def check_unbegun(self) -> None:
+        """Refuse a folder that holds a run.
+
+        Raises:
+            ConfigError: see :attr:`is_begun`.
+        """
+        if self.is_begun:
             raise ConfigError(
                 f"{self.path} holds a run already: go on with it by resume={self.path}, or choose another hydra.run.dir"
             )

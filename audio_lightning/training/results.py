@@ -7,6 +7,7 @@ from torch import Tensor
 
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.manifest import TEST, VALIDATION
 from audio_lightning.files import write_csv
 from audio_lightning.metrics import MultilabelMetrics, make_metrics
 from audio_lightning.task import LABEL_SEPARATOR
@@ -19,10 +20,10 @@ def write_results(folder: RunFolder, classifier: AudioClassifier, datamodule: Au
     ``predictions.csv`` has a row a clip and ``per_class.csv`` a row a class; where recordings were cut into windows,
     ``recordings.csv`` has a row a recording, with the mean of its windows.
     """
-    number, probabilities = classifier.test_predictions()
+    number, probabilities = classifier.last_predictions()
     clips, rate = datamodule.clips.select(number.numpy()), datamodule.sample_rate
     table = datamodule.manifest.table
-    path, label = table["path"].to_numpy()[clips.row], table["label"].to_numpy()[clips.row]
+    path, label = table["path"].to_numpy()[clips.row], _labels(datamodule)[clips.row]
     start = clips.offset / rate
     stop = start + np.minimum(clips.length, datamodule.num_samples) / rate
     classes = classifier.task.classes
@@ -43,8 +44,10 @@ def write_results(folder: RunFolder, classifier: AudioClassifier, datamodule: Au
             folder.recordings,
             ["path", "windows", *columns],
             (
-                [table["path"].iloc[row], windows, table["label"].iloc[row], *cells]
-                for row, windows, cells in zip(rows, np.bincount(clips.row)[rows], _cells(classifier, means))
+                [table["path"].iloc[row], windows, name, *cells]
+                for row, windows, name, cells in zip(
+                    rows, np.bincount(clips.row)[rows], _labels(datamodule)[rows], _cells(classifier, means)
+                )
             ),
         )
 
@@ -52,9 +55,14 @@ def write_results(folder: RunFolder, classifier: AudioClassifier, datamodule: Au
 def measured(classifier: AudioClassifier, datamodule: AudioDataModule) -> dict[str, float]:
     """The metrics of the last test; also those per recording, where recordings were cut into windows."""
     metrics = {f"test/{name}": float(value) for name, value in classifier.test_metrics.compute().items()}
+    return metrics | recording_metrics(classifier, datamodule, TEST)
+
+
+def recording_metrics(classifier: AudioClassifier, datamodule: AudioDataModule, part: str) -> dict[str, float]:
+    """Metrics of the last predictions, of ``part``, per recording: none unless recordings were cut into windows."""
     if datamodule.hop_samples is None:
-        return metrics
-    number, probabilities = classifier.test_predictions()
+        return {}
+    number, probabilities = classifier.last_predictions()
     rows, means = by_recording(datamodule.clips.row[number.numpy()], probabilities)
     whole = make_metrics(classifier.task)
     targets = torch.from_numpy(datamodule.manifest.targets()[rows])
@@ -64,7 +72,17 @@ def measured(classifier: AudioClassifier, datamodule: AudioDataModule) -> dict[s
     else:
         logits = means.clamp(min=1e-12).log()
     whole.update(logits, targets, classifier.objective.per_clip(logits, targets))
-    return metrics | {f"test/recording_{name}": float(value) for name, value in whole.compute().items()}
+    return {f"{part}/recording_{name}": float(value) for name, value in whole.compute().items()}
+
+
+def division(datamodule: AudioDataModule) -> dict[str, int | str]:
+    """How the clips were divided, and what can be said about leakage; by folds, which were tested and validated on."""
+    folds = {}
+    if datamodule.split_method == "folds":
+        fold = datamodule.manifest.table["fold"].to_numpy()
+        rows = {split: datamodule.manifest.rows(split) for split in (TEST, VALIDATION)}
+        folds = {f"{split}_fold": int(fold[found[0]]) for split, found in rows.items() if len(found)}
+    return {"split": datamodule.split_method, **folds, "leakage": datamodule.leakage, "seed": datamodule.seed}
 
 
 def by_recording(
@@ -83,6 +101,17 @@ def by_recording(
     sums = torch.zeros(len(rows), probabilities.shape[1], dtype=torch.float64)
     sums.index_add_(0, torch.from_numpy(place), probabilities.double())
     return rows, (sums / torch.from_numpy(np.bincount(place))[:, None]).float()
+
+
+def _labels(datamodule: AudioDataModule) -> np.ndarray:
+    """The label of every row as predictions are written: several in the order of the classes, whatever the data has."""
+    manifest = datamodule.manifest
+    place = {name: index for index, name in enumerate(manifest.classes)}
+    entries = {
+        entry: LABEL_SEPARATOR.join(sorted(set(manifest.labels(entry)), key=place.__getitem__))
+        for entry in manifest.table["label"].unique()
+    }
+    return manifest.table["label"].map(entries).to_numpy()
 
 
 def _cells(classifier: AudioClassifier, probabilities: Float[Tensor, "clips classes"]) -> list[list[str]]:

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from audio_lightning.audio import find_recordings
 from audio_lightning.checkpoint import read_checkpoint
 from audio_lightning.classifier import AudioClassifier
-from audio_lightning.config import anchor_paths, build
+from audio_lightning.config import anchor_paths, build, check_unvalidated
 from audio_lightning.cores import share_threads
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.decoded import as_float
@@ -44,7 +44,7 @@ from audio_lightning.training.loggers import runs_ended
 from audio_lightning.training.power import in_a_line, interruptible, say_precision, trainer_arguments
 from audio_lightning.training.progress import decoding_shown
 from audio_lightning.training.ranks import Together, other_ranks
-from audio_lightning.training.results import measured, write_results
+from audio_lightning.training.results import division, measured, recording_metrics, write_results
 from audio_lightning.training.sharded import ShardedStrategy
 
 STATISTICS_CLIPS = 256
@@ -104,6 +104,8 @@ def train(
         write_json(folder.environment, environment())
     with peers.agreed():
         _open_data(datamodule, folder, write=trainer.is_global_zero)
+        if not (len(datamodule.numbers(VALIDATION)) or config.data.get("validation_fraction")):
+            check_unvalidated(config, "data.validation_fraction=0.0")
 
     started = time.perf_counter()
     if searched and checkpoint is None:  # a resumed training has what was found in its configuration
@@ -144,17 +146,21 @@ def train(
             parameters = best["hyper_parameters"]
             classifier = AudioClassifier(**{**parameters, "config": without_pretrained(parameters["config"])})
         classifier.load_state_dict(best["state_dict"])
-        if classifier.task.multilabel and len(datamodule.numbers(VALIDATION)):
+        whole: Metrics = {}
+        multilabel, windows = classifier.task.multilabel, datamodule.hop_samples is not None
+        if (multilabel or windows) and len(datamodule.numbers(VALIDATION)):
             with interruptible(trainer):
                 trainer.validate(classifier, datamodule=datamodule, verbose=False)
-            classifier.choose_thresholds()
-            classifier.store_thresholds(folder.best)
+            if multilabel:
+                classifier.choose_thresholds()
+                classifier.store_thresholds(folder.best)
+            whole.update(recording_metrics(classifier, datamodule, VALIDATION))
         testing = time.perf_counter()
         if len(datamodule.numbers(TEST)):
             with interruptible(trainer):
                 trainer.test(classifier, datamodule=datamodule, verbose=False)
         tested = time.perf_counter()
-        metrics = _metrics(classifier, datamodule, trainer, history, best_epoch=best["epoch"] + 1)
+        metrics = _metrics(classifier, datamodule, trainer, history, best_epoch=best["epoch"] + 1) | whole
         if config.get("find_lr"):
             metrics["found_lr"] = config.optimizer.lr
         if config.get("find_batch_size"):
@@ -244,6 +250,7 @@ def _open_data(datamodule: AudioDataModule, folder: RunFolder, *, write: bool) -
     with decoding_shown(datamodule):
         try:
             datamodule.setup()
+            datamodule.manifest.require_several_classes()
         except ProblemsError as error:
             if write:
                 _write_problems(folder.problems, error.problems)
@@ -313,23 +320,11 @@ def _metrics(
         "seconds": round(sum(float(row["seconds"]) for row in history.rows), 3),
         "clips_per_second": round(clips["clips/train"] * len(history.rows) / training_seconds, 1),
         **clips,
-        "split": datamodule.split_method,
-        **_folds(datamodule),
-        "leakage": datamodule.leakage,
-        "seed": datamodule.seed,
+        **division(datamodule),
         "precision": str(trainer.precision),
         "device": str(trainer.strategy.root_device),
         "devices": trainer.world_size,
     }
-
-
-def _folds(datamodule: AudioDataModule) -> Metrics:
-    """Which folds were tested and validated on, where the clips were divided by folds."""
-    if datamodule.split_method != "folds":
-        return {}
-    fold = datamodule.manifest.table["fold"].to_numpy()
-    rows = {split: datamodule.manifest.rows(split) for split in (TEST, VALIDATION)}
-    return {f"{split}_fold": int(fold[found[0]]) for split, found in rows.items() if len(found)}
 
 
 def quieten() -> None:

@@ -17,7 +17,7 @@ from audio_lightning.config import config_dir, resolve
 from audio_lightning.errors import ConfigError
 
 SAMPLE_RATE = 8000
-CLIPS = 8
+CLIPS = 16
 each = pytest.mark.parametrize("name", names("augment"))
 GAIN = {"_target_": "audio_lightning.augment.Gain", "gain_db": [3.0, 3.0], "p": 1.0}
 MIXUP = {"_target_": "audio_lightning.augment.Mixup", "alpha": 1.0, "p": 1.0}

@@ -57,6 +57,14 @@ def test_stripes_are_hidden_behind_the_mean_of_the_clip() -> None:
     torch.testing.assert_close(changed[hidden], mean[hidden], atol=0, rtol=0)
 
 
+def test_stripes_are_hidden_behind_a_value_that_is_given() -> None:
+    x = torch.randn(4, 1, 40, 60)
+    changed = SpecAugment(sample_rate=RATE, fill=0.615, p=1.0)(x)
+    hidden = changed != x
+    assert hidden.any()
+    assert (changed[hidden] == 0.615).all()
+
+
 def test_there_are_as_many_stripes_as_said() -> None:
     hidden = masked(pictures(bins=400), frequency_masks=3, frequency_width=4).any(dim=2)
 

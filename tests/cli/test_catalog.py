@@ -62,7 +62,7 @@ def test_the_grid_agrees_with_what_a_training_says() -> None:
             with pytest.raises(ConfigError) as caught:
                 check_networks(config, task)
             assert str(caught.value) == cell.reason
-    text = output("grid", *CLIPS)
+    text = output("grid", *CLIPS, "model=cnn")
     marks = dict(zip(choices("feature"), row(text, "cnn")[1:]))
     assert (marks["logmel"], marks["waveform"]) == ("ok", "-")
 
@@ -70,20 +70,80 @@ def test_the_grid_agrees_with_what_a_training_says() -> None:
 def test_a_model_whose_package_is_missing_has_the_reason_in_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     reason = "model=timm needs the package timm: pip install 'audio-lightning[timm]'"
-    assert row(output("models", *CLIPS), "timm")[1:] == ["logmel", "-", "-", reason]
-    text = output("grid", *CLIPS)
+    assert row(output("models", *CLIPS, "model=timm"), "timm")[1:] == ["logmel", "-", "-", reason]
+    text = output("grid", *CLIPS, "model=timm")
     number = row(text, "timm")[1:][choices("feature").index("logmel")]
     assert f"{number}: {reason}" in text.splitlines()
 
 
 def test_a_picture_that_is_too_small_is_a_footnote() -> None:
-    text = output("grid", "data.sample_rate=8000", "data.clip_seconds=0.03")
+    text = output("grid", "data.sample_rate=8000", "data.clip_seconds=0.03", "model=cnn,resnet")
     number = row(text, "cnn")[1 + list(choices("feature")).index("logmel")]
     assert f"{number}: cnn needs at least 8 frames, and the feature gives a spectrogram [1, 64, 4]" in text
 
 
-def test_other_keys_and_typos_are_refused() -> None:
-    for argument, message in (("optimizer.lr=1.0", "makes no difference"), ("data=demoo", "did you mean demo")):
-        result = CliRunner().invoke(app, ["models", argument])
-        assert result.exit_code == 2
-        assert message in result.output
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("models seed=1", "seed makes no difference here: only data, feature, model and ensemble keys do"),
+        ("features model=cnn", "model makes no difference here: only data and feature keys do"),
+        ("grid ensemble=2", "ensemble makes no difference here: only data, feature and model keys do"),
+        ("models data=demoo", "did you mean demo"),
+        ("models model=cnn,resnt", "model=resnt: there is no such model; did you mean resnet?"),
+        ("grid feature=logmell", "did you mean logmel"),
+        ("models model=cnn,lstm model.depth=1", "there is no key model.depth"),
+        ("models ensemble=0", "ensemble=0: expected a whole number of networks, at least 1"),
+        ("features data.clip_seconds=0", "data.clip_seconds=0: expected more than 0"),
+        ("grid data.sample_rate=-1", "data.sample_rate=-1: expected more than 0"),
+        (
+            "models experiment=speech12_conv1d",
+            "experiment=speech12_conv1d: a recipe is one model on one feature, and this is about all of them; its "
+            "clips are those of data.sample_rate=8000 data.clip_seconds=1.0 data.padding=zero",
+        ),
+    ],
+)
+def test_what_makes_no_difference_or_cannot_be_is_said_in_a_line(line: str, message: str) -> None:
+    result = CliRunner().invoke(app, line.split())
+    assert result.exit_code == 2
+    assert message in result.output
+    assert result.output.count("\n") == 1
+
+
+def rows(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if line[:1] == "│"]
+
+
+def test_an_ensemble_costs_what_its_networks_cost() -> None:
+    (one,), (three,) = (rows(output("models", *CLIPS, "model=cnn", *more)) for more in ([], ["ensemble=3"]))
+    for number in (2, 3):
+        assert int(three[number].replace(",", "")) == 3 * int(one[number].replace(",", ""))
+
+
+def test_named_choices_are_the_only_rows() -> None:
+    found = rows(output("models", *CLIPS, "model=lstm,cnn", "feature=mfcc,logmel"))
+    assert [(name, on.partition(":")[0]) for name, on, *_ in found] == [
+        ("lstm", "mfcc"), ("lstm", "logmel"), ("cnn", "mfcc"), ("cnn", "logmel")
+    ]  # fmt: skip
+    assert [name for name, *_ in rows(output("features", *CLIPS, "feature=waveform"))] == ["waveform"]
+    text = output("grid", *CLIPS, "model=cnn,dnn", "feature=waveform")
+    assert rows(text) == [["cnn", "-"], ["dnn", "ok"]]
+
+
+def test_options_count_also_where_no_feature_is_named() -> None:
+    ((_, _, narrow, *_),) = rows(output("models", *CLIPS, "model=cnn", "model.hidden=16"))
+    ((_, _, wide, *_),) = rows(output("models", *CLIPS, "model=cnn", "feature=logmel", "model.hidden=32"))
+    assert int(narrow.replace(",", "")) < int(wide.replace(",", ""))
+    ((_, _, *costs, reason),) = rows(output("models", *CLIPS, "model=transformer", "model.stride=0"))
+    assert costs == ["-", "-"]
+    assert reason.startswith("model: Transformer cannot compute on a spectrogram")
+    # A key is for those that have it.
+    found = rows(output("models", *CLIPS, "model=lstm,cnn", "feature=logmel", "model.batch_norm=false"))
+    assert [name for name, *_ in found] == ["lstm", "cnn"]
+
+
+def test_in_a_pipe_a_table_is_as_wide_as_it_needs_to_be() -> None:
+    for arguments in (["models", "model=conv1d_vgg,cnn"], ["grid", "model=cnn"]):
+        result = CliRunner().invoke(app, [*arguments, *CLIPS], env={"COLUMNS": "40"})
+        assert [name for name, *_ in rows(result.output)] == arguments[1].partition("=")[2].split(",")
+    heads = next(line for line in result.output.splitlines() if line.startswith("┃"))
+    assert [head.strip() for head in heads.strip("┃").split("┃")] == ["model", *choices("feature")]

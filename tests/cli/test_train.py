@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 import tiny
+from omegaconf import OmegaConf
 
 from audio_lightning.cli import train as cli
 from audio_lightning.config import choices
+from audio_lightning.errors import ConfigError
+from audio_lightning.training.folder import RunFolder
 
 PROJECT = Path(__file__).parents[2]
 
@@ -107,6 +110,44 @@ def test_a_run_from_typing_to_plots(tmp_path: Path) -> None:
     resumed = typed("resume=out (ö)=1", cwd=tmp_path)
     assert resumed.returncode == 0
     assert "is finished" in resumed.stdout
+
+
+def test_a_run_that_its_data_stopped_is_begun_again_in_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, folder = tiny.write_folder(tmp_path / "data"), RunFolder(tmp_path / "run")
+    wrong = next(root.rglob("*.wav"))
+    sound = wrong.read_bytes()
+    wrong.write_bytes(b"")
+    settings = ["data=folder", f"data.root={root}", *tiny.TRAIN_OVERRIDES, "trainer.max_epochs=1", "plots=false"]
+    settings.append(f"hydra.run.dir={folder.path}")
+    assert cli.main(settings) == 2
+    assert folder.config.exists()
+    assert folder.problems.exists()
+    wrong.write_bytes(sound)
+
+    with folder.taken():  # as by a process that has not come to its first epoch yet
+        left = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*") if path != folder.log}
+        assert cli.main([*settings, "seed=1"]) == 2
+        assert cli.main([f"resume={folder.path}"]) == 2
+        assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*") if path != folder.log} == left
+    assert capsys.readouterr().err.count("another process trains there now") == 2
+
+    assert cli.main([*settings, "seed=2"]) == 0
+    assert folder.read_config().seed == 2
+    assert not folder.problems.exists(), "what was wrong is not any more"
+    assert cli.main([*settings, "seed=3"]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert folder.read_config().seed == 2
+
+
+def test_who_comes_second_to_a_folder_overwrites_nothing(tmp_path: Path) -> None:
+    """Where both found it free: one of them trained in it while the other was still importing."""
+    folder = RunFolder(tmp_path)
+    folder.history.touch()
+    with pytest.raises(ConfigError, match="holds a run already"):
+        cli._run(OmegaConf.create(), folder)
+    assert not folder.config.exists()
 
 
 def test_a_multirun_goes_on_after_a_failure_and_says_so(tiny_urbansound8k: Path, tmp_path: Path) -> None:

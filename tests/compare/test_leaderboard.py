@@ -12,6 +12,8 @@ from sweep_folders import make_sweep, trial
 
 from audio_lightning.compare.leaderboard import Board, make_boards, write_leaderboard
 from audio_lightning.compare.results import read_results
+from audio_lightning.compare.trials import SweepFolder
+from audio_lightning.files import write_csv
 
 Trials = Sequence[dict[str, Any]]
 
@@ -24,6 +26,18 @@ def boards_of(path: Path, trials: Trials, monitor: str = "validation/accuracy") 
 def board_of(path: Path, trials: Trials, monitor: str = "validation/accuracy") -> Board:
     (board,) = boards_of(path, trials, monitor)
     return board
+
+
+def with_predictions(sweep: SweepFolder, clips: Sequence[Sequence[tuple[str, str, str]]]) -> SweepFolder:
+    """Write ``predictions.csv`` of every trial: path, start and end of its test clips."""
+    for (folder, _), places in zip(sweep.folders(), clips, strict=True):
+        columns = ["path", "start_seconds", "end_seconds", "label", "predicted"]
+        write_csv(folder.predictions, columns, ([*place, "a", "b"] for place in places))
+    return sweep
+
+
+def clips_of(*recordings: str, seconds: float = 1.0, windows: int = 1) -> list[tuple[str, str, str]]:
+    return [(path, str(n * 0.5), str(n * 0.5 + seconds)) for path in recordings for n in range(windows)]
 
 
 def names(board: Board) -> list[str]:
@@ -94,12 +108,77 @@ def test_splits_drawn_anew_have_the_corrected_interval(tmp_path: Path) -> None:
     assert "Nadeau and Bengio" in board.interval
 
 
-def test_folds_that_test_on_the_same_clips_are_splits(tmp_path: Path) -> None:
+def test_folds_of_which_some_test_on_the_same_clips_are_splits(tmp_path: Path) -> None:
     """Another validation fold is another division, but no other test."""
+    pairs = [(tested, validated) for tested in (1, 2) for validated in (3, 4)]
     trials = [
-        trial(0.6 + number / 10, fold=1, division=f"validated on {number}", hash=str(number)) for number in range(3)
+        trial(0.6, fold=tested, division=f"{tested} {validated}", hash=f"{tested}{validated}")
+        for tested, validated in pairs
     ]
-    assert board_of(tmp_path, trials).unit == "splits"
+    sweep = with_predictions(make_sweep(tmp_path / "s", trials), [clips_of(f"{tested}.wav") for tested, _ in pairs])
+    (board,) = make_boards(read_results([sweep]), "validation/accuracy", [])
+    assert (board.unit, board.rows[0].n) == ("splits", 4)
+
+
+PARTS = {
+    "the same": (["ab", "ba", "ab"], "seeds"),
+    "overlapping": (["ab", "bc", "cd"], "splits"),
+    "disjoint": (["ab", "cd", "ef"], "splits"),
+    "one untested": (["ab", "ab", ""], "splits"),
+}
+
+
+@pytest.mark.parametrize(("tested", "unit"), PARTS.values(), ids=PARTS)
+def test_divisions_that_are_tested_on_the_same_clips_are_seeds(tmp_path: Path, tested: list[str], unit: str) -> None:
+    """Only training and validation parts are drawn anew, as of an official test list."""
+    values = [0.5, 0.6, 0.75]
+    trials = [
+        trial(value + gain, value + gain**2, model=model, seed=seed, division=str(seed))
+        for model, gain in (("cnn", 0.1), ("dnn", 0.0))
+        for seed, value in enumerate(values)
+    ]
+    sweep = with_predictions(make_sweep(tmp_path / "s", trials), [clips_of(*paths) for paths in tested] * 2)
+    for folder, status in sweep.folders():
+        if not tested[status.choices["seed"]]:
+            folder.predictions.unlink()
+    (board,) = make_boards(read_results([sweep]), "validation/accuracy", ["model"])
+    best, other = board.rows
+    assert (board.unit, best.n, other.n) == (unit, 3, 3)
+    assert best.test is not None
+    assert best.test.high is not None
+    ratio = 10 / 80 if unit == "splits" else 0.0
+    half = stats.t.ppf(0.975, 2) * np.std(values, ddof=1)
+    assert best.test.high == pytest.approx(min(1.0, best.test.mean + half * np.sqrt(1 / 3 + ratio)))
+    # Validation parts overlap in any case.
+    assert other.validation.low == pytest.approx(max(0.0, np.mean(values) - half * np.sqrt(1 / 3 + 16 / 80)))
+    noise_only = any("only measure the noise of training" in note for note in board.notes)
+    assert noise_only == (unit == "seeds")
+    assert ("noise of training alone" in board.interval) == (unit == "seeds")
+
+
+def test_rows_that_validate_otherwise_are_paired_by_seed_on_the_same_test(tmp_path: Path) -> None:
+    trials = [
+        trial(0.8 - share, 0.8 - share + seed**2 / 100 * share, seed=seed, division=f"{share}", config={"share": share})
+        for share in (0.1, 0.2)
+        for seed in range(3)
+    ]
+    sweep = with_predictions(make_sweep(tmp_path / "s", trials), [clips_of("a", "b")] * 6)
+    (board,) = make_boards(read_results([sweep]), "validation/accuracy", [])
+    assert (board.unit, [row.n for row in board.rows]) == ("seeds", [3, 3])
+    assert board.rows[1].comparison is not None
+    assert board.rows[1].comparison.test == "paired t-test"
+
+
+def test_seeds_are_averaged_within_divisions_that_are_tested_on_the_same(tmp_path: Path) -> None:
+    trials = [
+        trial(0.5 + drawn / 10 + seed / 100, seed=seed, division=f"{drawn}", hash=f"{drawn}{seed}")
+        for drawn in range(2)
+        for seed in range(3)
+    ]
+    sweep = with_predictions(make_sweep(tmp_path / "s", trials), [clips_of("a", "b")] * 6)
+    (board,) = make_boards(read_results([sweep]), "validation/accuracy", [])
+    assert (board.unit, board.rows[0].n) == ("seeds", 2)
+    assert any("n counts divisions" in note for note in board.notes)
 
 
 def test_seeds_of_one_division_measure_the_noise_of_training_only(tmp_path: Path) -> None:
@@ -164,7 +243,9 @@ def test_a_row_that_has_hardly_begun_takes_no_folds_from_the_others(tmp_path: Pa
     trials = [trial(model=model, fold=fold) for model in ("cnn", "lstm") for fold in (1, 2, 3)]
     board = board_of(tmp_path, [*trials, trial(0.99, model="dnn", fold=1)])
     assert [(row.name, row.n) for row in board.rows] == [("cnn", 3), ("lstm", 3)]
-    assert any("dnn (1 of 3)" in note for note in board.notes)
+    assert "Left out, because they have fewer than half as many finished folds as another row: dnn (1 of 3)." in (
+        board.notes
+    )
 
 
 def test_rows_without_a_common_split_are_not_tested(tmp_path: Path) -> None:
@@ -255,6 +336,95 @@ def test_whole_recordings_stand_beside_their_windows(tmp_path: Path) -> None:
     (row,) = board_of(tmp_path, [trial(0.8, 0.6, metrics={"test/recording_accuracy": 0.75})]).rows
     assert row.recording is not None
     assert row.recording.mean == 0.75
+
+
+def cut(clip: float, hop: float | None, tested: float, recording: float | None, **changes: Any) -> dict[str, Any]:
+    data = {"data": {"clip_seconds": clip, "hop_seconds": hop}}
+    metrics = {"test/recording_accuracy": recording, "validation/recording_accuracy": recording and recording - 0.05}
+    return trial(tested, tested, config=data, metrics=metrics, **changes)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["a row that is not cut", "both are cut"])
+def test_rows_with_other_windows_are_compared_by_recordings(tmp_path: Path, whole: bool) -> None:
+    """The longer window is better by window, and worse by recording."""
+    noise = [0.0, 0.01, 0.03]
+    trials = [cut(0.5, 0.5, 0.6, 0.9 + noise[seed], seed=seed) for seed in range(3)]
+    other = (None, None) if whole else (0.5, 0.7)
+    trials += [cut(2.0, other[0], 0.7, other[1] and other[1] - noise[seed], seed=seed) for seed in range(3)]
+    board = board_of(tmp_path, trials)
+    assert (board.monitor, board.metric) == ("validation/recording_accuracy", "test/recording_accuracy")
+    assert [row.name for row in board.rows] == ["logmel cnn data.clip_seconds=0.5", "logmel cnn data.clip_seconds=2"]
+    best, second = board.rows
+    assert best.validation.mean == pytest.approx(0.85 + np.mean(noise))
+    assert best.test.mean == pytest.approx(0.9 + np.mean(noise))
+    assert second.comparison is not None
+    assert second.comparison.verdict.startswith("worse, p = ")
+    assert second.comparison.difference == pytest.approx(-0.2 - np.mean(noise) * (1 if whole else 2))
+    assert "ordered by validation/recording_accuracy and tested by test/recording_accuracy" in " ".join(board.notes)
+
+
+def test_the_test_never_orders_windows_of_which_no_validation_by_recordings_is_known(tmp_path: Path) -> None:
+    trials = [cut(0.5, 0.5, 0.6, 0.9), cut(2.0, 0.5, 0.7, 0.5)]
+    for one in trials:
+        del one["metrics"]["validation/recording_accuracy"]
+    board = board_of(tmp_path, trials)
+    assert (board.monitor, board.metric) == ("validation/accuracy", "test/accuracy")
+    assert "not all rows have the metrics of whole recordings" in " ".join(board.notes)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [((0.5, 0.5), (2.0, 0.5), True), ((0.5, 0.5), (0.5, 0.25), True), ((0.5, None), (2.0, None), False),
+     ((0.5, 0.5), (0.5, 0.5), False)],
+    ids=["length", "hop", "not cut", "alike"],
+)  # fmt: skip
+def test_windows_that_cannot_be_compared_are_noted(
+    tmp_path: Path, first: tuple[float, float | None], second: tuple[float, float | None], said: bool
+) -> None:
+    board = board_of(tmp_path, [cut(*first, 0.6, None, model="cnn"), cut(*second, 0.7, None, model="dnn")])
+    assert board.monitor == "validation/accuracy"
+    assert any("different windows" in note for note in board.notes) == said
+
+
+@pytest.mark.parametrize(("other", "unit"), [("b", "seeds"), ("c", "splits")])
+def test_windows_of_divisions_with_one_test_list_are_seeds(tmp_path: Path, other: str, unit: str) -> None:
+    """The clips differ from row to row, the recordings do not."""
+    trials = [cut(clip, 0.5, 0.6, 0.6, seed=seed, division=str(seed)) for clip in (0.5, 2.0) for seed in range(2)]
+    windows = [clips_of("a", "b", seconds=0.5, windows=3)] * 2 + [clips_of("a", other, seconds=2.0)] * 2
+    sweep = with_predictions(make_sweep(tmp_path / "s", trials), windows)
+    assert make_boards(read_results([sweep]), "validation/accuracy", [])[0].unit == unit
+
+
+def test_other_parts_of_the_same_recordings_are_splits(tmp_path: Path) -> None:
+    trials = [trial(seed=seed, division=str(seed)) for seed in range(2)]
+    sweep = with_predictions(make_sweep(tmp_path / "s", trials), [[("a", "0.0", "1.0")], [("a", "1.0", "2.0")]])
+    assert make_boards(read_results([sweep]), "validation/accuracy", [])[0].unit == "splits"
+
+
+def test_validation_parts_that_are_drawn_anew_have_the_corrected_test(tmp_path: Path) -> None:
+    """Both rows lack the metric on the test clips, which are the same every time."""
+    values = {"cnn": [0.6, 0.7, 0.9], "dnn": [0.5, 0.65, 0.7]}
+    trials = [
+        trial(value, None, model=model, seed=seed, division=str(seed))
+        for model, found in values.items()
+        for seed, value in enumerate(found)
+    ]
+    sweep = with_predictions(make_sweep(tmp_path / "s", trials), [clips_of("a")] * 6)
+    (board,) = make_boards(read_results([sweep]), "validation/accuracy", [])
+    assert board.rows[1].comparison is not None
+    assert (board.unit, board.rows[1].comparison.test) == ("seeds", "corrected resampled t-test")
+
+
+def test_equal_values_have_no_interval(tmp_path: Path) -> None:
+    trials = [trial(0.5, 0.25, seed=seed) for seed in range(3)]
+    board = board_of(tmp_path, trials)
+    (row,) = board.rows
+    assert row.test is not None
+    assert (row.test.deviation, row.test.low, row.test.high) == (0.0, None, None)
+    assert board.interval == "none, since all seeds of a row are equal"
+    varying = [trial(0.5 + seed / 10, 0.3 + seed / 10, model="dnn", seed=seed) for seed in range(3)]
+    mixed = board_of(tmp_path / "mixed", [*(row | {"model": "cnn"} for row in trials), *varying])
+    assert mixed.interval.endswith("noise of training alone; none where all of them are equal")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sweep_folders import make_sweep, trial
 
-from audio_lightning.compare.results import FIRST, read_results, write_results
+from audio_lightning.compare.results import FIRST, TESTED, read_results, write_results
 from audio_lightning.errors import ConfigError
 
 
@@ -63,6 +63,22 @@ def test_several_sweeps(tmp_path: Path) -> None:
         ("dnn", str(first.path), "done"),
     }
     assert list(results.index) == [0, 1, 2]
+
+
+def test_what_was_tested_is_looked_up_where_divisions_differ(tmp_path: Path) -> None:
+    """The order of clips is of no account; windows of the same recordings are other clips of these."""
+    lines = [["a,0.0,1.0", "b,0.0,1.0"], ["b,0.0,1.0", "a,0.0,1.0"], ["a,0.0,0.5", "a,0.5,1.0", "b,0.0,0.5"], []]
+    sweep = make_sweep(tmp_path / "s", [trial(seed=seed, division=str(seed)) for seed in range(4)])
+    for (folder, _), clips in zip(sweep.folders(), lines, strict=True):
+        if clips:
+            folder.predictions.write_text("\n".join(["path,start_seconds,end_seconds", *clips]))
+    results = read_results([sweep])
+    clips, recordings = (results[name].tolist() for name in TESTED)
+    assert clips[0] == clips[1] != clips[2]
+    assert recordings[0] == recordings[1] == recordings[2] is not None
+    assert (clips[3], recordings[3]) == (None, None)
+    one = make_sweep(tmp_path / "one", [trial(seed=seed) for seed in range(2)])
+    assert read_results([one])[list(TESTED)].isna().all(axis=None)
 
 
 def test_no_trials(tmp_path: Path) -> None:

@@ -32,6 +32,13 @@ def test_one_repetition_has_a_mean_only() -> None:
     assert (found.mean, found.deviation, found.low, found.high) == (0.5, None, None, None)
 
 
+def test_equal_values_have_no_interval() -> None:
+    """They say nothing of how sure they are; as little as three equal differences of how sure the difference is."""
+    found = spread(np.array([0.3, 0.3, 0.1 + 0.2]))
+    assert (found.low, found.high) == (None, None)
+    assert found.deviation == pytest.approx(0, abs=1e-12)
+
+
 def test_the_plain_test_is_students() -> None:
     other = np.array([0.80, 0.80, 0.80, 0.79, 0.81])
     assert paired_t(VALUES - other) == pytest.approx(stats.ttest_rel(VALUES, other).pvalue)

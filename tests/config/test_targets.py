@@ -1,5 +1,7 @@
 """Names in a configuration: only what may be named is found, and only the right kind is built."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -73,6 +75,27 @@ def test_arguments_are_held_against_the_signature(arguments: dict, message: str)
     with pytest.raises(ConfigError) as caught:
         check_arguments(Example, arguments, {"supplied": 1}, where="thing")
     assert message in str(caught.value)
+
+
+class Derived(Example):
+    def __init__(self, *, depth: int = 1, **options: Any) -> None:
+        """An object that hands on what it does not know."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 1, "words": 2}, "thing has no argument words (Derived takes: depth, mode, rate, size, widths"),
+        ({"size": "x"}, "thing.size='x': expected a whole number"),
+        ({"size": 1, "depth": "x"}, "thing.depth='x': expected a whole number"),
+        ({"depth": 1}, "thing.size must be given"),
+    ],
+)
+def test_arguments_that_are_handed_on_are_held_against_the_signature_behind(arguments: dict, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_arguments(Derived, arguments, {}, where="thing")
+    assert message in str(caught.value)
+    check_arguments(Derived, {"size": 1, "depth": 2, "mode": "b"}, {}, where="thing")
 
 
 def test_good_arguments_pass() -> None:

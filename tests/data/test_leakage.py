@@ -1,5 +1,6 @@
 """What two splits may not have in common."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,95 @@ def test_the_same_audio_in_two_splits_stops_the_run_by_name() -> None:
 def test_other_parts_of_one_recording_are_not_the_same_audio() -> None:
     data = manifest(path=["a.wav"] * 4, start_seconds=[0.0, 1.0, 2.0, 3.0], stop_seconds=[1.0, 2.0, 3.0, 4.0])
     assert guard_content(data, np.zeros(4, int), np.stack([ONE]), "folds", allow=False) == "none found"
+
+
+OVERLAPS = {
+    "each other's": (
+        ([0, 1, 2, 0.5], [2, 3, 4, 2.5]),
+        "a from 0 s to 2 s (train) overlaps b from 0.5 s to 2.5 s (test) overlaps a from 1 s to 3 s (train) "
+        "overlaps b from 2 s to 4 s (validation): in train and validation and test",
+    ),
+    "only what is concerned": (
+        ([0, 0.5, 9, 2], [2, 2.5, 10, 4]),
+        "a from 0.5 s to 2.5 s (train) overlaps b from 2 s to 4 s (test): in train and test",
+    ),
+    "equal": (([0, 5, 9, 5], [1, 6, 10, 6]), "a from 5 s to 6 s (train) = b from 5 s to 6 s (test): in train and test"),
+    "open end": (
+        ([0, 4, 9, 1], [1, np.nan, 9.5, 4.5]),
+        "b from 1 s to 4.5 s (test) overlaps a from 4 s to its end (train) overlaps b from 9 s to 9.5 s (validation): "
+        "in train and validation and test",
+    ),
+    "of one file": (
+        ([0, 4, 9, 8], [1, 5, 10, np.nan]),
+        "b from 8 s to its end (test) overlaps b from 9 s to 10 s (validation): in validation and test",
+    ),
+    "within": (
+        ([0, 0, 4, 20], [1, 8, 5, 21]),
+        "a from 0 s to 8 s (train) overlaps b from 4 s to 5 s (validation): in train and validation",
+    ),
+    "the whole": (
+        ([0, 0, 4, 20], [1, np.nan, 5, 21]),
+        "a (train) overlaps b from 4 s to 5 s (validation) overlaps b from 20 s to 21 s (test): "
+        "in train and validation and test",
+    ),
+}
+"""Where four clips start and stop, two of a recording and two of its copy, and what is to be said of them."""
+
+
+@pytest.mark.parametrize("name", OVERLAPS)
+def test_overlapping_stretches_of_equal_recordings_are_a_leak(name: str) -> None:
+    (starts, stops), leak = OVERLAPS[name]
+    data = manifest(path=["a", "a", "b", "b"], start_seconds=starts, stop_seconds=stops)
+    recording = np.array([0, 0, 1, 1])
+    with pytest.raises(LeakageError) as caught:
+        guard_content(data, recording, np.stack([ONE, ONE]), "folds", allow=False)
+    assert caught.value.leaks == [f"content {leak}"]
+    assert guard_content(data, recording, np.stack([SILENCE, SILENCE]), "folds", allow=False) == "none found"
+
+
+@pytest.mark.parametrize(
+    ("starts", "stops"),
+    [
+        ([0, 4, 1, 2], [1, 5, 2, 3]),
+        ([0.1, 4, 0.3, 2], [0.1 + 0.2, 5, 2, 3]),
+        ([0, 0.5, 4, 6], [2, 3, 6, np.nan]),
+    ],
+    ids=["apart", "as computed", "in one split"],
+)
+def test_stretches_of_equal_recordings_that_are_apart_are_other_audio(starts: list[float], stops: list[float]) -> None:
+    data = manifest(path=["a", "a", "b", "b"], start_seconds=starts, stop_seconds=stops)
+    assert guard_content(data, np.array([0, 0, 1, 1]), np.stack([ONE, ONE]), "folds", allow=False) == "none found"
+
+
+def test_background_noise_ties_no_clips_together() -> None:
+    data = manifest(path=["a"] * 4, start_seconds=[0.0, 1.0, 2.0, 0.0], stop_seconds=[1.0, 2.0, 3.0, np.nan])
+    data.table["background"] = [False, False, False, True]
+    assert guard_content(data, np.zeros(4, int), np.stack([ONE]), "folds", allow=False) == "none found"
+
+
+def test_overlaps_found_in_one_go_are_those_found_pair_by_pair() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        starts = rng.integers(0, 20, 8)
+        stops = starts + rng.integers(1, 6, 8)
+        split = rng.choice([TRAIN, VALIDATION, TEST], 8)
+        recording = rng.integers(0, 3, 8)
+        content = np.array([0, 0, 1])[recording]
+        concerned = {
+            f"{i}.wav"
+            for i in range(8)
+            for j in range(8)
+            if content[i] == content[j] and split[i] != split[j] and starts[i] < stops[j] and starts[j] < stops[i]
+        }
+        columns = {"path": [f"{row}.wav" for row in range(8)], "start_seconds": starts, "stop_seconds": stops}
+        data = Manifest(Path("."), pd.DataFrame({**columns, "split": split, "label": "x"}), ("x",))
+        named: list[str] = []
+        try:
+            guard_content(data, recording, np.stack([ONE, ONE, TWO]), "folds", allow=False)
+        except LeakageError as error:
+            named = re.findall(r"\d\.wav", " ".join(error.leaks))
+        assert len(named) == len(set(named))
+        assert set(named) == concerned
 
 
 @pytest.mark.parametrize("hashes", [[SILENCE, TWO, SILENCE, SILENCE], [ONE, ONE, TWO, THREE]])

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import tiny
 
 from audio_lightning.config import build, compose, quote_paths
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.folder import SPLIT_NAMES
+from audio_lightning.data.leakage import LeakageError
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.errors import ConfigError, DataError
 
@@ -417,6 +419,59 @@ def test_table_without_any_label(tmp_path: Path) -> None:
         read("table", tmp_path, "data.table=t.csv", label_separator=";")
     with pytest.raises(ConfigError, match=r"data.label_separator is empty"):
         source("table", tmp_path, "data.table=t.csv", label_separator="")
+
+
+def test_table_with_semicolons(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Datei;Klasse\na,b.wav;x\nc.wav;y\n")
+    with pytest.raises(DataError, match=r"found Datei, Klasse \(set data.path_column=..., data.label_column=...\)"):
+        read("table", tmp_path, "data.table=t.csv")
+    manifest = read("table", tmp_path, "data.table=t.csv", path_column="Datei", label_column="Klasse")
+    assert manifest.table[["path", "label"]].to_numpy().tolist() == [["a,b.wav", "x"], ["c.wav", "y"]]
+
+
+def test_copies_of_which_other_stretches_are_listed_are_the_same_audio(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    lines = ["path,label,start,stop,use"]
+    for number in range(4):
+        samples = rng.normal(scale=0.1, size=24000).astype(np.float32)
+        for name in (f"{number}.wav", f"{number}_copy.wav"):
+            soundfile.write(tmp_path / name, samples, 8000)
+        use = ("train", "validation", "test", "train")[number]
+        lines += [f"{number}.wav,{'xy'[number % 2]},{start},{start + 1},{use}" for start in (0, 1)]
+    table, options = tmp_path / "t.csv", {f"{name}_column": name for name in ("start", "stop")}
+    for start, apart in ((2, True), (1.5, False)):
+        table.write_text("\n".join([*lines, f"0_copy.wav,x,{start},{start + 1},test"]))
+        ready = source("table", tmp_path, "data.table=t.csv", split_column="use", **options)
+        if apart:
+            ready.setup()
+            continue
+        message = r"content 0\.wav from 1 s to 2 s \(train\) overlaps 0_copy\.wav from 1\.5 s to 2\.5 s \(test\)"
+        with pytest.raises(LeakageError, match=message):
+            ready.setup()
+
+
+@pytest.mark.parametrize(
+    ("paths", "remedy"),
+    [
+        (["top/a/1.wav", "top/b/2.wav"], r"is data.root=.*/top meant, with the folders a, b\?"),
+        (["top/a/1.wav", "top/b/2.wav", "top/c/x/3.wav", "top/d/4.wav"], r"with the folders a, b, c and 1 more\?"),
+        (["top/a/1.wav", "top/a/2.wav"], "is data.root the folder of the class folders, or in a table data.label_col"),
+        (["top/1.wav", "top/2.wav"], "is data.root the folder of the class folders, or in a table data.label_column"),
+    ],
+)
+def test_one_class_is_not_enough_to_learn_from(tmp_path: Path, paths: list[str], remedy: str) -> None:
+    manifest = read("folder", touch(tmp_path, *paths))
+    with pytest.raises(
+        DataError, match=f"all {len(paths)} clips are of one class, top, expected two .*; .*{remedy}"
+    ) as e:
+        manifest.require_several_classes()
+    assert "\n" not in str(e.value)
+    read("folder", touch(tmp_path, "other/1.wav")).require_several_classes()
+
+
+def test_one_label_that_clips_may_lack_is_enough_to_learn_from(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label\na.wav,dog\nb.wav,\n")
+    read("table", tmp_path, "data.table=t.csv", label_separator=";").require_several_classes()
 
 
 def test_table_says_how_to_name_a_column(tmp_path: Path) -> None:

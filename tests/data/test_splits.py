@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
-from audio_lightning.data.splits import SplitPlan, assign_splits, draw_groups, make_folds
+from audio_lightning.data.splits import SplitPlan, assign_splits, make_folds
 from audio_lightning.errors import DataError
 
 
@@ -239,25 +239,128 @@ def test_clips_with_several_labels_are_spread_by_their_rarest() -> None:
     np.testing.assert_array_equal(data.targets()[:4], [[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 0, 1]])
 
 
-@pytest.mark.parametrize("fraction", [0.1, 0.2])
-@pytest.mark.parametrize("seed", range(3))
-def test_every_class_is_drawn_from_where_it_has_three_groups(fraction: float, seed: int) -> None:
-    """Sixteen instruments of 3 to 10 notes, with unequally many takes of each."""
+def drawn(data: Manifest, plan: SplitPlan) -> list[set[int]]:
+    assign_splits(data, plan)
+    return [set(data.rows(split).tolist()) for split in SPLITS]
+
+
+@pytest.mark.parametrize("method", ["official", "grouped", "stratified", "random", "train_only"])
+def test_nothing_is_kept_back_for_a_validation_of_nothing(method: str) -> None:
+    data, plan = manifest(), SplitPlan(method, validation_fraction=0.0)
+    data.table["split"] = TRAIN
+    train, validation, test = drawn(data, plan)
+    assert not validation
+    assert len(test) == (0 if method == "train_only" else pytest.approx(0.2 * len(data), abs=6))
+    assert len(train) + len(test) == len(data)
+    assert VALIDATION not in plan.parts(method)
+
+
+def test_a_fold_validates_whatever_the_share_of_a_drawn_split() -> None:
+    data, plan = manifest(), SplitPlan("folds", validation_fraction=0.0)
+    assert drawn(data, plan)[1]
+    assert plan.parts("folds") == SPLITS
+
+
+@pytest.mark.parametrize("method", ["official", "grouped", "stratified", "random"])
+@pytest.mark.parametrize(
+    ("test", "validation", "message"),
+    [
+        (
+            0.0,
+            0.1,
+            r"data\.test_fraction=0\.0: expected a share of more than 0 and less than 1; data\.split=train_only",
+        ),
+        (-0.5, 0.1, r"data\.test_fraction=-0\.5: expected"),
+        (1.0, 0.0, r"data\.test_fraction=1\.0: expected"),
+        (float("nan"), 0.1, r"data\.test_fraction=nan: expected"),
+        (0.2, -0.1, r"data\.validation_fraction=-0\.1: expected a share of at least 0 and less than 1"),
+        (0.2, 1.0, r"data\.validation_fraction=1\.0: expected"),
+    ],
+)
+def test_shares_that_are_none(method: str, test: float, validation: float, message: str) -> None:
+    data = manifest()
+    data.table["split"] = TRAIN
+    with pytest.raises(DataError, match=f"^{message}"):
+        assign_splits(data, SplitPlan(method, test_fraction=test, validation_fraction=validation))
+
+
+def test_shares_that_nothing_is_drawn_by_may_be_any() -> None:
+    data, other = manifest(), {"test_fraction": 0.0, "validation_fraction": -1.0}
+    assign_splits(data, SplitPlan("folds", **other))
+    said = list(data.table["split"])
+    assign_splits(data, SplitPlan("official", **other))
+    assert list(data.table["split"]) == said
+    assign_splits(data, SplitPlan("train_only", test_fraction=0.0))
+
+
+@pytest.mark.parametrize(
+    ("named", "folds", "message"),
+    [
+        (True, 41, r"data\.folds=41: every class has fewer groups of clips than that \(a 40, b 20\).* at most 40$"),
+        (False, 121, r"data\.folds=121: every class has fewer clips than that \(a 120, b 60\).* at most 120$"),
+    ],
+)
+def test_more_folds_than_a_class_has_groups_or_clips(named: bool, folds: int, message: str) -> None:
+    data = manifest(named=named)
+    with pytest.raises(DataError, match=message):
+        make_folds(data, folds, 0)
+    assert set(make_folds(data, folds - 1, 0)) == set(range(1, folds))
+
+
+def test_the_first_classes_are_named_where_all_have_too_few_clips_for_the_folds() -> None:
+    names = [f"c{number:02}" for number in range(9)]
+    table = pd.DataFrame({"path": [f"{row}.wav" for row in range(36)], "label": names * 4})
+    with pytest.raises(DataError, match=r"\(c00 4, c01 4, c02 4, c03 4, c04 4 and 4 more\)"):
+        make_folds(Manifest(Path("."), table, tuple(names)), 5, 0)
+
+
+def test_classes_of_clips_with_several_labels_are_named_by_the_rarest() -> None:
+    table = pd.DataFrame({"path": [f"{row}.wav" for row in range(10)], "label": ["a;b", "a", "a", "", ""] * 2})
+    data = Manifest(Path("."), table, ("a", "b"), label_separator=";")
+    with pytest.raises(DataError, match=r"\(a 4, b 2, no label 4\)"):
+        make_folds(data, 5, 0)
+
+
+def common(parts: list[np.ndarray]) -> float:
+    """Mean share of what two parts have in common."""
+    pairs = [(one, other) for number, one in enumerate(parts) for other in parts[:number]]
+    return float(np.mean([2 * len(np.intersect1d(*pair)) / (len(pair[0]) + len(pair[1])) for pair in pairs]))
+
+
+def speakers(number: int, classes: int, seed: int = 0) -> Manifest:
+    """Speakers who said some words, a few of them many."""
     rng = np.random.RandomState(seed)
-    notes = [(label, note) for label in range(16) for note in range(3 + label // 2)]
-    counts = np.zeros((len(notes), 16), dtype=int)
-    for row, (label, _) in enumerate(notes):
-        counts[row, label] = rng.randint(2, 30)
-    drawn = draw_groups(counts, fraction, rng)
-    assert len(set(drawn)) == len(drawn)
-    share = counts[drawn].sum(axis=0) / counts.sum(axis=0)
-    assert (share > 0).all()
-    assert share.max() < 0.6
-    assert counts[drawn].sum() / counts.sum() == pytest.approx(fraction, abs=0.1)
+    group = np.repeat(np.arange(number), np.minimum(30, rng.geometric(0.15, number)))
+    label = [f"c{word}" for word in rng.randint(classes, size=len(group))]
+    paths = [f"{row}.wav" for row in range(len(group))]
+    table = pd.DataFrame({"path": paths, "label": label, "group": [f"g{name}" for name in group]})
+    return Manifest(Path("."), table, tuple(f"c{word}" for word in range(classes)))
 
 
-def test_many_groups_of_many_classes_are_drawn_in_proportion() -> None:
-    rng = np.random.RandomState(0)
-    counts = rng.poisson(1.0, (5000, 10)) * (rng.uniform(size=10) < 0.7)
-    share = counts[draw_groups(counts, 0.2, rng)].sum(axis=0) / np.maximum(1, counts.sum(axis=0))
-    assert share[counts.sum(axis=0) > 0] == pytest.approx(0.2, abs=0.002)
+@pytest.mark.parametrize(("number", "classes"), [(35, 4), (240, 13)])
+def test_another_seed_draws_other_groups(number: int, classes: int) -> None:
+    data = speakers(number, classes)
+    target, tested, share, size = data.targets(), [], [], []
+    for seed in range(10):
+        assign_splits(data, SplitPlan("grouped", seed=seed))
+        tested.append(data.rows(TEST))
+        share.append(np.bincount(target[tested[-1]]) / np.bincount(target))
+        size.append(len(tested[-1]) / data.table["group"][tested[-1]].nunique())
+    assert common(tested) == pytest.approx(0.2, abs=0.07)
+    assert np.array(share) == pytest.approx(0.2, abs=0.08)
+    assert np.mean(size) == pytest.approx(len(data) / number, rel=0.15)  # big groups are as likely as small ones
+
+
+@pytest.mark.parametrize(("number", "classes", "most"), [(35, 4, 0.018), (240, 13, 0.006)])
+def test_another_seed_makes_other_folds(number: int, classes: int, most: float) -> None:
+    data = speakers(number, classes)
+    target, made = data.targets(), [make_folds(data, 5, seed) for seed in range(10)]
+    assert common([np.flatnonzero(fold == 1) for fold in made]) == pytest.approx(0.2, abs=0.07)
+    # The parts are other ones, not only their numbers.
+    first = [fold[np.unique(data.table["group"], return_index=True)[1]] for fold in made]
+    together = [np.flatnonzero(np.equal.outer(fold, fold)[np.triu_indices(number, 1)]) for fold in first]
+    assert common(together) == pytest.approx(0.2, abs=0.05)
+    for fold in made:
+        share = [np.bincount(target[fold == part]) / np.bincount(target) for part in range(1, 6)]
+        assert np.sqrt(np.mean((np.array(share) - 0.2) ** 2)) < most
+        assert np.bincount(fold)[1:] / len(data) == pytest.approx(0.2, abs=0.02)

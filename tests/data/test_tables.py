@@ -138,6 +138,30 @@ def test_lines_are_counted_across_blank_and_broken_ones(tmp_path: Path) -> None:
     assert [str(problem) for problem in problems] == ["t.csv, line 6: has 1 fields, the header has 2"]
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_the_header_shows_what_separates_the_fields(tmp_path: Path, name: str, separator: str, mark: str) -> None:
+    lines = [["number", "path", "label"], ["1", '"a;b,c.wav"', '"x,\ty;z"'], ["2", "d.wav", "y"]]
+    text = mark + "".join(f"{separator.join(line)}\n" for line in lines)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    table, problems = read_table(tmp_path / name, ("path", "label"))
+    assert not problems
+    assert table.to_dict("list") == {"path": ["a;b,c.wav", "d.wav"], "label": ["x,\ty;z", "y"]}
+
+
+def test_other_signs_in_a_header_separate_nothing(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('"path, or name;or;what",label,x;y;z;u;v\na.wav,b,c;d\n')
+    table, _ = read_table(tmp_path / "t.csv", ("label", "path, or name;or;what"))
+    assert table.to_numpy().tolist() == [["b", "a.wav"]]
+
+
+def test_columns_found_by_another_separator_are_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("Datei;Klasse\na.wav;x\n")
+    with pytest.raises(ColumnError, match="expected path, label, found Datei, Klasse"):
+        read_table(tmp_path / "t.csv", ("path", "label"))
+
+
 @pytest.mark.parametrize(
     ("name", "contents", "message"),
     [
@@ -147,9 +171,10 @@ def test_lines_are_counted_across_blank_and_broken_ones(tmp_path: Path) -> None:
         ("t.csv", b"label\n", "has no rows: expected one row a clip"),
         ("t.jsonl", b"\n", "has no rows: expected one row a clip"),
         ("t.csv", b"label,x,label\na,b,c\n", "has more than one column label"),
-        ("t.csv", b"label\n\xff\xfe\n", "is not a CSV file in UTF-8"),
-        ("t.tsv", b"label\n\xff\xfe\n", "is not a TSV file in UTF-8"),
-        ("t.jsonl", b'{"label": "\xff"}\n', "is not a JSON Lines file in UTF-8"),
+        ("t.csv", b"label\nx\nB\xfcro\n", "is not a CSV file in UTF-8: byte 2 of line 3 is 0xfc; save it as UTF-8"),
+        ("t.csv", b"B\xfcro,label\n", "is not a CSV file in UTF-8: byte 2 of line 1 is 0xfc; save it as UTF-8"),
+        ("t.tsv", b"label\n\xff\xfe\n", "is not a TSV file in UTF-8: byte 1 of line 2 is 0xff; save it as UTF-8"),
+        ("t.jsonl", b'{"label": "\xff"}\n', "is not a JSON Lines file in UTF-8: byte 12 of line 1 is 0xff; save it"),
         ("t.tsv", b'label\tx\n"Hello\tx\na\tb\n', r"is not a TSV file in UTF-8: unexpected end of data \(line 3\)"),
         ("t.csv", b'label,x\n"Hello,x\n"Bye,x\n', r"expected after '\"' \(line 3\)"),
         ("t.parquet", b"label\nx\n", "is not a Parquet file"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from audio_lightning.cores import cores, share_threads
+from audio_lightning.cores import at_most_set, cores, share_threads
 
 PACKAGE = Path(__file__).parents[2] / "audio_lightning"
 
@@ -61,6 +61,14 @@ def test_threads_that_the_user_set_are_divided(monkeypatch: pytest.MonkeyPatch, 
     in_container(monkeypatch, "200000 100000")
     torch.set_num_threads(8)
     assert share_threads(2) == 4
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("1", 1), ("3", 3), ("16", 8), ("2,4", 2), (" 2 ", 2), ("", 8), ("0", 8), ("many", 8)]
+)
+def test_threads_that_the_user_set_are_the_most(given: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert at_most_set(8) == expected
 
 
 def test_nobody_counts_cores_in_another_way() -> None:

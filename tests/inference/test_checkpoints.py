@@ -25,6 +25,8 @@ def test_it_holds_plain_values_only(trained: Path) -> None:
         assert task["classes"] == ["high_tone", "low_tone", "noise"]
         assert type(checkpoint["hyper_parameters"]["config"]) is dict
         assert checkpoint["audio_lightning"]["format"] == 1
+        assert checkpoint["audio_lightning"]["trained_on"].shape == (18, 16)
+        assert checkpoint["audio_lightning"]["trained_on"].dtype == torch.uint8
 
 
 def test_it_needs_nothing_else(trained: Path, tmp_path: Path) -> None:
@@ -98,6 +100,15 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any], Path], None], str]] = {
         "has no argument evil",
     ),
     "weights of another network": (_change("state_dict", value={}), "does not fit the classifier it describes"),
+    "text for what was trained on": (_change("audio_lightning", "trained_on", value="x"), "does not fit the"),
+    "weights for what was trained on": (
+        _change("audio_lightning", "trained_on", value=torch.zeros(2, 16)),
+        "does not fit the",
+    ),
+    "half a clip that was trained on": (
+        _change("audio_lightning", "trained_on", value=torch.zeros(2, 9, dtype=torch.uint8)),
+        "does not fit the",
+    ),
     "no task": (_change("hyper_parameters", "task", value={}), "does not fit the classifier it describes"),
     "a list for parameters": (_change("hyper_parameters", value=[1]), "does not fit the classifier it describes"),
     "a later format": (_change("audio_lightning", value={"format": 99, "version": "9.0"}), "has format 99"),

@@ -7,6 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import tiny
+import tiny_sources
+import tiny_speech
+import torch
+from running import run
 from typer.testing import CliRunner
 
 from audio_lightning.cli.main import app
@@ -73,3 +77,127 @@ def test_no_class_in_common(trained: Path, tmp_path: Path) -> None:
 def test_a_typo_is_said(trained: Path) -> None:
     with pytest.raises(ConfigError, match=r"did you mean data\.root\?"):
         evaluate(trained, ["data.rot=x"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "clips", "trained_on", "leakage"),
+    [
+        ([], 9, 0, "none found"),
+        (["data.test_fold=1"], 9, 0, "cannot be excluded"),  # which chose the epoch
+        (["data.test_fold=2"], 9, 9, "present"),
+        (["data.split=all"], 36, 18, "present"),
+        (["data=urbansound8k", "data.root=SAME"], 36, 18, "present"),
+        (["data=urbansound8k", "data.root=SAME", "data.test_fold=4"], 9, 0, "cannot be excluded"),
+    ],
+)
+def test_what_was_trained_on_is_counted_and_said(
+    trained: Path,
+    tiny_urbansound8k: Path,
+    tmp_path: Path,
+    overrides: list[str],
+    clips: int,
+    trained_on: int,
+    leakage: str,
+) -> None:
+    line = [part.replace("SAME", str(tiny_urbansound8k)) for part in overrides]
+    result = CliRunner().invoke(app, ["evaluate", str(trained), *line, "--output", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["clips/test"], metrics["trained_on"], metrics["leakage"]) == (clips, trained_on, leakage)
+    assert metrics["split"] == ("folds" if clips == 9 else "all")
+    warning = f"{trained_on} of {clips} clips were trained on: the figures say nothing about other recordings"
+    assert (warning in result.stderr.splitlines()) == bool(trained_on)
+    assert f"leakage {leakage}" in result.stdout.splitlines()
+
+
+def as_folder(urbansound8k: Path, root: Path) -> Path:
+    """The same recordings in folders of classes, all files renamed."""
+    for number, file in enumerate(sorted((urbansound8k / "audio").rglob("*.wav"))):
+        target = root / tiny.CLASSES[int(file.name.split("-")[1])] / f"{number}.wav"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+    return root
+
+
+def test_clips_are_known_again_in_another_place_and_type_of_sample(
+    trained: Path, tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = as_folder(tiny_urbansound8k, tmp_path / "renamed")
+    found = evaluate(trained, ["data=folder", f"data.root='{root}'", "cache.dtype=int16"])
+    assert (found.metrics["trained_on"], found.metrics["clips/test"]) == (18, 36)
+    assert "all clips are tested (data.split=all): this data has no test part" in capsys.readouterr().err
+
+
+def test_an_older_checkpoint_does_not_know(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = torch.load(trained / "checkpoints/best.ckpt", weights_only=True)
+    del checkpoint["audio_lightning"]["trained_on"]
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    found = evaluate(tmp_path / "old.ckpt", ["data.split=all"])
+    assert "trained_on" not in found.metrics
+    assert found.metrics["leakage"] == "cannot be excluded"
+    assert "not known: whether these clips were trained on" in capsys.readouterr().err
+    assert evaluate(tmp_path / "old.ckpt").metrics["leakage"] == "none found"
+
+
+def test_the_seed_is_the_runs_unless_it_is_typed(tmp_path: Path) -> None:
+    root = tiny.write_folder(tmp_path / "data")
+    here = ["data=folder", f"data.root='{root}'", "data.split=stratified"]
+    expected = run(root, tmp_path / "run", "data=folder", "seed=3", "trainer.max_epochs=1")
+    found = evaluate(tmp_path / "run", here).metrics
+    assert found["trained_on"] == 0
+    assert {name: found[name] for name in (*TEST, "seed")} == {name: expected[name] for name in (*TEST, "seed")}
+    for overrides in ([*here, "seed=0"], [*here, "data.seed=0"], ["seed=0"]):
+        found = evaluate(tmp_path / "run", overrides).metrics
+        assert found["seed"] == 0
+        assert found["trained_on"] > 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "clips", "split"),
+    [
+        (["data=folder"], 9, "official"),
+        (["data=folder", "data.test_fraction=0.3"], 9, "official"),
+        (["data=folder", "data.split=all"], 18, "all"),
+    ],
+)
+def test_a_test_part_of_its_own_is_what_is_tested(
+    trained: Path, tmp_path: Path, overrides: list[str], clips: int, split: str
+) -> None:
+    root = tiny.write_folder(tmp_path, clips=3, splits=("train", "test"))
+    found = evaluate(trained, [*overrides, f"data.root='{root}'"]).metrics
+    assert (found["clips/test"], found["split"]) == (clips, split)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["by lists or hash", "a folder"])
+def test_the_official_test_part_of_speech_commands(tmp_path: Path, own: bool) -> None:
+    root = tiny_sources.write("speech_commands", tmp_path / "data")
+    settings = ["data=speech_commands", "data.task=12", "data.clip_seconds=0.1", "feature.hop_seconds=0.005"]
+    overrides = ["data=speech_commands", "data.task=12", f"data.root='{root}'"]
+    if own:
+        names = ("_silence_", "_unknown_", *tiny_speech.COMMANDS)
+        for name in names:
+            tiny_speech.write_clip(tmp_path / "test" / name / "0123abcd_nohash_0.wav", sound=True)
+        overrides.append(f"data.test_root='{tmp_path / 'test'}'")
+    expected = run(root, tmp_path / "run", *settings, "trainer.max_epochs=1")
+    found = evaluate(tmp_path / "run", overrides).metrics
+    assert found["clips/test"] == (12 if own else expected["clips/test"])
+    assert (found["split"], found["trained_on"]) == ("official", 0)
+
+
+def test_what_a_division_needs_is_not_asked_of_data_that_is_not_divided(tmp_path: Path) -> None:
+    """One note of every instrument cannot be divided by notes, and can be tested on."""
+    root = tiny_sources.write("instruments", tmp_path / "data")
+    other = tiny.write_instruments(tmp_path / "other", notes=1, seed=5)
+    windows = ["data=instruments", "data.clip_seconds=0.25", "data.hop_seconds=0.125"]
+    expected = run(root, tmp_path / "run", *windows, "trainer.max_epochs=1")
+    found = evaluate(tmp_path / "run", ["data=instruments", f"data.root='{other}'"]).metrics
+    assert (found["split"], found["trained_on"]) == ("all", 0)
+
+    again = evaluate(tmp_path / "run", ["data=folder", f"data.root='{root}'"], output=tmp_path / "again").metrics
+    recordings = pd.read_csv(tmp_path / "again/recordings.csv")
+    assert "test/recording_accuracy" in again, "the windows are those of the training"
+    assert again["clips/test"] == sum(expected[f"clips/{split}"] for split in ("train", "validation", "test"))
+    assert 0 < again["trained_on"] < len(recordings) == 36
+    whole = evaluate(tmp_path / "run", ["data=folder", f"data.root='{root}'", "data.hop_seconds=null"]).metrics
+    assert whole["clips/test"] == 36
+    assert "test/recording_accuracy" not in whole

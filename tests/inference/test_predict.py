@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +12,14 @@ import pytest
 import soundfile
 import tiny
 from recordings import DAMAGED, ODD
+from running import run
 from typer.testing import CliRunner
 
 from audio_lightning.audio import find_recordings
 from audio_lightning.cli.main import app
 from audio_lightning.errors import ConfigError, DataError
 from audio_lightning.inference.load import load_classifier
-from audio_lightning.inference.predict import predict
+from audio_lightning.inference.predict import Prediction, _of_recording, predict
 
 SHARES = [f"probability {name}" for name in tiny.CLASSES]
 
@@ -140,3 +142,61 @@ def test_windows_that_cannot_be_used(trained: Path, tmp_path: Path, option: str,
 def test_a_folder_without_recordings_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no recordings"):
         find_recordings([tmp_path])
+
+
+@pytest.fixture(scope="module")
+def windowed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, Any]]:
+    """Recordings of 0.1 to 1.2 s, a run on overlapping windows of them, and its metrics. Read only."""
+    root = tiny.write_instruments(tmp_path_factory.mktemp("windowed") / "data")
+    windows = ["data=instruments", "data.clip_seconds=0.25", "data.hop_seconds=0.1"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUDIO_LIGHTNING_CACHE", str(root.parent / "cache"))
+        metrics = run(root, root.parent / "run", *windows, "trainer.max_epochs=3")
+    return root, root.parent / "run", metrics
+
+
+def test_recordings_are_answered_as_the_training_reports_them(windowed: tuple[Path, Path, dict[str, Any]]) -> None:
+    root, folder, metrics = windowed
+    expected = pd.read_csv(folder / "recordings.csv")
+    files = [root / path for path in expected["path"]]
+    code, out, _ = invoke("predict", folder, *files, "--per-recording", "--batch-size", 3)
+    assert code == 0
+    found = pd.DataFrame(rows(out))
+    assert list(found["path"]) == list(map(str, files))
+    np.testing.assert_allclose(found[SHARES].astype(float), expected[SHARES], atol=1e-5)
+    assert (found["predicted"] == expected["label"]).mean() == pytest.approx(metrics["test/recording_accuracy"])
+    lengths = [soundfile.info(file).duration for file in files]
+    np.testing.assert_allclose(found["end_seconds"].astype(float), lengths, atol=0.02)  # a short rest is left out
+    answers = json.loads(invoke("predict", folder, *files, "--per-recording", "--format", "json")[1])
+    assert [answer["predicted"] for answer in answers] == list(expected["predicted"])
+
+
+def test_windows_are_those_of_the_training_unless_others_are_asked_for(
+    windowed: tuple[Path, Path, dict[str, Any]],
+) -> None:
+    root, folder, _ = windowed
+    expected = pd.read_csv(folder / "predictions.csv")
+    files = [root / path for path in expected["path"].unique()]
+    found = pd.DataFrame(rows(invoke("predict", folder, *files)[1]))
+    np.testing.assert_allclose(found["start_seconds"].astype(float), expected["start_seconds"])
+    np.testing.assert_allclose(found[SHARES].astype(float), expected[SHARES], atol=1e-5)
+    embedded = rows(invoke("embed", folder, *files)[1])
+    assert [row["start_seconds"] for row in embedded] == [str(float(start)) for start in found["start_seconds"]]
+    for options, hop in (["--hop", 0.2], 0.2), (["--window", 0.05], 0.05):
+        starts = [float(row["start_seconds"]) for row in rows(invoke("predict", folder, files[0], *options)[1])]
+        assert starts == pytest.approx([hop * index for index in range(len(starts))])
+
+
+def test_a_recording_that_cannot_be_read_has_one_row(trained: Path, long_recording: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_text("no sound")
+    code, out, err = invoke("predict", trained, tmp_path / "bad.wav", long_recording, "--per-recording")
+    bad, good = rows(out)
+    assert code == 1
+    assert "1 of 2 recordings could not be read" in err
+    assert "bad.wav" in bad["error"]
+    assert (good["start_seconds"], good["end_seconds"], good["error"]) == ("0.000", "4.000", "")
+
+
+def test_one_damaged_behind_its_beginning_is_not_answered(trained: Path, tmp_path: Path) -> None:
+    damaged = [Prediction(tmp_path, 0.0, 0.25, np.ones(3, np.float32) / 3, ["noise"]), Prediction(tmp_path, error="x")]
+    assert _of_recording(load_classifier(trained), damaged) == Prediction(tmp_path, error="x")

@@ -280,6 +280,25 @@ def test_what_there_is_not_is_left_out(tmp_path: Path, trials: list[dict[str, An
     assert ("Test" in page.words.get("button", [])) == any(row.get("test") and not row.get("state") for row in trials)
 
 
+def test_windows_that_differ_are_ordered_by_recordings(tmp_path: Path) -> None:
+    trials = [
+        trial(0.7 + clip / 10, model="cnn", config={"data": {"clip_seconds": clip, "hop_seconds": 0.5}},
+              metrics={"test/recording_accuracy": 0.9 - clip / 10, "validation/recording_accuracy": 0.95 - clip / 10})
+        for clip in (1.0, 2.0)
+    ]  # fmt: skip
+    page = write_page(make_sweep(tmp_path / "sweep", trials))
+    said = " ".join(page.words["p"])
+    assert "best of 2 setups by validation recording accuracy (0.850)" in said
+    assert "Best first by validation recording accuracy" in said
+    assert page.words["button"].count("Test") == page.words["button"].count("Validation") == 1
+
+
+def test_equal_values_have_no_interval(tmp_path: Path) -> None:
+    page = write_page(make_sweep(tmp_path / "sweep", [trial(0.8, 0.25, model="cnn", seed=seed) for seed in range(3)]))
+    assert "0.250 test accuracy (3 seeds, all equal, so no interval)." in " ".join(page.words["p"])
+    assert "95 % interval" not in page.words["button"]
+
+
 def test_several_labels_have_no_confusion(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path / "sweep", [trial(model="cnn")])
     add_test(sweep, 0, [("a.wav", "a", "a")], ["a", "b"])

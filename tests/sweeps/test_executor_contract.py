@@ -14,7 +14,7 @@ import pytest
 
 from audio_lightning.compare.trials import TrialFolder, TrialStatus
 from audio_lightning.errors import ConfigError
-from audio_lightning.sweeps.executors import Ended, Executor, LocalExecutor
+from audio_lightning.sweeps.executors import Ended, Executor, LocalExecutor, watch
 from audio_lightning.sweeps.ray import RayExecutor
 from audio_lightning.sweeps.slurm import SlurmExecutor
 from audio_lightning.sweeps.trial import Job
@@ -215,6 +215,23 @@ def test_trials_share_the_gpus_out(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert {entry.exit_code for entry in found} == {0}
     given = [(folder.path / "gpu").read_text().split()[0] for folder in folders if folder is not folders[4]]
     assert given == ["0", "1", "0", "1", "None", "1"], "one of several devices sees them all"
+
+
+@pytest.mark.parametrize(("given", "expected"), [("3", 3), (None, 4)])
+def test_a_trial_has_no_more_threads_than_the_user_set(
+    given: str | None, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here, and on a machine of a cluster."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SWEEP.parent), str(Path(__file__).parent)]))
+    monkeypatch.setenv("OMP_NUM_THREADS", given or "")
+    monkeypatch.setattr("audio_lightning.sweeps.executors.cores", lambda: 8)
+    here, there = (trial(tmp_path, name) for name in ("gpu_here", "gpu_there"))
+    executor = LocalExecutor(workers=2, run=act)
+    executor.start(here.path, devices=1)
+    assert [entry.exit_code for entry in ended(executor, 1)] == [0]
+    assert watch(act, Job(there.path, threads=4), timeout=SECONDS, stop_on=()) == (0, None)
+    assert os.environ["OMP_NUM_THREADS"] == str(expected)
+    assert [(folder.path / "gpu").read_text() for folder in (here, there)] == [f"None of {expected} threads"] * 2
 
 
 @pytest.mark.full

@@ -1,15 +1,23 @@
 """The winner of a sweep, trained again."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
+from sweep_folders import make_sweep, trial
 from sweeping import sweep
 from typer.testing import CliRunner
 
 from audio_lightning.cli.main import app
+from audio_lightning.compare.leaderboard import make_boards
+from audio_lightning.compare.results import read_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.files import read_json
+from audio_lightning.sweeps.refit import Refit, write_card
+from audio_lightning.training.folder import RunFolder
 
 
 def refit(*arguments: str) -> tuple[int, str]:
@@ -52,6 +60,48 @@ def test_a_cross_validated_setup_is_trained_on_all_folds(tiny_urbansound8k: Path
     assert code == 0, output
     assert read_json(tmp_path / "folds/refit/metrics.json")["clips/train"] == 36
     assert "the mean of 4 folds, each tested in turn" in (tmp_path / "folds/refit/card.md").read_text()
+
+
+def card_of(path: Path, trials: list[dict[str, Any]], *, axes: Sequence[str] = (), **metrics: float) -> str:
+    """The card of a refit that nobody trained."""
+    source = make_sweep(path, trials, axes=axes)
+    (board,) = make_boards(read_results([source]), "validation/accuracy", axes)
+    config = OmegaConf.create({"data": {"clip_seconds": 1.0, "sample_rate": 8000}})
+    found = {"clips/train": 96, "clips/test": 10, "epochs": 4, "seed": 0, "parameters": 1000, **metrics}
+    return write_card(Refit(board.rows[0], config, RunFolder(path / "refit-tested"), False), board, found).read_text()
+
+
+def test_the_card_says_what_its_figures_do_not(tmp_path: Path) -> None:
+    seeds = [trial(0.8, 0.1 + seed / 10, seed=seed, metrics={"leakage": "present"}) for seed in range(3)]
+    card = card_of(tmp_path / "seeds", seeds)
+    assert "Accuracy 0.200 (95 % interval 0.000 to 0.448), the mean of 3 seeds on the same clips." in card
+    assert "Interval: 95 % t interval over 3 seeds, for the noise of training alone" in card
+    assert "only measure the noise of training" in card
+    assert "(leakage present): all rows.\n" in card
+    folds = [trial(0.8, 0.1 + fold / 10, fold=fold) for fold in range(3)]
+    assert "over 3 folds, taken for independent" in card_of(tmp_path / "folds", folds)
+    equal = card_of(tmp_path / "equal", [trial(0.8, 0.25, seed=seed) for seed in range(3)])
+    assert "Accuracy 0.250, the mean of 3 seeds" in equal
+    assert "Interval: none, since all seeds of a row are equal." in equal
+
+
+def test_the_card_names_whole_recordings_beside_windows(tmp_path: Path) -> None:
+    trials = [trial(0.8, 0.5, seed=seed, metrics={"test/recording_accuracy": 0.6 + seed / 10}) for seed in range(2)]
+    measured = {"test/accuracy": 0.55, "test/recording_accuracy": 0.75}
+    card = card_of(tmp_path / "alike", trials, **measured)
+    assert "Accuracy 0.500, recording accuracy 0.650 (95 % interval 0.015 to 1.000), the mean of 2 seeds" in card
+    assert "on the 10 clips of the test part: accuracy 0.550, recording accuracy 0.750." in card
+    for one in trials:
+        one["metrics"]["validation/recording_accuracy"] = 0.8
+    worse = {"test/recording_accuracy": 0.4, "validation/recording_accuracy": 0.5}
+    trials += [
+        trial(0.9, 0.9, seed=seed, config={"data": {"clip_seconds": 2.0, "hop_seconds": 0.5}}, metrics=worse)
+        for seed in range(2)
+    ]
+    windows = {"data": {"clip_seconds": 1.0, "hop_seconds": 0.5}}
+    other = card_of(tmp_path / "other", [{"config": windows, **one} for one in trials], **measured)
+    assert "Recording accuracy 0.650 (95 % interval 0.015 to 1.000), the mean of 2 seeds" in other
+    assert "ordered by validation/recording_accuracy and tested by test/recording_accuracy" in other
 
 
 @pytest.mark.parametrize("missing", ["nowhere", "."])

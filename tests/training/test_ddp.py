@@ -185,6 +185,7 @@ def test_the_test_equals_that_of_one_process(two: Path, tmp_path: Path) -> None:
     evaluate(two, [], output=tmp_path)
     alone, together = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, two))
     assert {name for name in alone if name.startswith("test/")} == {n for n in together if n.startswith("test/")}
+    assert alone.pop("trained_on") == 0
     for name in alone:
         assert together[name] == pytest.approx(alone[name], abs=1e-6)
     found, expected = (pd.read_csv(folder / "predictions.csv") for folder in (two, tmp_path))

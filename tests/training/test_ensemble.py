@@ -114,9 +114,22 @@ def test_an_ensemble_trains_resumes_and_is_loaded(tiny_urbansound8k: Path, tmp_p
         assert json.loads((tmp_path / "whole/metrics.json").read_text())[name] == 2 * alone[name]
 
 
-def test_mixtures_have_a_partner_in_any_members_batch(tiny_urbansound8k: Path, tmp_path: Path) -> None:
-    metrics = run(tiny_urbansound8k, tmp_path / "run", "ensemble=3", "augment=strong", "trainer.max_epochs=1")
+@pytest.mark.parametrize("callbacks", ["ema", "swa"])
+def test_the_weights_of_an_ensemble_are_averaged(callbacks: str, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    metrics = run(tiny_urbansound8k, tmp_path / "run", "ensemble=2", f"callbacks={callbacks}", "trainer.max_epochs=2")
     assert 0 <= metrics["test/accuracy"] <= 1
+
+
+@pytest.mark.parametrize("domain", ["waveform", "features"])
+def test_clips_are_mixed_with_others_of_the_members_own_batch(domain: str) -> None:
+    mixup = {"_target_": "audio_lightning.augment.Mixup", "alpha": 1.0, "domain": domain, "p": 1.0}
+    several = classifier(3, augment={"pairs": {"mixup": mixup}})
+    batch: Any = {"waveform": torch.randn(2, 2000), "target": torch.tensor([0, 1]), "clip": torch.arange(2)}
+    _, target = several._augmented_logits(batch)
+    assert target.shape == (6, 2)
+    # Each of two clips has the other one for a partner, which no copy of itself could be told from.
+    assert ((target > 0) & (target < 1)).all()
+    assert len(target[:, 0].unique()) == 6
 
 
 @pytest.mark.parametrize("members", [0, -1, 1.5, True, "two", None])

@@ -9,9 +9,13 @@ import pytest
 import tiny_sources
 from running import run
 
-from audio_lightning.config import choices
+from audio_lightning.classifier import AudioClassifier
+from audio_lightning.config import build, choices
+from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.inference.evaluate import evaluate
+from audio_lightning.training.dashboard.answers import answered
 from audio_lightning.training.folder import RunFolder
+from audio_lightning.training.results import by_recording
 
 SETTINGS = {
     "speech_commands": ["data.task=12", "data.clip_seconds=0.1", "feature.hop_seconds=0.005"],
@@ -38,6 +42,7 @@ def test_a_source_trains_and_its_checkpoint_is_tested_again(name: str, tmp_path:
     assert (predictions["end_seconds"] > predictions["start_seconds"]).all()
 
     again = evaluate(tmp_path / "run").metrics
+    assert again.pop("trained_on") == 0
     assert {key: metrics[key] for key in again} == again
 
 
@@ -59,6 +64,15 @@ def test_windows_are_judged_alone_and_together(tmp_path: Path) -> None:
     assert metrics["test/recording_accuracy"] == (recordings["predicted"] == recordings["label"]).mean()
     assert metrics["test/accuracy"] == (windows["predicted"] == windows["label"]).mean()
 
+    classifier = AudioClassifier.load_from_checkpoint(folder.best)
+    datamodule = build(classifier.config["data"], AudioDataModule, where="data")
+    datamodule.setup()
+    found = answered(classifier, datamodule, "validation")
+    rows, means = by_recording(found.row, found.probabilities)
+    assert 1 < len(rows) < len(found.row)
+    right = means.argmax(dim=1).numpy() == datamodule.manifest.targets()[rows]
+    assert metrics["validation/recording_accuracy"] == pytest.approx(right.mean())
+
 
 def test_several_labels_are_answered_with_thresholds_of_the_checkpoint(tmp_path: Path) -> None:
     root = tiny_sources.write("table", tmp_path / "data")
@@ -72,6 +86,11 @@ def test_several_labels_are_answered_with_thresholds_of_the_checkpoint(tmp_path:
     for _, row in predictions.iterrows():
         reached = {name for name, least in thresholds.items() if row[f"probability {name}"] >= least - 1e-8}
         assert set(row["predicted"].split("|")) - {""} == reached
+    table = pd.read_csv(root / "clips.csv", index_col="path")["label"]
+    assert [set(label.split("|")) for label in predictions["label"]] == [
+        set(table[path].split(";")) for path in predictions["path"]
+    ]
+    assert metrics["test/accuracy"] == pytest.approx((predictions["label"] == predictions["predicted"]).mean())
     assert any(value != 0.5 for value in thresholds.values())
 
 

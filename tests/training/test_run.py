@@ -9,10 +9,14 @@ import soundfile
 import torch
 from running import run
 
+from audio_lightning.config import build, compose
+from audio_lightning.data.check import check
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.problems import ProblemsError
 from audio_lightning.errors import ConfigError, DataError, UserError
+from audio_lightning.inference.evaluate import evaluate
 from audio_lightning.report.plots import draw_run
+from audio_lightning.training.folder import RunFolder, run_files
 
 
 def test_the_run_folder_is_complete(trained: Path) -> None:
@@ -178,9 +182,55 @@ def test_leaking_data_stops_the_run_or_stamps_it(tmp_path: Path) -> None:
     assert metrics["leakage"] == "present"
 
 
+def test_a_single_class_is_not_trained_on_but_can_be_looked_at_and_evaluated(trained: Path, tmp_path: Path) -> None:
+    import tiny
+
+    root = tiny.write_folder(tmp_path / "top/sounds")
+    with pytest.raises(
+        DataError, match=r"all \d+ clips are of one class, sounds, .*; is data.root=.*/top/sounds meant"
+    ):
+        run(tmp_path / "top", tmp_path / "run", "data=folder")
+    assert not RunFolder(tmp_path / "run").is_begun
+    config = compose(["data=folder", f"data.root={tmp_path / 'top'}", "data.clip_seconds=0.25"])
+    datamodule = build(config.data, AudioDataModule, where="data")
+    assert not check(datamodule, datamodule.examine())
+    one = tmp_path / "one"
+    one.mkdir()
+    (root / "noise").rename(one / "noise")
+    found = evaluate(trained, ["data=folder", f"data.root={one}", "data.split=all"])
+    assert found.metrics["clips/test"] == len(list(one.rglob("*.wav")))
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"training loss became (nan|inf) in epoch"):
         run(tiny_urbansound8k, tmp_path / "run", "optimizer=sgd", "optimizer.lr=1e30", "model.batch_norm=false")
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.json", "history.csv", "lr_finder.csv", "checkpoints/last.ckpt", "checkpoints/epoch=3.ckpt"]
+)
+def test_a_folder_in_which_something_came_of_a_training_is_not_begun_again(name: str, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    for left in ("config.yaml", "environment.json", "problems.csv", "train.log"):
+        (tmp_path / left).touch()
+    folder.check_usable()
+    (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match=r"holds a run already: go on with it by resume="):
+        folder.check_usable()
+
+
+def test_a_folder_is_for_one_at_a_time(tmp_path: Path) -> None:
+    one, other = RunFolder(tmp_path), RunFolder(tmp_path)
+    with one.taken():
+        for refused in (other.check_usable, other.taken().__enter__):
+            with pytest.raises(ConfigError, match="another process trains there now; wait for its end, or choose"):
+                refused()
+    with other.taken():
+        pass
+    other.check_usable()
+    (tmp_path / "metrics.json").touch()
+    assert run_files(one) == [tmp_path / "metrics.json"], "the lock is nothing to keep"
 
 
 @pytest.mark.parametrize("overrides", [

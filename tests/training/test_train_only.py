@@ -18,6 +18,7 @@ from audio_lightning.inference.evaluate import evaluate
 from audio_lightning.report.plots import draw_run
 
 FRACTIONS = [0.2, 0.0]
+EARLY = "callbacks=early_stopping"
 
 
 @pytest.fixture(scope="module", params=FRACTIONS)
@@ -133,6 +134,28 @@ def test_the_validation_part_can_train_too(split: str, tiny_urbansound8k: Path, 
     tested = [pd.read_csv(tmp_path / name / "predictions.csv")["path"].tolist() for name in ("apart", "joined")]
     assert tested[0] == tested[1]
     assert joined.get("test_fold") == apart.get("test_fold")
+
+
+@pytest.mark.parametrize("split", ["grouped", "stratified"])
+def test_nothing_is_kept_back_for_a_validation_of_nothing(split: str, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    line = [f"data.split={split}", "data.validation_fraction=0.0", "data.test_fraction=0.3", "trainer.max_epochs=2"]
+    metrics = run(tiny_urbansound8k, tmp_path / "run", *line)
+    assert metrics["clips/validation"] == 0
+    assert metrics["clips/train"] + metrics["clips/test"] == 36
+    assert metrics["best_epoch"] == 2
+    best, last = (torch.load(tmp_path / f"run/checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    assert all(torch.equal(weight, last["state_dict"][name]) for name, weight in best["state_dict"].items())
+    with pytest.raises(ConfigError, match=r"callbacks\.early_stopping\.monitor=.*validation_fraction=0\.0 leaves"):
+        check_config(compose(quote_paths(["data=urbansound8k", f"data.root={tiny_urbansound8k}", *line, EARLY])))
+
+
+def test_what_waits_for_a_validation_is_named_where_the_data_decides(tmp_path: Path) -> None:
+    """With ``data.split=auto`` only a look at the data says whether there are folds."""
+    overrides = ["data=folder", "data.validation_fraction=0.0", "data.test_fraction=0.3", EARLY]
+    with pytest.raises(
+        ConfigError, match=r"early_stopping\.monitor=validation/accuracy: data\.validation_fraction=0\.0"
+    ):
+        run(tiny.write_folder(tmp_path / "data"), tmp_path / "run", *overrides)
 
 
 def test_nothing_waits_for_a_validation_part_that_trains(tiny_urbansound8k: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def answered(classifier: AudioClassifier, datamodule: AudioDataModule, part: str
     """The answers to the test clips, as the test got them; others are asked for here."""
     numbers = datamodule.numbers(part)
     if part == TEST:
-        number, probabilities = classifier.test_predictions()
+        number, probabilities = classifier.last_predictions()
         position = np.searchsorted(numbers, number.numpy())
     else:
         position = np.arange(len(numbers))

@@ -1,0 +1,49 @@
+"""What clips are known again by, wherever their files lie and whatever these are called."""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Int64, Shaped
+
+from audio_lightning.data.datamodule import AudioDataModule
+
+STRETCH = np.dtype([("recording", "<i8"), ("start", "<i4"), ("stop", "<i4")])
+"""A stretch of a recording: half of the hash of its samples, and where it begins and ends in milliseconds."""
+
+TO_THE_END = np.iinfo(np.int32).max
+
+
+def stretches(datamodule: AudioDataModule, rows: Int64[np.ndarray, "rows"]) -> Shaped[np.ndarray, "stretches"]:
+    """What some clips are stretches of.
+
+    The hashes are those that the leakage guard compares, so that nothing is read or hashed for them. They are equal
+    where the decoded samples are, at one rate and one ``cache.dtype``; that those of different recordings are has a
+    probability of 3e-8 among a million.
+
+    Args:
+        datamodule: after its setup.
+        rows: of its manifest.
+
+    Returns:
+        Of type :data:`STRETCH`, one a row, but none for what may recur: silence and background noise.
+    """
+    table, hashes = datamodule.manifest.table.iloc[rows], datamodule.hashes[rows]
+    recurs = ~hashes.any(axis=1) | table["background"].to_numpy(dtype=bool)
+    found = np.empty(len(rows), STRETCH)
+    found["recording"] = np.ascontiguousarray(hashes[:, :8]).view("<i8")[:, 0]
+    for name in ("start", "stop"):
+        milliseconds = 1000 * table[f"{name}_seconds"].fillna(np.inf).to_numpy(dtype=np.float64)
+        found[name] = np.rint(np.minimum(milliseconds, TO_THE_END))
+    return found[~recurs]
+
+
+def overlapping(
+    stretches: Shaped[np.ndarray, "stretches"], others: Shaped[np.ndarray, "others"]
+) -> Bool[np.ndarray, "stretches"]:
+    """Which stretches have samples in common with any of the others; both of type :data:`STRETCH`."""
+    numbers, _ = pd.factorize(np.concatenate([stretches["recording"], others["recording"]]))
+    own, other = (number << 32 for number in np.split(numbers.astype(np.int64), [len(stretches)]))
+    # Those begun before the end of a stretch, less those over before it begins. What is in recordings with a lower
+    # number counts as both.
+    begun = np.searchsorted(np.sort(other + others["start"]), own + stretches["stop"], side="left")
+    over = np.searchsorted(np.sort(other + others["stop"]), own + stretches["start"], side="right")
+    return begun > over

@@ -1,0 +1,134 @@
+"""Values of options that leave a network nothing to compute, found before any audio is read."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import choices
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from audio_lightning.config import choices as names
+from audio_lightning.config import compose, trusting
+from audio_lightning.errors import ConfigError
+from audio_lightning.models.lstm import LSTM
+from audio_lightning.networks import build_front_end, build_network, check_networks
+from audio_lightning.task import AudioTask
+
+TASK = AudioTask(("a", "b", "c"), 8000, 8000)
+
+
+def config_of(name: str, **options: Any) -> dict[str, Any]:
+    kind = choices.target("model", name).input_kind
+    feature = "waveform" if kind == "waveform" else "logmel"
+    lines = [f"model={name}", f"feature={feature}", f"data.sample_rate={TASK.sample_rate}"]
+    config: Any = OmegaConf.to_container(compose(lines), resolve=True)
+    return {**config, "model": {**config["model"], **options}}
+
+
+def numbers() -> Iterator[tuple[str, str, Any]]:
+    """Each whole number among the options of each model, and the first of each list of them, as 0 and as -1."""
+    for name in names("model"):
+        for option, value in choices.load("model", name).items():
+            if name in choices.PACKAGES:
+                continue
+            for wrong in (0, -1):
+                if isinstance(value, int) and not isinstance(value, bool):
+                    yield name, option, wrong
+                elif isinstance(value, list):
+                    yield name, option, [wrong, *value[1:]]
+        if name == "cnn_deep":
+            yield name, "pooled", [-1, -1]
+
+
+@pytest.mark.filterwarnings("error:Initializing zero-element")
+@pytest.mark.parametrize(("name", "option", "value"), list(numbers()), ids=str)
+def test_a_number_works_or_is_refused_in_a_line(name: str, option: str, value: Any) -> None:
+    config = config_of(name, **{option: value})
+    refusal = ""
+    try:
+        check_networks(config, TASK)
+    except ConfigError as error:
+        refusal = str(error)
+    if refusal:
+        assert option in refusal
+        assert "\n" not in refusal
+        return
+    shape = build_front_end(config, TASK).output_shape
+    network = build_network(config, shape, TASK).train()
+    logits = network(torch.randn(4, *shape.dims))
+    assert logits.shape == (4, 3)
+    assert logits.isfinite().all()
+    logits.sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("ast", {"heads": 0}, "model: AST refuses its arguments: ZeroDivisionError: integer modulo by zero (heads=0)"),
+        (
+            "cnn",
+            {"channels": [0, 8], "dropout": 0.0},
+            "model: CNN cannot compute on a spectrogram [1, 64, 101]: there is nothing in blocks.0.0.weight of shape "
+            "[0, 1, 3, 3] (channels=[0, 8], dropout=0.0)",
+        ),
+    ],
+)
+def test_the_message_has_the_options_that_are_no_defaults(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_networks(config_of(name, **options), TASK)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", [name for name in names("model") if name not in choices.PACKAGES])
+def test_what_comes_with_the_package_passes(name: str) -> None:
+    check_networks(config_of(name), AudioTask(TASK.classes, 16000, 32000))
+
+
+def test_recurrent_layers_are_asked_about_a_short_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    embed, frames = LSTM.embed, []
+
+    def seen(self: LSTM, x: torch.Tensor) -> torch.Tensor:
+        frames.append(x.shape[-1])
+        return embed(self, x)
+
+    monkeypatch.setattr(LSTM, "embed", seen)
+    check_networks(config_of("lstm"), AudioTask(TASK.classes, 8000, 80_000))
+    assert frames == [1]
+
+
+VALUES_NEEDED = """
+from torch import nn
+
+from audio_lightning.models.base import AudioModel
+
+
+class Loud(AudioModel):
+    input_kind = "spectrogram"
+
+    def __init__(self, input_shape, num_classes, *, every: int = 1) -> None:
+        super().__init__(input_shape, num_classes)
+        self.every = every
+        self.embedding_dim = input_shape.dims[1]
+        self.head = nn.Linear(self.embedding_dim, num_classes)
+
+    def embed(self, x):
+        loudest = x.abs().max().item()
+        return x[:, 0, :, :: self.every].mean(-1) / max(loudest, 1.0)
+"""
+
+
+def test_a_network_that_computes_with_values_is_run_with_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "loud_nets.py").write_text(VALUES_NEEDED)
+    monkeypatch.syspath_prepend(tmp_path)
+    node = {"_target_": "loud_nets.Loud", "every": 2}
+    config = {**config_of("cnn"), "model": node}
+    state = torch.get_rng_state()
+    with trusting("loud_nets"):
+        check_networks(config, TASK)
+        with pytest.raises(ConfigError, match=r"model: Loud cannot compute on a .*: slice step .* \(every=0\)"):
+            check_networks({**config, "model": {**node, "every": 0}}, TASK)
+    assert torch.equal(torch.get_rng_state(), state)
+    del sys.modules["loud_nets"]
