@@ -45,6 +45,7 @@ def check_evaluation(folder: Path, output: Path) -> None:
     """Test and validation are what one process alone makes of the same checkpoint."""
     evaluate(folder, [], output=output)
     alone, together = (json.loads((path / "metrics.json").read_text()) for path in (output, folder))
+    assert alone.pop("trained_on") == 0
     for name in alone:
         assert together[name] == pytest.approx(alone[name], abs=1e-6), name
     found, expected = (pd.read_csv(path / "predictions.csv") for path in (folder, output))
@@ -66,8 +67,8 @@ def check_files(folder: Path) -> None:
     steps = pd.read_csv(folder / "steps.csv")
     assert not steps.duplicated(["step", "name"]).any(), "more than one process logged"
     assert sorted(path.name for path in folder.iterdir()) == sorted(
-        [".hydra", "checkpoints", "config.yaml", "environment.json", "history.csv", "metrics.json", "per_class.csv",
-         "predictions.csv", "steps.csv", "train.log"]
+        [".hydra", ".lock", "checkpoints", "config.yaml", "environment.json", "history.csv", "metrics.json",
+         "per_class.csv", "predictions.csv", "steps.csv", "train.log"]
     )  # fmt: skip
 
 
