@@ -86,7 +86,8 @@ class RunFolder:
 
         lock = FileLock(self.lock)
         try:
-            lock.acquire(timeout=0)
+            with contextlib.suppress(NotImplementedError):  # a file system without locks
+                lock.acquire(timeout=0)
         except Timeout as error:
             raise ConfigError(
                 f"{self.path}: another process trains there now; wait for its end, or choose another hydra.run.dir"

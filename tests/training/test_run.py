@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import soundfile
 import torch
+from filelock import FileLock
 from running import run
 
 from audio_lightning.config import build, compose
@@ -231,6 +233,15 @@ def test_a_folder_is_for_one_at_a_time(tmp_path: Path) -> None:
     other.check_usable()
     (tmp_path / "metrics.json").touch()
     assert run_files(one) == [tmp_path / "metrics.json"], "the lock is nothing to keep"
+
+
+def test_a_folder_on_a_file_system_without_locks_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: FileLock, **options: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with RunFolder(tmp_path).taken():
+        pass
 
 
 @pytest.mark.parametrize("overrides", [
