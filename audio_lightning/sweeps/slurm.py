@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,8 @@ class SlurmExecutor(Executor):
         self._submitit.update_parameters(cpus_per_task=self._cpus * devices, gpus_per_node=self._gpus * devices or None)
         job = Job(folder.resolve(), threads=self._cpus)
         try:
-            submitted = self._submitit.submit(_watch, self._run, job, self._timeout)
+            with _interruptible():
+                submitted = self._submitit.submit(_watch, self._run, job, self._timeout)
         except Exception as error:  # of sbatch, with what it said
             raise ConfigError(f"Slurm refused a job: {' '.join(str(error).split())}") from error
         self._running.append((folder, submitted))
@@ -157,6 +158,23 @@ def _engine(logs: Path, cluster: str) -> Any:
         raise ConfigError(
             f"sweep.executor=slurm: {error}; start it where sbatch is found, or try it with sweep.slurm.cluster=local"
         ) from error
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """What is started here can be interrupted, even if this process, in the background of a script, can't.
+
+    A shell without job control has such processes ignore SIGINT, and all that these start inherit it; by SIGINT
+    submitit ends a local job.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # what is handled, not ignored, is not inherited
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _send(pid: int, number: signal.Signals) -> None:

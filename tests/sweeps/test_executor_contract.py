@@ -179,10 +179,17 @@ def test_stopped_ones_save(make: Make, tmp_path: Path) -> None:
     assert all_gone(processes)
 
 
-def test_killed_ones_leave_nothing(make: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize("background", [False, True], ids=["foreground", "background of a script"])
+def test_killed_ones_leave_nothing(make: Make, tmp_path: Path, background: bool) -> None:
     executor = make()
     folder = trial(tmp_path, "hangs")
-    executor.start(folder.path, devices=1)
+    interrupts = signal.getsignal(signal.SIGINT)
+    if background:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        executor.start(folder.path, devices=1)
+    finally:
+        signal.signal(signal.SIGINT, interrupts)
     processes = pids(executor, folder)
     executor.kill()
     (found,) = ended(executor, 1)
