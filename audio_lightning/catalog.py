@@ -1,8 +1,9 @@
 """Which features and models go together, and what each pair costs, found without any audio."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -64,7 +65,12 @@ def task_of(overrides: Iterable[str], num_classes: int) -> AudioTask:
 
 
 def cells(
-    features: Iterable[str], models: Iterable[str], task: AudioTask, overrides: Iterable[str], *, ensemble: int = 1
+    features: Iterable[str],
+    models: Iterable[str],
+    task: AudioTask,
+    overrides: Iterable[str],
+    *,
+    ensemble: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[Cell]:
     """Every feature with every model.
 
@@ -73,7 +79,7 @@ def cells(
         models: names of choices.
         task: clips and number of classes.
         overrides: keys of ``feature`` and ``model`` that are set for all choices that have them.
-        ensemble: networks of each cell.
+        ensemble: ``ensemble`` and ``ensemble_input`` of each cell.
     """
     overrides = list(overrides)
     is_changed = any(line.startswith("model.") for line in overrides)
@@ -88,7 +94,7 @@ def cells(
             yield from (Cell(feature, model, None, None, str(error), takes[model]) for model in nodes)
             continue
         for model, node in nodes.items():
-            config = {"feature": chosen, "model": node, "ensemble": ensemble}
+            config = {"feature": chosen, "model": node, **ensemble}
             try:
                 with torch.device("meta"):
                     network = build_network(config, shape, task)
@@ -100,7 +106,13 @@ def cells(
             yield Cell(feature, model, shape, network, None, takes[model])
 
 
-def best_feature(model: str, task: AudioTask, overrides: Iterable[str] = (), *, ensemble: int = 1) -> Cell:
+def best_feature(
+    model: str,
+    task: AudioTask,
+    overrides: Iterable[str] = (),
+    *,
+    ensemble: Mapping[str, Any] = MappingProxyType({}),
+) -> Cell:
     """A model with the first of waveform, log-mel and all other features that it can be built on."""
     names = dict.fromkeys(("logmel", "waveform", *choices("feature")))
     refused = []

@@ -73,7 +73,10 @@ class AudioClassifier(pl.LightningModule):
         self.network = build_network(config, self.front_end.output_shape, self.task)
         # A checkpoint is loaded without published weights, so it has to say what they are the weights of.
         self.config = self.hparams["config"] = {**config, "model": {**config["model"], **self.network.worked_out}}
-        self.members = len(self.network.members) if isinstance(self.network, Ensemble) else 1
+        # The networks that learn, and the changed copies of a batch that they learn from.
+        self.members, self.copies = 1, 1
+        if isinstance(self.network, Ensemble):
+            self.members, self.copies = len(self.network.members), self.network.copies
         self.memory_format = (
             torch.channels_last
             if config["channels_last"] and self.network.input_kind == "spectrogram"
@@ -157,10 +160,14 @@ class AudioClassifier(pl.LightningModule):
     def _augmented_logits(self, batch: Batch) -> tuple[Float[Tensor, "clips classes"], Tensor]:
         """Logits of the clips as they are changed for this epoch, and their targets, which may be mixed.
 
-        Of an ensemble, one member's after the other, and each has the clips changed and mixed otherwise.
+        Of an ensemble, one member's after the other; each has the clips changed and mixed otherwise, save for members
+        that hear differently.
         """
-        changed = [self._augmented(batch) for _ in range(self.members)]
-        features, target = changed[0] if self.members == 1 else map(torch.cat, zip(*changed))
+        changed = [self._augmented(batch) for _ in range(self.copies)]
+        features, target = changed[0] if self.copies == 1 else map(torch.cat, zip(*changed))
+        learners = self.members // self.copies
+        if learners > 1:
+            target = torch.cat([part for part in target.chunk(self.copies) for _ in range(learners)])
         return self._classified(features).float(), target
 
     def _augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,9 @@ from audio_lightning.losses import check_loss
 from audio_lightning.models.base import AudioModel, IncompatibleInput
 from audio_lightning.task import AudioTask, FeatureShape
 
+ENSEMBLE_INPUTS = ("all", "channel")
+"""What each network of an ensemble gets of the features."""
+
 
 def build_front_end(config: Mapping[str, Any], task: AudioTask) -> FrontEnd:
     """The front end of a configuration, for the clips of a task.
@@ -42,12 +45,12 @@ def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTas
             settings that make them large enough.
     """
 
-    def make() -> AudioModel:
-        return build(config["model"], AudioModel, where="model", input_shape=shape, num_classes=task.num_classes)
+    def make(seen: FeatureShape) -> AudioModel:
+        return build(config["model"], AudioModel, where="model", input_shape=seen, num_classes=task.num_classes)
 
-    members = ensemble_size(config)
+    members, apart = check_ensemble(config)
     try:
-        return make() if members == 1 else Ensemble(make, members)
+        return make(shape) if members == 1 and not apart else Ensemble(make, members, shape, apart=apart)
     except IncompatibleInput as error:
         settings = enlarging_settings(config["feature"], task, error.least) if error.least else ""
         if not settings:
@@ -55,16 +58,18 @@ def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTas
         raise IncompatibleInput(f"{error}, such as {settings}", least=error.least) from error
 
 
-def ensemble_size(config: Mapping[str, Any]) -> int:
-    """How many networks of a kind a configuration has.
+def check_ensemble(config: Mapping[str, Any]) -> tuple[int, bool]:
+    """How many networks of a kind a configuration has, and whether each gets a channel of its own.
 
     Raises:
-        ConfigError: a number that cannot be.
+        ConfigError: a number that cannot be, or something else for them to get.
     """
-    members = config.get("ensemble", 1)
+    members, seen = config.get("ensemble", 1), config.get("ensemble_input", "all")
     if not isinstance(members, int) or isinstance(members, bool) or members < 1:
         raise ConfigError(f"ensemble={members}: expected a whole number of networks, at least 1")
-    return members
+    if seen not in ENSEMBLE_INPUTS:
+        raise ConfigError(f"ensemble_input={seen}: expected one of {', '.join(ENSEMBLE_INPUTS)}")
+    return members, seen == "channel"
 
 
 def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:

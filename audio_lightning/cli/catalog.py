@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,9 @@ Classes = Annotated[int, typer.Option(min=2, help="Number of classes.")]
 CLIPS = ("data", "trust", "conf_dir", "hydra")
 """What describes the clips, or where choices come from."""
 
+ENSEMBLE = ("ensemble", "ensemble_input")
+"""What makes several networks of one."""
+
 
 @dataclass(frozen=True)
 class _Settings:
@@ -36,14 +39,14 @@ class _Settings:
         models: the same.
         keys: all else, of which those of ``feature`` and ``model`` are for every choice that has them.
         task: the clips.
-        ensemble: networks that learn side by side.
+        ensemble: ``ensemble`` and ``ensemble_input``.
     """
 
     features: list[str]
     models: list[str]
     keys: list[str]
     task: "AudioTask"
-    ensemble: int
+    ensemble: dict[str, Any]
 
 
 def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
@@ -55,7 +58,7 @@ def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
         from audio_lightning.catalog import best_feature, cells
         from audio_lightning.config import choices
 
-        typed = _settings(overrides, classes, "feature", "model", "ensemble")
+        typed = _settings(overrides, classes, "feature", "model", *ENSEMBLE)
         table = _table("model", "on", "parameters", "MACs", "any length")
         for name in typed.models or choices("model"):
             if typed.features:
@@ -143,7 +146,7 @@ def _settings(overrides: list[str] | None, classes: int, *groups: str) -> _Setti
     from audio_lightning.catalog import task_of
     from audio_lightning.config import compose, quote_paths
     from audio_lightning.errors import ConfigError
-    from audio_lightning.networks import ensemble_size
+    from audio_lightning.networks import check_ensemble
 
     named: dict[str, list[str]] = {"feature": [], "model": []}
     keys = []
@@ -164,7 +167,9 @@ def _settings(overrides: list[str] | None, classes: int, *groups: str) -> _Setti
             keys.append(line)
     config = _compose_any(keys, named)
     clips = [line for line in keys if line.partition("=")[0].partition(".")[0] in CLIPS]
-    return _Settings(named["feature"], named["model"], keys, task_of(clips, classes), ensemble_size(config))
+    check_ensemble(config)
+    ensemble = {key: config[key] for key in ENSEMBLE}
+    return _Settings(named["feature"], named["model"], keys, task_of(clips, classes), ensemble)
 
 
 def _compose_any(keys: list[str], named: dict[str, list[str]]) -> "DictConfig":

@@ -27,9 +27,9 @@ class FrontEnd(nn.Module, ABC):
     Args:
         sample_rate: rate of the waveforms in hertz.
         num_samples: usual length of a clip in samples, from which :attr:`output_shape` follows.
-        normalize: ``"none"``; ``"clip"``, mean 0 and standard deviation 1 over each clip; ``"minmax"``, each clip from
-            0 to 1; ``"statistics"``, mean 0 and standard deviation 1 in each bin over the training data, which needs
-            :meth:`fit`; or two numbers, the mean and the standard deviation to normalize by.
+        normalize: ``"none"``; ``"clip"``, mean 0 and standard deviation 1 over each channel of a clip; ``"minmax"``,
+            each from 0 to 1; ``"statistics"``, mean 0 and standard deviation 1 in each bin over the training data,
+            which needs :meth:`fit`; or two numbers, the mean and the standard deviation to normalize by.
 
     Attributes:
         kind: what the network gets, a waveform or a picture.

@@ -33,24 +33,24 @@ class Normalization(nn.Module):
 
 
 class ClipNormalization(Normalization):
-    """Mode ``clip``: every clip has mean 0 and standard deviation 1 over all of its values.
+    """Mode ``clip``: every clip has mean 0 and standard deviation 1 over all values, of each channel.
 
     A clip without any variation (digital silence) becomes zeros.
     """
 
     def forward(self, features: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Normalized features of the same shape."""
-        std, mean = torch.std_mean(features, dim=tuple(range(1, features.ndim)), correction=0, keepdim=True)
+        std, mean = torch.std_mean(features, dim=_within_channels(features), correction=0, keepdim=True)
         # The floor lies above the rounding error of a constant clip and below half a step of 16-bit audio.
         return (features - mean) / torch.maximum(std, 1e-5 * (1 + mean.abs()))
 
 
 class MinMaxNormalization(Normalization):
-    """Mode ``minmax``: the values of every clip reach from 0 to 1; a constant clip becomes zeros."""
+    """Mode ``minmax``: the values of every clip reach from 0 to 1, in each channel; a constant clip becomes zeros."""
 
     def forward(self, features: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
         """Normalized features of the same shape."""
-        dims = tuple(range(1, features.ndim))
+        dims = _within_channels(features)
         lowest, highest = features.amin(dims, keepdim=True), features.amax(dims, keepdim=True)
         span = highest - lowest
         return (features - lowest) / torch.where(span > 0, span, 1.0)
@@ -159,6 +159,11 @@ def make_normalization(mode: NormalizeMode) -> Normalization:
     if isinstance(mode, (list, tuple)) and len(mode) == 2:
         return FixedNormalization(*mode)
     raise ConfigError(f"normalize is {mode!r}, expected one of: {', '.join(MODES)}, [mean, std] (two numbers)")
+
+
+def _within_channels(features: Float[Tensor, "batch channels ..."]) -> tuple[int, ...]:
+    """The dimensions behind the channels, which may differ in what they measure."""
+    return tuple(range(2, features.ndim))
 
 
 def _usable(variance: Float[Tensor, "..."], mean: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

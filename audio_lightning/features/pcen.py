@@ -44,11 +44,6 @@ class PCEN(FrontEnd):
         ConfigError: an option that cannot work.
     """
 
-    smoothing_logit: Tensor
-    log_gain: Tensor
-    log_bias: Tensor
-    log_power: Tensor
-
     def __init__(
         self,
         *,
@@ -70,13 +65,6 @@ class PCEN(FrontEnd):
         normalize: NormalizeMode = "statistics",
     ) -> None:
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
-        for name, value in {
-            "time_constant_seconds": time_constant_seconds,
-            "gain": gain,
-            "bias": bias,
-            "power": power,
-        }.items():
-            require_positive(name, value)
         self.mel = FilteredSpectrogram(
             MelFilters(sample_rate, n_mels, f_min, f_max, mel_scale, norm),
             window_seconds=window_seconds,
@@ -85,24 +73,71 @@ class PCEN(FrontEnd):
             magnitude=True,
         )
         self.learnable = learnable
-        frames = time_constant_seconds * sample_rate / self.mel.power.hop_length
-        # What is learned are logarithms, as in the paper: no step can make a parameter negative.
-        self._register("smoothing_logit", smoothing_logit(frames), n_mels)
-        self._register("log_gain", math.log(gain), n_mels)
-        self._register("log_bias", math.log(bias), n_mels)
-        self._register("log_power", math.log(power), n_mels)
+        self.control = GainControl(
+            n_mels,
+            sample_rate / self.mel.power.hop_length,
+            time_constant_seconds=time_constant_seconds,
+            gain=gain,
+            bias=bias,
+            power=power,
+            learnable=learnable,
+        )
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 mels frames"]:
         """The normalized magnitudes as a picture of one channel."""
-        magnitude = self.mel(waveform)
+        return self.control(self.mel(waveform)).unsqueeze(1)
+
+
+class GainControl(nn.Module):
+    """The automatic gain control of :class:`PCEN` and the root behind it, on the magnitudes in any bands.
+
+    Args:
+        bins: number of bands.
+        frame_rate: frames a second.
+        time_constant_seconds, gain, bias, power, learnable: see :class:`PCEN`.
+
+    Raises:
+        ConfigError: a number that is not positive.
+    """
+
+    smoothing_logit: Tensor
+    log_gain: Tensor
+    log_bias: Tensor
+    log_power: Tensor
+
+    def __init__(
+        self,
+        bins: int,
+        frame_rate: float,
+        *,
+        time_constant_seconds: float,
+        gain: float,
+        bias: float,
+        power: float,
+        learnable: bool = False,
+    ) -> None:
+        super().__init__()
+        require_positive("time_constant_seconds", time_constant_seconds)
+        require_positive("gain", gain)
+        require_positive("bias", bias)
+        require_positive("power", power)
+        self.learnable = learnable
+        # What is learned are logarithms, as in the paper: no step can make a parameter negative.
+        self._register("smoothing_logit", smoothing_logit(time_constant_seconds * frame_rate), bins)
+        self._register("log_gain", math.log(gain), bins)
+        self._register("log_bias", math.log(bias), bins)
+        self._register("log_power", math.log(power), bins)
+
+    def forward(self, magnitude: Float[Tensor, "batch bins frames"]) -> Float[Tensor, "batch bins frames"]:
+        """The normalized magnitudes."""
         bias, power = self.log_bias.exp(), self.log_power.exp()
         level = smooth(magnitude, self.smoothing_logit.sigmoid())
         controlled = magnitude * (-self.log_gain.exp() * (FLOOR + level).log()).exp()
-        # The formula of the docstring without the difference of two almost equal numbers where it is quiet.
-        return (bias**power * torch.expm1(power * torch.log1p(controlled / bias))).unsqueeze(1)
+        # The formula of PCEN's docstring without the difference of two almost equal numbers where it is quiet.
+        return bias**power * torch.expm1(power * torch.log1p(controlled / bias))
 
-    def _register(self, name: str, start: float, n_mels: int) -> None:
-        value = torch.full((n_mels, 1), start, dtype=torch.float32)
+    def _register(self, name: str, start: float, bins: int) -> None:
+        value = torch.full((bins, 1), start, dtype=torch.float32)
         if self.learnable:
             self.register_parameter(name, nn.Parameter(value))
         else:

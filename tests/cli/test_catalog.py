@@ -85,7 +85,10 @@ def test_a_picture_that_is_too_small_is_a_footnote() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("models seed=1", "seed makes no difference here: only data, feature, model and ensemble keys do"),
+        (
+            "models seed=1",
+            "seed makes no difference here: only data, feature, model, ensemble and ensemble_input keys do",
+        ),
         ("features model=cnn", "model makes no difference here: only data and feature keys do"),
         ("grid ensemble=2", "ensemble makes no difference here: only data, feature and model keys do"),
         ("models data=demoo", "did you mean demo"),

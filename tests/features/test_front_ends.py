@@ -156,7 +156,9 @@ def test_the_yaml_explains_each_option_and_gives_the_constructors_defaults(name:
     if name == cls.__name__.lower():
         parameters = inspect.signature(cls).parameters.values()
         defaults = {
-            parameter.name: parameter.default for parameter in parameters if parameter.default != parameter.empty
+            parameter.name: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+            for parameter in parameters
+            if parameter.default != parameter.empty
         }
         assert choices.load("feature", name) == {"_target_": f"audio_lightning.features.{cls.__name__}", **defaults}
 

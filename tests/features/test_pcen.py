@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from audio_lightning.errors import ConfigError
-from audio_lightning.features import PCEN
+from audio_lightning.features import PCEN, LogMel, LogMelPCEN
 from audio_lightning.features.pcen import smooth
 
 RATE = 8000
@@ -41,7 +41,7 @@ def test_it_follows_the_papers_formula(clips: Tensor, learnable: bool) -> None:
 def test_it_agrees_with_librosa(clips: Tensor) -> None:
     librosa = pytest.importorskip("librosa")
     made = PCEN(**USUAL)
-    s = float(made.smoothing_logit[0].sigmoid())
+    s = float(made.control.smoothing_logit[0].sigmoid())
     for magnitude, found in zip(made.mel(clips).numpy(), made(clips)):
         # librosa starts from a level of 1, the paper from the first frame.
         expected = librosa.pcen(magnitude, sr=RATE, hop_length=80, zi=(1 - s) * magnitude[:, :1])
@@ -86,7 +86,28 @@ def test_what_is_learnable_learns_and_is_saved(clips: Tensor) -> None:
     torch.testing.assert_close(other(clips), made(clips), atol=0, rtol=0)
 
 
+@pytest.mark.parametrize("normalize", ["none", "statistics", "clip", "minmax"])
+def test_beside_the_log_mel_spectrogram_it_is_what_it_is_alone(clips: Tensor, normalize: str) -> None:
+    usual = {**USUAL, "normalize": normalize}
+    options = {"n_mels": 20, "gain": 0.8, "bias": 10.0, "power": 0.25}
+    together = LogMelPCEN(**usual, **options, top_db=30, time_constants_seconds=[0.2, 0.05])
+    alone = [
+        LogMel(**usual, n_mels=20, top_db=30),
+        *(PCEN(**usual, **options, time_constant_seconds=seconds) for seconds in (0.2, 0.05)),
+    ]
+    for made in (together, *alone):
+        made.fit([clips])
+    torch.testing.assert_close(together(clips), torch.cat([made(clips) for made in alone], dim=1))
+
+
+@pytest.mark.parametrize("cls", [PCEN, LogMelPCEN])
 @pytest.mark.parametrize("option", ["time_constant_seconds", "gain", "bias", "power"])
-def test_parameters_must_be_positive(option: str) -> None:
-    with pytest.raises(ConfigError, match=f"{option} is 0.0, expected a number greater than 0"):
-        PCEN(**USUAL, **{option: 0.0})
+def test_parameters_must_be_positive(cls: type[PCEN | LogMelPCEN], option: str) -> None:
+    several = cls is LogMelPCEN and option == "time_constant_seconds"
+    with pytest.raises(ConfigError, match=f"{option} is -0.5, expected a number greater than 0"):
+        cls(**USUAL, **({"time_constants_seconds": [0.4, -0.5]} if several else {option: -0.5}))
+
+
+def test_there_must_be_a_time_constant() -> None:
+    with pytest.raises(ConfigError, match="time_constants_seconds is empty, expected one number or more"):
+        LogMelPCEN(**USUAL, time_constants_seconds=[])

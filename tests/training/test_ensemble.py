@@ -25,12 +25,12 @@ from audio_lightning.task import AudioTask, FeatureShape
 SHAPE = FeatureShape("spectrogram", (1, 16, 20))
 
 
-def make() -> AudioModel:
-    return model("panns", SHAPE, channels=[2, 4], hidden=6, dropout=0.0)
+def make(shape: FeatureShape = SHAPE) -> AudioModel:
+    return model("panns", shape, channels=[2, 4], hidden=6, dropout=0.0)
 
 
 def ensemble(members: int) -> Ensemble:
-    return Ensemble(make, members)
+    return Ensemble(make, members, SHAPE)
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
@@ -55,8 +55,28 @@ def test_in_training_each_clip_is_one_members() -> None:
     first, second = ([weight.grad for weight in member.parameters()] for member in network.members)
     assert all(gradient is not None and gradient.isfinite().all() for gradient in first)
     assert all(gradient is None or not gradient.any() for gradient in second)
-    with pytest.raises(ValueError, match="3 clips can't be divided equally among 2 members"):
+    with pytest.raises(ValueError, match="3 clips can't be divided into 2 equal parts"):
         network(x[:3])
+
+
+def test_members_that_are_apart_see_a_channel_each_in_turn() -> None:
+    shape = FeatureShape("spectrogram", (2, 16, 20))
+    network, x = Ensemble(make, 4, shape, apart=True), torch.randn(6, 2, 16, 20)
+    assert network.copies == 2
+    assert network.title == "4 x PANNs, a channel each,"
+    assert network.input_shape == shape
+    assert [member.input_shape for member in network.members] == [SHAPE] * 4
+    seen = [x[:, :1], x[:, 1:], x[:, :1], x[:, 1:]]
+    network.eval()
+    alone = [member(part) for member, part in zip(network.members, seen)]
+    torch.testing.assert_close(network(x), torch.stack(alone).mean(0))
+    embeddings = [member.embed(part) for member, part in zip(network.members, seen)]
+    torch.testing.assert_close(network.embed(x), torch.cat(embeddings, dim=1))
+    network.train()
+    for member in network.members:  # without batch statistics, a clip's logits are the same in any batch
+        member.blocks.eval()
+    of_training = torch.cat([alone[0][:3], alone[1][:3], alone[2][3:], alone[3][3:]])
+    torch.testing.assert_close(network(x), of_training)
 
 
 def test_stages_hold_the_parameters_of_all_members() -> None:
@@ -76,6 +96,17 @@ def classifier(members: int, **changes: Any) -> AudioClassifier:
     found = AudioClassifier({**config, **changes}, AudioTask(("a", "b"), 8000, 2000).to_dict(), [4, 4], 8).train()
     found._trainer = SimpleNamespace(log_every_n_steps=0)  # type: ignore[assignment]
     return found
+
+
+def test_members_that_hear_differently_learn_from_the_same_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+    several = classifier(4, ensemble_input="channel", feature=compose(["feature=logmelpcen"]).feature)
+    several.front_end.fit([torch.randn(4, 2000)])
+    parts = [(torch.full((2, 2, 64, 26), float(copy)), torch.tensor([copy, 1 - copy])) for copy in (0, 1)]
+    iterator = iter(parts)
+    monkeypatch.setattr(several, "_augmented", lambda batch: next(iterator))
+    logits, target = several._augmented_logits({})  # type: ignore[typeddict-item]
+    assert logits.shape == (8, 2)
+    assert target.tolist() == 2 * [0, 1] + 2 * [1, 0]
 
 
 @pytest.mark.parametrize("augment", ["none", "light"])
@@ -137,3 +168,29 @@ def test_a_number_of_members_that_cannot_be(members: Any) -> None:
     config = {**compose([]), "ensemble": members}
     with pytest.raises(ConfigError, match=f"ensemble={members}: expected a whole number of networks, at least 1"):
         check_networks(config, AudioTask(("a", "b"), 22050, 44100))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["ensemble_input=bins"], "ensemble_input=bins: expected one of all, channel"),
+        (
+            ["ensemble=3", "ensemble_input=channel", "feature=logmelpcen"],
+            "ensemble=3 with ensemble_input=channel: the feature has 2 channels, which so many networks can't "
+            "share out evenly; use ensemble=2, or a multiple of it",
+        ),
+    ],
+)
+def test_what_members_cannot_get(options: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        check_networks(compose(options), AudioTask(("a", "b"), 22050, 44100))
+    assert str(refused.value) == message
+
+
+def test_members_that_hear_differently_train_and_are_loaded(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    options = ["ensemble=2", "ensemble_input=channel", "feature=logmelpcen", "augment=light", "trainer.max_epochs=2"]
+    metrics = run(tiny_urbansound8k, tmp_path / "run", *options)
+    found = evaluate(tmp_path / "run", output=tmp_path / "again")
+    assert found.metrics["test/accuracy"] == metrics["test/accuracy"]
+    alone = run(tiny_urbansound8k, tmp_path / "alone", "feature=logmel", "augment=light", "trainer.max_epochs=1")
+    assert metrics["parameters"] == 2 * alone["parameters"]
