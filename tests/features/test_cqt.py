@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from audio_lightning.errors import ConfigError
-from audio_lightning.features import CQT
+from audio_lightning.features import CQT, LogMel, LogMelCQT
 
 RATE = 16000
 USUAL = {"sample_rate": RATE, "num_samples": RATE, "normalize": "none"}
@@ -82,3 +82,17 @@ def test_options_that_cannot_work_are_explained(option: dict[str, object], messa
 
 def test_as_many_bins_as_the_message_says_do_work() -> None:
     assert CQT(**USUAL, f_min=110.0, n_bins=75).output_shape.dims == (1, 75, 101)
+
+
+@pytest.mark.parametrize("normalize", ["none", "statistics"])
+def test_beside_the_log_mel_spectrogram_it_is_what_it_is_alone(normalize: str) -> None:
+    clips = 0.1 * torch.randn(3, RATE, generator=torch.Generator().manual_seed(0))
+    usual = {**USUAL, "normalize": normalize, "hop_seconds": 0.02, "top_db": 30.0}
+    mel = {"window_seconds": 0.05, "f_min": 50.0, "f_max": 7000.0, "mel_scale": "slaney", "norm": "slaney"}
+    together = LogMelCQT(**usual, **mel, n_bins=60, bins_per_octave=10, cqt_f_min=60.0)
+    alone = [LogMel(**usual, **mel, n_mels=60), CQT(**usual, n_bins=60, bins_per_octave=10, f_min=60.0)]
+
+    for made in (together, *alone):
+        made.fit([clips])
+
+    torch.testing.assert_close(together(clips), torch.cat([made(clips) for made in alone], dim=1))
