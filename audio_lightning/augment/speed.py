@@ -6,9 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from audio_lightning.augment.base import WaveformAugmentation, log_uniform, require_range
-from audio_lightning.augment.envelope import displaced_envelope
-from audio_lightning.augment.spectrum import fast_length
-from audio_lightning.errors import ConfigError
+from audio_lightning.augment.spectrum import fast_length, filter_spectrum
 
 
 class Speed(WaveformAugmentation):
@@ -20,33 +18,24 @@ class Speed(WaveformAugmentation):
 
     Speeds of 0.9 to 1.1 are common for speech (Ko et al. 2015), 0.8 to 1.25 for sounds (Tokozume et al. 2018).
 
-    At another speed a clarinet becomes a larger or a smaller one. Where the spectral envelope is kept, its resonances
-    stay as they are and it plays another note.
-
     Args:
         speed: range of the speed, drawn uniformly in its logarithm; a semitone is a factor of 1.0595.
-        keep_envelope: probability of each changed clip to keep its spectral envelope.
         sample_rate, p: see :class:`WaveformAugmentation`.
 
     Raises:
         ConfigError: an option that cannot work.
     """
 
-    def __init__(
-        self, *, sample_rate: int, speed: tuple[float, float] = (0.9, 1.1), keep_envelope: float = 0.0, p: float = 0.5
-    ) -> None:
+    def __init__(self, *, sample_rate: int, speed: tuple[float, float] = (0.9, 1.1), p: float = 0.5) -> None:
         super().__init__(sample_rate=sample_rate, p=p)
         require_range("speed", speed, above=0)
-        if not 0 <= keep_envelope <= 1:
-            raise ConfigError(f"keep_envelope is {keep_envelope}, expected a probability from 0 to 1")
         self.speed = speed
-        self.keep_envelope = keep_envelope
 
     def augment(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:
         """Clips at another speed."""
         speed = log_uniform(self.speed, x)[:, None]
-        if self.speed[1] > 1 or self.keep_envelope > 0:
-            x = self._prepare(x, speed)
+        if self.speed[1] > 1:
+            x = _limit_band(x, speed)
         length = x.shape[1]
         place = torch.arange(length, device=x.device)
         # Kept apart from the place, which takes the digits that float32 has for the fraction.
@@ -58,13 +47,8 @@ class Speed(WaveformAugmentation):
         a, b, c, d = (padded.gather(1, (before + step).clamp(0, length + 1)) for step in (0, 1, 2, 3))
         return b + fraction / 2 * (c - a + fraction * (2 * a - 5 * b + 4 * c - d + fraction * (3 * (b - c) + d - a)))
 
-    def _prepare(self, x: Float[Tensor, "drawn time"], speed: Float[Tensor, "drawn 1"]) -> Float[Tensor, "drawn time"]:
-        """Without what would fold back, and with the envelope that has to be moved for some."""
-        n_fft = fast_length(x.shape[1])
-        spectrum = torch.fft.rfft(x, n_fft)
-        response = (torch.linspace(0, 1, n_fft // 2 + 1, device=x.device) * speed <= 1).float()
-        if self.keep_envelope > 0:
-            keeps = torch.rand(len(x), 1, device=x.device) < self.keep_envelope
-            displaced = displaced_envelope(spectrum.abs().square(), speed, self.sample_rate)
-            response = torch.where(keeps, response * displaced, response)
-        return torch.fft.irfft(spectrum * response, n_fft)[:, : x.shape[1]]
+
+def _limit_band(x: Float[Tensor, "drawn time"], speed: Float[Tensor, "drawn 1"]) -> Float[Tensor, "drawn time"]:
+    n_fft = fast_length(x.shape[1])
+    kept = torch.linspace(0, 1, n_fft // 2 + 1, device=x.device) * speed <= 1
+    return filter_spectrum(x, kept.float(), n_fft)

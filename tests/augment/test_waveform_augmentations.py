@@ -235,53 +235,6 @@ def test_speed_removes_what_would_fold_back() -> None:
     assert level(made(tone(1000))[:, 2000:6000]).item() == pytest.approx(-3.01, abs=0.1)
 
 
-def resonating(hertz: float) -> Tensor:
-    """A second of partials under an envelope that is loudest at 1 kHz and 5 dB lower an octave away."""
-    partials = hertz * torch.arange(1, int(3900 / hertz) + 1)[:, None]
-    levels = 10 ** (-5 * (partials / 1000).log2().square() / 20)
-    return (levels * torch.sin(2 * math.pi * partials * torch.arange(RATE) / RATE + partials)).sum(0, keepdim=True)
-
-
-def partial_levels(waveform: Tensor, hertz: float) -> Tensor:
-    """Decibels of the partials below 2.8 kHz."""
-    spectrum = torch.fft.rfft(waveform[0, 2000:6000] * torch.hann_window(4000)).abs()
-    bins = (hertz * torch.arange(1, int(2800 / hertz) + 1) * 4000 / RATE).round().long()
-    return decibels(torch.stack([spectrum[bins - 1], spectrum[bins], spectrum[bins + 1]]).amax(0))
-
-
-@pytest.mark.parametrize("speed", [0.75, 1.33])
-def test_speed_that_keeps_the_envelope_plays_another_note(speed: float) -> None:
-    note = resonating(200)
-
-    def errors(keep_envelope: float) -> Tensor:
-        made = Speed(sample_rate=RATE, speed=(speed, speed), keep_envelope=keep_envelope, p=1.0)
-        difference = partial_levels(made(note), 200 * speed) - partial_levels(resonating(200 * speed), 200 * speed)
-        return (difference - difference.median()).abs()
-
-    kept, moved = errors(1.0), errors(0.0)
-    assert kept.mean() < 2.5
-    assert moved.mean() > 3
-
-
-def test_speed_keeps_the_envelope_of_the_share_that_is_asked_for() -> None:
-    clips = resonating(200).expand(200, -1)
-
-    results = Speed(sample_rate=RATE, speed=(1.3, 1.3), keep_envelope=0.3, p=1.0)(clips)
-
-    outcomes, counts = results.unique(dim=0, return_counts=True)
-    assert len(outcomes) == 2
-    assert 40 <= counts.min() <= 80
-
-
-def test_silence_and_noise_have_no_envelope_to_keep() -> None:
-    made = Speed(sample_rate=RATE, speed=(0.8, 0.8), keep_envelope=1.0, p=1.0)
-
-    assert not made(torch.zeros(1, RATE)).any()
-    noise = torch.randn(1, RATE)
-    expected = level(Speed(sample_rate=RATE, speed=(0.8, 0.8), p=1.0)(noise))
-    torch.testing.assert_close(level(made(noise)), expected, atol=0.5, rtol=0)
-
-
 def test_mu_law_rounds_to_its_levels() -> None:
     x = torch.cat([torch.linspace(-1, 1, 100_001), torch.tensor([-2.0, 2.0, 0.0])])[None]
 
@@ -471,7 +424,6 @@ def test_transforms_have_a_fast_length() -> None:
         (Filter, {"low_hz": (100.0, 3000.0)}, "they must not overlap"),
         (Filter, {"order": 0}, "order is 0, expected at least 1"),
         (Speed, {"speed": (0.0, 1.0)}, "speed is .* two finite numbers greater than 0"),
-        (Speed, {"keep_envelope": 1.5}, "keep_envelope is 1.5, expected a probability"),
         (MuLaw, {"levels": 2}, "levels is 2, expected at least 3"),
         (Reverberation, {"rt60_seconds": (0.0, 1.0)}, "rt60_seconds is .* greater than 0"),
         (RoomResponse, {"max_seconds": 0.0}, "max_seconds is 0.0, shorter than one sample at 8000 Hz"),
