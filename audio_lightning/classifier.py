@@ -30,7 +30,7 @@ from audio_lightning.finetune import Finetuning
 from audio_lightning.losses import check_loss, class_weights, make_objective
 from audio_lightning.metrics import EvaluationMetrics, MultilabelMetrics, Predictions, make_metrics
 from audio_lightning.networks import build_front_end, build_network, without_pretrained
-from audio_lightning.schedulers import Plateau, lightning_config
+from audio_lightning.schedulers import EpochSchedule, lightning_config
 from audio_lightning.task import AudioTask, metric_names
 
 
@@ -249,7 +249,7 @@ class AudioClassifier(pl.LightningModule):
         self.finetuning.drop_gradients()
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch, and step a plateau schedule before the checkpoint of this epoch is written."""
+        """Log the epoch, and step a schedule that goes by epochs before the checkpoint of this one is written."""
         metrics = self.train_epoch_metrics()
         self.log_dict(metrics, logger=False)
         # Lightning would write them down after the checkpoint, and a run that is killed in between would lose them.
@@ -257,17 +257,15 @@ class AudioClassifier(pl.LightningModule):
         for logger in self.loggers:
             logger.log_metrics({**written, "epoch": self.current_epoch}, step=self.global_step - 1)
         scheduler = self.lr_schedulers()
-        if isinstance(scheduler, Plateau):
-            seen = {**self.trainer.callback_metrics, **metrics}
-            if scheduler.monitor in seen:
-                scheduler.step(float(seen[scheduler.monitor]))
+        if isinstance(scheduler, EpochSchedule):
+            scheduler.end_epoch({**self.trainer.callback_metrics, **metrics})
 
     def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any) -> None:
-        """Step schedules that go by batches; a plateau is stepped in :meth:`on_train_epoch_end`.
+        """Step schedules that go by batches; those that go by epochs are stepped in :meth:`on_train_epoch_end`.
 
-        Lightning would step it after the checkpoint is written, and leave that step out when it resumes.
+        Lightning would step them after the checkpoint is written, and leave that step out when it resumes.
         """
-        if not isinstance(scheduler, Plateau):
+        if not isinstance(scheduler, EpochSchedule):
             scheduler.step()
 
     def train_epoch_metrics(self) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Several networks of one architecture that learn side by side and answer together."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -54,7 +55,7 @@ class Ensemble(AudioModel):
             )
         self.apart = apart
         self.copies = members // channels if apart else members
-        seen = FeatureShape(input_shape.kind, (1, *input_shape.dims[1:])) if apart else input_shape
+        seen = replace(input_shape, dims=(1, *input_shape.dims[1:])) if apart else input_shape
         networks = [make(seen) for _ in range(members)]
         self.members = nn.ModuleList(networks)
         first = networks[0]

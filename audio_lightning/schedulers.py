@@ -1,6 +1,8 @@
 """Learning-rate schedules, all built the same way: from the optimizer and the length of the training."""
 
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from torch.optim import Optimizer
@@ -63,7 +65,37 @@ class OneCycle(OneCycleLR):
         )
 
 
-class Plateau(ReduceLROnPlateau):
+class EpochSchedule(ABC):
+    """A schedule that goes by epochs; the training steps it before it writes the checkpoint of the epoch."""
+
+    @abstractmethod
+    def end_epoch(self, metrics: Mapping[str, Any]) -> None:
+        """Go on to the next epoch.
+
+        Args:
+            metrics: everything that is known of the one that has ended.
+        """
+
+
+class Decay(EpochSchedule, LambdaLR):
+    """The whole rate for some epochs, then in each a share of that of the one before; one step an epoch.
+
+    Args:
+        optimizer: whose learning rate is the highest.
+        total_steps: not used; the length of the training does not matter here.
+        whole_epochs: epochs at the whole rate.
+        factor: by which the rate of an epoch is multiplied in the next.
+    """
+
+    def __init__(self, optimizer: Optimizer, *, total_steps: int, whole_epochs: int, factor: float) -> None:
+        super().__init__(optimizer, lambda epoch: factor ** max(0, epoch + 1 - whole_epochs))
+
+    def end_epoch(self, metrics: Mapping[str, Any]) -> None:
+        """Another epoch is over, however it went."""
+        self.step()
+
+
+class Plateau(EpochSchedule, ReduceLROnPlateau):
     """Lower the rate when a metric has stopped improving; one step a validation.
 
     Args:
@@ -98,9 +130,14 @@ class Plateau(ReduceLROnPlateau):
             min_lr=[min_lr * (rate / (max(rates) or 1.0)) for rate in rates],
         )
 
+    def end_epoch(self, metrics: Mapping[str, Any]) -> None:
+        """Count the epoch, if it was validated."""
+        if self.monitor in metrics:
+            self.step(float(metrics[self.monitor]))
+
 
 def lightning_config(scheduler: LRScheduler) -> dict[str, Any]:
     """What ``configure_optimizers`` returns for a schedule."""
     if isinstance(scheduler, Plateau):
         return {"scheduler": scheduler, "interval": "epoch", "monitor": scheduler.monitor, "strict": False}
-    return {"scheduler": scheduler, "interval": "step"}
+    return {"scheduler": scheduler, "interval": "epoch" if isinstance(scheduler, EpochSchedule) else "step"}

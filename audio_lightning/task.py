@@ -1,6 +1,6 @@
 """What a data set asks for, and the shapes that flow from the data through the front end into the network."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 InputKind = Literal["waveform", "spectrogram"]
@@ -64,10 +64,16 @@ class FeatureShape:
         kind: ``"waveform"`` with ``dims == (channels, samples)``, or ``"spectrogram"`` with
             ``dims == (channels, bins, frames)``.
         dims: the sizes.
+        sample_rate: rate in hertz of the recordings that it is of; None where nobody needs to know.
+        is_sound: whether neighbours in the last axis are neighbours in time; a row of numbers that is none can be given
+            to networks that take a waveform for what it is worth, but means nothing to those that know of hertz.
     """
 
     kind: InputKind
     dims: tuple[int, ...]
+    # Where it comes from, and not what it is like.
+    sample_rate: int | None = field(default=None, compare=False)
+    is_sound: bool = field(default=True, compare=False)
 
     def __post_init__(self) -> None:
         expected = 2 if self.kind == "waveform" else 3

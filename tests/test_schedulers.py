@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from audio_lightning.schedulers import OneCycle, Plateau, WarmupCosine
+from audio_lightning.schedulers import Decay, OneCycle, Plateau, WarmupCosine
 
 
 def optimizer(lr: float = 0.1) -> torch.optim.Optimizer:
@@ -43,6 +43,11 @@ def test_one_cycle() -> None:
     assert max(found) == pytest.approx(0.1, rel=0.02)
     assert found.index(max(found)) == pytest.approx(0.3 * 50, abs=2)
     assert found[-1] == pytest.approx(0.1 / 25 / 100)
+
+
+def test_decay() -> None:
+    found = rates(Decay(optimizer(), total_steps=1, whole_epochs=3, factor=0.5), 6)
+    assert found == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.025, 0.0125])
 
 
 @pytest.mark.parametrize(

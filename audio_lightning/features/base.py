@@ -33,6 +33,7 @@ class FrontEnd(nn.Module, ABC):
 
     Attributes:
         kind: what the network gets, a waveform or a picture.
+        is_sound: whether neighbours in the last axis of the output are neighbours in time.
         learnable: whether it has parameters to train; an option may decide that.
 
     Raises:
@@ -40,6 +41,7 @@ class FrontEnd(nn.Module, ABC):
     """
 
     kind: ClassVar[InputKind] = "spectrogram"
+    is_sound: ClassVar[bool] = True
     learnable: bool = False
 
     def __init__(self, *, sample_rate: int, num_samples: int, normalize: NormalizeMode) -> None:
@@ -67,7 +69,8 @@ class FrontEnd(nn.Module, ABC):
         """Shape of the features of one clip of ``num_samples``, found by computing them once."""
         with torch.no_grad():
             silence = torch.zeros(1, self.num_samples, device=self._device)
-            return FeatureShape(self.kind, tuple(self.compute(silence).shape[1:]))
+            dims = tuple(self.compute(silence).shape[1:])
+        return FeatureShape(self.kind, dims, sample_rate=self.sample_rate, is_sound=self.is_sound)
 
     @property
     def needs_statistics(self) -> bool:

@@ -19,6 +19,7 @@ class FlatSpectrogram(Spectrogram):
     """
 
     kind: ClassVar[InputKind] = "waveform"
+    is_sound: ClassVar[bool] = False
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 values"]:
         """The picture's rows, one behind the other."""

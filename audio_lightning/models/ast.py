@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from audio_lightning.errors import ConfigError
 from audio_lightning.models.base import AudioModel
-from audio_lightning.models.hub import hub_folder, read_architecture, read_weights
+from audio_lightning.models.hub import check_sample_rate, hub_folder, read_architecture, read_sample_rate, read_weights
 from audio_lightning.task import FeatureShape
 
 SPECIAL_TOKENS = 2
@@ -86,7 +86,8 @@ class AST(AudioModel):
 
     Raises:
         IncompatibleInput: the input is no spectrogram, or smaller than a patch.
-        ConfigError: heads that do not divide the width; weights that cannot be had, or are of another network.
+        ConfigError: heads that do not divide the width; weights that cannot be had, are of another network, or heard
+            another sample rate.
     """
 
     input_kind = "spectrogram"
@@ -128,6 +129,8 @@ class AST(AudioModel):
         width, eps = architecture["hidden_size"], architecture["layer_norm_eps"]
         patch_size = architecture["patch_size"]
         super().__init__(input_shape, num_classes, minimum_input=(patch_size, patch_size))
+        if folder is not None:
+            check_sample_rate(pretrained, read_sample_rate(folder), input_shape)
         self.worked_out = {"architecture": architecture} if pretrained else {}
         strides = architecture["frequency_stride"], architecture["time_stride"]
         self.patches = nn.Conv2d(input_shape.channels, width, patch_size, strides)
@@ -155,7 +158,7 @@ class AST(AudioModel):
         self.norm = nn.LayerNorm(width, eps=eps)
         self.embedding_dim = width
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, num_classes))
-        if folder is not None and not self.positions.is_meta:  # where only shapes are asked for
+        if folder is not None:
             self._load(folder, self._grid(architecture["num_mel_bins"], architecture["max_length"]))
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
@@ -171,8 +174,11 @@ class AST(AudioModel):
         return (bins - patch) // strides[0] + 1, (frames - patch) // strides[1] + 1
 
     def _load(self, folder: Path, published: tuple[int, int]) -> None:
-        """Load all but the head, the positions from another grid, the patches shared out over the channels."""
-        stored = read_weights(folder)
+        """Load all but the head, the positions from another grid, the patches shared out over the channels.
+
+        On the meta device nothing is loaded, but everything is checked.
+        """
+        stored = read_weights(folder, self.positions.device)
         try:
             state = from_published(stored)
             state["positions"] = resize(state["positions"], published, self.grid)

@@ -52,6 +52,7 @@ class AudioModel(nn.Module, ABC):
 
     Attributes:
         input_kind: what the model takes.
+        needs_sound: whether it takes a waveform only as such, and no other row of numbers.
         accepts_variable_length: whether inputs may be shorter or longer in time than ``input_shape``.
         minimum_input: smallest sizes behind the channels.
         embedding_dim: size of the embedding.
@@ -60,10 +61,11 @@ class AudioModel(nn.Module, ABC):
             without those.
 
     Raises:
-        IncompatibleInput: an input of the other kind, or one that is too small.
+        IncompatibleInput: an input of the other kind, one that is no sound, or one that is too small.
     """
 
     input_kind: ClassVar[InputKind]
+    needs_sound: ClassVar[bool] = False
     accepts_variable_length: ClassVar[bool] = False
     embedding_dim: int
     head: nn.Module
@@ -78,6 +80,11 @@ class AudioModel(nn.Module, ABC):
             raise IncompatibleInput(
                 f"{name} takes a {kind}, and the feature gives a {input_shape}: "
                 f"choose {OTHER_FEATURES[kind]} or a model for {input_shape.kind}s"
+            )
+        if self.needs_sound and not input_shape.is_sound:
+            raise IncompatibleInput(
+                f"{name} takes a waveform, and the feature gives a row of numbers that is none: choose "
+                f"{OTHER_FEATURES[kind]} or another model"
             )
         self.input_shape = input_shape
         self.num_classes = num_classes

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from audio_lightning.errors import ConfigError
+from audio_lightning.task import FeatureShape
 
 CONFIG, SAFETENSORS, PICKLED = "config.json", "model.safetensors", "pytorch_model.bin"
+PREPROCESSOR = "preprocessor_config.json"
 
 # Data types of the format, https://github.com/huggingface/safetensors; numpy has no bfloat16, so all go by torch.
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
@@ -93,20 +95,43 @@ def read_architecture(
     return architecture
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_sample_rate(folder: Path) -> int | None:
+    """The rate in hertz of what a network was trained on, None where the folder does not say."""
+    try:
+        rate = json.loads((folder / PREPROCESSOR).read_text(encoding="utf-8"))["sampling_rate"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # not everybody keeps that file, and the network is complete without
+    return rate if isinstance(rate, int) else None
+
+
+def check_sample_rate(pretrained: str | bool | None, published: int | None, shape: FeatureShape) -> None:
+    """To weights that heard another rate, all sounds would be lower or higher than they are.
+
+    Raises:
+        ConfigError: both rates are known, and they differ.
+    """
+    if None not in (published, shape.sample_rate) and published != shape.sample_rate:
+        raise ConfigError(
+            f"model.pretrained={pretrained}: these weights were trained on sounds of {published} Hz, and the clips "
+            f"have {shape.sample_rate} Hz: use data.sample_rate={published}"
+        )
+
+
+def read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
     """The tensors by name; nothing in the file is executed.
 
     Args:
         path: a folder of the hub, or a file that torch wrote.
+        device: where to put them.
 
     Raises:
         ConfigError: the weights are damaged, or no tensors.
     """
     try:
         if (path / SAFETENSORS).is_file():
-            return _read_safetensors(path / SAFETENSORS)
+            return {name: tensor.to(device) for name, tensor in _read_safetensors(path / SAFETENSORS).items()}
         file = path / PICKLED if path.is_dir() else path
-        stored = torch.load(file, map_location="cpu", weights_only=True)
+        stored = torch.load(file, map_location=device, weights_only=True)
     except (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"model.pretrained: the weights in {path} cannot be read: {error!r}"[:300]) from error
     if not isinstance(stored, Mapping):
@@ -123,7 +148,7 @@ def _download(name: str) -> Path:
     )
     try:
         hub = import_module("huggingface_hub")
-        return Path(hub.snapshot_download(name, allow_patterns=[CONFIG, SAFETENSORS, PICKLED]))
+        return Path(hub.snapshot_download(name, allow_patterns=[CONFIG, PREPROCESSOR, SAFETENSORS, PICKLED]))
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"model.pretrained={name}: no such folder, and downloads need the package huggingface_hub: {by_hand}"

@@ -45,6 +45,7 @@ class SincNet(AudioModel):
     """
 
     input_kind = "waveform"
+    needs_sound = True
     accepts_variable_length = True
 
     def __init__(

@@ -1,6 +1,7 @@
 """Image networks of torchvision on spectrograms: another first convolution, another head, and published weights."""
 
 import re
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from pickle import UnpicklingError
@@ -26,7 +27,15 @@ class VisionModel(AudioModel):
     accepts_variable_length = True
 
     def adopt(
-        self, name: str, *, stem: str, head: str, embedding_dim: int, pretrained: bool | str | None, **options: Any
+        self,
+        name: str,
+        *,
+        stem: str,
+        head: str,
+        embedding_dim: int,
+        pretrained: bool | str | None,
+        adapt: Callable[[dict[str, Tensor]], None] | None = None,
+        **options: Any,
     ) -> None:
         """Take over a network: its first convolution fits the input's channels, and what it classified with is gone.
 
@@ -36,6 +45,8 @@ class VisionModel(AudioModel):
             head: name of the layers from the embedding to the logits of ImageNet.
             embedding_dim: size of the embedding.
             pretrained: null, true for the weights of ImageNet, or a file with a state dict of that network.
+            adapt: changes torchvision's own weights, and only those, where they see pictures in another range than
+                those of its other networks do.
             **options: for torchvision's constructor.
 
         Raises:
@@ -46,8 +57,8 @@ class VisionModel(AudioModel):
         network = get_model(name, weights=None, **options)
         network.set_submodule(stem, _first_convolution(network.get_submodule(stem), self.input_shape.channels))
         network.set_submodule(head, nn.Identity())
-        if file is not None and not next(network.parameters()).is_meta:
-            _load(network, file, name, stem, head)
+        if file is not None:
+            _load(network, file, name, stem, head, adapt if file.name == _url(name).rpartition("/")[2] else None)
         self.backbone = network
         self.embedding_dim = embedding_dim
         self.head = nn.Linear(embedding_dim, self.num_classes)
@@ -79,7 +90,7 @@ def _weights_file(name: str, pretrained: bool | str) -> Path:
                 f"model.pretrained={pretrained}: no such file, expected a state dict of torchvision's {name}"
             )
         return path
-    url = get_model_weights(name)["IMAGENET1K_V1"].url
+    url = _url(name)
     path = Path(torch.hub.get_dir(), "checkpoints", url.rpartition("/")[2])
     if path.is_file():
         return path
@@ -95,16 +106,34 @@ def _weights_file(name: str, pretrained: bool | str) -> Path:
     return path
 
 
-def _load(network: nn.Module, file: Path, name: str, stem: str, head: str) -> None:
-    """Load all but the head; the first convolution gives for equal channels what it gave for grey RGB pictures."""
+def _url(name: str) -> str:
+    """Where torchvision has its own weights of a network."""
+    url: str = get_model_weights(name)["IMAGENET1K_V1"].url
+    return url
+
+
+def _load(
+    network: nn.Module,
+    file: Path,
+    name: str,
+    stem: str,
+    head: str,
+    adapt: Callable[[dict[str, Tensor]], None] | None,
+) -> None:
+    """Load all but the head; the first convolution gives for equal channels what it gave for grey RGB pictures.
+
+    On the meta device nothing is loaded, but everything is checked.
+    """
     try:
-        stored = torch.load(file, map_location="cpu", weights_only=True)
+        stored = torch.load(file, map_location=next(network.parameters()).device, weights_only=True)
     except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
         raise ConfigError(f"model.pretrained: {file} is no file of weights: {str(error).splitlines()[0]}") from error
     # The auxiliary heads are GoogLeNet's.
     left_out = (f"{head}.", "aux1.", "aux2.")
     try:
         state = {_current(key): value for key, value in stored.items() if not key.startswith(left_out)}
+        if adapt:
+            adapt(state)
         kernel, channels = state[f"{stem}.weight"], network.get_parameter(f"{stem}.weight").shape[1]
         if kernel.shape[1] != channels:
             state[f"{stem}.weight"] = kernel.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels

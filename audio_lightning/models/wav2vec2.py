@@ -14,7 +14,14 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model, wavlm_model
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.errors import ConfigError
 from audio_lightning.models.base import AudioModel
-from audio_lightning.models.hub import hub_folder, read_architecture, read_weights, torch_file
+from audio_lightning.models.hub import (
+    check_sample_rate,
+    hub_folder,
+    read_architecture,
+    read_sample_rate,
+    read_weights,
+    torch_file,
+)
 from audio_lightning.task import FeatureShape
 
 BASE: dict[str, Any] = {
@@ -108,10 +115,12 @@ class Wav2Vec2(AudioModel):
 
     Raises:
         IncompatibleInput: the input is no waveform, or shorter than one frame.
-        ConfigError: heads that do not divide the width; weights that cannot be had, or are of another network.
+        ConfigError: heads that do not divide the width; weights that cannot be had, are of another network, or heard
+            another sample rate.
     """
 
     input_kind = "waveform"
+    needs_sound = True
     accepts_variable_length = True
 
     def __init__(
@@ -130,9 +139,9 @@ class Wav2Vec2(AudioModel):
         pretrained: bool | str | None = None,
         architecture: dict[str, Any] | None = None,
     ) -> None:
-        weights = None
+        weights = rate = None
         if pretrained:
-            architecture, weights = published(pretrained)
+            architecture, weights, rate = published(pretrained)
         elif architecture is None:
             if width % heads or width % 16:
                 raise ConfigError(f"wav2vec2 needs a width that 16 and its {heads} heads divide, got width={width}")
@@ -147,6 +156,7 @@ class Wav2Vec2(AudioModel):
             }
         convolutions = list(zip(architecture["conv_kernel"], architecture["conv_stride"]))
         super().__init__(input_shape, num_classes, minimum_input=(samples_of_a_frame(convolutions),))
+        check_sample_rate(pretrained, rate, input_shape)
         self.worked_out = {"architecture": architecture} if pretrained else {}
         self.convolutions = convolutions
         self.backbone = build_backbone(architecture, dropout)
@@ -155,7 +165,7 @@ class Wav2Vec2(AudioModel):
         self.project = nn.Linear(architecture["hidden_size"], projection)
         self.embedding_dim = projection
         self.head = nn.Linear(projection, num_classes)
-        if weights is not None and not self.layer_weights.is_meta:  # where only shapes are asked for
+        if weights is not None:
             load(self.backbone, weights)
         self.backbone.feature_extractor.requires_grad_(not freeze_convolutions)
 
@@ -230,8 +240,8 @@ def build_backbone(architecture: Mapping[str, Any], dropout: float) -> Wav2Vec2M
     return backbone
 
 
-def published(pretrained: str | bool) -> tuple[dict[str, Any], Path]:
-    """Architecture and place of published weights, which are downloaded where that is needed.
+def published(pretrained: str | bool) -> tuple[dict[str, Any], Path, int | None]:
+    """Architecture, place and sample rate of published weights, which are downloaded where that is needed.
 
     Raises:
         ConfigError: they cannot be had, or are of a network of another kind.
@@ -242,10 +252,11 @@ def published(pretrained: str | bool) -> tuple[dict[str, Any], Path]:
     if name.startswith("torchaudio:"):
         return pipeline(name.removeprefix("torchaudio:"))
     folder = hub_folder(name)
-    return read_architecture(folder, BASE, ONLY, expected="a network of wav2vec 2.0, HuBERT or WavLM"), folder
+    architecture = read_architecture(folder, BASE, ONLY, expected="a network of wav2vec 2.0, HuBERT or WavLM")
+    return architecture, folder, read_sample_rate(folder)
 
 
-def pipeline(name: str) -> tuple[dict[str, Any], Path]:
+def pipeline(name: str) -> tuple[dict[str, Any], Path, int]:
     """The same for one of :mod:`torchaudio.pipelines`."""
     pipelines = torchaudio.pipelines
     bundles = {
@@ -272,17 +283,19 @@ def pipeline(name: str) -> tuple[dict[str, Any], Path]:
         "conv_stride": strides,
     }
     url = f"https://download.pytorch.org/torchaudio/models/{bundle._path}"
-    return architecture, torch_file(f"torchaudio:{name}", url)
+    return architecture, torch_file(f"torchaudio:{name}", url), int(bundle.sample_rate)
 
 
 def load(backbone: Wav2Vec2Model, path: Path) -> None:
     """Load published weights; what else is stored beside them, such as a classifier, is left out.
 
+    On the meta device nothing is loaded, but everything is checked.
+
     Raises:
         ConfigError: the weights are damaged, or of another network than they are said to be.
     """
     expected = backbone.state_dict().keys()
-    stored = from_published(read_weights(path))
+    stored = from_published(read_weights(path, next(backbone.parameters()).device))
     try:
         backbone.load_state_dict({name: stored[name] for name in expected})
     except (KeyError, RuntimeError) as error:

@@ -1,6 +1,7 @@
 """Every YAML in conf/augment: it says all that its targets take, and it works on sound."""
 
 import inspect
+import pkgutil
 import typing
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from audio_lightning import augment
 from audio_lightning.augment import Augmentation
 from audio_lightning.augment.augmentation import KINDS
 from audio_lightning.augment.recorded import RecordedAugmentation
@@ -62,6 +64,12 @@ def with_recordings(augmentation: Augmentation, *sources: str) -> Augmentation:
 
 def test_the_choices_are_those_that_are_promised() -> None:
     assert {"none", "light", "strong", "speech", "urban", "instruments"} <= set(names("augment"))
+
+
+def test_each_augmentation_is_in_a_choice_where_it_can_be_switched_on() -> None:
+    chosen = {node["_target_"].rpartition(".")[2] for name in names("augment") for _, _, node in nodes(name)}
+    written = {module.name for module in pkgutil.iter_modules(augment.__path__)}
+    assert {name.lower() for name in chosen} == written - {"augmentation", "base", "noise", "recorded", "spectrum"}
 
 
 @each

@@ -54,7 +54,7 @@ def test_features_say_what_they_give() -> None:
 
 def test_the_grid_agrees_with_what_a_training_says() -> None:
     task = task_of(CLIPS, 3)
-    for cell in cells(["waveform", "logmel"], ["cnn", "dnn"], task, []):
+    for cell in cells(["waveform", "spectrogram_flat", "logmel"], ["cnn", "dnn", "conv1d", "sincnet"], task, []):
         config = compose([f"feature={cell.feature}", f"model={cell.model}"])
         if cell.reason is None:
             check_networks(config, task)

@@ -28,6 +28,45 @@ SYSTEMS = {
 }
 """Classes and trainable parameters of the systems that the recipes are named after."""
 
+HEARD = {
+    "urbansound_dnn": (44100, (1, 176_400)),
+    "urbansound_cnn": (22050, (1, 513, 401)),
+    "speech12_conv1d": (8000, (1, 8000)),
+    "speech12_conv1d_skip": (8000, (1, 8000)),
+    "speech12_spectrogram_1d": (8000, (1, 16_380)),
+    "speech12_spectrogram_2d": (8000, (1, 130, 126)),
+    "speech10_conv1d_sgd": (8000, (1, 8000)),
+    **{f"instruments_{name}_mel": (44100, (1, 128, 44)) for name in ("cnn", "cnn_deep", "resnet", "lstm", "crnn")},
+    **{f"instruments_{name}_mfcc": (12000, (1, 13, 49)) for name in ("cnn", "cnn_deep", "resnet", "lstm", "crnn")},
+    "ast": (16000, (1, 128, 98)),
+    "wav2vec2": (16000, (1, 16000)),
+}
+"""Sample rate in hertz and shape of the features of the described systems."""
+
+TRAINED = {
+    "instruments_": {
+        "optimizer._target_": "torch.optim.Adam", "optimizer.lr": 0.01, "scheduler._target_": None,
+        "data.batch_size": 16, "data.sampling": "balanced", "data.split": "grouped",
+    },
+    "speech12_": {"data.task": 12, "callbacks.early_stopping.patience": 10},
+    "speech10_": {
+        "optimizer._target_": "torch.optim.SGD", "scheduler._target_": None, "monitor": "validation/accuracy",
+        "callbacks.early_stopping.patience": 10, "callbacks.early_stopping.min_delta": 1e-5,
+    },
+    "urbansound_": {"data.split": "stratified", "data.test_fraction": 0.2, "model.dropout": 0.0},
+    "urbansound8k_": {"data.split": "folds"},
+    "wav2vec2": {
+        "optimizer.lr": 3e-5, "scheduler.warmup_fraction": 0.1, "trainer.max_epochs": 5, "data.batch_size": 128,
+        "model.freeze_convolutions": True,
+    },
+    "ast": {
+        "optimizer.lr": 2.5e-4, "scheduler.whole_epochs": 5, "scheduler.factor": 0.85, "trainer.max_epochs": 30,
+        "data.batch_size": 128, "augment.pairs.mixup.p": 0.6, "augment.spectrogram.specaugment.time_width": 48,
+        "augment.spectrogram.specaugment.frequency_width": 48,
+    },
+}  # fmt: skip
+"""How the described systems are trained, by the beginnings of names of recipes."""
+
 HEAVY = {
     "speech12_conv1d": "34 million parameters",
     "speech12_conv1d_skip": "63 million parameters",
@@ -69,6 +108,28 @@ def test_a_recipe_is_the_system_that_it_says(name: str, classes: int, parameters
     assert sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad) == parameters
 
 
+@pytest.mark.parametrize("name", HEARD)
+def test_a_recipe_hears_what_its_system_hears(name: str) -> None:
+    config = recipe(name, "data.root=.")
+    shape = build_front_end(OmegaConf.to_container(config, resolve=True), task_of(config, 2)).output_shape
+    assert (config.data.sample_rate, shape.dims) == HEARD[name]
+
+
+def test_instruments_at_16_khz_are_pictures_of_80_bands_and_41_frames() -> None:
+    small = ["data.sample_rate=16000", "feature.n_mels=80", "feature.n_fft=1024", "feature.window_seconds=0.064"]
+    config = recipe("instruments_cnn_deep_mel", "data.root=.", *small, "feature.hop_seconds=0.0125")
+    shape = build_front_end(OmegaConf.to_container(config, resolve=True), task_of(config, 2)).output_shape
+    assert shape.dims == (1, 80, 41)
+
+
+@pytest.mark.parametrize("name", [name for name in choices("experiment") if name.startswith(tuple(TRAINED))])
+def test_a_recipe_trains_as_its_system_was_trained(name: str) -> None:
+    config = recipe(name, "data.root=.")
+    for beginning, described in TRAINED.items():
+        if name.startswith(beginning):
+            assert {key: OmegaConf.select(config, key) for key in described} == described
+
+
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.full if name in HEAVY else ()) for name in choices("experiment")],
@@ -79,6 +140,7 @@ def test_a_recipe_runs(name: str, tmp_path: Path) -> None:
     root = tiny_sources.write(data, tmp_path / "data")
     config = recipe(name, f"data.root={root}", "debug=tiny", "trainer=cpu")
     check_config(config)
+    assert (config.data.batch_size, config.trainer.limit_train_batches) == (2, 1)
     assert train(config, RunFolder(tmp_path / "run"))["epochs"] == 1
 
 

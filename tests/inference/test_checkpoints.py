@@ -12,6 +12,7 @@ import pytest
 import torch
 import torchvision
 from running import resume, run
+from torch import nn
 
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.errors import CheckpointError, ConfigError
@@ -179,19 +180,29 @@ def test_a_checkpoint_does_not_look_for_the_weights_it_began_with(tiny_urbansoun
     assert resume(tmp_path / "run", "trainer.max_epochs=2")["epochs"] == 2
 
 
-def test_a_checkpoint_has_the_sizes_that_came_with_the_weights(tiny_urbansound8k: Path, tmp_path: Path) -> None:
-    """So its network is built, and its training gone on with, where the folder of the weights is gone."""
+@pytest.mark.parametrize(
+    ("kind", "options", "choices"),
+    [
+        ("Wav2Vec2", {"conv_dim": [8] * 7}, ["feature=waveform", "model=wav2vec2"]),
+        ("Hubert", {"conv_dim": [8] * 7, "feat_proj_layer_norm": False}, ["feature=waveform", "model=wav2vec2"]),
+        ("AST", {"num_mel_bins": 32, "max_length": 40}, ["feature=fbank", "feature.n_mels=32", "model=ast"]),
+    ],
+)
+def test_published_weights_are_fine_tuned_and_not_needed_again(
+    tiny_urbansound8k: Path, tmp_path: Path, kind: str, options: dict[str, Any], choices: list[str]
+) -> None:
+    """The checkpoint has the sizes that came with them, for its network to be built and its training gone on with."""
     transformers = pytest.importorskip("transformers")
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-    config = transformers.HubertConfig(**sizes, conv_dim=[8] * 7, feat_proj_layer_norm=False)
-    transformers.HubertModel(config).save_pretrained(tmp_path / "weights")
+    config = getattr(transformers, f"{kind}Config")(**sizes, **options)
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(tmp_path / "weights")
     settings = ["data.sample_rate=8000", "data.clip_seconds=0.25", "data.batch_size=8", "trainer=cpu"]
-    begun = [*settings, "feature=waveform", "model=wav2vec2", f"model.pretrained={tmp_path / 'weights'}"]
+    begun = [*settings, *choices, f"model.pretrained={tmp_path / 'weights'}"]
     run(tiny_urbansound8k, tmp_path / "run", settings=[*begun, "trainer.max_epochs=1"])
     shutil.rmtree(tmp_path / "weights")
 
     classifier = AudioClassifier.load_from_checkpoint(tmp_path / "run/checkpoints/best.ckpt")
 
-    assert classifier.network.project.in_features == 16
+    assert {layer.out_features for layer in classifier.network.modules() if isinstance(layer, nn.Linear)} >= {16, 24}
     assert classifier(torch.randn(2, 2000)).isfinite().all()
     assert resume(tmp_path / "run", "trainer.max_epochs=2")["epochs"] == 2

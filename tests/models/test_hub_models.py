@@ -1,5 +1,7 @@
 """What `transformers` writes gives here what it gives there, before the head and through fine-tuning."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from audio_lightning.errors import ConfigError
 from audio_lightning.models import AST, Wav2Vec2
 from audio_lightning.models.ast import resize
 from audio_lightning.task import FeatureShape
@@ -111,6 +114,40 @@ def test_ast_is_the_published_one_at_any_length(frames: int, suffix: str, tmp_pa
     torch.testing.assert_close(made.embed(x), expected, atol=1e-4, rtol=1e-4)
     longer = AST(FeatureShape("spectrogram", (1, 24, 40)), 3, pretrained=str(tmp_path)).eval()
     torch.testing.assert_close(longer.embed(x), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["HuBERT", "AST"])
+def test_weights_that_heard_another_sample_rate_are_refused(name: str, tmp_path: Path) -> None:
+    if name == "AST":
+        write("AST", transformers.ASTConfig(**AST_SIZES), tmp_path)
+        cls, shape = AST, FeatureShape("spectrogram", (1, 24, 40), sample_rate=16000)
+    else:
+        write_speech(name, tmp_path)
+        cls, shape = Wav2Vec2, replace(SPEECH, sample_rate=16000)
+    for stored in ('{"sampling_rate": 16000}', "{}", "not JSON"):
+        (tmp_path / "preprocessor_config.json").write_text(stored)
+        cls(shape, 2, pretrained=str(tmp_path))
+
+    (tmp_path / "preprocessor_config.json").write_text('{"sampling_rate": 8000}')
+    message = "trained on sounds of 8000 Hz, and the clips have 16000 Hz: use data.sample_rate=8000$"
+    with torch.device("meta"), pytest.raises(ConfigError, match=message):
+        cls(shape, 2, pretrained=str(tmp_path))
+
+
+@pytest.mark.parametrize("name", [*SPEECH_NETWORKS, "AST"])
+def test_weights_are_checked_where_there_is_no_memory_for_them(name: str, tmp_path: Path) -> None:
+    if name == "AST":
+        write("AST", transformers.ASTConfig(**AST_SIZES), tmp_path)
+        cls, shape = AST, FeatureShape("spectrogram", (1, 24, 40))
+    else:
+        write_speech(name, tmp_path)
+        cls, shape = Wav2Vec2, SPEECH
+    with torch.device("meta"):
+        assert cls(shape, 2, pretrained=str(tmp_path)).worked_out
+        config = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({**config, "intermediate_size": 38}))
+        with pytest.raises(ConfigError, match="does not hold the network that it describes"):
+            cls(shape, 2, pretrained=str(tmp_path))
 
 
 @pytest.mark.parametrize("name", [*SPEECH_NETWORKS, "AST"])

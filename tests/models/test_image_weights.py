@@ -139,6 +139,24 @@ def test_published_weights_see_in_equal_channels_what_they_saw_in_grey_pictures(
 
 
 @torch.no_grad()
+def test_torchvisions_own_googlenet_sees_standard_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its constructor then has ``transform_input``; the edges differ, so the first layer is compared inside."""
+    network = trained("googlenet")
+    network.transform_input = True
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    place = tmp_path / "hub" / "checkpoints" / torchvision.models.GoogLeNet_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
+    place.parent.mkdir(parents=True)
+    torch.save(network.state_dict(), place)
+    grey = torch.randn(2, 1, 64, 101)
+    expected = network.conv1(network._transform_input(grey.expand(-1, 3, -1, -1)))[..., 2:-2, 2:-2]
+
+    for pretrained in (True, str(place)):
+        made = choices.model("googlenet", PICTURE, pretrained=pretrained).eval()
+        torch.testing.assert_close(made.backbone.conv1(grey)[..., 2:-2, 2:-2], expected, atol=1e-4, rtol=1e-4)
+    assert not made.backbone.transform_input
+
+
+@torch.no_grad()
 def test_the_published_densenets_have_other_names_for_their_layers(tmp_path: Path) -> None:
     made = choices.model("densenet", FeatureShape("spectrogram", (3, 32, 32)))
     old = {
@@ -171,10 +189,11 @@ def test_other_files_are_no_weights(tmp_path: Path) -> None:
         (Path("code"), "is no file of weights"),  # an object that is not among the types that are safe to read
     ):
         torch.save(content, file)
-        with pytest.raises(ConfigError, match=message) as raised:
-            choices.model("squeezenet", PICTURE, pretrained=str(file))
-        assert str(file) in str(raised.value)
-        assert "\n" not in str(raised.value)
+        for device in ("meta", "cpu"):  # before any audio is read, networks are built without memory
+            with torch.device(device), pytest.raises(ConfigError, match=message) as raised:
+                choices.model("squeezenet", PICTURE, pretrained=str(file))
+            assert str(file) in str(raised.value)
+            assert "\n" not in str(raised.value)
 
 
 def test_without_network_one_line_says_what_to_get_and_where_to_put_it(

@@ -3,6 +3,7 @@
 import copy
 import inspect
 from dataclasses import replace
+from pathlib import Path
 
 import choices
 import pytest
@@ -115,12 +116,15 @@ def test_eight_clips_are_learned_by_heart_within_100_steps(name: str, shape: Fea
 
 
 @torch.no_grad()
-def test_a_state_dict_brings_the_predictions_back(name: str, model: AudioModel, shape: FeatureShape) -> None:
+def test_a_saved_state_brings_the_predictions_back(
+    name: str, model: AudioModel, shape: FeatureShape, tmp_path: Path
+) -> None:
     torch.manual_seed(1)
     other, x = choices.model(name, shape, num_classes=NUM_CLASSES).eval(), clips(shape, 2)
     assert not torch.equal(other(x), model(x))
 
-    other.load_state_dict(model.state_dict())
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
 
     torch.testing.assert_close(other(x), model(x), atol=0, rtol=0)
 
@@ -137,11 +141,21 @@ def test_it_trains_under_bfloat16_autocast(model: AudioModel, shape: FeatureShap
     assert all(value.grad.isfinite().all() for value in trained.parameters() if value.grad is not None)
 
 
-@torch.no_grad()
 def test_it_says_truly_how_small_an_input_may_be(name: str) -> None:
+    """One that it can be trained on, in either precision; little or nothing may be learned from so little."""
     smallest, _ = input_shapes(name)
-    made = choices.model(name, smallest, num_classes=NUM_CLASSES).eval()
-    assert made(clips(smallest, 2)).isfinite().all()
+    made = choices.model(name, smallest, num_classes=NUM_CLASSES).train()
+    for bfloat16 in (False, True):
+        made.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
+            logits = made(clips(smallest))
+        assert logits.shape == (8, NUM_CLASSES)
+        assert logits.isfinite().all()
+        functional.cross_entropy(logits.float(), torch.arange(8) % NUM_CLASSES).backward()
+        gradients = {key: value.grad for key, value in made.named_parameters() if value.requires_grad}
+        assert [key for key, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()] == []
+    with torch.no_grad():
+        assert made.eval().embed(clips(smallest, 2)).shape == (2, made.embedding_dim)
 
     for axis in range(1, len(smallest.dims)):
         dims = list(smallest.dims)

@@ -19,7 +19,7 @@ from audio_lightning.errors import ConfigError
 from audio_lightning.finetune import Finetuning
 from audio_lightning.models import AudioModel
 from audio_lightning.networks import check_networks
-from audio_lightning.schedulers import OneCycle, Plateau, WarmupCosine
+from audio_lightning.schedulers import Decay, OneCycle, Plateau, WarmupCosine
 from audio_lightning.task import AudioTask, FeatureShape
 
 FROZEN = ("blocks.0.", "blocks.1.")
@@ -121,6 +121,7 @@ def test_resumed_equals_undisturbed_across_the_unfreezing(
 SCHEDULES = {
     "cosine": (WarmupCosine, {"warmup_fraction": 0.2, "final_fraction": 0.1}),
     "onecycle": (OneCycle, {"rise_fraction": 0.3, "initial_divisor": 25.0, "final_divisor": 100.0}),
+    "decay": (Decay, {"whole_epochs": 2, "factor": 0.5}),
     "plateau": (
         Plateau,
         {"monitor": "validation/loss", "factor": 0.5, "patience": 0, "threshold": 0.1, "min_lr": 0.01},

@@ -46,7 +46,8 @@ def assert_equal_runs(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scheduler", "augment"), [("none", "none"), ("cosine", "strong"), ("onecycle", "light"), ("plateau", "none")]
+    ("scheduler", "augment"),
+    [("none", "none"), ("cosine", "strong"), ("onecycle", "light"), ("plateau", "none"), ("decay", "none")],
 )
 def test_resumed_equals_undisturbed(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str, augment: str
@@ -60,6 +61,8 @@ def test_resumed_equals_undisturbed(
     ]
     if scheduler == "plateau":  # so impatient that it steps at the very epoch after which the run is killed
         options += ["scheduler.patience=0", "scheduler.threshold=10.0"]
+    if scheduler == "decay":
+        options += ["scheduler.whole_epochs=2"]
     run(tiny_urbansound8k, tmp_path / "whole", *options)
     with monkeypatch.context() as patch:
         kill_at(patch, epoch=3, batch=1)
@@ -69,8 +72,11 @@ def test_resumed_equals_undisturbed(
     (tmp_path / "killed").rename(tmp_path / "moved")
     resume(tmp_path / "moved")
     assert_equal_runs(tmp_path / "whole", tmp_path / "moved")
+    rates = pd.read_csv(tmp_path / "moved/history.csv")["learning_rate"]
     if scheduler == "plateau":
-        assert pd.read_csv(tmp_path / "moved/history.csv")["learning_rate"].nunique() > 2
+        assert rates.nunique() > 2
+    if scheduler == "decay":
+        assert list(rates / rates[0]) == pytest.approx([1.0, 1.0, 0.85, 0.85**2, 0.85**3])
 
 
 def test_early_stopping_and_the_best_epoch_are_remembered(
