@@ -98,6 +98,7 @@ class AudioClassifier(pl.LightningModule):
         self.memory: FeatureMemory | None = None
         self.trained_on: Shaped[np.ndarray, "stretches"] | None = None
         self.compiled = False
+        self.validated = False
 
     def compile_network(self) -> None:
         """Have the network compiled when it is first called; in place, so that a checkpoint has the same names."""
@@ -228,6 +229,7 @@ class AudioClassifier(pl.LightningModule):
         np.random.seed(number)  # noqa: NPY002 - libraries draw from the legacy generator
         torch.manual_seed(number)
         self.finetuning.start_epoch(self.current_epoch, processes=self.trainer.world_size)
+        self.validated = False
         self.train_metrics.reset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -258,7 +260,10 @@ class AudioClassifier(pl.LightningModule):
             logger.log_metrics({**written, "epoch": self.current_epoch}, step=self.global_step - 1)
         scheduler = self.lr_schedulers()
         if isinstance(scheduler, EpochSchedule):
-            scheduler.end_epoch({**self.trainer.callback_metrics, **metrics})
+            # Lightning keeps what it measured in an epoch until it measures it again.
+            known = self.trainer.callback_metrics.items()
+            fresh = {name: value for name, value in known if self.validated or not name.startswith("validation/")}
+            scheduler.end_epoch({**fresh, **metrics})
 
     def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any) -> None:
         """Step schedules that go by batches; those that go by epochs are stepped in :meth:`on_train_epoch_end`.
@@ -291,6 +296,7 @@ class AudioClassifier(pl.LightningModule):
         if self.trainer.state.fn == TrainerFn.VALIDATING:
             self.predictions.gather()
         self.log_dict({f"validation/{name}": value for name, value in self.validation_metrics.compute().items()})
+        self.validated = True
 
     def on_test_epoch_start(self) -> None:
         """Forget the last evaluation."""

@@ -78,9 +78,12 @@ class Finetuning:
         self._require_gradients(averaged or not freeze)
         self._without_gradient = self.held if averaged and freeze else []
         self.network.train()
-        for module in self.network.modules() if freeze else ():
-            parameters = set(module.parameters())
-            if parameters and parameters <= self.frozen:
+        modules = list(self.network.modules()) if freeze else []
+        owned = [set(module.parameters()) for module in modules]
+        last = max((place for place, found in enumerate(owned) if found and found <= self.frozen), default=-1)
+        for place, (module, parameters) in enumerate(zip(modules, owned)):
+            # One without parameters, such as a dropout, is among the frozen where some come after it.
+            if parameters <= self.frozen and (parameters or place < last):
                 module.eval()
 
     def drop_gradients(self) -> None:

@@ -115,13 +115,15 @@ def class_weights(mode: str, objective: Objective, counts: list[int], clips: int
     return objective.balanced_weights(torch.tensor(counts, dtype=torch.float32), clips)
 
 
-def check_loss(loss: Mapping[str, Any]) -> None:
+def check_loss(loss: Mapping[str, Any] | None) -> None:
     """Check the node ``loss`` of a configuration.
 
     Raises:
         ConfigError: a value that cannot be used.
     """
+    if loss is None:
+        raise ConfigError("loss=null: a training needs one; its keys are loss.class_weights and loss.label_smoothing")
     if (mode := loss["class_weights"]) not in ("none", "balanced"):
         raise ConfigError(f"loss.class_weights={mode}: expected none or balanced")
-    if not 0 <= (smoothing := loss["label_smoothing"]) < 1:
+    if (smoothing := loss["label_smoothing"]) is None or not 0 <= smoothing < 1:
         raise ConfigError(f"loss.label_smoothing={smoothing}: expected at least 0 and less than 1")

@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from audio_lightning import schedulers
 from audio_lightning.augment import Augmentation
 from audio_lightning.config import build, resolve
 from audio_lightning.config.targets import REFUSALS, check_arguments, refused, split_node
@@ -95,6 +96,9 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
         target, arguments = split_node(config[where], where=where)
         if target is not None:
             check_arguments(resolve(target, kind, where=where), arguments, supplied, where=where)
+    if str(config["scheduler"]["_target_"]).startswith(schedulers.__name__):  # another may need another optimizer
+        any_optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        build(config["scheduler"], LRScheduler, where="scheduler", optimizer=any_optimizer, total_steps=100)
 
 
 def check_forward(config: Mapping[str, Any], network: AudioModel, shape: FeatureShape, task: AudioTask) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from audio_lightning.errors import ConfigError
 from audio_lightning.task import lower_is_better
 
 
@@ -19,11 +20,16 @@ class WarmupCosine(LambdaLR):
         total_steps: optimizer steps of the whole training.
         warmup_fraction: share of them spent warming up.
         final_fraction: last learning rate as a share of the highest.
+
+    Raises:
+        ConfigError: a share that is not from 0 to 1.
     """
 
     def __init__(
         self, optimizer: Optimizer, *, total_steps: int, warmup_fraction: float, final_fraction: float
     ) -> None:
+        _require_share("warmup_fraction", warmup_fraction)
+        _require_share("final_fraction", final_fraction)
         warmup = round(warmup_fraction * total_steps)
 
         def factor(step: int) -> float:
@@ -38,12 +44,18 @@ class WarmupCosine(LambdaLR):
 class OneCycle(OneCycleLR):
     """One rise and one fall over the whole training (Smith 2018, arXiv 1803.09820); one step a batch.
 
+    The momentum stays what the optimizer has: the paper lowers it where the rate is high, which would make it no option
+    of the optimizer any more.
+
     Args:
         optimizer: whose learning rate is the highest reached.
         total_steps: optimizer steps of the whole training.
         rise_fraction: share of them in which the rate rises.
         initial_divisor: first rate is the highest divided by this.
         final_divisor: last rate is the first divided by this.
+
+    Raises:
+        ConfigError: a rise that is no part of the training, or a divisor that divides nothing.
     """
 
     def __init__(
@@ -55,8 +67,16 @@ class OneCycle(OneCycleLR):
         initial_divisor: float,
         final_divisor: float,
     ) -> None:
+        if not 0 < rise_fraction < 1:
+            raise ConfigError(f"scheduler.rise_fraction={rise_fraction}: expected more than 0 and less than 1")
+        for name, divisor in (("initial_divisor", initial_divisor), ("final_divisor", final_divisor)):
+            if divisor <= 0:
+                raise ConfigError(f"scheduler.{name}={divisor}: expected more than 0")
+        if rise_fraction * total_steps == 1:  # torch would divide by the steps of the rise behind the first, by zero
+            rise_fraction = math.nextafter(rise_fraction, 1)
         super().__init__(
             optimizer,
+            cycle_momentum=False,
             max_lr=[group["lr"] for group in optimizer.param_groups],
             total_steps=total_steps,
             pct_start=rise_fraction,
@@ -85,9 +105,15 @@ class Decay(EpochSchedule, LambdaLR):
         total_steps: not used; the length of the training does not matter here.
         whole_epochs: epochs at the whole rate.
         factor: by which the rate of an epoch is multiplied in the next.
+
+    Raises:
+        ConfigError: less than no epochs, or a factor that is not from 0 to 1.
     """
 
     def __init__(self, optimizer: Optimizer, *, total_steps: int, whole_epochs: int, factor: float) -> None:
+        if whole_epochs < 0:
+            raise ConfigError(f"scheduler.whole_epochs={whole_epochs}: expected 0 or more")
+        _require_share("factor", factor)
         super().__init__(optimizer, lambda epoch: factor ** max(0, epoch + 1 - whole_epochs))
 
     def end_epoch(self, metrics: Mapping[str, Any]) -> None:
@@ -106,6 +132,9 @@ class Plateau(EpochSchedule, ReduceLROnPlateau):
         patience: validations without improvement that are waited for.
         threshold: relative change that counts as improvement.
         min_lr: rate below which the highest of the optimizer's is not lowered; others keep their share of it.
+
+    Raises:
+        ConfigError: a factor that does not lower the rate, or less than no patience.
     """
 
     def __init__(
@@ -119,6 +148,10 @@ class Plateau(EpochSchedule, ReduceLROnPlateau):
         threshold: float,
         min_lr: float,
     ) -> None:
+        if not 0 <= factor < 1:
+            raise ConfigError(f"scheduler.factor={factor}: expected at least 0 and less than 1")
+        if patience < 0:
+            raise ConfigError(f"scheduler.patience={patience}: expected 0 or more")
         self.monitor = monitor
         rates = [group["lr"] for group in optimizer.param_groups]
         super().__init__(
@@ -134,6 +167,11 @@ class Plateau(EpochSchedule, ReduceLROnPlateau):
         """Count the epoch, if it was validated."""
         if self.monitor in metrics:
             self.step(float(metrics[self.monitor]))
+
+
+def _require_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ConfigError(f"scheduler.{name}={value}: expected a share from 0.0 to 1.0")
 
 
 def lightning_config(scheduler: LRScheduler) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import foreign
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import tiny
 from foreign import outside  # noqa: F401 - a fixture
 from sweep_folders import make_sweep, trial
@@ -152,6 +153,12 @@ def test_data_and_features_can_be_looked_at(settings: list[str], tiny_urbansound
     assert al.compute_features(path, *settings[:4], "feature=mfcc", "feature.n_mfcc=13", "feature.n_mels=16").shape[
         :2
     ] == (1, 13)
+
+
+def test_features_reach_to_the_end_of_a_recording(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", np.zeros(8190), 8000)
+    whole = ["feature=waveform", "data.sample_rate=8000", "data.clip_seconds=0.5"]
+    assert al.compute_features(tmp_path / "long.wav", *whole).shape == (1, 8190)
 
 
 def test_mistakes_are_raised_as_they_are_printed_by_the_commands(tmp_path: Path) -> None:

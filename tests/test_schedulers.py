@@ -4,8 +4,13 @@ import math
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from audio_lightning.config import compose
+from audio_lightning.errors import ConfigError
+from audio_lightning.networks import check_networks
 from audio_lightning.schedulers import Decay, OneCycle, Plateau, WarmupCosine
+from audio_lightning.task import AudioTask
 
 
 def optimizer(lr: float = 0.1) -> torch.optim.Optimizer:
@@ -43,6 +48,37 @@ def test_one_cycle() -> None:
     assert max(found) == pytest.approx(0.1, rel=0.02)
     assert found.index(max(found)) == pytest.approx(0.3 * 50, abs=2)
     assert found[-1] == pytest.approx(0.1 / 25 / 100)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4, 10])
+def test_one_cycle_reaches_its_end_and_leaves_the_momentum_alone(steps: int) -> None:
+    chosen = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.3)
+    found = rates(
+        OneCycle(chosen, total_steps=steps, rise_fraction=0.5, initial_divisor=25.0, final_divisor=1e4), steps
+    )
+    assert max(found) <= 0.1
+    assert chosen.param_groups[0]["momentum"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("schedule", "option", "value"),
+    [
+        ("cosine", "warmup_fraction", 10.0),
+        ("cosine", "warmup_fraction", -1.0),
+        ("cosine", "final_fraction", 5.0),
+        ("onecycle", "rise_fraction", 1.0),
+        ("onecycle", "rise_fraction", 0.0),
+        ("onecycle", "final_divisor", 0.0),
+        ("decay", "factor", 1.5),
+        ("decay", "whole_epochs", -1),
+        ("plateau", "factor", 1.0),
+        ("plateau", "patience", -1),
+    ],
+)
+def test_what_makes_no_schedule_is_said_before_any_audio_is_read(schedule: str, option: str, value: float) -> None:
+    config = compose([f"scheduler={schedule}", f"scheduler.{option}={value}", "monitor=train/loss"])
+    with pytest.raises(ConfigError, match=rf"^scheduler\.{option}={value}: expected "):
+        check_networks(OmegaConf.to_container(config, resolve=True), AudioTask(("a", "b"), 8000, 8000))
 
 
 def test_decay() -> None:

@@ -1,5 +1,6 @@
 """``audio-lightning <command>``."""
 
+import errno
 import json
 import sys
 from collections.abc import Iterator
@@ -158,6 +159,9 @@ def evaluate_command(
         from audio_lightning.config import quote_paths
         from audio_lightning.inference.evaluate import evaluate
 
+        with _writable(output):
+            if output is not None:
+                output.mkdir(parents=True, exist_ok=True)
         found = evaluate(checkpoint.expanduser(), quote_paths(overrides or []), output=output, trust=trust)
         if as_json:
             print(json.dumps(found.metrics, indent=2))
@@ -186,10 +190,24 @@ app.add_typer(cache_app, name="cache")
 
 @contextmanager
 def _output(path: Path | None) -> Iterator[IO[str]]:
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") if path else nullcontext(sys.stdout) as file:
-        yield file
+    with _writable(path):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w", encoding="utf-8", newline="") if path else nullcontext(sys.stdout) as file:
+            yield file
+
+
+@contextmanager
+def _writable(path: Path | None) -> Iterator[None]:
+    """Say in a line that nothing can be written where the user wants it; a full disk is said by all commands alike."""
+    try:
+        yield
+    except OSError as error:
+        if path is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        from audio_lightning.errors import ConfigError
+
+        raise ConfigError(f"--output {path}: cannot be written ({error.strerror or error})") from error
 
 
 def _write_csv(file: IO[str], predictions: "Iterator[Prediction]", task: AudioTask, top_k: int | None) -> int:
@@ -257,10 +275,11 @@ def _write_embeddings(found: "Iterator[Embedding]", size: int, output: Path | No
                 writer.writerow([*place, *(f"{value:.8g}" for value in entry.vector.tolist())])
     if as_arrays:
         assert output is not None
-        output.parent.mkdir(parents=True, exist_ok=True)
         paths, starts, ends = zip(*arrays) if arrays else ((), (), ())
         embedding = np.stack(vectors) if vectors else np.empty((0, size), np.float32)
-        np.savez(output, path=np.array(paths), start_seconds=starts, end_seconds=ends, embedding=embedding)
+        with _writable(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            np.savez(output, path=np.array(paths), start_seconds=starts, end_seconds=ends, embedding=embedding)
     return failed
 
 

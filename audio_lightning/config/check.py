@@ -1,5 +1,6 @@
 """What can be known to be wrong with a configuration before anything heavy is imported or any audio is touched."""
 
+import math
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,15 @@ from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.targets import is_allowed, refusal
 from audio_lightning.errors import ConfigError
 from audio_lightning.task import metric_names, monitorable_metrics
+
+RANGES = {
+    "seed": (0, 2**32 - 1),
+    "feature_memory_gb": (0, math.inf),
+    "max_batch_size": (1, math.inf),
+    "data.num_workers": (0, math.inf),
+    "trainer.accumulate_grad_batches": (1, math.inf),
+}
+"""Least and greatest values of keys that nothing else looks at before it is too late."""
 
 
 def check_config(config: DictConfig) -> None:
@@ -38,6 +48,15 @@ def check_config(config: DictConfig) -> None:
             raise ConfigError(
                 f"{key}={value}: nothing logs this metric" + did_you_mean(str(value), logged, listing="logged are")
             )
+    for key, (least, most) in RANGES.items():
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
+        if not isinstance(node, DictConfig) or name not in node:
+            continue  # the choice of somebody else has no such key
+        value = node[name]
+        if value is None or not least <= value <= most:
+            limits = f"at least {least}" if most == math.inf else f"{least} to {most}"
+            raise ConfigError(f"{key}={'null' if value is None else value}: expected a number, {limits}")
     if vain := _unvalidated(config):
         check_unvalidated(config, vain)
 

@@ -37,6 +37,12 @@ TEXT_KEY = re.compile(rf"{PATH_KEY.pattern}|(?:^|[._])(?:table|column|separator|
 OPEN_NODES = ("augment", "callbacks", "logger")
 """Nodes to which an entry of one's own can be added with ``+``."""
 
+SEVERAL = ("augment", "callbacks", "debug", "experiment", "logger", "trainer")
+"""Groups of which several choices can be made at once; of others, one would be written over the other."""
+
+OPTIONAL = ("debug", "experiment")
+"""Groups of which none need be chosen."""
+
 PLACES = ("conf_dir", "hydra.searchpath")
 """Keys that name folders with YAML files of the user's own."""
 
@@ -265,6 +271,14 @@ def _check_choice(override: Override) -> None:
     if override.type is OverrideType.DEL:
         raise ConfigError(f"~{group}: a training needs a {group}; choose another one" + _or_none(group))
     value = override.value()
+    if value in (None, []) and group not in OPTIONAL:
+        raise ConfigError(f"{override.input_line}: expected a choice, there are: {', '.join(choices(group))}")
+    if isinstance(value, list) and len(value) > 1 and group not in SEVERAL:
+        names = ",".join(map(str, value))
+        raise ConfigError(
+            f"{override.input_line}: a training has one {group}; each in turn is -m {group}={names}, or "
+            f"python sweep.py {group}={names}"
+        )
     for name in _as_list(value):
         if own := [folder for folder in searched() if str(name) in choices_in(folder, group)]:
             if str(name) in choices_in(config_dir(), group):

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 
 from audio_lightning.classifier import AudioClassifier
-from audio_lightning.inference.parts import batches, stacked
+from audio_lightning.inference.parts import Part, batches, stacked
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,6 @@ class Embedding:
     error: str | None = None
 
 
-@torch.inference_mode()
 def embed(classifier: AudioClassifier, recordings: Iterable[Path], **options: Any) -> Iterator[Embedding]:
     """Embeddings of every recording, in order.
 
@@ -44,7 +43,12 @@ def embed(classifier: AudioClassifier, recordings: Iterable[Path], **options: An
     Raises:
         ConfigError: a window or hop that cannot be used.
     """
-    for parts in batches(classifier, recordings, **options):
+    return _of_windows(classifier, batches(classifier, recordings, **options))
+
+
+@torch.inference_mode()
+def _of_windows(classifier: AudioClassifier, batched: Iterable[list[Part]]) -> Iterator[Embedding]:
+    for parts in batched:
         waveforms = stacked(parts)
         vectors = iter(() if waveforms is None else classifier.embed(waveforms.to(classifier.device)).cpu().numpy())
         for part in parts:

@@ -1,5 +1,6 @@
 """Recordings of any length as batches of clips of the length that a classifier knows."""
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 from audio_lightning.audio import fit_length, windows
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.errors import AudioError, ConfigError
+from audio_lightning.task import AudioTask
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ def batches(
 ) -> Iterator[list[Part]]:
     """Windows of all recordings, in order, in memory that does not depend on how long the recordings are.
 
+    What is asked for is checked at once, and not when the first window is.
+
     Args:
         classifier: knows rate, length and padding of the clips, and the windows of its training.
         recordings: files; one that cannot be read gives an error and does not stop the others.
@@ -59,15 +63,20 @@ def batches(
         window_seconds = task.clip_seconds
         hop_seconds = classifier.config["data"].get("hop_seconds") if hop_seconds is None else hop_seconds
     hop_seconds = window_seconds if hop_seconds is None else hop_seconds
-    window, hop = round(window_seconds * task.sample_rate), round(hop_seconds * task.sample_rate)
-    if not 1 <= window <= task.num_samples:
+    window, hop = (seconds * task.sample_rate for seconds in (window_seconds, hop_seconds))
+    if not 0.5 < window < task.num_samples + 0.5:
         raise ConfigError(
             f"--window {window_seconds:g}: expected more than 0 and at most {task.clip_seconds:g} seconds, the length "
             "of the clips that the classifier was trained on"
         )
-    if hop < 1:
+    if not 0.5 < hop < math.inf:
         raise ConfigError(f"--hop {hop_seconds:g}: expected more than 0 seconds")
+    return _batches(task, recordings, round(window), round(hop), batch_size)
 
+
+def _batches(
+    task: AudioTask, recordings: Iterable[Path], window: int, hop: int, batch_size: int
+) -> Iterator[list[Part]]:
     pending: list[Part] = []
     waiting = 0
     for path in recordings:

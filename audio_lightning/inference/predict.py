@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 
 from audio_lightning.classifier import AudioClassifier
-from audio_lightning.inference.parts import batches, stacked
+from audio_lightning.inference.parts import Part, batches, stacked
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,15 @@ def predict(
     Raises:
         ConfigError: a window or hop that cannot be used.
     """
-    found = _of_windows(classifier, recordings, **options)
+    found = _of_windows(classifier, batches(classifier, recordings, **options))
     if not per_recording:
-        yield from found
-        return
-    for _, windows in groupby(found, key=lambda prediction: prediction.path):
-        yield _of_recording(classifier, windows)
+        return found
+    by_recording = groupby(found, key=lambda prediction: prediction.path)
+    return (_of_recording(classifier, windows) for _, windows in by_recording)
 
 
-def _of_windows(classifier: AudioClassifier, recordings: Iterable[Path], **options: Any) -> Iterator[Prediction]:
-    for parts in batches(classifier, recordings, **options):
+def _of_windows(classifier: AudioClassifier, batched: Iterable[list[Part]]) -> Iterator[Prediction]:
+    for parts in batched:
         waveforms = stacked(parts)
         answers: Iterator[tuple[Float[np.ndarray, "classes"], list[str]]] = iter(())
         if waveforms is not None:

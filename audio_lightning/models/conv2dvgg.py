@@ -23,7 +23,7 @@ class Conv2DVGG(AudioModel):
         dropout: probability with which an activation is dropped before the linear layer.
 
     Raises:
-        IncompatibleInput: the input is no spectrogram, or nothing is left of it after the groups.
+        IncompatibleInput: the input is no spectrogram, or too little is left of it for the kernels of the last group.
         ConfigError: not as many numbers of layers as of channels.
     """
 
@@ -45,7 +45,10 @@ class Conv2DVGG(AudioModel):
                 f"conv2dvgg has {len(channels)} channels and {len(layers)} layers: give one of each a group"
             )
         shrinks = 2 ** len(channels)
-        super().__init__(input_shape, num_classes, minimum_input=(shrinks, shrinks))
+        # On less, outer parts of the last kernels never meet the picture, and as their gradient in bfloat16 on a CPU,
+        # PyTorch 2.11 gives back whatever was in memory.
+        least = max(shrinks, shrinks // 2 * (kernel_size // 2))
+        super().__init__(input_shape, num_classes, minimum_input=(least, least))
         groups: list[nn.Module] = []
         inputs, bins, frames = input_shape.dims
         for outputs, depth in zip(channels, layers):

@@ -112,15 +112,20 @@ class EarlyStopping(LightningEarlyStopping):
         monitor: name of the metric; whether more or less of it is better follows from the name.
         patience: epochs without improvement that are waited for.
         min_delta: change that counts as improvement.
+
+    Raises:
+        ConfigError: less than no patience.
     """
 
     def __init__(self, monitor: str, patience: int, min_delta: float) -> None:
+        if patience < 0:
+            raise ConfigError(f"callbacks.early_stopping.patience={patience}: expected 0 or more")
         mode = "min" if lower_is_better(monitor) else "max"
         super().__init__(monitor=monitor, patience=patience, min_delta=min_delta, mode=mode)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop again where a training is resumed that had been stopped."""
-        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
+        trainer.should_stop = trainer.should_stop or self.wait_count >= max(1, self.patience)
 
 
 class FiniteLoss(Callback):

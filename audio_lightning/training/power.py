@@ -41,6 +41,10 @@ def trainer_arguments(arguments: dict[str, Any], folder: RunFolder, *, compiled:
         if arguments[name] is not None and arguments[name] == 0:
             part = {"limit_val_batches": "choose the epoch by", "limit_test_batches": "test"}.get(name, "train")
             raise ConfigError(f"trainer: {name}={arguments[name]} leaves nothing to {part}: expected more than 0")
+    if arguments["max_epochs"] is None and arguments["max_steps"] in (None, -1) and arguments["max_time"] is None:
+        raise ConfigError("trainer: max_epochs=null: give it, or say by max_steps or max_time when the training ends")
+    if (every := arguments["check_val_every_n_epoch"]) is not None and every < 1:
+        raise ConfigError(f"trainer: check_val_every_n_epoch={every}: expected 1 or more")
     # Tensors of the inference mode and others would each have a program of their own.
     arguments = {**arguments, "inference_mode": not compiled}
     if profiler is None:
@@ -82,13 +86,19 @@ def in_a_line(classifier: AudioClassifier) -> Iterator[None]:
     """Say in a line what a training only finds when it runs.
 
     Raises:
-        ConfigError: limits that leave nothing of the data, or a network that cannot be compiled.
+        ConfigError: limits that leave nothing of the data, a batch that cannot be normalized, or a network that cannot
+            be compiled.
     """
     try:
         yield
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {str(error).strip().splitlines()[0]}") from error
     except Exception as error:
+        if isinstance(error, ValueError) and str(error).startswith("Expected more than 1 value per channel"):
+            raise ConfigError(
+                f"data.batch_size: {classifier.network.title} normalizes over the batch, and one clip is too few "
+                "where nothing else is left of it: use 2 or more"
+            ) from error
         if not classifier.compiled or not _is_of_compiler(error):
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]

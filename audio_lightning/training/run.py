@@ -34,7 +34,15 @@ from audio_lightning.networks import check_networks, without_pretrained
 from audio_lightning.task import AudioTask
 from audio_lightning.training.allocator import keep_freed_memory
 from audio_lightning.training.averaging import Averaging
-from audio_lightning.training.callbacks import EpochBar, EpochLines, FiniteLoss, History, LastCheckpoint, LastStep
+from audio_lightning.training.callbacks import (
+    BestCheckpoint,
+    EpochBar,
+    EpochLines,
+    FiniteLoss,
+    History,
+    LastCheckpoint,
+    LastStep,
+)
 from audio_lightning.training.dashboard.callback import Dashboard
 from audio_lightning.training.facts import costs, environment
 from audio_lightning.training.finders import find
@@ -204,9 +212,18 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: 
         callbacks.append(EpochBar(leave=False))
     chosen = {name: node for name, node in config.callbacks.items() if node is not None}
     named = [build(node, Callback, where=f"callbacks.{name}") for name, node in chosen.items()]
+    averages = [name for name, callback in zip(chosen, named) if isinstance(callback, Averaging)]
+    if len(averages) > 1:
+        raise ConfigError(
+            f"callbacks=[{','.join(averages)}]: each puts its average in place of the weights; choose one"
+        )
+    if not any(isinstance(callback, BestCheckpoint) for callback in named):
+        raise ConfigError("callbacks.best is not there, and it keeps the weights that are tested: leave it as it is")
     callbacks += [Together(), *sorted(named, key=lambda callback: isinstance(callback, LastCheckpoint))]
     loggers = []
     for name, node in config.logger.items():
+        if node is None:
+            continue
         try:
             loggers.append(build(node, Logger, where=f"logger.{name}", save_dir=str(folder.path)))
         except ModuleNotFoundError as error:
@@ -217,9 +234,9 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: 
     arguments: Any = OmegaConf.to_container(config.trainer, resolve=True)
     arguments = trainer_arguments(arguments, folder, compiled=bool(config.get("compile")))
     if arguments["strategy"] == "fsdp":
-        if name := next((name for name, node in zip(chosen, named) if isinstance(node, Averaging)), None):
+        if averages:
             raise ConfigError(
-                f"callbacks={name} averages whole networks, and trainer=fsdp divides them: choose trainer=ddp"
+                f"callbacks={averages[0]} averages whole networks, and trainer=fsdp divides them: choose trainer=ddp"
             )
         if config.finetune.unfreeze_epoch is not None:
             raise ConfigError(
@@ -340,6 +357,7 @@ def quieten() -> None:
         ".*Trying to infer the .batch_size.*",
         ".*callbacks used to create the checkpoint.*",
         ".*could not find the monitored key.*",  # nothing is validated in this epoch, as asked for
+        ".*ReduceLROnPlateau conditioned on metric.*",  # the same
         ".*AMP with fp16 is not supported on CPU.*",  # what runs instead is said by say_precision
         ".*sync_dist=True.*",  # what is logged has been gathered from all processes already
     ):

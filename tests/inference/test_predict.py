@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from typer.testing import CliRunner
 
 from audio_lightning.audio import find_recordings
 from audio_lightning.cli.main import app
-from audio_lightning.errors import ConfigError, DataError
+from audio_lightning.errors import DataError
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.inference.predict import Prediction, _of_recording, predict
 
@@ -133,10 +135,34 @@ def test_damaged_and_odd_recordings_are_answered_or_named(trained: Path, tmp_pat
         assert sum(float(table[0][name]) for name in SHARES) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize(("option", "value"), [("window_seconds", 0.3), ("window_seconds", 0.0), ("hop_seconds", 0.0)])
-def test_windows_that_cannot_be_used(trained: Path, tmp_path: Path, option: str, value: float) -> None:
-    with pytest.raises(ConfigError, match="expected"):
-        list(predict(load_classifier(trained), [tmp_path / "x.wav"], **{option: value}))
+@pytest.mark.parametrize(
+    ("option", "value"), [("window", 0.3), ("window", 0.0), ("window", math.nan), ("hop", 0.0), ("hop", math.inf)]
+)
+@pytest.mark.parametrize("command", ["predict", "embed"])
+def test_windows_that_cannot_be_used_leave_an_older_answer_alone(
+    trained: Path, tiny_urbansound8k: Path, tmp_path: Path, command: str, option: str, value: float
+) -> None:
+    (tmp_path / "answer.csv").write_text("an older one")
+    output = ["--output", tmp_path / "answer.csv"]
+    code, _, err = invoke(command, trained, tiny_urbansound8k / "audio", f"--{option}", value, *output)
+    assert code == 2
+    assert re.fullmatch(rf"error: --{option} .*: expected .*\n", err)
+    assert (tmp_path / "answer.csv").read_text() == "an older one"
+
+
+@pytest.mark.parametrize("command", ["predict", "embed", "evaluate"])
+@pytest.mark.parametrize("place", ["folder", "file/answer.csv", "file/answer.npz"])
+def test_a_place_that_cannot_be_written_to_is_said_in_a_line(
+    trained: Path, tiny_urbansound8k: Path, tmp_path: Path, command: str, place: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    if command == "evaluate" and place == "folder":
+        pytest.skip("it writes into a folder")
+    recordings = [] if command == "evaluate" else [next((tiny_urbansound8k / "audio").rglob("*.wav"))]
+    code, _, err = invoke(command, trained, *recordings, "--output", tmp_path / place)
+    assert code == 2
+    assert re.fullmatch(rf"error: --output {tmp_path / place}: cannot be written \(.*\)\n", err)
 
 
 def test_a_folder_without_recordings_is_said(tmp_path: Path) -> None:

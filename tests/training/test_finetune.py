@@ -177,6 +177,23 @@ def test_what_the_architecture_froze_stays_frozen() -> None:
         assert made.get_parameter("blocks.1.0.weight").requires_grad == (epoch == 1)
 
 
+@pytest.mark.parametrize("name", ["transformer", "conv1d"])
+def test_dropout_between_frozen_layers_drops_nothing(name: str) -> None:
+    shape = FeatureShape("waveform", (1, 4000)) if name == "conv1d" else FeatureShape("spectrogram", (1, 16, 16))
+    made = model(name, shape, dropout=0.5)
+    x = torch.randn(2, *shape.dims)
+    stages = list(made.stages())
+    Finetuning({"freeze": stages[-2]}, made, nn.Identity()).start_epoch(0, processes=1)
+    drops = [module for module in made.modules() if isinstance(module, nn.Dropout)]
+    behind = [drop for drop in drops if drop.training]
+    assert len(behind) < len(drops)
+    for drop in behind:  # what comes before the head belongs to what trains
+        drop.eval()
+    torch.testing.assert_close(made.embed(x), made.embed(x), atol=0, rtol=0)
+    Finetuning({"freeze": stages[0]}, made, nn.Identity()).start_epoch(0, processes=1)
+    assert any(drop.training for drop in drops)
+
+
 def test_several_processes_throw_away_what_they_averaged() -> None:
     made = network()
     finetuning = Finetuning({"freeze": "all", "unfreeze_epoch": 1}, made, nn.Identity())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from torch import nn
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.errors import ConfigError, Interrupted, UserError
 from audio_lightning.features.base import FrontEnd
+from audio_lightning.schedulers import Plateau
 from audio_lightning.training import finders
 from audio_lightning.training.averaging import EMA, SWA
 
@@ -270,11 +272,24 @@ def test_thresholds_are_those_of_the_best_epoch_where_only_the_test_was_left(tmp
         ("trainer.limit_val_batches=0", "limit_val_batches=0 leaves nothing to choose the epoch by"),
         ("trainer.limit_train_batches=0.01", "Try at least `limit_train_batches"),
         ("trainer.max_time=00:00:00:00", "ended before an epoch was validated"),
+        ("callbacks=[ema,swa]", r"callbacks=\[ema,swa\]: each puts its average in place of the weights; choose one"),
+        ("callbacks.best=null", r"callbacks\.best is not there"),
+        ("callbacks.early_stopping.patience=-1", r"callbacks\.early_stopping\.patience=-1: expected 0 or more"),
+        ("trainer.max_epochs=null", "max_epochs=null: give it, or say by max_steps or max_time"),
+        ("trainer.check_val_every_n_epoch=0", "check_val_every_n_epoch=0: expected 1 or more"),
+        ("trainer.accumulate_grad_batches=0", r"trainer\.accumulate_grad_batches=0: expected a number, at least 1"),
+        ("data.num_workers=-1", r"data\.num_workers=-1: expected a number, at least 0"),
+        ("feature_memory_gb=-1", r"feature_memory_gb=-1: expected a number, at least 0"),
+        ("max_batch_size=null", "max_batch_size=null: expected a number, at least 1"),
+        ("seed=-1", "seed=-1: expected a number, 0 to 4294967295"),
+        ("loss=null", "loss=null: a training needs one"),
+        ("loss.label_smoothing=null", r"loss\.label_smoothing=None: expected at least 0"),
         ("trainer.check_val_every_n_epoch=5", "check_val_every_n_epoch=5 of trainer.max_epochs=4 validates no epoch"),
     ],
 )
 def test_a_mistake_is_one_line(tiny_urbansound8k: Path, tmp_path: Path, override: str, message: str) -> None:
-    group = [f"callbacks={override.split('.')[1]}"] if override.startswith("callbacks") else []
+    callback = re.match(r"callbacks\.(ema|swa|early_stopping)\.", override)
+    group = [f"callbacks={callback[1]}"] if callback else []
     with pytest.raises(ConfigError, match=message):
         run(tiny_urbansound8k, tmp_path / "run", *group, override)
 
@@ -484,6 +499,34 @@ def test_an_epoch_without_a_validation_has_none_in_the_history(tiny_urbansound8k
     metrics = run(tiny_urbansound8k, tmp_path / "run", "trainer.check_val_every_n_epoch=2")
     assert pd.read_csv(tmp_path / "run/history.csv")["validation/loss"].notna().tolist() == [False, True, False, True]
     assert metrics["best_epoch"] in (2, 4)
+
+
+def test_a_plateau_waits_for_validations_and_not_for_epochs(
+    tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[float] = []
+    monkeypatch.setattr(Plateau, "step", lambda schedule, value: steps.append(value))
+    run(tiny_urbansound8k, tmp_path / "run", "scheduler=plateau", "trainer.check_val_every_n_epoch=2")
+    history = pd.read_csv(tmp_path / "run/history.csv")["validation/accuracy"]
+    assert steps == pytest.approx([history[1], history[3]])
+
+
+def test_no_patience_stops_at_the_first_epoch_without_improvement(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    early = ["callbacks=early_stopping", "callbacks.early_stopping.patience=0"]
+    metrics = run(tiny_urbansound8k, tmp_path / "run", *early, "callbacks.early_stopping.min_delta=1.0")
+    assert metrics["epochs"] == 2
+
+
+def test_a_logger_can_be_left_out_of_several(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    run(tiny_urbansound8k, tmp_path / "run", *SHORT, "logger=[csv,tensorboard]", "logger.csv=null")
+    assert not (tmp_path / "run/steps.csv").exists()
+
+
+def test_a_batch_of_one_clip_is_too_few_for_some_networks(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    network = ["model=lstm", "model.layers=1", "model.hidden=4", "data.batch_size=1"]
+    settings = [line for line in tiny.TRAIN_OVERRIDES if not line.startswith("model")]
+    with pytest.raises(ConfigError, match=r"data\.batch_size: LSTM normalizes over the batch.*: use 2 or more"):
+        run(tiny_urbansound8k, tmp_path / "run", *network, settings=settings)
 
 
 def test_a_batch_larger_than_the_training_set_takes_all_of_it(tiny_urbansound8k: Path, tmp_path: Path) -> None:
