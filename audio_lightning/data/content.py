@@ -1,5 +1,9 @@
 """What clips are known again by, wherever their files lie and whatever these are called."""
 
+import hashlib
+import json
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int64, Shaped
@@ -10,6 +14,24 @@ STRETCH = np.dtype([("recording", "<i8"), ("start", "<i4"), ("stop", "<i4")])
 """A stretch of a recording: half of the hash of its samples, and where it begins and ends in milliseconds."""
 
 TO_THE_END = np.iinfo(np.int32).max
+
+
+def fingerprints(datamodule: AudioDataModule) -> tuple[str, str]:
+    """What the labelled recordings are, and how they are divided.
+
+    Neither depends on names or places of files. The order counts, since that of the batches follows from it.
+
+    Args:
+        datamodule: after its :meth:`setup`.
+    """
+    table = datamodule.manifest.table
+    content = hashlib.sha256(repr(datamodule.manifest.classes).encode())
+    content.update(np.ascontiguousarray(datamodule.hashes).tobytes())
+    columns = {name: table[name].tolist() for name in ("label", "start_seconds", "stop_seconds", "background")}
+    content.update(json.dumps([columns, _codes(table["group"].tolist())]).encode())
+    division = hashlib.sha256(content.digest())
+    division.update(json.dumps([table["split"].tolist(), table["fold"].tolist()]).encode())
+    return content.hexdigest(), division.hexdigest()
 
 
 def stretches(datamodule: AudioDataModule, rows: Int64[np.ndarray, "rows"]) -> Shaped[np.ndarray, "stretches"]:
@@ -47,3 +69,9 @@ def overlapping(
     begun = np.searchsorted(np.sort(other + others["start"]), own + stretches["stop"], side="left")
     over = np.searchsorted(np.sort(other + others["stop"]), own + stretches["start"], side="right")
     return begun > over
+
+
+def _codes(values: list[Any]) -> list[int]:
+    """Groups by the order in which they appear: what they are called does not count."""
+    seen: dict[Any, int] = {}
+    return [seen.setdefault(value, len(seen)) for value in values]

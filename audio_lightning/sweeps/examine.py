@@ -27,7 +27,7 @@ class Finding:
     Attributes:
         impossible: why it cannot work, where it cannot.
         unusable: what is wrong with its recordings, where they cannot be used.
-        content: see :func:`audio_lightning.sweeps.identity.fingerprints`; None where the recordings were not looked at.
+        content: see :func:`audio_lightning.data.content.fingerprints`; None where the recordings were not looked at.
         division: likewise.
     """
 
@@ -108,7 +108,7 @@ def _is_without_chance(datamodule: "AudioDataModule") -> bool:
 
 
 def _open(datamodule: "AudioDataModule") -> Finding:
-    from audio_lightning.sweeps.identity import fingerprints
+    from audio_lightning.data.content import fingerprints
     from audio_lightning.training.progress import decoding_shown
 
     try:

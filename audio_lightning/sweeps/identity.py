@@ -10,17 +10,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from audio_lightning import __version__
 from audio_lightning.config.compose import PATH_KEY
 from audio_lightning.config.targets import FOREIGN_TARGETS, PACKAGE
 from audio_lightning.config.trust import source_files
-
-if TYPE_CHECKING:
-    from audio_lightning.data.datamodule import AudioDataModule
 
 WITHOUT_EFFECT = re.compile(
     r"(logger|cache|hydra|dashboard)(\..*)?|plots|resume|trust|conf_dir|feature_memory_gb|data\.(table|num_workers|resident|download"
@@ -68,28 +63,10 @@ def trial_hash(config: Mapping[str, Any], content: str | None, division: str | N
 
     Args:
         config: resolved, as plain Python.
-        content: see :func:`fingerprints`; None for a trial that cannot run.
+        content: see :func:`audio_lightning.data.content.fingerprints`; None for a trial that cannot run.
         division: likewise.
     """
     return digest([essence(config), content, division, __version__])
-
-
-def fingerprints(datamodule: "AudioDataModule") -> tuple[str, str]:
-    """What the labelled recordings are, and how they are divided.
-
-    Neither depends on names or places of files. The order counts, since that of the batches follows from it.
-
-    Args:
-        datamodule: after its :meth:`setup`.
-    """
-    table = datamodule.manifest.table
-    content = hashlib.sha256(repr(datamodule.manifest.classes).encode())
-    content.update(np.ascontiguousarray(datamodule.hashes).tobytes())
-    columns = {name: table[name].tolist() for name in ("label", "start_seconds", "stop_seconds", "background")}
-    content.update(json.dumps([columns, _codes(table["group"].tolist())]).encode())
-    division = hashlib.sha256(content.digest())
-    division.update(json.dumps([table["split"].tolist(), table["fold"].tolist()]).encode())
-    return content.hexdigest(), division.hexdigest()
 
 
 def digest(values: Any) -> str:
@@ -100,12 +77,6 @@ def digest(values: Any) -> str:
 def grid_hash(overrides: Iterable[str]) -> str:
     """What a sweep without a name is called: from what is asked for, in any order."""
     return digest(sorted(overrides))[:12]
-
-
-def _codes(values: list[Any]) -> list[int]:
-    """Groups by the order in which they appear: what they are called does not count."""
-    seen: dict[Any, int] = {}
-    return [seen.setdefault(value, len(seen)) for value in values]
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

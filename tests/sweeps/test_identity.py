@@ -9,8 +9,9 @@ import soundfile
 from omegaconf import OmegaConf
 
 from audio_lightning.config import build, check_config, compose, quote_paths
+from audio_lightning.data.content import fingerprints
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.sweeps.identity import essence, fingerprints, setup_hash, trial_hash
+from audio_lightning.sweeps.identity import essence, setup_hash, trial_hash
 
 
 def plain(*overrides: str) -> dict[str, Any]:
