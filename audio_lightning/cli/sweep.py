@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from audio_lightning import __version__
 from audio_lightning.cli.answering import answering
-from audio_lightning.config import opened, quote_paths
+from audio_lightning.config import compose, opened, quote_paths
 from audio_lightning.config.location import choices
+from audio_lightning.config.slips import unknown_option
 from audio_lightning.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _main(arguments: list[str]) -> int:
     from audio_lightning.sweeps.warm import warm
 
     if flag := next((argument for argument in arguments if argument.startswith("-")), None):
-        raise ConfigError(f"{flag}: no such option; what a sweep can be told are keys, such as sweep.dry_run=true")
+        raise ConfigError(unknown_option(arguments, flag, compose([], with_hydra=True), "python sweep.py"))
     warm()  # the heavy libraries are imported there while the trials are composed here
     from audio_lightning.compare.trials import SweepFacts
 

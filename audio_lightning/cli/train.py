@@ -1,5 +1,6 @@
 """``train.py``: one training, or one a combination under ``-m``."""
 
+import argparse
 import contextlib
 import logging
 import os
@@ -7,7 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -15,6 +16,7 @@ from audio_lightning.cli.answering import answering
 from audio_lightning.config import check_config, compose, config_dir, expand_multirun, opened, quote_paths
 from audio_lightning.config.compose import search_path
 from audio_lightning.config.location import choices, groups, searching
+from audio_lightning.config.slips import unknown_option
 from audio_lightning.config.trust import trusted_modules
 from audio_lightning.errors import ConfigError
 
@@ -38,15 +40,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
-    from hydra._internal.utils import get_args_parser
-
-    typed, unknown = get_args_parser().parse_known_intermixed_args(arguments)
+    typed, unknown = _options().parse_known_intermixed_args(arguments)
     if unknown:
-        raise ConfigError(f"{unknown[0]}: no such option; `python train.py --help` shows what can be given")
+        base = compose([], with_hydra=True)
+        raise ConfigError(unknown_option(arguments, unknown[0], base, "python train.py"))
     overrides = quote_paths(typed.overrides, multirun=typed.multirun)
     flags = [argument for argument in arguments if argument not in typed.overrides]
     with opened(overrides), searching([typed.config_dir] if typed.config_dir else []):
         return _start(typed, flags, overrides)
+
+
+def _options() -> argparse.ArgumentParser:
+    """Hydra's options, written out; a mistake in one is an error of ours instead of the whole list."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; `python train.py --help` shows what can be given")
+
+    parser = get_args_parser()
+    parser.allow_abbrev, parser.error = False, refuse  # type: ignore[method-assign]
+    return parser
 
 
 def _start(typed: Any, flags: list[str], overrides: list[str]) -> int:

@@ -9,7 +9,9 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from audio_lightning.config.compose import PATH_KEY
+from audio_lightning.config.compose import OPEN_NODES, PATH_KEY
+from audio_lightning.config.hints import one_of, source_of
+from audio_lightning.config.keys import keys_of_choices
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.targets import is_allowed, refusal
 from audio_lightning.errors import ConfigError
@@ -57,6 +59,8 @@ def check_config(config: DictConfig) -> None:
         if value is None or not least <= value <= most:
             limits = f"at least {least}" if most == math.inf else f"{least} to {most}"
             raise ConfigError(f"{key}={'null' if value is None else value}: expected a number, {limits}")
+    _check_demo(config)
+    _check_targets(config)
     if vain := _unvalidated(config):
         check_unvalidated(config, vain)
 
@@ -81,6 +85,28 @@ def check_unvalidated(config: DictConfig, vain: str) -> None:
                 f"{key}={value}: {vain} leaves no clips to measure it on; name a metric of the training "
                 f"({key}=train/loss), or keep some for validation"
             )
+
+
+def _check_demo(config: DictConfig) -> None:
+    """Refuse recordings of the user's own where the generated ones are chosen, as they are by default."""
+    root = config.data.get("root")
+    if not str(config.data.get("_target_")).endswith(".Demo") or root is None:
+        return
+    path = Path(root).expanduser()
+    if path.is_dir() and any(path.iterdir()) and not (path / "metadata/UrbanSound8K.csv").exists():
+        raise ConfigError(
+            f"data.root={root}: data=demo, the default, reads none but the recordings that it generates; for your own, "
+            f"type {source_of(path)}"
+        )
+
+
+def _check_targets(config: DictConfig) -> None:
+    """Refuse entries that only a choice completes: ``+callbacks.early_stopping.patience=3`` on its own."""
+    for group in OPEN_NODES:
+        for name, node in config.get(group, {}).items():
+            key = f"{group}.{name}"
+            if isinstance(node, DictConfig) and node and "_target_" not in node and key in keys_of_choices():
+                raise ConfigError(f"{key} has no _target_; it needs {group}={one_of(keys_of_choices()[key])}")
 
 
 def settle(config: DictConfig) -> None:

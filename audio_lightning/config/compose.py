@@ -23,8 +23,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from audio_lightning.config.hints import unknown_choice, unknown_key
 from audio_lightning.config.location import choices, choices_in, config_dir, groups, last_change, searched, searching
-from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.config.slips import check_decimal, several_values, unreadable
 from audio_lightning.config.trust import trusting
 from audio_lightning.errors import ConfigError
 
@@ -177,23 +178,14 @@ def _quoted(value: str, *, is_path: bool) -> str:
 
 def _parse(overrides: Iterable[str]) -> list[Override]:
     parser = OverridesParser.create()
-    parsed = []
-    for line in overrides:
+    lines, parsed = list(overrides), []
+    for place, line in enumerate(lines):
         try:
             parsed.append(parser.parse_override(line))
         except HydraException as error:
-            hint = "" if "=" in line else "; an override is KEY=VALUE, such as model=resnet or trainer.max_epochs=3"
-            raise ConfigError(
-                f"cannot read the override {line!r}: {_first_line(error)}{hint}"
-                if hint
-                else f"cannot read the override {line!r}: put the value in quotes, as in {_example_quoted(line)}"
-            ) from error
+            raise ConfigError(unreadable(lines, place, _first_line(error))) from error
+        check_decimal(line)
     return parsed
-
-
-def _example_quoted(line: str) -> str:
-    key, _, value = line.partition("=")
-    return f"\"{key}='{value}'\""
 
 
 def _line(override: Override) -> str:
@@ -270,6 +262,8 @@ def _check_choice(override: Override) -> None:
         return
     if override.type is OverrideType.DEL:
         raise ConfigError(f"~{group}: a training needs a {group}; choose another one" + _or_none(group))
+    if override.is_sweep_override():
+        raise ConfigError(several_values(override))
     value = override.value()
     if value in (None, []) and group not in OPTIONAL:
         raise ConfigError(f"{override.input_line}: expected a choice, there are: {', '.join(choices(group))}")
@@ -287,9 +281,7 @@ def _check_choice(override: Override) -> None:
                     f"{file}: there is a {group}={name} already, which would be taken; give it another name"
                 )
         elif name is not None and str(name) not in choices(group):
-            raise ConfigError(
-                f"{group}={name}: there is no such {group}" + did_you_mean(str(name), choices(group), listing="choices")
-            )
+            raise ConfigError(unknown_choice(group, str(name)))
 
 
 def _or_none(group: str) -> str:
@@ -307,30 +299,20 @@ def _check_key(override: Override, base: DictConfig) -> None:
             continue
         if parts[0] in OPEN_NODES and override.is_add() and depth >= 1:
             return
-        raise UnknownKey(_unknown_key(parts, depth, node, base), _line(override))
+        raise UnknownKey(unknown_key(parts, depth, node, base), _line(override))
     default = None if node is None or OmegaConf.is_missing(base, key) else OmegaConf.select(base, key)
-    if not override.is_sweep_override() and override.type is not OverrideType.DEL:
+    if override.is_sweep_override():
+        raise ConfigError(several_values(override, wants_list=isinstance(default, ListConfig)))
+    if override.type is not OverrideType.DEL:
         _check_type(key, default, override.value())
-
-
-def _unknown_key(parts: list[str], depth: int, node: Any, base: DictConfig) -> str:
-    typed, parent = ".".join(parts[: depth + 1]), ".".join(parts[:depth])
-    if not parent:
-        known = [name for name in {*groups(), *map(str, base)} if name != "hydra"]
-        return f"there is no key {typed}" + did_you_mean(typed, known, listing="keys")
-    if not isinstance(node, DictConfig):
-        return f"there is no key {typed}: {parent} is a single value"
-    known = [str(name) for name in node if name != "_target_"]
-    hint = did_you_mean(parts[depth], known)
-    if hint:
-        return f"there is no key {typed}" + hint.replace("did you mean ", f"did you mean {parent}.")
-    return f"there is no key {typed} ({parent} has: {', '.join(sorted(known))})"
 
 
 def _check_type(key: str, default: Any, value: Any) -> None:
     """A number stays a number and a list a list; what the default leaves open is for the target's signature to say."""
     if isinstance(value, QuotedString):
         value = value.text
+    if value == "" and TEXT_KEY.search(key):
+        raise ConfigError(f"{key}=: there is no value behind the equals sign")
     expected: tuple[type, ...]
     if value is None or default is None or (isinstance(value, str) and "${" in value):
         return

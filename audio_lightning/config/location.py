@@ -53,6 +53,12 @@ def choices_in(folder: Path, group: str) -> list[str]:
     return [path.stem for path in (folder / group).glob("*.yaml") if not path.stem.startswith("_")]
 
 
+def choice_file(group: str, name: str) -> Path:
+    """The file of a choice, or of a building block of choices; the path in ``conf/`` where there is none."""
+    files = [folder / group / f"{name}.yaml" for folder in (config_dir(), *searched())]
+    return next((file for file in files if file.is_file()), files[0])
+
+
 def last_change(folders: Iterable[Path]) -> int:
     """When a YAML file in these folders was last written, in nanoseconds; 0 where there is none."""
     files = (file for folder in folders for file in folder.glob("*/*.yaml"))

@@ -1,0 +1,65 @@
+"""All keys of the configuration, those of choices that were not made among them."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from audio_lightning.config.location import choice_file, choices, groups, last_change, searched
+
+GLOBAL = ("experiment", "debug", "hydra")
+"""Groups whose choices set keys of other groups, or keys of Hydra."""
+
+
+def all_keys(config: DictConfig) -> list[str]:
+    """The keys of a configuration, nodes included, and the groups that can be chosen; those of Hydra are left out."""
+    plain: Any = OmegaConf.to_container(config)
+    return [*groups(), *_keys({name: node for name, node in plain.items() if name != "hydra"})]
+
+
+def keys_of_choices() -> dict[str, list[str]]:
+    """From a key to the choices of its group that have it: ``{"model.depth": ["densenet", "resnet", "vgg"]}``.
+
+    The keys of a sweep are among them.
+    """
+    return _keys_of_choices(searched(), last_change(searched()))
+
+
+@lru_cache(maxsize=8)
+def _keys_of_choices(_folders: tuple[Path, ...], _changed: int) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for group in [*(name for name in groups() if name not in GLOBAL), "sweep"]:
+        for choice in choices(group) if group != "sweep" else ["default"]:
+            for key in _keys(_read(group, choice), f"{group}."):
+                found.setdefault(key, []).append(choice)
+    _read.cache_clear()
+    return found
+
+
+@cache  # within one index: building blocks are read once
+def _read(group: str, name: str) -> dict[str, Any]:
+    """The keys of a file of a group, with those of the files of the group that it begins with."""
+    import yaml
+
+    file = choice_file(group, name)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        text: Any = yaml.load(file.read_text(encoding="utf-8"), Loader=loader) if file.is_file() else {}
+    except (yaml.YAMLError, OSError, UnicodeDecodeError):  # a file of the user's own, which is not chosen
+        text = {}
+    own = dict(text) if isinstance(text, dict) else {}
+    found: dict[str, Any] = {}
+    for entry in own.pop("defaults", None) or []:
+        if isinstance(entry, str) and entry != "_self_" and entry != name:
+            found |= _read(group, entry)
+    return found | own
+
+
+def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            if name != "_target_":
+                yield f"{prefix}{name}"
+                yield from _keys(value, f"{prefix}{name}.")

@@ -1,0 +1,162 @@
+"""Slips of somebody who comes from Lightning, argparse or another program: each gets the hint that helps."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from audio_lightning.cli.sweep import main as sweep
+from audio_lightning.cli.train import main as train
+from audio_lightning.config.hints import CHOICE_SYNONYMS, SYNONYMS
+from audio_lightning.config.keys import keys_of_choices
+from audio_lightning.config.location import choices, groups
+
+PROJECT = Path(__file__).parents[2]
+
+SLIPS = {
+    # A key by its last part, or as other programs call it.
+    "epochs=5": "there is no key epochs; did you mean trainer.max_epochs?",
+    "max_epochs=5": "did you mean trainer.max_epochs?",
+    "trainer.epochs=5": "did you mean trainer.max_epochs?",
+    "train.max_epochs=5": "did you mean trainer.max_epochs?",
+    "batch_size=8": "did you mean data.batch_size?",
+    "batch-size=8": "did you mean data.batch_size?",
+    "lr=0.1": "did you mean optimizer.lr?",
+    "model.optimizer.lr=0.1": "did you mean optimizer.lr?",
+    "learning_rate=0.1": "did you mean optimizer.lr?",
+    "root=sounds": "did you mean data=folder data.root?",
+    "data.path=sounds": "did you mean data=folder data.root?",
+    "devices=2": "did you mean trainer.devices?",
+    "gpus=1": "did you mean trainer.devices?",
+    "trainer.gpus=1": "did you mean trainer.devices?",
+    "cuda=true": "did you mean trainer=gpu?",
+    "fast_dev_run=true": "did you mean debug=fdr?",
+    "trainer.fast_dev_run=true": "did you mean debug=fdr?",
+    "ckpt_path=best.ckpt": "did you mean resume?",
+    "hparams_search=optuna": "did you mean python sweep.py sweep=search?",
+    "num_classes=10": "it follows from the data and the feature; leave it out",
+    "Model=cnn": "did you mean model?",
+    "dataset=esc50": "did you mean data?",
+    "lerning_rate=0.1": "did you mean optimizer.lr?",
+    # A key of another choice.
+    "callbacks.early_stopping.patience=3": "with callbacks=default; it needs callbacks=early_stopping",
+    "+callbacks.early_stopping.patience=3": "callbacks.early_stopping has no _target_; it needs callbacks=early_stop",
+    "patience=3": "callbacks.early_stopping.patience (with callbacks=early_stopping) or scheduler.patience (with",
+    "optimizer.nesterov=true": "there is no key optimizer.nesterov with optimizer=adamw; it needs optimizer=sgd",
+    "model.depth=50": "with model=cnn; it needs model=ast, densenet, resnet, ...",
+    "dry_run=true": "did you mean sweep.dry_run (of python sweep.py)?",
+    "sweep.dry_run=true": "it is one of python sweep.py",
+    # A choice in other letters, with its variant, or as other programs call it.
+    "feature=MFCC": "did you mean mfcc?",
+    "feature=log-mel": "did you mean logmel?",
+    "feature=mel_spectrogram": "did you mean logmel?",
+    "feature=STFT": "did you mean spectrogram?",
+    "model=ResNet18": "did you mean model=resnet model.depth=18?",
+    "model=resnet50": "did you mean model=resnet model.depth=50?",
+    "model=efficientnet_b0": "did you mean model=efficientnet model.variant=b0?",
+    "model=resnet7": "there is no such model; did you mean resnet?",
+    "optimizer=Adam": "did you mean adam?",
+    "optimizer=radam": "did you mean adam? (choices: adam, adamw, sgd)",
+    "scheduler=ReduceLROnPlateau": "did you mean plateau?",
+    "logger=[csv,WandB]": "logger=WandB: there is no such logger; did you mean wandb?",
+    "data=gtzan": "; recordings of your own are data=folder data.root=DIR",
+    "data=no/such": "; recordings of your own are data=folder data.root=DIR",
+    # Commas and empty values.
+    "model=cnn,lstm": "one training has one model; several are a sweep: python sweep.py model=cnn,lstm",
+    "optimizer.lr=0.1,0.01": "several are a sweep: python sweep.py optimizer.lr=0.1,0.01",
+    "optimizer.lr=0,5": "python sweep.py optimizer.lr=0,5, or optimizer.lr=0.5, if it is one number",
+    "optimizer.lr=0,001": "the decimal separator is a point: optimizer.lr=0.001",
+    "optimizer.betas=0.9,0.99": "a list is typed in brackets: optimizer.betas=[0.9,0.99]",
+    "seed=": "seed=: expected a whole number, the default is 0",
+    "data.root=": "data.root=: there is no value behind the equals sign",
+    "trainer.max_epochs=ten": "expected a whole number, the default is 20",
+    # Spaces, which the shell splits at.
+    "model=cnn, lstm": "leave out the space after the comma: model=cnn,lstm",
+    "batch_size = 32": "leave out the spaces: batch_size=32",
+    "data.batch_size= 32": "leave out the space: data.batch_size=32",
+    "data.batch_size =32": "leave out the spaces: data.batch_size=32",
+    "resnet": "did you mean model=resnet?",
+    # Options.
+    "--epochs 5": "keys have no dashes and an equals sign: trainer.max_epochs=5",
+    "--batch-size=8": "keys have no dashes and an equals sign: data.batch_size=8",
+    "--model resnet": "keys have no dashes and an equals sign: model=resnet",
+    "--gpu": "keys have no dashes and an equals sign: trainer=gpu",
+    "--fast_dev_run": "keys have no dashes and an equals sign: debug=fdr",
+    "--config my": "keys have no dashes and an equals sign: experiment=my",
+    "-x": "-x: no such option; `python train.py --help` shows what can be given",
+    "--config-dir": "argument --config-dir/-cd: expected one argument; `python train.py --help`",
+}
+
+
+@pytest.mark.parametrize("typed", SLIPS)
+def test_a_slip_gets_one_line_with_the_hint(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(typed.split()) == 2
+    out, err = capsys.readouterr()
+    assert SLIPS[typed] in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_slips_are_answered_without_the_heavy_libraries() -> None:
+    code = f"""
+import sys
+from audio_lightning.cli.train import main
+codes = {{main(typed.split()) for typed in {list(SLIPS)!r}}}
+print(codes, [name for name in ("torch", "lightning", "pandas", "numpy", "matplotlib") if name in sys.modules])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert result.stdout.splitlines()[-1] == "{2} []"
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("--epochs 5", "keys have no dashes and an equals sign: trainer.max_epochs=5"),
+        ("--dry-run", "keys have no dashes and an equals sign: sweep.dry_run=true"),
+        ("model=cnn, lstm", "leave out the space after the comma: model=cnn,lstm"),
+        ("optimizer.lr=0,001", "the decimal separator is a point: optimizer.lr=0.001"),
+        ("model=ResNet18,cnn", "did you mean model=resnet model.depth=18?"),
+        ("sweep.dryrun=true", "did you mean sweep.dry_run?"),
+    ],
+)
+def test_a_slip_in_a_sweep(typed: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert sweep(typed.split()) == 2
+    assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("files", "hint"),
+    [
+        (["dog/1.wav", "cat/1.wav"], "type data=folder {root} (a folder for each class)"),
+        (["clips.csv", "1.wav"], "type data=table {root} data.table=clips.csv"),
+        (["clips.csv", "dog/1.wav"], "(a folder for each class), or data=table {root} data.table=clips.csv"),
+        (["meta/esc50.csv", "audio/1.wav"], "type data=esc50 {root}"),
+        (["_background_noise_/1.wav", "yes/1.wav"], "type data=speech_commands {root}"),
+    ],
+)
+@pytest.mark.parametrize("form", ["data.root={}", "data={}"])
+def test_a_folder_without_a_source_is_told_which(
+    form: str, files: list[str], hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The hint can be copied: what is in it is quoted for the shell."""
+    root = tmp_path / "my sounds"
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    assert train([form.format(root)]) == 2
+    err = capsys.readouterr().err
+    assert hint.removeprefix("type ").format(root=f"'data.root={root}'") in err
+    assert err.count("\n") == 1
+
+
+def test_what_is_suggested_exists() -> None:
+    known = {*groups(), *keys_of_choices(), "seed", "monitor", "resume", "hydra.run.dir", "loss.label_smoothing"}
+    suggested = [word for text in (*SYNONYMS, *CHOICE_SYNONYMS) for word in text.split() if "sweep" not in word]
+    for text in suggested:
+        group, equals, choice = text.partition("=")
+        assert (choice in choices(group)) if equals and text != "python" else text in (*known, "python"), text
+    words = [word for words in SYNONYMS.values() for word in re.sub("[_-]", "", words).split()]
+    assert len(words) == len(set(words)), "a word with two meanings"
