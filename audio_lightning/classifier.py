@@ -33,6 +33,9 @@ from audio_lightning.networks import build_front_end, build_network, without_pre
 from audio_lightning.schedulers import EpochSchedule, lightning_config
 from audio_lightning.task import AudioTask, metric_names
 
+TRAINED_ON = "trained_segments"
+"""Key in a checkpoint. Under ``trained_on`` version 0.1.0 kept hashes of resampled audio, which match nothing now."""
+
 
 class AudioClassifier(pl.LightningModule):
     """Front end, network, loss, metrics and optimizer in one module; waveforms in, logits out.
@@ -360,7 +363,7 @@ class AudioClassifier(pl.LightningModule):
         checkpoint["audio_lightning"] = {"format": CHECKPOINT_VERSION, "version": __version__}
         if self.trained_on is not None:
             plain = torch.from_numpy(self.trained_on.view(np.uint8).reshape(-1, STRETCH.itemsize))
-            checkpoint["audio_lightning"]["trained_on"] = plain
+            checkpoint["audio_lightning"][TRAINED_ON] = plain
 
     def store_thresholds(self, path: Path) -> None:
         """Put ``thresholds`` into a checkpoint of these weights, which was written before they were chosen.
@@ -403,7 +406,7 @@ class AudioClassifier(pl.LightningModule):
             with trusting(trust):
                 classifier = cls(**{**parameters, "config": config})
             classifier.load_state_dict(checkpoint["state_dict"])
-            if (known := checkpoint["audio_lightning"].get("trained_on")) is not None:
+            if (known := checkpoint["audio_lightning"].get(TRAINED_ON)) is not None:
                 classifier.trained_on = known.numpy().astype(np.uint8, casting="no").view(STRETCH).reshape(-1)
         except ConfigError as error:
             raise CheckpointError(f"{checkpoint_path}: refused: {error}") from error

@@ -42,7 +42,7 @@ from audio_lightning.files import read_json
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 GB = 10**9
 PARTIAL = ".partial-"
 BYTES_BETWEEN_CHECKS = 2**26

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,24 +14,32 @@ from audio_lightning.data.datamodule import AudioDataModule
 STRETCH = np.dtype([("recording", "<i8"), ("start", "<i4"), ("stop", "<i4")])
 """A stretch of a recording: half of the hash of its samples, and where it begins and ends in milliseconds."""
 
+CLIP = ("label", "start_seconds", "stop_seconds")
+"""Columns of a manifest that say what a clip is."""
+
 TO_THE_END = np.iinfo(np.int32).max
 
 
 def fingerprints(datamodule: AudioDataModule) -> tuple[str, str]:
-    """What the labelled recordings are, and how they are divided.
+    """What the labelled recordings are, and which of them are used for what.
 
-    Neither depends on names or places of files. The order counts, since that of the batches follows from it.
+    The first is of everything that the data source holds: content, labels and groups of its recordings, and the noise
+    that comes with them. It depends neither on names and places of files, nor on the seed, nor on the settings by which
+    clips are drawn, resampled or stored, so that trials that differ in these can be compared. The second also tells the
+    drawn clips and their splits. The order counts, since that of the batches follows from it.
 
     Args:
         datamodule: after its :meth:`setup`.
     """
-    table = datamodule.manifest.table
-    content = hashlib.sha256(repr(datamodule.manifest.classes).encode())
-    content.update(np.ascontiguousarray(datamodule.hashes).tobytes())
-    columns = {name: table[name].tolist() for name in ("label", "start_seconds", "stop_seconds", "background")}
-    content.update(json.dumps([columns, _codes(table["group"].tolist())]).encode())
+    pool, clips = datamodule.pool, datamodule.manifest.table
+    groups = _codes(pool.manifest.table["group"].tolist())
+    described = [pool.manifest.classes, _columns(pool.manifest.table, CLIP), groups, len(pool.noise)]
+    content = hashlib.sha256(json.dumps(described).encode())
+    for digests in (pool.content, pool.noise):
+        content.update(np.ascontiguousarray(digests).tobytes())
     division = hashlib.sha256(content.digest())
-    division.update(json.dumps([table["split"].tolist(), table["fold"].tolist()]).encode())
+    division.update(json.dumps(_columns(clips, (*CLIP, "background", "split", "fold"))).encode())
+    division.update(np.ascontiguousarray(datamodule.content).tobytes())
     return content.hexdigest(), division.hexdigest()
 
 
@@ -38,8 +47,8 @@ def stretches(datamodule: AudioDataModule, rows: Int64[np.ndarray, "rows"]) -> S
     """What some clips are stretches of.
 
     The hashes are those that the leakage guard compares, so that nothing is read or hashed for them. They are equal
-    where the decoded samples are, at one rate and one ``cache.dtype``; that those of different recordings are has a
-    probability of 3e-8 among a million.
+    where the recordings are, whatever ``data.sample_rate`` and ``cache.dtype``; that those of different recordings are
+    has a probability of 3e-8 among a million.
 
     Args:
         datamodule: after its setup.
@@ -69,6 +78,10 @@ def overlapping(
     begun = np.searchsorted(np.sort(other + others["start"]), own + stretches["stop"], side="left")
     over = np.searchsorted(np.sort(other + others["stop"]), own + stretches["start"], side="right")
     return begun > over
+
+
+def _columns(table: pd.DataFrame, names: Iterable[str]) -> list[list[Any]]:
+    return [table[name].tolist() for name in names]
 
 
 def _codes(values: list[Any]) -> list[int]:

@@ -54,6 +54,21 @@ class Examination:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """What a data source holds, before a seed or a setting draws some of it (:meth:`AudioDataModule.complete`).
+
+    Attributes:
+        manifest: one row a clip, as :meth:`AudioDataModule.read` found them.
+        content: digest of every row's recording, see :func:`audio_lightning.data.decoded.content_digest`.
+        noise: the same for the recordings of noise that come with the data.
+    """
+
+    manifest: Manifest
+    content: UInt8[np.ndarray, "rows 16"]
+    noise: UInt8[np.ndarray, "recordings 16"]
+
+
+@dataclass(frozen=True)
 class _Ready:
     manifest: Manifest
     recording: Int64[np.ndarray, "rows"]
@@ -158,6 +173,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         self.leakage: Leakage = "cannot be excluded"
         self.split_method: SplitMethod = split
         self._ready: _Ready | None = None
+        self._pool: Pool | None = None
         self._resident: Gather | None = None
 
     # What a source says
@@ -201,9 +217,22 @@ class AudioDataModule(pl.LightningDataModule, ABC):
 
     @property
     def hashes(self) -> UInt8[np.ndarray, "rows bytes"]:
-        """Of the samples of every row's recording, after :meth:`setup`; zeros for silence."""
+        """Of the content of every row's recording, after :meth:`setup`; zeros for silence."""
         ready = self._loaded()
         return ready.audio.hashes[ready.recording]
+
+    @property
+    def content(self) -> UInt8[np.ndarray, "rows bytes"]:
+        """Digest of every row's recording, after :meth:`setup`; zeros where it cannot be read."""
+        ready = self._loaded()
+        return ready.audio.content[ready.recording]
+
+    @property
+    def pool(self) -> Pool:
+        """What the data source holds, after :meth:`setup`."""
+        if self._pool is None:
+            raise RuntimeError("call setup() before asking a data module for its pool")
+        return self._pool
 
     @property
     def clips(self) -> Clips:
@@ -243,13 +272,13 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         """
         if self._ready is not None:
             return
-        manifest = self.read()
+        manifest = pool = self.read()
         problems = manifest.problems + self.missing(manifest)
         if not problems or self.bad_recordings != "error":
             self.split_method = assign_splits(manifest, self.plan)
             manifest = self.complete(manifest)
             leakage = guard_sources(manifest, self.split_method, allow=self.allow_leakage)
-        recording, audio, bad = self._decode(manifest, problems)
+        recording, audio, bad = self._decode(manifest, pool, problems)
         if problems and self.bad_recordings == "error":
             raise ProblemsError(
                 problems,
@@ -272,7 +301,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         Raises:
             DataError: the folder is not a data set of this kind.
         """
-        manifest = self.read()
+        manifest = pool = self.read()
         problems = manifest.problems + self.missing(manifest)
         method: SplitMethod | None = None
         leakage: Leakage = "cannot be excluded"
@@ -286,7 +315,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
             problems += [Problem("splits", leak, "leak") for leak in error.leaks]
         except DataError as error:
             problems.append(Problem("splits", str(error), "splits"))
-        recording, audio, _ = self._decode(manifest, problems)
+        recording, audio, _ = self._decode(manifest, pool, problems)
         if method is not None:
             try:
                 copies = guard_content(manifest, recording, audio.hashes, method, allow=self.allow_leakage)
@@ -372,11 +401,21 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         self._ready = _Ready(manifest, recording, audio, clips, manifest.targets())
 
     def _decode(
-        self, manifest: Manifest, problems: list[Problem]
+        self, manifest: Manifest, pool: Manifest, problems: list[Problem]
     ) -> tuple[Int64[np.ndarray, "rows"], DecodedAudio, Int64[np.ndarray, "bad"]]:
-        """Recordings, the one of each row, and the rows that cannot be used; what is new goes into ``problems``."""
+        """Recordings, the one of each row, and the rows that cannot be used; what is new goes into ``problems``.
+
+        The whole pool is decoded, once for all seeds that draw from it, because the content of all of it is what trials
+        are compared on.
+        """
         recording, paths = pd.factorize(manifest.table["path"])
-        audio = self.cache.decode(self.recordings(list(paths)), self.sample_rate, progress=self.progress)
+        drawn, pooled = list(paths), pool.table["path"]
+        noise = [self._relative(path) for path in self.noise_paths()]
+        place = {path: index for index, path in enumerate(dict.fromkeys([*drawn, *pooled, *noise]))}
+        every = self.cache.decode(self.recordings(list(place)), self.sample_rate, progress=self.progress)
+        of_pool, of_noise = (every.content[[place[path] for path in found]] for found in (pooled, noise))
+        self._pool = Pool(pool, of_pool, of_noise)
+        audio = every.select(np.arange(len(drawn)))
         named = {problem.where for problem in problems}
         problems += [
             Problem(paths[index], error, "unreadable")
@@ -397,6 +436,10 @@ class AudioDataModule(pl.LightningDataModule, ABC):
             for row in np.flatnonzero(behind).tolist()
         ]
         return recording, audio, np.flatnonzero(unreadable[recording] | behind)
+
+    def _relative(self, path: Path) -> str:
+        """A path as the manifest has it."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
     def _dataset(self, split: str, *, resident: bool = False) -> ClipDataset:
         ready = self._loaded()

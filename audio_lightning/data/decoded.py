@@ -1,5 +1,6 @@
 """Decoded recordings: how they lie in memory, and in a folder."""
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int64, Shaped, UInt8
 
 from audio_lightning.audio import resample, to_mono
-from audio_lightning.data.recordings import IDENTITY_BYTES, Decoded, digest
+from audio_lightning.data.recordings import IDENTITY_BYTES, Decoded
 
 SampleType = Literal["float32", "int16"]
 
@@ -44,7 +45,8 @@ class DecodedAudio:
         samples: all samples, memory-mapped or in memory; float32, or int16 for 1/32,768 of full scale.
         starts: recording ``i`` is ``samples[starts[i]:stops[i]]``.
         stops: see ``starts``.
-        hashes: of every recording's samples; all zeros for silence.
+        content: digest of every recording as its file holds it, see :func:`content_digest`; zeros where it cannot be
+            read.
         facts: what the source files were like, of type :data:`FACTS`; zeros where one could not be read.
         errors: why a recording could not be read, by its position; such a recording has no samples.
     """
@@ -52,12 +54,17 @@ class DecodedAudio:
     samples: Shaped[np.ndarray, "samples"]
     starts: Int64[np.ndarray, "recordings"]
     stops: Int64[np.ndarray, "recordings"]
-    hashes: UInt8[np.ndarray, "recordings 16"]
+    content: UInt8[np.ndarray, "recordings 16"]
     facts: Shaped[np.ndarray, "recordings"]
     errors: dict[int, str]
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    @property
+    def hashes(self) -> UInt8[np.ndarray, "recordings 16"]:
+        """``content``, but all zeros for silence, which may recur without being a copy."""
+        return np.where((self.facts["peak"] < SILENCE)[:, None], np.uint8(0), self.content)
 
     def __getitem__(self, index: int) -> Float[np.ndarray, "samples"]:
         """The samples of one recording as float32; a view where they are stored so."""
@@ -68,7 +75,7 @@ class DecodedAudio:
         index = np.asarray(recordings, dtype=np.int64)
         errors = {place: self.errors[old] for place, old in enumerate(index.tolist()) if old in self.errors}
         return DecodedAudio(
-            self.samples, self.starts[index], self.stops[index], self.hashes[index], self.facts[index], errors
+            self.samples, self.starts[index], self.stops[index], self.content[index], self.facts[index], errors
         )
 
 
@@ -77,7 +84,7 @@ class Prepared:
     """One recording, ready to be stored."""
 
     samples: Shaped[np.ndarray, "samples"]
-    hash: bytes
+    content: bytes
     facts: Any
     error: str | None = None
 
@@ -99,9 +106,21 @@ def prepare(decoded: Decoded, sample_rate: int, dtype: SampleType) -> Prepared:
         decoded.encoding,
     )
     mono = np.ascontiguousarray(resample(to_mono(samples), decoded.sample_rate, sample_rate), dtype=np.float32)
-    silent = max(float(mono.max()), -float(mono.min())) < SILENCE
-    stored = mono if dtype == "float32" else as_int16(mono)
-    return Prepared(stored, bytes(IDENTITY_BYTES) if silent else digest(stored.tobytes()), facts[()])
+    return Prepared(mono if dtype == "float32" else as_int16(mono), content_digest(decoded), facts[()])
+
+
+def content_digest(decoded: Decoded) -> bytes:
+    """Digest of a recording's samples at its own rate, before anything is mixed down, resampled or rounded.
+
+    It depends neither on how the recording is stored (WAV, FLAC, an array) nor on ``data.sample_rate`` or
+    ``cache.dtype``. Equal channels count as one.
+    """
+    samples = decoded.samples
+    if samples.shape[1] > 1 and (samples == samples[:, :1]).all():
+        samples = samples[:, :1]
+    found = hashlib.blake2b(f"{decoded.sample_rate} {samples.shape[1]}\0".encode(), digest_size=IDENTITY_BYTES)
+    found.update(np.ascontiguousarray(samples, dtype="<f4"))
+    return found.digest()
 
 
 def unreadable(error: str, dtype: SampleType) -> Prepared:
@@ -132,7 +151,7 @@ class SetWriter:
         self._file = (folder / "samples").open("wb") if folder else None
         self._parts: list[np.ndarray] = []
         self._lengths: list[int] = []
-        self._hashes: list[bytes] = []
+        self._content: list[bytes] = []
         self._facts: list[Any] = []
         self._errors: dict[int, str] = {}
         self.bytes_written = 0
@@ -147,22 +166,22 @@ class SetWriter:
             self._parts.append(recording.samples)
         self.bytes_written += recording.samples.nbytes
         self._lengths.append(len(recording.samples))
-        self._hashes.append(recording.hash)
+        self._content.append(recording.content)
         self._facts.append(recording.facts)
 
     def finish(self, **about: Any) -> DecodedAudio | None:
         """Write the index and what the folder is ``about``; in memory, return what was collected."""
         offsets = np.cumsum([0, *self._lengths], dtype=np.int64)
-        hashes = np.frombuffer(b"".join(self._hashes), np.uint8).reshape(-1, IDENTITY_BYTES)
+        content = np.frombuffer(b"".join(self._content), np.uint8).reshape(-1, IDENTITY_BYTES)
         facts = np.array(self._facts, FACTS)
         if self._file is None or self._folder is None:
             samples = np.concatenate(self._parts or [np.empty(0, self._dtype)])
-            return DecodedAudio(samples, offsets[:-1], offsets[1:], hashes, facts, self._errors)
+            return DecodedAudio(samples, offsets[:-1], offsets[1:], content, facts, self._errors)
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         identities = about.pop("identities")
-        np.savez(self._folder / "index.npz", offsets=offsets, hashes=hashes, facts=facts, identities=identities)
+        np.savez(self._folder / "index.npz", offsets=offsets, content=content, facts=facts, identities=identities)
         (self._folder / "errors.json").write_text(json.dumps(self._errors))
         (self._folder / "about.json").write_text(json.dumps({**about, "dtype": self._dtype}))
         return None
@@ -177,7 +196,7 @@ def read_set(folder: Path) -> DecodedAudio | None:
     """Map a folder that a :class:`SetWriter` has finished; None where it is missing or damaged."""
     try:
         with np.load(folder / "index.npz", allow_pickle=False) as index:
-            offsets, hashes, facts = index["offsets"], index["hashes"], index["facts"]
+            offsets, content, facts = index["offsets"], index["content"], index["facts"]
         errors = {int(place): error for place, error in json.loads((folder / "errors.json").read_text()).items()}
         dtype = np.dtype(json.loads((folder / "about.json").read_text())["dtype"])
         file = folder / "samples"
@@ -187,10 +206,10 @@ def read_set(folder: Path) -> DecodedAudio | None:
         samples = np.empty(0, dtype) if empty else np.memmap(file, dtype=dtype, mode="r")
     except Exception:  # a damaged zip can fail in many ways, and all of them mean the same
         return None
-    return DecodedAudio(samples, offsets[:-1], offsets[1:], hashes, facts, errors)
+    return DecodedAudio(samples, offsets[:-1], offsets[1:], content, facts, errors)
 
 
 def prepared_before(audio: DecodedAudio, index: int) -> Prepared:
     """A recording as it was stored, to be stored again elsewhere."""
     samples = audio.samples[audio.starts[index] : audio.stops[index]]
-    return Prepared(samples, audio.hashes[index].tobytes(), audio.facts[index], audio.errors.get(index))
+    return Prepared(samples, audio.content[index].tobytes(), audio.facts[index], audio.errors.get(index))

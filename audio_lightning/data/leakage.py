@@ -76,7 +76,7 @@ def guard_content(
     Args:
         manifest: with splits assigned.
         recording: position of each row's recording.
-        hashes: of every recording's decoded samples; all zeros for silence, which may recur.
+        hashes: of every recording's content; all zeros for silence, which may recur.
         method: how the splits came about.
         allow: let it pass.
 

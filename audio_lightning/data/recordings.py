@@ -53,7 +53,7 @@ class Recordings:
         """A digest of every recording that changes when the recording does.
 
         Args:
-            by: ``"stat"``: path, size and time of change, which costs no reading; ``"content"``: the bytes of the
+            by: ``"stat"``: path, size and times of change, which costs no reading; ``"content"``: the bytes of the
                 file, so that moved and copied files are known again.
         """
         if by == "stat":
@@ -73,6 +73,20 @@ class Recordings:
         return Decoded(samples, info.sample_rate, info.container, info.encoding)
 
 
+def stat_text(path: str | Path) -> str:
+    """What the file system says of a file: size, time of modification and time of change (inode).
+
+    The last is set by the system alone, so that a file is seen to be another one although its size and its time of
+    modification were restored, as ``rsync -t``, ``touch -r`` and archives do. Windows has none, and gives the time of
+    creation in its place.
+    """
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return "missing"
+    return f"{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}"
+
+
 def digest(content: bytes) -> bytes:
     """Digest of :data:`IDENTITY_BYTES` bytes."""
     return hashlib.blake2b(content, digest_size=IDENTITY_BYTES).digest()
@@ -80,12 +94,7 @@ def digest(content: bytes) -> bytes:
 
 def _stat_digest(file: str | Path) -> bytes:
     path = os.fspath(file) if os.path.isabs(file) else os.path.abspath(file)
-    try:
-        stat = os.stat(path)
-        found = f"{stat.st_size}\0{stat.st_mtime_ns}"
-    except OSError:
-        found = "missing"
-    return digest(f"{path}\0{found}".encode(errors="surrogateescape"))
+    return digest(f"{path}\0{stat_text(path)}".encode(errors="surrogateescape"))
 
 
 def _content_digest(file: str | Path) -> bytes:

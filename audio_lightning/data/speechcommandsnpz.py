@@ -17,7 +17,7 @@ from audio_lightning.audio.recording import MIN_SAMPLE_RATE
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.problems import Problem
-from audio_lightning.data.recordings import IDENTITY_BYTES, Decoded, Identity, Recordings, digest
+from audio_lightning.data.recordings import IDENTITY_BYTES, Decoded, Identity, Recordings, digest, stat_text
 from audio_lightning.errors import AudioError, ConfigError, DataError
 
 WAVEFORMS, LABELS = "wav_vals", "label_vals"
@@ -102,8 +102,7 @@ class ArchivedRecordings(Recordings):
     def identities(self, by: Identity) -> UInt8[np.ndarray, "recordings 16"]:
         """A digest of every row and of its rate, with what is said of the file, or with the samples themselves."""
         if by == "stat":
-            stat = self._file.stat()
-            about = f"{self._file.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}\0{self._sample_rate}"
+            about = f"{self._file.absolute()}\0{stat_text(self._file)}\0{self._sample_rate}"
             digests = [digest(f"{about}\0{row}".encode(errors="surrogateescape")) for row in self._rows]
         else:
             kind = f"{self._waveforms.dtype.str}\0{self._sample_rate}\0".encode()

@@ -151,7 +151,7 @@ def _data_config(classifier: AudioClassifier, overrides: list[str]) -> DictConfi
     config.data.sample_rate = task.sample_rate
     config.data.clip_seconds = task.clip_seconds
     config.data.padding = task.padding
-    config.data.cache_dtype = trained["data"].get("cache_dtype", config.data.cache_dtype)  # recordings are known by it
+    config.data.cache_dtype = trained["data"].get("cache_dtype", config.data.cache_dtype)  # it rounds
     check_config(config)
     if "data" in typed and not typed & {f"data.{key}" for key in DIVIDING if key != "seed"}:
         _test_on_all(config)

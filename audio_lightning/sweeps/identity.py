@@ -5,6 +5,7 @@ recordings and how they are divided, and by the version of this package.
 """
 
 import copy
+import functools
 import hashlib
 import json
 import re
@@ -101,6 +102,13 @@ def _of_files(path: Path) -> str:
 def _hash_of(files: Iterable[Path]) -> str:
     found = hashlib.sha256()
     for file in files:
-        with file.open("rb") as stream:
-            found.update(hashlib.file_digest(stream, "sha256").digest())
+        stat = file.stat()
+        found.update(_digest_of(file, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     return found.hexdigest()
+
+
+@functools.cache
+def _digest_of(file: Path, *stat: int) -> bytes:
+    """Digest of a file, read once for all trials of a sweep as long as what the system says of it stays the same."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()

@@ -71,7 +71,7 @@ def test_a_second_run_decodes_nothing(files: list[Path], cache: Cache, decoded: 
     second = cache.decode(Recordings(files), 8000)
     assert len(decoded) == 3
     assert_right(second, files)
-    for name in ("hashes", "facts", "starts", "stops"):
+    for name in ("content", "hashes", "facts", "starts", "stops"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
 
 
@@ -122,6 +122,20 @@ def test_only_what_is_new_is_decoded(
     assert sorted(decoded) == [files[index] for index in decoded_again]
     if change != "type":
         assert_right(audio, files, rate)
+
+
+def test_a_changed_file_is_seen_although_its_size_and_time_were_restored(
+    files: list[Path], cache: Cache, decoded: list[Path]
+) -> None:
+    cache.decode(Recordings(files), 8000)
+    decoded.clear()
+    before = files[0].stat()
+    time.sleep(0.02)  # the clock of a file system ticks every few milliseconds
+    soundfile.write(files[0], np.full(100, 0.25), 8000, subtype="FLOAT")
+    os.utime(files[0], ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (files[0].stat().st_size, files[0].stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert_right(cache.decode(Recordings(files), 8000), files)
+    assert decoded == [files[0]]
 
 
 @pytest.mark.parametrize(("identity", "found"), [("stat", False), ("content", True)])

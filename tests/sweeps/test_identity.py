@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from omegaconf import OmegaConf
+from tiny_speech import COMMANDS, speech, write_noise, write_words
 
 from audio_lightning.config import build, check_config, compose, quote_paths
 from audio_lightning.data.content import fingerprints
@@ -120,3 +122,65 @@ def test_labels_count(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     assert relabelled != lines[1]
     table.write_text("\n".join([lines[0], relabelled, *lines[2:]]) + "\n")
     assert fingerprints(opened(copy))[0] != fingerprints(opened(tiny_urbansound8k))[0]
+
+
+@pytest.mark.parametrize("override", ["data.sample_rate=4000", "cache.dtype=int16", "data.clip_seconds=0.1"])
+def test_how_recordings_are_resampled_and_stored_is_a_setting(tiny_urbansound8k: Path, override: str) -> None:
+    assert fingerprints(opened(tiny_urbansound8k, override)) == fingerprints(opened(tiny_urbansound8k))
+    assert essence(plain(override)) != essence(plain())
+
+
+def test_a_lossless_copy_is_the_same(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_urbansound8k, copy)
+    recording = next((copy / "audio").rglob("*.wav"))
+    samples, rate = soundfile.read(recording, dtype="float32")
+    soundfile.write(recording, np.stack([samples, samples], axis=1), rate, subtype="FLOAT")
+    assert fingerprints(opened(copy)) == fingerprints(opened(tiny_urbansound8k))
+    soundfile.write(recording, np.stack([samples, 0 * samples], axis=1), rate, subtype="FLOAT")
+    assert fingerprints(opened(copy))[0] != fingerprints(opened(tiny_urbansound8k))[0]
+    soundfile.write(recording, samples, rate + 1, subtype="FLOAT")
+    assert fingerprints(opened(copy))[0] != fingerprints(opened(tiny_urbansound8k))[0]
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten commands, two other words and background noise; read only."""
+    root = tmp_path_factory.mktemp("spoken")
+    write_words(root, (*COMMANDS, "bed", "cat"), {"train": 2, "validation": 1, "test": 1}, sound=True)
+    write_noise(root, sound=True)
+    return root
+
+
+def spoken_fingerprints(root: Path, *overrides: str) -> tuple[str, str]:
+    datamodule = speech(root, "data.task=12", *overrides)
+    datamodule.setup()
+    return fingerprints(datamodule)
+
+
+@pytest.mark.parametrize("override", ["data.seed=2", "data.unknown_percent=20.0", "data.silence_percent=30.0"])
+def test_what_is_drawn_of_the_recordings_is_a_setting(spoken: Path, override: str) -> None:
+    content, division = spoken_fingerprints(spoken)
+    assert spoken_fingerprints(spoken, override)[0] == content
+    assert spoken_fingerprints(spoken, override)[1] != division
+
+
+@pytest.mark.parametrize("kind", ["bed", "yes", "_background_noise_"])
+def test_every_recording_that_may_be_drawn_or_mixed_in_counts(spoken: Path, tmp_path: Path, kind: str) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(spoken, copy)
+    assert spoken_fingerprints(copy) == spoken_fingerprints(spoken)
+    for recording in (copy / kind).iterdir():
+        samples, rate = soundfile.read(recording)
+        soundfile.write(recording, -samples, rate)
+    assert spoken_fingerprints(copy)[0] != spoken_fingerprints(spoken)[0]
+    assert spoken_fingerprints(copy, "data.seed=1")[0] == spoken_fingerprints(copy)[0]
+
+
+@pytest.mark.parametrize("key", ["noise_dir", "room_dir"])
+def test_recordings_that_are_mixed_in_count_by_what_is_in_them(tmp_path: Path, key: str) -> None:
+    for name, samples in {"a": [0.5, 0.1], "b": [0.5, 0.1], "c": [0.5, 0.2]}.items():
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "recording.wav", samples, 8000)
+    one, same, other = (trial_hash(plain(f"{key}={tmp_path / name}"), "content", "division") for name in "abc")
+    assert one == same != other
