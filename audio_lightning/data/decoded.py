@@ -119,7 +119,7 @@ def content_digest(decoded: Decoded) -> bytes:
     if samples.shape[1] > 1 and (samples == samples[:, :1]).all():
         samples = samples[:, :1]
     found = hashlib.blake2b(f"{decoded.sample_rate} {samples.shape[1]}\0".encode(), digest_size=IDENTITY_BYTES)
-    found.update(np.ascontiguousarray(samples, dtype="<f4"))
+    found.update(np.ascontiguousarray(samples, dtype="<f4").data)
     return found.digest()
 
 
