@@ -1,6 +1,7 @@
-"""Checkpoint files: tensors and plain containers only, so that to read one runs nothing."""
+"""Checkpoint files: tensors and plain containers only, so that to read one runs nothing, and each with a checksum."""
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -8,31 +9,44 @@ from typing import Any
 import torch
 
 from audio_lightning import __version__
+from audio_lightning.archive import DamagedArchive, RefusedArchive, check_contents, check_seal, seal
 from audio_lightning.errors import CheckpointError
 
 CHECKPOINT_VERSION = 1
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A file that is missing, or does not hold what was written to it: the one before may."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The contents of a checkpoint file, after a look at what it is.
 
     Raises:
-        CheckpointError: the file is missing, is no checkpoint of this program, holds more than tensors and plain
-            containers, or was written by a later version.
+        DamagedCheckpointError: the file is missing, or its checksum is another.
+        CheckpointError: it cannot be read, is no checkpoint of this program, holds more than tensors and plain
+            containers, would take more memory than the file has bytes, or was written by a later version.
     """
     try:
+        # A pipe would wait for somebody to write, and some devices never end.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise CheckpointError(f"{path}: not a file but a folder, a pipe or a device; expected a checkpoint")
         with path.open("rb") as file:
-            file.read(1)
+            check_seal(file)
+            check_contents(file)
+            file.seek(0)
+            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise DamagedCheckpointError(f"{path}: there is no such file") from error
     except OSError as error:
         raise CheckpointError(f"{path}: {error.strerror or error}") from error
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can fail in zipfile, pickle, torch or the system
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            raise CheckpointError(
-                f"{path}: refused: it holds Python objects, whose loading could run code; a checkpoint of this "
-                "program holds tensors and plain values only"
-            ) from error
+    except DamagedArchive as error:
+        raise DamagedCheckpointError(f"{path} is not a checkpoint, or is damaged ({error})") from error
+    except RefusedArchive as error:
+        raise CheckpointError(f"{path}: refused: {error}") from error
+    except CheckpointError:
+        raise
+    except Exception as error:  # what torch itself finds wrong with it
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged ({type(error).__name__})") from error
     written = checkpoint.get("audio_lightning") if isinstance(checkpoint, dict) else None
     if not isinstance(written, dict) or not {"hyper_parameters", "state_dict"} <= checkpoint.keys():
@@ -45,16 +59,33 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return checkpoint
 
 
-def write_checkpoint(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Write a whole checkpoint, or leave the old one as it was."""
+def write_checkpoint(path: Path, checkpoint: dict[str, Any], *, previous: Path | None = None) -> None:
+    """Write a whole checkpoint and read it back, or leave the old one as it was.
+
+    Args:
+        path: the file.
+        checkpoint: its contents.
+        previous: what the old one is called from then on; None to replace it.
+
+    Raises:
+        OSError: it cannot be written, or what is read back differs.
+    """
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             torch.save(checkpoint, file)
+            seal(file)
             file.flush()
             os.fsync(file.fileno())
+        with open(partial, "rb") as file:
+            check_seal(file)
         os.chmod(partial, 0o644)  # mkstemp makes files that only their owner can read
+        if previous is not None and path.exists():
+            os.replace(path, previous)
         os.replace(partial, path)
+    except DamagedArchive as error:
+        os.unlink(partial)
+        raise OSError(f"{path}: what was written was read back otherwise ({error}): see to the disk") from error
     except BaseException:
         os.unlink(partial)
         raise

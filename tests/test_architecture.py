@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "audio_lightning"
 
 ROOMS = (
     "errors", "cores", "files", "lazy", "task", "config", "audio", "features", "augment", "models", "data", "metrics",
-    "losses", "schedulers", "checkpoint", "ensemble", "finetune", "networks", "catalog", "classifier", "training",
-    "inference", "compare", "report", "sweeps", "cli", "api", "__main__",
+    "losses", "schedulers", "archive", "checkpoint", "ensemble", "finetune", "networks", "catalog", "classifier",
+    "training", "inference", "compare", "report", "sweeps", "cli", "api", "__main__",
 )  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

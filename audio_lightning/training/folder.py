@@ -42,6 +42,7 @@ class RunFolder:
         history: one row an epoch.
         best: checkpoint of the epoch with the best validation metric; of the last one where nothing is validated.
         last: checkpoint of the last epoch, which a resumed training goes on from.
+        previous: checkpoint of the epoch before, for a ``last`` that is damaged.
         metrics: test and validation metrics and costs, flat; there once the run is finished.
         lr_finder: loss of the batch at every learning rate that ``find_lr=true`` tried.
         predictions: one row a test clip; like the next two, only where there are test clips.
@@ -59,6 +60,7 @@ class RunFolder:
     history = File("history.csv")
     best = File("checkpoints/best.ckpt")
     last = File("checkpoints/last.ckpt")
+    previous = File("checkpoints/previous.ckpt")
     metrics = File("metrics.json")
     lr_finder = File("lr_finder.csv")
     predictions = File("predictions.csv")

@@ -43,6 +43,7 @@ from audio_lightning.training.callbacks import (
     LastCheckpoint,
     LastStep,
 )
+from audio_lightning.training.checkpoints import CheckpointFiles, find_resumable
 from audio_lightning.training.dashboard.callback import Dashboard
 from audio_lightning.training.facts import costs, environment
 from audio_lightning.training.finders import find
@@ -72,7 +73,8 @@ def train(
     Args:
         config: composed and checked (:func:`audio_lightning.config.check_config`).
         folder: where everything goes.
-        resume: go on from ``checkpoints/last.ckpt`` of the folder, or from the start if there is none yet.
+        resume: go on from ``checkpoints/last.ckpt`` of the folder (or the one before it, where that is damaged), or
+            from the start if there is none yet.
         callbacks: more of them than the configuration names; on several devices, the first process alone has them.
 
     Returns:
@@ -80,6 +82,7 @@ def train(
 
     Raises:
         ConfigError: what only the targets themselves can find wrong with the configuration.
+        CheckpointError: no checkpoint that could be gone on from.
         DataError: see :meth:`AudioDataModule.setup`; all problems are in ``problems.csv``, too.
         RankError: on several devices, the process of another one ended before its time.
         Interrupted: Ctrl-C or SIGTERM.
@@ -90,10 +93,9 @@ def train(
     anchor_paths(config)
     plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     pl.seed_everything(config.seed, verbose=False)
-    checkpoint = folder.last if resume and folder.last.exists() else None
-    if checkpoint is not None:
-        model = read_checkpoint(checkpoint)["hyper_parameters"]["config"]["model"]
-        plain = without_pretrained({**plain, "model": model})
+    checkpoint, saved = (find_resumable(folder) if resume else None) or (None, None)
+    if saved is not None:
+        plain = without_pretrained({**plain, "model": saved["hyper_parameters"]["config"]["model"]})
     # Everything that can be wrong without a look at the recordings comes before them.
     datamodule = build(config.data, AudioDataModule, where="data")
     check_networks(plain, AudioTask(("a", "b"), datamodule.sample_rate, datamodule.num_samples, datamodule.padding))
@@ -248,6 +250,7 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: 
         trainer = pl.Trainer(
             **arguments,
             callbacks=callbacks,
+            plugins=[CheckpointFiles(folder)],
             logger=loggers or False,
             default_root_dir=str(folder.path),
             enable_progress_bar=terminal,

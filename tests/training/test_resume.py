@@ -1,6 +1,7 @@
 """A training that was killed goes on as if it had not been."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 from running import Killed, kill_at, resume, run
 
 from audio_lightning.cli.train import main
-from audio_lightning.errors import ConfigError
+from audio_lightning.errors import CheckpointError, ConfigError
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.resume import resumed_config
 
@@ -175,3 +176,68 @@ def test_sigkill_in_the_middle_of_an_epoch(tiny_urbansound8k: Path, tmp_path: Pa
     subprocess.run([sys.executable, "train.py", f"resume={killed}"], cwd=PROJECT, check=True, capture_output=True)
     run(tiny_urbansound8k, tmp_path / "whole", *options[-2:])
     assert_equal_runs(tmp_path / "whole", killed)
+
+
+def damage(path: Path, how: str) -> None:
+    data = bytearray(path.read_bytes())
+    if how == "flip":
+        data[len(data) // 2] ^= 0x01
+    path.unlink()
+    if how == "pipe":
+        os.mkfifo(path)
+    elif how != "gone":
+        path.write_bytes(data[: len(data) - 100 if how == "cut" else None])
+
+
+@pytest.mark.parametrize("how", ["flip", "cut", "gone"])
+def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
+    tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
+    run(tiny_urbansound8k, tmp_path / "whole", "scheduler=none", "trainer.max_epochs=4")
+    run(tiny_urbansound8k, tmp_path / "run", "scheduler=none", "trainer.max_epochs=3")
+    damage(tmp_path / "run/checkpoints/last.ckpt", how)
+    capsys.readouterr()
+    resume(tmp_path / "run", "trainer.max_epochs=4")
+    said = capsys.readouterr().out
+    assert f"resumed from {tmp_path}/run/checkpoints/previous.ckpt, after epoch 2" in said
+    assert ["epoch 3/4" in said, "epoch 2/4" in said] == [True, False]
+    assert_equal_runs(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_the_one_before(
+    tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tiny_urbansound8k, tmp_path, "scheduler=none", "trainer.max_epochs=3")
+    before = (tmp_path / "checkpoints/previous.ckpt").read_bytes()
+    damage(tmp_path / "checkpoints/last.ckpt", "flip")
+    kill_at(monkeypatch, epoch=3, batch=0)
+    with pytest.raises(Killed):
+        resume(tmp_path, "trainer.max_epochs=4")
+    assert last(tmp_path)["epoch"] == 2
+    assert (tmp_path / "checkpoints/previous.ckpt").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("last_is", "previous_is", "message"),
+    [
+        ("flip", "gone", r"last\.ckpt .* is damaged .*; remove it, and the training begins again"),
+        ("cut", "flip", r"last\.ckpt .* is damaged .*, and so is the one before: .*previous\.ckpt"),
+        ("pipe", "whole", r"last\.ckpt: not a file but a folder, a pipe or a device"),
+    ],
+)
+def test_a_run_without_a_usable_checkpoint_is_refused(
+    trained: Path, tmp_path: Path, last_is: str, previous_is: str, message: str
+) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    damage(tmp_path / "run/checkpoints/last.ckpt", last_is)
+    if previous_is != "whole":
+        damage(tmp_path / "run/checkpoints/previous.ckpt", previous_is)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        resume(tmp_path / "run", "trainer.max_epochs=9")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_of_before_there_were_checksums_is_resumed(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    run(tiny_urbansound8k, tmp_path, "scheduler=none", "trainer.max_epochs=2")
+    torch.save(last(tmp_path), tmp_path / "checkpoints/last.ckpt")
+    assert resume(tmp_path, "trainer.max_epochs=3")["epochs"] == 3
