@@ -1,25 +1,141 @@
-"""Recordings in files and folders that somebody names."""
+"""Recordings below folders: one finder for training, check, prediction and folders of noise."""
 
-from collections.abc import Iterable
+import fnmatch
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from unicodedata import normalize
 
-from audio_lightning.audio.recording import AUDIO_SUFFIXES
+from audio_lightning.audio.formats import is_recording
 from audio_lightning.errors import DataError
+
+log = logging.getLogger(__name__)
+
+HIDDEN = "hidden"
+
+LEFTOVERS = frozenset({"__MACOSX", "@eaDir", "lost+found", "System Volume Information", "$RECYCLE.BIN"})
+"""Folders of operating systems and archives, which hold no recordings of anybody; passed over like hidden ones."""
+
+MOST_ENDINGS = 5
+
+
+@dataclass
+class Finder:
+    """Lists the recordings below a folder, and counts everything else.
+
+    Links to folders are followed; below a folder, every folder is entered once, so that links may lead in circles.
+    Names that start with a dot, and :data:`LEFTOVERS`, are hidden.
+
+    Args:
+        root: the folder.
+        ignore: patterns, as in a shell, of the names or of the paths below ``root`` that are passed over.
+
+    Attributes:
+        passed_over: number of files that are no recordings, by their endings, and of what is :data:`HIDDEN`.
+        ignored: number of files and folders that each pattern of ``ignore`` has met.
+    """
+
+    root: Path
+    ignore: Sequence[str] = ()
+    passed_over: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+    _listings: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
+
+    def listing(self, below: str = "") -> tuple[list[str], list[str]]:
+        """Sorted names of the folders and of the recordings in the folder ``below``.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        if below not in self._listings:
+            self._listings[below] = self._list(below)
+        return self._listings[below]
+
+    def recordings(self, below: str = "") -> list[str]:
+        """Sorted paths, relative to ``root``, of all recordings in the folder ``below`` (``"a/b/"``) and under it.
+
+        Raises:
+            OSError: a folder cannot be read.
+        """
+        found, pending, seen = list[str](), [below], set[tuple[int, int]]()
+        while pending:
+            prefix = pending.pop()
+            status = os.stat(self.root / prefix)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            folders, recordings = self.listing(prefix)
+            pending += [f"{prefix}{name}/" for name in reversed(folders)]
+            found += [prefix + name for name in recordings]
+        return sorted(found)
+
+    def summary(self) -> str:
+        """What was passed over, such as ``"3 files that are no recordings (.txt 2, .csv 1), 1 hidden"``; or nothing."""
+        endings = Counter({ending: count for ending, count in self.passed_over.items() if ending != HIDDEN})
+        said = []
+        if total := endings.total():
+            frequent = sorted(endings.items(), key=lambda entry: (-entry[1], entry[0]))[:MOST_ENDINGS]
+            named = [f"{ending} {count:,}" for ending, count in frequent]
+            named += [f"{len(endings) - MOST_ENDINGS} more endings"] if len(endings) > MOST_ENDINGS else []
+            what = "file that is no recording" if total == 1 else "files that are no recordings"
+            said.append(f"{total:,} {what} ({', '.join(named)})")
+        if hidden := self.passed_over[HIDDEN]:
+            said.append(f"{hidden:,} hidden")
+        said += [f"{count:,} by data.ignore={pattern}" for pattern, count in self.ignored.items()]
+        return ", ".join(said)
+
+    def _list(self, below: str) -> tuple[list[str], list[str]]:
+        folders, recordings = list[str](), list[str]()
+        with os.scandir(self.root / below) as entries:
+            for entry in entries:
+                if pattern := self._ignoring(below + entry.name, entry.name):
+                    self.ignored[pattern] += 1
+                elif entry.name.startswith(".") or entry.name in LEFTOVERS:
+                    self.passed_over[HIDDEN] += 1
+                elif entry.is_dir():
+                    folders.append(entry.name)
+                elif is_recording(Path(entry.path)):
+                    recordings.append(entry.name)
+                else:
+                    self.passed_over[os.path.splitext(entry.name)[1].lower() or "no ending"] += 1
+        return sorted(folders), sorted(recordings)
+
+    def _ignoring(self, path: str, name: str) -> str | None:
+        for pattern in self.ignore:
+            plain = normalize("NFC", pattern).strip("/")
+            if any(fnmatch.fnmatchcase(normalize("NFC", text), plain) for text in (name, path)):
+                return pattern
+        return None
 
 
 def find_recordings(paths: Iterable[Path]) -> list[Path]:
     """Files as they are named, and every recording below the folders that are named, sorted.
 
+    What is passed over in a folder is logged.
+
     Raises:
-        DataError: a folder without any.
+        DataError: a folder without any, or one that cannot be read.
     """
     found: list[Path] = []
     for path in paths:
         if not path.is_dir():
             found.append(path)
             continue
-        below = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
+        finder = Finder(path)
+        try:
+            below = finder.recordings()
+        except OSError as error:
+            raise DataError(f"{error.filename}: {error.strerror or error}; check who may read it") from error
+        passed_over = finder.summary()
         if not below:
-            raise DataError(f"{path} holds no recordings: expected files such as {', '.join(sorted(AUDIO_SUFFIXES))}")
-        found += below
+            raise DataError(
+                f"{path}: holds no recordings{f', only {passed_over}' if passed_over else ''}; expected files such as "
+                "WAV, FLAC, OGG or MP3"
+            )
+        if passed_over:
+            log.warning("%s: passed over %s", path, passed_over)
+        found += [path / name for name in below]
     return found

@@ -40,6 +40,13 @@ def count_samples(file: BinaryIO) -> int | None:
         return _count_frames(data, start, header & _COMMON_BITS) * (1152 if is_mpeg1 else 576)
 
 
+def begins_with_frames(file: BinaryIO) -> bool:
+    """Whether a file begins with two frames of layer III, one behind the other."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        length = _frame_length(_header_at(data, 0))
+        return bool(length) and _frame_length(_header_at(data, length)) > 0
+
+
 def _count_frames(data: mmap.mmap, start: int, common: int) -> int:
     """Number of complete frames; damaged stretches between them are passed over."""
     count, position = 0, start

@@ -13,15 +13,12 @@ import soundfile
 from jaxtyping import Float
 
 from audio_lightning.audio.container import completed_wav_header, missing_bytes
+from audio_lightning.audio.ffmpeg import decode_to_file
+from audio_lightning.audio.formats import ffmpeg_demuxer, read_header
 from audio_lightning.audio.mpeg import count_samples
 from audio_lightning.errors import AudioError
 
 MIN_SAMPLE_RATE = 1_000
-
-AUDIO_SUFFIXES = frozenset(
-    {".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".ogg", ".opus", ".w64", ".wav"},
-)
-"""Lower-case suffixes of the files that are taken for recordings."""
 
 # After a seek the decoders of MP3 and Vorbis lack what they keep from earlier frames, and libsndfile hands out the
 # wrong samples that follow: off by half of full scale, and right when decoding starts 4,608 frames earlier.
@@ -41,8 +38,8 @@ class AudioInfo:
         sample_rate: in hertz.
         channels: number of channels.
         frames: number of samples of each channel.
-        container: libsndfile's name of the file format, e.g. ``"WAV"``.
-        encoding: libsndfile's name of the sample format, e.g. ``"PCM_16"``.
+        container: libsndfile's name of the file format, e.g. ``"WAV"``, or ffmpeg's, e.g. ``"MOV"``.
+        encoding: libsndfile's name of the sample format, e.g. ``"PCM_16"``, or ``"ffmpeg"``.
     """
 
     path: Path
@@ -74,7 +71,7 @@ class Recording:
     """An open recording, read from front to back; a context manager.
 
     Args:
-        path: the file, in any format that libsndfile reads.
+        path: the file, in any format that libsndfile reads, or ffmpeg where it is installed.
 
     Attributes:
         info: what its header says.
@@ -95,8 +92,8 @@ class Recording:
             sample_rate=self._file.samplerate,
             channels=self._file.channels,
             frames=frames,
-            container=self._file.format,
-            encoding=self._file.subtype,
+            container=self._file.container or self._file.format,
+            encoding="ffmpeg" if self._file.container else self._file.subtype,
         )
 
     def __enter__(self) -> "Recording":
@@ -199,6 +196,10 @@ def _open_checked(path: Path, file: BinaryIO) -> tuple["_SoundFile", int]:
             f"{path}: is truncated: {missing:,} bytes are missing of those that its header says follow, the file has "
             f"{file_size:,}; replace the file or leave it out"
         )
+    if demuxer := ffmpeg_demuxer(read_header(file)):
+        sound = _open_with_soundfile(path, decode_to_file(path, demuxer))
+        sound.container = demuxer.upper()
+        return sound, sound.frames
     sound = _open_with_soundfile(path, path)
     frames = sound.frames
     if sound.format == "MP3":
@@ -216,13 +217,13 @@ def _open_checked(path: Path, file: BinaryIO) -> tuple["_SoundFile", int]:
     return sound, frames
 
 
-def _open_with_soundfile(path: Path, file: "Path | _Patched") -> "_SoundFile":
+def _open_with_soundfile(path: Path, file: "Path | _Patched | BinaryIO") -> "_SoundFile":
     try:
         return _SoundFile(file)
     except (soundfile.SoundFileError, TypeError) as error:  # a TypeError for headerless *.raw
         raise AudioError(
             f"{path}: is not a recording that can be decoded ({_reason(error)}); expected WAV, FLAC, OGG, "
-            "OPUS, MP3, AIFF, AU, W64 or CAF"
+            "OPUS, MP3, AIFF, AU, W64 or CAF, or what ffmpeg reads: M4A, AAC, WMA, WebM"
         ) from error
 
 
@@ -231,7 +232,12 @@ class _SoundFile(soundfile.SoundFile):
 
     It would go to where the file is already, but at the cost of what the decoder remembers: an MP3 read in blocks would
     have wrong samples at the beginning of each.
+
+    Attributes:
+        container: of the file that ffmpeg decoded this one from; empty for others.
     """
+
+    container = ""
 
     @property
     def can_seek(self) -> bool:

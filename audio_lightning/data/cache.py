@@ -18,13 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from filelock import FileLock, Timeout
 from jaxtyping import Int64, UInt8
 from platformdirs import user_cache_path
 
+from audio_lightning.audio.ffmpeg import is_outdated
 from audio_lightning.cores import cores
 from audio_lightning.data.decoded import (
     DecodedAudio,
@@ -155,12 +156,12 @@ class Cache:
 
     def _find(self, identities: UInt8[np.ndarray, "recordings 16"], sample_rate: int) -> DecodedAudio | None:
         exact = self.folder / self._name(identities, sample_rate)
-        if (found := _opened(exact)) is not None:
+        if _is_current(found := _opened(exact)):
             return found
         for decoded in self._alike(sample_rate):
             if decoded.about["recordings"] > len(identities):
                 place = _locate(identities, _identities(decoded.folder))
-                if (place >= 0).all() and (found := _opened(decoded.folder)) is not None:
+                if (place >= 0).all() and _is_current(found := _opened(decoded.folder)):
                     return found.select(place)
         return None
 
@@ -241,7 +242,11 @@ class Cache:
         for decoded in self._alike(sample_rate):
             place = _locate(identities, _identities(decoded.folder))
             if (place >= 0).any() and (audio := read_set(decoded.folder)) is not None:
-                held |= {index: (audio, int(place[index])) for index in np.flatnonzero(place >= 0).tolist()}
+                held |= {
+                    index: (audio, int(place[index]))
+                    for index in np.flatnonzero(place >= 0).tolist()
+                    if not is_outdated(audio.errors.get(int(place[index]), ""))
+                }
         return held
 
     def _prepared(
@@ -295,6 +300,11 @@ def _opened(folder: Path) -> DecodedAudio | None:
         with contextlib.suppress(OSError):  # somebody else's cache, which may only be read
             os.utime(folder)
     return found
+
+
+def _is_current(found: DecodedAudio | None) -> TypeGuard[DecodedAudio]:
+    """Whether a set can be used: not if it lacks recordings for want of ffmpeg, and ffmpeg is installed by now."""
+    return found is not None and not any(map(is_outdated, found.errors.values()))
 
 
 def _remove(folder: Path) -> None:

@@ -1,16 +1,15 @@
 """Everything that is odd about a data set, found in one pass and stopping at nothing."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int64
 
-from audio_lightning.audio import AUDIO_SUFFIXES
+from audio_lightning.audio import Finder
 from audio_lightning.data.clips import cut
 from audio_lightning.data.decoded import SILENCE
 from audio_lightning.data.manifest import SPLITS, Manifest
@@ -112,14 +111,13 @@ def _unlisted(manifest: Manifest) -> Iterator[Finding]:
     """Recordings on disk, in or below the folders of the listed ones, that are not listed."""
     listed = set(manifest.table["path"])
     folders = {PurePosixPath(folder) for folder in {path.rpartition("/")[0] for path in listed}}
+    finder = Finder(manifest.root)
     # Folders within others are come upon there.
     for top in sorted(folder for folder in folders if folders.isdisjoint(folder.parents)):
-        for place, subfolders, names in os.walk(manifest.root / top):
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            parent = top / PurePosixPath(Path(place).relative_to(manifest.root / top).as_posix())
-            for name in sorted(names):
-                path = str(parent / name)
-                if path not in listed and not name.startswith(".") and Path(name).suffix.lower() in AUDIO_SUFFIXES:
+        if (manifest.root / top).is_dir():
+            below = "" if str(top) == "." else f"{str(top).rstrip('/')}/"
+            for path in finder.recordings(below):
+                if path not in listed:
                     yield Finding("unlisted", path, "is not listed, and so is not used")
 
 

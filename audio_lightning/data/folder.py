@@ -1,15 +1,16 @@
 """A folder of folders: every class a folder of recordings."""
 
-import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from unicodedata import normalize
 
 import pandas as pd
 
-from audio_lightning.audio import AUDIO_SUFFIXES
+from audio_lightning.audio import Finder
 from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.leakage import shared_stem
 from audio_lightning.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from audio_lightning.data.problems import Problem
 from audio_lightning.errors import ConfigError, DataError
@@ -23,23 +24,36 @@ SPLIT_NAMES = {
 
 MOST_NAMED = 10
 
+Layout = Literal["auto", "classes", "splits"]
+
 
 class Folder(AudioDataModule):
-    """Recordings in ``<class>/``, at any depth below it, or in ``train/<class>/``, ``validation/<class>/`` and so on.
+    """Recordings in ``<class>/`` at any depth, in ``<split>/<class>/``, or in ``<class>/<split>/``.
 
-    The second layout is meant where every folder at the top has the name of a split (:data:`SPLIT_NAMES`). Files that
-    are no recordings are passed over, and so is everything whose name starts with a dot.
+    Which files are recordings, and what is passed over, see :class:`~audio_lightning.audio.Finder`.
 
     Args:
         group_pattern: regular expression that is looked for in the name of a file. What it finds (its group named
             ``group``, or else all of it) is the group of the recording, a speaker for example, which is never divided
             between splits; a file in whose name it is not found is a group of its own. None: nothing is known about
             groups.
+        layout: ``splits``: the folders at the top are splits (:data:`SPLIT_NAMES`); ``classes``: they are classes;
+            ``auto``: they are splits if all of them have such names, or if some have and hold class folders.
+        ignore: names of files and folders, or paths below the root, to pass over; ``*`` and ``?`` as in a shell.
         **options: see :class:`AudioDataModule`.
     """
 
-    def __init__(self, *, group_pattern: str | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        group_pattern: str | None = None,
+        layout: Layout = "auto",
+        ignore: str | Sequence[str] = (),
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        self.layout: Layout = layout
+        self.ignore = [ignore] if isinstance(ignore, str) else [str(pattern) for pattern in ignore]
         try:
             self.group_pattern = re.compile(group_pattern) if group_pattern else None
         except re.error as error:
@@ -49,12 +63,14 @@ class Folder(AudioDataModule):
         """One row a recording, in the order of the paths.
 
         Raises:
-            DataError: the folder is not laid out like that, or a class has all its recordings in one group.
+            DataError: the folder is not laid out like that, the group pattern matches no name, or a class has all its
+                recordings in one group.
         """
         manifest = self.list_recordings()
         if self.group_pattern is None:
+            self._suggest_groups(manifest)
             return manifest
-        manifest = manifest.with_table(manifest.table.assign(group=manifest.table["path"].map(self._group)))
+        manifest = self._with_groups(manifest, self.group_pattern)
         by_folds = self.plan.folds is not None and self.plan.method != "all"
         if by_folds or self.plan.method not in ("all", "random", "stratified"):
             require_several_groups(manifest, self.group_pattern.pattern)
@@ -67,52 +83,110 @@ class Folder(AudioDataModule):
             DataError: the folder is not laid out like that.
         """
         try:
-            return list_class_folders(self.root)
+            return list_class_folders(self.root, self.layout, self.ignore)
         except OSError as error:
             raise DataError(
                 f"{error.filename}: {error.strerror or error}; expected a folder that can be read: is data.root right?"
             ) from error
 
-    def _group(self, path: str) -> str:
-        assert self.group_pattern is not None
-        match = self.group_pattern.search(path.rpartition("/")[2])
-        found = match and match["group" if "group" in self.group_pattern.groupindex else 0]
-        return found or path
+    def _with_groups(self, manifest: Manifest, pattern: re.Pattern[str]) -> Manifest:
+        paths = manifest.table["path"]
+        groups = paths.map(lambda path: _group(pattern, path))
+        missed = paths[groups == ""].tolist()
+        named = ", ".join(missed[:3]) + (", ..." if len(missed) > 3 else "")
+        if len(missed) == len(paths):
+            raise DataError(
+                f"data.group_pattern={pattern.pattern!r}: found in the name of no file ({named}); mend the pattern, or "
+                "leave it out if nothing is known about groups"
+            )
+        if missed:
+            manifest.notes.append(
+                f"data.group_pattern={pattern.pattern!r} is not found in the names of {len(missed):,} of "
+                f"{len(paths):,} recordings ({named}): each of these is a group of its own"
+            )
+        return manifest.with_table(manifest.table.assign(group=groups.mask(groups == "", paths)))
+
+    def _suggest_groups(self, manifest: Manifest) -> None:
+        if self.plan.method != "all" and (found := shared_stem(manifest)) is not None:
+            manifest.notes.append(
+                f"leakage cannot be excluded: the names of recordings share stems ({', '.join(found.examples)}); if "
+                f"those are of one source, data.group_pattern='{found.pattern}' keeps them in one split"
+            )
 
 
-def list_class_folders(root: Path) -> Manifest:
+def list_class_folders(root: Path, layout: Layout = "auto", ignore: Sequence[str] = ()) -> Manifest:
     """What :class:`Folder` describes: a row for every recording, a problem for everything that has no class or no use.
 
     Raises:
-        DataError: no class folders, or no recordings in any.
+        DataError: no class folders, no recordings in any, split folders with others beside them, or a pattern of
+            ``ignore`` that matches nothing.
         OSError: a folder that cannot be read.
     """
-    top, _, _ = _look_into(root)
-    split_folders = top if top and all(name.lower() in SPLIT_NAMES for name in top) else [""]
+    finder = Finder(root, ignore)
+    splits = _split_folders(finder, layout)
     rows: list[tuple[str, str, str]] = []
     problems: list[Problem] = []
-    for split_folder in split_folders:
+    if splits:
+        problems += [Problem(name, "lies beside the split folders, in none of them") for name in finder.listing()[1]]
+    for split_folder in splits or [""]:
         prefix = f"{split_folder}/" if split_folder else ""
-        labels, loose, others = _look_into(root / split_folder)
+        labels, loose = finder.listing(prefix)
         if not labels:
+            found = _count(loose, "recording") if loose else finder.summary() or "nothing"
             raise DataError(
                 f"{root / split_folder} has no class folders: expected {root / split_folder}/<class>/<recording>, "
-                f"found {_count(loose, 'recording') if loose else _count(others, 'file')}"
+                f"found {found}"
             )
         problems += [Problem(prefix + name, "lies beside the class folders, in none of them") for name in loose]
         for label in labels:
-            paths = _recordings_below(root, f"{prefix}{label}/")
+            paths = finder.recordings(f"{prefix}{label}/")
             if not paths:
-                suffixes = ", ".join(sorted(AUDIO_SUFFIXES))
-                problems.append(Problem(prefix + label, f"no recordings in this class folder: expected {suffixes}"))
+                problems.append(
+                    Problem(prefix + label, "no recordings in this class folder: expected WAV, FLAC, OGG, MP3, ...")
+                )
             rows += [(path, label, SPLIT_NAMES.get(split_folder.lower(), "")) for path in paths]
+    if unmet := [pattern for pattern in ignore if not finder.ignored[pattern]]:
+        raise DataError(f"data.ignore={unmet[0]}: there is no such file or folder in {root}; mend it or leave it out")
     problems += [
         Problem(ascii(row[0]), "the name is not text in UTF-8: rename it") for row in rows if not _is_text(row[0])
     ]
     table = pd.DataFrame([row for row in rows if _is_text(row[0])], columns=["path", "label", "split"])
     if table.empty:
         raise DataError(f"{root}: no recording can be used; the first problem: {problems[0]}")
-    return Manifest(root, table, class_order(table["label"].unique()), problems)
+    if not splits and layout == "auto":
+        table = table.assign(split=_splits_within_classes(table["path"].tolist()))
+    passed_over = finder.summary()
+    notes = [f"passed over: {passed_over}"] if passed_over else []
+    return Manifest(root, table, class_order(table["label"].unique()), problems, notes=notes)
+
+
+def _split_folders(finder: Finder, layout: Layout) -> list[str]:
+    """The folders at the top that are splits; none where they are classes."""
+    top, _ = finder.listing()
+    named = [name for name in top if name.lower() in SPLIT_NAMES]
+    if layout == "classes" or (layout == "auto" and not named):
+        return []
+    others = [name for name in top if name not in named]
+    if layout == "auto" and others and not any(finder.listing(f"{name}/")[0] for name in named):
+        return []  # classes, one of which is called like a split
+    if not named:
+        raise DataError(
+            f"{finder.root}: data.layout=splits, but no folder has the name of a split; expected train, ..."
+        )
+    if others := [name for name in others if finder.recordings(f"{name}/")]:
+        raise DataError(
+            f"{finder.root}: {_listed(named)} are splits, and {_listed(others)} with recordings beside them is none; "
+            f"move it elsewhere, leave it out with data.ignore=[{','.join(others)}], or take every folder for a class "
+            "with data.layout=classes"
+        )
+    return named
+
+
+def _splits_within_classes(paths: list[str]) -> list[str]:
+    """The split of every path ``<class>/<split>/...``; none unless all paths are such, and of two splits at least."""
+    parts = [path.split("/") for path in paths]
+    found = [SPLIT_NAMES.get(part[1].lower(), "") if len(part) > 2 else "" for part in parts]
+    return found if "" not in found and len(set(found)) > 1 else [""] * len(paths)
 
 
 def require_several_groups(manifest: Manifest, pattern: str) -> None:
@@ -139,40 +213,14 @@ def require_several_groups(manifest: Manifest, pattern: str) -> None:
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of classes in alphabetical order; in numerical order if all are whole numbers."""
-    names = sorted(names)
+    """Names of classes in Unicode NFC, in alphabetical order, or in numerical order if all are whole numbers."""
+    names = sorted({normalize("NFC", name) for name in names})
     return tuple(sorted(names, key=int) if all(re.fullmatch("-?[0-9]{1,18}", name) for name in names) else names)
 
 
-def _look_into(folder: Path) -> tuple[list[str], list[str], list[str]]:
-    """Names of the folders, the recordings and the other files in a folder, each sorted."""
-    names: tuple[list[str], list[str], list[str]] = ([], [], [])
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.startswith("."):
-                names[0 if entry.is_dir() else 1 if _is_recording(entry.name) else 2].append(entry.name)
-    for kind in names:
-        kind.sort()
-    return names
-
-
-def _recordings_below(root: Path, prefix: str) -> list[str]:
-    """Sorted paths of all recordings in the folder ``prefix`` and below it, relative to ``root``."""
-    found, pending, seen = list[str](), [prefix], set[tuple[int, int]]()
-    while pending:
-        prefix = pending.pop()
-        status = os.stat(root / prefix)
-        if (status.st_dev, status.st_ino) in seen:  # links may lead in circles
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders, recordings, _ = _look_into(root / prefix)
-        pending += [f"{prefix}{name}/" for name in reversed(folders)]
-        found += [prefix + name for name in recordings]
-    return sorted(found)
-
-
-def _is_recording(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
+def _group(pattern: re.Pattern[str], path: str) -> str:
+    match = pattern.search(normalize("NFC", path.rpartition("/")[2]))
+    return (match and match["group" if "group" in pattern.groupindex else 0]) or ""
 
 
 def _is_text(path: str) -> bool:
@@ -184,4 +232,12 @@ def _is_text(path: str) -> bool:
 
 
 def _count(names: list[str], what: str) -> str:
-    return f"{len(names)} {what}{'s' if len(names) > 1 else ''}, such as {names[0]}" if names else "nothing"
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''}, such as {names[0]}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as in a sentence, the first :data:`MOST_NAMED` of them."""
+    named = list(names[:MOST_NAMED])
+    if len(names) > MOST_NAMED:
+        named.append(f"{len(names) - MOST_NAMED} more")
+    return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)

@@ -1,6 +1,8 @@
 """A guard that no two splits have anything in common."""
 
+import re
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -94,6 +96,41 @@ def guard_content(
     if leaks and not allow and method != "random":
         raise LeakageError("content", {_clips(manifest.table[codes == code]): splits for code, splits in leaks.items()})
     return "present" if leaks else "none found"
+
+
+STEM_PATTERNS = ("^[^_]+", "^[^-]+", "^.+(?=_)", "^.+(?=-)")
+"""What recordings of one source often have in common: the name up to the first, or the last, underscore or hyphen."""
+
+FEWEST_STEMS = 3
+"""Stems in every class, one for each part of a split; where there are fewer, they are rather names of the class."""
+
+
+@dataclass(frozen=True)
+class SharedStem:
+    """File names that begin alike, as those of parts of one recording do.
+
+    Attributes:
+        pattern: regular expression of the beginning.
+        examples: two paths with the same one.
+    """
+
+    pattern: str
+    examples: tuple[str, str]
+
+
+def shared_stem(manifest: Manifest) -> SharedStem | None:
+    """The first of :data:`STEM_PATTERNS` by which half of the recordings begin like another one of their class."""
+    rows = manifest.table[["path", "label"]].drop_duplicates("path")
+    names = rows["path"].str.rpartition("/")[2]
+    for pattern in map(re.compile, STEM_PATTERNS):
+        stems = [match[0] if (match := pattern.search(name)) else name for name in names]
+        found = rows.assign(stem=stems)
+        alike = found.duplicated(["label", "stem"], keep=False)
+        if alike.mean() >= 0.5 and found.groupby("label")["stem"].nunique().min() >= FEWEST_STEMS:
+            first = found[alike].iloc[0]
+            same = found["path"][(found["label"] == first["label"]) & (found["stem"] == first["stem"])]
+            return SharedStem(pattern.pattern, (same.iloc[0], same.iloc[1]))
+    return None
 
 
 def _shared(clips: pd.DataFrame, content: Int64[np.ndarray, "clips"]) -> Int64[np.ndarray, "clips"]:

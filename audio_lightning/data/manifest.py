@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -44,6 +45,9 @@ class Manifest:
         classes: names of the classes in the order of the logits.
         problems: rows that could not be used, and why.
         label_separator: what stands between the labels of a clip that has several; None where each has one.
+        notes: what a user should know, although nothing is wrong; a sentence each.
+
+    Labels and groups are composed (Unicode NFC), so that one name written in two forms is one class.
     """
 
     root: Path
@@ -51,6 +55,7 @@ class Manifest:
     classes: tuple[str, ...]
     problems: list[Problem] = field(default_factory=list)
     label_separator: str | None = None
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.table = self.table.reset_index(drop=True)
@@ -59,10 +64,26 @@ class Manifest:
                 self.table[name] = default
         if lacking := {"path", "label"} - set(self.table.columns):
             raise ValueError(f"a manifest has the columns path and label, this one lacks {sorted(lacking)}")
+        self._compose_names()
         if unknown := {name for label in self.table["label"].unique() for name in self.labels(label)} - set(
             self.classes
         ):
             raise ValueError(f"labels {sorted(unknown)} are not among the classes {self.classes}")
+
+    def _compose_names(self) -> None:
+        self.classes = tuple(dict.fromkeys(normalize("NFC", name) for name in self.classes))
+        for column in ("label", "group"):
+            composed = {name: normalize("NFC", name) for name in self.table[column].unique()}
+            if all(name == found for name, found in composed.items()):
+                continue
+            self.table[column] = self.table[column].map(composed)
+            names = [name for entry in composed.values() for name in self.labels(entry)] if column == "label" else []
+            written = {name for entry in composed for name in self.labels(entry)}
+            self.notes += [
+                f"class {name} is written in composed and in decomposed Unicode: it is taken for one class"
+                for name in sorted(set(names))
+                if sum(normalize("NFC", form) == name for form in written) > 1
+            ]
 
     def __len__(self) -> int:
         return len(self.table)

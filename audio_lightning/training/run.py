@@ -293,6 +293,8 @@ def _describe(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
         f"{len(classifier.task.classes)} classes; clips: {clips}; split {datamodule.split_method}; "
         f"leakage {datamodule.leakage}"
     )
+    for note in datamodule.manifest.notes:
+        print(f"note: {note}")
     counts = zip(classifier.task.classes, datamodule.class_counts(TRAIN))
     if untrained := [name for name, count in counts if not count]:
         print(f"no training clips of: {', '.join(untrained)}")

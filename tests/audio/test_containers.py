@@ -8,7 +8,8 @@ import pytest
 import soundfile
 from recordings import SAMPLE_RATE, cut, tones, write_tones
 
-from audio_lightning.audio import AUDIO_SUFFIXES, decode, describe, windows
+from audio_lightning.audio import decode, describe, windows
+from audio_lightning.audio.formats import LIBSNDFILE_SUFFIXES
 from audio_lightning.audio.mpeg import _frame_length
 from audio_lightning.errors import AudioError
 
@@ -56,10 +57,18 @@ def test_what_follows_the_sound_does_not_matter(container: str, tmp_path: Path) 
     np.testing.assert_array_equal(decode(path)[0][:frames], samples[:frames])
 
 
-@pytest.mark.parametrize("suffix", sorted(AUDIO_SUFFIXES))
+@pytest.mark.parametrize("suffix", sorted(LIBSNDFILE_SUFFIXES - {".mp2"}))  # which soundfile does not write
 def test_every_suffix_names_a_format_that_can_be_read(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"sound{suffix}"
-    formats = {".au": "AU", ".aif": "AIFF", ".opus": "OGG"}
+    formats = {
+        ".aif": "AIFF",
+        ".aifc": "AIFF",
+        ".au": "AU",
+        ".oga": "OGG",
+        ".opus": "OGG",
+        ".snd": "AU",
+        ".wave": "WAV",
+    }
     write_tones(path, format=formats.get(suffix), subtype="OPUS" if suffix == ".opus" else None)
     assert describe(path).frames == SAMPLE_RATE
 

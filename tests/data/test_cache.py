@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_lightning.audio import load
+from audio_lightning.audio import ffmpeg, load
 from audio_lightning.data import cache as cache_module
 from audio_lightning.data.cache import Cache
 from audio_lightning.data.decoded import FACTS, DecodedAudio
@@ -162,6 +163,27 @@ def test_unreadable_recordings_are_kept_apart(files: list[Path], cache: Cache) -
     picked = audio.select([2, 3])
     assert set(picked.errors) == {1}
     np.testing.assert_array_equal(picked[0], load(files[2], 8000))
+
+
+def test_what_ffmpeg_was_lacking_for_is_decoded_when_it_is_there(
+    files: list[Path], cache: Cache, decoded: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is refused is kept in the set; size and time of change stay as they are."""
+    program = ffmpeg.executable()
+    assert program is not None
+    files.append(files[0].with_name("new.m4a"))
+    subprocess.run([program, "-v", "error", "-i", files[1], files[-1]], check=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(ffmpeg, "executable", lambda: None)
+        for _ in range(2):
+            assert list(cache.decode(Recordings(files), 8000).errors) == [3]
+        assert len(decoded) == 4
+        assert list(cache.decode(Recordings(files[1:]), 8000).errors) == [2], "found in the larger set"
+    for some in (files[1:], files):
+        audio = cache.decode(Recordings(some), 8000)
+        assert not audio.errors
+        assert_right(audio, some)
+    assert len(decoded) == 5, "the others are copied, and so is it from the smaller set"
 
 
 def test_silence_has_no_hash(tmp_path: Path, cache: Cache) -> None:

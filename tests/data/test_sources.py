@@ -226,6 +226,73 @@ def test_classes_that_are_numbers_are_in_their_order(tmp_path: Path, name: str) 
     assert manifest.classes == ("2", "9", "10")
 
 
+BESIDE = (
+    r"test and train are splits, and rejected with recordings beside them is none; .*"
+    r"data\.ignore=\[rejected\], or take every folder for a class with data\.layout=classes"
+)
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "expected"),
+    [
+        (["rejected/x.wav"], {}, BESIDE),
+        (["rejected/x.wav"], {"layout": "splits"}, BESIDE),
+        (["rejected/x.wav"], {"ignore": ["rejected"]}, {"cat": {"train"}, "dog": {"test"}}),
+        (["rejected/x.wav"], {"ignore": "rejected"}, {"cat": {"train"}, "dog": {"test"}}),
+        (["rejected/x.wav"], {"ignore": ["x.wav"]}, {"cat": {"train"}, "dog": {"test"}}),
+        (["rejected/x.wav"], {"layout": "classes"}, {"train": {""}, "test": {""}, "rejected": {""}}),
+        (["docs/x.txt"], {}, {"cat": {"train"}, "dog": {"test"}}),
+        (["bus/deep/x.wav", "tram/y.wav"], {}, r"test and train are splits, and bus and tram with recordings beside"),
+        ([], {"ignore": ["gone", "train"]}, r"data\.ignore=gone: there is no such file or folder in .*; mend it"),
+        ([], {"layout": "classes"}, {"train": {""}, "test": {""}}),
+    ],
+)  # fmt: skip
+def test_split_folders_and_others_beside_them(
+    tmp_path: Path, files: list[str], options: dict[str, Any], expected: str | dict[str, set[str]]
+) -> None:
+    touch(tmp_path, "train/cat/a.wav", "test/dog/b.wav", *files)
+    if isinstance(expected, str):
+        with pytest.raises(DataError, match=expected) as refusal:
+            read("folder", tmp_path, **options)
+        assert "\n" not in str(refusal.value)
+        return
+    table = read("folder", tmp_path, **options).table
+    assert {label: set(table["split"][table["label"] == label]) for label in table["label"]} == expected
+
+
+def test_recordings_beside_split_folders_are_problems(tmp_path: Path) -> None:
+    manifest = read("folder", touch(tmp_path, "train/cat/a.wav", "test/dog/b.wav", "loose.wav", "readme.txt"))
+    assert said(manifest) == ["loose.wav: lies beside the split folders, in none of them"]
+    assert manifest.notes == ["passed over: 1 file that is no recording (.txt 1)"]
+
+
+def test_a_layout_of_splits_needs_some(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="layout=splits, but no folder has the name of a split"):
+        read("folder", touch(tmp_path, "cat/a.wav"), layout="splits")
+
+
+@pytest.mark.parametrize(
+    ("more", "splits"), [([], {"train", "test"}), (["dog/c.wav"], {""}), (["dog/new/c.wav"], {""})]
+)
+def test_splits_within_classes(tmp_path: Path, more: list[str], splits: set[str]) -> None:
+    manifest = read("folder", touch(tmp_path, "cat/train/a.wav", "cat/test/b.wav", "dog/Train/deep/c.wav", *more))
+    assert manifest.classes == ("cat", "dog")
+    assert set(manifest.table["split"]) == splits
+
+
+def test_one_class_in_two_forms_of_unicode(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    touch(tmp_path, f"train/{composed}/a.wav", f"test/{decomposed}/b.wav", "train/zoo/c.wav", "test/zoo/d.wav")
+    manifest = read("folder", tmp_path)
+    assert manifest.classes == (composed, "zoo") if composed < "zoo" else ("zoo", composed)
+    assert manifest.table["label"].nunique() == 2
+    assert manifest.notes == [
+        f"class {composed} is written in composed and in decomposed Unicode: it is taken for one class"
+    ]
+    assert not manifest.missing_files()
+    assert manifest.with_table(manifest.table).notes == manifest.notes
+
+
 def test_folder_follows_links_but_not_in_circles(tmp_path: Path) -> None:
     touch(tmp_path, "root/dog/a.wav", "elsewhere/more/b.wav")
     (tmp_path / "root/cat").symlink_to(tmp_path / "elsewhere")
@@ -239,9 +306,9 @@ def test_folder_names_what_has_no_class_and_what_has_no_recordings(tmp_path: Pat
     manifest = read("folder", tmp_path)
     assert list(manifest.table["path"]) == ["test/dog/b.wav", "train/dog/a.wav"]
     assert manifest.classes == ("dog",)
-    assert sorted(re.sub(":? .aif.*", "", problem) for problem in said(manifest)) == [
+    assert sorted(said(manifest)) == [
         "'test/dog/\\udcff.wav': the name is not text in UTF-8: rename it",
-        "train/empty: no recordings in this class folder: expected",
+        "train/empty: no recordings in this class folder: expected WAV, FLAC, OGG, MP3, ...",
         "train/loose.wav: lies beside the class folders, in none of them",
     ]
 
@@ -251,7 +318,7 @@ def test_folder_names_what_has_no_class_and_what_has_no_recordings(tmp_path: Pat
     [
         ([], "root has no class folders: expected .*root/<class>/<recording>, found nothing"),
         (["b.wav", "a.wav"], "has no class folders: .*, found 2 recordings, such as a.wav"),
-        (["a.zip"], "has no class folders: .*, found 1 file, such as a.zip"),
+        (["a.zip"], r"has no class folders: .*, found 1 file that is no recording \(.zip 1\)"),
         (["train/a.wav", "test/dog/b.wav"], "root/train has no class folders: .*train/<class>/<rec.*, such as a.wav"),
         (["dog/x.txt", "cat/y.txt"], "no recording can be used; the first problem: cat: no recordings in this class"),
     ],
@@ -272,16 +339,60 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     [
         ("^[a-z]+", ["tom", "tom", "cat/3.wav", "rex"]),
         ("^(?P<group>[a-z])[a-z]*_", ["t", "t", "cat/3.wav", "r"]),
-        ("(?P<group>2)?", ["cat/tom_1.wav", "cat/tom_2.wav", "cat/3.wav", "dog/rex_1.wav"]),
-        ("[/]", ["cat/tom_1.wav", "cat/tom_2.wav", "cat/3.wav", "dog/rex_1.wav"]),
+        ("(?P<group>rex)?", ["cat/tom_1.wav", "cat/tom_2.wav", "cat/3.wav", "rex"]),
     ],
 )
 def test_groups_by_file_name(tmp_path: Path, pattern: str, groups: list[str]) -> None:
     touch(tmp_path, "cat/tom_1.wav", "cat/tom_2.wav", "cat/3.wav", "dog/rex_1.wav")
-    table = read("folder", tmp_path, group_pattern=pattern).table
-    assert dict(zip(table["path"], table["group"])) == dict(
-        zip(["cat/tom_1.wav", "cat/tom_2.wav", "cat/3.wav", "dog/rex_1.wav"], groups)
+    manifest = read("folder", tmp_path, group_pattern=pattern)
+    paths = ["cat/tom_1.wav", "cat/tom_2.wav", "cat/3.wav", "dog/rex_1.wav"]
+    assert dict(zip(manifest.table["path"], manifest.table["group"])) == dict(zip(paths, groups))
+    missed = sorted(path for path, group in zip(paths, groups) if path == group)
+    assert manifest.notes == [
+        f"data.group_pattern={pattern!r} is not found in the names of {len(missed)} of 4 recordings "
+        f"({', '.join(missed)}): each of these is a group of its own"
+    ]
+
+
+@pytest.mark.parametrize("pattern", ["(?P<group>9)?", "[/]", r"rec(\d+)"])
+def test_a_group_pattern_that_matches_no_name_is_refused(tmp_path: Path, pattern: str) -> None:
+    touch(tmp_path, *(f"{label}/{number}.wav" for label in ("cat", "dog") for number in range(4)))
+    message = re.escape(
+        f"data.group_pattern={pattern!r}: found in the name of no file (cat/0.wav, cat/1.wav, cat/2.wav, "
     )
+    with pytest.raises(DataError, match=message):
+        read("folder", tmp_path, group_pattern=pattern)
+
+
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        ([f"{1000 + number}_{part}" for number in range(4) for part in "ab"], "^[^_]+"),
+        ([f"{1000 + number}-0-0-{part}" for number in range(4) for part in "ab"], "^[^-]+"),
+        ([f"take_{number}_{part}" for number in range(4) for part in "ab"], "^.+(?=_)"),
+        ([f"{number}_{number}" for number in range(8)], None),
+        ([f"bell_{number}" for number in range(8)], None),
+        ([f"{number:03d}" for number in range(8)], None),
+        (["1_a", "1_b", "2_a", "2_b"], None),  # too few to divide
+    ],
+)
+def test_names_with_a_common_stem_suggest_a_group_pattern(
+    tmp_path: Path, names: list[str], pattern: str | None
+) -> None:
+    touch(tmp_path, *(f"{label}/{name}.wav" for label in ("cat", "dog") for name in names))
+    notes = read("folder", tmp_path).notes
+    if pattern is None:
+        assert notes == []
+        return
+    (note,) = notes
+    assert note.startswith(
+        f"leakage cannot be excluded: the names of recordings share stems (cat/{names[0]}.wav, cat/{names[1]}"
+    )
+    assert f"data.group_pattern='{pattern}'" in note
+    manifest = read("folder", tmp_path, group_pattern=pattern)
+    assert manifest.notes == []
+    assert manifest.table["group"].nunique() == 4
+    assert read("folder", tmp_path, "data.split=all").notes == []
 
 
 def test_a_pattern_that_is_none(tmp_path: Path) -> None:
