@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from audio_lightning.cli.output import command
 from audio_lightning.errors import Interrupted, UserError
 
 
@@ -55,7 +56,7 @@ def _remedy(error: Exception) -> str | None:
 
 
 def _resume_hint(folder: Path | None) -> str:
-    return f"; go on with: python train.py resume={folder}" if folder else ""
+    return f"; go on with: {command('python', 'train.py', f'resume={folder}')}" if folder else ""
 
 
 def _interrupted(code: int, folder: Path | None) -> int:

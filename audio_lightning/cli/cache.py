@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audio_lightning.cli.answering import answering
+from audio_lightning.cli.output import Column, print_table
 
 if TYPE_CHECKING:
     from audio_lightning.data.cache import Cache
@@ -24,32 +25,27 @@ def list_command(folder: Folder = None) -> None:
     def run() -> int:
         from datetime import datetime
 
-        from rich.console import Console
-        from rich.table import Table
-
         cache = _cache(folder)
         sets = cache.sets()
         if not sets:
             print(f"{cache.root} holds no decoded recordings")
             return 0
-        columns = ("recordings", "hours", "rate", "type", "MB", "used", "decoded from")
-        table = Table(title=f"Decoded recordings in {cache.root}", title_justify="left")
-        for column in columns:
-            table.add_column(column, overflow="fold")
-        for decoded in sets:
-            about = decoded.about
-            table.add_row(
-                f"{about['recordings']:,}",
-                f"{about['seconds'] / 3600:.2f}",
-                f"{about['sample_rate']:,} Hz",
-                about["dtype"],
-                f"{decoded.bytes / 1e6:,.1f}",
+        print(f"decoded recordings in {cache.root}")
+        rows = [
+            (
                 datetime.fromtimestamp(decoded.used).strftime("%Y-%m-%d %H:%M"),
-                about["root"],
+                f"{decoded.about['recordings']:,}",
+                f"{decoded.about['seconds'] / 3600:.2f}",
+                f"{decoded.about['sample_rate']:,} Hz",
+                decoded.about["dtype"],
+                f"{decoded.bytes / 1e6:,.1f}",
+                decoded.about["root"],
             )
-        console = Console()
-        console.print(table)
-        console.print(f"{len(sets)} data sets, {sum(decoded.bytes for decoded in sets) / 1e9:.2f} GB")
+            for decoded in sets
+        ]
+        figures = (Column(name, "right", whole=True) for name in ("recordings", "hours", "rate", "type", "MB"))
+        print_table((Column("used", whole=True), *figures, Column("decoded from", whole=True)), rows)
+        print(f"{len(sets)} data sets, {sum(decoded.bytes for decoded in sets) / 1e9:.2f} GB")
         return 0
 
     raise typer.Exit(answering(run))

@@ -1,8 +1,7 @@
 """``audio-lightning models | features | grid``: what can be chosen, and what goes with what."""
 
 import math
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audio_lightning.cli.answering import answering
+from audio_lightning.cli.output import Column, print_next, print_table, print_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-    from rich.table import Table
 
     from audio_lightning.task import AudioTask, FeatureShape
 
@@ -22,6 +21,15 @@ Overrides = Annotated[
     typer.Argument(metavar="[KEY=VALUE]...", help="Such as data=esc50 data.clip_seconds=1 feature=mfcc."),
 ]
 Classes = Annotated[int, typer.Option(min=2, help="Number of classes.")]
+
+_NAME = Column("", whole=True)
+PARAMETERS, MACS = (Column(name, "right", whole=True) for name in ("parameters", "MACs"))
+
+BEGIN_WITH = (
+    "Begin with cnn, which is quick. matchboxnet (words) and panns (all else) are right more often, for two to five "
+    "times the time. The best settings found are experiment=best_speech, best_urbansound and best_instruments."
+)
+"""From the architectures under one protocol, in the README."""
 
 CLIPS = ("data", "trust", "conf_dir", "hydra")
 """What describes the clips, or where choices come from."""
@@ -53,13 +61,11 @@ def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
     """List the models: what each takes, its parameters and its multiply-accumulates for a clip."""
 
     def run() -> int:
-        from rich.markup import escape
-
         from audio_lightning.catalog import best_feature, cells
         from audio_lightning.config import choices
 
         typed = _settings(overrides, classes, "feature", "model", *ENSEMBLE)
-        table = _table("model", "on", "parameters", "MACs", "any length")
+        rows: list[tuple[str, ...]] = []
         for name in typed.models or choices("model"):
             if typed.features:
                 found = cells(typed.features, [name], typed.task, typed.keys, ensemble=typed.ensemble)
@@ -67,11 +73,14 @@ def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
                 found = iter([best_feature(name, typed.task, typed.keys, ensemble=typed.ensemble)])
             for cell in found:
                 if cell.network is None:
-                    table.add_row(name, cell.feature, "-", "-", escape(cell.reason or ""))
+                    rows.append((name, cell.feature, "-", "-", cell.reason or ""))
                     continue
                 lengths = "yes" if cell.network.accepts_variable_length else "no"
-                table.add_row(name, f"{cell.feature}: {cell.shape}", f"{cell.parameters:,}", f"{cell.macs:,}", lengths)
-        _print(table, typed.task)
+                costs = (f"{cell.parameters:,}", f"{cell.macs:,}")
+                rows.append((name, f"{cell.feature}: {cell.shape}", *costs, lengths))
+        _print((_NAME, Column("on"), PARAMETERS, MACS, Column("any length")), rows, typed.task)
+        print_text(BEGIN_WITH)
+        print_next("python", "sweep.py", "data=folder", "data.root=DIR", "model=cnn,matchboxnet,panns")
         return 0
 
     raise typer.Exit(_answer(overrides, run))
@@ -81,18 +90,17 @@ def features_command(overrides: Overrides = None, classes: Classes = 10) -> None
     """List the features: what each gives for a clip."""
 
     def run() -> int:
-        from rich.markup import escape
-
         from audio_lightning.catalog import cells
         from audio_lightning.config import choices
 
         typed = _settings(overrides, classes, "feature")
-        table = _table("feature", "gives", "values")
+        rows = []
         for name in typed.features or choices("feature"):
             (cell,) = cells([name], ["cnn"], typed.task, typed.keys)
             values = _values(cell.shape) if cell.shape else "-"
-            table.add_row(name, str(cell.shape) if cell.shape else escape(cell.reason or ""), values)
-        _print(table, typed.task)
+            rows.append((name, str(cell.shape or cell.reason), values))
+        _print((_NAME, Column("gives"), Column("values", "right", whole=True)), rows, typed.task)
+        print_next("audio-lightning", "grid", *(overrides or []))
         return 0
 
     raise typer.Exit(_answer(overrides, run))
@@ -108,7 +116,7 @@ def grid_command(overrides: Overrides = None, classes: Classes = 10) -> None:
         typed = _settings(overrides, classes, "feature", "model")
         names, models = typed.features or choices("feature"), typed.models or choices("model")
         found = {(cell.feature, cell.model): cell for cell in cells(names, models, typed.task, typed.keys)}
-        table = _table("model", *names)
+        rows = []
         reasons: dict[str, int] = {}
         for model in models:
             marks = []
@@ -120,11 +128,12 @@ def grid_command(overrides: Overrides = None, classes: Classes = 10) -> None:
                     marks.append("-")
                 else:
                     marks.append(str(reasons.setdefault(cell.reason, len(reasons) + 1)))
-            table.add_row(model, *marks)
-        _print(table, typed.task)
-        print("-: the model takes the other kind of input, a waveform or a spectrogram")
+            rows.append((model, *marks))
+        _print((_NAME, *(Column(name, whole=True) for name in names)), rows, typed.task)
+        print_text("-: the model takes the other kind of input, a waveform or a spectrogram")
         for reason, number in reasons.items():
-            print(f"{number}: {reason}")
+            print_text(f"{number}: {reason}")
+        print_next("python", "sweep.py", "data=folder", "data.root=DIR", "feature=logmel,mfcc", "model=cnn,resnet")
         return 0
 
     raise typer.Exit(_answer(overrides, run))
@@ -197,25 +206,9 @@ def _clips(config: "DictConfig") -> str:
     return " ".join(f"data.{key}={config.data[key]}" for key in ("sample_rate", "clip_seconds", "padding"))
 
 
-def _table(*columns: str) -> "Table":
-    from rich.table import Table
-
-    table = Table()
-    for number, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=number == 0)
-    return table
-
-
-def _print(table: "Table", task: "AudioTask") -> None:
-    from rich.console import Console
-    from rich.measure import Measurement
-
-    console = Console()
-    if not console.is_terminal:  # a file or another program, which has no width
-        width = Measurement.get(console, console.options.update(width=sys.maxsize), table).maximum
-        console = Console(width=max(console.width, width))
-    console.print(table)
-    print(f"for clips of {task.clip_seconds:g} s at {task.sample_rate:,} Hz and {task.num_classes} classes")
+def _print(columns: Sequence[Column], rows: Sequence[Sequence[str]], task: "AudioTask") -> None:
+    print_table(columns, rows)
+    print_text(f"for clips of {task.clip_seconds:g} s at {task.sample_rate:,} Hz and {task.num_classes} classes")
 
 
 def _values(shape: "FeatureShape") -> str:

@@ -1,7 +1,6 @@
 """``audio-lightning check``: what is wrong with a data set, before anything is trained on it."""
 
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audio_lightning.cli.answering import answering
+from audio_lightning.cli.output import Column, print_next, print_table
 from audio_lightning.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -81,7 +81,12 @@ def _check(overrides: Sequence[str], csv_file: Path | None, report: Path | None,
 
         write_data_page(report.expanduser(), datamodule, examination, findings)
         print(f"page: {report}")
-    return int(any(finding.kind not in allow for finding in findings))
+    wrong = any(finding.kind not in allow for finding in findings)
+    if wrong and report is None:
+        print_next("audio-lightning", "check", *overrides, "--report", "check.html")
+    else:
+        print_next("python", "train.py", *overrides)
+    return int(wrong)
 
 
 def _require_data_key(override: str) -> None:
@@ -103,11 +108,6 @@ def _require_writable(option: str, file: Path) -> None:
 
 def _show(findings: Sequence["Finding"], allow: Sequence[str], recordings: int, *, complete: bool) -> None:
     """A table with a few examples of every kind, and the sum."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     count = f"{recordings:,} recording{'s' * (recordings != 1)}"
     if not findings:
         print(f"nothing wrong in {count}")
@@ -115,19 +115,14 @@ def _show(findings: Sequence["Finding"], allow: Sequence[str], recordings: int, 
     kinds: dict[str, list[Finding]] = {}
     for finding in findings:
         kinds.setdefault(finding.kind, []).append(finding)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("kind", no_wrap=True)
-    table.add_column("count", justify="right", no_wrap=True)
-    table.add_column("for example", overflow="fold")
+    rows = []
     for kind, found in kinds.items():
         examples = [f"{finding.where}: {finding.what}" for finding in found[:EXAMPLES]]
         if (rest := len(found) - EXAMPLES) > 0:
             examples.append(f"and {rest:,} more")
-        name = f"{kind} (allowed)" if kind in allow else kind
-        # Text objects, because a name in brackets would be taken for a style.
-        table.add_row(Text(name), f"{len(found):,}", Text("\n".join(examples)))
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-    console.print(table)
+        rows.append((f"{kind} (allowed)" if kind in allow else kind, f"{len(found):,}", "\n".join(examples)))
+    columns = (Column("kind", whole=True), Column("count", "right", whole=True), Column("for example"))
+    print_table(columns, rows, keys=2, piped_width=WIDTH)
     allowed = sum(finding.kind in allow for finding in findings)
     said = f"{len(findings):,} problem{'s' * (len(findings) != 1)} in {count}"
     print(said + (f", {allowed:,} of them of allowed kinds" if allowed else ""))

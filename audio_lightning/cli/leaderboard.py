@@ -1,21 +1,21 @@
 """``audio-lightning leaderboard``: what the finished trials of sweeps say, as a table and in words."""
 
-import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from audio_lightning.cli.answering import answering
+from audio_lightning.cli.output import Column, print_next, print_table, print_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import Console
-
     from audio_lightning.compare.board import Board
     from audio_lightning.compare.statistics import Spread
+
+PIPED_WIDTH = 100
+"""Columns of a table that is not written to a terminal."""
 
 Sweeps = Annotated[list[Path], typer.Argument(metavar="SWEEP_DIR...", help="Folders that sweep.py left.")]
 Monitor = Annotated[str | None, typer.Option(help="Validation metric to order by; default: that of the sweeps.")]
@@ -50,59 +50,57 @@ def leaderboard_command(sweeps: Sweeps, monitor: Monitor = None) -> None:
             print("no trial is finished yet, so there is nothing to compare")
             return 1
         print_boards(boards)
+        if len(folders) == len(boards) == 1 and boards[0].rows:
+            print_next("audio-lightning", "refit", folders[0].path)
         return 0
 
     raise typer.Exit(answering(run))
 
 
 def print_boards(boards: "Sequence[Board]") -> None:
-    """Every board as a table, with its notes below; 100 columns are enough for one."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
-    console = Console(width=width, markup=False, highlight=False)
+    """Print every board as a table, with its notes below; in a pipe or a file, in 100 columns."""
     for board in boards:
-        console.print()
+        print()
         for stamp in board.stamps:
-            console.print(f"! {stamp}")
+            print_text(f"! {stamp}", piped_width=PIPED_WIDTH)
         if board.rows:
-            _print_rows(console, board)
+            _print_rows(board)
             brackets = f"In brackets: {board.interval}. " if any(row.n > 1 for row in board.rows) else ""
-            console.print(f"{brackets}MB: largest memory of the process of a trial.")
+            print_text(f"{brackets}MB: largest memory of the process of a trial.", piped_width=PIPED_WIDTH)
         for note in board.notes:
-            console.print(note)
+            print_text(note, piped_width=PIPED_WIDTH)
 
 
-def _print_rows(console: "Console", board: "Board") -> None:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
+def _print_rows(board: "Board") -> None:
     recordings = any(row.recording for row in board.rows)
-    table.add_column("", justify="right", no_wrap=True)
-    table.add_column("setup", overflow="fold", min_width=12)
-    table.add_column(board.monitor.replace("/", "\n"), no_wrap=True)
-    table.add_column(board.metric.replace("/", "\n"), no_wrap=True)
-    if recordings:
-        table.add_column("recor-\ndings", no_wrap=True)
-    for name in ("n", "para-\nmeters", "MACs", "ms a\nclip", "s an\nepoch", "MB"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("against\nthe first", min_width=15)
-    for rank, row in enumerate(board.rows, 1):
-        table.add_row(
+    figures = ("n", "para-\nmeters", "MACs", "ms a\nclip", "s an\nepoch", "MB")
+    columns = (
+        Column("", "right", whole=True),
+        Column("setup"),
+        Column(board.monitor.replace("/", "\n"), whole=True),
+        Column(board.metric.replace("/", "\n"), whole=True),
+        *([Column("recor-\ndings", whole=True)] if recordings else []),
+        Column("against\nthe first"),
+        *(Column(name, "right", whole=True) for name in figures),
+    )
+    rows = [
+        (
             str(rank),
             row.name,
             _spread(row.validation),
             _with_interval(row.test),
             *([_mean(row.recording)] if recordings else []),
+            row.comparison.verdict if row.comparison else "",
             str(row.n),
             _count(row.parameters),
             _count(row.macs),
             _figure(row.latency_ms),
             _figure(row.epoch_seconds),
             _figure(row.peak_memory_mb),
-            row.comparison.verdict if row.comparison else "",
         )
-    console.print(table)
+        for rank, row in enumerate(board.rows, 1)
+    ]
+    print_table(columns, rows, keys=2, piped_width=PIPED_WIDTH)
 
 
 def _mean(found: "Spread | None") -> str:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from audio_lightning.cli.answering import answering
+from audio_lightning.cli.output import print_next
 
 Sweep = Annotated[Path, typer.Argument(metavar="SWEEP_DIR", help="A folder that sweep.py left.")]
 Everything = Annotated[
@@ -52,6 +53,7 @@ def refit_command(sweep: Sweep, everything: Everything = None, trust: Trust = No
             check_config(refit.config)
             metrics = train_in(refit.folder, refit.config)
         print(f"card: {write_card(refit, boards[0], metrics)}")
+        print_next("audio-lightning", "predict", refit.folder.path, "FILE.wav")
         return 0
 
     raise typer.Exit(answering(run))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from audio_lightning import __version__
 from audio_lightning.cli.answering import answering
+from audio_lightning.cli.output import print_next
 from audio_lightning.config import compose, opened, quote_paths
 from audio_lightning.config.location import choices
 from audio_lightning.config.slips import unknown_option
@@ -67,6 +68,7 @@ def _main(arguments: list[str]) -> int:
     planned = _plan(settings, grid)
     if settings.dry_run:
         _show(sweep, planned, settings)
+        _print_without_dry_run(arguments)
         return 0
     axes = list(dict.fromkeys(key for trial in planned for key in trial.combination.choices))
     monitors = {trial.config.monitor for trial in planned}
@@ -202,6 +204,7 @@ def _search(sweep: "SweepFolder", name: str, settings: "SweepSettings", grid: "G
         raise ConfigError(f"sweep.search.pruner={wishes.pruner} needs trials on one device: set pruner=none")
     if settings.dry_run:
         print(f"a search by {wishes.sampler} of {', '.join([*grid.axes, *grid.spaces])}, {settings.trials} trials")
+        _print_without_dry_run(arguments)
         return 0
     objectives = read_objectives(wishes.objectives, config.monitor)
     sweep.path.mkdir(parents=True, exist_ok=True)
@@ -231,6 +234,11 @@ def _search(sweep: "SweepFolder", name: str, settings: "SweepSettings", grid: "G
     return code
 
 
+def _print_without_dry_run(arguments: list[str]) -> None:
+    kept = [line for line in _typed(arguments) if not line.startswith("sweep.dry_run=")]
+    print_next("python", "sweep.py", *kept)
+
+
 def _typed(arguments: list[str]) -> list[str]:
     """The command line as it may be shown: without the password of a database."""
     return [re.sub(r"(://[^:/@]+):[^@/]*@", r"\1:***@", argument) for argument in arguments]
@@ -250,6 +258,8 @@ def _run(sweep: "SweepFolder", source: "Source", settings: "SweepSettings", acce
     finally:
         progress.close()
         conclude(sweep, settings.plots)
+    if contents := {status.content for _, status in sweep.folders() if status.state == "done"}:
+        print_next("audio-lightning", "refit" if len(contents) == 1 else "leaderboard", sweep.path)
     return outcome.exit_code
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.cli.answering import answering
+from audio_lightning.cli.output import print_next
 from audio_lightning.config import check_config, compose, config_dir, expand_multirun, opened, quote_paths
 from audio_lightning.config.compose import search_path
 from audio_lightning.config.location import choices, groups, searching
@@ -162,6 +163,7 @@ def _enter_hydra(flags: list[str], overrides: list[str], *, multirun: bool) -> i
         def run() -> int:
             check_config(config)
             results.append(_run(config, folder))
+            print_next("audio-lightning", "predict", folder.path, "FILE.wav")
             return 0
 
         codes.append(answering(run, folder=folder.path))
@@ -191,7 +193,13 @@ def _resume(path: Path, overrides: list[str]) -> int:
         return 0 if finished else _train_along(config, folder, resume=True)
     if finished:
         print(f"{folder.path} is finished; trainer.max_epochs=N goes on with it")
-    return answering(lambda: 0 if train_in(folder, config, again=bool(overrides)) else 1, folder=folder.path)
+
+    def run() -> int:
+        train_in(folder, config, again=bool(overrides))
+        print_next("audio-lightning", "predict", folder.path, "FILE.wav")
+        return 0
+
+    return answering(run, folder=folder.path)
 
 
 def train_in(folder: "RunFolder", config: DictConfig, *, again: bool = False) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -150,7 +151,7 @@ class _Others:
     """
 
     def __init__(self, count: int, order: dict[str, Any]) -> None:
-        self._resume = f"go on with: python train.py resume={order['folder']}"
+        self._resume = "go on with: " + shlex.join(["python", "train.py", f"resume={order['folder']}"])
         self._said: list[IO[str]] = []
         self._processes: list[subprocess.Popen[str]] = []
         self._over = threading.Event()

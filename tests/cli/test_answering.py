@@ -51,5 +51,13 @@ def test_a_defect_keeps_its_traceback(error: Exception, capsys: pytest.CaptureFi
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_the_folder_is_quoted_for_the_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    def action() -> int:
+        raise KeyboardInterrupt
+
+    answering(action, folder=Path("my run"))
+    assert capsys.readouterr().err == "interrupted; go on with: python train.py 'resume=my run'\n"
+
+
 def test_the_code_of_the_action_is_passed_on() -> None:
     assert answering(lambda: 7) == 7

@@ -1,6 +1,7 @@
 """``audio-lightning check`` as it is typed."""
 
 import csv
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,10 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_nothing_wrong(tiny_urbansound8k: Path) -> None:
     result = typed(tiny_urbansound8k)
     assert result.exit_code == 0, result.output
-    assert result.stdout.splitlines()[-1] == "nothing wrong in 36 recordings"
+    said, following = result.stdout.splitlines()[-2:]
+    assert said == "nothing wrong in 36 recordings"
+    assert shlex.split(following)[:3] == ["next:", "python", "train.py"]
+    assert f"data.root={tiny_urbansound8k}" in shlex.split(following)
     assert result.stderr == ""
 
 
@@ -49,7 +53,10 @@ def test_findings_are_shown_by_kind(damaged: Path) -> None:
     assert "[red]x[bold].wav: is not listed" in result.stdout
     assert "and 2 more" in result.stdout
     assert result.stdout.count("is silent") == 3
-    assert result.stdout.splitlines()[-2:] == ["6 problems in 36 recordings", "--csv FILE writes all of them"]
+    *_, count, more, following = result.stdout.splitlines()
+    assert (count, more) == ("6 problems in 36 recordings", "--csv FILE writes all of them")
+    assert shlex.split(following)[:3] == ["next:", "audio-lightning", "check"]
+    assert f"data.root={damaged}" in shlex.split(following), "quoted for the shell"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """``train.py`` as it is typed: exit codes, one line a mistake, and how long it takes to say so."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -98,7 +99,8 @@ def test_a_run_from_typing_to_plots(tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert len([line for line in lines if line.startswith("epoch ")]) == 4
     assert "\x1b" not in result.stdout
-    assert lines[-2].startswith("run folder: ")
+    assert lines[-3].startswith("run folder: ")
+    assert shlex.split(lines[-1]) == ["next:", "audio-lightning", "predict", "out (ö)=1", "FILE.wav"]
     for name in ("metrics.json", "curves.png", "confusion_matrix.png", ".hydra/overrides.yaml", "train.log"):
         assert (folder / name).exists(), name
     assert result.stderr == ""

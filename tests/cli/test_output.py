@@ -1,0 +1,109 @@
+"""Tables at any width: nothing is cut, nothing is wider than the terminal that could be narrower."""
+
+from pathlib import Path
+
+import pytest
+from sweep_folders import make_sweep, trial
+from typer.testing import CliRunner
+
+from audio_lightning.cli.main import app
+from audio_lightning.cli.output import Column, command, print_next, print_table
+
+WIDTHS = (60, 80, 120, 200)
+
+COLUMNS = (
+    Column("", "right", whole=True),
+    Column("setup"),
+    Column("validation\naccuracy", whole=True),
+    Column("why"),
+    Column("from", whole=True),
+)
+ROWS = [
+    ("1", "logmel cnn", "0.800 ± 0.016\n[0.784, 0.816]", "not distinguishable, p = 0.31 over 8 folds", "/a/path"),
+    ("2", "[red] conv1d_vgg_skip", "0.7", "", "/a/longer/path with spaces/in/it"),
+]
+
+
+def too_wide(text: str, width: int) -> list[str]:
+    """Lines that are wider than the terminal and of several words."""
+    return [line for line in text.splitlines() if len(line.rstrip()) > width and " " in line.strip()]
+
+
+@pytest.mark.parametrize("width", [*WIDTHS, 20, 30, 45])
+def test_no_word_is_cut_at_any_width(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_table(COLUMNS, ROWS, keys=2)
+    text = capsys.readouterr().out
+    shown = {word.rstrip(",") for word in text.split()}
+    assert {word.rstrip(",") for row in ROWS for cell in row for word in cell.split()} <= shown
+    assert not [line for line in too_wide(text, width) if line.strip() != ROWS[1][-1]], "but for a whole path"
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 200])
+def test_figures_and_paths_stay_in_one_line(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_table(COLUMNS, ROWS, keys=2)
+    text = capsys.readouterr().out
+    for whole in ("0.800 ± 0.016", "[0.784, 0.816]", "/a/longer/path with spaces/in/it"):
+        assert whole in text
+
+
+def test_in_a_pipe_a_table_has_the_width_it_needs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_table(COLUMNS, ROWS, keys=2)
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 2 + 1
+    print_table(COLUMNS, ROWS, keys=2, piped_width=50)
+    assert not too_wide(capsys.readouterr().out, 50)
+
+
+def test_a_narrow_terminal_gets_several_tables_with_the_same_first_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table([Column("model", whole=True), *(Column(f"feature{n}") for n in range(8))], [("cnn", *["ok"] * 8)])
+    tables = capsys.readouterr().out.split("\n\n")
+    assert len(tables) == 3
+    assert all(table.split()[0] == "model" and "cnn" in table for table in tables)
+
+
+CLIPS = ["data.sample_rate=8000", "data.clip_seconds=0.25"]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_command_fits(width: int, tmp_path: Path) -> None:
+    verdicts = [
+        trial(0.8 - number / 50, feature="logmel_librosa", model=model, fold=fold, metrics={"macs": 123_456_789})
+        for number, model in enumerate(("conv1d_vgg_skip", "efficientnet", "cnn"))
+        for fold in (1, 2, 3)
+    ]
+    sweep = make_sweep(tmp_path / "sweep", verdicts)
+    for arguments in (
+        ["models", "model=cnn,dnn,conv1d_vgg_skip", *CLIPS],
+        ["features", *CLIPS],
+        ["grid", "model=cnn,conv1d_vgg_skip", *CLIPS],
+        ["leaderboard", str(sweep.path)],
+    ):
+        result = CliRunner().invoke(app, arguments, env={"COLUMNS": str(width)})
+        assert result.exit_code == 0, result.output
+        lines = [line for line in result.output.splitlines() if not line.startswith("next: ")]
+        assert not too_wide("\n".join(lines), width), arguments
+        assert result.output.splitlines()[-1].startswith("next: ")
+        if arguments[0] != "features":
+            assert "conv1d_vgg_skip" in result.output
+
+
+def test_what_to_type_next_is_quoted_and_relative(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    print_next("audio-lightning", "predict", tmp_path / "my run", "FILE.wav")
+    assert capsys.readouterr().out == "next: audio-lightning predict 'my run' FILE.wav\n"
+    assert command("python", "sweep.py", "model=cnn,lstm", Path("/else where")) == (
+        "python sweep.py model=cnn,lstm '/else where'"
+    )
