@@ -1,6 +1,6 @@
 """Who is trained on, who chooses the epoch and who is tested."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -8,6 +8,7 @@ import pandas as pd
 from jaxtyping import Int64
 
 from audio_lightning.data.draws import deal_groups, deal_singly, draw_groups, draw_singly
+from audio_lightning.data.few_clips import too_few
 from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
 from audio_lightning.errors import DataError
 
@@ -63,12 +64,29 @@ def assign_splits(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
         The method: the plan's own, or what ``auto`` and a number of folds came to.
 
     Raises:
-        DataError: folds that the data lacks, shares that cannot be, or too little data to divide.
+        DataError: folds that the data lacks, shares that cannot be, too little data to divide, or a setting of the
+            plan that has no effect.
     """
     method = _method(manifest, plan)
+    said = manifest.table["split"]
+    _refuse_idle_settings(manifest, plan, method)
+    _assign(manifest, plan, method)
+    for split in plan.parts(method):
+        if not len(manifest.rows(split)):
+            remedy = f"{len(manifest)} clips cannot be divided by data.split={method}"
+            if method == "official":
+                remedy += "; choose data.split=grouped or data.folds=5"
+            elif method in ("grouped", "speaker", "stratified", "random", "train_only"):
+                asked = manifest.with_table(manifest.table.assign(split=said))
+                remedy = too_few(asked, replace(plan, method=method), method, _divides)
+            raise DataError(f"the {split} part has no clips: {remedy}")
+    return method
+
+
+def _assign(manifest: Manifest, plan: SplitPlan, method: SplitMethod) -> None:
     if method == "all":
         manifest.table["split"] = TEST
-        return method
+        return
     if method == "folds" and plan.folds is not None:
         manifest.table["fold"] = make_folds(manifest, plan.folds, plan.seed)
     if method == "folds":
@@ -81,13 +99,43 @@ def assign_splits(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
         _by_fraction(manifest, method, plan)
     if plan.train_on_validation:
         manifest.table["split"] = manifest.table["split"].replace(VALIDATION, TRAIN)
-    for split in plan.parts(method):
-        if not len(manifest.rows(split)):
-            remedy = "; choose data.split=grouped or data.folds=5" if method == "official" else ""
-            raise DataError(
-                f"the {split} part has no clips: {len(manifest)} clips cannot be divided by data.split={method}{remedy}"
-            )
-    return method
+
+
+def _divides(manifest: Manifest, plan: SplitPlan) -> bool:
+    """Whether a plan gives every part a clip of every class; the manifest is left as it is."""
+    trial = manifest.with_table(manifest.table.copy())
+    method = _method(trial, plan)
+    try:
+        _assign(trial, plan, method)
+    except DataError:
+        return False
+    present = {name for label in trial.table["label"].unique() for name in trial.labels(label)}
+    counts = (zip(trial.classes, trial.class_counts(split)) for split in plan.parts(method))
+    return all(count > 0 for part in counts for name, count in part if name in present)
+
+
+def _refuse_idle_settings(manifest: Manifest, plan: SplitPlan, method: SplitMethod) -> None:
+    """Stop at a fold that was asked for where clips are not divided by folds.
+
+    A setting that has no effect otherwise is noted: a share where there are folds, any where all is trained or tested
+    on.
+
+    Raises:
+        DataError: names the setting.
+    """
+    made = {"folds": plan.folds, "test_fold": plan.test_fold, "validation_fold": plan.validation_fold}
+    if method == "folds":
+        usual = SplitPlan(plan.method)
+        fractions = ("test_fraction", "validation_fraction")
+        made = {name: getattr(plan, name) for name in fractions if getattr(plan, name) != getattr(usual, name)}
+    idle = [f"data.{name}={value}" for name, value in made.items() if value is not None]
+    if not idle:
+        return
+    what = f"{' and '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect with data.split={method}"
+    if method in ("folds", "train_only", "all"):
+        manifest.notes.append(what)
+        return
+    raise DataError(f"{what}; leave {'it' if len(idle) == 1 else 'them'} out, or make folds with data.folds=5")
 
 
 def make_folds(manifest: Manifest, folds: int, seed: int) -> Int64[np.ndarray, "clips"]:
@@ -110,7 +158,12 @@ def make_folds(manifest: Manifest, folds: int, seed: int) -> Int64[np.ndarray, "
         more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
         raise DataError(
             f"data.folds={folds}: every class has fewer {what} than that ({', '.join(found[:MOST_NAMED])}{more}), so "
-            f"it would be lacking in some of the folds: expected at most {number.max()}"
+            "it would be lacking in some of the folds: "
+            + (
+                f"expected at most {number.max()}"
+                if number.max() >= 3
+                else "3 of a class at least are needed for folds"
+            )
         )
     rng = np.random.RandomState(seed)
     if len(names) == len(manifest):

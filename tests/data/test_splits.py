@@ -65,6 +65,85 @@ def test_splits_that_cannot_be_made(plan: SplitPlan, message: str) -> None:
         assign_splits(manifest(), plan)
 
 
+@pytest.mark.parametrize(
+    ("plan", "message"),
+    [
+        (
+            SplitPlan("stratified", test_fold=1),
+            r"data\.test_fold=1 has no effect with data\.split=stratified; leave it",
+        ),
+        (
+            SplitPlan("grouped", 1, 2),
+            r"data\.test_fold=1 and data\.validation_fold=2 have no effect .*; leave them out",
+        ),
+        (SplitPlan("random", validation_fold=2), r"data\.validation_fold=2 .* out, or make folds with data\.folds=5"),
+    ],
+)
+def test_a_fold_that_is_asked_for_in_vain_is_refused(plan: SplitPlan, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        assign_splits(manifest(), plan)
+
+
+@pytest.mark.parametrize(
+    ("plan", "note"),
+    [
+        (SplitPlan("train_only", test_fold=1, folds=5), "data.folds=5 and data.test_fold=1 have no effect with data."),
+        (SplitPlan("all", validation_fold=1), "data.validation_fold=1 has no effect with data.split=all"),
+        (SplitPlan("auto", folds=4, test_fraction=0.3), "data.test_fraction=0.3 has no effect with data.split=folds"),
+    ],
+)
+def test_other_settings_without_effect_are_noted(plan: SplitPlan, note: str) -> None:
+    data = manifest()
+    assign_splits(data, plan)
+    assert len(data.notes) == 1
+    assert data.notes[0].startswith(note)
+
+
+def few(clips: int, classes: int = 3, *, named: bool = False) -> Manifest:
+    labels = np.repeat([f"c{number}" for number in range(classes)], clips)
+    table = pd.DataFrame({"path": [f"{row}.wav" for row in range(len(labels))], "label": labels})
+    table["group"] = table["path"] if named else ""
+    return Manifest(Path("."), table, tuple(sorted(set(labels))))
+
+
+@pytest.mark.parametrize(
+    ("data", "plan", "message"),
+    [
+        (few(3), SplitPlan("auto"),
+         "the validation part has no clips: 3 clips a class are too few for data.split=stratified in shares of "
+         "70/10/20 %; record 4 clips of every class at least, or data.test_fraction=0.25 "
+         "data.validation_fraction=0.25, or data.folds=3"),
+        (few(3, named=True), SplitPlan("auto"),
+         "3 groups a class are too few for data.split=grouped in shares of 70/10/20 %; record 4 groups of every class "
+         "at least, or data.test_fraction=0.25 data.validation_fraction=0.25, or data.folds=3"),
+        (few(2), SplitPlan("auto"), "2 clips a class are too few for data.split=stratified in shares of 70/10/20 %; "
+         "record 4 clips of every class at least, or data.test_fraction=0.5 data.validation_fraction=0.0"),
+        (few(1), SplitPlan("auto"), "1 clip a class is too few for data.split=stratified in shares of 70/10/20 %; "
+         "record 4 clips of every class at least"),
+        (few(2), SplitPlan("train_only"), "2 clips a class are too few for data.split=train_only in shares of 90/10 %; "
+         "record 3 clips of every class at least, or data.validation_fraction=0.0"),
+        (few(2, classes=1), SplitPlan("random"), "2 clips a class are too few for data.split=random"),
+    ],
+)  # fmt: skip
+def test_too_few_clips_say_what_would_do(data: Manifest, plan: SplitPlan, message: str) -> None:
+    with pytest.raises(DataError) as refusal:
+        assign_splits(data, plan)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_what_is_said_to_do_does(named: bool) -> None:
+    """The message above is tried out."""
+    for data, plan in (
+        (few(3, named=named), SplitPlan("auto", test_fraction=0.25, validation_fraction=0.25)),
+        (few(3, named=named), SplitPlan("auto", folds=3)),
+        (few(4, named=named), SplitPlan("auto")),
+    ):
+        assign_splits(data, plan)
+        assert all(min(data.class_counts(split)) > 0 for split in SPLITS)
+
+
 def test_two_folds_are_too_few() -> None:
     with pytest.raises(DataError, match=r"needs three folds .* the data has \[1, 2\]"):
         assign_splits(manifest(folds=2), SplitPlan("folds"))
@@ -129,7 +208,7 @@ def test_train_only_needs_a_share_to_validate_on(fraction: float) -> None:
 
 
 def test_train_only_with_too_few_clips_to_validate_on() -> None:
-    with pytest.raises(DataError, match=r"the validation part has no clips: 3 clips"):
+    with pytest.raises(DataError, match=r"the validation part has no clips: 1 group a class is too few"):
         assign_splits(manifest(groups=1), SplitPlan("train_only"))
 
 
