@@ -10,9 +10,9 @@ import audio_lightning
 PACKAGE = Path(__file__).parents[1] / "audio_lightning"
 
 ROOMS = (
-    "errors", "cores", "files", "lazy", "task", "config", "audio", "features", "augment", "models", "data", "metrics",
-    "losses", "schedulers", "archive", "checkpoint", "ensemble", "finetune", "networks", "catalog", "classifier",
-    "training", "inference", "compare", "report", "sweeps", "cli", "api", "__main__",
+    "errors", "messages", "cores", "files", "lazy", "task", "config", "audio", "features", "augment", "models", "data",
+    "metrics", "losses", "schedulers", "archive", "checkpoint", "ensemble", "finetune", "networks", "catalog",
+    "classifier", "training", "inference", "compare", "report", "sweeps", "cli", "api", "__main__",
 )  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from audio_lightning.config.location import choices, groups, searching
 from audio_lightning.config.slips import unknown_option
 from audio_lightning.config.trust import trusted_modules
 from audio_lightning.errors import ConfigError
+from audio_lightning.messages import print_and_log
 
 if TYPE_CHECKING:
     from audio_lightning.training.folder import RunFolder
@@ -95,6 +97,13 @@ def _composed(overrides: list[str]) -> tuple[DictConfig, "RunFolder"]:
     from audio_lightning.training.folder import RunFolder
 
     config = compose(overrides, with_hydra=True)
+    plain: Any = OmegaConf.to_container(config.hydra.run, resolve=False)
+    for key in re.findall(r"\$\{([\w.]+)\}", str(plain["dir"])):
+        if isinstance(node := OmegaConf.select(config, key), DictConfig):
+            raise ConfigError(
+                f"hydra.run.dir={plain['dir']}: {key} has several values; name one, "
+                f"such as ${{{key}.{next(map(str, node))}}}"
+            )
     folder = RunFolder(Path(config.hydra.run.dir))
     with open_dict(config):
         del config["hydra"]
@@ -247,15 +256,15 @@ def _print_results(metrics: dict[str, Any], folder: Path) -> None:
     shown = {name: value for name, value in metrics.items() if name.startswith(f"{part}/") and "loss" not in name}
     figures = [f"{name.removeprefix(f'{part}/').replace('_', ' ')} {value:.4f}" for name, value in shown.items()]
     epoch = f"best epoch {metrics['best_epoch']}" if metrics["clips/validation"] else "the last epoch"
-    print(
+    print_and_log(
         f"{part}: {', '.join(figures)} ({metrics[f'clips/{part}']} clips, {epoch} of {metrics['epochs']}, "
         f"{metrics['parameters']:,} parameters, {metrics['seconds']:.0f} s)"
     )
     if metrics["leakage"] != "none found":
-        print(f"leakage between the splits: {metrics['leakage']}")
-    print(f"run folder: {folder}")
+        print_and_log(f"leakage between the splits: {metrics['leakage']}")
+    print_and_log(f"run folder: {folder}")
     if plots := sorted(map(str, folder.glob("*.png"))):
-        print(f"plots: {', '.join(plots)}")
+        print_and_log(f"plots: {', '.join(plots)}")
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:

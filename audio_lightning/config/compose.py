@@ -159,11 +159,22 @@ def _quote_path(argument: str, multirun: bool) -> str:
     bare_key = key.lstrip("+~")
     if not equals or not TEXT_KEY.search(bare_key) or value in ("", "null", "true", "false", "???"):
         return argument
+    if bare_key.startswith("hydra."):
+        value = _with_choices(value)
     is_path = bool(PATH_KEY.search(bare_key))
     several = multirun and "," in value.strip(",") and value[0] not in "'\""
     if several and not (is_path and Path(value).expanduser().exists()):
         return f"{key}=" + ",".join(_quoted(part, is_path=is_path) for part in value.split(","))
     return f"{key}={_quoted(value, is_path=is_path)}"
+
+
+def _with_choices(value: str) -> str:
+    """Let ``${model}`` in the name of a folder stand for the choice, in place of all its keys.
+
+    ``${hydra:runtime.choices.model}``, which Hydra itself resolves in a run alone, is written as it can be composed.
+    """
+    named = re.sub(rf"\$\{{({'|'.join(groups())})\}}", r"${hydra.runtime.choices.\1}", value)
+    return named.replace("${hydra:", "${hydra.")
 
 
 def _quoted(value: str, *, is_path: bool) -> str:

@@ -40,6 +40,7 @@ from audio_lightning.data.decoded import (
 from audio_lightning.data.recordings import Identity, Recordings, digest
 from audio_lightning.errors import AudioError, DataError
 from audio_lightning.files import read_json
+from audio_lightning.messages import print_and_log
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +183,7 @@ class Cache:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            print("another process is preparing recordings: waiting for it", flush=True)
+            print_and_log("another process is preparing recordings: waiting for it")
             lock.acquire()
         except NotImplementedError:  # a file system without locks: what is built twice is still built right
             yield

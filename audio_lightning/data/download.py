@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 from filelock import FileLock, Timeout
 
 from audio_lightning.errors import DataError
+from audio_lightning.messages import print_and_log
 
 Progress = Callable[[int, int], None]
 
@@ -80,7 +81,7 @@ def fetch(url: str, file: Path, *, sha256: str | None, progress: Progress | None
     except (OSError, HTTPException) as error:
         raise DataError(f"{url} cannot be fetched: {_reason(error)}; {_what_is_kept(part)}") from error
     verdict = "none is known to compare it with" if sha256 is None else "as expected" if found == sha256 else "wrong"
-    print(f"{file.name}: {size:,} bytes, sha256 {found} ({verdict})", flush=True)
+    print_and_log(f"{file.name}: {size:,} bytes, sha256 {found} ({verdict})")
     if sha256 not in (None, found):
         part.unlink()
         raise DataError(
@@ -171,7 +172,7 @@ def _locked(folder: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            print(f"another process is downloading to {folder}: waiting for it", flush=True)
+            print_and_log(f"another process is downloading to {folder}: waiting for it")
             lock.acquire()
     except (OSError, NotImplementedError) as error:  # the latter from a file system without locks
         raise DataError(f"cannot download to {folder}: {_reason(error)}; name a folder that can be written") from error

@@ -2,7 +2,10 @@
 
 import csv
 import os
+import shutil
+import sys
 import time
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import VALIDATION
 from audio_lightning.errors import ConfigError, UserError
 from audio_lightning.files import write_csv
+from audio_lightning.messages import print_and_log
 from audio_lightning.task import lower_is_better
 from audio_lightning.training.averaging import averaged
 
@@ -310,11 +314,30 @@ class EpochLines(Callback):
         if not trainer.is_global_zero:
             return
         row = self.history.rows[-1]
-        epochs = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
-        shown = [
-            f"{part}/{name}"
-            for part in ("train", "validation")
-            for name in ("loss", "accuracy", "mean_average_precision")
-        ]
-        values = "  ".join(f"{name} {float(row[name]):.3f}" for name in shown if row.get(name))
-        print(f"epoch {row['epoch']}{epochs}  {values}  {float(row['seconds']):.1f} s", flush=True)
+        most = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
+        lines = epoch_lines(row, f"{row['epoch']}{most}")
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(lines[0])
+        fitting = [line for line in lines if len(line) <= width]
+        print_and_log(lines[0], shown=[*fitting, lines[-1]][0])
+
+
+def epoch_lines(row: Mapping[str, str], epoch: str) -> list[str]:
+    """An epoch in a line, and shorter ones for narrow terminals.
+
+    Args:
+        row: of the history.
+        epoch: its number.
+    """
+    short = {"loss": "loss", "accuracy": "acc", "mean_average_precision": "mAP"}
+    seconds = f"{float(row['seconds']):.1f} s"
+    whole, brief = list[str](), list[str]()
+    for part, prefix in (("train", "train"), ("validation", "val")):
+        found = {name: f"{float(row[f'{part}/{name}']):.3f}" for name in short if row.get(f"{part}/{name}")}
+        whole += [f"{part}/{name} {value}" for name, value in found.items()]
+        if found:
+            brief.append(" ".join([prefix, *(f"{short[name]} {value}" for name, value in found.items())]))
+    return [
+        "  ".join([f"epoch {epoch}", *whole, seconds]),
+        "  ".join([f"epoch {epoch}", *brief, seconds]),
+        "  ".join([epoch, *(brief[1:] or brief)]),
+    ]

@@ -7,6 +7,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from audio_lightning.checkpoint import DamagedCheckpointError, read_checkpoint, write_checkpoint
 from audio_lightning.errors import CheckpointError
+from audio_lightning.messages import print_and_log
 from audio_lightning.training.folder import RunFolder
 
 
@@ -63,5 +64,5 @@ def find_resumable(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
             found = read_checkpoint(folder.previous)
         except CheckpointError as other:
             raise CheckpointError(f"{error}, and so is the one before: {other}") from other
-        print(f"{error}; the training is resumed from {folder.previous}, after epoch {found['epoch'] + 1}", flush=True)
+        print_and_log(f"{error}; the training is resumed from {folder.previous}, after epoch {found['epoch'] + 1}")
         return folder.previous, found

@@ -20,6 +20,7 @@ from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TRAIN
 from audio_lightning.errors import ConfigError
 from audio_lightning.files import write_csv
+from audio_lightning.messages import print_and_log
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.power import interruptible
 
@@ -61,12 +62,12 @@ def find(config: DictConfig, make: Make, datamodule: AudioDataModule, folder: Ru
     """
     if config.find_batch_size:
         config.data.batch_size = datamodule.batch_size = _batch_size(config, make, datamodule)
-        print(f"data.batch_size={datamodule.batch_size} was found and is used", flush=True)
+        print_and_log(f"data.batch_size={datamodule.batch_size} was found and is used")
     if config.find_lr:
         rates, losses = _loss_by_rate(config, make, datamodule)
         write_csv(folder.lr_finder, ["learning_rate", "loss"], list(zip(rates.tolist(), losses.tolist())))
         config.optimizer.lr = suggested(rates, losses)
-        print(f"optimizer.lr={config.optimizer.lr:g} was found and is used ({folder.lr_finder})", flush=True)
+        print_and_log(f"optimizer.lr={config.optimizer.lr:g} was found and is used ({folder.lr_finder})")
 
 
 def suggested(rates: Float[np.ndarray, "steps"], losses: Float[np.ndarray, "steps"]) -> float:

@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import Logger
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.errors import UserError
 from audio_lightning.files import read_json
+from audio_lightning.messages import print_and_log
 from audio_lightning.training.dashboard.items import Item
 from audio_lightning.training.folder import RunFolder
 
@@ -217,7 +218,7 @@ class DashboardLogger(Logger):
         except Exception as error:
             if not self._failed:
                 what = "nothing more is logged" if self.gives_up else "not everything is logged"
-                print(f"{self.title}: {what} ({why(error)}); the training goes on", flush=True)
+                print_and_log(f"{self.title}: {what} ({why(error)}); the training goes on")
             self._failed = True
 
     def _rates(self) -> dict[str, float]:

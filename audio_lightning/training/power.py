@@ -13,6 +13,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.errors import ConfigError, Interrupted
+from audio_lightning.messages import print_and_log
 from audio_lightning.training.folder import RunFolder
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
@@ -58,10 +59,10 @@ def trainer_arguments(arguments: dict[str, Any], folder: RunFolder, *, compiled:
 def say_precision(trainer: pl.Trainer, asked: str) -> None:
     """Say in a line where another precision runs than was asked for, or one that is slow here."""
     if trainer.precision != asked:
-        print(f"trainer.precision={asked} is not to be had on this device: {trainer.precision} runs")
+        print_and_log(f"trainer.precision={asked} is not to be had on this device: {trainer.precision} runs")
     cuda = trainer.strategy.root_device.type == "cuda"
     if trainer.precision == "bf16-mixed" and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
-        print("this GPU has no bfloat16 and imitates it: trainer.precision=16-mixed is faster")
+        print_and_log("this GPU has no bfloat16 and imitates it: trainer.precision=16-mixed is faster")
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from audio_lightning.data.recordings import Recordings
 from audio_lightning.errors import ConfigError, DataError
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.files import write_csv, write_json
+from audio_lightning.messages import logged_warnings, print_and_log
 from audio_lightning.networks import check_networks, without_pretrained
 from audio_lightning.task import AudioTask
 from audio_lightning.training.allocator import keep_freed_memory
@@ -62,6 +63,7 @@ STATISTICS_CLIPS = 256
 Metrics = dict[str, float | int | str | bool]
 
 
+@logged_warnings()
 def train(
     config: DictConfig, folder: RunFolder, *, resume: bool = False, callbacks: Sequence[Callback] = ()
 ) -> Metrics:
@@ -277,7 +279,7 @@ def _open_data(datamodule: AudioDataModule, folder: RunFolder, *, write: bool) -
             raise
     if datamodule.problems and write:
         _write_problems(folder.problems, datamodule.problems)
-        print(
+        print_and_log(
             f"{len(datamodule.problems)} problems in the data ({folder.problems}): "
             f"data.bad_recordings={datamodule.bad_recordings}"
         )
@@ -289,17 +291,17 @@ def _write_problems(path: Path, problems: list[Problem]) -> None:
 
 def _describe(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
     clips = ", ".join(f"{split} {len(datamodule.numbers(split)):,}" for split in SPLITS)
-    print(
+    print_and_log(
         f"{len(classifier.task.classes)} classes; clips: {clips}; split {datamodule.split_method}; "
         f"leakage {datamodule.leakage}"
     )
     for note in datamodule.manifest.notes:
-        print(f"note: {note}")
+        print_and_log(f"note: {note}")
     counts = zip(classifier.task.classes, datamodule.class_counts(TRAIN))
     if untrained := [name for name, count in counts if not count]:
-        print(f"no training clips of: {', '.join(untrained)}")
+        print_and_log(f"no training clips of: {', '.join(untrained)}")
     shape = classifier.front_end.output_shape
-    print(f"{classifier.network.title} on {shape}: {classifier.finetuning}", flush=True)
+    print_and_log(f"{classifier.network.title} on {shape}: {classifier.finetuning}")
 
 
 def _give_recordings(classifier: AudioClassifier, datamodule: AudioDataModule, source: str, folder: str | None) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from audio_lightning.errors import ConfigError
 from audio_lightning.files import read_json, write_json
+from audio_lightning.messages import print_and_log
 from audio_lightning.training.dashboard.items import Confusion, Curves, Gallery, Item, Table
 from audio_lightning.training.folder import run_files
 from audio_lightning.training.loggers import RATE, DashboardLogger, Row
@@ -149,11 +150,9 @@ class WandbLogger(DashboardLogger):
         except Exception as error:  # whatever wandb or its own process died of: the training has ended as it has
             left = True
             if not isinstance(error, TimeoutError):
-                print(f"W&B: the run was not ended in good order ({type(error).__name__})", flush=True)
+                print_and_log(f"W&B: the run was not ended in good order ({type(error).__name__})")
         if left and not run.disabled:
-            print(
-                f"W&B: kept on this machine; send it with: wandb sync {shlex.quote(run.settings.sync_dir)}", flush=True
-            )
+            print_and_log(f"W&B: kept on this machine; send it with: wandb sync {shlex.quote(run.settings.sync_dir)}")
 
     def _start(self) -> "wandb.Run":
         state = self.folder.path / "wandb" / "run.json"
@@ -174,7 +173,7 @@ class WandbLogger(DashboardLogger):
         if before and run.id != before["id"]:
             run.config.update({"continues": before["id"]})
         if not run.offline:
-            print(f"W&B: {run.url}", flush=True)
+            print_and_log(f"W&B: {run.url}")
         return run
 
     def _start_online(self, before: dict[str, Any]) -> "wandb.Run | None":
@@ -201,7 +200,7 @@ class WandbLogger(DashboardLogger):
             return run
         except (wandb.Error, TimeoutError) as error:  # also a key that is none; a wrong name is refused offline, too
             reason = str(error).strip().partition("\n")[0]
-            print(f"W&B: going on offline, since the server cannot be used ({reason})", flush=True)
+            print_and_log(f"W&B: going on offline, since the server cannot be used ({reason})")
             return None
 
     def _start_offline(self, before: dict[str, Any]) -> "wandb.Run":

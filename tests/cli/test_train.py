@@ -13,7 +13,7 @@ import tiny
 from omegaconf import OmegaConf
 
 from audio_lightning.cli import train as cli
-from audio_lightning.config import choices
+from audio_lightning.config import choices, quote_paths
 from audio_lightning.errors import ConfigError
 from audio_lightning.training.folder import RunFolder
 
@@ -92,26 +92,47 @@ def test_help_names_every_axis_and_choice(capsys: pytest.CaptureFixture[str]) ->
 def test_a_run_from_typing_to_plots(tmp_path: Path) -> None:
     """Odd names, relative to where the user stands; output that is not a terminal has a line an epoch."""
     root = tiny.write_urbansound8k(tmp_path / "my sounds (1)=ö, 'all'")
-    arguments = ["data=urbansound8k", f"data.root={root.name}", *tiny.TRAIN_OVERRIDES, "hydra.run.dir=out (ö)=1"]
+    arguments = ["data=urbansound8k", f"data.root={root.name}", *tiny.TRAIN_OVERRIDES, "model=cnn"]
+    arguments.append("hydra.run.dir=out (ö)=1/${model}")
     result = typed(*arguments, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    folder = tmp_path / "out (ö)=1"
+    folder = tmp_path / "out (ö)=1/cnn"
     lines = result.stdout.splitlines()
     assert len([line for line in lines if line.startswith("epoch ")]) == 4
     assert "\x1b" not in result.stdout
     assert lines[-3].startswith("run folder: ")
-    assert shlex.split(lines[-1]) == ["next:", "audio-lightning", "predict", "out (ö)=1", "FILE.wav"]
+    assert shlex.split(lines[-1]) == ["next:", "audio-lightning", "predict", "out (ö)=1/cnn", "FILE.wav"]
     for name in ("metrics.json", "curves.png", "confusion_matrix.png", ".hydra/overrides.yaml", "train.log"):
         assert (folder / name).exists(), name
     assert result.stderr == ""
+    log = (folder / "train.log").read_text()
+    assert not [line for line in lines if not line.startswith(("preparing ", "next: ")) and line not in log]
 
     again = typed(*arguments, cwd=tmp_path)
     assert again.returncode == 2
     assert "holds a run already" in again.stderr
 
-    resumed = typed("resume=out (ö)=1", cwd=tmp_path)
+    resumed = typed("resume=out (ö)=1/cnn", cwd=tmp_path)
     assert resumed.returncode == 0
     assert "is finished" in resumed.stdout
+
+
+@pytest.mark.parametrize(
+    ("typed", "folder"),
+    [
+        ("runs/${model}", "runs/cnn"),
+        ("runs/${feature}-${data}_${seed}", "runs/logmel-demo_0"),
+        ("${optimizer}/${hydra:runtime.choices.model}", "adamw/cnn"),
+        ("runs/${model}/${optimizer.lr}", "runs/cnn/0.001"),
+    ],
+)
+def test_a_run_folder_is_named_after_choices(typed: str, folder: str) -> None:
+    assert cli._composed(quote_paths([f"hydra.run.dir={typed}"]))[1].path == Path(folder)
+
+
+def test_a_run_folder_is_not_named_after_a_dictionary() -> None:
+    with pytest.raises(ConfigError, match=r"loss has several values; name one, such as \$\{loss\.label_smoothing\}"):
+        cli._composed(quote_paths(["hydra.run.dir=runs/${loss}"]))
 
 
 def test_a_run_that_its_data_stopped_is_begun_again_in_its_folder(

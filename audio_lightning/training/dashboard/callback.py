@@ -14,6 +14,7 @@ from audio_lightning.config.targets import check_arguments
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST, VALIDATION
 from audio_lightning.errors import ConfigError
+from audio_lightning.messages import print_and_log
 from audio_lightning.training.dashboard.items import Item
 from audio_lightning.training.facts import costs
 from audio_lightning.training.loggers import DashboardLogger, why
@@ -136,5 +137,5 @@ def _attempt(what: str, make: Callable[[], T]) -> T | None:
     try:
         return make()
     except Exception as error:  # nothing that is only shown may end a training
-        print(f"dashboard: no {what} ({why(error)})", flush=True)
+        print_and_log(f"dashboard: no {what} ({why(error)})")
         return None

@@ -1,0 +1,49 @@
+"""Messages of a run are printed, and kept in its log."""
+
+import ast
+import logging
+import warnings
+from pathlib import Path
+
+import pytest
+
+import audio_lightning
+from audio_lightning.messages import logged_warnings, print_and_log
+
+PACKAGE = Path(audio_lightning.__file__).parent
+
+
+def test_a_message_is_printed_and_logged(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    print_and_log("100 %s of it")
+    print_and_log("a long line", shown="a line")
+    assert capsys.readouterr().out == "100 %s of it\na line\n"
+    assert [record.getMessage() for record in caplog.records] == ["100 %s of it", "a long line"]
+
+
+def test_a_warning_is_shown_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    shown: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda message, *rest, **named: shown.append(str(message))
+        with logged_warnings():
+            warnings.warn("the disk is slow", stacklevel=1)
+        warnings.warn("not of a run", stacklevel=1)
+    assert shown == ["the disk is slow", "not of a run"]
+    assert [record.getMessage() for record in caplog.records] == ["UserWarning: the disk is slow"]
+
+
+@pytest.mark.parametrize("room", ["training", "data"])
+def test_nothing_of_a_run_is_printed_past_its_log(room: str) -> None:
+    """Save for progress, and for errors, which go to the error output and are logged where they are raised."""
+    past = [
+        f"{path.name}:{node.lineno}"
+        for path in (PACKAGE / room).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+        and not any(keyword.arg == "file" for keyword in node.keywords)
+    ]
+    assert [place for place in past if not place.startswith("progress.py")] == []
