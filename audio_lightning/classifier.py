@@ -1,7 +1,7 @@
 """The one LightningModule that every architecture is trained in."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ from audio_lightning.augment import Augmentation
 from audio_lightning.checkpoint import CHECKPOINT_VERSION, read_checkpoint, write_checkpoint
 from audio_lightning.config import build, trusting
 from audio_lightning.data.batches import Batch
-from audio_lightning.data.content import STRETCH, stretches
+from audio_lightning.data.content import STRETCH, describe, difference, stretches
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TRAIN
 from audio_lightning.ensemble import Ensemble
-from audio_lightning.errors import CheckpointError, ConfigError
+from audio_lightning.errors import CheckpointError, ConfigError, DataError
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.finetune import Finetuning
 from audio_lightning.losses import check_loss, class_weights, make_objective
@@ -56,6 +56,7 @@ class AudioClassifier(pl.LightningModule):
         memory: features that later epochs need not compute again; None computes them each time.
         trained_on: what the clips of the training are known again by, see :func:`stretches`; None where that is not
             known.
+        data: what is known of all data of the training, see :func:`describe`.
 
     Raises:
         ConfigError: a target, an argument or a combination of feature and model that cannot work.
@@ -100,6 +101,7 @@ class AudioClassifier(pl.LightningModule):
         self.predictions = Predictions(self.task.num_classes)
         self.memory: FeatureMemory | None = None
         self.trained_on: Shaped[np.ndarray, "stretches"] | None = None
+        self.data: dict[str, Any] = {"classes": list(self.task.classes), "clips_of_classes": class_counts}
         self.compiled = False
         self.validated = False
 
@@ -215,11 +217,39 @@ class AudioClassifier(pl.LightningModule):
         for module in training:
             module.training = True
 
-    def on_fit_start(self) -> None:
-        """Note what is trained on, so that a later test can tell whether it has been."""
+    @property
+    def _datamodule(self) -> AudioDataModule | None:
+        """The data that the trainer has, where it is of this program."""
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
-        if isinstance(datamodule, AudioDataModule):
+        return datamodule if isinstance(datamodule, AudioDataModule) else None
+
+    def setup(self, stage: str) -> None:
+        """Refuse data whose targets mean other classes.
+
+        Raises:
+            DataError: other names, or in another order; or another sample rate.
+        """
+        if self._datamodule is None:
+            return
+        task = self._datamodule.task
+        if task.classes != self.task.classes or task.multilabel != self.task.multilabel:
+            raise DataError(
+                f"the classifier has the classes {', '.join(self.task.classes)}, and the data has "
+                f"{', '.join(task.classes)}: match them by name with "
+                "datamodule.match_classes(classifier.task.classes), or train another classifier"
+            )
+        if task.sample_rate != self.task.sample_rate:
+            raise DataError(
+                f"the classifier takes {self.task.sample_rate} Hz, and the data has {task.sample_rate} Hz: give "
+                f"data.sample_rate={self.task.sample_rate}"
+            )
+
+    def on_fit_start(self) -> None:
+        """Train all modules, also of a classifier that was loaded, and note what is trained on, for later tests."""
+        self.train()
+        if (datamodule := self._datamodule) is not None:
             self.trained_on = stretches(datamodule, datamodule.manifest.rows(TRAIN))
+            self.data = describe(datamodule)
 
     def on_train_epoch_start(self) -> None:
         """Make everything random in an epoch, and what is frozen in it, a function of the seed and the epoch's number.
@@ -360,10 +390,24 @@ class AudioClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say what wrote the file and what was trained on; configuration and task are in ``hyper_parameters``."""
-        checkpoint["audio_lightning"] = {"format": CHECKPOINT_VERSION, "version": __version__}
+        checkpoint["audio_lightning"] = {
+            "format": CHECKPOINT_VERSION,
+            "version": __version__,
+            "data": self.data,
+            "classes_sha256": self.task.classes_sha256,
+        }
         if self.trained_on is not None:
             plain = torch.from_numpy(self.trained_on.view(np.uint8).reshape(-1, STRETCH.itemsize))
             checkpoint["audio_lightning"][TRAINED_ON] = plain
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse to go on with a training on other data.
+
+        Raises:
+            DataError: with what changed.
+        """
+        if self._datamodule is not None:
+            check_same_data(checkpoint, self._datamodule)
 
     def store_thresholds(self, path: Path) -> None:
         """Put ``thresholds`` into a checkpoint of these weights, which was written before they were chosen.
@@ -406,6 +450,7 @@ class AudioClassifier(pl.LightningModule):
             with trusting(trust):
                 classifier = cls(**{**parameters, "config": config})
             classifier.load_state_dict(checkpoint["state_dict"])
+            classifier.data = described_data(checkpoint)
             if (known := checkpoint["audio_lightning"].get(TRAINED_ON)) is not None:
                 classifier.trained_on = known.numpy().astype(np.uint8, casting="no").view(STRETCH).reshape(-1)
         except ConfigError as error:
@@ -414,3 +459,41 @@ class AudioClassifier(pl.LightningModule):
             reason = str(error).strip().splitlines()[0]
             raise CheckpointError(f"{checkpoint_path} does not fit the classifier it describes: {reason}") from error
         return classifier.to(map_location).eval()
+
+
+def described_data(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of the data of its training, see :func:`describe`; older ones say less.
+
+    Raises:
+        KeyError, TypeError, ValueError: its parts do not fit one another.
+    """
+    parameters, written = checkpoint["hyper_parameters"], checkpoint["audio_lightning"]
+    task = AudioTask.from_dict(parameters["task"])
+    data = {"clips_of_classes": parameters["class_counts"], **written.get("data", {}), "classes": list(task.classes)}
+    if written.get("classes_sha256", task.classes_sha256) != task.classes_sha256:
+        raise ValueError(f"its classes are not {', '.join(task.classes)}")
+    if len(data["clips_of_classes"]) != task.num_classes:
+        raise ValueError(f"it counts clips of {len(data['clips_of_classes'])} classes in place of {task.num_classes}")
+    return data
+
+
+def check_same_data(checkpoint: Mapping[str, Any], datamodule: AudioDataModule) -> None:
+    """Refuse data that is not what a checkpoint was trained on, so that no clip changes its class or its split.
+
+    Args:
+        checkpoint: its contents.
+        datamodule: after its :meth:`setup`.
+
+    Raises:
+        CheckpointError: its parts do not fit one another.
+        DataError: with what changed.
+    """
+    try:
+        found = difference(described_data(checkpoint), datamodule)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"the checkpoint does not say what it was trained on ({error})") from error
+    if found:
+        raise DataError(
+            f"{datamodule.root}: the data is not what this run was trained on: {found}; put it back, name where it "
+            "lies now by data.root=DIR, or start another run"
+        )

@@ -1,5 +1,7 @@
 """What a data set asks for, and the shapes that flow from the data through the front end into the network."""
 
+import hashlib
+import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -45,6 +47,11 @@ class AudioTask:
     def clip_seconds(self) -> float:
         """Length of a clip in seconds."""
         return self.num_samples / self.sample_rate
+
+    @property
+    def classes_sha256(self) -> str:
+        """Hash of the names of the classes in their order, by which it is found out that a file has others."""
+        return hashlib.sha256(json.dumps(self.classes).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python containers only, as a checkpoint may hold them."""

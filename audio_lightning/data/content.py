@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Int64, Shaped
 
+from audio_lightning import __version__
 from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.manifest import SPLITS, TRAIN
 
 STRETCH = np.dtype([("recording", "<i8"), ("start", "<i4"), ("stop", "<i4")])
 """A stretch of a recording: half of the hash of its samples, and where it begins and ends in milliseconds."""
@@ -41,6 +43,55 @@ def fingerprints(datamodule: AudioDataModule) -> tuple[str, str]:
     division.update(json.dumps(_columns(clips, (*CLIP, "background", "split", "fold"))).encode())
     division.update(np.ascontiguousarray(datamodule.content).tobytes())
     return content.hexdigest(), division.hexdigest()
+
+
+def describe(datamodule: AudioDataModule) -> dict[str, Any]:
+    """The data of a training as its checkpoints keep it, in plain values, to tell later whether it is still the same.
+
+    Args:
+        datamodule: after its :meth:`setup`.
+    """
+    content, division = fingerprints(datamodule)
+    return {
+        "version": __version__,
+        "classes": list(datamodule.manifest.classes),
+        "clips": {split: len(datamodule.numbers(split)) for split in SPLITS},
+        "clips_of_classes": datamodule.class_counts(TRAIN),
+        "content": content,
+        "division": division,
+    }
+
+
+def difference(known: Mapping[str, Any], datamodule: AudioDataModule) -> str | None:
+    """What of the data is not as it was described; None where it is the same, wherever it lies now.
+
+    Args:
+        known: see :func:`describe`; older checkpoints know less, and fingerprints of other versions are others.
+        datamodule: after its :meth:`setup`.
+    """
+    now = describe(datamodule)
+    before, after = known["classes"], now["classes"]
+    if before != after:
+        gone = [name for name in before if name not in after]
+        new = [name for name in after if name not in before]
+        said = [f"{what}: {', '.join(names)}" for what, names in (("without", gone), ("new", new)) if names]
+        return f"the classes are others ({'; '.join(said) or 'the same in another order'})"
+    changed = [
+        f"{now['clips'][split]:,} {split} clips in place of {count:,}"
+        for split, count in known.get("clips", {}).items()
+        if now["clips"][split] != count
+    ] or [
+        f"{count:,} training clips of {name} in place of {known['clips_of_classes'][number]:,}"
+        for number, (name, count) in enumerate(zip(after, now["clips_of_classes"]))
+        if count != known["clips_of_classes"][number]
+    ]
+    if changed:
+        return f"there are {', '.join(changed)}"
+    if known.get("version") != now["version"]:
+        return None
+    if known["content"] != now["content"]:
+        return "recordings, labels or groups are others, in as many clips"
+    return None if known["division"] == now["division"] else "the same clips are divided into other splits"
 
 
 def stretches(datamodule: AudioDataModule, rows: Int64[np.ndarray, "rows"]) -> Shaped[np.ndarray, "stretches"]:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.config import build, change, check_config, compose, opened, trusting
-from audio_lightning.data.content import overlapping, stretches
+from audio_lightning.data.content import difference, overlapping, stretches
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST
 from audio_lightning.errors import ConfigError, DataError
@@ -32,6 +32,9 @@ DIVIDING = (
     "seed",
 )
 """Keys of the data that say which clips are tested."""
+
+LOADING = ("data.batch_size", "data.num_workers", "data.resident")
+"""Keys that leave the data as it was."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,8 @@ def evaluate(
     Raises:
         CheckpointError: see :func:`load_classifier`.
         ConfigError: a key that does not exist, or data that has no test clips.
-        DataError: see :meth:`AudioDataModule.setup`; also no class in common, or one label a clip where there may be
-            several.
+        DataError: see :meth:`AudioDataModule.setup`; also no class in common, one label a clip where there may be
+            several, or data of the run that is not what it was, and was not named anew.
     """
     overrides = list(overrides)
     with opened(overrides), trusting(trust):
@@ -90,6 +93,8 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
             f"the classifier answers with {number[classifier.task.multilabel]} a clip, and the data has "
             f"{number[datamodule.task.multilabel]} (data.label_separator={config.data.get('label_separator')})"
         )
+    if not any(key == "seed" or key.startswith("data") for key in _typed(overrides).difference(LOADING)):
+        _require_same(classifier, datamodule)
     unknown: list[str] = []
     if datamodule.manifest.classes != classifier.task.classes:
         unknown = datamodule.match_classes(classifier.task.classes)
@@ -118,6 +123,14 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
         write_results(folder, classifier, datamodule)
         write_json(folder.metrics, metrics)
     return Evaluation(metrics, unknown)
+
+
+def _require_same(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
+    if found := difference(classifier.data, datamodule):
+        raise DataError(
+            f"{datamodule.root}: the data is not what the classifier was trained and tested on: {found}; put it back, "
+            "or name the data by data.root=DIR, and classes are matched by name"
+        )
 
 
 def _trained_on(classifier: AudioClassifier, datamodule: AudioDataModule) -> int | None:

@@ -6,13 +6,16 @@ from collections.abc import Iterable
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from audio_lightning.config import compose
+from audio_lightning.config import change, compose
 from audio_lightning.errors import ConfigError
 from audio_lightning.training.folder import RunFolder
 
 LENGTH = ("max_epochs", "max_steps", "max_time")
 DEVICES = ("accelerator", "devices", "num_nodes", "strategy")
-CHANGEABLE = re.compile(rf"trainer|trainer\.({'|'.join(LENGTH + DEVICES)})|logger(\..+)?|plots")
+PLACES = re.compile(r"data\.(table|([a-z_]+_)?(root|dir|path|file))")
+"""Where the data lies; that it is still the same is found out by its content."""
+
+CHANGEABLE = re.compile(rf"trainer|trainer\.({'|'.join(LENGTH + DEVICES)})|logger(\..+)?|plots|{PLACES.pattern}")
 
 
 def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
@@ -33,11 +36,14 @@ def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
             raise ConfigError(
                 f"{key} cannot be changed in a resumed run, which would then be another one: only the length "
                 f"(trainer.{', trainer.'.join(LENGTH)}), the devices (trainer.{', trainer.'.join(DEVICES)}), "
-                "plots and logger can"
+                "plots and logger can, and data.root, where the same data lies elsewhere now"
             )
     if not keys:
         return config
-    typed = compose(overrides)
+    moved = [line for line, key in zip(overrides, keys) if PLACES.fullmatch(key)]
+    config = change(config, moved)
+    keys = [key for key in keys if not PLACES.fullmatch(key)]
+    typed = compose([line for line in overrides if line not in moved])
     OmegaConf.set_struct(config, False)
     for key in keys:
         if key == "trainer":  # trainer=gpu says where to run, not how long

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from audio_lightning.audio import find_recordings
 from audio_lightning.checkpoint import read_checkpoint
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier import AudioClassifier, check_same_data
 from audio_lightning.config import anchor_paths, build, check_unvalidated
 from audio_lightning.cores import share_threads
 from audio_lightning.data.datamodule import AudioDataModule
@@ -85,7 +85,8 @@ def train(
     Raises:
         ConfigError: what only the targets themselves can find wrong with the configuration.
         CheckpointError: no checkpoint that could be gone on from.
-        DataError: see :meth:`AudioDataModule.setup`; all problems are in ``problems.csv``, too.
+        DataError: see :meth:`AudioDataModule.setup`; all problems are in ``problems.csv``, too. Also data that is not
+            what the run was trained on before.
         RankError: on several devices, the process of another one ended before its time.
         Interrupted: Ctrl-C or SIGTERM.
     """
@@ -111,13 +112,16 @@ def train(
             "find_lr=true and find_batch_size=true search on one device: do so with trainer.devices=1, and give what "
             "is found as optimizer.lr and data.batch_size"
         )
+    with peers.agreed():
+        _open_data(datamodule, folder, write=trainer.is_global_zero)
+        if saved is not None:
+            check_same_data(saved, datamodule)
+        if not (len(datamodule.numbers(VALIDATION)) or config.data.get("validation_fraction")):
+            check_unvalidated(config, "data.validation_fraction=0.0")
+    del saved  # its weights and the optimizer's take memory
     if trainer.is_global_zero:
         folder.write_config(config)
         write_json(folder.environment, environment())
-    with peers.agreed():
-        _open_data(datamodule, folder, write=trainer.is_global_zero)
-        if not (len(datamodule.numbers(VALIDATION)) or config.data.get("validation_fraction")):
-            check_unvalidated(config, "data.validation_fraction=0.0")
 
     started = time.perf_counter()
     if searched and checkpoint is None:  # a resumed training has what was found in its configuration
