@@ -28,7 +28,11 @@ def test_the_run_folder_is_complete(trained: Path) -> None:
         "environment.json", "curves.png", "confusion_matrix.png", "checkpoints",
     }  # fmt: skip
     assert {path.name for path in trained.iterdir()} == expected
-    assert {path.name for path in (trained / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert {path.name for path in (trained / "checkpoints").iterdir()} == {
+        "best.ckpt",
+        "last.ckpt",
+        "previous.ckpt",
+    }
     assert (trained / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
