@@ -57,7 +57,7 @@ def _check(overrides: Sequence[str], csv_file: Path | None, report: Path | None,
             _require_writable(option, file.expanduser())
     config = compose(quote_paths(overrides))
     check_config(config)
-    from audio_lightning.data.check import KINDS, check
+    from audio_lightning.data.check import KINDS, check, printable
 
     for kind in allow:
         if kind not in KINDS:
@@ -71,10 +71,12 @@ def _check(overrides: Sequence[str], csv_file: Path | None, report: Path | None,
     with decoding_shown(datamodule):
         examination = datamodule.examine()
     findings = check(datamodule, examination)
+    for note in examination.manifest.notes:
+        print(f"note: {printable(note)}")
     _show(findings, allow, len(examination.audio), complete=csv_file is not None)
     if csv_file is not None:
-        rows = ((finding.kind, finding.where, finding.what) for finding in findings)
-        write_csv(csv_file.expanduser(), ("kind", "where", "what"), rows)
+        rows = ((finding.severity, finding.kind, finding.where, finding.what) for finding in findings)
+        write_csv(csv_file.expanduser(), ("severity", "kind", "where", "what"), rows)
         print(f"all findings: {csv_file}")
     if report is not None:
         from audio_lightning.report.data_page import write_data_page
@@ -107,7 +109,9 @@ def _require_writable(option: str, file: Path) -> None:
 
 
 def _show(findings: Sequence["Finding"], allow: Sequence[str], recordings: int, *, complete: bool) -> None:
-    """A table with a few examples of every kind, and the sum."""
+    """A table with a few examples of every kind, the gravest first, and the sum."""
+    from audio_lightning.data.check import join_equal
+
     count = f"{recordings:,} recording{'s' * (recordings != 1)}"
     if not findings:
         print(f"nothing wrong in {count}")
@@ -117,12 +121,19 @@ def _show(findings: Sequence["Finding"], allow: Sequence[str], recordings: int, 
         kinds.setdefault(finding.kind, []).append(finding)
     rows = []
     for kind, found in kinds.items():
-        examples = [f"{finding.where}: {finding.what}" for finding in found[:EXAMPLES]]
-        if (rest := len(found) - EXAMPLES) > 0:
+        joined = join_equal(found)
+        examples = [f"{same.places(EXAMPLES)}: {same.what}" for same in joined[:EXAMPLES]]
+        if rest := sum(len(same.where) for same in joined[EXAMPLES:]):
             examples.append(f"and {rest:,} more")
-        rows.append((f"{kind} (allowed)" if kind in allow else kind, f"{len(found):,}", "\n".join(examples)))
-    columns = (Column("kind", whole=True), Column("count", "right", whole=True), Column("for example"))
-    print_table(columns, rows, keys=2, piped_width=WIDTH)
+        name = f"{kind} (allowed)" if kind in allow else kind
+        rows.append((found[0].severity, name, f"{len(found):,}", "\n".join(examples)))
+    columns = (
+        Column("severity", whole=True),
+        Column("kind", whole=True),
+        Column("count", "right", whole=True),
+        Column("for example"),
+    )
+    print_table(columns, rows, keys=3, piped_width=WIDTH)
     allowed = sum(finding.kind in allow for finding in findings)
     said = f"{len(findings):,} problem{'s' * (len(findings) != 1)} in {count}"
     print(said + (f", {allowed:,} of them of allowed kinds" if allowed else ""))

@@ -1,6 +1,6 @@
 """Everything that is odd about a data set, found in one pass and stopping at nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import PurePosixPath
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from audio_lightning.audio import Finder
+from audio_lightning.audio.ffmpeg import LACKING
 from audio_lightning.data.clips import cut
 from audio_lightning.data.decoded import SILENCE
 from audio_lightning.data.manifest import SPLITS, Manifest
@@ -32,22 +33,33 @@ MOST_NAMED = 5
 """Copies of one recording that are named."""
 
 KINDS = {
+    "leak": "the same source or the same sound in more than one split",
+    "splits": "reasons why the splits cannot be made as asked for",
     "table": "rows of a table that cannot be used",
     "missing": "recordings that are listed, but not there",
-    "unlisted": "recordings that lie beside the listed ones, but are not listed",
+    "undecodable": "recordings that need ffmpeg, which is not installed",
     "unreadable": "recordings that are damaged, or are none",
     "not_finite": "recordings that hold NaN or infinite samples",
     "empty": "files without a sound in them: no bytes, or a header only",
-    "silent": f"recordings that never exceed {SILENCE:g} of full scale",
-    "clipped": f"recordings with more than {MOST_CLIPPED:.1%} of their samples at full scale",
-    "odd_rate": "recordings with another sample rate than most, and so perhaps another origin or bandwidth",
-    "short": f"clips shorter than {SHORTEST:.0%} of the length that they are padded to",
     "duplicate": "recordings with the same sound under several names",
     "few_clips": f"classes with fewer than {FEWEST_CLIPS} clips, or with none in one of the splits",
-    "splits": "reasons why the splits cannot be made as asked for",
-    "leak": "the same source or the same sound in more than one split",
+    "silent": f"recordings that never exceed {SILENCE:g} of full scale",
+    "clipped": f"recordings with more than {MOST_CLIPPED:.1%} of their samples at full scale",
+    "unlisted": "recordings that lie beside the listed ones, but are not listed",
+    "odd_rate": "recordings with another sample rate than most, and so perhaps another origin or bandwidth",
+    "short": f"clips shorter than {SHORTEST:.0%} of the length that they are padded to",
 }
-"""Every kind of finding, and what it is."""
+"""Every kind of finding, and what it is; the gravest first within a severity."""
+
+SEVERITIES = {
+    "error": "stop a training, or make its figures wrong",
+    "warning": "may make figures wrong",
+    "hint": "worth a look",
+}
+"""How grave a finding can be, and what that means; the gravest first."""
+
+_ERRORS = {"leak", "splits", "table", "missing", "undecodable", "unreadable", "not_finite", "empty"}
+_HINTS = {"unlisted", "odd_rate", "short"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,37 @@ class Finding:
     where: str
     what: str
 
+    @property
+    def severity(self) -> str:
+        """One of :data:`SEVERITIES`."""
+        return "error" if self.kind in _ERRORS else "hint" if self.kind in _HINTS else "warning"
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Findings of one kind that say the same about several places.
+
+    Attributes:
+        what: what all of them say.
+        where: the places, in the order of the findings.
+    """
+
+    what: str
+    where: list[str]
+
+    def places(self, most: int) -> str:
+        """The first ``most`` places, and the number of the others."""
+        rest = len(self.where) - most
+        return ", ".join(self.where[:most]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
+def join_equal(findings: Iterable[Finding]) -> list[Joined]:
+    """Put findings of one kind together that say the same."""
+    places: dict[str, list[str]] = {}
+    for finding in findings:
+        places.setdefault(finding.what, []).append(finding.where)
+    return [Joined(what, where) for what, where in places.items()]
+
 
 def check(datamodule: "AudioDataModule", examination: "Examination") -> list[Finding]:
     """Find everything that is odd about a data set.
@@ -73,8 +116,9 @@ def check(datamodule: "AudioDataModule", examination: "Examination") -> list[Fin
         examination: what :meth:`AudioDataModule.examine` gave.
 
     Returns:
-        The findings in the order of :data:`KINDS`, and of the data within a kind. Line breaks, escape characters and
-        what is not text in the names of files are written as escapes, so that they can be shown anywhere.
+        The findings by severity, by :data:`KINDS`, and in the order of the data; none twice. Line breaks, escape
+        characters and what is not text in the names of files are written as escapes, so that they can be shown
+        anywhere.
     """
     every = chain(
         (_as_finding(problem, examination.manifest) for problem in examination.problems),
@@ -85,8 +129,10 @@ def check(datamodule: "AudioDataModule", examination: "Examination") -> list[Fin
         _few_clips(examination.manifest),
     )
     order = {kind: place for place, kind in enumerate(KINDS)}
-    found = sorted(every, key=lambda finding: order[finding.kind])
-    return [Finding(finding.kind, printable(finding.where), printable(finding.what)) for finding in found]
+    severities = list(SEVERITIES)
+    found = sorted(every, key=lambda finding: (severities.index(finding.severity), order[finding.kind]))
+    shown = (Finding(finding.kind, printable(finding.where), printable(finding.what)) for finding in found)
+    return list(dict.fromkeys(shown))
 
 
 def printable(text: str) -> str:
@@ -99,7 +145,9 @@ def printable(text: str) -> str:
 def _as_finding(problem: "Problem", manifest: Manifest) -> Finding:
     """A problem, with the commonest reasons for an unreadable recording told apart."""
     kind = problem.kind
-    if kind == "unreadable" and "NaN or infinite" in problem.what:
+    if kind == "unreadable" and LACKING in problem.what:
+        kind = "undecodable"
+    elif kind == "unreadable" and "NaN or infinite" in problem.what:
         kind = "not_finite"
     elif kind == "unreadable" and any(sign in problem.what for sign in ("holds a header but no frames", "(0 bytes)")):
         kind = "empty"

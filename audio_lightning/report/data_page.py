@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from audio_lightning.data.check import KINDS, Finding, clip_seconds
+from audio_lightning.data.check import KINDS, SEVERITIES, Finding, clip_seconds, join_equal, printable
 from audio_lightning.data.clips import cut
 from audio_lightning.data.manifest import SPLITS
 from audio_lightning.report.pages import DECIBELS, MEL_BANDS, as_base64, write_page
@@ -35,6 +35,7 @@ LONGEST_SECONDS, SHORTEST_SECONDS = 5.0, 2.0
 """How much of a clip can be heard; where there are many classes, fewer clips come before shorter ones."""
 
 FINDINGS_A_KIND = 50
+PLACES_A_FINDING = 20
 MOST_BARS = 24
 
 
@@ -57,7 +58,10 @@ def write_data_page(
         name=datamodule.root.name,
         source=type(datamodule).__name__,
         facts=_facts(datamodule, examination),
-        findings=_by_kind(findings),
+        severities=_by_severity(findings),
+        total=len(findings),
+        kinds=len({finding.kind for finding in findings}),
+        notes=[printable(note) for note in examination.manifest.notes],
         windowed=datamodule.hop_samples is not None,
         classes=_classes(examination),
         lengths=_lengths(seconds[seconds > 0], datamodule.num_samples / datamodule.sample_rate),
@@ -128,13 +132,22 @@ def _facts(datamodule: "AudioDataModule", examination: "Examination") -> list[tu
     ]
 
 
-def _by_kind(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    kinds = {kind: [finding for finding in findings if finding.kind == kind] for kind in KINDS}
-    return [
-        {"kind": kind, "about": KINDS[kind], "count": len(found), "shown": found[:FINDINGS_A_KIND]}
-        for kind, found in kinds.items()
-        if found
-    ]
+def _by_severity(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """The severities that occur, each with its kinds; findings that say the same are one row."""
+    groups = []
+    for severity, about in SEVERITIES.items():
+        kinds = []
+        for kind in KINDS:
+            found = [finding for finding in findings if finding.kind == kind and finding.severity == severity]
+            if not found:
+                continue
+            shown = join_equal(found)[:FINDINGS_A_KIND]
+            rest = len(found) - sum(len(same.where) for same in shown)
+            rows = [(same.places(PLACES_A_FINDING), same.what) for same in shown]
+            kinds.append({"kind": kind, "about": KINDS[kind], "count": len(found), "rows": rows, "rest": rest})
+        if kinds:
+            groups.append({"severity": severity, "about": about, "kinds": kinds})
+    return groups
 
 
 def _classes(examination: "Examination") -> dict[str, Any]:

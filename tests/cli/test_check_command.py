@@ -51,8 +51,10 @@ def test_findings_are_shown_by_kind(damaged: Path) -> None:
     result = typed(damaged)
     assert result.exit_code == 1
     assert "[red]x[bold].wav: is not listed" in result.stdout
-    assert "and 2 more" in result.stdout
-    assert result.stdout.count("is silent") == 3
+    shown = " ".join(result.stdout.split())
+    assert shown.index("warning silent 5") < shown.index("hint unlisted 1"), "the gravest first"
+    assert shown.count("is silent") == 1, "equal ones are one"
+    assert "and 2 more: is silent" in shown
     *_, count, more, following = result.stdout.splitlines()
     assert (count, more) == ("6 problems in 36 recordings", "--csv FILE writes all of them")
     assert shlex.split(following)[:3] == ["next:", "audio-lightning", "check"]
@@ -72,14 +74,24 @@ def test_what_is_allowed_is_shown_but_no_failure(damaged: Path, allowed: list[st
         assert f", {sum(count[kind] for kind in allowed)} of them of allowed kinds" in result.stdout
 
 
+def test_notes_are_said_and_are_no_failure(tmp_path: Path) -> None:
+    root = tiny.write_folder(tmp_path / "data", clips=10)
+    (root / "notes.txt").touch()
+    settings = ["data=folder", f"data.root={root}", "data.sample_rate=8000", "data.clip_seconds=0.25"]
+    result = CliRunner().invoke(app, [*settings, "--report", str(tmp_path / "page.html")])
+    assert "note: passed over: 1 file that is no recording (.txt 1)" in result.stdout
+    assert "passed over: 1 file that is no recording (.txt 1)" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert result.exit_code == 0, result.output
+
+
 def test_files_hold_all_of_it(damaged: Path, tmp_path: Path) -> None:
     result = typed(damaged, "--csv", str(tmp_path / "new/all.csv"), "--report", str(tmp_path / "page.html"))
     assert result.exit_code == 1
     with (tmp_path / "new/all.csv").open(newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["kind", "where", "what"]
-    assert [row[0] for row in rows] == ["unlisted", *["silent"] * 5]
-    assert rows[0][1] == "audio/fold1/[red]x[bold].wav"
+    assert header == ["severity", "kind", "where", "what"]
+    assert [row[:2] for row in rows] == [*[["warning", "silent"]] * 5, ["hint", "unlisted"]]
+    assert rows[-1][2] == "audio/fold1/[red]x[bold].wav"
     assert "my (ö) data" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert f"page: {tmp_path}/page.html" in result.stdout
     assert "--csv FILE" not in result.stdout
@@ -88,7 +100,7 @@ def test_files_hold_all_of_it(damaged: Path, tmp_path: Path) -> None:
 def test_a_clean_set_replaces_an_old_list(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     (tmp_path / "all.csv").write_text("old")
     assert typed(tiny_urbansound8k, "--csv", str(tmp_path / "all.csv")).exit_code == 0
-    assert (tmp_path / "all.csv").read_text() == "kind,where,what\n"
+    assert (tmp_path / "all.csv").read_text() == "severity,kind,where,what\n"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import functools
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,18 @@ import tiny
 from omegaconf import OmegaConf
 from recordings import DAMAGED
 
+from audio_lightning.audio import ffmpeg
 from audio_lightning.config import build, compose
-from audio_lightning.data.check import FEWEST_CLIPS, KINDS, MOST_NAMED, Finding, check, printable
+from audio_lightning.data.check import (
+    FEWEST_CLIPS,
+    KINDS,
+    MOST_NAMED,
+    SEVERITIES,
+    Finding,
+    check,
+    join_equal,
+    printable,
+)
 from audio_lightning.data.datamodule import AudioDataModule, Examination
 
 FIRST = "audio/fold1/1000-0-0-0.wav"
@@ -95,6 +106,11 @@ def plant_unlisted(root: Path) -> str:
     return "audio/fold1/deeper/new.WAV"
 
 
+def plant_undecodable(root: Path) -> str:
+    (root / FIRST).write_bytes(b"\x00\x00\x00\x18ftypM4A " + bytes(500))
+    return FIRST
+
+
 def plant_damaged(name: str) -> Callable[[Path], str]:
     def plant(root: Path) -> str:
         damage(root / FIRST, name)
@@ -143,6 +159,7 @@ PLANTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "a wrong row": ("table", plant_table),
     "a missing file": ("missing", plant_missing),
     "a file more": ("unlisted", plant_unlisted),
+    "no ffmpeg": ("undecodable", plant_undecodable),
     "a truncated file": ("unreadable", plant_damaged("truncated.wav")),
     "NaN": ("not_finite", plant_damaged("nan.wav")),
     "no bytes": ("empty", plant_damaged("empty.wav")),
@@ -167,7 +184,8 @@ def test_every_kind_is_planted() -> None:
 
 
 @pytest.mark.parametrize("name", PLANTS)
-def test_what_is_planted_is_found_and_nothing_else(name: str, tmp_path: Path) -> None:
+def test_what_is_planted_is_found_and_nothing_else(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ffmpeg, "executable", lambda: None)
     root = tiny.write_urbansound8k(tmp_path)
     kind, plant = PLANTS[name]
     where = plant(root)
@@ -193,7 +211,7 @@ def test_without_a_usual_rate_none_is_odd(tmp_path: Path) -> None:
     assert found(root) == []
 
 
-def test_all_is_found_at_once_in_the_order_of_the_kinds(tmp_path: Path) -> None:
+def test_all_is_found_at_once_the_gravest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tiny.write_urbansound8k(tmp_path)
     plant_leak(root)  # before the table holds what no reader can use
     plant_table(root)
@@ -207,9 +225,18 @@ def test_all_is_found_at_once_in_the_order_of_the_kinds(tmp_path: Path) -> None:
     write(root / places[6], noise(100))
     write(root / places[7], noise(4000), rate=16000)
     (root / places[9]).write_bytes((root / places[8]).read_bytes())
-    kinds = [finding.kind for finding in found(root)]
-    expected = [kind for kind in KINDS if kind not in ("few_clips", "splits")]
-    assert kinds == expected
+    (root / places[10]).write_bytes(b"\x00\x00\x00\x18ftypM4A " + bytes(500))
+    monkeypatch.setattr(ffmpeg, "executable", lambda: None)
+    findings = found(root)
+    assert [finding.kind for finding in findings] == [kind for kind in KINDS if kind not in ("few_clips", "splits")]
+    assert [severity for severity, _ in groupby(finding.severity for finding in findings)] == list(SEVERITIES)
+
+
+def test_equal_findings_are_joined() -> None:
+    findings = [Finding("silent", where, what) for where, what in (("a", "x"), ("b", "y"), ("c", "x"), ("d", "x"))]
+    joined = join_equal(findings)
+    assert [(same.what, same.where) for same in joined] == [("x", ["a", "c", "d"]), ("y", ["b"])]
+    assert [joined[0].places(most) for most in (1, 2, 3)] == ["a and 2 more", "a, c and 1 more", "a, c, d"]
 
 
 def test_copies_are_one_finding_that_names_them(tmp_path: Path) -> None:
@@ -240,7 +267,7 @@ def test_the_same_sound_in_two_splits_leaks(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path)
     other = "audio/fold4/4000-0-0-0.wav"
     (root / other).write_bytes((root / FIRST).read_bytes())
-    copy, leak = found(root)
+    leak, copy = found(root)
     assert (copy.kind, leak.kind) == ("duplicate", "leak")
     assert FIRST in leak.what
     assert other in leak.what

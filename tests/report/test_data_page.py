@@ -232,13 +232,27 @@ def test_background_noise_is_as_long_as_a_clip(tiny_urbansound8k: Path, tmp_path
 
 def test_many_findings_are_cut_short(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     ready, examination = examined(tiny_urbansound8k)
-    findings = [Finding("clipped", f"{number}.wav", "is clipped") for number in range(1234)]
+    findings = [Finding("clipped", f"{number}.wav", f"is clipped: {number}") for number in range(1234)]
     write_data_page(tmp_path / "page.html", ready, examination, [*findings, Finding("missing", "x.wav", "is missing")])
     page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert "1,235 findings of 2 kinds" in page.inside("p")
-    assert page.inside("td").count("is clipped") == data_page.FINDINGS_A_KIND
+    assert sum(text.startswith("is clipped") for text in page.inside("td")) == data_page.FINDINGS_A_KIND
     assert any(text.startswith("and 1,184 more") for text in page.inside("td"))
-    assert [("open" in group) for group in page.all("details")][:2] == [True, False]
+    assert [("open" in group) for group in page.all("details")][:2] == [True, False], "the gravest first"
+
+
+def test_findings_are_ordered_by_severity_and_equal_ones_are_joined(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    ready, examination = examined(tiny_urbansound8k)
+    kinds = ("short", "silent", "leak", "missing", "unlisted")
+    findings = [Finding(kind, f"{number}.wav", f"of {kind}") for number in range(30) for kind in kinds]
+    write_data_page(tmp_path / "page.html", ready, examination, findings)
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    cells = page.inside("td")[:10]
+    assert cells[1::2] == ["of leak", "of missing", "of silent", "of unlisted", "of short"]
+    assert cells[0] == ", ".join(f"{number}.wav" for number in range(20)) + " and 10 more"
+    assert [text for text in page.inside("span") if text.split()[0] in ("60", "30")] == [
+        "60 errors", "30 warnings", "60 hints"
+    ]  # fmt: skip
 
 
 def test_without_splits_and_with_nothing_to_hear(tmp_path: Path) -> None:
