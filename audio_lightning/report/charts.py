@@ -24,6 +24,9 @@ MOST_CURVES = 4
 MOST_TRIALS = 10
 """Trials of a setup whose curves are drawn."""
 
+MOST_NAMES = 40
+"""Setups that are named in the cost chart, those of the Pareto front first."""
+
 LETTERS = 22
 
 
@@ -99,13 +102,10 @@ def cost_chart(rows: Sequence["Row"], metric: str) -> Chart | None:
     for row, macs in known:
         title = f"{row.name}: {row.validation.mean:.4f}, {short(macs)} MACs"
         if row.pareto and row.validation.low is not None and row.validation.high is not None:
-            low, high = max(row.validation.low, y.low), min(row.validation.high, y.high)
-            chart.line([(macs, low), (macs, high)], "whisker")
+            chart.interval(macs, max(row.validation.low, y.low), min(row.validation.high, y.high), "whisker")
         chart.dot((macs, row.validation.mean), "c1" if row.pareto else "c0 see", title, radius=6 if row.pareto else 5)
-    for macs, mean, row in front[-8:]:
-        left = chart.x.share(macs) > 0.6
-        words = clipped(row.name, 34)
-        chart.text((macs, mean), words, dx=-10 if left else 10, dy=-8, css="name end" if left else "name")
+    named = sorted(known, key=lambda entry: not entry[0].pareto)[:MOST_NAMES]
+    chart.label([((macs, row.validation.mean), row.name) for row, macs in named], most=34)
     return chart
 
 

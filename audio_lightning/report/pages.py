@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 
 from audio_lightning import __version__
 from audio_lightning.files import write_text
+from audio_lightning.training.dashboard.colours import shade, text_on
 
 COLUMNS, HEIGHT = 240, 100
 """Size of a waveform's picture in its own units, and about the number of frames in a spectrogram."""
@@ -33,10 +34,16 @@ def write_page(file: Path, template: str, **values: Any) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": lambda value: f"{value:,}", "zip": zip}
+    environment.filters |= {"number": lambda value: f"{value:,}", "zip": zip, "heat": heat}
     html = environment.get_template(template).render(version=__version__, **values)
     # Names of files that are not text cannot be written in UTF-8.
     write_text(file, html.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+
+def heat(share: float) -> str:
+    """The style of a cell of a heat map, and of the text in it, for a share from 0 to 1."""
+    background = shade(share)
+    return f"background: #{''.join(f'{round(255 * value):02x}' for value in background)}; color: {text_on(background)}"
 
 
 def waveform(samples: Float[np.ndarray, "samples"]) -> str:

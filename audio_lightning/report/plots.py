@@ -1,4 +1,4 @@
-"""Pictures of one run, drawn from its files alone."""
+"""Plots of one run, drawn from the files of its folder."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,7 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from audio_lightning.files import read_json
 from audio_lightning.training.dashboard.figures import BLUE, GREY, ORANGE, draw_confusion, legible, png
 
 MOST_INCHES = 80.0
@@ -24,12 +28,14 @@ def draw_run(folder: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    figures = {"curves.png": curves(pd.read_csv(folder / "history.csv"))}
+    title, best_epoch = run_title(folder), _best_epoch(folder)
+    figures = {"curves.png": curves(pd.read_csv(folder / "history.csv"), best_epoch=best_epoch)}
     if (folder / "lr_finder.csv").exists():
         figures["lr_finder.png"] = lr_finder(pd.read_csv(folder / "lr_finder.csv"))
     if (folder / "per_class.csv").exists():
         figures |= _of_test(folder)
     for name, figure in figures.items():
+        figure.suptitle(title, fontsize=9, color=GREY)
         (folder / name).write_bytes(png(figure))
     return [folder / name for name in figures]
 
@@ -39,6 +45,27 @@ def draw_runs(folders: Iterable[Path]) -> None:
     for folder in folders:
         if not (folder / "curves.png").exists():
             draw_run(folder)
+
+
+def run_title(folder: Path) -> str:
+    """What was trained, and the folder: ``CNN, LogMel, UrbanSound8K, seed 0 - runs/first``."""
+    place = "/".join(folder.absolute().parts[-2:])
+    try:
+        config = OmegaConf.load(folder / "config.yaml")
+        targets = [OmegaConf.select(config, f"{name}._target_") for name in ("model", "feature", "data")]
+        seed = OmegaConf.select(config, "seed")
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):  # the plots need nothing else of it
+        return legible(place)
+    words = [str(target).rpartition(".")[2] for target in targets if target]
+    return legible(" - ".join([", ".join([*words, f"seed {seed}"]), place] if words else [place]))
+
+
+def _best_epoch(folder: Path) -> int | None:
+    try:
+        found = read_json(folder / "metrics.json")["best_epoch"]
+    except (OSError, ValueError, KeyError, TypeError):  # a run that has not ended
+        return None
+    return found if isinstance(found, int) else None
 
 
 def _of_test(folder: Path) -> dict[str, Figure]:
@@ -56,13 +83,14 @@ def _of_test(folder: Path) -> dict[str, Figure]:
     return {"confusion_matrix.png": confusion_matrix(predictions, list(per_class["class"]))}
 
 
-def curves(history: pd.DataFrame) -> Figure:
+def curves(history: pd.DataFrame, *, best_epoch: int | None = None) -> Figure:
     """Loss and accuracy of training and validation over the epochs, and the learning rate.
 
     In place of the accuracy stands the mean average precision where clips have several labels.
 
     Args:
         history: one row an epoch, as ``history.csv`` has it.
+        best_epoch: the epoch whose weights were kept, which is marked; None where that is not known.
     """
     quality = "mean_average_precision" if "validation/mean_average_precision" in history else "accuracy"
     figure = Figure(figsize=(10, 3.6), dpi=120, layout="constrained")
@@ -76,10 +104,9 @@ def curves(history: pd.DataFrame) -> Figure:
                 axes.plot(epochs, history[name], color=colour, label=part, marker=marker)
         axes.set(title=metric.replace("_", " ").capitalize(), xlabel="epoch")
     right.set_ylim(0, 1.02)
-    monitored = f"validation/{quality}"
-    if monitored in history and history[monitored].notna().any():
-        best = int(np.nanargmax(history[monitored].to_numpy()))
-        right.plot(epochs.iloc[best], history[monitored].iloc[best], "o", color=ORANGE, label="highest")
+    if best_epoch is not None:
+        for axes in (loss, right):
+            axes.axvline(best_epoch, color=ORANGE, linestyle="--", linewidth=1.2, label=f"best epoch, {best_epoch}")
     rate.plot(epochs, history["learning_rate"], color=GREY, marker=marker)
     rate.set(title="Learning rate", xlabel="epoch", ylim=(0, None))
     for axes in (loss, right, rate):

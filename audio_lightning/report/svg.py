@@ -9,6 +9,9 @@ from markupsafe import Markup
 
 Point = tuple[float, float]
 
+LETTER_WIDTH = 6.8
+"""Units of a bold letter of a chart's font, on average."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -52,7 +55,8 @@ class Scale:
                 found = [value for value in found if self.low <= value <= self.high]
                 if len(found) <= most:
                     break
-            return found[:: math.ceil(len(found) / most)] if found else []
+            if len(found) > 1:
+                return found[:: math.ceil(len(found) / most)]
         span = self.high - self.low
         if span <= 0:
             return [self.low]
@@ -97,7 +101,7 @@ class Chart:
         y_label: str = "",
         rows: Sequence[tuple[float, str]] | None = None,
     ) -> None:
-        self.label, self.x, self.y, self.size = label, x, y, size
+        self.about, self.x, self.y, self.size = label, x, y, size
         self.left, self.right = left, size[0] - 12
         self.top, self.bottom = (26 if y_label else 8), size[1] - (38 if x_label else 22)
         self._parts: list[Markup] = []
@@ -147,13 +151,49 @@ class Chart:
         x, y = self.at(point)
         self._parts.append(Markup('<text class="{}" x="{:g}" y="{:g}">{}</text>').format(css, x + dx, y + dy, text))
 
+    def interval(self, x: float, low: float, high: float, css: str) -> None:
+        """A vertical interval with a cap at each end."""
+        across, top = self.at((x, high))
+        bottom = self.at((x, low))[1]
+        path = f"M{across - 5:g} {top:g}h10M{across - 5:g} {bottom:g}h10M{across:g} {top:g}V{bottom:g}"
+        self._parts.append(Markup('<path class="line {}" d="{}"/>').format(css, path))
+
+    def label(self, points: Sequence[tuple[Point, str]], *, most: int) -> None:
+        """Words beside points, in the order of importance; those that find no room are left out.
+
+        Args:
+            points: with the words of each.
+            most: letters of each.
+        """
+        taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in (self.at(point) for point, _ in points)]
+        for point, text in points:
+            words = clipped(text, most)
+            x, y = self.at(point)
+            width = LETTER_WIDTH * len(words)
+            for dx, dy, css in ((10, 4, "name"), (-10, 4, "name end"), (0, -11, "name middle"), (0, 19, "name middle")):
+                left = x + dx - {"name": 0.0, "name end": width, "name middle": width / 2}[css]
+                box = (left, y + dy - 11, left + width, y + dy + 3)
+                inside = box[0] >= self.left and box[2] <= self.size[0] and box[1] >= self.top and box[3] <= self.bottom
+                if inside and not any(_overlap(box, other) for other in taken):
+                    taken.append(box)
+                    self.text(point, words, dx=dx, dy=dy, css=css)
+                    break
+
     def __html__(self) -> Markup:
-        start = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(*self.size, self.label)
+        start = Markup('<svg viewBox="0 0 {} {}" role="img" aria-label="{}">').format(*self.size, self.about)
         return start + Markup("\n").join(self._parts) + Markup("</svg>")
 
     def _rule(self, start: Point, stop: Point) -> None:
         (x1, y1), (x2, y2) = self.at(start), self.at(stop)
         self._parts.append(Markup('<line x1="{}" y1="{}" x2="{}" y2="{}"/>').format(x1, y1, x2, y2))
+
+
+Box = tuple[float, float, float, float]
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    """Whether two boxes, each left, top, right and bottom, share any area."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def clipped(text: object, most: int) -> str:

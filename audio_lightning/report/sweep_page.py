@@ -12,6 +12,7 @@ value, a confusion matrix of :data:`~audio_lightning.report.mistakes.MOST_CLASSE
 import base64
 import hashlib
 import math
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from audio_lightning.compare.statistics import NOT_DISTINGUISHABLE
-from audio_lightning.compare.trials import SweepFolder, TrialFolder, as_text
+from audio_lightning.compare.trials import SweepFacts, SweepFolder, TrialFolder, as_text
 from audio_lightning.report import charts, effects, mistakes
 from audio_lightning.report.pages import write_page
 from audio_lightning.report.svg import short
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 500
 BOARDS_WITH_CLIPS = 3
+
+REPETITIONS = ("seed", "data.seed", "data.test_fold", "data.validation_fold")
+"""Axes that repeat a setup rather than compare several."""
 
 STATES = ("done", "failed", "skipped", "pruned", "interrupted", "running", "queued")
 
@@ -52,7 +56,7 @@ def write_sweep_page(sweep: SweepFolder, results: pd.DataFrame, boards: "list[Bo
     write_page(
         sweep.report,
         "sweep_page.html.j2",
-        name=facts.name,
+        title=_title(facts, boards),
         facts=facts,
         command=shlex.join(["python", "sweep.py", *facts.overrides]),
         states=[(state, int(states[state])) for state in STATES if state in states],
@@ -65,6 +69,20 @@ def write_sweep_page(sweep: SweepFolder, results: pd.DataFrame, boards: "list[Bo
         clipped=charts.clipped,
     )
     return sweep.report
+
+
+UNNAMED = re.compile("[0-9a-f]{12}")
+"""The name of a sweep to which nobody gave one: the hash of its grid."""
+
+
+def _title(facts: SweepFacts, boards: "list[Board]") -> str:
+    """The name of the sweep; of one without a name, what was compared, and on which data."""
+    if not UNNAMED.fullmatch(facts.name):
+        return facts.name
+    compared = [axis for axis in facts.axes if axis not in REPETITIONS] or facts.axes or ["one setup"]
+    data = {str(row.choices["data"]) for board in boards for row in board.rows if "data" in row.choices}
+    title = " × ".join(compared) + (f" on {', '.join(sorted(data))}" if data and "data" not in compared else "")
+    return title[0].upper() + title[1:]
 
 
 def _board(sweep: SweepFolder, results: pd.DataFrame, board: "Board", number: int) -> dict[str, Any]:

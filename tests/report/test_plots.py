@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
-from audio_lightning.report.plots import average_precision, confusion_matrix, curves, draw_run
+from audio_lightning.report.plots import average_precision, confusion_matrix, curves, draw_run, run_title
 
 
 def predictions(classes: int, clips: int) -> pd.DataFrame:
@@ -45,13 +46,14 @@ def test_curves_show_the_history() -> None:
             "validation/accuracy": [0.2, 0.6, 0.5],
         }
     )
-    loss, accuracy, rate = curves(history).axes
-    assert {line.get_label(): list(line.get_ydata()) for line in loss.lines} == {
+    loss, accuracy, rate = curves(history, best_epoch=2).axes
+    assert {line.get_label(): list(line.get_ydata()) for line in loss.lines[:2]} == {
         "train": [3.0, 2.0, 1.0],
         "validation": [3.0, 2.5, 2.6],
     }
-    highest = next(line for line in accuracy.lines if line.get_label() == "highest")
-    assert (list(highest.get_xdata()), list(highest.get_ydata())) == ([2], [0.6])
+    for axes in (loss, accuracy):
+        marked = axes.lines[-1]
+        assert (marked.get_label(), list(marked.get_xdata())) == ("best epoch, 2", [2, 2])
     assert list(rate.lines[0].get_ydata()) == [0.1, 0.2, 0.1]
 
 
@@ -71,9 +73,7 @@ def test_curves_show_average_precision_where_there_are_several_labels() -> None:
     lines = {line.get_label(): list(line.get_ydata()) for line in precision.lines}
     assert lines["train"] == [0.2, 0.3, 0.4]
     assert lines["validation"][1:] == [0.6, 0.5]
-    assert lines["highest"] == [0.6]
-    unknown = curves(history.assign(**{f"validation/{name}": np.nan})).axes[1]
-    assert "highest" not in {line.get_label() for line in unknown.lines}
+    assert set(lines) == {"train", "validation"}  # which epoch is the best is not known
 
 
 @pytest.mark.parametrize("classes", [2, 527])
@@ -114,3 +114,15 @@ def test_a_run_is_drawn_from_its_files(tmp_path: Path, columns: dict[str, list[o
     assert [path.name for path in paths] == ["curves.png", picture]
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_plots_name_their_run(tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "first_$1$"
+    folder.mkdir(parents=True)
+    assert run_title(folder) == r"runs/first \$1\$"
+    targets = {"model": "audio_lightning.models.CNN", "feature": "audio_lightning.features.LogMel"}
+    config = {name: {"_target_": target} for name, target in targets.items()} | {"seed": 3}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert run_title(folder) == r"CNN, LogMel, seed 3 - runs/first \$1\$"
+    (folder / "config.yaml").write_text("- a\n- b\n")
+    assert run_title(folder) == r"runs/first \$1\$"

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -24,8 +25,10 @@ from audio_lightning.config import compose
 from audio_lightning.files import write_csv
 from audio_lightning.report import charts, mistakes, sweep_page
 from audio_lightning.report.effects import VALUE, balanced_part, heat_axes, interactions, main_effects
+from audio_lightning.report.pages import heat
 from audio_lightning.report.svg import Chart, Scale
 from audio_lightning.report.sweep_page import write_sweep_page
+from audio_lightning.training.dashboard.colours import luminance
 
 HOSTILE = "</script><script>alert(1)</script>"
 HOSTILE_CLASS = "<img src=x onerror='alert(1)'>"
@@ -159,7 +162,7 @@ def test_it_asks_for_nothing_and_runs_its_own_script_only(page: Page) -> None:
 
 
 def test_names_are_shown_as_they_are(page: Page) -> None:
-    assert page.words["title"][0] == f"{HOSTILE}: the answer of a sweep"
+    assert page.words["title"][0] == f"{HOSTILE} - sweep results"
     assert page.words["h1"] == [HOSTILE]
     assert "<b>lstm</b>" in page.words["th"]
     assert HOSTILE_CLASS in page.words["th"]
@@ -168,6 +171,22 @@ def test_names_are_shown_as_they_are(page: Page) -> None:
     assert page.words["pre"] == [f"python sweep.py model=cnn,lstm 'note={HOSTILE}'"]
     assert "alert" not in page.words["script"][0]
     assert {player["aria-label"] for player in page.all("audio")} >= {f"Play {HOSTILE_CLASS}/0 <i>.wav"}
+
+
+def test_a_sweep_without_a_name_is_called_after_what_it_compares(tmp_path: Path) -> None:
+    setups = [trial(model=model, feature="mfcc", seed=seed) for model in ("cnn", "lstm") for seed in (0, 1)]
+    sweep = make_sweep(tmp_path / "3fa9c1d2e4b5", setups)
+    assert write_page(sweep).words["h1"] == ["Model × feature on demo"]
+    named = make_sweep(tmp_path / "first", setups)
+    assert write_page(named).words["h1"] == ["first"]
+
+
+def test_every_cell_of_a_narrow_table_has_its_heading(page: Page) -> None:
+    """On a phone a row becomes a list, in which the headings stand beside the cells."""
+    heads = set(page.words["button"]) | {"Rank"}
+    for cell in page.all("td"):
+        if "data-v" in cell:
+            assert cell["data-label"] in heads
 
 
 def test_it_says_the_answer(page: Page) -> None:
@@ -182,7 +201,7 @@ def test_it_says_the_answer(page: Page) -> None:
 
 
 def test_the_leaderboard_can_be_sorted(page: Page) -> None:
-    assert [table.get("class") for table in page.all("table")].count("sortable") == 1
+    assert [table.get("class") for table in page.all("table")].count("sortable stack") == 1
     heads = [head for head in page.all("th") if head.get("scope") == "col" and "aria-sort" in head]
     assert [head["aria-sort"] for head in heads] == ["ascending"]
     values = [cell["data-v"] for cell in page.all("td") if "data-v" in cell]
@@ -390,7 +409,8 @@ def test_a_heat_map_takes_the_axes_with_most_values() -> None:
 @pytest.mark.parametrize(
     ("scale", "ticks"),
     [(Scale(0.58, 0.91), [0.6, 0.7, 0.8, 0.9]), (Scale(0, 0), [0]), (Scale(1, 4, whole=True), [1, 2, 3, 4]),
-     (Scale(1, 2, whole=True), [1, 2]), (Scale(900, 2e6, log=True), [1e3, 1e4, 1e5, 1e6])],
+     (Scale(1, 2, whole=True), [1, 2]), (Scale(900, 2e6, log=True), [1e3, 1e4, 1e5, 1e6]),
+     (Scale(1.1e6, 1.42e6, log=True), [1.1e6, 1.2e6, 1.3e6, 1.4e6])],
 )  # fmt: skip
 def test_ticks_are_round(scale: Scale, ticks: list[float]) -> None:
     assert scale.ticks() == pytest.approx(ticks)
@@ -404,6 +424,37 @@ def test_a_line_breaks_where_there_is_nothing() -> None:
     assert re.sub(r"[^ML]", "", drawn) == "MLML"
     assert "&lt;b&gt;" in svg
     assert "<label>" not in svg
+
+
+def test_labels_of_points_do_not_overlap() -> None:
+    chart = Chart("labels", Scale(0, 1), Scale(0, 1), size=(600, 400))
+    points = [((0.5 + 0.01 * number, 0.5), f"setup {number}") for number in range(12)] + [((0.1, 0.9), "alone")]
+    chart.label(points, most=20)
+    svg = str(chart.__html__())
+    places = {
+        text: (float(x), float(y)) for x, y, text in re.findall(r'x="([\d.]+)" y="([\d.]+)">(setup \d+|alone)<', svg)
+    }
+    assert "alone" in places
+    assert "setup 0" in places
+    assert len(places) < 13  # there is no room for all
+    rows = sorted({y for _, y in places.values()})
+    assert all(below - above >= 14 for above, below in itertools.pairwise(rows))
+
+
+def test_an_interval_has_caps() -> None:
+    chart = Chart("interval", Scale(0, 1), Scale(0, 1), size=(158, 130), left=46)
+    chart.interval(0.5, 0.25, 0.75, "whisker")
+    (drawn,) = re.findall(r'class="line whisker" d="([^"]*)"', str(chart.__html__()))
+    assert drawn == "M91 33h10M91 83h10M96 33V83"
+
+
+@pytest.mark.parametrize("share", np.linspace(0, 1, 101).tolist())
+def test_text_on_a_heat_map_can_be_read(share: float) -> None:
+    """WCAG 2.2 asks for a contrast of 4.5:1."""
+    style = dict(entry.split(": ") for entry in heat(share).split("; "))
+    background = [int(style["background"][place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    one, other = sorted((luminance(tuple(background)), {"black": 0.0, "white": 1.0}[style["color"]]))
+    assert (other + 0.05) / (one + 0.05) >= 4.5
 
 
 def test_only_the_classes_with_most_mistakes_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""How things look."""
+"""Matplotlib figures for dashboards and run folders."""
 
 import io
 import warnings
@@ -9,6 +9,8 @@ from jaxtyping import Float, Int64
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from audio_lightning.training.dashboard.colours import text_on
 
 BLUE, ORANGE, GREY = "#2563a6", "#d9730d", "#6b7280"
 
@@ -54,7 +56,7 @@ def draw_confusion(counts: Int64[np.ndarray, "classes classes"], classes: Sequen
     axes.set(xlabel="predicted", ylabel="label")
     if len(classes) <= MOST_CELLS_WITH_NUMBERS:
         for row, column in zip(*np.nonzero(counts)):
-            colour = "white" if shares[row, column] > 0.55 else "black"
+            colour = text_on(image.cmap(float(shares[row, column]))[:3])
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
     correct = counts.trace() / max(1, counts.sum())
     axes.set_title(f"{counts.sum()} {part} clips, accuracy {correct:.3f}", fontsize=10)
