@@ -105,7 +105,10 @@ def _check_targets(config: DictConfig) -> None:
     for group in OPEN_NODES:
         for name, node in config.get(group, {}).items():
             key = f"{group}.{name}"
-            if isinstance(node, DictConfig) and node and "_target_" not in node and key in keys_of_choices():
+            if not isinstance(node, DictConfig) or not node or "_target_" in node:
+                continue
+            holds_targets = any(isinstance(child, DictConfig) for child in node.values())  # as augment.waveform does
+            if not holds_targets and key in keys_of_choices():
                 raise ConfigError(f"{key} has no _target_; it needs {group}={one_of(keys_of_choices()[key])}")
 
 
@@ -129,13 +132,16 @@ def anchor_paths(config: DictConfig) -> None:
         ):
             OmegaConf.update(config, key, str(path.absolute()))
     table = config.data.get("table")  # beside the recordings, or where the user stands
-    if table is not None and not (Path(config.data.root) / table).exists() and Path(table).exists():
-        config.data.table = str(Path(table).absolute())
+    named: Any = table.items() if isinstance(table, DictConfig) else [("", table)]
+    parts = {f"data.table.{split}".rstrip("."): file for split, file in named}
+    for key, file in parts.items():
+        if file is not None and not (Path(config.data.root) / str(file)).exists() and Path(str(file)).exists():
+            OmegaConf.update(config, key, str(Path(str(file)).absolute()))
 
 
 def _is_multilabel(config: DictConfig) -> bool:
     with suppress(OmegaConfBaseException):
-        return config.data.get("label_separator") is not None
+        return config.data.get("label_separator") is not None or config.data.get("labels") == "rows"
     return False
 
 

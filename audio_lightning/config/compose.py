@@ -35,6 +35,9 @@ PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume)$")
 TEXT_KEY = re.compile(rf"{PATH_KEY.pattern}|(?:^|[._])(?:table|column|separator|pattern)$")
 """Keys whose values are taken as typed: paths, and others in which signs occur that mean something to Hydra."""
 
+_ENTRY = re.compile(r"\s*(\w+)\s*:\s*('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^,{}]+?)\s*(?:,|$)")
+"""One entry of a mapping: a name, and a value that is quoted or has no comma."""
+
 OPEN_NODES = ("augment", "callbacks", "logger")
 """Nodes to which an entry of one's own can be added with ``+``."""
 
@@ -162,6 +165,8 @@ def _quote_path(argument: str, multirun: bool) -> str:
     if bare_key.startswith("hydra."):
         value = _with_choices(value)
     is_path = bool(PATH_KEY.search(bare_key))
+    if bare_key.endswith("table") and (mapping := _quoted_mapping(value)):
+        return f"{key}={mapping}"
     several = multirun and "," in value.strip(",") and value[0] not in "'\""
     if several and not (is_path and Path(value).expanduser().exists()):
         return f"{key}=" + ",".join(_quoted(part, is_path=is_path) for part in value.split(","))
@@ -175,6 +180,19 @@ def _with_choices(value: str) -> str:
     """
     named = re.sub(rf"\$\{{({'|'.join(groups())})\}}", r"${hydra.runtime.choices.\1}", value)
     return named.replace("${hydra:", "${hydra.")
+
+
+def _quoted_mapping(value: str) -> str | None:
+    """``{train:a.csv,test:b.csv}`` with every value in quotes; None for what is no such mapping."""
+    if not (value.startswith("{") and value.endswith("}")):
+        return None
+    inside, position, entries = value[1:-1], 0, []
+    while position < len(inside):
+        if (entry := _ENTRY.match(inside, position)) is None:
+            return None
+        entries.append(f"{entry[1]}:{_quoted(entry[2], is_path=True)}")
+        position = entry.end()
+    return "{" + ",".join(entries) + "}" if entries else None
 
 
 def _quoted(value: str, *, is_path: bool) -> str:

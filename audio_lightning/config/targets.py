@@ -202,6 +202,9 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin in (list, tuple, Sequence):
         element = options[0] if options else Any
         return isinstance(value, (list, tuple)) and all(_fits(item, element) for item in value)
+    if origin is dict:
+        element = options[1] if options else Any
+        return isinstance(value, dict) and all(_fits(item, element) for item in value.values())
     if origin is not None or not isinstance(hint, type):
         return True
     if hint in (int, float) and isinstance(value, bool):
@@ -219,5 +222,7 @@ def _describe(hint: Any) -> str:
         return " | ".join(_describe(option) for option in options)
     if origin in (list, tuple, Sequence):
         return f"a list of {_describe(options[0])}" if options else "a list"
+    if origin is dict:
+        return f"a mapping to {_describe(options[1])}" if options else "a mapping"
     names = {int: "a whole number", float: "a number", bool: "true | false", str: "text", type(None): "null"}
     return names.get(hint, getattr(hint, "__name__", str(hint)))

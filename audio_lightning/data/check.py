@@ -14,6 +14,7 @@ from audio_lightning.audio.ffmpeg import LACKING
 from audio_lightning.data.clips import cut
 from audio_lightning.data.decoded import SILENCE
 from audio_lightning.data.manifest import SPLITS, Manifest
+from audio_lightning.data.problems import printable
 
 if TYPE_CHECKING:
     from audio_lightning.data.datamodule import AudioDataModule, Examination
@@ -133,13 +134,6 @@ def check(datamodule: "AudioDataModule", examination: "Examination") -> list[Fin
     found = sorted(every, key=lambda finding: (severities.index(finding.severity), order[finding.kind]))
     shown = (Finding(finding.kind, printable(finding.where), printable(finding.what)) for finding in found)
     return list(dict.fromkeys(shown))
-
-
-def printable(text: str) -> str:
-    """Text with everything escaped that a screen or a file in UTF-8 cannot show on one line."""
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _as_finding(problem: "Problem", manifest: Manifest) -> Finding:

@@ -4,7 +4,7 @@ from typing import Any
 
 from audio_lightning.data.folder import Folder
 from audio_lightning.data.manifest import Manifest
-from audio_lightning.data.table import read_clips
+from audio_lightning.data.table import check_table, read_clips
 
 
 class Instruments(Folder):
@@ -15,13 +15,17 @@ class Instruments(Folder):
 
     Args:
         table: file with the columns ``path`` and ``label``, relative to ``root`` or to the current folder, that is read
-            instead of the names of the folders.
+            instead of the names of the folders; also a mapping from splits to such files.
         group_pattern: see :class:`Folder`.
         **options: see :class:`AudioDataModule`.
     """
 
-    def __init__(self, *, table: str | None = None, group_pattern: str | None = None, **options: Any) -> None:
+    def __init__(
+        self, *, table: str | dict[str, str] | None = None, group_pattern: str | None = None, **options: Any
+    ) -> None:
         super().__init__(group_pattern=group_pattern, **options)
+        if table is not None:
+            check_table(table)
         self.table = table
 
     def list_recordings(self) -> Manifest:

@@ -166,8 +166,10 @@ class Manifest:
         for path in self.table["path"].unique():
             folder, _, name = path.rpartition("/")
             if folder not in listings:  # a folder is listed once: a look at every file is slow on a network disk
-                parent = self.root / folder
-                listings[folder] = frozenset(os.listdir(parent)) if parent.is_dir() else frozenset()
+                try:
+                    listings[folder] = frozenset(os.listdir(self.root / folder))
+                except OSError:  # also where the name is longer than any can be
+                    listings[folder] = frozenset()
             if name not in listings[folder]:
                 problems.append(Problem(path, f"there is no such file in {self.root}", "missing"))
         return problems

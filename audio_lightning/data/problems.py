@@ -23,7 +23,14 @@ class Problem:
     kind: str = "table"
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
+        return printable(f"{self.where}: {self.what}")
+
+
+def printable(text: str) -> str:
+    """Text with everything escaped that a screen or a file in UTF-8 cannot show on one line."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 class ProblemsError(DataError):

@@ -65,6 +65,12 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
             if isinstance(values, str):
                 problems.append(Problem(f"{counted} {number}", values))
                 continue
+            if not _is_writable("".join(values)):
+                name = next(name for name, value in zip(columns, values) if not _is_writable(value))
+                problems.append(
+                    Problem(f"{counted} {number}", f"{name} holds a null character or half a surrogate pair")
+                )
+                continue
             numbers.append(number)
             for append, value in zip(appends, values):
                 append(value)
@@ -199,6 +205,14 @@ def _separator(file: TextIO, suffix: str, columns: Sequence[str]) -> str:
     best = max("\t,;" if suffix == ".tsv" else ",;\t", key=found)  # the first of equal ones
     file.seek(0)
     return best
+
+
+def _is_writable(text: str) -> bool:
+    """Whether text can be the name of a file, and be written in UTF-8."""
+    try:
+        return "\0" not in text and bool(text.encode() or True)
+    except UnicodeEncodeError:
+        return False
 
 
 def _not_text(path: Path) -> str:

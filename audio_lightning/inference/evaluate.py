@@ -91,7 +91,8 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
         number = {True: "several labels", False: "one label"}
         raise DataError(
             f"the classifier answers with {number[classifier.task.multilabel]} a clip, and the data has "
-            f"{number[datamodule.task.multilabel]} (data.label_separator={config.data.get('label_separator')})"
+            f"{number[datamodule.task.multilabel]} (data.label_separator={config.data.get('label_separator')}, "
+            f"data.labels={config.data.get('labels')})"
         )
     if not any(key == "seed" or key.startswith("data") for key in _typed(overrides).difference(LOADING)):
         _require_same(classifier, datamodule)

@@ -2,12 +2,13 @@
 
 import inspect
 import re
+from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from audio_lightning.config import choices, compose, config_dir, resolve
+from audio_lightning.config import check_config, choices, compose, config_dir, resolve
 from audio_lightning.config.check import settle
 from audio_lightning.config.location import groups
 from audio_lightning.config.targets import check_arguments, split_node
@@ -117,3 +118,8 @@ def test_every_choice_resolves(group: str, name: str) -> None:
     if group == "hydra":
         return
     OmegaConf.to_container(chosen(group, name), resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize("name", choices("augment"))
+def test_every_augmentation_passes_the_check(name: str, tmp_path: Path) -> None:
+    check_config(compose([f"augment={name}", f"data.root={tmp_path}"]))

@@ -1,5 +1,6 @@
 """Each source: what is read from good tables and folders, and what is said about bad ones."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -482,7 +483,7 @@ def test_table_names_every_wrong_row(tmp_path: Path) -> None:
         "g.wav,x,1,train,0:10,",
         "h.wav,x,1,train,inf,",
         "i.wav,x,,train,0,1",
-        "a.wav,y,1,train,,1.0",
+        "a.wav,x,1,train,,1.0",
         "a.wav,y,1,train,0,2",
     ]
     (tmp_path / "t.csv").write_text("path,label,fold,split,start,stop\n" + "\n".join(rows))
@@ -510,10 +511,143 @@ def test_table_with_a_start_or_a_stop_only(tmp_path: Path, column: str, expected
 
 
 def test_table_lists_a_recording_once(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("path,label\na.wav,x\nb.wav,y\na.wav,y\n")
+    (tmp_path / "t.csv").write_text("path,label\na.wav,x\nb.wav,y\na.wav,x\n")
     manifest = read("table", tmp_path, "data.table=t.csv")
     assert said(manifest) == ["t.csv, line 4: a.wav is listed a second time"]
     assert len(manifest) == 2
+
+
+def test_one_row_a_label_names_the_key_that_joins_them(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label\na.wav,x\nb.wav,y\n./a.wav,y\nc.wav,x\nc.wav,x\nsub/../b.wav,x\n")
+    message = (
+        r"2 clips have several rows with different labels, the first is a.wav \(x, y\); data.labels=rows joins them"
+    )
+    with pytest.raises(DataError, match=message) as error:
+        read("table", tmp_path, "data.table=t.csv", "data.bad_recordings=skip")
+    assert "\n" not in str(error.value)
+    manifest = read("table", tmp_path, "data.table=t.csv", "data.labels=rows")
+    assert manifest.table[["path", "label"]].to_numpy().tolist() == [["a.wav", "x|y"], ["b.wav", "y|x"], ["c.wav", "x"]]
+    assert manifest.targets().tolist() == [[1, 1], [1, 1], [1, 0]]
+
+
+def test_rows_of_a_label_each_beside_several_in_a_field_and_none(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label,from\na.wav,x;y,0\na.wav,z,0\na.wav,z,1\nb.wav,,0\nb.wav,,0\n")
+    options: dict[str, Any] = {"label_separator": ";", "start_column": "from"}
+    manifest = read("table", tmp_path, "data.table=t.csv", "data.labels=rows", **options)
+    assert manifest.table["label"].tolist() == ["x;y;z", "z", ""]
+    assert manifest.table["start_seconds"].tolist() == [0.0, 1.0, 0.0]
+
+
+def test_a_clip_of_which_a_row_cannot_be_used_is_left_out(tmp_path: Path) -> None:
+    """Left in, it would be trained on with some of its labels alone."""
+    rows = ["a.wav,x,1,g", "a.wav,y,one,g", "b.wav,x,1,g", "b.wav,y,2,g", "c.wav,x|y,1,g", "c.wav,x,1,g", "d.wav,y,1,g"]
+    (tmp_path / "t.csv").write_text("path,label,fold,who\n" + "\n".join(rows))
+    options = {"fold_column": "fold", "group_column": "who"}
+    manifest = read("table", tmp_path, "data.table=t.csv", "data.labels=rows", **options)
+    assert said(manifest) == [
+        "t.csv, line 3: fold 'one' must be a whole number",
+        "t.csv, line 6: label 'x|y' holds '|'; rename it",
+        "t.csv, line 2: a.wav: another row of it cannot be used",
+        "t.csv, line 7: c.wav: another row of it cannot be used",
+        "t.csv, line 4: b.wav has another fold than 1 in another row",
+        "t.csv, line 5: b.wav has another fold than 2 in another row",
+    ]
+    assert manifest.table["path"].tolist() == ["d.wav"]
+
+
+def test_every_spelling_of_a_path_is_one_path(tmp_path: Path) -> None:
+    spelled = [
+        "a.wav",
+        "./a.wav",
+        "sub/../a.wav",
+        ".//a.wav",
+        "sub\\..\\a.wav",
+        f"{tmp_path}/a.wav",
+        f"{tmp_path}/x/../a.wav",
+    ]
+    (tmp_path / "t.csv").write_text("path,label\n" + "".join(f"{path},x\n" for path in spelled))
+    manifest = read("table", tmp_path, "data.table=t.csv")
+    assert manifest.table["path"].tolist() == ["a.wav"]
+    assert len(manifest.problems) == len(spelled) - 1
+
+
+@pytest.mark.parametrize("path", ["../x.wav", "..", "sub/../../x.wav", "..\\x.wav"])
+def test_a_relative_path_stays_below_the_root(tmp_path: Path, path: str) -> None:
+    (tmp_path / "t.csv").write_text(f"path,label\n{path},x\na.wav,x\n")
+    (problem,) = said(read("table", tmp_path, "data.table=t.csv"))
+    assert "is outside of data.root; write its full path if it is meant" in problem
+
+
+def test_a_table_for_each_split(tmp_path: Path) -> None:
+    for name, rows in (("a.csv", "1.wav,x\n2.wav,y\n3.wav\n"), ("b, c.csv", "4.wav,x\n"), ("d.jsonl", "")):
+        (tmp_path / name).write_text("path,label\n" + rows)
+    (tmp_path / "d.jsonl").write_text('{"path": "5.wav", "label": "z"}\n{"path": "./1.wav", "label": "x"}\n')
+    typed = f"data.table={{train:a.csv, dev: 'b, c.csv',Test:{tmp_path}/d.jsonl}}"
+    manifest = read("table", tmp_path, typed)
+    assert manifest.table[["path", "label", "split"]].to_numpy().tolist() == [
+        ["1.wav", "x", "train"],
+        ["2.wav", "y", "train"],
+        ["4.wav", "x", "validation"],
+        ["5.wav", "z", "test"],
+        ["1.wav", "x", "test"],
+    ]
+    assert said(manifest) == ["a.csv, line 4: has 1 fields, the header has 2"]
+    assert (
+        read("instruments", tmp_path, typed, group_pattern=None).table["split"].tolist()
+        == manifest.table["split"].tolist()
+    )
+
+
+def test_a_clip_in_the_tables_of_two_splits_is_a_leak(tmp_path: Path) -> None:
+    for number, name in enumerate("abc"):
+        lines = [f"{name}{clip}.wav,{'xy'[clip % 2]}" for clip in range(2)] + ["./same.wav,x"] * (number < 2)
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,label", *lines]))
+        touch(tmp_path, "same.wav", *(line.partition(",")[0] for line in lines))
+    ready = source("table", tmp_path, "data.table={train:a.csv,validation:b.csv,test:c.csv}")
+    with pytest.raises(LeakageError, match=r"group same.wav: in train and validation"):
+        ready.setup()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"table": {"tain": "a.csv"}}, "data.table.tain: there is no such split; expected one of train, training"),
+        ({"table": {}}, "data.table={}: expected a file, or one for each split"),
+        ({"table": {"train": "a.csv"}, "split_column": "use"}, "data.table names the splits already"),
+        ({"table": {"train": 3}}, r"expected text \| a mapping to text"),
+        ({"table": 3}, r"expected text \| a mapping to text"),
+    ],
+)
+def test_tables_that_name_no_splits(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        source("table", tmp_path, **options)
+
+
+def test_a_split_column_without_any_known_word(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path,label,use\na.wav,x,nope\nb.wav,y,never\n")
+    with pytest.raises(
+        DataError, match=r"t.csv: no row can be used; the first problem: t.csv, line 2: split 'nope' must"
+    ):
+        read("table", tmp_path, "data.table=t.csv", split_column="use")
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_what_no_file_can_be_called(tmp_path: Path, suffix: str) -> None:
+    """Rows of a table may hold anything, and each odd one is a problem in one line."""
+    names = ["\0", "a\0.wav", "n" * 256 + ".wav", "n" * 256 + "/a.wav", "a\nb.wav", "\ud800", "good.wav", "two.wav"]
+    if suffix == "csv":
+        quoted = "".join(f'"{name}",{"xy"[place % 2]}\n' for place, name in enumerate(names))
+        (tmp_path / "t.csv").write_bytes(f"path,label\n{quoted}".replace("\ud800", "ok.wav").encode())
+    else:
+        rows = [{"path": name, "label": "xy"[place % 2]} for place, name in enumerate(names)]
+        (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for name in ("good.wav", "two.wav"):
+        soundfile.write(tmp_path / name, np.full(800, 0.1), 8000)
+    ready = source("table", tmp_path, f"data.table=t.{suffix}", split="all", bad_recordings="skip")
+    ready.setup()
+    assert ready.manifest.table["path"].tolist() == ["good.wav", "two.wav"]
+    assert len(ready.problems) >= len(names) - 2
+    assert all("\n" not in str(problem) for problem in ready.problems)
 
 
 def test_table_with_several_labels_a_clip(tmp_path: Path) -> None:
