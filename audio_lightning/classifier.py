@@ -1,6 +1,8 @@
 """The one LightningModule that every architecture is trained in."""
 
+import logging
 import random
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from audio_lightning import __version__
 from audio_lightning.augment import Augmentation
+from audio_lightning.autocast import use_float32_where_needed
 from audio_lightning.checkpoint import CHECKPOINT_VERSION, read_checkpoint, write_checkpoint
 from audio_lightning.config import build, trusting
 from audio_lightning.data.batches import Batch
@@ -54,6 +57,8 @@ class AudioClassifier(pl.LightningModule):
         thresholds: probability of every class, ``[classes]``, from which on it is predicted; only where clips may
             have several labels.
         memory: features that later epochs need not compute again; None computes them each time.
+        float32_layers: kinds of layers that the trainer's precision cannot be had for on its device, and that run in
+            float32; None before it was found out.
         trained_on: what the clips of the training are known again by, see :func:`stretches`; None where that is not
             known.
         data: what is known of all data of the training, see :func:`describe`.
@@ -100,6 +105,7 @@ class AudioClassifier(pl.LightningModule):
         self.test_metrics = make_metrics(self.task)
         self.predictions = Predictions(self.task.num_classes)
         self.memory: FeatureMemory | None = None
+        self.float32_layers: list[str] | None = None
         self.trained_on: Shaped[np.ndarray, "stretches"] | None = None
         self.data: dict[str, Any] = {"classes": list(self.task.classes), "clips_of_classes": class_counts}
         self.compiled = False
@@ -224,11 +230,14 @@ class AudioClassifier(pl.LightningModule):
         return datamodule if isinstance(datamodule, AudioDataModule) else None
 
     def setup(self, stage: str) -> None:
-        """Refuse data whose targets mean other classes.
+        """Refuse data whose targets mean other classes, and find layers that run in float32 on this device.
 
         Raises:
             DataError: other names, or in another order; or another sample rate.
+            ConfigError: a network that cannot be computed in the trainer's precision.
         """
+        if self.float32_layers is None:
+            self._find_float32_layers()
         if self._datamodule is None:
             return
         task = self._datamodule.task
@@ -243,6 +252,16 @@ class AudioClassifier(pl.LightningModule):
                 f"the classifier takes {self.task.sample_rate} Hz, and the data has {task.sample_rate} Hz: give "
                 f"data.sample_rate={self.task.sample_rate}"
             )
+
+    def _find_float32_layers(self) -> None:
+        precision = str(self.trainer.precision)
+        self.network.to(self.trainer.strategy.root_device)
+        self.float32_layers = use_float32_where_needed(self.network, precision)
+        if self.float32_layers and self.trainer.is_global_zero:
+            kinds = " and ".join(self.float32_layers)
+            line = f"trainer.precision={precision} is not supported on this device for {kinds}; using float32 there"
+            print(line, file=sys.stderr)  # `audio-lightning evaluate --json` has its answer on the other
+            logging.getLogger(__name__).info("%s", line)
 
     def on_fit_start(self) -> None:
         """Train all modules, also of a classifier that was loaded, and note what is trained on, for later tests."""

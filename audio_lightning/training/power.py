@@ -1,11 +1,14 @@
 """Precision, profilers and compilation: what a Trainer is asked for, and what is said where that cannot be had."""
 
 import contextlib
+import os
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 from lightning.pytorch.trainer.states import TrainerStatus
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -33,9 +36,15 @@ def trainer_arguments(arguments: dict[str, Any], folder: RunFolder, *, compiled:
         ConfigError: what Lightning would not refuse, or with a traceback.
     """
     precision, profiler = str(arguments["precision"]), arguments["profiler"]
+    cuda, mps = torch.cuda.is_available(), has_mps()
+    if not {"cuda": cuda, "mps": mps, "gpu": cuda or mps}.get(str(arguments["accelerator"]), True):
+        raise ConfigError(
+            f"trainer.accelerator={arguments['accelerator']}: there is none on this machine; use trainer=default, "
+            "which finds the accelerator, or trainer=cpu"
+        )
     if precision not in PRECISIONS:
         raise ConfigError(
-            f"trainer: precision={precision} is not to be had"
+            f"trainer: precision={precision} is not supported"
             + did_you_mean(precision, PRECISIONS, listing="there are")
         )
     for name in ("max_epochs", "max_steps", "limit_train_batches", "limit_val_batches", "limit_test_batches"):
@@ -57,12 +66,49 @@ def trainer_arguments(arguments: dict[str, Any], folder: RunFolder, *, compiled:
 
 
 def say_precision(trainer: pl.Trainer, asked: str) -> None:
-    """Say in a line where another precision runs than was asked for, or one that is slow here."""
+    """Print a line where another precision runs than was asked for, or one that is slow on this device."""
     if trainer.precision != asked:
-        print_and_log(f"trainer.precision={asked} is not to be had on this device: {trainer.precision} runs")
-    cuda = trainer.strategy.root_device.type == "cuda"
-    if trainer.precision == "bf16-mixed" and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
-        print_and_log("this GPU has no bfloat16 and imitates it: trainer.precision=16-mixed is faster")
+        print_and_log(f"trainer.precision={asked} is not supported on this device; using {trainer.precision}")
+    device = trainer.strategy.root_device.type
+    if trainer.precision == "bf16-mixed":
+        if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+            print_and_log("this GPU has no bfloat16 and emulates it; trainer.precision=16-mixed is faster")
+        if device == "cpu" and not cpu_has_bfloat16():
+            print_and_log("this CPU has no bfloat16 and emulates it; trainer.precision=32-true is faster")
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether oneDNN has code of its own for bfloat16 on this CPU: AVX-512 on x86-64, BF16 on Arm."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def has_mps() -> bool:
+    """Whether this is an Apple computer whose GPU can be used."""
+    return bool(MPSAccelerator.is_available())
+
+
+def check_compiler(device: torch.device) -> None:
+    """Look for what ``torch.compile`` needs on a device, before anything is decoded.
+
+    Raises:
+        ConfigError: there is no compiler.
+    """
+    if device.type == "cuda":  # Triton's order
+        found, language = any(map(shutil.which, (os.environ.get("CC", "clang"), "gcc"))), "C"
+    else:
+        from torch._inductor.cpp_builder import get_cpp_compiler  # it takes a second to import
+        from torch._inductor.exc import InvalidCxxCompiler
+
+        language = "C++"
+        try:
+            found = bool(get_cpp_compiler())
+        except InvalidCxxCompiler:
+            found = False
+    if not found:
+        raise ConfigError(
+            f"compile=true: there is no {language} compiler on this machine; install one (gcc, g++), "
+            "or use compile=false"
+        )
 
 
 @contextlib.contextmanager

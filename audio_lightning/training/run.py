@@ -51,7 +51,7 @@ from audio_lightning.training.finders import find
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.hosts import Peers
 from audio_lightning.training.loggers import runs_ended
-from audio_lightning.training.power import in_a_line, interruptible, say_precision, trainer_arguments
+from audio_lightning.training.power import check_compiler, in_a_line, interruptible, say_precision, trainer_arguments
 from audio_lightning.training.progress import decoding_shown
 from audio_lightning.training.ranks import Together, other_ranks
 from audio_lightning.training.results import division, measured, recording_metrics, write_results
@@ -269,6 +269,8 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: 
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {str(error).strip().splitlines()[0]}") from error
     say_precision(trainer, config.trainer.precision)
+    if config.get("compile"):
+        check_compiler(trainer.strategy.root_device)
     return trainer
 
 
@@ -350,6 +352,7 @@ def _metrics(
         **clips,
         **division(datamodule),
         "precision": str(trainer.precision),
+        **({"float32_layers": " ".join(classifier.float32_layers)} if classifier.float32_layers else {}),
         "device": str(trainer.strategy.root_device),
         "devices": trainer.world_size,
     }

@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from audio_lightning.autocast import use_float32_where_needed
 from audio_lightning.config import choices as names
 from audio_lightning.config import config_dir
 from audio_lightning.models import AudioModel, IncompatibleInput
@@ -93,7 +95,12 @@ def test_each_trainable_parameter_gets_a_finite_gradient(name: str, model: Audio
 @pytest.mark.parametrize(
     "learner", [pytest.param(name, marks=pytest.mark.full) if name in HEAVY else name for name in names("model")]
 )
-def test_eight_clips_are_learned_by_heart_within_100_steps(learner: str) -> None:
+def test_overfits_a_tiny_batch(learner: str) -> None:
+    """Within 100 steps; with any CPU's instructions, they took 40 at most.
+
+    Normalization by the statistics of the batch itself: running ones lag behind the weights by tens of steps, and by
+    how many depends on how the CPU rounds.
+    """
     _, shape = input_shapes(learner)
     torch.manual_seed(0)
     model = choices.model(learner, shape, num_classes=NUM_CLASSES)
@@ -107,8 +114,12 @@ def test_eight_clips_are_learned_by_heart_within_100_steps(learner: str) -> None
             optimizer.zero_grad()
             functional.cross_entropy(model(x), target).backward()
             optimizer.step()
+        model.eval()
+        for norm in model.modules():
+            if isinstance(norm, _BatchNorm):
+                norm.train()
         with torch.no_grad():
-            accuracies.append((model.eval()(x).argmax(1) == target).float().mean().item())
+            accuracies.append((model(x).argmax(1) == target).float().mean().item())
         if accuracies[-1] == 1:
             break
 
@@ -131,6 +142,7 @@ def test_a_saved_state_brings_the_predictions_back(
 
 def test_it_trains_under_bfloat16_autocast(model: AudioModel, shape: FeatureShape) -> None:
     trained = copy.deepcopy(model).train()
+    use_float32_where_needed(trained, "bf16-mixed")
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = trained(clips(shape))
@@ -144,8 +156,7 @@ def test_it_trains_under_bfloat16_autocast(model: AudioModel, shape: FeatureShap
 def test_it_says_truly_how_small_an_input_may_be(name: str) -> None:
     """One that it can be trained on; little or nothing may be learned from so little.
 
-    In bfloat16 only the answers are looked at: PyTorch 2.11 on a CPU returns whatever was in memory as the gradient of
-    kernels that reach beyond a picture of one frame on both sides.
+    In bfloat16 only the logits are looked at: with so little, some gradients are lost in rounding.
     """
     smallest, _ = input_shapes(name)
     torch.manual_seed(0)
@@ -155,6 +166,7 @@ def test_it_says_truly_how_small_an_input_may_be(name: str) -> None:
     functional.cross_entropy(logits, torch.arange(8) % NUM_CLASSES).backward()
     gradients = {key: value.grad for key, value in made.named_parameters() if value.requires_grad}
     assert [key for key, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()] == []
+    use_float32_where_needed(made, "bf16-mixed")
     with torch.no_grad():
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert made(clips(smallest)).isfinite().all()

@@ -21,8 +21,10 @@ from audio_lightning.classifier import AudioClassifier
 from audio_lightning.errors import ConfigError, Interrupted, UserError
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.schedulers import Plateau
-from audio_lightning.training import finders
+from audio_lightning.training import finders, power
+from audio_lightning.training import run as training
 from audio_lightning.training.averaging import EMA, SWA
+from audio_lightning.training.power import check_compiler, say_precision
 
 SHORT = ["trainer.max_epochs=1", "scheduler=none"]
 PLAIN = [*SHORT, "model.batch_norm=false", "model.dropout=0.0", "optimizer=sgd", "optimizer.momentum=0.0",
@@ -98,8 +100,82 @@ def test_what_really_ran_is_written_and_features_stay_float32(
     assert metrics["precision"] == ran
     assert set(steps.types) == {(torch.float32, dtype)}
     assert all(value.dtype != torch.bfloat16 for value in weights(tmp_path / "run").values())
-    said = f"trainer.precision={asked} is not to be had on this device: {ran} runs"
+    said = f"trainer.precision={asked} is not supported on this device; using {ran}"
     assert (said in capsys.readouterr().out) == (asked != ran)
+
+
+class Device:
+    """Of a Trainer, what the lines about its precision go by."""
+
+    def __init__(self, device: str, precision: str) -> None:
+        self.precision, self.strategy = precision, self
+        self.root_device = torch.device(device)
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize(("device", "faster"), [("cuda", "16-mixed"), ("cpu", "32-true")])
+def test_a_device_without_bfloat16_has_something_faster(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], device: str, faster: str, native: bool
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
+    monkeypatch.setattr(power, "cpu_has_bfloat16", lambda: native)
+    say_precision(Device(device, "bf16-mixed"), "bf16-mixed")
+    kind = {"cuda": "GPU", "cpu": "CPU"}[device]
+    line = f"this {kind} has no bfloat16 and emulates it; trainer.precision={faster} is faster\n"
+    assert capsys.readouterr().out == ("" if native else line)
+    say_precision(Device(device, "32-true"), "32-true")
+    assert capsys.readouterr().out == ""
+
+
+# What is not on this machine
+
+
+@pytest.mark.parametrize("accelerator", ["mps", "gpu", "cuda"])
+def test_an_accelerator_that_is_not_there_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, accelerator: str
+) -> None:
+    monkeypatch.setattr(power, "has_mps", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError) as raised:
+        run(tmp_path, tmp_path / "run", f"trainer.accelerator={accelerator}")
+    assert str(raised.value) == (
+        f"trainer.accelerator={accelerator}: there is none on this machine; use trainer=default, which finds the "
+        "accelerator, or trainer=cpu"
+    )
+
+
+@pytest.mark.parametrize(("device", "language"), [("cpu", "C++"), ("cuda", "C")])
+def test_a_compiler_that_is_not_there_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, language: str
+) -> None:
+    from torch._inductor.cpp_builder import cpp_compiler_search
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    cpp_compiler_search.cache_clear()
+    with pytest.raises(ConfigError) as raised:
+        check_compiler(torch.device(device))
+    assert str(raised.value) == (
+        f"compile=true: there is no {language} compiler on this machine; install one (gcc, g++), or use compile=false"
+    )
+    (tmp_path / "gcc").write_text("#!/bin/sh\n")
+    (tmp_path / "g++").write_text("#!/bin/sh\n")
+    for name in ("gcc", "g++"):
+        (tmp_path / name).chmod(0o755)
+    check_compiler(torch.device(device))
+    cpp_compiler_search.cache_clear()
+
+
+def test_a_compiler_is_looked_for_before_the_data(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_urbansound8k: Path
+) -> None:
+    def check(device: torch.device) -> None:
+        raise ConfigError(f"none for {device}")
+
+    monkeypatch.setattr(training, "check_compiler", check)
+    monkeypatch.setattr(training, "_open_data", lambda *_, **__: pytest.fail("the data was opened"))
+    with pytest.raises(ConfigError, match="none for cpu"):
+        run(tiny_urbansound8k, tmp_path / "run", "compile=true")
 
 
 # Steps
@@ -266,7 +342,7 @@ def test_thresholds_are_those_of_the_best_epoch_where_only_the_test_was_left(tmp
         ("callbacks.ema.decay=1.0", r"callbacks\.ema\.decay=1\.0: expected at least 0 and less than 1"),
         ("callbacks.ema.every_n_steps=0", r"callbacks\.ema\.every_n_steps=0: expected 1 or more"),
         ("callbacks.swa.start=1.0", r"callbacks\.swa\.start=1\.0: expected"),
-        ("trainer.precision=16-true", "precision=16-true is not to be had"),
+        ("trainer.precision=16-true", "precision=16-true is not supported"),
         ("trainer.profiler=fast", r"profiler=fast: expected simple \| advanced \| pytorch"),
         ("trainer.max_epochs=0", "max_epochs=0 leaves nothing to train"),
         ("trainer.limit_val_batches=0", "limit_val_batches=0 leaves nothing to choose the epoch by"),
