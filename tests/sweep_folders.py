@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from audio_lightning.compare.trials import SweepFacts, SweepFolder, TrialFolder, TrialStatus
-from audio_lightning.files import write_json, write_text
+from audio_lightning.files import write_csv, write_json, write_text
 
 REPEATED = ("seed", "data.test_fold")
 GROUPS = {"data": "demo", "feature": "logmel", "model": "cnn", "optimizer": "adamw"}
@@ -38,6 +38,20 @@ def make_sweep(
         found |= dict.fromkeys(_write_trial(sweep, number, dict(row)).choices)
     sweep.write_facts(SweepFacts(name=path.name, axes=list(found), monitor=monitor, overrides=["made=for,tests"]))
     return sweep
+
+
+def write_predictions(folder: TrialFolder, right: Sequence[bool], recordings: Sequence[str]) -> None:
+    """Write ``predictions.csv`` of clips of the classes ``a`` and ``b`` in turn, each of a second of its recording."""
+    labels = ["ab"[place % 2] for place in range(len(right))]
+    predicted = [label if known else "ba"["ab".index(label)] for label, known in zip(labels, right)]
+    write_csv(
+        folder.predictions,
+        ["path", "start_seconds", "end_seconds", "label", "predicted"],
+        (
+            [recording, f"{place}.000", f"{place + 1}.000", *pair]
+            for place, (recording, pair) in enumerate(zip(recordings, zip(labels, predicted), strict=True))
+        ),
+    )
 
 
 def _write_trial(sweep: SweepFolder, number: int, row: dict[str, Any]) -> TrialStatus:

@@ -206,7 +206,7 @@ def test_boards_are_counted_as_in_the_file(tmp_path: Path) -> None:
     """The first has no row with the metric, and so none in the file."""
     contents = [trial(None, content="none"), trial(content="birds"), trial(content="bells")]
     files = make_sweep(tmp_path / "s", contents)
-    write_leaderboard(files, make_boards(read_results([files]), "validation/accuracy", []))
+    write_leaderboard(files, make_boards(read_results([files]), "validation/accuracy", [], [files]))
     frame = al.leaderboard(tmp_path / "s")
     assert frame["board"].tolist() == pd.read_csv(files.leaderboard)["board"].tolist() == [2, 3]
     assert {note.partition(":")[0] for note in frame.attrs["notes"]} == {"Board 1", "Board 2", "Board 3"}

@@ -124,9 +124,11 @@ def leaderboard(*sweeps: Place, monitor: str | None = None) -> pd.DataFrame:
 
     Returns:
         One row a setup: ``name``, ``n`` repetitions, mean, deviation and interval of the metrics, costs, and the
-        paired test against the first row. Data sets that cannot be compared follow one another in ``board``, counted
-        from 1. ``frame.attrs["notes"]`` has what is said beside the figures, a list of sentences: leaking splits, what
-        the intervals are, rows that were left out, and what the tests cannot tell.
+        paired test against the first row. ``expected <metric> mean``, ``low`` and ``high`` of the first row are the
+        figure to expect of that choice, by nested selection where clips are validated on and tested in turn; the test
+        figures of single rows are descriptive then. Data sets that cannot be compared follow one another in ``board``,
+        counted from 1. ``frame.attrs["notes"]`` has what is said beside the figures, a list of sentences: leaking
+        splits, what the intervals are, rows that were left out, and what the tests cannot tell.
 
     Raises:
         ConfigError: no sweep, one without finished trials, or several that chose by different metrics.
@@ -145,8 +147,10 @@ def leaderboard(*sweeps: Place, monitor: str | None = None) -> pd.DataFrame:
 
 def _said(board: "Board") -> list[str]:
     """Everything that stands beside the figures of a board."""
+    from audio_lightning.compare.remarks import answer
+
     interval = [f"Intervals: {board.interval}."] if board.rows else []
-    return [*board.stamps, *interval, *board.notes]
+    return [*board.stamps, *answer(board), *interval, *board.notes]
 
 
 def _boards(*sweeps: Place, monitor: str | None = None) -> "list[Board]":
@@ -160,7 +164,7 @@ def _boards(*sweeps: Place, monitor: str | None = None) -> "list[Board]":
     if len(monitors) != 1:
         raise ConfigError(f"sweeps that chose by {' and by '.join(monitors) or 'nothing'}: give monitor, and a sweep")
     axes = list(dict.fromkeys(axis for fact in facts for axis in fact.axes))
-    boards = make_boards(read_results(folders), next(iter(monitors)), axes)
+    boards = make_boards(read_results(folders), next(iter(monitors)), axes, folders)
     if not any(board.rows for board in boards):
         raise ConfigError(f"{', '.join(map(str, sweeps))}: no trial is finished yet, so there is nothing to compare")
     return boards

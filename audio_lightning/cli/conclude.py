@@ -37,7 +37,7 @@ def write_tables(sweep: SweepFolder, plots: str) -> list[Path]:
 
     facts = sweep.read_facts()
     results = write_results(sweep)
-    boards = make_boards(results, facts.monitor, facts.axes)
+    boards = make_boards(results, facts.monitor, facts.axes, [sweep])
     write_leaderboard(sweep, boards)
     if boards:
         print_boards(boards)
@@ -63,7 +63,7 @@ def write_page(sweep: SweepFolder) -> Path:
     from audio_lightning.sweeps.wandb_summary import log_summary
 
     facts, results = sweep.read_facts(), read_results([sweep])
-    boards = make_boards(results, facts.monitor, facts.axes)
+    boards = make_boards(results, facts.monitor, facts.axes, [sweep])
     page = write_sweep_page(sweep, results, boards)
     log_summary(sweep, results, boards)
     return page

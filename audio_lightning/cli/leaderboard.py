@@ -45,7 +45,7 @@ def leaderboard_command(sweeps: Sweeps, monitor: Monitor = None) -> None:
         states = ", ".join(f"{count} {state}" for state, count in results["state"].value_counts().items())
         print(f"{len(results)} trials" + (f": {states}" if states else ""))
         axes = list(dict.fromkeys(axis for fact in facts for axis in fact.axes))
-        boards = make_boards(results, next(iter(monitors)), axes)
+        boards = make_boards(results, next(iter(monitors)), axes, folders)
         if not boards:
             print("no trial is finished yet, so there is nothing to compare")
             return 1
@@ -59,14 +59,19 @@ def leaderboard_command(sweeps: Sweeps, monitor: Monitor = None) -> None:
 
 def print_boards(boards: "Sequence[Board]") -> None:
     """Print every board as a table, with its notes below; in a pipe or a file, in 100 columns."""
+    from audio_lightning.compare.remarks import answer
+
     for board in boards:
         print()
         for stamp in board.stamps:
             print_text(f"! {stamp}", piped_width=PIPED_WIDTH)
         if board.rows:
             _print_rows(board)
-            brackets = f"In brackets: {board.interval}. " if any(row.n > 1 for row in board.rows) else ""
+            known = any(found and found.low is not None for row in board.rows for found in (row.test, row.validation))
+            brackets = f"In brackets: {board.interval}. " if known else ""
             print_text(f"{brackets}MB: largest memory of the process of a trial.", piped_width=PIPED_WIDTH)
+        for sentence in answer(board):
+            print_text(sentence, piped_width=PIPED_WIDTH)
         for note in board.notes:
             print_text(note, piped_width=PIPED_WIDTH)
 

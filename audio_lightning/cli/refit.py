@@ -44,7 +44,7 @@ def refit_command(sweep: Sweep, everything: Everything = None, trust: Trust = No
         source = SweepFolder(sweep.expanduser())
         facts = source.read_facts()
         results = read_results([source])
-        boards = [board for board in make_boards(results, facts.monitor, facts.axes) if board.rows]
+        boards = [board for board in make_boards(results, facts.monitor, facts.axes, [source]) if board.rows]
         refit = plan_refit(source, results, boards, everything=everything)
         best = f"{boards[0].monitor} {refit.row.validation.mean:.4f}"
         print(f"{refit.row.name}: {best}, the best of {len(boards[0].rows)}")

@@ -1,4 +1,4 @@
-"""What a leaderboard consists of."""
+"""Leaderboards: rows, and the figure to expect of the chosen one."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -30,7 +30,8 @@ class Row:
         trials: positions in the results, of the trials that the figures come from.
         n: number of repetitions; what one is, see :attr:`Board.unit`.
         validation: of the metric by which the rows are ordered (:attr:`Board.monitor`).
-        test: of :attr:`Board.metric`; None where there was no test.
+        test: of :attr:`Board.metric`; None where there was no test. It describes the row; the figure to expect of the
+            chosen one is :attr:`Board.expected`.
         recording: the same for whole recordings, where these were cut into windows.
         parameters: trainable ones; like the next ones the median over the trials, None where it is not known.
         macs: multiply-accumulates for a clip.
@@ -61,6 +62,26 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """The figure to expect of the setup that validation chooses (:mod:`audio_lightning.compare.selection`).
+
+    Attributes:
+        test: of :attr:`Board.metric`.
+        recording: the same for whole recordings, where these were cut into windows.
+        n: number of repetitions.
+        nested: whether it was chosen anew in every repetition, by the validation of that one alone; otherwise no clip
+            that orders the rows is tested on, and the figure is that of the first row.
+        chosen: names of the rows that were chosen, with the number of repetitions.
+    """
+
+    test: Spread
+    recording: Spread | None
+    n: int
+    nested: bool
+    chosen: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Board:
     """The setups that were trained on the same recordings, the best first.
 
@@ -72,6 +93,9 @@ class Board:
         unit: what a repetition is: a fold (test parts are disjoint), a split (they overlap), or a seed (they are the
             same).
         interval: which interval stands in the rows, over what, in words.
+        expected: of the first row, which is the chosen one; None where there was no test, or where the rows have no
+            repetitions in common.
+        no_winner: why the first row is not distinguishable from others, and what would settle it; None where it is.
         axes: the keys that vary, as they were typed.
         notes: sentences for people: what the figures do not say, and which rows are incomplete.
         stamps: warnings that belong beside every figure: leaking splits.
@@ -85,3 +109,5 @@ class Board:
     axes: list[str]
     notes: list[str]
     stamps: list[str]
+    expected: Expected | None = None
+    no_winner: str | None = None

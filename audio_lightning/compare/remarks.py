@@ -1,25 +1,124 @@
-"""What is said beside the figures of a leaderboard."""
+"""Sentences beside the figures of a leaderboard."""
 
-from audio_lightning.compare.board import LEAKAGE, Row, Unit
+import math
+from collections.abc import Sequence
+
+from audio_lightning.compare.board import LEAKAGE, Board, Row, Unit
+from audio_lightning.compare.statistics import FEWEST, NOT_DISTINGUISHABLE, POWER, needed
+
+MOST_NAMED = 5
+"""Rows that a sentence names."""
+
+REALISTIC = 100
+"""More than so many times as many clips or repetitions are not worth naming."""
 
 
-def interval(rows: list[Row], unit: Unit) -> str:
+def interval(rows: list[Row], unit: Unit, by_clip: bool) -> str:
     """Which interval stands in the rows, over what."""
     n = max(row.n for row in rows)
+    shown = [found for row in rows for found in (row.validation, row.test) if found]
+    if all(found.low is None for found in shown):
+        few = f"one {unit[:-1]} a row" if n < 2 else f"{n} {unit} a row are too few"
+        return f"none: {few}" if n < FEWEST else f"none, since all {unit} of a row are equal"
+    between = {
+        "folds": "with the variance of Nadeau and Bengio (2003), because training parts overlap",
+        "splits": "with the variance of Nadeau and Bengio (2003), because the splits overlap",
+        "seeds": "for the noise of training alone",
+    }[unit]
+    if not by_clip:
+        gaps = "; none where all of them are equal" if any(found.low is None for found in shown) else ""
+        return f"95 % t interval over {n} {unit}, {between}{gaps}"
     if n < 2:
-        return f"none: one {unit[:-1]} a row"
-    spreads = [found for row in rows if row.n > 1 for found in (row.validation, row.test) if found]
-    if all(found.low is None for found in spreads):
-        return f"none, since all {unit} of a row are equal"
+        return "95 % interval over groups of test clips, for classifiers that are trained once"
+    return f"95 % interval over groups of test clips and {n} {unit}" + (f", {between}" if unit != "seeds" else "")
+
+
+def expectation(board: Board) -> str | None:
+    """The figure to expect of the chosen row, in words; None where there was no test."""
+    found = board.expected
+    if found is None:
+        return None
+    ends = "" if found.test.low is None else f" [{found.test.low:.3f}, {found.test.high:.3f}]"
+    figure = f"Expected {board.metric} of the choice: {found.test.mean:.3f}{ends}"
+    if not found.nested:
+        return f"{figure}, read off the first row: no clip that it was chosen by is tested on."
+    chosen = [f"{name} in {times}" for name, times in found.chosen.items()]
     return (
-        f"95 % t interval over {n} {unit}, "
-        + {
-            "folds": "taken for independent, although they share clips that they train on",
-            "splits": "with the variance of Nadeau and Bengio (2003), because the splits overlap",
-            "seeds": "for the noise of training alone",
-        }[unit]
-        + ("; none where all of them are equal" if any(found.low is None for found in spreads) else "")
+        f"{figure}, by nested selection: the mean over {found.n} {board.unit} of the row that is best on the "
+        f"validation of that {board.unit[:-1]} alone ({listed(chosen)}). The test figures of single rows are "
+        "descriptive, because the clips that order the rows are tested on in other "
+        f"{board.unit}."
     )
+
+
+def answer(board: Board) -> list[str]:
+    """What to expect of the chosen row, and whether it is ahead of the others."""
+    return [sentence for sentence in (expectation(board), board.no_winner) if sentence]
+
+
+def no_winner(rows: Sequence[Row], unit: Unit, clips: float, chosen_on_test: bool) -> str | None:
+    """Why the first row is no winner yet, and how many more clips or repetitions would settle it; None where it is.
+
+    Args:
+        rows: the best first.
+        unit: what a repetition is.
+        clips: number of test clips behind a row; NaN: not known.
+        chosen_on_test: as in :func:`~audio_lightning.compare.statistics.compare`.
+    """
+    best, *others = rows
+    if not others:
+        return None
+    if best.n == 1:
+        return (
+            f"No winner yet: {best.name} is first by validation, but with one {unit[:-1]} a row no test is possible; "
+            "add seed=0,1,2 or sweep=folds."
+        )
+    equal = [row for row in others if row.comparison and row.comparison.verdict == NOT_DISTINGUISHABLE]
+    if not equal:
+        return None
+    nearest = equal[0].comparison
+    assert nearest is not None  # or it would not be among these
+    verb = "is" if len(equal) == 1 else "are"
+    said = (
+        f"No winner yet: {best.name} is first by validation, but {listed([row.name for row in equal])} {verb} "
+        f"{NOT_DISTINGUISHABLE} from it."
+    )
+    found = needed(nearest, counted(rows, chosen_on_test), clips_only=unit == "folds")
+    ways = []
+    if found.clips is not None and found.clips <= REALISTIC:
+        of_all = f"{_rounded(found.clips * clips):,} test clips in place of {clips:,.0f}"
+        ways.append(of_all if math.isfinite(clips) else f"{found.clips:.1f} times as many test clips")
+    if found.repetitions is not None and found.repetitions <= REALISTIC:
+        ways.append(f"{math.ceil(found.repetitions * best.n)} {unit} in place of {best.n}")
+    size = f"A difference of {abs(nearest.difference):.3g}, as that to {equal[0].name}"
+    if ways:
+        return f"{said} {size}, would be found with a power of {POWER:g} by about {', or by '.join(ways)}."
+    alike = [best, *equal]
+    costs = {row.name: row.macs for row in alike if row.macs is not None}
+    cheaper = f"; the cheapest is {min(costs, key=costs.__getitem__)}" if len(set(costs.values())) > 1 else ""
+    return (
+        f"{said} {size}, is too small to be found by any realistic number of clips or {unit}: choose by cost{cheaper}."
+    )
+
+
+def counted(rows: Sequence[Row], chosen_on_test: bool) -> int:
+    """Number of comparisons that Holm's correction counts."""
+    tested = sum(row.comparison is not None and row.comparison.p is not None for row in rows)
+    return tested * (tested + 1) // 2 if chosen_on_test else tested
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence, at most :data:`MOST_NAMED` of them."""
+    shown = list(names[:MOST_NAMED])
+    if more := len(names) - len(shown):
+        return f"{', '.join(shown)} and {more} more"
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+
+
+def _rounded(number: float) -> int:
+    """Two digits; rounded up."""
+    step = 10 ** max(0, len(str(int(number))) - 2)
+    return math.ceil(number / step) * step
 
 
 def windows(monitor: str, metric: str, whole: bool) -> str:
@@ -42,7 +141,16 @@ def windows(monitor: str, metric: str, whole: bool) -> str:
     )
 
 
-def remarks(rows: list[Row], monitor: str, tested: str, unit: Unit, shared: bool, redrawn: bool) -> list[str]:
+def remarks(
+    rows: list[Row],
+    monitor: str,
+    tested: str,
+    unit: Unit,
+    shared: bool,
+    redrawn: bool,
+    by_clip: bool,
+    chosen_on_test: bool,
+) -> list[str]:
     """What the figures do not say by themselves.
 
     Args:
@@ -52,21 +160,24 @@ def remarks(rows: list[Row], monitor: str, tested: str, unit: Unit, shared: bool
         unit: what a repetition is.
         shared: whether the rows have repetitions in common.
         redrawn: whether trials that are tested on the same clips differ in those for training and validation.
+        by_clip: whether intervals and tests have the variance over clips in them.
+        chosen_on_test: as in :func:`~audio_lightning.compare.statistics.compare`.
     """
     notes = []
     most = max(row.n for row in rows)
     averaged = any(len(row.trials) > row.n for row in rows)
+    measures = "deviations" if by_clip else "deviations, intervals and tests"
     if unit == "seeds" and most > 1 and redrawn:
         notes.append(
-            "All trials are tested on the same clips and differ in those for training and validation: deviations, "
-            "intervals and tests of the test metric only measure the noise of training, not what another choice of "
-            "test recordings would change."
+            "All trials are tested on the same clips and differ in those for training and validation: "
+            f"{measures} of the test metric only measure the noise of training, not what another choice of test "
+            "recordings would change."
             + (" Seeds are averaged within divisions first: n counts divisions." if averaged else "")
         )
     elif unit == "seeds" and most > 1:
         notes.append(
-            "All trials divide the recordings alike, so deviations, intervals and tests only measure the noise of "
-            "training, not what another choice of recordings would change."
+            f"All trials divide the recordings alike, so {measures} only measure the noise of training, not what "
+            "another choice of recordings would change."
         )
     elif most == 1:
         notes.append(
@@ -79,9 +190,11 @@ def remarks(rows: list[Row], monitor: str, tested: str, unit: Unit, shared: bool
         notes.append(f"The order is by {monitor}, which says nothing about recordings that were not trained on.")
     if len(rows) > 1 and shared and most > 1:
         comparisons = [row.comparison for row in rows if row.comparison]
+        number = counted(rows, chosen_on_test)
+        pairs = ", all pairs of rows, since the first one was chosen on the clips of the test" if chosen_on_test else ""
         notes.append(
             f"Rows are ordered by {monitor} and held against the first on {tested} ({comparisons[0].test}, "
-            f"Holm's correction for {len(comparisons)} comparisons)."
+            f"Holm's correction for {number} comparison{'s' * (number != 1)}{pairs if number > 1 else ''})."
         )
         if tested == monitor:
             notes.append("The first row was chosen by the same metric, which flatters it.")

@@ -1,9 +1,12 @@
-"""What repeats a setup: seeds, folds or splits, as the clips have it that the trials were tested on."""
+"""Infer the repetition unit of a sweep (seed, fold or split) from the clips that its trials are tested on."""
 
 import pandas as pd
 
 from audio_lightning.compare.board import Unit
 from audio_lightning.compare.trials import as_text
+
+Redrawn = tuple[str, ...]
+"""Parts of the data, such as ``("train", "validation")``."""
 
 
 def unit_of(trials: pd.DataFrame) -> Unit:
@@ -28,13 +31,16 @@ def repetitions_of(trials: pd.DataFrame, unit: Unit) -> pd.Series:
     return seeds if unit == "seeds" and alone else divisions
 
 
-def redrawn_parts(trials: pd.DataFrame, unit: Unit) -> tuple[str, ...]:
-    """The parts of the data that overlap from one repetition to the next without being the same."""
-    if unit == "splits":
+def redrawn_parts(trials: pd.DataFrame, unit: Unit) -> Redrawn:
+    """The parts of the data that differ between repetitions that train on overlapping clips."""
+    if unit in ("folds", "splits"):
         return ("train", "validation", "test")
-    if unit == "seeds" and trials.groupby("setup")["division"].nunique().max() > 1:
-        return ("train", "validation")
-    return ()
+    return ("train", "validation") if validation_redrawn(trials) else ()
+
+
+def validation_redrawn(trials: pd.DataFrame) -> bool:
+    """Whether trials of one setup that are tested on the same clips differ in those for training and validation."""
+    return bool(trials.groupby("setup")["division"].nunique().max() > 1)
 
 
 def _tested_alike(trials: pd.DataFrame) -> bool:

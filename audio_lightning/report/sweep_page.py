@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from audio_lightning.compare.statistics import NOT_DISTINGUISHABLE
+from audio_lightning.compare.remarks import expectation
 from audio_lightning.compare.trials import SweepFacts, SweepFolder, TrialFolder, as_text
 from audio_lightning.report import charts, effects, mistakes
 from audio_lightning.report.pages import write_page
@@ -105,6 +105,7 @@ def _board(sweep: SweepFolder, results: pd.DataFrame, board: "Board", number: in
         "rows": board.rows[:MOST_ROWS],
         "columns": _columns(board),
         "answer": _answer(board),
+        "expectation": expectation(board),
         "heat": _heat_map(setups, results, board.axes),
         "effects": charts.effect_charts(effects.main_effects(setups), board.monitor),
         "interactions": effects.interactions(setups),
@@ -126,14 +127,13 @@ def _folder(sweep: SweepFolder, results: pd.DataFrame, trial: int) -> TrialFolde
 
 
 def _answer(board: "Board") -> dict[str, Any] | None:
-    """Who is ahead, and of whom that cannot be said."""
+    """Which setup is chosen, and how it compares with the others."""
     if not board.rows:
         return None
     others = [row for row in board.rows[1:] if row.comparison]
     verdicts = {row.name: row.comparison.verdict for row in others if row.comparison}
     return {
         "best": board.rows[0],
-        "equal": [name for name, verdict in verdicts.items() if verdict == NOT_DISTINGUISHABLE],
         "worse": [name for name, verdict in verdicts.items() if verdict.startswith("worse")],
         "untested": sum(row.comparison is None or row.comparison.p is None for row in board.rows[1:]),
         "others": len(board.rows) - 1,

@@ -93,7 +93,9 @@ def write_card(refit: Refit, board: Board, metrics: dict[str, Any]) -> Path:
         figures = ", ".join(f"{_name(name)} {metrics[name]:.3f}" for name in shown)
         clips = int(metrics["clips/test"])
         lines += ["", f"This very classifier, on the {clips:,} clips of the test part: {figures}."]
-    lines += ["", *(f"- {said}" for said in (*board.stamps, f"Interval: {board.interval}.", *board.notes))]
+    undecided = [board.no_winner] if board.no_winner else []
+    said = (*board.stamps, *undecided, f"Interval: {board.interval}.", *board.notes)
+    lines += ["", *(f"- {sentence}" for sentence in said)]
     command = f"audio-lightning predict {refit.folder.path} RECORDINGS..."
     lines += ["", "## How to use it", "", "```", command, "```", ""]
     card = refit.folder.path / "card.md"
@@ -102,20 +104,23 @@ def write_card(refit: Refit, board: Board, metrics: dict[str, Any]) -> Path:
 
 
 def _expected(refit: Refit, board: Board) -> str:
-    row = refit.row
-    shown = row.test or row.validation
+    row, found = refit.row, board.expected
+    shown = found.test if found else row.test or row.validation
     metric = board.metric if row.test else board.monitor
-    whole = f", {_name(_of_recordings(metric))} {_figure(row.recording)}" if row.recording else ""
+    recording = found.recording if found else row.recording
+    whole = f", {_name(_of_recordings(metric))} {_figure(recording)}" if recording else ""
     times = {
         "folds": "folds, each tested in turn",
         "splits": "divisions of the data",
         "seeds": "seeds on the same clips",
     }
     over = f"the mean of {row.n} {times[board.unit]}" if row.n > 1 else "of one training"
+    if found and found.nested:
+        over += f", of the setup that is best on the validation of each of them ({_name(metric)} by nested selection)"
     chosen = ", on which the setup was chosen, so that it is too good" if metric == board.monitor else ""
     return (
-        f"{_name(metric).capitalize()} {_figure(shown)}{whole}, {over}{chosen}. It was measured on classifiers of the "
-        "same setup that were trained on fewer clips, so this one should do as well or better on recordings like "
+        f"{_name(metric).capitalize()} {_figure(shown)}{whole}, {over}{chosen}. It was measured on classifiers that "
+        "were chosen alike and trained on fewer clips, so this one should do as well or better on recordings like "
         "these, and may do worse on others."
     )
 

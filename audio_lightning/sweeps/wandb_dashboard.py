@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.compare.board import Board, Row
 from audio_lightning.compare.leaderboard import make_boards
+from audio_lightning.compare.remarks import answer
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.statistics import NOT_DISTINGUISHABLE, Spread
 from audio_lightning.compare.trials import SweepFolder
@@ -67,7 +68,7 @@ def read_dashboard(sweep: SweepFolder, project: str | None = None, entity: str |
         ConfigError: it is no sweep, no trial is finished, or none is a run in W&B.
     """
     facts = sweep.read_facts()
-    boards = [board for board in make_boards(read_results([sweep]), facts.monitor, facts.axes) if board.rows]
+    boards = [board for board in make_boards(read_results([sweep]), facts.monitor, facts.axes, [sweep]) if board.rows]
     if not boards:
         raise ConfigError(f"{sweep.path}: no trial is finished yet, so there is nothing to show")
     folders = [folder for folder, status in sweep.folders() if status.state == "done" and folder.config.is_file()]
@@ -205,14 +206,10 @@ def in_words(board: Board) -> list[str]:
     """Sentences: which row is best, how sure that is, and which rows cannot be told from it."""
     best, *others = board.rows
     said = [f"{best.name} is best by {board.monitor}, {_figure(best.validation)}{_repetitions(best, board)}."]
-    if best.test is not None:
-        said.append(f"Its {board.metric} is {_figure(best.test)}, read off and not chosen by.")
+    said += answer(board)
     if any(row.validation.low is not None for row in board.rows):
         said.append(f"In brackets: {board.interval}.")
-    like = [row.name for row in others if row.comparison and row.comparison.verdict.startswith(NOT_DISTINGUISHABLE)]
-    if like:
-        said.append(f"Not distinguishable from it: {'; '.join(like)}.")
-    rest = [row for row in others if row.name not in like and row.comparison]
+    rest = [row for row in others if row.comparison and row.comparison.verdict != NOT_DISTINGUISHABLE]
     if rest:
         verdicts = (f"{row.name} ({row.comparison.verdict})" for row in rest if row.comparison)
         said.append(f"Against it: {'; '.join(verdicts)}.")

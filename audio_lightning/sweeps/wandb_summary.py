@@ -77,8 +77,8 @@ def _log(logger: "WandbLogger", sweep: SweepFolder, results: pd.DataFrame, board
     if len(boards) == 1 and boards[0].rows:
         best = boards[0].rows[0]
         figures |= {"best": best.name, f"best/{boards[0].monitor}": best.validation.mean}
-        if best.test is not None:
-            figures[f"best/{boards[0].metric}"] = best.test.mean
+        if boards[0].expected is not None:
+            figures[f"expected/{boards[0].metric}"] = boards[0].expected.test.mean
     run.summary.update(figures)
 
 

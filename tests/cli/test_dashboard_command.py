@@ -105,7 +105,8 @@ def test_a_workspace_and_a_report_are_sent(sweep: Path, server: Server) -> None:
     blocks = json.loads(report["spec"])["blocks"]
     text = [child["text"] for block in blocks for child in block["children"]]
     assert "cnn is best by validation/accuracy, 0.820 [0.770, 0.870] over 3 seeds." in text
-    assert "Not distinguishable from it: lstm." in text
+    assert any("but lstm is not distinguishable from it." in line for line in text)
+    assert any(line.startswith("Expected test/accuracy of the choice: ") and "read off" in line for line in text)
     assert any(line.startswith("Against it: dnn (worse, p = ") for line in text)
     (table,) = [block["content"] for block in blocks if block["type"] == "markdown-block"]
     assert [line.split(" | ")[1] for line in table.splitlines()[2:]] == ["cnn", "lstm", "dnn"]

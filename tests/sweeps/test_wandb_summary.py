@@ -39,7 +39,7 @@ def sweep_with(path: Path, logger: dict[str, Any]) -> SweepFolder:
 
 def conclude(sweep: SweepFolder) -> None:
     results = write_results(sweep)
-    boards = make_boards(results, "validation/accuracy", ["model", "seed"])
+    boards = make_boards(results, "validation/accuracy", ["model", "seed"], [sweep])
     write_leaderboard(sweep, boards)
     sweep.report.write_text("<html>the page</html>", encoding="utf-8")
     log_summary(sweep, results, boards)
@@ -62,7 +62,7 @@ def test_the_summary_has_the_leaderboard_the_results_and_the_page(
     assert written.summary["results"]["nrows"] == 5
     assert written.summary["report"]["_type"] == "html-file"
     assert written.summary["best/validation/accuracy"] == pytest.approx(0.9)
-    assert written.summary["best/test/accuracy"] == pytest.approx(0.75)
+    assert written.summary["expected/test/accuracy"] == pytest.approx(0.75)
     assert written.summary["best"] == "resnet"
     assert (written.summary["trials/done"], written.summary["trials/failed"]) == (4, 1)
     assert written.config["axes"] == ["model", "seed"]

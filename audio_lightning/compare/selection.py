@@ -1,0 +1,102 @@
+"""Order of the setups, and nested selection: the figure to expect of the setup that validation chooses.
+
+With rotated folds or redrawn splits each clip is validated on in one repetition and tested on in another. A setup that
+has the best mean validation metric is then also one that happens to suit the test clips, and its mean test metric is
+too good. Nested selection chooses anew in every repetition, by the validation of that repetition alone, whose clips it
+does not test on (Varma and Simon, "Bias in Error Estimation When Using Cross-Validation for Model Selection", BMC
+Bioinformatics 7, 2006). The mean of the test metrics of those that are chosen has no such bias. Its price is that it
+speaks of the choice from one repetition, which is a little worse than that from all of them.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from audio_lightning.compare.board import Expected, Unit
+from audio_lightning.compare.clips import Sparse
+from audio_lightning.compare.setups import Setup, numbers, spread_of
+from audio_lightning.compare.statistics import Spread
+from audio_lightning.task import lower_is_better
+
+DIGITS = 9
+"""Metrics that agree in so many are ties."""
+
+
+def ordered(setups: Sequence[Setup], monitor: str) -> list[int]:
+    """Places of the setups, the best first: by the mean of the metric, then loss, then MACs, then parameters."""
+    return list(_order(_criteria(setups, monitor, None)))
+
+
+def choose(
+    criteria: Sequence[Float[np.ndarray, "setups n"]],
+) -> Int64[np.ndarray, "n"]:
+    """The best setup of every repetition.
+
+    Args:
+        criteria: smaller is better; each breaks the ties of those before it, and the place of a setup breaks the rest.
+    """
+    return np.array([_order([values[:, place] for values in criteria])[0] for place in range(criteria[0].shape[1])])
+
+
+def is_nested(unit: Unit, setups: Sequence[Setup]) -> bool:
+    """Whether clips that order the setups are also tested on, in other repetitions, so that selection is nested."""
+    return unit in ("folds", "splits") and len(setups) > 1 and len(setups[0].repetitions) > 1
+
+
+def expected(setups: Sequence[Setup], monitor: str, metric: str, unit: Unit) -> Expected | None:
+    """The figure to expect of the chosen setup.
+
+    Args:
+        setups: the best first, on the same repetitions.
+        monitor: the metric that chooses.
+        metric: the test metric.
+        unit: what a repetition is.
+
+    Returns:
+        None where there was no test.
+    """
+    nested = is_nested(unit, setups)
+    n = len(setups[0].repetitions)
+    chosen = choose(_criteria(setups, monitor, n)).tolist() if nested else [0] * n
+    found = _of_chosen(setups, chosen, metric)
+    if found is None:
+        return None
+    counts = Counter(setups[place].name for place in chosen)
+    recording = _of_chosen(setups, chosen, metric.replace("/", "/recording_"))
+    return Expected(found, recording, n, nested, dict(counts.most_common()))
+
+
+def _of_chosen(setups: Sequence[Setup], chosen: Sequence[int], column: str) -> Spread | None:
+    taken = {place: (setups[place].means(column), setups[place].influence(column)) for place in sorted(set(chosen))}
+    values, influences = [], list[Sparse]()
+    for repetition, place in enumerate(chosen):
+        means, influence = taken[place]
+        if means is None:
+            return None
+        values.append(means[repetition])
+        influences += [] if influence is None else [influence[repetition]]
+    known = influences if len(influences) == len(values) else None
+    ratio = float(np.mean([setups[place].ratio(column) for place in chosen]))
+    return spread_of(column, np.array(values), known, ratio)
+
+
+def _criteria(setups: Sequence[Setup], monitor: str, n: int | None) -> list[Float[np.ndarray, "setups *n"]]:
+    """What setups are ordered by, smaller is better; for each of ``n`` repetitions, or for their mean."""
+    part, _, name = monitor.partition("/")
+    loss = f"{part}/recording_loss" if name.startswith("recording_") else f"{part}/loss"
+    sign = 1 if lower_is_better(monitor) else -1
+    found = []
+    for column, factor in ((monitor, sign), (loss, 1)):
+        rows = [[numbers(trials, column).mean() for trials in setup.repetitions.values()] for setup in setups]
+        means = [np.array(row) if n is not None else np.mean(row) for row in rows]
+        found.append(np.nan_to_num(np.round(factor * np.array(means), DIGITS), nan=np.inf))
+    for cost in ("macs", "parameters"):
+        costs = np.array([np.inf if (value := setup.median(cost)) is None else value for setup in setups])
+        found.append(np.repeat(costs[:, None], n, axis=1) if n is not None else costs)
+    return found
+
+
+def _order(criteria: Sequence[Float[np.ndarray, "setups"]]) -> Int64[np.ndarray, "setups"]:
+    return np.lexsort(criteria[::-1])  # stable: of equals the one that was typed first
