@@ -12,7 +12,9 @@ class SpecAugment(SpectrogramAugmentation):
     """Hides stripes of bins and of frames (Park et al. 2019, arXiv 1904.08779).
 
     There is no time warping, which gains least there. Each stripe of each clip has a width of its own, uniform from 0
-    to the widest, and a place of its own; stripes may overlap.
+    to the widest, and a place of its own; stripes may overlap. Places are drawn over the whole clip, its padding
+    included, as in ``torchaudio.functional.mask_along_axis`` and in the training of the Audio Spectrogram Transformer:
+    a short clip keeps more of its sound.
 
     Args:
         frequency_masks: number of stripes of bins; 0 for none.

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from audio_lightning.features.base import FrontEnd
-from audio_lightning.features.checks import count_samples, require_choice
+from audio_lightning.features.checks import count_samples, require_choice, require_positive
 from audio_lightning.features.filters import KaldiFilters
 from audio_lightning.features.normalize import NormalizeMode
 from audio_lightning.features.stft import smallest_n_fft
@@ -35,6 +35,8 @@ class FBank(FrontEnd):
         window: ``"hanning"``, or ``"povey"``, Kaldi's own (a Hann window to the power of 0.85).
         f_min: lower edge of the lowest band in hertz.
         f_max: upper edge of the highest band in hertz; None for half the sample rate.
+        min_frames: fewest frames; a shorter spectrogram is padded with zeros before it is normalized. The Audio
+            Spectrogram Transformer pads clips of 1 s to 128 frames, of 5 s to 512, of 10 s to 1024.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`.
 
     Raises:
@@ -55,10 +57,13 @@ class FBank(FrontEnd):
         window: Literal["hanning", "povey"] = "hanning",
         f_min: float = 20,
         f_max: float | None = None,
+        min_frames: int = 1,
         normalize: NormalizeMode = "statistics",
     ) -> None:
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
         require_choice("window", window, ["hanning", "povey"])
+        require_positive("min_frames", min_frames)
+        self.min_frames = min_frames
         length = count_samples("window_seconds", window_seconds, sample_rate)
         self.hop_length = count_samples("hop_seconds", hop_seconds, sample_rate)
         self.n_fft = smallest_n_fft(length)
@@ -76,4 +81,5 @@ class FBank(FrontEnd):
         before = torch.cat([frames[..., :1], frames[..., :-1]], dim=-1)
         spectrum = torch.fft.rfft((frames - PREEMPHASIS * before) * self.window, self.n_fft)
         power = spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
-        return (self.weights @ power.mT.contiguous()).clamp_min(ENERGY_FLOOR).log().unsqueeze(1)
+        energies = (self.weights @ power.mT.contiguous()).clamp_min(ENERGY_FLOOR).log().unsqueeze(1)
+        return nn.functional.pad(energies, (0, max(0, self.min_frames - energies.shape[-1])))

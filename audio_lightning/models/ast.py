@@ -62,9 +62,9 @@ RENAMED = {
 class AST(AudioModel):
     """Audio Spectrogram Transformer (Gong et al. 2021, arXiv 2104.01778).
 
-    Positions are learned for the grid of patches that ``input_shape`` has, and interpolated over frequency and time
-    from the published grid, and to clips of another length. The defaults are DeiT-tiny's; the published weights are
-    those of DeiT-base: width 768, depth 12, heads 12.
+    Positions are learned for the grid of patches that ``input_shape`` has. Those of the published grid, and those for
+    clips of another length, are cut out of the middle or interpolated, see :func:`fit_positions`. The defaults are
+    DeiT-tiny's; the published weights are those of DeiT-base: width 768, depth 12, heads 12.
 
     Args:
         input_shape: shape of the spectrogram; the published weights expect ``(log-mel energies of Kaldi - mean) /
@@ -165,7 +165,7 @@ class AST(AudioModel):
         """Mean of the class and the distillation token behind the last layer."""
         special = torch.cat([self.class_token, self.distillation_token], dim=1).expand(len(x), -1, -1)
         tokens = torch.cat([special, self.patches(x).flatten(2).mT], dim=1)
-        tokens = tokens + resize(self.positions, self.grid, self._grid(*x.shape[2:]))
+        tokens = tokens + fit_positions(self.positions, self.grid, self._grid(*x.shape[2:]))
         return self.norm(self.layers(tokens)[:, :SPECIAL_TOKENS]).mean(1)
 
     def _grid(self, bins: int, frames: int) -> tuple[int, int]:
@@ -181,7 +181,7 @@ class AST(AudioModel):
         stored = read_weights(folder, self.positions.device)
         try:
             state = from_published(stored)
-            state["positions"] = resize(state["positions"], published, self.grid)
+            state["positions"] = fit_positions(state["positions"], published, self.grid)
             state["patches.weight"] = state["patches.weight"].expand_as(self.patches.weight) / self.input_shape.channels
             missing, unexpected = self.load_state_dict(state, strict=False)
         except (KeyError, RuntimeError) as error:
@@ -208,12 +208,21 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def resize(
+def fit_positions(
     positions: Float[Tensor, "1 tokens width"], old: tuple[int, int], new: tuple[int, int]
-) -> Float[Tensor, "1 resized width"]:
-    """Positions of another grid of patches, by bilinear interpolation; those of the special tokens stay."""
+) -> Float[Tensor, "1 fitted width"]:
+    """Positions of another grid of patches; those of the special tokens stay.
+
+    As in the authors' ``ast_models.py``: along an axis that does not grow, the middle of the grid is cut out, so that
+    neighbours stay as far apart as they were; an axis that grows is interpolated.
+    """
     if old == new:
         return positions
     special, patches = positions[:, :SPECIAL_TOKENS], positions[:, SPECIAL_TOKENS:]
-    grid = functional.interpolate(patches.mT.unflatten(2, old), new, mode="bilinear", align_corners=False)
+    grid = patches.mT.unflatten(2, old)
+    for axis, (had, wanted) in enumerate(zip(old, new), start=2):
+        if wanted < had:
+            grid = grid.narrow(axis, had // 2 - wanted // 2, wanted)
+    if grid.shape[2:] != new:
+        grid = functional.interpolate(grid, new, mode="bilinear", align_corners=False)
     return torch.cat([special, grid.flatten(2).mT], dim=1)

@@ -13,6 +13,7 @@ from torchaudio.models import Wav2Vec2Model, wav2vec2_model, wavlm_model
 
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.errors import ConfigError
+from audio_lightning.features.padding import sound_lengths
 from audio_lightning.models.base import AudioModel
 from audio_lightning.models.hub import (
     check_sample_rate,
@@ -194,20 +195,6 @@ class Wav2Vec2(AudioModel):
         if not transformer.layer_norm_first:  # then it comes before the first layer
             layers[-1] = transformer.layer_norm(layers[-1])
         return layers
-
-
-def sound_lengths(waveform: Float[Tensor, "batch samples"]) -> Int64[Tensor, "batch"]:
-    """Samples of each clip before its padding, which is told from the clip itself.
-
-    Padding is what a clip ends with as long as it stays the same to the bit: zeros that fill it up, wherever the front
-    end moved or scaled them to. A clip that is constant throughout has none, and so has one that ends in sound, such as
-    noise that augmentation added behind it.
-    """
-    count = waveform.shape[1]
-    numbers = torch.arange(1, count + 1, device=waveform.device)
-    lengths = ((waveform != waveform[:, -1:]) * numbers).amax(1)
-    # One sample is always equal to the last one.
-    return torch.where((lengths == 0) | (lengths == count - 1), count, lengths)
 
 
 def samples_of_a_frame(convolutions: list[tuple[int, int]]) -> int:

@@ -38,7 +38,7 @@ HEARD = {
     "speech10_conv1d_sgd": (8000, (1, 8000)),
     **{f"instruments_{name}_mel": (44100, (1, 128, 44)) for name in ("cnn", "cnn_deep", "resnet", "lstm", "crnn")},
     **{f"instruments_{name}_mfcc": (12000, (1, 13, 49)) for name in ("cnn", "cnn_deep", "resnet", "lstm", "crnn")},
-    "ast": (16000, (1, 128, 98)),
+    "ast": (16000, (1, 128, 128)),
     "wav2vec2": (16000, (1, 16000)),
 }
 """Sample rate in hertz and shape of the features of the described systems."""

@@ -59,3 +59,17 @@ def test_frames_lie_within_the_clip_and_there_is_always_one(samples: int, frames
 def test_an_unknown_window_is_explained() -> None:
     with pytest.raises(ConfigError, match="window is 'hamming', expected one of: hanning, povey"):
         FBank(sample_rate=16000, num_samples=16000, window="hamming")
+
+
+def test_a_short_spectrogram_is_padded_with_zeros_before_it_is_normalized() -> None:
+    """As the authors of the Audio Spectrogram Transformer do (``dataloader.py``): 98 frames of 1 s become 128."""
+    made = FBank(sample_rate=16000, num_samples=16000, min_frames=128, normalize=[-6.845978, 2 * 5.5654526])
+    plain = FBank(sample_rate=16000, num_samples=16000, normalize="none")
+    clip = 0.1 * torch.randn(2, 16000, generator=torch.Generator().manual_seed(0))
+
+    features = made(clip)
+
+    assert made.output_shape.dims == (1, 128, 128)
+    torch.testing.assert_close(features[..., :98], (plain(clip) + 6.845978) / 11.1309052)
+    torch.testing.assert_close(features[..., 98:], torch.full((2, 1, 128, 30), 0.6150424))
+    assert made(torch.cat([clip, clip], dim=1)).shape[-1] == 198  # nothing is cut

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from audio_lightning.errors import ConfigError
 from audio_lightning.models import AST, Wav2Vec2
-from audio_lightning.models.ast import resize
+from audio_lightning.models.ast import fit_positions
 from audio_lightning.task import FeatureShape
 
 transformers = pytest.importorskip("transformers")
@@ -99,12 +99,12 @@ AST_SIZES = {
 @pytest.mark.parametrize("frames", [40, 64, 20])
 @pytest.mark.parametrize("suffix", ["Model", "ForAudioClassification"])
 def test_ast_is_the_published_one_at_any_length(frames: int, suffix: str, tmp_path: Path) -> None:
-    """At another length the published network is given the interpolated positions, for it has none of its own."""
+    """At another length the published network is given the fitted positions, for it has none of its own."""
     published = write("AST", transformers.ASTConfig(**AST_SIZES), tmp_path, suffix)
     published = getattr(published, "audio_spectrogram_transformer", published)
     rows, columns = 5, (frames - 8) // 6 + 1
     positions = published.embeddings.position_embeddings
-    positions.data = resize(positions, (5, 6), (rows, columns))
+    positions.data = fit_positions(positions, (5, 6), (rows, columns))
     x = sounds(3, 1, 24, frames)
 
     expected = published(x[:, 0].mT).pooler_output

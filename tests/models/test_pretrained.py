@@ -19,9 +19,10 @@ from torchaudio.pipelines import Wav2Vec2Bundle
 
 from audio_lightning.errors import ConfigError
 from audio_lightning.features.normalize import ClipNormalization
+from audio_lightning.features.padding import sound_lengths
 from audio_lightning.models import AST, Wav2Vec2
-from audio_lightning.models.ast import resize
-from audio_lightning.models.wav2vec2 import BASE, sound_lengths
+from audio_lightning.models.ast import fit_positions
+from audio_lightning.models.wav2vec2 import BASE
 from audio_lightning.task import FeatureShape
 
 PICTURE = FeatureShape("spectrogram", (1, 64, 50))
@@ -159,13 +160,37 @@ def test_ast_gives_what_the_published_network_gives(
 
 
 @torch.no_grad()
-def test_ast_interpolates_published_positions_to_its_own_grid(tmp_path: Path) -> None:
+def test_ast_fits_published_positions_to_its_own_grid(tmp_path: Path) -> None:
     published = write_folder(tmp_path)["audio_spectrogram_transformer.embeddings.position_embeddings"]
     made = AST(FeatureShape("spectrogram", (1, 46, 106)), 3, pretrained=str(tmp_path))
 
     assert made.grid == (4, 10)
-    torch.testing.assert_close(made.positions, resize(published, GRID, (4, 10)))
+    torch.testing.assert_close(made.positions, fit_positions(published, GRID, (4, 10)))
     torch.testing.assert_close(made.positions[:, :2], published[:, :2])
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 4, 5])
+def test_positions_of_a_shorter_clip_are_cut_from_the_middle(frames: int) -> None:
+    """As in ``ast_models.py`` of the authors, ``[50 - t // 2 : 50 - t // 2 + t]`` of 101."""
+    patches = torch.arange(3 * 5.0).reshape(1, 15, 1)
+    positions = torch.cat([torch.full((1, 2, 1), -1.0), patches], dim=1)
+
+    fitted = fit_positions(positions, (3, 5), (3, frames))
+
+    assert fitted[0, :2, 0].tolist() == [-1, -1]
+    start = 2 - frames // 2
+    expected = patches.reshape(3, 5)[:, start : start + frames]
+    assert (fitted[0, 2:, 0].reshape(3, frames) == expected).all()
+
+
+def test_a_grid_that_grows_in_one_axis_and_shrinks_in_the_other_is_interpolated_and_cut() -> None:
+    rows, columns = torch.meshgrid(torch.arange(2.0), torch.arange(5.0), indexing="ij")
+    positions = torch.cat([torch.zeros(2, 2), torch.stack([rows, columns], -1).flatten(0, 1)])[None]
+
+    fitted = fit_positions(positions, (2, 5), (4, 3))[0, 2:].unflatten(0, (4, 3))
+
+    torch.testing.assert_close(fitted[..., 1], torch.tensor([1.0, 2, 3]).expand(4, 3))
+    torch.testing.assert_close(fitted[:, 0, 0], torch.tensor([0, 0.25, 0.75, 1]))
 
 
 def test_positions_of_a_plane_stay_on_it() -> None:
@@ -173,7 +198,7 @@ def test_positions_of_a_plane_stay_on_it() -> None:
     rows, columns = torch.meshgrid(torch.linspace(0, 1, 3), torch.linspace(0, 1, 5), indexing="ij")
     positions = torch.cat([torch.full((2, 2), 7.0), torch.stack([rows, columns], -1).flatten(0, 1)])[None]
 
-    resized = resize(positions, (3, 5), (6, 10))
+    resized = fit_positions(positions, (3, 5), (6, 10))
 
     assert (resized[:, :2] == 7).all()
     grid = resized[0, 2:].unflatten(0, (6, 10))
