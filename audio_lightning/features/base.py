@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from audio_lightning.features.normalize import NormalizeMode, make_normalization
+from audio_lightning.features.padding import sound_frames
 from audio_lightning.task import FeatureShape, InputKind
 
 # On a CPU, intermediate results of this many samples stay in the caches, and their memory is reused rather than
@@ -28,8 +29,9 @@ class FrontEnd(nn.Module, ABC):
         sample_rate: rate of the waveforms in hertz.
         num_samples: usual length of a clip in samples, from which :attr:`output_shape` follows.
         normalize: ``"none"``; ``"clip"``, mean 0 and standard deviation 1 over each channel of a clip; ``"minmax"``,
-            each from 0 to 1; ``"statistics"``, mean 0 and standard deviation 1 in each bin over the training data,
-            which needs :meth:`fit`; or two numbers, the mean and the standard deviation to normalize by.
+            each from 0 to 1 (both over the frames before the padding of a clip, which becomes 0); ``"statistics"``,
+            mean 0 and standard deviation 1 in each bin over the training data, which needs :meth:`fit`; or two
+            numbers, the mean and the standard deviation to normalize by.
 
     Attributes:
         kind: what the network gets, a waveform or a picture.
@@ -62,7 +64,13 @@ class FrontEnd(nn.Module, ABC):
         """
         if not self.learnable:
             waveform = waveform.detach()
-        return self._apply_to_clips(lambda clips: self.normalization(self.compute(clips)), waveform)
+        return self._apply_to_clips(self._normalized, waveform)
+
+    def _normalized(self, clips: Float[Tensor, "batch time"]) -> Float[Tensor, "batch channels ..."]:
+        features = self.compute(clips)
+        if not (self.is_sound and self.normalization.leaves_padding_out):
+            return self.normalization(features)
+        return self.normalization(features, sound_frames(clips, features.shape[-1]))
 
     @cached_property
     def output_shape(self) -> FeatureShape:

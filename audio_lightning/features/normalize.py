@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from audio_lightning.errors import ConfigError
@@ -18,6 +18,7 @@ class Normalization(nn.Module):
     """Mode ``none``: features stay as they are. The other modes override what they do differently."""
 
     needs_statistics: ClassVar[bool] = False
+    leaves_padding_out: ClassVar[bool] = False
 
     @property
     def is_fitted(self) -> bool:
@@ -35,25 +36,43 @@ class Normalization(nn.Module):
 class ClipNormalization(Normalization):
     """Mode ``clip``: every clip has mean 0 and standard deviation 1 over all values, of each channel.
 
-    A clip without any variation (digital silence) becomes zeros.
+    Padding is left out and becomes 0, as in the feature extractor of wav2vec 2.0 (``Wav2Vec2FeatureExtractor`` of
+    transformers): a sound is scaled alike, however much silence fills up its clip. A clip without any variation
+    (digital silence) becomes zeros.
     """
 
-    def forward(self, features: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """Normalized features of the same shape."""
-        std, mean = torch.std_mean(features, dim=_within_channels(features), correction=0, keepdim=True)
+    leaves_padding_out = True
+
+    def forward(
+        self, features: Float[Tensor, "batch ... time"], sound: Bool[Tensor, "batch time"] | None = None
+    ) -> Float[Tensor, "batch ... time"]:
+        """Normalized features of the same shape; ``sound`` is False for frames of padding."""
+        dims, counts = _within_channels(features), _counting(features, sound)
+        number = counts.expand_as(features[:, :1]).sum(dims, keepdim=True)
+        mean = (features * counts).sum(dims, keepdim=True) / number
+        centred = (features - mean) * counts
+        std = (centred.square().sum(dims, keepdim=True) / number).sqrt()
         # The floor lies above the rounding error of a constant clip and below half a step of 16-bit audio.
-        return (features - mean) / torch.maximum(std, 1e-5 * (1 + mean.abs()))
+        return centred / torch.maximum(std, 1e-5 * (1 + mean.abs()))
 
 
 class MinMaxNormalization(Normalization):
-    """Mode ``minmax``: the values of every clip reach from 0 to 1, in each channel; a constant clip becomes zeros."""
+    """Mode ``minmax``: the values of every clip reach from 0 to 1, in each channel; a constant clip becomes zeros.
 
-    def forward(self, features: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """Normalized features of the same shape."""
-        dims = _within_channels(features)
-        lowest, highest = features.amin(dims, keepdim=True), features.amax(dims, keepdim=True)
+    Padding is left out and becomes 0, see :class:`ClipNormalization`.
+    """
+
+    leaves_padding_out = True
+
+    def forward(
+        self, features: Float[Tensor, "batch ... time"], sound: Bool[Tensor, "batch time"] | None = None
+    ) -> Float[Tensor, "batch ... time"]:
+        """Normalized features of the same shape; ``sound`` is False for frames of padding."""
+        dims, counts = _within_channels(features), _counting(features, sound)
+        lowest = torch.where(counts > 0, features, torch.inf).amin(dims, keepdim=True)
+        highest = torch.where(counts > 0, features, -torch.inf).amax(dims, keepdim=True)
         span = highest - lowest
-        return (features - lowest) / torch.where(span > 0, span, 1.0)
+        return (features - lowest) / torch.where(span > 0, span, 1.0) * counts
 
 
 class FixedNormalization(Normalization):
@@ -164,6 +183,15 @@ def make_normalization(mode: NormalizeMode) -> Normalization:
 def _within_channels(features: Float[Tensor, "batch channels ..."]) -> tuple[int, ...]:
     """The dimensions behind the channels, which may differ in what they measure."""
     return tuple(range(2, features.ndim))
+
+
+def _counting(
+    features: Float[Tensor, "batch channels ... time"], sound: Bool[Tensor, "batch time"] | None
+) -> Float[Tensor, "batch ... time"]:
+    """1 for what counts and 0 for padding, of as many dimensions as the features."""
+    if sound is None:
+        return features.new_ones(())
+    return sound.to(features.dtype).reshape(len(sound), *[1] * (features.ndim - 2), sound.shape[1])
 
 
 def _usable(variance: Float[Tensor, "..."], mean: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_lightning.features import LogMel, Waveform
+from audio_lightning.features import FlatSpectrogram, LogMel, Waveform
 from audio_lightning.features.normalize import (
     ClipNormalization,
     MinMaxNormalization,
@@ -135,3 +135,28 @@ def test_two_numbers_are_a_mean_and_a_standard_deviation() -> None:
     assert normalization.is_fitted
     assert not normalization.needs_statistics
     assert not normalization.state_dict()
+
+
+@pytest.mark.parametrize("normalize", ["clip", "minmax"])
+@pytest.mark.parametrize(
+    ("cls", "options"), [(Waveform, {}), (LogMel, {"n_mels": 16, "window_seconds": 0.02, "hop_seconds": 0.01})]
+)
+def test_a_sound_is_scaled_alike_however_much_silence_fills_up_its_clip(
+    cls: type, options: dict[str, object], normalize: str
+) -> None:
+    made = cls(sample_rate=8000, num_samples=8000, normalize=normalize, **options)
+    sound = 0.1 * torch.randn(1, 4000, generator=torch.Generator().manual_seed(0)) + 0.02
+    alone, padded = made(sound), made(torch.nn.functional.pad(sound, (0, 4000)))
+
+    frames = 4000 // 80 - 2 if cls is LogMel else 4000  # the last windows reach into the padding
+    assert padded[..., 2:frames].std() > 0.05
+    torch.testing.assert_close(padded[..., 2:frames], alone[..., 2:frames], atol=0.05, rtol=0.02)
+    assert (padded[..., -frames // 2 :] == 0).all()
+
+
+def test_padding_of_a_row_that_is_no_sound_counts() -> None:
+    made = FlatSpectrogram(sample_rate=8000, num_samples=800, normalize="clip")
+    padded = torch.nn.functional.pad(torch.randn(1, 400, generator=torch.Generator().manual_seed(0)), (0, 400))
+
+    assert abs(float(made(padded).mean())) < 1e-4
+    assert not (made(padded) == 0).any()
