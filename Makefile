@@ -2,10 +2,11 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 ARGS ?=
+FAST_SUITE = $(BIN)/python -m pytest -n 2 --dist worksteal -m "not full" $(ARGS)
 SOURCES := audio_lightning tests benchmarks docs train.py sweep.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-all lint format benchmarks notebooks clean
+.PHONY: help install train test test-all test-portable lint format benchmarks notebooks clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -24,7 +25,7 @@ train: install ## train on the embedded demo data; ARGS='model=resnet feature=mf
 	$(BIN)/python train.py $(ARGS)
 
 test: install lint ## what CI runs: lint, types and the fast suite
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not full" $(ARGS)
+	$(FAST_SUITE)
 
 # A mark of its own: with transformers installed, every start of the program takes two seconds longer.
 .venv/.installed-full: .venv/.installed
@@ -33,6 +34,11 @@ test: install lint ## what CI runs: lint, types and the fast suite
 
 test-all: .venv/.installed-full lint ## the fast suite and the slow checks, beside the libraries that they compare with
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+# tests/test_portable.py runs a sample with the settings of each line.
+test-portable: install ## before a release: the fast suite as CPUs without AVX-512 and without AVX2 compute it
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(FAST_SUITE)
+	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 $(FAST_SUITE)
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff format --check $(SOURCES)

@@ -10,6 +10,8 @@ In a notebook, ``import audio_lightning as al`` has all that the commands do; :m
 
 from typing import TYPE_CHECKING, Any
 
+from audio_lightning.cores import let_threads_sleep
+
 if TYPE_CHECKING:
     from audio_lightning.api import (
         Picture,
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
         sweep,
         train,
     )
+
+let_threads_sleep()  # before anything imports torch
 
 __version__ = "0.1.0"
 

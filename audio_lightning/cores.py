@@ -2,6 +2,9 @@
 
 import os
 
+SPINS = 1000
+"""Turns that a thread waits for others awake, about ten microseconds; libgomp's own default is 300,000."""
+
 
 def cores() -> int:
     """Cores that this process may use: fewer than there are, where it is bound to some or its container has a quota.
@@ -12,6 +15,16 @@ def cores() -> int:
     from joblib import cpu_count  # type: ignore[import-untyped]
 
     return int(cpu_count())
+
+
+def let_threads_sleep() -> None:
+    """Have OpenMP threads that wait for others sleep after microseconds, not milliseconds.
+
+    Beside another busy process, the thread that is waited for may not be running, and the cores are busy with waiting:
+    ``benchmarks/threads.py``. libgomp reads the variable when torch is imported. What the user set is left as it is.
+    """
+    if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+        os.environ["GOMP_SPINCOUNT"] = str(SPINS)
 
 
 def at_most_set(threads: int) -> int:

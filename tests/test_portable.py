@@ -1,0 +1,50 @@
+"""A sample of `make test-portable`: the suite holds on CPUs with fewer instructions than this one."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+
+SETTINGS = re.findall(r"^\t(ONEDNN.*) \$\(FAST_SUITE\)$", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+
+SAMPLE = [
+    "tests/test_autocast.py",
+    "tests/features/test_spectral.py",
+    "tests/models/test_models.py",
+    "tests/training/test_power.py",
+]
+CHOSEN = "autocast or spectral or lstm or crnn or efficientnet or really_ran or accumulated or channels_last"
+
+
+def environment(settings: str) -> dict[str, str]:
+    return {**os.environ, **dict(setting.split("=") for setting in settings.split())}
+
+
+def test_each_kind_of_cpu_and_number_of_threads_is_there() -> None:
+    together = " ".join(SETTINGS)
+    for setting in (
+        "ONEDNN_MAX_CPU_ISA=AVX2", "ONEDNN_MAX_CPU_ISA=SSE41", "ATEN_CPU_CAPABILITY=default", "OMP_NUM_THREADS=1",
+        "OMP_NUM_THREADS=2",
+    ):  # fmt: skip
+        assert setting in together
+
+
+@pytest.mark.full
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="the settings are those of x86-64")
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_a_sample_of_the_suite_holds(settings: str) -> None:
+    code = "import torch; print(torch.backends.cpu.get_cpu_capability(), torch.get_num_threads())"
+    ran_with = subprocess.check_output([sys.executable, "-c", code], env=environment(settings), text=True).split()
+    wanted = environment(settings)
+    assert ran_with == [wanted["ATEN_CPU_CAPABILITY"].upper(), wanted["OMP_NUM_THREADS"]]
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not full", *SAMPLE, "-k", CHOSEN],
+        cwd=PROJECT, capture_output=True, text=True, check=False, env=environment(settings),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout
