@@ -57,7 +57,8 @@ def _check(overrides: Sequence[str], csv_file: Path | None, report: Path | None,
             _require_writable(option, file.expanduser())
     config = compose(quote_paths(overrides))
     check_config(config)
-    from audio_lightning.data.check import KINDS, check, printable
+    from audio_lightning.data.check import KINDS, check
+    from audio_lightning.data.problems import printable
 
     for kind in allow:
         if kind not in KINDS:
@@ -110,7 +111,7 @@ def _require_writable(option: str, file: Path) -> None:
 
 def _show(findings: Sequence["Finding"], allow: Sequence[str], recordings: int, *, complete: bool) -> None:
     """A table with a few examples of every kind, the gravest first, and the sum."""
-    from audio_lightning.data.check import join_equal
+    from audio_lightning.data.problems import join_equal
 
     count = f"{recordings:,} recording{'s' * (recordings != 1)}"
     if not findings:

@@ -1,6 +1,6 @@
 """Everything that is odd about a data set, found in one pass and stopping at nothing."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import PurePosixPath
@@ -14,11 +14,10 @@ from audio_lightning.audio.ffmpeg import LACKING
 from audio_lightning.data.clips import cut
 from audio_lightning.data.decoded import SILENCE
 from audio_lightning.data.manifest import SPLITS, Manifest
-from audio_lightning.data.problems import printable
+from audio_lightning.data.problems import Problem, printable
 
 if TYPE_CHECKING:
     from audio_lightning.data.datamodule import AudioDataModule, Examination
-    from audio_lightning.data.problems import Problem
 
 MOST_CLIPPED = 1e-3
 """Share of samples at full scale above which a recording counts as clipped. A loud recording touches full scale now
@@ -83,32 +82,6 @@ class Finding:
         return "error" if self.kind in _ERRORS else "hint" if self.kind in _HINTS else "warning"
 
 
-@dataclass(frozen=True)
-class Joined:
-    """Findings of one kind that say the same about several places.
-
-    Attributes:
-        what: what all of them say.
-        where: the places, in the order of the findings.
-    """
-
-    what: str
-    where: list[str]
-
-    def places(self, most: int) -> str:
-        """The first ``most`` places, and the number of the others."""
-        rest = len(self.where) - most
-        return ", ".join(self.where[:most]) + (f" and {rest:,} more" if rest > 0 else "")
-
-
-def join_equal(findings: Iterable[Finding]) -> list[Joined]:
-    """Put findings of one kind together that say the same."""
-    places: dict[str, list[str]] = {}
-    for finding in findings:
-        places.setdefault(finding.what, []).append(finding.where)
-    return [Joined(what, where) for what, where in places.items()]
-
-
 def check(datamodule: "AudioDataModule", examination: "Examination") -> list[Finding]:
     """Find everything that is odd about a data set.
 
@@ -122,7 +95,7 @@ def check(datamodule: "AudioDataModule", examination: "Examination") -> list[Fin
         anywhere.
     """
     every = chain(
-        (_as_finding(problem, examination.manifest) for problem in examination.problems),
+        map(_as_finding, examination.problems),
         _unlisted(examination.manifest),
         _recordings(examination),
         _short(datamodule, examination),
@@ -136,7 +109,7 @@ def check(datamodule: "AudioDataModule", examination: "Examination") -> list[Fin
     return list(dict.fromkeys(shown))
 
 
-def _as_finding(problem: "Problem", manifest: Manifest) -> Finding:
+def _as_finding(problem: Problem) -> Finding:
     """A problem, with the commonest reasons for an unreadable recording told apart."""
     kind = problem.kind
     if kind == "unreadable" and LACKING in problem.what:
@@ -145,8 +118,7 @@ def _as_finding(problem: "Problem", manifest: Manifest) -> Finding:
         kind = "not_finite"
     elif kind == "unreadable" and any(sign in problem.what for sign in ("holds a header but no frames", "(0 bytes)")):
         kind = "empty"
-    # What is wrong with a file begins with its full name, since it is also said where only one is looked at.
-    return Finding(kind, problem.where, problem.what.removeprefix(f"{manifest.root / problem.where}: "))
+    return Finding(kind, problem.where, problem.what)
 
 
 def _unlisted(manifest: Manifest) -> Iterator[Finding]:

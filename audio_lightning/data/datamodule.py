@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from unicodedata import normalize
 
 import lightning.pytorch as pl
 import numpy as np
@@ -417,8 +418,10 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         self._pool = Pool(pool, of_pool, of_noise)
         audio = every.select(np.arange(len(drawn)))
         named = {problem.where for problem in problems}
+        root = os.path.abspath(self.root)
         problems += [
-            Problem(paths[index], error, "unreadable")
+            # An error names its file in full, since it is also said where only one is looked at.
+            Problem(paths[index], error.removeprefix(f"{os.path.join(root, paths[index])}: "), "unreadable")
             for index, error in audio.errors.items()
             if paths[index] not in named
         ]
@@ -494,7 +497,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
 
 
 def _plain(name: str) -> str:
-    return "_".join(name.casefold().replace("_", " ").replace("-", " ").split())
+    return "_".join(normalize("NFC", name).casefold().replace("_", " ").replace("-", " ").split())
 
 
 def _as_is(batch: Any) -> Any:

@@ -14,6 +14,7 @@ from audio_lightning.data.folder import SPLIT_NAMES, class_order
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.problems import Problem, printable
 from audio_lightning.data.tables import ColumnError, are_whole, read_table, reject, require_rows
+from audio_lightning.data.unicode_paths import as_on_disk
 from audio_lightning.errors import ConfigError, DataError
 from audio_lightning.task import LABEL_SEPARATOR
 
@@ -174,7 +175,7 @@ def _read_rows(
     required = [column for name, column in columns.items() if name not in may_be_empty]
     rows, found = read_table(path, required, [column for name, column in columns.items() if name in may_be_empty])
     rows = rows[list(columns.values())].set_axis(list(columns), axis="columns")
-    rows = rows.assign(path=_normalized(rows["path"], os.path.abspath(root)))
+    rows = rows.assign(path=as_on_disk(root, _normalized(rows["path"], os.path.abspath(root))))
     listed_paths = rows["path"]
     outside = (rows["path"] == "..") | rows["path"].str.startswith("../")
     what = "{path} is outside of data.root; write its full path if it is meant, or move it there"

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from audio_lightning.data.check import KINDS, SEVERITIES, Finding, clip_seconds, join_equal, printable
+from audio_lightning.data.check import KINDS, SEVERITIES, Finding, clip_seconds
 from audio_lightning.data.clips import cut
 from audio_lightning.data.manifest import SPLITS
+from audio_lightning.data.problems import join_equal, printable
 from audio_lightning.report.pages import DECIBELS, MEL_BANDS, as_base64, write_page
 from audio_lightning.report.pages import flac as _flac
 from audio_lightning.report.pages import log_mel as _log_mel

@@ -25,10 +25,10 @@ from audio_lightning.data.check import (
     SEVERITIES,
     Finding,
     check,
-    join_equal,
     printable,
 )
 from audio_lightning.data.datamodule import AudioDataModule, Examination
+from audio_lightning.data.problems import join_equal
 
 FIRST = "audio/fold1/1000-0-0-0.wav"
 """A recording of a high tone; ``NOISE`` is one of noise in the same fold."""

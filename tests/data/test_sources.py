@@ -666,6 +666,38 @@ def test_table_without_any_label(tmp_path: Path) -> None:
         source("table", tmp_path, "data.table=t.csv", label_separator="")
 
 
+COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize(("written", "there"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED), (COMPOSED, COMPOSED)])
+def test_a_table_may_name_files_in_the_other_form_of_unicode(tmp_path: Path, written: str, there: str) -> None:
+    touch(tmp_path, f"{there}/deep/{there}.wav", "plain.wav")
+    rows = [f"{written}/deep/{written}.wav,{written}", f"plain.wav,{there}", f"{written}/gone.wav,x"]
+    (tmp_path / "t.csv").write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
+    manifest = read("table", tmp_path, "data.table=t.csv")
+    assert list(manifest.table["path"]) == [f"{there}/deep/{there}.wav", "plain.wav", f"{there}/gone.wav"]
+    assert [problem.where for problem in manifest.missing_files()] == [f"{there}/gone.wav"]
+    assert set(manifest.classes) == {COMPOSED, "x"}
+    assert len(manifest.notes) == (written != there)
+    absolute = f"{tmp_path}/{written}/deep/{written}.wav,x\nplain.wav,y"
+    (tmp_path / "t.csv").write_text(f"path,label\n{absolute}", encoding="utf-8")
+    assert not read("table", tmp_path, "data.table=t.csv").missing_files()
+
+
+def test_a_name_that_is_there_in_both_forms_is_the_one_that_is_written(tmp_path: Path) -> None:
+    touch(tmp_path, f"{COMPOSED}.wav", f"{DECOMPOSED}.wav")
+    (tmp_path / "t.csv").write_text(f"path,label\n{DECOMPOSED}.wav,x\n{COMPOSED}.wav,y", encoding="utf-8")
+    assert list(read("table", tmp_path, "data.table=t.csv").table["path"]) == [f"{DECOMPOSED}.wav", f"{COMPOSED}.wav"]
+
+
+def test_one_recording_in_both_forms_is_listed_twice(tmp_path: Path) -> None:
+    touch(tmp_path, f"{DECOMPOSED}.wav")
+    (tmp_path / "t.csv").write_text(f"path,label\n{DECOMPOSED}.wav,x\n{COMPOSED}.wav,x", encoding="utf-8")
+    assert said(read("table", tmp_path, "data.table=t.csv")) == [
+        f"t.csv, line 3: {DECOMPOSED}.wav is listed a second time"
+    ]
+
+
 def test_table_with_semicolons(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("Datei;Klasse\na,b.wav;x\nc.wav;y\n")
     with pytest.raises(DataError, match=r"found Datei, Klasse \(set data.path_column=..., data.label_column=...\)"):
