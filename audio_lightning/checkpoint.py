@@ -10,7 +10,8 @@ import torch
 
 from audio_lightning import __version__
 from audio_lightning.archive import DamagedArchive, RefusedArchive, check_contents, check_seal, seal
-from audio_lightning.errors import CheckpointError
+from audio_lightning.config.saved import check_resolved
+from audio_lightning.errors import CheckpointError, FileError
 
 CHECKPOINT_VERSION = 1
 
@@ -25,7 +26,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         DamagedCheckpointError: the file is missing, or its checksum is another.
         CheckpointError: it cannot be read, is no checkpoint of this program, holds more than tensors and plain
-            containers, would take more memory than the file has bytes, or was written by a later version.
+            containers, would take more memory than the file has bytes, was written by a later version, or has
+            interpolations in its configuration.
     """
     try:
         # A pipe would wait for somebody to write, and some devices never end.
@@ -56,6 +58,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} has format {written.get('format')} (written by version {written.get('version')}); "
             f"version {__version__} reads format {CHECKPOINT_VERSION}"
         )
+    try:
+        check_resolved(checkpoint["hyper_parameters"], where=str(path))
+    except FileError as error:
+        raise CheckpointError(str(error)) from error
     return checkpoint
 
 

@@ -24,6 +24,10 @@ class DataError(UserError):
     """A data set that cannot be used as it is: wrong rows, missing or unreadable recordings, leaking splits."""
 
 
+class FileError(UserError):
+    """A file of a run or a sweep that is damaged, or not what its name says."""
+
+
 class CheckpointError(UserError):
     """A file that is not a checkpoint of this program, or one that asks for something it must not."""
 

@@ -1,13 +1,37 @@
-"""Writing files so that a killed process or a full disk never leaves half of one."""
+"""Atomic writes, and readers that turn any damage to a file into one line.
 
+A killed process or a full disk never leaves half a file. What is read may come from anybody: a file may be missing,
+empty, a pipe, of another encoding, or made to exhaust the memory.
+"""
+
+import contextlib
 import csv
 import io
 import json
 import os
+import stat
 import tempfile
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from audio_lightning.errors import FileError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_JSON = 2**24
+"""Bytes of a JSON file."""
+
+MOST_CSV = 2**32
+"""Bytes of a table."""
+
+MOST_HEADER = 2**22
+"""Bytes of its first line."""
+
+MOST_COLUMNS = 20_000
+"""Columns of a table: predictions have one for each class."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -31,14 +55,124 @@ def write_json(path: Path, values: Any) -> None:
     write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """What a JSON file holds.
+@contextlib.contextmanager
+def open_regular(path: Path, *, most: int) -> Iterator[BinaryIO]:
+    """Open a file to read it, unless it is something else by that name.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
 
     Raises:
-        OSError: it cannot be read.
-        ValueError: it is not JSON in UTF-8.
+        FileError: it is missing, cannot be read, is a pipe, a device or a folder, or is too large.
     """
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # to open a pipe would wait for its writer
+        with os.fdopen(handle, "rb") as file:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode):
+                raise FileError(f"{path}: expected a file, found {kind_of(found.st_mode)}")
+            if found.st_size > most:
+                raise FileError(f"{path}: {found.st_size:,} bytes, expected at most {most:,}")
+            yield file
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path} is damaged: byte {error.start:,} is not UTF-8") from error
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}") from error
+
+
+def read_text(path: Path, *, most: int = MOST_JSON) -> str:
+    """Read a whole file in UTF-8.
+
+    Raises:
+        FileError: see :func:`open_regular`; also if it is not UTF-8.
+    """
+    with open_regular(path, most=most) as file:
+        return file.read(most).decode("utf-8")
+
+
+def kind_of(mode: int) -> str:
+    """The kind of a file that is no regular one, by its mode, in words."""
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        FileError: see :func:`read_text`; also if it is not JSON, or not an object.
+    """
+    try:
+        found = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{path} is not JSON: {first_line(error)}") from error
+    if not isinstance(found, dict):
+        raise FileError(f"{path}: expected a JSON object, found {shortened(found)}")
+    return found
+
+
+def read_frame(
+    path: Path, *, texts: Sequence[str] = (), required: Sequence[str] = (), others: bool = True
+) -> "pd.DataFrame":
+    """Read a table that this program wrote.
+
+    Args:
+        path: a CSV file.
+        texts: columns that hold words, where they are there, as they stand: a class may be called "none". All others
+            hold numbers, NaN where they are empty.
+        required: columns that must be there, without an empty cell where they hold numbers.
+        others: read columns that are not required, too.
+
+    Raises:
+        FileError: see :func:`open_regular`; also if it is not such a table.
+    """
+    import pandas as pd
+
+    with open_regular(path, most=MOST_CSV) as file:
+        try:
+            header = next(csv.reader([file.readline(MOST_HEADER).decode("utf-8")]), [])
+            if lacking := [name for name in required if name not in header]:
+                raise FileError(f"{path} is damaged: its header lacks {', '.join(lacking)}")
+            if len(header) > MOST_COLUMNS or len(header) > len(set(header)):
+                raise FileError(f"{path} is damaged: its header has too many columns, or one twice")
+            wanted = [name for name in header if others or name in required]
+            numbers = [name for name in wanted if name not in texts]
+            file.seek(0)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                frame = pd.read_csv(
+                    file,
+                    usecols=wanted,
+                    dtype=dict.fromkeys(texts, str),
+                    keep_default_na=False,
+                    na_values={name: ["", "nan"] for name in numbers},
+                    encoding="utf-8",
+                    low_memory=False,
+                )
+        except UnicodeDecodeError:
+            raise
+        except (ValueError, OverflowError, Warning, csv.Error) as error:
+            raise FileError(f"{path} is damaged: {first_line(error)}") from error
+    if wrong := [name for name in numbers if frame[name].dtype.kind not in "iuf" and len(frame)]:
+        raise FileError(f"{path} is damaged: {shortened(wrong[0])} has a value that is no number")
+    if empty := [name for name in wanted if name in (*texts, *required) and frame[name].isna().any()]:
+        raise FileError(f"{path} is damaged: {shortened(empty[0])} has no value in a row")
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise FileError(f"{path} is damaged: its rows have more values than its header has names")
+    return frame
+
+
+def first_line(error: Exception) -> str:
+    """What an exception says, in one line."""
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+def shortened(value: Any, most: int = 40) -> str:
+    """A value as it may stand in a message."""
+    text = value if isinstance(value, str) else repr(value)
+    text = "".join(sign if sign.isprintable() else "?" for sign in text[: most + 1])
+    return text if len(text) <= most else f"{text[:most]}..."
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -65,9 +65,7 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, Any]:
         """The contents of ``metrics.json``, flat, such as ``metrics["test/accuracy"]``."""
-        from audio_lightning.files import read_json
-
-        return read_json(self._files.metrics)
+        return self._files.read_metrics()
 
     @cached_property
     def config(self) -> DictConfig:
@@ -77,17 +75,18 @@ class Run:
     @property
     def history(self) -> pd.DataFrame:
         """One row an epoch."""
-        return pd.read_csv(self._files.history)
+        return self._files.read_history()
 
     @property
     def predictions(self) -> pd.DataFrame:
         """One row a test clip: what it is, what it was taken for, and the probability of every class."""
-        return self._table(self._files.predictions)
+        return self._files.read_predictions(self._tested(self._files.predictions))
 
     @property
     def per_class(self) -> pd.DataFrame:
         """Precision, recall and F1 of every class on the test clips."""
-        return self._table(self._files.per_class)
+        self._tested(self._files.per_class)
+        return self._files.read_per_class()
 
     @property
     def plots(self) -> dict[str, Picture]:
@@ -113,12 +112,10 @@ class Run:
         frame = pd.DataFrame({"": shown}).map(lambda value: f"{value:.4f}")
         return f"<p>{escape(str(self.folder))}</p>{frame.to_html(border=0)}"
 
-    def _table(self, path: Path) -> pd.DataFrame:
+    def _tested(self, path: Path) -> Path:
         if not path.is_file():
             raise ConfigError(f"{self.folder} has no {path.name}: the run had no clips to test on")
-        words = dict.fromkeys(("class", "label", "predicted", "path", "error"), str)
-        # A class may be called "none", which pandas takes for no name unless it is told otherwise.
-        return pd.read_csv(path, dtype=words, keep_default_na=False, na_values={"average_precision": ["nan", ""]})
+        return path
 
 
 def compose(*overrides: str) -> DictConfig:

@@ -1,6 +1,8 @@
 """What a sweep ends in: tables, a page, pictures of the best, made by processes that have the libraries for them."""
 
+import sys
 from pathlib import Path
+from typing import Any
 
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.sweeps.warm import begin, call
@@ -9,17 +11,18 @@ MOST_DRAWN = 10
 """Trials of the best setup whose curves are drawn."""
 
 
-def conclude(sweep: SweepFolder, plots: str) -> None:
+def conclude(sweep: SweepFolder, plots: str, wandb: dict[str, Any] | None = None) -> None:
     """Write the tables and the page from what there is, and show the leaderboard.
 
     Args:
         sweep: whose trials have ended, or were stopped.
         plots: whose pictures are drawn: ``best``, those of the best setup; ``all``; or ``none``.
+        wandb: ``logger.wandb`` of the trials, as it was typed; None where there is none.
     """
     folders = call(write_tables, sweep, plots)
     # Beside the page, which takes as long.
     drawing = [begin(draw, part) for part in (folders[::2], folders[1::2]) if part]
-    page = call(write_page, sweep)
+    page = call(write_page, sweep, wandb)
     for process in drawing:
         process.join()
     print(f"results: {sweep.results}\nreport: {page}", flush=True)
@@ -37,6 +40,8 @@ def write_tables(sweep: SweepFolder, plots: str) -> list[Path]:
 
     facts = sweep.read_facts()
     results = write_results(sweep)
+    for damage in results.attrs["damaged"]:
+        print(f"{damage}; the same command runs this trial again", file=sys.stderr)
     boards = make_boards(results, facts.monitor, facts.axes, [sweep])
     write_leaderboard(sweep, boards)
     if boards:
@@ -55,7 +60,7 @@ def draw(folders: list[Path]) -> None:
     draw_runs(folders)
 
 
-def write_page(sweep: SweepFolder) -> Path:
+def write_page(sweep: SweepFolder, wandb: dict[str, Any] | None) -> Path:
     """Write ``report.html``, and log the sweep's own run where its trials are runs in Weights & Biases."""
     from audio_lightning.compare.leaderboard import make_boards
     from audio_lightning.compare.results import read_results
@@ -65,5 +70,5 @@ def write_page(sweep: SweepFolder) -> Path:
     facts, results = sweep.read_facts(), read_results([sweep])
     boards = make_boards(results, facts.monitor, facts.axes, [sweep])
     page = write_sweep_page(sweep, results, boards)
-    log_summary(sweep, results, boards)
+    log_summary(sweep, results, boards, wandb)
     return page

@@ -24,9 +24,11 @@ def dashboard_command(sweep: Sweep, project: Project = None, entity: Entity = No
 
     def run() -> int:
         from audio_lightning.compare.trials import SweepFolder
-        from audio_lightning.sweeps.wandb_dashboard import describe_dashboard, read_dashboard, send_dashboard
 
         folder = SweepFolder(sweep.expanduser())
+        folder.read_facts()  # before anything heavy is imported
+        from audio_lightning.sweeps.wandb_dashboard import describe_dashboard, read_dashboard, send_dashboard
+
         dashboard = read_dashboard(folder, project, entity)
         if dry_run:
             print(json.dumps(describe_dashboard(dashboard), indent=2))

@@ -1,5 +1,6 @@
 """``audio-lightning leaderboard``: what the finished trials of sweeps say, as a table and in words."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,8 +29,6 @@ def leaderboard_command(sweeps: Sweeps, monitor: Monitor = None) -> None:
     """
 
     def run() -> int:
-        from audio_lightning.compare.leaderboard import make_boards
-        from audio_lightning.compare.results import read_results
         from audio_lightning.compare.trials import SweepFolder
         from audio_lightning.errors import ConfigError
 
@@ -41,7 +40,12 @@ def leaderboard_command(sweeps: Sweeps, monitor: Monitor = None) -> None:
                 f"the sweeps chose their trials by {' and by '.join(monitors)}: "
                 f"say which one orders the rows, such as --monitor {next(iter(monitors))}"
             )
+        from audio_lightning.compare.leaderboard import make_boards
+        from audio_lightning.compare.results import read_results
+
         results = read_results(folders)
+        for damage in results.attrs["damaged"]:
+            print(f"{damage}; the sweep's command runs this trial again", file=sys.stderr)
         states = ", ".join(f"{count} {state}" for state, count in results["state"].value_counts().items())
         print(f"{len(results)} trials" + (f": {states}" if states else ""))
         axes = list(dict.fromkeys(axis for fact in facts for axis in fact.axes))

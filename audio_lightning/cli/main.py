@@ -86,11 +86,12 @@ def predict_command(
     """
 
     def run() -> int:
+        path = _found(checkpoint)
         from audio_lightning.audio import find_recordings
         from audio_lightning.inference.load import load_classifier
         from audio_lightning.inference.predict import predict
 
-        classifier = load_classifier(checkpoint.expanduser(), device, trust=trust)
+        classifier = load_classifier(path, device, trust=trust)
         files = find_recordings(path.expanduser() for path in recordings)
         options = {"window_seconds": window, "hop_seconds": hop, "batch_size": batch_size}
         predictions = predict(classifier, files, per_recording=per_recording, **options)
@@ -123,11 +124,12 @@ def embed_command(
     """
 
     def run() -> int:
+        path = _found(checkpoint)
         from audio_lightning.audio import find_recordings
         from audio_lightning.inference.embed import embed
         from audio_lightning.inference.load import load_classifier
 
-        classifier = load_classifier(checkpoint.expanduser(), device, trust=trust)
+        classifier = load_classifier(path, device, trust=trust)
         files = find_recordings(path.expanduser() for path in recordings)
         found = embed(classifier, files, window_seconds=window, hop_seconds=hop, batch_size=batch_size)
         failed = _write_embeddings(found, classifier.network.embedding_dim, output)
@@ -156,13 +158,14 @@ def evaluate_command(
     """
 
     def run() -> int:
+        path = _found(checkpoint)
         from audio_lightning.config import quote_paths
         from audio_lightning.inference.evaluate import evaluate
 
         with _writable(output):
             if output is not None:
                 output.mkdir(parents=True, exist_ok=True)
-        found = evaluate(checkpoint.expanduser(), quote_paths(overrides or []), output=output, trust=trust)
+        found = evaluate(path, quote_paths(overrides or []), output=output, trust=trust)
         if as_json:
             print(json.dumps(found.metrics, indent=2))
         else:
@@ -186,6 +189,13 @@ app.command("leaderboard")(leaderboard_command)
 app.command("dashboard")(dashboard_command)
 app.command("refit")(refit_command)
 app.add_typer(cache_app, name="cache")
+
+
+def _found(checkpoint: Path) -> Path:
+    """The checkpoint, found before torch is imported, which takes seconds."""
+    from audio_lightning.training.folder import find_checkpoint
+
+    return find_checkpoint(checkpoint.expanduser())
 
 
 @contextmanager

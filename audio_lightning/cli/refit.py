@@ -29,20 +29,20 @@ def refit_command(sweep: Sweep, everything: Everything = None, trust: Trust = No
     The setup is the one with the best validation metric. The classifier and a card that says what to expect of it are
     in SWEEP_DIR/refit, or SWEEP_DIR/refit-tested with the test part kept. The same line goes on where it stopped.
     """
-    from audio_lightning.sweeps.refit import plan_refit
 
     def run() -> int:
         from omegaconf import OmegaConf
 
+        from audio_lightning.compare.trials import SweepFolder
+
+        source = SweepFolder(sweep.expanduser())
+        facts = source.read_facts()  # before anything heavy is imported
         from audio_lightning.cli.train import train_in
         from audio_lightning.compare.leaderboard import make_boards
         from audio_lightning.compare.results import read_results
-        from audio_lightning.compare.trials import SweepFolder
         from audio_lightning.config import check_config, trusting
-        from audio_lightning.sweeps.refit import write_card
+        from audio_lightning.sweeps.refit import plan_refit, write_card
 
-        source = SweepFolder(sweep.expanduser())
-        facts = source.read_facts()
         results = read_results([source])
         boards = [board for board in make_boards(results, facts.monitor, facts.axes, [source]) if board.rows]
         refit = plan_refit(source, results, boards, everything=everything)

@@ -18,6 +18,8 @@ from audio_lightning.config.slips import unknown_option
 from audio_lightning.errors import ConfigError
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from audio_lightning.compare.trials import SweepFolder, TrialStatus
     from audio_lightning.sweeps.executors import Executor
     from audio_lightning.sweeps.grid import Grid
@@ -82,7 +84,7 @@ def _main(arguments: list[str]) -> int:
     source = Listed(sweep, planned, reuse=settings.reuse)
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     sweep.write_facts(SweepFacts(name, _typed(arguments), axes, monitors.pop(), now, __version__))
-    code = _run(sweep, source, settings, planned[0].config.trainer.accelerator)
+    code = _run(sweep, source, settings, planned[0].config)
     return code or int(any(trial.finding.unusable for trial in planned))
 
 
@@ -225,7 +227,7 @@ def _search(sweep: "SweepFolder", name: str, settings: "SweepSettings", grid: "G
     sweep.write_facts(facts)
     source = Searched(sweep, search, grid.fixed, reuse=settings.reuse)
     print(f"{source.total} trials in {sweep.path}", flush=True)
-    code = _run(sweep, source, settings, config.trainer.accelerator)
+    code = _run(sweep, source, settings, config)
     if len(objectives) > 1:
         print("trials that no other beats in every objective:")
         for found in search.pareto():
@@ -244,12 +246,14 @@ def _typed(arguments: list[str]) -> list[str]:
     return [re.sub(r"(://[^:/@]+):[^@/]*@", r"\1:***@", argument) for argument in arguments]
 
 
-def _run(sweep: "SweepFolder", source: "Source", settings: "SweepSettings", accelerator: str) -> int:
+def _run(sweep: "SweepFolder", source: "Source", settings: "SweepSettings", config: "DictConfig") -> int:
+    from omegaconf import OmegaConf
+
     from audio_lightning.cli.conclude import conclude
     from audio_lightning.sweeps.progress import Progress
     from audio_lightning.sweeps.run import Run
 
-    executor = _executor(sweep, settings, accelerator)
+    executor = _executor(sweep, settings, config.trainer.accelerator)
     progress = Progress(
         total=source.total, settled=source.settled, slots=executor.slots, monitor=sweep.read_facts().monitor
     )
@@ -257,7 +261,8 @@ def _run(sweep: "SweepFolder", source: "Source", settings: "SweepSettings", acce
         outcome = Run(source, executor, progress, retries=settings.retries, fail_fast=settings.fail_fast)()
     finally:
         progress.close()
-        conclude(sweep, settings.plots)
+        loggers: Any = OmegaConf.to_container(config.logger, resolve=True)
+        conclude(sweep, settings.plots, loggers.get("wandb"))
     if contents := {status.content for _, status in sweep.folders() if status.state == "done"}:
         print_next("audio-lightning", "refit" if len(contents) == 1 else "leaderboard", sweep.path)
     return outcome.exit_code

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from audio_lightning.cli.answering import answering
 from audio_lightning.cli.output import print_next
 from audio_lightning.config import check_config, compose, config_dir, expand_multirun, opened, quote_paths
-from audio_lightning.config.compose import search_path
+from audio_lightning.config.compose import parse_overrides, search_path, single_value
 from audio_lightning.config.location import choices, groups, searching
 from audio_lightning.config.slips import unknown_option
 from audio_lightning.config.trust import trusted_modules
@@ -66,14 +66,12 @@ def _options() -> argparse.ArgumentParser:
 
 
 def _start(typed: Any, flags: list[str], overrides: list[str]) -> int:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     resumed = [line for line in overrides if line.startswith("resume=") and line != "resume=null"]
     if resumed:
         if typed.multirun:
             raise ConfigError("resume= goes on with one run, and -m starts many: leave one of them out")
         others = [line for line in overrides if line not in resumed and not line.startswith("trust=")]
-        return _resume(Path(str(OverridesParser.create().parse_override(resumed[-1]).value())), others)
+        return _resume(Path(str(single_value(parse_overrides(resumed[-1:])[0]))), others)
     if typed.cfg or typed.info or typed.hydra_help or typed.shell_completion:
         compose(overrides)
     elif typed.multirun:
@@ -222,8 +220,11 @@ def train_in(folder: "RunFolder", config: DictConfig, *, again: bool = False) ->
     Returns:
         The contents of ``metrics.json``.
     """
+    from audio_lightning.training.folder import SHOWN
+
+    folder.check_resumable()
     if folder.metrics.exists() and not again:
-        metrics = _read_metrics(folder.metrics)
+        metrics = folder.read_metrics(SHOWN)
         _print_results(metrics, folder.path)
         return metrics
     folder.path.mkdir(parents=True, exist_ok=True)
@@ -260,17 +261,11 @@ def _print_results(metrics: dict[str, Any], folder: Path) -> None:
         f"{part}: {', '.join(figures)} ({metrics[f'clips/{part}']} clips, {epoch} of {metrics['epochs']}, "
         f"{metrics['parameters']:,} parameters, {metrics['seconds']:.0f} s)"
     )
-    if metrics["leakage"] != "none found":
-        print_and_log(f"leakage between the splits: {metrics['leakage']}")
+    if metrics.get("leakage") != "none found":
+        print_and_log(f"leakage between the splits: {metrics.get('leakage', 'not known')}")
     print_and_log(f"run folder: {folder}")
     if plots := sorted(map(str, folder.glob("*.png"))):
         print_and_log(f"plots: {', '.join(plots)}")
-
-
-def _read_metrics(path: Path) -> dict[str, Any]:
-    import json
-
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _help() -> str:

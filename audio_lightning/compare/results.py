@@ -2,16 +2,17 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from audio_lightning.compare.trials import SweepFolder, TrialFolder, TrialStatus, as_text
-from audio_lightning.errors import ConfigError
-from audio_lightning.files import read_json, write_csv
+from audio_lightning.config.saved import read_saved
+from audio_lightning.errors import FileError
+from audio_lightning.files import read_frame, write_csv
 
 STATUS = (
     "state", "reason", "hash", "setup", "content", "division", "attempts", "seconds", "peak_memory_mb",
@@ -27,7 +28,8 @@ TESTED = ("tested_clips", "tested_recordings")
 def read_results(sweeps: Iterable[SweepFolder]) -> pd.DataFrame:
     """One row a trial, in the order of the sweeps and of the numbers in them.
 
-    Trials with equal hashes would compute the same and are counted once; a finished one is preferred.
+    Trials with equal hashes would compute the same and are counted once; a finished one is preferred. One whose files
+    are damaged has failed, with the damage as its reason; ``attrs["damaged"]`` lists these reasons.
 
     Returns:
         The columns ``trial``, ``folder`` (relative to the sweep), those of :data:`STATUS`, ``choice.<axis or group>``,
@@ -39,26 +41,40 @@ def read_results(sweeps: Iterable[SweepFolder]) -> pd.DataFrame:
     folders = list(sweeps)
     found: dict[str, dict[str, Any]] = {}
     places: dict[str, TrialFolder] = {}
+    damaged = []
     for sweep in folders:
+        place = {"sweep": str(sweep.path)} if len(folders) > 1 else {}
         for folder, status in sweep.folders():
             known = found.get(status.hash)
             if known is None or (known["state"] != "done" and status.state == "done"):
-                place = {"sweep": str(sweep.path)} if len(folders) > 1 else {}
-                found[status.hash] = {**place, **_row(sweep, folder, status)}
-                places[status.hash] = folder
+                row = {**place, **_row(sweep, folder, status)}
+                if row["state"] == "failed" and status.state == "done":
+                    damaged.append(row["reason"])
+                if known is None or row["state"] == "done":
+                    found[status.hash] = row
+                    places[status.hash] = folder
+        for folder, reason in sweep.lost():
+            damaged.append(reason)
+            found[str(folder.path)] = {**place, "folder": _place(sweep, folder), "state": "failed", "reason": reason}
     rows = list(found.values())
     done = [row for row in rows if row["state"] == "done"]
     divisions = Counter(content for content, _ in {(row["content"], row["division"]) for row in done})
     for row in done:
         if divisions[row["content"]] > 1:
-            row.update(zip(TESTED, _tested(places[row["hash"]])))
+            try:
+                row.update(zip(TESTED, _tested(places[row["hash"]])))
+            except FileError as error:
+                row.update(state="failed", reason=str(error))
+                damaged.append(str(error))
     first = ("sweep", *FIRST) if len(folders) > 1 else FIRST
     names = dict.fromkeys(name for row in rows for name in row)
     choices = [name for name in names if name.startswith("choice.")]
     config = [name for name in names if name.startswith("config.")]
     metrics = [name for name in names if name not in {*first, *choices, *config, "latency_ms", *TESTED}]
     columns = [*first, *choices, *metrics, "latency_ms", *TESTED, *config]
-    return pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=columns, dtype=object)
+    results = pd.DataFrame([[row.get(name) for name in columns] for row in rows], columns=columns, dtype=object)
+    results.attrs["damaged"] = damaged
+    return results
 
 
 def write_results(sweep: SweepFolder) -> pd.DataFrame:
@@ -70,25 +86,34 @@ def write_results(sweep: SweepFolder) -> pd.DataFrame:
 
 
 def _row(sweep: SweepFolder, folder: TrialFolder, status: TrialStatus) -> dict[str, Any]:
-    metrics = {{"seconds": "training_seconds"}.get(name, name): value for name, value in folder.read_metrics().items()}
-    latency = read_json(folder.latency)["latency_ms"] if folder.latency.is_file() else None
-    return {
+    row = {
         "trial": status.number,
-        "folder": folder.path.relative_to(sweep.path).as_posix(),
+        "folder": _place(sweep, folder),
         **{name: getattr(status, name) for name in STATUS},
         **{f"choice.{key}": value for key, value in {**status.groups, **status.choices}.items()},
-        **metrics,
-        "latency_ms": latency,
-        **_config(folder),
     }
+    try:
+        metrics = folder.read_metrics()
+        config = _config(folder)
+        if status.state == "done" and not (metrics and config):
+            raise FileError(f"{folder.path} is damaged: it lacks metrics.json or config.yaml")
+        renamed = {{"seconds": "training_seconds"}.get(name, name): value for name, value in metrics.items()}
+        latency = folder.read_latency().get("latency_ms")
+        return {**row, **renamed, "latency_ms": latency, **config}
+    except FileError as error:
+        return {**row, "state": "failed" if status.state == "done" else status.state, "reason": str(error)}
+
+
+def _place(sweep: SweepFolder, folder: TrialFolder) -> str:
+    return folder.path.relative_to(sweep.path).as_posix()
 
 
 def _tested(folder: TrialFolder) -> tuple[str | None, str | None]:
     """Digests of the clips and of the recordings in ``predictions.csv``, in whatever order; None without a test."""
-    if not folder.predictions.is_file():
+    if not folder.predictions.exists():
         return None, None
     place = ["path", "start_seconds", "end_seconds"]
-    table = pd.read_csv(folder.predictions, usecols=place, dtype=str, keep_default_na=False)
+    table = read_frame(folder.predictions, texts=place, required=place, others=False)
     clips = sorted(table[place].itertuples(index=False, name=None))
     recordings = sorted(table["path"].unique())
     clips_digest, recordings_digest = (
@@ -99,14 +124,7 @@ def _tested(folder: TrialFolder) -> tuple[str | None, str | None]:
 
 def _config(folder: TrialFolder) -> dict[str, Any]:
     """Every leaf of the configuration; none where the trial had not come so far."""
-    if not folder.config.is_file():
-        return {}
-    try:
-        # What OmegaConf wrote any YAML parser reads alike, and this one in a fifth of the time.
-        values = yaml.load(folder.config.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{folder.config} is not the configuration of a run: {str(error).splitlines()[0]}") from error
-    return dict(_leaves("config", values))
+    return dict(_leaves("config", read_saved(folder.config))) if os.path.lexists(folder.config) else {}
 
 
 def _leaves(key: str, value: Any) -> Iterable[tuple[str, Any]]:

@@ -1,13 +1,18 @@
 """The folder of a sweep, and what is kept there of every trial; written by sweeps, read by whoever compares them."""
 
+import contextlib
 import json
+import math
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.files import read_json, write_json
+from audio_lightning.config.saved import read_saved
+from audio_lightning.config.targets import check_arguments
+from audio_lightning.errors import ConfigError, FileError
+from audio_lightning.files import first_line, read_json, write_json
 from audio_lightning.training.folder import File, RunFolder
 
 State = Literal["queued", "running", "done", "failed", "skipped", "interrupted", "pruned"]
@@ -82,22 +87,48 @@ class TrialFolder(RunFolder):
         """What is known of the trial.
 
         Raises:
-            ConfigError: there is no readable ``status.json``.
+            FileError: ``status.json`` is missing or damaged.
         """
-        try:
-            values = read_json(self.status)
-            known = {entry.name for entry in fields(TrialStatus)}
-            return TrialStatus(**{name: value for name, value in values.items() if name in known})
-        except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise ConfigError(f"{self.status} is not the status of a trial: {error}") from error
+        return _read_record(self.status, TrialStatus)
 
     def write_status(self, status: TrialStatus) -> None:
         """Replace what is known of the trial."""
         write_json(self.status, asdict(status))
 
-    def read_metrics(self) -> dict[str, Any]:
-        """``metrics.json``; empty where there is none."""
-        return read_json(self.metrics) if self.metrics.is_file() else {}
+    def read_latency(self) -> dict[str, float]:
+        """``latency_ms`` of ``latency.json``; empty where there is no file.
+
+        Raises:
+            FileError: the file is damaged.
+        """
+        if not self.latency.exists():
+            return {}
+        value = read_json(self.latency).get("latency_ms")
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < math.inf:
+            raise FileError(f"{self.latency} is damaged: expected latency_ms, a number")
+        return {"latency_ms": float(value)}
+
+    def damage(self, status: TrialStatus) -> str | None:
+        """What is wrong with the files of a trial, in a line: those that are compared, or that it goes on from."""
+        try:
+            self.check_files()
+            if status.state == "done":
+                read_saved(self.config)
+                if not self.read_metrics():
+                    raise FileError(f"{self.metrics} is missing or empty")
+                self.read_latency()
+                for path in (self.predictions, self.recordings):
+                    if path.exists():
+                        self.read_predictions(path)
+                if self.per_class.exists():
+                    self.read_per_class()
+                if self.history.exists():
+                    self.read_history()
+            elif status.state not in ENDED:
+                self.check_resumable()
+        except FileError as error:
+            return str(error)
+        return None
 
 
 @dataclass
@@ -151,26 +182,75 @@ class SweepFolder:
 
         Raises:
             ConfigError: the folder holds no sweep.
+            FileError: ``sweep.json`` is damaged.
         """
-        try:
-            return SweepFacts(**read_json(self.facts))
-        except (OSError, ValueError, TypeError) as error:
+        if not os.path.lexists(self.facts):
             expected = "expected a folder with sweep.json, as sweep.py leaves it"
-            raise ConfigError(f"{self.path}: {expected}" + ("" if self.path.exists() else "; there is none")) from error
+            raise ConfigError(f"{self.path}: {expected}" + ("" if self.path.exists() else "; there is none"))
+        return _read_record(self.facts, SweepFacts)
 
     def write_facts(self, facts: SweepFacts) -> None:
         """Replace what is known of the sweep."""
         write_json(self.facts, asdict(facts))
 
     def folders(self) -> Iterator[tuple[TrialFolder, TrialStatus]]:
-        """Every trial, in the order of their numbers; a folder without a status is not one yet."""
-        found = [TrialFolder(path.parent) for path in self.trials.glob("*/status.json")]
-        trials = [(folder, folder.read_status()) for folder in found]
+        """Every trial, in the order of their numbers; a folder without a status, or with a damaged one, is none."""
+        trials = []
+        for folder in self._with_status():
+            with contextlib.suppress(FileError):
+                trials.append((folder, folder.read_status()))
         yield from sorted(trials, key=lambda trial: trial[1].number)
+
+    def lost(self) -> Iterator[tuple[TrialFolder, str]]:
+        """Trials of which nothing is known, since their status is damaged, each with what is wrong in a line."""
+        for folder in self._with_status():
+            try:
+                folder.read_status()
+            except FileError as error:
+                yield folder, str(error)
+
+    def set_aside(self, folder: TrialFolder) -> Path:
+        """Move a damaged trial out of the trials, to where it is kept."""
+        aside = self.path / "damaged" / folder.path.name
+        number = 1
+        while aside.exists():
+            number += 1
+            aside = aside.with_name(f"{folder.path.name}-{number}")
+        aside.parent.mkdir(exist_ok=True)
+        folder.path.rename(aside)
+        return aside
+
+    def _with_status(self) -> list[TrialFolder]:
+        return [TrialFolder(path.parent) for path in sorted(self.trials.glob("*/status.json"))]
 
     def trial(self, number: int, identity: str) -> TrialFolder:
         """The folder for a new trial; the name is for people, and never taken apart."""
         return TrialFolder(self.trials / f"{number:04d}-{identity[:8]}")
+
+
+Record = TypeVar("Record", TrialStatus, SweepFacts)
+
+
+def _read_record(path: Path, kind: type[Record]) -> Record:
+    """A JSON object as what it describes; entries that later versions have added are passed over."""
+    known = {entry.name for entry in fields(kind)}
+    values = {name: value for name, value in read_json(path).items() if name in known}
+    try:
+        check_arguments(kind, values, {}, where=path.name)
+    except ConfigError as error:
+        raise FileError(f"{path} is damaged: {first_line(error)}") from error
+    return kind(**values)
+
+
+def is_free(folder: TrialFolder) -> bool:
+    """Whether no process runs the trial, whatever its status says."""
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(folder.lock, timeout=0):
+            return True
+    except Timeout:
+        return False
 
 
 def as_text(value: Any) -> str:

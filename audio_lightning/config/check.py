@@ -1,6 +1,7 @@
 """What can be known to be wrong with a configuration before anything heavy is imported or any audio is touched."""
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -43,7 +44,7 @@ def check_config(config: DictConfig) -> None:
             raise ConfigError(f"{key} must be given: {key}=...")
         if _must_exist(key) and value is not None:
             if not (key.startswith("data.") and config.data.get("download")):  # which makes it
-                _check_exists(key, Path(value).expanduser())
+                _check_exists(key, as_path(key, value))
         elif name == "_target_" and value is not None and not is_allowed(value):
             raise ConfigError(f"{key}={refusal(value)}")
         elif name == "monitor" and value not in (logged := monitorable_metrics(multilabel=_is_multilabel(config))):
@@ -56,9 +57,10 @@ def check_config(config: DictConfig) -> None:
         if not isinstance(node, DictConfig) or name not in node:
             continue  # the choice of somebody else has no such key
         value = node[name]
-        if value is None or not least <= value <= most:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
             limits = f"at least {least}" if most == math.inf else f"{least} to {most}"
-            raise ConfigError(f"{key}={'null' if value is None else value}: expected a number, {limits}")
+            shown = "null" if value is None else f"{value!r}" if isinstance(value, str) else value
+            raise ConfigError(f"{key}={shown}: expected a number, {limits}")
     _check_demo(config)
     _check_targets(config)
     if vain := _unvalidated(config):
@@ -80,7 +82,7 @@ def check_unvalidated(config: DictConfig, vain: str) -> None:
         if name != "monitor" or not str(value).startswith("validation/"):
             continue
         target = OmegaConf.select(config, f"{node}._target_") if node else None
-        if target is not None and not target.endswith(".BestCheckpoint"):
+        if target is not None and not str(target).endswith(".BestCheckpoint"):
             raise ConfigError(
                 f"{key}={value}: {vain} leaves no clips to measure it on; name a metric of the training "
                 f"({key}=train/loss), or keep some for validation"
@@ -124,18 +126,20 @@ def anchor_paths(config: DictConfig) -> None:
     for key, value in list(_leaves(config)):
         if value is None or not PATH_KEY.search(key):
             continue
-        path = Path(str(value)).expanduser()
+        path = as_path(key, value)
         if (
             key.startswith("data.")
             or key in ("noise_dir", "room_dir")
-            or (path.exists() and not key.startswith("hydra"))
+            or (os.path.exists(path) and not key.startswith("hydra"))
         ):
             OmegaConf.update(config, key, str(path.absolute()))
     table = config.data.get("table")  # beside the recordings, or where the user stands
     named: Any = table.items() if isinstance(table, DictConfig) else [("", table)]
     parts = {f"data.table.{split}".rstrip("."): file for split, file in named}
     for key, file in parts.items():
-        if file is not None and not (Path(config.data.root) / str(file)).exists() and Path(str(file)).exists():
+        # Path.exists() raises for a name that no file can have.
+        beside = file is None or os.path.exists(Path(str(config.data.root)) / str(file))
+        if not beside and os.path.exists(str(file)):
             OmegaConf.update(config, key, str(Path(str(file)).absolute()))
 
 
@@ -160,11 +164,25 @@ def _must_exist(key: str) -> bool:
     )
 
 
+def as_path(key: str, value: Any) -> Path:
+    """The path that a key names.
+
+    Raises:
+        ConfigError: ``~NAME`` of nobody.
+    """
+    try:
+        return Path(str(value)).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{key}={value}: {error}") from error
+
+
 def _check_exists(key: str, path: Path) -> None:
-    if path.exists():
+    if os.path.exists(path):  # Path.exists() raises for a name that no file can have
         return
-    nearest = next(parent for parent in path.absolute().parents if parent.exists())
-    siblings = [entry.name for entry in nearest.iterdir()] if nearest.is_dir() else []
+    nearest = next(parent for parent in path.absolute().parents if os.path.exists(parent))
+    siblings: list[str] = []
+    with suppress(OSError):
+        siblings = [entry.name for entry in nearest.iterdir()] if nearest.is_dir() else []
     missing = path.absolute().relative_to(nearest).parts[0]
     raise ConfigError(
         f"{key}={path}: no such folder; {nearest} exists but holds no {missing}" + did_you_mean(missing, siblings)

@@ -8,7 +8,7 @@ import copy
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from audio_lightning.config.location import choices, choices_in, config_dir, gro
 from audio_lightning.config.slips import check_decimal, several_values, unreadable
 from audio_lightning.config.trust import trusting
 from audio_lightning.errors import ConfigError
+from audio_lightning.files import first_line
 
 PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume)$")
 """Keys whose values are paths."""
@@ -76,7 +77,7 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
         ConfigError: an override that is not in Hydra's grammar, an unknown choice, a value of another type than the
             one it replaces, or an interpolation that leads nowhere.
     """
-    parsed = _parse(overrides)
+    parsed = parse_overrides(overrides)
     chosen = [override for override in parsed if is_group(override, name)]
     with searching(_places(parsed)):
         for override in chosen:
@@ -103,8 +104,8 @@ def opened(overrides: Iterable[str]) -> Iterator[None]:
         ConfigError: a module or a folder that is not there.
     """
     own = [line for line in overrides if line.partition("=")[0].lstrip("+") in ("trust", *PLACES)]
-    parsed = _parse(quote_paths(own))
-    trusted = [_single_value(override) for override in parsed if override.key_or_group == "trust"]
+    parsed = parse_overrides(quote_paths(own))
+    trusted = [single_value(override) for override in parsed if override.key_or_group == "trust"]
     with trusting(trusted[-1] if trusted else None), searching(_places(parsed)):
         yield
 
@@ -117,9 +118,14 @@ def change(config: DictConfig, overrides: Iterable[str]) -> DictConfig:
             type than the one it replaces.
     """
     changed = copy.deepcopy(config)
-    for override in _parse(overrides):
+    for override in parse_overrides(overrides):
+        if override.is_sweep_override() or override.type is OverrideType.DEL:
+            raise ConfigError(
+                f"{override.input_line}: expected KEY=VALUE with one value; a list is {override.key_or_group}=[...,...]"
+            )
         _check_key(override, config)
         OmegaConf.update(changed, override.key_or_group, override.value())
+        _check_resolved(override, config, changed)
     return changed
 
 
@@ -132,9 +138,9 @@ def expand_multirun(overrides: Iterable[str]) -> list[list[str]]:
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
     try:
-        return [job for batch in BasicSweeper.split_arguments(_parse(overrides), None) for job in batch]
+        return [job for batch in BasicSweeper.split_arguments(parse_overrides(overrides), None) for job in batch]
     except HydraException as error:
-        raise ConfigError(_first_line(error)) from error
+        raise ConfigError(first_line(error)) from error
 
 
 def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str]:
@@ -205,14 +211,19 @@ def _quoted(value: str, *, is_path: bool) -> str:
     return f"'{escaped}'"
 
 
-def _parse(overrides: Iterable[str]) -> list[Override]:
+def parse_overrides(overrides: Iterable[str]) -> list[Override]:
+    """Overrides in Hydra's grammar, taken apart.
+
+    Raises:
+        ConfigError: one that is not in the grammar.
+    """
     parser = OverridesParser.create()
     lines, parsed = list(overrides), []
     for place, line in enumerate(lines):
         try:
             parsed.append(parser.parse_override(line))
         except HydraException as error:
-            raise ConfigError(unreadable(lines, place, _first_line(error))) from error
+            raise ConfigError(unreadable(lines, place, first_line(error))) from error
         check_decimal(line)
     return parsed
 
@@ -233,7 +244,7 @@ def _of_choices(name: str, lines: tuple[str, ...], folders: tuple[Path, ...], _c
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return hydra_compose(name, overrides=[*lines, *_search_path(folders)], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_first_line(error)) from error
+        raise ConfigError(first_line(error)) from error
     finally:
         GlobalHydra.instance().clear()
 
@@ -241,7 +252,7 @@ def _of_choices(name: str, lines: tuple[str, ...], folders: tuple[Path, ...], _c
 def search_path(overrides: Iterable[str]) -> list[str]:
     """Overrides by which Hydra itself finds what :func:`compose` finds: folders in place of packages."""
     lines = list(overrides)
-    with searching(_places(_parse(lines))):
+    with searching(_places(parse_overrides(lines))):
         return [*(line for line in lines if not line.startswith("hydra.searchpath=")), *_search_path(searched())]
 
 
@@ -254,14 +265,14 @@ def _places(parsed: Iterable[Override]) -> list[str]:
     """Folders with YAML files that a command line names; Hydra, too, may not find one in a place that is not there."""
     places: list[str] = []
     for override in parsed:
-        if override.key_or_group in PLACES and (value := _single_value(override)) is not None:
+        if override.key_or_group in PLACES and (value := single_value(override)) is not None:
             resolved: Any = OmegaConf.to_container(OmegaConf.create({"value": value}), resolve=True)
             found = resolved["value"]
             places += map(str, found) if isinstance(found, list) else [str(found)]
     return places
 
 
-def _single_value(override: Override) -> Any:
+def single_value(override: Override) -> Any:
     """The value of a key that is the same for all trainings of a command line, as plain Python."""
     if override.is_sweep_override():
         raise ConfigError(f"{override.input_line}: several are a list: {override.key_or_group}=[...,...]")
@@ -281,8 +292,19 @@ def _with_keys(base: DictConfig, keys: list[Override]) -> DictConfig:
     try:
         ConfigLoaderImpl._apply_overrides_to_config(keys, config)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_first_line(error)) from error
+        raise ConfigError(first_line(error)) from error
+    for override in keys:
+        _check_resolved(override, base, config)
     return config
+
+
+def _check_resolved(override: Override, base: DictConfig, config: DictConfig) -> None:
+    """Check the type of what an interpolation gives, such as ``${oc.env:NAME}``; check_config says if it gives none."""
+    if "${" in _line(override):
+        with suppress(OmegaConfBaseException):
+            key = override.key_or_group
+            default = None if OmegaConf.is_missing(base, key) else OmegaConf.select(base, key)
+            _check_type(f"{_line(override)} gives {key}", default, OmegaConf.select(config, key))
 
 
 def _check_choice(override: Override) -> None:
@@ -359,7 +381,3 @@ def _check_type(key: str, default: Any, value: Any) -> None:
         return
     if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
         raise ConfigError(f"{key}={value}: expected {name}, the default is {default}")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

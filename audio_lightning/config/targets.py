@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.trust import is_trusted, trusted_modules
 from audio_lightning.errors import ConfigError
+from audio_lightning.files import shortened
 
 T = TypeVar("T")
 
@@ -137,8 +138,9 @@ def _plain(value: Any) -> Any:
 
 def split_node(node: Mapping[str, Any] | DictConfig, *, where: str) -> tuple[Any, dict[str, Any]]:
     """The target and the arguments of a node, as plain Python."""
-    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
-    if not isinstance(plain, dict) or "_target_" not in plain:
+    plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    plain = dict(plain) if isinstance(plain, Mapping) else None
+    if plain is None or "_target_" not in plain:
         raise ConfigError(f"{where} has no _target_: expected the name of a class and its arguments")
     return plain.pop("_target_"), {str(key): value for key, value in plain.items()}
 
@@ -157,7 +159,8 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], supplied: Mapping[s
                 f"{where} has no argument {name}" + did_you_mean(name, open_names, listing=f"{cls.__name__} takes")
             )
         if name in hints and not _fits(value, hints[name]):
-            raise ConfigError(f"{where}.{name}={value!r}: expected {_describe(hints[name])}")
+            shown = repr(value) if isinstance(value, (str, int, float)) and len(str(value)) < 200 else shortened(value)
+            raise ConfigError(f"{where}.{name}={shown}: expected {_describe(hints[name])}")
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in arguments and name not in supplied:
             raise ConfigError(f"{where}.{name} must be given: {cls.__name__} needs it")

@@ -38,7 +38,7 @@ from audio_lightning.data.decoded import (
     unreadable,
 )
 from audio_lightning.data.recordings import Identity, Recordings, digest
-from audio_lightning.errors import AudioError, DataError
+from audio_lightning.errors import AudioError, DataError, FileError
 from audio_lightning.files import read_json
 from audio_lightning.messages import print_and_log
 
@@ -136,7 +136,7 @@ class Cache:
                 if not folder.name.startswith("."):
                     size = sum(file.stat().st_size for file in folder.iterdir())
                     found.append(DecodedSet(folder, read_json(folder / "about.json"), size, folder.stat().st_mtime))
-            except (OSError, ValueError):  # taken away in this moment, or damaged
+            except (OSError, FileError):  # taken away in this moment, or damaged
                 continue
         return sorted(found, key=lambda decoded: -decoded.used)
 

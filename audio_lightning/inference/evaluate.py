@@ -11,10 +11,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.config import build, change, check_config, compose, opened, trusting
+from audio_lightning.config.saved import as_config
 from audio_lightning.data.content import difference, overlapping, stretches
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST
-from audio_lightning.errors import ConfigError, DataError
+from audio_lightning.errors import CheckpointError, ConfigError, DataError
 from audio_lightning.files import write_json
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.training.folder import RunFolder
@@ -152,13 +153,16 @@ def _trained_on(classifier: AudioClassifier, datamodule: AudioDataModule) -> int
 
 def _data_config(classifier: AudioClassifier, overrides: list[str]) -> DictConfig:
     trained, task, typed = classifier.config, classifier.task, _typed(overrides)
+    if not all(isinstance(trained.get(name), dict) for name in ("data", "trainer")) or "seed" not in trained:
+        raise CheckpointError("the checkpoint does not say what data it was trained on: name some by data=NAME")
     if "data" in typed:
         hop = trained["data"].get("hop_seconds")
         kept = [f"seed={trained['seed']}", f"data.hop_seconds={'null' if hop is None else hop}"]
         config = compose([*kept, *overrides])  # what is typed comes later, and so counts
     else:
-        saved = OmegaConf.create(trained)
-        if saved.data.seed == saved.seed:  # as it was before it was resolved
+        saved = as_config(trained, where="the checkpoint")
+        OmegaConf.set_struct(saved, False)
+        if saved.data.get("seed") == saved.seed:  # as it was before it was resolved
             saved.data.seed = "${seed}"
         OmegaConf.set_struct(saved, True)
         config = change(saved, overrides)

@@ -6,31 +6,16 @@ from pathlib import Path
 import torch
 
 from audio_lightning.classifier import AudioClassifier
-from audio_lightning.errors import CheckpointError, ConfigError
-from audio_lightning.training.folder import RunFolder
-
-
-def find_checkpoint(path: Path) -> Path:
-    """The checkpoint itself, or the best one of a run folder.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    if path.is_dir():
-        best = RunFolder(path).best
-        if not best.is_file():
-            raise CheckpointError(f"{path} has no checkpoints/best.ckpt: expected the folder of a run, or a .ckpt file")
-        return best
-    if not path.exists():
-        raise CheckpointError(f"{path}: there is no such checkpoint or run folder")
-    return path
+from audio_lightning.errors import ConfigError
+from audio_lightning.training.folder import find_checkpoint
 
 
 def load_classifier(path: Path, device: str = "cpu", *, trust: str | Iterable[str] | None = None) -> AudioClassifier:
     """The classifier of a checkpoint or a run folder, in evaluation mode; ``trust`` names modules of one's own.
 
     Raises:
-        CheckpointError: see :func:`find_checkpoint` and :meth:`AudioClassifier.load_from_checkpoint`.
+        CheckpointError: see :func:`audio_lightning.training.folder.find_checkpoint` and
+            :meth:`AudioClassifier.load_from_checkpoint`.
         ConfigError: a device that this machine does not have.
     """
     try:

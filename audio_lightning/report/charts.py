@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from audio_lightning.errors import FileError
+from audio_lightning.files import read_frame
 from audio_lightning.report.effects import Effect
 from audio_lightning.report.svg import Chart, Scale, clipped, short
 from audio_lightning.training.folder import RunFolder
@@ -153,10 +155,10 @@ def _history(folder: RunFolder) -> pd.DataFrame | None:
     if not folder.history.is_file():
         return None
     try:
-        history = pd.read_csv(folder.history)
-    except (ValueError, UnicodeDecodeError):  # written to while its process was killed
+        history = read_frame(folder.history, required=["epoch"])
+    except FileError:  # other trials have curves, and what is damaged is named elsewhere
         return None
-    if "epoch" not in history or history.empty:
+    if history.empty:
         return None
     return history.drop_duplicates("epoch", keep="last")
 

@@ -11,7 +11,8 @@ import pandas as pd
 from jaxtyping import Int64
 
 from audio_lightning.audio import resample, to_mono
-from audio_lightning.errors import UserError
+from audio_lightning.errors import FileError, UserError
+from audio_lightning.files import shortened
 from audio_lightning.report.pages import as_base64, flac, log_mel
 from audio_lightning.training.folder import RunFolder
 
@@ -75,12 +76,14 @@ def confusion(folders: Sequence[RunFolder]) -> Confusion | None:
     for folder in folders:
         if not (folder.predictions.is_file() and folder.per_class.is_file()):
             continue
-        # Classes may be called "none" or "null", which pandas takes for no name unless it is told otherwise.
-        per_class = pd.read_csv(folder.per_class, dtype={"class": str}, keep_default_na=False)
+        try:
+            per_class, table = folder.read_per_class(), _predictions(folder)
+        except FileError:  # the figures of the others stand
+            continue
         if "average_precision" in per_class:
             return None
         classes |= dict.fromkeys(per_class["class"])
-        tables.append(_predictions(folder))
+        tables.append(table)
     if not tables:
         return None
     predictions = pd.concat(tables, ignore_index=True)
@@ -92,9 +95,11 @@ def confusion(folders: Sequence[RunFolder]) -> Confusion | None:
 
 
 def _predictions(folder: RunFolder) -> pd.DataFrame:
-    names = dict.fromkeys(("path", "label", "predicted"), str)
-    table = pd.read_csv(folder.predictions, dtype=names, keep_default_na=False)
-    columns = table["predicted"].map(lambda name: table.columns.get_loc(f"probability {name}"))
+    table = folder.read_predictions(folder.predictions)
+    places = {name.removeprefix("probability "): place for place, name in enumerate(table.columns)}
+    if unknown := set(table["predicted"]) - places.keys():
+        raise FileError(f"{folder.predictions} is damaged: no column has the probability of {shortened(unknown.pop())}")
+    columns = table["predicted"].map(places)
     table["certainty"] = table.to_numpy()[np.arange(len(table)), columns.to_numpy(dtype=int)].astype(float)
     kept = ["path", "start_seconds", "end_seconds", "label", "predicted", "certainty"]
     return table[kept].assign(folder=str(folder.path))

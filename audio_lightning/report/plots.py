@@ -1,5 +1,6 @@
 """Plots of one run, drawn from the files of its folder."""
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -7,11 +8,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from audio_lightning.files import read_json
+from audio_lightning.errors import FileError, UserError
+from audio_lightning.files import read_frame
 from audio_lightning.training.dashboard.figures import BLUE, GREY, ORANGE, draw_confusion, legible, png
+from audio_lightning.training.folder import RunFolder
 
 MOST_INCHES = 80.0
 """Height up to which a picture grows with the number of classes."""
@@ -28,12 +29,13 @@ def draw_run(folder: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    title, best_epoch = run_title(folder), _best_epoch(folder)
-    figures = {"curves.png": curves(pd.read_csv(folder / "history.csv"), best_epoch=best_epoch)}
-    if (folder / "lr_finder.csv").exists():
-        figures["lr_finder.png"] = lr_finder(pd.read_csv(folder / "lr_finder.csv"))
-    if (folder / "per_class.csv").exists():
-        figures |= _of_test(folder)
+    files = RunFolder(folder)
+    title, best_epoch = run_title(folder), _best_epoch(files)
+    figures = {"curves.png": curves(files.read_history(), best_epoch=best_epoch)}
+    if files.lr_finder.exists():
+        figures["lr_finder.png"] = lr_finder(read_frame(files.lr_finder))
+    if files.per_class.exists():
+        figures |= _of_test(files)
     for name, figure in figures.items():
         figure.suptitle(title, fontsize=9, color=GREY)
         (folder / name).write_bytes(png(figure))
@@ -44,42 +46,39 @@ def draw_runs(folders: Iterable[Path]) -> None:
     """Draw the figures of those finished runs that have none yet."""
     for folder in folders:
         if not (folder / "curves.png").exists():
-            draw_run(folder)
+            try:
+                draw_run(folder)
+            except FileError as error:
+                print(f"no plots: {error}", file=sys.stderr, flush=True)
 
 
 def run_title(folder: Path) -> str:
     """What was trained, and the folder: ``CNN, LogMel, UrbanSound8K, seed 0 - runs/first``."""
     place = "/".join(folder.absolute().parts[-2:])
     try:
-        config = OmegaConf.load(folder / "config.yaml")
-        targets = [OmegaConf.select(config, f"{name}._target_") for name in ("model", "feature", "data")]
-        seed = OmegaConf.select(config, "seed")
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException):  # the plots need nothing else of it
+        config = RunFolder(folder).read_config()
+    except UserError:  # the plots need nothing else of it
         return legible(place)
+    targets = [OmegaConf.select(config, f"{name}._target_") for name in ("model", "feature", "data")]
     words = [str(target).rpartition(".")[2] for target in targets if target]
+    seed = config.get("seed")
     return legible(" - ".join([", ".join([*words, f"seed {seed}"]), place] if words else [place]))
 
 
-def _best_epoch(folder: Path) -> int | None:
+def _best_epoch(files: RunFolder) -> int | None:
+    """None for a run that has not ended."""
     try:
-        found = read_json(folder / "metrics.json")["best_epoch"]
-    except (OSError, ValueError, KeyError, TypeError):  # a run that has not ended
+        found = files.read_metrics().get("best_epoch")
+    except FileError:
         return None
     return found if isinstance(found, int) else None
 
 
-def _of_test(folder: Path) -> dict[str, Figure]:
-    # Classes may be called "none" or "null", which pandas takes for no name unless it is told otherwise.
-    per_class = pd.read_csv(
-        folder / "per_class.csv",
-        dtype={"class": str},
-        keep_default_na=False,
-        na_values={"average_precision": ["nan", ""]},
-    )
+def _of_test(files: RunFolder) -> dict[str, Figure]:
+    per_class = files.read_per_class()
     if "average_precision" in per_class:
         return {"average_precision.png": average_precision(per_class)}
-    names = {"label": str, "predicted": str}
-    predictions = pd.read_csv(folder / "predictions.csv", usecols=list(names), dtype=names, keep_default_na=False)
+    predictions = files.read_predictions(files.predictions)
     return {"confusion_matrix.png": confusion_matrix(predictions, list(per_class["class"]))}
 
 

@@ -28,7 +28,7 @@ from hydra.core.override_parser.types import (
 from omegaconf._utils import get_yaml_loader
 from yaml import MappingNode, Node, SequenceNode, YAMLError
 
-from audio_lightning.config.compose import _parse, is_group, quote_paths
+from audio_lightning.config.compose import is_group, parse_overrides, quote_paths
 from audio_lightning.config.location import choices
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.errors import ConfigError
@@ -68,7 +68,7 @@ def parse_grid(overrides: Sequence[str]) -> Grid:
         ConfigError: an override that is not in Hydra's grammar, an axis without values, or one that is too long.
     """
     latest: dict[str, Override] = {}
-    for override in _parse(_quote(line) for line in overrides):
+    for override in parse_overrides(_quote(line) for line in overrides):
         deletes = override.type is OverrideType.DEL
         latest["~" * deletes + override.key_or_group] = override
     grid = Grid()
@@ -153,7 +153,7 @@ def _quote(line: str) -> str:
     value = line.partition("=")[2]
     if SWEEP_CALL.match(value):
         try:
-            if _parse([line])[0].is_sweep_override():
+            if parse_overrides([line])[0].is_sweep_override():
                 return line
         except ConfigError:
             pass  # a path such as int(1)~
@@ -247,12 +247,12 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def _by_key(lines: Iterable[str]) -> dict[str, str]:
-    return {override.key_or_group: str(override.input_line) for override in _parse(lines)}
+    return {override.key_or_group: str(override.input_line) for override in parse_overrides(lines)}
 
 
 @lru_cache(maxsize=2 * LARGEST)
 def _value(line: str) -> Any:
-    return _parse([line])[0].value()
+    return parse_overrides([line])[0].value()
 
 
 def _single(line: str) -> str:
@@ -262,7 +262,7 @@ def _single(line: str) -> str:
         ConfigError: it is not in Hydra's grammar, or has several values.
     """
     quoted = quote_paths([line])[0]
-    if _parse([quoted])[0].is_sweep_override():
+    if parse_overrides([quoted])[0].is_sweep_override():
         raise ConfigError(f"{line}: one trial takes one value")
     return quoted
 

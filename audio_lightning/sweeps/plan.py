@@ -2,17 +2,19 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus
+from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus, is_free
 from audio_lightning.config import UnknownKey, anchor_paths, check_config, compose
-from audio_lightning.errors import ConfigError, DataError
+from audio_lightning.errors import ConfigError, DataError, UserError
 from audio_lightning.sweeps.examine import Finding, examine
 from audio_lightning.sweeps.identity import digest, setup_hash, trial_hash
 from audio_lightning.sweeps.progress import describe
@@ -128,13 +130,21 @@ def enter(
     """
     sweep.path.mkdir(parents=True, exist_ok=True)
     with FileLock(sweep.path / ".lock"):
+        for lost, why in list(sweep.lost()):
+            _say_damaged(sweep, lost, why)
         known = {status.hash: (folder, status) for folder, status in sweep.folders()}
         number = max((status.number for _, status in known.values()), default=-1) + 1
         elsewhere = results_beside(sweep) if reuse and any(trial.hash not in known for trial in trials) else {}
         folders = []
         for trial in trials:
+            given = None
             if trial.hash in known:
                 folder, status = known[trial.hash]
+                if is_free(folder) and (wrong := folder.damage(status)):
+                    _say_damaged(sweep, folder, wrong)
+                    given = status.number
+                    del known[trial.hash]
+            if trial.hash in known:
                 if retry_skipped and status.state == "skipped" and trial.finding.impossible is None:
                     # What kept it from running may have been a package or a device that was not there.
                     status = replace(status, state="queued", reason=None)
@@ -142,12 +152,13 @@ def enter(
                 _name_run(trial.config, sweep, status)
                 _renew(folder, status, trial)
             else:
-                folder = sweep.trial(number, trial.hash)
-                status = trial.status(number)
+                status = trial.status(number if given is None else given)
+                number += given is None
+                folder = sweep.trial(status.number, trial.hash)
                 _name_run(trial.config, sweep, status)
-                number += 1
-                if status.state == "queued" and trial.hash in elsewhere:
-                    status = _take(elsewhere[trial.hash], folder, status)
+                other = elsewhere.get(trial.hash) if status.state == "queued" else None
+                if other is not None and not other.damage(other.read_status()):  # else it is no concern of this sweep
+                    status = _take(other, folder, status)
                 if status.state in ("queued", "failed"):
                     folder.write_config(trial.config)
                 folder.write_status(status)
@@ -161,10 +172,9 @@ def results_beside(sweep: SweepFolder) -> dict[str, TrialFolder]:
     found = {}
     for path in sorted(sweep.path.absolute().parent.glob("*/sweep.json")):
         if path.parent != sweep.path.absolute():
-            with suppress(ConfigError):  # a damaged trial of another sweep is no concern of this one
-                for folder, status in SweepFolder(path.parent).folders():
-                    if status.state == "done" and folder.metrics.is_file():
-                        found[status.hash] = folder
+            for folder, status in SweepFolder(path.parent).folders():
+                if status.state == "done" and folder.metrics.is_file():
+                    found[status.hash] = folder
     return found
 
 
@@ -201,17 +211,28 @@ def _name_run(config: DictConfig, sweep: SweepFolder, status: TrialStatus) -> No
                     node[key] = value
 
 
+def _say_damaged(sweep: SweepFolder, folder: TrialFolder, wrong: str) -> None:
+    aside = sweep.set_aside(folder)
+    print(f"{wrong}; the trial is run again, and what it left is in {aside}", file=sys.stderr, flush=True)
+
+
 def _renew(folder: TrialFolder, status: TrialStatus, trial: Planned) -> None:
     """A trial that has not ended takes over what does not change its result, such as where its data lies now."""
     if status.state in ENDED:
         return
-    config = folder.read_config()
-    if digest(OmegaConf.to_container(config)) != digest(trial.plain):
-        folder.write_config(trial.config)
+    with suppress(UserError):  # missing, or damaged
+        if digest(OmegaConf.to_container(folder.read_config())) == digest(trial.plain):
+            return
+    folder.write_config(trial.config)
 
 
 def _take(found: TrialFolder, folder: TrialFolder, status: TrialStatus) -> TrialStatus:
     """The result of the same trial of another sweep; its files are linked where the file system can."""
+
+    def special(place: str, names: list[str]) -> list[str]:
+        """Links, which may lead anywhere, and pipes, which nobody can copy."""
+        paths = {name: Path(place, name) for name in names}
+        return [name for name, path in paths.items() if path.is_symlink() or not (path.is_file() or path.is_dir())]
 
     def link(source: str, target: str) -> None:
         try:
@@ -221,7 +242,7 @@ def _take(found: TrialFolder, folder: TrialFolder, status: TrialStatus) -> Trial
 
     partial = folder.path.with_name(f".{folder.path.name}")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(found.path, partial, copy_function=link)
+    shutil.copytree(found.path, partial, copy_function=link, ignore=special)
     old = found.read_status()
     for name in (folder.lock.name, folder.status.name):
         (partial / name).unlink(missing_ok=True)

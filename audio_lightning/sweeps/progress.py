@@ -54,7 +54,7 @@ class Progress:
         figure = f"  {self.monitor} {value:.4f}" if value is not None else f"  {status.reason}" if status.reason else ""
         self.say(f"{self._place()} {status.state:<11} {name}{figure}  {status.seconds:.1f} s")
         if status.state == "failed" and folder.error.is_file():
-            lines = folder.error.read_text(encoding="utf-8").splitlines()
+            lines = folder.error.read_text(encoding="utf-8", errors="replace").splitlines()
             self.say("\n".join(f"    {line}" for line in lines[-LINES_OF_ERROR:]))
 
     def retried(self, folder: TrialFolder, status: TrialStatus) -> None:

@@ -1,5 +1,6 @@
 """The winner of a sweep, trained once more on more of the recordings: the checkpoint to use."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from audio_lightning.compare.board import Board, Row
 from audio_lightning.compare.statistics import Spread
 from audio_lightning.compare.trials import SweepFolder, TrialFolder
+from audio_lightning.config.saved import check_reach, outside
 from audio_lightning.errors import ConfigError
 from audio_lightning.files import write_text
 from audio_lightning.sweeps.identity import essence
@@ -56,9 +58,13 @@ def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *
     board = boards[0]
     row = board.rows[0]
     trials = results.iloc[row.trials]
-    config = TrialFolder(sweep.path / trials["folder"].iloc[0]).read_config()
+    config = TrialFolder(sweep.path / trials["folder"].iloc[0]).read_config(complete=True)
     if everything is None:
         everything = row.test is None or board.unit == "folds"
+    check_reach(config, ["callbacks", "trainer"])
+    for key, value in outside(config, "logger"):  # the folder may be of somebody else
+        print(f"{key}={value} of the sweep is not used: a refit logs into its folder", file=sys.stderr)
+        config.logger[key.split(".")[1]] = None
     with open_dict(config):
         if everything:
             config.data.split, config.data.validation_fraction = "train_only", 0.0

@@ -11,7 +11,7 @@ from types import FrameType
 
 from filelock import FileLock, Timeout
 
-from audio_lightning.compare.trials import ENDED, State, TrialFolder, TrialStatus
+from audio_lightning.compare.trials import ENDED, State, TrialFolder, TrialStatus, is_free
 from audio_lightning.sweeps.executors import Ended, Executor
 from audio_lightning.sweeps.progress import Progress
 from audio_lightning.sweeps.sources import Source
@@ -109,7 +109,7 @@ class Run:
         if status.state in ENDED:  # another process has run it meanwhile
             self._conclude(folder, status)
             return True
-        if status.state == "running" and not _is_free(folder):
+        if status.state == "running" and not is_free(folder):
             self._later(folder)
             return True
         if not self.executor.start(folder.path, devices=_devices(folder)):
@@ -201,15 +201,6 @@ class Run:
 def _devices(folder: TrialFolder) -> int:
     devices = str(folder.read_config().trainer.devices)
     return int(devices) if devices.isdigit() else 1
-
-
-def _is_free(folder: TrialFolder) -> bool:
-    """Whether no process runs the trial, whatever its status says."""
-    try:
-        with FileLock(folder.lock, timeout=0):
-            return True
-    except Timeout:
-        return False
 
 
 def _cause_of_death(exit_code: int) -> str:

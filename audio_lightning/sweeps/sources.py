@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus
 from audio_lightning.errors import ConfigError
-from audio_lightning.files import read_json
 from audio_lightning.sweeps.plan import Combination, Planned, enter, plan
 
 if TYPE_CHECKING:
@@ -111,5 +110,4 @@ class Searched:
 
 
 def _measured(folder: TrialFolder) -> dict[str, Any]:
-    latency = read_json(folder.latency) if folder.latency.is_file() else {}
-    return {**folder.read_metrics(), **latency}
+    return {**folder.read_metrics(), **folder.read_latency()}

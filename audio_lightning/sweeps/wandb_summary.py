@@ -1,11 +1,10 @@
 """A run in Weights & Biases that sums up a sweep whose trials are runs there."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from omegaconf import OmegaConf
 
 from audio_lightning.compare.board import Board
 from audio_lightning.compare.trials import SweepFolder
@@ -14,7 +13,9 @@ if TYPE_CHECKING:
     from audio_lightning.training.wandb import WandbLogger
 
 
-def log_summary(sweep: SweepFolder, results: pd.DataFrame, boards: Sequence[Board]) -> None:
+def log_summary(
+    sweep: SweepFolder, results: pd.DataFrame, boards: Sequence[Board], node: Mapping[str, Any] | None
+) -> None:
     """Log a run ``summary`` with the leaderboard, the results, the page and the best row, where trials are runs.
 
     It never makes a sweep fail: what goes wrong is said in a line.
@@ -23,8 +24,9 @@ def log_summary(sweep: SweepFolder, results: pd.DataFrame, boards: Sequence[Boar
         sweep: whose ``leaderboard.csv`` and ``report.html`` have been written.
         results: of :func:`audio_lightning.compare.results.write_results`.
         boards: of :func:`audio_lightning.compare.leaderboard.make_boards`.
+        node: ``logger.wandb`` as it was typed for the trials, resolved: not what the files of the folder say, which
+            somebody else may have made; None where trials are no runs.
     """
-    node = _logger_of(sweep)
     if node is None:
         return
     try:
@@ -47,18 +49,6 @@ def log_summary(sweep: SweepFolder, results: pd.DataFrame, boards: Sequence[Boar
             )
     except Exception as error:
         print(f"W&B: the sweep's own run could not be logged: {str(error).strip() or type(error).__name__}", flush=True)
-
-
-def _logger_of(sweep: SweepFolder) -> dict[str, Any] | None:
-    """The logger of the first trial that has it."""
-    for folder, _ in sweep.folders():
-        if folder.config.is_file():
-            node = folder.read_config().logger.get("wandb")
-            if node is not None:
-                plain: Any = OmegaConf.to_container(node, resolve=True)
-                return plain
-            return None
-    return None
 
 
 def _log(logger: "WandbLogger", sweep: SweepFolder, results: pd.DataFrame, boards: Sequence[Board]) -> None:

@@ -20,11 +20,12 @@ from torch import Tensor
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import VALIDATION
-from audio_lightning.errors import ConfigError, UserError
+from audio_lightning.errors import ConfigError, FileError, UserError
 from audio_lightning.files import write_csv
 from audio_lightning.messages import print_and_log
 from audio_lightning.task import lower_is_better
 from audio_lightning.training.averaging import averaged
+from audio_lightning.training.folder import TIMED, RunFolder
 
 
 class _RunCheckpoint(ModelCheckpoint):
@@ -246,13 +247,17 @@ class History(Callback):
         self._epoch_start = self._training_end = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the rows of the epochs that the checkpoint has behind it."""
+        """Keep the rows of the epochs that the checkpoint has behind it.
+
+        Raises:
+            FileError: there are fewer of them: said now, for the metrics of the run are taken from these rows.
+        """
         if trainer.current_epoch:
-            self.rows = [row for row in self._read() if int(row["epoch"]) <= trainer.current_epoch]
+            self.rows = self._read(trainer.current_epoch)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep all of them where there was nothing left to train, and so no start."""
-        self.rows = self.rows or self._read()
+        self.rows = self.rows or self._read(trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -285,11 +290,14 @@ class History(Callback):
             header = list(dict.fromkeys(name for kept in self.rows for name in kept))
             write_csv(self.path, header, [[kept.get(name, "") for name in header] for kept in self.rows])
 
-    def _read(self) -> list[dict[str, str]]:
-        if not self.path.exists():
-            return []
+    def _read(self, epochs: int) -> list[dict[str, str]]:
+        """The rows of so many epochs."""
+        RunFolder(self.path.parent).read_history(TIMED)  # whether it is whole
         with self.path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            rows = list(csv.DictReader(file))[:epochs]
+        if len(rows) < epochs:
+            raise FileError(f"{self.path} has {len(rows)} epochs, and checkpoints/last.ckpt is from after {epochs}")
+        return rows
 
 
 class EpochBar(RichProgressBar):

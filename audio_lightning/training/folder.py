@@ -2,15 +2,35 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.files import write_text
+from audio_lightning.config.saved import as_config, read_saved
+from audio_lightning.errors import CheckpointError, ConfigError, FileError
+from audio_lightning.files import kind_of, open_regular, read_frame, read_json, shortened, write_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TEXTS = ("split", "leakage", "precision", "device")
+"""Entries of ``metrics.json`` that are words; of the others, all with a figure are numbers."""
+
+SHOWN = ("clips/train", "clips/validation", "clips/test", "epochs", "best_epoch", "parameters", "seconds")
+"""Entries that the ``metrics.json`` of every training has."""
+
+TIMED = ("seconds", "training_seconds")
+"""Columns of ``history.csv`` that a resumed training adds up."""
+
+LARGEST = 1e300
+"""Largest number in it: what is larger cannot be added up."""
+
+ZIP = b"PK\x03\x04"
+"""How every checkpoint of this program begins."""
 
 
 class File:
@@ -48,6 +68,7 @@ class RunFolder:
         predictions: one row a test clip; like the next two, only where there are test clips.
         recordings: one row a test recording, where recordings are cut into windows.
         per_class: precision, recall and F1 of every class on the test clips.
+        steps: every value as it was logged, where ``logger=csv``.
         lock: held by the process that trains here, see :meth:`taken`.
     """
 
@@ -66,6 +87,7 @@ class RunFolder:
     predictions = File("predictions.csv")
     recordings = File("recordings.csv")
     per_class = File("per_class.csv")
+    steps = File("steps.csv")
     lock = File(".lock")
 
     @property
@@ -106,6 +128,7 @@ class RunFolder:
             ConfigError: with the reason.
         """
         self.check_writable()
+        self.check_files()
         with self.taken() if self.lock.exists() else contextlib.nullcontext():
             self.check_unbegun()
 
@@ -137,15 +160,127 @@ class RunFolder:
         """Write the resolved configuration."""
         write_text(self.config, OmegaConf.to_yaml(config, resolve=True))
 
-    def read_config(self) -> DictConfig:
-        """The configuration of the run.
+    def check_files(self) -> None:
+        """Refuse a folder in which something else has the name of a file: writing would wait for ever, or go elsewhere.
+
+        Raises:
+            FileError: a pipe, a device or a folder in place of a file, or a link that leads out of the folder.
+        """
+        inside = self.path.resolve()
+        entries = [entry for cls in type(self).__mro__ for entry in vars(cls).values()]
+        for path in {self.path / entry.name for entry in entries if isinstance(entry, File)}:
+            for place in (path.parent, path):
+                if place != self.path and place.is_symlink() and not place.resolve().is_relative_to(inside):
+                    raise FileError(f"{place} is a link that leads out of the folder: put the file itself in its place")
+            if path.exists() and not path.is_file():
+                raise FileError(f"{path}: expected a file, found {kind_of(path.stat().st_mode)}; move it away")
+
+    def read_config(self, *, complete: bool = False) -> DictConfig:
+        """Read the configuration of the run.
+
+        Args:
+            complete: all nodes of a training must be there.
 
         Raises:
             ConfigError: the folder holds no run.
+            FileError: the file is damaged, or holds what a run does not save.
         """
-        if not self.config.is_file():
+        if not os.path.lexists(self.config):
             expected = "expected a folder with config.yaml, as a training leaves it"
             raise ConfigError(f"{self.path}: {expected}" + ("" if self.path.exists() else "; there is no such folder"))
-        config: Any = OmegaConf.load(self.config)
-        OmegaConf.set_struct(config, True)
-        return config
+        return as_config(read_saved(self.config, complete=complete), where=str(self.config))
+
+    def read_metrics(self, required: Iterable[str] = ()) -> dict[str, Any]:
+        """Read ``metrics.json``.
+
+        Args:
+            required: entries that must be there, and numbers.
+
+        Returns:
+            Flat; empty where there is no file.
+
+        Raises:
+            FileError: the file is damaged.
+        """
+        found = read_json(self.metrics) if os.path.lexists(self.metrics) else {}
+        for name in (*required, *found):
+            value = found.get(name)
+            number = isinstance(value, (int, float)) and not isinstance(value, bool) and not abs(value) > LARGEST
+            known = isinstance(value, str) if name in TEXTS else number or value is None
+            if not known or (value is None and name in required):
+                what = f"{shortened(name)} is {shortened(value)}" if name in found else f"it lacks {name}"
+                raise FileError(f"{self.metrics} is damaged: {what}")
+        return found
+
+    def read_history(self, required: Iterable[str] = ()) -> "pd.DataFrame":
+        """Read ``history.csv``: one row an epoch.
+
+        Args:
+            required: columns that must be there beside ``epoch``, without an empty cell.
+
+        Raises:
+            FileError: the file is missing or damaged.
+        """
+        history = read_frame(self.history, required=["epoch", *required])
+        if list(history["epoch"]) != list(range(1, len(history) + 1)):
+            raise FileError(f"{self.history} is damaged: expected the epochs 1, 2, ... in the first column")
+        return history
+
+    def read_predictions(self, path: Path) -> "pd.DataFrame":
+        """Read ``predictions.csv`` or ``recordings.csv``: what was predicted, with the probability of each class.
+
+        Raises:
+            FileError: the file is missing or damaged.
+        """
+        return read_frame(path, texts=["path", "group", "label", "predicted"], required=["path", "label", "predicted"])
+
+    def read_per_class(self) -> "pd.DataFrame":
+        """Read ``per_class.csv``: one row a class.
+
+        Raises:
+            FileError: the file is missing or damaged.
+        """
+        return read_frame(self.per_class, texts=["class"], required=["class"])
+
+    def check_resumable(self) -> None:
+        """Refuse to go on with a run whose files are damaged, before anything heavy is imported.
+
+        Raises:
+            FileError: with the file.
+        """
+        self.check_files()
+        remedy = "put a copy back, or train again in another hydra.run.dir"
+        try:
+            if self.last.exists() or self.previous.exists():
+                self.read_history(TIMED)
+            if self.steps.exists():
+                read_frame(self.steps, texts=["name"], required=["step", "epoch", "name", "value"])
+        except FileError as error:
+            raise FileError(f"{error}; {remedy}") from error
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The checkpoint itself, or the best one of a run folder; its contents are not looked at.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if path.is_dir():
+        best = RunFolder(path).best
+        if not best.exists():
+            raise CheckpointError(f"{path} has no checkpoints/best.ckpt: expected the folder of a run, or a .ckpt file")
+        path = best
+    elif not path.exists():
+        raise CheckpointError(f"{path}: there is no such checkpoint or run folder")
+    try:
+        with open_regular(path, most=sys.maxsize) as file:
+            begins = file.read(len(ZIP))
+    except FileError as error:
+        raise CheckpointError(str(error)) from error
+    if (
+        begins.isascii() and begins != ZIP[: len(begins)]
+    ):  # other formats of torch, which may hold code, are refused when read
+        raise CheckpointError(
+            f"{path} is not a checkpoint: expected a file such as checkpoints/best.ckpt, or its run folder"
+        )
+    return path

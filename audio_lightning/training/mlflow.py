@@ -8,7 +8,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 from omegaconf import OmegaConf
 
+from audio_lightning.errors import FileError
 from audio_lightning.files import read_json, write_json
 from audio_lightning.training.dashboard.items import Cell, Gallery, Item, Table
 from audio_lightning.training.folder import run_files
@@ -165,11 +166,14 @@ class MlflowLogger(DashboardLogger):
 
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         state = self.folder.path / "mlflow.json"
-        before: dict[str, str] = read_json(state) if state.is_file() else {}
-        uri = self.tracking_uri or before.get("tracking_uri") or mlflow.get_tracking_uri()
+        before: dict[str, Any] = {}
+        with suppress(FileError):  # a damaged one is as good as none: another run begins
+            before = read_json(state) if state.is_file() else {}
+        # Not the address that the folder has, which somebody else may have written there.
+        uri = self.tracking_uri or mlflow.get_tracking_uri()
         with _alone(uri):
             client = MlflowClient(uri)
-            if before.get("tracking_uri") == uri:
+            if before.get("tracking_uri") == uri and isinstance(before.get("run_id"), str):
                 self._id = before["run_id"]
                 client.update_run(self._id, status="RUNNING")
                 return client

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config import change, compose
+from audio_lightning.config.compose import parse_overrides
+from audio_lightning.config.saved import REACHING, check_reach
 from audio_lightning.errors import ConfigError
 from audio_lightning.training.folder import RunFolder
 
@@ -26,11 +27,14 @@ def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
         overrides: what was typed beside ``resume=``.
 
     Raises:
-        ConfigError: the folder holds no run, or something is to be changed that would make it another one.
+        ConfigError: the folder holds no run, something is to be changed that would make it another one, or the saved
+            configuration leads to an address or a place that is not typed again.
+        FileError: a file of the run is damaged.
     """
-    config = folder.read_config()
+    config = folder.read_config(complete=True)
+    folder.check_resumable()
     overrides = list(overrides)
-    keys = [override.key_or_group for override in OverridesParser.create().parse_overrides(overrides)]
+    keys = [override.key_or_group for override in parse_overrides(overrides)]
     for key in keys:
         if not CHANGEABLE.fullmatch(key):
             raise ConfigError(
@@ -38,6 +42,8 @@ def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
                 f"(trainer.{', trainer.'.join(LENGTH)}), the devices (trainer.{', trainer.'.join(DEVICES)}), "
                 "plots and logger can, and data.root, where the same data lies elsewhere now"
             )
+    anew = any(key.startswith("logger") for key in keys)
+    check_reach(config, [name for name in REACHING if not (anew and name == "logger")])
     if not keys:
         return config
     moved = [line for line, key in zip(overrides, keys) if PLACES.fullmatch(key)]
@@ -53,7 +59,7 @@ def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
             config.logger = typed.logger
         else:
             OmegaConf.update(config, key, OmegaConf.select(typed, key))
-    one_cycle = str(config.scheduler._target_).endswith(".OneCycle")
+    one_cycle = str(config.scheduler.get("_target_")).endswith(".OneCycle")
     if one_cycle and any(key.startswith("trainer.max_") for key in keys):
         raise ConfigError(
             "scheduler=onecycle spreads one cycle over the whole training, so a run with it cannot be made longer "

@@ -27,7 +27,7 @@ from audio_lightning.data.gather import as_tensor
 from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION
 from audio_lightning.data.problems import Problem, ProblemsError
 from audio_lightning.data.recordings import Recordings
-from audio_lightning.errors import ConfigError, DataError
+from audio_lightning.errors import ConfigError, DataError, FileError
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.files import write_csv, write_json
 from audio_lightning.messages import logged_warnings, print_and_log
@@ -240,7 +240,10 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: 
                 f"logger={name} needs a package that is not installed ({reason}): pip install 'audio-lightning[{name}]'"
             ) from error
     arguments: Any = OmegaConf.to_container(config.trainer, resolve=True)
-    arguments = trainer_arguments(arguments, folder, compiled=bool(config.get("compile")))
+    try:
+        arguments = trainer_arguments(arguments, folder, compiled=bool(config.get("compile")))
+    except (KeyError, TypeError) as error:  # a key that is missing, or a value of another type
+        raise ConfigError(f"trainer: {type(error).__name__}: {error}") from error
     if arguments["strategy"] == "fsdp":
         if averages:
             raise ConfigError(
@@ -336,11 +339,13 @@ def _metrics(
     *,
     best_epoch: int,
 ) -> Metrics:
-    best = next(row for row in history.rows if int(row["epoch"]) == best_epoch)
+    best = next((row for row in history.rows if int(row["epoch"]) == best_epoch), None)
+    if best is None:
+        raise FileError(f"{history.path} has no epoch {best_epoch}, which checkpoints/best.ckpt is from")
     training_seconds = sum(float(row["training_seconds"]) for row in history.rows)
     clips = {f"clips/{split}": len(datamodule.numbers(split)) for split in SPLITS}
     part = VALIDATION if clips["clips/validation"] else TRAIN
-    learned = {name: float(value) for name, value in best.items() if name.startswith(f"{part}/")}
+    learned = {name: float(value) for name, value in best.items() if name.startswith(f"{part}/") and value}
     return {
         **(measured(classifier, datamodule) if clips["clips/test"] else {}),
         **learned,

@@ -13,7 +13,7 @@ import numpy as np
 from omegaconf import OmegaConf
 from PIL import Image
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.errors import ConfigError, FileError
 from audio_lightning.files import read_json, write_json
 from audio_lightning.messages import print_and_log
 from audio_lightning.training.dashboard.items import Confusion, Curves, Gallery, Item, Table
@@ -156,7 +156,11 @@ class WandbLogger(DashboardLogger):
 
     def _start(self) -> "wandb.Run":
         state = self.folder.path / "wandb" / "run.json"
-        before: dict[str, Any] = read_json(state) if state.is_file() else {}
+        before: dict[str, Any] = {}
+        with contextlib.suppress(FileError):  # a damaged one is as good as none: another run begins
+            before = read_json(state) if state.is_file() else {}
+        if not (isinstance(before.get("id"), str) and isinstance(before.get("offline"), bool)):
+            before = {}
         run = self._start_online(before) or self._start_offline(before)
         if run.disabled:
             return run

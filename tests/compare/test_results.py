@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 from sweep_folders import make_sweep, trial
 
+from audio_lightning.compare.leaderboard import make_boards
 from audio_lightning.compare.results import FIRST, TESTED, read_results, write_results
-from audio_lightning.errors import ConfigError
+from audio_lightning.report.sweep_page import write_sweep_page
+
+DAMAGES = [b"", b"{", b"[]", b"null", b"\x00" * 50, "a: 1\n".encode("utf-16"), b'{"latency_ms": "slow", "hash": 3}']
 
 
 def test_a_row_has_everything_that_is_known_of_a_trial(tmp_path: Path) -> None:
@@ -105,9 +108,39 @@ def test_the_file_keeps_words_and_values_as_they_are(tmp_path: Path) -> None:
     assert (second["macs"], second["config.optimizer.lr"]) == ("", "1e-05")
 
 
-def test_a_broken_configuration_is_named(tmp_path: Path) -> None:
-    sweep = make_sweep(tmp_path / "s", [trial()])
-    ((folder, _),) = sweep.folders()
-    folder.config.write_text("a: [1")
-    with pytest.raises(ConfigError, match=r"config\.yaml is not the configuration of a run"):
-        read_results([sweep])
+@pytest.mark.parametrize("name", ["status.json", "metrics.json", "config.yaml", "latency.json"])
+@pytest.mark.parametrize("damage", DAMAGES, ids=repr)
+def test_a_damaged_trial_is_named_and_the_others_are_ranked(tmp_path: Path, name: str, damage: bytes) -> None:
+    sweep = make_sweep(tmp_path / "s", [trial(0.9, model="cnn"), trial(0.8, model="lstm"), trial(0.7, model="dnn")])
+    first, *_ = [folder for folder, _ in sweep.folders()]
+    (first.path / name).write_bytes(damage)
+    results = read_results([sweep])
+    assert sorted(results["state"]) == ["done", "done", "failed"]
+    (line,) = results.attrs["damaged"]
+    assert line.startswith(str(first.path / name))
+    assert "\n" not in line
+    assert line in list(results["reason"])
+    (board,) = make_boards(results, "validation/accuracy", ["model"], [sweep])
+    assert [row.name for row in board.rows] == ["lstm", "dnn"]
+    assert len(write_results(sweep)) == 3
+
+
+def test_the_page_names_a_damaged_trial(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path / "s", [trial(0.9, model="cnn"), trial(0.8, model="lstm"), trial(0.7, model="dnn")])
+    first, *_ = [folder for folder, _ in sweep.folders()]
+    first.status.write_text("{")
+    results = read_results([sweep])
+    page = write_sweep_page(sweep, results, make_boards(results, "validation/accuracy", ["model"], [sweep]))
+    assert f"{first.path.name}" in page.read_text()
+
+
+def test_damaged_predictions_are_named_where_they_are_read(tmp_path: Path) -> None:
+    sweep = make_sweep(tmp_path / "s", [trial(seed=seed, division=str(seed)) for seed in range(3)])
+    folders = [folder for folder, _ in sweep.folders()]
+    for folder in folders:
+        folder.predictions.write_text("path,start_seconds,end_seconds\na,0.0,1.0\n")
+    folders[1].predictions.write_bytes(b"{")
+    results = read_results([sweep])
+    assert list(results["state"]) == ["done", "failed", "done"]
+    line = f"{folders[1].predictions} is damaged: its header lacks path, start_seconds, end_seconds"
+    assert results.attrs["damaged"] == [line]

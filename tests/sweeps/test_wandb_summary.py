@@ -37,12 +37,12 @@ def sweep_with(path: Path, logger: dict[str, Any]) -> SweepFolder:
     return make_sweep(path, [*trials, trial(None, None, model="lstm", seed=0, state="failed", reason="it broke")])
 
 
-def conclude(sweep: SweepFolder) -> None:
+def conclude(sweep: SweepFolder, wandb: dict[str, Any] | None) -> None:
     results = write_results(sweep)
     boards = make_boards(results, "validation/accuracy", ["model", "seed"], [sweep])
     write_leaderboard(sweep, boards)
     sweep.report.write_text("<html>the page</html>", encoding="utf-8")
-    log_summary(sweep, results, boards)
+    log_summary(sweep, results, boards, wandb)
 
 
 LOGGER = {"wandb": {"project": "sounds", "mode": "auto", "group": None, "name": None}}
@@ -53,7 +53,7 @@ def test_the_summary_has_the_leaderboard_the_results_and_the_page(
 ) -> None:
     sweep = sweep_with(tmp_path / "first", LOGGER)
     (next(sweep.folders())[0].path / "wandb/offline-run-1").mkdir(parents=True)
-    conclude(sweep)
+    conclude(sweep, LOGGER["wandb"])
     assert f"wandb sync {sweep.trials}/*/wandb/offline-run-*" in capsys.readouterr().out
     (written,) = written_runs(sweep.path)
     described = (written.run.project, written.run.run_group, written.run.job_type, written.run.display_name)
@@ -70,13 +70,13 @@ def test_the_summary_has_the_leaderboard_the_results_and_the_page(
 
 
 def test_a_sweep_whose_trials_are_no_runs_is_none_either(tmp_path: Path) -> None:
-    sweep = sweep_with(tmp_path / "first", {"csv": {}})
-    conclude(sweep)
+    sweep = sweep_with(tmp_path / "first", LOGGER)  # what the files say does not count, but what is typed
+    conclude(sweep, None)
     assert not (sweep.path / "wandb").exists()
 
 
 def test_what_goes_wrong_there_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    conclude(sweep_with(tmp_path / "first", {"wandb": {"project": "a/b"}}))
+    conclude(sweep_with(tmp_path / "first", LOGGER), {"project": "a/b"})
     assert "W&B: the sweep's own run could not be logged: logger.wandb: Invalid project name" in capsys.readouterr().out
 
 
