@@ -32,7 +32,7 @@ from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.finetune import Finetuning
 from audio_lightning.losses import check_loss, class_weights, make_objective
 from audio_lightning.metrics import EvaluationMetrics, MultilabelMetrics, Predictions, make_metrics
-from audio_lightning.networks import build_front_end, build_network, without_pretrained
+from audio_lightning.networks import build_front_end, build_network, check_size, without_pretrained
 from audio_lightning.schedulers import EpochSchedule, lightning_config
 from audio_lightning.task import AudioTask, metric_names
 
@@ -467,6 +467,7 @@ class AudioClassifier(pl.LightningModule):
             # Nothing is trained, and a stage may have had another name when the file was written.
             config = {**without_pretrained(parameters["config"]), "finetune": None}
             with trusting(trust):
+                check_size(config, AudioTask.from_dict(parameters["task"]), checkpoint["state_dict"])
                 classifier = cls(**{**parameters, "config": config})
             classifier.load_state_dict(checkpoint["state_dict"])
             classifier.data = described_data(checkpoint)
@@ -474,8 +475,8 @@ class AudioClassifier(pl.LightningModule):
                 classifier.trained_on = known.numpy().astype(np.uint8, casting="no").view(STRETCH).reshape(-1)
         except ConfigError as error:
             raise CheckpointError(f"{checkpoint_path}: refused: {error}") from error
-        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise CheckpointError(f"{checkpoint_path} does not fit the classifier it describes: {reason}") from error
         return classifier.to(map_location).eval()
 

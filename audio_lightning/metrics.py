@@ -109,12 +109,13 @@ class ClassificationMetrics(EvaluationMetrics):
         num_classes: number of classes.
     """
 
-    confusion: Tensor
+    pairs: list[Tensor]
 
     def __init__(self, num_classes: int, **options: Any) -> None:
         super().__init__(**options)
-        matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        self.add_state("confusion", matrix, dist_reduce_fx="sum")
+        self.num_classes = num_classes
+        # Of every clip, and no matrix: that of thousands of classes would take gigabytes before anything is counted.
+        self.add_state("pairs", [], dist_reduce_fx="cat")
 
     def update(
         self,
@@ -130,15 +131,7 @@ class ClassificationMetrics(EvaluationMetrics):
             loss: of every clip.
         """
         super().update(logits, target, loss)
-        classes = self.confusion.shape[0]
-        pairs = target * classes + logits.argmax(dim=1)
-        # Not bincount: that has no deterministic implementation on CUDA.
-        ones = torch.ones_like(pairs)
-        self.confusion += (
-            torch.zeros(classes**2, dtype=torch.int64, device=pairs.device)
-            .scatter_add_(0, pairs, ones)
-            .view(classes, classes)
-        )
+        self.pairs.append(torch.stack((target, logits.argmax(dim=1))).T)
 
     def compute(self) -> dict[str, Tensor]:
         """The metrics by name, as scalars in float64 (float32 where the device lacks it)."""
@@ -155,9 +148,25 @@ class ClassificationMetrics(EvaluationMetrics):
         """Precision, recall, F1 (each ``[classes]``, 0 where undefined) and the number of clips of every class."""
         return _precision_recall_f1(*self._counts())
 
+    @property
+    def confusion(self) -> Int64[Tensor, "classes classes"]:
+        """Number of clips of each class (row) for which each class (column) was predicted, on the CPU."""
+        target, predicted = self._pairs()
+        places = target * self.num_classes + predicted
+        return torch.bincount(places, minlength=self.num_classes**2).view(self.num_classes, self.num_classes)
+
     def _counts(self) -> tuple[Tensor, Tensor, Tensor]:
-        matrix = _with_float64(self.confusion).double()
-        return matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        target, predicted = self._pairs()
+        device = "cpu" if self.device.type == "mps" else self.device
+        hits, targets, predictions = (
+            torch.bincount(found, minlength=self.num_classes).double().to(device)
+            for found in (target[target == predicted], target, predicted)
+        )
+        return hits, targets, predictions
+
+    def _pairs(self) -> Int64[Tensor, "2 clips"]:
+        """Targets and predictions, on the CPU: bincount has no deterministic implementation on CUDA."""
+        return _joined(self.pairs, torch.empty(0, 2, dtype=torch.int64)).cpu().T
 
 
 class MultilabelMetrics(EvaluationMetrics):

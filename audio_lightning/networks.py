@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from audio_lightning import schedulers
 from audio_lightning.augment import Augmentation
+from audio_lightning.bounds import check_clip, limited_features, limited_network
 from audio_lightning.config import build, resolve
 from audio_lightning.config.targets import REFUSALS, check_arguments, refused, split_node
 from audio_lightning.config.trust import is_trusted
@@ -81,6 +82,7 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
     Raises:
         ConfigError: they cannot.
     """
+    check_features(config, task)
     front_end = build_front_end(config, task)
     Augmentation(config.get("augment") or {}, sample_rate=task.sample_rate)
     with torch.device("meta"), warnings.catch_warnings():
@@ -99,6 +101,33 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
     if str(config["scheduler"]["_target_"]).startswith(schedulers.__name__):  # another may need another optimizer
         any_optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
         build(config["scheduler"], LRScheduler, where="scheduler", optimizer=any_optimizer, total_steps=100)
+
+
+def check_features(config: Mapping[str, Any], task: AudioTask) -> FeatureShape | None:
+    """Find out what the front end gives, without memory; None where that takes somebody else's code.
+
+    Raises:
+        ConfigError: a target or an argument that cannot work, or more memory for a clip than there is a reason for.
+    """
+    check_clip(task)
+    target, _ = split_node(config["feature"], where="feature")
+    if is_trusted(target):
+        return None
+    with torch.device("meta"), torch.no_grad(), limited_features():
+        return build_front_end(config, task).output_shape
+
+
+def check_size(config: Mapping[str, Any], task: AudioTask, state: Mapping[str, Tensor]) -> None:
+    """Refuse a front end or a network that would be larger than the weights to be loaded into it, before it is built.
+
+    Raises:
+        ConfigError: see :func:`check_features` and :func:`limited_network`.
+    """
+    shape = check_features(config, task)
+    target, _ = split_node(config["model"], where="model")
+    if shape is not None and not is_trusted(target):
+        with limited_network(state), warnings.catch_warnings(action="ignore"):
+            build_network(config, shape, task)
 
 
 def check_forward(config: Mapping[str, Any], network: AudioModel, shape: FeatureShape, task: AudioTask) -> None:

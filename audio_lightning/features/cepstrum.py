@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchaudio.functional import create_dct
 
 from audio_lightning.errors import ConfigError
-from audio_lightning.features.checks import require_choice, require_positive
+from audio_lightning.features.checks import require_choice, require_positive, require_table
 
 DELTA_REACH = 2  # frames to either side: HTK's and torchaudio's usual five
 
@@ -33,6 +33,7 @@ class Cepstrum(nn.Module):
         require_choice("deltas", deltas, [0, 1, 2])
         if coefficients > bands:
             raise ConfigError(f"{option} is {coefficients}, more than the {bands} bands: use at most {bands_option}")
+        require_table(f"{option} and {bands_option}", coefficients, bands)
         self.deltas = deltas
         dct = create_dct(coefficients, bands, norm="ortho").T.contiguous()
         self.register_buffer("dct", dct.float(), persistent=False)

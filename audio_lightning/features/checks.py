@@ -1,8 +1,26 @@
 """Checks of front-end options that more than one front end shares."""
 
+import math
 from collections.abc import Sequence
 
 from audio_lightning.errors import ConfigError
+
+LARGEST_TABLE = 25_000_000
+"""Numbers in a table of a front end, 100 MB; the largest of those that are shipped have a hundredth of them."""
+
+
+def require_table(what: str, *sizes: float) -> None:
+    """Raise :class:`ConfigError` before a table is made that would exhaust the memory.
+
+    Args:
+        what: options that decide its sizes.
+        sizes: of the table.
+    """
+    if not math.prod(sizes) <= LARGEST_TABLE:
+        raise ConfigError(
+            f"{what}: a table of {' x '.join(f'{size:,.0f}' for size in sizes)} numbers, expected at most "
+            f"{LARGEST_TABLE:,}; use fewer bands, or shorter windows"
+        )
 
 
 def require_choice(name: str, value: object, choices: Sequence[object]) -> None:
@@ -30,4 +48,5 @@ def count_samples(name: str, seconds: float, sample_rate: int) -> int:
             f"{name} is {seconds}, shorter than one sample at {sample_rate} Hz: "
             f"use at least {1 / sample_rate:.2g} seconds"
         )
+    require_table(name, samples)
     return samples

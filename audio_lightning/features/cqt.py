@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from audio_lightning.errors import ConfigError
 from audio_lightning.features.base import FrontEnd
-from audio_lightning.features.checks import count_samples, require_positive
+from audio_lightning.features.checks import count_samples, require_positive, require_table
 from audio_lightning.features.normalize import NormalizeMode
 from audio_lightning.features.stft import Decibel
 
@@ -47,7 +47,10 @@ class CQT(FrontEnd):
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
         for name, value in {"n_bins": n_bins, "bins_per_octave": bins_per_octave, "f_min": f_min}.items():
             require_positive(name, value)
-        frequencies = [f_min * 2 ** (number / bins_per_octave) for number in range(n_bins)]
+        require_table("bins_per_octave", bins_per_octave)
+        require_table("bins_per_octave and f_min", 2 * bins_per_octave, _periods(bins_per_octave) * sample_rate / f_min)
+        # So between f_min and half the sample rate there are less than 24 octaves.
+        frequencies = [f_min * 2 ** (number / bins_per_octave) for number in range(min(n_bins, 24 * bins_per_octave))]
         usable = sum(frequency < sample_rate / 2 for frequency in frequencies)
         if usable < n_bins:
             remedy = f"n_bins of at most {usable}" if usable else "a lower f_min"
@@ -84,11 +87,15 @@ def _kernels(frequencies: list[float], bins_per_octave: int, sample_rate: int) -
     """Cosines, then sines, each under a Hann window of Q periods, centred in an odd length; on the CPU."""
     with torch.device("cpu"):
         hertz = torch.tensor(frequencies, dtype=torch.float64)[:, None]
-        q = 1 / (2 ** (1 / bins_per_octave) - 1)
-        lengths = q * sample_rate / hertz
+        lengths = _periods(bins_per_octave) * sample_rate / hertz
         reach = math.ceil(float(lengths.amax()) / 2)
         time = torch.arange(-reach, reach + 1, dtype=torch.float64)
         windows = torch.where(time.abs() < lengths / 2, 0.5 + 0.5 * torch.cos(2 * torch.pi * time / lengths), 0.0)
         windows = 2 * windows / windows.sum(dim=1, keepdim=True)
         phase = 2 * torch.pi * hertz * time / sample_rate
         return torch.cat([windows * phase.cos(), windows * phase.sin()]).float()
+
+
+def _periods(bins_per_octave: int) -> float:
+    """Q: the periods of a frequency under its window."""
+    return 1 / (2 ** (1 / bins_per_octave) - 1)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchaudio.functional import linear_fbanks, melscale_fbanks
 
 from audio_lightning.errors import ConfigError
-from audio_lightning.features.checks import count_samples, require_choice, require_positive
+from audio_lightning.features.checks import count_samples, require_choice, require_positive, require_table
 from audio_lightning.features.stft import PowerSpectrogram, smallest_n_fft
 
 MelScale = Literal["htk", "slaney"]
@@ -66,6 +66,7 @@ class Filters(ABC):
 
     def weights(self, n_fft: int) -> Float[Tensor, "bins filters"]:
         """Weight of each frequency of a transform of length ``n_fft`` in each filter, on the CPU."""
+        require_table(f"{self.count_option} and n_fft", n_fft // 2 + 1, self.count)
         # The values are looked at even where modules are built on meta; and empty filters are an error, no warning.
         with torch.device("cpu"), warnings.catch_warnings(action="ignore"):
             return self.triangles(n_fft).float()

@@ -14,9 +14,13 @@ import torchvision
 from running import resume, run
 from torch import nn
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.checkpoint import read_checkpoint, write_checkpoint
+from audio_lightning.classifier import TRAINED_ON, AudioClassifier
 from audio_lightning.errors import CheckpointError, ConfigError
 from audio_lightning.inference.load import load_classifier
+from audio_lightning.metrics import make_metrics
+from audio_lightning.sweeps.trial import peak_memory_mb
+from audio_lightning.task import AudioTask
 
 
 def test_it_holds_plain_values_only(trained: Path) -> None:
@@ -26,8 +30,8 @@ def test_it_holds_plain_values_only(trained: Path) -> None:
         assert task["classes"] == ["high_tone", "low_tone", "noise"]
         assert type(checkpoint["hyper_parameters"]["config"]) is dict
         assert checkpoint["audio_lightning"]["format"] == 1
-        assert checkpoint["audio_lightning"]["trained_on"].shape == (18, 16)
-        assert checkpoint["audio_lightning"]["trained_on"].dtype == torch.uint8
+        assert checkpoint["audio_lightning"][TRAINED_ON].shape == (18, 16)
+        assert checkpoint["audio_lightning"][TRAINED_ON].dtype == torch.uint8
 
 
 def test_it_needs_nothing_else(trained: Path, tmp_path: Path) -> None:
@@ -100,14 +104,20 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any], Path], None], str]] = {
         _target("model", "audio_lightning.models.CNN", channels=[4], hidden=4, dropout=0.0, batch_norm=True, evil=1),
         "has no argument evil",
     ),
-    "weights of another network": (_change("state_dict", value={}), "does not fit the classifier it describes"),
-    "text for what was trained on": (_change("audio_lightning", "trained_on", value="x"), "does not fit the"),
+    "weights of another network": (_change("state_dict", value={}), "larger than the weights that it holds"),
+    "weights under other names": (
+        lambda checkpoint, path: torch.save(
+            {**checkpoint, "state_dict": {f"x.{name}": value for name, value in checkpoint["state_dict"].items()}}, path
+        ),
+        "does not fit the classifier it describes",
+    ),
+    "text for what was trained on": (_change("audio_lightning", TRAINED_ON, value="x"), "does not fit the"),
     "weights for what was trained on": (
-        _change("audio_lightning", "trained_on", value=torch.zeros(2, 16)),
+        _change("audio_lightning", TRAINED_ON, value=torch.zeros(2, 16)),
         "does not fit the",
     ),
     "half a clip that was trained on": (
-        _change("audio_lightning", "trained_on", value=torch.zeros(2, 9, dtype=torch.uint8)),
+        _change("audio_lightning", TRAINED_ON, value=torch.zeros(2, 9, dtype=torch.uint8)),
         "does not fit the",
     ),
     "no task": (_change("hyper_parameters", "task", value={}), "does not fit the classifier it describes"),
@@ -135,6 +145,44 @@ def test_a_hostile_or_damaged_one_is_refused_and_runs_nothing(trained: Path, tmp
     assert str(tmp_path / "evil.ckpt") in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not PROOF.exists()
+
+
+LARGE: dict[str, tuple[tuple[Any, ...], str]] = {
+    "a clip of hours": (("task", "num_samples", 300_000_000), "a clip of 300,000,000 samples, expected at most"),
+    "a sample rate": (("task", "sample_rate", 10**9), "expected at most 1,000,000 Hz"),
+    "a million bands": (("config", "feature", "n_mels", 10**6), "n_mels and n_fft: a table of"),
+    "a window of an hour": (("config", "feature", "window_seconds", 3600.0), "window_seconds: a table of"),
+    "a long transform": (("config", "feature", "n_fft", 2**34), "n_mels and n_fft: a table of"),
+    "a hop of a sample": (("config", "feature", "hop_seconds", 1 / 8000), "at once; use shorter clips"),
+    "thousands of networks": (("config", "ensemble", 3000), "larger than the weights that it holds"),
+    "a wide layer": (("config", "model", "hidden", 10**9), "larger than the weights that it holds"),
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_what_would_exhaust_the_memory_is_refused_before_it_is_built(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (*keys, last, value), message = LARGE[name]
+    checkpoint = read_checkpoint(trained / "checkpoints/best.ckpt")
+    if name == "a hop of a sample":
+        checkpoint["hyper_parameters"]["task"]["num_samples"] = 2**24
+    node = checkpoint["hyper_parameters"]
+    for key in keys:
+        node = node[key]
+    node[last] = value
+    write_checkpoint(tmp_path / "large.ckpt", checkpoint)
+    monkeypatch.setattr(AudioClassifier, "__init__", lambda *_, **__: pytest.fail("it is built"))
+    before = peak_memory_mb()
+    with pytest.raises(CheckpointError, match=message):
+        AudioClassifier.load_from_checkpoint(tmp_path / "large.ckpt")
+    assert peak_memory_mb() - before < 100
+
+
+def test_thousands_of_classes_take_no_matrix() -> None:
+    before = peak_memory_mb()
+    make_metrics(AudioTask(tuple(map(str, range(30_000))), 8000, 2000))
+    assert peak_memory_mb() - before < 100
 
 
 def test_the_payload_would_have_run(tmp_path: Path) -> None:
