@@ -17,7 +17,10 @@ from audio_lightning.cli.catalog import features_command, grid_command, models_c
 from audio_lightning.cli.check import check_command
 from audio_lightning.cli.dashboard import dashboard_command
 from audio_lightning.cli.leaderboard import leaderboard_command
+from audio_lightning.cli.output import print_next_on_terminal
+from audio_lightning.cli.prediction_table import print_predictions
 from audio_lightning.cli.refit import Trust, refit_command
+from audio_lightning.errors import ConfigError
 from audio_lightning.task import LABEL_SEPARATOR, AudioTask
 
 if TYPE_CHECKING:
@@ -30,6 +33,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 class Format(StrEnum):
     """How predictions are written."""
 
+    TABLE = "table"
     CSV = "csv"
     JSON = "json"
 
@@ -74,7 +78,9 @@ def predict_command(
         bool, typer.Option("--per-recording", help="One answer a recording: the mean of its windows.")
     ] = False,
     top_k: Annotated[int | None, typer.Option(min=1, help="Only the K most probable classes.")] = None,
-    output_format: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.CSV,
+    output_format: Annotated[
+        Format | None, typer.Option("--format", help="Default: a table on a terminal, else CSV.", show_default=False)
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="File to write to; default: the screen.")] = None,
     batch_size: BatchSize = 32,
     device: Device = "cpu",
@@ -86,6 +92,9 @@ def predict_command(
     """
 
     def run() -> int:
+        chosen = output_format or (Format.TABLE if output is None and sys.stdout.isatty() else Format.CSV)
+        if chosen is Format.TABLE and output is not None:
+            raise ConfigError("--format table is for the screen; leave --output out, or choose csv or json")
         path = _found(checkpoint)
         from audio_lightning.audio import find_recordings
         from audio_lightning.inference.load import load_classifier
@@ -95,11 +104,16 @@ def predict_command(
         files = find_recordings(path.expanduser() for path in recordings)
         options = {"window_seconds": window, "hop_seconds": hop, "batch_size": batch_size}
         predictions = predict(classifier, files, per_recording=per_recording, **options)
-        with _output(output) as file:
-            if output_format is Format.CSV:
-                failed = _write_csv(file, predictions, classifier.task, top_k)
-            else:
-                failed = _write_json(file, predictions, classifier.task, top_k)
+        if chosen is Format.TABLE:
+            failed = print_predictions(predictions, classifier.task, top_k)
+        else:
+            write = _write_csv if chosen is Format.CSV else _write_json
+            with _output(output) as file:
+                failed = write(file, predictions, classifier.task, top_k)
+        if output is None:
+            print_next_on_terminal(
+                "audio-lightning", "predict", checkpoint, *_few(recordings), "--output", "predictions.csv"
+            )
         if failed:
             print(f"{failed} of {len(files)} recordings could not be read", file=sys.stderr)
         return 1 if failed else 0
@@ -133,6 +147,10 @@ def embed_command(
         files = find_recordings(path.expanduser() for path in recordings)
         found = embed(classifier, files, window_seconds=window, hop_seconds=hop, batch_size=batch_size)
         failed = _write_embeddings(found, classifier.network.embedding_dim, output)
+        if output is None:
+            print_next_on_terminal(
+                "audio-lightning", "embed", checkpoint, *_few(recordings), "--output", "embeddings.npz"
+            )
         if failed:
             print(f"{failed} of {len(files)} recordings could not be read", file=sys.stderr)
         return 1 if failed else 0
@@ -176,6 +194,8 @@ def evaluate_command(
                 f"left out, because the classifier does not know them: {', '.join(found.unknown_classes)}",
                 file=sys.stderr,
             )
+        if not as_json:
+            print_next_on_terminal("audio-lightning", "predict", checkpoint, "FILE.wav")
         return 0
 
     raise typer.Exit(answering(run))
@@ -198,6 +218,11 @@ def _found(checkpoint: Path) -> Path:
     return find_checkpoint(checkpoint.expanduser())
 
 
+def _few(recordings: list[Path]) -> list[Path]:
+    """Recordings for a command that is shown: those of a shell's pattern are named by their folder."""
+    return recordings if len(recordings) <= 3 else [recordings[0].parent]
+
+
 @contextmanager
 def _output(path: Path | None) -> Iterator[IO[str]]:
     with _writable(path):
@@ -215,8 +240,6 @@ def _writable(path: Path | None) -> Iterator[None]:
     except OSError as error:
         if path is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        from audio_lightning.errors import ConfigError
-
         raise ConfigError(f"--output {path}: cannot be written ({error.strerror or error})") from error
 
 

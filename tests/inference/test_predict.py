@@ -103,6 +103,22 @@ def test_json_and_the_most_probable(trained: Path, long_recording: Path, tmp_pat
     assert list(rows(out_csv)[0]) == ["path", "start_seconds", "end_seconds", "class_1", "probability_1", "error"]
 
 
+def test_a_terminal_gets_a_table_unless_told_otherwise(
+    trained: Path, long_recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rows(invoke("predict", trained, long_recording)[1])[0]["predicted"], "CSV in a pipe"
+    assert invoke("predict", trained, long_recording, "--format", "table")[1].startswith("recordings in /")
+    assert invoke("predict", trained, long_recording, "--format", "table", "--output", tmp_path / "t")[0] == 2
+    monkeypatch.setattr("typer.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
+    table = invoke("predict", trained, long_recording)[1]
+    assert table.count("\nlong.wav ") == 16, table
+    assert table.splitlines()[-1].startswith("next: audio-lightning predict ")
+    answers = invoke("predict", trained, long_recording, "--format", "csv")[1].partition("\nnext: ")[0]
+    assert len(rows(answers)) == 16
+    assert invoke("predict", trained, long_recording, "--output", tmp_path / "p.csv")[1] == ""
+    assert len(rows((tmp_path / "p.csv").read_text())) == 16
+
+
 def test_one_corrupt_file_gets_a_row_and_the_others_their_answers(
     trained: Path, long_recording: Path, tmp_path: Path
 ) -> None:
