@@ -163,7 +163,7 @@ def nested(swept: Swept) -> Outcome:
 
 
 def best_mean(swept: Swept) -> Outcome:
-    """The row with the best mean validation, its t interval, and Wilcoxon's test from six folds on: up to 0.21."""
+    """The row with the best mean validation, its t interval, and Wilcoxon's test from six folds on."""
     return _outcome(swept, [_formerly(*one, swept.plan) for one in _each(swept)])
 
 

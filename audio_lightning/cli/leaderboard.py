@@ -95,7 +95,7 @@ def _print_rows(board: "Board") -> None:
     rows = [
         (
             str(rank),
-            row.name,
+            f"{row.name} (validation redrawn by seed)" if row.validation_redrawn else row.name,
             _spread(row.validation),
             _with_interval(row.test),
             *([_mean(row.recording)] if recordings else []),

@@ -40,6 +40,8 @@ class Row:
         peak_memory_mb: of the process of a trial.
         comparison: against the best row; None for that one itself.
         leakage: the worst that is known of any of its trials: ``none found``, ``cannot be excluded`` or ``present``.
+        validation_redrawn: whether its seeds are tested on the same clips and differ in those for training and
+            validation, so that its validation metric has another meaning than that of rows with a fixed division.
         pareto: whether no other row has fewer MACs at a validation metric as good, or a better one for as many.
     """
 
@@ -59,6 +61,7 @@ class Row:
     comparison: Comparison | None
     leakage: str
     pareto: bool
+    validation_redrawn: bool = False
 
 
 @dataclass(frozen=True)

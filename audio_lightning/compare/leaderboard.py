@@ -105,9 +105,8 @@ def _make_board(trials: pd.DataFrame, monitor: str, axes: list[str], clips: Clip
         for row, comparison in zip(rows, [None, *comparisons])
     ]
     found = expected(best_first, monitor, metric, unit) if shared or len(rows) == 1 else None
-    redrawn = bool(unit == "seeds" and best_first[0].redrawn)
     by_clip = tested == metric and best_first[0].influence(metric) is not None
-    notes += remarks(rows, monitor, tested, unit, shared, redrawn, by_clip, on_test)
+    notes += remarks(rows, monitor, tested, unit, shared, by_clip, on_test)
     undecided = no_winner(rows, unit, _clips_tested(best_first[0], unit), on_test)
     return Board(
         metric, monitor, rows, unit, interval(rows, unit, by_clip), axes, notes, stamps(rows), found, undecided
@@ -150,6 +149,7 @@ def _row(setup: str, found: Setup, monitor: str, metric: str) -> Row:
         comparison=None,
         leakage=next((known for known in LEAKAGE if known in leakage), "none found"),
         pareto=False,
+        validation_redrawn=found.validation_redrawn,
     )
 
 
@@ -217,6 +217,7 @@ def _record(board: Board, row: Row) -> dict[str, Any]:
         **_expected(board, row),
         "leakage": row.leakage,
         "pareto": row.pareto,
+        "validation_redrawn": row.validation_redrawn,
         **{f"choice.{key}": value for key, value in row.choices.items()},
     }
 

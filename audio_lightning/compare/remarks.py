@@ -147,7 +147,6 @@ def remarks(
     tested: str,
     unit: Unit,
     shared: bool,
-    redrawn: bool,
     by_clip: bool,
     chosen_on_test: bool,
 ) -> list[str]:
@@ -159,7 +158,6 @@ def remarks(
         tested: the metric by which they are compared with the first.
         unit: what a repetition is.
         shared: whether the rows have repetitions in common.
-        redrawn: whether trials that are tested on the same clips differ in those for training and validation.
         by_clip: whether intervals and tests have the variance over clips in them.
         chosen_on_test: as in :func:`~audio_lightning.compare.statistics.compare`.
     """
@@ -167,9 +165,12 @@ def remarks(
     most = max(row.n for row in rows)
     averaged = any(len(row.trials) > row.n for row in rows)
     measures = "deviations" if by_clip else "deviations, intervals and tests"
+    redrawn = [row.name for row in rows if row.validation_redrawn]
     if unit == "seeds" and most > 1 and redrawn:
+        of = "all rows" if len(redrawn) == len(rows) else listed(redrawn)
         notes.append(
-            "All trials are tested on the same clips and differ in those for training and validation: "
+            "All trials are tested on the same clips; the seed redraws those for training and validation of "
+            f"{of}: "
             f"{measures} of the test metric only measure the noise of training, not what another choice of test "
             "recordings would change."
             + (" Seeds are averaged within divisions first: n counts divisions." if averaged else "")

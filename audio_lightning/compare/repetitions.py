@@ -26,9 +26,14 @@ def unit_of(trials: pd.DataFrame) -> Unit:
 def repetitions_of(trials: pd.DataFrame, unit: Unit) -> pd.Series:
     """What tells the repetitions of a setup apart: seeds, where each has one division; otherwise the divisions."""
     divisions = trials["division"].map(as_text)
-    seeds = (trials["config.seed"] if "config.seed" in trials else trials["seed"]).map(as_text)
+    seeds = seeds_of(trials)
     alone = divisions.groupby([trials["setup"], seeds]).nunique().max() == 1
     return seeds if unit == "seeds" and alone else divisions
+
+
+def seeds_of(trials: pd.DataFrame) -> pd.Series:
+    """The seed of every trial, as text."""
+    return (trials["config.seed"] if "config.seed" in trials else trials["seed"]).map(as_text)
 
 
 def redrawn_parts(trials: pd.DataFrame, unit: Unit) -> Redrawn:

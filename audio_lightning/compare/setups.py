@@ -13,7 +13,7 @@ from jaxtyping import Float
 from audio_lightning.compare.board import Unit
 from audio_lightning.compare.clips import Clips, Sparse, matrices, mean_of
 from audio_lightning.compare.names import row_names
-from audio_lightning.compare.repetitions import Redrawn
+from audio_lightning.compare.repetitions import Redrawn, seeds_of
 from audio_lightning.compare.statistics import Spread, spread
 from audio_lightning.task import lower_is_better
 
@@ -74,6 +74,11 @@ class Setup:
         trials = self.trials
         return float(np.mean(numbers(trials, f"clips/{part_of(column)}") / numbers(trials, "clips/train")))
 
+    @property
+    def validation_redrawn(self) -> bool:
+        """Whether trials that are tested on the same clips differ in those for training and validation."""
+        return "test" not in self.redrawn and len(set(self.trials["division"])) > 1
+
     def median(self, column: str) -> float | None:
         """Of the trials that have it."""
         known = numbers(self.trials, column)
@@ -118,7 +123,50 @@ def on_common(setups: dict[str, Setup], unit: Unit, notes: list[str]) -> tuple[d
         named = ", ".join(f"{setup.name} ({len(setup.repetitions)} of {len(everything)})" for setup in lacking)
         shared = f"the {len(common)} that all rows have" if len(common) > 1 else "the only one that all rows have"
         notes.append(f"Of the {unit}, only {shared} are compared; incomplete: {named}.")
-    return {key: setup.over(common) for key, setup in kept.items()}, True
+    kept = {key: setup.over(common) for key, setup in kept.items()}
+    return _on_common_seeds(kept, unit, notes), True
+
+
+def _on_common_seeds(setups: dict[str, Setup], unit: Unit, notes: list[str]) -> dict[str, Setup]:
+    """The setups with the seeds that all of them have within a repetition, where they have such in common."""
+    seeds = {
+        key: {name: list(seeds_of(trials)) for name, trials in setup.repetitions.items()}
+        for key, setup in setups.items()
+    }
+    most = max(len(found) for row in seeds.values() for found in row.values())
+    lacking: dict[str, list[str]] = {}
+    for key, row in seeds.items():
+        for name, found in row.items():
+            if len(found) < most:
+                place = _label(setups[key].repetitions[name], unit)
+                lacking.setdefault(key, []).append(f"{place}: {len(found)} of {most}")
+    if not lacking:
+        return setups
+    common = {
+        name: set.intersection(*(set(row[name]) for row in seeds.values())) for name in next(iter(seeds.values()))
+    }
+    named = "; ".join(f"{setups[key].name} ({', '.join(places)})" for key, places in lacking.items())
+    dropped = any(common[name] and set(found) > common[name] for row in seeds.values() for name, found in row.items())
+    notes.append(
+        f"Seeds are missing within {unit}: {named}."
+        + (" Rows are compared on the seeds that all of them have there." if dropped else "")
+    )
+    return {
+        key: replace(
+            setup,
+            repetitions={
+                name: trials[seeds_of(trials).isin(common[name])] if common[name] else trials
+                for name, trials in setup.repetitions.items()
+            },
+        )
+        for key, setup in setups.items()
+    }
+
+
+def _label(trials: pd.DataFrame, unit: Unit) -> str:
+    """Name of a repetition for people."""
+    folds = {int(fold) for fold in column_of(trials, "test_fold") if fold is not None}
+    return f"fold {folds.pop()}" if unit == "folds" and len(folds) == 1 else f"one {unit[:-1]}"
 
 
 def part_of(metric: str) -> str:

@@ -17,8 +17,8 @@ from audio_lightning.training.folder import RunFolder
 def write_results(folder: RunFolder, classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
     """Write what the last test found.
 
-    ``predictions.csv`` has a row a clip and ``per_class.csv`` a row a class; where recordings were cut into windows,
-    ``recordings.csv`` has a row a recording, with the mean of its windows.
+    ``predictions.csv`` has a row a clip, with its group, which is never split, and ``per_class.csv`` a row a class.
+    Where recordings were cut into windows, ``recordings.csv`` has a row a recording, with the mean of its windows.
     """
     number, probabilities = classifier.last_predictions()
     clips, rate = datamodule.clips.select(number.numpy()), datamodule.sample_rate
@@ -28,11 +28,12 @@ def write_results(folder: RunFolder, classifier: AudioClassifier, datamodule: Au
     stop = start + np.minimum(clips.length, datamodule.num_samples) / rate
     classes = classifier.task.classes
     columns = ["label", "predicted", *(f"probability {name}" for name in classes)]
+    group = table["group"].to_numpy()
     write_csv(
         folder.predictions,
-        ["path", "start_seconds", "end_seconds", *columns],
+        ["path", "group", "start_seconds", "end_seconds", *columns],
         (
-            [path[place], f"{start[place]:.3f}", f"{stop[place]:.3f}", label[place], *cells]
+            [path[place], group[clips.row[place]], f"{start[place]:.3f}", f"{stop[place]:.3f}", label[place], *cells]
             for place, cells in enumerate(_cells(classifier, probabilities))
         ),
     )
@@ -42,9 +43,9 @@ def write_results(folder: RunFolder, classifier: AudioClassifier, datamodule: Au
         rows, means = by_recording(clips.row, probabilities)
         write_csv(
             folder.recordings,
-            ["path", "windows", *columns],
+            ["path", "group", "windows", *columns],
             (
-                [table["path"].iloc[row], windows, name, *cells]
+                [table["path"].iloc[row], group[row], windows, name, *cells]
                 for row, windows, name, cells in zip(
                     rows, np.bincount(clips.row)[rows], _labels(datamodule)[rows], _cells(classifier, means)
                 )

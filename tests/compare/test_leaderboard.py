@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 from sweep_folders import make_sweep, trial
 
+from audio_lightning.cli.leaderboard import print_boards
 from audio_lightning.compare.leaderboard import Board, make_boards, write_leaderboard
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.trials import SweepFolder
@@ -95,6 +96,57 @@ def test_seeds_are_averaged_within_folds(tmp_path: Path) -> None:
     assert row.trials == [0, 1, 2]
     assert board.interval == "none: 2 folds a row are too few"
     assert any("averaged within folds" in note for note in board.notes)
+
+
+def cells(values: dict[str, dict[tuple[int, int], float]]) -> Trials:
+    return [
+        trial(value, value, model=model, fold=fold, seed=seed)
+        for model, found in values.items()
+        for (fold, seed), value in found.items()
+    ]
+
+
+def test_seeds_that_are_missing_within_a_fold_are_said_and_not_compared(tmp_path: Path) -> None:
+    """The seed that dnn lacks in fold 2 was a bad one, and would have put it first."""
+    complete = {(fold, seed): value for fold in (1, 2, 3) for seed, value in enumerate([0.8, 0.4])}
+    lacking = {cell: value - 0.02 for cell, value in complete.items() if cell != (2, 1)}
+    board = board_of(tmp_path, cells({"dnn": lacking, "cnn": complete}))
+    assert names(board) == ["cnn", "dnn"]
+    assert [len(row.trials) for row in board.rows] == [5, 5]
+    assert [row.validation.mean for row in board.rows] == pytest.approx([2 / 3, 2 / 3 - 0.02])
+    assert board.rows[1].comparison is not None
+    assert board.rows[1].comparison.difference == pytest.approx(-0.02)
+    said = "Seeds are missing within folds: dnn (fold 2: 1 of 2). Rows are compared on the seeds that all of them have"
+    assert any(note.startswith(said) for note in board.notes)
+
+
+def test_a_fold_with_fewer_seeds_in_all_rows_is_said(tmp_path: Path) -> None:
+    values = {(1, 0): 0.6, (1, 1): 0.7, (2, 0): 0.8}
+    board = board_of(tmp_path, cells({"cnn": values, "dnn": values}))
+    assert "Seeds are missing within folds: cnn (fold 2: 1 of 2); dnn (fold 2: 1 of 2)." in board.notes
+    assert [len(row.trials) for row in board.rows] == [3, 3]
+
+
+def test_complete_seeds_are_not_mentioned(tmp_path: Path) -> None:
+    values = {(fold, seed): 0.5 + fold / 10 for fold in (1, 2) for seed in range(2)}
+    board = board_of(tmp_path, cells({"cnn": values, "dnn": values}))
+    assert not any("missing" in note for note in board.notes)
+
+
+def test_rows_whose_validation_is_redrawn_by_the_seed_are_labelled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = [trial(0.8, 0.7 + seed**2 / 100, model="drawn", seed=seed, division=str(seed)) for seed in range(3)]
+    trials += [trial(0.7, 0.6 + seed / 100, model="fixed", seed=seed, division="one") for seed in range(3)]
+    sweep = with_predictions(make_sweep(tmp_path / "s", trials), [clips_of("a", "b")] * 6)
+    (board,) = make_boards(read_results([sweep]), "validation/accuracy", ["model"], [sweep])
+    assert {row.name: row.validation_redrawn for row in board.rows} == {"drawn": True, "fixed": False}
+    assert any("the seed redraws those for training and validation of drawn:" in note for note in board.notes)
+    print_boards([board])
+    assert "(validation" in capsys.readouterr().out  # in the column of names, which wraps
+    write_leaderboard(sweep, [board])
+    with sweep.leaderboard.open(newline="", encoding="utf-8") as file:
+        assert [row["validation_redrawn"] for row in csv.DictReader(file)] == ["true", "false"]
 
 
 def test_splits_drawn_anew_have_the_corrected_interval(tmp_path: Path) -> None:

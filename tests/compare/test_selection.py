@@ -173,7 +173,7 @@ def test_the_same_with_overlapping_training_parts(plan: Plan) -> None:
 
 
 def test_the_simulation_finds_the_bias_of_the_best_mean() -> None:
-    """What boards said until 0.21."""
+    """The procedure before nested selection."""
     plan = Plan("folds", 5, 20)
     found = best_mean(drawn(plan, 200, seed=0))
     assert 5 < found.bias < 6.5

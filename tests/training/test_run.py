@@ -39,6 +39,8 @@ def test_the_run_folder_is_complete(trained: Path) -> None:
 def test_metrics_are_flat_and_follow_from_the_predictions(trained: Path) -> None:
     metrics = json.loads((trained / "metrics.json").read_text())
     predictions = pd.read_csv(trained / "predictions.csv")
+    assert list(predictions.columns[:2]) == ["path", "group"]
+    assert len(set(predictions["group"])) > 1  # the recording that a clip comes from
     assert metrics["test/accuracy"] == pytest.approx((predictions["label"] == predictions["predicted"]).mean())
     assert metrics["clips/test"] == len(predictions) == 9
     shares = predictions.filter(like="probability ")
