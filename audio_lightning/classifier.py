@@ -471,6 +471,12 @@ class AudioClassifier(pl.LightningModule):
                 classifier = cls(**{**parameters, "config": config})
             classifier.load_state_dict(checkpoint["state_dict"])
             classifier.data = described_data(checkpoint)
+            for name, weights in classifier.named_parameters():
+                if not torch.isfinite(weights).all():
+                    raise CheckpointError(
+                        f"{checkpoint_path}: {name} holds NaN or infinite weights; the training diverged or the file "
+                        "is damaged, use another checkpoint"
+                    )
             if (known := checkpoint["audio_lightning"].get(TRAINED_ON)) is not None:
                 classifier.trained_on = known.numpy().astype(np.uint8, casting="no").view(STRETCH).reshape(-1)
         except ConfigError as error:

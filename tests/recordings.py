@@ -82,6 +82,27 @@ def _nan(path: Path) -> str:
     return "NaN or infinite samples, the first at 0.250 s"
 
 
+def _too_large(path: Path) -> str:
+    samples = tones(8_000)
+    samples[4_000] = 1e19
+    soundfile.write(path, samples, SAMPLE_RATE, subtype="FLOAT")
+    return "holds samples of up to 1e+19 times full scale, the first beyond 2.15e+09 at 0.250 s"
+
+
+def _chunk_beyond_the_file(chunk: bytes, size_at: int) -> Callable[[Path], str]:
+    """With a chunk whose size, eight bytes, leads further than a file can be sought."""
+
+    def write(path: Path) -> str:
+        write_tones(path)
+        content = bytearray(path.read_bytes())
+        at = content.index(chunk) + size_at
+        content[at : at + 8] = b"\x7f" + b"\xff" * 6 + b"\x7f"
+        path.write_bytes(content)
+        return "is not a recording that can be decoded"
+
+    return write
+
+
 ODD: dict[str, Callable[[Path], Expected]] = {
     "8_bit.wav": _odd(2**-7, "PCM_U8"),
     "24_bit.wav": _odd(2**-23, "PCM_24"),
@@ -101,5 +122,8 @@ DAMAGED: dict[str, Callable[[Path], str]] = {
     "truncated.flac": _truncated,
     "empty.wav": _empty,
     "nan.wav": _nan,
+    "too_large.wav": _too_large,
+    "free_chunk_beyond.caf": _chunk_beyond_the_file(b"free", 4),
+    "format_chunk_beyond.w64": _chunk_beyond_the_file(b"fmt ", 16),
 }
 """File name -> writer of a recording that must be refused; it returns the reason that the message must give."""

@@ -13,6 +13,9 @@ from typing import BinaryIO
 
 _OGG_LARGEST_PAGE = 65_307
 
+_MOST_CHUNKS = 10_000
+"""Chunks before the samples beyond which a file is none of these; a gigabyte of empty ones would take minutes."""
+
 
 @dataclass(frozen=True)
 class _Layout:
@@ -98,8 +101,11 @@ def _find_samples(file: BinaryIO) -> _Samples | None:
 
     size_bytes = struct.calcsize(layout.size_format)
     header_bytes = layout.name_bytes + size_bytes
+    file_size = os.fstat(file.fileno()).st_size
     position, wide_size = layout.first_chunk, None
-    while True:
+    for _ in range(_MOST_CHUNKS):
+        if position > file_size:  # a size of nonsense, which may be more than any file can be sought to
+            return None
         file.seek(position)
         header = file.read(header_bytes)
         if len(header) < header_bytes:
@@ -116,6 +122,7 @@ def _find_samples(file: BinaryIO) -> _Samples | None:
         if header.startswith(b"ds64"):  # of RF64: riff size, size of the data chunk, ... of 8 bytes each
             (wide_size,) = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))
         position += size + -size % layout.alignment
+    return None
 
 
 def _missing_from_last_ogg_page(file: BinaryIO, file_size: int) -> int:

@@ -20,6 +20,10 @@ from audio_lightning.errors import AudioError
 
 MIN_SAMPLE_RATE = 1_000
 
+MAX_SAMPLE = 2.0**31
+"""Largest absolute value of a sample, where full scale is 1. Whole numbers of 32 bits that were written as floats reach
+it; beyond it there is no sound, and the power of a spectrum would soon be infinite in float32."""
+
 # After a seek the decoders of MP3 and Vorbis lack what they keep from earlier frames, and libsndfile hands out the
 # wrong samples that follow: off by half of full scale, and right when decoding starts 4,608 frames earlier.
 _DECODERS_WITH_MEMORY = {"MP3", "OGG"}
@@ -142,8 +146,8 @@ class Recording:
         """The next frames as float32, where full scale is 1; a float recording may exceed it and is left as it is.
 
         Raises:
-            AudioError: where the recording cannot be decoded, holds fewer frames than its header says, or holds NaN or
-                infinite samples.
+            AudioError: where the recording cannot be decoded, holds fewer frames than its header says, or holds samples
+                that are NaN, infinite or beyond :data:`MAX_SAMPLE`.
         """
         try:
             samples = self._file.read(frames, dtype="float32", always_2d=True)
@@ -154,13 +158,8 @@ class Recording:
                 f"{self._path}: is truncated: holds {self._position + len(samples):,} frames, its header says "
                 f"{self.info.frames:,}; replace the file or leave it out"
             )
-        finite = np.isfinite(samples)
-        if not finite.all():
-            first = self._position + int(np.argmin(finite.all(axis=1)))
-            raise AudioError(
-                f"{self._path}: holds NaN or infinite samples, the first at {first / self.info.sample_rate:.3f} s; "
-                "export the file again or leave it out"
-            )
+        if fault := fault_of(samples, self.info.sample_rate, self._position):
+            raise AudioError(f"{self._path}: {fault}; export the file again or leave it out")
         self._position += frames
         return samples
 
@@ -170,6 +169,25 @@ class Recording:
             f"{self._path}: cannot be decoded from {seconds:.3f} s on ({_reason(error)}), it is damaged or truncated; "
             "replace the file or leave it out"
         )
+
+
+def fault_of(samples: Float[np.ndarray, "frames channels"], sample_rate: int, position: int = 0) -> str | None:
+    """What is wrong with samples: NaN, infinite or beyond :data:`MAX_SAMPLE`; None where nothing is.
+
+    Args:
+        samples: float32, where full scale is 1.
+        sample_rate: in hertz.
+        position: frame of the first one, from the beginning of the recording.
+    """
+    if not samples.size or (samples.min() >= -MAX_SAMPLE and samples.max() <= MAX_SAMPLE):  # false for NaN
+        return None
+    finite = np.isfinite(samples)
+    usable = finite if not finite.all() else np.abs(samples) <= MAX_SAMPLE
+    seconds = (position + int(np.argmin(usable.all(axis=1)))) / sample_rate
+    if not finite.all():
+        return f"holds NaN or infinite samples, the first at {seconds:.3f} s"
+    peak = float(np.abs(samples).max())
+    return f"holds samples of up to {peak:.3g} times full scale, the first beyond {MAX_SAMPLE:.3g} at {seconds:.3f} s"
 
 
 def _open(path: Path) -> tuple["_SoundFile", int]:

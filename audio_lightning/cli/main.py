@@ -255,10 +255,10 @@ def _write_csv(file: IO[str], predictions: "Iterator[Prediction]", task: AudioTa
         else ["predicted", *(f"probability {name}" for name in task.classes)]
     )
     writer.writerow(["path", "start_seconds", "end_seconds", *columns, "error"])
-    failed = 0
+    failed = set[Path]()
     for prediction in predictions:
         if prediction.probabilities is None or prediction.labels is None:
-            failed += 1
+            failed.add(prediction.path)
             writer.writerow([prediction.path, "", "", *[""] * len(columns), prediction.error])
             continue
         values: list[str] = (
@@ -278,7 +278,7 @@ def _write_csv(file: IO[str], predictions: "Iterator[Prediction]", task: AudioTa
                 "",
             ]
         )
-    return failed
+    return len(failed)
 
 
 def _write_embeddings(found: "Iterator[Embedding]", size: int, output: Path | None) -> int:
@@ -287,7 +287,7 @@ def _write_embeddings(found: "Iterator[Embedding]", size: int, output: Path | No
 
     import numpy as np
 
-    failed = 0
+    failed = set[Path]()
     arrays: list[tuple[str, float, float]] = []
     vectors = []
     as_arrays = output is not None and output.suffix == ".npz"
@@ -297,7 +297,7 @@ def _write_embeddings(found: "Iterator[Embedding]", size: int, output: Path | No
             writer.writerow(["path", "start_seconds", "end_seconds", *(f"embedding {index}" for index in range(size))])
         for entry in found:
             if entry.vector is None:
-                failed += 1
+                failed.add(entry.path)
                 print(entry.error, file=sys.stderr)
                 continue
             place = (str(entry.path), round(entry.start_seconds or 0.0, 3), round(entry.stop_seconds or 0.0, 3))
@@ -313,16 +313,16 @@ def _write_embeddings(found: "Iterator[Embedding]", size: int, output: Path | No
         with _writable(output):
             output.parent.mkdir(parents=True, exist_ok=True)
             np.savez(output, path=np.array(paths), start_seconds=starts, end_seconds=ends, embedding=embedding)
-    return failed
+    return len(failed)
 
 
 def _write_json(file: IO[str], predictions: "Iterator[Prediction]", task: AudioTask, top_k: int | None) -> int:
     """One array, an element at a time; returns the number of recordings that could not be read."""
-    failed, separator = 0, "[\n"
+    failed, separator = set[Path](), "[\n"
     for prediction in predictions:
         entry: dict[str, object] = {"path": str(prediction.path)}
         if prediction.labels is None:
-            failed += 1
+            failed.add(prediction.path)
             entry["error"] = prediction.error
         else:
             entry |= {
@@ -334,7 +334,7 @@ def _write_json(file: IO[str], predictions: "Iterator[Prediction]", task: AudioT
         file.write(separator + json.dumps(entry, ensure_ascii=False))
         separator = ",\n"
     file.write("\n]\n" if separator == ",\n" else "[]\n")
-    return failed
+    return len(failed)
 
 
 def _ranked(prediction: "Prediction", task: AudioTask, top_k: int | None) -> list[tuple[str, float]]:

@@ -39,7 +39,7 @@ KINDS = {
     "missing": "recordings that are listed, but not there",
     "undecodable": "recordings that need ffmpeg, which is not installed",
     "unreadable": "recordings that are damaged, or are none",
-    "not_finite": "recordings that hold NaN or infinite samples",
+    "not_finite": "recordings that hold NaN or infinite samples, or such as no sound has",
     "empty": "files without a sound in them: no bytes, or a header only",
     "duplicate": "recordings with the same sound under several names",
     "few_clips": f"classes with fewer than {FEWEST_CLIPS} clips, or with none in one of the splits",
@@ -114,7 +114,7 @@ def _as_finding(problem: Problem) -> Finding:
     kind = problem.kind
     if kind == "unreadable" and LACKING in problem.what:
         kind = "undecodable"
-    elif kind == "unreadable" and "NaN or infinite" in problem.what:
+    elif kind == "unreadable" and any(sign in problem.what for sign in ("NaN or infinite", "times full scale")):
         kind = "not_finite"
     elif kind == "unreadable" and any(sign in problem.what for sign in ("holds a header but no frames", "(0 bytes)")):
         kind = "empty"

@@ -13,7 +13,7 @@ import pandas as pd
 from jaxtyping import Shaped, UInt8
 from numpy.lib import format as npy
 
-from audio_lightning.audio.recording import MIN_SAMPLE_RATE
+from audio_lightning.audio.recording import MIN_SAMPLE_RATE, fault_of
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.problems import Problem
@@ -121,12 +121,8 @@ class ArchivedRecordings(Recordings):
             samples = stored.astype(np.float32)
         if stored.dtype.kind == "i":
             samples /= 32768
-        finite = np.isfinite(samples)
-        if not finite.all():
-            raise AudioError(
-                f"{self.files[index]}: holds NaN or infinite samples, the first at "
-                f"{int(np.argmin(finite)) / self._sample_rate:.3f} s; write the archive again or leave it out"
-            )
+        if fault := fault_of(samples, self._sample_rate):
+            raise AudioError(f"{self.files[index]}: {fault}; write the archive again or leave it out")
         return Decoded(samples, self._sample_rate, "NPZ", ENCODINGS[stored.dtype.str[1:]])
 
     @property

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 
 from audio_lightning.classifier import AudioClassifier
-from audio_lightning.inference.parts import Part, batches, stacked
+from audio_lightning.inference.parts import Part, batches, not_finite, stacked
 
 
 @dataclass(frozen=True)
@@ -53,4 +53,8 @@ def _of_windows(classifier: AudioClassifier, batched: Iterable[list[Part]]) -> I
         vectors = iter(() if waveforms is None else classifier.embed(waveforms.to(classifier.device)).cpu().numpy())
         for part in parts:
             vector = None if part.samples is None else next(vectors)
-            yield Embedding(part.path, part.start_seconds, part.stop_seconds, vector, part.error)
+            error = part.error if vector is None else not_finite(part, vector, "embedding")
+            if error is not None:
+                yield Embedding(part.path, error=error)
+            else:
+                yield Embedding(part.path, part.start_seconds, part.stop_seconds, vector)

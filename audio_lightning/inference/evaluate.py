@@ -111,6 +111,7 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
         enable_checkpointing=False,
     )
     trainer.test(classifier, datamodule=datamodule, verbose=False)
+    _require_finite(classifier, datamodule)
     metrics: dict[str, float | int | str] = {**measured(classifier, datamodule)}
     metrics["clips/test"] = len(datamodule.numbers(TEST))
     metrics |= division(datamodule)
@@ -132,6 +133,22 @@ def _require_same(classifier: AudioClassifier, datamodule: AudioDataModule) -> N
         raise DataError(
             f"{datamodule.root}: the data is not what the classifier was trained and tested on: {found}; put it back, "
             "or name the data by data.root=DIR, and classes are matched by name"
+        )
+
+
+def _require_finite(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
+    """Refuse probabilities that are no numbers: figures made of them would look like those of a bad classifier.
+
+    Raises:
+        CheckpointError: some are NaN or infinite.
+    """
+    number, probabilities = classifier.last_predictions()
+    wrong = number[~probabilities.isfinite().all(dim=1)].numpy()
+    if len(wrong):
+        path = datamodule.manifest.table["path"].iloc[datamodule.clips.row[wrong[0]]]
+        raise CheckpointError(
+            f"the probabilities of {len(wrong)} of {len(number)} test clips hold NaN or infinite values, the first is "
+            f"{path}; see whether the checkpoint is damaged"
         )
 
 

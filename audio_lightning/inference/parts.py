@@ -97,3 +97,11 @@ def stacked(parts: list[Part]) -> Float[Tensor, "batch samples"] | None:
     """The samples of those that have some; None if none has."""
     waveforms = [part.samples for part in parts if part.samples is not None]
     return torch.from_numpy(np.stack(waveforms)) if waveforms else None
+
+
+def not_finite(part: Part, values: Float[np.ndarray, "values"], what: str) -> str | None:
+    """Why what a classifier gives for a part cannot be used: it is NaN or infinite; None where it is not."""
+    if np.isfinite(values).all():
+        return None
+    where = f"from {part.start_seconds:.3f} to {part.stop_seconds:.3f} s"
+    return f"{part.path}: the {what} {where} hold NaN or infinite values; see whether the checkpoint is damaged"

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 
 from audio_lightning.classifier import AudioClassifier
-from audio_lightning.inference.parts import Part, batches, stacked
+from audio_lightning.inference.parts import Part, batches, not_finite, stacked
 
 
 @dataclass(frozen=True)
@@ -67,19 +67,26 @@ def _of_windows(classifier: AudioClassifier, batched: Iterable[list[Part]]) -> I
         for part in parts:
             if part.samples is None:
                 yield Prediction(part.path, error=part.error)
+                continue
+            values, labels = next(answers)
+            if error := not_finite(part, values, "probabilities"):
+                yield Prediction(part.path, error=error)
             else:
-                yield Prediction(part.path, part.start_seconds, part.stop_seconds, *next(answers))
+                yield Prediction(part.path, part.start_seconds, part.stop_seconds, values, labels)
 
 
 def _of_recording(classifier: AudioClassifier, windows: Iterable[Prediction]) -> Prediction:
     """The mean of a recording's windows, added up in double precision; its error if there is one."""
     total, count = np.zeros(classifier.task.num_classes), 0
+    failed: Prediction | None = None
     for window in windows:
         if window.probabilities is not None:
             total += window.probabilities
             count += 1
+        else:
+            failed = failed or window
         last = window
-    if last.probabilities is None:
-        return last
+    if failed is not None:
+        return failed
     mean = torch.from_numpy(total / count).float()[None]
     return Prediction(last.path, 0.0, last.stop_seconds, mean[0].numpy(), classifier.decide(mean)[0])

@@ -1,6 +1,8 @@
 """Lengths: what containers promise, leave open or get wrong, and what can be read nevertheless."""
 
+import contextlib
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import soundfile
 from recordings import SAMPLE_RATE, cut, tones, write_tones
 
-from audio_lightning.audio import decode, describe, windows
+from audio_lightning.audio import decode, describe, load, windows
 from audio_lightning.audio.formats import LIBSNDFILE_SUFFIXES
 from audio_lightning.audio.mpeg import _frame_length
 from audio_lightning.errors import AudioError
@@ -244,3 +246,28 @@ def test_an_mp3_damaged_in_the_middle_is_refused(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(AudioError, match="damaged or truncated"):
         decode(path)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.w64", "a.caf", "a.aiff", "a.au"])
+def test_any_size_in_a_header_is_read_or_refused(name: str, tmp_path: Path) -> None:
+    """Sizes lead out of the file, to before its beginning, and further than a file can be sought."""
+    path = tmp_path / name
+    write_tones(path, 0.05)
+    intact = path.read_bytes()
+    read = 0
+    for start in range(4, min(len(intact), 140)):
+        for size in (b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\xff" * 7 + b"\x7f", b"\x80" + bytes(7)):
+            path.write_bytes(intact[:start] + size + intact[start + 8 :])
+            with contextlib.suppress(AudioError):
+                load(path, SAMPLE_RATE)
+                read += 1
+    assert read, "what lies behind the header may be anything"
+
+
+def test_a_file_of_nothing_but_empty_chunks_is_given_up(tmp_path: Path) -> None:
+    chunk = b"junk" + bytes(4)
+    (tmp_path / "a.wav").write_bytes(b"RIFF\xff\xff\xff\x7fWAVE" + chunk * 1_000_000)
+    started = time.perf_counter()
+    with pytest.raises(AudioError):
+        describe(tmp_path / "a.wav")
+    assert time.perf_counter() - started < 5

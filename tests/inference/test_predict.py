@@ -13,11 +13,13 @@ import pandas as pd
 import pytest
 import soundfile
 import tiny
+import torch
 from recordings import DAMAGED, ODD
 from running import run
 from typer.testing import CliRunner
 
 from audio_lightning.audio import find_recordings
+from audio_lightning.checkpoint import read_checkpoint, write_checkpoint
 from audio_lightning.cli.main import app
 from audio_lightning.errors import DataError
 from audio_lightning.inference.load import load_classifier
@@ -246,3 +248,63 @@ def test_a_recording_that_cannot_be_read_has_one_row(trained: Path, long_recordi
 def test_one_damaged_behind_its_beginning_is_not_answered(trained: Path, tmp_path: Path) -> None:
     damaged = [Prediction(tmp_path, 0.0, 0.25, np.ones(3, np.float32) / 3, ["noise"]), Prediction(tmp_path, error="x")]
     assert _of_recording(load_classifier(trained), damaged) == Prediction(tmp_path, error="x")
+
+
+def broken(trained: Path, path: Path, pattern: str) -> Path:
+    """A copy of the best checkpoint in which the last tensor whose name fits is NaN."""
+    checkpoint = read_checkpoint(trained / "checkpoints/best.ckpt")
+    name = [name for name in checkpoint["state_dict"] if re.search(pattern, name)][-1]
+    checkpoint["state_dict"][name] = torch.full_like(checkpoint["state_dict"][name], math.nan)
+    write_checkpoint(path, checkpoint)
+    return path
+
+
+def test_probabilities_that_are_no_numbers_are_an_error_of_the_file(trained: Path, long_recording: Path) -> None:
+    """They would name a class all the same: the first one."""
+    checkpoint = broken(trained, long_recording.with_name("nan.ckpt"), "running_var")
+    message = (
+        "the probabilities from 0.000 to 0.250 s hold NaN or infinite values; see whether the checkpoint is damaged"
+    )
+    for options in (["--per-recording"], []):
+        code, out, err = invoke("predict", checkpoint, long_recording, long_recording, *options)
+        assert code == 1
+        assert all(not row["predicted"] for row in rows(out))
+        assert rows(out)[0]["error"] == f"{long_recording}: {message}"
+        assert "1 of 2 recordings could not be read" in err or "2 of 2 recordings could not be read" in err
+    code, out, _ = invoke("predict", checkpoint, long_recording, "--format", "json")
+    assert code == 1
+    assert [sorted(entry) for entry in json.loads(out)] == [["error", "path"]] * 16
+    code, out, err = invoke("embed", checkpoint, long_recording)
+    assert (code, len(rows(out))) == (1, 0)
+    assert "the embedding from 0.000 to 0.250 s hold" in err
+    code, out, err = invoke("evaluate", checkpoint)
+    assert (code, out) == (2, "")
+    assert re.search(
+        r"error: the probabilities of (\d+) of \1 test clips hold NaN or infinite values, the first is ", err
+    )
+
+
+def test_a_recording_with_one_window_that_has_no_answer_has_none(trained: Path) -> None:
+    classifier = load_classifier(trained)
+    even = np.full(classifier.task.num_classes, 1 / 3, np.float32)
+    windows = [
+        Prediction(Path("a"), error="first"),
+        Prediction(Path("a"), 1.0, 2.0, even, ["x"]),
+        Prediction(Path("a"), error="second"),
+    ]
+    assert _of_recording(classifier, windows).error == "first"
+    assert _of_recording(classifier, windows[:2]).error == "first"
+
+
+def test_weights_that_are_no_numbers_are_refused_at_once(
+    trained: Path, tmp_path: Path, tiny_urbansound8k: Path
+) -> None:
+    checkpoint = broken(trained, tmp_path / "nan.ckpt", r"network.*weight$")
+    for command in (
+        ["predict", checkpoint, tiny_urbansound8k],
+        ["embed", checkpoint, tiny_urbansound8k],
+        ["evaluate", checkpoint],
+    ):
+        code, out, err = invoke(*command)
+        assert (code, out) == (2, "")
+        assert re.fullmatch(r"error: .*nan.ckpt: network\S+ holds NaN or infinite weights; .*\n", err)
