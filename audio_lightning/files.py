@@ -8,11 +8,12 @@ import contextlib
 import csv
 import io
 import json
+import math
 import os
 import stat
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -51,8 +52,22 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON for people to read, too."""
-    write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    """Write JSON for people to read, too; see :func:`to_json`."""
+    write_text(path, to_json(values, indent=2) + "\n")
+
+
+def to_json(values: Any, *, indent: int | None = None) -> str:
+    """JSON that every reader takes: null for NaN and infinity, of which Python makes words that are none."""
+    return json.dumps(without_nan(values), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def without_nan(values: Any) -> Any:
+    """Plain values with None in place of every NaN and infinity, at any depth."""
+    if isinstance(values, Mapping):
+        return {key: without_nan(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [without_nan(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 @contextlib.contextmanager

@@ -164,9 +164,10 @@ class Plateau(EpochSchedule, ReduceLROnPlateau):
         )
 
     def end_epoch(self, metrics: Mapping[str, Any]) -> None:
-        """Count the epoch, if it was validated."""
-        if self.monitor in metrics:
-            self.step(float(metrics[self.monitor]))
+        """Count the epoch, if it was validated and has a finite metric."""
+        value = float(metrics.get(self.monitor, math.nan))
+        if math.isfinite(value):
+            self.step(value)
 
 
 def _require_share(name: str, value: float) -> None:

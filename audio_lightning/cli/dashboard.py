@@ -1,6 +1,5 @@
 """``audio-lightning dashboard``: a workspace and a report in Weights & Biases for a sweep."""
 
-import json
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from audio_lightning.cli.answering import answering
+from audio_lightning.files import to_json
 
 Sweep = Annotated[Path, typer.Argument(metavar="SWEEP_DIR", help="Folder that sweep.py left.")]
 Project = Annotated[str | None, typer.Option(help="Project of the runs; default: that of the trials' logger.wandb.")]
@@ -31,7 +31,7 @@ def dashboard_command(sweep: Sweep, project: Project = None, entity: Entity = No
 
         dashboard = read_dashboard(folder, project, entity)
         if dry_run:
-            print(json.dumps(describe_dashboard(dashboard), indent=2))
+            print(to_json(describe_dashboard(dashboard), indent=2))
             return 0
         for name, url in send_dashboard(dashboard).items():
             print(f"{name}: {url}")

@@ -1,7 +1,6 @@
 """``audio-lightning <command>``."""
 
 import errno
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -21,6 +20,7 @@ from audio_lightning.cli.output import print_next_on_terminal
 from audio_lightning.cli.prediction_table import print_predictions
 from audio_lightning.cli.refit import Trust, refit_command
 from audio_lightning.errors import ConfigError
+from audio_lightning.files import to_json
 from audio_lightning.task import LABEL_SEPARATOR, AudioTask
 
 if TYPE_CHECKING:
@@ -185,10 +185,10 @@ def evaluate_command(
                 output.mkdir(parents=True, exist_ok=True)
         found = evaluate(path, quote_paths(overrides or []), output=output, trust=trust)
         if as_json:
-            print(json.dumps(found.metrics, indent=2))
+            print(to_json(found.metrics, indent=2))
         else:
             for name, value in found.metrics.items():
-                print(name, f"{value:.6g}" if isinstance(value, float) else value)
+                print(name, "undefined" if value is None else f"{value:.6g}" if isinstance(value, float) else value)
         if found.unknown_classes:
             print(
                 f"left out, because the classifier does not know them: {', '.join(found.unknown_classes)}",
@@ -331,7 +331,7 @@ def _write_json(file: IO[str], predictions: "Iterator[Prediction]", task: AudioT
                 "predicted": prediction.labels if task.multilabel else prediction.labels[0],
                 "probabilities": dict(_ranked(prediction, task, top_k)),
             }
-        file.write(separator + json.dumps(entry, ensure_ascii=False))
+        file.write(separator + to_json(entry))
         separator = ",\n"
     file.write("\n]\n" if separator == ",\n" else "[]\n")
     return len(failed)

@@ -255,7 +255,7 @@ def _print_results(metrics: dict[str, Any], folder: Path) -> None:
     # What was measured last: the training itself, where no clip was kept back from it.
     part = next((part for part in ("test", "validation") if metrics[f"clips/{part}"]), "train")
     shown = {name: value for name, value in metrics.items() if name.startswith(f"{part}/") and "loss" not in name}
-    figures = [f"{name.removeprefix(f'{part}/').replace('_', ' ')} {value:.4f}" for name, value in shown.items()]
+    figures = [f"{name.removeprefix(f'{part}/').replace('_', ' ')} {_figure(value)}" for name, value in shown.items()]
     epoch = f"best epoch {metrics['best_epoch']}" if metrics["clips/validation"] else "the last epoch"
     print_and_log(
         f"{part}: {', '.join(figures)} ({metrics[f'clips/{part}']} clips, {epoch} of {metrics['epochs']}, "
@@ -266,6 +266,10 @@ def _print_results(metrics: dict[str, Any], folder: Path) -> None:
     print_and_log(f"run folder: {folder}")
     if plots := sorted(map(str, folder.glob("*.png"))):
         print_and_log(f"plots: {', '.join(plots)}")
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
 
 
 def _help() -> str:

@@ -1,7 +1,6 @@
 """The folder of a sweep, and what is kept there of every trial; written by sweeps, read by whoever compares them."""
 
 import contextlib
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from audio_lightning.config.saved import read_saved
 from audio_lightning.config.targets import check_arguments
 from audio_lightning.errors import ConfigError, FileError
-from audio_lightning.files import first_line, read_json, write_json
+from audio_lightning.files import first_line, read_json, to_json, write_json
 from audio_lightning.training.folder import File, RunFolder
 
 State = Literal["queued", "running", "done", "failed", "skipped", "interrupted", "pruned"]
@@ -255,4 +254,4 @@ def is_free(folder: TrialFolder) -> bool:
 
 def as_text(value: Any) -> str:
     """A value as a person would type it: strings bare, everything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else to_json(value)

@@ -16,7 +16,7 @@ from audio_lightning.data.content import difference, overlapping, stretches
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST
 from audio_lightning.errors import CheckpointError, ConfigError, DataError
-from audio_lightning.files import write_json
+from audio_lightning.files import without_nan, write_json
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.results import division, measured, write_results
@@ -38,18 +38,21 @@ LOADING = ("data.batch_size", "data.num_workers", "data.resident")
 """Keys that leave the data as it was."""
 
 
+Metrics = dict[str, float | int | str | None]
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What an evaluation found.
 
     Attributes:
-        metrics: flat, as ``metrics.json`` of a run names them; also ``trained_on``, how many of the clips (of the
-            recordings, where these were cut into windows) the classifier was trained on, unless its checkpoint is too
-            old to know. With ``leakage`` it is said whether there are such.
+        metrics: flat, as ``metrics.json`` of a run names them, None for what nothing defines; also ``trained_on``, how
+            many of the clips (of the recordings, where these were cut into windows) the classifier was trained on,
+            unless its checkpoint is too old to know. With ``leakage`` it is said whether there are such.
         unknown_classes: classes of the data that the classifier does not know; their clips were left out.
     """
 
-    metrics: dict[str, float | int | str]
+    metrics: Metrics
     unknown_classes: list[str]
 
 
@@ -112,7 +115,7 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
     )
     trainer.test(classifier, datamodule=datamodule, verbose=False)
     _require_finite(classifier, datamodule)
-    metrics: dict[str, float | int | str] = {**measured(classifier, datamodule)}
+    metrics: Metrics = {**measured(classifier, datamodule)}
     metrics["clips/test"] = len(datamodule.numbers(TEST))
     metrics |= division(datamodule)
     if trained_on:
@@ -125,7 +128,7 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
         folder = RunFolder(output)
         write_results(folder, classifier, datamodule)
         write_json(folder.metrics, metrics)
-    return Evaluation(metrics, unknown)
+    return Evaluation(without_nan(metrics), unknown)
 
 
 def _require_same(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:

@@ -99,7 +99,7 @@ def peak_memory_mb() -> float:
 def _answered(folder: TrialFolder, status: TrialStatus, threads: int) -> tuple[TrialStatus, int]:
     """Train, and put what became of it into the status."""
     try:
-        _train(folder, status, threads)
+        reason = _train(folder, status, threads)
     except ConfigError as error:  # what could not be known before: it cannot work
         return replace(status, state="skipped", reason=str(error)), 0
     except UserError as error:
@@ -114,10 +114,11 @@ def _answered(folder: TrialFolder, status: TrialStatus, threads: int) -> tuple[T
         folder.error.write_text(traceback.format_exc(), encoding="utf-8")
         first = str(error).strip().partition("\n")[0]
         return replace(status, state="failed", reason=f"{type(error).__name__}: {first}"), 1
-    return replace(status, state="done"), 0
+    return replace(status, state="done", reason=reason), 0
 
 
-def _train(folder: TrialFolder, status: TrialStatus, threads: int) -> None:
+def _train(folder: TrialFolder, status: TrialStatus, threads: int) -> str | None:
+    """Train; returns why the trial cannot be ranked by the metric that it is to be, if it cannot."""
     import torch
 
     from audio_lightning.config import trusting
@@ -130,8 +131,11 @@ def _train(folder: TrialFolder, status: TrialStatus, threads: int) -> None:
         config.trainer.devices = 1
     logging.basicConfig(filename=folder.log, format="[%(asctime)s][%(levelname)s] %(message)s", level=logging.INFO)
     with trusting(config.get("trust")):  # what was typed for the sweep, which wrote this configuration
-        train(config, folder, resume=True, callbacks=_pruning(folder, status))
+        metrics = train(config, folder, resume=True, callbacks=_pruning(folder, status))
         write_latency(folder)
+    if config.monitor in metrics and metrics[config.monitor] is None:
+        return f"{config.monitor} is not a number; the epoch was chosen by {metrics['chosen_by']}"
+    return None
 
 
 def _pruning(folder: TrialFolder, status: TrialStatus) -> list[Any]:

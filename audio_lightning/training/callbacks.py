@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as pl
 import torch
@@ -26,6 +26,21 @@ from audio_lightning.messages import print_and_log
 from audio_lightning.task import lower_is_better
 from audio_lightning.training.averaging import averaged
 from audio_lightning.training.folder import TIMED, RunFolder
+
+
+def measurable(monitor: str, datamodule: AudioDataModule) -> str:
+    """The metric to choose by: ``monitor``, or the loss where the clips of its part do not define it.
+
+    Where clips may have several labels and none of a part has any, average precision and F1 are means over no class.
+    """
+    part, _, name = monitor.partition("/")
+    if name in ("loss", "accuracy") or not datamodule.task.multilabel or any(datamodule.class_counts(part)):
+        return monitor
+    return f"{part}/loss"
+
+
+def _mode(monitor: str) -> Literal["min", "max"]:
+    return "min" if lower_is_better(monitor) else "max"
 
 
 class _RunCheckpoint(ModelCheckpoint):
@@ -52,17 +67,19 @@ class _RunCheckpoint(ModelCheckpoint):
 class BestCheckpoint(_RunCheckpoint):
     """``checkpoints/best.ckpt``: the weights of the epoch with the best value of a metric.
 
-    They are those of the last epoch where there are no validation clips: training metrics do not say which is best.
+    They are those of the last epoch where there are no validation clips: training metrics do not say which is best. An
+    epoch in which the metric is NaN is never the best; where it is so in all of them, the last one is taken, too.
 
     Args:
-        monitor: name of the metric; whether more or less of it is better follows from the name.
+        monitor: name of the metric; whether more or less of it is better follows from the name. Where the clips do not
+            define it, the loss takes its place (:func:`measurable`).
     """
 
     def __init__(self, monitor: str) -> None:
         super().__init__(
             filename="best",
             monitor=monitor,
-            mode="min" if lower_is_better(monitor) else "max",
+            mode=_mode(monitor),
             save_top_k=1,
             save_weights_only=True,
             save_on_train_epoch_end=True,
@@ -79,12 +96,26 @@ class BestCheckpoint(_RunCheckpoint):
         epochs, every = trainer.max_epochs or -1, trainer.check_val_every_n_epoch or 1
         if isinstance(data, AudioDataModule) and not len(data.numbers(VALIDATION)):
             self.monitor = None
-        elif stage == "fit" and 0 < epochs < every and str(self.monitor).startswith("validation/"):
+        elif isinstance(data, AudioDataModule) and (chosen := measurable(str(self.monitor), data)) != self.monitor:
+            self.monitor, self.mode = chosen, _mode(chosen)
+        if stage == "fit" and self.monitor and 0 < epochs < every and str(self.monitor).startswith("validation/"):
             raise ConfigError(
                 f"trainer.check_val_every_n_epoch={every} of trainer.max_epochs={epochs} validates no epoch, so there "
                 "is nothing to choose by"
             )
         super().setup(trainer, pl_module, stage)
+
+    @property
+    def chosen_by(self) -> str:
+        """What chose the epoch: the name of a metric, or ``last epoch``."""
+        score = self.best_model_score
+        return self.monitor if self.monitor and score is not None and torch.isfinite(score) else "last epoch"
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
+        """Whether this epoch is to be kept: of those without a finite metric the last one, until there is another."""
+        if current is not None and not torch.isfinite(current) and self.best_model_score is not None:
+            return not torch.isfinite(self.best_model_score)
+        return super().check_monitor_top_k(trainer, current)
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
         """Save the weights that were validated: Lightning leaves averages out where only weights are saved."""
@@ -111,10 +142,11 @@ class LastCheckpoint(_RunCheckpoint):
 
 
 class EarlyStopping(LightningEarlyStopping):
-    """Stop when a metric has not improved for some epochs.
+    """Stop when a metric has not improved for some epochs; those in which it is NaN do not count.
 
     Args:
-        monitor: name of the metric; whether more or less of it is better follows from the name.
+        monitor: name of the metric; whether more or less of it is better follows from the name. Where the clips do not
+            define it, the loss takes its place (:func:`measurable`).
         patience: epochs without improvement that are waited for.
         min_delta: change that counts as improvement.
 
@@ -125,8 +157,19 @@ class EarlyStopping(LightningEarlyStopping):
     def __init__(self, monitor: str, patience: int, min_delta: float) -> None:
         if patience < 0:
             raise ConfigError(f"callbacks.early_stopping.patience={patience}: expected 0 or more")
-        mode = "min" if lower_is_better(monitor) else "max"
-        super().__init__(monitor=monitor, patience=patience, min_delta=min_delta, mode=mode)
+        super().__init__(monitor=monitor, patience=patience, min_delta=min_delta, mode=_mode(monitor))
+        self._min_delta = min_delta
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Choose by what the clips define."""
+        data: Any = getattr(trainer, "datamodule", None)
+        if isinstance(data, AudioDataModule) and (chosen := measurable(self.monitor, data)) != self.monitor:
+            super().__init__(monitor=chosen, patience=self.patience, min_delta=self._min_delta, mode=_mode(chosen))
+        super().setup(trainer, pl_module, stage)
+
+    def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
+        """Pass over an epoch without a finite metric, in which the network may still be at its beginning."""
+        return super()._evaluate_stopping_criteria(current) if torch.isfinite(current) else (False, None)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop again where a training is resumed that had been stopped."""

@@ -1,6 +1,5 @@
 """Runs in MLflow."""
 
-import json
 import logging
 import math
 import os
@@ -17,7 +16,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from audio_lightning.errors import FileError
-from audio_lightning.files import read_json, write_json
+from audio_lightning.files import read_json, to_json, write_json
 from audio_lightning.training.dashboard.items import Cell, Gallery, Item, Table
 from audio_lightning.training.folder import run_files
 from audio_lightning.training.loggers import DashboardLogger, Row, flat
@@ -211,7 +210,7 @@ class MlflowLogger(DashboardLogger):
         table = item.table if isinstance(item, Gallery) else item
         if isinstance(table, Table):
             content = {"columns": list(table.columns), "data": [[_known(cell) for cell in row] for row in table.rows]}
-            path.with_suffix(".json").write_text(json.dumps(content), encoding="utf-8")
+            path.with_suffix(".json").write_text(to_json(content), encoding="utf-8")
         if not isinstance(item, Table):
             path.with_suffix(".png").write_bytes(item.png)
         if isinstance(item, Gallery):

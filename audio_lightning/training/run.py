@@ -29,7 +29,7 @@ from audio_lightning.data.problems import Problem, ProblemsError
 from audio_lightning.data.recordings import Recordings
 from audio_lightning.errors import ConfigError, DataError, FileError
 from audio_lightning.features.memory import FeatureMemory
-from audio_lightning.files import write_csv, write_json
+from audio_lightning.files import without_nan, write_csv, write_json
 from audio_lightning.messages import logged_warnings, print_and_log
 from audio_lightning.networks import check_networks, without_pretrained
 from audio_lightning.task import AudioTask
@@ -43,6 +43,7 @@ from audio_lightning.training.callbacks import (
     History,
     LastCheckpoint,
     LastStep,
+    measurable,
 )
 from audio_lightning.training.checkpoints import CheckpointFiles, find_resumable
 from audio_lightning.training.dashboard.callback import Dashboard
@@ -57,10 +58,13 @@ from audio_lightning.training.ranks import Together, other_ranks
 from audio_lightning.training.results import division, measured, recording_metrics, write_results
 from audio_lightning.training.sharded import ShardedStrategy
 
+MOST_NAMED = 10
+"""Classes that are named which a split lacks."""
+
 STATISTICS_CLIPS = 256
 """Most training clips, drawn by the seed, from which feature statistics are taken: a bound on what a start costs."""
 
-Metrics = dict[str, float | int | str | bool]
+Metrics = dict[str, float | int | str | bool | None]
 
 
 @logged_warnings()
@@ -80,7 +84,7 @@ def train(
         callbacks: more of them than the configuration names; on several devices, the first process alone has them.
 
     Returns:
-        The contents of ``metrics.json``.
+        The contents of ``metrics.json``; None for a metric that nothing defines.
 
     Raises:
         ConfigError: what only the targets themselves can find wrong with the configuration.
@@ -122,6 +126,8 @@ def train(
     if trainer.is_global_zero:
         folder.write_config(config)
         write_json(folder.environment, environment())
+    if "monitor" in plain["scheduler"]:
+        plain["scheduler"]["monitor"] = measurable(plain["scheduler"]["monitor"], datamodule)
 
     started = time.perf_counter()
     if searched and checkpoint is None:  # a resumed training has what was found in its configuration
@@ -188,7 +194,7 @@ def train(
                 write_results(folder, classifier, datamodule)
             write_json(folder.metrics, metrics)
             dashboard.show_results(trainer, classifier, datamodule)
-    return metrics
+    return without_nan(metrics)
 
 
 def _make_classifier(
@@ -306,9 +312,16 @@ def _describe(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
     )
     for note in datamodule.manifest.notes:
         print_and_log(f"note: {note}")
-    counts = zip(classifier.task.classes, datamodule.class_counts(TRAIN))
-    if untrained := [name for name, count in counts if not count]:
-        print_and_log(f"no training clips of: {', '.join(untrained)}")
+    for split in SPLITS:
+        counts = zip(classifier.task.classes, datamodule.class_counts(split))
+        lacking = [name for name, count in counts if not count]
+        if lacking and len(datamodule.numbers(split)):
+            more = f" and of {len(lacking) - MOST_NAMED} more" if len(lacking) > MOST_NAMED else ""
+            print_and_log(f"{split} has no clip of {', of '.join(lacking[:MOST_NAMED])}{more}")
+    monitor = classifier.config["monitor"]
+    if (chosen := measurable(monitor, datamodule)) != monitor:
+        part = monitor.partition("/")[0]
+        print_and_log(f"{monitor} is not defined, for no {part} clip has a label; {chosen} chooses the epoch instead")
     shape = classifier.front_end.output_shape
     print_and_log(f"{classifier.network.title} on {shape}: {classifier.finetuning}")
 
@@ -352,6 +365,7 @@ def _metrics(
         **costs(classifier),
         "epochs": len(history.rows),
         "best_epoch": best_epoch,
+        "chosen_by": next(found for found in trainer.callbacks if isinstance(found, BestCheckpoint)).chosen_by,  # type: ignore[attr-defined]
         "seconds": round(sum(float(row["seconds"]) for row in history.rows), 3),
         "clips_per_second": round(clips["clips/train"] * len(history.rows) / training_seconds, 1),
         **clips,
