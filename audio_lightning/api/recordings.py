@@ -59,7 +59,9 @@ def compute_features(recording: Place, *overrides: str) -> 'Float[np.ndarray, "c
     config = compose(*overrides)
     plain: Any = OmegaConf.to_container(config, resolve=True)
     rate, clip = config.data.sample_rate, max(1, round(config.data.clip_seconds * config.data.sample_rate))
-    parts = windows(Path(recording).expanduser(), rate, window_samples=clip, hop_samples=clip, tail_samples=1)
+    channel = "mean" if config.data.channel == "each" else config.data.channel
+    options: dict[str, Any] = {"window_samples": clip, "hop_samples": clip, "tail_samples": 1, "channel": channel}
+    parts = windows(Path(recording).expanduser(), rate, **options)
     waveform = torch.from_numpy(np.concatenate([part.samples for part in parts]))
     with opened(overrides), torch.no_grad():
         front_end = build_front_end(plain, AudioTask(("a", "b"), rate, clip, config.data.padding))

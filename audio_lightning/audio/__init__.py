@@ -1,5 +1,6 @@
 """One recording: open, seek, decode, resample, describe, and say what is wrong with it."""
 
+from audio_lightning.audio.channels import Channel, select_channels
 from audio_lightning.audio.decode import MAX_SECONDS, decode, load, read, resample, resampled_length, to_mono
 from audio_lightning.audio.find import Finder, find_recordings
 from audio_lightning.audio.formats import AUDIO_SUFFIXES
@@ -10,6 +11,7 @@ __all__ = [
     "AUDIO_SUFFIXES",
     "MAX_SECONDS",
     "AudioInfo",
+    "Channel",
     "Finder",
     "Window",
     "decode",
@@ -20,6 +22,7 @@ __all__ = [
     "read",
     "resample",
     "resampled_length",
+    "select_channels",
     "to_mono",
     "windows",
 ]

@@ -90,17 +90,17 @@ def to_mono(samples: Float[np.ndarray, "frames channels"]) -> Float[np.ndarray, 
     return samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
 
 
-def resample(samples: Float[np.ndarray, "frames"], rate: int, target_rate: int) -> Float[np.ndarray, "samples"]:
-    """Converts one channel to another sample rate, with soxr at its high quality.
+def resample(samples: Float[np.ndarray, "frames *channels"], rate: int, target_rate: int) -> np.ndarray:
+    """Converts one or more channels to another sample rate, with soxr at its high quality.
 
     Returns:
-        :func:`resampled_length` samples, float32; the input itself where the rates agree.
+        :func:`resampled_length` samples of each, float32; the input itself where the rates agree.
     """
     if rate == target_rate:
         return samples
     resampled = soxr.resample(samples, rate, target_rate, quality="HQ")
     # soxr makes nothing of a recording shorter than half a period of the new rate.
-    return resampled if len(resampled) else samples.mean(keepdims=True, dtype=np.float32)
+    return resampled if len(resampled) else samples.mean(axis=0, keepdims=True, dtype=np.float32)
 
 
 def resampled_length(frames: int, rate: int, target_rate: int) -> int:

@@ -8,8 +8,9 @@ import numpy as np
 import soxr
 from jaxtyping import Float
 
-from audio_lightning.audio.decode import resample, resampled_length, to_mono
-from audio_lightning.audio.recording import Recording
+from audio_lightning.audio.channels import Channel, select_channels
+from audio_lightning.audio.decode import resample, resampled_length
+from audio_lightning.audio.recording import AudioInfo, Recording
 from audio_lightning.task import Padding
 
 _MIN_BLOCK_FRAMES = 65_536
@@ -22,12 +23,12 @@ class Window:
     Attributes:
         start_seconds: where it begins in the recording.
         stop_seconds: where it ends, never behind the end of the recording.
-        samples: one channel, float32.
+        samples: one channel, float32; of ``channel="each"`` a row for every channel.
     """
 
     start_seconds: float
     stop_seconds: float
-    samples: Float[np.ndarray, "samples"]
+    samples: Float[np.ndarray, "*channels samples"]
 
 
 def fit_length(
@@ -70,6 +71,7 @@ def windows(
     window_samples: int,
     hop_samples: int,
     tail_samples: int | None = None,
+    channel: Channel = "mean",
 ) -> Iterator[Window]:
     """Cuts a recording of any length into windows, one channel at the sample rate asked for.
 
@@ -83,6 +85,7 @@ def windows(
         window_samples: length of a window at that rate.
         hop_samples: samples from the start of a window to the start of the next.
         tail_samples: fewest samples behind the last full window that make another one; by default 5 % of a window.
+        channel: which channel, see :data:`audio_lightning.audio.channels.Channel`.
 
     Yields:
         The windows in order.
@@ -99,20 +102,23 @@ def windows(
 
         total = resampled_length(info.frames, info.sample_rate, sample_rate)
 
-        def window(start: int, samples: Float[np.ndarray, "samples"]) -> Window:
+        def window(start: int, samples: Float[np.ndarray, "samples channels"]) -> Window:
             stop = start + len(samples)
             # The last sample stands for what its period holds of the recording, be it a little less or more.
             stop_seconds = info.duration_seconds if stop >= total else stop / sample_rate
-            return Window(start / sample_rate, stop_seconds, samples)
+            rows = np.ascontiguousarray(samples.T)
+            return Window(start / sample_rate, stop_seconds, rows if channel == "each" else rows[0])
 
         if total < window_samples + tail:
-            samples = resample(to_mono(recording.read(info.frames)), info.sample_rate, sample_rate)
+            samples = _columns(recording.read(info.frames), channel, info)
+            samples = resample(samples[:, 0] if samples.shape[1] == 1 else samples, info.sample_rate, sample_rate)
+            samples = samples.reshape(len(samples), -1)
             yield window(0, samples[:window_samples])
             return
 
         block_frames = max(_MIN_BLOCK_FRAMES, window_samples * info.sample_rate // sample_rate)
-        start, pending = 0, np.empty(0, dtype=np.float32)
-        for block in _resampled_blocks(recording, sample_rate, block_frames):
+        start, pending = 0, np.empty((0, info.channels if channel == "each" else 1), dtype=np.float32)
+        for block in _resampled_blocks(recording, sample_rate, block_frames, channel):
             pending = np.concatenate([pending, block])
             while len(pending) >= max(window_samples, hop_samples):
                 yield window(start, pending[:window_samples].copy())
@@ -123,12 +129,21 @@ def windows(
 
 
 def _resampled_blocks(
-    recording: Recording, sample_rate: int, block_frames: int
-) -> Iterator[Float[np.ndarray, "samples"]]:
+    recording: Recording, sample_rate: int, block_frames: int, channel: Channel
+) -> Iterator[Float[np.ndarray, "samples channels"]]:
     info = recording.info
-    stream = soxr.ResampleStream(info.sample_rate, sample_rate, 1, dtype="float32", quality="HQ")
+    count = info.channels if channel == "each" else 1
+    stream = soxr.ResampleStream(info.sample_rate, sample_rate, count, dtype="float32", quality="HQ")
     for first in range(0, info.frames, block_frames):
         frames = min(block_frames, info.frames - first)
-        mono = to_mono(recording.read(frames))
-        is_last = first + frames == info.frames
-        yield mono if info.sample_rate == sample_rate else stream.resample_chunk(mono, last=is_last)
+        block = _columns(recording.read(frames), channel, info)
+        if info.sample_rate != sample_rate:
+            is_last = first + frames == info.frames
+            block = stream.resample_chunk(block[:, 0] if count == 1 else block, last=is_last).reshape(-1, count)
+        yield block
+
+
+def _columns(
+    samples: Float[np.ndarray, "frames channels"], channel: Channel, info: AudioInfo
+) -> Float[np.ndarray, "frames used"]:
+    return np.ascontiguousarray(select_channels(samples, channel, info.path))

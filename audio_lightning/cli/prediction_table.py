@@ -47,11 +47,11 @@ def print_predictions(predictions: "Iterable[Prediction]", task: AudioTask, top_
     if len(str(folder)) > LONG_FOLDER:
         print(f"recordings in {folder}:")
         paths = [path.relative_to(folder) for path in paths]
-    failed = 0
+    failed = set[Path]()
     rows = []
     for name, prediction in zip(map(str, paths), found):
         if prediction.probabilities is None or prediction.labels is None:
-            failed += 1
+            failed.add(prediction.path)
             rows.append((name, "", f"error: {prediction.error}", "", ""))
             continue
         ranked = sorted(zip(task.classes, prediction.probabilities.tolist()), key=lambda pair: -pair[1])
@@ -67,4 +67,4 @@ def print_predictions(predictions: "Iterable[Prediction]", task: AudioTask, top_
             )
         )
     print_table(COLUMNS, rows)
-    return failed
+    return len(failed)

@@ -29,6 +29,9 @@ SHORTEST = 0.1
 FEWEST_CLIPS = 10
 """Clips of a class below which its share in a split is a matter of chance."""
 
+CANCELLING = 0.1
+"""Loudness of the mean of channels, as a share of what it is of independent ones, below which they cancel: -20 dB."""
+
 MOST_NAMED = 5
 """Copies of one recording that are named."""
 
@@ -43,6 +46,7 @@ KINDS = {
     "empty": "files without a sound in them: no bytes, or a header only",
     "duplicate": "recordings with the same sound under several names",
     "few_clips": f"classes with fewer than {FEWEST_CLIPS} clips, or with none in one of the splits",
+    "cancelling": "recordings whose channels cancel, so that little or nothing is left in their mean",
     "silent": f"recordings that never exceed {SILENCE:g} of full scale",
     "clipped": f"recordings with more than {MOST_CLIPPED:.1%} of their samples at full scale",
     "unlisted": "recordings that lie beside the listed ones, but are not listed",
@@ -144,6 +148,12 @@ def _recordings(examination: "Examination") -> Iterator[Finding]:
     usual = next((rate for rate, count in zip(rates, counts) if 2 * count > counts.sum()), None)
     descriptions: dict[str, tuple[np.ndarray, Callable[[np.void], str]]] = {
         "silent": (facts["peak"] < SILENCE, lambda fact: f"is silent: its peak is {fact['peak']:.2g} of full scale"),
+        "cancelling": (
+            (facts["channels"] > 1)
+            & (facts["peak"] >= SILENCE)
+            & (facts["mean_rms"] < CANCELLING * facts["rms"] / np.sqrt(np.maximum(1, facts["channels"]))),
+            _cancelling,
+        ),
         "clipped": (
             facts["clipped"] > MOST_CLIPPED,
             lambda fact: f"is clipped: {fact['clipped']:.2%} of its samples are at full scale",
@@ -157,6 +167,12 @@ def _recordings(examination: "Examination") -> Iterator[Finding]:
     for kind, (odd, describe) in descriptions.items():
         for index in np.flatnonzero(odd & readable):
             yield Finding(kind, paths[index], describe(facts[index]))
+
+
+def _cancelling(fact: np.void) -> str:
+    ratio = float(fact["mean_rms"] / fact["rms"])
+    left = f"lies {-20 * np.log10(ratio):.0f} dB below them" if ratio > SILENCE else "is silent"
+    return f"its {fact['channels']} channels cancel: their mean {left}; choose data.channel=left, or right or each"
 
 
 def _short(datamodule: "AudioDataModule", examination: "Examination") -> Iterator[Finding]:
@@ -183,7 +199,10 @@ def clip_seconds(datamodule: "AudioDataModule", examination: "Examination") -> F
 def _duplicates(examination: "Examination") -> Iterator[Finding]:
     """One finding for every set of recordings with the same samples."""
     hashes = np.ascontiguousarray(examination.audio.hashes)
-    known = np.flatnonzero(hashes.any(axis=1))  # zeros stand for silence, and for what could not be read
+    first_channel = np.zeros(len(hashes), dtype=bool)
+    first_channel[examination.recording] = examination.manifest.table["channel"].to_numpy() <= 1
+    # Zeros stand for silence, and for what could not be read.
+    known = np.flatnonzero(hashes.any(axis=1) & first_channel)
     if not len(known):
         return
     keys = hashes[known].view(f"V{hashes.shape[1]}").ravel()
@@ -219,9 +238,10 @@ def _few_clips(manifest: Manifest) -> Iterator[Finding]:
 
 
 def _paths(examination: "Examination") -> np.ndarray:
-    """The path of every recording, as the table has it."""
-    paths = np.full(len(examination.audio), "", dtype=object)
-    paths[examination.recording] = examination.manifest.table["path"].to_numpy(dtype=object)
+    """The path of every recording, as the table has it, with the channel where each is one."""
+    paths, table = np.full(len(examination.audio), "", dtype=object), examination.manifest.table
+    named = [f"{path}, channel {number}" if number else path for path, number in zip(table["path"], table["channel"])]
+    paths[examination.recording] = np.array(named, dtype=object)
     return paths
 
 

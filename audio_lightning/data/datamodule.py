@@ -3,6 +3,7 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +17,8 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from audio_lightning.audio import Channel
+from audio_lightning.cores import cores
 from audio_lightning.data.batches import Batch, ClipDataset, Draw, EpochBatches, EpochSampler, Sampling, fetch
 from audio_lightning.data.cache import Cache, Progress, default_cache_dir
 from audio_lightning.data.clips import Clips, cut
@@ -24,7 +27,7 @@ from audio_lightning.data.gather import Gather, as_tensor
 from audio_lightning.data.leakage import Leakage, LeakageError, guard_content, guard_sources
 from audio_lightning.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from audio_lightning.data.problems import Problem, ProblemsError
-from audio_lightning.data.recordings import Identity, Recordings
+from audio_lightning.data.recordings import Identity, OneChannel, Recordings
 from audio_lightning.data.resident import fits, resident_clips
 from audio_lightning.data.splits import SplitMethod, SplitPlan, assign_splits
 from audio_lightning.errors import ConfigError, DataError
@@ -90,6 +93,8 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         hop_seconds: cut recordings into windows of ``clip_seconds``, one every so many seconds; None for one clip a
             recording.
         padding: how a short recording is filled up.
+        channel: which channel of a recording is used, see :data:`audio_lightning.audio.channels.Channel`; ``each``:
+            every channel is a clip, in the group of its recording.
         split: how clips are divided, see :class:`SplitPlan`.
         folds: number of folds to make and divide by, whatever the data says.
         test_fold: fold to test on.
@@ -127,6 +132,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         clip_seconds: float,
         hop_seconds: float | None,
         padding: Padding,
+        channel: Channel = "mean",
         split: SplitMethod,
         folds: int | None,
         test_fold: int | None,
@@ -157,6 +163,9 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         if self.hop_samples is not None and self.hop_samples < 1:
             raise ConfigError(f"data.hop_seconds={hop_seconds}: expected more than 0, or null for one clip a recording")
         self.padding: Padding = padding
+        if isinstance(channel, int) and channel < 1:
+            raise ConfigError(f"data.channel={channel}: channels are counted from 1; or mean, left, right, each")
+        self.channel: Channel = channel
         self.plan = SplitPlan(
             split, test_fold, validation_fold, test_fraction, validation_fraction, seed, folds, train_on_validation
         )
@@ -273,7 +282,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         """
         if self._ready is not None:
             return
-        manifest = pool = self.read()
+        manifest = pool = self._by_channel(self.read())
         problems = manifest.problems + self.missing(manifest)
         if not problems or self.bad_recordings != "error":
             self.split_method = assign_splits(manifest, self.plan)
@@ -302,7 +311,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         Raises:
             DataError: the folder is not a data set of this kind.
         """
-        manifest = pool = self.read()
+        manifest = pool = self._by_channel(self.read())
         problems = manifest.problems + self.missing(manifest)
         method: SplitMethod | None = None
         leakage: Leakage = "cannot be excluded"
@@ -401,6 +410,17 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         clips = cut(manifest, recording, audio, self.sample_rate, self.num_samples, self.hop_samples)
         self._ready = _Ready(manifest, recording, audio, clips, manifest.targets())
 
+    def _by_channel(self, manifest: Manifest) -> Manifest:
+        """A row for every channel of a clip, where each is a clip of its own."""
+        if self.channel != "each":
+            return manifest
+        number, paths = pd.factorize(manifest.table["path"])
+        recordings = self.recordings(list(paths))
+        with ThreadPoolExecutor(cores()) as pool:
+            count = np.array(list(pool.map(recordings.count_channels, range(len(paths)))), dtype=np.int64)[number]
+        channel = np.concatenate([np.arange(1, most + 1) for most in count])
+        return manifest.with_table(manifest.table.iloc[np.repeat(np.arange(len(count)), count)].assign(channel=channel))
+
     def _decode(
         self, manifest: Manifest, pool: Manifest, problems: list[Problem]
     ) -> tuple[Int64[np.ndarray, "rows"], DecodedAudio, Int64[np.ndarray, "bad"]]:
@@ -409,11 +429,16 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         The whole pool is decoded, once for all seeds that draw from it, because the content of all of it is what trials
         are compared on.
         """
-        recording, paths = pd.factorize(manifest.table["path"])
-        drawn, pooled = list(paths), pool.table["path"]
+        recording, drawn = pd.factorize(_keys(manifest))
+        paths, pooled = [key.partition("\0")[0] for key in drawn], _keys(pool)
         noise = [self._relative(path) for path in self.noise_paths()]
-        place = {path: index for index, path in enumerate(dict.fromkeys([*drawn, *pooled, *noise]))}
-        every = self.cache.decode(self.recordings(list(place)), self.sample_rate, progress=self.progress)
+        place = {key: index for index, key in enumerate(dict.fromkeys([*drawn, *pooled, *noise]))}
+        named_by = [key.partition("\0") for key in place]
+        recordings = self.recordings([path for path, _, _ in named_by])
+        if self.channel != "mean":
+            others: Channel = "mean" if self.channel == "each" else self.channel
+            recordings = OneChannel(recordings, [int(number) if number else others for _, _, number in named_by])
+        every = self.cache.decode(recordings, self.sample_rate, progress=self.progress)
         of_pool, of_noise = (every.content[[place[path] for path in found]] for found in (pooled, noise))
         self._pool = Pool(pool, of_pool, of_noise)
         audio = every.select(np.arange(len(drawn)))
@@ -494,6 +519,12 @@ class AudioDataModule(pl.LightningDataModule, ABC):
 
     def _device(self) -> torch.device:
         return self.trainer.strategy.root_device if self.trainer is not None else torch.device("cpu")
+
+
+def _keys(manifest: Manifest) -> np.ndarray:
+    """What is decoded for every row: its path, and the channel where the row says one."""
+    pairs = zip(manifest.table["path"], manifest.table["channel"].fillna(0).astype(int))
+    return np.array([f"{path}\0{channel}" if channel else path for path, channel in pairs], dtype=object)
 
 
 def _plain(name: str) -> str:

@@ -30,11 +30,13 @@ FACTS = np.dtype(
         ("peak", "f4"),
         ("rms", "f4"),
         ("clipped", "f4"),
+        ("mean_rms", "f4"),
         ("container", "U8"),
         ("encoding", "U16"),
     ]
 )
-"""What a recording's file was like: rate in hertz, sizes, loudness over all channels, share of clipped samples."""
+"""What a recording's file was like: rate in hertz, sizes; of the channels that are used, loudness, the share of clipped
+samples, and the loudness of their mean."""
 
 
 @dataclass(frozen=True)
@@ -91,21 +93,23 @@ class Prepared:
 
 def prepare(decoded: Decoded, sample_rate: int, dtype: SampleType) -> Prepared:
     """Mix down, resample, and note what the file was like."""
-    samples = decoded.samples
+    samples = decoded.samples if decoded.used is None else decoded.used
+    mono = to_mono(samples)
     peak = max(float(samples.max()), -float(samples.min()))
     flat = samples.reshape(-1)
     facts = np.zeros((), FACTS)
     facts[()] = (
         decoded.sample_rate,
-        samples.shape[1],
+        decoded.samples.shape[1],
         samples.shape[0],
         peak,
         float(np.sqrt(np.dot(flat, flat) / flat.size)),
         np.count_nonzero(np.abs(flat) >= FULL_SCALE) / flat.size if peak >= FULL_SCALE else 0,
+        float(np.sqrt(np.dot(mono, mono) / mono.size)),
         decoded.container,
         decoded.encoding,
     )
-    mono = np.ascontiguousarray(resample(to_mono(samples), decoded.sample_rate, sample_rate), dtype=np.float32)
+    mono = np.ascontiguousarray(resample(mono, decoded.sample_rate, sample_rate), dtype=np.float32)
     return Prepared(mono if dtype == "float32" else as_int16(mono), content_digest(decoded), facts[()])
 
 

@@ -21,6 +21,7 @@ DEFAULTS: dict[str, str | float | bool] = {
     "start_seconds": 0.0,
     "stop_seconds": np.nan,
     "background": False,
+    "channel": 0,
 }
 """Columns that a source may leave out, and what they are then."""
 
@@ -41,7 +42,8 @@ class Manifest:
             * ``split``: ``""`` until it is assigned, unless the data set itself says it;
             * ``start_seconds``, ``stop_seconds``: the part of the file that is meant; NaN as stop means to its end;
             * ``background``: whether the clip is a random stretch of the file at a random volume, as "silence" is made
-              of background noise. Such rows may use one file in all splits.
+              of background noise. Such rows may use one file in all splits;
+            * ``channel``: of the file, counted from 1; 0 for the one that ``data.channel`` names, or the mean.
         classes: names of the classes in the order of the logits.
         problems: rows that could not be used, and why.
         label_separator: what stands between the labels of a clip that has several; None where each has one.

@@ -4,15 +4,16 @@ import hashlib
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from audio_lightning.audio import read
+from audio_lightning.audio import Channel, describe, read, select_channels
 from audio_lightning.cores import cores
+from audio_lightning.errors import AudioError
 
 Identity = Literal["stat", "content"]
 
@@ -28,12 +29,14 @@ class Decoded:
         sample_rate: in hertz.
         container: name of the file format, such as ``"WAV"``.
         encoding: name of the sample format, such as ``"PCM_16"``.
+        used: the channel that is used; None for the mean of all.
     """
 
     samples: Float[np.ndarray, "frames channels"]
     sample_rate: int
     container: str
     encoding: str
+    used: Float[np.ndarray, "frames 1"] | None = None
 
 
 class Recordings:
@@ -71,6 +74,46 @@ class Recordings:
         """
         samples, info = read(self.files[index])
         return Decoded(samples, info.sample_rate, info.container, info.encoding)
+
+    def count_channels(self, index: int) -> int:
+        """Channels of one recording; 1 where it cannot be read."""
+        try:
+            return describe(self.files[index]).channels
+        except AudioError:
+            return 1
+
+
+class OneChannel(Recordings):
+    """Recordings of each of which one channel is used.
+
+    Args:
+        recordings: all of them, with all their channels.
+        channels: the channel of each, or ``"mean"``.
+    """
+
+    def __init__(self, recordings: Recordings, channels: Sequence[Channel]) -> None:
+        super().__init__(recordings.files)
+        self._recordings = recordings
+        self._channels = channels
+
+    def identities(self, by: Identity) -> UInt8[np.ndarray, "recordings 16"]:
+        """Those of the recordings, with the channel."""
+        found = [
+            row.tobytes() if channel == "mean" else digest(row.tobytes() + f"\0{channel}".encode())
+            for row, channel in zip(self._recordings.identities(by), self._channels)
+        ]
+        return np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, IDENTITY_BYTES)
+
+    def decode(self, index: int) -> Decoded:
+        """Read one recording, and choose the channel.
+
+        Raises:
+            AudioError: also where it has no such channel.
+        """
+        decoded, channel = self._recordings.decode(index), self._channels[index]
+        if channel == "mean":
+            return decoded
+        return replace(decoded, used=select_channels(decoded.samples, channel, self.files[index]))
 
 
 def stat_text(path: str | Path) -> str:

@@ -125,6 +125,10 @@ class ArchivedRecordings(Recordings):
             raise AudioError(f"{self.files[index]}: {fault}; write the archive again or leave it out")
         return Decoded(samples, self._sample_rate, "NPZ", ENCODINGS[stored.dtype.str[1:]])
 
+    def count_channels(self, index: int) -> int:
+        """An array has one channel."""
+        return 1
+
     @property
     def _waveforms(self) -> Shaped[np.ndarray, "clips *samples"]:
         with self._loading:  # several threads decode, and one of them is to load

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 
 from audio_lightning.classifier import AudioClassifier
-from audio_lightning.inference.parts import Part, batches, not_finite, stacked
+from audio_lightning.inference.parts import Part, batches, merged, not_finite, stacked
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ def embed(classifier: AudioClassifier, recordings: Iterable[Path], **options: An
 def _of_windows(classifier: AudioClassifier, batched: Iterable[list[Part]]) -> Iterator[Embedding]:
     for parts in batched:
         waveforms = stacked(parts)
-        vectors = iter(() if waveforms is None else classifier.embed(waveforms.to(classifier.device)).cpu().numpy())
+        vectors = iter(
+            () if waveforms is None else merged(parts, classifier.embed(waveforms.to(classifier.device)).cpu()).numpy()
+        )
         for part in parts:
             vector = None if part.samples is None else next(vectors)
             error = part.error if vector is None else not_finite(part, vector, "embedding")

@@ -177,7 +177,11 @@ def _data_config(classifier: AudioClassifier, overrides: list[str]) -> DictConfi
         raise CheckpointError("the checkpoint does not say what data it was trained on: name some by data=NAME")
     if "data" in typed:
         hop = trained["data"].get("hop_seconds")
-        kept = [f"seed={trained['seed']}", f"data.hop_seconds={'null' if hop is None else hop}"]
+        kept = [
+            f"seed={trained['seed']}",
+            f"data.hop_seconds={'null' if hop is None else hop}",
+            f"data.channel={trained['data'].get('channel', 'mean')}",
+        ]
         config = compose([*kept, *overrides])  # what is typed comes later, and so counts
     else:
         saved = as_config(trained, where="the checkpoint")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from audio_lightning.audio import fit_length, windows
+from audio_lightning.audio import Channel, fit_length, windows
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.errors import AudioError, ConfigError
 from audio_lightning.task import AudioTask
@@ -24,14 +24,14 @@ class Part:
         path: the recording, as it was named or found.
         start_seconds: where the window begins.
         stop_seconds: where it ends.
-        samples: at the rate and of the length that the classifier knows.
+        samples: at the rate and of the length that the classifier knows, a row for every channel that it answers for.
         error: what is wrong with the recording; then the other values are None.
     """
 
     path: Path
     start_seconds: float | None = None
     stop_seconds: float | None = None
-    samples: Float[np.ndarray, "samples"] | None = None
+    samples: Float[np.ndarray, "channels samples"] | None = None
     error: str | None = None
 
 
@@ -45,7 +45,8 @@ def batches(
 ) -> Iterator[list[Part]]:
     """Windows of all recordings, in order, in memory that does not depend on how long the recordings are.
 
-    What is asked for is checked at once, and not when the first window is.
+    What is asked for is checked at once, and not when the first window is. The channel is that of the training
+    (``data.channel``); where that is ``each``, a window has all of them, and its answer is their mean (:func:`merged`).
 
     Args:
         classifier: knows rate, length and padding of the clips, and the windows of its training.
@@ -71,19 +72,20 @@ def batches(
         )
     if not 0.5 < hop < math.inf:
         raise ConfigError(f"--hop {hop_seconds:g}: expected more than 0 seconds")
-    return _batches(task, recordings, round(window), round(hop), batch_size)
+    channel = classifier.config["data"].get("channel", "mean")
+    return _batches(task, channel, recordings, round(window), round(hop), batch_size)
 
 
 def _batches(
-    task: AudioTask, recordings: Iterable[Path], window: int, hop: int, batch_size: int
+    task: AudioTask, channel: Channel, recordings: Iterable[Path], window: int, hop: int, batch_size: int
 ) -> Iterator[list[Part]]:
     pending: list[Part] = []
     waiting = 0
     for path in recordings:
         try:
-            for part in windows(path, task.sample_rate, window_samples=window, hop_samples=hop):
-                samples = fit_length(part.samples, task.num_samples, task.padding)
-                pending.append(Part(path, part.start_seconds, part.stop_seconds, samples))
+            for part in windows(path, task.sample_rate, window_samples=window, hop_samples=hop, channel=channel):
+                rows = [fit_length(row, task.num_samples, task.padding) for row in np.atleast_2d(part.samples)]
+                pending.append(Part(path, part.start_seconds, part.stop_seconds, np.stack(rows)))
                 waiting += 1
                 if waiting == batch_size:
                     yield pending
@@ -93,10 +95,16 @@ def _batches(
     yield pending
 
 
-def stacked(parts: list[Part]) -> Float[Tensor, "batch samples"] | None:
-    """The samples of those that have some; None if none has."""
+def stacked(parts: list[Part]) -> Float[Tensor, "rows samples"] | None:
+    """The samples of those that have some, one channel after the other; None if none has."""
     waveforms = [part.samples for part in parts if part.samples is not None]
-    return torch.from_numpy(np.stack(waveforms)) if waveforms else None
+    return torch.from_numpy(np.concatenate(waveforms)) if waveforms else None
+
+
+def merged(parts: list[Part], values: Float[Tensor, "rows values"]) -> Float[Tensor, "parts values"]:
+    """The mean over the channels of each part that has samples, of what was computed for :func:`stacked`."""
+    counts = [len(part.samples) for part in parts if part.samples is not None]
+    return values if max(counts) == 1 else torch.stack([rows.mean(dim=0) for rows in values.split(counts)])
 
 
 def not_finite(part: Part, values: Float[np.ndarray, "values"], what: str) -> str | None:

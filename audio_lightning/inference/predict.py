@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 
 from audio_lightning.classifier import AudioClassifier
-from audio_lightning.inference.parts import Part, batches, not_finite, stacked
+from audio_lightning.inference.parts import Part, batches, merged, not_finite, stacked
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _of_windows(classifier: AudioClassifier, batched: Iterable[list[Part]]) -> I
         waveforms = stacked(parts)
         answers: Iterator[tuple[Float[np.ndarray, "classes"], list[str]]] = iter(())
         if waveforms is not None:
-            probabilities = classifier.probabilities(waveforms).cpu()
+            probabilities = merged(parts, classifier.probabilities(waveforms).cpu())
             answers = zip(probabilities.numpy(), classifier.decide(probabilities))
         for part in parts:
             if part.samples is None:

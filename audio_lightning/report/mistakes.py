@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int64
 
-from audio_lightning.audio import resample, to_mono
+from audio_lightning.audio import resample, select_channels, to_mono
 from audio_lightning.errors import FileError, UserError
 from audio_lightning.files import shortened
 from audio_lightning.report.pages import as_base64, flac, log_mel
@@ -138,7 +138,9 @@ def _clip(clip: Mapping[Hashable, Any], source: "AudioDataModule") -> dict[str, 
     decoded = source.recordings([clip["path"]]).decode(0)
     start, stop = (round(clip[name] * decoded.sample_rate) for name in ("start_seconds", "end_seconds"))
     stop = min(stop, start + round(LONGEST_SECONDS * decoded.sample_rate))
-    part = to_mono(decoded.samples[min(start, len(decoded.samples) - 1) : max(stop, start + 1)])
+    channel = "mean" if source.channel == "each" else source.channel
+    used = select_channels(decoded.samples, channel, clip["path"])
+    part = to_mono(used[min(start, len(used) - 1) : max(stop, start + 1)])
     rate = min(decoded.sample_rate, source.sample_rate, HIGHEST_RATE)
     samples = resample(part, decoded.sample_rate, rate)
     return {

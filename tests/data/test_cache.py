@@ -82,8 +82,8 @@ def test_facts_are_those_of_the_source_files(tmp_path: Path, cache: Cache) -> No
     (tmp_path / "b.wav").write_text("no sound")
     facts = cache.decode(Recordings([tmp_path / "a.wav", tmp_path / "b.wav"]), 8000).facts
     assert facts.dtype == FACTS
-    rms = np.float32(np.sqrt((stereo**2).mean()))
-    assert facts[0].item() == (16000, 2, 4, 1.0, pytest.approx(rms), 0.25, "WAV", "FLOAT")
+    rms, of_mean = (pytest.approx(np.sqrt((values**2).mean())) for values in (stereo, stereo.mean(axis=1)))
+    assert facts[0].item() == (16000, 2, 4, 1.0, rms, 0.25, of_mean, "WAV", "FLOAT")
     assert facts[1] == np.zeros((), FACTS)
 
 

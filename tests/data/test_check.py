@@ -165,6 +165,8 @@ PLANTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "no bytes": ("empty", plant_damaged("empty.wav")),
     "a header only": ("empty", plant_damaged("header_only.wav")),
     "silence": ("silent", plant_sound(np.full(2000, 5e-5))),
+    "channels that cancel": ("cancelling", plant_sound(np.stack([noise(2000), -noise(2000)], axis=1))),
+    "channels that nearly cancel": ("cancelling", plant_sound(np.stack([noise(2000), -0.9 * noise(2000)], axis=1))),
     "full scale": ("clipped", plant_sound(full_scale(2000, 3))),
     "another rate": ("odd_rate", plant_sound(noise(2000), rate=16000)),
     "a short one": ("short", plant_sound(noise(199))),

@@ -1,0 +1,109 @@
+"""``data.channel``: what is decoded, what is a clip, and what a training and its predictions make of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import tiny
+import torch
+from running import run
+
+from audio_lightning.config import build, compose
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.problems import ProblemsError
+from audio_lightning.errors import ConfigError
+from audio_lightning.inference.embed import embed
+from audio_lightning.inference.evaluate import evaluate
+from audio_lightning.inference.load import load_classifier
+from audio_lightning.inference.predict import predict
+
+
+def write_stereo(root: Path) -> Path:
+    """A folder of classes: the sound is in the right channel, in the left one the same noise level for all."""
+    tiny.write_folder(root)
+    rng = np.random.default_rng(1)
+    for file in sorted(root.rglob("*.wav")):
+        samples, rate = soundfile.read(file, dtype="float32")
+        noise = 0.1 * rng.normal(size=len(samples)).astype(np.float32)
+        soundfile.write(file, np.stack([noise, samples], axis=1), rate, subtype="FLOAT")
+    return root
+
+
+def source(root: Path, *overrides: str) -> AudioDataModule:
+    config = compose(
+        ["data=folder", f"data.root={root}", "data.sample_rate=8000", "data.clip_seconds=0.25", *overrides]
+    )
+    return build(config.data, AudioDataModule, where="data")
+
+
+def ready(root: Path, *overrides: str) -> AudioDataModule:
+    datamodule = source(root, *overrides)
+    datamodule.setup()
+    return datamodule
+
+
+@pytest.mark.parametrize(("channel", "index"), [("left", 0), ("right", 1), ("1", 0), ("2", 1)])
+def test_the_channel_is_decoded_and_kept_apart_in_the_cache(channel: str, index: int, tmp_path: Path) -> None:
+    root = write_stereo(tmp_path / "data")
+    mean, one = ready(root), ready(root, f"data.channel={channel}")
+    again = ready(root)
+    for row, path in enumerate(one.manifest.table["path"]):
+        samples, _ = soundfile.read(root / path, dtype="float32")
+        np.testing.assert_array_equal(one.audio[row], samples[:, index])
+        np.testing.assert_allclose(mean.audio[row], samples.mean(axis=1), atol=1e-7)
+        np.testing.assert_array_equal(again.audio[row], mean.audio[row])
+    np.testing.assert_array_equal(mean.content, one.content, "they are the same recordings")
+
+
+def test_each_channel_is_a_clip_of_the_same_group(tmp_path: Path) -> None:
+    root = write_stereo(tmp_path / "data")
+    mono = sorted(root.rglob("*.wav"))[0]
+    soundfile.write(mono, soundfile.read(mono)[0][:, 1], 8000, subtype="FLOAT")
+    for split in ("stratified", "grouped"):
+        pattern = ["data.group_pattern='[0-9]+'"] if split == "grouped" else []
+        each = ready(root, "data.channel=each", f"data.split={split}", *pattern)
+        table = each.manifest.table
+        files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.wav"))
+        assert len(table) == 2 * len(files) - 1
+        assert len(table[["path", "split", "group"]].drop_duplicates()) == len(files), "none is divided"
+        for row, (path, channel) in enumerate(zip(table["path"], table["channel"])):
+            samples, _ = soundfile.read(root / path, dtype="float32", always_2d=True)
+            np.testing.assert_array_equal(each.audio[row], samples[:, channel - 1])
+
+
+def test_a_channel_that_some_recordings_lack_is_a_problem_of_these(tmp_path: Path) -> None:
+    root = write_stereo(tmp_path / "data")
+    with pytest.raises(ProblemsError, match=r"has 2 channels, data.channel=3 asks for number 3"):
+        ready(root, "data.channel=3")
+    with pytest.raises(ConfigError, match=r"data.channel=0: channels are counted from 1"):
+        source(root, "data.channel=0")
+    with pytest.raises(ConfigError, match=r"data.channel='middle': expected mean \| left \| right \| each"):
+        source(root, "data.channel=middle")
+
+
+@pytest.mark.parametrize("channel", ["right", "each"])
+def test_a_training_is_answered_for_as_it_was_trained(channel: str, tmp_path: Path) -> None:
+    root = write_stereo(tmp_path / "data")
+    metrics = run(root, tmp_path / "run", "data=folder", f"data.channel={channel}", "trainer.max_epochs=2")
+    expected = pd.read_csv(tmp_path / "run/predictions.csv")
+    shares = [f"probability {name}" for name in tiny.CLASSES]
+    by_file = expected.groupby("path")[shares].mean()
+    assert (expected.groupby("path").size() == (2 if channel == "each" else 1)).all()
+    classifier = load_classifier(tmp_path / "run")
+    files = [root / path for path in by_file.index]
+    found = [prediction.probabilities for prediction in predict(classifier, files, batch_size=3)]
+    np.testing.assert_allclose(found, by_file.to_numpy(), atol=1e-5)
+    for file, embedding in zip(files, embed(classifier, files)):
+        samples = soundfile.read(file, dtype="float32")[0].T
+        used = samples[1:] if channel == "right" else samples
+        padded = np.pad(used, ((0, 0), (0, 2000 - used.shape[1])))
+        with torch.inference_mode():
+            vectors = classifier.embed(torch.from_numpy(padded))
+        np.testing.assert_allclose(embedding.vector, vectors.mean(dim=0).numpy(), atol=1e-5)
+    again = evaluate(tmp_path / "run").metrics
+    assert again["clips/test"] == metrics["clips/test"] == len(expected)
+    assert again["test/accuracy"] == pytest.approx(metrics["test/accuracy"])
+    elsewhere = evaluate(tmp_path / "run", ["data=folder", f"data.root={root}"]).metrics
+    assert elsewhere["clips/test"] == (2 if channel == "each" else 1) * len(list(root.rglob("*.wav")))
