@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import islice, product
 from pathlib import Path
@@ -260,7 +261,7 @@ def _run(sweep: "SweepFolder", source: "Source", settings: "SweepSettings", conf
     try:
         outcome = Run(source, executor, progress, retries=settings.retries, fail_fast=settings.fail_fast)()
     finally:
-        progress.close()
+        progress.close(source.taken)
         loggers: Any = OmegaConf.to_container(config.logger, resolve=True)
         conclude(sweep, settings.plots, loggers.get("wandb"))
     if contents := {status.content for _, status in sweep.folders() if status.state == "done"}:
@@ -300,6 +301,8 @@ def _show(sweep: "SweepFolder", planned: "list[Planned]", settings: "SweepSettin
         status = trial.status(number)
         old = known.get(trial.hash)
         state = old.state if old else "known" if trial.hash in elsewhere else status.state
+        if state == "known":
+            status = replace(status, reason=f"done in {elsewhere[trial.hash].path}")
         skipped += state == "skipped"
         if state not in (*ENDED, "known"):
             open_.append(status)

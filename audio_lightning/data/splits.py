@@ -14,6 +14,18 @@ from audio_lightning.errors import DataError
 
 SplitMethod = Literal["auto", "official", "folds", "grouped", "speaker", "stratified", "random", "train_only", "all"]
 
+DIVIDING = (
+    "split",
+    "folds",
+    "test_fold",
+    "validation_fold",
+    "test_fraction",
+    "validation_fraction",
+    "train_on_validation",
+    "seed",
+)
+"""Keys of the data that say which clips are tested, and which choose the epoch."""
+
 MOST_NAMED = 5
 """Classes that an error message names."""
 

@@ -15,24 +15,13 @@ from audio_lightning.config.saved import as_config
 from audio_lightning.data.content import difference, overlapping, stretches
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST
+from audio_lightning.data.splits import DIVIDING
 from audio_lightning.errors import CheckpointError, ConfigError, DataError
 from audio_lightning.files import without_nan, write_json
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.results import division, measured, write_results
 from audio_lightning.training.run import quieten
-
-DIVIDING = (
-    "split",
-    "folds",
-    "test_fold",
-    "validation_fold",
-    "test_fraction",
-    "validation_fraction",
-    "train_on_validation",
-    "seed",
-)
-"""Keys of the data that say which clips are tested."""
 
 LOADING = ("data.batch_size", "data.num_workers", "data.resident")
 """Keys that leave the data as it was."""

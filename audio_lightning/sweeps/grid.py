@@ -304,7 +304,10 @@ def _yaml_entries(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _yaml_overrides(path: Path, entry: Node, found: Any) -> list[str]:
     if isinstance(entry, MappingNode) and found:
-        return [f"{key}={_written(value)}" for key, value in found.items()]
+        try:
+            return [f"{key}={_written(value)}" for key, value in found.items()]
+        except ConfigError as error:
+            raise ConfigError(f"{path}:{entry.start_mark.line + 1}: {error}") from error
     if isinstance(found, list) and found and all(isinstance(override, str) for override in found):
         return found
     raise ConfigError(
@@ -326,5 +329,23 @@ def _with_quotes(value: Any) -> Any:
     if isinstance(value, list):
         return [_with_quotes(entry) for entry in value]
     if isinstance(value, dict):
-        return {str(key): _with_quotes(entry) for key, entry in value.items()}
+        return {_as_key(key): _with_quotes(entry) for key, entry in value.items()}
     return value
+
+
+def _as_key(key: Any) -> Any:
+    """A key of a dictionary, which Hydra's grammar takes without quotes only, and reads as the number that it may be.
+
+    Raises:
+        ConfigError: it would become another key.
+    """
+    try:
+        read = list(_value(f"key={{{key}:0}}"))
+    except ConfigError:
+        read = []
+    if [repr(found) for found in read] != [repr(key)]:
+        becomes = f"as {read[0]!r}" if read else "not at all"
+        plain = re.fullmatch(r"\w+", str(key), re.ASCII)
+        remedy = f"write its entry on its own, as KEY.{key}: VALUE" if plain else "give it another name"
+        raise ConfigError(f"the key {key!r} of a dictionary is read {becomes} in an override; {remedy}")
+    return key

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from audio_lightning.compare.trials import State, TrialFolder, TrialStatus, as_text
@@ -79,13 +80,18 @@ class Progress:
             parts.append(f"about {duration(left)} left")
         return ", ".join(parts)
 
-    def close(self) -> None:
-        """The end of the sweep: a line that says how it went."""
+    def close(self, taken: Mapping[str, int] | None = None) -> None:
+        """The end of the sweep: a line that says how it went.
+
+        Args:
+            taken: number of results that were taken from each other sweep.
+        """
         if self._display:
             self._display.stop()
             self._display = None
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self._states.items()))
         before = f"; {self.settled} had ended before" if self.settled else ""
+        before += "".join(f", {count} of them in {sweep}" for sweep, count in (taken or {}).items())
         took = duration(time.monotonic() - self._started)
         print(f"{counts or 'nothing was left to do'}{before} ({took})", flush=True)
 

@@ -94,6 +94,7 @@ class Run:
             return False
         for ended in self.executor.wait(SECONDS_BETWEEN_LOOKS):
             self._handle(ended)
+        self.source.beat()
         self.progress.update(running=len(self._running))
         return True
 

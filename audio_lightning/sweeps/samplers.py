@@ -22,7 +22,8 @@ POPULATION = 20
 """Trials in a generation of NSGA-II: with Optuna's 50 a search of a hundred trials would see two."""
 
 SURPLUS = "surplus"
-"""Mark of a trial that was asked for when there were already as many as wanted, and not run."""
+"""Mark of a trial that does not count: True, asked for when there were already as many as wanted, and not run; or the
+time at which it was given up, because its machine was silent."""
 
 Space = dict[str, BaseDistribution]
 
@@ -113,17 +114,28 @@ class GridInOrder(samplers.BaseSampler):
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
         """The value of a key at the point of this trial; one beyond the last is not going to be run."""
-        before = sum(number < trial.number for number in surplus(study))
-        point = self._order[(trial.number - before) % len(self._order)]
+        point = self._order[self._place(trial.number, _marks(study))]
         for name, values in reversed(self._values.items()):
             point, place = divmod(point, len(values))
             if name == param_name:
                 return values[place]
         raise KeyError(param_name)
 
+    def _place(self, number: int, marks: dict[int, Any]) -> int:
+        """Place in the order of the points; trials beyond the last take those of the given up ones, one each."""
+        place = number - sum(mark is True and other < number for other, mark in marks.items())
+        given_up = sorted((other for other, mark in marks.items() if mark is not True), key=marks.__getitem__)
+        if 0 <= place - len(self) < len(given_up):
+            return self._place(given_up[place - len(self)], marks)
+        return place % len(self)
+
 
 def surplus(study: Study) -> list[int]:
-    """Numbers of the trials that were asked for but not wanted any more."""
+    """Numbers of the trials that do not count, see :data:`SURPLUS`."""
+    return list(_marks(study))
+
+
+def _marks(study: Study) -> dict[int, Any]:
     # From the storage, because Hyperband shows samplers a study with some of the trials only.
     trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
-    return [trial.number for trial in trials if SURPLUS in trial.user_attrs]
+    return {trial.number: trial.user_attrs[SURPLUS] for trial in trials if SURPLUS in trial.user_attrs}

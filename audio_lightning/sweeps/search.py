@@ -6,6 +6,7 @@ which the storage gives out once.
 
 import json
 import math
+import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,19 @@ COSTS = ("macs", "parameters", "latency_ms", "seconds")
 
 MEMBER = "member"
 """Mark on a trial of the folder that it is run in."""
+
+BEAT = "beat"
+"""Mark on a running trial: when its machine was last known to be alive, in seconds since 1970.
+
+Optuna's own heartbeat is that of ``study.optimize``, and only databases have it: neither asking and telling nor a
+journal file do.
+"""
+
+SECONDS_BETWEEN_BEATS = 60.0
+
+SECONDS_WITHOUT_BEAT = 1800.0
+"""Silence after which a machine counts as dead: longer than a first decoding, in which nothing is said, mostly takes,
+and than the clocks of two machines differ."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +184,8 @@ class Search:
         from audio_lightning.sweeps.space import axes, check_space
 
         self._axes, self._constant = axes(grid)
+        self._running: dict[int, Trial] = {}
+        self._beaten = -math.inf
         self._objectives = objectives
         space = {key: axis.distribution for key, axis in self._axes.items()}
         check_space(settings.sampler, space)
@@ -205,6 +221,7 @@ class Search:
         """The next trial to run; ``None`` when there are as many as wanted."""
         from audio_lightning.sweeps.samplers import SURPLUS
 
+        self._give_up_dead()
         if len(self._study.get_trials(deepcopy=False)) >= self._end():
             return None
         trial = self._study.ask()
@@ -213,7 +230,22 @@ class Search:
             self._study.tell(trial.number, state=_state("FAIL"))
             return None
         trial.set_user_attr(MEMBER, self._member)
+        trial.set_user_attr(BEAT, time.time())
+        self._running[trial.number] = trial
         return self._asked(trial)
+
+    def beat(self) -> None:
+        """Mark the running trials of this process as alive, once in a while; to be called often."""
+        if not self._running or time.monotonic() - self._beaten < SECONDS_BETWEEN_BEATS:
+            return
+        self._beaten = time.monotonic()
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        for number, trial in list(self._running.items()):
+            try:
+                trial.set_user_attr(BEAT, time.time())
+            except UpdateFinishedTrialError:  # another machine has given it up
+                del self._running[number]
 
     def tell(self, number: int, state: str, metrics: Mapping[str, Any]) -> None:
         """Say how a trial ended; a second time changes nothing, and one that is to go on stays as it is.
@@ -224,6 +256,7 @@ class Search:
                 finite value for each objective, counts as failed.
             metrics: what it measured, by name.
         """
+        self._running.pop(number, None)
         if state in ("queued", "running", "interrupted"):
             return
         values = [_finite(metrics.get(name)) for name, _ in self._objectives]
@@ -241,8 +274,11 @@ class Search:
         from optuna.trial import Trial
 
         running = self._study.get_trials(deepcopy=False, states=(_state("RUNNING"),))
-        mine = [trial for trial in running if trial.user_attrs.get(MEMBER) == self._member]
-        return [self._asked(Trial(self._study, trial._trial_id)) for trial in mine]
+        mine = [
+            Trial(self._study, trial._trial_id) for trial in running if trial.user_attrs.get(MEMBER) == self._member
+        ]
+        self._running |= {trial.number: trial for trial in mine}
+        return [self._asked(trial) for trial in mine]
 
     @property
     def total(self) -> int:
@@ -265,6 +301,30 @@ class Search:
     def pareto(self) -> list[Found]:
         """Trials that no other beats in every objective: the best one where there is one objective."""
         return [self._found(trial) for trial in self._study.best_trials]
+
+    def _give_up_dead(self) -> None:
+        """Count trials of machines that have fallen silent as not run, so that others are asked for in their place.
+
+        Those of this folder are left alone: the lock on each says whether it runs, and it is gone on with.
+        """
+        from optuna.exceptions import UpdateFinishedTrialError
+        from optuna.trial import Trial
+
+        from audio_lightning.sweeps.samplers import SURPLUS
+
+        for trial in self._study.get_trials(deepcopy=False, states=(_state("RUNNING"),)):
+            beat = trial.user_attrs.get(BEAT)
+            alive = beat is None or time.time() - beat < SECONDS_WITHOUT_BEAT
+            if trial.user_attrs.get(MEMBER) == self._member or alive:
+                continue
+            try:
+                Trial(self._study, trial._trial_id).set_user_attr(SURPLUS, time.time())
+                self._study.tell(trial.number, state=_state("FAIL"), skip_if_finished=True)
+            except UpdateFinishedTrialError:  # told, or given up, at the same time
+                continue
+            silence = (time.time() - beat) / 60
+            heard = f"nothing was heard of its machine for {silence:.0f} min"
+            print(f"trial {trial.number} is given up: {heard}", flush=True)
 
     def _end(self) -> int:
         """The first number that is not wanted: those that nobody ran don't count towards the total."""

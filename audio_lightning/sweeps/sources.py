@@ -1,7 +1,9 @@
 """Where the trials of a sweep come from: a list that is known beforehand, or a search that goes by results."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus
@@ -18,16 +20,21 @@ class Source(Protocol):
     Attributes:
         total: trials there are to be, those included that have ended before.
         settled: of them, those that had nothing left to do from the beginning.
+        taken: number of results that were taken from each other sweep.
     """
 
     total: int
     settled: int
+    taken: Counter[str]
 
     def take(self) -> TrialFolder | None:
         """The next trial to run; None where there is none left, or none before others have ended."""
 
     def told(self, folder: TrialFolder, status: TrialStatus) -> None:
         """A trial has ended and will not be run again."""
+
+    def beat(self) -> None:
+        """The sweep is alive; called a few times a second."""
 
 
 class Listed:
@@ -46,6 +53,7 @@ class Listed:
         self.folders = folders
         self.total = len(folders)
         self.settled = self.total - len(self._waiting)
+        self.taken = Counter(origin for folder in folders if (origin := _origin(folder.read_status())))
 
     def take(self) -> TrialFolder | None:
         """See :meth:`Source.take`."""
@@ -53,6 +61,9 @@ class Listed:
 
     def told(self, folder: TrialFolder, status: TrialStatus) -> None:
         """See :meth:`Source.told`."""
+
+    def beat(self) -> None:
+        """See :meth:`Source.beat`: nobody waits for a sign."""
 
 
 class Searched:
@@ -72,6 +83,7 @@ class Searched:
         self._known: dict[str, Any] = {}
         self.total = search.total
         self.settled = search.ended()
+        self.taken: Counter[str] = Counter()
 
     def take(self) -> TrialFolder | None:
         """See :meth:`Source.take`; a proposal that has been tried before is told at once."""
@@ -92,6 +104,8 @@ class Searched:
                 self._numbers[status.hash].append(asked.number)
                 continue
             if status.state in ENDED or trial.finding.unusable:
+                if origin := _origin(status):
+                    self.taken[origin] += 1
                 self._search.tell(asked.number, status.state, _measured(folder))
                 self.settled += 1
                 continue
@@ -107,6 +121,15 @@ class Searched:
         for number in self._numbers.pop(status.hash, ()):
             if status.state != "interrupted":  # which is gone on with when the sweep is
                 self._search.tell(number, status.state, _measured(folder))
+
+    def beat(self) -> None:
+        """See :meth:`Source.beat`: other machines are to know that the trials of this one are run."""
+        self._search.beat()
+
+
+def _origin(status: TrialStatus) -> str | None:
+    """The sweep whose result a trial has; None where it was run in its own."""
+    return str(Path(status.reused_from).parents[1]) if status.reused_from else None
 
 
 def _measured(folder: TrialFolder) -> dict[str, Any]:

@@ -13,8 +13,12 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import Trial
 
 from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.data import splits
 from audio_lightning.errors import ConfigError
 from audio_lightning.sweeps.grid import LARGEST, Grid, values_of
+
+DIVIDING = ("seed", *(f"data.{key}" for key in splits.DIVIDING))
+"""Keys that say by which clips a trial is judged, or that repeat it; a search must not choose among them."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,13 @@ def axes(grid: Grid) -> tuple[dict[str, Axis], dict[str, str]]:
     """What is drawn, and the lines of keys that have only one value.
 
     Raises:
-        ConfigError: an interval that is none, or nothing to vary.
+        ConfigError: an interval that is none, nothing to vary, or a key that says which clips are judged.
     """
+    if lucky := [key for key in (*grid.axes, *grid.spaces) if key.lstrip("+") in DIVIDING]:
+        raise ConfigError(
+            f"{', '.join(lucky)}: a search would choose the luckiest seed or the easiest clips; give one value, and "
+            "repeat the best trials with several seeds or folds in a sweep of their own"
+        )
     found, constant = {}, {}
     for key, lines in grid.axes.items():
         distinct = {json.dumps(value): line for line in lines for value in values_of({key: line}).values()}

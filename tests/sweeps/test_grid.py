@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from audio_lightning.config import choices, compose, expand_multirun
 from audio_lightning.errors import ConfigError
@@ -263,3 +264,19 @@ def test_errors_name_file_and_line(tmp_path, name, text, message):
 def test_a_missing_file_is_one_line(tmp_path):
     with pytest.raises(ConfigError, match=r"sweep.trials_file=.*nowhere.txt: cannot be read"):
         read_trials_file(tmp_path / "nowhere.txt")
+
+
+@pytest.mark.parametrize("key", ["1", "null", "true", "0.5", "a:b", ""])
+def test_a_key_that_would_become_another_is_refused(tmp_path: Path, key: str) -> None:
+    file = tmp_path / "trials.yaml"
+    file.write_text(yaml.safe_dump([{"model": "cnn", "model.option": {key: 1}}]))
+    with pytest.raises(ConfigError, match=r"trials.yaml:1: the key .* of a dictionary is read .* in an override"):
+        read_trials_file(file)
+
+
+def test_keys_that_stay_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / "trials.yaml"
+    file.write_text("- {a: {b: 1, c d: {2: x}}}\n- {model.option.1: x}\n")
+    first, second = read_trials_file(file)
+    assert values_of({"a": first[0]}) == {"a": {"b": 1, "c d": {2: "x"}}}
+    assert second == ["model.option.1=x"]

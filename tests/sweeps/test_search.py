@@ -4,6 +4,7 @@ import math
 import multiprocessing
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -200,7 +201,7 @@ def test_nsga2_finds_the_front(tmp_path):
 
 
 def test_grid_visits_every_point_once_and_ends(tmp_path):
-    typed = ("model=cnn,lstm", "seed=0,1,2", "k=0.1,0.2,0.4")
+    typed = ("model=cnn,lstm", "model.depth=0,1,2", "k=0.1,0.2,0.4")
     found = run(search(tmp_path, *typed, sampler="grid", trials=100))
     assert len(found) == 18
     assert len({tuple(choices.values()) for choices in found}) == 18
@@ -287,3 +288,61 @@ def test_a_missing_package_is_one_line(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ConfigError, match=rf"needs the package {package}: pip install 'audio-lightning\[search\]'"):
         search(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "seed=0,1",
+        "data.seed=range(0,4)",
+        "data.test_fold=1,2",
+        "data.folds=3,5",
+        "data.test_fraction=interval(0.1,0.5)",
+    ],
+)
+def test_what_is_judged_is_not_tuned(tmp_path, typed):
+    with pytest.raises(ConfigError, match=rf"^{typed.partition('=')[0]}: a search would choose the luckiest seed"):
+        search(tmp_path, typed, "model=cnn,lstm")
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock of the machines that is put forward by hand."""
+    now = SimpleNamespace(seconds=1e9)
+    stopped = SimpleNamespace(time=lambda: now.seconds, monotonic=lambda: now.seconds)
+    monkeypatch.setattr("audio_lightning.sweeps.search.time", stopped)
+    return now
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid"])
+def test_trials_of_a_dead_machine_are_run_by_another(tmp_path, clock, sampler, capsys):
+    options = {"storage": f"journal:///{tmp_path}/shared.log", "sampler": sampler, "trials": 4}
+    dead, alive = (search(tmp_path / name, "a=range(0,4)", **options) for name in ("dead", "alive"))
+    lost = [dead.ask(), dead.ask()]
+    assert len(run(alive)) == 2  # the other two may be run where they were asked for
+    clock.seconds += 3600
+    found = run(alive)
+    assert len(found) == 2
+    assert alive.ended() == 4
+    assert capsys.readouterr().out.count("is given up: nothing was heard of its machine for 60 min") == 2
+    if sampler == "grid":
+        assert sorted(choices["a"] for choices in found) == sorted(asked.choices["a"] for asked in lost)
+    dead.beat()
+    dead.tell(lost[0].number, "done", {"validation/accuracy": 2.0})  # it was not dead, but too late it is
+    assert alive.ended() == 4
+    assert dead.ask() is None
+
+
+def test_trials_of_a_machine_that_gives_signs_of_life_are_left_to_it(tmp_path, clock):
+    storage = f"journal:///{tmp_path}/shared.log"
+    busy, idle = (search(tmp_path / name, storage=storage, trials=2) for name in ("busy", "idle"))
+    asked = busy.ask()
+    assert len(run(idle)) == 1
+    for _ in range(10):
+        clock.seconds += 600
+        busy.beat()
+        assert idle.ask() is None
+    again = search(tmp_path / "busy", storage=storage, trials=2)  # its own are gone on with, however long it rested
+    clock.seconds += 7200
+    assert again.ask() is None
+    assert [found.number for found in again.unfinished()] == [asked.number]

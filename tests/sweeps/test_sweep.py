@@ -64,7 +64,7 @@ def test_the_same_line_again_repeats_nothing(
 
 
 def test_results_of_other_sweeps_are_taken_if_the_recordings_are_the_same(
-    finished: Path, tiny_urbansound8k: Path, tmp_path: Path
+    finished: Path, tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tiny.write_urbansound8k(tmp_path / "other data", seed=5)
     moved = tmp_path / "moved"
@@ -75,6 +75,7 @@ def test_results_of_other_sweeps_are_taken_if_the_recordings_are_the_same(
     reused = [status.reused_from for _, status in trials(beside / "taken").values()]
     assert all(path is not None and "finished" in path for path in reused)
     assert list(results(beside / "taken").values()) == list(results(finished).values())
+    assert f"nothing was left to do; 2 had ended before, 2 of them in {finished} (" in capsys.readouterr().out
     sweep(other, beside / "others", "seed=0,1")
     assert [status.reused_from for _, status in trials(beside / "others").values()] == [None, None]
     sweep(tiny_urbansound8k, beside / "again", "seed=0,1", "sweep.reuse=false")
@@ -188,7 +189,7 @@ def test_a_file_lists_the_trials(tiny_urbansound8k: Path, tmp_path: Path, capsys
 
 def test_the_password_of_a_database_is_not_kept(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     url = "sweep.search.storage=mysql://me:secret@127.0.0.1:1/x"
-    assert sweep(tiny_urbansound8k, tmp_path / "sweep", "sweep=search", "seed=0,1", url) == 2
+    assert sweep(tiny_urbansound8k, tmp_path / "sweep", "sweep=search", "model=cnn,lstm", url) == 2
     kept = [path for path in (tmp_path / "sweep").rglob("*") if path.is_file() and "secret" in path.read_text()]
     assert [path.name for path in kept if path.stat().st_mode & 0o077] == []
 
