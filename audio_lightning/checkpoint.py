@@ -1,5 +1,6 @@
 """Checkpoint files: tensors and plain containers only, so that to read one runs nothing, and each with a checksum."""
 
+import errno
 import os
 import stat
 import tempfile
@@ -89,9 +90,13 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any], *, previous: Path |
         if previous is not None and path.exists():
             os.replace(path, previous)
         os.replace(partial, path)
-    except DamagedArchive as error:
+    except BaseException as error:
         os.unlink(partial)
-        raise OSError(f"{path}: what was written was read back otherwise ({error}): see to the disk") from error
-    except BaseException:
-        os.unlink(partial)
+        if isinstance(error, DamagedArchive):
+            text = f"what was written was read back otherwise ({error}); see to the disk"
+            raise OSError(errno.EIO, text, str(path)) from error
+        # Where the disk is full, torch fails once more when it closes the archive.
+        cause = error.__context__ if isinstance(error, RuntimeError) else error
+        if isinstance(cause, OSError):
+            raise OSError(cause.errno, cause.strerror, str(path)) from error
         raise

@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import resource
 import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Callable
@@ -150,7 +151,22 @@ def test_what_is_not_read_back_as_it_was_written_replaces_nothing(
         partial.write_bytes(data)
 
     monkeypatch.setattr("audio_lightning.checkpoint.os.fsync", unreliable)
-    with pytest.raises(OSError, match=r"last\.ckpt: what was written was read back otherwise"):
+    with pytest.raises(OSError, match=r"what was written was read back otherwise .*last\.ckpt"):
         write_checkpoint(path, {"epoch": 2}, previous=tmp_path / "previous.ckpt")
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("room", [100, 5_000, 40_000])
+def test_a_disk_that_is_full_leaves_the_old_one(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "last.ckpt"
+    write_checkpoint(path, {"epoch": 1})
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"File too large: .*last\.ckpt"):
+            write_checkpoint(path, {"weights": [torch.ones(3000) for _ in range(4)]})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]

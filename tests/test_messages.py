@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import audio_lightning
-from audio_lightning.messages import logged_warnings, print_and_log
+from audio_lightning.messages import RunLog, logged_warnings, print_and_log
 
 PACKAGE = Path(audio_lightning.__file__).parent
 
@@ -47,3 +47,27 @@ def test_nothing_of_a_run_is_printed_past_its_log(room: str) -> None:
         and not any(keyword.arg == "file" for keyword in node.keywords)
     ]
     assert [place for place in past if not place.startswith("progress.py")] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_log_that_cannot_be_written_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train.log").symlink_to("/dev/full")
+    handler = RunLog(tmp_path / "train.log")
+    for number in range(3):
+        handler.handle(logging.makeLogRecord({"msg": f"line {number}"}))
+    handler.flush()
+    handler.close()
+    assert capsys.readouterr().err == f"{tmp_path}/train.log: No space left on device: lines are missing from it\n"
+
+
+def test_a_log_has_each_line_as_soon_as_it_is_written(tmp_path: Path) -> None:
+    for number in range(2):
+        handler = RunLog(tmp_path / "train.log")
+        handler.handle(logging.makeLogRecord({"msg": f"\u00fc {number}"}))
+        assert (tmp_path / "train.log").read_text(encoding="utf-8").splitlines()[number:] == [f"\u00fc {number}"]
+        handler.close()
+
+
+def test_a_defect_in_what_is_logged_keeps_its_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    RunLog(tmp_path / "train.log").handle(logging.makeLogRecord({"msg": "%d", "args": ("x",)}))
+    assert "Traceback" in capsys.readouterr().err

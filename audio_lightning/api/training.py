@@ -15,6 +15,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.errors import ConfigError
+from audio_lightning.messages import FORMAT, RunLog
 
 if TYPE_CHECKING:
     from audio_lightning.classifier import AudioClassifier
@@ -181,8 +182,8 @@ def train(*overrides: str, folder: Place | None = None) -> Run:
 def _logging_to(folder: "RunFolder") -> Iterator[None]:
     """Write what is logged meanwhile to ``train.log`` of this run, and not of another one of the same process."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder.log, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
+    handler = RunLog(folder.log)
+    handler.setFormatter(logging.Formatter(FORMAT))
     root = logging.getLogger()
     level = root.level
     root.addHandler(handler)

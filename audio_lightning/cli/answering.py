@@ -49,6 +49,8 @@ def _remedy(error: Exception) -> str | None:
     """What to do about a machine that is too small; None for a defect of the program."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"the disk is full ({error.filename or 'while writing the run folder'}): make room"
+    if isinstance(error, OSError) and error.filename and error.errno in (errno.EIO, errno.EFBIG, errno.EROFS):
+        return f"{error.filename}: {error.strerror}"
     # By name, because torch is not imported here.
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return "the memory is too small for this: try a smaller data.batch_size"

@@ -21,7 +21,7 @@ from audio_lightning.config.location import choices, groups, searching
 from audio_lightning.config.slips import unknown_option
 from audio_lightning.config.trust import trusted_modules
 from audio_lightning.errors import ConfigError
-from audio_lightning.messages import print_and_log
+from audio_lightning.messages import FORMAT, RunLog, print_and_log
 
 if TYPE_CHECKING:
     from audio_lightning.training.folder import RunFolder
@@ -228,7 +228,7 @@ def train_in(folder: "RunFolder", config: DictConfig, *, again: bool = False) ->
         _print_results(metrics, folder.path)
         return metrics
     folder.path.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(filename=folder.log, format="[%(asctime)s][%(levelname)s] %(message)s", level=logging.INFO)
+    logging.basicConfig(handlers=[RunLog(folder.log)], format=FORMAT, level=logging.INFO)
     return _run(config, folder, resume=True)
 
 

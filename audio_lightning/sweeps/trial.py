@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus
 from audio_lightning.errors import ConfigError, Interrupted, UserError
+from audio_lightning.messages import FORMAT, RunLog
 
 BUSY = 75
 """Exit code of a process that found the trial run by another one (EX_TEMPFAIL)."""
@@ -129,7 +130,7 @@ def _train(folder: TrialFolder, status: TrialStatus, threads: int) -> str | None
     torch.set_num_threads(threads)
     if config.trainer.devices == "auto":  # of several GPUs a trial has one; it may ask for more
         config.trainer.devices = 1
-    logging.basicConfig(filename=folder.log, format="[%(asctime)s][%(levelname)s] %(message)s", level=logging.INFO)
+    logging.basicConfig(handlers=[RunLog(folder.log)], format=FORMAT, level=logging.INFO)
     with trusting(config.get("trust")):  # what was typed for the sweep, which wrote this configuration
         metrics = train(config, folder, resume=True, callbacks=_pruning(folder, status))
         write_latency(folder)

@@ -25,6 +25,11 @@ class OutOfMemoryError(RuntimeError):
             "error: the disk is full (run/x.ckpt): make room; go on with: python train.py resume=run\n",
         ),
         (
+            OSError(errno.EFBIG, "File too large", "run/x.ckpt"),
+            1,
+            "error: run/x.ckpt: File too large; go on with: python train.py resume=run\n",
+        ),
+        (
             OutOfMemoryError("CUDA out of memory"),
             1,
             "error: the memory is too small for this: try a smaller data.batch_size; "
