@@ -71,17 +71,20 @@ def without_nan(values: Any) -> Any:
 
 
 @contextlib.contextmanager
-def open_regular(path: Path, *, most: int) -> Iterator[BinaryIO]:
+def open_regular(path: Path, *, most: int, follow: bool = False) -> Iterator[BinaryIO]:
     """Open a file to read it, unless it is something else by that name.
 
     Args:
         path: the file.
         most: bytes that it may have.
+        follow: it may be a link that leads out of its folder, since it was named itself.
 
     Raises:
-        FileError: it is missing, cannot be read, is a pipe, a device or a folder, or is too large.
+        FileError: it is missing, cannot be read, is a pipe, a device or a folder, leads elsewhere, or is too large.
     """
     try:
+        if not follow and path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve()):
+            raise FileError(f"{path} is a link that leads out of its folder: put the file itself in its place")
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # to open a pipe would wait for its writer
         with os.fdopen(handle, "rb") as file:
             found = os.fstat(handle)

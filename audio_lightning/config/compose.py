@@ -304,7 +304,11 @@ def _check_resolved(override: Override, base: DictConfig, config: DictConfig) ->
         with suppress(OmegaConfBaseException):
             key = override.key_or_group
             default = None if OmegaConf.is_missing(base, key) else OmegaConf.select(base, key)
-            _check_type(f"{_line(override)} gives {key}", default, OmegaConf.select(config, key))
+            found = OmegaConf.select(config, key)
+            if expected := _expected(key, default, found):
+                # The value is not said: it may be a secret, and messages are logged.
+                kind = "text" if isinstance(found, str) else f"a {type(found).__name__}"
+                raise ConfigError(f"{_line(override)} gives {kind}: expected {expected}, the default is {default}")
 
 
 def _check_choice(override: Override) -> None:
@@ -364,9 +368,17 @@ def _check_type(key: str, default: Any, value: Any) -> None:
         value = value.text
     if value == "" and TEXT_KEY.search(key):
         raise ConfigError(f"{key}=: there is no value behind the equals sign")
-    expected: tuple[type, ...]
-    if value is None or default is None or (isinstance(value, str) and "${" in value):
+    if isinstance(value, str) and "${" in value:
         return
+    if expected := _expected(key, default, value):
+        raise ConfigError(f"{key}={value}: expected {expected}, the default is {default}")
+
+
+def _expected(key: str, default: Any, value: Any) -> str | None:
+    """What a value should be in place of a default; None if it is that."""
+    expected: tuple[type, ...]
+    if value is None or default is None:
+        return None
     if isinstance(default, bool):
         expected, name = (bool,), "true or false"
     elif isinstance(default, int):
@@ -374,10 +386,10 @@ def _check_type(key: str, default: Any, value: Any) -> None:
     elif isinstance(default, float):
         expected, name = (int, float), "a number"
     elif isinstance(default, (ListConfig, list)):
-        expected, name = (list,), "a list such as [1,2]"
+        expected, name = (list, ListConfig), "a list such as [1,2]"
     elif isinstance(default, DictConfig):
-        expected, name = (dict,), f"one of its keys ({', '.join(f'{key}.{name!s}' for name in default)})"
+        expected, name = (dict, DictConfig), f"one of its keys ({', '.join(f'{key}.{name!s}' for name in default)})"
     else:
-        return
-    if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
-        raise ConfigError(f"{key}={value}: expected {name}, the default is {default}")
+        return None
+    right = isinstance(value, expected) and not (isinstance(value, bool) and bool not in expected)
+    return None if right else name

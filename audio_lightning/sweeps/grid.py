@@ -32,6 +32,7 @@ from audio_lightning.config.compose import is_group, parse_overrides, quote_path
 from audio_lightning.config.location import choices
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.errors import ConfigError
+from audio_lightning.files import first_line, shortened
 
 LARGEST = 100_000
 """Combinations in one grid; more is a slip of the hand."""
@@ -285,8 +286,9 @@ def _text_entries(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _yaml_entries(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    loader = get_yaml_loader()(text)
+    loader = None
     try:
+        loader = get_yaml_loader()(text)
         root: Node | None = loader.get_single_node()
         if root is None:
             return
@@ -297,9 +299,10 @@ def _yaml_entries(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{place}: not YAML: {getattr(error, 'problem', None) or error}") from error
+        raise ConfigError(f"{path}{place}: not YAML: {getattr(error, 'problem', None) or first_line(error)}") from error
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _yaml_overrides(path: Path, entry: Node, found: Any) -> list[str]:
@@ -312,7 +315,7 @@ def _yaml_overrides(path: Path, entry: Node, found: Any) -> list[str]:
         return found
     raise ConfigError(
         f"{path}:{entry.start_mark.line + 1}: a trial is a list such as [model=cnn, seed=0], "
-        f"or keys and values such as {{model: cnn, seed: 0}}; found {found!r}"
+        f"or keys and values such as {{model: cnn, seed: 0}}; found {shortened(found, 100)}"
     )
 
 

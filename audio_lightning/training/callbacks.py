@@ -296,7 +296,7 @@ class History(Callback):
             FileError: there are fewer of them: said now, for the metrics of the run are taken from these rows.
         """
         if trainer.current_epoch:
-            self.rows = self._read(trainer.current_epoch)
+            self.rows = self._read(trainer.current_epoch)[: trainer.current_epoch]
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep all of them where there was nothing left to train, and so no start."""
@@ -334,10 +334,10 @@ class History(Callback):
             write_csv(self.path, header, [[kept.get(name, "") for name in header] for kept in self.rows])
 
     def _read(self, epochs: int) -> list[dict[str, str]]:
-        """The rows of so many epochs."""
+        """The rows there are, of so many epochs at least."""
         RunFolder(self.path.parent).read_history(TIMED)  # whether it is whole
         with self.path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))[:epochs]
+            rows = list(csv.DictReader(file))
         if len(rows) < epochs:
             raise FileError(f"{self.path} has {len(rows)} epochs, and checkpoints/last.ckpt is from after {epochs}")
         return rows

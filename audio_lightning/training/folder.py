@@ -265,7 +265,8 @@ def find_checkpoint(path: Path) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    if path.is_dir():
+    named = not path.is_dir()
+    if not named:
         best = RunFolder(path).best
         if not best.exists():
             raise CheckpointError(f"{path} has no checkpoints/best.ckpt: expected the folder of a run, or a .ckpt file")
@@ -273,7 +274,7 @@ def find_checkpoint(path: Path) -> Path:
     elif not path.exists():
         raise CheckpointError(f"{path}: there is no such checkpoint or run folder")
     try:
-        with open_regular(path, most=sys.maxsize) as file:
+        with open_regular(path, most=sys.maxsize, follow=named) as file:
             begins = file.read(len(ZIP))
     except FileError as error:
         raise CheckpointError(str(error)) from error

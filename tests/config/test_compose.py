@@ -167,3 +167,42 @@ def test_columns_can_be_an_axis() -> None:
 def test_weights_are_a_switch_or_a_file(typed: str, value: object) -> None:
     found = composed("model=alexnet", f"model.pretrained={typed}").model.pretrained
     assert found == (os.path.expanduser(value) if isinstance(value, str) else value)
+
+
+@pytest.mark.parametrize("line", ["data.batch_size=1,2", "data.batch_size=choice(1,2)", "~data.batch_size"])
+def test_a_change_takes_one_value(line: str) -> None:
+    with pytest.raises(ConfigError, match="expected KEY=VALUE with one value") as caught:
+        change(compose([]), [line])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["data.num_workers", "seed", "trainer.max_epochs", "feature_memory_gb", "plots"])
+def test_a_text_out_of_the_environment_is_no_number(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MANY", "many")
+    line = f"{key}=${{oc.env:MANY}}"
+    for composed in (lambda: compose([line]), lambda: change(compose([]), [line])):
+        with pytest.raises(ConfigError, match=re.escape(f"{line} gives text: expected")) as caught:
+            composed()
+        assert "\n" not in str(caught.value)
+
+
+def test_a_number_out_of_the_environment_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MANY", "3")
+    assert compose(["data.num_workers='${oc.decode:${oc.env:MANY}}'"]).data.num_workers == 3
+
+
+@pytest.mark.parametrize("value", ["~nobody_at_all/x", "x" * 300, "a/\0", "[1,2]"])
+def test_a_path_that_cannot_be_is_a_line(value: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_config(compose(quote_paths(["data=folder", f"data.root={value}"])))
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_resumed_run_is_told_is_read_like_everything_that_is_typed(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from audio_lightning.cli.train import main
+
+    for line in ("trainer.max_epochs=[(", "trainer.max_epochs=1,2", "=", "trainer.max_epochs=${"):
+        assert main([f"resume={trained}", line]) == 2
+        assert capsys.readouterr().err.count("\n") == 1

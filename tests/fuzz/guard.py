@@ -1,0 +1,205 @@
+"""What an input may cost and touch, and how it is judged: read, or refused by an error of our own in one line."""
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import sysconfig
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from audio_lightning.errors import UserError
+
+SECONDS = 5.0
+MEGABYTES = 1024
+LONGEST_LINE = 4_000
+
+SECRET = "correct-horse-battery-staple"
+"""Value of an environment variable that inputs ask for."""
+
+RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "socket.connect")
+"""Events of what no input may cause."""
+
+CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.link", "os.symlink", "os.truncate")
+"""Events that name a place that is changed."""
+
+PROJECT = Path(__file__).parents[2]
+
+
+@dataclass
+class Tally:
+    """How many inputs of each kind were read, refused, and passed the first look at what they are."""
+
+    counts: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, *, read: bool, passed: bool) -> None:
+        found = self.counts.setdefault(kind, Counter())
+        found["inputs"] += 1
+        found["read" if read else "refused"] += 1
+        found["passed"] += passed
+
+    def total(self, name: str) -> int:
+        return sum(found[name] for found in self.counts.values())
+
+    def __str__(self) -> str:
+        names = ("inputs", "read", "refused", "passed")
+        lines = [f"{'kind':<14}" + "".join(f"{name:>9}" for name in names)]
+        for kind, found in self.counts.items():
+            lines.append(f"{kind:<14}" + "".join(f"{found[name]:>9,}" for name in names))
+        lines.append(f"{'all':<14}" + "".join(f"{self.total(name):>9,}" for name in names))
+        return "\n".join(lines)
+
+
+class Watch:
+    """Listens to what the interpreter does, for a hook cannot be taken away again.
+
+    Attributes:
+        folder: the only place in which something may be written; None while nothing is watched.
+        events: what was done that must not be.
+    """
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        self.events: list[str] = []
+        libraries = {*map(str, sysconfig.get_paths().values()), sys.prefix, sys.base_prefix}
+        allowed = [*libraries, str(PROJECT), "/proc", "/sys", "/dev/null", "/dev/urandom", "/usr", "/etc/localtime"]
+        self.readable = tuple(os.path.realpath(path) for path in allowed)
+        sys.addaudithook(self._hear)
+
+    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if self.folder is None:
+            return
+        if event.startswith(RUNS):
+            self.events.append(f"{event} {arguments[:2]}")
+        elif event == "open" and isinstance(arguments[0], (str, bytes)):
+            path, flags = os.path.realpath(os.fsdecode(arguments[0])), arguments[2]
+            writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+            allowed = not writes and path.startswith(self.readable)
+            if not (allowed or path.startswith(str(self.folder)) or "__pycache__" in path):
+                self.events.append(f"{'writes' if writes else 'reads'} {path}")
+        elif event in CHANGES and isinstance(arguments[0], (str, bytes)):
+            path = os.path.realpath(os.path.dirname(os.path.abspath(os.fsdecode(arguments[0]))))
+            if not path.startswith(str(self.folder)) and "__pycache__" not in path:
+                self.events.append(f"{event} {arguments[0]!r}")
+
+
+@dataclass
+class Guard:
+    """Runs inputs one after another, and judges each.
+
+    Attributes:
+        root: folder for all of them.
+        tally: what became of them.
+    """
+
+    root: Path
+    tally: Tally = field(default_factory=Tally)
+    watch: Watch = field(default_factory=Watch)
+
+    def judge(self, kind: str, passed: bool, make: Callable[[Path], Any], act: Callable[[Path, Any], Any]) -> None:
+        """Make an input in a folder of its own, and act on it as the commands do.
+
+        Args:
+            kind: of the input.
+            passed: whether it passes the first look at what it is.
+            make: writes the input; what it returns is handed on.
+            act: the function behind a command.
+        """
+        with tempfile.TemporaryDirectory(dir=self.root) as place:
+            folder = Path(os.path.realpath(place))
+            made = make(folder)
+            started = time.perf_counter()
+            read = True
+            with _limits(), contextlib.chdir(folder), open(os.devnull, "w") as nowhere:
+                self.watch.folder, self.watch.events = folder, []
+                try:
+                    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+                        act(folder, made)
+                except UserError as error:
+                    read = False
+                    check_message(str(error))
+                finally:
+                    self.watch.folder = None
+            assert time.perf_counter() - started < SECONDS, "it took too long"
+            assert not self.watch.events, self.watch.events
+            assert not list(folder.parent.glob("CANARY*")), "something was executed"
+        self.tally.add(kind, read=read, passed=passed)
+
+
+def check_message(text: str) -> None:
+    """Hold an error message to its form."""
+    assert text.strip(), "nothing is said"
+    assert "\n" not in text, f"more than one line: {text}"
+    assert len(text) < LONGEST_LINE, "a line of endless length"
+    assert SECRET not in text, "the secret is said"
+
+
+@contextlib.contextmanager
+def _limits() -> Iterator[None]:
+    """End what takes too long, and let an allocation fail that takes the process above the limit."""
+
+    def late(number: int, frame: FrameType | None) -> None:
+        raise TimeoutError(f"more than {SECONDS} seconds")
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    handler = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEGABYTES * 2**20, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+
+
+def in_child(folder: Path, act: Callable[[], None]) -> tuple[int, str]:
+    """Do something in a process of its own, in a folder.
+
+    Args:
+        folder: where it stands.
+        act: a command, which ends by ``SystemExit``.
+
+    Returns:
+        The exit code, and what it wrote to the error output.
+    """
+    errors = folder / ".errors"
+    child = os.fork()
+    if child == 0:
+        os.chdir(folder)
+        for number, path in ((1, os.devnull), (2, errors)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+        code: Any = 70
+        try:
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+            with _limits():
+                act()
+        except SystemExit as stop:
+            code = stop.code
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code if isinstance(code, int) else 0 if code is None else 70)
+    _, status = os.waitpid(child, 0)
+    return os.waitstatus_to_exitcode(status), errors.read_text(encoding="utf-8", errors="replace")
+
+
+def check_end(code: int, errors: str) -> None:
+    """Hold the end of a command to its form: done, or what is wrong in one line."""
+    assert code in (0, 1, 2), f"exit code {code}: {errors[-2_000:]}"
+    assert "Traceback" not in errors, errors[-2_000:]
+    assert SECRET not in errors, "the secret is said"
+    said = [line for line in errors.splitlines() if line.startswith("error: ")]
+    if code == 2:
+        assert len(said) == 1, errors[-2_000:]
+        check_message(said[0])

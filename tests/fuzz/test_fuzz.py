@@ -1,0 +1,128 @@
+"""Hostile and random inputs, counted: each is read, or refused by an error of our own in one line.
+
+None takes more than five seconds or a gigabyte, executes anything, or touches what lies outside of its folder. Those
+that once failed are kept as examples, which are tried first.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from guard import SECRET, Guard, Tally, check_end, in_child
+from hypothesis import HealthCheck, Phase, given, settings
+from inputs import TABLE_KEYS, Kind, kinds
+
+from audio_lightning.cli.main import app
+
+NAMES = ("recording", "table", "command line", "grid", "YAML", "checkpoint", "run folder", "sweep folder")
+
+FAST = dict(zip(NAMES, (90, 50, 50, 20, 20, 20, 30, 20)))
+"""Inputs of each kind in the fast suite: 300."""
+
+FULL = dict(zip(NAMES, (3000, 1600, 1600, 600, 700, 800, 900, 800)))
+"""Inputs of each kind in all: 10,000."""
+
+EVERY_COMMAND = 25
+"""Inputs of each of eight kinds that go through the command line: 200."""
+
+
+def command(name: str, trained: Path, folder: Path, made: Any) -> list[str]:
+    """What a user would type after ``audio-lightning`` for an input."""
+    line = {
+        "recording": ["predict", trained, made],
+        "table": ["check", "data=table", "data.root=.", f"data.table=clips{folder.suffix}", *TABLE_KEYS],
+        "command line": ["train", "--cfg", "job"],
+        "grid": ["train", "--cfg", "job"],
+        "YAML": ["train", "--cfg", "job", "data.table=trials.yaml", "data=table"],
+        "checkpoint": ["predict", made, trained / "nothing.wav"],
+        "run folder": ["train", "resume=run"],
+        "sweep folder": ["leaderboard", "sweep"],
+    }[name]
+    if name == "table":
+        line[3] = f"data.table={next(path.name for path in folder.glob('clips*'))}"
+    return [*map(str, line), *(made if isinstance(made, list) else [])]
+
+
+@pytest.fixture(scope="module")
+def every(trained: Path) -> dict[str, Kind]:
+    return kinds(trained)
+
+
+@pytest.fixture(scope="module")
+def guard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guard]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AL_SECRET", SECRET)
+        patch.setenv("AL_TYPED", "many")
+        yield Guard(Path(os.path.realpath(tmp_path_factory.mktemp("inputs"))))
+
+
+def _examples(count: int) -> settings:
+    """The same ones each time, with nothing kept; a failing one is shrunk."""
+    return settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate, Phase.shrink],
+        report_multiple_bugs=False,
+    )
+
+
+def feed(guard: Guard, name: str, kind: Kind, count: int) -> None:
+    """Judge generated inputs of a kind."""
+
+    @_examples(count)
+    @given(kind.strategy)
+    def one(made: Any) -> None:
+        guard.judge(name, kind.passes(made), lambda folder: kind.make(folder, made), kind.act)
+
+    one()
+
+
+def test_a_sample_of_hostile_inputs(guard: Guard, every: dict[str, Kind]) -> None:
+    guard.tally = Tally()
+    for name in NAMES:
+        feed(guard, name, every[name], FAST[name])
+    assert guard.tally.total("inputs") >= 250  # of few kinds there are fewer than that different ones
+    assert guard.tally.total("passed") >= guard.tally.total("inputs") / 2
+
+
+@pytest.mark.full
+def test_ten_thousand_hostile_inputs(guard: Guard, every: dict[str, Kind], capsys: pytest.CaptureFixture[str]) -> None:
+    guard.tally = Tally()
+    for name in NAMES:
+        feed(guard, name, every[name], FULL[name])
+    with capsys.disabled():
+        print(f"\n{guard.tally}")
+    assert guard.tally.total("inputs") >= 10_000
+    assert guard.tally.total("passed") >= guard.tally.total("inputs") / 2
+
+
+@pytest.mark.full
+def test_two_hundred_hostile_inputs_through_the_command_line(
+    tmp_path: Path, guard: Guard, trained: Path, every: dict[str, Kind], capsys: pytest.CaptureFixture[str]
+) -> None:
+    tally = Tally()
+    for name in NAMES:
+        _through_the_command_line(tmp_path, trained, name, every[name], tally)
+    with capsys.disabled():
+        print(f"\n{tally}")
+    assert tally.total("inputs") >= EVERY_COMMAND * len(NAMES)
+
+
+def _through_the_command_line(root: Path, trained: Path, name: str, kind: Kind, tally: Tally) -> None:
+    @_examples(EVERY_COMMAND)
+    @given(kind.strategy)
+    def one(made: Any) -> None:
+        with tempfile.TemporaryDirectory(dir=root) as place:
+            folder = Path(place)
+            given_to = kind.make(folder, made)
+            code, errors = in_child(folder, lambda: app(command(name, trained, folder, given_to)))
+            check_end(code, errors)
+        tally.add(name, read=code == 0, passed=kind.passes(made))
+
+    one()
