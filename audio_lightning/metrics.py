@@ -182,7 +182,8 @@ class MultilabelMetrics(EvaluationMetrics):
         num_classes: number of classes.
 
     Attributes:
-        thresholds: probability of every class, ``[classes]``, from which on it is predicted.
+        thresholds: probability of every class, ``[classes]``, from which on it is predicted; ``[clips, classes]`` where
+            each clip has its own.
     """
 
     probabilities: list[Tensor]
@@ -190,7 +191,7 @@ class MultilabelMetrics(EvaluationMetrics):
 
     def __init__(self, num_classes: int, **options: Any) -> None:
         super().__init__(**options)
-        self.thresholds: Float[Tensor, "classes"] = torch.full((num_classes,), 0.5)
+        self.thresholds: Float[Tensor, "*clips classes"] = torch.full((num_classes,), 0.5)
         self.add_state("probabilities", [], dist_reduce_fx="cat")
         self.add_state("targets", [], dist_reduce_fx="cat")
 
@@ -235,11 +236,10 @@ class MultilabelMetrics(EvaluationMetrics):
 
     def best_thresholds(self) -> Float[Tensor, "classes"]:
         """Thresholds with which the F1 of every class is highest on the clips counted (:func:`best_threshold`)."""
-        probabilities, targets = self._clips()
-        return torch.stack([best_threshold(*pair) for pair in zip(probabilities.T, targets.T)])
+        return best_thresholds(*self._clips())
 
     def _clips(self) -> tuple[Float[Tensor, "clips classes"], Bool[Tensor, "clips classes"]]:
-        none = self.thresholds.new_empty(0, len(self.thresholds))
+        none = self.thresholds.new_empty(0, self.thresholds.shape[-1])
         return _joined(self.probabilities, none), _joined(self.targets, none).bool()
 
     def _guesses(self, probabilities: Float[Tensor, "clips classes"]) -> Bool[Tensor, "clips classes"]:
@@ -265,6 +265,13 @@ def average_precision(scores: Float[Tensor, "clips"], targets: Bool[Tensor, "cli
     _, hits, guesses = _at_distinct_scores(scores, targets)
     gained = hits.diff(prepend=hits.new_zeros(1))
     return (hits.double() / guesses * gained).sum() / gained.sum()
+
+
+def best_thresholds(
+    probabilities: Float[Tensor, "clips classes"], targets: Bool[Tensor, "clips classes"]
+) -> Float[Tensor, "classes"]:
+    """:func:`best_threshold` of every class."""
+    return torch.stack([best_threshold(*pair) for pair in zip(probabilities.T, targets.T)])
 
 
 def best_threshold(scores: Float[Tensor, "clips"], targets: Bool[Tensor, "clips"]) -> Float[Tensor, ""]:

@@ -26,8 +26,10 @@ from audio_lightning.cli.main import app
 from audio_lightning.config import check_config, compose
 from audio_lightning.errors import ConfigError
 from audio_lightning.losses import BinaryCrossEntropy, CrossEntropy, class_weights
+from audio_lightning.metrics import MultilabelMetrics, best_thresholds
 from audio_lightning.task import MULTILABEL_METRICS, AudioTask
 from audio_lightning.training.callbacks import BestCheckpoint
+from audio_lightning.training.results import cross_fitted_thresholds
 
 TASK = AudioTask(tiny.CLASSES, tiny.RATE, num_samples=2000, multilabel=True)
 
@@ -308,3 +310,22 @@ def test_a_metric_of_the_other_kind_of_task_is_refused(separator: str | None, me
 def test_a_monitor_that_leads_nowhere_is_named() -> None:
     with pytest.raises(ConfigError, match=r"monitor: Interpolation key 'nowhere' not found"):
         composed("monitor=${nowhere}")
+
+
+def test_thresholds_for_validation_figures_do_not_know_the_clips_that_they_judge() -> None:
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.rand(60, 4, generator=generator)
+    targets = torch.rand(60, 4, generator=generator) < 0.3  # nothing to be learned
+    group = np.repeat(np.arange(20), 3)
+    found = cross_fitted_thresholds(probabilities, targets, group)
+    changed = targets.clone()
+    changed[group == 7] = ~changed[group == 7]
+    again = cross_fitted_thresholds(probabilities, changed, group)
+    assert torch.equal(again[group == 7], found[group == 7])
+    assert not torch.equal(again, found)
+    fitted, crossed = (MultilabelMetrics(4) for _ in range(2))
+    fitted.thresholds, crossed.thresholds = best_thresholds(probabilities, targets), found
+    for metrics in (fitted, crossed):
+        metrics.update(torch.logit(probabilities), targets.float(), torch.zeros(60))
+    assert crossed.compute()["f1_macro"] < fitted.compute()["f1_macro"] - 0.02
+    assert torch.equal(cross_fitted_thresholds(probabilities, targets, np.zeros(60)), torch.full((60, 4), 0.5))

@@ -254,18 +254,34 @@ def _run(config: DictConfig, folder: "RunFolder", *, resume: bool = False) -> di
 def _print_results(metrics: dict[str, Any], folder: Path) -> None:
     # What was measured last: the training itself, where no clip was kept back from it.
     part = next((part for part in ("test", "validation") if metrics[f"clips/{part}"]), "train")
-    shown = {name: value for name, value in metrics.items() if name.startswith(f"{part}/") and "loss" not in name}
-    figures = [f"{name.removeprefix(f'{part}/').replace('_', ' ')} {_figure(value)}" for name, value in shown.items()]
+    of_part = {name: value for name, value in metrics.items() if name.startswith(f"{part}/")}
+    shown = {name: value for name, value in of_part.items() if not name.endswith(("loss", "_low", "_high"))}
+    figures = [f"{_title(name, part)} {_figure(value)}" for name, value in shown.items()]
     epoch = f"best epoch {metrics['best_epoch']}" if metrics["clips/validation"] else "the last epoch"
     print_and_log(
         f"{part}: {', '.join(figures)} ({metrics[f'clips/{part}']} clips, {epoch} of {metrics['epochs']}, "
         f"{metrics['parameters']:,} parameters, {metrics['seconds']:.0f} s)"
     )
+    intervals = [
+        f"{_title(name, part)} {metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f}"
+        for name in shown
+        if f"{name}_low" in metrics
+    ]
+    if intervals:
+        groups = metrics.get("groups/test")
+        over = "clips" if groups == metrics.get("clips/test") else f"clips in {groups} groups"
+        print_and_log(f"95 % interval over {over}: {', '.join(intervals)}")
+    for sentence in filter(None, str(metrics.get("warnings") or "").split("; ")):
+        print_and_log(f"warning: {sentence}")
     if metrics.get("leakage") != "none found":
         print_and_log(f"leakage between the splits: {metrics.get('leakage', 'not known')}")
     print_and_log(f"run folder: {folder}")
     if plots := sorted(map(str, folder.glob("*.png"))):
         print_and_log(f"plots: {', '.join(plots)}")
+
+
+def _title(metric: str, part: str) -> str:
+    return metric.removeprefix(f"{part}/").replace("_", " ")
 
 
 def _figure(value: float | None) -> str:

@@ -20,7 +20,7 @@ from audio_lightning.errors import CheckpointError, ConfigError, DataError
 from audio_lightning.files import without_nan, write_json
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.training.folder import RunFolder
-from audio_lightning.training.results import division, measured, write_results
+from audio_lightning.training.results import division, measured, warnings_of, write_results
 from audio_lightning.training.run import quieten
 
 LOADING = ("data.batch_size", "data.num_workers", "data.resident")
@@ -106,7 +106,7 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
     _require_finite(classifier, datamodule)
     metrics: Metrics = {**measured(classifier, datamodule)}
     metrics["clips/test"] = len(datamodule.numbers(TEST))
-    metrics |= division(datamodule)
+    metrics |= {**division(datamodule), **warnings_of(datamodule, (TEST,))}
     if trained_on:
         metrics["leakage"] = "present"
     elif _typed(overrides) & {"data", "seed", *(f"data.{key}" for key in DIVIDING)}:

@@ -4,7 +4,7 @@ import contextlib
 import io
 import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
@@ -42,6 +42,9 @@ USED = (
 )  # fmt: skip
 """Arguments of the training's own Trainer that a search shares."""
 
+FOUND = {"find_lr": "optimizer.lr", "find_batch_size": "data.batch_size"}
+"""The key that each search fills in."""
+
 Make = Callable[[], AudioClassifier]
 
 
@@ -68,6 +71,19 @@ def find(config: DictConfig, make: Make, datamodule: AudioDataModule, folder: Ru
         write_csv(folder.lr_finder, ["learning_rate", "loss"], list(zip(rates.tolist(), losses.tolist())))
         config.optimizer.lr = suggested(rates, losses)
         print_and_log(f"optimizer.lr={config.optimizer.lr:g} was found and is used ({folder.lr_finder})")
+
+
+def keep_found(config: DictConfig, trained: Mapping[str, Any]) -> None:
+    """Put what the searches of a run found into the configuration that it is resumed with.
+
+    Args:
+        config: as it was composed, perhaps anew; changed.
+        trained: the configuration in the checkpoint of the run.
+    """
+    for search, key in FOUND.items():
+        group, _, name = key.partition(".")
+        if config.get(search) and name in trained[group]:
+            config[group][name] = trained[group][name]
 
 
 def suggested(rates: Float[np.ndarray, "steps"], losses: Float[np.ndarray, "steps"]) -> float:

@@ -1,17 +1,25 @@
 """What a test found, as tables and figures."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.data.manifest import TEST, VALIDATION
+from audio_lightning.data.manifest import SPLITS, TEST, VALIDATION
+from audio_lightning.data.splits import source_of
 from audio_lightning.files import write_csv
-from audio_lightning.metrics import MultilabelMetrics, make_metrics
+from audio_lightning.metrics import MultilabelMetrics, best_thresholds, make_metrics
 from audio_lightning.task import LABEL_SEPARATOR
 from audio_lightning.training.folder import RunFolder
+from audio_lightning.training.intervals import Interval, accuracy_interval, balanced_accuracy_interval
+from audio_lightning.training.samples import small_samples
+
+THRESHOLD_FOLDS = 5
+"""Parts of the validation clips, each predicted with thresholds that are fitted to the others."""
 
 
 def write_results(folder: RunFolder, classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
@@ -54,26 +62,94 @@ def write_results(folder: RunFolder, classifier: AudioClassifier, datamodule: Au
 
 
 def measured(classifier: AudioClassifier, datamodule: AudioDataModule) -> dict[str, float]:
-    """The metrics of the last test; also those per recording, where recordings were cut into windows."""
+    """The metrics of the last test, with intervals; also those per recording, if recordings were cut into windows.
+
+    ``test/accuracy_low`` and ``test/accuracy_high`` are the ends of the 95 % interval over clips, by the groups that
+    these come in, of which ``groups/test`` is the number; likewise of balanced accuracy, and of whole recordings.
+    """
     metrics = {f"test/{name}": float(value) for name, value in classifier.test_metrics.compute().items()}
+    number, probabilities = classifier.last_predictions()
+    metrics |= _intervals(classifier, datamodule, datamodule.clips.row[number.numpy()], probabilities, "test/")
     return metrics | recording_metrics(classifier, datamodule, TEST)
 
 
 def recording_metrics(classifier: AudioClassifier, datamodule: AudioDataModule, part: str) -> dict[str, float]:
-    """Metrics of the last predictions, of ``part``, per recording: none unless recordings were cut into windows."""
+    """Metrics of the last predictions, of ``part``, per recording: none unless recordings were cut into windows.
+
+    Where clips have several labels, the thresholds of the classifier are fitted to the validation clips. Metrics of
+    these same clips would be too good, so each group of them is predicted with thresholds fitted to other groups.
+    """
     if datamodule.hop_samples is None:
         return {}
     number, probabilities = classifier.last_predictions()
-    rows, means = by_recording(datamodule.clips.row[number.numpy()], probabilities)
+    row = datamodule.clips.row[number.numpy()]
+    rows, means = by_recording(row, probabilities)
     whole = make_metrics(classifier.task)
     targets = torch.from_numpy(datamodule.manifest.targets()[rows])
+    intervals: dict[str, float] = {}
+    if part == TEST:
+        intervals = _intervals(classifier, datamodule, rows, means, "test/recording_")
     if isinstance(whole, MultilabelMetrics):
         whole.thresholds = classifier.thresholds.cpu()
+        if part == VALIDATION:
+            of_clips = torch.from_numpy(datamodule.manifest.targets()[row]).bool()
+            fitted = cross_fitted_thresholds(probabilities, of_clips, _groups(datamodule)[row])
+            whole.thresholds = fitted[np.unique(row, return_index=True)[1]]
         logits = torch.logit(means, eps=1e-7)
     else:
         logits = means.clamp(min=1e-12).log()
     whole.update(logits, targets, classifier.objective.per_clip(logits, targets))
-    return {f"{part}/recording_{name}": float(value) for name, value in whole.compute().items()}
+    return {f"{part}/recording_{name}": float(value) for name, value in whole.compute().items()} | intervals
+
+
+def cross_fitted_thresholds(
+    probabilities: Float[Tensor, "clips classes"],
+    targets: Bool[Tensor, "clips classes"],
+    group: Shaped[np.ndarray, "clips"],
+) -> Float[Tensor, "clips classes"]:
+    """Thresholds for every clip, with the best F1 on clips of other groups.
+
+    Where there is one group only, nothing is fitted: they are 0.5.
+    """
+    _, group = np.unique(group, return_inverse=True)
+    folds = min(THRESHOLD_FOLDS, int(group.max(initial=0)) + 1)
+    found = torch.full_like(probabilities, 0.5)
+    for fold in range(folds if folds > 1 else 0):
+        own = torch.from_numpy(group % folds == fold)
+        found[own] = best_thresholds(probabilities[~own], targets[~own])
+    return found
+
+
+def _intervals(
+    classifier: AudioClassifier,
+    datamodule: AudioDataModule,
+    row: Int64[np.ndarray, "clips"],
+    probabilities: Float[Tensor, "clips classes"],
+    prefix: str,
+) -> dict[str, float]:
+    """Ends of the intervals of the accuracies of some clips or recordings, by the rows that these are of."""
+    target = torch.from_numpy(datamodule.manifest.targets()[row])
+    group = _groups(datamodule)[row]
+    found: dict[str, Interval | None] = {}
+    if classifier.task.multilabel:
+        correct = ((probabilities >= classifier.thresholds.cpu()) == target.bool()).all(dim=1).numpy()
+    else:
+        correct = (probabilities.argmax(dim=1) == target).numpy()
+        found["balanced_accuracy"] = balanced_accuracy_interval(correct, target.numpy(), group)
+    found["accuracy"] = accuracy_interval(correct, group)
+    ends = {
+        f"{prefix}{name}_{end}": getattr(interval, end)
+        for name, interval in found.items()
+        if interval is not None
+        for end in ("low", "high")
+    }
+    return {**ends, "groups/test": len(set(group))}
+
+
+def _groups(datamodule: AudioDataModule) -> Shaped[np.ndarray, "rows"]:
+    """What the clips of every row are not independent of; pieces of background noise, of their recording."""
+    table = datamodule.manifest.table
+    return np.where(table["background"], table["path"], source_of(datamodule.manifest)).astype(str)
 
 
 def division(datamodule: AudioDataModule) -> dict[str, int | str]:
@@ -84,6 +160,12 @@ def division(datamodule: AudioDataModule) -> dict[str, int | str]:
         rows = {split: datamodule.manifest.rows(split) for split in (TEST, VALIDATION)}
         folds = {f"{split}_fold": int(fold[found[0]]) for split, found in rows.items() if len(found)}
     return {"split": datamodule.split_method, **folds, "leakage": datamodule.leakage, "seed": datamodule.seed}
+
+
+def warnings_of(datamodule: AudioDataModule, splits: Sequence[str] = SPLITS) -> dict[str, str]:
+    """What ``metrics.json`` says of splits that are too small, in one text; nothing where all is well."""
+    sentences = small_samples(datamodule, splits)
+    return {"warnings": "; ".join(sentences)} if sentences else {}
 
 
 def by_recording(

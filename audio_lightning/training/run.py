@@ -48,18 +48,17 @@ from audio_lightning.training.callbacks import (
 from audio_lightning.training.checkpoints import CheckpointFiles, find_resumable
 from audio_lightning.training.dashboard.callback import Dashboard
 from audio_lightning.training.facts import costs, environment
-from audio_lightning.training.finders import find
+from audio_lightning.training.finders import find, keep_found
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.hosts import Peers
 from audio_lightning.training.loggers import runs_ended
 from audio_lightning.training.power import check_compiler, in_a_line, interruptible, say_precision, trainer_arguments
 from audio_lightning.training.progress import decoding_shown
 from audio_lightning.training.ranks import Together, other_ranks
-from audio_lightning.training.results import division, measured, recording_metrics, write_results
+from audio_lightning.training.ratejump import RateJump
+from audio_lightning.training.results import division, measured, recording_metrics, warnings_of, write_results
+from audio_lightning.training.samples import small_samples
 from audio_lightning.training.sharded import ShardedStrategy
-
-MOST_NAMED = 10
-"""Classes that are named which a split lacks."""
 
 STATISTICS_CLIPS = 256
 """Most training clips, drawn by the seed, from which feature statistics are taken: a bound on what a start costs."""
@@ -98,9 +97,11 @@ def train(
     keep_freed_memory()
     share_threads(1)
     anchor_paths(config)
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     pl.seed_everything(config.seed, verbose=False)
     checkpoint, saved = (find_resumable(folder) if resume else None) or (None, None)
+    if saved is not None:
+        keep_found(config, saved["hyper_parameters"]["config"])
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
     if saved is not None:
         plain = without_pretrained({**plain, "model": saved["hyper_parameters"]["config"]["model"]})
     # Everything that can be wrong without a look at the recordings comes before them.
@@ -130,7 +131,7 @@ def train(
         plain["scheduler"]["monitor"] = measurable(plain["scheduler"]["monitor"], datamodule)
 
     started = time.perf_counter()
-    if searched and checkpoint is None:  # a resumed training has what was found in its configuration
+    if searched and checkpoint is None:  # a resumed training keeps what was found
 
         def untrained() -> AudioClassifier:
             # What is frozen stays so: the steps of a search may be many epochs.
@@ -220,7 +221,7 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: 
         ConfigError: arguments that the Trainer refuses, what does not go together, or a logger whose package is not
             installed.
     """
-    callbacks: list[Callback] = [FiniteLoss(), LastStep(), history, EpochLines(history), *more]
+    callbacks: list[Callback] = [FiniteLoss(), LastStep(), RateJump(), history, EpochLines(history), *more]
     terminal = sys.stdout.isatty()
     if terminal:  # elsewhere, in a file or a pipe, a bar would be noise
         callbacks.append(EpochBar(leave=False))
@@ -312,12 +313,8 @@ def _describe(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
     )
     for note in datamodule.manifest.notes:
         print_and_log(f"note: {note}")
-    for split in SPLITS:
-        counts = zip(classifier.task.classes, datamodule.class_counts(split))
-        lacking = [name for name, count in counts if not count]
-        if lacking and len(datamodule.numbers(split)):
-            more = f" and of {len(lacking) - MOST_NAMED} more" if len(lacking) > MOST_NAMED else ""
-            print_and_log(f"{split} has no clip of {', of '.join(lacking[:MOST_NAMED])}{more}")
+    for sentence in small_samples(datamodule):
+        print_and_log(f"warning: {sentence}")
     monitor = classifier.config["monitor"]
     if (chosen := measurable(monitor, datamodule)) != monitor:
         part = monitor.partition("/")[0]
@@ -370,6 +367,7 @@ def _metrics(
         "clips_per_second": round(clips["clips/train"] * len(history.rows) / training_seconds, 1),
         **clips,
         **division(datamodule),
+        **warnings_of(datamodule),
         "precision": str(trainer.precision),
         **({"float32_layers": " ".join(classifier.float32_layers)} if classifier.float32_layers else {}),
         "device": str(trainer.strategy.root_device),

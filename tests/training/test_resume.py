@@ -1,5 +1,6 @@
 """A training that was killed goes on as if it had not been."""
 
+import math
 import os
 import shutil
 import signal
@@ -15,9 +16,11 @@ import torch
 from running import Killed, kill_at, resume, run
 
 from audio_lightning.cli.train import main
+from audio_lightning.config import check_config, compose, quote_paths
 from audio_lightning.errors import ConfigError, UserError
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.resume import resumed_config
+from audio_lightning.training.run import train
 
 PROJECT = Path(__file__).parents[2]
 
@@ -143,8 +146,6 @@ def test_a_finished_run_can_be_made_longer(tiny_urbansound8k: Path, tmp_path: Pa
 def test_what_would_make_it_another_run_is_refused(
     tiny_urbansound8k: Path, tmp_path: Path, overrides: list[str], message: str
 ) -> None:
-    from audio_lightning.config import compose, quote_paths
-
     folder = RunFolder(tmp_path)
     folder.write_config(
         compose(quote_paths(["data=urbansound8k", f"data.root={tiny_urbansound8k}", "scheduler=onecycle"]))
@@ -241,3 +242,68 @@ def test_a_checkpoint_of_before_there_were_checksums_is_resumed(tiny_urbansound8
     run(tiny_urbansound8k, tmp_path, "scheduler=none", "trainer.max_epochs=2")
     torch.save(last(tmp_path), tmp_path / "checkpoints/last.ckpt")
     assert resume(tmp_path, "trainer.max_epochs=3")["epochs"] == 3
+
+
+def test_a_run_of_another_length_says_how_the_rate_jumps(
+    tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tiny_urbansound8k, tmp_path, "trainer.max_epochs=2")  # of three steps
+    assert "jumps" not in capsys.readouterr().out
+    resume(tmp_path, "trainer.max_epochs=6")
+    # Of 18 steps 2 warm up, and 6 are done: the cosine over the other 16 is where 4 of them are over.
+    due = 0.5 * (1 + math.cos(math.pi * 4 / 16))
+    assert (
+        f"warning: the learning rate jumps from 0 to {0.01 * due:.3g} ({due:.2f} of its peak 0.01): WarmupCosine spans "
+        "the whole training" in capsys.readouterr().out
+    )
+    assert last(tmp_path)["global_step"] == 18
+
+
+@pytest.mark.parametrize("scheduler", ["cosine", "decay"])
+def test_a_rate_that_goes_on_as_it_was_is_no_jump(
+    tiny_urbansound8k: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    scheduler: str,
+) -> None:
+    with monkeypatch.context() as patch:
+        kill_at(patch, epoch=1, batch=1)
+        with pytest.raises(Killed):
+            run(tiny_urbansound8k, tmp_path, "trainer.max_epochs=3", f"scheduler={scheduler}")
+    resume(tmp_path, *(["trainer.max_epochs=4"] if scheduler == "decay" else []))
+    assert "jumps" not in capsys.readouterr().out
+
+
+def test_torchs_one_cycle_cannot_be_made_longer(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    file = tmp_path / "run/config.yaml"
+    file.write_text(
+        file.read_text().replace("audio_lightning.schedulers.WarmupCosine", "torch.optim.lr_scheduler.OneCycleLR")
+    )
+    with pytest.raises(ConfigError, match="scheduler=onecycle spreads one cycle over the whole training"):
+        resumed_config(RunFolder(tmp_path / "run"), ["trainer.max_epochs=9"])
+
+
+def test_what_was_found_before_is_kept_whatever_the_run_is_resumed_with(
+    tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["find_lr=true", "find_batch_size=true", "trainer.max_epochs=3"]
+    monkeypatch.setattr("audio_lightning.training.finders.STEPS", 3)
+    monkeypatch.setattr("audio_lightning.training.finders.suggested", lambda *_: 0.003)
+    run(tiny_urbansound8k, tmp_path / "whole", *options)
+    with monkeypatch.context() as patch:
+        kill_at(patch, epoch=2, batch=0)
+        with pytest.raises(Killed):
+            run(tiny_urbansound8k, tmp_path / "killed", *options)
+    # As a sweep and the API do, which compose the configuration anew.
+    config = compose(quote_paths(["data=urbansound8k", f"data.root={tiny_urbansound8k}", *tiny.TRAIN_OVERRIDES]))
+    check_config(config)
+    config.find_lr = config.find_batch_size = True
+    config.trainer.max_epochs = 3
+    monkeypatch.setattr("audio_lightning.training.run.find", lambda *_: pytest.fail("it searches again"))
+    metrics = train(config, RunFolder(tmp_path / "killed"), resume=True)
+    assert (metrics["found_lr"], metrics["found_batch_size"]) == (0.003, 16)
+    config = RunFolder(tmp_path / "killed").read_config()
+    assert (config.optimizer.lr, config.data.batch_size) == (0.003, 16)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "killed")
