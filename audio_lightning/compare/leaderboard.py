@@ -73,11 +73,18 @@ def _folder(trial: Mapping[Any, Any], sweeps: Sequence[SweepFolder]) -> Path:
 
 
 def _make_board(trials: pd.DataFrame, monitor: str, axes: list[str], clips: Clips) -> Board:
-    metric = f"test/{monitor.rpartition('/')[2]}"
-    usable = trials[np.isfinite(numbers(trials, monitor))].copy()
     notes = []
-    if lacking := len(trials) - len(usable):
-        notes.append(f"Left out, because they have no {monitor}: {lacking} finished trials.")
+    loss = f"{monitor.partition('/')[0]}/loss"
+    if not np.isfinite(numbers(trials, monitor)).any() and np.isfinite(numbers(trials, loss)).any():
+        notes.append(f"No trial has a finite {monitor}, so the rows are ordered by {loss}.")
+        monitor = loss
+    metric = f"test/{monitor.rpartition('/')[2]}"
+    ranked = np.isfinite(numbers(trials, monitor))
+    usable = trials[ranked].copy()
+    if not ranked.all():
+        left = zip(trials["trial"][~ranked], trials["reason"][~ranked])
+        named = ", ".join(f"trial {number} ({reason})" if reason else f"trial {number}" for number, reason in left)
+        notes.append(f"Not ranked, because they have no finite {monitor}: {named}.")
     if usable.empty:
         return Board(metric, monitor, [], "seeds", "", axes, notes, [])
     usable["epoch_seconds"] = numbers(usable, "training_seconds") / numbers(usable, "epochs")

@@ -77,6 +77,27 @@ def test_only_finished_trials_count(tmp_path: Path) -> None:
     assert not any("Left out" in note for note in board.notes)
 
 
+def test_a_trial_without_a_finite_metric_is_named_and_the_others_are_ranked(tmp_path: Path) -> None:
+    why = "validation/accuracy is not a number"
+    board = board_of(
+        tmp_path, [trial(0.7, model="cnn"), trial(None, model="dnn", reason=why), trial(0.8, model="lstm")]
+    )
+    assert names(board) == ["lstm", "cnn"]
+    assert [row.trials for row in board.rows] == [[2], [0]]
+    assert f"Not ranked, because they have no finite validation/accuracy: trial 1 ({why})." in board.notes
+
+
+def test_rows_are_ordered_by_the_loss_where_no_trial_has_the_metric(tmp_path: Path) -> None:
+    losses = {"cnn": 0.5, "lstm": 0.3}
+    trials = [
+        trial(None, model=model, metrics={"validation/loss": loss, "test/loss": loss}) for model, loss in losses.items()
+    ]
+    board = board_of(tmp_path, trials)
+    assert names(board) == ["lstm", "cnn"]
+    assert (board.monitor, board.metric) == ("validation/loss", "test/loss")
+    assert "No trial has a finite validation/accuracy, so the rows are ordered by validation/loss." in board.notes
+
+
 def test_no_finished_trial_is_no_board(tmp_path: Path) -> None:
     assert boards_of(tmp_path, [trial(state="failed")]) == []
     assert make_boards(read_results([]), "validation/accuracy", [], []) == []
