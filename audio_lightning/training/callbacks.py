@@ -1,6 +1,7 @@
 """What happens at the end of an epoch: checkpoints, stopping early, the history, a line on the screen."""
 
 import csv
+import math
 import os
 import shutil
 import sys
@@ -383,7 +384,8 @@ def epoch_lines(row: Mapping[str, str], epoch: str) -> list[str]:
     seconds = f"{float(row['seconds']):.1f} s"
     whole, brief = list[str](), list[str]()
     for part, prefix in (("train", "train"), ("validation", "val")):
-        found = {name: f"{float(row[f'{part}/{name}']):.3f}" for name in short if row.get(f"{part}/{name}")}
+        values = {name: float(row.get(f"{part}/{name}") or math.nan) for name in short}
+        found = {name: f"{value:.3f}" for name, value in values.items() if math.isfinite(value)}
         whole += [f"{part}/{name} {value}" for name, value in found.items()]
         if found:
             brief.append(" ".join([prefix, *(f"{short[name]} {value}" for name, value in found.items())]))

@@ -12,7 +12,7 @@ from running import run
 from test_files import strict
 
 from audio_lightning.schedulers import Plateau
-from audio_lightning.training.callbacks import BestCheckpoint, EarlyStopping
+from audio_lightning.training.callbacks import BestCheckpoint, EarlyStopping, epoch_lines
 
 SETTINGS = [
     "data=table",
@@ -115,3 +115,8 @@ def test_a_plateau_passes_over_an_epoch_without_a_number() -> None:
     assert optimizer.param_groups[0]["lr"] == 1.0
     plateau.end_epoch({"validation/f1_macro": torch.tensor(0.4)})
     assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+def test_the_line_of_an_epoch_leaves_out_what_is_no_number() -> None:
+    row = {"seconds": "1", "train/loss": "0.25", "validation/loss": "0.5", "validation/accuracy": "nan"}
+    assert epoch_lines(row, "1/2")[0] == "epoch 1/2  train/loss 0.250  validation/loss 0.500  1.0 s"
