@@ -50,12 +50,16 @@ class Error:
     Attributes:
         groups: over groups of clips; 0.0 where results by clip are not known.
         repetitions: between repetitions, beyond what their different clips explain.
-        freedom: degrees of freedom.
+        freedom: degrees of freedom, for intervals.
+        freedom_of_tests: the same with the variance between repetitions counted in full, so that few repetitions
+            have heavy tails even where clips happen to explain all of it. Many comparisons look far into the tails:
+            with 3 folds, 3 seeds and 20 rows the family-wise error is 0.08 without it (benchmarks/selection.py).
     """
 
     groups: float
     repetitions: float
     freedom: float
+    freedom_of_tests: float
 
     @property
     def variance(self) -> float:
@@ -116,15 +120,19 @@ def error_of(values: Float[np.ndarray, "n"], influence: Influence | None = None,
     between = float(values.var(ddof=1)) if n > 1 else 0.0
     factor = 1 / n + ratio
     if influence is None:
-        return Error(0.0, factor * between, max(n - 1, 1))
+        return Error(0.0, factor * between, max(n - 1, 1), max(n - 1, 1))
     number = max(influence.shape[1], 2)
     small = number / (number - 1)
     groups = small * float((influence.mean(axis=0) ** 2).sum())
     single = small * float((influence**2).sum())  # the sum over repetitions, each on its own
     explained = (single - n * groups) / (n - 1) if n > 1 else 0.0
     repetitions = factor * max(0.0, between - explained)
-    parts = groups**2 / (number - 1) + (repetitions**2 / (n - 1) if n > 1 else 0.0)
-    return Error(groups, repetitions, (groups + repetitions) ** 2 / parts if parts > 0 else number - 1)
+
+    def freedom(part: float) -> float:
+        parts = groups**2 / (number - 1) + (part**2 / (n - 1) if n > 1 else 0.0)
+        return (groups + part) ** 2 / parts if parts > 0 else number - 1
+
+    return Error(groups, repetitions, freedom(repetitions), freedom(max(repetitions, between / n)))
 
 
 def spread(
@@ -184,7 +192,7 @@ def paired_t(
         return 1.0, error
     if error.variance <= SAME**2:
         return None, error
-    return float(2 * stdtr(error.freedom, -abs(mean) / math.sqrt(error.variance))), error
+    return float(2 * stdtr(error.freedom_of_tests, -abs(mean) / math.sqrt(error.variance))), error
 
 
 def holm(p: Sequence[float | None], comparisons: int | None = None) -> list[float | None]:

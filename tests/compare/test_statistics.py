@@ -224,7 +224,7 @@ def test_the_power_calculation_by_simulation(comparisons: int) -> None:
     def sample(size: int) -> np.ndarray:
         return rng.choice([1.0, -1.0, 0.0], size=size, p=[0.15, 0.15 - difference, 0.7 + difference])
 
-    error = Error((0.3 - difference - difference**2) / clips, 0.0, clips - 1)
+    error = Error((0.3 - difference - difference**2) / clips, 0.0, clips - 1, clips - 1)
     comparison = Comparison("", 1, difference, 0.5, 0.5, "", error)
     factor = needed(comparison, comparisons, clips_only=False).clips
     assert factor is not None
@@ -238,10 +238,10 @@ def test_the_power_calculation_by_simulation(comparisons: int) -> None:
 
 
 def test_more_clips_do_not_help_against_the_noise_of_training() -> None:
-    comparison = Comparison("", 3, 0.02, 0.5, 0.5, "", Error(0.00001, 0.001, 2))
+    comparison = Comparison("", 3, 0.02, 0.5, 0.5, "", Error(0.00001, 0.001, 2, 2))
     found = needed(comparison, 1, clips_only=False)
     assert found.clips is None
     assert found.repetitions == pytest.approx(0.001 / ((0.02 / (1.959964 + 0.841621)) ** 2 - 0.00001), rel=1e-5)
     assert needed(comparison, 1, clips_only=True).clips == pytest.approx(0.00101 / (0.02 / 2.801585) ** 2, rel=1e-5)
-    same = Comparison("", 3, 0.0, 1.0, 1.0, "", Error(0.001, 0.001, 2))
+    same = Comparison("", 3, 0.0, 1.0, 1.0, "", Error(0.001, 0.001, 2, 2))
     assert needed(same, 1, clips_only=False).clips is None
