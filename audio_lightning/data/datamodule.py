@@ -432,7 +432,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         recording, drawn = pd.factorize(_keys(manifest))
         paths, pooled = [key.partition("\0")[0] for key in drawn], _keys(pool)
         noise = [self._relative(path) for path in self.noise_paths()]
-        place = {key: index for index, key in enumerate(dict.fromkeys([*drawn, *pooled, *noise]))}
+        place = {key: index for index, key in enumerate(dict.fromkeys([*pooled, *noise, *drawn]))}
         named_by = [key.partition("\0") for key in place]
         recordings = self.recordings([path for path, _, _ in named_by])
         if self.channel != "mean":
@@ -441,7 +441,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         every = self.cache.decode(recordings, self.sample_rate, progress=self.progress)
         of_pool, of_noise = (every.content[[place[path] for path in found]] for found in (pooled, noise))
         self._pool = Pool(pool, of_pool, of_noise)
-        audio = every.select(np.arange(len(drawn)))
+        audio = every.select([place[path] for path in drawn])
         named = {problem.where for problem in problems}
         root = os.path.abspath(self.root)
         problems += [

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from tiny_speech import COMMANDS, speech, write_noise, write_words
 
 from audio_lightning.config import build, check_config, compose, quote_paths
+from audio_lightning.data.cache import Cache
 from audio_lightning.data.content import fingerprints
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.sweeps.identity import essence, setup_hash, trial_hash
@@ -163,6 +164,12 @@ def test_what_is_drawn_of_the_recordings_is_a_setting(spoken: Path, override: st
     content, division = spoken_fingerprints(spoken)
     assert spoken_fingerprints(spoken, override)[0] == content
     assert spoken_fingerprints(spoken, override)[1] != division
+
+
+def test_all_seeds_share_what_is_decoded(spoken: Path, tmp_path: Path) -> None:
+    for seed in range(3):
+        spoken_fingerprints(spoken, f"data.seed={seed}", f"data.cache_dir={tmp_path}")
+    assert len(Cache(tmp_path).sets()) == 1
 
 
 @pytest.mark.parametrize("kind", ["bed", "yes", "_background_noise_"])
