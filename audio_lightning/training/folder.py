@@ -17,7 +17,7 @@ from audio_lightning.files import kind_of, open_regular, read_frame, read_json, 
 if TYPE_CHECKING:
     import pandas as pd
 
-TEXTS = ("split", "leakage", "chosen_by", "precision", "device")
+TEXTS = ("split", "leakage", "warnings", "chosen_by", "precision", "device")
 """Entries of ``metrics.json`` that are words; of the others, all with a figure are numbers."""
 
 SHOWN = ("clips/train", "clips/validation", "clips/test", "epochs", "best_epoch", "parameters", "seconds")

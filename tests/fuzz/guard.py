@@ -19,7 +19,7 @@ from typing import Any
 from audio_lightning.errors import UserError
 
 SECONDS = 5.0
-MEGABYTES = 1024
+GIGABYTE = 2**30
 LONGEST_LINE = 4_000
 
 SECRET = "correct-horse-battery-staple"
@@ -144,22 +144,28 @@ def check_message(text: str) -> None:
 
 @contextlib.contextmanager
 def _limits() -> Iterator[None]:
-    """End what takes too long, and let an allocation fail that takes the process above the limit."""
+    """End what takes too long, and what takes much memory.
+
+    Address space is limited generously, for allocators reserve more of it than they use; what counts is what is used.
+    """
 
     def late(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"more than {SECONDS} seconds")
 
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    space, used = (int(pages) * resource.getpagesize() for pages in Path("/proc/self/statm").read_text().split()[:2])
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     limits = resource.getrlimit(resource.RLIMIT_AS)
     handler = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEGABYTES * 2**20, limits[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (space + 4 * GIGABYTE, limits[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    assert int(peak.split()[1]) * 1024 - used < GIGABYTE, "it took more than a gigabyte"
 
 
 def in_child(folder: Path, act: Callable[[], None]) -> tuple[int, str]:

@@ -329,6 +329,20 @@ def _put(values: Any, path: tuple[Any, ...], value: Any) -> None:
         values[path[-1]] = value
 
 
+TRIAL_FILES = ("status.json", "metrics.json", "config.yaml", "latency.json")
+STATUS = (
+    "number",
+    "hash",
+    "state",
+    "overrides",
+    "choices",
+    "groups",
+    "setup",
+    "content",
+    "division",
+    "seconds",
+    "search",
+)
 TENSORS: dict[str, Callable[[], Any]] = {
     "empty": lambda: torch.empty(0),
     "of one": lambda: torch.zeros(1),
@@ -421,6 +435,49 @@ class Samples:
             _spoil(run / name, what)
         return more
 
+    def sweeps(self) -> Kind:
+        return Kind(
+            st.one_of(
+                st.tuples(st.just("status"), st.sampled_from(STATUS), VALUES),
+                st.tuples(
+                    st.just("metric"),
+                    st.sampled_from(["validation/accuracy", "macs", "epochs", "best_epoch", "x"]),
+                    VALUES,
+                ),
+                st.tuples(st.just("facts"), st.sampled_from(["name", "overrides", "axes", "monitor", "x"]), VALUES),
+                st.tuples(st.just("file"), st.sampled_from([*TRIAL_FILES, "sweep.json"]), st.one_of(WHOLE, changes(3))),
+                st.tuples(
+                    st.just("place"),
+                    st.sampled_from(TRIAL_FILES),
+                    st.sampled_from(["missing", "pipe", "folder", "link"]),
+                ),
+            ),
+            self._make_sweep,
+            _read_sweep,
+            lambda given: True,
+        )
+
+    def _make_sweep(self, folder: Path, given: Any) -> SweepFolder:
+        kind, name, what = given
+        rows = [{"model": "cnn", "lr": 0.1}, {"model": "cnn", "lr": 0.2}, {"model": "lstm"}]
+        sweep = make_sweep(folder / "sweep", [trial(0.9, config=self.config, **row) for row in rows])
+        first = next(sweep.folders())[0]
+        if kind == "facts":
+            values = json.loads(sweep.facts.read_text(encoding="utf-8"))
+            sweep.facts.write_text(json.dumps({**values, name: what}), encoding="utf-8")
+        elif kind == "status":
+            values = json.loads(first.status.read_text(encoding="utf-8"))
+            first.status.write_text(json.dumps({**values, name: what}), encoding="utf-8")
+        elif kind == "metric":
+            values = json.loads(first.metrics.read_text(encoding="utf-8"))
+            first.metrics.write_text(json.dumps({**values, name: what}), encoding="utf-8")
+        elif kind == "place":
+            _spoil(first.path / name, what)
+        else:
+            path = sweep.path / name if name == "sweep.json" else first.path / name
+            path.write_bytes(what if isinstance(what, bytes) else changed(path.read_bytes(), what))
+        return sweep
+
 
 def _spoil(path: Path, what: str) -> None:
     shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -451,47 +508,6 @@ def _read_run(folder: Path, more: list[str]) -> None:
         raise errors[0]
 
 
-# ---- sweeps
-
-TRIAL_FILES = ("status.json", "metrics.json", "config.yaml", "latency.json")
-STATUS = (
-    "number",
-    "hash",
-    "state",
-    "overrides",
-    "choices",
-    "groups",
-    "setup",
-    "content",
-    "division",
-    "seconds",
-    "search",
-)
-
-
-def _make_sweep(folder: Path, given: Any) -> SweepFolder:
-    kind, name, what = given
-    sweep = make_sweep(
-        folder / "sweep", [trial(0.9, model="cnn", lr=0.1), trial(0.8, model="lstm", lr=0.2), trial(0.7)]
-    )
-    first = next(sweep.folders())[0]
-    if kind == "facts":
-        values = json.loads(sweep.facts.read_text(encoding="utf-8"))
-        sweep.facts.write_text(json.dumps({**values, name: what}), encoding="utf-8")
-    elif kind == "status":
-        values = json.loads(first.status.read_text(encoding="utf-8"))
-        first.status.write_text(json.dumps({**values, name: what}), encoding="utf-8")
-    elif kind == "metric":
-        values = json.loads(first.metrics.read_text(encoding="utf-8"))
-        first.metrics.write_text(json.dumps({**values, name: what}), encoding="utf-8")
-    elif kind == "place":
-        _spoil(first.path / name, what)
-    else:
-        path = sweep.path / name if name == "sweep.json" else first.path / name
-        path.write_bytes(what if isinstance(what, bytes) else changed(path.read_bytes(), what))
-    return sweep
-
-
 def _read_sweep(folder: Path, sweep: SweepFolder) -> None:
     """What a leaderboard, the end of a sweep and a refit read and write."""
     facts = sweep.read_facts()
@@ -502,24 +518,6 @@ def _read_sweep(folder: Path, sweep: SweepFolder) -> None:
     write_results(sweep)
     write_leaderboard(sweep, boards)
     plan_refit(sweep, results, [board for board in boards if board.rows], everything=None)
-
-
-SWEEP = Kind(
-    st.one_of(
-        st.tuples(st.just("status"), st.sampled_from(STATUS), VALUES),
-        st.tuples(
-            st.just("metric"), st.sampled_from(["validation/accuracy", "macs", "epochs", "best_epoch", "x"]), VALUES
-        ),
-        st.tuples(st.just("facts"), st.sampled_from(["name", "overrides", "axes", "monitor", "x"]), VALUES),
-        st.tuples(st.just("file"), st.sampled_from([*TRIAL_FILES, "sweep.json"]), st.one_of(WHOLE, changes(3))),
-        st.tuples(
-            st.just("place"), st.sampled_from(TRIAL_FILES), st.sampled_from(["missing", "pipe", "folder", "link"])
-        ),
-    ),
-    _make_sweep,
-    _read_sweep,
-    lambda given: True,
-)
 
 
 def kinds(run: Path) -> dict[str, Kind]:
@@ -537,5 +535,5 @@ def kinds(run: Path) -> dict[str, Kind]:
         "YAML": YAML,
         "checkpoint": samples.checkpoints(),
         "run folder": samples.runs(),
-        "sweep folder": SWEEP,
+        "sweep folder": samples.sweeps(),
     }
