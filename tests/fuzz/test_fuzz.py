@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from guard import SECRET, Guard, Tally, check_end, in_child
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from inputs import TABLE_KEYS, Kind, kinds
 
 from audio_lightning.cli.main import app
@@ -24,6 +24,15 @@ FAST = dict(zip(NAMES, (90, 50, 50, 20, 20, 20, 30, 20)))
 
 FULL = dict(zip(NAMES, (3000, 1600, 1600, 600, 700, 800, 900, 800)))
 """Inputs of each kind in all: 10,000."""
+
+KEPT: dict[str, list[Any]] = {
+    "recording": [("h.caf", ([(0.5, b"\x00", True)], 1.0))],
+    "command line": [["seed=${oc.env:AL_TYPED}"], ["trainer.max_epochs=[("]],
+    "YAML": [([], ([(0.0, b"\x00", False)], 1.0))],
+    "run folder": [(("place", "history.csv", "missing"), []), (("place", "config.yaml", "pipe"), [])],
+    "sweep folder": [("place", "status.json", "link")],
+}
+"""Inputs that once failed, tried before the others."""
 
 EVERY_COMMAND = 25
 """Inputs of each of eight kinds that go through the command line: 200."""
@@ -80,6 +89,8 @@ def feed(guard: Guard, name: str, kind: Kind, count: int) -> None:
     def one(made: Any) -> None:
         guard.judge(name, kind.passes(made), lambda folder: kind.make(folder, made), kind.act)
 
+    for made in KEPT.get(name, []):
+        one = example(made)(one)
     one()
 
 
