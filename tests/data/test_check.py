@@ -228,6 +228,7 @@ def test_all_is_found_at_once_the_gravest_first(tmp_path: Path, monkeypatch: pyt
     write(root / places[7], noise(4000), rate=16000)
     (root / places[9]).write_bytes((root / places[8]).read_bytes())
     (root / places[10]).write_bytes(b"\x00\x00\x00\x18ftypM4A " + bytes(500))
+    write(root / places[11], np.stack([noise(2000), -noise(2000)], axis=1))
     monkeypatch.setattr(ffmpeg, "executable", lambda: None)
     findings = found(root)
     assert [finding.kind for finding in findings] == [kind for kind in KINDS if kind not in ("few_clips", "splits")]
