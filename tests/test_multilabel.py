@@ -1,6 +1,7 @@
 """Clips with several labels: from the loss through the thresholds to the prediction."""
 
 import csv
+import errno
 import json
 import shutil
 from dataclasses import dataclass
@@ -223,7 +224,7 @@ def test_a_checkpoint_survives_a_full_disk(finished: Run, tmp_path: Path, monkey
 
     def save(checkpoint: dict[str, Any], file: IO[bytes]) -> None:
         file.write(b"the first bytes")
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(torch, "save", save)
     with pytest.raises(OSError, match="no space left"):
