@@ -359,7 +359,7 @@ def test_trials_without_the_metric_are_left_out(tmp_path: Path) -> None:
     trials = [trial(0.8, model="cnn"), trial(None, model="lstm"), trial(float("nan"), model="dnn")]
     board = board_of(tmp_path, trials)
     assert names(board) == ["cnn"]
-    assert any("no validation/accuracy: 2 finished trials" in note for note in board.notes)
+    assert "Not ranked, because they have no finite validation/accuracy: trial 1, trial 2." in board.notes
     assert board_of(tmp_path / "none", [trial(None)]).rows == []
 
 
