@@ -131,7 +131,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_frame(
-    path: Path, *, texts: Sequence[str] = (), required: Sequence[str] = (), others: bool = True
+    path: Path, *, texts: Sequence[str] = (), required: Sequence[str] = (), others: bool = True, whole: bool = True
 ) -> "pd.DataFrame":
     """Read a table that this program wrote.
 
@@ -141,6 +141,7 @@ def read_frame(
             hold numbers, NaN where they are empty.
         required: columns that must be there, without an empty cell where they hold numbers.
         others: read columns that are not required, too.
+        whole: the last line counts even without a line break; if False, it is left out then.
 
     Raises:
         FileError: see :func:`open_regular`; also if it is not such a table.
@@ -157,10 +158,11 @@ def read_frame(
             wanted = [name for name in header if others or name in required]
             numbers = [name for name in wanted if name not in texts]
             file.seek(0)
+            source = file if whole else io.BytesIO(file.read().rpartition(b"\n")[0])
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 frame = pd.read_csv(
-                    file,
+                    source,
                     usecols=wanted,
                     dtype=dict.fromkeys(texts, str),
                     keep_default_na=False,

@@ -14,6 +14,7 @@ from audio_lightning.autocast import use_float32_where_needed
 from audio_lightning.errors import ConfigError
 from audio_lightning.models import AudioModel
 from audio_lightning.task import FeatureShape
+from audio_lightning.training.folder import RunFolder
 
 PICTURE = FeatureShape("spectrogram", (1, 32, 32))
 
@@ -211,5 +212,6 @@ def test_a_training_says_so_and_goes_on(
     metrics = run(tiny_urbansound8k, tmp_path / "run", *options, f"compile={str(compiled).lower()}", settings=settings)
     assert metrics["precision"] == "bf16-mixed"
     assert metrics["float32_layers"] == "LSTM"
+    assert RunFolder(tmp_path / "run").read_metrics() == metrics
     line = "trainer.precision=bf16-mixed is not supported on this device for LSTM; using float32 there\n"
     assert capsys.readouterr().err.count(line) == 1

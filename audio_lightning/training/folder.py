@@ -17,7 +17,7 @@ from audio_lightning.files import kind_of, open_regular, read_frame, read_json, 
 if TYPE_CHECKING:
     import pandas as pd
 
-TEXTS = ("split", "leakage", "warnings", "chosen_by", "precision", "device")
+TEXTS = ("split", "leakage", "warnings", "chosen_by", "precision", "float32_layers", "device")
 """Entries of ``metrics.json`` that are words; of the others, all with a figure are numbers."""
 
 SHOWN = ("clips/train", "clips/validation", "clips/test", "epochs", "best_epoch", "parameters", "seconds")
@@ -254,7 +254,8 @@ class RunFolder:
             if self.last.exists() or self.previous.exists():
                 self.read_history(TIMED)
             if self.steps.exists():
-                read_frame(self.steps, texts=["name"], required=["step", "epoch", "name", "value"])
+                # A value may be NaN, and a process that was killed leaves half a line, which the logger drops.
+                read_frame(self.steps, texts=["name"], required=["step", "epoch", "name"], whole=False)
         except FileError as error:
             raise FileError(f"{error}; {remedy}") from error
 
@@ -278,9 +279,8 @@ def find_checkpoint(path: Path) -> Path:
             begins = file.read(len(ZIP))
     except FileError as error:
         raise CheckpointError(str(error)) from error
-    if (
-        begins.isascii() and begins != ZIP[: len(begins)]
-    ):  # other formats of torch, which may hold code, are refused when read
+    # Other formats of torch, which may hold code, are refused when the file is read.
+    if begins.isascii() and begins != ZIP[: len(begins)]:
         raise CheckpointError(
             f"{path} is not a checkpoint: expected a file such as checkpoints/best.ckpt, or its run folder"
         )

@@ -201,6 +201,15 @@ def test_steps_are_looked_at_in_a_trial_that_goes_on(swept: Path, tmp_path: Path
     assert "steps.csv" in (folder.damage(status) or "")
 
 
+@pytest.mark.parametrize("line", ["3,1,train/gradient_norm,nan\n", "3,1,train/step_loss,inf\n", "3,1,tra", "3"])
+def test_a_step_without_a_finite_value_or_half_a_line_is_no_damage(trained: Path, tmp_path: Path, line: str) -> None:
+    """The line that a killed process was writing is dropped by the logger of the resumed run."""
+    run = _copy(trained, tmp_path)
+    with (run / "steps.csv").open("a") as file:
+        file.write(line)
+    RunFolder(run).check_resumable()
+
+
 def test_figures_of_a_made_up_sweep_are_whole(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path / "s", [trial(model="cnn"), trial(model="lstm", state="failed")])
     assert [folder.damage(status) for folder, status in sweep.folders()] == [None, None]
