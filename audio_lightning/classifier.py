@@ -57,8 +57,8 @@ class AudioClassifier(pl.LightningModule):
         thresholds: probability of every class, ``[classes]``, from which on it is predicted; only where clips may
             have several labels.
         memory: features that later epochs need not compute again; None computes them each time.
-        float32_layers: kinds of layers that the trainer's precision cannot be had for on its device, and that run in
-            float32; None before it was found out.
+        float32_layers: types of layers that the device cannot compute in the trainer's precision and that run in
+            float32; None before they are looked for.
         trained_on: what the clips of the training are known again by, see :func:`stretches`; None where that is not
             known.
         data: what is known of all data of the training, see :func:`describe`.
@@ -420,12 +420,12 @@ class AudioClassifier(pl.LightningModule):
             checkpoint["audio_lightning"][TRAINED_ON] = plain
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to go on with a training on other data.
+        """Refuse to resume a training on other data; a test on other data is none.
 
         Raises:
             DataError: with what changed.
         """
-        if self._datamodule is not None:
+        if self._datamodule is not None and self.trainer.state.fn == TrainerFn.FITTING:
             check_same_data(checkpoint, self._datamodule)
 
     def store_thresholds(self, path: Path) -> None:

@@ -87,7 +87,7 @@ def train(
 
     Raises:
         ConfigError: what only the targets themselves can find wrong with the configuration.
-        CheckpointError: no checkpoint that could be gone on from.
+        CheckpointError: no checkpoint to resume from.
         DataError: see :meth:`AudioDataModule.setup`; all problems are in ``problems.csv``, too. Also data that is not
             what the run was trained on before.
         RankError: on several devices, the process of another one ended before its time.

@@ -200,6 +200,16 @@ def test_lightning_s_trainer_resumes_no_training_on_other_data(trained: Path, da
         )
 
 
+def test_lightning_s_trainer_tests_a_checkpoint_on_other_data(trained: Path, data: Path, tmp_path: Path) -> None:
+    best = trained / "checkpoints/best.ckpt"
+    classifier = AudioClassifier.load_from_checkpoint(best)
+    lose_a_clip(data)
+    (found,) = trainer(tmp_path).test(
+        classifier, datamodule=datamodule(data), ckpt_path=best, weights_only=True, verbose=False
+    )
+    assert 0 <= found["test/accuracy"] <= 1
+
+
 def test_a_loaded_classifier_trains(trained: Path, data: Path, tmp_path: Path) -> None:
     classifier = AudioClassifier.load_from_checkpoint(trained / "checkpoints/best.ckpt")
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
