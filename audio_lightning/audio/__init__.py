@@ -1,6 +1,6 @@
 """One recording: open, seek, decode, resample, describe, and say what is wrong with it."""
 
-from audio_lightning.audio.channels import Channel, select_channels
+from audio_lightning.audio.channels import Channel, check_channel, select_channels
 from audio_lightning.audio.decode import MAX_SECONDS, decode, load, read, resample, resampled_length, to_mono
 from audio_lightning.audio.find import Finder, find_recordings
 from audio_lightning.audio.formats import AUDIO_SUFFIXES
@@ -14,6 +14,7 @@ __all__ = [
     "Channel",
     "Finder",
     "Window",
+    "check_channel",
     "decode",
     "describe",
     "find_recordings",

@@ -6,11 +6,23 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from audio_lightning.errors import AudioError
+from audio_lightning.errors import AudioError, ConfigError
+from audio_lightning.files import shortened
 
 Channel = Literal["mean", "left", "right", "each"] | int
 """``mean``: of all channels. ``left``, ``right``: the first, the second; a recording of one channel is taken as it is.
 A number: that channel, counted from 1. ``each``: all of them, one by one."""
+
+
+def check_channel(channel: object) -> None:
+    """Check a choice of channel, which may come from a checkpoint.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    number = isinstance(channel, int) and not isinstance(channel, bool) and channel > 0
+    if not number and channel not in ("mean", "left", "right", "each"):
+        raise ConfigError(f"data.channel={shortened(channel)}: channels are counted from 1; or mean, left, right, each")
 
 
 def select_channels(

@@ -1,5 +1,6 @@
 """Recordings below folders: one finder for training, check, prediction and folders of noise."""
 
+import errno
 import fnmatch
 import logging
 import os
@@ -95,7 +96,7 @@ class Finder:
                     self.ignored[pattern] += 1
                 elif entry.name.startswith(".") or entry.name in LEFTOVERS:
                     self.passed_over[HIDDEN] += 1
-                elif entry.is_dir():
+                elif _is_folder(entry):
                     folders.append(entry.name)
                 elif is_recording(Path(entry.path)):
                     recordings.append(entry.name)
@@ -109,6 +110,15 @@ class Finder:
             if any(fnmatch.fnmatchcase(normalize("NFC", text), plain) for text in (name, path)):
                 return pattern
         return None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link that leads to itself
+            return False
+        raise
 
 
 def find_recordings(paths: Iterable[Path]) -> list[Path]:

@@ -134,7 +134,13 @@ def _unlisted(manifest: Manifest) -> Iterator[Finding]:
     for top in sorted(folder for folder in folders if folders.isdisjoint(folder.parents)):
         if (manifest.root / top).is_dir():
             below = "" if str(top) == "." else f"{str(top).rstrip('/')}/"
-            for path in finder.recordings(below):
+            try:
+                found = finder.recordings(below)
+            except OSError as error:
+                reason = f"cannot be read ({error.strerror or error}), so that unlisted recordings are not looked for"
+                yield Finding("unlisted", str(error.filename), reason)
+                continue
+            for path in found:
                 if path not in listed:
                     yield Finding("unlisted", path, "is not listed, and so is not used")
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from audio_lightning.audio import Channel
+from audio_lightning.audio import Channel, check_channel
 from audio_lightning.cores import cores
 from audio_lightning.data.batches import Batch, ClipDataset, Draw, EpochBatches, EpochSampler, Sampling, fetch
 from audio_lightning.data.cache import Cache, Progress, default_cache_dir
@@ -163,8 +163,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         if self.hop_samples is not None and self.hop_samples < 1:
             raise ConfigError(f"data.hop_seconds={hop_seconds}: expected more than 0, or null for one clip a recording")
         self.padding: Padding = padding
-        if isinstance(channel, int) and channel < 1:
-            raise ConfigError(f"data.channel={channel}: channels are counted from 1; or mean, left, right, each")
+        check_channel(channel)
         self.channel: Channel = channel
         self.plan = SplitPlan(
             split, test_fold, validation_fold, test_fraction, validation_fraction, seed, folds, train_on_validation

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from audio_lightning.audio import Channel, fit_length, windows
+from audio_lightning.audio import Channel, check_channel, fit_length, windows
 from audio_lightning.classifier import AudioClassifier
 from audio_lightning.errors import AudioError, ConfigError
 from audio_lightning.task import AudioTask
@@ -57,7 +57,7 @@ def batches(
         batch_size: windows that come at once.
 
     Raises:
-        ConfigError: a window or hop that cannot be used.
+        ConfigError: a window, a hop or a channel that cannot be used.
     """
     task = classifier.task
     if window_seconds is None:
@@ -73,6 +73,7 @@ def batches(
     if not 0.5 < hop < math.inf:
         raise ConfigError(f"--hop {hop_seconds:g}: expected more than 0 seconds")
     channel = classifier.config["data"].get("channel", "mean")
+    check_channel(channel)
     return _batches(task, channel, recordings, round(window), round(hop), batch_size)
 
 

@@ -62,6 +62,13 @@ def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
     assert find_recordings([tmp_path]) == [tmp_path / "a.wav"]
 
 
+def test_a_link_to_itself_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, "a.wav")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert find_recordings([tmp_path]) == [tmp_path / "a.wav"]
+    assert caplog.messages == [f"{tmp_path}: passed over 1 file that is no recording (no ending 1)"]
+
+
 def test_patterns_are_ignored_and_counted(tmp_path: Path) -> None:
     touch(tmp_path, "a/1.wav", "a/2_old.wav", "b/3.wav", "c/b/4.wav", "cafe\u0301/5.wav")
     finder = Finder(tmp_path, ["*_old.wav", "c/b", "b", "x", "caf\u00e9/"])

@@ -107,3 +107,13 @@ def test_a_training_is_answered_for_as_it_was_trained(channel: str, tmp_path: Pa
     assert again["test/accuracy"] == pytest.approx(metrics["test/accuracy"])
     elsewhere = evaluate(tmp_path / "run", ["data=folder", f"data.root={root}"]).metrics
     assert elsewhere["clips/test"] == (2 if channel == "each" else 1) * len(list(root.rglob("*.wav")))
+
+
+@pytest.mark.parametrize("channel", ["middle", 0, -3, True, 1.5, None, [1]])
+def test_a_checkpoint_with_a_channel_that_is_none_is_refused(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, channel: object
+) -> None:
+    classifier = load_classifier(trained)
+    monkeypatch.setitem(classifier.config["data"], "channel", channel)
+    with pytest.raises(ConfigError, match=r"^data.channel=.*: channels are counted from 1; or mean, left, right, each"):
+        predict(classifier, [Path("a.wav")])

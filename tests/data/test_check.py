@@ -1,6 +1,7 @@
 """Everything that is odd about a data set is found by name, and nothing else."""
 
 import csv
+import errno
 import functools
 import os
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import tiny
 from omegaconf import OmegaConf
 from recordings import DAMAGED
 
-from audio_lightning.audio import ffmpeg
+from audio_lightning.audio import Finder, ffmpeg
 from audio_lightning.config import build, compose
 from audio_lightning.data.check import (
     FEWEST_CLIPS,
@@ -303,6 +304,18 @@ def test_recordings_beside_those_in_the_root_are_unlisted(tmp_path: Path) -> Non
     manifest = examination.manifest.with_table(listed)
     unlisted = [finding.where for finding in check(ready, replace(examination, manifest=manifest))]
     assert unlisted == [FIRST, NOISE]
+
+
+def test_a_folder_that_cannot_be_read_stops_no_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready, examination = examined(tiny.write_urbansound8k(tmp_path))
+
+    def refuse(finder: Finder, below: str) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied", f"{finder.root}/{below}private")
+
+    monkeypatch.setattr(Finder, "recordings", refuse)
+    findings = check(ready, examination)
+    assert {finding.kind for finding in findings} == {"unlisted"}
+    assert findings[0].what.startswith("cannot be read (Permission denied)")
 
 
 def test_names_are_made_printable() -> None:
