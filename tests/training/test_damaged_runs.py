@@ -1,5 +1,6 @@
 """Run folders with damaged files, and with something else in their place: one line each, before anything is trained."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -47,6 +48,12 @@ WRONG = {
 
 def damage(content: bytes) -> Callable[[Path], None]:
     return lambda path: path.write_bytes(content) and None
+
+
+def test_words_of_metrics_are_read(tmp_path: Path) -> None:
+    words = {"float32_layers": "LSTM", "warnings": "9 validation clips", "leakage": "none found"}
+    (tmp_path / "metrics.json").write_text(json.dumps(words))
+    assert RunFolder(tmp_path).read_metrics() == words
 
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
