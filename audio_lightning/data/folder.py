@@ -135,7 +135,7 @@ def list_class_folders(root: Path, layout: Layout = "auto", ignore: Sequence[str
             found = _count(loose, "recording") if loose else finder.summary() or "nothing"
             raise DataError(
                 f"{root / split_folder} has no class folders: expected {root / split_folder}/<class>/<recording>, "
-                f"found {found}"
+                f"found {found}" + ("; is data.root a class folder?" if loose else "")
             )
         problems += [Problem(prefix + name, "lies beside the class folders, in none of them") for name in loose]
         for label in labels:

@@ -104,6 +104,9 @@ STEM_PATTERNS = ("^[^_]+", "^[^-]+", "^.+(?=_)", "^.+(?=-)")
 FEWEST_STEMS = 3
 """Stems in every class, one for each part of a split; where there are fewer, they are rather names of the class."""
 
+LARGEST_SHARE = 0.5
+"""Share of a class above which one stem is a prefix of all names, such as ``rec_01``, and not a source."""
+
 
 @dataclass(frozen=True)
 class SharedStem:
@@ -126,7 +129,9 @@ def shared_stem(manifest: Manifest) -> SharedStem | None:
         stems = [match[0] if (match := pattern.search(name)) else name for name in names]
         found = rows.assign(stem=stems)
         alike = found.duplicated(["label", "stem"], keep=False)
-        if alike.mean() >= 0.5 and found.groupby("label")["stem"].nunique().min() >= FEWEST_STEMS:
+        counts = found.groupby(["label", "stem"]).size()
+        several = counts.groupby("label").size().min() >= FEWEST_STEMS
+        if alike.mean() >= 0.5 and several and (counts / counts.groupby("label").sum()).max() <= LARGEST_SHARE:
             first = found[alike].iloc[0]
             same = found["path"][(found["label"] == first["label"]) & (found["stem"] == first["stem"])]
             return SharedStem(pattern.pattern, (same.iloc[0], same.iloc[1]))

@@ -318,7 +318,10 @@ def test_folder_names_what_has_no_class_and_what_has_no_recordings(tmp_path: Pat
     ("files", "message"),
     [
         ([], "root has no class folders: expected .*root/<class>/<recording>, found nothing"),
-        (["b.wav", "a.wav"], "has no class folders: .*, found 2 recordings, such as a.wav"),
+        (
+            ["b.wav", "a.wav"],
+            "has no class folders: .*, found 2 recordings, such as a.wav; is data.root a class folder",
+        ),
         (["a.zip"], r"has no class folders: .*, found 1 file that is no recording \(.zip 1\)"),
         (["train/a.wav", "test/dog/b.wav"], "root/train has no class folders: .*train/<class>/<rec.*, such as a.wav"),
         (["dog/x.txt", "cat/y.txt"], "no recording can be used; the first problem: cat: no recordings in this class"),
@@ -375,6 +378,7 @@ def test_a_group_pattern_that_matches_no_name_is_refused(tmp_path: Path, pattern
         ([f"bell_{number}" for number in range(8)], None),
         ([f"{number:03d}" for number in range(8)], None),
         (["1_a", "1_b", "2_a", "2_b"], None),  # too few to divide
+        ([*(f"rec_{number:02d}" for number in range(6)), "garden 1", "lake 2"], None),  # a prefix, and no source
     ],
 )
 def test_names_with_a_common_stem_suggest_a_group_pattern(
