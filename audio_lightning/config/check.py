@@ -1,5 +1,6 @@
 """What can be known to be wrong with a configuration before anything heavy is imported or any audio is touched."""
 
+import functools
 import math
 import os
 from collections.abc import Iterator
@@ -62,6 +63,7 @@ def check_config(config: DictConfig) -> None:
             shown = "null" if value is None else f"{value!r}" if isinstance(value, str) else value
             raise ConfigError(f"{key}={shown}: expected a number, {limits}")
     _check_demo(config)
+    _check_length(config)
     _check_targets(config)
     if vain := _unvalidated(config):
         check_unvalidated(config, vain)
@@ -99,6 +101,16 @@ def _check_demo(config: DictConfig) -> None:
         raise ConfigError(
             f"data.root={root}: data=demo, the default, reads none but the recordings that it generates; for your own, "
             f"type {source_of(path)}"
+        )
+
+
+def _check_length(config: DictConfig) -> None:
+    """Refuse a training without an end where a schedule needs one."""
+    select = functools.partial(OmegaConf.select, config)
+    endless = select("trainer.max_epochs") == -1 and select("trainer.max_steps", default=-1) == -1
+    if endless and select("scheduler._target_") is not None:
+        raise ConfigError(
+            "trainer.max_epochs=-1: a scheduler needs the length of the training; give a number, or scheduler=none"
         )
 
 

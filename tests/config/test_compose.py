@@ -21,6 +21,7 @@ MISTAKES = {
     "hydra.run.dri=x": "there is no key hydra.run.dri; did you mean hydra.run.dir?",
     "seed.value=3": "there is no key seed.value: seed is a single value",
     "optimizer.zzz=3": "there is no key optimizer.zzz (optimizer has: amsgrad, betas, ",
+    "trainer.max_epochs=-1": "trainer.max_epochs=-1: a scheduler needs the length of the training; give a number",
     "trainer.max_epochs=ten": "trainer.max_epochs=ten: expected a whole number, the default is 20",
     "trainer.max_epochs=1.5": "trainer.max_epochs=1.5: expected a whole number",
     "optimizer.lr=high": "optimizer.lr=high: expected a number",
