@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 AXES = ("data", "cache", "seed", "trust", "conf_dir")
 """Keys that the data depends on."""
 
+SKIPPED = {"missing", "undecodable", "unreadable", "not_finite", "empty"}
+"""Kinds of findings that stop a training unless ``data.bad_recordings`` leaves the recordings out."""
+
 EXAMPLES = 3
 WIDTH = 100
 """Columns of a table that is not written to a terminal."""
@@ -87,6 +90,8 @@ def _check(overrides: Sequence[str], csv_file: Path | None, report: Path | None,
     wrong = any(finding.kind not in allow for finding in findings)
     if wrong and report is None:
         print_next("audio-lightning", "check", *overrides, "--report", "check.html")
+    elif {finding.kind for finding in findings if finding.severity == "error"} & SKIPPED:
+        print_next("python", "train.py", *overrides, "data.bad_recordings=skip")
     else:
         print_next("python", "train.py", *overrides)
     return int(wrong)

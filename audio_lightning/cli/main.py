@@ -111,9 +111,11 @@ def predict_command(
             with _output(output) as file:
                 failed = write(file, predictions, classifier.task, top_k)
         if output is None:
-            print_next_on_terminal(
-                "audio-lightning", "predict", checkpoint, *_few(recordings), "--output", "predictions.csv"
-            )
+            typed = {"--window": window, "--hop": hop, "--top-k": top_k}
+            options_typed = [str(word) for pair in typed.items() if pair[1] is not None for word in pair]
+            options_typed += ["--per-recording"] * per_recording
+            where = ("--output", "predictions.csv")
+            print_next_on_terminal("audio-lightning", "predict", checkpoint, *_few(recordings), *options_typed, *where)
         if failed:
             print(f"{failed} of {len(files)} recordings could not be read", file=sys.stderr)
         return 1 if failed else 0

@@ -61,6 +61,15 @@ def test_findings_are_shown_by_kind(damaged: Path) -> None:
     assert f"data.root={damaged}" in shlex.split(following), "quoted for the shell"
 
 
+def test_the_next_command_leaves_out_what_stops_a_training(tmp_path: Path) -> None:
+    root = tiny.write_folder(tmp_path / "data", clips=10)
+    next(root.rglob("*.wav")).write_bytes(b"RIFF")
+    settings = ["data=folder", f"data.root={root}", "data.sample_rate=8000", "data.clip_seconds=0.25"]
+    result = CliRunner().invoke(app, [*settings, "--report", str(tmp_path / "page.html")])
+    assert result.exit_code == 1
+    assert shlex.split(result.stdout.splitlines()[-1])[-1] == "data.bad_recordings=skip", result.output
+
+
 @pytest.mark.parametrize(
     ("allowed", "code"), [(["silent"], 1), (["unlisted"], 1), (["silent", "unlisted"], 0), (["clipped"], 1)]
 )

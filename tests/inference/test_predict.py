@@ -115,6 +115,8 @@ def test_a_terminal_gets_a_table_unless_told_otherwise(
     table = invoke("predict", trained, long_recording)[1]
     assert table.count("\nlong.wav ") == 16, table
     assert table.splitlines()[-1].startswith("next: audio-lightning predict ")
+    table = invoke("predict", trained, long_recording, "--hop", 1.5, "--per-recording")[1]
+    assert " --hop 1.5 --per-recording --output predictions.csv" in table.splitlines()[-1]
     answers = invoke("predict", trained, long_recording, "--format", "csv")[1].partition("\nnext: ")[0]
     assert len(rows(answers)) == 16
     assert invoke("predict", trained, long_recording, "--output", tmp_path / "p.csv")[1] == ""
