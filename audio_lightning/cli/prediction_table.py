@@ -52,7 +52,8 @@ def print_predictions(predictions: "Iterable[Prediction]", task: AudioTask, top_
     for name, prediction in zip(map(str, paths), found):
         if prediction.probabilities is None or prediction.labels is None:
             failed.add(prediction.path)
-            rows.append((name, "", f"error: {prediction.error}", "", ""))
+            reason = str(prediction.error).removeprefix(f"{prediction.path}: ")
+            rows.append((name, "", f"error: {reason}", "", ""))
             continue
         ranked = sorted(zip(task.classes, prediction.probabilities.tolist()), key=lambda pair: -pair[1])
         share = dict(ranked)
