@@ -333,13 +333,16 @@ def _help() -> str:
     return f"""\
 usage: python sweep.py [KEY=VALUE,VALUE,...] [sweep=PLAN] [sweep.KEY=VALUE ...]
 
-Train every combination, each in a process of its own, and compare them. The same line again finishes what is missing.
+Train every combination, each in a process of its own, and compare them. The
+same line again finishes what is missing.
 
 Vary any key of a training (python train.py --help), in Hydra's grammar:
-  feature=logmel,mfcc model=cnn,resnet optimizer=adam,sgd seed=0,1,2 optimizer.lr=1e-3,1e-4 'model=glob(*net)'
+  feature=logmel,mfcc model=cnn,resnet optimizer=adam,sgd seed=0,1,2
+  optimizer.lr=1e-3,1e-4 'model=glob(*net)'
 
 Plans: sweep={"|".join(choices("sweep"))}
 
 Keys of the sweep, with their meaning: {Path("conf") / "sweep" / "default.yaml"}
-  sweep.name=NAME sweep.dry_run=true sweep.workers=4 sweep.zip=[[model,optimizer.lr]] 'sweep.exclude=[{{model: lstm}}]'
+  sweep.name=NAME sweep.dry_run=true sweep.workers=4
+  'sweep.zip=[[model,optimizer.lr]]' 'sweep.exclude=[{{model: lstm}}]'
 """

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -289,22 +290,31 @@ def _figure(value: float | None) -> str:
 
 
 def _help() -> str:
-    axes = "\n".join(f"  {group}={'|'.join(choices(group))}" for group in groups() if group != "hydra")
+    # Choices are wrapped between names, in the 80 columns that every terminal has.
+    axes = "\n".join(
+        textwrap.fill(
+            f"  {group}={'| '.join(choices(group))}", 80, subsequent_indent="    ", break_on_hyphens=False
+        ).replace("| ", "|")
+        for group in groups()
+        if group != "hydra"
+    )
     return f"""\
 usage: python train.py [KEY=VALUE ...]
 
-Train, choose the best epoch on the validation clips, test it once, and write a run folder.
+Train, choose the best epoch on the validation clips, test it once, and write a
+run folder.
 
 Choose:
 {axes}
 
 Set, for example:
-  data.root=DIR data.test_fold=3 trainer.max_epochs=30 optimizer.lr=3e-4 seed=1 hydra.run.dir=DIR
+  data=folder data.root=DIR trainer.max_epochs=30 optimizer.lr=3e-4 seed=1
+  hydra.run.dir=DIR
 
 Also:
   resume=RUN_DIR            go on where a run stopped, in its folder
-  trust=MODULE conf_dir=DIR classes and YAML files of your own, from outside of audio_lightning
+  trust=MODULE conf_dir=DIR classes and YAML files of your own
   -m model=cnn,resnet       a run for every combination
-  --cfg job [--resolve]     show the whole configuration, and every key that can be set
+  --cfg job [--resolve]     show the configuration and all its keys
   --hydra-help              what else Hydra understands
 """

@@ -85,8 +85,9 @@ def test_help_names_every_axis_and_choice(capsys: pytest.CaptureFixture[str]) ->
     assert cli.main(["--help"]) == 0
     out = capsys.readouterr().out
     axes = [f"{group}={'|'.join(choices(group))}" for group in ("data", "model", "feature", "augment", "optimizer")]
+    assert max(map(len, out.splitlines())) <= 80
     for line in (*axes, "resume=RUN_DIR"):
-        assert line in out
+        assert line in out.replace("|\n    ", "|")
 
 
 def test_a_run_from_typing_to_plots(tmp_path: Path) -> None:
