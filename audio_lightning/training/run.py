@@ -296,8 +296,8 @@ def _open_data(datamodule: AudioDataModule, folder: RunFolder, *, write: bool) -
     if datamodule.problems and write:
         _write_problems(folder.problems, datamodule.problems)
         print_and_log(
-            f"{len(datamodule.problems)} problems in the data ({folder.problems}): "
-            f"data.bad_recordings={datamodule.bad_recordings}"
+            f"{len(datamodule.problems)} problems in the data, listed in {folder.problems} "
+            f"(data.bad_recordings={datamodule.bad_recordings})"
         )
 
 
@@ -355,9 +355,12 @@ def _metrics(
     training_seconds = sum(float(row["training_seconds"]) for row in history.rows)
     clips = {f"clips/{split}": len(datamodule.numbers(split)) for split in SPLITS}
     part = VALIDATION if clips["clips/validation"] else TRAIN
+    tested = measured(classifier, datamodule) if clips["clips/test"] else {}
+    if tested:  # fewer than there are, where a debug setting limits the batches
+        clips["clips/test"] = len(classifier.last_predictions()[0])
     learned = {name: float(value) for name, value in best.items() if name.startswith(f"{part}/") and value}
     return {
-        **(measured(classifier, datamodule) if clips["clips/test"] else {}),
+        **tested,
         **learned,
         **costs(classifier),
         "epochs": len(history.rows),

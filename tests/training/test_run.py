@@ -149,6 +149,11 @@ def test_a_relative_root_is_found_from_elsewhere(
     assert evaluate(tmp_path / "run").metrics["clips/test"] == 9
 
 
+def test_clips_that_a_debug_setting_leaves_out_are_not_counted(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    metrics = run(tiny_urbansound8k, tmp_path / "run", "debug=tiny")
+    assert metrics["clips/test"] == len(pd.read_csv(tmp_path / "run/predictions.csv")) == 8  # of 9, one batch
+
+
 def test_all_that_is_wrong_with_the_data_is_said_at_once(tmp_path: Path) -> None:
     import tiny
 
