@@ -161,6 +161,11 @@ class _Structure(pickle._Unpickler):
             ("collections", "Counter"): collections.Counter,  # of schedules with milestones
             ("torch", "Size"): tuple,
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
+            # What callbacks and optimizers of others may keep, and torch makes nothing larger of.
+            ("torch._utils", "_rebuild_parameter"): _nothing,
+            ("torch", "device"): _nothing,
+            ("__builtin__", "complex"): _nothing,
+            ("__builtin__", "set"): list,
         }
         if (module, name) in known:
             return known[module, name]
@@ -184,6 +189,10 @@ class _Structure(pickle._Unpickler):
         last = offset + sum((length - 1) * step for length, step in zip(shape, stride, strict=True))
         if min((offset, *shape, *stride)) < 0 or count > storage or (count and last >= storage):
             raise RefusedArchive("it would unpack to more than the file holds")
+
+
+def _nothing(*_: Any) -> None:
+    """Stands for a call whose result is of no interest; its arguments have been looked at."""
 
 
 def _check_count(contents: Any, most: int) -> None:

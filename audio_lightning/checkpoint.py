@@ -76,6 +76,7 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any], *, previous: Path |
 
     Raises:
         OSError: it cannot be written, or what is read back differs.
+        CheckpointError: it holds what :func:`read_checkpoint` would refuse.
     """
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
@@ -86,6 +87,7 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any], *, previous: Path |
             os.fsync(file.fileno())
         with open(partial, "rb") as file:
             check_seal(file)
+            check_contents(file)
         os.chmod(partial, 0o644)  # mkstemp makes files that only their owner can read
         if previous is not None and path.exists():
             os.replace(path, previous)
@@ -95,6 +97,9 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any], *, previous: Path |
         if isinstance(error, DamagedArchive):
             text = f"what was written was read back otherwise ({error}); see to the disk"
             raise OSError(errno.EIO, text, str(path)) from error
+        if isinstance(error, RefusedArchive):
+            text = f"{path} is not written, since it could not be read: {error}; see what networks and callbacks keep"
+            raise CheckpointError(text) from error
         # Where the disk is full, torch fails once more when it closes the archive.
         cause = error.__context__ if isinstance(error, RuntimeError) else error
         if isinstance(cause, OSError):

@@ -14,10 +14,12 @@ import torch
 
 from audio_lightning.archive import DamagedArchive, RefusedArchive, check_contents, check_seal, seal
 from audio_lightning.checkpoint import write_checkpoint
+from audio_lightning.errors import CheckpointError
 
 HONEST = {
     "state_dict": OrderedDict(weight=torch.arange(6.0).reshape(2, 3).T, empty=torch.empty(0), number=torch.tensor(3)),
     "half": torch.ones(3, dtype=torch.bfloat16),
+    "of others": [torch.nn.Parameter(torch.ones(2)), {1, 2}, 1 + 2j, torch.device("cpu")],
     "schedule": Counter([3, 3, 7]),
     "config": {"a": [1, 2.5, None, True, "x", 2**70], "b": (1, -3, 300, 70000)},
 }
@@ -155,6 +157,18 @@ def test_what_is_not_read_back_as_it_was_written_replaces_nothing(
         write_checkpoint(path, {"epoch": 2}, previous=tmp_path / "previous.ckpt")
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("kept", [torch.zeros(1).expand(3), torch.eye(2).to_sparse(), {"path": Path("a")}])
+def test_what_could_not_be_read_is_not_written(tmp_path: Path, kept: Any) -> None:
+    """It is better said after the first epoch than when the training is over, or is resumed."""
+    path = tmp_path / "best.ckpt"
+    write_checkpoint(path, {"epoch": 1})
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match=r"best\.ckpt is not written, since it could not be read: it "):
+        write_checkpoint(path, {"state_dict": {"kept": kept}})
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["best.ckpt"]
 
 
 @pytest.mark.parametrize("room", [100, 5_000, 40_000])
