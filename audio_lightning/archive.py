@@ -161,6 +161,10 @@ class _Structure(pickle._Unpickler):
             ("collections", "Counter"): collections.Counter,  # of schedules with milestones
             ("torch", "Size"): tuple,
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
+            # Tensors with attributes, as FSDP leaves them. To call the types themselves could reserve memory.
+            ("torch._tensor", "_rebuild_from_type_v2"): _with_attributes,
+            ("torch", "Tensor"): "Tensor",
+            ("torch.nn.parameter", "Parameter"): "Parameter",
             # What callbacks and optimizers of others may keep, and torch makes nothing larger of.
             ("torch._utils", "_rebuild_parameter"): _nothing,
             ("torch", "device"): _nothing,
@@ -193,6 +197,12 @@ class _Structure(pickle._Unpickler):
 
 def _nothing(*_: Any) -> None:
     """Stands for a call whose result is of no interest; its arguments have been looked at."""
+
+
+def _with_attributes(rebuild: Callable[..., Any], _: str, arguments: Iterable[Any], attributes: Any) -> Any:
+    """The attributes in place of the tensor, which is looked at as any other."""
+    rebuild(*arguments)
+    return attributes
 
 
 def _check_count(contents: Any, most: int) -> None:

@@ -16,7 +16,15 @@ from audio_lightning.archive import DamagedArchive, RefusedArchive, check_conten
 from audio_lightning.checkpoint import write_checkpoint
 from audio_lightning.errors import CheckpointError
 
+
+def marked(tensor: torch.Tensor) -> torch.Tensor:
+    """With an attribute, as FSDP leaves the tensors of a state dict."""
+    tensor.mark = True  # type: ignore[attr-defined]
+    return tensor
+
+
 HONEST = {
+    "with an attribute": marked(torch.ones(2)),
     "state_dict": OrderedDict(weight=torch.arange(6.0).reshape(2, 3).T, empty=torch.empty(0), number=torch.tensor(3)),
     "half": torch.ones(3, dtype=torch.bfloat16),
     "of others": [torch.nn.Parameter(torch.ones(2)), {1, 2}, 1 + 2j, torch.device("cpu")],
@@ -95,6 +103,10 @@ def endless() -> list[Any]:
     return value
 
 
+CALLED = b"\x80\x02c%s\n(J\xff\xff\xff\x7ftR."
+"""A type is called with 2**31 - 1, for so many elements."""
+
+
 class Call:
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = function, arguments
@@ -111,6 +123,9 @@ HOSTILE: dict[str, tuple[Callable[[], io.BytesIO], str]] = {
         "more than the file holds",
     ),
     "shorter than said": (lambda: rewritten(shorter), "as many numbers as it says"),
+    "expanded, with an attribute": (lambda: saved(marked(torch.zeros(1).expand(10**10))), "more than the file holds"),
+    "a type is called": (lambda: pickled(CALLED % b"torch\nTensor"), "structure cannot be read"),
+    "a parameter is called": (lambda: pickled(CALLED % b"torch.nn.parameter\nParameter"), "structure cannot be read"),
     "sparse": (lambda: saved(torch.eye(2).to_sparse_csr()), "Python objects"),
     "on no device": (lambda: saved(torch.empty(10**12, device="meta")), "Python objects"),
     "reserves": (lambda: pickled(pickle.dumps(Call(bytearray, 10**12), 2)), "Python objects"),
