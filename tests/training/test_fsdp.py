@@ -77,6 +77,9 @@ def test_the_evaluation_equals_that_of_one_process(sharded: Path, tmp_path: Path
     evaluate(sharded, [], output=tmp_path)
     alone, together = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, sharded))
     assert alone.pop("trained_on") == 0
+    assert (
+        alone.pop("warnings").replace("(test", "(validation 4, test") in together["warnings"]
+    )  # of the test part alone
     for name in alone:
         assert together[name] == pytest.approx(alone[name], abs=1e-6), name
     history = pd.read_csv(sharded / "history.csv")
