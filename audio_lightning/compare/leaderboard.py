@@ -142,7 +142,7 @@ def _row(setup: str, found: Setup, monitor: str, metric: str) -> Row:
     validation = found.spread(monitor)
     assert validation is not None  # trials without it are not among these
     trials = found.trials
-    leakage = set(trials["leakage"].fillna("cannot be excluded"))
+    leakage = {"cannot be excluded" if known is None else known for known in column_of(trials, "leakage")}
     return Row(
         setup=setup,
         name=found.name,

@@ -17,7 +17,7 @@ def unit_of(trials: pd.DataFrame) -> Unit:
     """
     if (trials["division"] == trials["division"].iloc[0]).all() or _tested_alike(trials):
         return "seeds"
-    if "test_fold" not in trials or not (trials["split"] == "folds").all():
+    if not {"test_fold", "split"} <= set(trials) or not (trials["split"] == "folds").all():
         return "splits"
     once = trials.groupby(trials["test_fold"].astype(float))["division"].nunique(dropna=False).max() == 1
     return "folds" if once else "splits"

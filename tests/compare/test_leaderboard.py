@@ -14,7 +14,7 @@ from audio_lightning.cli.leaderboard import print_boards
 from audio_lightning.compare.leaderboard import Board, make_boards, write_leaderboard
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.trials import SweepFolder
-from audio_lightning.files import write_csv
+from audio_lightning.files import write_csv, write_json
 
 Trials = Sequence[dict[str, Any]]
 
@@ -361,6 +361,17 @@ def test_trials_without_the_metric_are_left_out(tmp_path: Path) -> None:
     assert names(board) == ["cnn"]
     assert "Not ranked, because they have no finite validation/accuracy: trial 1, trial 2." in board.notes
     assert board_of(tmp_path / "none", [trial(None)]).rows == []
+
+
+def test_metrics_that_no_trial_has_are_not_known(tmp_path: Path) -> None:
+    """A ``metrics.json`` of an earlier version, or one that was made by hand."""
+    sweep = make_sweep(tmp_path / "sweep", [trial(0.8, model="cnn", fold=0), trial(0.7, model="cnn", fold=1)])
+    for folder, _ in sweep.folders():
+        write_json(folder.metrics, {"validation/accuracy": folder.read_metrics()["validation/accuracy"]})
+    (board,) = make_boards(read_results([sweep]), "validation/accuracy", ["model"], [sweep])
+    assert board.rows[0].leakage == "cannot be excluded"
+    assert board.rows[0].validation.mean == pytest.approx(0.75)
+    assert (board.unit, board.expected) == ("splits", None)
 
 
 def test_leaks_are_stamped(tmp_path: Path) -> None:
