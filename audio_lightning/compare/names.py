@@ -6,10 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from audio_lightning.compare.trials import as_text
-
-REPEATS = ("seed", "data.seed", "data.test_fold", "data.validation_fold")
-"""Keys that repeat a setup and so do not name it."""
+from audio_lightning.compare.trials import REPETITION_KEYS, as_text
 
 PLACES = ("data.root", "cache.", "hydra.")
 """Where things lie; of no account to a result."""
@@ -20,7 +17,7 @@ def choices_of(trials: pd.DataFrame) -> dict[str, Any]:
     found = {}
     for column in trials.columns:
         key = column.removeprefix("choice.")
-        if key == column or key in REPEATS:
+        if key == column or key in REPETITION_KEYS:
             continue
         values = trials[column]
         if f"config.{key}" in trials and values.isna().all():
@@ -43,13 +40,13 @@ def row_names(setups: Mapping[str, pd.DataFrame], axes: Sequence[str]) -> dict[s
     values = {setup: choices_of(trials) for setup, trials in setups.items()}
     configs = {
         setup: {
-            column.removeprefix("config."): trials[column].iloc[0]
-            for column in trials.columns
-            if column.startswith("config.")
+            str(column).removeprefix("config."): value
+            for column, value in trials.iloc[0].items()  # one row at once: single columns are slow
+            if str(column).startswith("config.")
         }
         for setup, trials in setups.items()
     }
-    typed = [key for key in axes if key not in REPEATS and any(key in found for found in values.values())]
+    typed = [key for key in axes if key not in REPETITION_KEYS and any(key in found for found in values.values())]
     differing = [key for key in typed if _differ(key, values)]
     shown = differing or typed or ["feature", "model"]
     parts = {
@@ -57,7 +54,7 @@ def row_names(setups: Mapping[str, pd.DataFrame], axes: Sequence[str]) -> dict[s
     }
     further = dict.fromkeys(key for found in (*values.values(), *configs.values()) for key in found if key not in shown)
     for key in further:
-        if key in REPEATS or key.startswith(PLACES):
+        if key in REPETITION_KEYS or key.startswith(PLACES):
             continue
         for alike in _alike(parts):
             group = {setup: configs[setup] | values[setup] for setup in alike}

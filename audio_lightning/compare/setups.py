@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import repeat
 from typing import Any
 
@@ -39,7 +40,7 @@ class Setup:
         """The same on some of the repetitions, in their order."""
         return replace(self, repetitions={key: self.repetitions[key] for key in repetitions})
 
-    @property
+    @cached_property
     def trials(self) -> pd.DataFrame:
         """All of them."""
         return pd.concat(self.repetitions.values())

@@ -17,6 +17,9 @@ from audio_lightning.training.folder import File, RunFolder
 State = Literal["queued", "running", "done", "failed", "skipped", "interrupted", "pruned"]
 """``skipped``: it cannot work. ``interrupted``: it goes on where it stopped. ``pruned``: a search gave it up."""
 
+REPETITION_KEYS = ("seed", "data.seed", "data.test_fold", "data.validation_fold")
+"""Keys that repeat a setup; they are not part of its identity or its name."""
+
 ENDED: tuple[State, ...] = ("done", "skipped", "pruned")
 """States in which there is nothing left to do."""
 

@@ -22,7 +22,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from audio_lightning.compare.remarks import expectation
-from audio_lightning.compare.trials import SweepFacts, SweepFolder, TrialFolder, as_text
+from audio_lightning.compare.trials import REPETITION_KEYS, SweepFacts, SweepFolder, TrialFolder, as_text
 from audio_lightning.report import charts, effects, mistakes
 from audio_lightning.report.pages import write_page
 from audio_lightning.report.svg import short
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 500
 BOARDS_WITH_CLIPS = 3
-
-REPETITIONS = ("seed", "data.seed", "data.test_fold", "data.validation_fold")
-"""Axes that repeat a setup rather than compare several."""
 
 STATES = ("done", "failed", "skipped", "pruned", "interrupted", "running", "queued")
 
@@ -79,7 +76,7 @@ def _title(facts: SweepFacts, boards: "list[Board]") -> str:
     """The name of the sweep; of one without a name, what was compared, and on which data."""
     if not UNNAMED.fullmatch(facts.name):
         return facts.name
-    compared = [axis for axis in facts.axes if axis not in REPETITIONS] or facts.axes or ["one setup"]
+    compared = [axis for axis in facts.axes if axis not in REPETITION_KEYS] or facts.axes or ["one setup"]
     data = {str(row.choices["data"]) for board in boards for row in board.rows if "data" in row.choices}
     title = " × ".join(compared) + (f" on {', '.join(sorted(data))}" if data and "data" not in compared else "")
     return title[0].upper() + title[1:]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_lightning import __version__
+from audio_lightning.compare.trials import REPETITION_KEYS
 from audio_lightning.config.compose import PATH_KEY
 from audio_lightning.config.targets import FOREIGN_TARGETS, PACKAGE
 from audio_lightning.config.trust import source_files
@@ -23,9 +24,6 @@ WITHOUT_EFFECT = re.compile(
     r"|allow_leakage|cache_(dir|max_gb|identity))|callbacks\.device_stats(\..*)?|trainer\.(accelerator|devices|num_nodes|strategy|log_every_n_steps|profiler)"
 )
 """Keys that say where, how fast and how visibly a trial runs."""
-
-REPETITIONS = ("seed", "data.seed", "data.test_fold", "data.validation_fold")
-"""Keys by which trials that repeat one another differ."""
 
 
 def essence(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +53,7 @@ def essence(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def setup_hash(config: Mapping[str, Any], content: str | None) -> str:
     """What trials have in common that repeat one another with other seeds or folds."""
-    kept = {key: value for key, value in essence(config).items() if key not in REPETITIONS}
+    kept = {key: value for key, value in essence(config).items() if key not in REPETITION_KEYS}
     return digest([kept, content, __version__])
 
 

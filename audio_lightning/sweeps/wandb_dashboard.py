@@ -15,7 +15,7 @@ from audio_lightning.compare.leaderboard import make_boards
 from audio_lightning.compare.remarks import answer
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.statistics import NOT_DISTINGUISHABLE, Spread
-from audio_lightning.compare.trials import SweepFolder
+from audio_lightning.compare.trials import REPETITION_KEYS, SweepFolder
 from audio_lightning.errors import ConfigError, UserError
 from audio_lightning.training.reach import SECONDS_TO_ANSWER, asking, has_key, proxies_of
 
@@ -223,8 +223,7 @@ def _panels(dashboard: Dashboard) -> dict[str, list[Any]]:
     board = dashboard.boards[0]
     shown = board.metric if any(row.test for row in board.rows) else board.monitor
     half = {"w": 12, "h": 8}
-    repeated = ("seed", "data.test_fold", "data.validation_fold")
-    axes = {key: path for key, path in dashboard.axes.items() if key not in repeated}
+    axes = {key: path for key, path in dashboard.axes.items() if key not in REPETITION_KEYS}
 
     def place(number: int) -> Any:
         return reports.Layout(x=12 * (number % 2), y=8 * (number // 2), **half)
