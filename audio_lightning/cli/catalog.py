@@ -66,6 +66,7 @@ def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
 
         typed = _settings(overrides, classes, "feature", "model", *ENSEMBLE)
         rows: list[tuple[str, ...]] = []
+        reasons = []
         for name in typed.models or choices("model"):
             if typed.features:
                 found = cells(typed.features, [name], typed.task, typed.keys, ensemble=typed.ensemble)
@@ -73,12 +74,16 @@ def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
                 found = iter([best_feature(name, typed.task, typed.keys, ensemble=typed.ensemble)])
             for cell in found:
                 if cell.network is None:
-                    rows.append((name, cell.feature, "-", "-", cell.reason or ""))
+                    rows.append((name, cell.feature, "-", "-", "-"))
+                    reasons.append(f"{name}: {cell.reason}")
                     continue
                 lengths = "yes" if cell.network.accepts_variable_length else "no"
                 costs = (f"{cell.parameters:,}", f"{cell.macs:,}")
-                rows.append((name, f"{cell.feature}: {cell.shape}", *costs, lengths))
-        _print((_NAME, Column("on"), PARAMETERS, MACS, Column("any length")), rows, typed.task)
+                dimensions = str(cell.shape).partition(" ")[2]
+                rows.append((name, f"{cell.feature} {dimensions}", *costs, lengths))
+        _print((_NAME, Column("on", whole=True), PARAMETERS, MACS, Column("any length")), rows, typed.task)
+        for reason in reasons:
+            print_text(reason)
         print_text(BEGIN_WITH)
         print_next("python", "sweep.py", "data=folder", "data.root=DIR", "model=cnn,matchboxnet,panns")
         return 0

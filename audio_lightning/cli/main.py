@@ -68,6 +68,18 @@ def train_command(context: typer.Context) -> None:
     raise typer.Exit(train(context.args))
 
 
+@app.command(
+    "sweep",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def sweep_command(context: typer.Context) -> None:
+    """Train every combination and compare them, as `python sweep.py` does."""
+    from audio_lightning.cli.sweep import main as sweep
+
+    raise typer.Exit(sweep(context.args))
+
+
 @app.command("predict")
 def predict_command(
     checkpoint: Checkpoint,
@@ -179,7 +191,11 @@ def evaluate_command(
 
     def run() -> int:
         path = _found(checkpoint)
-        from audio_lightning.config import quote_paths
+        from audio_lightning.config import compose, opened, quote_paths
+
+        chosen = [line for line in overrides or [] if line.startswith(("data=", "conf_dir=", "trust="))]
+        with opened(chosen):  # a choice that does not exist is said before torch is imported
+            compose(quote_paths(chosen))
         from audio_lightning.inference.evaluate import evaluate
 
         with _writable(output):

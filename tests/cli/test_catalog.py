@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -33,12 +34,12 @@ def test_models_say_what_they_take_and_cost() -> None:
     (cell,) = cells(["logmel"], ["cnn"], task_of(CLIPS, 5), [])
     network = CNN(cell.shape, 5)
     found = row(text, "cnn")
-    assert found[1] == "logmel: spectrogram [1, 64, 51]"
+    assert found[1] == "logmel [1, 64, 51]"
     assert found[2] == f"{sum(parameter.numel() for parameter in network.parameters()):,}"
     assert int(found[3].replace(",", "")) == cell.macs > 1_000_000
     assert found[4] == "no"
     dense = DNN(FeatureShape("waveform", (1, 4000)), 5)
-    assert row(text, "dnn")[1] == "waveform: waveform [1, 4000]"
+    assert row(text, "dnn")[1] == "waveform [1, 4000]"
     assert row(text, "dnn")[2] == f"{sum(parameter.numel() for parameter in dense.parameters()):,}"
     for name in choices("model"):
         assert row(text, name)
@@ -67,10 +68,12 @@ def test_the_grid_agrees_with_what_a_training_says() -> None:
     assert (marks["logmel"], marks["waveform"]) == ("ok", "-")
 
 
-def test_a_model_whose_package_is_missing_has_the_reason_in_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_whose_package_is_missing_has_the_reason_below_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     reason = "model=timm needs the package timm: pip install 'audio-lightning[timm]'"
-    assert row(output("models", *CLIPS, "model=timm"), "timm")[1:] == ["logmel", "-", "-", reason]
+    text = output("models", *CLIPS, "model=timm")
+    assert row(text, "timm")[1:] == ["logmel", "-", "-", "-"]
+    assert f"timm: {reason}" in text.splitlines()
     text = output("grid", *CLIPS, "model=timm")
     number = row(text, "timm")[1:][choices("feature").index("logmel")]
     assert f"{number}: {reason}" in text.splitlines()
@@ -126,7 +129,7 @@ def test_an_ensemble_costs_what_its_networks_cost() -> None:
 
 def test_named_choices_are_the_only_rows() -> None:
     found = rows(output("models", *CLIPS, "model=lstm,cnn", "feature=mfcc,logmel"))
-    assert [(name, on.partition(":")[0]) for name, on, *_ in found] == [
+    assert [(name, on.partition(" ")[0]) for name, on, *_ in found] == [
         ("lstm", "mfcc"), ("lstm", "logmel"), ("cnn", "mfcc"), ("cnn", "logmel")
     ]  # fmt: skip
     assert [name for name, *_ in rows(output("features", *CLIPS, "feature=waveform"))] == ["waveform"]
@@ -138,9 +141,9 @@ def test_options_count_also_where_no_feature_is_named() -> None:
     ((_, _, narrow, *_),) = rows(output("models", *CLIPS, "model=cnn", "model.hidden=16"))
     ((_, _, wide, *_),) = rows(output("models", *CLIPS, "model=cnn", "feature=logmel", "model.hidden=32"))
     assert int(narrow.replace(",", "")) < int(wide.replace(",", ""))
-    ((_, _, *costs, reason),) = rows(output("models", *CLIPS, "model=transformer", "model.stride=0"))
-    assert costs == ["-", "-"]
-    assert reason.startswith("model: Transformer cannot compute on a spectrogram")
+    text = output("models", *CLIPS, "model=transformer", "model.stride=0")
+    assert rows(text)[0][2:] == ["-", "-", "-"]
+    assert "\ntransformer: model: Transformer cannot compute on a spectrogram" in text
     # A key is for those that have it.
     found = rows(output("models", *CLIPS, "model=lstm,cnn", "feature=logmel", "model.batch_norm=false"))
     assert [name for name, *_ in found] == ["lstm", "cnn"]
@@ -159,3 +162,20 @@ def test_models_says_which_to_begin_with() -> None:
     assert set(named) <= set(choices("model"))
     assert "cnn" in named
     assert {"best_speech", "best_urbansound", "best_instruments"} <= set(choices("experiment"))
+
+
+def test_on_a_terminal_a_model_has_one_line() -> None:
+    result = CliRunner().invoke(app, ["models", *CLIPS, "model=conv1d_vgg_skip,timm,cnn"], env={"COLUMNS": "80"})
+    assert [line.split()[0] for line in result.output.splitlines()[1:4]] == ["conv1d_vgg_skip", "timm", "cnn"]
+
+
+@pytest.mark.parametrize("arguments", [["sweep", "model=resnt"], ["train", "model=resnt"]])
+def test_train_and_sweep_are_commands_too(arguments: list[str]) -> None:
+    assert CliRunner().invoke(app, arguments).exit_code == 2
+    assert CliRunner().invoke(app, [arguments[0], "--help"]).output.startswith(f"usage: python {arguments[0]}.py")
+
+
+def test_a_choice_that_does_not_exist_is_said_before_a_checkpoint_is_read(tmp_path: Path) -> None:
+    (tmp_path / "best.ckpt").write_bytes(b"PK\x03\x04")
+    result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "best.ckpt"), "data=foldr"])
+    assert (result.exit_code, result.stderr) == (2, "error: data=foldr: there is no such data; did you mean folder?\n")
