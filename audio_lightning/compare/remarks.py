@@ -121,6 +121,15 @@ def _rounded(number: float) -> int:
     return math.ceil(number / step) * step
 
 
+def unexpected(unit: Unit) -> str:
+    """Sentence about rows with test figures of which nested selection can take none."""
+    return (
+        f"No test figure can be expected of the choice: nested selection needs {unit} that all rows have, with test "
+        "metrics. The test figures of single rows are descriptive, because clips that order the rows can be tested on "
+        f"in other {unit}."
+    )
+
+
 def windows(monitor: str, metric: str, whole: bool) -> str:
     """What is said where the rows cut recordings into windows of different length or hop.
 

@@ -11,6 +11,8 @@ from audio_lightning.compare.leaderboard import Board, make_boards
 from audio_lightning.compare.remarks import answer
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.selection import choose
+from audio_lightning.compare.trials import SweepFolder
+from audio_lightning.report.sweep_page import write_sweep_page
 
 VALIDATION = {"cnn": [0.9, 0.5, 0.9], "dnn": [0.6, 0.8, 0.6]}
 TEST = {"cnn": [0.6, 0.9, 0.7], "dnn": [0.8, 0.5, 0.9]}
@@ -76,7 +78,11 @@ def test_seeds_of_a_fold_choose_together(tmp_path: Path) -> None:
 
 def test_rows_without_a_common_split_have_no_expected_figure(tmp_path: Path) -> None:
     trials = [trial(model=model, seed=seed, division=f"{model} {seed}") for model in ("cnn", "lstm") for seed in (0, 1)]
-    assert board_of(tmp_path, trials).expected is None
+    board = board_of(tmp_path, trials)
+    assert board.expected is None
+    assert any("figures of single rows are descriptive" in note for note in board.notes)
+    page = write_sweep_page(SweepFolder(tmp_path / "sweep"), read_results([SweepFolder(tmp_path / "sweep")]), [board])
+    assert "descriptive test accuracy" in page.read_text(encoding="utf-8")
 
 
 def test_the_interval_has_clips_and_folds_in_it(tmp_path: Path) -> None:
