@@ -77,6 +77,6 @@ def unknown_option(arguments: Sequence[str], option: str, base: DictConfig, scri
     meant = meant_by(name, base) if len(name) > 1 else None
     if not meant:
         return f"{option}: no such option; `{script} --help` shows what can be given"
-    meant = meant.partition(" (")[0]
-    typed = meant if "=" in meant and not meant.startswith("data=folder ") else f"{meant}={value}"
-    return f"{option}: no such option; keys have no dashes and an equals sign: {typed}"
+    key, *needs = meant.removesuffix(f" (of {script})").split(" (", 1)
+    typed = key if "=" in key and not key.startswith("data=folder ") else f"{key}={value}"
+    return f"{option}: no such option; keys have no dashes and an equals sign: {' ('.join([typed, *needs])}"

@@ -81,6 +81,8 @@ SLIPS = {
     # Options.
     "--epochs 5": "keys have no dashes and an equals sign: trainer.max_epochs=5",
     "--batch-size=8": "keys have no dashes and an equals sign: data.batch_size=8",
+    "--depth 18": "equals sign: model.depth=18 (with model=ast, densenet, resnet, ...)",
+    "--dry-run": "equals sign: sweep.dry_run=true (of python sweep.py)",
     "--model resnet": "keys have no dashes and an equals sign: model=resnet",
     "--gpu": "keys have no dashes and an equals sign: trainer=gpu",
     "--fast_dev_run": "keys have no dashes and an equals sign: debug=fdr",
@@ -115,7 +117,7 @@ print(codes, [name for name in ("torch", "lightning", "pandas", "numpy", "matplo
     ("typed", "hint"),
     [
         ("--epochs 5", "keys have no dashes and an equals sign: trainer.max_epochs=5"),
-        ("--dry-run", "keys have no dashes and an equals sign: sweep.dry_run=true"),
+        ("--dry-run", "keys have no dashes and an equals sign: sweep.dry_run=true\n"),
         ("model=cnn, lstm", "leave out the space after the comma: model=cnn,lstm"),
         ("optimizer.lr=0,001", "the decimal separator is a point: optimizer.lr=0.001"),
         ("model=ResNet18,cnn", "did you mean model=resnet model.depth=18?"),
