@@ -1,6 +1,6 @@
 """Everything that is odd about a data set, found in one pass and stopping at nothing."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import PurePosixPath
@@ -100,7 +100,7 @@ def check(datamodule: "AudioDataModule", examination: "Examination") -> list[Fin
     """
     every = chain(
         map(_as_finding, examination.problems),
-        _unlisted(examination.manifest),
+        _unlisted(examination.manifest, getattr(datamodule, "ignore", ())),
         _recordings(examination),
         _short(datamodule, examination),
         _duplicates(examination),
@@ -125,11 +125,11 @@ def _as_finding(problem: Problem) -> Finding:
     return Finding(kind, problem.where, problem.what)
 
 
-def _unlisted(manifest: Manifest) -> Iterator[Finding]:
-    """Recordings on disk, in or below the folders of the listed ones, that are not listed."""
+def _unlisted(manifest: Manifest, ignore: Sequence[str]) -> Iterator[Finding]:
+    """Recordings on disk, in or below the folders of the listed ones, that are neither listed nor ignored."""
     listed = set(manifest.table["path"])
     folders = {PurePosixPath(folder) for folder in {path.rpartition("/")[0] for path in listed}}
-    finder = Finder(manifest.root)
+    finder = Finder(manifest.root, ignore)
     # Folders within others are come upon there.
     for top in sorted(folder for folder in folders if folders.isdisjoint(folder.parents)):
         if (manifest.root / top).is_dir():

@@ -306,6 +306,15 @@ def test_recordings_beside_those_in_the_root_are_unlisted(tmp_path: Path) -> Non
     assert unlisted == [FIRST, NOISE]
 
 
+def test_ignored_recordings_are_not_unlisted(tmp_path: Path) -> None:
+    root = tiny.write_folder(tmp_path)
+    first = min(root.rglob("*.wav"))
+    first.rename(first.with_name("old.wav"))
+    options = [f"data.root={root}", "data.sample_rate=8000", "data.clip_seconds=0.25", "data.ignore=['old*']"]
+    ready = build(compose(["data=folder", *options]).data, AudioDataModule, where="data")
+    assert [finding for finding in check(ready, ready.examine()) if finding.kind == "unlisted"] == []
+
+
 def test_a_folder_that_cannot_be_read_stops_no_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ready, examination = examined(tiny.write_urbansound8k(tmp_path))
 
