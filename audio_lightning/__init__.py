@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 let_threads_sleep()  # before anything imports torch
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Named here, so that the package can be imported, and looked at, without what the work itself takes.
 __all__ = [
