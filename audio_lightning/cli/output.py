@@ -72,10 +72,20 @@ def print_table(
         _print_part(columns, rows, part, _shared([sizes[place] for place in part], width, gap), gap)
 
 
-def print_text(text: str, *, piped_width: int | None = None) -> None:
-    """Print a paragraph, wrapped between words; see :func:`print_table`."""
-    width = terminal_width() or piped_width
-    print(textwrap.fill(text, width, **WORDS) if width else text)
+def print_text(text: str, *, indent: int = 0, piped_width: int | None = None) -> None:
+    """Print a paragraph, wrapped between words; see :func:`print_table`.
+
+    Args:
+        text: the paragraph.
+        indent: spaces before each line but the first.
+        piped_width: see :func:`print_table`.
+    """
+    print(wrapped(text, indent=indent, width=terminal_width() or piped_width))
+
+
+def wrapped(text: str, *, indent: int = 0, width: int | None) -> str:
+    """A paragraph in lines of at most ``width``, or in one."""
+    return textwrap.fill(text, width, subsequent_indent=" " * indent, **WORDS) if width else text
 
 
 def terminal_width() -> int | None:

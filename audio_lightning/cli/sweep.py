@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from audio_lightning import __version__
 from audio_lightning.cli.answering import answering
-from audio_lightning.cli.output import print_next
+from audio_lightning.cli.output import print_next, print_text
 from audio_lightning.config import compose, opened, quote_paths
 from audio_lightning.config.location import choices
 from audio_lightning.config.slips import unknown_option
@@ -307,7 +307,7 @@ def _show(sweep: "SweepFolder", planned: "list[Planned]", settings: "SweepSettin
         if state not in (*ENDED, "known"):
             open_.append(status)
         if number < MOST_SHOWN:
-            print(f"{state:<11} {describe(status)}" + (f": {status.reason}" if status.reason else ""))
+            print_text(f"{state:<11} {describe(status)}" + (f": {status.reason}" if status.reason else ""), indent=12)
     if len(planned) > MOST_SHOWN:
         print(f"... and {len(planned) - MOST_SHOWN} more")
     print(f"{len(planned)} trials, {skipped} cannot work, {len(open_)} to run; folder: {sweep.path}")

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import sys
-import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.cli.answering import answering
-from audio_lightning.cli.output import print_next
+from audio_lightning.cli.output import below_here, print_next, terminal_width, wrapped
 from audio_lightning.config import check_config, compose, config_dir, expand_multirun, opened, quote_paths
 from audio_lightning.config.compose import parse_overrides, search_path, single_value
 from audio_lightning.config.location import choices, groups, searching
@@ -259,10 +258,13 @@ def _print_results(metrics: dict[str, Any], folder: Path) -> None:
     shown = {name: value for name, value in of_part.items() if not name.endswith(("loss", "_low", "_high"))}
     figures = [f"{_title(name, part)} {_figure(value)}" for name, value in shown.items()]
     epoch = f"best epoch {metrics['best_epoch']}" if metrics["clips/validation"] else "the last epoch"
-    print_and_log(
+    result = (
         f"{part}: {', '.join(figures)} ({metrics[f'clips/{part}']} clips, {epoch} of {metrics['epochs']}, "
         f"{metrics['parameters']:,} parameters, {metrics['seconds']:.0f} s)"
     )
+    # Only where somebody reads it: a program that reads it wants a line.
+    width = terminal_width() if sys.stdout.isatty() else None
+    print_and_log(result, shown=wrapped(result, indent=2, width=width))
     intervals = [
         f"{_title(name, part)} {metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f}"
         for name in shown
@@ -276,8 +278,8 @@ def _print_results(metrics: dict[str, Any], folder: Path) -> None:
         print_and_log(f"warning: {sentence}")
     if metrics.get("leakage") != "none found":
         print_and_log(f"leakage between the splits: {metrics.get('leakage', 'not known')}")
-    print_and_log(f"run folder: {folder}")
-    if plots := sorted(map(str, folder.glob("*.png"))):
+    print_and_log(f"run folder: {below_here(folder)}")
+    if plots := sorted(str(below_here(path)) for path in folder.glob("*.png")):
         print_and_log(f"plots: {', '.join(plots)}")
 
 
@@ -290,11 +292,9 @@ def _figure(value: float | None) -> str:
 
 
 def _help() -> str:
-    # Choices are wrapped between names, in the 80 columns that every terminal has.
+    width = terminal_width() or 80  # what every terminal has
     axes = "\n".join(
-        textwrap.fill(
-            f"  {group}={'| '.join(choices(group))}", 80, subsequent_indent="    ", break_on_hyphens=False
-        ).replace("| ", "|")
+        wrapped(f"  {group}={'| '.join(choices(group))}", indent=4, width=width).replace("| ", "|")
         for group in groups()
         if group != "hydra"
     )
