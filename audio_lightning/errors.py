@@ -5,11 +5,25 @@ subclass of :class:`UserError`. The command line prints its message without a tr
 ``exit_code``; any other exception is a defect of this program and keeps its traceback.
 """
 
+LONGEST_LINE = 3_000
+"""Characters of a message; of a longer one, which repeats what was given, the middle is left out."""
+
 
 class UserError(Exception):
-    """A mistake outside this program: the message says what was found, where, what was expected and what to do."""
+    """A mistake outside this program: the message says what was found, where, what was expected and what to do.
+
+    It is one line, whatever was typed or read, unless the class lists several problems.
+    """
 
     exit_code = 2
+    may_list = False
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.may_list:
+            return text
+        line = "\\n".join(text.splitlines())
+        return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
 
 
 class ConfigError(UserError):
@@ -22,6 +36,8 @@ class AudioError(UserError):
 
 class DataError(UserError):
     """A data set that cannot be used as it is: wrong rows, missing or unreadable recordings, leaking splits."""
+
+    may_list = True
 
 
 class FileError(UserError):

@@ -96,8 +96,8 @@ def _check_demo(config: DictConfig) -> None:
     root = config.data.get("root")
     if not str(config.data.get("_target_")).endswith(".Demo") or root is None:
         return
-    path = Path(root).expanduser()
-    if path.is_dir() and any(path.iterdir()) and not (path / "metadata/UrbanSound8K.csv").exists():
+    path = as_path("data.root", root)
+    if os.path.isdir(path) and os.listdir(path) and not (path / "metadata/UrbanSound8K.csv").exists():
         raise ConfigError(
             f"data.root={root}: data=demo, the default, reads none but the recordings that it generates; for your own, "
             f"type {source_of(path)}"
@@ -194,7 +194,7 @@ def _check_exists(key: str, path: Path) -> None:
     nearest = next(parent for parent in path.absolute().parents if os.path.exists(parent))
     siblings: list[str] = []
     with suppress(OSError):
-        siblings = [entry.name for entry in nearest.iterdir()] if nearest.is_dir() else []
+        siblings = [entry.name for entry in nearest.iterdir()] if os.path.isdir(nearest) else []
     missing = path.absolute().relative_to(nearest).parts[0]
     raise ConfigError(
         f"{key}={path}: no such folder; {nearest} exists but holds no {missing}" + did_you_mean(missing, siblings)

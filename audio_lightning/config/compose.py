@@ -174,7 +174,7 @@ def _quote_path(argument: str, multirun: bool) -> str:
     if bare_key.endswith("table") and (mapping := _quoted_mapping(value)):
         return f"{key}={mapping}"
     several = multirun and "," in value.strip(",") and value[0] not in "'\""
-    if several and not (is_path and Path(value).expanduser().exists()):
+    if several and not (is_path and os.path.exists(os.path.expanduser(value))):
         return f"{key}=" + ",".join(_quoted(part, is_path=is_path) for part in value.split(","))
     return f"{key}={_quoted(value, is_path=is_path)}"
 
@@ -222,7 +222,7 @@ def parse_overrides(overrides: Iterable[str]) -> list[Override]:
     for place, line in enumerate(lines):
         try:
             parsed.append(parser.parse_override(line))
-        except HydraException as error:
+        except (HydraException, ValueError, RecursionError) as error:  # also a number of thousands of digits
             raise ConfigError(unreadable(lines, place, first_line(error))) from error
         check_decimal(line)
     return parsed

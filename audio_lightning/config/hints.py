@@ -1,5 +1,6 @@
 """Suggestions for keys, choices and arguments that do not exist."""
 
+import os
 import re
 import shlex
 from difflib import get_close_matches
@@ -125,7 +126,7 @@ def unknown_choice(group: str, name: str) -> str:
     """The message about a choice that does not exist."""
     known, plain = choices(group), _plain(name)
     message = f"{group}={name}: there is no such {group}"
-    if group == "data" and (found := _source_of(Path(name).expanduser())):
+    if group == "data" and (found := _source_of(Path(os.path.expanduser(name)))):
         return f"{message}; recordings of your own are {found}"
     same = [choice for choice in known if _plain(choice) == plain]
     if same or (same := [choice for choice in known if plain in CHOICE_SYNONYMS.get(f"{group}={choice}", "").split()]):
@@ -166,9 +167,9 @@ def one_of(names: list[str]) -> str:
 
 
 def _source_of(path: Path) -> str | None:
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir() raises for a name that no file can have
         return source_of(path)
-    if path.is_file():
+    if os.path.isfile(path):
         return f"data=table {shlex.quote(f'data.root={path.parent}')} {shlex.quote(f'data.table={path.name}')}"
     return "data=folder data.root=DIR" if "/" in str(path) else None
 

@@ -1,5 +1,6 @@
 """Where the configuration files are and what can be chosen from them."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -83,7 +84,7 @@ def _folder(place: str) -> Path:
         return folder.absolute()
     if separator and scheme != "file":
         raise ConfigError(f"{place}: expected file://FOLDER or pkg://PACKAGE")
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
+    folder = Path(os.path.expanduser(name))  # Path's own raises where there is no such user
+    if not os.path.isdir(folder):
         raise ConfigError(f"{place}: no such folder; expected one with YAML files in folders such as model/")
     return folder.absolute()

@@ -80,7 +80,7 @@ def _require_module(name: Any) -> None:
     top = name.partition(".")[0]
     if _find(top) is not None:
         return
-    here = Path(top).is_dir() or Path(f"{top}.py").is_file()
+    here = os.path.isdir(top) or os.path.isfile(f"{top}.py")
     remedy = (
         "it lies in the current folder, where Python does not look for it: put PYTHONPATH=. before the command"
         if here

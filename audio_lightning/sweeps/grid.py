@@ -6,6 +6,7 @@ list of trials can be read from a file.
 
 import json
 import math
+import os
 import random
 import re
 import shlex
@@ -133,7 +134,7 @@ def read_trials_file(path: str | Path) -> list[list[str]]:
     Raises:
         ConfigError: the file cannot be read, holds no trials, or has something else in it; with file and line.
     """
-    path = Path(path).expanduser()
+    path = Path(os.path.expanduser(path))
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -333,7 +334,9 @@ def _with_quotes(value: Any) -> Any:
         return [_with_quotes(entry) for entry in value]
     if isinstance(value, dict):
         return {_as_key(key): _with_quotes(entry) for key, entry in value.items()}
-    return value
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    raise ConfigError(f"{shortened(value)} is a {type(value).__name__}: expected text or a number")
 
 
 def _as_key(key: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a sweep is told (``conf/sweep.yaml``), apart from what its trials are told."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,7 @@ class SweepSettings:
 
     def folder(self, name: str) -> Path:
         """Where the sweep lies, given what it is called."""
-        return Path(self.dir).expanduser() if self.dir else Path("sweeps") / name
+        return Path(os.path.expanduser(self.dir)) if self.dir else Path("sweeps") / name
 
 
 def read_settings(overrides: Iterable[str]) -> tuple[SweepSettings, list[str]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from audio_lightning.cli.answering import answering
-from audio_lightning.errors import ConfigError, Interrupted
+from audio_lightning.errors import ConfigError, FileError, Interrupted, UserError
 
 
 class OutOfMemoryError(RuntimeError):
@@ -66,3 +66,12 @@ def test_the_folder_is_quoted_for_the_shell(capsys: pytest.CaptureFixture[str]) 
 
 def test_the_code_of_the_action_is_passed_on() -> None:
     assert answering(lambda: 7) == 7
+
+
+@pytest.mark.parametrize("kind", [ConfigError, FileError])
+def test_what_was_typed_never_breaks_or_stretches_the_line(kind: type[UserError]) -> None:
+    assert str(kind("seed=a\nb: expected a number")) == r"seed=a\nb: expected a number"
+    long = str(kind(f"seed={'9' * 100_000}: expected a number"))
+    assert len(long) < 3_100
+    assert long.startswith("seed=9")
+    assert long.endswith("9: expected a number")

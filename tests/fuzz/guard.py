@@ -77,18 +77,27 @@ class Watch:
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if self.folder is None:
             return
+        if event == "subprocess.Popen" and is_decoder(arguments):
+            return
         if event.startswith(RUNS):
             self.events.append(f"{event} {arguments[:2]}")
         elif event == "open" and isinstance(arguments[0], (str, bytes)):
             path, flags = os.path.realpath(os.fsdecode(arguments[0])), arguments[2]
             writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
-            allowed = not writes and path.startswith(self.readable)
+            # To write a folder fails, unless it is for a temporary file without a name.
+            allowed = os.path.isdir(path) or (not writes and path.startswith(self.readable))
             if not (allowed or path.startswith(str(self.folder)) or "__pycache__" in path):
                 self.events.append(f"{'writes' if writes else 'reads'} {path}")
         elif event in CHANGES and isinstance(arguments[0], (str, bytes)):
             path = os.path.realpath(os.path.dirname(os.path.abspath(os.fsdecode(arguments[0]))))
             if not path.startswith(str(self.folder)) and "__pycache__" not in path:
                 self.events.append(f"{event} {arguments[0]!r}")
+
+
+def is_decoder(arguments: tuple[Any, ...]) -> bool:
+    """Whether a started program is FFmpeg, told to read files only: it decodes containers that libsndfile does not."""
+    program, line = os.path.basename(os.fsdecode(arguments[0] or arguments[1][0])), [*map(str, arguments[1])]
+    return program.startswith("ffmpeg") and "-protocol_whitelist" in line
 
 
 @dataclass

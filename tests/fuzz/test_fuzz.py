@@ -27,8 +27,16 @@ FULL = dict(zip(NAMES, (3000, 1600, 1600, 600, 700, 800, 900, 800)))
 
 KEPT: dict[str, list[Any]] = {
     "recording": [("h.caf", ([(0.5, b"\x00", True)], 1.0))],
-    "command line": [["seed=${oc.env:AL_TYPED}"], ["trainer.max_epochs=[("]],
-    "YAML": [([], ([(0.0, b"\x00", False)], 1.0))],
+    "command line": [
+        ["seed=${oc.env:AL_TYPED}"],
+        ["trainer.max_epochs=[("],
+        ["conf_dir=~nobody_at_all/x"],
+        ["trust=" + "x" * 300],
+        ["seed=\n"],
+        ["9" * 5_000],
+        ["seed=" + "9" * 5_000],
+    ],
+    "YAML": [([], ([(0.0, b"\x00", False)], 1.0)), (["{seed: !!binary aaaa}"], ([], 1.0))],
     "run folder": [(("place", "history.csv", "missing"), []), (("place", "config.yaml", "pipe"), [])],
     "sweep folder": [("place", "status.json", "link")],
 }
