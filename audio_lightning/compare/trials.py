@@ -248,6 +248,8 @@ def is_free(folder: TrialFolder) -> bool:
     """Whether no process runs the trial, whatever its status says."""
     from filelock import FileLock, Timeout
 
+    if not folder.lock.exists():  # nor has any ever run it, and none is made to look as if
+        return True
     try:
         with FileLock(folder.lock, timeout=0):
             return True

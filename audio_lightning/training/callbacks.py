@@ -301,7 +301,8 @@ class History(Callback):
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep all of them where there was nothing left to train, and so no start."""
-        self.rows = self.rows or self._read(trainer.current_epoch)
+        if not self.rows and self.path.exists():  # where no epoch ended, there is none
+            self.rows = self._read(trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""

@@ -117,16 +117,17 @@ def train(
             "find_lr=true and find_batch_size=true search on one device: do so with trainer.devices=1, and give what "
             "is found as optimizer.lr and data.batch_size"
         )
+    if trainer.is_global_zero and saved is None:
+        _write_settings(folder, config)
     with peers.agreed():
         _open_data(datamodule, folder, write=trainer.is_global_zero)
         if saved is not None:
             check_same_data(saved, datamodule)
         if not (len(datamodule.numbers(VALIDATION)) or config.data.get("validation_fraction")):
             check_unvalidated(config, "data.validation_fraction=0.0")
+    if trainer.is_global_zero and saved is not None:  # not before: on other data the run stays as it is
+        _write_settings(folder, config)
     del saved  # its weights and the optimizer's take memory
-    if trainer.is_global_zero:
-        folder.write_config(config)
-        write_json(folder.environment, environment())
     if "monitor" in plain["scheduler"]:
         plain["scheduler"]["monitor"] = measurable(plain["scheduler"]["monitor"], datamodule)
 
@@ -282,6 +283,11 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: 
     if config.get("compile"):
         check_compiler(trainer.strategy.root_device)
     return trainer
+
+
+def _write_settings(folder: RunFolder, config: DictConfig) -> None:
+    folder.write_config(config)
+    write_json(folder.environment, environment())
 
 
 def _open_data(datamodule: AudioDataModule, folder: RunFolder, *, write: bool) -> None:
