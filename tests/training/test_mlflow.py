@@ -52,7 +52,7 @@ def finished(tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory) 
                 run(tiny_urbansound8k, folder, *more)
         _client, interrupted = read(f"file:{folder.parent / 'mlruns'}")
         assert interrupted.info.status == "FAILED"
-        resume(folder)
+        resume(folder, *more[:3])  # an address of a file is not used unless it is typed again
     return folder
 
 
