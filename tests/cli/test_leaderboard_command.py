@@ -45,7 +45,7 @@ def test_a_board_fits_a_hundred_columns(tmp_path: Path) -> None:
     code, output, errors = call(sweep.path)
     assert (code, errors) == (0, "")
     lines = output.splitlines()
-    assert max(map(len, lines)) <= 100
+    assert max(len(line) for line in lines if not line.startswith("next: ")) <= 100  # a path is never broken
     assert lines[0] == "25 trials: 24 done, 1 failed"
     assert "leakage present" in output
     assert [line.split()[1:3] for line in lines if line[:1].isdigit() and "±" in line] == [
