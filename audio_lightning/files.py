@@ -57,7 +57,7 @@ def write_json(path: Path, values: Any) -> None:
 
 
 def to_json(values: Any, *, indent: int | None = None) -> str:
-    """JSON that every reader takes: null for NaN and infinity, of which Python makes words that are none."""
+    """JSON that every reader takes: null for NaN and infinity, which Python writes as words outside JSON."""
     return json.dumps(without_nan(values), indent=indent, ensure_ascii=False, allow_nan=False)
 
 

@@ -10,7 +10,7 @@ MOST_NAMED = 5
 """Rows that a sentence names."""
 
 REALISTIC = 100
-"""More than so many times as many clips or repetitions are not worth naming."""
+"""Largest multiple of the present clips or repetitions that is named as what would settle a comparison."""
 
 
 def interval(rows: list[Row], unit: Unit, by_clip: bool) -> str:

@@ -21,7 +21,7 @@ from audio_lightning.compare.statistics import Spread
 from audio_lightning.task import lower_is_better
 
 DIGITS = 9
-"""Metrics that agree in so many are ties."""
+"""Decimal places in which two metrics agree if they are tied."""
 
 
 def ordered(setups: Sequence[Setup], monitor: str) -> list[int]:

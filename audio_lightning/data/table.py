@@ -229,7 +229,7 @@ def _normalized(paths: pd.Series, root: str) -> pd.Series:
 
 
 def _require_one_label(path: Path, rows: pd.DataFrame, same: Sequence[str]) -> None:
-    """Refuse clips that have several rows with different labels, of which any choice would be wrong."""
+    """Refuse clips that have several rows with different labels: any choice among them would be wrong."""
     differing = rows.duplicated(same, keep=False) & ~rows.duplicated([*same, "label"], keep=False)
     if not differing.any():
         return

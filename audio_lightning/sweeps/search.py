@@ -305,7 +305,7 @@ class Search:
     def _give_up_dead(self) -> None:
         """Count trials of machines that have fallen silent as not run, so that others are asked for in their place.
 
-        Those of this folder are left alone: the lock on each says whether it runs, and it is gone on with.
+        Those of this folder are left alone: the lock on each says whether it runs, and it is resumed.
         """
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import Trial

@@ -336,7 +336,7 @@ class History(Callback):
             write_csv(self.path, header, [[kept.get(name, "") for name in header] for kept in self.rows])
 
     def _read(self, epochs: int) -> list[dict[str, str]]:
-        """The rows there are, of so many epochs at least."""
+        """Read the rows of at least ``epochs`` epochs."""
         RunFolder(self.path.parent).read_history(TIMED)  # whether it is whole
         with self.path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

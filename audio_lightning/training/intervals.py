@@ -51,7 +51,7 @@ def accuracy_interval(correct: Bool[np.ndarray, "clips"], group: Shaped[np.ndarr
     """Interval for the share of correct clips.
 
     Where every clip is a group of its own it is Wilson's. Otherwise it is Wilson's with an effective number of clips
-    and Student's t (Korn and Graubard 1998, Survey Methodology 24): so many independent clips as would give the
+    and Student's t (Korn and Graubard 1998, Survey Methodology 24): the independent clips that would give the
     variance that the means of the groups show, which is the one that a cluster bootstrap estimates, but without
     chance. A percentile bootstrap over groups covers far less: 47 to 94 % in the simulation of the tests, where this
     one covers 93 % or more (up to 100 % with ten groups that do not matter).

@@ -65,7 +65,7 @@ def measured(classifier: AudioClassifier, datamodule: AudioDataModule) -> dict[s
     """The metrics of the last test, with intervals; also those per recording, if recordings were cut into windows.
 
     ``test/accuracy_low`` and ``test/accuracy_high`` are the ends of the 95 % interval over clips, by the groups that
-    these come in, of which ``groups/test`` is the number; likewise of balanced accuracy, and of whole recordings.
+    these come in, counted by ``groups/test``; likewise of balanced accuracy, and of whole recordings.
     """
     metrics = {f"test/{name}": float(value) for name, value in classifier.test_metrics.compute().items()}
     number, probabilities = classifier.last_predictions()
