@@ -1,6 +1,14 @@
 """One recording: open, seek, decode, resample, describe, and say what is wrong with it."""
 
-from audio_lightning.audio.channels import Channel, check_channel, select_channels
+from audio_lightning.audio.channels import (
+    SILENCE,
+    Channel,
+    Levels,
+    cancel,
+    check_channel,
+    say_cancelling,
+    select_channels,
+)
 from audio_lightning.audio.decode import MAX_SECONDS, decode, load, read, resample, resampled_length, to_mono
 from audio_lightning.audio.find import Finder, find_recordings
 from audio_lightning.audio.formats import AUDIO_SUFFIXES
@@ -10,10 +18,13 @@ from audio_lightning.audio.window import Window, fit_length, windows
 __all__ = [
     "AUDIO_SUFFIXES",
     "MAX_SECONDS",
+    "SILENCE",
     "AudioInfo",
     "Channel",
     "Finder",
+    "Levels",
     "Window",
+    "cancel",
     "check_channel",
     "decode",
     "describe",
@@ -23,6 +34,7 @@ __all__ = [
     "read",
     "resample",
     "resampled_length",
+    "say_cancelling",
     "select_channels",
     "to_mono",
     "windows",

@@ -1,7 +1,8 @@
-"""Which channels of a recording are used."""
+"""Which channels of a recording are used, and whether their mean can be."""
 
 import os
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +13,12 @@ from audio_lightning.files import shortened
 Channel = Literal["mean", "left", "right", "each"] | int
 """``mean``: of all channels. ``left``, ``right``: the first, the second; a recording of one channel is taken as it is.
 A number: that channel, counted from 1. ``each``: all of them, one by one."""
+
+SILENCE = 1e-4
+"""Peak (of 1.0) below which a recording counts as silence, which may recur: 3 steps of 16 bits."""
+
+CANCELLING = 0.1
+"""RMS of the mean of channels, as a share of what it is for independent channels, below which they cancel: -20 dB."""
 
 
 def check_channel(channel: object) -> None:
@@ -50,3 +57,52 @@ def select_channels(
             "mean, left or right, or leave the recording out"
         )
     return samples[:, number - 1 : number]
+
+
+def cancel(channels: Any, peak: Any, rms: Any, mean_rms: Any) -> Any:
+    """Whether channels cancel in their mean, as those of opposite polarity do; for numbers or arrays.
+
+    Args:
+        channels: their number.
+        peak: largest absolute value of a sample.
+        rms: root mean square of the samples of all channels.
+        mean_rms: root mean square of the mean of the channels.
+    """
+    loud = (channels > 1) & (peak >= SILENCE)
+    return loud & (mean_rms < CANCELLING * rms / np.sqrt(np.maximum(1, channels)))
+
+
+def say_cancelling(count: int, example: str) -> str:
+    """A clause on recordings whose channels cancel, with one of them as an example."""
+    s, have = ("", "has") if count == 1 else ("s", "have")
+    return (
+        f"{count:,} recording{s} {have} channels that cancel, so that their mean is nearly silent (such as {example})"
+    )
+
+
+@dataclass
+class Levels:
+    """Levels of the channels of a recording and of their mean, taken while the recording is read in blocks."""
+
+    _channels: int = 1
+    _frames: int = 0
+    _peak: float = 0.0
+    _energy: float = 0.0
+    _mean_energy: float = 0.0
+
+    def add(self, samples: Float[np.ndarray, "frames channels"], mean: Float[np.ndarray, "frames 1"]) -> None:
+        """Add the next block of samples, and the mean of its channels."""
+        if not samples.size:
+            return
+        self._frames, self._channels = self._frames + len(samples), samples.shape[1]
+        self._peak = max(self._peak, float(samples.max()), -float(samples.min()))
+        flat, column = samples.reshape(-1), mean.reshape(-1)
+        self._energy += float(np.dot(flat, flat))
+        self._mean_energy += float(np.dot(column, column))
+
+    @property
+    def cancel(self) -> bool:
+        """Whether the channels cancel in their mean (:func:`cancel`)."""
+        frames = max(1, self._frames)
+        rms, mean_rms = (self._energy / frames / self._channels) ** 0.5, (self._mean_energy / frames) ** 0.5
+        return bool(cancel(self._channels, self._peak, rms, mean_rms))

@@ -8,7 +8,7 @@ import numpy as np
 import soxr
 from jaxtyping import Float
 
-from audio_lightning.audio.channels import Channel, select_channels
+from audio_lightning.audio.channels import Channel, Levels, select_channels
 from audio_lightning.audio.decode import resample, resampled_length
 from audio_lightning.audio.recording import AudioInfo, Recording
 from audio_lightning.task import Padding
@@ -72,6 +72,7 @@ def windows(
     hop_samples: int,
     tail_samples: int | None = None,
     channel: Channel = "mean",
+    levels: Levels | None = None,
 ) -> Iterator[Window]:
     """Cuts a recording of any length into windows, one channel at the sample rate asked for.
 
@@ -86,6 +87,7 @@ def windows(
         hop_samples: samples from the start of a window to the start of the next.
         tail_samples: fewest samples behind the last full window that make another one; by default 5 % of a window.
         channel: which channel, see :data:`audio_lightning.audio.channels.Channel`.
+        levels: those of the channels whose mean is taken are added here, as far as the recording has been read.
 
     Yields:
         The windows in order.
@@ -110,7 +112,7 @@ def windows(
             return Window(start / sample_rate, stop_seconds, rows if channel == "each" else rows[0])
 
         if total < window_samples + tail:
-            samples = _columns(recording.read(info.frames), channel, info)
+            samples = _columns(recording.read(info.frames), channel, info, levels)
             samples = resample(samples[:, 0] if samples.shape[1] == 1 else samples, info.sample_rate, sample_rate)
             samples = samples.reshape(len(samples), -1)
             yield window(0, samples[:window_samples])
@@ -118,7 +120,7 @@ def windows(
 
         block_frames = max(_MIN_BLOCK_FRAMES, window_samples * info.sample_rate // sample_rate)
         start, pending = 0, np.empty((0, info.channels if channel == "each" else 1), dtype=np.float32)
-        for block in _resampled_blocks(recording, sample_rate, block_frames, channel):
+        for block in _resampled_blocks(recording, sample_rate, block_frames, channel, levels):
             pending = np.concatenate([pending, block])
             while len(pending) >= max(window_samples, hop_samples):
                 yield window(start, pending[:window_samples].copy())
@@ -129,14 +131,14 @@ def windows(
 
 
 def _resampled_blocks(
-    recording: Recording, sample_rate: int, block_frames: int, channel: Channel
+    recording: Recording, sample_rate: int, block_frames: int, channel: Channel, levels: Levels | None
 ) -> Iterator[Float[np.ndarray, "samples channels"]]:
     info = recording.info
     count = info.channels if channel == "each" else 1
     stream = soxr.ResampleStream(info.sample_rate, sample_rate, count, dtype="float32", quality="HQ")
     for first in range(0, info.frames, block_frames):
         frames = min(block_frames, info.frames - first)
-        block = _columns(recording.read(frames), channel, info)
+        block = _columns(recording.read(frames), channel, info, levels)
         if info.sample_rate != sample_rate:
             is_last = first + frames == info.frames
             block = stream.resample_chunk(block[:, 0] if count == 1 else block, last=is_last).reshape(-1, count)
@@ -144,6 +146,9 @@ def _resampled_blocks(
 
 
 def _columns(
-    samples: Float[np.ndarray, "frames channels"], channel: Channel, info: AudioInfo
+    samples: Float[np.ndarray, "frames channels"], channel: Channel, info: AudioInfo, levels: Levels | None
 ) -> Float[np.ndarray, "frames used"]:
-    return np.ascontiguousarray(select_channels(samples, channel, info.path))
+    used = np.ascontiguousarray(select_channels(samples, channel, info.path))
+    if levels is not None and channel == "mean" and info.channels > 1:
+        levels.add(samples, used)
+    return used

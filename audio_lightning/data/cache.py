@@ -37,7 +37,7 @@ from audio_lightning.data.decoded import (
     read_set,
     unreadable,
 )
-from audio_lightning.data.recordings import Identity, Recordings, digest
+from audio_lightning.data.recordings import Identity, OneChannel, Recordings, digest
 from audio_lightning.errors import AudioError, DataError, FileError
 from audio_lightning.files import read_json
 from audio_lightning.messages import print_and_log
@@ -127,6 +127,22 @@ class Cache:
             found = writer.finish()
             assert found is not None
             return found
+
+    def channels(self, recordings: Recordings, sample_rate: int) -> Int64[np.ndarray, "recordings"]:
+        """Number of channels of recordings whose first channel a set holds, without opening a file; 0 for others.
+
+        With ``identity="content"`` it is 0 for all: each file would have to be read to know it again.
+        """
+        found = np.zeros(len(recordings), dtype=np.int64)
+        if self.identity != "stat" or not len(recordings):
+            return found
+        first = OneChannel(recordings, [1] * len(recordings)).identities("stat")
+        for decoded in self._alike(sample_rate):
+            place = _locate(first, _identities(decoded.folder))
+            held = place >= 0
+            if held.any() and (audio := read_set(decoded.folder)) is not None:
+                found[held] = audio.facts["channels"][place[held]]
+        return found
 
     def sets(self) -> list[DecodedSet]:
         """Every finished set, those used last first."""

@@ -3,18 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float, Int64
 
-from audio_lightning.audio import Finder
+from audio_lightning.audio import SILENCE, cancel
 from audio_lightning.audio.ffmpeg import LACKING
 from audio_lightning.data.clips import cut
-from audio_lightning.data.decoded import SILENCE
+from audio_lightning.data.few_clips import FEWEST_A_CLASS
 from audio_lightning.data.manifest import SPLITS, Manifest
 from audio_lightning.data.problems import Problem, printable
+from audio_lightning.data.unlisted import unlisted
 
 if TYPE_CHECKING:
     from audio_lightning.data.datamodule import AudioDataModule, Examination
@@ -25,12 +25,6 @@ and then; one sample in a thousand is a peak cut off in every few milliseconds, 
 
 SHORTEST = 0.1
 """Share of a clip's length below which a clip counts as short: nine tenths of what a network is shown are padding."""
-
-FEWEST_CLIPS = 10
-"""Clips of a class below which its share in a split is a matter of chance."""
-
-CANCELLING = 0.1
-"""Loudness of the mean of channels, as a share of what it is of independent ones, below which they cancel: -20 dB."""
 
 MOST_NAMED = 5
 """Copies of one recording that are named."""
@@ -45,7 +39,7 @@ KINDS = {
     "not_finite": "recordings that hold NaN or infinite samples, or such as no sound has",
     "empty": "files without a sound in them: no bytes, or a header only",
     "duplicate": "recordings with the same sound under several names",
-    "few_clips": f"classes with fewer than {FEWEST_CLIPS} clips, or with none in one of the splits",
+    "few_clips": f"classes with fewer than {FEWEST_A_CLASS} clips, or with none in one of the splits",
     "cancelling": "recordings whose channels cancel, so that little or nothing is left in their mean",
     "silent": f"recordings that never exceed {SILENCE:g} of full scale",
     "clipped": f"recordings with more than {MOST_CLIPPED:.1%} of their samples at full scale",
@@ -126,23 +120,8 @@ def _as_finding(problem: Problem) -> Finding:
 
 
 def _unlisted(manifest: Manifest, ignore: Sequence[str]) -> Iterator[Finding]:
-    """Recordings on disk, in or below the folders of the listed ones, that are neither listed nor ignored."""
-    listed = set(manifest.table["path"])
-    folders = {PurePosixPath(folder) for folder in {path.rpartition("/")[0] for path in listed}}
-    finder = Finder(manifest.root, ignore)
-    # Folders within others are come upon there.
-    for top in sorted(folder for folder in folders if folders.isdisjoint(folder.parents)):
-        if (manifest.root / top).is_dir():
-            below = "" if str(top) == "." else f"{str(top).rstrip('/')}/"
-            try:
-                found = finder.recordings(below)
-            except OSError as error:
-                reason = f"cannot be read ({error.strerror or error}), so that unlisted recordings are not looked for"
-                yield Finding("unlisted", str(error.filename), reason)
-                continue
-            for path in found:
-                if path not in listed:
-                    yield Finding("unlisted", path, "is not listed, and so is not used")
+    for path, problem in unlisted(manifest, ignore):
+        yield Finding("unlisted", path, problem or "is not listed, and so is not used")
 
 
 def _recordings(examination: "Examination") -> Iterator[Finding]:
@@ -155,9 +134,7 @@ def _recordings(examination: "Examination") -> Iterator[Finding]:
     descriptions: dict[str, tuple[np.ndarray, Callable[[np.void], str]]] = {
         "silent": (facts["peak"] < SILENCE, lambda fact: f"is silent: its peak is {fact['peak']:.2g} of full scale"),
         "cancelling": (
-            (facts["channels"] > 1)
-            & (facts["peak"] >= SILENCE)
-            & (facts["mean_rms"] < CANCELLING * facts["rms"] / np.sqrt(np.maximum(1, facts["channels"]))),
+            cancel(facts["channels"], facts["peak"], facts["rms"], facts["mean_rms"]),
             _cancelling,
         ),
         "clipped": (
@@ -237,7 +214,9 @@ def _few_clips(manifest: Manifest) -> Iterator[Finding]:
     for number, name in enumerate(manifest.classes):
         total = sum(count[number] for count in counts.values())
         without = [split for split in used if not counts[split][number]]
-        said = [f"has {total} clip{'s' * (total != 1)}, at least {FEWEST_CLIPS} are wanted"] * (total < FEWEST_CLIPS)
+        said = [f"has {total} clip{'s' * (total != 1)}, at least {FEWEST_A_CLASS} are wanted"] * (
+            total < FEWEST_A_CLASS
+        )
         said += [f"has no clip in {' and '.join(without)}"] * bool(without)
         if said:
             yield Finding("few_clips", f"class {name}", "; ".join(said))

@@ -13,7 +13,7 @@ import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64, Shaped, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -203,6 +203,10 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         """A problem for every recording that is not there."""
         return manifest.missing_files()
 
+    def unlisted(self) -> list[str]:
+        """Recordings below the root that are not among the data though they lie beside it; none where all are taken."""
+        return []
+
     def noise_paths(self) -> list[Path]:
         """Recordings of noise that come with the data, for an augmentation that adds some."""
         return []
@@ -235,6 +239,12 @@ class AudioDataModule(pl.LightningDataModule, ABC):
         """Digest of every row's recording, after :meth:`setup`; zeros where it cannot be read."""
         ready = self._loaded()
         return ready.audio.content[ready.recording]
+
+    @property
+    def facts(self) -> Shaped[np.ndarray, "rows"]:
+        """Of the file of every row's recording, after :meth:`setup`: :data:`audio_lightning.data.decoded.FACTS`."""
+        ready = self._loaded()
+        return ready.audio.facts[ready.recording]
 
     @property
     def pool(self) -> Pool:
@@ -415,8 +425,11 @@ class AudioDataModule(pl.LightningDataModule, ABC):
             return manifest
         number, paths = pd.factorize(manifest.table["path"])
         recordings = self.recordings(list(paths))
+        count = self.cache.channels(recordings, self.sample_rate)
+        unknown = np.flatnonzero(count == 0)
         with ThreadPoolExecutor(cores()) as pool:
-            count = np.array(list(pool.map(recordings.count_channels, range(len(paths)))), dtype=np.int64)[number]
+            count[unknown] = list(pool.map(recordings.count_channels, unknown.tolist()))
+        count = count[number]
         channel = np.concatenate([np.arange(1, most + 1) for most in count])
         return manifest.with_table(manifest.table.iloc[np.repeat(np.arange(len(count)), count)].assign(channel=channel))
 

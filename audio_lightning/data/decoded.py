@@ -11,13 +11,10 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int64, Shaped, UInt8
 
-from audio_lightning.audio import resample, to_mono
+from audio_lightning.audio import SILENCE, resample, to_mono
 from audio_lightning.data.recordings import IDENTITY_BYTES, Decoded
 
 SampleType = Literal["float32", "int16"]
-
-SILENCE = 1e-4
-"""Peak (of 1.0) below which a recording counts as silence, which may recur: 3 steps of 16 bits."""
 
 FULL_SCALE = 1 - 2.0**-14
 """Absolute value from which a sample counts as clipped: the last two steps of 16 bits."""

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 Divide = Callable[[Manifest, "SplitPlan"], bool]
 """Tries to split a manifest by a plan; false where it cannot be."""
 
+FEWEST_A_CLASS = 10
+"""Clips of a class below which no usual division leaves it enough: 10 % of fewer is not one clip."""
+
+FEWEST_A_SPLIT = 5
+"""Clips of a class in one split below which its share in a figure is a matter of chance: one clip moves its recall by
+more than 20 points."""
+
 FRACTIONS = (0.2, 0.25, 0.3, 0.34)
 MOST_NEEDED = 200
 

@@ -15,6 +15,7 @@ from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.problems import Problem, printable
 from audio_lightning.data.tables import ColumnError, are_whole, read_table, reject, require_rows
 from audio_lightning.data.unicode_paths import as_on_disk
+from audio_lightning.data.unlisted import unlisted
 from audio_lightning.errors import ConfigError, DataError
 from audio_lightning.task import LABEL_SEPARATOR
 
@@ -96,6 +97,11 @@ class Table(AudioDataModule):
         except ColumnError as error:
             options = [f"data.{name}_column" for name, column in self.columns.items() if column in error.lacking]
             raise DataError(f"{error} (set {', '.join(f'{option}=...' for option in options)})") from error
+
+    def unlisted(self) -> list[str]:
+        """Recordings in the folders of the table's recordings, and below them, that the table does not list."""
+        found = unlisted(self.pool.manifest, outside=False)
+        return [path for path, problem in found if problem is None]
 
 
 def check_table(table: str | Mapping[str, str]) -> None:

@@ -1,5 +1,6 @@
 """Recordings of any length as batches of clips of the length that a classifier knows."""
 
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,10 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from audio_lightning.audio import Channel, check_channel, fit_length, windows
+from audio_lightning.audio import Channel, Levels, check_channel, fit_length, say_cancelling, windows
 from audio_lightning.classifier import AudioClassifier
+from audio_lightning.data.problems import printable
 from audio_lightning.errors import AudioError, ConfigError
 from audio_lightning.task import AudioTask
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def batches(
 
     What is asked for is checked at once, and not when the first window is. The channel is that of the training
     (``data.channel``); where that is ``each``, a window has all of them, and its answer is their mean (:func:`merged`).
+    Recordings whose channels cancel in the mean are counted in one warning at the end.
 
     Args:
         classifier: knows rate, length and padding of the clips, and the windows of its training.
@@ -82,9 +87,13 @@ def _batches(
 ) -> Iterator[list[Part]]:
     pending: list[Part] = []
     waiting = 0
+    cancelling: list[Path] = []
     for path in recordings:
+        levels = Levels()
         try:
-            for part in windows(path, task.sample_rate, window_samples=window, hop_samples=hop, channel=channel):
+            for part in windows(
+                path, task.sample_rate, window_samples=window, hop_samples=hop, channel=channel, levels=levels
+            ):
                 rows = [fit_length(row, task.num_samples, task.padding) for row in np.atleast_2d(part.samples)]
                 pending.append(Part(path, part.start_seconds, part.stop_seconds, np.stack(rows)))
                 waiting += 1
@@ -93,6 +102,14 @@ def _batches(
                     pending, waiting = [], 0
         except AudioError as error:
             pending.append(Part(path, error=str(error)))
+        if levels.cancel:
+            cancelling.append(path)
+    if cancelling:
+        log.warning(
+            "%s: the classifier takes the mean, as in its training; give one channel of each recording, or train one "
+            "with data.channel=left",
+            say_cancelling(len(cancelling), printable(str(cancelling[0]))),
+        )
     yield pending
 
 

@@ -16,7 +16,7 @@ from audio_lightning.metrics import MultilabelMetrics, best_thresholds, make_met
 from audio_lightning.task import LABEL_SEPARATOR
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.intervals import Interval, accuracy_interval, balanced_accuracy_interval
-from audio_lightning.training.samples import small_samples
+from audio_lightning.training.samples import data_warnings
 
 THRESHOLD_FOLDS = 5
 """Parts of the validation clips, each predicted with thresholds that are fitted to the others."""
@@ -163,8 +163,8 @@ def division(datamodule: AudioDataModule) -> dict[str, int | str]:
 
 
 def warnings_of(datamodule: AudioDataModule, splits: Sequence[str] = SPLITS) -> dict[str, str]:
-    """What ``metrics.json`` says of splits that are too small, in one text; nothing where all is well."""
-    sentences = small_samples(datamodule, splits)
+    """Warnings about the data for ``metrics.json``, in one text; nothing where all is well."""
+    sentences = data_warnings(datamodule, splits)
     return {"warnings": "; ".join(sentences)} if sentences else {}
 
 

@@ -25,7 +25,7 @@ from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.decoded import as_float
 from audio_lightning.data.gather import as_tensor
 from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION
-from audio_lightning.data.problems import Problem, ProblemsError
+from audio_lightning.data.problems import Problem, ProblemsError, printable
 from audio_lightning.data.recordings import Recordings
 from audio_lightning.errors import ConfigError, DataError, FileError
 from audio_lightning.features.memory import FeatureMemory
@@ -57,7 +57,7 @@ from audio_lightning.training.progress import decoding_shown
 from audio_lightning.training.ranks import Together, other_ranks
 from audio_lightning.training.ratejump import RateJump
 from audio_lightning.training.results import division, measured, recording_metrics, warnings_of, write_results
-from audio_lightning.training.samples import small_samples
+from audio_lightning.training.samples import data_warnings
 from audio_lightning.training.sharded import ShardedStrategy
 
 STATISTICS_CLIPS = 256
@@ -305,6 +305,12 @@ def _open_data(datamodule: AudioDataModule, folder: RunFolder, *, write: bool) -
             f"{len(datamodule.problems)} problems in the data, listed in {folder.problems} "
             f"(data.bad_recordings={datamodule.bad_recordings})"
         )
+    if write and (beside := datamodule.unlisted()):
+        s, are = ("", "is") if len(beside) == 1 else ("s", "are")
+        print_and_log(
+            f"note: {len(beside):,} recording{s} below {datamodule.root} {are} not listed, and so not used "
+            f"(such as {printable(beside[0])})"
+        )
 
 
 def _write_problems(path: Path, problems: list[Problem]) -> None:
@@ -319,7 +325,7 @@ def _describe(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
     )
     for note in datamodule.manifest.notes:
         print_and_log(f"note: {note}")
-    for sentence in small_samples(datamodule):
+    for sentence in data_warnings(datamodule):
         print_and_log(f"warning: {sentence}")
     monitor = classifier.config["monitor"]
     if (chosen := measurable(monitor, datamodule)) != monitor:

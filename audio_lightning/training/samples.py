@@ -1,17 +1,39 @@
-"""Warnings about splits that are too small for what their figures are used for."""
+"""Warnings about data that makes figures uncertain: small splits, and channels that cancel."""
 
 from collections.abc import Sequence
 
+from audio_lightning.audio import cancel, say_cancelling
 from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.few_clips import FEWEST_A_SPLIT
 from audio_lightning.data.manifest import SPLITS, TEST, VALIDATION
+from audio_lightning.data.problems import printable
 
 FEWEST_VALIDATION_CLIPS = 50
 """Below, accuracy moves by 2 points or more with a single clip, and the best epoch is a matter of chance."""
 
-FEWEST_CLIPS = 5
-"""Clips of a class below which its share in a figure is a matter of chance."""
-
 MOST_NAMED = 10
+
+
+def data_warnings(datamodule: AudioDataModule, splits: Sequence[str] = SPLITS) -> list[str]:
+    """All warnings of this module, a sentence each; see :func:`small_samples`."""
+    return small_samples(datamodule, splits) + cancelling_channels(datamodule, splits)
+
+
+def cancelling_channels(datamodule: AudioDataModule, splits: Sequence[str] = SPLITS) -> list[str]:
+    """A sentence if channels of recordings cancel in the mean that is used, from levels taken when they were decoded.
+
+    Args:
+        datamodule: after its setup.
+        splits: those to look at.
+    """
+    facts, table = datamodule.facts, datamodule.manifest.table
+    odd = cancel(facts["channels"], facts["peak"], facts["rms"], facts["mean_rms"])
+    paths = table["path"][odd & table["split"].isin(splits).to_numpy()].unique()
+    if not len(paths):
+        return []
+    return [
+        f"{say_cancelling(len(paths), printable(paths[0]))}: take one channel by data.channel=left, or right or each"
+    ]
 
 
 def small_samples(datamodule: AudioDataModule, splits: Sequence[str] = SPLITS) -> list[str]:
@@ -28,11 +50,11 @@ def small_samples(datamodule: AudioDataModule, splits: Sequence[str] = SPLITS) -
     few: dict[str, list[str]] = {}
     for split, numbers in counts.items():
         for name, number in zip(datamodule.manifest.classes, numbers):
-            if 0 < number < FEWEST_CLIPS:
+            if 0 < number < FEWEST_A_SPLIT:
                 few.setdefault(name, []).append(f"{split} {number}")
     if few:
         named = _listed(", ", [f"{name} ({', '.join(splits)})" for name, splits in few.items()])
-        found.append(f"classes with fewer than {FEWEST_CLIPS} clips: {named}")
+        found.append(f"classes with fewer than {FEWEST_A_SPLIT} clips: {named}")
     for split, numbers in counts.items():
         if none := [name for name, number in zip(datamodule.manifest.classes, numbers) if not number]:
             never = ": never tested" if split == TEST else ""

@@ -1,5 +1,6 @@
 """``data.channel``: what is decoded, what is a clip, and what a training and its predictions make of it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import tiny
 import torch
 from running import run
 
+from audio_lightning.audio import Levels, cancel, describe, load, windows
 from audio_lightning.config import build, compose
+from audio_lightning.data import recordings
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.problems import ProblemsError
 from audio_lightning.errors import ConfigError
@@ -117,3 +120,92 @@ def test_a_checkpoint_with_a_channel_that_is_none_is_refused(
     monkeypatch.setitem(classifier.config["data"], "channel", channel)
     with pytest.raises(ConfigError, match=r"^data.channel=.*: channels are counted from 1; or mean, left, right, each"):
         predict(classifier, [Path("a.wav")])
+
+
+def invert(root: Path, *names: str) -> None:
+    """Give recordings a second channel that cancels the first."""
+    for file in sorted(path for path in root.rglob("*.wav") if not names or path.parent.name in names):
+        samples, rate = soundfile.read(file, dtype="float32")
+        soundfile.write(file, np.stack([samples, -samples], axis=1), rate, subtype="FLOAT")
+
+
+def test_channels_that_cancel_are_said_by_all_who_take_their_mean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tiny.write_folder(tmp_path / "data")
+    invert(root, "noise")
+    metrics = run(root, tmp_path / "run", "data=folder", "trainer.max_epochs=1")
+    first = min(path.relative_to(root).as_posix() for path in root.rglob("noise/*.wav"))
+    sentence = f"10 recordings have channels that cancel, so that their mean is nearly silent (such as {first}): take"
+    said = [line for line in capsys.readouterr().out.splitlines() if "cancel" in line]
+    assert len(said) == 1
+    assert said[0].startswith(f"warning: {sentence}")
+    assert "data.channel=left" in said[0]
+    assert sentence in metrics["warnings"]
+    assert sentence in evaluate(tmp_path / "run", ["data=folder", f"data.root={root}"]).metrics["warnings"]
+
+    classifier = load_classifier(tmp_path / "run")
+    caplog.clear()
+    list(predict(classifier, sorted(root.rglob("*.wav"))))
+    (warning,) = [record.getMessage() for record in caplog.records if "cancel" in record.getMessage()]
+    assert warning.startswith(
+        f"10 recordings have channels that cancel, so that their mean is nearly silent (such as {root / first})"
+    )
+    caplog.clear()
+    list(predict(classifier, sorted(root.rglob("*_tone/*.wav"))))
+    assert "cancel" not in caplog.text
+
+    run(root, tmp_path / "left", "data=folder", "trainer.max_epochs=1", "data.channel=left")
+    assert "cancel" not in capsys.readouterr().out
+    caplog.clear()
+    list(predict(load_classifier(tmp_path / "left"), sorted(root.rglob("*.wav"))))
+    assert "cancel" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [(lambda first: -first, True), (lambda first: -0.99 * first, True), (lambda first: -0.5 * first, False),
+     (lambda first: first, False), (lambda first: np.zeros_like(first), False), (lambda first: first[::-1], False)],
+    ids=["inverted", "nearly", "half", "equal", "one is silent", "independent"],
+)  # fmt: skip
+@pytest.mark.parametrize("seconds", [1.0, 30.0], ids=["one block", "many blocks"])
+def test_levels_are_those_of_the_whole_recording(
+    tmp_path: Path, second: Callable[[np.ndarray], np.ndarray], expected: bool, seconds: float
+) -> None:
+    first = 0.3 * np.random.default_rng(0).normal(size=round(8000 * seconds)).clip(-1, 1)
+    soundfile.write(tmp_path / "a.wav", np.stack([first, second(first)], axis=1), 8000, subtype="FLOAT")
+    levels = Levels()
+    for _ in windows(tmp_path / "a.wav", 8000, window_samples=8000, hop_samples=8000, levels=levels):
+        pass
+    assert levels.cancel == expected
+    mean = load(tmp_path / "a.wav", 8000)
+    assert (
+        bool(
+            cancel(
+                2, 1.0, float(np.sqrt(np.mean(np.stack([first, second(first)]) ** 2))), float(np.sqrt(np.mean(mean**2)))
+            )
+        )
+        == expected
+    )
+
+
+def test_channels_are_counted_without_opening_what_the_cache_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_stereo(tmp_path / "data")
+    opened: list[Path] = []
+    monkeypatch.setattr(recordings, "describe", lambda path: opened.append(path) or describe(path))
+    first = ready(root, "data.channel=each")
+    files = len(list(root.rglob("*.wav")))
+    assert len(opened) == files
+    again = ready(root, "data.channel=each")
+    assert len(opened) == files
+    pd.testing.assert_frame_equal(first.manifest.table, again.manifest.table)
+
+    changed = min(root.rglob("*.wav"))
+    soundfile.write(changed, soundfile.read(changed)[0][:, 1], 8000, subtype="FLOAT")
+    mono = ready(root, "data.channel=each")
+    assert len(opened) == files + 1
+    assert len(mono.manifest.table) == len(first.manifest.table) - 1
+    ready(root, "data.channel=each", "cache.identity=content")
+    assert len(opened) == 2 * files + 1

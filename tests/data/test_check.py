@@ -20,7 +20,6 @@ from recordings import DAMAGED
 from audio_lightning.audio import Finder, ffmpeg
 from audio_lightning.config import build, compose
 from audio_lightning.data.check import (
-    FEWEST_CLIPS,
     KINDS,
     MOST_NAMED,
     SEVERITIES,
@@ -29,6 +28,7 @@ from audio_lightning.data.check import (
     printable,
 )
 from audio_lightning.data.datamodule import AudioDataModule, Examination
+from audio_lightning.data.few_clips import FEWEST_A_CLASS
 from audio_lightning.data.problems import join_equal
 
 FIRST = "audio/fold1/1000-0-0-0.wav"
@@ -290,9 +290,9 @@ def test_a_rare_class_says_what_is_lacking(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path)
     plant_few_clips(root)
     (finding,) = found(root)
-    assert finding.what == f"has 9 clips, at least {FEWEST_CLIPS} are wanted; has no clip in test"
+    assert finding.what == f"has 9 clips, at least {FEWEST_A_CLASS} are wanted; has no clip in test"
     assert [finding.what for finding in found(root, "data.split=all")] == [
-        f"has 9 clips, at least {FEWEST_CLIPS} are wanted"
+        f"has 9 clips, at least {FEWEST_A_CLASS} are wanted"
     ]
 
 
