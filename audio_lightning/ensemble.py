@@ -77,6 +77,10 @@ class Ensemble(AudioModel):
         """The heads of the members."""
         return nn.ModuleList(network.head for network in self._networks())
 
+    def macs(self) -> int:
+        """Multiply-accumulates of one clip: members are equal, so that one is counted."""
+        return len(self.members) * self._networks()[0].macs()
+
     def embed(self, x: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "batch embedding"]:
         """The embeddings of all members, side by side."""
         embeddings = [network.embed(part) for network, part in self._parts([x] * self.copies)]

@@ -5,12 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from audio_lightning.errors import ConfigError
+from audio_lightning.models.macs import count_macs
 from audio_lightning.task import FeatureShape, InputKind
 
 OTHER_FEATURES: dict[InputKind, str] = {"waveform": "feature=waveform", "spectrogram": "feature=logmel"}
@@ -110,10 +109,7 @@ class AudioModel(nn.Module, ABC):
 
         To be asked of a network on the meta device: elsewhere, fused recurrent layers hide what they compute.
         """
-        counter = FlopCounterMode(display=False)
-        with torch.no_grad(), counter:
-            self.eval()(torch.empty(1, *self.input_shape.dims, device=next(self.parameters()).device))
-        return counter.get_total_flops() // 2
+        return count_macs(self, 1, *self.input_shape.dims)
 
     def forward(self, x: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "batch classes"]:
         """Logits of every class."""
