@@ -54,10 +54,8 @@ def test_there_are_commands_to_test() -> None:
     assert len(SWEEPS) >= 4
 
 
-@pytest.mark.parametrize("line", TRAININGS)
-def test_trainings_of_the_readme_compose_and_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a tiny data set in place of the named one, and settings that make it quick."""
-    monkeypatch.chdir(tmp_path)  # where MLflow makes its tables
+def with_tiny_data(line: str, tmp_path: Path) -> tuple[Path, str, list[str]]:
+    """A tiny data set in place of the one that a training of the README names: its root, its name, the overrides."""
     arguments = [word for word in shlex.split(line)[2:] if word != "-m"]
     arguments = [re.sub(r"=([^,\[{]*),.*", r"=\1", word) for word in arguments]  # the first of an axis
     (name,) = [word.removeprefix("data=") for word in arguments if word.startswith("data=")] or [recipe_data(arguments)]
@@ -80,12 +78,26 @@ def test_trainings_of_the_readme_compose_and_run(line: str, tmp_path: Path, monk
         torch.save(get_model("resnet18").state_dict(), tmp_path / "weights")
     elif "model.pretrained=" in line:  # weights of the hub, whose loading is tested elsewhere
         replaced = [word for word in replaced if not word.startswith("model.pretrained=")]
-    check_config(compose(quote_paths(replaced)))
-    if not any(word.startswith(("data=", "experiment=")) for word in replaced):
-        replaced += ["data=urbansound8k", f"data.root={root}"]
+    return root, name, replaced
+
+
+@pytest.mark.parametrize("line", TRAININGS)
+def test_trainings_of_the_readme_compose(line: str, tmp_path: Path) -> None:
+    _, _, overrides = with_tiny_data(line, tmp_path)
+    check_config(compose(quote_paths(overrides)))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("line", TRAININGS)
+def test_trainings_of_the_readme_run(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With settings that make them quick."""
+    monkeypatch.chdir(tmp_path)  # where MLflow makes its tables
+    root, name, overrides = with_tiny_data(line, tmp_path)
+    if not any(word.startswith(("data=", "experiment=")) for word in overrides):
+        overrides += ["data=urbansound8k", f"data.root={root}"]
     quick = ["data.sample_rate=8000", "data.clip_seconds=0.25", "trainer=cpu", "trainer.max_epochs=1"]
     # To compile takes half a minute: tests/training/test_compile.py.
-    kept = [word for word in replaced if not word.startswith(("trainer", "hydra", "compile"))]
+    kept = [word for word in overrides if not word.startswith(("trainer", "hydra", "compile"))]
     kept = [word for word in kept if "data.root" not in word]
     if any(word.startswith("experiment=") for word in kept):  # whose clips are as long as its network needs them
         quick = ["trainer=cpu", "trainer.max_epochs=1", f"data={name}"]
@@ -132,6 +144,7 @@ def test_tools_of_the_readme_run(
     assert result.exit_code == 0, result.output
 
 
+@pytest.mark.full
 def test_a_model_is_added_as_contributing_says(tmp_path: Path) -> None:
     """The file and the YAML of the guide, in a copy of the project, pass the contract test of all models."""
     for name in ("audio_lightning", "conf", "tests"):

@@ -43,6 +43,7 @@ def test_the_wheel_carries_the_configuration(installed: Path, tmp_path: Path) ->
     assert config == str(installed / "audio_lightning/conf")
 
 
+@pytest.mark.full
 def test_it_trains_and_predicts(installed: Path, tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path / "data")
     trained = command(

@@ -65,6 +65,7 @@ def test_nothing_heavy_is_imported_for_a_mistake_or_for_help() -> None:
     assert result.stdout.splitlines()[-1] == "(0, 2) []"
 
 
+@pytest.mark.full
 def test_what_a_training_does_not_use_is_not_imported(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     arguments = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", *tiny.TRAIN_OVERRIDES]
     arguments += [f"hydra.run.dir={tmp_path}/run", "plots=false"]
@@ -174,6 +175,7 @@ def test_who_comes_second_to_a_folder_overwrites_nothing(tmp_path: Path) -> None
     assert not folder.config.exists()
 
 
+@pytest.mark.full
 def test_a_multirun_goes_on_after_a_failure_and_says_so(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     settings = [line for line in tiny.TRAIN_OVERRIDES if not line.startswith(("model", "trainer.max"))]
     result = typed(

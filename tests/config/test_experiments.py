@@ -163,7 +163,7 @@ def test_nothing_of_a_recipe_hinders_learning_by_heart(name: str) -> None:
     assert config.loss.label_smoothing == 0
 
 
-@pytest.mark.parametrize(("model", "epochs"), [("cnn", 40), ("resnet", 12)])
+@pytest.mark.parametrize(("model", "epochs"), [("cnn", 40), pytest.param("resnet", 12, marks=pytest.mark.full)])
 def test_one_batch_is_learned_by_heart(model: str, epochs: int, tmp_path: Path) -> None:
     """Labels that nothing in the sound explains, so that only a batch that comes again can be learned."""
     root = tiny.write_table(tmp_path / "data", clips=40)

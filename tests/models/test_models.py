@@ -32,8 +32,11 @@ WITHOUT_GRADIENT: dict[str, dict[str, str]] = {
 GENTLY: dict[str, float] = {"alexnet": 1e-4, "conv2d_vgg": 1e-4, "vgg": 1e-4}
 """By model, the learning rate of those that, as published, go without normalization between many or wide layers."""
 
-HEAVY = ("alexnet", "vgg")
-"""Models of a hundred million parameters, each step of which takes a second."""
+HEAVY = ("alexnet", "conv1d_vgg", "conv1d_vgg_skip", "conv2d_vgg", "resnet", "vgg")
+"""Models of which a training step takes a quarter of a second and more, in emulated bfloat16 ten times as long."""
+
+TRAINED = [pytest.param(name, marks=pytest.mark.full if name in HEAVY else ()) for name in names("model")]
+"""For the tests that take more than one step."""
 
 DISTINCT: dict[InputKind, tuple[int, ...]] = {"waveform": (1600,), "spectrogram": (32, 32)}
 """Large enough for eight random clips to differ clearly, where a model would take less."""
@@ -92,9 +95,7 @@ def test_each_trainable_parameter_gets_a_finite_gradient(name: str, model: Audio
 
 
 # Not the fixtures: they would be kept from one parametrization by name to the other when the order of tests is mixed.
-@pytest.mark.parametrize(
-    "learner", [pytest.param(name, marks=pytest.mark.full) if name in HEAVY else name for name in names("model")]
-)
+@pytest.mark.parametrize("learner", TRAINED)
 def test_overfits_a_tiny_batch(learner: str) -> None:
     """Within 100 steps; 40 at most were taken on x86-64 with AVX2, and no other CPU was tried.
 
@@ -140,8 +141,11 @@ def test_a_saved_state_brings_the_predictions_back(
     torch.testing.assert_close(other(x), model(x), atol=0, rtol=0)
 
 
-def test_it_trains_under_bfloat16_autocast(model: AudioModel, shape: FeatureShape) -> None:
-    trained = copy.deepcopy(model).train()
+@pytest.mark.parametrize("learner", TRAINED)
+def test_it_trains_under_bfloat16_autocast(learner: str) -> None:
+    _, shape = input_shapes(learner)
+    torch.manual_seed(0)
+    trained = choices.model(learner, shape, num_classes=NUM_CLASSES).train()
     use_float32_where_needed(trained, "bf16-mixed")
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -153,15 +157,16 @@ def test_it_trains_under_bfloat16_autocast(model: AudioModel, shape: FeatureShap
     assert all(value.grad.isfinite().all() for value in trained.parameters() if value.grad is not None)
 
 
-def test_it_says_truly_how_small_an_input_may_be(name: str) -> None:
+@pytest.mark.parametrize("learner", TRAINED)
+def test_it_says_truly_how_small_an_input_may_be(learner: str) -> None:
     """One that it can be trained on; little or nothing may be learned from so little.
 
     In bfloat16 only the logits are checked: PyTorch 2.11 on a CPU returns uninitialized memory as the gradient of
     kernels that reach beyond an input of one frame on both sides.
     """
-    smallest, _ = input_shapes(name)
+    smallest, _ = input_shapes(learner)
     torch.manual_seed(0)
-    made = choices.model(name, smallest, num_classes=NUM_CLASSES).train()
+    made = choices.model(learner, smallest, num_classes=NUM_CLASSES).train()
     logits = made(clips(smallest))
     assert logits.shape == (8, NUM_CLASSES)
     functional.cross_entropy(logits, torch.arange(8) % NUM_CLASSES).backward()
@@ -178,7 +183,7 @@ def test_it_says_truly_how_small_an_input_may_be(name: str) -> None:
         dims[axis] -= 1
         if dims[axis] > 0:
             with pytest.raises(IncompatibleInput, match=rf"^{made.__class__.__name__.lower()} needs at least .*: use "):
-                choices.model(name, replace(smallest, dims=tuple(dims)))
+                choices.model(learner, replace(smallest, dims=tuple(dims)))
 
 
 @torch.no_grad()

@@ -59,6 +59,7 @@ def test_a_sweep_survives_its_trials_and_its_own_death(tiny_urbansound8k: Path, 
     assert reasons[chaos.HANGS] == "ended after sweep.timeout=45 seconds"
 
 
+@pytest.mark.full
 def test_two_sweeps_of_one_folder_share_the_work(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     line = ["seed=0,1,2,3", "trainer.max_epochs=3", "sweep.workers=1"]
     both = [start("tests/sweeps/chaos.py", tiny_urbansound8k, tmp_path / "one", *line, cwd=tmp_path) for _ in range(2)]
@@ -85,6 +86,7 @@ def test_two_searches_with_one_study_share_the_work(tiny_urbansound8k: Path, tmp
     assert numbers == list(range(6))
 
 
+@pytest.mark.full
 def test_the_second_signal_ends_a_sweep_at_once(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     folder = tmp_path / "hanging"
     line = [f"seed={chaos.HANGS},0", "sweep.workers=1"]

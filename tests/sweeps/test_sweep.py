@@ -103,6 +103,7 @@ def test_a_search_ends_at_its_total(
     assert [line.partition(" (")[0] for line in said] == ["1 done; 2 had ended before"]
 
 
+@pytest.mark.full
 def test_an_interrupted_sweep_goes_on_where_it_stopped(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     line = ["seed=0,1", "trainer.max_epochs=30", "sweep.reuse=false"]
     assert sweep(tiny_urbansound8k, tmp_path / "undisturbed", *line) == 0

@@ -208,6 +208,7 @@ def test_the_test_equals_that_of_one_process(two: Path, tmp_path: Path) -> None:
         (signal.SIGKILL, -signal.SIGKILL, ""),
     ],
 )
+@pytest.mark.full
 def test_no_process_outlives_the_first(
     tiny_urbansound8k: Path, tmp_path: Path, by: int, code: int, message: str
 ) -> None:

@@ -159,6 +159,7 @@ def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
         resumed_config(RunFolder(tmp_path / "nothing"), [])
 
 
+@pytest.mark.full
 def test_sigkill_in_the_middle_of_an_epoch(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     options = [*tiny.TRAIN_OVERRIDES, "trainer.max_epochs=150", "model.dropout=0.5"]
     command = [sys.executable, "train.py", "data=urbansound8k", f"data.root={tiny_urbansound8k}", *options]
