@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from audio_lightning.compare.board import LEAKAGE, Board, Row, Unit
+from audio_lightning.compare.board import LEAKAGE, Board, Expected, Row, Unit
 from audio_lightning.compare.statistics import FEWEST, NOT_DISTINGUISHABLE, POWER, needed
 
 MOST_NAMED = 5
@@ -42,12 +42,16 @@ def expectation(board: Board) -> str | None:
     figure = f"Expected {board.metric} of the choice: {found.test.mean:.3f}{ends}"
     if not found.nested:
         return f"{figure}, read off the first row: no clip that it was chosen by is tested on."
+    return f"{figure}, by {nested_selection(found, board.unit)}"
+
+
+def nested_selection(found: Expected, unit: Unit) -> str:
+    """Where the expected figure comes from, if the choice was repeated in every repetition."""
     chosen = [f"{name} in {times}" for name, times in found.chosen.items()]
     return (
-        f"{figure}, by nested selection: the mean over {found.n} {board.unit} of the row that is best on the "
-        f"validation of that {board.unit[:-1]} alone ({listed(chosen)}). The test figures of single rows are "
-        "descriptive, because the clips that order the rows are tested on in other "
-        f"{board.unit}."
+        f"nested selection: the mean over {found.n} {unit} of the row that is best on the validation of that "
+        f"{unit[:-1]} alone ({listed(chosen)}). The test figures of single rows are descriptive, because the clips "
+        f"that order the rows are tested on in other {unit}."
     )
 
 

@@ -51,8 +51,9 @@ def _levels(effect: Effect, scale: Scale, metric: str) -> Chart:
         + ", ".join(f"{clipped(name, 40)} {mean:.3f}" for name, mean, _ in effect.levels),
         scale,
         Scale(count - 0.5, -0.5),
-        size=(400, 36 + 26 * count),
+        size=(400, 54 + 26 * count),
         left=20 + 7 * max(map(len, words)),
+        x_label=metric,
         rows=list(enumerate(words)),
     )
     for row, (name, mean, values) in enumerate(effect.levels):
@@ -71,17 +72,19 @@ def _searched(effect: Effect, scale: Scale, metric: str) -> Chart:
         Scale.around(numbers, log=log),
         scale,
         size=(400, 230),
-        x_label=effect.axis,
+        x_label=f"{effect.axis} (log scale)" if log else effect.axis,
+        y_label=metric,
     )
     for point in points:
         chart.dot(point, "c0 see", f"{effect.axis} = {point[0]:.4g}: {point[1]:.4f}", radius=3.5)
     return chart
 
 
-def cost_chart(rows: Sequence["Row"], metric: str) -> Chart | None:
-    """The metric that rows are chosen by against multiply-accumulates, and the front of those that none is better than.
+def cost_charts(rows: Sequence["Row"], metric: str) -> dict[str, Chart] | None:
+    """The metric that rows are ordered by against multiply-accumulates, with the Pareto front.
 
-    None where the costs of fewer than two rows are known.
+    Returns:
+        The same chart for ``wide`` and ``narrow`` windows; None where the costs of fewer than two rows are known.
     """
     known = [(row, row.macs) for row in rows if row.macs and math.isfinite(row.validation.mean)]
     if len({macs for _, macs in known}) < 2:
@@ -90,13 +93,21 @@ def cost_chart(rows: Sequence["Row"], metric: str) -> Chart | None:
     lowest, highest = min(row.validation.mean for row, _ in known), max(row.validation.mean for row, _ in known)
     room = 0.35 * ((highest - lowest) or 0.1)
     inside = [value for value in ends if value is not None and lowest - room <= value <= highest + room]
+    x = Scale.around((macs for _, macs in known), log=True, margin=0.12)
     y = Scale.around(inside, margin=0.1)
+    sizes = {"wide": ((1000, 430), 34), "narrow": ((340, 360), 22)}
+    return {name: _cost_chart(known, metric, x, y, size, letters) for name, (size, letters) in sizes.items()}
+
+
+def _cost_chart(
+    known: Sequence[tuple["Row", float]], metric: str, x: Scale, y: Scale, size: tuple[int, int], letters: int
+) -> Chart:
     chart = Chart(
-        f"{metric} against multiply-accumulates of a clip, for {len(known)} setups; the table says the same in figures",
-        Scale.around((macs for _, macs in known), log=True, margin=0.12),
+        f"{metric} against multiply-accumulates per clip, for {len(known)} setups, as in the table",
+        x,
         y,
-        size=(1000, 430),
-        x_label="multiply-accumulates a clip (log)",
+        size=size,
+        x_label="multiply-accumulates per clip (log scale)",
         y_label=metric,
     )
     front = sorted(((macs, row.validation.mean, row) for row, macs in known if row.pareto), key=lambda point: point[0])
@@ -107,7 +118,7 @@ def cost_chart(rows: Sequence["Row"], metric: str) -> Chart | None:
             chart.interval(macs, max(row.validation.low, y.low), min(row.validation.high, y.high), "whisker")
         chart.dot((macs, row.validation.mean), "c1" if row.pareto else "c0 see", title, radius=6 if row.pareto else 5)
     named = sorted(known, key=lambda entry: not entry[0].pareto)[:MOST_NAMES]
-    chart.label([((macs, row.validation.mean), row.name) for row, macs in named], most=34)
+    chart.label([((macs, row.validation.mean), row.name) for row, macs in named], most=letters)
     return chart
 
 
@@ -134,7 +145,7 @@ def learning_curves(runs: Sequence[tuple["Row", Sequence[RunFolder]]], metrics: 
             Scale.around(values, log=log),
             size=(380, 260),
             x_label="epoch",
-            y_label=f"{metric} (log)" if log else metric,
+            y_label=f"{metric} (log scale)" if log else metric,
         )
         for number, group in reversed(list(enumerate(curves))):
             name = runs[number][0].name

@@ -1,4 +1,4 @@
-"""A data set on one page, to be looked at and listened to before anything is trained on it.
+"""HTML page of a data set: problems, classes, splits, lengths, formats and examples to listen to.
 
 The page is a single file that asks for nothing from anywhere: style, pictures and sound are inside it, there is no
 script, and everything that comes from the data is escaped.
@@ -36,7 +36,7 @@ LONGEST_SECONDS, SHORTEST_SECONDS = 5.0, 2.0
 """How much of a clip can be heard; where there are many classes, fewer clips come before shorter ones."""
 
 FINDINGS_A_KIND = 50
-PLACES_A_FINDING = 20
+PLACES_A_FINDING = 8
 MOST_BARS = 24
 
 
@@ -107,19 +107,19 @@ def _facts(datamodule: "AudioDataModule", examination: "Examination") -> list[tu
     unread = len(audio.errors)
     number = manifest.table["group"].nunique()
     groups = f"{number:,} groups (sources, speakers, …)" if manifest.knows_groups else "no groups known"
-    labels = "a clip may have several" if manifest.label_separator is not None else "a clip has one"
+    labels = "several labels per clip" if manifest.label_separator is not None else "one label per clip"
     leakage = {
-        "none found": "no group and no sound is in two splits",
-        "present": "a test on these splits flatters",
-        "cannot be excluded": "nobody says which clips belong together",
+        "none found": "no group and no recording is in two splits",
+        "present": "test figures on these splits are too high",
+        "cannot be excluded": "no groups are known; related clips may be in two splits",
     }
     return [
         (
             "Recordings",
             f"{len(audio):,}",
-            f"{unread:,} of them cannot be read" if unread else "all of them can be read",
+            f"{unread:,} cannot be read" if unread else "all can be read",
         ),
-        ("Duration", duration, "all recordings together"),
+        ("Duration", duration, "of all recordings"),
         (
             "Clips",
             f"{len(clips):,}",

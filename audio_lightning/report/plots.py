@@ -37,7 +37,7 @@ def draw_run(folder: Path) -> list[Path]:
     if files.per_class.exists():
         figures |= _of_test(files)
     for name, figure in figures.items():
-        figure.suptitle(title, fontsize=9, color=GREY)
+        figure.suptitle(title, fontsize=10, color=GREY)
         (folder / name).write_bytes(png(figure))
     return [folder / name for name in figures]
 
@@ -92,7 +92,7 @@ def curves(history: pd.DataFrame, *, best_epoch: int | None = None) -> Figure:
         best_epoch: the epoch whose weights were kept, which is marked; None where that is not known.
     """
     quality = "mean_average_precision" if "validation/mean_average_precision" in history else "accuracy"
-    figure = Figure(figsize=(10, 3.6), dpi=120, layout="constrained")
+    figure = Figure(figsize=(10, 3.9), dpi=120, layout="constrained")
     loss, right, rate = figure.subplots(1, 3, width_ratios=[4, 4, 2.4])
     epochs = history["epoch"]
     marker = "o" if len(epochs) == 1 else None
@@ -105,17 +105,16 @@ def curves(history: pd.DataFrame, *, best_epoch: int | None = None) -> Figure:
     right.set_ylim(0, 1.02)
     if best_epoch is not None:
         for axes in (loss, right):
-            axes.axvline(best_epoch, color=ORANGE, linestyle="--", linewidth=1.2, label=f"best epoch, {best_epoch}")
+            axes.axvline(best_epoch, color=ORANGE, linestyle="--", linewidth=1.2, label=f"best epoch ({best_epoch})")
     rate.plot(epochs, history["learning_rate"], color=GREY, marker=marker)
     rate.set(title="Learning rate", xlabel="epoch", ylim=(0, None))
     for axes in (loss, right, rate):
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    if loss.lines:
-        loss.legend(frameon=False)
-    if right.lines:
-        right.legend(frameon=False, loc="lower right")
+    if named := {str(line.get_label()): line for axes in (loss, right) for line in axes.lines}:
+        # Below the axes: within them it hides curves, and the mark of a late epoch crosses it.
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named), frameon=False)
     return figure
 
 

@@ -14,14 +14,14 @@ import hashlib
 import math
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from audio_lightning.compare.remarks import expectation
+from audio_lightning.compare.remarks import nested_selection
 from audio_lightning.compare.trials import REPETITION_KEYS, SweepFacts, SweepFolder, TrialFolder, as_text
 from audio_lightning.report import charts, effects, mistakes
 from audio_lightning.report.pages import write_page
@@ -50,10 +50,12 @@ def write_sweep_page(sweep: SweepFolder, results: pd.DataFrame, boards: "list[Bo
     script = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
     facts = sweep.read_facts()
     states = results["state"].value_counts()
+    data = _data_names(results)
     write_page(
         sweep.report,
         "sweep_page.html.j2",
-        title=_title(facts, boards),
+        title=_title(facts, data),
+        data=data,
         facts=facts,
         command=shlex.join(["python", "sweep.py", *facts.overrides]),
         states=[(state, int(states[state])) for state in STATES if state in states],
@@ -72,14 +74,24 @@ UNNAMED = re.compile("[0-9a-f]{12}")
 """The name of a sweep to which nobody gave one: the hash of its grid."""
 
 
-def _title(facts: SweepFacts, boards: "list[Board]") -> str:
+def _title(facts: SweepFacts, data: Sequence[str]) -> str:
     """The name of the sweep; of one without a name, what was compared, and on which data."""
     if not UNNAMED.fullmatch(facts.name):
         return facts.name
     compared = [axis for axis in facts.axes if axis not in REPETITION_KEYS] or facts.axes or ["one setup"]
-    data = {str(row.choices["data"]) for board in boards for row in board.rows if "data" in row.choices}
-    title = " × ".join(compared) + (f" on {', '.join(sorted(data))}" if data and "data" not in compared else "")
+    title = " × ".join(compared) + (f" on {', '.join(data)}" if data and "data" not in compared else "")
     return title[0].upper() + title[1:]
+
+
+def _data_names(results: pd.DataFrame) -> list[str]:
+    """The data sets of the trials, each with the name of its folder: ``folder (birds)``."""
+    names: dict[str, None] = {}
+    for trial in results.to_dict("records"):
+        choice, root = trial.get("choice.data"), trial.get("config.data.root")
+        if isinstance(choice, str):
+            folder = Path(root).name if isinstance(root, str) else ""
+            names[f"{choice} ({folder})" if folder.casefold() not in ("", choice) else choice] = None
+    return list(names)
 
 
 def _board(sweep: SweepFolder, results: pd.DataFrame, board: "Board", number: int) -> dict[str, Any]:
@@ -102,11 +114,12 @@ def _board(sweep: SweepFolder, results: pd.DataFrame, board: "Board", number: in
         "rows": board.rows[:MOST_ROWS],
         "columns": _columns(board),
         "answer": _answer(board),
-        "expectation": expectation(board),
+        "nested": nested_selection(board.expected, board.unit) if board.expected else None,
         "heat": _heat_map(setups, results, board.axes),
         "effects": charts.effect_charts(effects.main_effects(setups), board.monitor),
         "interactions": effects.interactions(setups),
-        "costs": charts.cost_chart(board.rows[:MOST_ROWS], board.monitor),
+        "costs": charts.cost_charts(board.rows[:MOST_ROWS], board.monitor),
+        "whiskers": any(row.pareto and row.validation.low is not None for row in board.rows),
         "curves": charts.learning_curves(
             list(zip(board.rows, folders)), dict.fromkeys((board.monitor, "validation/loss", "train/loss"))
         ),
@@ -124,14 +137,16 @@ def _folder(sweep: SweepFolder, results: pd.DataFrame, trial: int) -> TrialFolde
 
 
 def _answer(board: "Board") -> dict[str, Any] | None:
-    """Which setup is chosen, and how it compares with the others."""
+    """The first setup, and how it compares with the others; it is the winner where all of them are worse."""
     if not board.rows:
         return None
     others = [row for row in board.rows[1:] if row.comparison]
     verdicts = {row.name: row.comparison.verdict for row in others if row.comparison}
+    worse = [name for name, verdict in verdicts.items() if verdict.startswith("worse")]
     return {
         "best": board.rows[0],
-        "worse": [name for name, verdict in verdicts.items() if verdict.startswith("worse")],
+        "worse": worse,
+        "winner": 0 < len(worse) == len(board.rows) - 1,
         "untested": sum(row.comparison is None or row.comparison.p is None for row in board.rows[1:]),
         "others": len(board.rows) - 1,
     }

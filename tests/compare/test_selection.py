@@ -82,7 +82,7 @@ def test_rows_without_a_common_split_have_no_expected_figure(tmp_path: Path) -> 
     assert board.expected is None
     assert any("figures of single rows are descriptive" in note for note in board.notes)
     page = write_sweep_page(SweepFolder(tmp_path / "sweep"), read_results([SweepFolder(tmp_path / "sweep")]), [board])
-    assert "descriptive test accuracy" in page.read_text(encoding="utf-8")
+    assert "Descriptive test accuracy" in page.read_text(encoding="utf-8")
 
 
 def test_the_interval_has_clips_and_folds_in_it(tmp_path: Path) -> None:

@@ -46,14 +46,16 @@ def test_curves_show_the_history() -> None:
             "validation/accuracy": [0.2, 0.6, 0.5],
         }
     )
-    loss, accuracy, rate = curves(history, best_epoch=2).axes
+    figure = curves(history, best_epoch=2)
+    loss, accuracy, rate = figure.axes
+    assert [text.get_text() for text in figure.legends[0].texts] == ["train", "validation", "best epoch (2)"]
     assert {line.get_label(): list(line.get_ydata()) for line in loss.lines[:2]} == {
         "train": [3.0, 2.0, 1.0],
         "validation": [3.0, 2.5, 2.6],
     }
     for axes in (loss, accuracy):
         marked = axes.lines[-1]
-        assert (marked.get_label(), list(marked.get_xdata())) == ("best epoch, 2", [2, 2])
+        assert (marked.get_label(), list(marked.get_xdata())) == ("best epoch (2)", [2, 2])
     assert list(rate.lines[0].get_ydata()) == [0.1, 0.2, 0.1]
 
 
