@@ -1,16 +1,22 @@
-"""Messages of a run: printed for who waits for it, and kept in its log."""
+"""Messages on the terminal, in its width, and in the log of a run."""
 
 import io
 import logging
+import os
+import shutil
 import sys
+import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 _LOG = logging.getLogger(__name__)
 
 FORMAT = "[%(asctime)s][%(levelname)s] %(message)s"
+
+WORDS: Any = {"break_long_words": False, "break_on_hyphens": False}
+"""Options of textwrap: wrap between words, and never within a word or path."""
 
 
 class RunLog(logging.FileHandler):
@@ -60,3 +66,32 @@ def logged_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = show
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal, or of COLUMNS; None in a pipe or a file."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
+        return shutil.get_terminal_size().columns
+    return None
+
+
+def wrapped(text: str, *, indent: int = 0, width: int | None) -> str:
+    """Wrap a paragraph into lines of at most ``width`` columns; None: leave it in one line."""
+    return textwrap.fill(text, width, subsequent_indent=" " * indent, **WORDS) if width else text
+
+
+def fitting(versions: Sequence[str], width: int | None) -> str | None:
+    """Choose the longest version of a line that fits.
+
+    Args:
+        versions: the same message, from long to short.
+        width: columns; None: any number.
+
+    Returns:
+        The first version of at most ``width`` columns; None if there is none.
+    """
+    if width is None:
+        return versions[0]
+    from rich.cells import cell_len
+
+    return next((line for line in versions if cell_len(line) <= width), None)

@@ -222,7 +222,7 @@ def test_a_sweep_is_made_and_found_again(
     assert first.leaderboard["n"].tolist() == [2]
     capfd.readouterr()
     al.sweep(*line, folder=tmp_path / "s")
-    assert "nothing was left to do; 2 had ended before" in capfd.readouterr().out
+    assert "nothing was left to do; 2 had finished before" in capfd.readouterr().out
 
 
 @pytest.mark.full

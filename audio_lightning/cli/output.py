@@ -1,20 +1,17 @@
 """Tables that fit the terminal, and the command to type next."""
 
-import os
 import shlex
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from audio_lightning.messages import WORDS, terminal_width, wrapped
 
 GAPS = (2, 1)
 """Spaces between columns, and where a table is too wide for them."""
-
-WORDS: Any = {"break_long_words": False, "break_on_hyphens": False}
-"""How text is wrapped: between words, and never in a word or path."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,7 @@ def print_table(
         piped_width: columns in a pipe or file without COLUMNS set; None: as many as needed.
     """
     width = terminal_width() or piped_width
-    cells = [[row[place] for row in rows] for place in range(len(columns))]
-    sizes = [column.widths(found) for column, found in zip(columns, cells)]
+    sizes = _sizes(columns, rows)
     if width is None:
         _print_part(columns, rows, range(len(columns)), [natural for _, natural in sizes], GAPS[0])
         return
@@ -72,6 +68,12 @@ def print_table(
         _print_part(columns, rows, part, _shared([sizes[place] for place in part], width, gap), gap)
 
 
+def surplus_width(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
+    """Columns of the terminal by which a table is too wide to be printed as one; 0 if it fits."""
+    width = terminal_width()
+    return max(0, _total((least for least, _ in _sizes(columns, rows)), GAPS[-1]) - width) if width else 0
+
+
 def print_text(text: str, *, indent: int = 0, piped_width: int | None = None) -> None:
     """Print a paragraph, wrapped between words; see :func:`print_table`.
 
@@ -81,18 +83,6 @@ def print_text(text: str, *, indent: int = 0, piped_width: int | None = None) ->
         piped_width: see :func:`print_table`.
     """
     print(wrapped(text, indent=indent, width=terminal_width() or piped_width))
-
-
-def wrapped(text: str, *, indent: int = 0, width: int | None) -> str:
-    """A paragraph in lines of at most ``width``, or in one."""
-    return textwrap.fill(text, width, subsequent_indent=" " * indent, **WORDS) if width else text
-
-
-def terminal_width() -> int | None:
-    """Columns of the terminal, or of COLUMNS; None in a pipe or a file."""
-    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
-        return shutil.get_terminal_size().columns
-    return None
 
 
 def print_next(*words: str | Path) -> None:
@@ -105,6 +95,11 @@ def print_next_on_terminal(*words: str | Path) -> None:
     if sys.stdout.isatty():
         print()
         print_next(*words)
+
+
+def print_written(*files: Path) -> None:
+    """Print the paths of the files that a command has written, where its output is not data for other programs."""
+    print(f"written: {', '.join(str(below_here(file)) for file in files)}", flush=True)
 
 
 def command(*words: str | Path) -> str:
@@ -121,6 +116,11 @@ def _width(text: str) -> int:
     from rich.cells import cell_len
 
     return cell_len(text)
+
+
+def _sizes(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
+    """The least and the natural width of each column."""
+    return [column.widths([row[place] for row in rows]) for place, column in enumerate(columns)]
 
 
 def _divided(least: Sequence[int], keys: int, width: int, gap: int) -> list[list[int]]:

@@ -66,7 +66,7 @@ def _main(arguments: list[str]) -> int:
         return _search(sweep, name, settings, grid, arguments)
     if grid.spaces:
         raise ConfigError(
-            f"{', '.join(grid.spaces)}: an interval has no end of values; search it with sweep=search, or name some"
+            f"{', '.join(grid.spaces)}: an interval is continuous; search it with sweep=search, or list values"
         )
     planned = _plan(settings, grid)
     if settings.dry_run:
@@ -76,11 +76,11 @@ def _main(arguments: list[str]) -> int:
     axes = list(dict.fromkeys(key for trial in planned for key in trial.combination.choices))
     monitors = {trial.config.monitor for trial in planned}
     if len(monitors) > 1:
-        raise ConfigError(f"trials that choose by {' and by '.join(sorted(monitors))} cannot be compared: set monitor")
+        raise ConfigError(f"monitor: the trials have different ones ({', '.join(sorted(monitors))}); set one for all")
     from audio_lightning.sweeps.sources import Listed
 
     impossible = sum(trial.finding.impossible is not None for trial in planned)
-    skipped = f", of which {impossible} cannot work (sweep.dry_run=true says why)" if impossible else ""
+    skipped = f"; {impossible} cannot work (sweep.dry_run=true says why)" if impossible else ""
     print(f"{len(planned)} trials in {sweep.path}{skipped}", flush=True)
     source = Listed(sweep, planned, reuse=settings.reuse)
     now = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -230,7 +230,7 @@ def _search(sweep: "SweepFolder", name: str, settings: "SweepSettings", grid: "G
     print(f"{source.total} trials in {sweep.path}", flush=True)
     code = _run(sweep, source, settings, config)
     if len(objectives) > 1:
-        print("trials that no other beats in every objective:")
+        print("Pareto-optimal trials:")
         for found in search.pareto():
             values = ", ".join(f"{key} {value:.4g}" for key, value in found.values.items())
             print(f"  {found.number}: {values} ({', '.join(f'{key}={value}' for key, value in found.choices.items())})")
@@ -264,7 +264,13 @@ def _run(sweep: "SweepFolder", source: "Source", settings: "SweepSettings", conf
         progress.close(source.taken)
         loggers: Any = OmegaConf.to_container(config.logger, resolve=True)
         conclude(sweep, settings.plots, loggers.get("wandb"))
-    if contents := {status.content for _, status in sweep.folders() if status.state == "done"}:
+    states = {status.state for _, status in sweep.folders()}
+    contents = {status.content for _, status in sweep.folders() if status.state == "done"}
+    if outcome.signal is not None or (not contents and states != {"skipped"}):
+        print_next("python", "sweep.py", *sweep.read_facts().overrides)
+    elif not contents:
+        print_next("audio-lightning", "grid")  # which features and models go together
+    else:
         print_next("audio-lightning", "refit" if len(contents) == 1 else "leaderboard", sweep.path)
     return outcome.exit_code
 

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.cli.answering import answering
-from audio_lightning.cli.output import below_here, print_next, terminal_width, wrapped
+from audio_lightning.cli.output import print_next
+from audio_lightning.cli.results import print_run
 from audio_lightning.config import check_config, compose, config_dir, expand_multirun, opened, quote_paths
 from audio_lightning.config.compose import parse_overrides, search_path, single_value
 from audio_lightning.config.location import choices, groups, searching
 from audio_lightning.config.slips import unknown_option
 from audio_lightning.config.trust import trusted_modules
 from audio_lightning.errors import ConfigError
-from audio_lightning.messages import FORMAT, RunLog, print_and_log
+from audio_lightning.messages import FORMAT, RunLog, terminal_width, wrapped
 
 if TYPE_CHECKING:
     from audio_lightning.training.folder import RunFolder
@@ -225,7 +226,7 @@ def train_in(folder: "RunFolder", config: DictConfig, *, again: bool = False) ->
     folder.check_resumable()
     if folder.metrics.exists() and not again:
         metrics = folder.read_metrics(SHOWN)
-        _print_results(metrics, folder.path)
+        print_run(metrics, folder.path)
         return metrics
     folder.path.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(handlers=[RunLog(folder.log)], format=FORMAT, level=logging.INFO)
@@ -246,49 +247,9 @@ def _run(config: DictConfig, folder: "RunFolder", *, resume: bool = False) -> di
             from audio_lightning.report.plots import draw_run
 
             draw_run(folder.path)
-    _print_results(metrics, folder.path)
+    print_run(metrics, folder.path)
     logging.getLogger(__name__).info("finished in %.1f s", time.perf_counter() - started)
     return metrics
-
-
-def _print_results(metrics: dict[str, Any], folder: Path) -> None:
-    # What was measured last: the training itself, where no clip was kept back from it.
-    part = next((part for part in ("test", "validation") if metrics[f"clips/{part}"]), "train")
-    of_part = {name: value for name, value in metrics.items() if name.startswith(f"{part}/")}
-    shown = {name: value for name, value in of_part.items() if not name.endswith(("loss", "_low", "_high"))}
-    figures = [f"{_title(name, part)} {_figure(value)}" for name, value in shown.items()]
-    epoch = f"best epoch {metrics['best_epoch']}" if metrics["clips/validation"] else "the last epoch"
-    result = (
-        f"{part}: {', '.join(figures)} ({metrics[f'clips/{part}']} clips, {epoch} of {metrics['epochs']}, "
-        f"{metrics['parameters']:,} parameters, {metrics['seconds']:.0f} s)"
-    )
-    # Only where somebody reads it: a program that reads it wants a line.
-    width = terminal_width() if sys.stdout.isatty() else None
-    print_and_log(result, shown=wrapped(result, indent=2, width=width))
-    intervals = [
-        f"{_title(name, part)} {metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f}"
-        for name in shown
-        if f"{name}_low" in metrics
-    ]
-    if intervals:
-        groups = metrics.get("groups/test")
-        over = "clips" if groups == metrics.get("clips/test") else f"clips in {groups} groups"
-        print_and_log(f"95 % interval over {over}: {', '.join(intervals)}")
-    for sentence in filter(None, str(metrics.get("warnings") or "").split("; ")):
-        print_and_log(f"warning: {sentence}")
-    if metrics.get("leakage") != "none found":
-        print_and_log(f"leakage between the splits: {metrics.get('leakage', 'not known')}")
-    print_and_log(f"run folder: {below_here(folder)}")
-    if plots := sorted(str(below_here(path)) for path in folder.glob("*.png")):
-        print_and_log(f"plots: {', '.join(plots)}")
-
-
-def _title(metric: str, part: str) -> str:
-    return metric.removeprefix(f"{part}/").replace("_", " ")
-
-
-def _figure(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.4f}"
 
 
 def _help() -> str:

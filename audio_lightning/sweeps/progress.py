@@ -1,33 +1,47 @@
-"""What is shown while a sweep runs."""
+"""Progress of a sweep on the terminal."""
 
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audio_lightning.compare.trials import State, TrialFolder, TrialStatus, as_text
+from audio_lightning.messages import fitting, terminal_width, wrapped
 from audio_lightning.task import lower_is_better
 
 LINES_OF_ERROR = 40
 """Last lines of a failed trial's traceback that are shown at once."""
 
+SPINNER = 2
+"""Columns in front of the status line."""
+
+SETTLED: dict[State, str] = {
+    "done": "had finished before",
+    "pruned": "had been pruned before",
+    "failed": "without a result",
+    "skipped": "cannot work",
+}
+"""Trials that the sweep had nothing to do for, by their state."""
+
 
 class Progress:
-    """A line for every trial that ends, and on a terminal one below them that says how far the sweep is.
+    """A line for each trial that ends and, on a terminal, a status line below them.
+
+    On a terminal each line is shortened to its width; in a pipe or a file it is whole.
 
     Args:
-        total: trials of the sweep.
-        settled: of them, those that have ended before.
-        slots: trials at once.
-        monitor: the validation metric that the best is chosen by.
+        total: number of trials of the sweep.
+        settled: number of trials among them that are not run here, by their state.
+        slots: number of trials that run at once.
+        monitor: validation metric by which the best trial is chosen.
     """
 
-    def __init__(self, *, total: int, settled: int, slots: int, monitor: str) -> None:
+    def __init__(self, *, total: int, settled: Counter[State], slots: int, monitor: str) -> None:
         self.total, self.settled, self.slots, self.monitor = total, settled, slots, monitor
         self._states: Counter[State] = Counter()
         self._seconds: list[float] = []
-        self._best: tuple[float, str] | None = None
+        self._best: tuple[float, TrialStatus] | None = None
         self._started = time.monotonic()
         self._display: Any = None
         if sys.stdout.isatty():
@@ -36,82 +50,128 @@ class Progress:
             self._display = Console().status("")
             self._display.start()
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
-        if self._display:
-            self._display.console.print(text, markup=False, highlight=False)
-        else:
-            print(text, flush=True)
+    def say(self, *versions: str) -> None:
+        """Print a line that stays.
+
+        Args:
+            versions: the same message, from long to short. If none of them fits, the last one is wrapped.
+        """
+        if not self._display:
+            print(versions[0], flush=True)
+            return
+        from rich.text import Text
+
+        width = terminal_width()
+        line = fitting(versions, width) or wrapped(versions[-1], indent=4, width=width)
+        self._display.console.print(Text(line), soft_wrap=True)
 
     def ended(self, folder: TrialFolder, status: TrialStatus) -> None:
-        """A trial has ended."""
+        """Print the line of a trial that has ended."""
         self._states[status.state] += 1
         value = folder.read_metrics().get(self.monitor) if status.state == "done" else None
-        name = describe(status)
         if status.state in ("done", "failed") and status.seconds:
             self._seconds.append(status.seconds)
         if value is not None and (self._best is None or self._is_better(float(value))):
-            self._best = float(value), name
-        figure = f"  {self.monitor} {value:.4f}" if value is not None else f"  {status.reason}" if status.reason else ""
-        self.say(f"{self._place()} {status.state:<11} {name}{figure}  {status.seconds:.1f} s")
+            self._best = float(value), status
+        start, seconds = f"{self._place()} {status.state:<11} ", f"  {status.seconds:.1f} s"
+        if value is None:
+            self.say(start + describe(status) + (f"  {status.reason}" if status.reason else "") + seconds)
+        else:
+            figures = [f"  {figure}" for figure in _figures(self.monitor, float(value))]
+            lines = [f"{start}{describe(status)}{figure}{seconds}" for figure in figures]
+            brief = f"{describe(status, brief=True)}{figures[-1]}"
+            self.say(
+                *lines, f"{start}{brief}{seconds}", f"{self._place()} {brief}{seconds}", f"{self._place()} {brief}"
+            )
         if status.state == "failed" and folder.error.is_file():
-            lines = folder.error.read_text(encoding="utf-8", errors="replace").splitlines()
-            self.say("\n".join(f"    {line}" for line in lines[-LINES_OF_ERROR:]))
+            for line in folder.error.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_OF_ERROR:]:
+                self.say(f"    {line}")
 
     def retried(self, folder: TrialFolder, status: TrialStatus) -> None:
-        """A trial has failed and is started again."""
+        """Print that a trial has failed and is started again."""
         self.say(f"{'again':>{len(self._place())}} {describe(status)}: {status.reason}")
 
     def update(self, *, running: int) -> None:
-        """Refresh the last line of a terminal."""
+        """Refresh the status line of a terminal."""
         if self._display:
-            self._display.update(self.summary(running=running))
+            from rich.text import Text
 
-    def summary(self, *, running: int) -> str:
-        """How far the sweep is, in one line."""
-        done = self.settled + sum(self._states.values())
-        parts = [f"{done}/{self.total} trials", f"{running} running"]
-        if self._states["failed"]:
-            parts.append(f"{self._states['failed']} failed")
-        if self._best:
-            parts.append(f"best {self.monitor} {self._best[0]:.4f} ({self._best[1]})")
+            versions, width = self.summary(running=running), terminal_width()
+            line = fitting(versions, width and width - SPINNER) or versions[-1]
+            self._display.update(Text(line))  # Text, because a choice in brackets would be taken for a style
+
+    def summary(self, *, running: int) -> list[str]:
+        """How far the sweep is: versions of one line, from long to short."""
+        done, left = self._done(), ""
+        failed = f"{self._states['failed']} failed" if self._states["failed"] else ""
         if self._seconds and done < self.total:
-            left = sum(self._seconds) / len(self._seconds) * (self.total - done) / self.slots
-            parts.append(f"about {duration(left)} left")
-        return ", ".join(parts)
+            left = duration(sum(self._seconds) / len(self._seconds) * (self.total - done) / self.slots) + " left"
+        best = [""]
+        if self._best:
+            value, status = self._best
+            *long, short = [f"best {figure}" for figure in _figures(self.monitor, value)]
+            best = [f"{figure} ({describe(status)})" for figure in (*long, short)]
+            best += [f"{short} ({describe(status, brief=True)})", short]
+        whole = [f"{done}/{self.total} trials", f"{running} running", failed]
+        brief = [f"{done}/{self.total}", failed]
+        about = left and f"about {left}"
+        named = [[*whole, figure, about] for figure in best[:-1]] + [[*brief, figure, left] for figure in best[:-1]]
+        lines = [*named, [*whole, best[-1], about], [*brief, best[-1], left], brief, brief[:1]]
+        return [", ".join(filter(None, line)) for line in lines]
 
     def close(self, taken: Mapping[str, int] | None = None) -> None:
-        """The end of the sweep: a line that says how it went.
+        """End with a line that says how the sweep went.
 
         Args:
             taken: number of results that were taken from each other sweep.
         """
+        terminal = self._display is not None
         if self._display:
             self._display.stop()
             self._display = None
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self._states.items()))
-        before = f"; {self.settled} had ended before" if self.settled else ""
-        before += "".join(f", {count} of them in {sweep}" for sweep, count in (taken or {}).items())
+        parts = [counts or "nothing was left to do"]
+        for state, what in SETTLED.items():
+            if count := self.settled[state]:
+                origins = (taken or {}).items() if state == "done" else ()
+                parts.append(", ".join([f"{count} {what}", *(f"{some} of them in {sweep}" for sweep, some in origins)]))
         took = duration(time.monotonic() - self._started)
-        print(f"{counts or 'nothing was left to do'}{before} ({took})", flush=True)
+        text = f"{'; '.join(parts)} ({took})"
+        print(wrapped(text, indent=2, width=terminal_width()) if terminal else text, flush=True)
+
+    def _done(self) -> int:
+        return self.settled.total() + self._states.total()
 
     def _place(self) -> str:
         width = len(str(self.total))
-        return f"[{self.settled + sum(self._states.values()):>{width}}/{self.total}]"
+        return f"[{self._done():>{width}}/{self.total}]"
 
     def _is_better(self, value: float) -> bool:
         assert self._best is not None
         return value < self._best[0] if lower_is_better(self.monitor) else value > self._best[0]
 
 
-def describe(status: TrialStatus) -> str:
-    """A trial by what it has of its own: ``cnn mfcc seed=0``."""
-    parts = [str(value) if key in status.groups else f"{key}={as_text(value)}" for key, value in status.choices.items()]
+def _figures(monitor: str, value: float) -> Sequence[str]:
+    """A value with the whole name of its metric, the last part of the name, and no name."""
+    return [f"{monitor} {value:.4f}", f"{monitor.rpartition('/')[2]} {value:.4f}", f"{value:.4f}"]
+
+
+def describe(status: TrialStatus, *, brief: bool = False) -> str:
+    """Describe a trial by its choices: ``cnn mfcc seed=0``.
+
+    Args:
+        status: of the trial.
+        brief: name keys by their last part (``lr=0.1``), unless two of them have the same.
+    """
+    keys = [key for key in status.choices if key not in status.groups]
+    last = Counter(key.rpartition(".")[2] for key in keys)
+    names = {key: short if brief and last[short := key.rpartition(".")[2]] == 1 else key for key in keys}
+    parts = [f"{names[key]}={as_text(value)}" if key in names else str(value) for key, value in status.choices.items()]
     return " ".join(parts) or f"trial {status.number}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds in a unit that people read: ``40 s``, ``12 min``, ``3.5 h``."""
+    """Format seconds in a fitting unit: ``40 s``, ``12 min``, ``3.5 h``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -8,6 +8,7 @@ import json
 import math
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock
 
+from audio_lightning.compare.trials import State
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.errors import ConfigError
 from audio_lightning.files import write_text
@@ -138,7 +140,7 @@ def read_objectives(names: Iterable[str] | None, monitor: str) -> list[tuple[str
     for typed in list(names or [monitor]):
         name = "latency_ms" if typed == "latency" else typed
         if name.startswith("test/"):
-            raise ConfigError(f"sweep.search.objectives: {name} is for judging what was chosen, not for choosing it")
+            raise ConfigError(f"sweep.search.objectives: {name} is a test metric; choose by a validation metric")
         if name not in known and name != monitor:
             hint = did_you_mean(name, known, listing="metrics")
             raise ConfigError(f"sweep.search.objectives: there is no metric {name}{hint}")
@@ -285,12 +287,14 @@ class Search:
         """Trials that there are to be."""
         return self._trials
 
-    def ended(self) -> int:
-        """Trials that have been told."""
+    def ended(self) -> Counter[State]:
+        """Number of trials whose results are known, by their state; those that do not count are left out."""
         from audio_lightning.sweeps.samplers import surplus
 
-        known = self._study.get_trials(deepcopy=False)
-        return sum(trial.state.is_finished() for trial in known) - len(surplus(self._study))
+        states: dict[str, State] = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed"}
+        left_out = set(surplus(self._study))
+        known = [trial for trial in self._study.get_trials(deepcopy=False) if trial.number not in left_out]
+        return Counter(states[trial.state.name] for trial in known if trial.state.is_finished())
 
     def best(self) -> Found | None:
         """The best trial by the first objective; ``None`` before the first has ended."""
@@ -299,11 +303,11 @@ class Search:
         return max(self.pareto(), key=lambda found: sign * found.values[name], default=None)
 
     def pareto(self) -> list[Found]:
-        """Trials that no other beats in every objective: the best one where there is one objective."""
+        """Pareto-optimal trials; with one objective, the best one."""
         return [self._found(trial) for trial in self._study.best_trials]
 
     def _give_up_dead(self) -> None:
-        """Count trials of machines that have fallen silent as not run, so that others are asked for in their place.
+        """Count trials of machines that no longer report as not run, so that others are asked for in their place.
 
         Those of this folder are left alone: the lock on each says whether it runs, and it is resumed.
         """
@@ -323,8 +327,7 @@ class Search:
             except UpdateFinishedTrialError:  # told, or given up, at the same time
                 continue
             silence = (time.time() - beat) / 60
-            heard = f"nothing was heard of its machine for {silence:.0f} min"
-            print(f"trial {trial.number} is given up: {heard}", flush=True)
+            print(f"trial {trial.number} is given up: its machine has not reported for {silence:.0f} min", flush=True)
 
     def _end(self) -> int:
         """The first number that is not wanted: those that nobody ran don't count towards the total."""

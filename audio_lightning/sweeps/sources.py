@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus
+from audio_lightning.compare.trials import ENDED, State, SweepFolder, TrialFolder, TrialStatus
 from audio_lightning.errors import ConfigError
 from audio_lightning.sweeps.plan import Combination, Planned, enter, plan
 
@@ -18,13 +18,13 @@ class Source(Protocol):
     """Gives trials to run.
 
     Attributes:
-        total: trials there are to be, those included that have ended before.
-        settled: of them, those that had nothing left to do from the beginning.
+        total: number of trials that the sweep has, those included that have ended before.
+        settled: number of trials among them that are not run here, by their state. A search adds to it later.
         taken: number of results that were taken from each other sweep.
     """
 
     total: int
-    settled: int
+    settled: Counter[State]
     taken: Counter[str]
 
     def take(self) -> TrialFolder | None:
@@ -48,11 +48,16 @@ class Listed:
 
     def __init__(self, sweep: SweepFolder, trials: Sequence[Planned], *, reuse: bool) -> None:
         folders = enter(sweep, trials, reuse=reuse, retry_skipped=True)
-        usable = [folder for folder, trial in zip(folders, trials) if not trial.finding.unusable]
-        self._waiting = [folder for folder in usable if folder.read_status().state not in ENDED]
+        self._waiting: list[TrialFolder] = []
+        self.settled: Counter[State] = Counter()
+        for folder, trial in zip(folders, trials):
+            state = folder.read_status().state
+            if state in ENDED or trial.finding.unusable:
+                self.settled[state if state in ENDED else "failed"] += 1
+            else:
+                self._waiting.append(folder)
         self.folders = folders
         self.total = len(folders)
-        self.settled = self.total - len(self._waiting)
         self.taken = Counter(origin for folder in folders if (origin := _origin(folder.read_status())))
 
     def take(self) -> TrialFolder | None:
@@ -63,7 +68,7 @@ class Listed:
         """See :meth:`Source.told`."""
 
     def beat(self) -> None:
-        """See :meth:`Source.beat`: nobody waits for a sign."""
+        """See :meth:`Source.beat`: only a search shares its trials with other machines."""
 
 
 class Searched:
@@ -86,7 +91,7 @@ class Searched:
         self.taken: Counter[str] = Counter()
 
     def take(self) -> TrialFolder | None:
-        """See :meth:`Source.take`; a proposal that has been tried before is told at once."""
+        """See :meth:`Source.take`; the result of a proposal that was tried before is reported at once."""
         while True:
             asked = self._unfinished.pop(0) if self._unfinished else self._search.ask()
             if asked is None:
@@ -95,8 +100,8 @@ class Searched:
             try:
                 (trial,) = plan([combination], known=self._known)
             except ConfigError:  # a value that cannot be, among those that may be drawn
-                self._search.tell(asked.number, "failed", {})
-                self.settled += 1
+                self._search.tell(asked.number, "skipped", {})
+                self.settled["skipped"] += 1
                 continue
             (folder,) = enter(self._sweep, [trial], reuse=self._reuse)
             status = folder.read_status()
@@ -107,7 +112,7 @@ class Searched:
                 if origin := _origin(status):
                     self.taken[origin] += 1
                 self._search.tell(asked.number, status.state, _measured(folder))
-                self.settled += 1
+                self.settled[status.state] += 1
                 continue
             # Not the storage: its URL may hold a password, and others may read this file.
             link = {name: value for name, value in asked.link.items() if name != "storage"} or {"number": asked.number}

@@ -3,7 +3,6 @@
 import csv
 import math
 import os
-import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import VALIDATION
 from audio_lightning.errors import ConfigError, FileError, UserError
 from audio_lightning.files import write_csv
-from audio_lightning.messages import print_and_log
+from audio_lightning.messages import fitting, print_and_log, terminal_width
 from audio_lightning.task import lower_is_better
 from audio_lightning.training.averaging import averaged
 from audio_lightning.training.folder import TIMED, RunFolder
@@ -369,9 +368,8 @@ class EpochLines(Callback):
         row = self.history.rows[-1]
         most = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
         lines = epoch_lines(row, f"{row['epoch']}{most}")
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else len(lines[0])
-        fitting = [line for line in lines if len(line) <= width]
-        print_and_log(lines[0], shown=[*fitting, lines[-1]][0])
+        width = terminal_width() if sys.stdout.isatty() else None
+        print_and_log(lines[0], shown=fitting(lines, width) or lines[-1])
 
 
 def epoch_lines(row: Mapping[str, str], epoch: str) -> list[str]:

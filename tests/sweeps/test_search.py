@@ -274,7 +274,7 @@ def test_objectives_get_their_direction():
     ("names", "message"),
     [
         (["validation/acuracy"], "did you mean validation/accuracy"),
-        (["test/accuracy"], "for judging"),
+        (["test/accuracy"], "is a test metric; choose by a validation metric"),
         (["macs", "macs"], "named twice"),
     ],
 )
@@ -323,13 +323,13 @@ def test_trials_of_a_dead_machine_are_run_by_another(tmp_path, clock, sampler, c
     clock.seconds += 3600
     found = run(alive)
     assert len(found) == 2
-    assert alive.ended() == 4
-    assert capsys.readouterr().out.count("is given up: nothing was heard of its machine for 60 min") == 2
+    assert alive.ended() == {"done": 4}
+    assert capsys.readouterr().out.count("is given up: its machine has not reported for 60 min") == 2
     if sampler == "grid":
         assert sorted(choices["a"] for choices in found) == sorted(asked.choices["a"] for asked in lost)
     dead.beat()
     dead.tell(lost[0].number, "done", {"validation/accuracy": 2.0})  # it was not dead, but too late it is
-    assert alive.ended() == 4
+    assert alive.ended() == {"done": 4}
     assert dead.ask() is None
 
 

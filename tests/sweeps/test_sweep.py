@@ -61,7 +61,7 @@ def test_the_same_line_again_repeats_nothing(
     before = {path: path.stat().st_mtime_ns for path in finished.glob("trials/*/*")}
     assert sweep(tiny_urbansound8k, finished, "feature=logmel,mfcc,waveform", "seed=0,1", "plots=true") == 0
     assert {path: path.stat().st_mtime_ns for path in finished.glob("trials/*/*")} == before
-    assert "nothing was left to do" in capsys.readouterr().out
+    assert "nothing was left to do; 2 had finished before; 4 cannot work (" in capsys.readouterr().out
 
 
 def test_results_of_other_sweeps_are_taken_if_the_recordings_are_the_same(
@@ -76,7 +76,7 @@ def test_results_of_other_sweeps_are_taken_if_the_recordings_are_the_same(
     reused = [status.reused_from for _, status in trials(beside / "taken").values()]
     assert all(path is not None and "finished" in path for path in reused)
     assert list(results(beside / "taken").values()) == list(results(finished).values())
-    assert f"nothing was left to do; 2 had ended before, 2 of them in {finished} (" in capsys.readouterr().out
+    assert f"nothing was left to do; 2 had finished before, 2 of them in {finished} (" in capsys.readouterr().out
     sweep(other, beside / "others", "seed=0,1")
     assert [status.reused_from for _, status in trials(beside / "others").values()] == [None, None]
     sweep(tiny_urbansound8k, beside / "again", "seed=0,1", "sweep.reuse=false")
@@ -99,8 +99,8 @@ def test_a_search_ends_at_its_total(
         line = ["sweep=search", f"sweep.trials={total}", "trainer.max_epochs=1", *space]
         assert sweep(tiny_urbansound8k, tmp_path / "search", *line) == 0
         assert list(states(tmp_path / "search").values()) == ["done"] * total
-    said = [line for line in capsys.readouterr().out.splitlines() if "had ended before" in line]
-    assert [line.partition(" (")[0] for line in said] == ["1 done; 2 had ended before"]
+    said = [line for line in capsys.readouterr().out.splitlines() if "had finished before" in line]
+    assert [line.partition(" (")[0] for line in said] == ["1 done; 2 had finished before"]
 
 
 @pytest.mark.full
@@ -112,6 +112,7 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tiny_urbansound8k: Path, 
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 143, output
+    assert output.splitlines()[-1].startswith("next: python sweep.py data=urbansound8k data.root=")
     assert states(tmp_path / "disturbed") == {"0": "interrupted", "1": "interrupted"}
     assert (tmp_path / "disturbed/report.html").is_file()
     assert sweep(tiny_urbansound8k, tmp_path / "disturbed", *line) == 0

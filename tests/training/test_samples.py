@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from audio_lightning.cli.train import _print_results
+from audio_lightning.cli.results import print_run
 from audio_lightning.data.manifest import SPLITS
 from audio_lightning.training.samples import small_samples
 
@@ -50,7 +50,7 @@ def test_a_run_keeps_intervals_and_warnings_and_says_them(trained: Path, capsys:
         assert metrics[f"{name}_high"] - metrics[f"{name}_low"] > 0.2  # nine clips
     assert metrics["groups/test"] == 6  # of each class one recording with two clips, and one with one
     assert "9 validation clips" in metrics["warnings"]
-    _print_results(metrics, trained)
+    print_run(metrics, trained)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("test: accuracy ")
     assert "low" not in lines[0]

@@ -11,7 +11,7 @@ from running import resume, run
 from typer.testing import CliRunner
 
 from audio_lightning.cli.main import app
-from audio_lightning.cli.train import _print_results
+from audio_lightning.cli.results import print_run
 from audio_lightning.config import check_config, compose, quote_paths
 from audio_lightning.errors import ConfigError
 from audio_lightning.inference.evaluate import evaluate
@@ -67,7 +67,7 @@ def test_the_best_epoch_is_the_last_one_where_nothing_is_validated(trained_only:
 
 def test_what_is_said_at_the_end(trained_only: tuple[float, Path], capsys: pytest.CaptureFixture[str]) -> None:
     fraction, folder = trained_only
-    _print_results(json.loads((folder / "metrics.json").read_text()), folder)
+    print_run(json.loads((folder / "metrics.json").read_text()), folder)
     said = capsys.readouterr().out.splitlines()[0]
     start, epoch = ("validation: accuracy ", "best epoch") if fraction else ("train: accuracy ", "(36 clips, the last ")
     assert said.startswith(start)

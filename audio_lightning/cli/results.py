@@ -1,0 +1,68 @@
+"""Metrics of a run or an evaluation, printed."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from audio_lightning.cli.output import below_here
+from audio_lightning.messages import print_and_log, terminal_width, wrapped
+
+
+def print_run(metrics: dict[str, Any], folder: Path) -> None:
+    """Print and log the results of a finished run.
+
+    Args:
+        metrics: contents of its ``metrics.json``.
+        folder: of the run.
+    """
+    # What was measured last: the training itself, where no clip was kept back from it.
+    part = next((part for part in ("test", "validation") if metrics[f"clips/{part}"]), "train")
+    epoch = f"best epoch {metrics['best_epoch']}" if metrics["clips/validation"] else "the last epoch"
+    cost = f"{metrics['parameters']:,} parameters, {metrics['seconds']:.0f} s"
+    print_metrics(metrics, part, f"{epoch} of {metrics['epochs']}", cost)
+    print_and_log(f"run folder: {below_here(folder)}")  # not wrapped, because a path may hold spaces
+    if plots := sorted(str(below_here(path)) for path in folder.glob("*.png")):
+        print_and_log(f"plots: {', '.join(plots)}")
+
+
+def print_metrics(metrics: dict[str, Any], part: str, *facts: str) -> None:
+    """Print and log the metrics of a part of the data, with their intervals and with what limits them.
+
+    Args:
+        metrics: flat, as in ``metrics.json``.
+        part: ``test``, ``validation`` or ``train``.
+        facts: what is said in brackets beside the number of clips.
+    """
+    of_part = {name: value for name, value in metrics.items() if name.startswith(f"{part}/")}
+    shown = {name: value for name, value in of_part.items() if not name.endswith(("loss", "_low", "_high"))}
+    figures = [f"{_title(name, part)} {_figure(value)}" for name, value in shown.items()]
+    clips = ", ".join([f"{metrics[f'clips/{part}']} clips", *facts])
+    _say(f"{part}: {', '.join(figures)} ({clips})")
+    ends = {name: (metrics.get(f"{name}_low"), metrics.get(f"{name}_high")) for name in shown}
+    intervals = [
+        f"{_title(name, part)} {low:.3f} to {high:.3f}"
+        for name, (low, high) in ends.items()
+        if low is not None and high is not None
+    ]
+    if intervals:
+        groups = metrics.get("groups/test")
+        over = "clips" if groups == metrics.get("clips/test") else f"clips in {groups} groups"
+        _say(f"95 % interval over {over}: {', '.join(intervals)}")
+    for sentence in filter(None, str(metrics.get("warnings") or "").split("; ")):
+        _say(f"warning: {sentence}")
+    if metrics.get("leakage") != "none found":
+        _say(f"leakage between the splits: {metrics.get('leakage', 'not known')}")
+
+
+def _say(text: str) -> None:
+    # Wrapped only on a terminal: a program that reads it wants a line.
+    width = terminal_width() if sys.stdout.isatty() else None
+    print_and_log(text, shown=wrapped(text, indent=2, width=width))
+
+
+def _title(metric: str, part: str) -> str:
+    return metric.removeprefix(f"{part}/").replace("_", " ")
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.4f}"
