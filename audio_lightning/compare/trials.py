@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from audio_lightning.config.saved import read_saved
+from audio_lightning.config.suggest import nearest_path
 from audio_lightning.config.targets import check_arguments
 from audio_lightning.errors import ConfigError, FileError
 from audio_lightning.files import first_line, read_json, to_json, write_json
@@ -188,7 +189,8 @@ class SweepFolder:
         """
         if not os.path.lexists(self.facts):
             expected = "expected a folder with sweep.json, as sweep.py leaves it"
-            raise ConfigError(f"{self.path}: {expected}" + ("" if self.path.exists() else "; there is none"))
+            missing = "" if self.path.exists() else f"; there is no such folder{nearest_path(self.path)}"
+            raise ConfigError(f"{self.path}: {expected}{missing}")
         return _read_record(self.facts, SweepFacts)
 
     def write_facts(self, facts: SweepFacts) -> None:

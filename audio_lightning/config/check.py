@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +28,9 @@ RANGES = {
     "trainer.accumulate_grad_batches": (1, math.inf),
 }
 """Least and greatest values of keys that nothing else looks at before it is too late."""
+
+SHARES = ("data.test_fraction", "data.validation_fraction")
+"""Keys whose values are fractions; wrong ones are refused also where a split by folds does not use them."""
 
 
 def check_config(config: DictConfig) -> None:
@@ -62,7 +66,12 @@ def check_config(config: DictConfig) -> None:
             limits = f"at least {least}" if most == math.inf else f"{least} to {most}"
             shown = "null" if value is None else f"{value!r}" if isinstance(value, str) else value
             raise ConfigError(f"{key}={shown}: expected a number, {limits}")
+    for key in SHARES:
+        share = OmegaConf.select(config, key)
+        if share is not None and not 0 <= share < 1:
+            raise ConfigError(f"{key}={share}: expected a fraction of at least 0 and less than 1")
     _check_demo(config)
+    _check_class_folders(config)
     _check_length(config)
     _check_targets(config)
     if vain := _unvalidated(config):
@@ -97,11 +106,36 @@ def _check_demo(config: DictConfig) -> None:
     if not str(config.data.get("_target_")).endswith(".Demo") or root is None:
         return
     path = as_path("data.root", root)
-    if os.path.isdir(path) and os.listdir(path) and not (path / "metadata/UrbanSound8K.csv").exists():
+    if _listed(path) and not os.path.exists(path / "metadata/UrbanSound8K.csv"):
         raise ConfigError(
-            f"data.root={root}: data=demo, the default, reads none but the recordings that it generates; for your own, "
+            f"data.root={root}: data=demo, the default, reads only the recordings that it generates; for your own, "
             f"type {source_of(path)}"
         )
+
+
+def _check_class_folders(config: DictConfig) -> None:
+    """Refuse a folder of recordings in place of a folder of class folders, before anything heavy is imported."""
+    target, root = str(config.data.get("_target_")), config.data.get("root")
+    if not target.endswith((".Folder", ".Instruments")) or config.data.get("table") is not None or root is None:
+        return
+    path = as_path("data.root", root)
+    names = _listed(path)
+    if names and not any(os.path.isdir(path / name) for name in names):
+        above = path.absolute().parent
+        classes = [name for name in _listed(above) if os.path.isdir(above / name)]
+        meant = f"type data.root={shlex.quote(str(path.parent if path.name else above))}"
+        if any(name.endswith((".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")) for name in names):
+            meant = f"type {source_of(path)}"
+        elif len(classes) < 2:
+            meant = f"expected {path}/<class>/<recording>"
+        raise ConfigError(f"data.root={root}: has no class folders, only files such as {names[0]}; {meant}")
+
+
+def _listed(folder: Path) -> list[str]:
+    """Sorted names in a folder, without hidden ones; none where it cannot be read, which the data source says."""
+    with suppress(OSError):
+        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    return []
 
 
 def _check_length(config: DictConfig) -> None:

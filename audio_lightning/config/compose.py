@@ -36,6 +36,9 @@ PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume)$")
 TEXT_KEY = re.compile(rf"{PATH_KEY.pattern}|(?:^|[._])(?:table|column|separator|pattern)$")
 """Keys whose values are taken as typed: paths, and others in which signs occur that mean something to Hydra."""
 
+LIST_KEY = re.compile(r"(?:^|\.)ignore$")
+"""Keys whose values are lists of patterns; one pattern needs no brackets."""
+
 _ENTRY = re.compile(r"\s*(\w+)\s*:\s*('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^,{}]+?)\s*(?:,|$)")
 """One entry of a mapping: a name, and a value that is quoted or has no comma."""
 
@@ -166,6 +169,8 @@ def _is_hydras(override: Override) -> bool:
 def _quote_path(argument: str, multirun: bool) -> str:
     key, equals, value = argument.partition("=")
     bare_key = key.lstrip("+~")
+    if LIST_KEY.search(bare_key) and _is_single(value):
+        return f"{key}=[{_quoted(value, is_path=False)}]"
     if not equals or not TEXT_KEY.search(bare_key) or value in ("", "null", "true", "false", "???"):
         return argument
     if bare_key.startswith("hydra."):
@@ -177,6 +182,12 @@ def _quote_path(argument: str, multirun: bool) -> str:
     if several and not (is_path and os.path.exists(os.path.expanduser(value))):
         return f"{key}=" + ",".join(_quoted(part, is_path=is_path) for part in value.split(","))
     return f"{key}={_quoted(value, is_path=is_path)}"
+
+
+def _is_single(value: str) -> bool:
+    """Whether a value is one text, rather than a list, an interpolation, or values with commas between them."""
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value not in ("", "null") and value[0] != "[" and "${" not in value and (quoted or "," not in value)
 
 
 def _with_choices(value: str) -> str:
@@ -243,6 +254,11 @@ def _of_choices(name: str, lines: tuple[str, ...], folders: tuple[Path, ...], _c
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             return hydra_compose(name, overrides=[*lines, *_search_path(folders)], return_hydra_config=True)
+    except RecursionError as error:
+        raise ConfigError(
+            f"{' '.join(lines)}: the defaults of a YAML file lead back to itself; look for the circle in "
+            + " and ".join(map(str, folders or [config_dir()]))
+        ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(first_line(error)) from error
     finally:
@@ -371,6 +387,8 @@ def _check_type(key: str, default: Any, value: Any) -> None:
     if isinstance(value, str) and "${" in value:
         return
     if expected := _expected(key, default, value):
+        if isinstance(default, ListConfig) and isinstance(value, (str, int, float)):
+            expected = f"a list, as in {key}=[{value}]"
         raise ConfigError(f"{key}={value}: expected {expected}, the default is {default}")
 
 

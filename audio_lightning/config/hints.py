@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -144,7 +145,10 @@ def unknown_choice(group: str, name: str) -> str:
 def source_of(root: Path) -> str:
     """What to type for a folder of recordings: the data source whose files are in it, and the folder."""
     typed = shlex.quote(f"data.root={root}")
-    tables = sorted(path for path in root.iterdir() if path.suffix in (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson"))
+    inside: list[Path] = []
+    with suppress(OSError):  # a folder that cannot be read, which the data source says
+        inside = sorted(root.iterdir())
+    tables = [path for path in inside if path.suffix in (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")]
     for marker, name in (
         ("metadata/UrbanSound8K.csv", "urbansound8k"),
         ("meta/esc50.csv", "esc50"),
@@ -152,7 +156,7 @@ def source_of(root: Path) -> str:
     ):
         if (root / marker).exists():
             return f"data={name} {typed}"
-    has_folders = any(path.is_dir() for path in root.iterdir())
+    has_folders = any(path.is_dir() for path in inside)
     table = "" if has_folders and not tables else f"data=table {typed} data.table="
     table += (shlex.quote(tables[0].name) if tables else "FILE.csv") if table else ""
     folder = f"data=folder {typed} (a folder for each class)"

@@ -39,8 +39,14 @@ def _keys_of_choices(_folders: tuple[Path, ...], _changed: int) -> dict[str, lis
 
 
 @cache  # within one index: building blocks are read once
-def _read(group: str, name: str) -> dict[str, Any]:
-    """The keys of a file of a group, with those of the files of the group that it begins with."""
+def _read(group: str, name: str, readers: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The keys of a file of a group, with those of the files of the group that it begins with.
+
+    Args:
+        group: for example ``model``.
+        name: of the file.
+        readers: files whose defaults led to this one; they are not read again, should defaults form a circle.
+    """
     import yaml
 
     file = choice_file(group, name)
@@ -52,8 +58,8 @@ def _read(group: str, name: str) -> dict[str, Any]:
     own = dict(text) if isinstance(text, dict) else {}
     found: dict[str, Any] = {}
     for entry in own.pop("defaults", None) or []:
-        if isinstance(entry, str) and entry != "_self_" and entry != name:
-            found |= _read(group, entry)
+        if isinstance(entry, str) and entry not in ("_self_", *readers, name):
+            found |= _read(group, entry, (*readers, name))
     return found | own
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config.saved import as_config, read_saved
+from audio_lightning.config.suggest import nearest_path
 from audio_lightning.errors import CheckpointError, ConfigError, FileError
 from audio_lightning.files import kind_of, open_regular, read_frame, read_json, shortened, write_text
 
@@ -187,7 +188,8 @@ class RunFolder:
         """
         if not os.path.lexists(self.config):
             expected = "expected a folder with config.yaml, as a training leaves it"
-            raise ConfigError(f"{self.path}: {expected}" + ("" if self.path.exists() else "; there is no such folder"))
+            missing = "" if self.path.exists() else f"; there is no such folder{nearest_path(self.path)}"
+            raise ConfigError(f"{self.path}: {expected}{missing}")
         return as_config(read_saved(self.config, complete=complete), where=str(self.config))
 
     def read_metrics(self, required: Iterable[str] = ()) -> dict[str, Any]:
@@ -273,7 +275,7 @@ def find_checkpoint(path: Path) -> Path:
             raise CheckpointError(f"{path} has no checkpoints/best.ckpt: expected the folder of a run, or a .ckpt file")
         path = best
     elif not path.exists():
-        raise CheckpointError(f"{path}: there is no such checkpoint or run folder")
+        raise CheckpointError(f"{path}: there is no such checkpoint or run folder{nearest_path(path)}")
     try:
         with open_regular(path, most=sys.maxsize, follow=named) as file:
             begins = file.read(len(ZIP))

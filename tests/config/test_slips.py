@@ -1,14 +1,18 @@
 """Slips of somebody who comes from Lightning, argparse or another program: each gets the hint that helps."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from audio_lightning.cli.main import app
 from audio_lightning.cli.sweep import main as sweep
 from audio_lightning.cli.train import main as train
+from audio_lightning.config import compose, quote_paths
 from audio_lightning.config.hints import CHOICE_SYNONYMS, SYNONYMS
 from audio_lightning.config.keys import keys_of_choices
 from audio_lightning.config.location import choices, groups
@@ -72,6 +76,12 @@ SLIPS = {
     "seed=": "seed=: expected a whole number, the default is 0",
     "data.root=": "data.root=: there is no value behind the equals sign",
     "trainer.max_epochs=ten": "expected a whole number, the default is 20",
+    "model.channels=32": "expected a list, as in model.channels=[32], the default is [16, 32, 64]",
+    "data=folder data.root=. data.ignore=a,b": "a list is typed in brackets: data.ignore=[a,b]",
+    # Values that no data can have.
+    "data.validation_fraction=2": "data.validation_fraction=2: expected a fraction of at least 0 and less than 1",
+    "data.test_fraction=-0.1": "data.test_fraction=-0.1: expected a fraction of at least 0 and less than 1",
+    "data.validation_fraction=1": "expected a fraction of at least 0 and less than 1",
     # Spaces, which the shell splits at.
     "model=cnn, lstm": "leave out the space after the comma: model=cnn,lstm",
     "batch_size = 32": "leave out the spaces: batch_size=32",
@@ -152,6 +162,99 @@ def test_a_folder_without_a_source_is_told_which(
     err = capsys.readouterr().err
     assert hint.removeprefix("type ").format(root=f"'data.root={root}'") in err
     assert err.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_read_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    root = tmp_path / "sounds"
+    root.mkdir()
+    for function in ("listdir", "scandir"):
+        monkeypatch.setattr(os, function, refuse)
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert train([f"data={root}"]) == 2
+    err = capsys.readouterr().err
+    assert f"recordings of your own are data=folder data.root={root}" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("source", ["folder", "instruments"])
+@pytest.mark.parametrize(
+    ("files", "root", "hint"),
+    [
+        (["dog/1.wav", "cat/1.wav"], "dog", "type data.root={above}"),
+        (["dog/1.wav", "cat/1.wav"], "dog/", "type data.root={above}"),
+        (["dog/1.wav", ".cache/1"], "dog", "expected {above}/dog/<class>/<recording>"),
+        (["dog/1.wav", "dog/.cache/1", "cat/1.wav"], "dog", "type data.root={above}"),
+        (["dog/1.wav", "dog/t.csv", "cat/1.wav"], "dog", "type data=table data.root={above}/dog data.table=t.csv"),
+    ],
+)
+def test_a_root_one_folder_too_deep_is_refused_before_anything_is_read(
+    source: str, files: list[str], root: str, hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert train([f"data={source}", f"data.root={tmp_path}/{root}"]) == 2
+    err = capsys.readouterr().err
+    assert "has no class folders, only files such as 1.wav; " + hint.format(above=tmp_path) in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("typed", ["old*", "'old*'", "[old*]", "['old*']", "a name (1), old", "'a,b'"])
+def test_one_pattern_needs_no_brackets(typed: str) -> None:
+    plain = typed.strip("[]'")
+    lines = quote_paths([f"data.ignore={typed}"])
+    if plain == "a name (1), old":
+        assert lines == [f"data.ignore={typed}"], "a comma may part two patterns"
+        return
+    assert compose(["data=folder", "data.root=.", *lines]).data.ignore == [plain]
+
+
+@pytest.mark.parametrize("typed", ["null", "[]", "", "${seed}"])
+def test_what_is_no_pattern_stays_as_it_is(typed: str) -> None:
+    assert quote_paths([f"data.ignore={typed}"]) == [f"data.ignore={typed}"]
+
+
+def test_defaults_in_a_circle_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model").mkdir()
+    for name, other in (("ping", "pong"), ("pong", "ping")):
+        (tmp_path / f"model/{name}.yaml").write_text(f"defaults: [{other}, _self_]\nsize_of_{name}: 1\n")
+    for line in (["model=ping"], ["model.size_of_pong=2"]):  # it is chosen, or its keys are looked through for a hint
+        assert train([f"conf_dir={tmp_path}", *line]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert ("model=ping: the defaults" in err and str(tmp_path) in err) or "it needs model=ping" in err
+
+
+@pytest.mark.parametrize(
+    ("command", "typed", "meant"),
+    [
+        ("predict", "runs/frist", "runs/first"),
+        ("predict", "rums/first", "runs/first"),
+        ("predict", "runs/frist/checkpoints/best.ckpt", "runs/first/checkpoints/best.ckpt"),
+        ("predict", "runs/first/checkpoints/bst.ckpt", "runs/first/checkpoints/best.ckpt"),
+        ("evaluate", "runs/my rum", "'runs/my run'"),
+        ("leaderboard", "runs/frist", "runs/first"),
+        ("refit", "runs/frist", "runs/first"),
+        ("train", "resume=runs/frist", "runs/first"),
+        ("predict", "elsewhere/entirely", None),
+    ],
+)
+def test_a_mistyped_folder_gets_the_nearest_one(
+    command: str, typed: str, meant: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("runs/first/checkpoints", "runs/my run"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "runs/first/checkpoints/best.ckpt").touch()
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [command, typed, *(["x.wav"] if command == "predict" else [])])
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert line.endswith(f"; did you mean {meant}?" if meant else "no such checkpoint or run folder")
 
 
 def test_what_is_suggested_exists() -> None:
