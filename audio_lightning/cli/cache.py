@@ -1,4 +1,4 @@
-"""``audio-lightning cache list|clear``: what is decoded already, and how to be rid of it."""
+"""``audio-lightning cache list|clear``: list or remove decoded recordings."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audio_lightning.cli.answering import answering
-from audio_lightning.cli.output import Column, print_table
+from audio_lightning.cli.output import Column, command, print_next, print_table
 
 if TYPE_CHECKING:
     from audio_lightning.data.cache import Cache
@@ -28,7 +28,8 @@ def list_command(folder: Folder = None) -> None:
         cache = _cache(folder)
         sets = cache.sets()
         if not sets:
-            print(f"{cache.root} holds no decoded recordings")
+            print(f"{cache.root} holds no decoded recordings; a training decodes those that it needs")
+            print_next("audio-lightning", "train", "data=folder", "data.root=DIR")
             return 0
         print(f"decoded recordings in {cache.root}")
         rows = [
@@ -45,7 +46,10 @@ def list_command(folder: Folder = None) -> None:
         ]
         figures = (Column(name, "right", whole=True) for name in ("recordings", "hours", "rate", "type", "MB"))
         print_table((Column("used", whole=True), *figures, Column("decoded from", whole=True)), rows)
-        print(f"{len(sets)} data sets, {sum(decoded.bytes for decoded in sets) / 1e9:.2f} GB")
+        total = sum(decoded.bytes for decoded in sets) / 1e9
+        print(f"{len(sets)} data set{'s' * (len(sets) != 1)}, {total:.2f} GB")
+        where: list[str | Path] = ["--dir", folder] if folder else []
+        print("to remove all: " + command("audio-lightning", "cache", "clear", *where))
         return 0
 
     raise typer.Exit(answering(run))
@@ -53,11 +57,12 @@ def list_command(folder: Folder = None) -> None:
 
 @cache_app.command("clear")
 def clear_command(folder: Folder = None) -> None:
-    """Remove all decoded data sets; they are made again when they are needed."""
+    """Remove all decoded data sets; a training decodes them again."""
 
     def run() -> int:
         cache = _cache(folder)
-        print(f"{cache.clear() / 1e9:.2f} GB removed from {cache.root}")
+        print(f"{cache.clear() / 1e9:.2f} GB removed from {cache.root}; a training decodes the recordings again")
+        print_next("audio-lightning", "train", "data=folder", "data.root=DIR")
         return 0
 
     raise typer.Exit(answering(run))

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from audio_lightning.cli.answering import answering
+from audio_lightning.cli.output import print_next, print_next_on_terminal
 from audio_lightning.files import to_json
 
 Sweep = Annotated[Path, typer.Argument(metavar="SWEEP_DIR", help="Folder that sweep.py left.")]
@@ -30,14 +31,19 @@ def dashboard_command(sweep: Sweep, project: Project = None, entity: Entity = No
         from audio_lightning.sweeps.wandb_dashboard import describe_dashboard, read_dashboard, send_dashboard
 
         dashboard = read_dashboard(folder, project, entity)
+        options = [
+            word for name, value in (("--project", project), ("--entity", entity)) if value for word in (name, value)
+        ]
         if dry_run:
             print(to_json(describe_dashboard(dashboard), indent=2))
+            print_next_on_terminal("audio-lightning", "dashboard", sweep, *options)
             return 0
         for name, url in send_dashboard(dashboard).items():
             print(f"{name}: {url}")
         if dashboard.unsent:
             runs = f"{shlex.quote(str(folder.trials))}/*/wandb/offline-run-*"
             print(f"{dashboard.unsent} trials are on this machine only; send them with: wandb sync {runs}")
+        print_next("audio-lightning", "refit", sweep)
         return 0
 
     raise typer.Exit(answering(run))

@@ -52,10 +52,12 @@ def leaderboard_command(sweeps: Sweeps, monitor: Monitor = None) -> None:
         boards = make_boards(results, next(iter(monitors)), axes, folders)
         if not boards:
             print("no trial is finished yet, so there is nothing to compare")
+            print_next("python", "sweep.py", *facts[0].overrides)
             return 1
         print_boards(boards)
-        if len(folders) == len(boards) == 1 and boards[0].rows:
-            print_next("audio-lightning", "refit", folders[0].path)
+        if len(boards) == 1 and boards[0].rows:
+            best = results.iloc[boards[0].rows[0].trials[0]]
+            print_next("audio-lightning", "refit", Path(best["sweep"]) if len(folders) > 1 else folders[0].path)
         return 0
 
     raise typer.Exit(answering(run))

@@ -16,9 +16,10 @@ from audio_lightning.cli.catalog import features_command, grid_command, models_c
 from audio_lightning.cli.check import check_command
 from audio_lightning.cli.dashboard import dashboard_command
 from audio_lightning.cli.leaderboard import leaderboard_command
-from audio_lightning.cli.output import print_next_on_terminal
+from audio_lightning.cli.output import print_next_on_terminal, print_written
 from audio_lightning.cli.prediction_table import print_predictions
 from audio_lightning.cli.refit import Trust, refit_command
+from audio_lightning.cli.results import print_metrics
 from audio_lightning.errors import ConfigError
 from audio_lightning.files import to_json
 from audio_lightning.task import LABEL_SEPARATOR, AudioTask
@@ -87,7 +88,7 @@ def predict_command(
     window: Window = None,
     hop: Hop = None,
     per_recording: Annotated[
-        bool, typer.Option("--per-recording", help="One answer a recording: the mean of its windows.")
+        bool, typer.Option("--per-recording", help="One row for each recording: the mean of its windows.")
     ] = False,
     top_k: Annotated[int | None, typer.Option(min=1, help="Only the K most probable classes.")] = None,
     output_format: Annotated[
@@ -98,7 +99,7 @@ def predict_command(
     device: Device = "cpu",
     trust: Trust = None,
 ) -> None:
-    """Name the class (or classes) of recordings of any rate, channels and length; longer ones window by window.
+    """Predict the class (or classes) of recordings of any rate, channels and length; longer ones window by window.
 
     Exit code 1 if a recording could not be read; it has a row that says why.
     """
@@ -128,6 +129,10 @@ def predict_command(
             options_typed += ["--per-recording"] * per_recording
             where = ("--output", "predictions.csv")
             print_next_on_terminal("audio-lightning", "predict", checkpoint, *_few(recordings), *options_typed, *where)
+        else:
+            print_written(output)
+            reader = "read_csv" if chosen is Format.CSV else "read_json"
+            print_next_on_terminal("python", "-c", f"import pandas; print(pandas.{reader}({str(output)!r}))")
         if failed:
             print(f"{failed} of {len(files)} recordings could not be read", file=sys.stderr)
         return 1 if failed else 0
@@ -146,7 +151,7 @@ def embed_command(
     device: Device = "cpu",
     trust: Trust = None,
 ) -> None:
-    """Write the embedding of recordings, window by window: what the head of the network sees.
+    """Write the embeddings of recordings, window by window: the input of the network's head.
 
     Exit code 1 if a recording could not be read; it is named on the error output.
     """
@@ -165,6 +170,12 @@ def embed_command(
             print_next_on_terminal(
                 "audio-lightning", "embed", checkpoint, *_few(recordings), "--output", "embeddings.npz"
             )
+        else:
+            print_written(output)
+            reading = f"import pandas; print(pandas.read_csv({str(output)!r}))"
+            if output.suffix == ".npz":
+                reading = f"import numpy; print(numpy.load({str(output)!r})['embedding'].shape)"
+            print_next_on_terminal("python", "-c", reading)
         if failed:
             print(f"{failed} of {len(files)} recordings could not be read", file=sys.stderr)
         return 1 if failed else 0
@@ -205,14 +216,15 @@ def evaluate_command(
         if as_json:
             print(to_json(found.metrics, indent=2))
         else:
-            for name, value in found.metrics.items():
-                print(name, "undefined" if value is None else f"{value:.6g}" if isinstance(value, float) else value)
+            print_metrics(found.metrics, "test")
         if found.unknown_classes:
             print(
                 f"left out, because the classifier does not know them: {', '.join(found.unknown_classes)}",
                 file=sys.stderr,
             )
         if not as_json:
+            if output is not None:
+                print_written(*(output / name for name in ("metrics.json", "predictions.csv", "per_class.csv")))
             print_next_on_terminal("audio-lightning", "predict", checkpoint, "FILE.wav")
         return 0
 

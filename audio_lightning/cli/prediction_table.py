@@ -1,33 +1,40 @@
-"""Predictions as a table to read."""
+"""Predictions as a table on the terminal."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audio_lightning.cli.output import Column, below_here, print_table
+from audio_lightning.cli.output import Column, below_here, print_table, surplus_width
 from audio_lightning.task import AudioTask
 
 if TYPE_CHECKING:
     from audio_lightning.inference.predict import Prediction
 
 MOST_LIKELY = 3
-"""Classes in a row, unless told otherwise."""
+"""Classes in a row, unless told otherwise; fewer in a narrow terminal."""
 
 LONG_FOLDER = 20
 """Characters of a common folder from which on it is named once, above the table."""
+
+SHORTEST_NAME = 12
+"""Characters that are left of the path of a recording at least."""
 
 COLUMNS = (
     Column("recording", whole=True),
     Column("seconds", "right", whole=True),
     Column("predicted"),
-    Column("probability", "right", whole=True),
-    Column("next most probable"),
+    Column("proba-\nbility", "right", whole=True),
+    Column("next most\nprobable", whole=True),
 )
 
 
 def print_predictions(predictions: "Iterable[Prediction]", task: AudioTask, top_k: int | None) -> int:
     """Print a row for each window or recording.
+
+    In a narrow terminal the folder that the recordings share is named once, above the table. Then fewer classes are
+    shown, unless their number was typed, and at last paths are shortened from the left.
 
     Args:
         predictions: of recordings.
@@ -38,34 +45,60 @@ def print_predictions(predictions: "Iterable[Prediction]", task: AudioTask, top_
         The number of recordings that could not be read.
     """
     found = list(predictions)
-    paths = [below_here(prediction.path) for prediction in found]
-    folder = (
-        Path(os.path.commonpath([path.parent for path in paths]))
-        if len({p.is_absolute() for p in paths}) == 1
-        else Path()
-    )
-    if len(str(folder)) > LONG_FOLDER:
+    folder, whole, below = _names([below_here(prediction.path) for prediction in found])
+    once = len(str(folder)) > LONG_FOLDER
+    numbers = [top_k] if top_k else range(MOST_LIKELY, 0, -1)
+    for number, named_once in product(numbers, [True] if once else [False, True]):
+        names = below if named_once else whole
+        rows = _rows(found, names, task, number)
+        columns = [column for place, column in enumerate(COLUMNS) if place < 4 or any(row[place] for row in rows)]
+        rows = [row[: len(columns)] for row in rows]
+        if not (surplus := surplus_width(columns, rows)):
+            break
+    else:
+        most = max(map(len, names), default=0) - surplus
+        shorter = [_shortened(name, most) for name in names]
+        if most >= SHORTEST_NAME and len(set(shorter)) == len(set(names)):
+            rows = [[name, *row[1:]] for name, row in zip(shorter, rows)]
+    if names is not whole and str(folder) != ".":
         print(f"recordings in {folder}:")
-        paths = [path.relative_to(folder) for path in paths]
-    failed = set[Path]()
+    print_table(columns, rows)
+    return len({prediction.path for prediction in found if prediction.probabilities is None})
+
+
+def _names(paths: Sequence[Path]) -> tuple[Path, list[str], list[str]]:
+    """The folder that recordings share, and their paths as they are and below it."""
+    alike = len({path.is_absolute() for path in paths}) == 1
+    folder = Path(os.path.commonpath([path.parent for path in paths])) if alike else Path()
+    return folder, [str(path) for path in paths], [str(path.relative_to(folder) if alike else path) for path in paths]
+
+
+def _rows(found: "Sequence[Prediction]", names: Sequence[str], task: AudioTask, number: int) -> list[list[str]]:
+    """The cells of each row, with so many classes in it."""
     rows = []
-    for name, prediction in zip(map(str, paths), found):
+    for name, prediction in zip(names, found):
         if prediction.probabilities is None or prediction.labels is None:
-            failed.add(prediction.path)
             reason = str(prediction.error).removeprefix(f"{prediction.path}: ")
-            rows.append((name, "", f"error: {reason}", "", ""))
+            rows.append([name, "", f"error: {reason}", "", ""])
             continue
         ranked = sorted(zip(task.classes, prediction.probabilities.tolist()), key=lambda pair: -pair[1])
         share = dict(ranked)
         others = [f"{label} {value:.3f}" for label, value in ranked if label not in prediction.labels]
         rows.append(
-            (
+            [
                 name,
                 f"{prediction.start_seconds:.1f} to {prediction.stop_seconds:.1f}",
                 ", ".join(prediction.labels) or "none of the classes",
                 ", ".join(f"{share[label]:.3f}" for label in prediction.labels),
-                ", ".join(others[: max(0, (top_k or MOST_LIKELY) - len(prediction.labels))]),
-            )
+                ", ".join(others[: max(0, number - len(prediction.labels))]),
+            ]
         )
-    print_table(COLUMNS, rows)
-    return len(failed)
+    return rows
+
+
+def _shortened(name: str, most: int) -> str:
+    """The end of a path, from a folder's name on where one fits, behind an ellipsis."""
+    if len(name) <= most:
+        return name
+    ends = [f"…/{name[place + 1 :]}" for place, letter in enumerate(name) if letter == "/"]
+    return next((end for end in ends if len(end) <= most), f"…{name[len(name) - most + 1 :]}")

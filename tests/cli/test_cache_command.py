@@ -29,6 +29,9 @@ def test_list_and_clear(decoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cells = re.split(r" {2,}", row.strip())
     assert cells[1:5] == ["1", "0.00", "8,000 Hz", "int16"]
     assert cells[-1] == str(decoded.parent / "sounds")
+    assert listed.output.splitlines()[-2].startswith("1 data set, ")
+    line = f"to remove all: audio-lightning cache clear --dir {decoded}"
+    assert listed.output.splitlines()[-1] == line
 
     cleared = CliRunner().invoke(app, ["cache", "clear", "--dir", str(decoded)])
     assert cleared.exit_code == 0
@@ -45,3 +48,4 @@ def test_an_empty_cache_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         found = CliRunner().invoke(app, ["cache", command])
         assert found.exit_code == 0
         assert str(tmp_path / "none") in found.output
+        assert found.output.splitlines()[-1] == "next: audio-lightning train data=folder data.root=DIR"

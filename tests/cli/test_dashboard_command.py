@@ -78,6 +78,7 @@ def test_a_workspace_and_a_report_are_sent(sweep: Path, server: Server) -> None:
     assert workspace["displayName"] == report["displayName"] == "Sweep sounds"
     lines = result.output.splitlines()
     assert any(line.startswith(f"workspace: {server.url}/{ENTITY}/sounds") for line in lines)
+    assert lines[-1] == f"next: audio-lightning refit {sweep}"
     assert any(line.startswith(f"report: {server.url}/{ENTITY}/sounds/reports/") for line in lines)
 
     section = json.loads(workspace["spec"])["section"]

@@ -75,6 +75,15 @@ def test_several_sweeps(tmp_path: Path) -> None:
     assert code == 0
     assert "cannot be compared" in output
     assert output.index("cnn") < output.index("[lstm]")
+    assert "next: " not in output
+
+
+def test_what_to_type_next_names_the_sweep_with_the_best_trial(tmp_path: Path) -> None:
+    first = make_sweep(tmp_path / "a", [trial(0.7, model="cnn")])
+    second = make_sweep(tmp_path / "the best", [trial(0.8, model="lstm")])
+    code, output, _ = call(first.path, second.path)
+    assert code == 0
+    assert output.splitlines()[-1] == f"next: audio-lightning refit '{second.path}'"
 
 
 def test_sweeps_by_different_metrics_need_one(tmp_path: Path) -> None:
@@ -101,6 +110,7 @@ def test_nothing_finished_is_said(tmp_path: Path, trials: list[dict[str, object]
     code, output, errors = call(make_sweep(tmp_path / "sweep", trials).path)
     assert (code, errors) == (1, "")
     assert "no trial is finished yet" in output
+    assert output.splitlines()[-1] == "next: python sweep.py made=for,tests"
 
 
 def test_it_answers_without_torch(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
 """``audio-lightning embed``: what the head sees, window by window."""
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,9 +47,22 @@ def test_the_head_makes_the_predictions_of_the_embeddings(
 def test_a_table_of_embeddings(trained: Path, recordings: list[Path], tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["embed", str(trained), str(recordings[0]), "--output", str(tmp_path / "e.csv")])
     assert result.exit_code == 0
+    assert result.stdout == f"written: {tmp_path}/e.csv\n"  # what to type next is for a terminal
     table = pd.read_csv(tmp_path / "e.csv")
     assert list(table.columns[:4]) == ["path", "start_seconds", "end_seconds", "embedding 0"]
     assert table.shape == (1, 3 + load_classifier(trained).network.embedding_dim)
+
+
+@pytest.mark.parametrize(("name", "shown"), [("my e.npz", "(1, "), ("it's.csv", "embedding 15")])
+def test_what_to_type_next_reads_the_embeddings(
+    trained: Path, recordings: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shown: str
+) -> None:
+    monkeypatch.setattr("typer.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
+    line = ["embed", str(trained), str(recordings[0]), "--output", str(tmp_path / name)]
+    following = CliRunner().invoke(app, line).stdout.splitlines()[-1]
+    assert shlex.split(following)[:3] == ["next:", "python", "-c"]
+    read = subprocess.run([sys.executable, *shlex.split(following)[2:]], capture_output=True, text=True, check=True)
+    assert shown in read.stdout
 
 
 def test_a_recording_that_cannot_be_read_does_not_stop_the_others(

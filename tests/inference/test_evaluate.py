@@ -107,7 +107,18 @@ def test_what_was_trained_on_is_counted_and_said(
     assert metrics["split"] == ("folds" if clips == 9 else "all")
     warning = f"{trained_on} of {clips} clips were trained on: the figures say nothing about other recordings"
     assert (warning in result.stderr.splitlines()) == bool(trained_on)
-    assert f"leakage {leakage}" in result.stdout.splitlines()
+    lines = result.stdout.splitlines()
+    assert (f"leakage between the splits: {leakage}" in lines) == (leakage != "none found")
+    names = ("accuracy", "balanced accuracy", "f1 macro")
+    values = [metrics[f"test/{name.replace(' ', '_')}"] for name in names]
+    figures = [f"{name} {value:.4f}" for name, value in zip(names, values)]
+    assert lines[0].startswith("test: ")
+    assert f"({clips} clips)" in lines[0]
+    assert all(figure in lines[0] for figure in figures)
+    assert lines[1].startswith("95 % interval over clips")
+    written = ", ".join(f"{tmp_path}/{name}" for name in ("metrics.json", "predictions.csv", "per_class.csv"))
+    assert lines[-1] == f"written: {written}"
+    assert all(Path(name).is_file() for name in written.split(", "))
 
 
 def as_folder(urbansound8k: Path, root: Path) -> Path:

@@ -4,7 +4,10 @@ import csv
 import json
 import math
 import re
+import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +122,11 @@ def test_a_terminal_gets_a_table_unless_told_otherwise(
     assert " --hop 1.5 --per-recording --output predictions.csv" in table.splitlines()[-1]
     answers = invoke("predict", trained, long_recording, "--format", "csv")[1].partition("\nnext: ")[0]
     assert len(rows(answers)) == 16
-    assert invoke("predict", trained, long_recording, "--output", tmp_path / "p.csv")[1] == ""
+    written, _, following = invoke("predict", trained, long_recording, "--output", tmp_path / "p.csv")[1].splitlines()
+    assert written == f"written: {tmp_path}/p.csv"
+    assert shlex.split(following)[:3] == ["next:", "python", "-c"]
+    read = subprocess.run([sys.executable, *shlex.split(following)[2:]], capture_output=True, text=True, check=True)
+    assert "[16 rows x" in read.stdout
     assert len(rows((tmp_path / "p.csv").read_text())) == 16
 
 
