@@ -35,7 +35,7 @@ class Finder:
         ignore: patterns, as in a shell, of the names or of the paths below ``root`` that are passed over.
 
     Attributes:
-        passed_over: number of files that are no recordings, by their endings, and of what is :data:`HIDDEN`.
+        passed_over: number of files other than recordings, by their endings, and of what is :data:`HIDDEN`.
         ignored: number of files and folders that each pattern of ``ignore`` has met.
     """
 
@@ -74,15 +74,14 @@ class Finder:
         return sorted(found)
 
     def summary(self) -> str:
-        """What was passed over, such as ``"3 files that are no recordings (.txt 2, .csv 1), 1 hidden"``; or nothing."""
+        """What was passed over, such as ``"3 other files (.txt 2, .csv 1), 1 hidden"``; or nothing."""
         endings = Counter({ending: count for ending, count in self.passed_over.items() if ending != HIDDEN})
         said = []
         if total := endings.total():
             frequent = sorted(endings.items(), key=lambda entry: (-entry[1], entry[0]))[:MOST_ENDINGS]
             named = [f"{ending} {count:,}" for ending, count in frequent]
             named += [f"{len(endings) - MOST_ENDINGS} more endings"] if len(endings) > MOST_ENDINGS else []
-            what = "file that is no recording" if total == 1 else "files that are no recordings"
-            said.append(f"{total:,} {what} ({', '.join(named)})")
+            said.append(f"{total:,} other file{'s' * (total != 1)} ({', '.join(named)})")
         if hidden := self.passed_over[HIDDEN]:
             said.append(f"{hidden:,} hidden")
         said += [f"{count:,} by data.ignore={pattern}" for pattern, count in self.ignored.items()]

@@ -169,8 +169,8 @@ def _settings(overrides: list[str] | None, classes: int, *groups: str) -> _Setti
         group = key.lstrip("+~").partition(".")[0]
         if group == "experiment":
             raise ConfigError(
-                f"{line}: a recipe is one model on one feature, and this is about all of them; its clips are those of "
-                + _clips(compose([line]))
+                f"{line}: a recipe has one model and one feature, and this command compares all; "
+                "its clips are those of " + _clips(compose([line]))
             )
         if group not in (*CLIPS, *groups):
             listed = ", ".join(("data", *groups[:-1])) + f" and {groups[-1]}"

@@ -94,7 +94,7 @@ def check_resolved(values: Any, *, where: str) -> None:
         if "${" in key or (isinstance(value, str) and "${" in value):
             raise FileError(
                 f"{where}: {shortened(key)}={shortened(value)} is refused: a saved configuration is resolved, and an "
-                "interpolation could read what is yours alone, such as environment variables; type it anew"
+                "interpolation could read what is yours alone, such as environment variables; type it again"
             )
 
 

@@ -86,7 +86,7 @@ def fetch(url: str, file: Path, *, sha256: str | None, progress: Progress | None
         part.unlink()
         raise DataError(
             f"{url} has changed or arrived damaged: its sha256 is {found}, expected {sha256}; it was deleted, the same "
-            "command fetches it anew"
+            "command fetches it again"
         )
     part.replace(file)
 

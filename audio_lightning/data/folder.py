@@ -96,12 +96,12 @@ class Folder(AudioDataModule):
         named = ", ".join(missed[:3]) + (", ..." if len(missed) > 3 else "")
         if len(missed) == len(paths):
             raise DataError(
-                f"data.group_pattern={pattern.pattern!r}: found in the name of no file ({named}); mend the pattern, or "
+                f"data.group_pattern={pattern.pattern!r}: matches no file name ({named}); mend the pattern, or "
                 "leave it out if nothing is known about groups"
             )
         if missed:
             manifest.notes.append(
-                f"data.group_pattern={pattern.pattern!r} is not found in the names of {len(missed):,} of "
+                f"data.group_pattern={pattern.pattern!r} does not match the names of {len(missed):,} of "
                 f"{len(paths):,} recordings ({named}): each of these is a group of its own"
             )
         return manifest.with_table(manifest.table.assign(group=groups.mask(groups == "", paths)))
@@ -175,9 +175,9 @@ def _split_folders(finder: Finder, layout: Layout) -> list[str]:
         )
     if others := [name for name in others if finder.recordings(f"{name}/")]:
         raise DataError(
-            f"{finder.root}: {_listed(named)} are splits, and {_listed(others)} with recordings beside them is none; "
-            f"move it elsewhere, leave it out with data.ignore=[{','.join(others)}], or take every folder for a class "
-            "with data.layout=classes"
+            f"{finder.root}: {_listed(named)} are splits, and beside them are other folders with recordings: "
+            f"{_listed(others)}; move them elsewhere, leave them out with data.ignore=[{','.join(others)}], or take "
+            "every folder for a class with data.layout=classes"
         )
     return named
 
@@ -206,9 +206,9 @@ def require_several_groups(manifest: Manifest, pattern: str) -> None:
     if len(named) > MOST_NAMED:
         named[MOST_NAMED:] = [f"and {len(named) - MOST_NAMED} more"]
     raise DataError(
-        f"{', '.join(named)}: a group is never divided, so the class could not be in training and in test both; "
+        f"{', '.join(named)}: a group is never divided, so such a class cannot be in both training and test; "
         f"mend data.group_pattern={pattern!r} so that it finds several groups in every class, or choose "
-        "data.split=stratified, which does not heed groups"
+        "data.split=stratified, which ignores groups"
     )
 
 

@@ -38,8 +38,8 @@ class LeakageError(DataError):
             lines.append(f"  ... and {rest} more")
         what = "the same source" if kind == "group" else "the same audio"
         found = (
-            f"the splits leak: {what} is in more than one of them ({len(leaks)} found), so the test would flatter; "
-            "mend the data, or accept it with data.allow_leakage=true, which is written into the results:"
+            f"the splits leak: {what} is in more than one of them ({len(leaks)} found), so test metrics would be too "
+            "good; mend the data, or accept it with data.allow_leakage=true, which is written into the results:"
         )
         super().__init__("\n".join([found, *lines]))
 

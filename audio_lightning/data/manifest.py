@@ -82,7 +82,7 @@ class Manifest:
             names = [name for entry in composed.values() for name in self.labels(entry)] if column == "label" else []
             written = {name for entry in composed for name in self.labels(entry)}
             self.notes += [
-                f"class {name} is written in composed and in decomposed Unicode: it is taken for one class"
+                f"class {name} is written in composed and in decomposed Unicode: both spellings are one class"
                 for name in sorted(set(names))
                 if sum(normalize("NFC", form) == name for form in written) > 1
             ]
@@ -157,8 +157,7 @@ class Manifest:
         else:
             remedy = "is data.root the folder of the class folders, or in a table data.label_column the class?"
         raise DataError(
-            f"{self.root}: all {len(self):,} clips are of one class, {label}, expected two at least to tell apart; "
-            f"{remedy}"
+            f"{self.root}: all {len(self):,} clips are of one class, {label}, expected at least two classes; {remedy}"
         )
 
     def missing_files(self) -> list[Problem]:

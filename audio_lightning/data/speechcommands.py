@@ -176,8 +176,8 @@ class SpeechCommands(AudioDataModule):
         recordings = self.noise_paths()
         if not recordings:
             raise DataError(
-                f"{self.root} has no *.wav files in {BACKGROUND}, of which the class {SILENCE} is made: put recordings "
-                "of background noise there, or do without the class by data.silence_percent=0.0"
+                f"{self.root} has no *.wav files in {BACKGROUND}, from which the class {SILENCE} is made; put "
+                "recordings of background noise there, or leave the class out with data.silence_percent=0.0"
             )
         paths = [f"{BACKGROUND}/{recordings[row % len(recordings)].name}" for row in range(len(splits))]
         rows = pd.DataFrame({"path": paths, "split": list(splits)})
@@ -209,7 +209,7 @@ class SpeechCommands(AudioDataModule):
         """The clips of the separate test set, and what is in it and should not be, or the other way round."""
         present = _wav_names(folder)
         problems = [
-            Problem(str(folder / name), f"is no class of this task: expected {', '.join(classes)}")
+            Problem(str(folder / name), f"is not a class of this task: expected {', '.join(classes)}")
             for name in present
             if name not in classes
         ]

@@ -222,8 +222,8 @@ def _by_fold(manifest: Manifest, plan: SplitPlan) -> None:
             raise DataError(f"data.{name}={fold}: the data has the folds {', '.join(map(str, present))}")
     if test == validation:
         raise DataError(
-            f"data.validation_fold={validation} is the test fold, and choosing the epoch on it would be testing on "
-            f"what was chosen; leave it out for fold {following}"
+            f"data.validation_fold={validation} is the test fold, on which the epoch must not be chosen; leave it "
+            f"out for fold {following}"
         )
     manifest.table["split"] = np.select([folds == test, folds == validation], [TEST, VALIDATION], TRAIN)
 

@@ -83,7 +83,7 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
     if datamodule.task.multilabel != classifier.task.multilabel:
         number = {True: "several labels", False: "one label"}
         raise DataError(
-            f"the classifier answers with {number[classifier.task.multilabel]} a clip, and the data has "
+            f"the classifier predicts {number[classifier.task.multilabel]} a clip, and the data has "
             f"{number[datamodule.task.multilabel]} (data.label_separator={config.data.get('label_separator')}, "
             f"data.labels={config.data.get('labels')})"
         )

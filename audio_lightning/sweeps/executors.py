@@ -173,7 +173,8 @@ def watch(
     """
     host = socket.gethostname()
     if not TrialFolder(job.folder).status.is_file():
-        return 1, f"{host} sees no {job.folder}: put sweep.dir on a file system that all machines of the cluster share"
+        shared = "put sweep.dir on a file system that all machines of the cluster share"
+        return 1, f"{job.folder} does not exist on {host}; {shared}"
     for name in [name for name in os.environ if name.startswith("SLURM_")]:
         del os.environ[name]  # from which Lightning would take over the devices, and the signals
     job = replace(job, threads=at_most_set(job.threads))  # Slurm hands on what was set where the sweep was typed

@@ -76,7 +76,7 @@ def read_dashboard(sweep: SweepFolder, project: str | None = None, entity: str |
     node = OmegaConf.select(config, "logger.wandb")
     if node is None and project is None:
         raise ConfigError(
-            f"{sweep.path}: its trials are no runs in W&B: sweep with 'logger=[csv,wandb]', or name a --project"
+            f"{sweep.path}: its trials are not W&B runs; sweep with 'logger=[csv,wandb]', or name a --project"
         )
     known: dict[str, Any] = {} if node is None else dict(node)
     return Dashboard(

@@ -121,7 +121,7 @@ class Peers:
                 if time.monotonic() > deadline:
                     absent = [rank for rank, key in enumerate(here) if not store.check([key])]
                     raise RankError(
-                        f"of {self._world} processes, number {', '.join(map(str, absent))} did not come to "
+                        f"of {self._world} processes, number {', '.join(map(str, absent))} did not connect to "
                         f"{address}:{port} within {SECONDS_TO_MEET:g} s: see what they say on their hosts"
                     )
                 time.sleep(0.1)
@@ -190,7 +190,7 @@ class Peers:
             silent = [rank for rank, (_, when) in heard.items() if now - when > SECONDS_OF_SILENCE]
             if silent:
                 self._tell(
-                    f"process {silent[0]} of {self._world} has not been heard of for {SECONDS_OF_SILENCE:g} s: it or "
+                    f"process {silent[0]} of {self._world} has not reported for {SECONDS_OF_SILENCE:g} s: it or "
                     f"its host has ended, or the network has; {self._resume}"
                 )
             if (reason := self._failed()) and not self._over.wait(SECONDS_TO_FAIL):

@@ -38,7 +38,7 @@ def test_what_is_no_recording_is_counted(tmp_path: Path, caplog: pytest.LogCaptu
     os.mkfifo(tmp_path / "pipe")
     with caplog.at_level(logging.WARNING):
         assert find_recordings([tmp_path]) == [tmp_path / "a.wav"]
-    passed_over = "5 files that are no recordings (.txt 2, no ending 2, .csv 1), 4 hidden"
+    passed_over = "5 other files (.txt 2, no ending 2, .csv 1), 4 hidden"
     assert caplog.messages == [f"{tmp_path}: passed over {passed_over}"]
 
 
@@ -52,7 +52,7 @@ def test_nothing_is_said_where_nothing_is_passed_over(tmp_path: Path, caplog: py
 def test_a_folder_without_recordings(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no recordings; expected files such as WAV"):
         find_recordings([tmp_path])
-    with pytest.raises(DataError, match=r"holds no recordings, only 1 file that is no recording \(.txt 1\); expected"):
+    with pytest.raises(DataError, match=r"holds no recordings, only 1 other file \(.txt 1\); expected"):
         find_recordings([touch(tmp_path, "a.txt")])
 
 
@@ -66,7 +66,7 @@ def test_a_link_to_itself_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptu
     touch(tmp_path, "a.wav")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert find_recordings([tmp_path]) == [tmp_path / "a.wav"]
-    assert caplog.messages == [f"{tmp_path}: passed over 1 file that is no recording (no ending 1)"]
+    assert caplog.messages == [f"{tmp_path}: passed over 1 other file (no ending 1)"]
 
 
 def test_patterns_are_ignored_and_counted(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_picture_that_is_too_small_is_a_footnote() -> None:
         ("grid data.sample_rate=-1", "data.sample_rate=-1: expected more than 0"),
         (
             "models experiment=speech12_conv1d",
-            "experiment=speech12_conv1d: a recipe is one model on one feature, and this is about all of them; its "
+            "experiment=speech12_conv1d: a recipe has one model and one feature, and this command compares all; its "
             "clips are those of data.sample_rate=8000 data.clip_seconds=1.0 data.padding=zero",
         ),
     ],

@@ -88,8 +88,8 @@ def test_notes_are_said_and_are_no_failure(tmp_path: Path) -> None:
     (root / "notes.txt").touch()
     settings = ["data=folder", f"data.root={root}", "data.sample_rate=8000", "data.clip_seconds=0.25"]
     result = CliRunner().invoke(app, [*settings, "--report", str(tmp_path / "page.html")])
-    assert "note: passed over: 1 file that is no recording (.txt 1)" in result.stdout
-    assert "passed over: 1 file that is no recording (.txt 1)" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "note: passed over: 1 other file (.txt 1)" in result.stdout
+    assert "passed over: 1 other file (.txt 1)" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert result.exit_code == 0, result.output
 
 

@@ -137,7 +137,7 @@ def test_what_lacks_is_said_in_a_line(
     fresh = make_sweep(tmp_path / "fresh", [trial(None, None, model="cnn", state="running")]).path
     plain = make_sweep(tmp_path / "plain", [trial(model="cnn"), trial(model="lstm")]).path
     check_refused(dashboard(fresh), "no trial is finished yet")
-    check_refused(dashboard(plain), r"its trials are no runs in W&B: sweep with 'logger=\[csv,wandb\]'")
+    check_refused(dashboard(plain), r"its trials are not W&B runs; sweep with 'logger=\[csv,wandb\]'")
     check_refused(dashboard(tmp_path), "expected a folder with sweep.json")
     with monkeypatch.context() as patch:
         patch.delenv("WANDB_API_KEY")

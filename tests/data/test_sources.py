@@ -228,7 +228,7 @@ def test_classes_that_are_numbers_are_in_their_order(tmp_path: Path, name: str) 
 
 
 BESIDE = (
-    r"test and train are splits, and rejected with recordings beside them is none; .*"
+    r"test and train are splits, and beside them are other folders with recordings: rejected; move them .*"
     r"data\.ignore=\[rejected\], or take every folder for a class with data\.layout=classes"
 )
 
@@ -243,7 +243,7 @@ BESIDE = (
         (["rejected/x.wav"], {"ignore": ["x.wav"]}, {"cat": {"train"}, "dog": {"test"}}),
         (["rejected/x.wav"], {"layout": "classes"}, {"train": {""}, "test": {""}, "rejected": {""}}),
         (["docs/x.txt"], {}, {"cat": {"train"}, "dog": {"test"}}),
-        (["bus/deep/x.wav", "tram/y.wav"], {}, r"test and train are splits, and bus and tram with recordings beside"),
+        (["bus/deep/x.wav", "tram/y.wav"], {}, r"test and train are splits, .* with recordings: bus and tram; move"),
         ([], {"ignore": ["gone", "train"]}, r"data\.ignore=gone: there is no such file or folder in .*; mend it"),
         ([], {"layout": "classes"}, {"train": {""}, "test": {""}}),
     ],
@@ -264,7 +264,7 @@ def test_split_folders_and_others_beside_them(
 def test_recordings_beside_split_folders_are_problems(tmp_path: Path) -> None:
     manifest = read("folder", touch(tmp_path, "train/cat/a.wav", "test/dog/b.wav", "loose.wav", "readme.txt"))
     assert said(manifest) == ["loose.wav: lies beside the split folders, in none of them"]
-    assert manifest.notes == ["passed over: 1 file that is no recording (.txt 1)"]
+    assert manifest.notes == ["passed over: 1 other file (.txt 1)"]
 
 
 def test_a_layout_of_splits_needs_some(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_one_class_in_two_forms_of_unicode(tmp_path: Path) -> None:
     assert manifest.classes == (composed, "zoo") if composed < "zoo" else ("zoo", composed)
     assert manifest.table["label"].nunique() == 2
     assert manifest.notes == [
-        f"class {composed} is written in composed and in decomposed Unicode: it is taken for one class"
+        f"class {composed} is written in composed and in decomposed Unicode: both spellings are one class"
     ]
     assert not manifest.missing_files()
     assert manifest.with_table(manifest.table).notes == manifest.notes
@@ -322,7 +322,7 @@ def test_folder_names_what_has_no_class_and_what_has_no_recordings(tmp_path: Pat
             ["b.wav", "a.wav"],
             "has no class folders: .*, found 2 recordings, such as a.wav; is data.root a class folder",
         ),
-        (["a.zip"], r"has no class folders: .*, found 1 file that is no recording \(.zip 1\)"),
+        (["a.zip"], r"has no class folders: .*, found 1 other file \(.zip 1\)"),
         (["train/a.wav", "test/dog/b.wav"], "root/train has no class folders: .*train/<class>/<rec.*, such as a.wav"),
         (["dog/x.txt", "cat/y.txt"], "no recording can be used; the first problem: cat: no recordings in this class"),
     ],
@@ -353,7 +353,7 @@ def test_groups_by_file_name(tmp_path: Path, pattern: str, groups: list[str]) ->
     assert dict(zip(manifest.table["path"], manifest.table["group"])) == dict(zip(paths, groups))
     missed = sorted(path for path, group in zip(paths, groups) if path == group)
     assert manifest.notes == [
-        f"data.group_pattern={pattern!r} is not found in the names of {len(missed)} of 4 recordings "
+        f"data.group_pattern={pattern!r} does not match the names of {len(missed)} of 4 recordings "
         f"({', '.join(missed)}): each of these is a group of its own"
     ]
 
@@ -361,9 +361,7 @@ def test_groups_by_file_name(tmp_path: Path, pattern: str, groups: list[str]) ->
 @pytest.mark.parametrize("pattern", ["(?P<group>9)?", "[/]", r"rec(\d+)"])
 def test_a_group_pattern_that_matches_no_name_is_refused(tmp_path: Path, pattern: str) -> None:
     touch(tmp_path, *(f"{label}/{number}.wav" for label in ("cat", "dog") for number in range(4)))
-    message = re.escape(
-        f"data.group_pattern={pattern!r}: found in the name of no file (cat/0.wav, cat/1.wav, cat/2.wav, "
-    )
+    message = re.escape(f"data.group_pattern={pattern!r}: matches no file name (cat/0.wav, cat/1.wav, cat/2.wav, ")
     with pytest.raises(DataError, match=message):
         read("folder", tmp_path, group_pattern=pattern)
 

@@ -227,8 +227,8 @@ def test_what_does_not_fit_in_the_test_set_is_named(words: Path, test_set: Path)
     manifest = speech(words, "data.task=12", f"data.test_root={test_set}").read()
     expected = ", ".join(TASK_12)
     assert [str(problem) for problem in manifest.problems] == [
-        f"{test_set}/silence: is no class of this task: expected {expected}",
-        f"{test_set}/wow: is no class of this task: expected {expected}",
+        f"{test_set}/silence: is not a class of this task: expected {expected}",
+        f"{test_set}/wow: is not a class of this task: expected {expected}",
         f"{test_set}: has no folder _silence_ with *.wav files",
     ]
 

@@ -248,7 +248,8 @@ def test_a_machine_without_the_folder_says_so(make: Make, tmp_path: Path) -> Non
     executor.start(tmp_path / "elsewhere", devices=1)
     (found,) = ended(executor, 1)
     assert found.reason is not None
-    assert f"sees no {tmp_path / 'elsewhere'}: put sweep.dir on a file system" in found.reason
+    assert f"{tmp_path / 'elsewhere'} does not exist on " in found.reason
+    assert "; put sweep.dir on a file system" in found.reason
 
 
 @pytest.mark.full
