@@ -34,7 +34,7 @@ def unlisted(
             try:
                 found = finder.recordings(below)
             except OSError as error:
-                reason = f"cannot be read ({error.strerror or error}), so that unlisted recordings are not looked for"
+                reason = f"cannot be read ({error.strerror or error}), so unlisted recordings are not searched for"
                 yield str(error.filename), reason
                 continue
             for path in found:

@@ -407,7 +407,7 @@ def test_a_pattern_that_is_none(tmp_path: Path) -> None:
 def test_a_class_that_is_one_group(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "cat/tom_1.wav", "cat/tom_2.wav", "dog/rex_1.wav", "dog/tim_1.wav", "cow/one_1.wav")
     pattern = "^(?P<group>[a-z]+)"
-    message = "class cat has all its 2 recordings in group tom: a group .* not be in training and in test both; mend"
+    message = "class cat has all its 2 recordings in group tom: a group .* cannot be in both training and test; mend"
     with pytest.raises(DataError, match=message):
         read(name, tmp_path, group_pattern=pattern)
     with pytest.raises(DataError, match="class cat"):
