@@ -167,7 +167,7 @@ def test_without_background_noise_there_is_no_silence(tmp_path: Path) -> None:
     write_words(tmp_path, ("yes", "no", *OTHERS), CLIPS)
     options = ("data.task=12", "data.words=[yes,no]")
     assert not speech(tmp_path, *options).noise_paths()
-    with pytest.raises(DataError, match=r"no \*.wav files in _background_noise_.*by data.silence_percent=0.0"):
+    with pytest.raises(DataError, match=r"no \*.wav files in _background_noise_.*with data.silence_percent=0.0"):
         divided(speech(tmp_path, *options))
     assert divided(speech(tmp_path, *options, "data.silence_percent=0.0")).class_counts("test") == [0, 1, 3, 3]
 
