@@ -48,6 +48,12 @@ class CheckpointError(UserError):
     """A file that is not a checkpoint of this program, or one that asks for something it must not."""
 
 
+class DiskError(UserError):
+    """A disk that is full or fails; what was to be written is not there, and what was there before is whole."""
+
+    exit_code = 1
+
+
 class Interrupted(Exception):  # noqa: N818 - it is nobody's error
     """A training was told to stop; what it had reached is in ``checkpoints/last.ckpt``.
 

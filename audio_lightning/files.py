@@ -6,6 +6,7 @@ empty, a pipe, of another encoding, or made to exhaust the memory.
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import math
@@ -36,19 +37,41 @@ MOST_COLUMNS = 20_000
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file, or leave the old one as it was."""
+    """Write a whole file in UTF-8, or leave the old one as it was.
+
+    Raises:
+        OSError: with the name of the file.
+    """
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """The same as :func:`write_text` for bytes."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(partial, 0o644)  # mkstemp makes files that only their owner can read
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         os.unlink(partial)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def disk_trouble(error: BaseException) -> str | None:
+    """A line on a disk that is full or fails, with the remedy; None for any other error."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error.filename or 'while writing the run folder'}): make room"
+    if isinstance(error, OSError) and error.filename and error.errno in (errno.EIO, errno.EFBIG, errno.EROFS):
+        return f"{error.filename}: {error.strerror}"
+    if "disk is full" in str(error):  # as SQLite says it, through SQLAlchemy and Optuna
+        return "the disk is full (while writing a database): make room"
+    return None
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -1,10 +1,15 @@
-"""JSON that any reader takes."""
+"""JSON that any reader takes, and files that are whole or not written."""
 
+import errno
 import json
 import math
+import os
 from pathlib import Path
+from typing import Any
 
-from audio_lightning.files import to_json, without_nan, write_json
+import pytest
+
+from audio_lightning.files import disk_trouble, to_json, without_nan, write_csv, write_json, write_text
 
 
 def strict(text: str) -> object:
@@ -22,3 +27,26 @@ def test_no_number_is_written_as_null(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", values)
     assert strict((tmp_path / "a.json").read_text()) == expected
     assert strict(to_json(values)) == without_nan(values) == expected
+
+
+@pytest.mark.parametrize(
+    ("write", "content"),
+    [(write_text, ("new",)), (write_json, ({"a": 1},)), (write_csv, (["a"], [[1]]))],
+    ids=["text", "JSON", "CSV"],
+)
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_on_a_full_disk_the_old_file_stays_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any, content: tuple[Any, ...], step: str
+) -> None:
+    path = tmp_path / "a.file"
+    path.write_text("old")
+
+    def refuse(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, step, refuse)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        write(path, *content)
+    assert disk_trouble(error.value) == f"the disk is full ({path}): make room"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.file"]
+    assert path.read_text() == "old"

@@ -1,6 +1,5 @@
 """How commands end: with an answer, a message, or the traceback of a defect."""
 
-import errno
 import logging
 import sys
 import traceback
@@ -8,37 +7,42 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audio_lightning.cli.output import command
-from audio_lightning.errors import Interrupted, UserError
+from audio_lightning.errors import DiskError, Interrupted, UserError
+from audio_lightning.files import disk_trouble
 
 
-def answering(action: Callable[[], int], *, folder: Path | None = None) -> int:
+def answering(action: Callable[[], int], *, folder: Path | None = None, then: str = "") -> int:
     """Run ``action`` and return an exit code.
 
     Args:
         action: returns its exit code.
         folder: of the run that it trains, if it does.
+        then: what goes on with it once it has been interrupted or there is room again; by default to resume ``folder``.
 
     Returns:
         The code of ``action``; 2 with a message for a user's mistake; 1 for a full disk or memory, with a message, and
         for a defect, with its traceback; 130 or 143 when interrupted.
     """
     log = logging.getLogger(__name__)
+    if folder is not None:
+        then = f"go on with: {command('python', 'train.py', f'resume={folder}')}"
+    hint = f"; {then}" if then else ""
     try:
         return action()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}{hint if isinstance(error, DiskError) else ''}", file=sys.stderr)
         log.info("stopped: %s", error, exc_info=error.__cause__ is not None)
         return error.exit_code
     except KeyboardInterrupt:
-        return _interrupted(130, folder)
+        return _interrupted(130, hint)
     except Interrupted as stop:
-        return _interrupted(stop.exit_code, folder)
+        return _interrupted(stop.exit_code, hint)
     except BrokenPipeError:  # `audio-lightning predict ... | head`
         sys.stderr.close()
         return 141
     except Exception as error:
         if remedy := _remedy(error):
-            print(f"error: {remedy}{_resume_hint(folder)}", file=sys.stderr)
+            print(f"error: {remedy}{hint}", file=sys.stderr)
         else:
             traceback.print_exc()
         log.info("failed", exc_info=True)
@@ -47,20 +51,12 @@ def answering(action: Callable[[], int], *, folder: Path | None = None) -> int:
 
 def _remedy(error: Exception) -> str | None:
     """What to do about a machine that is too small; None for a defect of the program."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error.filename or 'while writing the run folder'}): make room"
-    if isinstance(error, OSError) and error.filename and error.errno in (errno.EIO, errno.EFBIG, errno.EROFS):
-        return f"{error.filename}: {error.strerror}"
     # By name, because torch is not imported here.
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return "the memory is too small for this: try a smaller data.batch_size"
-    return None
+    return disk_trouble(error)
 
 
-def _resume_hint(folder: Path | None) -> str:
-    return f"; go on with: {command('python', 'train.py', f'resume={folder}')}" if folder else ""
-
-
-def _interrupted(code: int, folder: Path | None) -> int:
-    print(f"interrupted{_resume_hint(folder)}", file=sys.stderr)
+def _interrupted(code: int, hint: str) -> int:
+    print(f"interrupted{hint}", file=sys.stderr)
     return code

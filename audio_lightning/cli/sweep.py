@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if any(argument in ("-h", "--help") for argument in arguments):
         print(_help())
         return 0
-    return answering(lambda: sweep(arguments))
+    return answering(lambda: sweep(arguments), then="the same command goes on")
 
 
 def sweep(arguments: list[str]) -> int:

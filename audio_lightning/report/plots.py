@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 from audio_lightning.errors import FileError, UserError
-from audio_lightning.files import read_frame
+from audio_lightning.files import disk_trouble, read_frame, write_bytes
 from audio_lightning.training.dashboard.figures import BLUE, GREY, ORANGE, draw_confusion, legible, png
 from audio_lightning.training.folder import RunFolder
 
@@ -36,9 +36,10 @@ def draw_run(folder: Path) -> list[Path]:
         figures["lr_finder.png"] = lr_finder(read_frame(files.lr_finder))
     if files.per_class.exists():
         figures |= _of_test(files)
-    for name, figure in figures.items():
+    # The curves last: where they are, the others are, too (draw_runs).
+    for name, figure in sorted(figures.items(), key=lambda entry: entry[0] == "curves.png"):
         figure.suptitle(title, fontsize=10, color=GREY)
-        (folder / name).write_bytes(png(figure))
+        write_bytes(folder / name, png(figure))
     return [folder / name for name in figures]
 
 
@@ -48,8 +49,11 @@ def draw_runs(folders: Iterable[Path]) -> None:
         if not (folder / "curves.png").exists():
             try:
                 draw_run(folder)
-            except FileError as error:
-                print(f"no plots: {error}", file=sys.stderr, flush=True)
+            except (FileError, OSError) as error:
+                said = str(error) if isinstance(error, FileError) else disk_trouble(error)
+                if said is None:
+                    raise
+                print(f"no plots: {said}", file=sys.stderr, flush=True)
 
 
 def run_title(folder: Path) -> str:

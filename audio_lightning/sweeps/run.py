@@ -12,10 +12,12 @@ from types import FrameType
 from filelock import FileLock, Timeout
 
 from audio_lightning.compare.trials import ENDED, State, TrialFolder, TrialStatus, is_free
+from audio_lightning.errors import DiskError
+from audio_lightning.files import disk_trouble
 from audio_lightning.sweeps.executors import Ended, Executor
 from audio_lightning.sweeps.progress import Progress
 from audio_lightning.sweeps.sources import Source
-from audio_lightning.sweeps.trial import BUSY
+from audio_lightning.sweeps.trial import BUSY, DISK
 
 SECONDS_BETWEEN_LOOKS = 0.25
 SECONDS_UNTIL_ASKED_AGAIN = 1.0
@@ -68,11 +70,15 @@ class Run:
         self._states: Counter[State] = Counter()
         self._signal: int | None = None
         self._stopping: float | None = None
+        self._full: DiskError | None = None
 
     def __call__(self) -> Outcome:
         """Run the trials.
 
         The first Ctrl-C or SIGTERM lets the running ones save and stop, the second ends them at once.
+
+        Raises:
+            DiskError: the disk was full or failed; the trials that it interrupted go on when the sweep is run again.
         """
         with self._signals():
             try:
@@ -80,6 +86,8 @@ class Run:
                     pass
             finally:
                 self.executor.close()
+        if self._full is not None:
+            raise self._full
         return Outcome(self._states, self._signal)
 
     def _step(self) -> bool:
@@ -138,6 +146,9 @@ class Run:
             self._later(folder)
             return
         status = folder.read_status()
+        if ended.exit_code == DISK:
+            self._stop_for_room(folder, status)
+            return
         if status.state in ("queued", "running", "interrupted") and not self._bury(folder, status, ended):
             self._later(folder)
             return
@@ -170,6 +181,19 @@ class Run:
                 return True
         except Timeout:
             return False
+        except OSError as error:
+            if self._full is None or disk_trouble(error) is None:
+                raise
+            return True  # its process is gone, and so it goes on though its status says that it runs
+
+    def _stop_for_room(self, folder: TrialFolder, status: TrialStatus) -> None:
+        """Stop, since what cannot be written for one trial cannot be for the others; it stays as it is, to go on."""
+        if self._full is None:
+            known = status.reason if status.state == "interrupted" else None
+            self._full = DiskError(known or f"the disk is full (while writing {folder.path}): make room")
+            self.progress.say("a trial could not be written: stopping")
+        if self._stopping is None:
+            self._stop()
 
     def _conclude(self, folder: TrialFolder, status: TrialStatus) -> None:
         self._states[status.state] += 1

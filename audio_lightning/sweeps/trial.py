@@ -18,10 +18,14 @@ from filelock import FileLock, Timeout
 
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus
 from audio_lightning.errors import ConfigError, Interrupted, UserError
+from audio_lightning.files import disk_trouble, write_text
 from audio_lightning.messages import FORMAT, RunLog
 
 BUSY = 75
 """Exit code of a process that found the trial run by another one (EX_TEMPFAIL)."""
+
+DISK = 74
+"""Exit code of a process whose disk was full or failed (EX_IOERR); the trial goes on when there is room again."""
 
 OUTPUT = "output.txt"
 """What a trial prints, in its folder."""
@@ -47,11 +51,18 @@ def run_trial(job: Job) -> None:
 
     The process holds the lock of the trial's folder as long as it lives, so that no other runs the same trial. Exit
     codes: 0, the status says what became of it (done, skipped, pruned); 1 and 2, it failed; 130 and 143, it was
-    interrupted; :data:`BUSY`, another process has it.
+    interrupted; :data:`DISK`, the disk was full or failed, and what could not be written is as it was;
+    :data:`BUSY`, another process has it.
     """
     if job.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(job.gpu)
-    sys.exit(attempt(TrialFolder(job.folder), threads=job.threads))
+    try:
+        code = attempt(TrialFolder(job.folder), threads=job.threads)
+    except OSError as error:
+        if disk_trouble(error) is None:
+            raise
+        code = DISK
+    sys.exit(code)
 
 
 def attempt(folder: TrialFolder, *, threads: int) -> int:
@@ -104,7 +115,7 @@ def _answered(folder: TrialFolder, status: TrialStatus, threads: int) -> tuple[T
     except ConfigError as error:  # what could not be known before: it cannot work
         return replace(status, state="skipped", reason=str(error)), 0
     except UserError as error:
-        folder.error.write_text(f"{error}\n", encoding="utf-8")
+        write_text(folder.error, f"{error}\n")
         return replace(status, state="failed", reason=str(error)), error.exit_code
     except (Interrupted, KeyboardInterrupt) as stop:
         code = stop.exit_code if isinstance(stop, Interrupted) else 130
@@ -112,7 +123,9 @@ def _answered(folder: TrialFolder, status: TrialStatus, threads: int) -> tuple[T
     except BaseException as error:
         if type(error).__name__ == "TrialPruned":
             return replace(status, state="pruned"), 0
-        folder.error.write_text(traceback.format_exc(), encoding="utf-8")
+        if said := disk_trouble(error):
+            return replace(status, state="interrupted", reason=said), DISK
+        write_text(folder.error, traceback.format_exc())
         first = str(error).strip().partition("\n")[0]
         return replace(status, state="failed", reason=f"{type(error).__name__}: {first}"), 1
     return replace(status, state="done", reason=reason), 0

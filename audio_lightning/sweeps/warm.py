@@ -19,7 +19,8 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from audio_lightning.config.trust import trusted_modules, trusting
-from audio_lightning.errors import Interrupted, UserError
+from audio_lightning.errors import DiskError, Interrupted, UserError
+from audio_lightning.files import disk_trouble
 
 PRELOADED = "audio_lightning.sweeps.preload"
 
@@ -63,7 +64,7 @@ def call(function: Callable[..., Answer], *arguments: Any) -> Answer:
     """What ``function`` returns, computed in a process of its own.
 
     Raises:
-        UserError: the function's own.
+        UserError: the function's own; :class:`DiskError` where the disk took no more.
         RuntimeError: with the traceback of any other exception there, or because the process died.
     """
     receiver, sender = multiprocessing.Pipe(duplex=False)
@@ -132,7 +133,8 @@ def _answer(sender: Connection, function: Callable[..., Any], *arguments: Any) -
         answer = (True, function(*arguments))
     except UserError as error:
         answer = (False, type(error)(str(error)))
-    except BaseException:
-        answer = (False, traceback.format_exc())
+    except BaseException as error:
+        said = disk_trouble(error)
+        answer = (False, DiskError(said) if said else traceback.format_exc())
     sender.send(answer)
     sender.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from audio_lightning.cli.answering import answering
-from audio_lightning.errors import ConfigError, FileError, Interrupted, UserError
+from audio_lightning.errors import ConfigError, DiskError, FileError, Interrupted, UserError
 
 
 class OutOfMemoryError(RuntimeError):
@@ -29,6 +29,12 @@ class OutOfMemoryError(RuntimeError):
             1,
             "error: run/x.ckpt: File too large; go on with: python train.py resume=run\n",
         ),
+        (DiskError("x: full"), 1, "error: x: full; go on with: python train.py resume=run\n"),
+        (
+            RuntimeError("(sqlite3.OperationalError) database or disk is full"),
+            1,
+            "error: the disk is full (while writing a database): make room; go on with: python train.py resume=run\n",
+        ),
         (
             OutOfMemoryError("CUDA out of memory"),
             1,
@@ -45,6 +51,14 @@ def test_what_is_nobodys_defect_is_one_line(
 
     assert answering(action, folder=Path("run")) == code
     assert capsys.readouterr().err == message
+
+
+def test_another_way_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def action() -> int:
+        raise OSError(errno.EDQUOT, "Disk quota exceeded", "a.csv")
+
+    assert answering(action, then="the same command goes on") == 1
+    assert capsys.readouterr().err == "error: the disk is full (a.csv): make room; the same command goes on\n"
 
 
 @pytest.mark.parametrize("error", [ValueError("oops"), OSError(errno.EIO, "I/O error")])
