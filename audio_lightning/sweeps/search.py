@@ -4,6 +4,7 @@ Any number of processes and machines may work on one study at once. What has to 
 which the storage gives out once.
 """
 
+import contextlib
 import json
 import math
 import time
@@ -38,6 +39,9 @@ COSTS = ("macs", "parameters", "latency_ms", "seconds")
 
 MEMBER = "member"
 """Mark on a trial of the folder that it is run in."""
+
+HASH = "hash"
+"""Mark on a trial: its identity, by which its folder is found."""
 
 BEAT = "beat"
 """Mark on a running trial: when its machine was last known to be alive, in seconds since 1970.
@@ -282,6 +286,27 @@ class Search:
         self._running |= {trial.number: trial for trial in mine}
         return [self._asked(trial) for trial in mine]
 
+    def set_hash(self, number: int, identity: str) -> None:
+        """Keep with the study the hash of a trial of this process."""
+        from optuna.exceptions import UpdateFinishedTrialError
+
+        if trial := self._running.get(number):
+            with contextlib.suppress(UpdateFinishedTrialError):  # another machine has given it up
+                trial.set_user_attr(HASH, identity)
+
+    def told(self) -> dict[str, Asked]:
+        """Trials of this member that have been told, by their hashes; to be run again without pruning.
+
+        To tell them once more changes nothing: the study knows their values, whatever became of their files.
+        """
+        found: dict[str, Asked] = {}
+        for trial in self._study.get_trials(deepcopy=False):
+            identity = trial.user_attrs.get(HASH)
+            if identity and trial.state.is_finished() and trial.user_attrs.get(MEMBER) == self._member:
+                lines = self._lines(trial)
+                found.setdefault(identity, Asked(trial.number, lines, values_of(lines), {}))
+        return found
+
     @property
     def total(self) -> int:
         """Trials that there are to be."""
@@ -344,9 +369,12 @@ class Search:
         return Asked(trial.number, lines, values_of(lines), link)
 
     def _found(self, trial: "FrozenTrial") -> Found:
-        lines = {**self._constant, **{key: axis.line(trial.params[key]) for key, axis in self._axes.items()}}
         names = [name for name, _ in self._objectives]
-        return Found(trial.number, dict(zip(names, trial.values)), values_of(lines))
+        return Found(trial.number, dict(zip(names, trial.values)), values_of(self._lines(trial)))
+
+    def _lines(self, trial: "FrozenTrial") -> dict[str, str]:
+        """Override lines of a trial whose parameters have all been drawn."""
+        return {**self._constant, **{key: axis.line(trial.params[key]) for key, axis in self._axes.items()}}
 
     def _agree(self, name: str, space: "dict[str, BaseDistribution]") -> None:
         """Keep with the study what it is about, or compare with what is kept there."""

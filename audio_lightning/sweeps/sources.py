@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from audio_lightning.compare.trials import ENDED, State, SweepFolder, TrialFolder, TrialStatus
+from audio_lightning.compare.trials import ENDED, State, SweepFolder, TrialFolder, TrialStatus, is_free
 from audio_lightning.errors import ConfigError
 from audio_lightning.sweeps.plan import Combination, Planned, enter, plan
 
 if TYPE_CHECKING:
-    from audio_lightning.sweeps.search import Search
+    from audio_lightning.sweeps.search import Asked, Search
 
 
 class Source(Protocol):
@@ -83,11 +83,12 @@ class Searched:
 
     def __init__(self, sweep: SweepFolder, search: "Search", fixed: Sequence[str], *, reuse: bool) -> None:
         self._sweep, self._search, self._fixed, self._reuse = sweep, search, list(fixed), reuse
-        self._unfinished = list(search.unfinished())
+        lost = self._lost()
+        self._unfinished = [*search.unfinished(), *lost]
         self._numbers: dict[str, list[int]] = {}
         self._known: dict[str, Any] = {}
         self.total = search.total
-        self.settled = search.ended()
+        self.settled = search.ended() - len(lost)
         self.taken: Counter[str] = Counter()
 
     def take(self) -> TrialFolder | None:
@@ -105,6 +106,7 @@ class Searched:
                 continue
             (folder,) = enter(self._sweep, [trial], reuse=self._reuse)
             status = folder.read_status()
+            self._search.set_hash(asked.number, status.hash)
             if status.hash in self._numbers:  # the same is running: both get its result
                 self._numbers[status.hash].append(asked.number)
                 continue
@@ -130,6 +132,21 @@ class Searched:
     def beat(self) -> None:
         """See :meth:`Source.beat`: other machines are to know that the trials of this one are run."""
         self._search.beat()
+
+    def _lost(self) -> list["Asked"]:
+        """Trials that the study knows the values of, and whose folders are damaged, missing, or being run again."""
+        known = {status.hash: (folder, status) for folder, status in self._sweep.folders()}
+
+        def is_whole(folder: TrialFolder, status: TrialStatus) -> bool:
+            if status.state not in ENDED:
+                return status.state == "failed"
+            return not (is_free(folder) and folder.damage(status))
+
+        return [
+            asked
+            for identity, asked in self._search.told().items()
+            if identity not in known or not is_whole(*known[identity])
+        ]
 
 
 def _origin(status: TrialStatus) -> str | None:

@@ -189,6 +189,23 @@ def test_one_killed_while_it_drew_goes_on(tmp_path, monkeypatch):
     assert [asked.number for asked in search(tmp_path).unfinished()] == [0]
 
 
+def test_what_was_told_is_known_by_its_hash(tmp_path):
+    storage = f"journal:///{tmp_path}/shared.log"
+    first = search(tmp_path / "a", trials=3, storage=storage)
+    asked = [first.ask() for _ in range(3)]
+    for number, name in enumerate(["one", "two", "one"]):
+        first.set_hash(asked[number].number, name)
+    first.tell(asked[0].number, "done", {"validation/accuracy": 0.5})
+    first.tell(asked[2].number, "done", {"validation/accuracy": 0.5})
+    assert search(tmp_path / "b", trials=3, storage=storage).told() == {}
+    again = search(tmp_path / "a", trials=3, storage=storage)
+    assert again.told() == {"one": asked[0]}
+    again.tell(asked[0].number, "failed", {})
+    assert again.best().values == {"validation/accuracy": 0.5}
+    again.set_hash(asked[0].number, "other")
+    assert again.ask() is None
+
+
 def test_nsga2_finds_the_front(tmp_path):
     found = search(tmp_path, "a=range(0,5)", "b=range(0,5)", sampler="nsga2", objectives=TWO, trials=40)
     while asked := found.ask():

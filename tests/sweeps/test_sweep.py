@@ -1,11 +1,13 @@
 """Sweeps from the command line to the leaderboard, on data small enough for it."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -101,6 +103,44 @@ def test_a_search_ends_at_its_total(
         assert list(states(tmp_path / "search").values()) == ["done"] * total
     said = [line for line in capsys.readouterr().out.splitlines() if "had finished before" in line]
     assert [line.partition(" (")[0] for line in said] == ["1 done; 2 had finished before"]
+
+
+@pytest.mark.full
+def test_a_search_runs_damaged_trials_again(
+    tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "search"
+    space = ["optimizer.lr=tag(log,interval(1e-3,1e-1))", "sweep.search.storage=journal:///" + str(tmp_path / "study")]
+    line = ["sweep=search", "sweep.trials=4", "trainer.max_epochs=1", *space]
+    assert sweep(tiny_urbansound8k, folder, *line) == 0
+    before = results(folder)
+    paths = [trial.path for trial, _ in trials(folder).values()]
+    (paths[0] / "status.json").write_text("{")
+    (paths[1] / "metrics.json").write_text("[]")
+    shutil.rmtree(paths[2])
+    capsys.readouterr()
+    assert sweep(tiny_urbansound8k, folder, *line) == 0
+    said = capsys.readouterr()
+    assert "3 done; 1 had ended before" in said.out
+    for path in paths[:2]:
+        (named,) = [line for line in said.err.splitlines() if f"{path}/" in line]
+        assert named.endswith(f"the trial is run again, and what it left is in {folder / 'damaged' / path.name}")
+    assert results(folder) == before
+    assert set(pd.read_csv(folder / "results.csv")["state"]) == {"done"}
+    study = journal_study(tmp_path / "study")
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
+    assert sweep(tiny_urbansound8k, folder, *line) == 0
+    assert "nothing was left to do; 4 had ended before" in capsys.readouterr().out
+
+
+def journal_study(file: Path) -> Any:
+    """The only study in a journal."""
+    optuna = pytest.importorskip("optuna")
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    (study,) = optuna.get_all_study_names(storage := JournalStorage(JournalFileBackend(str(file))))
+    return optuna.load_study(study_name=study, storage=storage)
 
 
 @pytest.mark.full
