@@ -6,22 +6,35 @@ difference that it calls one is a false one. Two kinds:
 * :func:`drawn`: right and wrong are drawn for each clip and candidate, with a share that candidates have in common.
 * :func:`fitted`: logistic regressions are fitted to generated features, so that repetitions have overlapping training
   parts. Candidates have features of their own, which are equally informative. True accuracies are known in closed form.
+
+What is judged is what leaderboards show: :func:`audio_lightning.compare.selection.expected` and
+:func:`audio_lightning.compare.leaderboard.against_best`, on setups whose metrics are simulated.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Bool, Float
 from scipy.special import expit, ndtr, ndtri, stdtr, stdtrit
 from scipy.stats import wilcoxon
 
-from audio_lightning.compare.selection import choose
-from audio_lightning.compare.statistics import ALPHA, compare, holm, spread
+from audio_lightning.compare.board import Unit
+from audio_lightning.compare.clips import Clips, Sparse
+from audio_lightning.compare.leaderboard import against_best
+from audio_lightning.compare.selection import DIGITS, choose, expected, is_nested, ordered
+from audio_lightning.compare.setups import Setup
+from audio_lightning.compare.statistics import ALPHA, holm
 
 Design = Literal["folds", "splits", "fixed"]
 """``folds``: rotated. ``splits``: parts drawn anew in every repetition. ``fixed``: one division, repeated by seed."""
+
+UNITS: dict[Design, Unit] = {"folds": "folds", "splits": "splits", "fixed": "seeds"}
+
+MONITOR, METRIC = "validation/accuracy", "test/accuracy"
 
 FEATURES = 4
 
@@ -76,6 +89,7 @@ class Outcome:
         coverage_mean: the same for the mean of that over all sweeps, as a sweep on other recordings has it.
         width: mean width of the intervals, in points.
         false: share of the sweeps in which any row is called different from the first (family-wise type I error).
+        tested: share of the comparisons that have a p value.
     """
 
     bias: float
@@ -83,6 +97,51 @@ class Outcome:
     coverage_mean: float
     width: float
     false: float
+    tested: float
+
+
+class Candidate(Setup):
+    """A setup whose metrics are simulated, in place of those of trials.
+
+    Args:
+        name: of the row.
+        validation: accuracy of every repetition.
+        test: the same on the test part.
+        influence: of every group on the test accuracy of every repetition.
+        ratio: clips tested on / clips trained on, where the training parts of repetitions overlap; otherwise 0.0.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        validation: np.ndarray,
+        test: np.ndarray,
+        influence: Float[np.ndarray, "n groups"],
+        ratio: float,
+    ) -> None:
+        nothing = pd.DataFrame()
+        super().__init__(name, {str(number): nothing for number in range(len(test))}, (), Clips({}))
+        groups = np.arange(influence.shape[1])
+        values = {MONITOR: validation, METRIC: test}
+        influences: list[Sparse] = [(groups, row) for row in influence]
+        for key, value in (("values", values), ("influences", influences), ("overlap", ratio)):
+            object.__setattr__(self, key, value)
+
+    values: dict[str, np.ndarray]
+    influences: list[Sparse]
+    overlap: float
+
+    def averages(self, column: str) -> np.ndarray:
+        return self.values.get(column, np.full(len(self.repetitions), np.nan))
+
+    def influence(self, column: str) -> list[Sparse] | None:
+        return self.influences if column == METRIC else None
+
+    def ratio(self, column: str) -> float:
+        return self.overlap
+
+    def median(self, column: str) -> None:
+        return None
 
 
 def drawn(
@@ -158,7 +217,7 @@ def merged(parts: list[Swept]) -> Swept:
 
 
 def nested(swept: Swept) -> Outcome:
-    """Nested selection, the variance over clips and repetitions, tests with all pairs counted: today's procedure."""
+    """What leaderboards show: nested selection, the variance over clips and repetitions, tests of all pairs."""
     return _outcome(swept, [_today(*one, swept.plan) for one in _each(swept)])
 
 
@@ -167,27 +226,27 @@ def best_mean(swept: Swept) -> Outcome:
     return _outcome(swept, [_formerly(*one, swept.plan) for one in _each(swept)])
 
 
-_Found = tuple[float, float, float | None, float | None, bool]
-"""Figure, true accuracy, both ends of the interval, and whether any row is called different from the first."""
+_Found = tuple[float, float, float | None, float | None, bool, float]
+"""Figure, true accuracy, both ends of the interval, whether any row is called different from the first, and the share
+of the rows that have a p value."""
 
 
 def _today(validation: np.ndarray, test: np.ndarray, accuracy: np.ndarray, influence: np.ndarray, plan: Plan) -> _Found:
     rows, n = validation.shape
-    first = int(validation.mean(axis=1).argmax())
-    overlap = plan.design != "fixed"
-    ratio = _ratio(plan) if overlap else 0.0
-    chosen = choose([-validation]) if overlap else np.full(n, first)
-    place = chosen, np.arange(n)
-    found = spread(test[place], influence[place], ratio=ratio, highest=1.0)
-    others = [row for row in range(rows) if row != first]
-    compared = compare(
-        [test[row] - test[first] for row in others],
-        [influence[row] - influence[first] for row in others],
-        [ratio] * len(others),
-        chosen_on_test=overlap,
-    )
+    unit, ratio = UNITS[plan.design], _ratio(plan) if plan.design != "fixed" else 0.0
+    every = [Candidate(str(row), validation[row], test[row], influence[row], ratio) for row in range(rows)]
+    places = ordered(every, MONITOR)
+    by_name = sorted(range(rows), key=str) if is_nested(unit, every) else places
+    best_first = [every[place] for place in places]
+    found = expected(best_first, MONITOR, METRIC, unit)
+    assert found is not None
+    chosen = choose([-np.round(validation[by_name], DIGITS)]) if is_nested(unit, every) else np.zeros(n, dtype=int)
+    assert found.chosen == Counter(str(by_name[place]) for place in chosen)
+    compared = against_best(best_first, METRIC, True, is_nested(unit, best_first))
     different = any(one.p_holm is not None and one.p_holm < ALPHA for one in compared)
-    return found.mean, float(accuracy[place].mean()), found.low, found.high, different
+    tested = float(np.mean([one.p is not None for one in compared]))
+    truth = float(accuracy[by_name][chosen, np.arange(n)].mean())
+    return found.test.mean, truth, found.test.low, found.test.high, different, tested
 
 
 def _formerly(
@@ -211,21 +270,22 @@ def _formerly(
     different = any(found is not None and found < ALPHA for found in corrected)
     truth = float(accuracy[first].mean())
     if n < 2 or values.std() <= 1e-12:
-        return mean, truth, None, None, different
+        return mean, truth, None, None, different, float(n > 1)
     half = float(stdtrit(n - 1, 1 - ALPHA / 2)) * float(values.std(ddof=1)) * np.sqrt(1 / n + ratio)
-    return mean, truth, max(0.0, mean - half), min(1.0, mean + half), different
+    return mean, truth, max(0.0, mean - half), min(1.0, mean + half), different, 1.0
 
 
 def _outcome(swept: Swept, found: list[_Found]) -> Outcome:
     figure, truth = np.array([one[:2] for one in found]).T
-    ends = [(low, high, t) for _, t, low, high, _ in found if low is not None and high is not None]
+    ends = [(low, high, t) for _, t, low, high, *_ in found if low is not None and high is not None]
     low, high, of_those = np.array(ends).T if ends else np.full((3, 1), np.nan)
     return Outcome(
         bias=100 * float((figure - truth).mean()),
         coverage=float(((low <= of_those) & (of_those <= high)).mean()),
         coverage_mean=float(((low <= truth.mean()) & (truth.mean() <= high)).mean()),
         width=100 * float((high - low).mean()),
-        false=float(np.mean([one[-1] for one in found])),
+        false=float(np.mean([one[4] for one in found])),
+        tested=float(np.mean([one[5] for one in found])),
     )
 
 

@@ -106,7 +106,7 @@ def _make_board(trials: pd.DataFrame, monitor: str, axes: list[str], clips: Clip
     rows = [_row(keys[place], setups[keys[place]], monitor, metric) for place in places]
     tested = metric if all(row.test for row in rows) else monitor
     on_test = tested == monitor or (shared and is_nested(unit, best_first))
-    comparisons = _against_best(best_first, tested, shared, on_test)
+    comparisons = against_best(best_first, tested, shared, on_test)
     rows = [
         replace(row, comparison=comparison, pareto=_on_front(row, rows, -1 if lower_is_better(monitor) else 1))
         for row, comparison in zip(rows, [None, *comparisons])
@@ -162,7 +162,7 @@ def _row(setup: str, found: Setup, monitor: str, metric: str) -> Row:
     )
 
 
-def _against_best(best_first: list[Setup], metric: str, shared: bool, chosen_on_test: bool) -> list[Comparison]:
+def against_best(best_first: list[Setup], metric: str, shared: bool, chosen_on_test: bool) -> list[Comparison]:
     """Every row but the first against the first, on the ``metric``; none is possible without shared repetitions."""
     best, *others = best_first
     differences = []

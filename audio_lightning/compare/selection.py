@@ -16,7 +16,7 @@ from jaxtyping import Float, Int64
 
 from audio_lightning.compare.board import Expected, Unit
 from audio_lightning.compare.clips import Sparse
-from audio_lightning.compare.setups import Setup, numbers, spread_of
+from audio_lightning.compare.setups import Setup, spread_of
 from audio_lightning.compare.statistics import Spread
 from audio_lightning.task import lower_is_better
 
@@ -59,6 +59,9 @@ def expected(setups: Sequence[Setup], monitor: str, metric: str, unit: Unit) -> 
     """
     nested = is_nested(unit, setups)
     n = len(setups[0].repetitions)
+    if nested:
+        # The order of the rows has all repetitions in it: to break ties by it would select on test clips after all.
+        setups = sorted(setups, key=lambda setup: setup.name)
     chosen = choose(_criteria(setups, monitor, n)).tolist() if nested else [0] * n
     found = _of_chosen(setups, chosen, metric)
     if found is None:
@@ -89,7 +92,7 @@ def _criteria(setups: Sequence[Setup], monitor: str, n: int | None) -> list[Floa
     sign = 1 if lower_is_better(monitor) else -1
     found = []
     for column, factor in ((monitor, sign), (loss, 1)):
-        rows = [[numbers(trials, column).mean() for trials in setup.repetitions.values()] for setup in setups]
+        rows = [setup.averages(column) for setup in setups]
         means = [np.array(row) if n is not None else np.mean(row) for row in rows]
         found.append(np.nan_to_num(np.round(factor * np.array(means), DIGITS), nan=np.inf))
     for cost in ("macs", "parameters"):

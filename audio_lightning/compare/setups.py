@@ -45,9 +45,13 @@ class Setup:
         """All of them."""
         return pd.concat(self.repetitions.values())
 
+    def averages(self, column: str) -> Float[np.ndarray, "n"]:
+        """A metric, averaged within every repetition; NaN where a trial lacks it."""
+        return np.array([numbers(trials, column).mean() for trials in self.repetitions.values()])
+
     def means(self, column: str) -> Float[np.ndarray, "n"] | None:
-        """A metric, averaged within every repetition; None where a trial lacks it."""
-        found = np.array([numbers(trials, column).mean() for trials in self.repetitions.values()])
+        """The same as :meth:`averages`; None where any trial lacks the metric."""
+        found = self.averages(column)
         return found if np.isfinite(found).all() else None
 
     def influence(self, column: str) -> list[Sparse] | None:
