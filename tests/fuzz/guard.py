@@ -35,26 +35,52 @@ PROJECT = Path(__file__).parents[2]
 
 
 @dataclass
+class Usage:
+    """What one input took: seconds, and bytes of memory beyond what there was before."""
+
+    seconds: float = 0.0
+    memory: int = 0
+
+
+@dataclass
 class Tally:
-    """How many inputs of each kind were read, refused, and passed the first look at what they are."""
+    """How many inputs of each kind were read, refused, and passed the first look at what they are.
+
+    Attributes:
+        counts: by kind.
+        most: the largest of each that any input of a kind took.
+    """
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
+    most: dict[str, Usage] = field(default_factory=dict)
 
-    def add(self, kind: str, *, read: bool, passed: bool) -> None:
+    def add(self, kind: str, usage: Usage, *, read: bool, passed: bool) -> None:
         found = self.counts.setdefault(kind, Counter())
         found["inputs"] += 1
         found["read" if read else "refused"] += 1
         found["passed"] += passed
+        most = self.most.setdefault(kind, Usage())
+        most.seconds, most.memory = max(most.seconds, usage.seconds), max(most.memory, usage.memory)
 
     def total(self, name: str) -> int:
         return sum(found[name] for found in self.counts.values())
 
+    def shares(self) -> dict[str, float]:
+        """Share of the inputs of each kind that passed the first look."""
+        return {kind: found["passed"] / found["inputs"] for kind, found in self.counts.items()}
+
     def __str__(self) -> str:
         names = ("inputs", "read", "refused", "passed")
-        lines = [f"{'kind':<14}" + "".join(f"{name:>9}" for name in names)]
-        for kind, found in self.counts.items():
-            lines.append(f"{kind:<14}" + "".join(f"{found[name]:>9,}" for name in names))
-        lines.append(f"{'all':<14}" + "".join(f"{self.total(name):>9,}" for name in names))
+        lines = [f"{'kind':<14}" + "".join(f"{name:>9}" for name in names) + "    share  slowest   memory"]
+        for kind, found in [*self.counts.items(), ("all", Counter({name: self.total(name) for name in names}))]:
+            most = self.most.get(kind) or Usage(
+                max(most.seconds for most in self.most.values()), max(most.memory for most in self.most.values())
+            )
+            lines.append(
+                f"{kind:<14}"
+                + "".join(f"{found[name]:>9,}" for name in names)
+                + f"{found['passed'] / found['inputs']:>9.0%}{most.seconds:>7.2f} s{most.memory / 1e6:>6.0f} MB"
+            )
         return "\n".join(lines)
 
 
@@ -125,9 +151,8 @@ class Guard:
         with tempfile.TemporaryDirectory(dir=self.root) as place:
             folder = Path(os.path.realpath(place))
             made = make(folder)
-            started = time.perf_counter()
             read = True
-            with _limits(), contextlib.chdir(folder), open(os.devnull, "w") as nowhere:
+            with _limits() as usage, contextlib.chdir(folder), open(os.devnull, "w") as nowhere:
                 self.watch.folder, self.watch.events = folder, []
                 try:
                     with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
@@ -137,10 +162,10 @@ class Guard:
                     check_message(str(error))
                 finally:
                     self.watch.folder = None
-            assert time.perf_counter() - started < SECONDS, "it took too long"
+            assert usage.seconds < SECONDS, "it took too long"
             assert not self.watch.events, self.watch.events
             assert not list(folder.parent.glob("CANARY*")), "something was executed"
-        self.tally.add(kind, read=read, passed=passed)
+        self.tally.add(kind, usage, read=read, passed=passed)
 
 
 def check_message(text: str) -> None:
@@ -152,8 +177,8 @@ def check_message(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _limits() -> Iterator[None]:
-    """End what takes too long, and what takes much memory.
+def _limits() -> Iterator[Usage]:
+    """End what takes too long, and what takes much memory; say what was taken.
 
     Address space is limited generously, for allocators reserve more of it than they use; what counts is what is used.
     """
@@ -167,14 +192,16 @@ def _limits() -> Iterator[None]:
     handler = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
     resource.setrlimit(resource.RLIMIT_AS, (space + 4 * GIGABYTE, limits[1]))
+    usage, started = Usage(), time.perf_counter()
     try:
-        yield
+        yield usage
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limits)
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
     peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    assert int(peak.split()[1]) * 1024 - used < GIGABYTE, "it took more than a gigabyte"
+    usage.seconds, usage.memory = time.perf_counter() - started, int(peak.split()[1]) * 1024 - used
+    assert usage.memory < GIGABYTE, "it took more than a gigabyte"
 
 
 def in_child(folder: Path, act: Callable[[], None]) -> tuple[int, str]:

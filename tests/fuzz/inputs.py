@@ -221,21 +221,15 @@ TABLE = Kind(
 
 # ---- command lines
 
-KEYS = st.sampled_from(
-    [
-        "seed", "data.seed", "data.root", "data.num_workers", "data.batch_size", "data.clip_seconds",
-        "data.sample_rate",
-        "trainer.max_epochs", "trainer.devices", "trainer", "optimizer.lr", "optimizer._target_",
-        "model.channels", "model",
-        "feature", "feature.n_mels", "augment", "logger", "+logger.x", "callbacks", "+callbacks.x._target_", "monitor",
-        "scheduler._target_", "noise_dir", "feature_memory_gb", "max_batch_size", "resume", "trust",
-        "conf_dir", "hydra.run.dir",
-        "hydra.searchpath", "finetune.freeze", "ensemble", "loss.label_smoothing", "cache.dir", "plots",
-        "nothing", "data.nothing",
-        "trainer.accumulate_grad_batches", "~logger", "~seed", "++x", "model.dropout", "dashboard.mistakes",
-        "data", "", ".", "a..b",
-    ]
-)  # fmt: skip
+KNOWN = [
+    "seed", "data.seed", "data.root", "data.num_workers", "data.batch_size", "data.clip_seconds", "data.sample_rate",
+    "trainer.max_epochs", "trainer.devices", "trainer", "optimizer.lr", "optimizer._target_", "model.channels", "model",
+    "feature", "feature.n_mels", "augment", "logger", "+logger.x", "callbacks", "+callbacks.x._target_", "monitor",
+    "scheduler._target_", "noise_dir", "feature_memory_gb", "max_batch_size", "resume", "trust", "conf_dir",
+    "hydra.run.dir", "hydra.searchpath", "finetune.freeze", "ensemble", "loss.label_smoothing", "cache.dir", "plots",
+    "trainer.accumulate_grad_batches", "model.dropout", "dashboard.mistakes", "data",
+]  # fmt: skip
+KEYS = st.sampled_from([*KNOWN, *KNOWN, "nothing", "data.nothing", "~logger", "~seed", "++x", "", ".", "a..b"])
 TYPED = st.one_of(
     WORDS.map(lambda word: word.replace("AL_SECRET", "AL_TYPED")),  # what is typed may be said
     NUMBERS.map(str),
@@ -244,12 +238,20 @@ TYPED = st.one_of(
         ["true", "[1,2]", "{a: 1}", "cnn,lstm", "choice(1,2)", "range(0,3)", "interval(0,1)", "glob(*)", "[cnn,x]"]
     ),
 )
-LINES = st.one_of(
-    st.tuples(KEYS, TYPED).map("=".join),
-    st.tuples(KEYS, TYPED).map("=".join),
-    st.tuples(KEYS, TYPED).map("=".join),
-    TYPED,
+
+
+def _quoted(text: str) -> str:
+    """Text between quotes as Hydra reads it, so that whatever it holds gets past the parser."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+RIGHT = st.sampled_from(
+    ["0", "1", "8", "1e-3", "true", "null", "cnn", "logmel", "adam", "[8,16]", "cnn,lstm", "0,1", "range(0,3)", "none"]
 )
+MEANT = st.one_of(TYPED, TYPED.map(_quoted), TYPED.map(_quoted), RIGHT)
+PAIRS = st.tuples(KEYS, MEANT).map("=".join)
+# Not one_of, which would count every alternative of a bare word.
+LINES = st.sampled_from([True] * 4 + [False]).flatmap(lambda pair: PAIRS if pair else MEANT)
 
 
 def _read_line(folder: Path, lines: list[str]) -> None:
