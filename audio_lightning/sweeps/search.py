@@ -312,12 +312,15 @@ class Search:
         """Trials that there are to be."""
         return self._trials
 
-    def ended(self) -> Counter[State]:
-        """Number of trials whose results are known, by their state; those that do not count are left out."""
+    def ended(self, *, without: Iterable[int] = ()) -> Counter[State]:
+        """Number of trials whose results are known, by their state.
+
+        Those that do not count, and the numbers in ``without``, are left out.
+        """
         from audio_lightning.sweeps.samplers import surplus
 
         states: dict[str, State] = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed"}
-        left_out = set(surplus(self._study))
+        left_out = {*surplus(self._study), *without}
         known = [trial for trial in self._study.get_trials(deepcopy=False) if trial.number not in left_out]
         return Counter(states[trial.state.name] for trial in known if trial.state.is_finished())
 

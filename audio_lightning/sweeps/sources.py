@@ -88,7 +88,7 @@ class Searched:
         self._numbers: dict[str, list[int]] = {}
         self._known: dict[str, Any] = {}
         self.total = search.total
-        self.settled = search.ended() - len(lost)
+        self.settled = search.ended(without=[asked.number for asked in lost])
         self.taken: Counter[str] = Counter()
 
     def take(self) -> TrialFolder | None:

@@ -13,7 +13,7 @@ from sweep_folders import make_sweep, trial
 from sweeping import start, states, sweep
 
 from audio_lightning.cli.conclude import draw
-from audio_lightning.compare.trials import SweepFolder, TrialFolder, TrialStatus
+from audio_lightning.compare.trials import State, SweepFolder, TrialFolder, TrialStatus
 from audio_lightning.errors import DiskError
 from audio_lightning.sweeps.executors import Ended, Executor
 from audio_lightning.sweeps.progress import Progress
@@ -99,7 +99,7 @@ class Waiting:
     """Trials that wait; see :class:`audio_lightning.sweeps.sources.Source`."""
 
     def __init__(self, folders: list[TrialFolder]) -> None:
-        self.waiting, self.total, self.settled, self.taken = folders, len(folders), 0, Counter[str]()
+        self.waiting, self.total, self.settled, self.taken = folders, len(folders), Counter[State](), Counter[str]()
 
     def take(self) -> TrialFolder | None:
         return self.waiting.pop(0) if self.waiting else None
@@ -123,7 +123,7 @@ def test_a_sweep_stops_at_a_trial_that_cannot_be_written(
     if not writable:
         monkeypatch.setattr(TrialFolder, "write_status", refuse)
     source, executor = Waiting(folders[:]), Stub(DISK)
-    progress = Progress(total=4, settled=0, slots=2, monitor="validation/accuracy")
+    progress = Progress(total=4, settled=Counter(), slots=2, monitor="validation/accuracy")
     with pytest.raises(DiskError) as error:
         Run(source, executor, progress, retries=3)()
     assert str(error.value) == FULL.format(f"while writing {folders[1].path}")

@@ -121,7 +121,7 @@ def test_a_search_runs_damaged_trials_again(
     capsys.readouterr()
     assert sweep(tiny_urbansound8k, folder, *line) == 0
     said = capsys.readouterr()
-    assert "3 done; 1 had ended before" in said.out
+    assert "3 done; 1 had finished before" in said.out
     for path in paths[:2]:
         (named,) = [line for line in said.err.splitlines() if f"{path}/" in line]
         assert named.endswith(f"the trial is run again, and what it left is in {folder / 'damaged' / path.name}")
@@ -130,7 +130,7 @@ def test_a_search_runs_damaged_trials_again(
     study = journal_study(tmp_path / "study")
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
     assert sweep(tiny_urbansound8k, folder, *line) == 0
-    assert "nothing was left to do; 4 had ended before" in capsys.readouterr().out
+    assert "nothing was left to do; 4 had finished before" in capsys.readouterr().out
 
 
 def journal_study(file: Path) -> Any:
