@@ -50,8 +50,8 @@ KINDS = {
 """Every kind of finding, and what it is; the gravest first within a severity."""
 
 SEVERITIES = {
-    "error": "stop a training, or make its figures wrong",
-    "warning": "may make figures wrong",
+    "error": "stop training or make its results wrong",
+    "warning": "may make results wrong",
     "hint": "worth a look",
 }
 """How grave a finding can be, and what that means; the gravest first."""
@@ -139,7 +139,7 @@ def _recordings(examination: "Examination") -> Iterator[Finding]:
         ),
         "clipped": (
             facts["clipped"] > MOST_CLIPPED,
-            lambda fact: f"is clipped: {fact['clipped']:.2%} of its samples are at full scale",
+            lambda fact: f"is clipped: {100 * fact['clipped']:.2g} % of its samples are at full scale",
         ),
         "odd_rate": (
             (facts["sample_rate"] != usual) & (usual is not None),

@@ -21,9 +21,9 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture(params=[390, 1280, 1920])
+@pytest.fixture(params=[390, 1000, 1280, 1920])
 def width(request: pytest.FixtureRequest) -> int:
-    """Of a window: a phone, a laptop, a large screen."""
+    """Of a window: a phone, half a screen, a laptop, a large screen."""
     return int(request.param)
 
 

@@ -88,6 +88,19 @@ def test_nothing_scrolls_sideways(page: Any) -> None:
     assert page.evaluate(wider) == []
 
 
+def test_no_heading_is_broken_within_a_word(page: Any) -> None:
+    broken = """[...document.querySelectorAll(".sortable thead button")].flatMap((button) => {
+      const text = button.firstChild;
+      return [...text.data.matchAll(/[^\\s\\/]+/g)].filter((word) => {
+        const range = document.createRange();
+        range.setStart(text, word.index);
+        range.setEnd(text, word.index + word[0].length);
+        return range.getClientRects().length > 1;
+      }).map((word) => word[0]);
+    })"""
+    assert page.evaluate(broken) == []
+
+
 def test_text_of_charts_is_large_enough_and_inside(page: Any) -> None:
     found = page.evaluate(
         """[...document.querySelectorAll("svg text")].filter((text) => text.getBoundingClientRect().width)
