@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import shlex
 import stat
 import tempfile
 import warnings
@@ -18,7 +19,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from audio_lightning.errors import FileError
+from audio_lightning.errors import ConfigError, FileError
+
+A_RUN = "expected a folder with config.yaml, as a training leaves it"
+A_SWEEP = "expected a folder with sweep.json, as sweep.py leaves it"
+"""What is said of a folder that is none."""
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,3 +230,38 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     writer.writerow(header)
     writer.writerows(rows)
     write_text(path, text.getvalue())
+
+
+def require_folder(path: Path, expected: str) -> None:
+    """Refuse a folder that does not exist; cheap, so that a typing error is answered before Hydra is imported.
+
+    Args:
+        path: as it was typed.
+        expected: what the folder should be.
+
+    Raises:
+        ConfigError: with the nearest path that exists.
+    """
+    if not os.path.lexists(path):
+        raise ConfigError(f"{path}: {expected}; there is no such folder{nearest_path(path)}")
+
+
+def nearest_path(path: Path) -> str:
+    """The end of an error message about a path that does not exist: the nearest one that does, or nothing.
+
+    Args:
+        path: as it was typed; the nearest one is shown in the same form, quoted for the shell.
+    """
+    above = next(parent for parent in path.absolute().parents if os.path.exists(parent))
+    missing, *below = path.absolute().relative_to(above).parts
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # a file, or a folder that cannot be read
+        names = os.listdir(above)
+    from difflib import get_close_matches  # not where nothing is wrong
+
+    near = get_close_matches(missing, sorted(names), n=1, cutoff=0.6)
+    if not near or len(path.parts) <= len(below):
+        return ""
+    found = path.parents[len(below)] / near[0]
+    whole = found.joinpath(*below)
+    return f"; did you mean {shlex.quote(str(whole if os.path.exists(whole) else found))}?"

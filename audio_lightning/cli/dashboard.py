@@ -8,7 +8,7 @@ import typer
 
 from audio_lightning.cli.answering import answering
 from audio_lightning.cli.output import print_next, print_next_on_terminal
-from audio_lightning.files import to_json
+from audio_lightning.files import A_SWEEP, require_folder, to_json
 
 Sweep = Annotated[Path, typer.Argument(metavar="SWEEP_DIR", help="Folder that sweep.py left.")]
 Project = Annotated[str | None, typer.Option(help="Project of the runs; default: that of the trials' logger.wandb.")]
@@ -24,6 +24,7 @@ def dashboard_command(sweep: Sweep, project: Project = None, entity: Entity = No
     """
 
     def run() -> int:
+        require_folder(sweep.expanduser(), A_SWEEP)
         from audio_lightning.compare.trials import SweepFolder
 
         folder = SweepFolder(sweep.expanduser())

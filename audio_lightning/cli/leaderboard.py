@@ -8,6 +8,7 @@ import typer
 
 from audio_lightning.cli.answering import answering
 from audio_lightning.cli.output import Column, print_next, print_table, print_text
+from audio_lightning.files import A_SWEEP, require_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,8 @@ def leaderboard_command(sweeps: Sweeps, monitor: Monitor = None) -> None:
     """
 
     def run() -> int:
+        for path in sweeps:
+            require_folder(path.expanduser(), A_SWEEP)
         from audio_lightning.compare.trials import SweepFolder
         from audio_lightning.errors import ConfigError
 

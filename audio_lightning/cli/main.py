@@ -1,6 +1,7 @@
 """``audio-lightning <command>``."""
 
 import errno
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -20,8 +21,8 @@ from audio_lightning.cli.output import print_next_on_terminal, print_written
 from audio_lightning.cli.prediction_table import print_predictions
 from audio_lightning.cli.refit import Trust, refit_command
 from audio_lightning.cli.results import print_metrics
-from audio_lightning.errors import ConfigError
-from audio_lightning.files import to_json
+from audio_lightning.errors import CheckpointError, ConfigError
+from audio_lightning.files import nearest_path, to_json
 from audio_lightning.task import LABEL_SEPARATOR, AudioTask
 
 if TYPE_CHECKING:
@@ -242,10 +243,13 @@ app.add_typer(cache_app, name="cache")
 
 
 def _found(checkpoint: Path) -> Path:
-    """The checkpoint, found before torch is imported, which takes seconds."""
+    """The checkpoint, found before torch is imported, which takes seconds, and missed before Hydra is."""
+    path = checkpoint.expanduser()
+    if not os.path.lexists(path):
+        raise CheckpointError(f"{path}: there is no such checkpoint or run folder{nearest_path(path)}")
     from audio_lightning.training.folder import find_checkpoint
 
-    return find_checkpoint(checkpoint.expanduser())
+    return find_checkpoint(path)
 
 
 def _few(recordings: list[Path]) -> list[Path]:

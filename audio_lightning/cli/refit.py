@@ -7,6 +7,7 @@ import typer
 
 from audio_lightning.cli.answering import answering
 from audio_lightning.cli.output import print_next
+from audio_lightning.files import A_SWEEP, require_folder
 
 Sweep = Annotated[Path, typer.Argument(metavar="SWEEP_DIR", help="A folder that sweep.py left.")]
 Everything = Annotated[
@@ -31,6 +32,7 @@ def refit_command(sweep: Sweep, everything: Everything = None, trust: Trust = No
     """
 
     def run() -> int:
+        require_folder(sweep.expanduser(), A_SWEEP)
         from omegaconf import OmegaConf
 
         from audio_lightning.compare.trials import SweepFolder

@@ -14,6 +14,7 @@ from audio_lightning import __version__
 from audio_lightning.cli.answering import answering
 from audio_lightning.cli.output import print_next, print_text
 from audio_lightning.config import compose, opened, quote_paths
+from audio_lightning.config.compose import check_choices
 from audio_lightning.config.location import choices
 from audio_lightning.config.slips import unknown_option
 from audio_lightning.errors import ConfigError
@@ -58,10 +59,11 @@ def _main(arguments: list[str]) -> int:
 
     if flag := next((argument for argument in arguments if argument.startswith("-")), None):
         raise ConfigError(unknown_option(arguments, flag, compose([], with_hydra=True), "python sweep.py"))
+    sweep, name, settings, grid = understand(arguments)
+    check_choices([*grid.fixed, *(line for lines in grid.axes.values() for line in lines)])
     warm()  # the heavy libraries are imported there while the trials are composed here
     from audio_lightning.compare.trials import SweepFacts
 
-    sweep, name, settings, grid = understand(arguments)
     if settings.search["enabled"]:
         return _search(sweep, name, settings, grid, arguments)
     if grid.spaces:

@@ -22,6 +22,7 @@ from audio_lightning.config.location import choices, groups, searching
 from audio_lightning.config.slips import unknown_option
 from audio_lightning.config.trust import trusted_modules
 from audio_lightning.errors import ConfigError
+from audio_lightning.files import A_RUN, require_folder
 from audio_lightning.messages import FORMAT, RunLog, terminal_width, wrapped
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ def _enter_hydra(flags: list[str], overrides: list[str], *, multirun: bool) -> i
 
 
 def _resume(path: Path, overrides: list[str]) -> int:
+    require_folder(path, A_RUN)
     from audio_lightning.training.folder import RunFolder
     from audio_lightning.training.resume import resumed_config
 

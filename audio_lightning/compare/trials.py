@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from audio_lightning.config.saved import read_saved
-from audio_lightning.config.suggest import nearest_path
 from audio_lightning.config.targets import check_arguments
 from audio_lightning.errors import ConfigError, FileError
-from audio_lightning.files import first_line, read_json, to_json, write_json
+from audio_lightning.files import A_SWEEP, first_line, read_json, require_folder, to_json, write_json
 from audio_lightning.training.folder import File, RunFolder
 
 State = Literal["queued", "running", "done", "failed", "skipped", "interrupted", "pruned"]
@@ -188,9 +187,8 @@ class SweepFolder:
             FileError: ``sweep.json`` is damaged.
         """
         if not os.path.lexists(self.facts):
-            expected = "expected a folder with sweep.json, as sweep.py leaves it"
-            missing = "" if self.path.exists() else f"; there is no such folder{nearest_path(self.path)}"
-            raise ConfigError(f"{self.path}: {expected}{missing}")
+            require_folder(self.path, A_SWEEP)
+            raise ConfigError(f"{self.path}: {A_SWEEP}")
         return _read_record(self.facts, SweepFacts)
 
     def write_facts(self, facts: SweepFacts) -> None:

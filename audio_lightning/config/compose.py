@@ -96,6 +96,17 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
     return config
 
 
+def check_choices(overrides: Iterable[str]) -> None:
+    """Check that what is chosen exists, without the time that composing takes.
+
+    Raises:
+        ConfigError: an unknown choice.
+    """
+    for override in parse_overrides(overrides):
+        if is_group(override):
+            _check_choice(override)
+
+
 @contextmanager
 def opened(overrides: Iterable[str]) -> Iterator[None]:
     """Let what a command line says of the user's own modules and folders count for as long as the context lasts.

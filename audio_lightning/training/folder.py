@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config.saved import as_config, read_saved
-from audio_lightning.config.suggest import nearest_path
 from audio_lightning.errors import CheckpointError, ConfigError, FileError
-from audio_lightning.files import kind_of, open_regular, read_frame, read_json, shortened, write_text
+from audio_lightning.files import (
+    A_RUN,
+    kind_of,
+    nearest_path,
+    open_regular,
+    read_frame,
+    read_json,
+    require_folder,
+    shortened,
+    write_text,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,9 +196,8 @@ class RunFolder:
             FileError: the file is damaged, or holds what a run does not save.
         """
         if not os.path.lexists(self.config):
-            expected = "expected a folder with config.yaml, as a training leaves it"
-            missing = "" if self.path.exists() else f"; there is no such folder{nearest_path(self.path)}"
-            raise ConfigError(f"{self.path}: {expected}{missing}")
+            require_folder(self.path, A_RUN)
+            raise ConfigError(f"{self.path}: {A_RUN}")
         return as_config(read_saved(self.config, complete=complete), where=str(self.config))
 
     def read_metrics(self, required: Iterable[str] = ()) -> dict[str, Any]:

@@ -257,6 +257,28 @@ def test_a_mistyped_folder_gets_the_nearest_one(
     assert line.endswith(f"; did you mean {meant}?" if meant else "no such checkpoint or run folder")
 
 
+@pytest.mark.parametrize("command", ["predict", "evaluate", "embed", "leaderboard", "refit", "dashboard"])
+def test_a_wrong_folder_is_answered_before_hydra_is_imported(command: str, tmp_path: Path) -> None:
+    line = [command, str(tmp_path / "none"), *(["x.wav"] if command in ("predict", "embed") else [])]
+    code = f"""
+import sys
+from audio_lightning.cli.main import app
+try:
+    app({line!r})
+except SystemExit as stop:
+    print(stop.code, [name for name in ("hydra", "omegaconf", "torch", "pandas") if name in sys.modules])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert result.stdout.splitlines()[-1] == "2 []"
+
+
+def test_a_slip_in_a_sweep_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that imports the heavy libraries would keep a pipe open for seconds."""
+    monkeypatch.setattr("audio_lightning.sweeps.warm.warm", lambda: pytest.fail("started"))
+    assert sweep(["model=cnm,lstm"]) == 2
+    assert sweep(["sweep.workrs=2"]) == 2
+
+
 def test_what_is_suggested_exists() -> None:
     known = {*groups(), *keys_of_choices(), "seed", "monitor", "resume", "hydra.run.dir", "loss.label_smoothing"}
     suggested = [word for text in (*SYNONYMS, *CHOICE_SYNONYMS) for word in text.split() if "sweep" not in word]
