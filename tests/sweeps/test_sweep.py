@@ -189,7 +189,10 @@ def test_trials_that_fail_do_not_touch_the_others(tiny_urbansound8k: Path, tmp_p
         (["sweep=folds", "data.test_fold=1,2"], "leave data.test_fold out"),
         (["sweep=folds", "data.split=grouped"], "choose data.folds=5"),
         (["resume=.", "seed=0,1"], "a sweep goes on by itself"),
-        (["monitor=validation/loss,validation/accuracy"], "cannot be compared"),
+        (
+            ["monitor=validation/loss,validation/accuracy"],
+            "the trials have different ones (validation/accuracy, validation/loss)",
+        ),
     ],
 )
 def test_a_mistake_is_answered_in_one_line(
