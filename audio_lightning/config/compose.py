@@ -293,7 +293,10 @@ def _places(parsed: Iterable[Override]) -> list[str]:
     places: list[str] = []
     for override in parsed:
         if override.key_or_group in PLACES and (value := single_value(override)) is not None:
-            resolved: Any = OmegaConf.to_container(OmegaConf.create({"value": value}), resolve=True)
+            try:
+                resolved: Any = OmegaConf.to_container(OmegaConf.create({"value": value}), resolve=True)
+            except OmegaConfBaseException as error:
+                raise ConfigError(f"{override.input_line}: {first_line(error)}") from error
             found = resolved["value"]
             places += map(str, found) if isinstance(found, list) else [str(found)]
     return places
