@@ -52,3 +52,15 @@ def share_threads(processes: int) -> int:
     threads = max(1, available // processes)
     torch.set_num_threads(threads)
     return threads
+
+
+def busy_cores(seconds: float = 0.1) -> tuple[float, int]:
+    """Cores of the machine that other processes keep busy, measured while this one sleeps, and all that there are.
+
+    Args:
+        seconds: how long to measure.
+    """
+    from psutil import cpu_count, cpu_percent  # type: ignore[import-untyped]
+
+    total = cpu_count() or 1
+    return float(cpu_percent(seconds)) / 100 * total, total

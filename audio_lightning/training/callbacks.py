@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -241,15 +240,13 @@ class DeviceStats(Callback):
         self._since, self._clips, self._logged = 0.0, 0, 0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """See that there is something to ask and somewhere to write.
+        """See that there is somewhere to write.
 
         Raises:
             ConfigError: there is not.
         """
         if not trainer.loggers:
             raise ConfigError("callbacks=device_stats logs, and logger=none leaves nothing to log to: try logger=csv")
-        if trainer.strategy.root_device.type == "cpu" and find_spec("psutil") is None:
-            raise ConfigError("callbacks=device_stats needs the package psutil on a CPU: pip install psutil")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the validation out."""

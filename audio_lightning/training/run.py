@@ -20,7 +20,7 @@ from audio_lightning.audio import find_recordings
 from audio_lightning.checkpoint import read_checkpoint
 from audio_lightning.classifier import AudioClassifier, check_same_data
 from audio_lightning.config import anchor_paths, build, check_unvalidated
-from audio_lightning.cores import share_threads
+from audio_lightning.cores import busy_cores, share_threads
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.decoded import as_float
 from audio_lightning.data.gather import as_tensor
@@ -145,6 +145,8 @@ def train(
         plain["optimizer"]["lr"], plain["data"]["batch_size"] = config.optimizer.lr, config.data.batch_size
     classifier = _make_classifier(plain, config, datamodule, trainer, fit=checkpoint is None)
     _describe(classifier, datamodule)
+    if trainer.strategy.root_device.type == "cpu" and trainer.world_size == 1:
+        _note_busy_cores(torch.get_num_threads())
     if config.get("compile"):
         classifier.compile_network()
     # All processes have the same ones, and would exchange them in every step.
@@ -333,6 +335,18 @@ def _describe(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
         print_and_log(f"{monitor} is not defined, for no {part} clip has a label; {chosen} chooses the epoch instead")
     shape = classifier.front_end.output_shape
     print_and_log(f"{classifier.network.title} on {shape}: {classifier.finetuning}")
+
+
+def _note_busy_cores(threads: int) -> None:
+    """Say that fewer threads are faster where other processes need the cores of some of them."""
+    if threads == 1:
+        return
+    busy, total = busy_cores()
+    if (free := max(1, total - round(busy))) < threads:
+        print_and_log(
+            f"note: other processes keep {busy:.1f} of {total} cores busy, so that {threads} threads wait for each "
+            f"other; OMP_NUM_THREADS={free} trains faster beside them, with slightly other numbers"
+        )
 
 
 def _give_recordings(classifier: AudioClassifier, datamodule: AudioDataModule, source: str, folder: str | None) -> None:
