@@ -1,6 +1,7 @@
 """The one LightningModule that every architecture is trained in."""
 
 import logging
+import math
 import random
 import sys
 from collections.abc import Iterable, Mapping
@@ -12,16 +13,16 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64, Shaped
 from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.utilities.types import LRSchedulerConfig
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from audio_lightning import __version__
 from audio_lightning.augment import Augmentation
 from audio_lightning.autocast import use_float32_where_needed
 from audio_lightning.checkpoint import CHECKPOINT_VERSION, read_checkpoint, write_checkpoint
-from audio_lightning.config import build, trusting
+from audio_lightning.config import trusting
 from audio_lightning.data.batches import Batch
 from audio_lightning.data.content import STRETCH, describe, difference, stretches
 from audio_lightning.data.datamodule import AudioDataModule
@@ -33,7 +34,8 @@ from audio_lightning.finetune import Finetuning
 from audio_lightning.losses import check_loss, class_weights, make_objective
 from audio_lightning.metrics import EvaluationMetrics, MultilabelMetrics, Predictions, make_metrics
 from audio_lightning.networks import build_front_end, build_network, check_size, without_pretrained
-from audio_lightning.schedulers import EpochSchedule, lightning_config
+from audio_lightning.optimizers import make_optimizer
+from audio_lightning.schedulers import TrainingLength, end_epoch, make_scheduler
 from audio_lightning.task import AudioTask, metric_names
 
 TRAINED_ON = "trained_segments"
@@ -310,20 +312,23 @@ class AudioClassifier(pl.LightningModule):
         written = {name: float(value) for name, value in metrics.items()}
         for logger in self.loggers:
             logger.log_metrics({**written, "epoch": self.current_epoch}, step=self.global_step - 1)
-        scheduler = self.lr_schedulers()
-        if isinstance(scheduler, EpochSchedule):
-            # Lightning keeps what it measured in an epoch until it measures it again.
-            known = self.trainer.callback_metrics.items()
-            fresh = {name: value for name, value in known if self.validated or not name.startswith("validation/")}
-            scheduler.end_epoch({**fresh, **metrics})
+        # Lightning keeps what it measured in an epoch until it measures it again.
+        known = self.trainer.callback_metrics.items()
+        fresh = {name: value for name, value in known if self.validated or not name.startswith("validation/")}
+        for config in self._schedules("epoch"):
+            end_epoch(config.scheduler, config.monitor, {**fresh, **metrics})
 
     def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any) -> None:
         """Step schedules that go by batches; those that go by epochs are stepped in :meth:`on_train_epoch_end`.
 
         Lightning would step them after the checkpoint is written, and leave that step out when it resumes.
         """
-        if not isinstance(scheduler, EpochSchedule):
+        if any(config.scheduler is scheduler for config in self._schedules("step")):
             scheduler.step()
+
+    def _schedules(self, interval: str) -> list[LRSchedulerConfig]:
+        """Schedules that go by steps, or by epochs."""
+        return [config for config in self.trainer.lr_scheduler_configs if config.interval == interval]
 
     def train_epoch_metrics(self) -> dict[str, Tensor]:
         """Loss and the metric to choose by over the epoch, while the weights were changing."""
@@ -388,22 +393,20 @@ class AudioClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the schedule that the configuration names."""
-        groups = self.finetuning.parameter_groups()
-        optimizer = build(self.config["optimizer"], Optimizer, where="optimizer", params=groups)
+        optimizer = make_optimizer(self.config["optimizer"], self.finetuning.parameter_groups())
         self.finetuning.decay_rates(optimizer)
         if self.config["scheduler"]["_target_"] is None:
             return optimizer
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
             raise ConfigError("a scheduler needs the length of the training: give trainer.max_epochs or scheduler=none")
-        scheduler = build(
-            self.config["scheduler"],
-            LRScheduler,
-            where="scheduler",
-            optimizer=optimizer,
-            total_steps=int(steps),
-        )
-        return {"optimizer": optimizer, "lr_scheduler": lightning_config(scheduler)}
+        a_step = self.trainer.accumulate_grad_batches
+        epochs = self.trainer.max_epochs or -1
+        if epochs < 0:  # trainer.max_steps alone
+            epochs = math.ceil(steps * a_step / self.trainer.num_training_batches)
+        length = TrainingLength(int(steps), epochs)
+        scheduler = make_scheduler(self.config["scheduler"], optimizer, length, monitor=self.config["monitor"])
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     # Checkpoints
 

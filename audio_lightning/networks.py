@@ -6,14 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from audio_lightning import schedulers
 from audio_lightning.augment import Augmentation
 from audio_lightning.bounds import check_clip, limited_features, limited_network
 from audio_lightning.config import build, resolve
-from audio_lightning.config.targets import REFUSALS, check_arguments, refused, split_node
+from audio_lightning.config.targets import REFUSALS, refused, split_node
 from audio_lightning.config.trust import is_trusted
 from audio_lightning.ensemble import Ensemble
 from audio_lightning.errors import ConfigError
@@ -22,6 +19,8 @@ from audio_lightning.features.enlarge import enlarging_settings
 from audio_lightning.finetune import Finetuning
 from audio_lightning.losses import check_loss
 from audio_lightning.models.base import AudioModel, IncompatibleInput
+from audio_lightning.optimizers import make_optimizer
+from audio_lightning.schedulers import TrainingLength, make_scheduler
 from audio_lightning.task import AudioTask, FeatureShape
 
 ENSEMBLE_INPUTS = ("all", "channel")
@@ -89,18 +88,10 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # an error below says more
         network = build_network(config, front_end.output_shape, task)
     check_forward(config, network, front_end.output_shape, task)
-    Finetuning(config.get("finetune"), network, front_end)
+    finetuning = Finetuning(config.get("finetune"), network, front_end)
     check_loss(config["loss"])
-    for where, kind, supplied in (
-        ("optimizer", Optimizer, {"params": ()}),
-        ("scheduler", LRScheduler, {"optimizer": None, "total_steps": 1}),
-    ):
-        target, arguments = split_node(config[where], where=where)
-        if target is not None:
-            check_arguments(resolve(target, kind, where=where), arguments, supplied, where=where)
-    if str(config["scheduler"]["_target_"]).startswith(schedulers.__name__):  # another may need another optimizer
-        any_optimizer = SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-        build(config["scheduler"], LRScheduler, where="scheduler", optimizer=any_optimizer, total_steps=100)
+    optimizer = make_optimizer(config["optimizer"], finetuning.parameter_groups())
+    make_scheduler(config["scheduler"], optimizer, TrainingLength(steps=100, epochs=10), monitor="train/loss")
 
 
 def check_features(config: Mapping[str, Any], task: AudioTask) -> FeatureShape | None:

@@ -1,15 +1,21 @@
-"""Learning-rate schedules, all built the same way: from the optimizer and the length of the training."""
+"""Learning-rate schedules: PyTorch's by their own names, and what PyTorch has none of; how each is stepped."""
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
+from audio_lightning.config.targets import build, resolve, split_node, takes
 from audio_lightning.errors import ConfigError
 from audio_lightning.task import lower_is_better
+
+INTERVALS = ("step", "epoch")
+
+LIGHTNING_KEYS = ("interval", "monitor")
+"""Keys of a ``scheduler`` node that are Lightning's: when the schedule is stepped, and by which metric."""
 
 
 class WarmupCosine(LambdaLR):
@@ -85,19 +91,7 @@ class OneCycle(OneCycleLR):
         )
 
 
-class EpochSchedule(ABC):
-    """A schedule that goes by epochs; the training steps it before it writes the checkpoint of the epoch."""
-
-    @abstractmethod
-    def end_epoch(self, metrics: Mapping[str, Any]) -> None:
-        """Go on to the next epoch.
-
-        Args:
-            metrics: everything that is known of the one that has ended.
-        """
-
-
-class Decay(EpochSchedule, LambdaLR):
+class Decay(LambdaLR):
     """The whole rate for some epochs, then in each a share of that of the one before; one step an epoch.
 
     Args:
@@ -116,12 +110,8 @@ class Decay(EpochSchedule, LambdaLR):
         _require_share("factor", factor)
         super().__init__(optimizer, lambda epoch: factor ** max(0, epoch + 1 - whole_epochs))
 
-    def end_epoch(self, metrics: Mapping[str, Any]) -> None:
-        """Another epoch is over, however it went."""
-        self.step()
 
-
-class Plateau(EpochSchedule, ReduceLROnPlateau):
+class Plateau(ReduceLROnPlateau):
     """Lower the rate when a metric has stopped improving; one step a validation.
 
     Args:
@@ -163,20 +153,114 @@ class Plateau(EpochSchedule, ReduceLROnPlateau):
             min_lr=[min_lr * (rate / (max(rates) or 1.0)) for rate in rates],
         )
 
-    def end_epoch(self, metrics: Mapping[str, Any]) -> None:
-        """Count the epoch, if it was validated and has a finite metric."""
-        value = float(metrics.get(self.monitor, math.nan))
-        if math.isfinite(value):
-            self.step(value)
-
 
 def _require_share(name: str, value: float) -> None:
     if not 0 <= value <= 1:
         raise ConfigError(f"scheduler.{name}={value}: expected a share from 0.0 to 1.0")
 
 
-def lightning_config(scheduler: LRScheduler) -> dict[str, Any]:
-    """What ``configure_optimizers`` returns for a schedule."""
-    if isinstance(scheduler, Plateau):
-        return {"scheduler": scheduler, "interval": "epoch", "monitor": scheduler.monitor, "strict": False}
-    return {"scheduler": scheduler, "interval": "epoch" if isinstance(scheduler, EpochSchedule) else "step"}
+BY_STEP: tuple[type[LRScheduler], ...] = (WarmupCosine, OneCycle, OneCycleLR, CyclicLR)
+"""Schedules that go by optimizer steps unless ``interval`` says otherwise; others go by epochs, as in their papers."""
+
+
+@dataclass(frozen=True)
+class TrainingLength:
+    """How long a training lasts.
+
+    Attributes:
+        steps: optimizer steps.
+        epochs: passes over the training clips.
+    """
+
+    steps: int
+    epochs: int
+
+
+def make_scheduler(
+    node: Mapping[str, Any], optimizer: Optimizer, length: TrainingLength, *, monitor: str
+) -> dict[str, Any] | None:
+    """What ``configure_optimizers`` returns for a schedule; None for a constant rate.
+
+    What a schedule needs to know of the training (``T_max``, ``total_steps``, ``epochs`` and ``steps_per_epoch``,
+    ``max_lr`` of :class:`~torch.optim.lr_scheduler.OneCycleLR`, ``mode`` of a plateau) is filled in unless it is given.
+
+    Args:
+        node: ``scheduler`` of a configuration: ``_target_``, arguments under the class's own names, ``interval``
+            (``"step"`` or ``"epoch"``) and, for :class:`~torch.optim.lr_scheduler.ReduceLROnPlateau`, ``monitor``.
+        optimizer: whose rates are scheduled.
+        length: of the training.
+        monitor: metric that a plateau goes by, unless the node names one.
+
+    Raises:
+        ConfigError: a target or an argument that cannot work.
+    """
+    target, arguments = split_node(node, where="scheduler")
+    if target is None:
+        return None
+    cls = resolve(target, LRScheduler, where="scheduler")
+    interval = _interval(cls, arguments)
+    if not takes(cls, "monitor"):
+        monitor = arguments.pop("monitor", None) or monitor
+    scheduler = _build({"_target_": target, **arguments}, optimizer, length, interval, monitor, where="scheduler")
+    config = {"scheduler": scheduler, "interval": interval}
+    if isinstance(scheduler, ReduceLROnPlateau):
+        config |= {"monitor": getattr(scheduler, "monitor", monitor), "strict": False}
+    return config
+
+
+def _interval(cls: type[LRScheduler], arguments: dict[str, Any]) -> str:
+    """When a schedule is stepped; the key is taken from the arguments."""
+    interval: str = arguments.pop("interval", None) or ("step" if issubclass(cls, BY_STEP) else "epoch")
+    if interval not in INTERVALS:
+        raise ConfigError(f"scheduler.interval={interval}: expected one of {', '.join(INTERVALS)}")
+    if interval == "step" and issubclass(cls, ReduceLROnPlateau):
+        raise ConfigError(f"scheduler.interval=step: {cls.__name__} waits for a metric, which each epoch has once")
+    return interval
+
+
+def _build(
+    node: Mapping[str, Any],
+    optimizer: Optimizer,
+    length: TrainingLength,
+    interval: str,
+    monitor: str,
+    *,
+    where: str,
+) -> LRScheduler:
+    """A schedule, and those that it is made of (``schedulers`` of SequentialLR and ChainedScheduler)."""
+    target, arguments = split_node(node, where=where)
+    cls = resolve(target, LRScheduler, where=where)
+    if takes(cls, "lr_lambda"):
+        raise ConfigError(f"{where}: {cls.__name__} needs a function, which a configuration cannot name")
+    if isinstance(parts := arguments.get("schedulers"), (list, tuple)):
+        arguments["schedulers"] = [
+            _build(part, optimizer, length, interval, monitor, where=f"{where}.schedulers.{place}")
+            for place, part in enumerate(parts)
+        ]
+    known: dict[str, Any] = {"T_max": length.steps if interval == "step" else length.epochs}
+    if not {"epochs", "steps_per_epoch"} & arguments.keys():
+        known["total_steps"] = known["T_max"]
+    else:
+        known |= {"epochs": length.epochs, "steps_per_epoch": math.ceil(length.steps / length.epochs)}
+    if issubclass(cls, OneCycleLR):
+        known["max_lr"] = [group["lr"] for group in optimizer.param_groups]
+    if issubclass(cls, ReduceLROnPlateau):
+        known["mode"] = "min" if lower_is_better(monitor) else "max"
+    made: LRScheduler = build(
+        {"_target_": target, **arguments}, LRScheduler, where=where, offered=known, optimizer=optimizer
+    )
+    return made
+
+
+def end_epoch(scheduler: LRScheduler, monitor: str | None, metrics: Mapping[str, Any]) -> None:
+    """Step a schedule that goes by epochs; one that waits for a metric only where the epoch has a finite one.
+
+    Args:
+        scheduler: to step.
+        monitor: metric that it goes by.
+        metrics: everything that is known of the epoch that has ended.
+    """
+    if not isinstance(scheduler, ReduceLROnPlateau):
+        scheduler.step()
+    elif math.isfinite(value := float(metrics.get(str(monitor), math.nan))):
+        scheduler.step(value)

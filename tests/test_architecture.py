@@ -11,9 +11,9 @@ PACKAGE = Path(__file__).parents[1] / "audio_lightning"
 
 ROOMS = (
     "errors", "messages", "cores", "files", "lazy", "task", "config", "audio", "features", "augment", "models", "data",
-    "metrics", "losses", "schedulers", "archive", "checkpoint", "bounds", "autocast", "ensemble", "finetune",
-    "networks", "catalog", "classifier", "training", "inference", "compare", "report", "sweeps", "cli", "api",
-    "__main__",
+    "metrics", "losses", "optimizers", "schedulers", "archive", "checkpoint", "bounds", "autocast", "ensemble",
+    "finetune", "networks", "catalog", "classifier", "training", "inference", "compare", "report", "sweeps", "cli",
+    "api", "__main__",
 )  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

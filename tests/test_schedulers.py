@@ -1,15 +1,25 @@
 """Learning rates over a training."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from omegaconf import OmegaConf
+from torch.optim import lr_scheduler
 
 from audio_lightning.config import compose
 from audio_lightning.errors import ConfigError
 from audio_lightning.networks import check_networks
-from audio_lightning.schedulers import Decay, OneCycle, Plateau, WarmupCosine
+from audio_lightning.schedulers import (
+    Decay,
+    OneCycle,
+    Plateau,
+    TrainingLength,
+    WarmupCosine,
+    end_epoch,
+    make_scheduler,
+)
 from audio_lightning.task import AudioTask
 
 
@@ -97,3 +107,133 @@ def test_plateau_knows_which_way_is_better(monitor: str, values: list[float]) ->
         scheduler.step(value)
         seen.append(chosen.param_groups[0]["lr"])
     assert seen == pytest.approx([0.1, 0.1, 0.05, 0.05])
+
+
+LENGTH = TrainingLength(steps=12, epochs=4)
+
+PART = "torch.optim.lr_scheduler."
+
+ARGUMENTS: dict[str, dict[str, Any]] = {
+    "ChainedScheduler": {
+        "schedulers": [{"_target_": f"{PART}ConstantLR"}, {"_target_": f"{PART}ExponentialLR", "gamma": 0.9}]
+    },
+    "ConstantLR": {"factor": 0.5, "total_iters": 2},
+    "CosineAnnealingLR": {"eta_min": 0.01},
+    "CosineAnnealingWarmRestarts": {"T_0": 2},
+    "CyclicLR": {"base_lr": 0.01, "max_lr": 0.1, "step_size_up": 3},
+    "ExponentialLR": {"gamma": 0.5},
+    "LinearLR": {"total_iters": 3},
+    "MultiStepLR": {"milestones": [1, 3]},
+    "OneCycleLR": {"pct_start": 0.25},
+    "PolynomialLR": {"total_iters": 4, "power": 2.0},
+    "ReduceLROnPlateau": {"patience": 0, "factor": 0.5},
+    "SequentialLR": {
+        "schedulers": [{"_target_": f"{PART}LinearLR"}, {"_target_": f"{PART}CosineAnnealingLR"}],
+        "milestones": [2],
+    },
+    "StepLR": {"step_size": 2, "gamma": 0.1},
+}
+"""What each schedule of PyTorch is told; the rest is filled in."""
+
+FUNCTIONS = ("LambdaLR", "MultiplicativeLR")
+"""Schedules that are made of a function, which no configuration can name."""
+
+
+def by_hand(name: str, chosen: torch.optim.Optimizer) -> Any:
+    options = ARGUMENTS[name]
+    filled = {
+        "CosineAnnealingLR": {"T_max": 4},
+        "OneCycleLR": {"max_lr": 0.1, "total_steps": 12},
+        "ReduceLROnPlateau": {"mode": "max"},
+    }
+    if parts := options.get("schedulers"):
+        made = []
+        for part in parts:
+            arguments = {key: value for key, value in part.items() if key != "_target_"}
+            kind = part["_target_"].removeprefix(PART)
+            made.append(getattr(lr_scheduler, kind)(chosen, **filled.get(kind, {}), **arguments))
+        if name == "ChainedScheduler":
+            return lr_scheduler.ChainedScheduler(made, chosen)
+        return lr_scheduler.SequentialLR(chosen, made, milestones=options["milestones"])
+    return getattr(lr_scheduler, name)(chosen, **filled.get(name, {}), **options)
+
+
+def one(scheduler: Any, value: float) -> float:
+    """The rate after a step of the optimizer and one of the schedule."""
+    scheduler.optimizer.step()
+    scheduler.step(*[value] * isinstance(scheduler, lr_scheduler.ReduceLROnPlateau))
+    rate: float = scheduler.optimizer.param_groups[0]["lr"]
+    return rate
+
+
+def test_every_schedule_of_torch_is_tried() -> None:
+    found = {
+        name
+        for name, cls in vars(lr_scheduler).items()
+        if isinstance(cls, type) and issubclass(cls, lr_scheduler.LRScheduler) and not name.startswith("_")
+    }
+    assert found == {"LRScheduler", *ARGUMENTS, *FUNCTIONS}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_a_schedule_of_torch_knows_the_training_and_goes_on_where_it_stopped(name: str) -> None:
+    node = {"_target_": f"{PART}{name}", "_partial_": True, **ARGUMENTS[name]}
+    config = make_scheduler(node, optimizer(), LENGTH, monitor="validation/accuracy")
+    assert config is not None
+    scheduler, expected = config["scheduler"], by_hand(name, optimizer())
+    assert config["interval"] == ("step" if name in ("OneCycleLR", "CyclicLR") else "epoch")
+    assert config.get("monitor") == ("validation/accuracy" if name == "ReduceLROnPlateau" else None)
+    found = [one(scheduler, 0.5) for _ in range(2)]
+    assert found == [one(expected, 0.5) for _ in range(2)]
+    states = scheduler.state_dict(), scheduler.optimizer.state_dict()
+
+    other = make_scheduler(node, optimizer(), LENGTH, monitor="validation/accuracy")
+    assert other is not None
+    other["scheduler"].load_state_dict(states[0])
+    other["scheduler"].optimizer.load_state_dict(states[1])
+    after = [one(expected, 0.5) for _ in range(3)]
+    assert [one(other["scheduler"], 0.5) for _ in range(3)] == after
+    assert len({0.1, *found, *after}) > 1, "the rate never changes"
+
+
+def test_a_schedule_of_torch_may_go_by_steps() -> None:
+    node = {"_target_": f"{PART}CosineAnnealingLR", "interval": "step"}
+    config = make_scheduler(node, optimizer(), LENGTH, monitor="validation/loss")
+    assert config is not None
+    assert (config["interval"], config["scheduler"].T_max) == ("step", 12)
+
+
+def test_the_length_of_a_cycle_may_be_given_in_epochs() -> None:
+    node = {"_target_": f"{PART}OneCycleLR", "epochs": 2}
+    config = make_scheduler(node, optimizer(), LENGTH, monitor="validation/loss")
+    assert config is not None
+    assert config["scheduler"].total_steps == 2 * 3
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        *(({"_target_": f"{PART}{name}", "lr_lambda": "f"}, f"{name} needs a function") for name in FUNCTIONS),
+        ({"_target_": f"{PART}StepLR"}, "scheduler.step_size must be given"),
+        ({"_target_": f"{PART}StepLR", "step_size": 1, "interval": "batch"}, "expected one of step, epoch"),
+        ({"_target_": f"{PART}ReduceLROnPlateau", "interval": "step"}, "ReduceLROnPlateau waits for a metric"),
+        ({"_target_": "torch.optim.SGD", "lr": 0.1}, "is not allowed"),
+        (
+            {"_target_": f"{PART}ChainedScheduler", "schedulers": [{"_target_": "torch.load", "f": "x"}]},
+            r"scheduler\.schedulers\.0\._target_=torch\.load is not allowed",
+        ),
+    ],
+)
+def test_a_schedule_that_cannot_work_is_refused(node: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make_scheduler(node, optimizer(), LENGTH, monitor="validation/loss")
+
+
+def test_an_epoch_steps_a_plateau_by_its_metric_and_others_always() -> None:
+    plateau = lr_scheduler.ReduceLROnPlateau(optimizer(), patience=0, factor=0.5)
+    for value in (1.0, math.nan, 1.0):
+        end_epoch(plateau, "validation/loss", {"validation/loss": value})
+    assert plateau.optimizer.param_groups[0]["lr"] == 0.05
+    stepped = lr_scheduler.StepLR(optimizer(), 1, gamma=0.5)
+    end_epoch(stepped, None, {})
+    assert stepped.optimizer.param_groups[0]["lr"] == 0.05

@@ -50,8 +50,8 @@ def check_config(config: DictConfig) -> None:
         if _must_exist(key) and value is not None:
             if not (key.startswith("data.") and config.data.get("download")):  # which makes it
                 _check_exists(key, as_path(key, value))
-        elif name == "_target_" and value is not None and not is_allowed(value):
-            raise ConfigError(f"{key}={refusal(value)}")
+        elif name == "_target_" and value is not None and not is_allowed(value, where=key):
+            raise ConfigError(f"{key}={refusal(value, where=key)}")
         elif name == "monitor" and value not in (logged := monitorable_metrics(multilabel=_is_multilabel(config))):
             raise ConfigError(
                 f"{key}={value}: nothing logs this metric" + did_you_mean(str(value), logged, listing="logged are")

@@ -7,6 +7,7 @@ silently. Here every override is held against the configuration it would change 
 import copy
 import os
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -87,9 +88,11 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
             _check_choice(override)
         base = _of_choices(name, tuple(_line(override) for override in chosen), searched(), last_change(searched()))
     keys = [override for override in parsed if not is_group(override, name)]
+    retargeted = _retargeted(keys, base)
     for override in keys:
-        _check_key(override, base)
-    config = _with_keys(base, keys)
+        if not _is_below(override.key_or_group, retargeted):  # its keys are those of another class
+            _check_key(override, base)
+    config = _with_keys(base, keys, retargeted)
     if not with_hydra:
         with open_dict(config):
             del config["hydra"]
@@ -315,16 +318,62 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _with_keys(base: DictConfig, keys: list[Override]) -> DictConfig:
+def _retargeted(keys: Iterable[Override], base: DictConfig) -> set[str]:
+    """Nodes for which another class is typed than their choice names: ``optimizer._target_=torch.optim.RAdam``."""
+    found = set()
+    for override in keys:
+        node, _, name = override.key_or_group.rpartition(".")
+        if name == "_target_" and override.type is not OverrideType.DEL and not override.is_sweep_override():
+            chosen = OmegaConf.select(base, node)
+            if isinstance(chosen, DictConfig) and override.value() not in (chosen.get(name), None):
+                found.add(node)
+    return found
+
+
+def _is_below(key: str, nodes: Iterable[str]) -> bool:
+    return any(key.startswith(f"{node}.") for node in nodes)
+
+
+def _drop_inherited(config: DictConfig, node: str, keys: Iterable[Override]) -> None:
+    """Take from a node what its choice set for another class, and say so; what is typed stays, right or wrong."""
+    from audio_lightning.config.targets import is_allowed, resolve, takes
+
+    target = OmegaConf.select(config, f"{node}._target_")
+    if not is_allowed(target, where=node):  # which check_config says, unless it is trusted by then
+        return
+    cls = resolve(target, object, where=node)
+    typed = {override.key_or_group.removeprefix(f"{node}.").partition(".")[0] for override in keys}
+    values = OmegaConf.select(config, node)
+    dropped = [name for name in values if not (name in {"_target_", "_partial_", *typed} or takes(cls, name))]
+    with open_dict(values):
+        for name in dropped:
+            del values[name]
+    if dropped:
+        _say(f"{node}: {cls.__name__} does not take {', '.join(dropped)}; left out")
+
+
+@lru_cache(maxsize=64)
+def _say(text: str) -> None:
+    """Say it once: a configuration is composed several times, and each trial of a sweep anew."""
+    print(f"note: {text}", file=sys.stderr)
+
+
+def _with_keys(base: DictConfig, keys: list[Override], retargeted: Iterable[str] = ()) -> DictConfig:
     """A copy with keys set as Hydra sets them, which does so when all choices are made."""
     config = copy.deepcopy(base)
     OmegaConf.clear_cache(config)  # the time by which a run folder is named is that of now
     try:
+        for key in (override.key_or_group for override in keys):
+            if _is_below(key, retargeted) and OmegaConf.select(config, key) is None:
+                OmegaConf.update(config, key, None, force_add=True)
         ConfigLoaderImpl._apply_overrides_to_config(keys, config)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(first_line(error)) from error
+    for node in retargeted:
+        _drop_inherited(config, node, keys)
     for override in keys:
-        _check_resolved(override, base, config)
+        if not _is_below(override.key_or_group, retargeted):
+            _check_resolved(override, base, config)
     return config
 
 

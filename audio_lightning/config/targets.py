@@ -1,8 +1,8 @@
 """Names in a configuration, and the classes they may stand for.
 
-A configuration can come out of a checkpoint that somebody else made. So a name is never simply imported and called:
-it must be one of the classes listed here, a class that this package itself defines, or one that a module defines
-which the user trusts (:mod:`audio_lightning.config.trust`), and of the kind asked for.
+A configuration can come out of a checkpoint that somebody else made. So a name is never simply imported and called.
+It must be a class of the kind that its node wants, and defined by this package, by the library of that node
+(:data:`LIBRARIES`), or by a module which the user trusts (:mod:`audio_lightning.config.trust`).
 """
 
 import inspect
@@ -24,37 +24,49 @@ T = TypeVar("T")
 
 PACKAGE = "audio_lightning"
 
-FOREIGN_TARGETS = frozenset(
-    {
-        "torch.optim.Adam",
-        "torch.optim.AdamW",
-        "torch.optim.SGD",
-        "lightning.pytorch.loggers.TensorBoardLogger",
-    }
-)
-"""Classes of other packages that a configuration may name."""
+LIBRARIES: Mapping[str, str] = {
+    "optimizer": "torch.optim",
+    "scheduler": "torch.optim.lr_scheduler",
+    "callbacks": "lightning.pytorch.callbacks",
+    "logger": "lightning.pytorch.loggers",
+}
+"""By node of the configuration, the library whose classes it may name beside those of this package."""
+
+TOP_LEVEL = frozenset({PACKAGE, *(library.partition(".")[0] for library in LIBRARIES.values())})
+"""Top-level packages of all targets but the user's own."""
 
 REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
 """What a class raises that cannot work with a value."""
 
 
-def is_allowed(target: Any) -> bool:
-    """Whether ``target`` may be named at all; :func:`resolve` still checks what it is."""
-    return isinstance(target, str) and (
-        target in FOREIGN_TARGETS or target.startswith(f"{PACKAGE}.") or is_trusted(target)
-    )
+def library_of(where: str) -> str | None:
+    """The library whose classes a node may name: ``torch.optim`` for ``optimizer``; None where there is none."""
+    return LIBRARIES.get(where.partition(".")[0])
 
 
-def refusal(target: Any) -> str:
+def is_allowed(target: Any, *, where: str) -> bool:
+    """Whether ``target`` may be named at all in a node; :func:`resolve` still checks what it is."""
+    if not isinstance(target, str):
+        return False
+    return _is_of(target, PACKAGE) or is_trusted(target) or _is_of(target, library_of(where))
+
+
+def refusal(target: Any, *, where: str) -> str:
     """What to say of a target that may not be named, and what to do where it may be a class of the user's own."""
     top = target.partition(".")[0] if isinstance(target, str) else ""
-    known = {PACKAGE, *(name.partition(".")[0] for name in FOREIGN_TARGETS), *sys.stdlib_module_names}
+    known = {*TOP_LEVEL, *sys.stdlib_module_names}
     if top not in known and "." in str(target) and all(part.isidentifier() for part in str(target).split(".")):
         return (
             f"{target} is not allowed: it is no class of {PACKAGE}; if it is yours, or you know what is in it, trust "
             f"its module: trust={top} in a training or sweep, --trust {top} with a checkpoint"
         )
-    return f"{target} is not allowed: a target is a class of {PACKAGE} or one of " + ", ".join(sorted(FOREIGN_TARGETS))
+    library = library_of(where)
+    owners = f"{PACKAGE} or {library}" if library else PACKAGE
+    return f"{target} is not allowed: expected a class of {owners}"
+
+
+def _is_of(name: str, package: str | None) -> bool:
+    return package is not None and name.startswith(f"{package}.")
 
 
 def resolve(target: Any, kind: type[T], *, where: str) -> type[T]:
@@ -68,8 +80,8 @@ def resolve(target: Any, kind: type[T], *, where: str) -> type[T]:
     Raises:
         ConfigError: a name outside the allow-list, one that does not exist, or one of another kind.
     """
-    if not is_allowed(target):
-        raise ConfigError(f"{where}._target_={refusal(target)}")
+    if not is_allowed(target, where=where):
+        raise ConfigError(f"{where}._target_={refusal(target, where=where)}")
     module_name, _, name = target.rpartition(".")
     try:
         module = import_module(module_name)
@@ -90,20 +102,28 @@ def resolve(target: Any, kind: type[T], *, where: str) -> type[T]:
     if not isinstance(found, type) or not issubclass(found, kind):
         raise ConfigError(f"{where}._target_={target} is not a {kind.__name__}, which {where} must be")
     # Checked on what was found, not on its name: a module's imports are attributes of it, too.
-    home = found.__module__
-    if target not in FOREIGN_TARGETS and not (home.startswith(f"{PACKAGE}.") or is_trusted(home)):
-        owners = " or ".join((PACKAGE, *trusted_modules()))
+    home, library = found.__module__, library_of(where)
+    if not (_is_of(home, PACKAGE) or is_trusted(home) or _is_of(f"{home}.", library)):
+        owners = " or ".join((PACKAGE, *([library] if library else []), *trusted_modules()))
         raise ConfigError(f"{where}._target_={target} is defined in {home}, which is not a part of {owners}")
     return found
 
 
-def build(node: Mapping[str, Any] | DictConfig, kind: type[T], *, where: str, **supplied: Any) -> T:
+def build(
+    node: Mapping[str, Any] | DictConfig,
+    kind: type[T],
+    *,
+    where: str,
+    offered: Mapping[str, Any] = types.MappingProxyType({}),
+    **supplied: Any,
+) -> T:
     """Make the object that a node of the configuration describes.
 
     Args:
         node: ``_target_`` and the arguments for it.
         kind: class the target must be or derive from.
         where: key of the node in the configuration, for messages.
+        offered: arguments that the program can work out, passed where the class takes them and the node has none.
         **supplied: further arguments, which the program works out and no configuration names.
 
     Raises:
@@ -111,6 +131,8 @@ def build(node: Mapping[str, Any] | DictConfig, kind: type[T], *, where: str, **
     """
     target, arguments = split_node(node, where=where)
     cls = resolve(target, kind, where=where)
+    taken = _parameters(cls)[0]
+    arguments = {name: value for name, value in offered.items() if name in taken} | arguments
     check_arguments(cls, arguments, supplied, where=where)
     try:
         return cls(**arguments, **supplied)
@@ -142,7 +164,14 @@ def split_node(node: Mapping[str, Any] | DictConfig, *, where: str) -> tuple[Any
     plain = dict(plain) if isinstance(plain, Mapping) else None
     if plain is None or "_target_" not in plain:
         raise ConfigError(f"{where} has no _target_: expected the name of a class and its arguments")
+    plain.pop("_partial_", None)  # Hydra's way to leave arguments to the program, which completes all targets
     return plain.pop("_target_"), {str(key): value for key, value in plain.items()}
+
+
+def takes(cls: type, name: str) -> bool:
+    """Whether a class takes an argument of this name."""
+    parameters, _, takes_any = _parameters(cls)
+    return name in parameters or takes_any
 
 
 def check_arguments(cls: type, arguments: Mapping[str, Any], supplied: Mapping[str, Any], *, where: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from audio_lightning import __version__
 from audio_lightning.compare.trials import REPETITION_KEYS
 from audio_lightning.config.compose import PATH_KEY
-from audio_lightning.config.targets import FOREIGN_TARGETS, PACKAGE
+from audio_lightning.config.targets import TOP_LEVEL
 from audio_lightning.config.trust import source_files
 
 WITHOUT_EFFECT = re.compile(
@@ -89,7 +89,7 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]
 def _sources(flat: Mapping[str, Any]) -> dict[str, str]:
     """A hash of the code of each module of the user's own that is named: its version says nothing of a change."""
     targets = [str(value) for key, value in flat.items() if key.endswith("_target_") and value is not None]
-    own = {target.partition(".")[0] for target in targets if target not in FOREIGN_TARGETS} - {PACKAGE}
+    own = {target.partition(".")[0] for target in targets} - TOP_LEVEL
     return {f"sources.{module}": _hash_of(source_files(module)) for module in sorted(own)}
 
 

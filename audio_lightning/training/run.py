@@ -128,8 +128,8 @@ def train(
     if trainer.is_global_zero and saved is not None:  # not before: on other data the run stays as it is
         _write_settings(folder, config)
     del saved  # its weights and the optimizer's take memory
-    if "monitor" in plain["scheduler"]:
-        plain["scheduler"]["monitor"] = measurable(plain["scheduler"]["monitor"], datamodule)
+    if "monitor" in plain["scheduler"] or str(plain["scheduler"]["_target_"]).endswith("ReduceLROnPlateau"):
+        plain["scheduler"]["monitor"] = measurable(plain["scheduler"].get("monitor") or plain["monitor"], datamodule)
 
     started = time.perf_counter()
     if searched and checkpoint is None:  # a resumed training keeps what was found
@@ -243,7 +243,7 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: 
         if node is None:
             continue
         try:
-            loggers.append(build(node, Logger, where=f"logger.{name}", save_dir=str(folder.path)))
+            loggers.append(build(node, Logger, where=f"logger.{name}", offered={"save_dir": str(folder.path)}))
         except ModuleNotFoundError as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(

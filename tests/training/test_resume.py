@@ -49,15 +49,36 @@ def assert_equal_runs(one: Path, other: Path) -> None:
     pd.testing.assert_frame_equal(*steps)
 
 
+OF_TORCH = {
+    name: [f"scheduler._target_=torch.optim.lr_scheduler.{name}", *(f"scheduler.{option}" for option in options)]
+    for name, options in {
+        "CosineAnnealingLR": [],
+        "CyclicLR": ["base_lr=0.001", "max_lr=0.01", "cycle_momentum=false"],
+        "MultiStepLR": ["milestones=[1,3]"],
+        "OneCycleLR": [],
+        "ReduceLROnPlateau": ["patience=0", "threshold=10.0"],
+        "SequentialLR": [
+            "milestones=[2]",
+            "schedulers=[{_target_: torch.optim.lr_scheduler.LinearLR}, "
+            "{_target_: torch.optim.lr_scheduler.ExponentialLR, gamma: 0.5}]",
+        ],
+    }.items()
+}
+"""Schedules of PyTorch, named on the command line."""
+
+
 @pytest.mark.parametrize(
     ("scheduler", "augment"),
-    [("none", "none"), ("cosine", "strong"), ("onecycle", "light"), ("plateau", "none"), ("decay", "none")],
-)
+    [
+        ("none", "none"), ("cosine", "strong"), ("onecycle", "light"), ("plateau", "none"), ("decay", "none"),
+        *(pytest.param(name, "none", marks=pytest.mark.full) for name in sorted(OF_TORCH)),
+    ],
+)  # fmt: skip
 def test_resumed_equals_undisturbed(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str, augment: str
 ) -> None:
     options = [
-        f"scheduler={scheduler}",
+        *OF_TORCH.get(scheduler, [f"scheduler={scheduler}"]),
         f"augment={augment}",
         "model.dropout=0.5",
         "trainer.max_epochs=5",

@@ -11,7 +11,7 @@ import torch
 from running import run
 from test_files import strict
 
-from audio_lightning.schedulers import Plateau
+from audio_lightning.schedulers import Plateau, end_epoch
 from audio_lightning.training.callbacks import BestCheckpoint, EarlyStopping, epoch_lines
 
 SETTINGS = [
@@ -111,9 +111,9 @@ def test_a_plateau_passes_over_an_epoch_without_a_number() -> None:
     options: dict[str, Any] = {"factor": 0.5, "patience": 0, "threshold": 0.0, "min_lr": 0.0}
     plateau = Plateau(optimizer, total_steps=1, monitor="validation/f1_macro", **options)
     for value in (0.5, math.nan, math.nan):
-        plateau.end_epoch({"validation/f1_macro": torch.tensor(value)})
+        end_epoch(plateau, plateau.monitor, {"validation/f1_macro": torch.tensor(value)})
     assert optimizer.param_groups[0]["lr"] == 1.0
-    plateau.end_epoch({"validation/f1_macro": torch.tensor(0.4)})
+    end_epoch(plateau, plateau.monitor, {"validation/f1_macro": torch.tensor(0.4)})
     assert optimizer.param_groups[0]["lr"] == 0.5
 
 
