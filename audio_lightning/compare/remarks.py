@@ -12,6 +12,9 @@ MOST_NAMED = 5
 REALISTIC = 100
 """Largest multiple of the present clips or repetitions that is named as what would settle a comparison."""
 
+OUT_OF_PROPORTION = 3
+"""Clips alone, or repetitions alone, are not named if they are this many times as many as of both together."""
+
 
 def interval(rows: list[Row], unit: Unit, by_clip: bool) -> str:
     """Which interval stands in the rows, over what."""
@@ -88,12 +91,15 @@ def no_winner(rows: Sequence[Row], unit: Unit, clips: float, chosen_on_test: boo
         f"{NOT_DISTINGUISHABLE} from it."
     )
     found = needed(nearest, counted(rows, chosen_on_test), clips_only=unit == "folds")
+    most = min(REALISTIC, OUT_OF_PROPORTION * (found.both or REALISTIC))
     ways = []
-    if found.clips is not None and found.clips <= REALISTIC:
-        of_all = f"{_rounded(found.clips * clips):,} test clips in place of {clips:,.0f}"
-        ways.append(of_all if math.isfinite(clips) else f"{found.clips:.1f} times as many test clips")
-    if found.repetitions is not None and found.repetitions <= REALISTIC:
+    if found.clips is not None and found.clips <= most:
+        ways.append(_more_clips(found.clips, clips))
+    if found.repetitions is not None and found.repetitions <= most:
         ways.append(f"{math.ceil(found.repetitions * best.n)} {unit} in place of {best.n}")
+    if not ways and found.both is not None and found.both <= REALISTIC:
+        repetitions = f"{math.ceil(found.both * best.n)} {unit} in place of {best.n}"
+        ways.append(f"{_more_clips(found.both, clips)} together with {repetitions}")
     size = f"A difference of {abs(nearest.difference):.3g}, as that to {equal[0].name}"
     if ways:
         return f"{said} {size}, would be found with a power of {POWER:g} by about {', or by '.join(ways)}."
@@ -103,6 +109,12 @@ def no_winner(rows: Sequence[Row], unit: Unit, clips: float, chosen_on_test: boo
     return (
         f"{said} {size}, is too small to be found by any realistic number of clips or {unit}: choose by cost{cheaper}."
     )
+
+
+def _more_clips(factor: float, clips: float) -> str:
+    if math.isfinite(clips):
+        return f"{_rounded(factor * clips):,} test clips in place of {clips:,.0f}"
+    return f"{factor:.1f} times as many test clips"
 
 
 def counted(rows: Sequence[Row], chosen_on_test: bool) -> int:

@@ -258,10 +258,12 @@ class Needed:
     Attributes:
         clips: as a multiple of the test clips.
         repetitions: as a multiple of the seeds or splits.
+        both: as the same multiple of the one and of the other.
     """
 
     clips: float | None
     repetitions: float | None
+    both: float | None
 
 
 def needed(comparison: Comparison, comparisons: int, *, clips_only: bool) -> Needed:
@@ -280,16 +282,17 @@ def needed(comparison: Comparison, comparisons: int, *, clips_only: bool) -> Nee
     """
     error = comparison.error
     if error is None or abs(comparison.difference) <= SAME:
-        return Needed(None, None)
+        return Needed(None, None, None)
     quantiles = float(ndtri(1 - ALPHA / (2 * max(comparisons, 1))) + ndtri(POWER))
     wanted = (comparison.difference / quantiles) ** 2
     if clips_only:
-        return Needed(max(1.0, error.variance / wanted), None)
+        return Needed(max(1.0, error.variance / wanted), None, None)
 
     def factor(part: float, rest: float) -> float | None:
         return max(1.0, part / (wanted - rest)) if part > 0 and rest < wanted else None
 
-    return Needed(factor(error.groups, error.repetitions), factor(error.repetitions, error.groups))
+    both = factor(error.groups + error.repetitions, 0.0) if error.groups > 0 and error.repetitions > 0 else None
+    return Needed(factor(error.groups, error.repetitions), factor(error.repetitions, error.groups), both)
 
 
 def _test(

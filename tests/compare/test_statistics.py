@@ -243,5 +243,6 @@ def test_more_clips_do_not_help_against_the_noise_of_training() -> None:
     assert found.clips is None
     assert found.repetitions == pytest.approx(0.001 / ((0.02 / (1.959964 + 0.841621)) ** 2 - 0.00001), rel=1e-5)
     assert needed(comparison, 1, clips_only=True).clips == pytest.approx(0.00101 / (0.02 / 2.801585) ** 2, rel=1e-5)
+    assert found.both == pytest.approx(0.00101 / (0.02 / 2.801585) ** 2, rel=1e-5)
     same = Comparison("", 3, 0.0, 1.0, 1.0, "", Error(0.001, 0.001, 2, 2))
     assert needed(same, 1, clips_only=False).clips is None
