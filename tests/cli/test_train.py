@@ -190,7 +190,13 @@ def test_a_multirun_goes_on_after_a_failure_and_says_so(tiny_urbansound8k: Path,
     assert (tmp_path / "multi/1/metrics.json").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, id="Ctrl-C"),
+        pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.full),
+    ],
+)
 def test_an_interrupted_run_says_how_to_go_on(
     tiny_urbansound8k: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

@@ -67,17 +67,15 @@ TRAINED = {
 }  # fmt: skip
 """How the described systems are trained, by the beginnings of names of recipes."""
 
-HEAVY = {
-    "speech12_conv1d": "34 million parameters",
-    "speech12_conv1d_skip": "63 million parameters",
-    "speech12_spectrogram_1d": "68 million parameters",
-    "speech12_spectrogram_2d": "9x9 convolutions",
-    "instruments_cnn_mel": "a dense layer on a picture that was never pooled",
-    "urbansound8k_alexnet": "57 million parameters",
-    "urbansound8k_vgg": "134 million parameters",
-    "urbansound_dnn": "44.1 kHz into a dense network",
-}
-"""Recipes whose optimizer and checkpoints take long to write, and why; `make test-all` runs them."""
+QUICK = (
+    "best_instruments",
+    "best_speech",
+    "best_urbansound",
+    "instruments_lstm_mfcc",
+    "sincnet",
+    "urbansound8k_squeezenet",
+)
+"""Recipes that train in the fast suite, one or more for each family; `make test-all` trains all of them."""
 
 
 def recipe(name: str, *overrides: str):
@@ -132,7 +130,7 @@ def test_a_recipe_trains_as_its_system_was_trained(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.full if name in HEAVY else ()) for name in choices("experiment")],
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.full) for name in choices("experiment")],
 )
 def test_a_recipe_runs(name: str, tmp_path: Path) -> None:
     source = str(recipe(name, "data.root=.").data._target_).rpartition(".")[2].lower()
@@ -151,7 +149,9 @@ def test_debugging_is_short(name: str) -> None:
     assert compose([f"debug={name}", "trainer.max_epochs=7"]).trainer.max_epochs == 7
 
 
-@pytest.mark.parametrize("name", choices("experiment"))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.full) for name in choices("experiment")]
+)
 def test_nothing_of_a_recipe_hinders_learning_by_heart(name: str) -> None:
     config = recipe(name, "data.root=.", "debug=overfit")
     check_config(config)

@@ -21,6 +21,7 @@ print(faults())
 """
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is what is told")
 def test_a_second_tensor_takes_the_pages_of_the_first() -> None:
     def faults(how: str) -> int:
