@@ -6,7 +6,7 @@ subclass of :class:`UserError`. The command line prints its message without a tr
 """
 
 LONGEST_LINE = 3_000
-"""Characters of a message; of a longer one, which repeats what was given, the middle is left out."""
+"""Characters of a line of a message; of a longer one, which repeats what was given, the middle is left out."""
 
 
 class UserError(Exception):
@@ -21,9 +21,8 @@ class UserError(Exception):
     def __str__(self) -> str:
         text = super().__str__()
         if self.may_list:
-            return text
-        line = "\\n".join(text.splitlines())
-        return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
+            return "\n".join(map(_shortened, text.split("\n")))
+        return _shortened("\\n".join(text.splitlines()))
 
 
 class ConfigError(UserError):
@@ -64,3 +63,7 @@ class Interrupted(Exception):  # noqa: N818 - it is nobody's error
     def __init__(self, exit_code: int) -> None:
         super().__init__(exit_code)
         self.exit_code = exit_code
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from audio_lightning.cli.answering import answering
-from audio_lightning.errors import ConfigError, DiskError, FileError, Interrupted, UserError
+from audio_lightning.errors import ConfigError, DataError, DiskError, FileError, Interrupted, UserError
 
 
 class OutOfMemoryError(RuntimeError):
@@ -89,3 +89,12 @@ def test_what_was_typed_never_breaks_or_stretches_the_line(kind: type[UserError]
     assert len(long) < 3_100
     assert long.startswith("seed=9")
     assert long.endswith("9: expected a number")
+
+
+@pytest.mark.parametrize("kind", [ConfigError, DataError])
+def test_a_long_line_is_shortened_in_every_kind_of_error(kind: type[UserError]) -> None:
+    text = str(kind(f"a.csv: {'9' * 5_000} is no label"))
+    assert len(text) < 3_100
+    assert text.startswith("a.csv: 999")
+    assert text.endswith("999 is no label")
+    assert str(DataError("two\n  lines")) == "two\n  lines"
