@@ -87,7 +87,8 @@ def _make_board(trials: pd.DataFrame, monitor: str, axes: list[str], clips: Clip
         notes.append(f"Not ranked, because they have no finite {monitor}: {named}.")
     if usable.empty:
         return Board(metric, monitor, [], "seeds", "", axes, notes, [])
-    usable["epoch_seconds"] = numbers(usable, "training_seconds") / numbers(usable, "epochs")
+    epochs = numbers(usable, "epochs")
+    usable["epoch_seconds"] = numbers(usable, "training_seconds") / np.where(epochs > 0, epochs, np.nan)
     usable["windows"] = [as_text([*pair]) for pair in zip(column_of(usable, CLIP), column_of(usable, HOP))]
     if _cut_differently(usable):
         recording = {name: name.replace("/", "/recording_") for name in (monitor, metric)}
