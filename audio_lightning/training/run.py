@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -51,6 +51,7 @@ from audio_lightning.training.facts import costs, environment
 from audio_lightning.training.finders import find, keep_found
 from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.hosts import Peers
+from audio_lightning.training.lightning_callbacks import check_callback
 from audio_lightning.training.loggers import runs_ended
 from audio_lightning.training.power import check_compiler, in_a_line, interruptible, say_precision, trainer_arguments
 from audio_lightning.training.progress import decoding_shown
@@ -225,11 +226,14 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: 
             installed.
     """
     callbacks: list[Callback] = [FiniteLoss(), LastStep(), RateJump(), history, EpochLines(history), *more]
-    terminal = sys.stdout.isatty()
-    if terminal:  # elsewhere, in a file or a pipe, a bar would be noise
-        callbacks.append(EpochBar(leave=False))
     chosen = {name: node for name, node in config.callbacks.items() if node is not None}
+    for name, node in chosen.items():
+        check_callback(node.get("_target_"), where=f"callbacks.{name}")
     named = [build(node, Callback, where=f"callbacks.{name}") for name, node in chosen.items()]
+    has_bar = any(isinstance(callback, ProgressBar) for callback in named)
+    if sys.stdout.isatty() and not has_bar:  # elsewhere, in a file or a pipe, a bar would be noise
+        callbacks.append(EpochBar(leave=False))
+        has_bar = True
     averages = [name for name, callback in zip(chosen, named) if isinstance(callback, Averaging)]
     if len(averages) > 1:
         raise ConfigError(
@@ -272,7 +276,7 @@ def make_trainer(config: DictConfig, folder: RunFolder, history: History, more: 
             plugins=[CheckpointFiles(folder)],
             logger=loggers or False,
             default_root_dir=str(folder.path),
-            enable_progress_bar=terminal,
+            enable_progress_bar=has_bar,
             enable_model_summary=False,
             # Its metrics would count as the best so far; the data has been checked by then anyway.
             num_sanity_val_steps=0,
