@@ -55,3 +55,9 @@ def test_it_trains_and_predicts(installed: Path, tmp_path: Path) -> None:
     assert predicted.returncode == 0, predicted.stderr
     assert len(predicted.stdout.splitlines()) == 1 + 9
     assert command(installed, tmp_path, "train", "model=resnt").returncode == 2
+
+
+def test_the_citation_names_the_version_that_the_package_has() -> None:
+    from audio_lightning import __version__
+
+    assert f"\nversion: {__version__}\n" in (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
