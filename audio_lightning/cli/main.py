@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from audio_lightning import __version__
 from audio_lightning.cli.answering import answering
 from audio_lightning.cli.cache import cache_app
 from audio_lightning.cli.catalog import features_command, grid_command, models_command
@@ -53,8 +55,23 @@ def main() -> None:
     app()
 
 
+def _print_versions(asked: bool) -> None:
+    """Versions of the package and of what its figures depend on, read without an import."""
+    if asked:
+        from importlib.metadata import version
+
+        print(f"audio-lightning {__version__}")
+        print(f"Python {platform.python_version()} on {platform.platform()}")
+        print(", ".join(f"{name} {version(name)}" for name in ("torch", "torchaudio", "lightning", "hydra-core")))
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
+def _commands(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_versions, is_eager=True, help="Print versions and exit.")
+    ] = False,
+) -> None:
     """Train audio classifiers and use them."""
 
 
