@@ -1,6 +1,7 @@
 """Sweeps from the command line to the leaderboard, on data small enough for it."""
 
 import json
+import shlex
 import shutil
 import signal
 import subprocess
@@ -152,7 +153,8 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tiny_urbansound8k: Path, 
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 143, output
-    assert output.splitlines()[-1].startswith("next: python sweep.py data=urbansound8k data.root=")
+    words = shlex.split(output.splitlines()[-1])
+    assert words[:5] == ["next:", "python", "sweep.py", "data=urbansound8k", f"data.root={tiny_urbansound8k}"]
     assert states(tmp_path / "disturbed") == {"0": "interrupted", "1": "interrupted"}
     assert (tmp_path / "disturbed/report.html").is_file()
     assert sweep(tiny_urbansound8k, tmp_path / "disturbed", *line) == 0
