@@ -54,8 +54,8 @@ def test_a_trial_is_the_training_that_its_overrides_describe(
 ) -> None:
     metrics = run(tiny_urbansound8k, tmp_path / "run", "trainer.max_epochs=2", "plots=false", "seed=1")
     same = results(finished)["logmel 1"]
-    assert same["test/loss"] == metrics["test/loss"]
-    assert {name: metrics[name] for name in same} == same
+    # Two trials at once share the cores: one has fewer threads, which add up in another order.
+    assert {name: metrics[name] for name in same} == pytest.approx(same, abs=1e-6)
 
 
 def test_the_same_line_again_repeats_nothing(
