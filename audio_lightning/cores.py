@@ -60,7 +60,7 @@ def busy_cores(seconds: float = 0.1) -> tuple[float, int]:
     Args:
         seconds: how long to measure.
     """
-    from psutil import cpu_count, cpu_percent  # type: ignore[import-untyped]
+    from psutil import cpu_count, cpu_percent
 
     total = cpu_count() or 1
     return float(cpu_percent(seconds)) / 100 * total, total

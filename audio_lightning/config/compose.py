@@ -335,7 +335,7 @@ def _is_below(key: str, nodes: Iterable[str]) -> bool:
 
 
 def _drop_inherited(config: DictConfig, node: str, keys: Iterable[Override]) -> None:
-    """Take from a node what its choice set for another class, and say so; what is typed stays, right or wrong."""
+    """Remove arguments that the choice set and the new class does not take, and say so; typed arguments stay."""
     from audio_lightning.config.targets import is_allowed, resolve, takes
 
     target = OmegaConf.select(config, f"{node}._target_")
