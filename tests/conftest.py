@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import tiny
@@ -15,6 +16,18 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     """No test reads or fills the user's cache; tests of one process share one, for the demo data's sake."""
     root = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("AUDIO_LIGHTNING_CACHE", str(root))
+
+
+@pytest.fixture(scope="session")
+def torchaudio() -> ModuleType:
+    """torchaudio, which results are compared with. Its compiled extension does not load beside every torch."""
+    from audio_lightning.models.torchaudio_networks import import_error
+
+    if import_error is not None:
+        pytest.skip(f"torchaudio cannot be imported beside this torch: {import_error}")
+    import torchaudio
+
+    return torchaudio
 
 
 @pytest.fixture(scope="session")

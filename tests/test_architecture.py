@@ -98,5 +98,18 @@ def test_architectures_know_neither_lightning_nor_hydra_nor_each_other(path: Pat
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not {name.split(".")[0] for name in modules} & {"lightning", "hydra", "omegaconf"}
     others = {name for name in modules if name.startswith("audio_lightning.models.")}
-    # What several have in common: contract, costs, weights in torchvision's and in Hugging Face's layout.
-    assert others <= {f"audio_lightning.models.{name}" for name in ("base", "hub", "macs", "vision")}
+    # What several have in common: contract, costs, weights in torchvision's and in Hugging Face's layout, torchaudio.
+    assert others <= {
+        f"audio_lightning.models.{name}" for name in ("base", "hub", "macs", "torchaudio_networks", "vision")
+    }
+
+
+def test_one_module_imports_torchaudio() -> None:
+    importers = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "torchaudio")
+        or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "torchaudio" for alias in node.names))
+    }
+    assert importers == {"models/torchaudio_networks.py"}

@@ -1,9 +1,10 @@
 """From decibels to cepstral coefficients and their course over time."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchaudio.functional import create_dct
 
 from audio_lightning.errors import ConfigError
 from audio_lightning.features.checks import require_choice, require_positive, require_table
@@ -35,8 +36,7 @@ class Cepstrum(nn.Module):
             raise ConfigError(f"{option} is {coefficients}, more than the {bands} bands: use at most {bands_option}")
         require_table(f"{option} and {bands_option}", coefficients, bands)
         self.deltas = deltas
-        dct = create_dct(coefficients, bands, norm="ortho").T.contiguous()
-        self.register_buffer("dct", dct.float(), persistent=False)
+        self.register_buffer("dct", orthonormal_dct(coefficients, bands).float(), persistent=False)
 
     def forward(self, decibels: Float[Tensor, "batch bands frames"]) -> Float[Tensor, "batch orders n frames"]:
         """Coefficients, slopes and slopes of slopes, one order a channel."""
@@ -44,6 +44,14 @@ class Cepstrum(nn.Module):
         for _ in range(self.deltas):
             orders.append(slopes(orders[-1]))
         return torch.stack(orders, dim=1)
+
+
+def orthonormal_dct(coefficients: int, bands: int) -> Float[Tensor, "coefficients bands"]:
+    """Matrix of the orthonormal DCT-II, equal to that of ``torchaudio.functional.create_dct`` to the last bit."""
+    order = torch.arange(float(coefficients))[:, None]
+    dct = torch.cos(math.pi / bands * (torch.arange(float(bands)) + 0.5) * order)
+    dct[0] *= 1 / math.sqrt(2)
+    return dct * math.sqrt(2 / bands)
 
 
 def slopes(features: Float[Tensor, "batch bins frames"]) -> Float[Tensor, "batch bins frames"]:

@@ -9,7 +9,6 @@ from typing import ClassVar, Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchaudio.functional import linear_fbanks, melscale_fbanks
 
 from audio_lightning.errors import ConfigError
 from audio_lightning.features.checks import count_samples, require_choice, require_positive, require_table
@@ -128,8 +127,10 @@ class MelFilters(Filters):
 
     def triangles(self, n_fft: int) -> Float[Tensor, "bins filters"]:
         """The filters; see :meth:`weights`."""
-        bins, upper = n_fft // 2 + 1, self.upper_edge
-        return melscale_fbanks(bins, self.f_min, upper, self.count, self.sample_rate, self.norm, self.mel_scale)
+        lowest, highest = (hertz_to_mel(hertz, self.mel_scale) for hertz in (self.f_min, self.upper_edge))
+        edges = mel_to_hertz(torch.linspace(lowest, highest, self.count + 2), self.mel_scale)
+        weights = triangles_between(edges, n_fft, self.sample_rate)
+        return weights * (2 / (edges[2:] - edges[:-2])) if self.norm == "slaney" else weights
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,43 @@ class LinearFilters(Filters):
 
     def triangles(self, n_fft: int) -> Float[Tensor, "bins filters"]:
         """The filters; see :meth:`weights`."""
-        return linear_fbanks(n_fft // 2 + 1, self.f_min, self.upper_edge, self.count, self.sample_rate)
+        edges = torch.linspace(self.f_min, self.upper_edge, self.count + 2)
+        return triangles_between(edges, n_fft, self.sample_rate)
+
+
+# Step for step as torchaudio computes them, to the last bit: published figures and checkpoints depend on these filters.
+
+
+def triangles_between(edges: Float[Tensor, "edges"], n_fft: int, sample_rate: int) -> Float[Tensor, "bins filters"]:
+    """Triangles over the hertz axis; each rises from one edge to the next, and falls to the one after that."""
+    frequencies = torch.linspace(0, sample_rate // 2, n_fft // 2 + 1)
+    distances, widths = edges - frequencies[:, None], edges.diff()
+    return torch.minimum(-distances[:, :-2] / widths[:-1], distances[:, 2:] / widths[1:]).clamp_min(0)
+
+
+# Slaney's scale: linear below 1 kHz, 27 steps from there to 6.4 kHz.
+SLANEY_HERTZ_PER_MEL = 200 / 3
+SLANEY_LOG_HERTZ = 1000.0
+SLANEY_LOG_MEL = SLANEY_LOG_HERTZ / SLANEY_HERTZ_PER_MEL
+SLANEY_LOG_STEP = math.log(6.4) / 27
+
+
+def hertz_to_mel(hertz: float, scale: MelScale) -> float:
+    """Mel of a frequency: O'Shaughnessy's formula, as in HTK, or that of Slaney's Auditory Toolbox."""
+    if scale == "htk":
+        return 2595 * math.log10(1 + hertz / 700)
+    if hertz < SLANEY_LOG_HERTZ:
+        return hertz / SLANEY_HERTZ_PER_MEL
+    return SLANEY_LOG_MEL + math.log(hertz / SLANEY_LOG_HERTZ) / SLANEY_LOG_STEP
+
+
+def mel_to_hertz(mels: Float[Tensor, "points"], scale: MelScale) -> Float[Tensor, "points"]:
+    """The inverse of :func:`hertz_to_mel`."""
+    if scale == "htk":
+        return 700 * (10 ** (mels / 2595) - 1)
+    hertz, above = SLANEY_HERTZ_PER_MEL * mels, mels >= SLANEY_LOG_MEL
+    hertz[above] = SLANEY_LOG_HERTZ * torch.exp(SLANEY_LOG_STEP * (mels[above] - SLANEY_LOG_MEL))
+    return hertz
 
 
 class FilteredSpectrogram(nn.Module):

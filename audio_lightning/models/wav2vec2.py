@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import torchaudio
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torchaudio.models import Wav2Vec2Model, wav2vec2_model, wavlm_model
 
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.errors import ConfigError
@@ -23,6 +21,7 @@ from audio_lightning.models.hub import (
     read_weights,
     torch_file,
 )
+from audio_lightning.models.torchaudio_networks import Wav2Vec2Model, networks, wav2vec2_bundles
 from audio_lightning.task import FeatureShape
 
 BASE: dict[str, Any] = {
@@ -210,7 +209,7 @@ def build_backbone(architecture: Mapping[str, Any], dropout: float) -> Wav2Vec2M
     is_wavlm = architecture["model_type"] == "wavlm"
     named = ARGUMENTS | WAVLM_ARGUMENTS if is_wavlm else ARGUMENTS
     shapes = (architecture[name] for name in ("conv_dim", "conv_kernel", "conv_stride"))
-    backbone = (wavlm_model if is_wavlm else wav2vec2_model)(
+    backbone = (networks.wavlm_model if is_wavlm else networks.wav2vec2_model)(
         **{argument: architecture[name] for name, argument in named.items()},
         extractor_mode=f"{architecture['feat_extract_norm']}_norm",
         extractor_conv_layer_config=list(zip(*shapes)),
@@ -245,12 +244,7 @@ def published(pretrained: str | bool) -> tuple[dict[str, Any], Path, int | None]
 
 def pipeline(name: str) -> tuple[dict[str, Any], Path, int]:
     """The same for one of :mod:`torchaudio.pipelines`."""
-    pipelines = torchaudio.pipelines
-    bundles = {
-        key: bundle
-        for key in pipelines.__all__
-        if isinstance(bundle := getattr(pipelines, key), pipelines.Wav2Vec2Bundle)
-    }
+    bundles = wav2vec2_bundles()
     if name not in bundles:
         raise ConfigError(
             f"model.pretrained=torchaudio:{name}: torchaudio has no such pipeline"

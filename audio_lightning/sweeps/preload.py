@@ -13,7 +13,6 @@ import matplotlib.backends.backend_agg
 import torch
 import torch._dynamo  # the first optimizer asks for it, and it takes a second
 import torch.utils.serialization.config
-import torchaudio.compliance.kaldi
 import torchmetrics.classification
 from PIL import Image
 

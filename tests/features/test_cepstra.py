@@ -1,14 +1,17 @@
 """Cepstral coefficients and their deltas against torchaudio and the formula."""
 
+from types import ModuleType
+
 import choices
+import numpy as np
 import pytest
+import scipy.fft
 import torch
 from torch import Tensor
-from torchaudio import transforms
-from torchaudio.functional import compute_deltas
 
 from audio_lightning.errors import ConfigError
 from audio_lightning.features import LFCC, MFCC
+from audio_lightning.features.cepstrum import orthonormal_dct
 
 RATE = 16000
 USUAL = {"sample_rate": RATE, "num_samples": RATE, "normalize": "none"}
@@ -23,26 +26,40 @@ def clip() -> Tensor:
     return (0.3 * torch.sin(2 * torch.pi * 1000 * time) + 0.1 * (0.1 + time) * hiss)[None]
 
 
-def test_mfcc_agrees_with_torchaudio(clip: Tensor) -> None:
-    expected = transforms.MFCC(RATE, n_mfcc=13, melkwargs={"n_mels": 40, "f_min": 20, **FRAMES})(clip)
+def test_mfcc_agrees_with_torchaudio(clip: Tensor, torchaudio: ModuleType) -> None:
+    expected = torchaudio.transforms.MFCC(RATE, n_mfcc=13, melkwargs={"n_mels": 40, "f_min": 20, **FRAMES})(clip)
 
     torch.testing.assert_close(MFCC(**USUAL, n_mfcc=13, n_mels=40)(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_lfcc_agrees_with_torchaudio(clip: Tensor) -> None:
-    expected = transforms.LFCC(RATE, n_filter=50, n_lfcc=20, f_min=100, f_max=7000, speckwargs=FRAMES)(clip)
+def test_lfcc_agrees_with_torchaudio(clip: Tensor, torchaudio: ModuleType) -> None:
+    expected = torchaudio.transforms.LFCC(RATE, n_filter=50, n_lfcc=20, f_min=100, f_max=7000, speckwargs=FRAMES)(clip)
 
     made = LFCC(**USUAL, n_filters=50, n_lfcc=20, f_min=100, f_max=7000)
 
     torch.testing.assert_close(made(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("coefficients", "bands"), [(1, 1), (13, 40), (20, 64), (40, 40), (80, 229)])
+def test_the_dct_is_that_of_torchaudio_to_the_last_bit(coefficients: int, bands: int, torchaudio: ModuleType) -> None:
+    expected = torchaudio.functional.create_dct(coefficients, bands, norm="ortho").T
+
+    assert torch.equal(orthonormal_dct(coefficients, bands), expected)
+
+
+@pytest.mark.parametrize(("coefficients", "bands"), [(1, 1), (13, 40), (80, 229)])
+def test_the_dct_follows_its_formula(coefficients: int, bands: int) -> None:
+    expected = torch.from_numpy(scipy.fft.dct(np.eye(bands), norm="ortho", axis=0)[:coefficients]).float()
+
+    torch.testing.assert_close(orthonormal_dct(coefficients, bands), expected, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("name", ["mfcc", "lfcc"])
-def test_deltas_are_further_channels(name: str, clip: Tensor) -> None:
+def test_deltas_are_further_channels(name: str, clip: Tensor, torchaudio: ModuleType) -> None:
     plain, both = (choices.front_end(name, **USUAL, deltas=deltas) for deltas in (0, 2))
     expected = [plain(clip)[:, 0]]
     for _ in range(2):
-        expected.append(compute_deltas(expected[-1], win_length=5))
+        expected.append(torchaudio.functional.compute_deltas(expected[-1], win_length=5))
 
     assert both.output_shape.dims == (3, *plain.output_shape.dims[1:])
     torch.testing.assert_close(both(clip), torch.stack(expected, dim=1), atol=1e-4, rtol=1e-4)

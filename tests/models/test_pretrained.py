@@ -6,16 +6,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torchaudio import pipelines
-from torchaudio.models import wav2vec2_model, wavlm_model
-from torchaudio.pipelines import Wav2Vec2Bundle
 
 from audio_lightning.errors import ConfigError
 from audio_lightning.features.normalize import ClipNormalization
@@ -452,7 +450,7 @@ def test_wav2vec2_refuses_a_folder_that_lacks_layers(tmp_path: Path) -> None:
 # Pipelines of torchaudio.
 
 
-def small_bundle(bundle: Wav2Vec2Bundle) -> Wav2Vec2Bundle:
+def small_bundle(bundle: Any) -> Any:
     sizes = {"encoder_embed_dim": 16, "encoder_num_layers": 2, "encoder_num_heads": 2, "encoder_ff_interm_features": 32}
     convolutions = [(8, kernel, stride) for _, kernel, stride in bundle._params["extractor_conv_layer_config"]]
     return replace(bundle, _params={**bundle._params, **sizes, "extractor_conv_layer_config": convolutions})
@@ -464,13 +462,15 @@ def small_bundle(bundle: Wav2Vec2Bundle) -> Wav2Vec2Bundle:
     ["WAV2VEC2_BASE", "HUBERT_BASE", "WAVLM_BASE", "HUBERT_LARGE", "WAV2VEC2_XLSR_300M", "WAV2VEC2_ASR_BASE_960H"],
 )
 def test_a_pipeline_of_torchaudio_gives_what_it_gives_there(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torchaudio: ModuleType
 ) -> None:
-    bundle = small_bundle(getattr(pipelines, name))
-    monkeypatch.setattr(pipelines, name, bundle)
+    bundle = small_bundle(getattr(torchaudio.pipelines, name))
+    monkeypatch.setattr(torchaudio.pipelines, name, bundle)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     torch.manual_seed(0)
-    published = (wavlm_model if name.startswith("WAVLM") else wav2vec2_model)(**bundle._params).eval()
+    published = getattr(torchaudio.models, "wavlm_model" if name.startswith("WAVLM") else "wav2vec2_model")(
+        **bundle._params
+    ).eval()
     (tmp_path / "checkpoints").mkdir()
     torch.save(published.state_dict(), tmp_path / "checkpoints" / bundle._path)
     x = torch.randn(2, 1500)
@@ -484,6 +484,7 @@ def test_a_pipeline_of_torchaudio_gives_what_it_gives_there(
     torch.testing.assert_close(layers[-1], published(x)[0], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("torchaudio")
 def test_a_pipeline_that_cannot_be_downloaded_says_where_to_put_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
