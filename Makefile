@@ -6,19 +6,24 @@ FAST_SUITE = $(BIN)/python -m pytest -n 2 --dist worksteal -m "not full" $(ARGS)
 SOURCES := audio_lightning tests benchmarks docs train.py sweep.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-all test-portable lint format benchmarks notebooks clean
+.PHONY: help install train test test-all test-portable test-newest lint format benchmarks notebooks clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 install: .venv/.installed ## create .venv with the pinned versions
 
+define CREATE_VENV
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "Python 3.11 or later is needed, $(PYTHON) is older: make PYTHON=/path/to/python3.11"; exit 1; }
+$(PYTHON) -m venv $(dir $(BIN))
+endef
 # pip compiles byte code unless it is told not to; without it every import takes three times as long.
+PIP_INSTALL = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install --quiet --compile
+
 .venv/.installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or later is needed, $(PYTHON) is older: make PYTHON=/path/to/python3.11"; exit 1; }
-	$(PYTHON) -m venv .venv
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install --quiet --compile -c constraints.txt -e '.[dev]'
+	$(CREATE_VENV)
+	$(PIP_INSTALL) -c constraints.txt -e '.[dev]'
 	@touch $@
 
 train: install ## train on the embedded demo data; ARGS='model=resnet feature=mfcc' for more
@@ -29,7 +34,7 @@ test: install lint ## what CI runs: lint, types and the fast suite
 
 # A mark of its own: with transformers installed, every start of the program takes two seconds longer.
 .venv/.installed-full: .venv/.installed
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install --quiet --compile -c constraints.txt -e '.[full]'
+	$(PIP_INSTALL) -c constraints.txt -e '.[full]'
 	@touch $@
 
 test-all: .venv/.installed-full lint ## the fast suite and the slow checks, beside the libraries that they compare with
@@ -40,6 +45,15 @@ test-all: .venv/.installed-full lint ## the fast suite and the slow checks, besi
 test-portable: install ## before a release: the fast suite as CPUs without AVX-512 and without AVX2 compute it
 	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(FAST_SUITE)
 	ONEDNN_MAX_CPU_ISA=SSE41 ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=2 $(FAST_SUITE) -n 0
+
+# What `pip install` picks today, brought up to date at every call. torchaudio asks for torch 2.11 or later, so pip puts
+# it beside every newer torch, whether its compiled extension loads there or not.
+test-newest: BIN := .venv-newest/bin
+test-newest: ## the fast suite with the newest releases that pyproject.toml allows, in .venv-newest
+	$(CREATE_VENV)
+	$(PIP_INSTALL) --upgrade --upgrade-strategy eager -e '.[dev]'
+	@$(BIN)/audio-lightning --version
+	$(FAST_SUITE)
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff format --check $(SOURCES)
@@ -57,4 +71,4 @@ notebooks: install ## execute the notebooks in docs/ again
 	$(BIN)/python docs/notebooks/execute.py
 
 clean: ## remove what was built, but not your runs
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-newest build dist .mypy_cache .ruff_cache .pytest_cache

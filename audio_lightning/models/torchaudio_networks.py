@@ -5,11 +5,14 @@ it: where ``import torchaudio`` fails, they come from the same sources, and only
 """
 
 import sys
+from importlib.metadata import version
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from textwrap import shorten
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.errors import ConfigError
 
 
@@ -45,17 +48,23 @@ else:
     Wav2Vec2Model = networks.Wav2Vec2Model
 
 
-def wav2vec2_bundles() -> "dict[str, Wav2Vec2Bundle]":
-    """Published networks of :mod:`torchaudio.pipelines` by name.
+def wav2vec2_bundle(name: str) -> "Wav2Vec2Bundle":
+    """A published network of :mod:`torchaudio.pipelines`.
 
     Raises:
-        ConfigError: torchaudio cannot be imported.
+        ConfigError: torchaudio cannot be imported, or has no such network.
     """
     if import_error is not None:
         raise ConfigError(
-            "model.pretrained=torchaudio:...: torchaudio cannot be imported beside the installed torch "
-            f"({' '.join(str(import_error).split())[:200]}); install the torch that it was built for, or name the "
-            "network on the Hugging Face hub, such as facebook/wav2vec2-base"
+            f"model.pretrained=torchaudio:{name}: torchaudio {version('torchaudio')} cannot be imported beside torch "
+            f"{version('torch')} ({shorten(str(import_error), 200)}); install versions of both that fit, or name a "
+            "network of the Hugging Face hub, such as facebook/wav2vec2-base"
         )
-    published = ((name, getattr(pipelines, name)) for name in pipelines.__all__)
-    return {name: bundle for name, bundle in published if isinstance(bundle, pipelines.Wav2Vec2Bundle)}
+    published = {key: getattr(pipelines, key) for key in pipelines.__all__}
+    bundles = {key: bundle for key, bundle in published.items() if isinstance(bundle, pipelines.Wav2Vec2Bundle)}
+    if name not in bundles:
+        raise ConfigError(
+            f"model.pretrained=torchaudio:{name}: torchaudio has no such pipeline"
+            + did_you_mean(name, bundles, listing="it has")
+        )
+    return bundles[name]

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.errors import ConfigError
 from audio_lightning.features.padding import sound_lengths
 from audio_lightning.models.base import AudioModel
@@ -21,7 +20,7 @@ from audio_lightning.models.hub import (
     read_weights,
     torch_file,
 )
-from audio_lightning.models.torchaudio_networks import Wav2Vec2Model, networks, wav2vec2_bundles
+from audio_lightning.models.torchaudio_networks import Wav2Vec2Model, networks, wav2vec2_bundle
 from audio_lightning.task import FeatureShape
 
 BASE: dict[str, Any] = {
@@ -244,13 +243,7 @@ def published(pretrained: str | bool) -> tuple[dict[str, Any], Path, int | None]
 
 def pipeline(name: str) -> tuple[dict[str, Any], Path, int]:
     """The same for one of :mod:`torchaudio.pipelines`."""
-    bundles = wav2vec2_bundles()
-    if name not in bundles:
-        raise ConfigError(
-            f"model.pretrained=torchaudio:{name}: torchaudio has no such pipeline"
-            + did_you_mean(name, bundles, listing="it has")
-        )
-    bundle = bundles[name]
+    bundle = wav2vec2_bundle(name)
     given = bundle._params
     named = {key: argument for key, argument in (ARGUMENTS | WAVLM_ARGUMENTS).items() if argument in given}
     sizes, kernels, strides = (list(values) for values in zip(*given["extractor_conv_layer_config"]))
