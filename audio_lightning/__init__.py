@@ -10,7 +10,7 @@ In a notebook, ``import audio_lightning as al`` has all that the commands do; :m
 
 from typing import TYPE_CHECKING, Any
 
-from audio_lightning.cores import let_threads_sleep
+from audio_lightning.core.cores import let_threads_sleep
 
 if TYPE_CHECKING:
     from audio_lightning.api import (

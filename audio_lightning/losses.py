@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.task import AudioTask
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import AudioTask
 
 
 class CrossEntropy:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from audio_lightning.task import AudioTask
+from audio_lightning.core.task import AudioTask
 
 
 class Collected(Metric):

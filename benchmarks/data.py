@@ -31,7 +31,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import build, check_config, compose, quote_paths
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.features.memory import FeatureMemory

@@ -20,8 +20,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from audio_lightning.audio import load
-from audio_lightning.data.demo import demo_root
-from audio_lightning.features import LogMel
+from audio_lightning.data.sources.demo.source import demo_root
+from audio_lightning.features.log_mel import LogMel
 
 PROJECT = Path(__file__).resolve().parents[1]
 SAMPLE_RATE = 22_050

@@ -218,7 +218,7 @@ import contextlib, io, json, sys
 from pathlib import Path
 import lightning.pytorch as pl, torch
 from audio_lightning.config import check_config, compose
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.run import train
 
 class Memory(pl.Callback):

@@ -23,9 +23,9 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import check_config, compose
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.run import train
 
 RATE, CLASSES, N_MELS = 16_000, 35, 64

@@ -17,8 +17,8 @@ import numpy as np
 
 from audio_lightning.config import build, compose, quote_paths
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.data.leakage import guard_sources
-from audio_lightning.data.splits import SplitPlan, assign_splits
+from audio_lightning.data.splitting.leakage import guard_sources
+from audio_lightning.data.splitting.splits import SplitPlan, assign_splits
 
 CLASSES = 35
 CLIPS_A_GROUP = 40

@@ -175,7 +175,7 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--sweep"]:
         from audio_lightning.cli.sweep import main as sweep
-        from audio_lightning.sweeps import executors
+        from audio_lightning.sweeps.executors import executors
 
         executors.LocalExecutor.__init__.__kwdefaults__["run"] = run_and_time
         sys.exit(sweep(sys.argv[2:]))

@@ -57,7 +57,7 @@ def training_step(name: str) -> Callable[[], None]:
     from torch.nn import functional
 
     from audio_lightning import models
-    from audio_lightning.task import FeatureShape
+    from audio_lightning.core.task import FeatureShape
 
     network = getattr(models, name)(FeatureShape("spectrogram", PICTURE), 10)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)

@@ -7,9 +7,9 @@ import torch
 from omegaconf import OmegaConf
 
 from audio_lightning.config import build, config_dir, resolve
+from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.features import FrontEnd
 from audio_lightning.models import AudioModel
-from audio_lightning.task import FeatureShape, InputKind
 
 KINDS: dict[str, type] = {"feature": FrontEnd, "model": AudioModel}
 

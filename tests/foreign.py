@@ -50,7 +50,7 @@ class Power(FrontEnd):
 MORE = """
 from lightning.pytorch.callbacks import Callback
 
-from audio_lightning.data.folder import Folder
+from audio_lightning.data.sources.folder import Folder
 
 
 class Sounds(Folder):

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import tiny
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import check_config, compose, quote_paths
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.resume import resumed_config
 from audio_lightning.training.run import train
 

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from audio_lightning.compare.trials import SweepFacts, SweepFolder, TrialFolder, TrialStatus
-from audio_lightning.files import write_csv, write_json, write_text
+from audio_lightning.core.files import write_csv, write_json, write_text
 
 REPEATED = ("seed", "data.test_fold")
 GROUPS = {"data": "demo", "feature": "logmel", "model": "cnn", "optimizer": "adamw"}

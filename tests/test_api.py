@@ -19,7 +19,7 @@ from sweep_folders import make_sweep, trial
 import audio_lightning as al
 from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
 from audio_lightning.compare.results import read_results
-from audio_lightning.errors import CheckpointError, ConfigError, DataError, UserError
+from audio_lightning.core.errors import CheckpointError, ConfigError, DataError, UserError
 
 # ruff: noqa: F811 - the fixture's name is that of an argument
 
@@ -237,7 +237,7 @@ def test_a_script_without_a_guard_and_the_standard_input_sweep(settings: list[st
 
 
 def test_a_process_of_a_sweep_passes_over_the_main_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    from audio_lightning.sweeps.warm import _main_hidden
+    from audio_lightning.sweeps.executors.forkserver import _main_hidden
 
     main = ModuleType("__main__")
     main.__file__ = "<stdin>"

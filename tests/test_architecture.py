@@ -10,10 +10,9 @@ import audio_lightning
 PACKAGE = Path(__file__).parents[1] / "audio_lightning"
 
 ROOMS = (
-    "errors", "messages", "cores", "files", "lazy", "task", "config", "audio", "features", "augment", "models", "data",
-    "metrics", "losses", "optimizers", "schedulers", "archive", "checkpoint", "bounds", "autocast", "ensemble",
-    "finetune", "networks", "catalog", "classifier", "training", "inference", "compare", "report", "sweeps", "cli",
-    "api", "__main__",
+    "core", "config", "run_folder", "audio", "features", "augment", "models", "losses", "metrics", "data", "classifier",
+    "distributed", "figures", "loggers", "training", "inference", "compare", "report", "sweeps", "cli", "api",
+    "__main__",
 )  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import torch
 
-from audio_lightning.archive import DamagedArchive, RefusedArchive, check_contents, check_seal, seal
-from audio_lightning.checkpoint import write_checkpoint
-from audio_lightning.errors import CheckpointError
+from audio_lightning.classifier.checkpoint import write_checkpoint
+from audio_lightning.core.archive import DamagedArchive, RefusedArchive, check_contents, check_seal, seal
+from audio_lightning.core.errors import CheckpointError
 
 
 def marked(tensor: torch.Tensor) -> torch.Tensor:
@@ -167,7 +167,7 @@ def test_what_is_not_read_back_as_it_was_written_replaces_nothing(
         data[100] ^= 1
         partial.write_bytes(data)
 
-    monkeypatch.setattr("audio_lightning.checkpoint.os.fsync", unreliable)
+    monkeypatch.setattr("audio_lightning.classifier.checkpoint.os.fsync", unreliable)
     with pytest.raises(OSError, match=r"what was written was read back otherwise .*last\.ckpt"):
         write_checkpoint(path, {"epoch": 2}, previous=tmp_path / "previous.ckpt")
     assert path.read_bytes() == before

@@ -10,11 +10,11 @@ import torch
 from running import run
 from torch import Tensor, nn
 
-from audio_lightning.autocast import use_float32_where_needed
-from audio_lightning.errors import ConfigError
+from audio_lightning.classifier.autocast import use_float32_where_needed
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models import AudioModel
-from audio_lightning.task import FeatureShape
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.run_folder import RunFolder
 
 PICTURE = FeatureShape("spectrogram", (1, 32, 32))
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from audio_lightning.cores import SPINS, busy_cores
+from audio_lightning.core.cores import SPINS, busy_cores
 from audio_lightning.training import run
 
 IMPORT = """

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from audio_lightning.files import disk_trouble, to_json, without_nan, write_csv, write_json, write_text
+from audio_lightning.core.files import disk_trouble, to_json, without_nan, write_csv, write_json, write_text
 
 
 def strict(text: str) -> object:

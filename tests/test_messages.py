@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import audio_lightning
-from audio_lightning.messages import RunLog, logged_warnings, print_and_log
+from audio_lightning.core.messages import RunLog, logged_warnings, print_and_log
 
 PACKAGE = Path(audio_lightning.__file__).parent
 

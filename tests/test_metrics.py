@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn import metrics as sklearn_metrics
 
+from audio_lightning.core.task import METRICS, MULTILABEL_METRICS
 from audio_lightning.metrics import (
     ClassificationMetrics,
     EvaluationMetrics,
@@ -12,7 +13,6 @@ from audio_lightning.metrics import (
     average_precision,
     best_threshold,
 )
-from audio_lightning.task import METRICS, MULTILABEL_METRICS
 
 
 def data(clips: int, classes: int, present: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

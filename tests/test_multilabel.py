@@ -21,14 +21,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from typer.testing import CliRunner
 
-from audio_lightning.checkpoint import read_checkpoint
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.checkpoint import read_checkpoint
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.cli.main import app
 from audio_lightning.config import check_config, compose
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import MULTILABEL_METRICS, AudioTask
 from audio_lightning.losses import BinaryCrossEntropy, CrossEntropy, class_weights
 from audio_lightning.metrics import MultilabelMetrics, best_thresholds
-from audio_lightning.task import MULTILABEL_METRICS, AudioTask
 from audio_lightning.training.callbacks import BestCheckpoint
 from audio_lightning.training.results import cross_fitted_thresholds
 

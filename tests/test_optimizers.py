@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.optimizers import UNSUITABLE, make_optimizer
+from audio_lightning.classifier.optimizers import UNSUITABLE, make_optimizer
+from audio_lightning.core.errors import ConfigError
 
 NAMES = sorted(
     name

@@ -8,10 +8,8 @@ import torch
 from omegaconf import OmegaConf
 from torch.optim import lr_scheduler
 
-from audio_lightning.config import compose
-from audio_lightning.errors import ConfigError
-from audio_lightning.networks import check_networks
-from audio_lightning.schedulers import (
+from audio_lightning.classifier.factory import check_networks
+from audio_lightning.classifier.schedulers import (
     Decay,
     OneCycle,
     Plateau,
@@ -20,7 +18,9 @@ from audio_lightning.schedulers import (
     end_epoch,
     make_scheduler,
 )
-from audio_lightning.task import AudioTask
+from audio_lightning.config import compose
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import AudioTask
 
 
 def optimizer(lr: float = 0.1) -> torch.optim.Optimizer:

@@ -1,7 +1,7 @@
 """Everything that the commands do, for notebooks and programs: ``import audio_lightning as al``.
 
-What the commands print as an error is raised here (:class:`audio_lightning.errors.UserError`). Choices are given as
-they are typed: ``al.train("model=resnet", "trainer.max_epochs=3")``. Nothing heavy is imported before it is needed.
+What the commands print as an error is raised here (:class:`audio_lightning.core.errors.UserError`). Choices are given
+as they are typed: ``al.train("model=resnet", "trainer.max_epochs=3")``. Nothing heavy is imported before it is needed.
 """
 
 from audio_lightning.api.answers import embed, evaluate, load, predict

@@ -9,7 +9,7 @@ import pandas as pd
 from audio_lightning.api.training import Place, Run, Trust
 
 if TYPE_CHECKING:
-    from audio_lightning.classifier import AudioClassifier
+    from audio_lightning.classifier.classifier import AudioClassifier
     from audio_lightning.inference.evaluate import Evaluation
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from audio_lightning.api.training import Place, Run, Trust
-from audio_lightning.errors import ConfigError, UserError
+from audio_lightning.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
     from audio_lightning.compare.board import Board
@@ -99,7 +99,7 @@ def sweep(*overrides: str, folder: Place | None = None) -> Sweep:
     from audio_lightning.cli.sweep import understand
     from audio_lightning.config import opened
     from audio_lightning.config.trust import trusted_modules
-    from audio_lightning.errors import Interrupted
+    from audio_lightning.core.errors import Interrupted
 
     arguments = [*overrides, *([f"sweep.dir={Path(folder).expanduser()}"] if folder is not None else [])]
     with opened(arguments):
@@ -147,7 +147,7 @@ def leaderboard(*sweeps: Place, monitor: str | None = None) -> pd.DataFrame:
 
 def _said(board: "Board") -> list[str]:
     """Everything that stands beside the figures of a board."""
-    from audio_lightning.compare.remarks import answer
+    from audio_lightning.compare.notes import answer
 
     interval = [f"Intervals: {board.interval}."] if board.rows else []
     return [*board.stamps, *answer(board), *interval, *board.notes]

@@ -52,9 +52,9 @@ def compute_features(recording: Place, *overrides: str) -> 'Float[np.ndarray, "c
     import torch
 
     from audio_lightning.audio import windows
+    from audio_lightning.classifier.factory import build_front_end
     from audio_lightning.config import opened
-    from audio_lightning.networks import build_front_end
-    from audio_lightning.task import AudioTask
+    from audio_lightning.core.task import AudioTask
 
     config = compose(*overrides)
     plain: Any = OmegaConf.to_container(config, resolve=True)

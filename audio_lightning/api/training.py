@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.messages import FORMAT, RunLog
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.messages import FORMAT, RunLog
 
 if TYPE_CHECKING:
-    from audio_lightning.classifier import AudioClassifier
-    from audio_lightning.training.folder import RunFolder
+    from audio_lightning.classifier.classifier import AudioClassifier
+    from audio_lightning.run_folder import RunFolder
 
 Place = str | Path
 Trust = str | Iterable[str] | None
@@ -55,7 +55,7 @@ class Run:
     """
 
     def __init__(self, folder: Place, *, trust: Trust = None) -> None:
-        from audio_lightning.training.folder import RunFolder
+        from audio_lightning.run_folder import RunFolder
 
         self.folder = Path(folder).expanduser()
         self.trust = trust
@@ -93,7 +93,7 @@ class Run:
     def plots(self) -> dict[str, Picture]:
         """The pictures of the run by their names, such as ``curves`` and ``confusion_matrix``; drawn if need be."""
         if not (self.folder / "curves.png").exists():
-            from audio_lightning.report.plots import draw_run
+            from audio_lightning.figures.run import draw_run
 
             draw_run(self.folder)
         return {path.stem: Picture(path) for path in sorted(self.folder.glob("*.png"))}
@@ -154,7 +154,7 @@ def train(*overrides: str, folder: Place | None = None) -> Run:
     from audio_lightning.config import check_config, opened, quote_paths
     from audio_lightning.config import compose as compose_
     from audio_lightning.config.trust import trusted_modules
-    from audio_lightning.training.folder import RunFolder
+    from audio_lightning.run_folder import RunFolder
 
     if folder is not None:
         overrides = (*overrides, f"hydra.run.dir={Path(folder).expanduser()}")

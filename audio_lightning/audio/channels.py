@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from audio_lightning.errors import AudioError, ConfigError
-from audio_lightning.files import shortened
+from audio_lightning.core.errors import AudioError, ConfigError
+from audio_lightning.core.files import shortened
 
 Channel = Literal["mean", "left", "right", "each"] | int
 """``mean``: of all channels. ``left``, ``right``: the first, the second; a recording of one channel is taken as it is.

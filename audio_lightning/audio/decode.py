@@ -8,7 +8,7 @@ import soxr
 from jaxtyping import Float
 
 from audio_lightning.audio.recording import AudioInfo, Recording
-from audio_lightning.errors import AudioError
+from audio_lightning.core.errors import AudioError
 
 MAX_SECONDS = 4 * 3600.0
 """The longest recording that is read into memory at once, unless the caller says otherwise."""

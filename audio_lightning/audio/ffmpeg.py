@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO
 
-from audio_lightning.errors import AudioError
+from audio_lightning.core.errors import AudioError
 
 MAX_BYTES = 2**33
 """Most bytes of float32 samples that a recording is decoded to."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from audio_lightning.audio.formats import is_recording
-from audio_lightning.errors import DataError
+from audio_lightning.core.errors import DataError
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from audio_lightning.audio.container import completed_wav_header, missing_bytes
 from audio_lightning.audio.ffmpeg import decode_to_file
 from audio_lightning.audio.formats import ffmpeg_demuxer, read_header
 from audio_lightning.audio.mpeg import count_samples
-from audio_lightning.errors import AudioError
+from audio_lightning.core.errors import AudioError
 
 MIN_SAMPLE_RATE = 1_000
 

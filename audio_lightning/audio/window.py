@@ -11,7 +11,7 @@ from jaxtyping import Float
 from audio_lightning.audio.channels import Channel, Levels, select_channels
 from audio_lightning.audio.decode import resample, resampled_length
 from audio_lightning.audio.recording import AudioInfo, Recording
-from audio_lightning.task import Padding
+from audio_lightning.core.task import Padding
 
 _MIN_BLOCK_FRAMES = 65_536
 

@@ -10,7 +10,7 @@ from audio_lightning.augment.base import Domain, PairAugmentation, SpectrogramAu
 from audio_lightning.augment.recorded import RecordedAugmentation
 from audio_lightning.config import build
 from audio_lightning.config.suggest import did_you_mean
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 KINDS: dict[str, type[nn.Module]] = {
     "waveform": WaveformAugmentation,

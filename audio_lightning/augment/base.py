@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 # On a CPU, intermediate results of this many values stay in the caches: about twice as fast as a whole batch of
 # four-second clips at once.

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_lightning.augment.base import WaveformAugmentation, require_range
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 FORMATS = {
     "mp3": {"format": "MP3", "subtype": "MPEG_LAYER_III", "bitrate_mode": "CONSTANT"},

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from audio_lightning.augment.base import WaveformAugmentation, log_uniform, require_range
 from audio_lightning.augment.spectrum import fast_length, filter_spectrum
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 RINGING_SECONDS = 0.05  # what a filter makes a clip longer; past that, the filters here have died away
 

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_lightning.augment.base import Domain, PairAugmentation, beta
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 
 class Mixup(PairAugmentation):

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audio_lightning.cli.answering import answering
+from audio_lightning.cli.exit_codes import answering
 from audio_lightning.cli.output import Column, command, print_next, print_table
 
 if TYPE_CHECKING:
-    from audio_lightning.data.cache import Cache
+    from audio_lightning.data.store.cache import Cache
 
 cache_app = typer.Typer(no_args_is_help=True, help="Show or remove decoded recordings.")
 
@@ -69,6 +69,6 @@ def clear_command(folder: Folder = None) -> None:
 
 
 def _cache(folder: Path | None) -> "Cache":
-    from audio_lightning.data.cache import Cache, default_cache_dir
+    from audio_lightning.data.store.cache import Cache, default_cache_dir
 
     return Cache(folder.expanduser() if folder else default_cache_dir())

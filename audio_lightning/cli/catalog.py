@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audio_lightning.cli.answering import answering
+from audio_lightning.cli.exit_codes import answering
 from audio_lightning.cli.output import Column, print_next, print_table, print_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from audio_lightning.task import AudioTask, FeatureShape
+    from audio_lightning.core.task import AudioTask, FeatureShape
 
 Overrides = Annotated[
     list[str] | None,
@@ -61,7 +61,7 @@ def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
     """List the models: what each takes, its parameters and its multiply-accumulates for a clip."""
 
     def run() -> int:
-        from audio_lightning.catalog import best_feature, cells
+        from audio_lightning.classifier.catalog import best_feature, cells
         from audio_lightning.config import choices
 
         typed = _settings(overrides, classes, "feature", "model", *ENSEMBLE)
@@ -95,7 +95,7 @@ def features_command(overrides: Overrides = None, classes: Classes = 10) -> None
     """List the features: what each gives for a clip."""
 
     def run() -> int:
-        from audio_lightning.catalog import cells
+        from audio_lightning.classifier.catalog import cells
         from audio_lightning.config import choices
 
         typed = _settings(overrides, classes, "feature")
@@ -115,7 +115,7 @@ def grid_command(overrides: Overrides = None, classes: Classes = 10) -> None:
     """Show which model goes with which feature, and why the others do not."""
 
     def run() -> int:
-        from audio_lightning.catalog import cells
+        from audio_lightning.classifier.catalog import cells
         from audio_lightning.config import choices
 
         typed = _settings(overrides, classes, "feature", "model")
@@ -157,10 +157,10 @@ def _answer(overrides: list[str] | None, run: Callable[[], int]) -> int:
 
 def _settings(overrides: list[str] | None, classes: int, *groups: str) -> _Settings:
     """What was typed, of which only the clips and the named groups can make a difference."""
-    from audio_lightning.catalog import task_of
+    from audio_lightning.classifier.catalog import task_of
+    from audio_lightning.classifier.factory import check_ensemble
     from audio_lightning.config import compose, quote_paths
-    from audio_lightning.errors import ConfigError
-    from audio_lightning.networks import check_ensemble
+    from audio_lightning.core.errors import ConfigError
 
     named: dict[str, list[str]] = {"feature": [], "model": []}
     keys = []
@@ -193,7 +193,7 @@ def _compose_any(keys: list[str], named: dict[str, list[str]]) -> "DictConfig":
         ConfigError: what is wrong with a choice, or with the keys.
     """
     from audio_lightning.config import compose
-    from audio_lightning.errors import ConfigError
+    from audio_lightning.core.errors import ConfigError
 
     lines = [[f"{group}={name}" for name in names] for group, names in named.items() if names]
     for line in (line for group in lines for line in group):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audio_lightning.cli.answering import answering
+from audio_lightning.cli.exit_codes import answering
 from audio_lightning.cli.output import Column, print_next, print_table
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from audio_lightning.data.check import Finding
@@ -67,8 +67,8 @@ def _check(overrides: Sequence[str], csv_file: Path | None, report: Path | None,
         if kind not in KINDS:
             raise ConfigError(f"--allow {kind}: there is no such kind" + did_you_mean(kind, KINDS, listing="kinds"))
     # Lightning is imported from here on, when everything cheap has been checked.
+    from audio_lightning.core.files import write_csv
     from audio_lightning.data.datamodule import AudioDataModule
-    from audio_lightning.files import write_csv
     from audio_lightning.training.progress import decoding_shown
 
     datamodule = build(config.data, AudioDataModule, where="data")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_lightning.compare.trials import SweepFolder
-from audio_lightning.sweeps.warm import begin, call
+from audio_lightning.sweeps.executors.forkserver import begin, call
 
 MOST_DRAWN = 10
 """Trials of the best setup whose curves are drawn."""
@@ -55,7 +55,7 @@ def write_tables(sweep: SweepFolder, plots: str) -> list[Path]:
 
 def draw(folders: list[Path]) -> None:
     """Draw the figures of runs that have none yet."""
-    from audio_lightning.report.plots import draw_runs
+    from audio_lightning.figures.run import draw_runs
 
     draw_runs(folders)
 

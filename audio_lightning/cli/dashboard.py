@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from audio_lightning.cli.answering import answering
+from audio_lightning.cli.exit_codes import answering
 from audio_lightning.cli.output import print_next, print_next_on_terminal
-from audio_lightning.files import A_SWEEP, require_folder, to_json
+from audio_lightning.core.files import A_SWEEP, require_folder, to_json
 
 Sweep = Annotated[Path, typer.Argument(metavar="SWEEP_DIR", help="Folder that sweep.py left.")]
 Project = Annotated[str | None, typer.Option(help="Project of the runs; default: that of the trials' logger.wandb.")]

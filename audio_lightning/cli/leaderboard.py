@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audio_lightning.cli.answering import answering
+from audio_lightning.cli.exit_codes import answering
 from audio_lightning.cli.output import Column, print_next, print_table, print_text
-from audio_lightning.files import A_SWEEP, require_folder
+from audio_lightning.core.files import A_SWEEP, require_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ def leaderboard_command(sweeps: Sweeps, monitor: Monitor = None) -> None:
         for path in sweeps:
             require_folder(path.expanduser(), A_SWEEP)
         from audio_lightning.compare.trials import SweepFolder
-        from audio_lightning.errors import ConfigError
+        from audio_lightning.core.errors import ConfigError
 
         folders = [SweepFolder(path.expanduser()) for path in sweeps]
         facts = [folder.read_facts() for folder in folders]
@@ -68,7 +68,7 @@ def leaderboard_command(sweeps: Sweeps, monitor: Monitor = None) -> None:
 
 def print_boards(boards: "Sequence[Board]") -> None:
     """Print every board as a table, with its notes below; in a pipe or a file, in 100 columns."""
-    from audio_lightning.compare.remarks import answer
+    from audio_lightning.compare.notes import answer
 
     for board in boards:
         print()

@@ -13,19 +13,19 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from audio_lightning import __version__
-from audio_lightning.cli.answering import answering
 from audio_lightning.cli.cache import cache_app
 from audio_lightning.cli.catalog import features_command, grid_command, models_command
 from audio_lightning.cli.check import check_command
 from audio_lightning.cli.dashboard import dashboard_command
+from audio_lightning.cli.exit_codes import answering
 from audio_lightning.cli.leaderboard import leaderboard_command
 from audio_lightning.cli.output import print_next_on_terminal, print_written
 from audio_lightning.cli.prediction_table import print_predictions
 from audio_lightning.cli.refit import Trust, refit_command
 from audio_lightning.cli.results import print_metrics
-from audio_lightning.errors import CheckpointError, ConfigError
-from audio_lightning.files import nearest_path, to_json
-from audio_lightning.task import LABEL_SEPARATOR, AudioTask
+from audio_lightning.core.errors import CheckpointError, ConfigError
+from audio_lightning.core.files import nearest_path, to_json
+from audio_lightning.core.task import LABEL_SEPARATOR, AudioTask
 
 if TYPE_CHECKING:
     from audio_lightning.inference.embed import Embedding
@@ -264,7 +264,7 @@ def _found(checkpoint: Path) -> Path:
     path = checkpoint.expanduser()
     if not os.path.lexists(path):
         raise CheckpointError(f"{path}: there is no such checkpoint or run folder{nearest_path(path)}")
-    from audio_lightning.training.folder import find_checkpoint
+    from audio_lightning.run_folder import find_checkpoint
 
     return find_checkpoint(path)
 

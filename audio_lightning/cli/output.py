@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from audio_lightning.messages import WORDS, terminal_width, wrapped
+from audio_lightning.core.messages import WORDS, terminal_width, wrapped
 
 GAPS = (2, 1)
 """Spaces between columns, and where a table is too wide for them."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audio_lightning.cli.output import Column, below_here, print_table, surplus_width
-from audio_lightning.task import AudioTask
+from audio_lightning.core.task import AudioTask
 
 if TYPE_CHECKING:
     from audio_lightning.inference.predict import Prediction

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from audio_lightning.cli.answering import answering
+from audio_lightning.cli.exit_codes import answering
 from audio_lightning.cli.output import print_next
-from audio_lightning.files import A_SWEEP, require_folder
+from audio_lightning.core.files import A_SWEEP, require_folder
 
 Sweep = Annotated[Path, typer.Argument(metavar="SWEEP_DIR", help="A folder that sweep.py left.")]
 Everything = Annotated[

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_lightning.cli.output import below_here
-from audio_lightning.messages import print_and_log, terminal_width, wrapped
+from audio_lightning.core.messages import print_and_log, terminal_width, wrapped
 
 
 def print_run(metrics: dict[str, Any], folder: Path) -> None:

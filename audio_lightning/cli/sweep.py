@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audio_lightning import __version__
-from audio_lightning.cli.answering import answering
+from audio_lightning.cli.exit_codes import answering
 from audio_lightning.cli.output import print_next, print_text
 from audio_lightning.config import compose, opened, quote_paths
 from audio_lightning.config.compose import check_choices
 from audio_lightning.config.location import choices
 from audio_lightning.config.slips import unknown_option
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from audio_lightning.compare.trials import SweepFolder, TrialStatus
-    from audio_lightning.sweeps.executors import Executor
+    from audio_lightning.sweeps.executors.executors import Executor
     from audio_lightning.sweeps.grid import Grid
     from audio_lightning.sweeps.plan import Combination, Planned
     from audio_lightning.sweeps.settings import SweepSettings
@@ -55,7 +55,7 @@ def sweep(arguments: list[str]) -> int:
 
 
 def _main(arguments: list[str]) -> int:
-    from audio_lightning.sweeps.warm import warm
+    from audio_lightning.sweeps.executors.forkserver import warm
 
     if flag := next((argument for argument in arguments if argument.startswith("-")), None):
         raise ConfigError(unknown_option(arguments, flag, compose([], with_hydra=True), "python sweep.py"))
@@ -163,9 +163,9 @@ def _over_folds(found: "list[Combination]") -> "list[Combination]":
     from omegaconf import OmegaConf
 
     from audio_lightning.sweeps.examine import folds_present
+    from audio_lightning.sweeps.executors.forkserver import call
     from audio_lightning.sweeps.identity import digest
     from audio_lightning.sweeps.plan import Combination, compose_trial
-    from audio_lightning.sweeps.warm import call
 
     if any("data.test_fold" in combination.choices for combination in found):
         raise ConfigError("sweep.folds tests on every fold in turn: leave data.test_fold out")
@@ -187,9 +187,9 @@ def _search(sweep: "SweepFolder", name: str, settings: "SweepSettings", grid: "G
     from audio_lightning.compare.trials import SweepFacts
     from audio_lightning.config.location import groups
     from audio_lightning.sweeps.plan import Combination, compose_trial
-    from audio_lightning.sweeps.search import Search, SearchSettings, read_objectives
+    from audio_lightning.sweeps.search.search import Search, SearchSettings, read_objectives
+    from audio_lightning.sweeps.search.storage import storage_url
     from audio_lightning.sweeps.sources import Searched
-    from audio_lightning.sweeps.storage import storage_url
 
     for key, given in (("folds", settings.folds), ("zip", settings.zip), ("exclude", settings.exclude)):
         if given:
@@ -278,18 +278,18 @@ def _run(sweep: "SweepFolder", source: "Source", settings: "SweepSettings", conf
 
 
 def _executor(sweep: "SweepFolder", settings: "SweepSettings", accelerator: str) -> "Executor":
-    from audio_lightning.cores import cores
+    from audio_lightning.core.cores import cores
     from audio_lightning.sweeps.examine import gpus
-    from audio_lightning.sweeps.executors import LocalExecutor
-    from audio_lightning.sweeps.warm import call
+    from audio_lightning.sweeps.executors.executors import LocalExecutor
+    from audio_lightning.sweeps.executors.forkserver import call
 
     workers = settings.workers or max(min(2, cores()), cores() // 2)
     if settings.executor == "ray":
-        from audio_lightning.sweeps.ray import RayExecutor
+        from audio_lightning.sweeps.executors.ray import RayExecutor
 
         return RayExecutor(workers=workers, timeout=settings.timeout, **settings.ray)
     if settings.executor == "slurm":
-        from audio_lightning.sweeps.slurm import SlurmExecutor
+        from audio_lightning.sweeps.executors.slurm import SlurmExecutor
 
         return SlurmExecutor(logs=sweep.path / "slurm", timeout=settings.timeout, **settings.slurm)
     found = call(gpus) if accelerator in ("auto", "gpu", "cuda") else 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from audio_lightning.cli.answering import answering
+from audio_lightning.cli.exit_codes import answering
 from audio_lightning.cli.output import print_next
 from audio_lightning.cli.results import print_run
 from audio_lightning.config import check_config, compose, config_dir, expand_multirun, opened, quote_paths
@@ -21,12 +21,12 @@ from audio_lightning.config.compose import parse_overrides, search_path, single_
 from audio_lightning.config.location import choices, groups, searching
 from audio_lightning.config.slips import unknown_option
 from audio_lightning.config.trust import trusted_modules
-from audio_lightning.errors import ConfigError
-from audio_lightning.files import A_RUN, require_folder
-from audio_lightning.messages import FORMAT, RunLog, terminal_width, wrapped
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.files import A_RUN, require_folder
+from audio_lightning.core.messages import FORMAT, RunLog, terminal_width, wrapped
 
 if TYPE_CHECKING:
-    from audio_lightning.training.folder import RunFolder
+    from audio_lightning.run_folder import RunFolder
 
 MOST_CHECKED = 64
 """Jobs of a multirun that are composed and checked before the first one starts."""
@@ -94,7 +94,7 @@ def _check_single(overrides: list[str]) -> None:
 
 def _composed(overrides: list[str]) -> tuple[DictConfig, "RunFolder"]:
     """The configuration of a single run, and the folder that it names."""
-    from audio_lightning.training.folder import RunFolder
+    from audio_lightning.run_folder import RunFolder
 
     config = compose(overrides, with_hydra=True)
     plain: Any = OmegaConf.to_container(config.hydra.run, resolve=False)
@@ -157,7 +157,7 @@ def _enter_hydra(flags: list[str], overrides: list[str], *, multirun: bool) -> i
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
-    from audio_lightning.training.folder import RunFolder
+    from audio_lightning.run_folder import RunFolder
 
     codes: list[int] = []
 
@@ -190,7 +190,7 @@ def _enter_hydra(flags: list[str], overrides: list[str], *, multirun: bool) -> i
 
 def _resume(path: Path, overrides: list[str]) -> int:
     require_folder(path, A_RUN)
-    from audio_lightning.training.folder import RunFolder
+    from audio_lightning.run_folder import RunFolder
     from audio_lightning.training.resume import resumed_config
 
     folder = RunFolder(path)
@@ -223,7 +223,7 @@ def train_in(folder: "RunFolder", config: DictConfig, *, again: bool = False) ->
     Returns:
         The contents of ``metrics.json``.
     """
-    from audio_lightning.training.folder import SHOWN
+    from audio_lightning.run_folder import SHOWN
 
     folder.check_resumable()
     if folder.metrics.exists() and not again:
@@ -246,7 +246,7 @@ def _run(config: DictConfig, folder: "RunFolder", *, resume: bool = False) -> di
         folder.problems.unlink(missing_ok=True)  # of a run that they stopped
         metrics = train(config, folder, resume=resume)
         if config.plots:
-            from audio_lightning.report.plots import draw_run
+            from audio_lightning.figures.run import draw_run
 
             draw_run(folder.path)
     print_run(metrics, folder.path)

@@ -14,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float, Int64
 
 from audio_lightning.compare.statistics import Influence
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.run_folder import RunFolder
 
 AGREES = 1e-4
 """A metric that is computed anew from the predictions and differs by more from the one on file is another metric."""

@@ -13,14 +13,14 @@ from jaxtyping import Float
 from audio_lightning.compare.board import COSTS, LEAKAGE, Board, Expected, Row, Unit
 from audio_lightning.compare.clips import Clips, matrices
 from audio_lightning.compare.names import choices_of
-from audio_lightning.compare.remarks import interval, no_winner, remarks, stamps, unexpected, windows
+from audio_lightning.compare.notes import interval, no_winner, remarks, stamps, unexpected, windows
 from audio_lightning.compare.repetitions import redrawn_parts, repetitions_of, unit_of
 from audio_lightning.compare.selection import expected, is_nested, ordered
 from audio_lightning.compare.setups import Setup, column_of, make_setups, numbers, on_common
 from audio_lightning.compare.statistics import Comparison, Spread, compare
 from audio_lightning.compare.trials import SweepFolder, as_text
-from audio_lightning.files import write_csv
-from audio_lightning.task import lower_is_better
+from audio_lightning.core.files import write_csv
+from audio_lightning.core.task import lower_is_better
 
 __all__ = ["Board", "Comparison", "Expected", "Row", "Spread", "make_boards", "write_leaderboard"]
 

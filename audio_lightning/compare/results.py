@@ -11,8 +11,8 @@ import pandas as pd
 
 from audio_lightning.compare.trials import SweepFolder, TrialFolder, TrialStatus, as_text
 from audio_lightning.config.saved import read_saved
-from audio_lightning.errors import FileError
-from audio_lightning.files import read_frame, write_csv
+from audio_lightning.core.errors import FileError
+from audio_lightning.core.files import read_frame, write_csv
 
 STATUS = (
     "state", "reason", "hash", "setup", "content", "division", "attempts", "seconds", "peak_memory_mb",

@@ -18,7 +18,7 @@ from audio_lightning.compare.board import Expected, Unit
 from audio_lightning.compare.clips import Sparse
 from audio_lightning.compare.setups import Setup, spread_of
 from audio_lightning.compare.statistics import Spread
-from audio_lightning.task import lower_is_better
+from audio_lightning.core.task import lower_is_better
 
 DIGITS = 9
 """Decimal places in which two metrics agree if they are tied."""

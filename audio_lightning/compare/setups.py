@@ -16,7 +16,7 @@ from audio_lightning.compare.clips import Clips, Sparse, matrices, mean_of
 from audio_lightning.compare.names import row_names
 from audio_lightning.compare.repetitions import Redrawn, seeds_of
 from audio_lightning.compare.statistics import Spread, spread
-from audio_lightning.task import lower_is_better
+from audio_lightning.core.task import lower_is_better
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Any, Literal, TypeVar
 
 from audio_lightning.config.saved import read_saved
 from audio_lightning.config.targets import check_arguments
-from audio_lightning.errors import ConfigError, FileError
-from audio_lightning.files import A_SWEEP, first_line, read_json, require_folder, to_json, write_json
-from audio_lightning.training.folder import File, RunFolder
+from audio_lightning.core.errors import ConfigError, FileError
+from audio_lightning.core.files import A_SWEEP, first_line, read_json, require_folder, to_json, write_json
+from audio_lightning.run_folder import File, RunFolder
 
 State = Literal["queued", "running", "done", "failed", "skipped", "interrupted", "pruned"]
 """``skipped``: it cannot work. ``interrupted``: it goes on where it stopped. ``pruned``: a search gave it up."""

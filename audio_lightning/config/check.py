@@ -17,8 +17,8 @@ from audio_lightning.config.hints import one_of, source_of
 from audio_lightning.config.keys import keys_of_choices
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.targets import is_allowed, refusal
-from audio_lightning.errors import ConfigError
-from audio_lightning.task import metric_names, monitorable_metrics
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import metric_names, monitorable_metrics
 
 RANGES = {
     "seed": (0, 2**32 - 1),

@@ -28,8 +28,8 @@ from audio_lightning.config.hints import unknown_choice, unknown_key
 from audio_lightning.config.location import choices, choices_in, config_dir, groups, last_change, searched, searching
 from audio_lightning.config.slips import check_decimal, several_values, unreadable
 from audio_lightning.config.trust import trusting
-from audio_lightning.errors import ConfigError
-from audio_lightning.files import first_line
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.files import first_line
 
 PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume)$")
 """Keys whose values are paths."""

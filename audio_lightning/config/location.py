@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from audio_lightning.config.trust import package_folder
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 _searched: ContextVar[tuple[Path, ...]] = ContextVar("searched", default=())
 

@@ -14,8 +14,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from audio_lightning.config.location import groups
-from audio_lightning.errors import ConfigError, FileError
-from audio_lightning.files import first_line, read_text, shortened
+from audio_lightning.config.renamed import upgrade
+from audio_lightning.core.errors import ConfigError, FileError
+from audio_lightning.core.files import first_line, read_text, shortened
 
 MOST_YAML = 2**20
 """Bytes of a saved configuration, which has some thousand."""
@@ -46,7 +47,7 @@ def read_saved(path: Path, *, complete: bool = False) -> dict[str, Any]:
         complete: all nodes of a training must be there.
 
     Returns:
-        Plain values.
+        Plain values, with the names of today (:mod:`audio_lightning.config.renamed`).
 
     Raises:
         FileError: it cannot be read, is no such configuration, or holds an interpolation.
@@ -65,7 +66,7 @@ def read_saved(path: Path, *, complete: bool = False) -> dict[str, Any]:
         if not isinstance(values.get(name), dict):
             found = f"{name} is {shortened(values[name])}" if name in values else f"it lacks {name}"
             raise FileError(f"{path} is not the configuration of a run: {found}")
-    return values
+    return dict(upgrade(values))
 
 
 def as_config(values: Mapping[str, Any], *, where: str) -> DictConfig:

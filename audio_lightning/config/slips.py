@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from audio_lightning.config.hints import meant_by
 from audio_lightning.config.location import choices, groups
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 DECIMAL_COMMA = re.compile(r"[^=]+=-?\d+,0\d+(?:[eE][+-]?\d+)?")
 """A value such as ``0,001``, which is a list of two values in Hydra's grammar."""

@@ -15,10 +15,11 @@ from typing import Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
+from audio_lightning.config.renamed import TARGETS
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.trust import is_trusted, trusted_modules
-from audio_lightning.errors import ConfigError
-from audio_lightning.files import shortened
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.files import shortened
 
 T = TypeVar("T")
 
@@ -46,13 +47,15 @@ def library_of(where: str) -> str | None:
 
 def is_allowed(target: Any, *, where: str) -> bool:
     """Whether ``target`` may be named at all in a node; :func:`resolve` still checks what it is."""
-    if not isinstance(target, str):
+    if not isinstance(target, str) or target in TARGETS:
         return False
     return _is_of(target, PACKAGE) or is_trusted(target) or _is_of(target, library_of(where))
 
 
 def refusal(target: Any, *, where: str) -> str:
     """What to say of a target that may not be named, and what to do where it may be a class of the user's own."""
+    if target in TARGETS:
+        return f"{target} has moved: expected {TARGETS[target]}"
     top = target.partition(".")[0] if isinstance(target, str) else ""
     known = {*TOP_LEVEL, *sys.stdlib_module_names}
     if top not in known and "." in str(target) and all(part.isidentifier() for part in str(target).split(".")):
@@ -73,7 +76,7 @@ def resolve(target: Any, kind: type[T], *, where: str) -> type[T]:
     """The class that ``target`` names.
 
     Args:
-        target: dotted name, such as ``"audio_lightning.models.ResNet"``.
+        target: dotted name, such as ``"audio_lightning.models.resnet.ResNet"``.
         kind: class it must be or derive from.
         where: key in the configuration, for the message.
 

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 

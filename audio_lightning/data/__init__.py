@@ -1,5 +1,1 @@
-"""Many recordings: sources, manifests, splits, the cache and the loaders; one source a file."""
-
-from audio_lightning.lazy import by_module_name
-
-__getattr__ = by_module_name(__name__)
+"""Many recordings: sources, manifests, splits, the cache and batches of clips."""

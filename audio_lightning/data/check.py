@@ -10,11 +10,11 @@ from jaxtyping import Float, Int64
 
 from audio_lightning.audio import SILENCE, cancel
 from audio_lightning.audio.ffmpeg import LACKING
-from audio_lightning.data.clips import cut
-from audio_lightning.data.few_clips import FEWEST_A_CLASS
+from audio_lightning.data.loading.clips import cut
 from audio_lightning.data.manifest import SPLITS, Manifest
 from audio_lightning.data.problems import Problem, printable
-from audio_lightning.data.unlisted import unlisted
+from audio_lightning.data.sources.unlisted import unlisted
+from audio_lightning.data.splitting.few_clips import FEWEST_A_CLASS
 
 if TYPE_CHECKING:
     from audio_lightning.data.datamodule import AudioDataModule, Examination

@@ -18,20 +18,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from audio_lightning.audio import Channel, check_channel
-from audio_lightning.cores import cores
-from audio_lightning.data.batches import Batch, ClipDataset, Draw, EpochBatches, EpochSampler, Sampling, fetch
-from audio_lightning.data.cache import Cache, Progress, default_cache_dir
-from audio_lightning.data.clips import Clips, cut
-from audio_lightning.data.decoded import DecodedAudio, SampleType
-from audio_lightning.data.gather import Gather, as_tensor
-from audio_lightning.data.leakage import Leakage, LeakageError, guard_content, guard_sources
+from audio_lightning.core.cores import cores
+from audio_lightning.core.errors import ConfigError, DataError
+from audio_lightning.core.task import AudioTask, Padding
+from audio_lightning.data.loading.batches import Batch, ClipDataset, Draw, EpochBatches, EpochSampler, Sampling, fetch
+from audio_lightning.data.loading.clips import Clips, cut
+from audio_lightning.data.loading.gather import Gather, as_tensor
+from audio_lightning.data.loading.resident import fits, resident_clips
 from audio_lightning.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from audio_lightning.data.problems import Problem, ProblemsError
-from audio_lightning.data.recordings import Identity, OneChannel, Recordings
-from audio_lightning.data.resident import fits, resident_clips
-from audio_lightning.data.splits import SplitMethod, SplitPlan, assign_splits
-from audio_lightning.errors import ConfigError, DataError
-from audio_lightning.task import AudioTask, Padding
+from audio_lightning.data.splitting.leakage import Leakage, LeakageError, guard_content, guard_sources
+from audio_lightning.data.splitting.splits import SplitMethod, SplitPlan, assign_splits
+from audio_lightning.data.store.cache import Cache, Progress, default_cache_dir
+from audio_lightning.data.store.decoded import DecodedAudio, SampleType
+from audio_lightning.data.store.recordings import Identity, OneChannel, Recordings
 
 BadRecordings = Literal["error", "skip", "silence"]
 
@@ -63,7 +63,7 @@ class Pool:
 
     Attributes:
         manifest: one row a clip, as :meth:`AudioDataModule.read` found them.
-        content: digest of every row's recording, see :func:`audio_lightning.data.decoded.content_digest`.
+        content: digest of every row's recording, see :func:`audio_lightning.data.store.decoded.content_digest`.
         noise: the same for the recordings of noise that come with the data.
     """
 
@@ -242,7 +242,7 @@ class AudioDataModule(pl.LightningDataModule, ABC):
 
     @property
     def facts(self) -> Shaped[np.ndarray, "rows"]:
-        """Of the file of every row's recording, after :meth:`setup`: :data:`audio_lightning.data.decoded.FACTS`."""
+        """Facts of every row's file, after :meth:`setup`; columns: :data:`audio_lightning.data.store.decoded.FACTS`."""
         ready = self._loaded()
         return ready.audio.facts[ready.recording]
 

@@ -9,8 +9,8 @@ from unicodedata import normalize
 import numpy as np
 import pandas as pd
 
+from audio_lightning.core.errors import DataError
 from audio_lightning.data.problems import Problem
-from audio_lightning.errors import DataError
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from audio_lightning.errors import DataError
+from audio_lightning.core.errors import DataError
 
 MOST_SHOWN = 20
 MOST_PLACES = 5

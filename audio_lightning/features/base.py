@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.features.normalize import NormalizeMode, make_normalization
 from audio_lightning.features.padding import sound_frames
-from audio_lightning.task import FeatureShape, InputKind
 
 # On a CPU, intermediate results of this many samples stay in the caches, and their memory is reused rather than
 # fetched from the system anew: three to four times as fast as a whole batch of four-second clips at once.

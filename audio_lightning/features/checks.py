@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 LARGEST_TABLE = 25_000_000
 """Numbers in a table of a front end, 100 MB; the largest of those that are shipped have a hundredth of them."""

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.checks import require_positive
 
 NormalizeMode = Literal["none", "clip", "minmax", "statistics"] | tuple[float, float]

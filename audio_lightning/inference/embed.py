@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from audio_lightning.classifier import AudioClassifier
-from audio_lightning.inference.parts import Part, batches, merged, not_finite, stacked
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.inference.windows import Part, batches, merged, not_finite, stacked
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def embed(classifier: AudioClassifier, recordings: Iterable[Path], **options: An
     Args:
         classifier: in evaluation mode.
         recordings: files; one that cannot be read gives an error and does not stop the others.
-        **options: window, hop and batch size, see :func:`audio_lightning.inference.parts.batches`.
+        **options: window, hop and batch size, see :func:`audio_lightning.inference.windows.batches`.
 
     Raises:
         ConfigError: a window or hop that cannot be used.

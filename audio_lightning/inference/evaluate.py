@@ -9,17 +9,17 @@ import lightning.pytorch as pl
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import build, change, check_config, compose, opened, trusting
 from audio_lightning.config.saved import as_config
-from audio_lightning.data.content import difference, overlapping, stretches
+from audio_lightning.core.errors import CheckpointError, ConfigError, DataError
+from audio_lightning.core.files import without_nan, write_json
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST
-from audio_lightning.data.splits import DIVIDING
-from audio_lightning.errors import CheckpointError, ConfigError, DataError
-from audio_lightning.files import without_nan, write_json
+from audio_lightning.data.splitting.splits import DIVIDING
+from audio_lightning.data.store.fingerprints import difference, overlapping, stretches
 from audio_lightning.inference.load import load_classifier
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.results import division, measured, warnings_of, write_results
 from audio_lightning.training.run import quieten
 

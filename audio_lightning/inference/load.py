@@ -5,16 +5,16 @@ from pathlib import Path
 
 import torch
 
-from audio_lightning.classifier import AudioClassifier
-from audio_lightning.errors import ConfigError
-from audio_lightning.training.folder import find_checkpoint
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.run_folder import find_checkpoint
 
 
 def load_classifier(path: Path, device: str = "cpu", *, trust: str | Iterable[str] | None = None) -> AudioClassifier:
     """The classifier of a checkpoint or a run folder, in evaluation mode; ``trust`` names modules of one's own.
 
     Raises:
-        CheckpointError: see :func:`audio_lightning.training.folder.find_checkpoint` and
+        CheckpointError: see :func:`audio_lightning.run_folder.find_checkpoint` and
             :meth:`AudioClassifier.load_from_checkpoint`.
         ConfigError: a device that this machine does not have.
     """

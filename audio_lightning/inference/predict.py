@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from audio_lightning.classifier import AudioClassifier
-from audio_lightning.inference.parts import Part, batches, merged, not_finite, stacked
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.inference.windows import Part, batches, merged, not_finite, stacked
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def predict(
         recordings: files; one that cannot be read gives an error and does not stop the others.
         per_recording: answer once for each, by the mean of the probabilities of its windows, as
             ``test/recording_accuracy`` of a run does; there is no answer if it cannot be read to its end.
-        **options: window, hop and batch size, see :func:`audio_lightning.inference.parts.batches`.
+        **options: window, hop and batch size, see :func:`audio_lightning.inference.windows.batches`.
 
     Raises:
         ConfigError: a window or hop that cannot be used.

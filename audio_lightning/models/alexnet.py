@@ -1,7 +1,7 @@
 """AlexNet on spectrograms."""
 
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.vision import VisionModel
-from audio_lightning.task import FeatureShape
 
 
 class AlexNet(VisionModel):

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
 from audio_lightning.models.hub import check_sample_rate, hub_folder, read_architecture, read_sample_rate, read_weights
-from audio_lightning.task import FeatureShape
 
 SPECIAL_TOKENS = 2
 """The class token and DeiT's distillation token, whose mean is the embedding."""

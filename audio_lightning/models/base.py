@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.models.macs import count_macs
-from audio_lightning.task import FeatureShape, InputKind
 
 OTHER_FEATURES: dict[InputKind, str] = {"waveform": "feature=waveform", "spectrogram": "feature=logmel"}
 

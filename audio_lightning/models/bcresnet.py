@@ -3,9 +3,9 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
-from audio_lightning.task import FeatureShape
 
 DEPTHS = (2, 2, 4, 4)
 """Blocks of the four stages."""

@@ -7,8 +7,8 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
-from audio_lightning.task import FeatureShape
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 

@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.vision import VisionModel
-from audio_lightning.task import FeatureShape
 
 EMBEDDING = {121: 1024, 161: 2208, 169: 1664, 201: 1920}
 

@@ -7,8 +7,8 @@ from math import prod
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
-from audio_lightning.task import FeatureShape
 
 
 class DNN(AudioModel):

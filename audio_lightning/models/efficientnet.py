@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.vision import VisionModel
-from audio_lightning.task import FeatureShape
 
 EMBEDDING = {"b0": 1280, "b1": 1280, "b2": 1408, "v2_s": 1280}
 

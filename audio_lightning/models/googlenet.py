@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.vision import VisionModel
-from audio_lightning.task import FeatureShape
 
 
 class GoogLeNet(VisionModel):

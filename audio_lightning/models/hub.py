@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.task import FeatureShape
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
 
 CONFIG, SAFETENSORS, PICKLED = "config.json", "model.safetensors", "pytorch_model.bin"
 PREPROCESSOR = "preprocessor_config.json"

@@ -3,8 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
-from audio_lightning.task import FeatureShape
 
 FIRST_KERNEL = 11
 LAST_KERNEL = 29

@@ -5,9 +5,9 @@ from typing import Literal
 
 from torch import nn
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.vision import VisionModel
-from audio_lightning.task import FeatureShape
 
 EMBEDDING = {"v3_small": 1024, "v3_large": 1280}
 

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.vision import VisionModel
-from audio_lightning.task import FeatureShape
 
 EMBEDDING = {18: 512, 34: 512, 50: 2048}
 

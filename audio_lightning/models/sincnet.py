@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
-from audio_lightning.task import FeatureShape
 
 POOL = 3
 LOWEST_HZ = 30.0

@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.vision import VisionModel
-from audio_lightning.task import FeatureShape
 
 MINIMUM = {1.0: (21, 21), 1.1: (17, 17)}
 

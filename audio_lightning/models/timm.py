@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from audio_lightning.config.suggest import did_you_mean
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel, IncompatibleInput
-from audio_lightning.task import FeatureShape
 
 STRIDE = 32
 """What most networks shrink a picture by."""

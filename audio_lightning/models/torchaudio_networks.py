@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from audio_lightning.config.suggest import did_you_mean
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 
 def load_package(name: str, folder: Path) -> ModuleType:

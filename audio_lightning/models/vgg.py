@@ -2,8 +2,8 @@
 
 from typing import Literal
 
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.vision import VisionModel
-from audio_lightning.task import FeatureShape
 
 
 class VGG(VisionModel):

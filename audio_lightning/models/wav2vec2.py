@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.features.padding import sound_lengths
 from audio_lightning.models.base import AudioModel
 from audio_lightning.models.hub import (
@@ -21,7 +22,6 @@ from audio_lightning.models.hub import (
     torch_file,
 )
 from audio_lightning.models.torchaudio_networks import Wav2Vec2Model, networks, wav2vec2_bundle
-from audio_lightning.task import FeatureShape
 
 BASE: dict[str, Any] = {
     "model_type": "wav2vec2",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from audio_lightning.errors import FileError
-from audio_lightning.files import read_frame
+from audio_lightning.core.errors import FileError
+from audio_lightning.core.files import read_frame
 from audio_lightning.report.effects import Effect
 from audio_lightning.report.svg import Chart, Scale, clipped, short
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from audio_lightning.compare.leaderboard import Row

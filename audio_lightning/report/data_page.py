@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from audio_lightning.data.check import KINDS, SEVERITIES, Finding, clip_seconds
-from audio_lightning.data.clips import cut
+from audio_lightning.data.loading.clips import cut
 from audio_lightning.data.manifest import SPLITS
 from audio_lightning.data.problems import join_equal, printable
 from audio_lightning.report.pages import DECIBELS, MEL_BANDS, as_base64, write_page

@@ -11,10 +11,10 @@ import pandas as pd
 from jaxtyping import Int64
 
 from audio_lightning.audio import resample, select_channels, to_mono
-from audio_lightning.errors import FileError, UserError
-from audio_lightning.files import shortened
+from audio_lightning.core.errors import FileError, UserError
+from audio_lightning.core.files import shortened
 from audio_lightning.report.pages import as_base64, flac, log_mel
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from audio_lightning.data.datamodule import AudioDataModule

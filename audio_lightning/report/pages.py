@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from audio_lightning import __version__
-from audio_lightning.files import write_text
-from audio_lightning.training.dashboard.colours import shade, text_on
+from audio_lightning.core.files import write_text
+from audio_lightning.figures.colours import shade, text_on
 
 COLUMNS, HEIGHT = 240, 100
 """Size of a waveform's picture in its own units, and about the number of frames in a spectrogram."""
@@ -64,7 +64,7 @@ def log_mel(samples: Float[np.ndarray, "samples"], sample_rate: int) -> bytes:
     from matplotlib import colormaps
     from PIL import Image
 
-    from audio_lightning.features.logmel import LogMel
+    from audio_lightning.features.log_mel import LogMel
 
     front_end = LogMel(
         sample_rate=sample_rate,

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from markupsafe import Markup
 
-from audio_lightning.compare.remarks import nested_selection
+from audio_lightning.compare.notes import nested_selection
 from audio_lightning.compare.trials import REPETITION_KEYS, SweepFacts, SweepFolder, TrialFolder, as_text
 from audio_lightning.report import charts, effects, mistakes
 from audio_lightning.report.pages import write_page

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from audio_lightning.config import build
-from audio_lightning.errors import ConfigError, DataError
+from audio_lightning.core.errors import ConfigError, DataError
 from audio_lightning.sweeps.identity import digest
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Finding:
     Attributes:
         impossible: why it cannot work, where it cannot.
         unusable: what is wrong with its recordings, where they cannot be used.
-        content: see :func:`audio_lightning.data.content.fingerprints`; None where the recordings were not looked at.
+        content: see :mod:`audio_lightning.data.store.fingerprints`; None where the recordings were not looked at.
         division: likewise.
     """
 
@@ -82,8 +82,8 @@ def _examine(config: dict[str, Any], impossible: dict[str, str | None], opened: 
 
 
 def _why_not(config: dict[str, Any]) -> str | None:
-    from audio_lightning.networks import check_networks
-    from audio_lightning.task import AudioTask
+    from audio_lightning.classifier.factory import check_networks
+    from audio_lightning.core.task import AudioTask
 
     try:
         data = _datamodule(config)
@@ -108,7 +108,7 @@ def _is_without_chance(datamodule: "AudioDataModule") -> bool:
 
 
 def _open(datamodule: "AudioDataModule") -> Finding:
-    from audio_lightning.data.content import fingerprints
+    from audio_lightning.data.store.fingerprints import fingerprints
     from audio_lightning.training.progress import decoding_shown
 
     try:

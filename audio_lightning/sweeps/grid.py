@@ -32,8 +32,8 @@ from yaml import MappingNode, Node, SequenceNode, YAMLError
 from audio_lightning.config.compose import is_group, parse_overrides, quote_paths
 from audio_lightning.config.location import choices
 from audio_lightning.config.suggest import did_you_mean
-from audio_lightning.errors import ConfigError
-from audio_lightning.files import first_line, shortened
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.files import first_line, shortened
 
 LARGEST = 100_000
 """Combinations in one grid; more is a slip of the hand."""

@@ -62,7 +62,7 @@ def trial_hash(config: Mapping[str, Any], content: str | None, division: str | N
 
     Args:
         config: resolved, as plain Python.
-        content: see :func:`audio_lightning.data.content.fingerprints`; None for a trial that cannot run.
+        content: see :func:`audio_lightning.data.store.fingerprints.fingerprints`; None for a trial that cannot run.
         division: likewise.
     """
     return digest([essence(config), content, division, __version__])

@@ -5,7 +5,7 @@ import time
 import torch
 
 from audio_lightning.compare.trials import TrialFolder
-from audio_lightning.files import write_json
+from audio_lightning.core.files import write_json
 from audio_lightning.inference.load import load_classifier
 
 SECONDS = 0.05

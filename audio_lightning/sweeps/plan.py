@@ -14,11 +14,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus, is_free
 from audio_lightning.config import UnknownKey, anchor_paths, check_config, compose
-from audio_lightning.errors import ConfigError, DataError, UserError
+from audio_lightning.core.errors import ConfigError, DataError, UserError
 from audio_lightning.sweeps.examine import Finding, examine
+from audio_lightning.sweeps.executors.forkserver import call
 from audio_lightning.sweeps.identity import digest, setup_hash, trial_hash
 from audio_lightning.sweeps.progress import describe
-from audio_lightning.sweeps.warm import call
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audio_lightning.compare.trials import State, TrialFolder, TrialStatus, as_text
-from audio_lightning.messages import fitting, terminal_width, wrapped
-from audio_lightning.task import lower_is_better
+from audio_lightning.core.messages import fitting, terminal_width, wrapped
+from audio_lightning.core.task import lower_is_better
 
 LINES_OF_ERROR = 40
 """Last lines of a failed trial's traceback that are shown at once."""

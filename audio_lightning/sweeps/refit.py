@@ -12,10 +12,10 @@ from audio_lightning.compare.board import Board, Row
 from audio_lightning.compare.statistics import Spread
 from audio_lightning.compare.trials import SweepFolder, TrialFolder
 from audio_lightning.config.saved import check_reach, outside
-from audio_lightning.errors import ConfigError
-from audio_lightning.files import write_text
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.files import write_text
+from audio_lightning.run_folder import RunFolder
 from audio_lightning.sweeps.identity import essence
-from audio_lightning.training.folder import RunFolder
 
 ANNEALED = ("WarmupCosine", "OneCycle")
 """Schedules that end where the learning rate is nought, so that the last epoch is the one to take."""

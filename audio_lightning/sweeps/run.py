@@ -12,9 +12,9 @@ from types import FrameType
 from filelock import FileLock, Timeout
 
 from audio_lightning.compare.trials import ENDED, State, TrialFolder, TrialStatus, is_free
-from audio_lightning.errors import DiskError
-from audio_lightning.files import disk_trouble
-from audio_lightning.sweeps.executors import Ended, Executor
+from audio_lightning.core.errors import DiskError
+from audio_lightning.core.files import disk_trouble
+from audio_lightning.sweeps.executors.executors import Ended, Executor
 from audio_lightning.sweeps.progress import Progress
 from audio_lightning.sweeps.sources import Source
 from audio_lightning.sweeps.trial import BUSY, DISK

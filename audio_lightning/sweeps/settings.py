@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from audio_lightning.config import compose
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 EXECUTORS = ("local", "ray", "slurm")
 PLOTS = ("best", "all", "none")

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from audio_lightning.compare.trials import ENDED, State, SweepFolder, TrialFolder, TrialStatus, is_free
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.sweeps.plan import Combination, Planned, enter, plan
 
 if TYPE_CHECKING:
-    from audio_lightning.sweeps.search import Asked, Search
+    from audio_lightning.sweeps.search.search import Asked, Search
 
 
 class Source(Protocol):

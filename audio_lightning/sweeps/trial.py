@@ -17,9 +17,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus
-from audio_lightning.errors import ConfigError, Interrupted, UserError
-from audio_lightning.files import disk_trouble, write_text
-from audio_lightning.messages import FORMAT, RunLog
+from audio_lightning.core.errors import ConfigError, Interrupted, UserError
+from audio_lightning.core.files import disk_trouble, write_text
+from audio_lightning.core.messages import FORMAT, RunLog
 
 BUSY = 75
 """Exit code of a process that found the trial run by another one (EX_TEMPFAIL)."""
@@ -155,7 +155,7 @@ def _train(folder: TrialFolder, status: TrialStatus, threads: int) -> str | None
 def _pruning(folder: TrialFolder, status: TrialStatus) -> list[Any]:
     if not (status.search and "pruner" in status.search):
         return []
-    from audio_lightning.sweeps.pruning import Pruning
+    from audio_lightning.sweeps.search.pruning import Pruning
 
     sweep = SweepFolder(folder.path.parent.parent)
     return [Pruning(storage=sweep.storage.read_text(encoding="utf-8"), **status.search)]

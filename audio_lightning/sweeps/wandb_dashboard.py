@@ -12,12 +12,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.compare.board import Board, Row
 from audio_lightning.compare.leaderboard import make_boards
-from audio_lightning.compare.remarks import answer
+from audio_lightning.compare.notes import answer
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.statistics import NOT_DISTINGUISHABLE, Spread
 from audio_lightning.compare.trials import REPETITION_KEYS, SweepFolder
-from audio_lightning.errors import ConfigError, UserError
-from audio_lightning.training.reach import SECONDS_TO_ANSWER, asking, has_key, proxies_of
+from audio_lightning.core.errors import ConfigError, UserError
+from audio_lightning.loggers.wandb_connectivity import SECONDS_TO_ANSWER, asking, has_key, proxies_of
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2 as reports

@@ -10,7 +10,7 @@ from audio_lightning.compare.board import Board
 from audio_lightning.compare.trials import SweepFolder
 
 if TYPE_CHECKING:
-    from audio_lightning.training.wandb import WandbLogger
+    from audio_lightning.loggers.wandb import WandbLogger
 
 
 def log_summary(
@@ -30,7 +30,7 @@ def log_summary(
     if node is None:
         return
     try:
-        from audio_lightning.training.wandb import WandbLogger
+        from audio_lightning.loggers.wandb import WandbLogger
 
         keys = ("project", "entity", "tags", "notes", "mode")
         described = {key: node[key] for key in keys if key in node}

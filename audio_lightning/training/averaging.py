@@ -17,9 +17,9 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.errors import ConfigError
 
 BATCH_NORM_CLIPS = 1024
 """Most training clips, drawn by the seed, from which batch normalization learns what averaged weights give."""

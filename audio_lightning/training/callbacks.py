@@ -16,15 +16,15 @@ from lightning.pytorch.callbacks import EarlyStopping as LightningEarlyStopping
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.core.errors import ConfigError, FileError, UserError
+from audio_lightning.core.files import write_csv
+from audio_lightning.core.messages import fitting, print_and_log, terminal_width
+from audio_lightning.core.task import lower_is_better
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import VALIDATION
-from audio_lightning.errors import ConfigError, FileError, UserError
-from audio_lightning.files import write_csv
-from audio_lightning.messages import fitting, print_and_log, terminal_width
-from audio_lightning.task import lower_is_better
+from audio_lightning.run_folder import TIMED, RunFolder
 from audio_lightning.training.averaging import averaged
-from audio_lightning.training.folder import TIMED, RunFolder
 
 
 def measurable(monitor: str, datamodule: AudioDataModule) -> str:

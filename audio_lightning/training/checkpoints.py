@@ -5,10 +5,10 @@ from typing import Any
 
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from audio_lightning.checkpoint import DamagedCheckpointError, read_checkpoint, write_checkpoint
-from audio_lightning.errors import CheckpointError
-from audio_lightning.messages import print_and_log
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.classifier.checkpoint import DamagedCheckpointError, read_checkpoint, write_checkpoint
+from audio_lightning.core.errors import CheckpointError
+from audio_lightning.core.messages import print_and_log
+from audio_lightning.run_folder import RunFolder
 
 
 class CheckpointFiles(TorchCheckpointIO):

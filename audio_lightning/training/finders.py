@@ -15,14 +15,14 @@ from lightning.pytorch.utilities.memory import garbage_collection_cuda, is_oom_e
 from lightning.pytorch.utilities.seed import isolate_rng
 from omegaconf import DictConfig, OmegaConf
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.files import write_csv
+from audio_lightning.core.messages import print_and_log
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TRAIN
-from audio_lightning.errors import ConfigError
-from audio_lightning.files import write_csv
-from audio_lightning.messages import print_and_log
-from audio_lightning.training.folder import RunFolder
-from audio_lightning.training.power import interruptible
+from audio_lightning.run_folder import RunFolder
+from audio_lightning.training.precision import interruptible
 
 LOWEST_RATE, HIGHEST_RATE, STEPS = 1e-6, 1.0, 100
 """Learning rates that are tried, and in how many steps."""

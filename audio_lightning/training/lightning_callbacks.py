@@ -3,7 +3,7 @@
 from typing import Any
 
 from audio_lightning.config.targets import LIBRARIES
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 TO_DERIVE_FROM = "it does nothing itself and is made to be derived from"
 FUNCTION = "it needs a function, which a configuration cannot name"

@@ -10,8 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config import trusting
-from audio_lightning.errors import UserError
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.core.errors import UserError
+from audio_lightning.run_folder import RunFolder
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from torch.optim.lr_scheduler import LambdaLR
 
-from audio_lightning.messages import print_and_log
+from audio_lightning.core.messages import print_and_log
 
 LEAST_JUMP = 0.01
 """Share of the highest learning rate from which a jump is said."""

@@ -7,14 +7,14 @@ import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.core.files import write_csv
+from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS, TEST, VALIDATION
-from audio_lightning.data.splits import source_of
-from audio_lightning.files import write_csv
+from audio_lightning.data.splitting.splits import source_of
 from audio_lightning.metrics import MultilabelMetrics, best_thresholds, make_metrics
-from audio_lightning.task import LABEL_SEPARATOR
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.intervals import Interval, accuracy_interval, balanced_accuracy_interval
 from audio_lightning.training.samples import data_warnings
 

@@ -8,8 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 from audio_lightning.config import change, compose
 from audio_lightning.config.compose import parse_overrides
 from audio_lightning.config.saved import REACHING, check_reach
-from audio_lightning.errors import ConfigError
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.run_folder import RunFolder
 
 LENGTH = ("max_epochs", "max_steps", "max_time")
 DEVICES = ("accelerator", "devices", "num_nodes", "strategy")

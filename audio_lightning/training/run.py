@@ -17,22 +17,30 @@ from omegaconf import DictConfig, OmegaConf
 from torch.nn.parallel import DistributedDataParallel
 
 from audio_lightning.audio import find_recordings
-from audio_lightning.checkpoint import read_checkpoint
-from audio_lightning.classifier import AudioClassifier, check_same_data
+from audio_lightning.classifier.checkpoint import read_checkpoint
+from audio_lightning.classifier.classifier import AudioClassifier, check_same_data
+from audio_lightning.classifier.costs import costs
+from audio_lightning.classifier.factory import check_networks, without_pretrained
 from audio_lightning.config import anchor_paths, build, check_unvalidated
-from audio_lightning.cores import busy_cores, share_threads
+from audio_lightning.core.cores import busy_cores, share_threads
+from audio_lightning.core.environment import environment
+from audio_lightning.core.errors import ConfigError, DataError, FileError
+from audio_lightning.core.files import without_nan, write_csv, write_json
+from audio_lightning.core.messages import logged_warnings, print_and_log
+from audio_lightning.core.task import AudioTask
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.data.decoded import as_float
-from audio_lightning.data.gather import as_tensor
+from audio_lightning.data.loading.gather import as_tensor
 from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION
 from audio_lightning.data.problems import Problem, ProblemsError, printable
-from audio_lightning.data.recordings import Recordings
-from audio_lightning.errors import ConfigError, DataError, FileError
+from audio_lightning.data.store.decoded import as_float
+from audio_lightning.data.store.recordings import Recordings
+from audio_lightning.distributed.fsdp import ShardedStrategy
+from audio_lightning.distributed.hosts import Peers
+from audio_lightning.distributed.ranks import Together, other_ranks
 from audio_lightning.features.memory import FeatureMemory
-from audio_lightning.files import without_nan, write_csv, write_json
-from audio_lightning.messages import logged_warnings, print_and_log
-from audio_lightning.networks import check_networks, without_pretrained
-from audio_lightning.task import AudioTask
+from audio_lightning.loggers.loggers import runs_ended
+from audio_lightning.loggers.media.callback import Dashboard
+from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.allocator import keep_freed_memory
 from audio_lightning.training.averaging import Averaging
 from audio_lightning.training.callbacks import (
@@ -46,20 +54,19 @@ from audio_lightning.training.callbacks import (
     measurable,
 )
 from audio_lightning.training.checkpoints import CheckpointFiles, find_resumable
-from audio_lightning.training.dashboard.callback import Dashboard
-from audio_lightning.training.facts import costs, environment
 from audio_lightning.training.finders import find, keep_found
-from audio_lightning.training.folder import RunFolder
-from audio_lightning.training.hosts import Peers
 from audio_lightning.training.lightning_callbacks import check_callback
-from audio_lightning.training.loggers import runs_ended
-from audio_lightning.training.power import check_compiler, in_a_line, interruptible, say_precision, trainer_arguments
+from audio_lightning.training.precision import (
+    check_compiler,
+    in_a_line,
+    interruptible,
+    say_precision,
+    trainer_arguments,
+)
 from audio_lightning.training.progress import decoding_shown
-from audio_lightning.training.ranks import Together, other_ranks
 from audio_lightning.training.ratejump import RateJump
 from audio_lightning.training.results import division, measured, recording_metrics, warnings_of, write_results
 from audio_lightning.training.samples import data_warnings
-from audio_lightning.training.sharded import ShardedStrategy
 
 STATISTICS_CLIPS = 256
 """Most training clips, drawn by the seed, from which feature statistics are taken: a bound on what a start costs."""

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from audio_lightning.audio import cancel, say_cancelling
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.data.few_clips import FEWEST_A_SPLIT
 from audio_lightning.data.manifest import SPLITS, TEST, VALIDATION
 from audio_lightning.data.problems import printable
+from audio_lightning.data.splitting.few_clips import FEWEST_A_SPLIT
 
 FEWEST_VALIDATION_CLIPS = 50
 """Below, accuracy moves by 2 points or more with a single clip, and the best epoch is a matter of chance."""

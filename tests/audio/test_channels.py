@@ -8,7 +8,7 @@ import soundfile
 from recordings import SAMPLE_RATE, tones
 
 from audio_lightning.audio import Channel, select_channels, windows
-from audio_lightning.errors import AudioError
+from audio_lightning.core.errors import AudioError
 
 
 @pytest.mark.parametrize(

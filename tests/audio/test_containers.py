@@ -13,7 +13,7 @@ from recordings import SAMPLE_RATE, cut, tones, write_tones
 from audio_lightning.audio import decode, describe, load, windows
 from audio_lightning.audio.formats import LIBSNDFILE_SUFFIXES
 from audio_lightning.audio.mpeg import _frame_length
-from audio_lightning.errors import AudioError
+from audio_lightning.core.errors import AudioError
 
 CONTAINERS = {
     "wav": {"format": "WAV", "subtype": "PCM_16"},

@@ -10,7 +10,7 @@ import soundfile
 from recordings import SAMPLE_RATE, tones, write_tones
 
 from audio_lightning.audio import decode, load, resample, resampled_length, to_mono
-from audio_lightning.errors import AudioError
+from audio_lightning.core.errors import AudioError
 
 FORMATS = {
     "pcm": {"format": "WAV", "subtype": "PCM_16"},

@@ -9,7 +9,7 @@ from recordings import cut, tones, write_tones
 
 from audio_lightning.audio import decode, describe, ffmpeg, find_recordings, load, windows
 from audio_lightning.audio.formats import is_recording
-from audio_lightning.errors import AudioError
+from audio_lightning.core.errors import AudioError
 
 CONTAINERS = {"m4a": "MOV", "aac": "AAC", "wma": "ASF", "webm": "MATROSKA", "mka": "MATROSKA", "mp4": "MOV"}
 

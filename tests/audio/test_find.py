@@ -11,7 +11,7 @@ from recordings import tones, write_tones
 
 from audio_lightning.audio import Finder, decode, find_recordings
 from audio_lightning.audio.formats import is_recording
-from audio_lightning.errors import DataError
+from audio_lightning.core.errors import DataError
 
 NO_MAGIC = {"HTK", "MAT4", "RAW", "SD2", "SDS", "SVX", "XI", "WVE", "MPC2K", "MAT5"}
 """Containers that hold no sound of 16 bits as it is written here, or that nothing but their ending shows."""

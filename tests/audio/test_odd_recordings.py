@@ -11,7 +11,7 @@ import soundfile
 from recordings import DAMAGED, ODD, write_tones
 
 from audio_lightning.audio import decode, describe, load, windows
-from audio_lightning.errors import AudioError
+from audio_lightning.core.errors import AudioError
 
 
 @pytest.mark.parametrize("name", ODD)

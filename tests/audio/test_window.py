@@ -10,7 +10,7 @@ import soundfile
 from recordings import SAMPLE_RATE, write_tones
 
 from audio_lightning.audio import describe, fit_length, load, windows
-from audio_lightning.task import Padding
+from audio_lightning.core.task import Padding
 
 PADDINGS = pytest.mark.parametrize("padding", get_args(Padding))
 

@@ -16,16 +16,16 @@ from audio_lightning.augment.augmentation import KINDS
 from audio_lightning.augment.recorded import RecordedAugmentation
 from audio_lightning.config import choices as names
 from audio_lightning.config import config_dir, resolve
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 SAMPLE_RATE = 8000
 CLIPS = 16
 each = pytest.mark.parametrize("name", names("augment"))
-GAIN = {"_target_": "audio_lightning.augment.Gain", "gain_db": [3.0, 3.0], "p": 1.0}
-MIXUP = {"_target_": "audio_lightning.augment.Mixup", "alpha": 1.0, "p": 1.0}
-MASKS = {"_target_": "audio_lightning.augment.SpecAugment", "p": 1.0}
-NOISE = {"_target_": "audio_lightning.augment.BackgroundNoise", "p": 1.0}
-ROOM = {"_target_": "audio_lightning.augment.RoomResponse", "p": 1.0}
+GAIN = {"_target_": "audio_lightning.augment.gain.Gain", "gain_db": [3.0, 3.0], "p": 1.0}
+MIXUP = {"_target_": "audio_lightning.augment.mixup.Mixup", "alpha": 1.0, "p": 1.0}
+MASKS = {"_target_": "audio_lightning.augment.spec_augment.SpecAugment", "p": 1.0}
+NOISE = {"_target_": "audio_lightning.augment.background_noise.BackgroundNoise", "p": 1.0}
+ROOM = {"_target_": "audio_lightning.augment.room_response.RoomResponse", "p": 1.0}
 
 
 def nodes(name: str) -> list[tuple[str, str, dict[str, Any]]]:

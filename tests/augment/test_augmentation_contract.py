@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import audio_lightning.augment
 from audio_lightning.augment import PairAugmentation, SpectrogramAugmentation, WaveformAugmentation
 from audio_lightning.augment.recorded import RecordedAugmentation
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 SAMPLE_RATE = 8000
 CLIPS = 16
@@ -186,7 +186,7 @@ def test_a_probability_is_one(cls: type, p: float) -> None:
 def test_the_probability_is_that_of_each_clip() -> None:
     x = torch.ones(4000, 1)
 
-    inverted = applied(made(audio_lightning.augment.Polarity, p=0.25), x)
+    inverted = applied(made(audio_lightning.augment.polarity.Polarity, p=0.25), x)
 
     assert (inverted == -1).float().mean().item() == pytest.approx(0.25, abs=0.03)
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_lightning.augment import BetweenClass, CutMix, Mixup, PairAugmentation
-from audio_lightning.augment.betweenclass import a_weighting
-from audio_lightning.errors import ConfigError
+from audio_lightning.augment import PairAugmentation
+from audio_lightning.augment.between_class import BetweenClass, a_weighting
+from audio_lightning.augment.cutmix import CutMix
+from audio_lightning.augment.mixup import Mixup
+from audio_lightning.core.errors import ConfigError
 
 RATE = 8000
 MIXING = [Mixup, CutMix, BetweenClass]

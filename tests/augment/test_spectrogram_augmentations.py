@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_lightning.augment import FrequencyShift, SpecAugment
-from audio_lightning.errors import ConfigError
+from audio_lightning.augment.frequency_shift import FrequencyShift
+from audio_lightning.augment.spec_augment import SpecAugment
+from audio_lightning.core.errors import ConfigError
 
 RATE = 8000
 

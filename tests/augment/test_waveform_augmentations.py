@@ -8,22 +8,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from audio_lightning.augment import (
-    BackgroundNoise,
-    Codec,
-    ColoredNoise,
-    Filter,
-    Gain,
-    MuLaw,
-    Polarity,
-    RandomCrop,
-    Reverberation,
-    RoomResponse,
-    Speed,
-    TimeShift,
-)
+from audio_lightning.augment.background_noise import BackgroundNoise
+from audio_lightning.augment.codec import Codec
+from audio_lightning.augment.colored_noise import ColoredNoise
+from audio_lightning.augment.filter import Filter
+from audio_lightning.augment.gain import Gain
+from audio_lightning.augment.mu_law import MuLaw
+from audio_lightning.augment.polarity import Polarity
+from audio_lightning.augment.random_crop import RandomCrop
+from audio_lightning.augment.reverberation import Reverberation
+from audio_lightning.augment.room_response import RoomResponse
 from audio_lightning.augment.spectrum import fast_length
-from audio_lightning.errors import ConfigError, DataError
+from audio_lightning.augment.speed import Speed
+from audio_lightning.augment.time_shift import TimeShift
+from audio_lightning.core.errors import ConfigError, DataError
 
 RATE = 8000
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from audio_lightning.cli.answering import answering
-from audio_lightning.errors import ConfigError, DataError, DiskError, FileError, Interrupted, UserError
+from audio_lightning.cli.exit_codes import answering
+from audio_lightning.core.errors import ConfigError, DataError, DiskError, FileError, Interrupted, UserError
 
 
 class OutOfMemoryError(RuntimeError):

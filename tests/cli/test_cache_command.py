@@ -9,8 +9,8 @@ import soundfile
 from typer.testing import CliRunner
 
 from audio_lightning.cli.main import app
-from audio_lightning.data.cache import Cache, default_cache_dir
-from audio_lightning.data.recordings import Recordings
+from audio_lightning.data.store.cache import Cache, default_cache_dir
+from audio_lightning.data.store.recordings import Recordings
 
 
 @pytest.fixture

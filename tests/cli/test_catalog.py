@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from audio_lightning.catalog import cells, task_of
+from audio_lightning.classifier.catalog import cells, task_of
+from audio_lightning.classifier.factory import check_networks
 from audio_lightning.cli.main import app
 from audio_lightning.config import choices, compose
-from audio_lightning.errors import ConfigError
-from audio_lightning.models import CNN, DNN
-from audio_lightning.networks import check_networks
-from audio_lightning.task import FeatureShape
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
+from audio_lightning.models.cnn import CNN
+from audio_lightning.models.dnn import DNN
 
 CLIPS = ["data.sample_rate=8000", "data.clip_seconds=0.5"]
 

@@ -20,7 +20,7 @@ from audio_lightning.sweeps import wandb_dashboard
 pytest.importorskip("wandb_workspaces")
 
 GROUP = "a=b <(ö)' x"
-WANDB = {"_target_": "audio_lightning.training.wandb.WandbLogger", "project": "sounds", "entity": None}
+WANDB = {"_target_": "audio_lightning.loggers.wandb.WandbLogger", "project": "sounds", "entity": None}
 NAMED = {**WANDB, "group": GROUP, "job_type": "trial"}
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from audio_lightning.cli.prediction_table import print_predictions
+from audio_lightning.core.task import AudioTask
 from audio_lightning.inference.predict import Prediction
-from audio_lightning.task import AudioTask
 
 TASK = AudioTask(("siren", "dog", "drill", "car"), 8000, 8000)
 

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from audio_lightning.cli import train as cli
 from audio_lightning.config import choices, quote_paths
-from audio_lightning.errors import ConfigError
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.run_folder import RunFolder
 
 PROJECT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
 from audio_lightning.compare.clips import Clips, matrices
 from audio_lightning.compare.statistics import error_of
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.run_folder import RunFolder
 
 CLASSES = ["b", "null", "c"]
 

@@ -14,7 +14,7 @@ from audio_lightning.cli.leaderboard import print_boards
 from audio_lightning.compare.leaderboard import Board, make_boards, write_leaderboard
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.trials import SweepFolder
-from audio_lightning.files import write_csv, write_json
+from audio_lightning.core.files import write_csv, write_json
 
 Trials = Sequence[dict[str, Any]]
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from audio_lightning.compare.board import Row
-from audio_lightning.compare.remarks import no_winner
+from audio_lightning.compare.notes import no_winner
 from audio_lightning.compare.statistics import NOT_DISTINGUISHABLE, Comparison, Error
 
 NOTHING: Any = None

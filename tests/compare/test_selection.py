@@ -8,7 +8,7 @@ from simulated_sweeps import Outcome, Plan, best_mean, drawn, fitted, merged, ne
 from sweep_folders import make_sweep, trial, write_predictions
 
 from audio_lightning.compare.leaderboard import Board, make_boards
-from audio_lightning.compare.remarks import answer
+from audio_lightning.compare.notes import answer
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.selection import choose
 from audio_lightning.compare.trials import SweepFolder

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from audio_lightning.config import change, check_config, compose, expand_multirun, quote_paths
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 MISTAKES = {
     "modle=resnet": "there is no key modle; did you mean model?",

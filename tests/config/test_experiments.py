@@ -8,10 +8,10 @@ import tiny
 import tiny_sources
 from omegaconf import OmegaConf
 
+from audio_lightning.classifier.factory import build_front_end, build_network, check_networks
 from audio_lightning.config import check_config, choices, compose, quote_paths
-from audio_lightning.networks import build_front_end, build_network, check_networks
-from audio_lightning.task import AudioTask
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.core.task import AudioTask
+from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.run import train
 
 SYSTEMS = {
@@ -187,5 +187,5 @@ def test_one_batch_is_learned_by_heart(model: str, epochs: int, tmp_path: Path) 
 
 def test_what_is_typed_goes_before_the_recipe() -> None:
     config = recipe("instruments_lstm_mfcc", "data.root=.", "model=cnn", "optimizer.lr=0.5", "feature=logmel")
-    assert (config.model._target_, config.optimizer.lr) == ("audio_lightning.models.CNN", 0.5)
+    assert (config.model._target_, config.optimizer.lr) == ("audio_lightning.models.cnn.CNN", 0.5)
     assert config.data.batch_size == 16

@@ -13,15 +13,15 @@ from foreign import LINE, outside  # noqa: F401 - a fixture
 from running import train
 from typer.testing import CliRunner
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.cli.main import app
 from audio_lightning.cli.sweep import main as sweep
 from audio_lightning.cli.train import main as train_main
 from audio_lightning.config import check_config, choices, compose, opened, quote_paths, resolve, trusting
-from audio_lightning.errors import CheckpointError, ConfigError
+from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.models.base import AudioModel
+from audio_lightning.run_folder import RunFolder
 from audio_lightning.sweeps.identity import essence
-from audio_lightning.training.folder import RunFolder
 
 # ruff: noqa: F811 - the fixture's name is that of an argument
 
@@ -243,7 +243,7 @@ def test_a_run_is_gone_on_with_by_those_who_trust_it(own: Path, capsys: pytest.C
 
 def test_models_lists_those_of_ones_own(outside: Path) -> None:
     line = [f"conf_dir={outside / 'conf'}", "trust=my_sounds", "feature=power", "data.sample_rate=8000"]
-    from audio_lightning.catalog import cells, task_of
+    from audio_lightning.classifier.catalog import cells, task_of
 
     with opened(line):
         (cell,) = cells(["power"], ["pooled"], task_of(["data.sample_rate=8000"], 4), [])
@@ -263,7 +263,7 @@ def test_a_trial_is_another_one_when_the_code_of_its_model_changes(outside: Path
         assert essence(config) != before
     finally:
         file.write_text(foreign.NETS)
-    assert "sources.my_sounds" not in essence({"model": {"_target_": "audio_lightning.models.CNN"}})
+    assert "sources.my_sounds" not in essence({"model": {"_target_": "audio_lightning.models.cnn.CNN"}})
 
 
 @pytest.mark.full

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from audio_lightning.config import check_config, compose
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 
 @pytest.fixture(autouse=True)

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
+from audio_lightning.classifier.schedulers import Plateau, WarmupCosine
 from audio_lightning.config import build, resolve
 from audio_lightning.config.targets import check_arguments
-from audio_lightning.errors import ConfigError
-from audio_lightning.schedulers import Plateau, WarmupCosine
+from audio_lightning.core.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -17,13 +17,13 @@ from audio_lightning.schedulers import Plateau, WarmupCosine
         "os.system",
         "builtins.eval",
         "torch.load",
-        "audio_lightning.data.cache.shutil.rmtree",
-        "audio_lightning.data.cache.os",
-        "audio_lightning.data.cache.decode_all",
-        "audio_lightning.classifier.random.Random",
-        "audio_lightning.schedulers.LambdaLR",
+        "audio_lightning.data.store.cache.shutil.rmtree",
+        "audio_lightning.data.store.cache.os",
+        "audio_lightning.data.store.cache.decode_all",
+        "audio_lightning.classifier.classifier.random.Random",
+        "audio_lightning.classifier.schedulers.LambdaLR",
         "audio_lightning.nothing.Here",
-        "audio_lightning.schedulers.Nothing",
+        "audio_lightning.classifier.schedulers.Nothing",
         "audio_lightning",
         "audio_lightning_evil.Thing",
         "",
@@ -38,12 +38,12 @@ def test_what_is_not_a_class_of_this_package_is_refused(target: object) -> None:
 
 def test_a_class_of_another_kind_is_refused() -> None:
     with pytest.raises(ConfigError, match="is not a Optimizer, which optimizer must be"):
-        resolve("audio_lightning.schedulers.Plateau", torch.optim.Optimizer, where="optimizer")
+        resolve("audio_lightning.classifier.schedulers.Plateau", torch.optim.Optimizer, where="optimizer")
 
 
 def test_a_name_nearly_right_is_suggested() -> None:
     with pytest.raises(ConfigError, match=r"did you mean WarmupCosine\?"):
-        resolve("audio_lightning.schedulers.WarmUpCosine", WarmupCosine, where="scheduler")
+        resolve("audio_lightning.classifier.schedulers.WarmUpCosine", WarmupCosine, where="scheduler")
 
 
 def test_build_supplies_what_the_program_works_out() -> None:

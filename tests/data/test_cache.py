@@ -15,11 +15,11 @@ import pytest
 import soundfile
 
 from audio_lightning.audio import ffmpeg, load
-from audio_lightning.data import cache as cache_module
-from audio_lightning.data.cache import Cache
-from audio_lightning.data.decoded import FACTS, DecodedAudio
-from audio_lightning.data.recordings import Decoded, Recordings
-from audio_lightning.errors import DataError
+from audio_lightning.core.errors import DataError
+from audio_lightning.data.store import cache as cache_module
+from audio_lightning.data.store.cache import Cache
+from audio_lightning.data.store.decoded import FACTS, DecodedAudio
+from audio_lightning.data.store.recordings import Decoded, Recordings
 
 
 @pytest.fixture

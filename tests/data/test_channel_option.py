@@ -13,10 +13,10 @@ from running import run
 
 from audio_lightning.audio import Levels, cancel, describe, load, windows
 from audio_lightning.config import build, compose
-from audio_lightning.data import recordings
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.problems import ProblemsError
-from audio_lightning.errors import ConfigError
+from audio_lightning.data.store import recordings
 from audio_lightning.inference.embed import embed
 from audio_lightning.inference.evaluate import evaluate
 from audio_lightning.inference.load import load_classifier

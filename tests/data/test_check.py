@@ -28,8 +28,8 @@ from audio_lightning.data.check import (
     printable,
 )
 from audio_lightning.data.datamodule import AudioDataModule, Examination
-from audio_lightning.data.few_clips import FEWEST_A_CLASS
 from audio_lightning.data.problems import join_equal
+from audio_lightning.data.splitting.few_clips import FEWEST_A_CLASS
 
 FIRST = "audio/fold1/1000-0-0-0.wav"
 """A recording of a high tone; ``NOISE`` is one of noise in the same fold."""

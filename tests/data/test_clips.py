@@ -8,9 +8,9 @@ import pytest
 import soundfile
 
 from audio_lightning.audio import windows
-from audio_lightning.data.clips import cut, window_count
-from audio_lightning.data.decoded import FACTS, DecodedAudio
+from audio_lightning.data.loading.clips import cut, window_count
 from audio_lightning.data.manifest import Manifest
+from audio_lightning.data.store.decoded import FACTS, DecodedAudio
 
 RATE = 1000
 

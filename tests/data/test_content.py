@@ -8,8 +8,8 @@ import soundfile
 import tiny
 
 from audio_lightning.config import build, compose, quote_paths
-from audio_lightning.data.content import STRETCH, overlapping, stretches
 from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.store.fingerprints import STRETCH, overlapping, stretches
 
 ROWS = (
     "path,label,start,stop",

@@ -13,11 +13,11 @@ from recordings import DAMAGED, ODD
 
 from audio_lightning.audio import fit_length, load, resample, to_mono
 from audio_lightning.config import build, compose, quote_paths
-from audio_lightning.data.batches import Draw, EpochSampler
+from audio_lightning.core.errors import ConfigError, DataError
 from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.loading.batches import Draw, EpochSampler
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.problems import ProblemsError
-from audio_lightning.errors import ConfigError, DataError
 
 
 def datamodule(root: Path, *overrides: str) -> AudioDataModule:

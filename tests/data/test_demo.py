@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from audio_lightning.config import build, compose, quote_paths
-from audio_lightning.data import demo
+from audio_lightning.core.errors import DataError
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.data.demo_sounds import CLASSES, write_demo
-from audio_lightning.errors import DataError
+from audio_lightning.data.sources.demo import source as demo
+from audio_lightning.data.sources.demo.sounds import CLASSES, write_demo
 
 
 @pytest.fixture

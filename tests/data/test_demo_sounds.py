@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from audio_lightning.data import demo_sounds
-from audio_lightning.data.demo_sounds import CLASSES, COLUMNS, write_demo
-from audio_lightning.errors import DataError
+from audio_lightning.core.errors import DataError
+from audio_lightning.data.sources.demo import sounds as demo_sounds
+from audio_lightning.data.sources.demo.sounds import CLASSES, COLUMNS, write_demo
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import tiny_speech
 
-from audio_lightning.data import download as module
-from audio_lightning.data.download import download, fetch, is_half_unpacked, unpack
-from audio_lightning.errors import DataError
+from audio_lightning.core.errors import DataError
+from audio_lightning.data.sources import download as module
+from audio_lightning.data.sources.download import download, fetch, is_half_unpacked, unpack
 
 BODY = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -267,7 +267,8 @@ def test_processes_that_want_the_same_at_once_fetch_it_once(server: Server, arch
     server.body = archive.read_bytes()
     server.delay = 0.5
     code = (
-        "import sys, pathlib; from audio_lightning.data.download import download; folder = pathlib.Path(sys.argv[2]); "
+        "import sys, pathlib; from audio_lightning.data.sources.download import download; "
+        "folder = pathlib.Path(sys.argv[2]); "
         "download(sys.argv[1], folder, sha256=sys.argv[3], present=(folder / 'yes').exists)"
     )
     line = [sys.executable, "-c", code, server.url, str(tmp_path / "new/root"), hashlib.sha256(server.body).hexdigest()]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from audio_lightning.data.draws import deal_groups, deal_singly, draw_groups, draw_singly
+from audio_lightning.data.splitting.group_sampling import deal_groups, deal_singly, draw_groups, draw_singly
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.2])

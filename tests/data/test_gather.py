@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from audio_lightning.audio import fit_length
-from audio_lightning.data.decoded import as_float
-from audio_lightning.data.gather import Gather, as_tensor
+from audio_lightning.data.loading.gather import Gather, as_tensor
+from audio_lightning.data.store.decoded import as_float
 
 LENGTH = 10
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from audio_lightning.data.leakage import LeakageError, guard_content, guard_sources
 from audio_lightning.data.manifest import TEST, TRAIN, VALIDATION, Manifest
+from audio_lightning.data.splitting.leakage import LeakageError, guard_content, guard_sources
 
 ONE, TWO, THREE = (np.full(16, value, np.uint8) for value in (1, 2, 3))
 SILENCE = np.zeros(16, np.uint8)

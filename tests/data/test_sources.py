@@ -12,11 +12,11 @@ import soundfile
 import tiny
 
 from audio_lightning.config import build, compose, quote_paths
+from audio_lightning.core.errors import ConfigError, DataError
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.data.folder import SPLIT_NAMES
-from audio_lightning.data.leakage import LeakageError
 from audio_lightning.data.manifest import Manifest
-from audio_lightning.errors import ConfigError, DataError
+from audio_lightning.data.sources.folder import SPLIT_NAMES
+from audio_lightning.data.splitting.leakage import LeakageError
 
 
 def source(name: str, root: Path, *overrides: str, **options: Any) -> AudioDataModule:

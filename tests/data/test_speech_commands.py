@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from tiny_speech import COMMANDS, pack, speakers, speech, split_by_hash, write_clip, write_noise, write_words
 
+from audio_lightning.core.errors import ConfigError, DataError
 from audio_lightning.data.manifest import SPLITS, Manifest
-from audio_lightning.data.speechcommands import SpeechCommands, official_split
-from audio_lightning.data.splits import assign_splits
-from audio_lightning.errors import ConfigError, DataError
+from audio_lightning.data.sources.speech_commands import SpeechCommands, official_split
+from audio_lightning.data.splitting.splits import assign_splits
 
 CLIPS = {"train": 5, "validation": 2, "test": 3}
 OTHERS = ("bed", "zero")

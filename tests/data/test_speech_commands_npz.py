@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tiny_speech import speech
 
-from audio_lightning.data import speechcommandsnpz
-from audio_lightning.data.decoded import prepare
-from audio_lightning.errors import AudioError, ConfigError, DataError
+from audio_lightning.core.errors import AudioError, ConfigError, DataError
+from audio_lightning.data.sources import speech_commands_npz as speechcommandsnpz
+from audio_lightning.data.store.decoded import prepare
 
 CLASSES = ("no", "silence", "yes")
 CLIPS = 12

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from audio_lightning.core.errors import DataError
 from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
-from audio_lightning.data.splits import SplitPlan, assign_splits, make_folds
-from audio_lightning.errors import DataError
+from audio_lightning.data.splitting.splits import SplitPlan, assign_splits, make_folds
 
 
 def manifest(groups: int = 60, clips: int = 3, folds: int = 5, *, named: bool = True) -> Manifest:

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from audio_lightning.data.tables import ColumnError, are_whole, read_table, reject
-from audio_lightning.errors import DataError
+from audio_lightning.core.errors import DataError
+from audio_lightning.data.sources.tables import ColumnError, are_whole, read_table, reject
 
 Rows = list[dict[str, Any]]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from audio_lightning.cores import at_most_set, cores, share_threads
+from audio_lightning.core.cores import at_most_set, cores, share_threads
 
 PACKAGE = Path(__file__).parents[2] / "audio_lightning"
 

@@ -9,9 +9,10 @@ import scipy.fft
 import torch
 from torch import Tensor
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.features import LFCC, MFCC
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.cepstrum import orthonormal_dct
+from audio_lightning.features.lfcc import LFCC
+from audio_lightning.features.mfcc import MFCC
 
 RATE = 16000
 USUAL = {"sample_rate": RATE, "num_samples": RATE, "normalize": "none"}

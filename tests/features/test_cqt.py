@@ -5,8 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.features import CQT, LogMel, LogMelCQT
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.features.cqt import CQT
+from audio_lightning.features.log_mel import LogMel
+from audio_lightning.features.log_mel_cqt import LogMelCQT
 
 RATE = 16000
 USUAL = {"sample_rate": RATE, "num_samples": RATE, "normalize": "none"}

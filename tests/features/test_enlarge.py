@@ -4,8 +4,8 @@ import choices
 import pytest
 
 from audio_lightning.config import choices as names
-from audio_lightning.features.enlarge import enlarging_settings
-from audio_lightning.task import AudioTask
+from audio_lightning.core.task import AudioTask
+from audio_lightning.features.input_hints import enlarging_settings
 
 TASK = AudioTask(("a", "b"), 16000, 4000)
 

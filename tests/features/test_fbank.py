@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.features import FBank
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.features.fbank import FBank
 
 AST = {"htk_compat": True, "use_energy": False, "window_type": "hanning", "dither": 0.0, "frame_shift": 10}
 """The arguments that the Audio Spectrogram Transformer's own code gives."""

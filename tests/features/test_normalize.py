@@ -4,13 +4,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_lightning.features import FlatSpectrogram, LogMel, Waveform
+from audio_lightning.features.flat_spectrogram import FlatSpectrogram
+from audio_lightning.features.log_mel import LogMel
 from audio_lightning.features.normalize import (
     ClipNormalization,
     MinMaxNormalization,
     StatisticsNormalization,
     make_normalization,
 )
+from audio_lightning.features.waveform import Waveform
 
 
 @pytest.fixture

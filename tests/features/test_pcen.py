@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.features import PCEN, LogMel, LogMelPCEN
-from audio_lightning.features.pcen import smooth
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.features.log_mel import LogMel
+from audio_lightning.features.log_mel_pcen import LogMelPCEN
+from audio_lightning.features.pcen import PCEN, smooth
 
 RATE = 8000
 USUAL = {"sample_rate": RATE, "num_samples": RATE, "normalize": "none"}

@@ -8,8 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.features import MFCC, LogMel, Mel, Spectrogram
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.features.log_mel import LogMel
+from audio_lightning.features.mel import Mel
+from audio_lightning.features.mfcc import MFCC
+from audio_lightning.features.spectrogram import Spectrogram
 
 RATE = 16000
 USUAL = {"sample_rate": RATE, "num_samples": RATE, "normalize": "none"}

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from audio_lightning.errors import UserError
+from audio_lightning.core.errors import UserError
 
 SECONDS = 5.0
 GIGABYTE = 2**30

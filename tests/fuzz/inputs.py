@@ -19,17 +19,17 @@ from hypothesis.strategies import SearchStrategy
 from sweep_folders import make_sweep, trial
 
 from audio_lightning.audio import describe, windows
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
 from audio_lightning.compare.results import read_results, write_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.config import build, check_config, compose, opened, quote_paths
 from audio_lightning.config.compose import parse_overrides
+from audio_lightning.core.errors import UserError
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.errors import UserError
+from audio_lightning.run_folder import SHOWN, RunFolder
 from audio_lightning.sweeps.grid import combinations, parse_grid, read_trials_file
 from audio_lightning.sweeps.refit import plan_refit
-from audio_lightning.training.folder import SHOWN, RunFolder
 from audio_lightning.training.resume import resumed_config
 
 
@@ -61,7 +61,8 @@ WORDS = st.sampled_from(
         "[(", "{", "a,b", "1,2", "0,001", "=", "a=b", "'", '"', "\n", "os.system", "torch.load", "builtins.eval",
         "audio_lightning.cli.main.main", "http://127.0.0.1:9/x", "file:///etc/passwd",
         "!!python/object/apply:os.system",
-        "audio_lightning.models.CNN", "9" * 5_000, "1e400", "-", "--help", "data.root", "__import__('os')", "%s%n", ";",
+        "audio_lightning.models.cnn.CNN",
+        "9" * 5_000, "1e400", "-", "--help", "data.root", "__import__('os')", "%s%n", ";",
     ]
 )  # fmt: skip
 VALUES = st.one_of(

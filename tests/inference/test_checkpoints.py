@@ -14,13 +14,13 @@ import torchvision
 from running import resume, run
 from torch import nn
 
-from audio_lightning.checkpoint import read_checkpoint, write_checkpoint
-from audio_lightning.classifier import TRAINED_ON, AudioClassifier
-from audio_lightning.errors import CheckpointError, ConfigError
+from audio_lightning.classifier.checkpoint import read_checkpoint, write_checkpoint
+from audio_lightning.classifier.classifier import TRAINED_ON, AudioClassifier
+from audio_lightning.core.errors import CheckpointError, ConfigError
+from audio_lightning.core.task import AudioTask
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.metrics import make_metrics
 from audio_lightning.sweeps.trial import peak_memory_mb
-from audio_lightning.task import AudioTask
 
 
 def test_it_holds_plain_values_only(trained: Path) -> None:
@@ -88,20 +88,22 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any], Path], None], str]] = {
     "a function of the system as the model": (_target("model", "os.system", command="true"), "not allowed"),
     "a builtin as the feature": (_target("feature", "builtins.exec"), "not allowed"),
     "a way through this package to another": (
-        _target("feature", "audio_lightning.data.cache.shutil.rmtree", path="/nonexistent"),
+        _target("feature", "audio_lightning.data.store.cache.shutil.rmtree", path="/nonexistent"),
         "refused: feature._target_",
     ),
     "a function of this package": (
-        _target("model", "audio_lightning.files.write_text", path=str(PROOF), text="owned"),
+        _target("model", "audio_lightning.core.files.write_text", path=str(PROOF), text="owned"),
         "refused: model._target_",
     ),
     "a class of this package of another kind": (
-        _target("model", "audio_lightning.data.demo.Demo", root=str(PROOF)),
+        _target("model", "audio_lightning.data.sources.demo.source.Demo", root=str(PROOF)),
         "is not a AudioModel",
     ),
     "a target that is no name": (_target("model", ["os", "system"]), "not allowed"),
     "an argument the model does not take": (
-        _target("model", "audio_lightning.models.CNN", channels=[4], hidden=4, dropout=0.0, batch_norm=True, evil=1),
+        _target(
+            "model", "audio_lightning.models.cnn.CNN", channels=[4], hidden=4, dropout=0.0, batch_norm=True, evil=1
+        ),
         "has no argument evil",
     ),
     "weights of another network": (_change("state_dict", value={}), "larger than the weights that it holds"),

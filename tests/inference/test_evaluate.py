@@ -14,7 +14,7 @@ from running import run
 from typer.testing import CliRunner
 
 from audio_lightning.cli.main import app
-from audio_lightning.errors import ConfigError, DataError
+from audio_lightning.core.errors import ConfigError, DataError
 from audio_lightning.inference.evaluate import evaluate
 
 TEST = ("test/accuracy", "test/balanced_accuracy", "test/f1_macro", "test/loss")

@@ -22,9 +22,9 @@ from running import run
 from typer.testing import CliRunner
 
 from audio_lightning.audio import find_recordings
-from audio_lightning.checkpoint import read_checkpoint, write_checkpoint
+from audio_lightning.classifier.checkpoint import read_checkpoint, write_checkpoint
 from audio_lightning.cli.main import app
-from audio_lightning.errors import DataError
+from audio_lightning.core.errors import DataError
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.inference.predict import Prediction, _of_recording, predict
 

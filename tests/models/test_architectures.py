@@ -7,8 +7,11 @@ from itertools import pairwise
 import pytest
 from torch import nn
 
-from audio_lightning.models import CNN, DNN, IncompatibleInput, ResNet
-from audio_lightning.task import FeatureShape
+from audio_lightning.core.task import FeatureShape
+from audio_lightning.models import IncompatibleInput
+from audio_lightning.models.cnn import CNN
+from audio_lightning.models.dnn import DNN
+from audio_lightning.models.resnet import ResNet
 
 PICTURE = FeatureShape("spectrogram", (1, 64, 401))
 

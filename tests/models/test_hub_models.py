@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.models import AST, Wav2Vec2
-from audio_lightning.models.ast import fit_positions
-from audio_lightning.task import FeatureShape
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
+from audio_lightning.models.ast import AST, fit_positions
+from audio_lightning.models.wav2vec2 import Wav2Vec2
 
 transformers = pytest.importorskip("transformers")
 

@@ -11,9 +11,11 @@ import torchvision
 from torch import nn
 from torch.nn import functional
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.models import EfficientNet, MobileNet, ResNet
-from audio_lightning.task import FeatureShape
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
+from audio_lightning.models.efficientnet import EfficientNet
+from audio_lightning.models.mobilenet import MobileNet
+from audio_lightning.models.resnet import ResNet
 
 PICTURE = FeatureShape("spectrogram", (1, 64, 101))
 """64 bands of a second."""

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from audio_lightning.catalog import cells
+from audio_lightning.classifier.catalog import cells
 from audio_lightning.config import choices as names
+from audio_lightning.core.task import AudioTask, FeatureShape
 from audio_lightning.models import IncompatibleInput
-from audio_lightning.task import AudioTask, FeatureShape
 
 RATE = 16000
 NUM_CLASSES = 3

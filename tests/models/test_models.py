@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from audio_lightning.autocast import use_float32_where_needed
+from audio_lightning.classifier.autocast import use_float32_where_needed
 from audio_lightning.config import choices as names
 from audio_lightning.config import config_dir
+from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.models import AudioModel, IncompatibleInput
-from audio_lightning.task import FeatureShape, InputKind
 
 NUM_CLASSES = 3
 

@@ -6,9 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.models import KWT, BCResNet, IncompatibleInput, MatchboxNet, PANNs, Transformer
-from audio_lightning.task import FeatureShape
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
+from audio_lightning.models import IncompatibleInput
+from audio_lightning.models.bcresnet import BCResNet
+from audio_lightning.models.kwt import KWT
+from audio_lightning.models.matchboxnet import MatchboxNet
+from audio_lightning.models.panns import PANNs
+from audio_lightning.models.transformer import Transformer
 
 
 def picture(bins: int, frames: int, channels: int = 1) -> FeatureShape:

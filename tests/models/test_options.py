@@ -10,12 +10,12 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+from audio_lightning.classifier.factory import build_front_end, build_network, check_networks
 from audio_lightning.config import choices as names
 from audio_lightning.config import compose, trusting
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import AudioTask
 from audio_lightning.models.lstm import LSTM
-from audio_lightning.networks import build_front_end, build_network, check_networks
-from audio_lightning.task import AudioTask
 
 TASK = AudioTask(("a", "b", "c"), 8000, 8000)
 

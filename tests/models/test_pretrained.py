@@ -15,13 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.features.normalize import ClipNormalization
 from audio_lightning.features.padding import sound_lengths
-from audio_lightning.models import AST, Wav2Vec2
-from audio_lightning.models.ast import fit_positions
-from audio_lightning.models.wav2vec2 import BASE
-from audio_lightning.task import FeatureShape
+from audio_lightning.models.ast import AST, fit_positions
+from audio_lightning.models.wav2vec2 import BASE, Wav2Vec2
 
 PICTURE = FeatureShape("spectrogram", (1, 64, 50))
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from audio_lightning.classifier.finetune import Finetuning
 from audio_lightning.config import choices as names
-from audio_lightning.finetune import Finetuning
+from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.models import AudioModel
-from audio_lightning.task import FeatureShape, InputKind
 
 AMPLE: dict[InputKind, tuple[int, ...]] = {"waveform": (1, 16000), "spectrogram": (1, 128, 128)}
 

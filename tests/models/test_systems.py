@@ -9,10 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audio_lightning.errors import ConfigError
-from audio_lightning.models import LSTM, CNNDeep, Conv1D, Conv1DVGG, Conv2DVGG, IncompatibleInput, SincNet, SqueezeNet
-from audio_lightning.models.sincnet import SincFilters
-from audio_lightning.task import FeatureShape
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
+from audio_lightning.models import IncompatibleInput
+from audio_lightning.models.cnn_deep import CNNDeep
+from audio_lightning.models.conv1d import Conv1D
+from audio_lightning.models.conv1d_vgg import Conv1DVGG
+from audio_lightning.models.conv2d_vgg import Conv2DVGG
+from audio_lightning.models.lstm import LSTM
+from audio_lightning.models.sincnet import SincFilters, SincNet
+from audio_lightning.models.squeezenet import SqueezeNet
 
 MFCC = FeatureShape("spectrogram", (1, 13, 49))
 

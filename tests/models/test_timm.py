@@ -10,9 +10,9 @@ import torch
 from torch.nn import functional
 
 from audio_lightning.config import build
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
 from audio_lightning.models import AudioModel, IncompatibleInput
-from audio_lightning.task import FeatureShape
 
 PICTURE = FeatureShape("spectrogram", (1, 64, 101))
 

@@ -48,12 +48,12 @@ import sys
 sys.modules["torchaudio._extension"] = None  # to import it is an ImportError
 import torch
 
-import audio_lightning.sweeps.preload  # all that trainings and sweeps import
-from audio_lightning.errors import ConfigError
+import audio_lightning.sweeps.executors.preload  # all that trainings and sweeps import
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.features import LFCC, MFCC, FBank
 from audio_lightning.models import Wav2Vec2
-from audio_lightning.task import FeatureShape
-from audio_lightning.training.facts import environment
+from audio_lightning.core.task import FeatureShape
+from audio_lightning.classifier.costs import environment
 
 assert "torchaudio" not in sys.modules
 clip = {"sample_rate": 16000, "num_samples": 16000, "normalize": "none"}

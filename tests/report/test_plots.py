@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from audio_lightning.report.plots import average_precision, confusion_matrix, curves, draw_run, run_title
+from audio_lightning.figures.run import average_precision, confusion_matrix, curves, draw_run, run_title
 
 
 def predictions(classes: int, clips: int) -> pd.DataFrame:
@@ -122,7 +122,7 @@ def test_plots_name_their_run(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "first_$1$"
     folder.mkdir(parents=True)
     assert run_title(folder) == r"runs/first \$1\$"
-    targets = {"model": "audio_lightning.models.CNN", "feature": "audio_lightning.features.LogMel"}
+    targets = {"model": "audio_lightning.models.cnn.CNN", "feature": "audio_lightning.features.log_mel.LogMel"}
     config = {name: {"_target_": target} for name, target in targets.items()} | {"seed": 3}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     assert run_title(folder) == r"CNN, LogMel, seed 3 - runs/first \$1\$"

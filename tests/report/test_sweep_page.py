@@ -22,13 +22,13 @@ from audio_lightning.compare.leaderboard import make_boards
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.config import compose
-from audio_lightning.files import write_csv
+from audio_lightning.core.files import write_csv
+from audio_lightning.figures.colours import luminance
 from audio_lightning.report import charts, mistakes, sweep_page
 from audio_lightning.report.effects import VALUE, balanced_part, heat_axes, interactions, main_effects
 from audio_lightning.report.pages import heat
 from audio_lightning.report.svg import Chart, Scale
 from audio_lightning.report.sweep_page import write_sweep_page
-from audio_lightning.training.dashboard.colours import luminance
 
 HOSTILE = "</script><script>alert(1)</script>"
 HOSTILE_CLASS = "<img src=x onerror='alert(1)'>"

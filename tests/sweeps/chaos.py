@@ -11,7 +11,7 @@ from typing import Any
 import audio_lightning.training.run as training
 from audio_lightning.cli.sweep import main
 from audio_lightning.compare.trials import TrialFolder
-from audio_lightning.sweeps import executors
+from audio_lightning.sweeps.executors import executors
 from audio_lightning.sweeps.trial import Job, run_trial
 
 RAISES, EXITS, FILLS_THE_MEMORY, HANGS = 101, 102, 103, 104

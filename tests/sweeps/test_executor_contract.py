@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from audio_lightning.compare.trials import TrialFolder, TrialStatus
-from audio_lightning.errors import ConfigError
-from audio_lightning.sweeps.executors import Ended, Executor, LocalExecutor, watch
-from audio_lightning.sweeps.ray import RayExecutor
-from audio_lightning.sweeps.slurm import SlurmExecutor
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.sweeps.executors.executors import Ended, Executor, LocalExecutor, watch
+from audio_lightning.sweeps.executors.ray import RayExecutor
+from audio_lightning.sweeps.executors.slurm import SlurmExecutor
 from audio_lightning.sweeps.trial import Job
 
 SECONDS = 180.0
@@ -231,7 +231,7 @@ def test_a_trial_has_no_more_threads_than_the_user_set(
     """Here, and on a machine of a cluster."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SWEEP.parent), str(Path(__file__).parent)]))
     monkeypatch.setenv("OMP_NUM_THREADS", given or "")
-    monkeypatch.setattr("audio_lightning.sweeps.executors.cores", lambda: 8)
+    monkeypatch.setattr("audio_lightning.sweeps.executors.executors.cores", lambda: 8)
     here, there = (trial(tmp_path, name) for name in ("gpu_here", "gpu_there"))
     executor = LocalExecutor(workers=2, run=act)
     executor.start(here.path, devices=1)

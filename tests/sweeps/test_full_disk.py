@@ -14,12 +14,12 @@ from sweeping import start, states, sweep
 
 from audio_lightning.cli.conclude import draw
 from audio_lightning.compare.trials import State, SweepFolder, TrialFolder, TrialStatus
-from audio_lightning.errors import DiskError
-from audio_lightning.sweeps.executors import Ended, Executor
+from audio_lightning.core.errors import DiskError
+from audio_lightning.sweeps.executors.executors import Ended, Executor
+from audio_lightning.sweeps.executors.forkserver import call
 from audio_lightning.sweeps.progress import Progress
 from audio_lightning.sweeps.run import Run
 from audio_lightning.sweeps.trial import DISK, Job, run_trial
-from audio_lightning.sweeps.warm import call
 
 FULL = "the disk is full ({}): make room"
 

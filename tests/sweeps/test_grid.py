@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from audio_lightning.config import choices, compose, expand_multirun
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.sweeps.grid import combinations, parse_grid, read_trials_file, values_of
 
 

@@ -11,9 +11,9 @@ from omegaconf import OmegaConf
 from tiny_speech import COMMANDS, speech, write_noise, write_words
 
 from audio_lightning.config import build, check_config, compose, quote_paths
-from audio_lightning.data.cache import Cache
-from audio_lightning.data.content import fingerprints
 from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.store.cache import Cache
+from audio_lightning.data.store.fingerprints import fingerprints
 from audio_lightning.sweeps.identity import essence, setup_hash, trial_hash
 
 

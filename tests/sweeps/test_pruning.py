@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from audio_lightning.sweeps.grid import parse_grid
-from audio_lightning.sweeps.pruning import Pruning
-from audio_lightning.sweeps.search import Search, SearchSettings
+from audio_lightning.sweeps.search.pruning import Pruning
+from audio_lightning.sweeps.search.search import Search, SearchSettings
 
 optuna = pytest.importorskip("optuna")
 

@@ -15,9 +15,9 @@ from audio_lightning.cli.main import app
 from audio_lightning.compare.leaderboard import make_boards
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.trials import SweepFolder
-from audio_lightning.files import read_json
+from audio_lightning.core.files import read_json
+from audio_lightning.run_folder import RunFolder
 from audio_lightning.sweeps.refit import Refit, write_card
-from audio_lightning.training.folder import RunFolder
 
 
 def refit(*arguments: str) -> tuple[int, str]:

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.sweeps.grid import parse_grid
-from audio_lightning.sweeps.search import Search, SearchSettings, read_objectives
-from audio_lightning.sweeps.storage import storage_url
+from audio_lightning.sweeps.search.search import Search, SearchSettings, read_objectives
+from audio_lightning.sweeps.search.storage import storage_url
 
 pytest.importorskip("optuna")
 
@@ -327,7 +327,7 @@ def clock(monkeypatch):
     """A clock of the machines that is put forward by hand."""
     now = SimpleNamespace(seconds=1e9)
     stopped = SimpleNamespace(time=lambda: now.seconds, monotonic=lambda: now.seconds)
-    monkeypatch.setattr("audio_lightning.sweeps.search.time", stopped)
+    monkeypatch.setattr("audio_lightning.sweeps.search.search.time", stopped)
     return now
 
 

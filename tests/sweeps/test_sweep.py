@@ -278,8 +278,12 @@ def test_a_sweep_without_anything_to_choose_by_still_ends_in_a_page(tiny_urbanso
 
 def test_what_trials_import_is_imported_before_they_are_forked() -> None:
     """Linters take imports that nothing uses for mistakes; without them every trial takes seconds longer."""
-    code = "import sys, audio_lightning.sweeps.preload; print(*sys.modules)"
+    code = "import sys, audio_lightning.sweeps.executors.preload; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     wanted = {"torch._dynamo", "torchaudio.models", "matplotlib.backends.backend_agg", "lightning.pytorch"}
-    wanted |= {"audio_lightning.models.resnet", "audio_lightning.data.demo", "audio_lightning.sweeps.latency"}
+    wanted |= {
+        "audio_lightning.models.resnet",
+        "audio_lightning.data.sources.demo.source",
+        "audio_lightning.sweeps.latency",
+    }
     assert wanted <= set(loaded)

@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from running import run
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import choices, compose, quote_paths
-from audio_lightning.errors import ConfigError
-from audio_lightning.task import AudioTask
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import AudioTask
 
-MIXUP = ["+augment.pairs.mix._target_=audio_lightning.augment.Mixup", "+augment.pairs.mix.p=1.0"]
+MIXUP = ["+augment.pairs.mix._target_=audio_lightning.augment.mixup.Mixup", "+augment.pairs.mix.p=1.0"]
 SPEECH = ["data=speech_commands", "data.task=12", "data.clip_seconds=0.1", "feature.hop_seconds=0.005"]
 
 
@@ -67,7 +67,7 @@ def test_mixed_targets_meet_mixed_clips() -> None:
     """With mixup of every clip, the loss is the weighted one of both targets."""
     torch.manual_seed(0)
     made = classifier(
-        "+augment.pairs.mix._target_=audio_lightning.augment.Mixup",
+        "+augment.pairs.mix._target_=audio_lightning.augment.mixup.Mixup",
         "+augment.pairs.mix.p=1.0",
         "loss.class_weights=balanced",
     )

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 from running import run
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 
 ROOM = ["augment=strong", "augment.waveform.recorded.p=1.0", "trainer.max_epochs=1"]
 

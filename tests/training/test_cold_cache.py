@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from audio_lightning.data.cache import Cache
+from audio_lightning.data.store.cache import Cache
 
 PROJECT = Path(__file__).parents[2]
 

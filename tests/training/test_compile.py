@@ -10,8 +10,8 @@ import torch
 from running import resume, run
 from torch import nn
 
-from audio_lightning.classifier import AudioClassifier
-from audio_lightning.errors import ConfigError
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.core.errors import ConfigError
 
 OPTIONS = ["trainer.max_epochs=2", "model.dropout=0.0", "model.channels=[4]"]
 

@@ -16,8 +16,8 @@ from sweep_folders import make_sweep, trial
 
 from audio_lightning.cli.train import main
 from audio_lightning.compare.trials import SweepFolder, TrialFolder
-from audio_lightning.errors import FileError
-from audio_lightning.training.folder import SHOWN, RunFolder
+from audio_lightning.core.errors import FileError
+from audio_lightning.run_folder import SHOWN, RunFolder
 
 PROJECT = Path(__file__).parents[2]
 

@@ -18,12 +18,12 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import audio_lightning.training.run as training
-from audio_lightning.checkpoint import read_checkpoint
-from audio_lightning.errors import ConfigError
-from audio_lightning.training.dashboard import figures
-from audio_lightning.training.dashboard.callback import Dashboard
-from audio_lightning.training.dashboard.items import Confusion, Curves, Gallery, Item, Picture, Table
-from audio_lightning.training.loggers import DashboardLogger, Row
+from audio_lightning.classifier.checkpoint import read_checkpoint
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.figures import evaluation as figures
+from audio_lightning.loggers.loggers import DashboardLogger, Row
+from audio_lightning.loggers.media.callback import Dashboard
+from audio_lightning.loggers.media.items import Confusion, Curves, Gallery, Item, Picture, Table
 
 SETTINGS = ["trainer.max_epochs=2", "trainer.log_every_n_steps=2", "augment=light", "logger=tensorboard"]
 
@@ -193,8 +193,8 @@ def test_a_dashboard_changes_nothing_about_the_training(
 
 
 def test_looking_at_augmented_clips_leaves_chance_and_modes_alone(finished: Path) -> None:
-    from audio_lightning.classifier import AudioClassifier
-    from audio_lightning.training.dashboard.clips import _undisturbed
+    from audio_lightning.classifier.classifier import AudioClassifier
+    from audio_lightning.loggers.media.clips import _undisturbed
 
     classifier = AudioClassifier.load_from_checkpoint(finished / "checkpoints/best.ckpt")
     classifier.train()
@@ -303,7 +303,7 @@ def test_classes_are_called_as_they_are() -> None:
 
 
 def test_many_classes_stay_legible(tmp_path: Path) -> None:
-    from audio_lightning.training.dashboard.results import MOST_CURVES, MOST_POINTS, _Curves
+    from audio_lightning.loggers.media.results import MOST_CURVES, MOST_POINTS, _Curves
 
     rng = np.random.default_rng(0)
     classes = tuple(f"class number {number}" for number in range(60))

@@ -17,9 +17,9 @@ import tiny
 from running import run
 
 from audio_lightning.config import build, compose, quote_paths
-from audio_lightning.data.batches import EpochBatches, EpochSampler
+from audio_lightning.core.errors import ConfigError, DataError
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.errors import ConfigError, DataError
+from audio_lightning.data.loading.batches import EpochBatches, EpochSampler
 from audio_lightning.inference.evaluate import evaluate
 
 PROJECT = Path(__file__).parents[2]

@@ -13,14 +13,14 @@ from choices import model
 from running import Killed, kill_at, resume, run
 from torch import Tensor
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.ensemble import Ensemble
+from audio_lightning.classifier.factory import check_networks
 from audio_lightning.config import compose
-from audio_lightning.ensemble import Ensemble
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import AudioTask, FeatureShape
 from audio_lightning.inference.evaluate import evaluate
 from audio_lightning.models import AudioModel
-from audio_lightning.networks import check_networks
-from audio_lightning.task import AudioTask, FeatureShape
 
 SHAPE = FeatureShape("spectrogram", (1, 16, 20))
 
@@ -153,7 +153,7 @@ def test_the_weights_of_an_ensemble_are_averaged(callbacks: str, tiny_urbansound
 
 @pytest.mark.parametrize("domain", ["waveform", "features"])
 def test_clips_are_mixed_with_others_of_the_members_own_batch(domain: str) -> None:
-    mixup = {"_target_": "audio_lightning.augment.Mixup", "alpha": 1.0, "domain": domain, "p": 1.0}
+    mixup = {"_target_": "audio_lightning.augment.mixup.Mixup", "alpha": 1.0, "domain": domain, "p": 1.0}
     several = classifier(3, augment={"pairs": {"mixup": mixup}})
     batch: Any = {"waveform": torch.randn(2, 2000), "target": torch.tensor([0, 1]), "clip": torch.arange(2)}
     _, target = several._augmented_logits(batch)

@@ -9,12 +9,12 @@ import pytest
 import tiny_sources
 from running import run
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import build, choices
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.inference.evaluate import evaluate
-from audio_lightning.training.dashboard.answers import answered
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.loggers.media.outputs import answered
+from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.results import by_recording
 
 SETTINGS = {

@@ -2,10 +2,10 @@
 
 from omegaconf import OmegaConf
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.costs import costs
 from audio_lightning.config import compose
-from audio_lightning.task import AudioTask
-from audio_lightning.training.facts import costs
+from audio_lightning.core.task import AudioTask
 
 
 def test_the_work_of_recurrent_layers_is_counted() -> None:

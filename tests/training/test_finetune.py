@@ -13,14 +13,14 @@ from omegaconf import OmegaConf
 from running import Killed, kill_at, resume, run
 from torch import Tensor, nn
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.factory import check_networks
+from audio_lightning.classifier.finetune import Finetuning
+from audio_lightning.classifier.schedulers import Decay, OneCycle, Plateau, WarmupCosine
 from audio_lightning.config import compose
-from audio_lightning.errors import ConfigError
-from audio_lightning.finetune import Finetuning
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import AudioTask, FeatureShape
 from audio_lightning.models import AudioModel
-from audio_lightning.networks import check_networks
-from audio_lightning.schedulers import Decay, OneCycle, Plateau, WarmupCosine
-from audio_lightning.task import AudioTask, FeatureShape
 
 FROZEN = ("blocks.0.", "blocks.1.")
 """What freeze=blocks.1 freezes of the network that the tiny data is learned with."""

@@ -9,14 +9,14 @@ import tiny
 import torch
 from running import resume, run
 
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import check_config, compose
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.distributed.fsdp import ShardedStrategy
 from audio_lightning.inference.evaluate import evaluate
+from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.callbacks import History
-from audio_lightning.training.folder import RunFolder
 from audio_lightning.training.run import make_trainer
-from audio_lightning.training.sharded import ShardedStrategy
 
 ON_CPU = ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=2"]
 OPTIONS = [*ON_CPU, "data.batch_size=5", "trainer.max_epochs=2", "trainer.gradient_clip_val=1"]

@@ -18,10 +18,10 @@ import pytest
 import tiny
 from running import run
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.distributed.hosts import _choose_interface
+from audio_lightning.distributed.ranks import RankError
 from audio_lightning.inference.evaluate import evaluate
-from audio_lightning.training.hosts import _choose_interface
-from audio_lightning.training.ranks import RankError
 
 PROJECT = Path(__file__).parents[2]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -108,7 +108,7 @@ def test_gloo_uses_the_interface_that_leads_to_the_first_host(monkeypatch: pytes
 
 
 def test_a_first_process_that_is_not_there_is_said(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audio_lightning.training.hosts.SECONDS_TO_MEET", 2.0)
+    monkeypatch.setattr("audio_lightning.distributed.hosts.SECONDS_TO_MEET", 2.0)
     port = free_port()
     started = {"WORLD_SIZE": 2, "RANK": 1, "LOCAL_RANK": 1, "TORCHELASTIC_RUN_ID": 1, "MASTER_ADDR": "127.0.0.1"}
     for name, value in {**started, "MASTER_PORT": port}.items():

@@ -6,7 +6,7 @@ import lightning.pytorch.callbacks
 import pytest
 from running import run
 
-from audio_lightning.errors import ConfigError
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.training.lightning_callbacks import UNSUITABLE
 
 ARGUMENTS = {

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from audio_lightning.training.loggers import StepLogger
+from audio_lightning.loggers.loggers import StepLogger
 
 
 def test_what_was_logged_before_the_checkpoint_stays_and_what_came_after_goes(tmp_path: Path) -> None:

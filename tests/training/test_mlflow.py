@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from running import Killed, kill_at, resume, run
 
-from audio_lightning.training.mlflow import PATIENCE, MlflowLogger
+from audio_lightning.loggers.mlflow import PATIENCE, MlflowLogger
 
 pytest.importorskip("mlflow")
 
@@ -111,7 +111,7 @@ def test_an_experiment_that_another_run_has_just_made_is_taken(tmp_path: Path) -
 @pytest.mark.full
 def test_runs_that_begin_at_once_are_in_one_data_base(tmp_path: Path) -> None:
     code = (
-        "import sys; from audio_lightning.training.mlflow import MlflowLogger\n"
+        "import sys; from audio_lightning.loggers.mlflow import MlflowLogger\n"
         "logger = MlflowLogger(sys.argv[1], tracking_uri=sys.argv[2])\n"
         "logger.log_metrics({'train/loss': 1.0, 'epoch': 0}, step=0); logger.finish()"
     )

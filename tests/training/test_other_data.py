@@ -14,11 +14,11 @@ import tiny
 import torch
 from running import resume
 
-from audio_lightning.checkpoint import read_checkpoint, write_checkpoint
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.checkpoint import read_checkpoint, write_checkpoint
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import build, compose, quote_paths
+from audio_lightning.core.errors import CheckpointError, DataError
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.errors import CheckpointError, DataError
 from audio_lightning.inference.evaluate import evaluate
 
 TABLE = "metadata/UrbanSound8K.csv"

@@ -17,14 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 from running import Killed, kill_at, resume, run
 from torch import nn
 
-from audio_lightning.classifier import AudioClassifier
-from audio_lightning.errors import ConfigError, Interrupted, UserError
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.schedulers import Plateau
+from audio_lightning.core.errors import ConfigError, Interrupted, UserError
 from audio_lightning.features.base import FrontEnd
-from audio_lightning.schedulers import Plateau
-from audio_lightning.training import finders, power
+from audio_lightning.training import finders
+from audio_lightning.training import precision as power
 from audio_lightning.training import run as training
 from audio_lightning.training.averaging import EMA, SWA
-from audio_lightning.training.power import check_compiler, say_precision
+from audio_lightning.training.precision import check_compiler, say_precision
 
 SHORT = ["trainer.max_epochs=1", "scheduler=none"]
 PLAIN = [*SHORT, "model.batch_norm=false", "model.dropout=0.0", "optimizer=sgd", "optimizer.momentum=0.0",

@@ -17,8 +17,8 @@ from running import Killed, kill_at, resume, run
 
 from audio_lightning.cli.train import main
 from audio_lightning.config import check_config, compose, quote_paths
-from audio_lightning.errors import ConfigError, UserError
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.core.errors import ConfigError, UserError
+from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.resume import resumed_config
 from audio_lightning.training.run import train
 
@@ -301,7 +301,9 @@ def test_torchs_one_cycle_cannot_be_made_longer(trained: Path, tmp_path: Path) -
     shutil.copytree(trained, tmp_path / "run")
     file = tmp_path / "run/config.yaml"
     file.write_text(
-        file.read_text().replace("audio_lightning.schedulers.WarmupCosine", "torch.optim.lr_scheduler.OneCycleLR")
+        file.read_text().replace(
+            "audio_lightning.classifier.schedulers.WarmupCosine", "torch.optim.lr_scheduler.OneCycleLR"
+        )
     )
     with pytest.raises(ConfigError, match="scheduler=onecycle spreads one cycle over the whole training"):
         resumed_config(RunFolder(tmp_path / "run"), ["trainer.max_epochs=9"])

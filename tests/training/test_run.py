@@ -12,13 +12,13 @@ from filelock import FileLock
 from running import run
 
 from audio_lightning.config import build, compose
+from audio_lightning.core.errors import ConfigError, DataError, UserError
 from audio_lightning.data.check import check
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.problems import ProblemsError
-from audio_lightning.errors import ConfigError, DataError, UserError
+from audio_lightning.figures.run import draw_run
 from audio_lightning.inference.evaluate import evaluate
-from audio_lightning.report.plots import draw_run
-from audio_lightning.training.folder import RunFolder, run_files
+from audio_lightning.run_folder import RunFolder, run_files
 
 
 def test_the_run_folder_is_complete(trained: Path) -> None:

@@ -13,14 +13,14 @@ import yaml
 from typer.testing import CliRunner
 
 import audio_lightning as al
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.cli.main import app
 from audio_lightning.cli.sweep import main as sweep
 from audio_lightning.cli.train import main as train
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.trials import SweepFolder
-from audio_lightning.errors import UserError
-from audio_lightning.training.folder import RunFolder
+from audio_lightning.core.errors import UserError
+from audio_lightning.run_folder import RunFolder
 
 SECRET = "correct-horse-battery-staple"
 
@@ -57,7 +57,7 @@ def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
 
 
 def mlflow(uri: str) -> dict[str, Any]:
-    return {"_target_": "audio_lightning.training.mlflow.MlflowLogger", "tracking_uri": uri}
+    return {"_target_": "audio_lightning.loggers.mlflow.MlflowLogger", "tracking_uri": uri}
 
 
 def spoiled(path: Path, changes: dict[str, Any]) -> None:
@@ -142,7 +142,7 @@ def test_an_address_that_is_typed_again_is_used(trained: Path, tmp_path: Path, l
 def test_an_address_among_the_files_of_a_logger_is_not_asked(
     trained: Path, tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from audio_lightning.training.mlflow import MlflowLogger
+    from audio_lightning.loggers.mlflow import MlflowLogger
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -11,7 +11,7 @@ import torch
 from running import run
 from test_files import strict
 
-from audio_lightning.schedulers import Plateau, end_epoch
+from audio_lightning.classifier.schedulers import Plateau, end_epoch
 from audio_lightning.training.callbacks import BestCheckpoint, EarlyStopping, epoch_lines
 
 SETTINGS = [

@@ -14,9 +14,9 @@ from PIL import Image
 from running import Killed, kill_at, resume, run
 from wandb_files import written_runs
 
-from audio_lightning.errors import ConfigError, Interrupted, UserError
-from audio_lightning.training.loggers import runs_ended
-from audio_lightning.training.wandb import WandbLogger, has_key
+from audio_lightning.core.errors import ConfigError, Interrupted, UserError
+from audio_lightning.loggers.loggers import runs_ended
+from audio_lightning.loggers.wandb import WandbLogger, has_key
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -21,9 +21,9 @@ from tiny import TRAIN_OVERRIDES
 from wandb_files import Written, read_run, written_runs
 from wandb_server import KEY, serving
 
-from audio_lightning.training import wandb as training
-from audio_lightning.training.reach import asking
-from audio_lightning.training.wandb import WandbLogger
+from audio_lightning.loggers import wandb as training
+from audio_lightning.loggers.wandb import WandbLogger
+from audio_lightning.loggers.wandb_connectivity import asking
 
 SECONDS = 10.0
 """That the start of a run may take at most, whatever the server does."""

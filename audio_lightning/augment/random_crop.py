@@ -1,0 +1,51 @@
+"""Less of a clip."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from audio_lightning.augment.base import WaveformAugmentation, random_below, require_range, uniform
+from audio_lightning.core.errors import ConfigError
+
+
+class RandomCrop(WaveformAugmentation):
+    """Keeps a piece of each clip, from a random place in it, as if the recording had been shorter.
+
+    The piece is put at the beginning, as short recordings are. Where clips are padded much, leave enough of each for
+    its sound to be in it.
+
+    Args:
+        share: range of the share of the clip that is kept, drawn uniformly.
+        fill: what follows the piece: ``"zero"``, or ``"repeat"`` for the piece again and again.
+        sample_rate, p: see :class:`WaveformAugmentation`.
+
+    Raises:
+        ConfigError: an option that cannot work.
+    """
+
+    def __init__(
+        self,
+        *,
+        sample_rate: int,
+        share: tuple[float, float] = (0.5, 1.0),
+        fill: Literal["zero", "repeat"] = "zero",
+        p: float = 0.5,
+    ) -> None:
+        super().__init__(sample_rate=sample_rate, p=p)
+        require_range("share", share, above=0)
+        if share[1] > 1:
+            raise ConfigError(f"share is {list(share)}, expected at most 1, the whole clip")
+        if fill not in ("zero", "repeat"):
+            raise ConfigError(f"fill is {fill!r}, expected one of: zero, repeat")
+        self.share, self.fill = share, fill
+
+    def augment(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:
+        """Pieces of clips."""
+        length = x.shape[1]
+        kept = (uniform(self.share, x) * length).round().long().clamp(min=1)
+        start = random_below(length - kept + 1)
+        place = torch.arange(length, device=x.device)
+        piece = x.gather(1, start[:, None] + place % kept[:, None])
+        return piece if self.fill == "repeat" else piece * (place < kept[:, None])

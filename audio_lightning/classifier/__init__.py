@@ -1,0 +1,1 @@
+"""The LightningModule that trains every architecture, and its parts: factory, optimizers, schedulers, checkpoints."""

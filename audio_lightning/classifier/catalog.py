@@ -1,0 +1,148 @@
+"""Which features and models go together, and what each pair costs, found without any audio."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from audio_lightning.classifier.factory import build_front_end, build_network, check_forward
+from audio_lightning.config import choices, compose, config_dir, resolve
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import AudioTask, FeatureShape, InputKind
+from audio_lightning.features.base import FrontEnd
+from audio_lightning.models.base import AudioModel
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A feature with a model.
+
+    Attributes:
+        feature: name of the choice.
+        model: name of the choice.
+        shape: what the front end gives; None where it cannot be built.
+        network: on the meta device, without any values; None where the two do not go together.
+        reason: why not.
+        takes: what the model takes.
+    """
+
+    feature: str
+    model: str
+    shape: FeatureShape | None
+    network: AudioModel | None
+    reason: str | None
+    takes: InputKind
+
+    @property
+    def parameters(self) -> int:
+        """Number of trainable parameters."""
+        assert self.network is not None
+        return sum(parameter.numel() for parameter in self.network.parameters() if parameter.requires_grad)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one clip through the network."""
+        assert self.network is not None
+        return self.network.macs()
+
+
+def task_of(overrides: Iterable[str], num_classes: int) -> AudioTask:
+    """Clips as the data keys of a command line describe them, with so many classes.
+
+    Raises:
+        ConfigError: clips without a sample.
+    """
+    data = compose(overrides).data
+    for key in ("sample_rate", "clip_seconds"):
+        if not data[key] > 0:
+            raise ConfigError(f"data.{key}={data[key]}: expected more than 0")
+    names = tuple(f"class {number}" for number in range(num_classes))
+    return AudioTask(names, data.sample_rate, max(1, round(data.clip_seconds * data.sample_rate)), data.padding)
+
+
+def cells(
+    features: Iterable[str],
+    models: Iterable[str],
+    task: AudioTask,
+    overrides: Iterable[str],
+    *,
+    ensemble: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[Cell]:
+    """Every feature with every model.
+
+    Args:
+        features: names of choices.
+        models: names of choices.
+        task: clips and number of classes.
+        overrides: keys of ``feature`` and ``model`` that are set for all choices that have them.
+        ensemble: ``ensemble`` and ``ensemble_input`` of each cell.
+    """
+    overrides = list(overrides)
+    is_changed = any(line.startswith("model.") for line in overrides)
+    nodes = {name: _node("model", name, overrides) for name in models}
+    takes = {name: resolve(node["_target_"], AudioModel, where="model").input_kind for name, node in nodes.items()}
+    for feature in features:
+        try:
+            chosen = _node("feature", feature, overrides)
+            front_end: FrontEnd = build_front_end({"feature": chosen}, task)
+            shape = front_end.output_shape
+        except ConfigError as error:
+            yield from (Cell(feature, model, None, None, str(error), takes[model]) for model in nodes)
+            continue
+        for model, node in nodes.items():
+            config = {"feature": chosen, "model": node, **ensemble}
+            try:
+                with torch.device("meta"):
+                    network = build_network(config, shape, task)
+                if is_changed:  # with the options that it comes with, whatever can be built can be run
+                    check_forward(config, network, shape, task)
+            except ConfigError as error:
+                yield Cell(feature, model, shape, None, str(error), takes[model])
+                continue
+            yield Cell(feature, model, shape, network, None, takes[model])
+
+
+def best_feature(
+    model: str,
+    task: AudioTask,
+    overrides: Iterable[str] = (),
+    *,
+    ensemble: Mapping[str, Any] = MappingProxyType({}),
+) -> Cell:
+    """A model with the first of waveform, log-mel and all other features that it can be built on."""
+    names = dict.fromkeys(("logmel", "waveform", *choices("feature")))
+    refused = []
+    for cell in cells(names, [model], task, overrides, ensemble=ensemble):
+        if cell.network:
+            return cell
+        refused.append(cell)
+    return next((cell for cell in refused if cell.shape and cell.shape.kind == cell.takes), refused[0])
+
+
+def _node(group: str, name: str, overrides: list[str]) -> dict[str, Any]:
+    """The node of a choice, with those overrides that fit it."""
+    config = _composed(group, name)
+    fitting = [line for line in overrides if line.startswith(f"{group}.") and _has(config, line.partition("=")[0])]
+    node = compose([f"{group}={name}", *fitting])[group] if fitting else config[group]
+    plain: Any = OmegaConf.to_container(node, resolve=True)
+    return plain
+
+
+@cache
+def _composed(group: str, name: str) -> DictConfig:
+    file = config_dir() / group / f"{name}.yaml"
+    node = OmegaConf.load(file) if file.is_file() else None
+    # To compose everything for each of some forty choices takes longer than all that is done with them.
+    if isinstance(node, DictConfig) and "defaults" not in node:
+        return DictConfig({group: node})
+    return compose([f"{group}={name}"])
+
+
+def _has(config: Any, key: str) -> bool:
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent)
+    return node is not None and name in node

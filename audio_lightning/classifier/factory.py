@@ -1,0 +1,161 @@
+"""From a configuration to its front end and network, and whether they and all that trains them fit together."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from audio_lightning.augment import Augmentation
+from audio_lightning.classifier.bounds import check_clip, limited_features, limited_network
+from audio_lightning.classifier.ensemble import Ensemble
+from audio_lightning.classifier.finetune import Finetuning
+from audio_lightning.classifier.optimizers import make_optimizer
+from audio_lightning.classifier.schedulers import TrainingLength, make_scheduler
+from audio_lightning.config import build, resolve
+from audio_lightning.config.targets import REFUSALS, refused, split_node
+from audio_lightning.config.trust import is_trusted
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import AudioTask, FeatureShape
+from audio_lightning.features.base import FrontEnd
+from audio_lightning.features.input_hints import enlarging_settings
+from audio_lightning.losses import check_loss
+from audio_lightning.models.base import AudioModel, IncompatibleInput
+
+ENSEMBLE_INPUTS = ("all", "channel")
+"""What each network of an ensemble gets of the features."""
+
+
+def build_front_end(config: Mapping[str, Any], task: AudioTask) -> FrontEnd:
+    """The front end of a configuration, for the clips of a task.
+
+    Raises:
+        ConfigError: a target, an argument or a combination that cannot work.
+    """
+    return build(
+        config["feature"], FrontEnd, where="feature", sample_rate=task.sample_rate, num_samples=task.num_samples
+    )
+
+
+def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTask) -> AudioModel:
+    """The network of a configuration, or the ensemble of several, for a front end's output and a task's classes.
+
+    Raises:
+        ConfigError: a target, an argument or a combination that cannot work; where the features are too small, with
+            settings that make them large enough.
+    """
+
+    def make(seen: FeatureShape) -> AudioModel:
+        return build(config["model"], AudioModel, where="model", input_shape=seen, num_classes=task.num_classes)
+
+    members, apart = check_ensemble(config)
+    try:
+        return make(shape) if members == 1 and not apart else Ensemble(make, members, shape, apart=apart)
+    except IncompatibleInput as error:
+        settings = enlarging_settings(config["feature"], task, error.least) if error.least else ""
+        if not settings:
+            raise
+        raise IncompatibleInput(f"{error}, such as {settings}", least=error.least) from error
+
+
+def check_ensemble(config: Mapping[str, Any]) -> tuple[int, bool]:
+    """How many networks of a kind a configuration has, and whether each gets a channel of its own.
+
+    Raises:
+        ConfigError: a number that cannot be, or something else for them to get.
+    """
+    members, seen = config.get("ensemble", 1), config.get("ensemble_input", "all")
+    if not isinstance(members, int) or isinstance(members, bool) or members < 1:
+        raise ConfigError(f"ensemble={members}: expected a whole number of networks, at least 1")
+    if seen not in ENSEMBLE_INPUTS:
+        raise ConfigError(f"ensemble_input={seen}: expected one of {', '.join(ENSEMBLE_INPUTS)}")
+    return members, seen == "channel"
+
+
+def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
+    """Find out whether front end, network, its fine-tuning, loss, optimizer and schedule can work, without memory.
+
+    All of them are built, and the network is run once on what the front end gives.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    check_features(config, task)
+    front_end = build_front_end(config, task)
+    Augmentation(config.get("augment") or {}, sample_rate=task.sample_rate)
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # an error below says more
+        network = build_network(config, front_end.output_shape, task)
+    check_forward(config, network, front_end.output_shape, task)
+    finetuning = Finetuning(config.get("finetune"), network, front_end)
+    check_loss(config["loss"])
+    optimizer = make_optimizer(config["optimizer"], finetuning.parameter_groups())
+    make_scheduler(config["scheduler"], optimizer, TrainingLength(steps=100, epochs=10), monitor="train/loss")
+
+
+def check_features(config: Mapping[str, Any], task: AudioTask) -> FeatureShape | None:
+    """Find out what the front end gives, without memory; None where that takes somebody else's code.
+
+    Raises:
+        ConfigError: a target or an argument that cannot work, or more memory for a clip than there is a reason for.
+    """
+    check_clip(task)
+    target, _ = split_node(config["feature"], where="feature")
+    if is_trusted(target):
+        return None
+    with torch.device("meta"), torch.no_grad(), limited_features():
+        return build_front_end(config, task).output_shape
+
+
+def check_size(config: Mapping[str, Any], task: AudioTask, state: Mapping[str, Tensor]) -> None:
+    """Refuse a front end or a network that would be larger than the weights to be loaded into it, before it is built.
+
+    Raises:
+        ConfigError: see :func:`check_features` and :func:`limited_network`.
+    """
+    shape = check_features(config, task)
+    target, _ = split_node(config["model"], where="model")
+    if shape is not None and not is_trusted(target):
+        with limited_network(state), warnings.catch_warnings(action="ignore"):
+            build_network(config, shape, task)
+
+
+def check_forward(config: Mapping[str, Any], network: AudioModel, shape: FeatureShape, task: AudioTask) -> None:
+    """Run a network of the meta device once: with some options there are layers, but nothing that they could compute.
+
+    Raises:
+        ConfigError: it cannot be run.
+    """
+    dims = list(shape.dims)
+    if network.accepts_variable_length and any(isinstance(layer, nn.RNNBase) for layer in network.modules()):
+        dims[-1] = network.minimum_input[-1]  # on that device, recurrent layers take seconds for clips of usual length
+    error = _failure(network, dims)
+    target, arguments = split_node(config["model"], where="model")
+    if error and is_trusted(target):  # what somebody else wrote may compute with values
+        with torch.random.fork_rng(devices=()):
+            error = _failure(build_network(config, shape, task), shape.dims)
+    if error:
+        cls = resolve(target, AudioModel, where="model")
+        raise ConfigError(
+            f"model: {cls.__name__} cannot compute on a {shape}: {refused(cls, arguments, error)}"
+        ) from error
+
+
+def _failure(network: AudioModel, dims: Sequence[int]) -> Exception | None:
+    """What two clips make a network raise."""
+    for name, parameter in network.named_parameters():
+        if not parameter.numel():  # on the meta device, convolutions with kernels of no size pass
+            return ValueError(f"there is nothing in {name} of shape {list(parameter.shape)}")
+    try:
+        with torch.no_grad():
+            network.eval()(torch.empty(2, *dims, device=next(network.parameters()).device))
+    except REFUSALS as error:
+        return error
+    return None
+
+
+def without_pretrained(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a network whose weights are loaded from a checkpoint, so that no others are looked for."""
+    model = config["model"]
+    return {**config, "model": {**model, "pretrained": None} if "pretrained" in model else model}

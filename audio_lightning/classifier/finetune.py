@@ -1,0 +1,146 @@
+"""Fine-tuning: what keeps the weights that it begins with, for how long, and how fast each layer learns."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.models.base import AudioModel
+
+DEFAULTS = {"freeze": None, "unfreeze_epoch": None, "layer_decay": 1.0}
+
+ALL = "all"
+"""In place of a stage's name: all but the head."""
+
+
+class Finetuning:
+    """Frozen stages of a network, and learning rates that decay from its head to its input.
+
+    All parameters belong to the optimizer from the start. Frozen ones get no gradient, and so the optimizer neither
+    moves nor decays them; batch normalization and dropout among them work as in evaluation. Whether they are frozen
+    follows from the number of the epoch alone, so that a resumed training goes on as it would have.
+
+    Args:
+        config: the node ``finetune`` of a configuration; None, as in those that have none: everything trains alike.
+        network: whose stages (:meth:`AudioModel.stages`) are meant.
+        front_end: what comes before it; parameters of it are taken for parts of the first stage.
+
+    Raises:
+        ConfigError: a value that cannot be used, or a stage that the network does not have.
+    """
+
+    def __init__(self, config: Mapping[str, Any] | None, network: AudioModel, front_end: nn.Module) -> None:
+        settings = DEFAULTS | dict(config or {})
+        _check(settings)
+        self.unfreeze_epoch: int | None = settings["unfreeze_epoch"]
+        self.layer_decay = float(settings["layer_decay"])
+        self.network = network
+        self.front_end = front_end
+        self.stages = network.stages()
+        next(iter(self.stages.values())).extend(front_end.parameters())
+        names = list(self.stages)[: _number_frozen(settings["freeze"], network)]
+        self.frozen = {parameter for name in names for parameter in self.stages[name]}
+        # An architecture may have frozen some of them for good.
+        self.held = [parameter for name in names for parameter in self.stages[name] if parameter.requires_grad]
+        self._without_gradient: list[nn.Parameter] = []
+        if self.unfreeze_epoch is None:
+            self._require_gradients(False)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What an optimizer is built from, from the head to the input; ``decay`` is for :meth:`decay_rates`."""
+        if self.layer_decay == 1:
+            return [{"params": [*self.network.parameters(), *self.front_end.parameters()], "decay": 1.0}]
+        stages = reversed(self.stages.values())
+        return [{"params": stage, "decay": self.layer_decay**depth} for depth, stage in enumerate(stages)]
+
+    @staticmethod
+    def decay_rates(optimizer: Optimizer) -> None:
+        """Lower the learning rates of an optimizer that has just been built; the first group, the head, keeps it."""
+        for group in optimizer.param_groups:
+            group["lr"] *= group.pop("decay")
+
+    def start_epoch(self, epoch: int, *, processes: int) -> None:
+        """Freeze what is frozen in an epoch, and let everything else train.
+
+        Args:
+            epoch: its number, from 0.
+            processes: that train together. They average the gradients of those parameters that require one when the
+                training starts, so where some are frozen for a time, these go on requiring one, which
+                :meth:`drop_gradients` throws away.
+        """
+        if not self.frozen:
+            return
+        freeze = self.unfreeze_epoch is None or epoch < self.unfreeze_epoch
+        averaged = processes > 1 and self.unfreeze_epoch is not None
+        self._require_gradients(averaged or not freeze)
+        self._without_gradient = self.held if averaged and freeze else []
+        self.network.train()
+        modules = list(self.network.modules()) if freeze else []
+        owned = [set(module.parameters()) for module in modules]
+        last = max((place for place, found in enumerate(owned) if found and found <= self.frozen), default=-1)
+        for place, (module, parameters) in enumerate(zip(modules, owned)):
+            # One without parameters, such as a dropout, is among the frozen where some come after it.
+            if parameters <= self.frozen and (parameters or place < last):
+                module.eval()
+
+    def drop_gradients(self) -> None:
+        """Throw away gradients that had to be computed; to be called after each backward pass."""
+        for parameter in self._without_gradient:
+            parameter.grad = None
+
+    def __str__(self) -> str:
+        """Number of the network's parameters, and how many of them are frozen."""
+        sizes = {parameter: parameter.numel() for parameter in self.network.parameters()}
+        always = sum(size for parameter, size in sizes.items() if not parameter.requires_grad)
+        first = sum(sizes.get(parameter, 0) for parameter in self.held if parameter.requires_grad)
+        return (
+            f"{sum(sizes.values()):,} parameters"
+            + (f", {always:,} of them frozen" if always else "")
+            + (f", {first:,} of them frozen until epoch {self.unfreeze_epoch} has ended" if first else "")
+        )
+
+    def _require_gradients(self, required: bool) -> None:
+        for parameter in self.held:
+            parameter.requires_grad_(required)
+
+
+def _check(settings: Mapping[str, Any]) -> None:
+    if unknown := settings.keys() - DEFAULTS.keys():
+        name = min(unknown)
+        raise ConfigError(f"there is no key finetune.{name}" + did_you_mean(name, DEFAULTS, listing="finetune has"))
+    epoch, decay = settings["unfreeze_epoch"], settings["layer_decay"]
+    if epoch is not None:
+        if not isinstance(epoch, int) or epoch < 1 or isinstance(epoch, bool):
+            raise ConfigError(
+                f"finetune.unfreeze_epoch={epoch}: expected a whole number of epochs, at least 1, or null"
+            )
+        if settings["freeze"] is None:
+            raise ConfigError(
+                f"finetune.unfreeze_epoch={epoch}: nothing is frozen; give finetune.freeze=STAGE or finetune.freeze=all"
+            )
+    if not isinstance(decay, (int, float)) or isinstance(decay, bool) or not 0 < decay <= 1:
+        raise ConfigError(f"finetune.layer_decay={decay}: expected more than 0.0 and at most 1.0")
+
+
+def _number_frozen(freeze: Any, network: AudioModel) -> int:
+    """How many stages are frozen where ``freeze`` names the last one of them, or a module of which it is the last."""
+    names = list(network.stages())
+    if freeze is None:
+        return 0
+    if freeze == ALL:
+        return len(names) - 1
+    wanted = str(freeze).removeprefix("backbone.")
+    inside = [number for number, name in enumerate(names, start=1) if f"{name}.".startswith(f"{wanted}.")]
+    model = network.title.lower()
+    if not inside:
+        modules = {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 2)}
+        raise ConfigError(
+            f"finetune.freeze={freeze}: {model} has no such stage{did_you_mean(wanted, modules)} "
+            f"(from the input on: {', '.join(names)})"
+        )
+    if inside[-1] == len(names):
+        raise ConfigError(f"finetune.freeze={freeze} leaves nothing of {model} to train: {ALL} is all but the head")
+    return inside[-1]

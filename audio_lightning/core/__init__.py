@@ -1,0 +1,1 @@
+"""Foundations without torch: the task, errors, files, messages, processor cores."""

@@ -1,0 +1,1 @@
+"""Data sources: each builds a manifest from the files of one layout."""

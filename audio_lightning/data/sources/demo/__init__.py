@@ -1,0 +1,1 @@
+"""Generated demo recordings in the layout of UrbanSound8K."""

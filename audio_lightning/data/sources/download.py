@@ -1,0 +1,202 @@
+"""Data sets from the network: fetched once, gone on with after an interruption, checked, and unpacked."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from gzip import BadGzipFile
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from filelock import FileLock, Timeout
+
+from audio_lightning.core.errors import DataError
+from audio_lightning.core.messages import print_and_log
+
+Progress = Callable[[int, int], None]
+
+TIMEOUT_SECONDS = 30.0
+"""How long a server may say nothing."""
+
+CHUNK_BYTES = 2**20
+
+UNPACKED = ".unpacked"
+
+
+def download(
+    url: str, folder: Path, *, sha256: str | None, present: Callable[[], bool], progress: Progress | None = None
+) -> None:
+    """Fetch a ``.tar.gz`` archive into a folder and unpack it there, once, whoever else is about to do the same.
+
+    Args:
+        url: of the archive, which stays in the folder under its name.
+        folder: made where there is none.
+        sha256: see :func:`fetch`.
+        present: whether the data is in the folder; asked again when another process has been waited for.
+        progress: see :func:`fetch`.
+
+    Raises:
+        DataError: see :func:`fetch` and :func:`unpack`.
+    """
+
+    def finished() -> bool:
+        return present() and not is_half_unpacked(folder)
+
+    if finished():
+        return
+    with _locked(folder):
+        if not finished():
+            archive = folder / url.rpartition("/")[2]
+            fetch(url, archive, sha256=sha256, progress=progress)
+            unpack(archive, folder)
+
+
+def fetch(url: str, file: Path, *, sha256: str | None, progress: Progress | None = None) -> None:
+    """Download a file, or the rest of it, and check it; a file that is complete is not downloaded again.
+
+    What has arrived is kept in ``<file>.part`` whatever happens. The next call asks the server for the rest, and for
+    the whole where it does not serve parts. Only one process at a time may fetch a file: see :func:`download`.
+
+    Args:
+        url: what to download.
+        file: where to.
+        sha256: checksum in hexadecimal that the file must have; None where nobody knows.
+        progress: called with the number of bytes that have arrived and of all, where the server tells.
+
+    Raises:
+        DataError: no network, an error of the server, a connection that breaks off, a full disk, or a wrong checksum.
+    """
+    part = file.with_name(f"{file.name}.part")
+    try:
+        if file.is_file() and sha256 in (None, _sha256(file)):
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _receive(url, part, progress)
+        size, found = part.stat().st_size, _sha256(part)
+    except (OSError, HTTPException) as error:
+        raise DataError(f"{url} cannot be fetched: {_reason(error)}; {_what_is_kept(part)}") from error
+    verdict = "none is known to compare it with" if sha256 is None else "as expected" if found == sha256 else "wrong"
+    print_and_log(f"{file.name}: {size:,} bytes, sha256 {found} ({verdict})")
+    if sha256 not in (None, found):
+        part.unlink()
+        raise DataError(
+            f"{url} has changed or arrived damaged: its sha256 is {found}, expected {sha256}; it was deleted, the same "
+            "command fetches it again"
+        )
+    part.replace(file)
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpack a ``.tar.gz`` archive into a folder that has nothing in it of what the archive holds.
+
+    All of it is unpacked into a hidden folder before any of it is moved into place. Where a killed process leaves the
+    moving half-done, :func:`is_half_unpacked` says so, and the next call completes it.
+
+    Raises:
+        DataError: a damaged archive, one with entries that lead out of the folder, a full disk, or something that is
+            in the way.
+    """
+    unpacking, unpacked = folder / ".unpacking", folder / UNPACKED
+    try:
+        if not unpacked.exists():
+            shutil.rmtree(unpacking, ignore_errors=True)
+            unpacking.mkdir()
+            with tarfile.open(archive, "r:gz") as entries:
+                entries.extractall(unpacking, filter="data")
+            if in_the_way := sorted(set(os.listdir(unpacking)) & set(os.listdir(folder))):
+                raise DataError(f"{archive} holds {in_the_way[0]}, and so does {folder} already: name an empty folder")
+            unpacking.rename(unpacked)
+        for entry in sorted(unpacked.iterdir()):
+            entry.rename(folder / entry.name)
+        unpacked.rmdir()
+    except (tarfile.TarError, EOFError, zlib.error, BadGzipFile) as error:
+        raise DataError(f"{archive} is damaged ({error}): delete it, then give the same command again") from error
+    except OSError as error:
+        raise DataError(
+            f"{archive} cannot be unpacked into {folder}: {_reason(error)}; mend that, then give the same command again"
+        ) from error
+    finally:
+        shutil.rmtree(unpacking, ignore_errors=True)
+
+
+def is_half_unpacked(folder: Path) -> bool:
+    """Whether a process was killed, or is still busy, while it moved what it had unpacked into this folder."""
+    return (folder / UNPACKED).exists()
+
+
+def _receive(url: str, part: Path, progress: Progress | None) -> None:
+    response, done = _request(url, part.stat().st_size if part.exists() else 0)
+    if response is None:
+        return
+    with response, part.open("ab" if done else "wb") as out:
+        length = response.headers["Content-Length"]
+        total = done + int(length) if length else None
+        # `read` would wait for the whole chunk, and lose the beginning of one that does not arrive as a whole.
+        while chunk := response.read1(CHUNK_BYTES):
+            out.write(chunk)
+            done += len(chunk)
+            if progress is not None and total is not None:
+                progress(done, total)
+    if total is not None and done < total:
+        raise ConnectionError(f"the connection broke off after {done:,} of {total:,} bytes")
+
+
+def _request(url: str, have: int) -> tuple[HTTPResponse | None, int]:
+    """The response and the position it begins at, ``have`` if possible; no response where that is the end already."""
+    headers = {"Range": f"bytes={have}-"} if have else {}
+    try:
+        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
+    except HTTPError as error:
+        if error.code != 416 or not have:
+            raise
+        error.close()
+        return (None, have) if error.headers["Content-Range"] == f"bytes */{have}" else _request(url, 0)
+    if response.status != 206 or not have:
+        return response, 0
+    if (response.headers["Content-Range"] or "").startswith(f"bytes {have}-"):
+        return response, have
+    response.close()
+    return _request(url, 0)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / ".download.lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print_and_log(f"another process is downloading to {folder}: waiting for it")
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:  # the latter from a file system without locks
+        raise DataError(f"cannot download to {folder}: {_reason(error)}; name a folder that can be written") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, HTTPError):
+        return f"the server answers {error.code} {error.reason}"
+    if isinstance(error, URLError) and isinstance(error.reason, Exception):
+        error = error.reason
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def _what_is_kept(part: Path) -> str:
+    size = part.stat().st_size if part.exists() else 0
+    if not size:
+        return "nothing has arrived yet, the same command tries again"
+    return f"the {size:,} bytes that have arrived are kept, the same command goes on from there"

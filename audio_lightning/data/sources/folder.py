@@ -1,0 +1,243 @@
+"""A folder of folders: every class a folder of recordings."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+from unicodedata import normalize
+
+import pandas as pd
+
+from audio_lightning.audio import Finder
+from audio_lightning.core.errors import ConfigError, DataError
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.manifest import TEST, TRAIN, VALIDATION, Manifest
+from audio_lightning.data.problems import Problem
+from audio_lightning.data.splitting.leakage import shared_stem
+
+SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "eval"), TEST),
+}
+"""What a folder or a table may call a split, in lower case."""
+
+MOST_NAMED = 10
+
+Layout = Literal["auto", "classes", "splits"]
+
+
+class Folder(AudioDataModule):
+    """Recordings in ``<class>/`` at any depth, in ``<split>/<class>/``, or in ``<class>/<split>/``.
+
+    Which files are recordings, and what is passed over, see :class:`~audio_lightning.audio.Finder`.
+
+    Args:
+        group_pattern: regular expression that is looked for in the name of a file. What it finds (its group named
+            ``group``, or else all of it) is the group of the recording, a speaker for example, which is never divided
+            between splits; a file in whose name it is not found is a group of its own. None: nothing is known about
+            groups.
+        layout: ``splits``: the folders at the top are splits (:data:`SPLIT_NAMES`); ``classes``: they are classes;
+            ``auto``: they are splits if all of them have such names, or if some have and hold class folders.
+        ignore: names of files and folders, or paths below the root, to pass over; ``*`` and ``?`` as in a shell.
+        **options: see :class:`AudioDataModule`.
+    """
+
+    def __init__(
+        self,
+        *,
+        group_pattern: str | None = None,
+        layout: Layout = "auto",
+        ignore: str | Sequence[str] = (),
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.layout: Layout = layout
+        self.ignore = [ignore] if isinstance(ignore, str) else [str(pattern) for pattern in ignore]
+        try:
+            self.group_pattern = re.compile(group_pattern) if group_pattern else None
+        except re.error as error:
+            raise ConfigError(f"data.group_pattern={group_pattern!r} is not a regular expression: {error}") from error
+
+    def read(self) -> Manifest:
+        """One row a recording, in the order of the paths.
+
+        Raises:
+            DataError: the folder is not laid out like that, the group pattern matches no name, or a class has all its
+                recordings in one group.
+        """
+        manifest = self.list_recordings()
+        if self.group_pattern is None:
+            self._suggest_groups(manifest)
+            return manifest
+        manifest = self._with_groups(manifest, self.group_pattern)
+        by_folds = self.plan.folds is not None and self.plan.method != "all"
+        if by_folds or self.plan.method not in ("all", "random", "stratified"):
+            require_several_groups(manifest, self.group_pattern.pattern)
+        return manifest
+
+    def list_recordings(self) -> Manifest:
+        """The recordings and their classes, without groups.
+
+        Raises:
+            DataError: the folder is not laid out like that.
+        """
+        try:
+            return list_class_folders(self.root, self.layout, self.ignore)
+        except OSError as error:
+            raise DataError(
+                f"{error.filename}: {error.strerror or error}; expected a folder that can be read: is data.root right?"
+            ) from error
+
+    def _with_groups(self, manifest: Manifest, pattern: re.Pattern[str]) -> Manifest:
+        paths = manifest.table["path"]
+        groups = paths.map(lambda path: _group(pattern, path))
+        missed = paths[groups == ""].tolist()
+        named = ", ".join(missed[:3]) + (", ..." if len(missed) > 3 else "")
+        if len(missed) == len(paths):
+            raise DataError(
+                f"data.group_pattern={pattern.pattern!r}: matches no file name ({named}); mend the pattern, or "
+                "leave it out if nothing is known about groups"
+            )
+        if missed:
+            manifest.notes.append(
+                f"data.group_pattern={pattern.pattern!r} does not match the names of {len(missed):,} of "
+                f"{len(paths):,} recordings ({named}): each of these is a group of its own"
+            )
+        return manifest.with_table(manifest.table.assign(group=groups.mask(groups == "", paths)))
+
+    def _suggest_groups(self, manifest: Manifest) -> None:
+        if self.plan.method != "all" and (found := shared_stem(manifest)) is not None:
+            manifest.notes.append(
+                f"leakage cannot be excluded: the names of recordings share stems ({', '.join(found.examples)}); if "
+                f"those are of one source, data.group_pattern='{found.pattern}' keeps them in one split"
+            )
+
+
+def list_class_folders(root: Path, layout: Layout = "auto", ignore: Sequence[str] = ()) -> Manifest:
+    """What :class:`Folder` describes: a row for every recording, a problem for everything that has no class or no use.
+
+    Raises:
+        DataError: no class folders, no recordings in any, split folders with others beside them, or a pattern of
+            ``ignore`` that matches nothing.
+        OSError: a folder that cannot be read.
+    """
+    finder = Finder(root, ignore)
+    splits = _split_folders(finder, layout)
+    rows: list[tuple[str, str, str]] = []
+    problems: list[Problem] = []
+    if splits:
+        problems += [Problem(name, "lies beside the split folders, in none of them") for name in finder.listing()[1]]
+    for split_folder in splits or [""]:
+        prefix = f"{split_folder}/" if split_folder else ""
+        labels, loose = finder.listing(prefix)
+        if not labels:
+            found = _count(loose, "recording") if loose else finder.summary() or "nothing"
+            raise DataError(
+                f"{root / split_folder} has no class folders: expected {root / split_folder}/<class>/<recording>, "
+                f"found {found}" + ("; is data.root a class folder?" if loose else "")
+            )
+        problems += [Problem(prefix + name, "lies beside the class folders, in none of them") for name in loose]
+        for label in labels:
+            paths = finder.recordings(f"{prefix}{label}/")
+            if not paths:
+                problems.append(
+                    Problem(prefix + label, "no recordings in this class folder: expected WAV, FLAC, OGG, MP3, ...")
+                )
+            rows += [(path, label, SPLIT_NAMES.get(split_folder.lower(), "")) for path in paths]
+    if unmet := [pattern for pattern in ignore if not finder.ignored[pattern]]:
+        raise DataError(f"data.ignore={unmet[0]}: there is no such file or folder in {root}; mend it or leave it out")
+    problems += [
+        Problem(ascii(row[0]), "the name is not text in UTF-8: rename it") for row in rows if not _is_text(row[0])
+    ]
+    table = pd.DataFrame([row for row in rows if _is_text(row[0])], columns=["path", "label", "split"])
+    if table.empty:
+        raise DataError(f"{root}: no recording can be used; the first problem: {problems[0]}")
+    if not splits and layout == "auto":
+        table = table.assign(split=_splits_within_classes(table["path"].tolist()))
+    passed_over = finder.summary()
+    notes = [f"passed over: {passed_over}"] if passed_over else []
+    return Manifest(root, table, class_order(table["label"].unique()), problems, notes=notes)
+
+
+def _split_folders(finder: Finder, layout: Layout) -> list[str]:
+    """The folders at the top that are splits; none where they are classes."""
+    top, _ = finder.listing()
+    named = [name for name in top if name.lower() in SPLIT_NAMES]
+    if layout == "classes" or (layout == "auto" and not named):
+        return []
+    others = [name for name in top if name not in named]
+    if layout == "auto" and others and not any(finder.listing(f"{name}/")[0] for name in named):
+        return []  # classes, one of which is called like a split
+    if not named:
+        raise DataError(
+            f"{finder.root}: data.layout=splits, but no folder has the name of a split; expected train, ..."
+        )
+    if others := [name for name in others if finder.recordings(f"{name}/")]:
+        raise DataError(
+            f"{finder.root}: {_listed(named)} are splits, and beside them are other folders with recordings: "
+            f"{_listed(others)}; move them elsewhere, leave them out with data.ignore=[{','.join(others)}], or take "
+            "every folder for a class with data.layout=classes"
+        )
+    return named
+
+
+def _splits_within_classes(paths: list[str]) -> list[str]:
+    """The split of every path ``<class>/<split>/...``; none unless all paths are such, and of two splits at least."""
+    parts = [path.split("/") for path in paths]
+    found = [SPLIT_NAMES.get(part[1].lower(), "") if len(part) > 2 else "" for part in parts]
+    return found if "" not in found and len(set(found)) > 1 else [""] * len(paths)
+
+
+def require_several_groups(manifest: Manifest, pattern: str) -> None:
+    """Make sure that every class with several recordings can be in training and in test both.
+
+    Raises:
+        DataError: all recordings of a class are in one group.
+    """
+    classes = manifest.table.groupby("label")["group"].agg(["size", "nunique", "first"])
+    undivided = classes[(classes["size"] > 1) & (classes["nunique"] == 1)]
+    if undivided.empty:
+        return
+    named = [
+        f"class {label} has all its {size} recordings in group {group}"
+        for label, size, group in zip(undivided.index, undivided["size"], undivided["first"])
+    ]
+    if len(named) > MOST_NAMED:
+        named[MOST_NAMED:] = [f"and {len(named) - MOST_NAMED} more"]
+    raise DataError(
+        f"{', '.join(named)}: a group is never divided, so such a class cannot be in both training and test; "
+        f"mend data.group_pattern={pattern!r} so that it finds several groups in every class, or choose "
+        "data.split=stratified, which ignores groups"
+    )
+
+
+def class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of classes in Unicode NFC, in alphabetical order, or in numerical order if all are whole numbers."""
+    names = sorted({normalize("NFC", name) for name in names})
+    return tuple(sorted(names, key=int) if all(re.fullmatch("-?[0-9]{1,18}", name) for name in names) else names)
+
+
+def _group(pattern: re.Pattern[str], path: str) -> str:
+    match = pattern.search(normalize("NFC", path.rpartition("/")[2]))
+    return (match and match["group" if "group" in pattern.groupindex else 0]) or ""
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _count(names: list[str], what: str) -> str:
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''}, such as {names[0]}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names as in a sentence, the first :data:`MOST_NAMED` of them."""
+    named = list(names[:MOST_NAMED])
+    if len(names) > MOST_NAMED:
+        named.append(f"{len(names) - MOST_NAMED} more")
+    return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)

@@ -1,0 +1,272 @@
+"""A table of recordings: any CSV, TSV, Parquet or JSON Lines file that says what is in which file."""
+
+import os
+import posixpath
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from audio_lightning.core.errors import ConfigError, DataError
+from audio_lightning.core.task import LABEL_SEPARATOR
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.manifest import Manifest
+from audio_lightning.data.problems import Problem, printable
+from audio_lightning.data.sources.folder import SPLIT_NAMES, class_order
+from audio_lightning.data.sources.tables import ColumnError, are_whole, read_table, reject, require_rows
+from audio_lightning.data.sources.unicode_paths import as_on_disk
+from audio_lightning.data.sources.unlisted import unlisted
+
+Labels = Literal["cell", "rows"]
+
+
+class Table(AudioDataModule):
+    """One row a clip, or one row for each label of a clip; the options name the columns.
+
+    Paths of recordings are relative to ``root``, or absolute; ``x``, ``./x`` and ``sub/../x`` are one path. Classes are
+    in alphabetical order, or in numerical order if all are whole numbers.
+
+    Args:
+        table: the file, relative to ``root``; also absolute, or relative to the current folder. A mapping from splits,
+            by names of :data:`~audio_lightning.data.sources.folder.SPLIT_NAMES`, to files that hold one split each.
+        path_column: column with the path of the recording.
+        label_column: column with the class.
+        start_column: column with the second at which the clip starts; an empty field means the start of the recording.
+        stop_column: column with the second at which the clip ends; an empty field means the end of the recording.
+        group_column: column with what must not be divided between splits; a recording is a group of its own where the
+            field is empty.
+        fold_column: column with the number of the fold.
+        split_column: column with the split, by a name of :data:`~audio_lightning.data.sources.folder.SPLIT_NAMES`.
+        label_separator: what stands between the labels of a clip; a clip may then have several, or none. None: every
+            field holds one label.
+        labels: ``cell``: a clip is one row, with all its labels in one field. ``rows``: a clip has a row a label,
+            and may have several, or none.
+        **options: see :class:`AudioDataModule`.
+
+    Raises:
+        ConfigError: an empty separator, or a split that is named by a column and by the table both.
+    """
+
+    def __init__(
+        self,
+        *,
+        table: str | dict[str, str],
+        path_column: str = "path",
+        label_column: str = "label",
+        start_column: str | None = None,
+        stop_column: str | None = None,
+        group_column: str | None = None,
+        fold_column: str | None = None,
+        split_column: str | None = None,
+        label_separator: str | None = None,
+        labels: Labels = "cell",
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        if label_separator == "":
+            raise ConfigError(
+                "data.label_separator is empty: expected what stands between labels, such as ';', or null"
+            )
+        if split_column is not None and not isinstance(table, str):
+            raise ConfigError(f"data.split_column={split_column}: data.table names the splits already; leave one out")
+        check_table(table)
+        self.table = table
+        self.label_separator = label_separator
+        self.labels: Labels = labels
+        columns = {
+            "path": path_column,
+            "label": label_column,
+            "start": start_column,
+            "stop": stop_column,
+            "group": group_column,
+            "fold": fold_column,
+            "split": split_column,
+        }
+        self.columns = {name: column for name, column in columns.items() if column is not None}
+
+    def read(self) -> Manifest:
+        """One row a clip of the table.
+
+        Raises:
+            DataError: see :func:`read_clips`.
+        """
+        try:
+            return read_clips(self.root, self.table, self.columns, self.label_separator, self.labels)
+        except ColumnError as error:
+            options = [f"data.{name}_column" for name, column in self.columns.items() if column in error.lacking]
+            raise DataError(f"{error} (set {', '.join(f'{option}=...' for option in options)})") from error
+
+    def unlisted(self) -> list[str]:
+        """Recordings in the folders of the table's recordings, and below them, that the table does not list."""
+        found = unlisted(self.pool.manifest, outside=False)
+        return [path for path, problem in found if problem is None]
+
+
+def check_table(table: str | Mapping[str, str]) -> None:
+    """Check the splits that a mapping of tables names.
+
+    Raises:
+        ConfigError: one that is none, or no table at all.
+    """
+    if isinstance(table, str):
+        return
+    if not table:
+        raise ConfigError("data.table={}: expected a file, or one for each split, such as {train: a.csv, test: b.csv}")
+    for name in table:
+        if name.lower() not in SPLIT_NAMES:
+            raise ConfigError(f"data.table.{name}: there is no such split; expected one of {', '.join(SPLIT_NAMES)}")
+
+
+def read_clips(
+    root: Path,
+    table: str | Mapping[str, str],
+    columns: Mapping[str, str],
+    label_separator: str | None = None,
+    labels: Labels = "cell",
+) -> Manifest:
+    """Read a table of clips, or one for each split.
+
+    Args:
+        root: folder that the paths in the table are relative to.
+        table: the file, relative to ``root`` or to the current folder, or absolute; or such files by split.
+        columns: name of the column for ``path`` and ``label``, and for those there are of ``start``, ``stop``,
+            ``group``, ``fold`` and ``split``.
+        label_separator: what stands between the labels of a clip.
+        labels: see :class:`Table`.
+
+    Raises:
+        DataError: a table is missing, has no usable row, or lists a clip in several rows with different labels that are
+            not to be joined.
+        ColumnError: it lacks a column.
+    """
+    files = [("", table)] if isinstance(table, str) else [(SPLIT_NAMES[name.lower()], table[name]) for name in table]
+    problems: list[Problem] = []
+    parts = []
+    for split, file in files:
+        part = _read_rows(root, _locate(root, file), columns, label_separator, labels, problems)
+        parts.append(part.assign(split=split) if split else part)
+    rows = pd.concat(parts, ignore_index=True).replace({"stop_seconds": {np.inf: np.nan}})
+    classes = set(rows["label"].unique())
+    if labels == "rows":
+        label_separator = label_separator or LABEL_SEPARATOR
+    if label_separator:
+        classes = {name.strip() for label in classes for name in label.split(label_separator)} - {""}
+        if not classes:
+            named = " and ".join(str(_locate(root, file)) for _, file in files)
+            raise DataError(f"{named}: column {columns['label']} is empty in every row, expected labels")
+    return Manifest(root, rows, class_order(classes), problems, label_separator)
+
+
+def _read_rows(
+    root: Path,
+    path: Path,
+    columns: Mapping[str, str],
+    label_separator: str | None,
+    labels: Labels,
+    problems: list[Problem],
+) -> pd.DataFrame:
+    """The usable rows of one table, a row a clip; problems of the others are added to ``problems``.
+
+    Args:
+        root: see :func:`read_clips`.
+        path: the table.
+        columns: see :func:`read_clips`.
+        label_separator: see :func:`read_clips`.
+        labels: see :class:`Table`.
+        problems: of this and of other tables.
+    """
+    may_be_empty = {"start", "stop", "group", *(["label"] if label_separator or labels == "rows" else [])}
+    required = [column for name, column in columns.items() if name not in may_be_empty]
+    rows, found = read_table(path, required, [column for name, column in columns.items() if name in may_be_empty])
+    rows = rows[list(columns.values())].set_axis(list(columns), axis="columns")
+    rows = rows.assign(path=as_on_disk(root, _normalized(rows["path"], os.path.abspath(root))))
+    listed_paths = rows["path"]
+    outside = (rows["path"] == "..") | rows["path"].str.startswith("../")
+    what = "{path} is outside of data.root; write its full path if it is meant, or move it there"
+    rows = reject(rows, outside, what, found)
+    if "group" in rows:
+        rows = rows.assign(group=rows["group"].mask(rows["group"] == "", rows["path"]))
+    if "fold" in rows:
+        rows = reject(rows, ~are_whole(rows["fold"]), "fold {fold!r} must be a whole number", found)
+        rows = rows.astype({"fold": "int64"})
+    if "split" in rows:
+        known = rows["split"].str.lower().map(SPLIT_NAMES)
+        what = f"split {{split!r}} must be one of {', '.join(SPLIT_NAMES)}"
+        rows = reject(rows, known.isna(), what, found)
+        rows = rows.assign(split=known[rows.index])  # of these alone: to an empty table, others would be added
+    listed = "{path} is listed a second time"
+    if "start" in rows or "stop" in rows:
+        rows = rows.assign(**{name: "" for name in ("start", "stop") if name not in rows})
+        rows = rows.assign(start_seconds=_seconds(rows["start"], 0.0), stop_seconds=_seconds(rows["stop"], np.inf))
+        right = (rows["start_seconds"] >= 0) & (rows["start_seconds"] < rows["stop_seconds"])
+        what = "start {start!r} and stop {stop!r} must be seconds with 0 <= start < stop"
+        rows = reject(rows, ~right, what, found).drop(columns=["start", "stop"])
+        listed = "{path} from {start_seconds} s to {stop_seconds} s is listed a second time"
+    same = [name for name in ("path", "start_seconds", "stop_seconds") if name in rows]
+    if labels == "cell":
+        _require_one_label(path, rows, same)
+        rows = reject(rows, rows.duplicated(same), listed, found)
+    else:
+        if label_separator is None:
+            holds = rows["label"].str.contains(LABEL_SEPARATOR, regex=False)
+            rows = reject(rows, holds, f"label {{label!r}} holds {LABEL_SEPARATOR!r}; rename it", found)
+        incomplete = rows["path"].isin(listed_paths[listed_paths.index.difference(rows.index)])
+        rows = reject(rows, incomplete, "{path}: another row of it cannot be used", found)
+        rows = _joined(rows, same, label_separator or LABEL_SEPARATOR, found)
+    require_rows(path, rows, found)
+    problems += found
+    return rows
+
+
+def _normalized(paths: pd.Series, root: str) -> pd.Series:
+    """One spelling of every path: forward slashes, no ``.`` and ``..``, relative to ``root`` where it lies there.
+
+    ``..`` is taken by its letters, as in an address, and never leads along a link out of the folder.
+    """
+    below = root.rstrip("/") + "/"
+
+    def normalized(path: str) -> str:
+        path = posixpath.normpath(path.replace("\\", "/"))  # backslashes as Windows writes them
+        return path.removeprefix(below) if path.startswith("/") else path
+
+    return paths.map(normalized).astype(object)
+
+
+def _require_one_label(path: Path, rows: pd.DataFrame, same: Sequence[str]) -> None:
+    """Refuse clips that have several rows with different labels: any choice among them would be wrong."""
+    differing = rows.duplicated(same, keep=False) & ~rows.duplicated([*same, "label"], keep=False)
+    if not differing.any():
+        return
+    clips = rows[differing].drop_duplicates(same)
+    first = clips.iloc[0]
+    labels = rows["label"][(rows[list(same)] == first[list(same)]).all(axis="columns")]
+    raise DataError(
+        f"{path}: {len(clips)} clip{'s have' if len(clips) > 1 else ' has'} several rows with different labels, the "
+        f"first is {printable(first['path'])} ({printable(', '.join(labels))}); data.labels=rows joins them, so that a "
+        "clip may have several labels"
+    )
+
+
+def _joined(rows: pd.DataFrame, same: Sequence[str], separator: str, problems: list[Problem]) -> pd.DataFrame:
+    """One row a clip, with the labels of all its rows, in place of its first one."""
+    for column in [name for name in ("group", "fold", "split") if name in rows]:
+        several = rows.groupby(list(same), sort=False)[column].transform("nunique") > 1
+        rows = reject(rows, several, f"{{path}} has another {column} than {{{column}!r}} in another row", problems)
+    labels: dict[tuple[Any, ...], dict[str, None]] = {}
+    for clip, label in zip(zip(*(rows[name] for name in same)), rows["label"]):
+        labels.setdefault(clip, {})[label] = None
+    first = rows[~rows.duplicated(same)]
+    return first.assign(label=[separator.join(filter(None, names)) for names in labels.values()])
+
+
+def _locate(root: Path, table: str) -> Path:
+    here = Path(table).expanduser()
+    below = root / here
+    return here if here.is_file() and not below.is_file() else below
+
+
+def _seconds(texts: pd.Series, empty: float) -> pd.Series:
+    """Texts as float64: ``empty`` where there is none, NaN where it is no number."""
+    return pd.to_numeric(texts.mask(texts == "", empty), errors="coerce").astype("float64")

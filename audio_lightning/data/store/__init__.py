@@ -1,0 +1,1 @@
+"""Decoded recordings: cached once on a machine, memory-mapped, recognized by fingerprints."""

@@ -1,0 +1,375 @@
+"""Recordings decoded once on a machine, in memory-mapped sets that later runs find again.
+
+A set is a folder named after what it was made from: the identity of every recording, the sample rate and the type of
+the samples. It is written under another name and renamed when complete, so a killed process leaves nothing that could
+be taken for a finished one; and one process builds at a time while the others wait and then share. When recordings
+were added or changed, those that some earlier set holds are copied from there; when some were taken away, the earlier
+set serves as it is.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+from filelock import FileLock, Timeout
+from jaxtyping import Int64, UInt8
+from platformdirs import user_cache_path
+
+from audio_lightning.audio.ffmpeg import is_outdated
+from audio_lightning.core.cores import cores
+from audio_lightning.core.errors import AudioError, DataError, FileError
+from audio_lightning.core.files import read_json
+from audio_lightning.core.messages import print_and_log
+from audio_lightning.data.store.decoded import (
+    DecodedAudio,
+    Prepared,
+    SampleType,
+    SetWriter,
+    prepare,
+    prepared_before,
+    read_set,
+    unreadable,
+)
+from audio_lightning.data.store.recordings import Identity, OneChannel, Recordings, digest
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 3
+GB = 10**9
+PARTIAL = ".partial-"
+BYTES_BETWEEN_CHECKS = 2**26
+"""How much is written before the bound is looked at again."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class DecodedSet:
+    """A set that the cache holds.
+
+    Attributes:
+        folder: where it lies.
+        about: ``root``, ``sample_rate``, ``dtype``, ``recordings``, ``seconds``, ``created``, ``version``.
+        bytes: on disk.
+        used: when it was last opened, in seconds since 1970.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+    bytes: int
+    used: float
+
+
+@dataclass(frozen=True)
+class Cache:
+    """A folder of decoded recordings.
+
+    Args:
+        root: the folder; it is made when it is needed.
+        max_gb: most gigabytes (10^9 bytes) of decoded sets; those that were not used for longest go first.
+        dtype: type of the samples. ``int16`` halves the size, is exact for 16-bit recordings that are not resampled,
+            rounds others to 16 bits, and clips what exceeds full scale.
+        identity: how a recording is known again, see :meth:`Recordings.identities`.
+    """
+
+    root: Path
+    max_gb: float = 100.0
+    dtype: SampleType = "float32"
+    identity: Identity = "stat"
+
+    @property
+    def folder(self) -> Path:
+        """Where the sets are."""
+        return self.root / "decoded"
+
+    def decode(self, recordings: Recordings, sample_rate: int, *, progress: Progress | None = None) -> DecodedAudio:
+        """Decode recordings, or find them decoded already.
+
+        Where the folder cannot be written or the disk is full, the samples stay in memory for this run.
+
+        Args:
+            recordings: what to decode.
+            sample_rate: rate in hertz to resample to.
+            progress: called with the number of recordings done and of all.
+
+        Raises:
+            DataError: the recordings need more than ``max_gb``.
+        """
+        identities = recordings.identities(self.identity)
+        if (found := self._find(identities, sample_rate)) is not None:
+            return found
+        try:
+            with self._building():
+                # Another process may have built it while this one waited.
+                if (found := self._find(identities, sample_rate)) is not None:
+                    return found
+                return self._build(recordings, identities, sample_rate, progress)
+        except OSError as error:
+            log.warning(
+                "cannot keep decoded recordings in %s (%s): they are held in memory for this run; cache.dir or "
+                "AUDIO_LIGHTNING_CACHE names another folder",
+                self.root,
+                error.strerror or error,
+            )
+            writer = SetWriter(None, self.dtype)
+            for recording in self._prepared(recordings, sample_rate, {}, progress):
+                writer.add(recording)
+            found = writer.finish()
+            assert found is not None
+            return found
+
+    def channels(self, recordings: Recordings, sample_rate: int) -> Int64[np.ndarray, "recordings"]:
+        """Number of channels of recordings whose first channel a set holds, without opening a file; 0 for others.
+
+        With ``identity="content"`` it is 0 for all: each file would have to be read to know it again.
+        """
+        found = np.zeros(len(recordings), dtype=np.int64)
+        if self.identity != "stat" or not len(recordings):
+            return found
+        first = OneChannel(recordings, [1] * len(recordings)).identities("stat")
+        for decoded in self._alike(sample_rate):
+            place = _locate(first, _identities(decoded.folder))
+            held = place >= 0
+            if held.any() and (audio := read_set(decoded.folder)) is not None:
+                found[held] = audio.facts["channels"][place[held]]
+        return found
+
+    def sets(self) -> list[DecodedSet]:
+        """Every finished set, those used last first."""
+        found = []
+        for folder in self.folder.iterdir() if self.folder.is_dir() else ():
+            try:
+                if not folder.name.startswith("."):
+                    size = sum(file.stat().st_size for file in folder.iterdir())
+                    found.append(DecodedSet(folder, read_json(folder / "about.json"), size, folder.stat().st_mtime))
+            except (OSError, FileError):  # taken away in this moment, or damaged
+                continue
+        return sorted(found, key=lambda decoded: -decoded.used)
+
+    def clear(self) -> int:
+        """Remove all sets, and what killed processes left behind; returns the number of bytes.
+
+        Runs that have a set open keep it until they end.
+        """
+        with self._building():
+            size = sum(decoded.bytes for decoded in self.sets())
+            for folder in self.folder.iterdir():
+                if folder.is_dir():
+                    _remove(folder)
+        return size
+
+    def _name(self, identities: UInt8[np.ndarray, "recordings 16"], sample_rate: int) -> str:
+        return digest(f"{FORMAT_VERSION} {sample_rate} {self.dtype}\0".encode() + identities.tobytes()).hex()
+
+    def _find(self, identities: UInt8[np.ndarray, "recordings 16"], sample_rate: int) -> DecodedAudio | None:
+        exact = self.folder / self._name(identities, sample_rate)
+        if _is_current(found := _opened(exact)):
+            return found
+        for decoded in self._alike(sample_rate):
+            if decoded.about["recordings"] > len(identities):
+                place = _locate(identities, _identities(decoded.folder))
+                if (place >= 0).all() and _is_current(found := _opened(decoded.folder)):
+                    return found.select(place)
+        return None
+
+    def _alike(self, sample_rate: int) -> list[DecodedSet]:
+        """Sets with the same kind of samples."""
+        kind = (FORMAT_VERSION, sample_rate, self.dtype)
+        return [
+            decoded
+            for decoded in self.sets()
+            if tuple(decoded.about.get(key) for key in ("format", "sample_rate", "dtype")) == kind
+        ]
+
+    @contextlib.contextmanager
+    def _building(self) -> Iterator[None]:
+        """One process at a time; the system lets go of the lock of a process that dies."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print_and_log("another process is preparing recordings: waiting for it")
+            lock.acquire()
+        except NotImplementedError:  # a file system without locks: what is built twice is still built right
+            yield
+            return
+        try:
+            for folder in self.folder.glob(f"{PARTIAL}*"):  # left by a process that was killed
+                shutil.rmtree(folder, ignore_errors=True)
+            yield
+        finally:
+            lock.release()
+
+    def _build(
+        self,
+        recordings: Recordings,
+        identities: UInt8[np.ndarray, "recordings 16"],
+        sample_rate: int,
+        progress: Progress | None,
+    ) -> DecodedAudio:
+        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=self.folder))
+        writer = SetWriter(partial, self.dtype)
+        try:
+            earlier = self._earlier(identities, sample_rate)
+            room = -1
+            for recording in self._prepared(recordings, sample_rate, earlier, progress):
+                writer.add(recording)
+                if writer.bytes_written > room:
+                    self._make_room(writer.bytes_written)
+                    room = writer.bytes_written + BYTES_BETWEEN_CHECKS
+            self._make_room(writer.bytes_written)
+            writer.finish(
+                identities=identities,
+                format=FORMAT_VERSION,
+                root=_common_folder(recordings),
+                sample_rate=sample_rate,
+                recordings=len(recordings),
+                seconds=writer.bytes_written / np.dtype(self.dtype).itemsize / sample_rate,
+                created=time.time(),
+            )
+            folder = self.folder / self._name(identities, sample_rate)
+            if folder.exists():  # and could not be opened: it is damaged
+                _remove(folder)
+            partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+            partial.rename(folder)
+            found = read_set(folder)
+            if found is None:
+                raise OSError(f"{folder} does not hold what was written to it")
+            return found
+        finally:
+            writer.close()
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _earlier(
+        self, identities: UInt8[np.ndarray, "recordings 16"], sample_rate: int
+    ) -> dict[int, tuple[DecodedAudio, int]]:
+        """Recordings that some set holds already, and where in it."""
+        held: dict[int, tuple[DecodedAudio, int]] = {}
+        for decoded in self._alike(sample_rate):
+            place = _locate(identities, _identities(decoded.folder))
+            if (place >= 0).any() and (audio := read_set(decoded.folder)) is not None:
+                held |= {
+                    index: (audio, int(place[index]))
+                    for index in np.flatnonzero(place >= 0).tolist()
+                    if not is_outdated(audio.errors.get(int(place[index]), ""))
+                }
+        return held
+
+    def _prepared(
+        self,
+        recordings: Recordings,
+        sample_rate: int,
+        earlier: dict[int, tuple[DecodedAudio, int]],
+        progress: Progress | None,
+    ) -> Iterator[Prepared]:
+        """Every recording in order. Threads suffice: decoding and resampling release the interpreter."""
+
+        def one(index: int) -> Prepared:
+            if index in earlier:
+                return prepared_before(*earlier[index])
+            try:
+                return prepare(recordings.decode(index), sample_rate, self.dtype)
+            except AudioError as error:
+                return unreadable(str(error), self.dtype)
+
+        for index, recording in enumerate(_in_order(one, range(len(recordings)), cores())):
+            yield recording
+            if progress is not None:
+                progress(index + 1, len(recordings))
+
+    def _make_room(self, needed: int) -> None:
+        """Take away the sets that were not used for longest until ``needed`` bytes fit below the bound."""
+        most = self.max_gb * GB
+        if needed > most:
+            raise DataError(
+                f"the decoded recordings need more than cache.max_gb={self.max_gb:g}: raise it, lower "
+                f"data.sample_rate, or halve the size with cache.dtype=int16"
+            )
+        others = self.sets()
+        total = needed + sum(decoded.bytes for decoded in others)
+        while total > most and others:
+            oldest = others.pop()
+            log.info("cache.max_gb=%g: removing %s (%s)", self.max_gb, oldest.folder, oldest.about.get("root"))
+            _remove(oldest.folder)
+            total -= oldest.bytes
+
+
+def default_cache_dir() -> Path:
+    """``$AUDIO_LIGHTNING_CACHE``, or else the user's cache folder."""
+    named = os.environ.get("AUDIO_LIGHTNING_CACHE")
+    return Path(named).expanduser() if named else user_cache_path("audio-lightning")
+
+
+def _opened(folder: Path) -> DecodedAudio | None:
+    found = read_set(folder)
+    if found is not None:
+        with contextlib.suppress(OSError):  # somebody else's cache, which may only be read
+            os.utime(folder)
+    return found
+
+
+def _is_current(found: DecodedAudio | None) -> TypeGuard[DecodedAudio]:
+    """Whether a set can be used: not if it lacks recordings for want of ffmpeg, and ffmpeg is installed by now."""
+    return found is not None and not any(map(is_outdated, found.errors.values()))
+
+
+def _remove(folder: Path) -> None:
+    """Take a set away at once, so that nobody opens half of it."""
+    doomed = folder.with_name(f"{PARTIAL}{folder.name}")
+    try:
+        folder.rename(doomed)
+    except OSError:
+        doomed = folder
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _identities(folder: Path) -> UInt8[np.ndarray, "recordings 16"]:
+    try:
+        with np.load(folder / "index.npz", allow_pickle=False) as index:
+            return index["identities"]
+    except Exception:  # a damaged zip can fail in many ways
+        return np.empty((0, 16), np.uint8)
+
+
+def _locate(wanted: UInt8[np.ndarray, "wanted 16"], held: UInt8[np.ndarray, "held 16"]) -> Int64[np.ndarray, "wanted"]:
+    """Position of each wanted identity among those held; -1 where it is not."""
+    if not len(held):
+        return np.full(len(wanted), -1)
+    keys, asked = (np.ascontiguousarray(array).view("S16").ravel() for array in (held, wanted))
+    order = np.argsort(keys)
+    place = order[np.searchsorted(keys, asked, sorter=order).clip(max=len(keys) - 1)]
+    return np.where(keys[place] == asked, place, -1)
+
+
+def _common_folder(recordings: Recordings) -> str:
+    try:
+        folders = {os.path.dirname(os.path.abspath(file)) for file in recordings.files}
+        return os.path.commonpath(folders) if folders else ""
+    except ValueError:  # on several drives
+        return ""
+
+
+def _in_order(function: Callable[[int], Prepared], items: Sequence[int], workers: int) -> Iterator[Prepared]:
+    """Results in the order of the items; only so many ahead that what is decoded and not yet written is bounded."""
+    pool = ThreadPoolExecutor(workers)
+    ahead: deque[Future[Prepared]] = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) >= 8 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

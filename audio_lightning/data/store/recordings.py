@@ -1,0 +1,150 @@
+"""What can be decoded: files, or whatever else a source keeps its recordings in."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from audio_lightning.audio import Channel, describe, read, select_channels
+from audio_lightning.core.cores import cores
+from audio_lightning.core.errors import AudioError
+
+Identity = Literal["stat", "content"]
+
+IDENTITY_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A recording as its file holds it.
+
+    Attributes:
+        samples: float32, where full scale is 1.
+        sample_rate: in hertz.
+        container: name of the file format, such as ``"WAV"``.
+        encoding: name of the sample format, such as ``"PCM_16"``.
+        used: the channel that is used; None for the mean of all.
+    """
+
+    samples: Float[np.ndarray, "frames channels"]
+    sample_rate: int
+    container: str
+    encoding: str
+    used: Float[np.ndarray, "frames 1"] | None = None
+
+
+class Recordings:
+    """Recordings in files of their own.
+
+    Args:
+        files: one a recording.
+    """
+
+    def __init__(self, files: Sequence[str | Path]) -> None:
+        self.files = files
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def identities(self, by: Identity) -> UInt8[np.ndarray, "recordings 16"]:
+        """A digest of every recording that changes when the recording does.
+
+        Args:
+            by: ``"stat"``: path, size and times of change, which costs no reading; ``"content"``: the bytes of the
+                file, so that moved and copied files are known again.
+        """
+        if by == "stat":
+            digests = [_stat_digest(file) for file in self.files]
+        else:
+            with ThreadPoolExecutor(cores()) as pool:
+                digests = list(pool.map(_content_digest, self.files))
+        return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, IDENTITY_BYTES)
+
+    def decode(self, index: int) -> Decoded:
+        """Read one recording.
+
+        Raises:
+            AudioError: see :func:`audio_lightning.audio.read`.
+        """
+        samples, info = read(self.files[index])
+        return Decoded(samples, info.sample_rate, info.container, info.encoding)
+
+    def count_channels(self, index: int) -> int:
+        """Channels of one recording; 1 where it cannot be read."""
+        try:
+            return describe(self.files[index]).channels
+        except AudioError:
+            return 1
+
+
+class OneChannel(Recordings):
+    """Recordings of each of which one channel is used.
+
+    Args:
+        recordings: all of them, with all their channels.
+        channels: the channel of each, or ``"mean"``.
+    """
+
+    def __init__(self, recordings: Recordings, channels: Sequence[Channel]) -> None:
+        super().__init__(recordings.files)
+        self._recordings = recordings
+        self._channels = channels
+
+    def identities(self, by: Identity) -> UInt8[np.ndarray, "recordings 16"]:
+        """Those of the recordings, with the channel."""
+        found = [
+            row.tobytes() if channel == "mean" else digest(row.tobytes() + f"\0{channel}".encode())
+            for row, channel in zip(self._recordings.identities(by), self._channels)
+        ]
+        return np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, IDENTITY_BYTES)
+
+    def decode(self, index: int) -> Decoded:
+        """Read one recording, and choose the channel.
+
+        Raises:
+            AudioError: also where it has no such channel.
+        """
+        decoded, channel = self._recordings.decode(index), self._channels[index]
+        if channel == "mean":
+            return decoded
+        return replace(decoded, used=select_channels(decoded.samples, channel, self.files[index]))
+
+
+def stat_text(path: str | Path) -> str:
+    """What the file system says of a file: size, time of modification and time of change (inode).
+
+    The last is set by the system alone, so that a file is seen to be another one although its size and its time of
+    modification were restored, as ``rsync -t``, ``touch -r`` and archives do. Windows has none, and gives the time of
+    creation in its place.
+    """
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return "missing"
+    return f"{stat.st_size}\0{stat.st_mtime_ns}\0{stat.st_ctime_ns}"
+
+
+def digest(content: bytes) -> bytes:
+    """Digest of :data:`IDENTITY_BYTES` bytes."""
+    return hashlib.blake2b(content, digest_size=IDENTITY_BYTES).digest()
+
+
+def _stat_digest(file: str | Path) -> bytes:
+    path = os.fspath(file) if os.path.isabs(file) else os.path.abspath(file)
+    return digest(f"{path}\0{stat_text(path)}".encode(errors="surrogateescape"))
+
+
+def _content_digest(file: str | Path) -> bytes:
+    try:
+        with open(file, "rb") as opened:
+            return hashlib.file_digest(
+                opened, lambda: hashlib.blake2b(digest_size=IDENTITY_BYTES, person=b"content")
+            ).digest()
+    except OSError:
+        return _stat_digest(file)

@@ -1,0 +1,1 @@
+"""Processes of one training: on several devices, on several machines, sharded."""

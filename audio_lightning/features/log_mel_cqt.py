@@ -1,0 +1,80 @@
+"""Log-mel spectrogram and constant-Q transform, side by side."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from audio_lightning.features.base import FrontEnd
+from audio_lightning.features.cqt import CQT
+from audio_lightning.features.filters import MelNorm, MelScale
+from audio_lightning.features.log_mel import LogMel
+from audio_lightning.features.normalize import NormalizeMode
+
+
+class LogMelCQT(FrontEnd):
+    """The pictures of :class:`LogMel` and of :class:`CQT` as two channels, [B, T] to [B, 2, n_bins, frames].
+
+    The first has frames of one length and all that is heard up to half the sample rate; in the second, long frames
+    tell the partials of low notes apart, and another pitch is the same picture further up. Networks that each see one
+    of the channels err on different notes: ``ensemble=2 ensemble_input=channel``.
+
+    Args:
+        n_bins: number of mel bands, and of the constant-Q transform's frequencies.
+        window_seconds, hop_seconds, n_fft, f_min, f_max, mel_scale, norm: of the log-mel spectrogram, see
+            :class:`LogMel`; the hop is that of both.
+        bins_per_octave: how many of the constant-Q transform's frequencies double the frequency.
+        cqt_f_min: the lowest of them in hertz.
+        top_db: range that is kept below the loudest value of each channel of a clip, in decibels; None for all.
+        sample_rate, num_samples, normalize: see :class:`FrontEnd`; ``"statistics"`` are those of each channel.
+
+    Raises:
+        ConfigError: an option that cannot work, or a frequency above half the sample rate.
+    """
+
+    def __init__(
+        self,
+        *,
+        sample_rate: int,
+        num_samples: int,
+        n_bins: int = 84,
+        window_seconds: float = 0.064,
+        hop_seconds: float = 0.01,
+        n_fft: int | None = None,
+        f_min: float = 20,
+        f_max: float | None = None,
+        mel_scale: MelScale = "htk",
+        norm: MelNorm = None,
+        bins_per_octave: int = 12,
+        cqt_f_min: float = 32.7032,
+        top_db: float | None = 80,
+        normalize: NormalizeMode = "statistics",
+    ) -> None:
+        super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
+        self.logmel = LogMel(
+            sample_rate=sample_rate,
+            num_samples=num_samples,
+            n_mels=n_bins,
+            window_seconds=window_seconds,
+            hop_seconds=hop_seconds,
+            n_fft=n_fft,
+            f_min=f_min,
+            f_max=f_max,
+            mel_scale=mel_scale,
+            norm=norm,
+            top_db=top_db,
+            normalize="none",
+        )
+        self.cqt = CQT(
+            sample_rate=sample_rate,
+            num_samples=num_samples,
+            n_bins=n_bins,
+            bins_per_octave=bins_per_octave,
+            f_min=cqt_f_min,
+            hop_seconds=hop_seconds,
+            top_db=top_db,
+            normalize="none",
+        )
+
+    def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 2 bins frames"]:
+        """The log-mel spectrogram, and the levels of the constant-Q transform."""
+        return torch.cat([self.logmel.compute(waveform), self.cqt.compute(waveform)], dim=1)

@@ -1,0 +1,1 @@
+"""Matplotlib figures of results, for run folders, dashboards and pages."""

@@ -1,0 +1,171 @@
+"""Clips to look at and to listen to: those that were mistaken, and those that are trained on."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.core.task import LABEL_SEPARATOR
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.manifest import TRAIN
+from audio_lightning.features.log_mel import LogMel
+from audio_lightning.figures import evaluation as figures
+from audio_lightning.loggers.media.items import Cell, Clip, Gallery
+from audio_lightning.loggers.media.outputs import Answers
+
+MEL_BANDS, FRAMES, DECIBELS = 64, 240, 80.0
+
+
+def mistakes(
+    classifier: AudioClassifier,
+    datamodule: AudioDataModule,
+    answers: Answers,
+    most: int,
+) -> Gallery | None:
+    """The wrongly answered clips with the highest losses; None where all answers are right.
+
+    Where clips have several labels, an answer is wrong if any label is missing or too many.
+
+    Args:
+        classifier: that answered.
+        datamodule: that the clips are from.
+        answers: to all clips of a part.
+        most: clips to show.
+    """
+    task, part, targets, probabilities = classifier.task, answers.part, answers.targets, answers.probabilities
+    predicted = classifier.decide(probabilities)
+    table = datamodule.manifest.table.iloc[answers.row]
+    labels = [datamodule.manifest.labels(label) for label in table["label"]]
+    if task.multilabel:
+        losses = -(probabilities * targets + (1 - probabilities) * (1 - targets)).clamp(min=1e-12).log().mean(dim=1)
+        wrong = [set(answer) != set(label) for answer, label in zip(predicted, labels)]
+    else:
+        losses = -probabilities.gather(1, targets[:, None])[:, 0].clamp(min=1e-12).log()
+        wrong = [answer != label for answer, label in zip(predicted, labels)]
+    losses = losses.masked_fill(~torch.tensor(wrong), -1.0)
+    worst = losses.argsort(descending=True, stable=True)[: min(most, sum(wrong))].numpy()
+    if not len(worst):
+        return None
+    waveforms = datamodule.batch(part, answers.position[worst])["waveform"].cpu()
+    pictures = _log_mel(waveforms, task.sample_rate)
+    paths = table["path"].tolist()
+    offsets = datamodule.clips.offset[datamodule.numbers(part)[answers.position]] / task.sample_rate
+    clips = []
+    for place, index in enumerate(worst.tolist()):
+        label, answer = LABEL_SEPARATOR.join(labels[index]), LABEL_SEPARATOR.join(predicted[index])
+        facts: dict[str, Cell] = {"label": label, "predicted": answer}
+        if not task.multilabel:
+            facts["probability"] = round(float(probabilities[index].max()), 4)
+        facts |= {
+            "loss": round(float(losses[index]), 4),
+            "path": paths[index],
+            "start_seconds": round(float(offsets[index]), 3),
+        }
+        clips.append(
+            Clip(f"{label or 'nothing'} taken for {answer or 'nothing'}", facts, waveforms[place].numpy(),
+                 figures.picture(pictures[place]))
+        )  # fmt: skip
+    captions = [
+        f"{_short(clip.facts['label'])}\ntaken for {_short(clip.facts['predicted'])}\nloss {clip.facts['loss']:.2f}"
+        for clip in clips
+    ]
+    title = f"{part}: the {len(clips)} worst of {sum(wrong)} mistakes, log-mel"
+    figure = figures.sheet([[picture] for picture in pictures], captions, task.clip_seconds, title)
+    return Gallery(f"{part}/mistakes", figures.png(figure), task.sample_rate, clips)
+
+
+@torch.no_grad()
+def augmented(classifier: AudioClassifier, datamodule: AudioDataModule, most: int) -> Gallery | None:
+    """Training clips as the network sees them, above them what they were before; None where it sees no picture.
+
+    Neither a random generator nor a module's state is another one afterwards.
+
+    Args:
+        classifier: before the first step of its training.
+        datamodule: that it is trained with.
+        most: clips to show; they are mixed among each other where the augmentation mixes clips.
+    """
+    task, augmentation = classifier.task, classifier.augmentation
+    chosen = np.random.RandomState(datamodule.seed).permutation(len(datamodule.numbers(TRAIN)))[:most]
+    with _undisturbed(classifier):
+        batch = datamodule.batch(TRAIN, chosen)
+        waveform, target = batch["waveform"].to(classifier.device), batch["target"].to(classifier.device)
+        before = _drawable(classifier.front_end(waveform))
+        if augmentation.mixes_targets:
+            target = classifier.objective.shares(target, task.num_classes)
+        changed, target = augmentation.on_waveforms(waveform.clone(), target)
+        features, target = augmentation.on_features(classifier.front_end(changed), target)
+        after, changed, target = _drawable(features), changed.cpu(), target.cpu()
+    labels = [_labels(row, task.classes) for row in target]
+    clips = [
+        Clip(label, {"label": label}, samples.numpy().clip(-1, 1), figures.picture(picture))
+        for label, samples, picture in zip(labels, changed, after)
+    ]
+    changes = augmentation.changes_waveforms or augmentation.changes_features
+    names = ("recorded", "trained on") if changes else ("",)
+    pictures = [list(kinds) for kinds in (zip(before, after) if changes else zip(after))]
+    title = "training clips as the network sees them, " + ("augmented" if changes else "not augmented")
+    figure = figures.sheet(pictures, [_short(label) for label in labels], task.clip_seconds, title, names)
+    return Gallery("train/augmented", figures.png(figure), task.sample_rate, clips)
+
+
+@contextmanager
+def _undisturbed(classifier: AudioClassifier) -> Iterator[None]:
+    """Augment as in training, and leave everything random and every mode as it was."""
+    modes = {module: module.training for module in classifier.modules()}
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - libraries draw from the legacy generator
+    device = classifier.device
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            random.seed(0)
+            np.random.seed(0)  # noqa: NPY002
+            torch.manual_seed(0)
+            classifier.front_end.eval()
+            classifier.augmentation.train()
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _drawable(features: Tensor) -> list[Float[np.ndarray, "..."]]:
+    """The first channel of every clip: a picture ``[bins, frames]``, or a waveform ``[samples]``."""
+    features = features.float().cpu()
+    if features.dim() == 3 and features.shape[1] > 1:
+        return list(features.numpy())
+    return list(features[:, 0].numpy())
+
+
+def _log_mel(waveforms: Float[Tensor, "clips samples"], sample_rate: int) -> list[Float[np.ndarray, "bands frames"]]:
+    samples = waveforms.shape[1]
+    front_end = LogMel(
+        sample_rate=sample_rate,
+        num_samples=samples,
+        n_mels=MEL_BANDS,
+        hop_seconds=max(1, samples // FRAMES) / sample_rate,
+        top_db=DECIBELS,
+        normalize="none",
+    )
+    return list(front_end(waveforms)[:, 0].numpy())
+
+
+def _labels(target: Tensor, classes: tuple[str, ...]) -> str:
+    """What a clip counts as: its class, or the shares of several."""
+    if target.dim() == 0:
+        return classes[int(target)]
+    shares = [(float(share), name) for share, name in zip(target, classes) if share > 0]
+    if all(share == 1 for share, _ in shares):
+        return LABEL_SEPARATOR.join(name for _, name in shares)
+    return " + ".join(f"{share:.2f} {name}" for share, name in sorted(shares, reverse=True))
+
+
+def _short(label: Cell, most: int = 34) -> str:
+    text = str(label) or "nothing"
+    return figures.legible(text if len(text) <= most else f"{text[: most - 1]}…")

@@ -1,0 +1,89 @@
+"""Deep convolutional network on the raw waveform, in the manner of VGG, with or without skip connections."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import FeatureShape
+from audio_lightning.models.base import AudioModel
+
+
+class Conv1DVGG(AudioModel):
+    """Groups of convolutions with ReLU, each followed by max-pooling by 2, then a linear layer.
+
+    With ``skip``, what a group hands on is also laid beside the output of the next group before that is pooled, so that
+    a pooled map has the channels of its own group and of all before.
+
+    Args:
+        input_shape: shape of the waveform; each group halves its length.
+        num_classes: number of logits.
+        channels: channels of the groups, as many as there are groups.
+        layers: number of convolutions in each group.
+        kernel_size: samples that a convolution sees, an odd number.
+        hidden: width of the linear layer, which is the embedding.
+        dropout: probability with which an activation is dropped before the linear layer.
+        skip: whether the groups are connected as described.
+
+    Raises:
+        IncompatibleInput: the input is no waveform, or nothing is left of it after the groups.
+        ConfigError: not as many numbers of layers as of channels.
+    """
+
+    input_kind = "waveform"
+
+    def __init__(
+        self,
+        input_shape: FeatureShape,
+        num_classes: int,
+        *,
+        channels: Sequence[int] = (32, 64, 128, 256),
+        layers: Sequence[int] = (2, 2, 3, 3),
+        kernel_size: int = 9,
+        hidden: int = 256,
+        dropout: float = 0.3,
+        skip: bool = False,
+    ) -> None:
+        if len(channels) != len(layers):
+            raise ConfigError(
+                f"conv1dvgg has {len(channels)} channels and {len(layers)} layers: give one of each a group"
+            )
+        shrinks = 2 ** len(channels)
+        super().__init__(input_shape, num_classes, minimum_input=(shrinks,))
+        self.skip = skip
+        self.groups = nn.ModuleList()
+        inputs = input_shape.channels
+        for number, (outputs, depth) in enumerate(zip(channels, layers)):
+            self.groups.append(_group(inputs, outputs, depth, kernel_size))
+            inputs = outputs + inputs if skip and number else outputs
+        self.pool = nn.MaxPool1d(2)
+        self.embedding = nn.Sequential(
+            nn.Flatten(),
+            nn.Dropout(dropout),
+            nn.Linear(inputs * (input_shape.dims[1] // shrinks), hidden),
+            nn.BatchNorm1d(hidden),
+            nn.ReLU(),
+        )
+        self.embedding_dim = hidden
+        self.head = nn.Linear(hidden, num_classes)
+
+    def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:
+        """Activations of the hidden linear layer."""
+        for number, group in enumerate(self.groups):
+            y = group(x)
+            # The first group has no group before it, only the waveform.
+            x = self.pool(torch.cat([y, x], dim=1) if self.skip and number else y)
+        return self.embedding(x)
+
+
+def _group(inputs: int, outputs: int, depth: int, kernel_size: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for number in range(depth):
+        convolution = nn.Conv1d(outputs if number else inputs, outputs, kernel_size, padding="same")
+        # Ten layers without normalization would let the signal fade away from torch's default weights.
+        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+        layers += [convolution, nn.ReLU()]
+    return nn.Sequential(*layers)

@@ -1,0 +1,78 @@
+"""Where the study of a search is kept; Optuna is imported only when it is needed."""
+
+import time
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audio_lightning.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+
+def storage_url(storage: str | None, file: Path) -> str:
+    """Where the study is kept.
+
+    Args:
+        storage: a URL of Optuna (``mysql://user:password@host/name``), ``journal:///FILE`` for a file on a network
+            drive where SQLite's locks don't hold, or ``None`` for SQLite in ``file``.
+        file: database in the folder of the sweep.
+    """
+    return storage or f"sqlite:///{file.absolute()}"
+
+
+def import_optuna() -> Any:
+    """Optuna, kept quiet.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        optuna: Any = import_module("optuna")
+        import_module("cmaes")
+    except ModuleNotFoundError as error:
+        message = f"a search needs the package {error.name}: pip install 'audio-lightning[search]'"
+        raise ConfigError(message) from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    return optuna
+
+
+def open_storage(url: str) -> "BaseStorage":
+    """The storage at a URL.
+
+    Raises:
+        ConfigError: it cannot be reached.
+    """
+    import_optuna()
+    from optuna.storages import JournalStorage, RDBStorage, get_storage
+    from optuna.storages.journal import JournalFileBackend
+
+    if url.startswith("journal://"):
+        return patiently(lambda: JournalStorage(JournalFileBackend(url.removeprefix("journal://"))), url)
+    # A transaction takes milliseconds, but dozens of processes may stand in line.
+    options = {"connect_args": {"timeout": 120}} if url.startswith("sqlite:") else {}
+    return get_storage(patiently(lambda: RDBStorage(url, engine_kwargs=options), url))
+
+
+def patiently(action: Callable[[], Any], url: str) -> Any:
+    """Do it again a few times: two machines that make the tables at once get in each other's way."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    for attempt in range(6):
+        try:
+            return action()
+        except (SQLAlchemyError, StorageInternalError, ImportError, OSError) as error:
+            if attempt == 5 or isinstance(error, (ImportError, OSError)):
+                reason = str(error).strip().splitlines()[0]
+                raise ConfigError(f"sweep.search.storage={_without_password(url)}: {reason}") from error
+            time.sleep(0.1 * 2**attempt)
+
+
+def _without_password(url: str) -> str:
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}***@{rest.rpartition('@')[2]}" if "@" in rest else url
