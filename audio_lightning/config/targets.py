@@ -54,7 +54,7 @@ def is_allowed(target: Any, *, where: str) -> bool:
 
 def refusal(target: Any, *, where: str) -> str:
     """What to say of a target that may not be named, and what to do where it may be a class of the user's own."""
-    if target in TARGETS:
+    if isinstance(target, str) and target in TARGETS:
         return f"{target} has moved: expected {TARGETS[target]}"
     top = target.partition(".")[0] if isinstance(target, str) else ""
     known = {*TOP_LEVEL, *sys.stdlib_module_names}

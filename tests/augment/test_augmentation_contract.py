@@ -201,8 +201,3 @@ def test_gradients_flow_through_what_happens_to_features(cls: type) -> None:
     assert x.grad is not None
     assert x.grad.isfinite().all()
     assert x.grad.any()
-
-
-def test_an_unknown_one_is_no_attribute() -> None:
-    with pytest.raises(AttributeError, match="has no Nothing"):
-        audio_lightning.augment.Nothing  # noqa: B018

@@ -238,4 +238,4 @@ def test_the_yaml_explains_each_option_and_gives_the_constructors_defaults(name:
             for parameter in inspect.signature(cls).parameters.values()
             if parameter.default is not parameter.empty
         }
-        assert choices.load("model", name) == {"_target_": f"audio_lightning.models.{cls.__name__}", **defaults}
+        assert choices.load("model", name) == {"_target_": f"{cls.__module__}.{cls.__name__}", **defaults}
