@@ -50,7 +50,9 @@ import torch
 
 import audio_lightning.sweeps.executors.preload  # all that trainings and sweeps import
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.features import LFCC, MFCC, FBank
+from audio_lightning.features.fbank import FBank
+from audio_lightning.features.lfcc import LFCC
+from audio_lightning.features.mfcc import MFCC
 from audio_lightning.models import Wav2Vec2
 from audio_lightning.core.task import FeatureShape
 from audio_lightning.classifier.costs import environment
