@@ -53,9 +53,9 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.fbank import FBank
 from audio_lightning.features.lfcc import LFCC
 from audio_lightning.features.mfcc import MFCC
-from audio_lightning.models import Wav2Vec2
+from audio_lightning.models.wav2vec2 import Wav2Vec2
 from audio_lightning.core.task import FeatureShape
-from audio_lightning.classifier.costs import environment
+from audio_lightning.core.environment import environment
 
 assert "torchaudio" not in sys.modules
 clip = {"sample_rate": 16000, "num_samples": 16000, "normalize": "none"}
