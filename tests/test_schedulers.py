@@ -1,6 +1,7 @@
 """Learning rates over a training."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,8 +12,6 @@ from torch.optim import lr_scheduler
 from audio_lightning.classifier.factory import check_networks
 from audio_lightning.classifier.schedulers import (
     Decay,
-    OneCycle,
-    Plateau,
     TrainingLength,
     WarmupCosine,
     end_epoch,
@@ -38,7 +37,7 @@ def rates(scheduler: torch.optim.lr_scheduler.LRScheduler, steps: int) -> list[f
 
 
 def test_warmup_then_cosine() -> None:
-    found = rates(WarmupCosine(optimizer(), total_steps=100, warmup_fraction=0.1, final_fraction=0.01), 100)
+    found = rates(WarmupCosine(optimizer(), total_steps=100, warmup_ratio=0.1, min_lr_ratio=0.01), 100)
     assert found[:10] == pytest.approx([0.1 * (step + 1) / 11 for step in range(10)])
     assert found[10] == pytest.approx(0.1)
     assert found[55] == pytest.approx(0.1 * (0.01 + 0.99 * 0.5))
@@ -47,13 +46,22 @@ def test_warmup_then_cosine() -> None:
 
 
 def test_cosine_does_not_rise_again_after_its_end() -> None:
-    found = rates(WarmupCosine(optimizer(), total_steps=10, warmup_fraction=0.0, final_fraction=0.0), 15)
+    found = rates(WarmupCosine(optimizer(), total_steps=10, warmup_ratio=0.0, min_lr_ratio=0.0), 15)
     assert found[10:] == pytest.approx([0.0] * 5)
 
 
+def chosen(name: str, optimizer: torch.optim.Optimizer, *, steps: int = 50, epochs: int = 10, **options: Any) -> Any:
+    """The schedule of a choice of ``conf/scheduler``, with options set."""
+    node = OmegaConf.to_container(compose([f"scheduler={name}", "monitor=train/loss"]).scheduler, resolve=True)
+    config = make_scheduler(
+        {**node, **options}, optimizer, TrainingLength(steps=steps, epochs=epochs), monitor="train/loss"
+    )
+    assert config is not None
+    return config["scheduler"]
+
+
 def test_one_cycle() -> None:
-    scheduler = OneCycle(optimizer(), total_steps=50, rise_fraction=0.3, initial_divisor=25.0, final_divisor=100.0)
-    found = rates(scheduler, 50)
+    found = rates(chosen("onecycle", optimizer(), final_div_factor=100.0), 50)
     assert found[0] == pytest.approx(0.1 / 25)
     assert max(found) == pytest.approx(0.1, rel=0.02)
     assert found.index(max(found)) == pytest.approx(0.3 * 50, abs=2)
@@ -62,26 +70,52 @@ def test_one_cycle() -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 4, 10])
 def test_one_cycle_reaches_its_end_and_leaves_the_momentum_alone(steps: int) -> None:
-    chosen = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.3)
-    found = rates(
-        OneCycle(chosen, total_steps=steps, rise_fraction=0.5, initial_divisor=25.0, final_divisor=1e4), steps
-    )
+    sgd = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1, momentum=0.3)
+    found = rates(chosen("onecycle", sgd, steps=steps, pct_start=0.5), steps)
     assert max(found) <= 0.1
-    assert chosen.param_groups[0]["momentum"] == 0.3
+    assert sgd.param_groups[0]["momentum"] == 0.3
+
+
+def annealed(start: float, end: float, done: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * done))
+
+
+CURVES: dict[str, tuple[int, Callable[[int], float]]] = {
+    "cosine": (50, lambda step: (step + 1) / 6 if step < 5 else annealed(1, 0, (step - 5) / 45)),
+    "onecycle": (
+        50,
+        lambda step: annealed(1 / 25, 1, step / 14) if step <= 14 else annealed(1, 4e-6, (step - 14) / 35),
+    ),
+    "decay": (10, lambda epoch: 0.85 ** max(0, epoch - 4)),
+    "plateau": (10, lambda epoch: 0.5 ** (max(0, epoch - 1) // 4)),
+}
+"""By choice: how often it is stepped in 50 steps of 10 epochs, and its rates relative to the highest."""
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_the_choices_follow_their_formulas(name: str) -> None:
+    times, formula = CURVES[name]
+    scheduler = chosen(name, optimizer())
+    found = []
+    for _ in range(times):
+        found.append(scheduler.optimizer.param_groups[0]["lr"])
+        one(scheduler, 0.5)
+    assert found == pytest.approx([0.1 * formula(place) for place in range(times)])
 
 
 @pytest.mark.parametrize(
     ("schedule", "option", "value"),
     [
-        ("cosine", "warmup_fraction", 10.0),
-        ("cosine", "warmup_fraction", -1.0),
-        ("cosine", "final_fraction", 5.0),
-        ("onecycle", "rise_fraction", 1.0),
-        ("onecycle", "rise_fraction", 0.0),
-        ("onecycle", "final_divisor", 0.0),
-        ("decay", "factor", 1.5),
+        ("cosine", "warmup_ratio", 10.0),
+        ("cosine", "warmup_ratio", -1.0),
+        ("cosine", "min_lr_ratio", 5.0),
+        ("onecycle", "pct_start", 1.5),
+        ("onecycle", "pct_start", -0.5),
+        ("onecycle", "div_factor", -25.0),
+        ("onecycle", "final_div_factor", 0.0),
+        ("decay", "gamma", 1.5),
         ("decay", "whole_epochs", -1),
-        ("plateau", "factor", 1.0),
+        ("plateau", "factor", -0.5),
         ("plateau", "patience", -1),
     ],
 )
@@ -92,7 +126,7 @@ def test_what_makes_no_schedule_is_said_before_any_audio_is_read(schedule: str, 
 
 
 def test_decay() -> None:
-    found = rates(Decay(optimizer(), total_steps=1, whole_epochs=3, factor=0.5), 6)
+    found = rates(Decay(optimizer(), whole_epochs=3, gamma=0.5), 6)
     assert found == pytest.approx([0.1, 0.1, 0.1, 0.05, 0.025, 0.0125])
 
 
@@ -100,12 +134,12 @@ def test_decay() -> None:
     ("monitor", "values"), [("validation/loss", [1, 2, 2, 2]), ("validation/accuracy", [1, 0, 0, 0])]
 )
 def test_plateau_knows_which_way_is_better(monitor: str, values: list[float]) -> None:
-    chosen = optimizer()
-    scheduler = Plateau(chosen, total_steps=1, monitor=monitor, factor=0.5, patience=1, threshold=1e-4, min_lr=0.0)
+    sgd = optimizer()
+    scheduler = chosen("plateau", sgd, monitor=monitor, patience=1)
     seen = []
     for value in values:
         scheduler.step(value)
-        seen.append(chosen.param_groups[0]["lr"])
+        seen.append(sgd.param_groups[0]["lr"])
     assert seen == pytest.approx([0.1, 0.1, 0.05, 0.05])
 
 

@@ -23,7 +23,7 @@ class DamagedCheckpointError(CheckpointError):
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The contents of a checkpoint file, after a look at what it is.
+    """The contents of a checkpoint file, after a look at what it is; its configuration has the names of this version.
 
     Raises:
         DamagedCheckpointError: the file is missing, or its checksum is another.
@@ -62,9 +62,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         )
     try:
         check_resolved(checkpoint["hyper_parameters"], where=str(path))
-        checkpoint["hyper_parameters"] = upgrade(checkpoint["hyper_parameters"])
     except FileError as error:
         raise CheckpointError(str(error)) from error
+    if isinstance(config := checkpoint["hyper_parameters"].get("config"), dict):
+        upgrade(config)
     return checkpoint
 
 

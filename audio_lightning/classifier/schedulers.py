@@ -1,7 +1,7 @@
 """Learning-rate schedules: PyTorch's by their own names, and what PyTorch has none of; how each is stepped."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,134 +24,46 @@ class WarmupCosine(LambdaLR):
     Args:
         optimizer: whose learning rate is the highest reached.
         total_steps: optimizer steps of the whole training.
-        warmup_fraction: share of them spent warming up.
-        final_fraction: last learning rate as a share of the highest.
+        warmup_ratio: share of them spent warming up.
+        min_lr_ratio: last learning rate as a share of the highest.
 
     Raises:
         ConfigError: a share that is not from 0 to 1.
     """
 
-    def __init__(
-        self, optimizer: Optimizer, *, total_steps: int, warmup_fraction: float, final_fraction: float
-    ) -> None:
-        _require_share("warmup_fraction", warmup_fraction)
-        _require_share("final_fraction", final_fraction)
-        warmup = round(warmup_fraction * total_steps)
+    def __init__(self, optimizer: Optimizer, *, total_steps: int, warmup_ratio: float, min_lr_ratio: float) -> None:
+        _require_share("warmup_ratio", warmup_ratio)
+        _require_share("min_lr_ratio", min_lr_ratio)
+        warmup = round(warmup_ratio * total_steps)
 
         def factor(step: int) -> float:
             if step < warmup:
                 return (step + 1) / (warmup + 1)
             done = min(1.0, (step - warmup) / max(1, total_steps - warmup))
-            return final_fraction + (1 - final_fraction) * 0.5 * (1 + math.cos(math.pi * done))
+            return min_lr_ratio + (1 - min_lr_ratio) * 0.5 * (1 + math.cos(math.pi * done))
 
         super().__init__(optimizer, factor)
 
 
-class OneCycle(OneCycleLR):
-    """One rise and one fall over the whole training (Smith 2018, arXiv 1803.09820); one step a batch.
-
-    The momentum stays what the optimizer has: the paper lowers it where the rate is high, which would make it no option
-    of the optimizer any more.
-
-    Args:
-        optimizer: whose learning rate is the highest reached.
-        total_steps: optimizer steps of the whole training.
-        rise_fraction: share of them in which the rate rises.
-        initial_divisor: first rate is the highest divided by this.
-        final_divisor: last rate is the first divided by this.
-
-    Raises:
-        ConfigError: a rise that is no part of the training, or a divisor that divides nothing.
-    """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        *,
-        total_steps: int,
-        rise_fraction: float,
-        initial_divisor: float,
-        final_divisor: float,
-    ) -> None:
-        if not 0 < rise_fraction < 1:
-            raise ConfigError(f"scheduler.rise_fraction={rise_fraction}: expected more than 0 and less than 1")
-        for name, divisor in (("initial_divisor", initial_divisor), ("final_divisor", final_divisor)):
-            if divisor <= 0:
-                raise ConfigError(f"scheduler.{name}={divisor}: expected more than 0")
-        if rise_fraction * total_steps == 1:  # torch would divide by the steps of the rise behind the first, by zero
-            rise_fraction = math.nextafter(rise_fraction, 1)
-        super().__init__(
-            optimizer,
-            cycle_momentum=False,
-            max_lr=[group["lr"] for group in optimizer.param_groups],
-            total_steps=total_steps,
-            pct_start=rise_fraction,
-            div_factor=initial_divisor,
-            final_div_factor=final_divisor,
-        )
-
-
 class Decay(LambdaLR):
-    """The whole rate for some epochs, then in each a share of that of the one before; one step an epoch.
+    """Constant learning rate for some epochs, then exponential decay; one step an epoch.
+
+    PyTorch has no class for it, only a ``SequentialLR`` of two schedules, whose options have no keys of their own.
 
     Args:
         optimizer: whose learning rate is the highest.
-        total_steps: not used; the length of the training does not matter here.
         whole_epochs: epochs at the whole rate.
-        factor: by which the rate of an epoch is multiplied in the next.
+        gamma: factor of each epoch's rate to the one before.
 
     Raises:
-        ConfigError: less than no epochs, or a factor that is not from 0 to 1.
+        ConfigError: less than no epochs, or a gamma that is not from 0 to 1.
     """
 
-    def __init__(self, optimizer: Optimizer, *, total_steps: int, whole_epochs: int, factor: float) -> None:
+    def __init__(self, optimizer: Optimizer, *, whole_epochs: int, gamma: float) -> None:
         if whole_epochs < 0:
             raise ConfigError(f"scheduler.whole_epochs={whole_epochs}: expected 0 or more")
-        _require_share("factor", factor)
-        super().__init__(optimizer, lambda epoch: factor ** max(0, epoch + 1 - whole_epochs))
-
-
-class Plateau(ReduceLROnPlateau):
-    """Lower the rate when a metric has stopped improving; one step a validation.
-
-    Args:
-        optimizer: whose learning rate is lowered.
-        total_steps: not used; the length of the training does not matter here.
-        monitor: name of the metric; whether more or less of it is better follows from the name.
-        factor: by which the rate is multiplied.
-        patience: validations without improvement that are waited for.
-        threshold: relative change that counts as improvement.
-        min_lr: rate below which the highest of the optimizer's is not lowered; others keep their share of it.
-
-    Raises:
-        ConfigError: a factor that does not lower the rate, or less than no patience.
-    """
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        *,
-        total_steps: int,
-        monitor: str,
-        factor: float,
-        patience: int,
-        threshold: float,
-        min_lr: float,
-    ) -> None:
-        if not 0 <= factor < 1:
-            raise ConfigError(f"scheduler.factor={factor}: expected at least 0 and less than 1")
-        if patience < 0:
-            raise ConfigError(f"scheduler.patience={patience}: expected 0 or more")
-        self.monitor = monitor
-        rates = [group["lr"] for group in optimizer.param_groups]
-        super().__init__(
-            optimizer,
-            mode="min" if lower_is_better(monitor) else "max",
-            factor=factor,
-            patience=patience,
-            threshold=threshold,
-            min_lr=[min_lr * (rate / (max(rates) or 1.0)) for rate in rates],
-        )
+        _require_share("gamma", gamma)
+        super().__init__(optimizer, lambda epoch: gamma ** max(0, epoch + 1 - whole_epochs))
 
 
 def _require_share(name: str, value: float) -> None:
@@ -159,7 +71,17 @@ def _require_share(name: str, value: float) -> None:
         raise ConfigError(f"scheduler.{name}={value}: expected a share from 0.0 to 1.0")
 
 
-BY_STEP: tuple[type[LRScheduler], ...] = (WarmupCosine, OneCycle, OneCycleLR, CyclicLR)
+LIMITS: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    "div_factor": (lambda value: value > 0, "more than 0"),
+    "factor": (lambda value: 0 <= value <= 1, "a number from 0.0 to 1.0"),
+    "final_div_factor": (lambda value: value > 0, "more than 0"),
+    "gamma": (lambda value: value >= 0, "0 or more"),
+    "patience": (lambda value: value >= 0, "0 or more"),
+    "pct_start": (lambda value: 0 <= value <= 1, "a share from 0.0 to 1.0"),
+}
+"""Values without which a schedule of PyTorch divides by zero or takes the rate below it, which it does not check."""
+
+BY_STEP: tuple[type[LRScheduler], ...] = (WarmupCosine, OneCycleLR, CyclicLR)
 """Schedules that go by optimizer steps unless ``interval`` says otherwise; others go by epochs, as in their papers."""
 
 
@@ -237,15 +159,24 @@ def _build(
             _build(part, optimizer, length, interval, monitor, where=f"{where}.schedulers.{place}")
             for place, part in enumerate(parts)
         ]
+    for name, (holds, expected) in LIMITS.items():
+        if isinstance(value := arguments.get(name), (int, float)) and not holds(value):
+            raise ConfigError(f"{where}.{name}={value}: expected {expected}")
+    rates = [group["lr"] for group in optimizer.param_groups]
     known: dict[str, Any] = {"T_max": length.steps if interval == "step" else length.epochs}
     if not {"epochs", "steps_per_epoch"} & arguments.keys():
         known["total_steps"] = known["T_max"]
     else:
         known |= {"epochs": length.epochs, "steps_per_epoch": math.ceil(length.steps / length.epochs)}
     if issubclass(cls, OneCycleLR):
-        known["max_lr"] = [group["lr"] for group in optimizer.param_groups]
+        known["max_lr"] = rates
+        start = arguments.get("pct_start")
+        if isinstance(start, float) and start * known.get("total_steps", 0) == 1:  # PyTorch would divide by zero
+            arguments["pct_start"] = math.nextafter(start, 1)
     if issubclass(cls, ReduceLROnPlateau):
         known["mode"] = "min" if lower_is_better(monitor) else "max"
+        if isinstance(least := arguments.get("min_lr"), (int, float)):  # of the highest rate; others keep their share
+            arguments["min_lr"] = [least * (rate / (max(rates) or 1.0)) for rate in rates]
     made: LRScheduler = build(
         {"_target_": target, **arguments}, LRScheduler, where=where, offered=known, optimizer=optimizer
     )

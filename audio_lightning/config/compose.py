@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from audio_lightning.config.hints import unknown_choice, unknown_key
 from audio_lightning.config.location import choices, choices_in, config_dir, groups, last_change, searched, searching
+from audio_lightning.config.renamed import upgrade
 from audio_lightning.config.slips import check_decimal, several_values, unreadable
 from audio_lightning.config.trust import trusting
 from audio_lightning.core.errors import ConfigError
@@ -267,7 +268,8 @@ def _of_choices(name: str, lines: tuple[str, ...], folders: tuple[Path, ...], _c
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return hydra_compose(name, overrides=[*lines, *_search_path(folders)], return_hydra_config=True)
+            config = hydra_compose(name, overrides=[*lines, *_search_path(folders)], return_hydra_config=True)
+            return _upgraded(config) if folders else config
     except RecursionError as error:
         raise ConfigError(
             f"{' '.join(lines)}: the defaults of a YAML file lead back to itself; look for the circle in "
@@ -277,6 +279,20 @@ def _of_choices(name: str, lines: tuple[str, ...], folders: tuple[Path, ...], _c
         raise ConfigError(first_line(error)) from error
     finally:
         GlobalHydra.instance().clear()
+
+
+def _upgraded(config: DictConfig) -> DictConfig:
+    """A configuration with the names of this version, where YAML files of the user's own have older ones."""
+    plain: Any = OmegaConf.to_container(config)
+    if replaced := upgrade(plain):
+        _say(f"YAML files in {', '.join(map(str, searched()))} have names of an earlier version: {', '.join(replaced)}")
+        with open_dict(config):
+            for name in set(config) - set(plain):
+                del config[name]
+            for name, node in plain.items():
+                if name != "hydra":
+                    config[name] = node
+    return config
 
 
 def search_path(overrides: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config.keys import all_keys, keys_of_choices
 from audio_lightning.config.location import choice_file, choices, groups
+from audio_lightning.config.renamed import key_now
 from audio_lightning.config.suggest import did_you_mean
 
 MOST_LISTED = 8
@@ -91,6 +92,8 @@ def unknown_key(parts: list[str], depth: int, node: Any, base: DictConfig) -> st
         base: the configuration.
     """
     key, typed, parent = ".".join(parts), ".".join(parts[: depth + 1]), ".".join(parts[:depth])
+    if new := key_now(key, node.get("_target_") if isinstance(node, DictConfig) else None):
+        return f"{key}: renamed; type {new}"
     if having := keys_of_choices().get(key):
         group = parts[0]
         if group == "sweep":
@@ -101,6 +104,8 @@ def unknown_key(parts: list[str], depth: int, node: Any, base: DictConfig) -> st
         return f"there is no key {typed}: it follows from the data and the feature; leave it out"
     if depth and not isinstance(node, DictConfig):
         return f"there is no key {typed}: {parent} is a single value"
+    if (new := key_now(key, None)) and (new in keys_of_choices() or new in all_keys(base)):
+        return f"{key}: renamed; type {_with_choice(new, base)}"
     if meant := meant_by(parts[-1], base):
         return f"there is no key {typed}; did you mean {meant}?"
     known = [str(name) for name in node if name not in ("_target_", "hydra")] + (groups() if not depth else [])

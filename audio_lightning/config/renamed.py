@@ -1,9 +1,10 @@
-"""Old names in saved configurations, and the names that took their place.
+"""Names of earlier versions, and what they are called now.
 
-Configurations of runs, sweeps and checkpoints keep working when a class moves: they are upgraded where they are read.
-A typed old name is refused with the new one. CONTRIBUTING says how long an old name is kept.
+A configuration that an earlier version saved is upgraded when it is read (:func:`upgrade`). An old name on the command
+line is an error that says the new one (:func:`key_now`, :func:`argument_now`). CONTRIBUTING says how long a name stays.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _MOVED = {  # package -> modules and classes; in 0.1 each class was named by its package alone
@@ -31,36 +32,119 @@ _MOVED = {  # package -> modules and classes; in 0.1 each class was named by its
     ),
 }
 
-TARGETS = {
+TARGETS: dict[str, str] = {
     **{
         f"audio_lightning.{package}.{new.rpartition('.')[2]}": f"audio_lightning.{package}.{new}"
         for package, classes in _MOVED.items()
         for new in classes.split()
     },
     "audio_lightning.schedulers.Decay": "audio_lightning.classifier.schedulers.Decay",
-    "audio_lightning.schedulers.OneCycle": "audio_lightning.classifier.schedulers.OneCycle",
-    "audio_lightning.schedulers.Plateau": "audio_lightning.classifier.schedulers.Plateau",
+    "audio_lightning.schedulers.OneCycle": "torch.optim.lr_scheduler.OneCycleLR",
+    "audio_lightning.schedulers.Plateau": "torch.optim.lr_scheduler.ReduceLROnPlateau",
     "audio_lightning.schedulers.WarmupCosine": "audio_lightning.classifier.schedulers.WarmupCosine",
     "audio_lightning.training.loggers.StepLogger": "audio_lightning.loggers.loggers.StepLogger",
     "audio_lightning.training.mlflow.MlflowLogger": "audio_lightning.loggers.mlflow.MlflowLogger",
     "audio_lightning.training.tensorboard.TensorBoardLogger": "audio_lightning.loggers.tensorboard.TensorBoardLogger",
     "audio_lightning.training.wandb.WandbLogger": "audio_lightning.loggers.wandb.WandbLogger",
 }
-"""Old ``_target_`` -> new one."""
+"""By its old path, the path of a class."""
+
+ARGUMENTS: dict[str, dict[str, str]] = {
+    "audio_lightning.schedulers.Decay": {"factor": "gamma"},
+    "audio_lightning.schedulers.OneCycle": {
+        "rise_fraction": "pct_start",
+        "initial_divisor": "div_factor",
+        "final_divisor": "final_div_factor",
+    },
+    "audio_lightning.schedulers.WarmupCosine": {
+        "warmup_fraction": "warmup_ratio",
+        "final_fraction": "min_lr_ratio",
+    },
+}
+"""By the old path of a class and the old name of an argument, its name."""
+
+ADDED: dict[str, dict[str, Any]] = {
+    "audio_lightning.schedulers.OneCycle": {"cycle_momentum": False},
+}
+"""By the old path of a class, arguments with which the class of today does what that one did."""
+
+KEYS: dict[str, str] = {}
+"""By its old dotted name, a key that belongs to no class."""
 
 
-def upgrade(values: Any) -> Any:
-    """Replace old names in a saved configuration.
+def upgrade(values: dict[str, Any]) -> list[str]:
+    """Replace old names in a configuration, in place.
 
     Args:
-        values: plain values of a configuration, or of a part of it; left as they are.
+        values: plain Python, of whatever version.
 
     Returns:
-        The same with the names of today.
+        What was replaced, as ``old -> new`` with dotted keys and paths of classes.
     """
-    if isinstance(values, dict):
-        return {
-            key: TARGETS.get(value, value) if key == "_target_" and isinstance(value, str) else upgrade(value)
-            for key, value in values.items()
-        }
-    return [upgrade(value) for value in values] if isinstance(values, list) else values
+    replaced = []
+    for old, new in KEYS.items():
+        parent, _, name = old.rpartition(".")
+        node = _node(values, parent)
+        if node is not None and name in node:
+            above, _, last = new.rpartition(".")
+            _node(values, above, make=True).setdefault(last, node.pop(name))
+            replaced.append(f"{old} -> {new}")
+    for place, node in list(_targeted(values)):
+        target = node["_target_"]
+        for old, new in ARGUMENTS.get(target, {}).items():
+            if old in node:
+                node[new] = node.pop(old)
+                replaced.append(f"{place}{old} -> {place}{new}")
+        for name, value in ADDED.get(target, {}).items():
+            node.setdefault(name, value)
+        if target in TARGETS:
+            node["_target_"] = TARGETS[target]
+            replaced.append(f"{target} -> {TARGETS[target]}")
+    return replaced
+
+
+def key_now(key: str, target: Any) -> str | None:
+    """The dotted name of a key that is typed by its old name; None for any other key.
+
+    Args:
+        key: as it was typed.
+        target: class of the node that the key is in, as the configuration names it; None for whichever had it.
+    """
+    if key in KEYS:
+        return KEYS[key]
+    node, _, name = key.rpartition(".")
+    new = argument_now(target, name)
+    return f"{node}.{new}" if new else None
+
+
+def argument_now(target: Any, name: str) -> str | None:
+    """The name of an argument that is called by its old one; None for any other.
+
+    Args:
+        target: path of the class, old or new; None for the first that had it.
+        name: as it was typed.
+    """
+    for old, names in ARGUMENTS.items():
+        if target in (None, old, TARGETS.get(old)) and name in names:
+            return names[name]
+    return None
+
+
+def _node(values: dict[str, Any], key: str, *, make: bool = False) -> Any:
+    """The mapping at a dotted key; None where there is none, unless it is to be made."""
+    node = values
+    for name in key.split(".") if key else ():
+        inside = node.setdefault(name, {}) if make else node.get(name)
+        if not isinstance(inside, dict):
+            return None
+        node = inside
+    return node
+
+
+def _targeted(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every mapping with a ``_target_``, and the beginning of the dotted keys in it."""
+    if isinstance(node, dict) and isinstance(node.get("_target_"), str):
+        yield place, node
+    inside = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()
+    for name, value in inside:
+        yield from _targeted(value, f"{place}{name}.")

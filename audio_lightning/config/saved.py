@@ -62,11 +62,12 @@ def read_saved(path: Path, *, complete: bool = False) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise FileError(f"{path} is not the configuration of a run: expected keys and values")
     check_resolved(values, where=str(path))
+    upgrade(values)
     for name in NODES if complete else [name for name in NODES if name in values] or NODES:
         if not isinstance(values.get(name), dict):
             found = f"{name} is {shortened(values[name])}" if name in values else f"it lacks {name}"
             raise FileError(f"{path} is not the configuration of a run: {found}")
-    return dict(upgrade(values))
+    return values
 
 
 def as_config(values: Mapping[str, Any], *, where: str) -> DictConfig:

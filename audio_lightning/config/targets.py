@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from audio_lightning.config.renamed import TARGETS
+from audio_lightning.config.renamed import TARGETS, argument_now
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.trust import is_trusted, trusted_modules
 from audio_lightning.core.errors import ConfigError
@@ -186,6 +186,8 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], supplied: Mapping[s
     parameters, hints, takes_any = _parameters(cls)
     open_names = [name for name in parameters if name not in supplied]
     for name, value in arguments.items():
+        if name not in parameters and (new := argument_now(f"{cls.__module__}.{cls.__name__}", name)):
+            raise ConfigError(f"{where}.{name}: renamed; type {where}.{new}={value}")
         if name in supplied or (name not in parameters and not takes_any):
             raise ConfigError(
                 f"{where} has no argument {name}" + did_you_mean(name, open_names, listing=f"{cls.__name__} takes")

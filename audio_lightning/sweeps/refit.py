@@ -17,7 +17,7 @@ from audio_lightning.core.files import write_text
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.sweeps.identity import essence
 
-ANNEALED = ("WarmupCosine", "OneCycle")
+ANNEALED = ("WarmupCosine", "OneCycleLR")
 """Schedules that end where the learning rate is nought, so that the last epoch is the one to take."""
 
 

@@ -59,7 +59,7 @@ def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
             config.logger = typed.logger
         else:
             OmegaConf.update(config, key, OmegaConf.select(typed, key))
-    one_cycle = str(config.scheduler.get("_target_")).endswith((".OneCycle", ".OneCycleLR"))
+    one_cycle = str(config.scheduler.get("_target_")).endswith(".OneCycleLR")
     if one_cycle and any(key.startswith("trainer.max_") for key in keys):
         raise ConfigError(
             "scheduler=onecycle spreads one cycle over the whole training, so a run with it cannot be made longer "

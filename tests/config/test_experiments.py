@@ -56,11 +56,11 @@ TRAINED = {
     "urbansound_": {"data.split": "stratified", "data.test_fraction": 0.2, "model.dropout": 0.0},
     "urbansound8k_": {"data.split": "folds"},
     "wav2vec2": {
-        "optimizer.lr": 3e-5, "scheduler.warmup_fraction": 0.1, "trainer.max_epochs": 5, "data.batch_size": 128,
+        "optimizer.lr": 3e-5, "scheduler.warmup_ratio": 0.1, "trainer.max_epochs": 5, "data.batch_size": 128,
         "model.freeze_convolutions": True,
     },
     "ast": {
-        "optimizer.lr": 2.5e-4, "scheduler.whole_epochs": 5, "scheduler.factor": 0.85, "trainer.max_epochs": 30,
+        "optimizer.lr": 2.5e-4, "scheduler.whole_epochs": 5, "scheduler.gamma": 0.85, "trainer.max_epochs": 30,
         "data.batch_size": 128, "augment.pairs.mixup.p": 0.6, "augment.spectrogram.specaugment.time_width": 48,
         "augment.spectrogram.specaugment.frequency_width": 48,
     },

@@ -1,29 +1,155 @@
-"""Old names: upgraded in what earlier versions saved, refused with the new name where they are typed."""
+"""Names of earlier versions: read in what these saved, and answered with the new ones where they are typed."""
+
+import inspect
+import sys
+import zipfile
+from pathlib import Path
 
 import pytest
+import yaml
+from omegaconf import OmegaConf
+from running import resume
 
-from audio_lightning.config import resolve
-from audio_lightning.config.renamed import TARGETS, upgrade
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.factory import check_networks
+from audio_lightning.compare.results import read_results
+from audio_lightning.compare.trials import SweepFolder
+from audio_lightning.config import compose
+from audio_lightning.config.renamed import ADDED, ARGUMENTS, KEYS, TARGETS, upgrade
+from audio_lightning.config.targets import resolve
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import AudioTask
+
+SAVED = Path(__file__).with_name("saved_by_1be737e.zip")
+"""A run with ``scheduler=plateau``, a sweep over four schedules, and the recordings of both, as 1be737e wrote them."""
 
 
-@pytest.mark.parametrize("old", sorted(TARGETS))
-def test_an_old_target_names_a_class_that_exists(old: str) -> None:
-    with pytest.raises(ConfigError, match=rf"model\._target_={old} has moved: expected {TARGETS[old]}$"):
-        resolve(old, object, where="model")
-    assert resolve(TARGETS[old], object, where="model").__name__ == old.rpartition(".")[2]
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    with zipfile.ZipFile(SAVED) as archive:
+        archive.extractall(tmp_path)
+    return tmp_path
 
 
-def test_a_saved_configuration_is_upgraded_wherever_a_target_stands() -> None:
-    saved = {
-        "model": {"_target_": "audio_lightning.models.CNN", "channels": [8, 16]},
+@pytest.mark.parametrize("name", ["run", "sweep/trials/0001-d3eec780"])
+def test_a_run_of_an_earlier_version_is_resumed(saved: Path, name: str) -> None:
+    folder = saved / name
+    longer = ["trainer.max_epochs=3"] if name == "run" else []  # one cycle is as long as it was
+    (folder / "metrics.json").unlink()
+    metrics = resume(folder, f"data.root={saved / 'sounds'}", *longer)
+    assert metrics["epochs"] == 2 + len(longer)
+    scheduler = yaml.safe_load((folder / "config.yaml").read_text())["scheduler"]
+    assert scheduler["_target_"].startswith("torch.optim.lr_scheduler.")
+
+
+def test_a_checkpoint_of_an_earlier_version_loads(saved: Path) -> None:
+    classifier = AudioClassifier.load_from_checkpoint(saved / "run/checkpoints/best.ckpt")
+    assert classifier.config["scheduler"]["_target_"] == "torch.optim.lr_scheduler.ReduceLROnPlateau"
+    assert classifier.config["scheduler"]["min_lr"] == 0.001
+
+
+def test_a_sweep_of_an_earlier_version_is_compared(saved: Path) -> None:
+    results = read_results([SweepFolder(saved / "sweep")])
+    assert list(results["state"]) == ["done"] * 4
+    assert results["config.scheduler.pct_start"].dropna().tolist() == [0.3]
+    assert results["config.scheduler.gamma"].dropna().tolist() == [0.85]
+    assert results["config.scheduler.warmup_ratio"].dropna().tolist() == [0.1]
+
+
+def test_what_an_earlier_version_saved_still_fits_together(saved: Path) -> None:
+    for path in sorted(saved.glob("sweep/trials/*/config.yaml")):
+        config = yaml.safe_load(path.read_text())
+        assert upgrade(config)
+        assert upgrade(config) == [], "done once"
+        check_networks(config, AudioTask(("a", "b"), 8000, 2000))
+
+
+@pytest.mark.parametrize("target", sorted({*TARGETS, *ARGUMENTS, *ADDED}))
+def test_every_new_name_is_there(target: str) -> None:
+    new = TARGETS.get(target, target)
+    with pytest.raises(ConfigError, match=rf"model\._target_={target} has moved: expected {new}$"):
+        resolve(target, object, where="model")
+    cls = resolve(new, object, where="scheduler" if new.startswith("torch.") else "any")
+    taken = inspect.signature(cls).parameters
+    assert {*ARGUMENTS.get(target, {}).values(), *ADDED.get(target, {})} <= taken.keys()
+    assert not ARGUMENTS.get(target, {}).keys() & taken.keys(), "an old name would mean two things"
+
+
+def test_keys_move_with_what_is_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KEYS, "find_lr", "tuner.lr_find")
+    monkeypatch.setitem(KEYS, "loss.smoothing", "loss.label_smoothing")
+    values = {"find_lr": True, "loss": {"smoothing": 0.1}, "parts": [{"_target_": ["no name"]}]}
+    assert upgrade(values) == ["find_lr -> tuner.lr_find", "loss.smoothing -> loss.label_smoothing"]
+    assert values == {
+        "tuner": {"lr_find": True}, "loss": {"label_smoothing": 0.1}, "parts": [{"_target_": ["no name"]}],
+    }  # fmt: skip
+    monkeypatch.setitem(KEYS, "random_number", "seed")
+    with pytest.raises(ConfigError, match=r"^random_number: renamed; type seed$"):
+        compose(["random_number=1"])
+
+
+def test_only_targets_are_names_of_classes() -> None:
+    values = {
         "augment": {"waveform": {"gain": {"_target_": "audio_lightning.augment.Gain", "p": 0.5}}},
         "scheduler": {"_target_": None},
         "name": "audio_lightning.models.CNN",
     }
-    assert upgrade(saved) == {
-        "model": {"_target_": "audio_lightning.models.cnn.CNN", "channels": [8, 16]},
+    assert upgrade(values) == ["audio_lightning.augment.Gain -> audio_lightning.augment.gain.Gain"]
+    assert values == {
         "augment": {"waveform": {"gain": {"_target_": "audio_lightning.augment.gain.Gain", "p": 0.5}}},
         "scheduler": {"_target_": None},
         "name": "audio_lightning.models.CNN",
     }
+
+
+def test_classes_within_lists_are_found() -> None:
+    part = {"_target_": "audio_lightning.schedulers.Decay", "whole_epochs": 1, "factor": 0.5}
+    values = {"scheduler": {"_target_": "torch.optim.lr_scheduler.ChainedScheduler", "schedulers": [part]}}
+    assert upgrade(values)[0] == "scheduler.schedulers.0.factor -> scheduler.schedulers.0.gamma"
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (
+            ["scheduler=onecycle", "scheduler.rise_fraction=0.2"],
+            "scheduler.rise_fraction: renamed; type scheduler.pct_start",
+        ),
+        (["scheduler=decay", "scheduler.factor=0.5"], "scheduler.factor: renamed; type scheduler.gamma"),
+        (["scheduler.warmup_fraction=0.2"], "scheduler.warmup_fraction: renamed; type scheduler.warmup_ratio"),
+        (
+            ["scheduler.rise_fraction=0.2"],
+            "scheduler.rise_fraction: renamed; type scheduler.pct_start (with scheduler=onecycle)",
+        ),
+        (
+            ["scheduler._target_=audio_lightning.schedulers.Plateau"],
+            "scheduler._target_=audio_lightning.schedulers.Plateau has moved: expected "
+            "torch.optim.lr_scheduler.ReduceLROnPlateau",
+        ),
+        (
+            ["scheduler._target_=torch.optim.lr_scheduler.OneCycleLR", "scheduler.rise_fraction=0.2"],
+            "scheduler.rise_fraction: renamed; type scheduler.pct_start=0.2",
+        ),
+    ],
+)  # fmt: skip
+def test_a_typed_old_name_is_answered_with_the_new_one(typed: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_networks(
+            OmegaConf.to_container(compose([*typed, "monitor=train/loss"]), resolve=True),
+            AudioTask(("a", "b"), 8000, 8000),
+        )
+    assert str(caught.value) == message
+
+
+def test_a_yaml_of_ones_own_with_old_names_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sys.modules[compose.__module__]._say.cache_clear()
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "scheduler/mine.yaml").write_text(
+        "_target_: audio_lightning.schedulers.OneCycle\nrise_fraction: 0.1\ninitial_divisor: 10\nfinal_divisor: 10\n"
+    )
+    config = compose([f"conf_dir='{tmp_path}'", "scheduler=mine"])
+    assert dict(config.scheduler) == {
+        "_target_": "torch.optim.lr_scheduler.OneCycleLR", "pct_start": 0.1, "div_factor": 10, "final_div_factor": 10,
+        "cycle_momentum": False,
+    }  # fmt: skip
+    assert "have names of an earlier version: scheduler.rise_fraction -> scheduler.pct_start" in capsys.readouterr().err

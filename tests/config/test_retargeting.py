@@ -32,7 +32,7 @@ def _say_again() -> None:
             ["scheduler._target_=torch.optim.lr_scheduler.StepLR", "scheduler.step_size=3", "scheduler.interval=epoch"],
             "scheduler",
             {"step_size": 3, "interval": "epoch"},
-            "scheduler: StepLR does not take warmup_fraction, final_fraction; left out",
+            "scheduler: StepLR does not take warmup_ratio, min_lr_ratio; left out",
         ),
         (
             ["scheduler=none", "scheduler._target_=torch.optim.lr_scheduler.StepLR", "scheduler.step_size=1"],

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from audio_lightning.classifier.schedulers import Plateau, WarmupCosine
+from audio_lightning.classifier.schedulers import Decay, WarmupCosine
 from audio_lightning.config import build, resolve
 from audio_lightning.config.targets import check_arguments
 from audio_lightning.core.errors import ConfigError
@@ -38,7 +38,7 @@ def test_what_is_not_a_class_of_this_package_is_refused(target: object) -> None:
 
 def test_a_class_of_another_kind_is_refused() -> None:
     with pytest.raises(ConfigError, match="is not a Optimizer, which optimizer must be"):
-        resolve("audio_lightning.classifier.schedulers.Plateau", torch.optim.Optimizer, where="optimizer")
+        resolve("audio_lightning.classifier.schedulers.Decay", torch.optim.Optimizer, where="optimizer")
 
 
 def test_a_name_nearly_right_is_suggested() -> None:
@@ -100,5 +100,4 @@ def test_arguments_that_are_handed_on_are_held_against_the_signature_behind(argu
 
 def test_good_arguments_pass() -> None:
     check_arguments(Example, {"size": 1, "rate": 1, "widths": None}, {}, where="thing")
-    check_arguments(Plateau, {"monitor": "validation/loss", "factor": 0.5}, dict.fromkeys(
-        ("optimizer", "total_steps", "patience", "threshold", "min_lr")), where="scheduler")  # fmt: skip
+    check_arguments(Decay, {"whole_epochs": 2}, dict.fromkeys(("optimizer", "gamma")), where="scheduler")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.factory import check_networks
 from audio_lightning.classifier.finetune import Finetuning
-from audio_lightning.classifier.schedulers import Decay, OneCycle, Plateau, WarmupCosine
+from audio_lightning.classifier.schedulers import TrainingLength, make_scheduler
 from audio_lightning.config import compose
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask, FeatureShape
@@ -119,19 +119,16 @@ def test_resumed_equals_undisturbed_across_the_unfreezing(
 
 
 SCHEDULES = {
-    "cosine": (WarmupCosine, {"warmup_fraction": 0.2, "final_fraction": 0.1}),
-    "onecycle": (OneCycle, {"rise_fraction": 0.3, "initial_divisor": 25.0, "final_divisor": 100.0}),
-    "decay": (Decay, {"whole_epochs": 2, "factor": 0.5}),
-    "plateau": (
-        Plateau,
-        {"monitor": "validation/loss", "factor": 0.5, "patience": 0, "threshold": 0.1, "min_lr": 0.01},
-    ),
+    "cosine": {"warmup_ratio": 0.2, "min_lr_ratio": 0.1},
+    "onecycle": {"final_div_factor": 100.0},
+    "decay": {"whole_epochs": 2, "gamma": 0.5},
+    "plateau": {"patience": 0, "threshold": 0.1, "min_lr": 0.01},
 }
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_rates_decay_towards_the_input_through_a_schedule(name: str) -> None:
-    schedule, options = SCHEDULES[name]
+    node = OmegaConf.to_container(compose([f"scheduler={name}", "monitor=validation/loss"]).scheduler, resolve=True)
     made, pcen = network(), front_end("pcen", learnable=True)
 
     def rates(decay: float) -> list[list[float]]:
@@ -139,7 +136,10 @@ def test_rates_decay_towards_the_input_through_a_schedule(name: str) -> None:
         optimizer = torch.optim.SGD(finetuning.parameter_groups(), lr=0.1, momentum=0.9)
         finetuning.decay_rates(optimizer)
         assert {*made.parameters(), *pcen.parameters()} == {p for g in optimizer.param_groups for p in g["params"]}
-        scheduler: Any = schedule(optimizer, total_steps=12, **options)
+        length = TrainingLength(steps=12, epochs=12)
+        config = make_scheduler({**node, **SCHEDULES[name]}, optimizer, length, monitor="validation/loss")
+        assert config is not None
+        scheduler: Any = config["scheduler"]
         found = []
         for _ in range(12):
             found.append([group["lr"] for group in optimizer.param_groups])

@@ -16,9 +16,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from running import Killed, kill_at, resume, run
 from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from audio_lightning.classifier.classifier import AudioClassifier
-from audio_lightning.classifier.schedulers import Plateau
 from audio_lightning.core.errors import ConfigError, Interrupted, UserError
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.training import finders
@@ -582,7 +582,7 @@ def test_a_plateau_waits_for_validations_and_not_for_epochs(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[float] = []
-    monkeypatch.setattr(Plateau, "step", lambda schedule, value: steps.append(value))
+    monkeypatch.setattr(ReduceLROnPlateau, "step", lambda schedule, value: steps.append(value))
     run(tiny_urbansound8k, tmp_path / "run", "scheduler=plateau", "trainer.check_val_every_n_epoch=2")
     history = pd.read_csv(tmp_path / "run/history.csv")["validation/accuracy"]
     assert steps == pytest.approx([history[1], history[3]])

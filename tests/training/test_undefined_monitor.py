@@ -10,8 +10,9 @@ import tiny
 import torch
 from running import run
 from test_files import strict
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from audio_lightning.classifier.schedulers import Plateau, end_epoch
+from audio_lightning.classifier.schedulers import end_epoch
 from audio_lightning.training.callbacks import BestCheckpoint, EarlyStopping, epoch_lines
 
 SETTINGS = [
@@ -108,12 +109,11 @@ def test_early_stopping_passes_over_an_epoch_without_a_number() -> None:
 
 def test_a_plateau_passes_over_an_epoch_without_a_number() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    options: dict[str, Any] = {"factor": 0.5, "patience": 0, "threshold": 0.0, "min_lr": 0.0}
-    plateau = Plateau(optimizer, total_steps=1, monitor="validation/f1_macro", **options)
+    plateau = ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=0, threshold=0.0)
     for value in (0.5, math.nan, math.nan):
-        end_epoch(plateau, plateau.monitor, {"validation/f1_macro": torch.tensor(value)})
+        end_epoch(plateau, "validation/f1_macro", {"validation/f1_macro": torch.tensor(value)})
     assert optimizer.param_groups[0]["lr"] == 1.0
-    end_epoch(plateau, plateau.monitor, {"validation/f1_macro": torch.tensor(0.4)})
+    end_epoch(plateau, "validation/f1_macro", {"validation/f1_macro": torch.tensor(0.4)})
     assert optimizer.param_groups[0]["lr"] == 0.5
 
 
