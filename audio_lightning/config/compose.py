@@ -57,6 +57,14 @@ PLACES = ("conf_dir", "hydra.searchpath")
 """Keys that name folders with YAML files of the user's own."""
 
 
+def _samples(count: int, *, _root_: DictConfig) -> float:
+    return float(count / _root_.data.sample_rate)
+
+
+OmegaConf.register_new_resolver("samples", _samples, replace=True)
+"""``${samples:2048}``: 2,048 samples in seconds, at the sample rate of the data."""
+
+
 class UnknownKey(ConfigError):  # noqa: N818 - named like the mistake
     """An override of a key that is not there, or not with the choices that were made.
 

@@ -10,7 +10,10 @@ from omegaconf import OmegaConf
 
 from audio_lightning.classifier.factory import build_front_end, build_network, check_networks
 from audio_lightning.config import check_config, choices, compose, quote_paths
+from audio_lightning.config.location import choice_file
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask
+from audio_lightning.features.stft import PowerSpectrogram
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.run import train
 
@@ -189,3 +192,28 @@ def test_what_is_typed_goes_before_the_recipe() -> None:
     config = recipe("instruments_lstm_mfcc", "data.root=.", "model=cnn", "optimizer.lr=0.5", "feature=logmel")
     assert (config.model._target_, config.optimizer.lr) == ("audio_lightning.models.cnn.CNN", 0.5)
     assert config.data.batch_size == 16
+
+
+@pytest.mark.parametrize("name", ["_instruments", "_instruments_mel", "_speech12", "_urbansound8k"])
+def test_what_recipes_share_is_no_recipe(name: str) -> None:
+    assert choice_file("experiment", name).is_file()
+    assert name not in choices("experiment")
+    with pytest.raises(ConfigError, match=f"experiment={name}: there is no such experiment"):
+        compose([f"experiment={name}"])
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100])
+@pytest.mark.parametrize(("window", "hop"), [(258, 64), (2048, 512), (2047, 511)])
+def test_a_window_may_be_given_in_samples(rate: int, window: int, hop: int) -> None:
+    typed = [f"feature.window_seconds=${{samples:{window}}}", f"feature.hop_seconds=${{samples:{hop}}}"]
+    config = compose(["feature=spectrogram", f"data.sample_rate={rate}", "data.clip_seconds=1.0", *typed])
+    check_config(config)
+    front_end = build_front_end(OmegaConf.to_container(config, resolve=True), task_of(config, 2))
+    power = front_end.power
+    assert isinstance(power, PowerSpectrogram)
+    assert (power.window.numel(), power.hop_length) == (window, hop)
+
+
+def test_samples_that_are_no_number_are_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"^feature\.window_seconds: [^\n]+$"):
+        check_config(compose(["feature.window_seconds=${samples:many}"]))
