@@ -36,7 +36,7 @@ from audio_lightning.config import build, check_config, compose, quote_paths
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.training.allocator import keep_freed_memory
-from audio_lightning.training.run import quieten
+from audio_lightning.training.trainer import silence_lightning
 
 SETTINGS = {
     "urbansound8k": ["data=urbansound8k", "data.test_fold=3", "data.validation_fold=2"],
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     arguments = parser.parse_args()
-    quieten()
+    silence_lightning()
     keep_freed_memory()  # for all of them alike
     results = {}
     for pair in arguments.data:

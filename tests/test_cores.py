@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from audio_lightning.core.cores import SPINS, busy_cores
-from audio_lightning.training import run
+from audio_lightning.training import setup
 
 IMPORT = """
 import os, sys
@@ -47,7 +47,7 @@ def test_fewer_threads_are_advised_beside_other_processes(
     threads: int, busy: float, advice: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     total = {2: 2, 4: 8, 8: 8, 1: 8}[threads]
-    monkeypatch.setattr(run, "busy_cores", lambda: (busy, total))
-    run._note_busy_cores(threads)
+    monkeypatch.setattr(setup, "busy_cores", lambda: (busy, total))
+    setup._note_busy_cores(threads)
     said = capsys.readouterr().out
     assert advice in said if advice else not said, said

@@ -21,7 +21,7 @@ from audio_lightning.data.store.fingerprints import difference, overlapping, str
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.results import division, measured, warnings_of, write_results
-from audio_lightning.training.run import quieten
+from audio_lightning.training.trainer import silence_lightning
 
 LOADING = ("data.batch_size", "data.num_workers", "data.resident")
 """Keys that leave the data as it was."""
@@ -75,7 +75,7 @@ def evaluate(
 
 
 def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluation:
-    quieten()
+    silence_lightning()
     classifier = load_classifier(path)
     config = _data_config(classifier, [line for line in overrides if not line.startswith("trust=")])
     datamodule = build(config.data, AudioDataModule, where="data")

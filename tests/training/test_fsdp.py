@@ -16,7 +16,7 @@ from audio_lightning.distributed.fsdp import ShardedStrategy
 from audio_lightning.inference.evaluate import evaluate
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.callbacks import History
-from audio_lightning.training.run import make_trainer
+from audio_lightning.training.trainer import make_callbacks, make_trainer
 
 ON_CPU = ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=2"]
 OPTIONS = [*ON_CPU, "data.batch_size=5", "trainer.max_epochs=2", "trainer.gradient_clip_val=1"]
@@ -25,7 +25,7 @@ OPTIONS = [*ON_CPU, "data.batch_size=5", "trainer.max_epochs=2", "trainer.gradie
 def test_the_strategy_is_ours(tmp_path: Path) -> None:
     config = compose([*ON_CPU, "data=demo"])
     check_config(config)
-    trainer = make_trainer(config, RunFolder(tmp_path), History(tmp_path / "history.csv"))
+    trainer = make_trainer(config, RunFolder(tmp_path), make_callbacks(config, History(tmp_path / "history.csv")))
     assert isinstance(trainer.strategy, ShardedStrategy)
     assert trainer.strategy._state_dict_type == "full"
     assert trainer.strategy.mixed_precision_config is None, "the front end would be given 16 bits"

@@ -21,9 +21,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.core.errors import ConfigError, Interrupted, UserError
 from audio_lightning.features.base import FrontEnd
-from audio_lightning.training import finders
-from audio_lightning.training import precision as power
-from audio_lightning.training import run as training
+from audio_lightning.training import finders, precision
 from audio_lightning.training.averaging import EMA, SWA
 from audio_lightning.training.precision import check_compiler, say_precision
 
@@ -119,7 +117,7 @@ def test_a_device_without_bfloat16_has_something_faster(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], device: str, faster: str, native: bool
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
-    monkeypatch.setattr(power, "cpu_has_bfloat16", lambda: native)
+    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: native)
     say_precision(Device(device, "bf16-mixed"), "bf16-mixed")
     kind = {"cuda": "GPU", "cpu": "CPU"}[device]
     line = f"this {kind} has no bfloat16 and emulates it; trainer.precision={faster} is faster\n"
@@ -135,7 +133,7 @@ def test_a_device_without_bfloat16_has_something_faster(
 def test_an_accelerator_that_is_not_there_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, accelerator: str
 ) -> None:
-    monkeypatch.setattr(power, "has_mps", lambda: False)
+    monkeypatch.setattr(precision, "has_mps", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError) as raised:
         run(tmp_path, tmp_path / "run", f"trainer.accelerator={accelerator}")
@@ -173,8 +171,8 @@ def test_a_compiler_is_looked_for_before_the_data(
     def check(device: torch.device) -> None:
         raise ConfigError(f"none for {device}")
 
-    monkeypatch.setattr(training, "check_compiler", check)
-    monkeypatch.setattr(training, "_open_data", lambda *_, **__: pytest.fail("the data was opened"))
+    monkeypatch.setattr("audio_lightning.training.trainer.check_compiler", check)
+    monkeypatch.setattr("audio_lightning.training.run.open_data", lambda *_, **__: pytest.fail("the data was opened"))
     with pytest.raises(ConfigError, match="none for cpu"):
         run(tiny_urbansound8k, tmp_path / "run", "compile=true")
 

@@ -1,0 +1,141 @@
+"""Data and classifier of a training: opened and built, with what the terminal shows of them."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from omegaconf import DictConfig
+
+from audio_lightning.audio import find_recordings
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.core.cores import busy_cores
+from audio_lightning.core.errors import ConfigError, DataError
+from audio_lightning.core.files import write_csv
+from audio_lightning.core.messages import print_and_log
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.loading.gather import as_tensor
+from audio_lightning.data.manifest import SPLITS, TRAIN
+from audio_lightning.data.problems import Problem, ProblemsError, printable
+from audio_lightning.data.store.decoded import as_float
+from audio_lightning.data.store.recordings import Recordings
+from audio_lightning.features.memory import FeatureMemory
+from audio_lightning.run_folder import RunFolder
+from audio_lightning.training.callbacks import measurable
+from audio_lightning.training.progress import decoding_shown
+from audio_lightning.training.samples import data_warnings
+
+STATISTICS_CLIPS = 256
+"""Most training clips, drawn by the seed, from which feature statistics are taken: a bound on what a start costs."""
+
+
+def open_data(datamodule: AudioDataModule, folder: RunFolder, *, write: bool) -> None:
+    """Decode what the cache lacks, split, and check for leaks; problems go to ``problems.csv``.
+
+    Args:
+        datamodule: not yet set up.
+        folder: of the run.
+        write: whether this process writes files and messages.
+
+    Raises:
+        DataError: see :meth:`AudioDataModule.setup`.
+    """
+    with decoding_shown(datamodule):
+        try:
+            datamodule.setup()
+            datamodule.manifest.require_several_classes()
+        except ProblemsError as error:
+            if write:
+                _write_problems(folder.problems, error.problems)
+            raise
+    if datamodule.problems and write:
+        _write_problems(folder.problems, datamodule.problems)
+        print_and_log(
+            f"{len(datamodule.problems)} problems in the data, listed in {folder.problems} "
+            f"(data.bad_recordings={datamodule.bad_recordings})"
+        )
+    if write and (beside := datamodule.unlisted()):
+        s, are = ("", "is") if len(beside) == 1 else ("s", "are")
+        print_and_log(
+            f"note: {len(beside):,} recording{s} below {datamodule.root} {are} not listed, and so not used "
+            f"(such as {printable(beside[0])})"
+        )
+
+
+def _write_problems(path: Path, problems: list[Problem]) -> None:
+    write_csv(path, ["where", "what"], [(problem.where, problem.what) for problem in problems])
+
+
+def make_classifier(
+    plain: dict[str, Any], config: DictConfig, datamodule: AudioDataModule, trainer: pl.Trainer, *, fit: bool = True
+) -> AudioClassifier:
+    """Build an untrained classifier, with the feature statistics and recordings that it needs of the data.
+
+    Args:
+        plain: resolved configuration, as the checkpoint keeps it.
+        config: the same as it was composed.
+        datamodule: set up.
+        trainer: says the device.
+        fit: take feature statistics; a resumed training reads them from its checkpoint.
+    """
+    clips = len(datamodule.numbers(TRAIN))
+    classifier = AudioClassifier(plain, datamodule.task.to_dict(), datamodule.class_counts(TRAIN), clips)
+    if fit and classifier.front_end.needs_statistics:
+        classifier.front_end.fit(datamodule.sample_waveforms(STATISTICS_CLIPS, seed=config.seed))
+    for source in classifier.augmentation.lacks:
+        _give_recordings(classifier, datamodule, source, config[f"{source}_dir"])
+    if trainer.strategy.root_device.type == "cpu" and config.feature_memory_gb and not classifier.front_end.learnable:
+        fixed = torch.from_numpy(~datamodule.clips.background)
+        classifier.memory = FeatureMemory(fixed, config.feature_memory_gb / trainer.num_devices)
+    return classifier
+
+
+def describe(classifier: AudioClassifier, datamodule: AudioDataModule, trainer: pl.Trainer) -> None:
+    """Print what is trained on what, and warn of what makes its figures uncertain."""
+    clips = ", ".join(f"{split} {len(datamodule.numbers(split)):,}" for split in SPLITS)
+    print_and_log(
+        f"{len(classifier.task.classes)} classes; clips: {clips}; split {datamodule.split_method}; "
+        f"leakage {datamodule.leakage}"
+    )
+    for note in datamodule.manifest.notes:
+        print_and_log(f"note: {note}")
+    for sentence in data_warnings(datamodule):
+        print_and_log(f"warning: {sentence}")
+    monitor = classifier.config["monitor"]
+    if (chosen := measurable(monitor, datamodule)) != monitor:
+        part = monitor.partition("/")[0]
+        print_and_log(f"{monitor} is not defined, for no {part} clip has a label; {chosen} chooses the epoch instead")
+    shape = classifier.front_end.output_shape
+    print_and_log(f"{classifier.network.title} on {shape}: {classifier.finetuning}")
+    if trainer.strategy.root_device.type == "cpu" and trainer.world_size == 1:
+        _note_busy_cores(torch.get_num_threads())
+
+
+def _give_recordings(classifier: AudioClassifier, datamodule: AudioDataModule, source: str, folder: str | None) -> None:
+    """Hand the recordings of ``folder`` to the augmentation; of noise, the data set may have some of its own."""
+    own = datamodule.noise_paths() if source == "noise" else []
+    files = find_recordings([Path(folder).expanduser()]) if folder else own
+    if not files:
+        lacking = {
+            "noise": "adds background noise, and this data set has no recordings of noise",
+            "room": "puts clips into recorded rooms, and there are no recordings of impulse responses",
+        }[source]
+        raise ConfigError(f"augment {lacking}: name a folder of them by {source}_dir=DIR, or choose another augment")
+    audio = datamodule.cache.decode(Recordings(files), datamodule.sample_rate)
+    if audio.errors:
+        raise DataError(f"a {source} recording cannot be used: {next(iter(audio.errors.values()))}")
+    starts, stops = torch.from_numpy(audio.starts), torch.from_numpy(audio.stops)
+    # A copy: the cache's own samples must not be written to, and whoever averages or loads weights writes to buffers.
+    classifier.augmentation.set_recordings(source, as_tensor(as_float(audio.samples)).clone(), starts, stops)
+
+
+def _note_busy_cores(threads: int) -> None:
+    """Say that fewer threads are faster where other processes need the cores of some of them."""
+    if threads == 1:
+        return
+    busy, total = busy_cores()
+    if (free := max(1, total - round(busy))) < threads:
+        print_and_log(
+            f"note: other processes keep {busy:.1f} of {total} cores busy, so that {threads} threads wait for each "
+            f"other; OMP_NUM_THREADS={free} trains faster beside them, with slightly other numbers"
+        )

@@ -1,0 +1,62 @@
+"""``metrics.json``: what a training and its test measured."""
+
+import lightning.pytorch as pl
+
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.costs import costs
+from audio_lightning.core.errors import FileError
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.manifest import SPLITS, TRAIN, VALIDATION
+from audio_lightning.training.callbacks import BestCheckpoint, History
+from audio_lightning.training.results import division, measured, warnings_of
+
+Metrics = dict[str, float | int | str | bool | None]
+
+
+def summarize(
+    classifier: AudioClassifier,
+    datamodule: AudioDataModule,
+    trainer: pl.Trainer,
+    history: History,
+    *,
+    best_epoch: int,
+) -> Metrics:
+    """Metrics of the best epoch and of the test, costs, and the circumstances that a comparison needs.
+
+    Args:
+        classifier: after its test, where there are test clips.
+        datamodule: set up.
+        trainer: that trained.
+        history: of all epochs.
+        best_epoch: from 1.
+
+    Raises:
+        FileError: the history lacks the best epoch.
+    """
+    best = next((row for row in history.rows if int(row["epoch"]) == best_epoch), None)
+    if best is None:
+        raise FileError(f"{history.path} has no epoch {best_epoch}, which checkpoints/best.ckpt is from")
+    training_seconds = sum(float(row["training_seconds"]) for row in history.rows)
+    clips = {f"clips/{split}": len(datamodule.numbers(split)) for split in SPLITS}
+    part = VALIDATION if clips["clips/validation"] else TRAIN
+    tested = measured(classifier, datamodule) if clips["clips/test"] else {}
+    if tested:  # fewer than there are, where a debug setting limits the batches
+        clips["clips/test"] = len(classifier.last_predictions()[0])
+    learned = {name: float(value) for name, value in best.items() if name.startswith(f"{part}/") and value}
+    return {
+        **tested,
+        **learned,
+        **costs(classifier),
+        "epochs": len(history.rows),
+        "best_epoch": best_epoch,
+        "chosen_by": next(found for found in trainer.callbacks if isinstance(found, BestCheckpoint)).chosen_by,  # type: ignore[attr-defined]
+        "seconds": round(sum(float(row["seconds"]) for row in history.rows), 3),
+        "clips_per_second": round(clips["clips/train"] * len(history.rows) / training_seconds, 1),
+        **clips,
+        **division(datamodule),
+        **warnings_of(datamodule),
+        "precision": str(trainer.precision),
+        **({"float32_layers": " ".join(classifier.float32_layers)} if classifier.float32_layers else {}),
+        "device": str(trainer.strategy.root_device),
+        "devices": trainer.world_size,
+    }
