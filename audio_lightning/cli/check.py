@@ -69,11 +69,12 @@ def _check(overrides: Sequence[str], csv_file: Path | None, report: Path | None,
     # Lightning is imported from here on, when everything cheap has been checked.
     from audio_lightning.core.files import write_csv
     from audio_lightning.data.datamodule import AudioDataModule
+    from audio_lightning.data.opening import examine
     from audio_lightning.training.progress import decoding_shown
 
     datamodule = build(config.data, AudioDataModule, where="data")
     with decoding_shown(datamodule):
-        examination = datamodule.examine()
+        examination = examine(datamodule)
     findings = check(datamodule, examination)
     for note in examination.manifest.notes:
         print(f"note: {printable(note)}")

@@ -20,6 +20,7 @@ from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.trust import is_trusted, trusted_modules
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import shortened
+from audio_lightning.core.settings import Settings
 
 T = TypeVar("T")
 
@@ -138,7 +139,7 @@ def build(
     arguments = {name: value for name, value in offered.items() if name in taken} | arguments
     check_arguments(cls, arguments, supplied, where=where)
     try:
-        return cls(**arguments, **supplied)
+        return cls(**grouped(cls, arguments), **supplied)
     except REFUSALS as error:  # a value of the right type that the class refuses, such as dropout=2
         raise ConfigError(f"{where}: {cls.__name__} refuses its arguments: {refused(cls, arguments, error)}") from error
 
@@ -171,6 +172,16 @@ def split_node(node: Mapping[str, Any] | DictConfig, *, where: str) -> tuple[Any
     return plain.pop("_target_"), {str(key): value for key, value in plain.items()}
 
 
+def grouped(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments as the class takes them: those of its :class:`Settings` gathered in one object each."""
+    given = dict(arguments)
+    groups = _signature(cls)[1]
+    for name, hint in groups.items():
+        if isinstance(hint, type) and issubclass(hint, Settings):
+            given[name] = hint(**{key: given.pop(key) for key in inspect.signature(hint).parameters if key in given})
+    return given
+
+
 def takes(cls: type, name: str) -> bool:
     """Whether a class takes an argument of this name."""
     parameters, _, takes_any = _parameters(cls)
@@ -201,6 +212,17 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], supplied: Mapping[s
 
 
 def _parameters(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
+    """What a configuration may say of ``cls``: as :func:`_signature`, with the fields of :class:`Settings` in it."""
+    parameters, hints, takes_any = _signature(cls)
+    for name, hint in list(hints.items()):
+        if isinstance(hint, type) and issubclass(hint, Settings) and parameters.pop(name, None) is not None:
+            del hints[name]
+            parameters |= inspect.signature(hint).parameters
+            hints |= typing.get_type_hints(hint)
+    return parameters, hints, takes_any
+
+
+def _signature(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
     """What ``cls`` takes by name, the annotations of that, and whether it takes any other name.
 
     A constructor with ``**options`` hands them on to that of the class it derives from.

@@ -17,7 +17,8 @@ from audio_lightning.data.sources.unlisted import unlisted
 from audio_lightning.data.splitting.few_clips import FEWEST_A_CLASS
 
 if TYPE_CHECKING:
-    from audio_lightning.data.datamodule import AudioDataModule, Examination
+    from audio_lightning.data.datamodule import AudioDataModule
+    from audio_lightning.data.opening import Opened
 
 MOST_CLIPPED = 1e-3
 """Share of samples at full scale above which a recording counts as clipped. A loud recording touches full scale now
@@ -80,12 +81,12 @@ class Finding:
         return "error" if self.kind in _ERRORS else "hint" if self.kind in _HINTS else "warning"
 
 
-def check(datamodule: "AudioDataModule", examination: "Examination") -> list[Finding]:
+def check(datamodule: "AudioDataModule", examination: "Opened") -> list[Finding]:
     """Find everything that is odd about a data set.
 
     Args:
         datamodule: whose clips were examined.
-        examination: what :meth:`AudioDataModule.examine` gave.
+        examination: what :func:`audio_lightning.data.opening.examine` returns.
 
     Returns:
         The findings by severity, by :data:`KINDS`, and in the order of the data; none twice. Line breaks, escape
@@ -124,7 +125,7 @@ def _unlisted(manifest: Manifest, ignore: Sequence[str]) -> Iterator[Finding]:
         yield Finding("unlisted", path, problem or "is not listed, and so is not used")
 
 
-def _recordings(examination: "Examination") -> Iterator[Finding]:
+def _recordings(examination: "Opened") -> Iterator[Finding]:
     """What the samples of single recordings, and their rates, say."""
     audio, facts = examination.audio, examination.audio.facts
     readable = audio.stops > audio.starts
@@ -158,7 +159,7 @@ def _cancelling(fact: np.void) -> str:
     return f"its {fact['channels']} channels cancel: their mean {left}; choose data.channel=left, or right or each"
 
 
-def _short(datamodule: "AudioDataModule", examination: "Examination") -> Iterator[Finding]:
+def _short(datamodule: "AudioDataModule", examination: "Opened") -> Iterator[Finding]:
     seconds = clip_seconds(datamodule, examination)
     whole = datamodule.num_samples / datamodule.sample_rate
     rows = np.flatnonzero((seconds > 0) & (seconds < SHORTEST * whole))
@@ -168,7 +169,7 @@ def _short(datamodule: "AudioDataModule", examination: "Examination") -> Iterato
         yield Finding("short", where, f"lasts {lasting:.3f} s, less than {SHORTEST:.0%} of a clip of {whole:g} s")
 
 
-def clip_seconds(datamodule: "AudioDataModule", examination: "Examination") -> Float[np.ndarray, "rows"]:
+def clip_seconds(datamodule: "AudioDataModule", examination: "Opened") -> Float[np.ndarray, "rows"]:
     """Length in seconds of what each row of the manifest means, before it is padded, or cut into windows.
 
     It is 0 where nothing can be read, and at most a clip of background noise, which is drawn out of a longer one.
@@ -179,7 +180,7 @@ def clip_seconds(datamodule: "AudioDataModule", examination: "Examination") -> F
     return np.minimum(stretches.length, longest) / datamodule.sample_rate
 
 
-def _duplicates(examination: "Examination") -> Iterator[Finding]:
+def _duplicates(examination: "Opened") -> Iterator[Finding]:
     """One finding for every set of recordings with the same samples."""
     hashes = np.ascontiguousarray(examination.audio.hashes)
     first_channel = np.zeros(len(hashes), dtype=bool)
@@ -222,7 +223,7 @@ def _few_clips(manifest: Manifest) -> Iterator[Finding]:
             yield Finding("few_clips", f"class {name}", "; ".join(said))
 
 
-def _paths(examination: "Examination") -> np.ndarray:
+def _paths(examination: "Opened") -> np.ndarray:
     """The path of every recording, as the table has it, with the channel where each is one."""
     paths, table = np.full(len(examination.audio), "", dtype=object), examination.manifest.table
     named = [f"{path}, channel {number}" if number else path for path, number in zip(table["path"], table["channel"])]
@@ -230,7 +231,7 @@ def _paths(examination: "Examination") -> np.ndarray:
     return paths
 
 
-def _labels(examination: "Examination", indices: Int64[np.ndarray, "some"]) -> dict[int, str]:
+def _labels(examination: "Opened", indices: Int64[np.ndarray, "some"]) -> dict[int, str]:
     """Everything that each of some recordings is said to be, by its position."""
     rows = np.flatnonzero(np.isin(examination.recording, indices))
     said: dict[int, set[str]] = {index: set() for index in indices.tolist()}

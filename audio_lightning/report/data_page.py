@@ -23,7 +23,8 @@ from audio_lightning.report.pages import log_mel as _log_mel
 from audio_lightning.report.pages import waveform as _waveform
 
 if TYPE_CHECKING:
-    from audio_lightning.data.datamodule import AudioDataModule, Examination
+    from audio_lightning.data.datamodule import AudioDataModule
+    from audio_lightning.data.opening import Opened
 
 MEDIA_BYTES = 21_000_000
 """Room for pictures and sound; with tables and text a page stays below 25 MB."""
@@ -41,14 +42,14 @@ MOST_BARS = 24
 
 
 def write_data_page(
-    file: Path, datamodule: "AudioDataModule", examination: "Examination", findings: Sequence[Finding]
+    file: Path, datamodule: "AudioDataModule", examination: "Opened", findings: Sequence[Finding]
 ) -> None:
     """Write one HTML file with what is in a data set, what is odd about it, and some clips of every class.
 
     Args:
         file: to write; replaced where it exists.
         datamodule: whose clips were examined. Its ``seed`` chooses the clips that are shown.
-        examination: what :meth:`AudioDataModule.examine` gave.
+        examination: what :func:`audio_lightning.data.opening.examine` returns.
         findings: what :func:`audio_lightning.data.check.check` made of that.
     """
     seconds = clip_seconds(datamodule, examination)
@@ -98,7 +99,7 @@ class Plan:
         return cls(int(MEDIA_BYTES / (PICTURE_BYTES + SHORTEST_SECONDS * bytes_a_second)), 1, SHORTEST_SECONDS)
 
 
-def _facts(datamodule: "AudioDataModule", examination: "Examination") -> list[tuple[str, str, str]]:
+def _facts(datamodule: "AudioDataModule", examination: "Opened") -> list[tuple[str, str, str]]:
     """The headline: name, value, and what there is to say about it."""
     manifest, audio, rate = examination.manifest, examination.audio, datamodule.sample_rate
     hours = float((audio.facts["frames"] / np.maximum(1, audio.facts["sample_rate"])).sum()) / 3600
@@ -128,7 +129,7 @@ def _facts(datamodule: "AudioDataModule", examination: "Examination") -> list[tu
         ("Clip length", f"{datamodule.num_samples / rate:g} s", f"padding: {datamodule.padding}"),
         ("Classes", f"{len(manifest.classes):,}", labels),
         ("Sample rate used", f"{rate:,} Hz", "other rates are resampled"),
-        ("Split", examination.method or "none", f"data.split={datamodule.plan.method}"),
+        ("Split", examination.method or "none", f"data.split={datamodule.plan.split}"),
         ("Leakage", examination.leakage, leakage[examination.leakage]),
     ]
 
@@ -151,7 +152,7 @@ def _by_severity(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     return groups
 
 
-def _classes(examination: "Examination") -> dict[str, Any]:
+def _classes(examination: "Opened") -> dict[str, Any]:
     """Clips by class and split; clips without a split, where it could not be made, have a column of their own."""
     manifest = examination.manifest
     splits = [*SPLITS, *([""] if len(manifest.rows("")) else [])]
@@ -195,7 +196,7 @@ def _lengths(seconds: Float[np.ndarray, "clips"], whole: float) -> dict[str, Any
     }
 
 
-def _sources(examination: "Examination") -> list[dict[str, Any]]:
+def _sources(examination: "Opened") -> list[dict[str, Any]]:
     """What the files are like: rates, formats and channels, each with the number of recordings."""
     facts = examination.audio.facts[examination.audio.stops > examination.audio.starts]
     columns = {
@@ -210,7 +211,7 @@ def _sources(examination: "Examination") -> list[dict[str, Any]]:
 
 
 def _heard(
-    datamodule: "AudioDataModule", examination: "Examination", seconds: Float[np.ndarray, "rows"], plan: Plan
+    datamodule: "AudioDataModule", examination: "Opened", seconds: Float[np.ndarray, "rows"], plan: Plan
 ) -> Iterator[dict[str, Any]]:
     """Clips of every class, drawn by the seed from those that can be read."""
     manifest = examination.manifest
@@ -222,9 +223,7 @@ def _heard(
         yield {"name": name, "clips": [_clip(datamodule, examination, row, seconds[row], plan) for row in drawn]}
 
 
-def _clip(
-    datamodule: "AudioDataModule", examination: "Examination", row: int, seconds: float, plan: Plan
-) -> dict[str, Any]:
+def _clip(datamodule: "AudioDataModule", examination: "Opened", row: int, seconds: float, plan: Plan) -> dict[str, Any]:
     clip = examination.manifest.table.iloc[row]
     rate = datamodule.sample_rate
     start = round(clip["start_seconds"] * rate)

@@ -138,7 +138,7 @@ def _clip(clip: Mapping[Hashable, Any], source: "AudioDataModule") -> dict[str, 
     decoded = source.recordings([clip["path"]]).decode(0)
     start, stop = (round(clip[name] * decoded.sample_rate) for name in ("start_seconds", "end_seconds"))
     stop = min(stop, start + round(LONGEST_SECONDS * decoded.sample_rate))
-    channel = "mean" if source.channel == "each" else source.channel
+    channel = "mean" if source.clip_settings.channel == "each" else source.clip_settings.channel
     used = select_channels(decoded.samples, channel, clip["path"])
     part = to_mono(used[min(start, len(used) - 1) : max(stop, start + 1)])
     rate = min(decoded.sample_rate, source.sample_rate, HIGHEST_RATE)

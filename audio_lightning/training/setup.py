@@ -52,7 +52,7 @@ def open_data(datamodule: AudioDataModule, folder: RunFolder, *, write: bool) ->
         _write_problems(folder.problems, datamodule.problems)
         print_and_log(
             f"{len(datamodule.problems)} problems in the data, listed in {folder.problems} "
-            f"(data.bad_recordings={datamodule.bad_recordings})"
+            f"(data.bad_recordings={datamodule.checks.bad_recordings})"
         )
     if write and (beside := datamodule.unlisted()):
         s, are = ("", "is") if len(beside) == 1 else ("s", "are")

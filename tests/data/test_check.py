@@ -27,7 +27,8 @@ from audio_lightning.data.check import (
     check,
     printable,
 )
-from audio_lightning.data.datamodule import AudioDataModule, Examination
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.opening import Opened, examine
 from audio_lightning.data.problems import join_equal
 from audio_lightning.data.splitting.few_clips import FEWEST_A_CLASS
 
@@ -44,9 +45,9 @@ def settings(*overrides: str) -> dict[str, Any]:
     return OmegaConf.to_container(compose(lines).data, resolve=True)
 
 
-def examined(root: Path, *overrides: str) -> tuple[AudioDataModule, Examination]:
+def examined(root: Path, *overrides: str) -> tuple[AudioDataModule, Opened]:
     ready = build({**settings(*overrides), "root": str(root)}, AudioDataModule, where="data")
-    return ready, ready.examine()
+    return ready, examine(ready)
 
 
 def found(root: Path, *overrides: str) -> list[Finding]:
@@ -312,7 +313,7 @@ def test_ignored_recordings_are_not_unlisted(tmp_path: Path) -> None:
     first.rename(first.with_name("old.wav"))
     options = [f"data.root={root}", "data.sample_rate=8000", "data.clip_seconds=0.25", "data.ignore=['old*']"]
     ready = build(compose(["data=folder", *options]).data, AudioDataModule, where="data")
-    assert [finding for finding in check(ready, ready.examine()) if finding.kind == "unlisted"] == []
+    assert [finding for finding in check(ready, examine(ready)) if finding.kind == "unlisted"] == []
 
 
 def test_a_folder_that_cannot_be_read_stops_no_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,12 @@ from recordings import DAMAGED, ODD
 
 from audio_lightning.audio import fit_length, load, resample, to_mono
 from audio_lightning.config import build, compose, quote_paths
+from audio_lightning.config.targets import grouped
 from audio_lightning.core.errors import ConfigError, DataError
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.loading.batches import Draw, EpochSampler
 from audio_lightning.data.manifest import Manifest
+from audio_lightning.data.opening import examine
 from audio_lightning.data.problems import ProblemsError
 
 
@@ -175,7 +177,7 @@ def own(root: Path, columns: dict[str, list], *overrides: str, separator: str | 
     settings = ["data.sample_rate=8000", "data.clip_seconds=0.1", "data.batch_size=4", "data.split=official"]
     config = compose(quote_paths(["data=urbansound8k", f"data.root={root}", *settings, *overrides])).data
     arguments = {str(key): value for key, value in config.items() if key != "_target_"}
-    ready = InTheMiddle(**arguments)
+    ready = InTheMiddle(**grouped(InTheMiddle, arguments))
     ready.columns, ready.separator = columns, separator
     return ready
 
@@ -335,7 +337,7 @@ def test_everything_that_is_wrong_is_found_at_once(tmp_path: Path) -> None:
     table = root / "metadata/UrbanSound8K.csv"
     table.write_text(table.read_text().replace("4001-0-0-2.wav,4001", "4001-0-0-2.wav,3000") + "short,row\n")
     ready = datamodule_unready(root)
-    found = ready.examine()
+    found = examine(ready)
     assert sorted({problem.kind for problem in found.problems}) == ["leak", "missing", "table", "unreadable"]
     leaks = [problem.what for problem in found.problems if problem.kind == "leak"]
     assert leaks[0] == "group 3000: in train and test"
@@ -348,7 +350,7 @@ def test_everything_that_is_wrong_is_found_at_once(tmp_path: Path) -> None:
 def test_splits_that_cannot_be_made_do_not_hide_the_rest(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path, folds=2)
     (root / "audio/fold1/1000-0-0-0.wav").write_bytes(b"")
-    found = datamodule_unready(root).examine()
+    found = examine(datamodule_unready(root))
     assert [problem.kind for problem in found.problems] == ["splits", "unreadable"]
     assert found.method is None
 

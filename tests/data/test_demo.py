@@ -45,4 +45,4 @@ def test_it_can_be_written_to_a_folder_of_ones_own(tmp_path: Path, small: list[P
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, small: list[Path]) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cannot write the demo recordings to .*: name another folder by"):
-        demo.demo_root(str(tmp_path / "file/below"))
+        demo.demo_root(tmp_path / "file/below")

@@ -19,7 +19,8 @@ from PIL import Image
 
 from audio_lightning.config import build, compose
 from audio_lightning.data.check import Finding, check
-from audio_lightning.data.datamodule import AudioDataModule, Examination
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.opening import Opened, examine
 from audio_lightning.report import data_page
 from audio_lightning.report.data_page import LONGEST_SECONDS, MEDIA_BYTES, Plan, write_data_page
 
@@ -73,12 +74,12 @@ def settings() -> dict[str, Any]:
     return OmegaConf.to_container(compose(lines).data, resolve=True)
 
 
-def examined(root: Path, **options: Any) -> tuple[AudioDataModule, Examination]:
+def examined(root: Path, **options: Any) -> tuple[AudioDataModule, Opened]:
     ready = build({**settings(), "root": str(root), **options}, AudioDataModule, where="data")
-    return ready, ready.examine()
+    return ready, examine(ready)
 
 
-def page_of(file: Path, ready: AudioDataModule, examination: Examination) -> Page:
+def page_of(file: Path, ready: AudioDataModule, examination: Opened) -> Page:
     write_data_page(file, ready, examination, check(ready, examination))
     return Page(file.read_text(encoding="utf-8"))
 

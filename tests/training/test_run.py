@@ -15,6 +15,7 @@ from audio_lightning.config import build, compose
 from audio_lightning.core.errors import ConfigError, DataError, UserError
 from audio_lightning.data.check import check
 from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.opening import examine
 from audio_lightning.data.problems import ProblemsError
 from audio_lightning.figures.run import draw_run
 from audio_lightning.inference.evaluate import evaluate
@@ -206,7 +207,7 @@ def test_a_single_class_is_not_trained_on_but_can_be_looked_at_and_evaluated(tra
     assert not RunFolder(tmp_path / "run").is_begun
     config = compose(["data=folder", f"data.root={tmp_path / 'top'}", "data.clip_seconds=0.25"])
     datamodule = build(config.data, AudioDataModule, where="data")
-    assert not check(datamodule, datamodule.examine())
+    assert not check(datamodule, examine(datamodule))
     one = tmp_path / "one"
     one.mkdir()
     (root / "noise").rename(one / "noise")

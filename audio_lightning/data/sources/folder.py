@@ -71,8 +71,8 @@ class Folder(AudioDataModule):
             self._suggest_groups(manifest)
             return manifest
         manifest = self._with_groups(manifest, self.group_pattern)
-        by_folds = self.plan.folds is not None and self.plan.method != "all"
-        if by_folds or self.plan.method not in ("all", "random", "stratified"):
+        by_folds = self.plan.folds is not None and self.plan.split != "all"
+        if by_folds or self.plan.split not in ("all", "random", "stratified"):
             require_several_groups(manifest, self.group_pattern.pattern)
         return manifest
 
@@ -107,7 +107,7 @@ class Folder(AudioDataModule):
         return manifest.with_table(manifest.table.assign(group=groups.mask(groups == "", paths)))
 
     def _suggest_groups(self, manifest: Manifest) -> None:
-        if self.plan.method != "all" and (found := shared_stem(manifest)) is not None:
+        if self.plan.split != "all" and (found := shared_stem(manifest)) is not None:
             manifest.notes.append(
                 f"leakage cannot be excluded: the names of recordings share stems ({', '.join(found.examples)}); if "
                 f"those are of one source, data.group_pattern='{found.pattern}' keeps them in one split"

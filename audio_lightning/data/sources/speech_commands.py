@@ -17,6 +17,7 @@ from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
 from audio_lightning.data.problems import Problem
 from audio_lightning.data.sources.download import download, is_half_unpacked
+from audio_lightning.data.splitting.splits import SplitPlan
 
 SILENCE, UNKNOWN = "_silence_", "_unknown_"
 BACKGROUND = "_background_noise_"
@@ -68,9 +69,10 @@ class SpeechCommands(AudioDataModule):
         download: bool,
         unknown_percent: float,
         silence_percent: float,
+        splits: SplitPlan = SplitPlan(),  # noqa: B008 - frozen
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(splits=splits, **options)
         self.has_unknown = task == 12
         self.words = words
         self.test_root = Path(test_root).expanduser().absolute() if test_root else None
@@ -84,7 +86,7 @@ class SpeechCommands(AudioDataModule):
                 raise ConfigError(f"data.{name}_percent={percent}: expected 0.0 or more")
         if test_root and task != 12:
             raise ConfigError(f"data.test_root is a test set of 12 classes, and data.task={task}: choose data.task=12")
-        split, folds = options.get("split"), options.get("folds")
+        split, folds = splits.split, splits.folds
         if test_root and (split not in ("official", "auto") or folds):
             chosen = f"data.folds={folds}" if folds else f"data.split={split}"
             raise ConfigError(f"data.test_root is the test part of data.split=official, it cannot go with {chosen}")
@@ -154,7 +156,7 @@ class SpeechCommands(AudioDataModule):
             words = np.count_nonzero(here & (labels != UNKNOWN))
             if here.any() and not words:
                 raise DataError(
-                    f"the {split} part has clips of other words only, by data.split={self.plan.method}; choose "
+                    f"the {split} part has clips of other words only, by data.split={self.plan.split}; choose "
                     "data.split=speaker, data.folds=5, or words that it has by data.words"
                 )
             unknown = rng.permutation(np.flatnonzero(here & (labels == UNKNOWN)))

@@ -8,6 +8,7 @@ import pandas as pd
 from jaxtyping import Int64
 
 from audio_lightning.core.errors import DataError
+from audio_lightning.core.settings import Settings
 from audio_lightning.data.manifest import SPLITS, TEST, TRAIN, VALIDATION, Manifest
 from audio_lightning.data.splitting.few_clips import too_few
 from audio_lightning.data.splitting.group_sampling import deal_groups, deal_singly, draw_groups, draw_singly
@@ -31,11 +32,11 @@ MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
-class SplitPlan:
+class SplitPlan(Settings):
     """How clips are divided.
 
     Attributes:
-        method: ``official``: as the data itself says; a part that it lacks is drawn from its training part.
+        split: ``official``: as the data itself says; a part that it lacks is drawn from its training part.
             ``folds``: by the folds that come with the data. ``grouped`` (or ``speaker``, where speakers are the
             groups): by group, keeping the share of every class. ``stratified``: keeping the share of every class,
             whatever the groups. ``random``: at random, as some papers do. ``train_only``: everything trains but a
@@ -46,12 +47,12 @@ class SplitPlan:
         test_fraction: share of the clips to test on, where the split is made here.
         validation_fraction: share of the clips that choose the epoch, where the split is made here; with 0 there are
             no such clips. Folds are parts of their own.
-        seed: of a split made here: another one draws other clips or groups.
+        seed: of a split made here, and of the order of the batches; another one draws other clips or groups.
         folds: number of folds to make, in place of those that come with the data; clips are then divided by them.
         train_on_validation: once the clips are divided, let those of the validation part train, too.
     """
 
-    method: SplitMethod
+    split: SplitMethod = "auto"
     test_fold: int | None = None
     validation_fold: int | None = None
     test_fraction: float = 0.2
@@ -90,7 +91,7 @@ def assign_splits(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
                 remedy += "; choose data.split=grouped or data.folds=5"
             elif method in ("grouped", "speaker", "stratified", "random", "train_only"):
                 asked = manifest.with_table(manifest.table.assign(split=said))
-                remedy = too_few(asked, replace(plan, method=method), method, _divides)
+                remedy = too_few(asked, replace(plan, split=method), method, _divides)
             raise DataError(f"the {split} part has no clips: {remedy}")
     return method
 
@@ -137,7 +138,7 @@ def _refuse_idle_settings(manifest: Manifest, plan: SplitPlan, method: SplitMeth
     """
     made = {"folds": plan.folds, "test_fold": plan.test_fold, "validation_fold": plan.validation_fold}
     if method == "folds":
-        usual = SplitPlan(plan.method)
+        usual = SplitPlan(plan.split)
         fractions = ("test_fraction", "validation_fraction")
         made = {name: getattr(plan, name) for name in fractions if getattr(plan, name) != getattr(usual, name)}
     idle = [f"data.{name}={value}" for name, value in made.items() if value is not None]
@@ -191,14 +192,14 @@ def source_of(manifest: Manifest) -> np.ndarray:
 
 
 def _method(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
-    if plan.folds is not None and plan.method not in ("train_only", "all"):
+    if plan.folds is not None and plan.split not in ("train_only", "all"):
         return "folds"
     table = manifest.table
     said = bool((table["split"] != "").any())
-    if plan.method == "official" and not said:
+    if plan.split == "official" and not said:
         raise DataError("data.split=official: this data does not say how it is divided; choose data.split=auto")
-    if plan.method != "auto":
-        return plan.method
+    if plan.split != "auto":
+        return plan.split
     if said:
         return "official"
     if table["fold"][table["fold"] >= 0].nunique() >= 3:

@@ -5,6 +5,7 @@ from typing import Any
 
 from audio_lightning.core.errors import DataError
 from audio_lightning.data.manifest import Manifest
+from audio_lightning.data.settings import CacheSettings
 from audio_lightning.data.sources.demo.sounds import write_demo
 from audio_lightning.data.sources.urbansound8k import UrbanSound8K
 from audio_lightning.data.store.cache import Progress, default_cache_dir
@@ -24,8 +25,14 @@ class Demo(UrbanSound8K):
         **options: see :class:`AudioDataModule`.
     """
 
-    def __init__(self, *, root: str | None = None, **options: Any) -> None:
-        super().__init__(root=root or str(demo_root(options.get("cache_dir"), write=False)), **options)
+    def __init__(
+        self,
+        *,
+        root: str | None = None,
+        cache: CacheSettings = CacheSettings(),  # noqa: B008 - frozen
+        **options: Any,
+    ) -> None:
+        super().__init__(root=root or str(demo_root(cache.root, write=False)), cache=cache, **options)
 
     def read(self) -> Manifest:
         """Write the recordings if they are not there, then read their table."""
@@ -33,9 +40,9 @@ class Demo(UrbanSound8K):
         return super().read()
 
 
-def demo_root(cache_dir: str | None = None, *, write: bool = True, progress: Progress | None = None) -> Path:
+def demo_root(cache_dir: Path | None = None, *, write: bool = True, progress: Progress | None = None) -> Path:
     """Folder of the demo recordings, written first if ``write`` and they are not there."""
-    root = (Path(cache_dir).expanduser() if cache_dir else default_cache_dir()) / f"demo-{VERSION}"
+    root = (cache_dir or default_cache_dir()) / f"demo-{VERSION}"
     if write:
         write_once(root, progress)
     return root

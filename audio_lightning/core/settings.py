@@ -1,0 +1,9 @@
+"""Groups of arguments that a configuration states flat."""
+
+
+class Settings:
+    """Base of dataclasses whose fields stand in a configuration beside the arguments of the class that takes them.
+
+    A data source takes ``clips: ClipSettings``; the configuration says ``data.sample_rate``, not
+    ``data.clips.sample_rate`` (:func:`audio_lightning.config.targets.build`).
+    """

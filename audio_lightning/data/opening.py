@@ -1,0 +1,208 @@
+"""Open a data source: read its manifest, split it, guard the splits, and decode its recordings."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int64, UInt8
+
+from audio_lightning.audio import Channel
+from audio_lightning.core.cores import cores
+from audio_lightning.core.errors import DataError
+from audio_lightning.data.manifest import Manifest
+from audio_lightning.data.problems import Problem, ProblemsError
+from audio_lightning.data.source import Source
+from audio_lightning.data.splitting.leakage import Leakage, LeakageError, guard_content, guard_sources
+from audio_lightning.data.splitting.splits import SplitMethod, assign_splits
+from audio_lightning.data.store.decoded import DecodedAudio
+from audio_lightning.data.store.recordings import OneChannel
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a data source holds, before a seed or a setting draws some of it (:meth:`Source.complete`).
+
+    Attributes:
+        manifest: one row a clip, as :meth:`Source.read` found them.
+        content: digest of every row's recording, see :func:`audio_lightning.data.store.decoded.content_digest`.
+        noise: the same for the recordings of noise that come with the data.
+    """
+
+    manifest: Manifest
+    content: UInt8[np.ndarray, "rows 16"]
+    noise: UInt8[np.ndarray, "recordings 16"]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A data set with its splits and its decoded recordings.
+
+    Attributes:
+        manifest: rows that can be used, with their splits.
+        recording: position of each row's recording in ``audio``.
+        audio: one recording a file.
+        problems: what is wrong with it.
+        method: how the splits were made; None where they cannot be, which :func:`examine` alone passes over.
+        leakage: what can be said about it.
+        pool: what the source holds.
+    """
+
+    manifest: Manifest
+    recording: Int64[np.ndarray, "rows"]
+    audio: DecodedAudio
+    problems: list[Problem]
+    method: SplitMethod | None
+    leakage: Leakage
+    pool: Pool
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """Recordings; the one of each row; the rows that cannot be used, and why."""
+
+    recording: Int64[np.ndarray, "rows"]
+    audio: DecodedAudio
+    bad: Int64[np.ndarray, "bad"]
+    problems: list[Problem]
+    pool: Pool
+
+
+def open_source(source: Source) -> Opened:
+    """Read, split, guard and decode, and stop where the data cannot be used.
+
+    Raises:
+        DataError: splits that leak or cannot be made.
+        ProblemsError: wrong rows, missing and unreadable recordings, all of them at once.
+    """
+    checks = source.checks
+    manifest = pool = _by_channel(source, source.read())
+    method: SplitMethod = source.plan.split
+    leakage: Leakage = "cannot be excluded"
+    problems = manifest.problems + source.missing(manifest)
+    if not problems or checks.bad_recordings != "error":
+        method = assign_splits(manifest, source.plan)
+        manifest = source.complete(manifest)
+        leakage = guard_sources(manifest, method, allow=checks.allow_leakage)
+    decoded = _decode(source, manifest, pool, problems)
+    recording, audio, problems = decoded.recording, decoded.audio, problems + decoded.problems
+    if problems and checks.bad_recordings == "error":
+        raise ProblemsError(
+            problems, "mend them, or choose data.bad_recordings=skip (or silence) to go on without these recordings"
+        )
+    if checks.bad_recordings == "skip" and len(decoded.bad):
+        kept = np.setdiff1d(np.arange(len(manifest)), decoded.bad)
+        manifest, recording = manifest.select(kept), recording[kept]
+        for split in source.plan.parts(method):
+            if not len(manifest.rows(split)):
+                raise DataError(f"no clip of the {split} part can be read: see what is wrong with data.root")
+    copies = guard_content(manifest, recording, audio.hashes, method, allow=checks.allow_leakage)
+    leakage = "present" if "present" in (leakage, copies) else leakage
+    return Opened(manifest, recording, audio, problems, method, leakage, decoded.pool)
+
+
+def examine(source: Source) -> Opened:
+    """Find everything that is wrong with the data, without stopping at the first mistake.
+
+    Raises:
+        DataError: the folder is not a data set of this kind.
+    """
+    allow = source.checks.allow_leakage
+    manifest = pool = _by_channel(source, source.read())
+    problems = manifest.problems + source.missing(manifest)
+    method: SplitMethod | None = None
+    leakage: Leakage = "cannot be excluded"
+    try:
+        found = assign_splits(manifest, source.plan)
+        manifest = source.complete(manifest)
+        method = found
+        leakage = guard_sources(manifest, method, allow=allow)
+    except LeakageError as error:
+        leakage = "present"
+        problems += _leaks(error)
+    except DataError as error:
+        problems.append(Problem("splits", str(error), "splits"))
+    decoded = _decode(source, manifest, pool, problems)
+    problems += decoded.problems
+    if method is not None:
+        try:
+            copies = guard_content(manifest, decoded.recording, decoded.audio.hashes, method, allow=allow)
+            leakage = "present" if copies == "present" else leakage
+        except LeakageError as error:
+            leakage = "present"
+            problems += _leaks(error)
+    return Opened(manifest, decoded.recording, decoded.audio, problems, method, leakage, decoded.pool)
+
+
+def _leaks(error: LeakageError) -> list[Problem]:
+    return [Problem("splits", leak, "leak") for leak in error.leaks]
+
+
+def _by_channel(source: Source, manifest: Manifest) -> Manifest:
+    """A row for every channel of a clip, where each is a clip of its own."""
+    if source.clip_settings.channel != "each":
+        return manifest
+    number, paths = pd.factorize(manifest.table["path"])
+    recordings = source.recordings(list(paths))
+    count = source.cache.channels(recordings, source.sample_rate)
+    unknown = np.flatnonzero(count == 0)
+    with ThreadPoolExecutor(cores()) as pool:
+        count[unknown] = list(pool.map(recordings.count_channels, unknown.tolist()))
+    count = count[number]
+    channel = np.concatenate([np.arange(1, most + 1) for most in count])
+    return manifest.with_table(manifest.table.iloc[np.repeat(np.arange(len(count)), count)].assign(channel=channel))
+
+
+def _decode(source: Source, manifest: Manifest, pool: Manifest, known: list[Problem]) -> _Decoded:
+    """Decode the whole pool, once for all seeds that draw from it, because trials are compared on the content of it.
+
+    Args:
+        source: says what a path is, and has the cache.
+        manifest: rows that are used.
+        pool: rows that there are.
+        known: problems whose recordings are not reported again.
+    """
+    recording, drawn = pd.factorize(_keys(manifest))
+    paths, pooled = [key.partition("\0")[0] for key in drawn], _keys(pool)
+    noise = [
+        path.relative_to(source.root).as_posix() if path.is_relative_to(source.root) else str(path)
+        for path in source.noise_paths()
+    ]
+    place = {key: index for index, key in enumerate(dict.fromkeys([*pooled, *noise, *drawn]))}
+    named_by = [key.partition("\0") for key in place]
+    recordings = source.recordings([path for path, _, _ in named_by])
+    if (channel := source.clip_settings.channel) != "mean":
+        others: Channel = "mean" if channel == "each" else channel
+        recordings = OneChannel(recordings, [int(number) if number else others for _, _, number in named_by])
+    every = source.cache.decode(recordings, source.sample_rate, progress=source.progress)
+    of_pool, of_noise = (every.content[[place[path] for path in found]] for found in (pooled, noise))
+    audio = every.select([place[path] for path in drawn])
+    named, root = {problem.where for problem in known}, os.path.abspath(source.root)
+    problems = [
+        # An error names its file in full, since it is also said where only one is looked at.
+        Problem(paths[index], error.removeprefix(f"{os.path.join(root, paths[index])}: "), "unreadable")
+        for index, error in audio.errors.items()
+        if paths[index] not in named
+    ]
+    unreadable = np.zeros(len(paths), dtype=bool)
+    unreadable[list(audio.errors)] = True
+    seconds = ((audio.stops - audio.starts) / source.sample_rate)[recording]
+    begin = manifest.table["start_seconds"].to_numpy()
+    behind = ~unreadable[recording] & (begin > 0) & (begin >= seconds)
+    problems += [
+        Problem(
+            paths[recording[row]],
+            f"its part from {begin[row]:g} s on is behind its end at {seconds[row]:.3f} s",
+            "unreadable",
+        )
+        for row in np.flatnonzero(behind).tolist()
+    ]
+    bad = np.flatnonzero(unreadable[recording] | behind)
+    return _Decoded(recording, audio, bad, problems, Pool(pool, of_pool, of_noise))
+
+
+def _keys(manifest: Manifest) -> np.ndarray:
+    """What is decoded for every row: its path, and the channel where the row says one."""
+    pairs = zip(manifest.table["path"], manifest.table["channel"].fillna(0).astype(int))
+    return np.array([f"{path}\0{channel}" if channel else path for path, channel in pairs], dtype=object)

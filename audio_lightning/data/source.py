@@ -1,0 +1,105 @@
+"""Data sources: what a data set says of itself, before anything is decoded."""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning.pytorch as pl
+
+from audio_lightning.core.task import Padding
+from audio_lightning.data.manifest import Manifest
+from audio_lightning.data.problems import Problem
+from audio_lightning.data.settings import CacheSettings, CheckSettings, ClipSettings, LoadingSettings
+from audio_lightning.data.splitting.splits import SplitPlan
+from audio_lightning.data.store.cache import Progress
+from audio_lightning.data.store.recordings import Recordings
+
+
+class Source(pl.LightningDataModule, ABC):
+    """A data set that says what its clips are (:meth:`read`); the other methods have answers for most of them.
+
+    Args:
+        root: folder of the data set.
+        clips: how clips are cut from recordings.
+        splits: how clips are divided.
+        checks: what to do about bad data.
+        loading: how clips come into batches.
+        cache: where decoded recordings are kept.
+
+    Attributes:
+        clip_settings, plan, checks, loading: as they were given.
+        batch_size: clips a batch, on each device; a search may change it.
+        cache: of decoded recordings.
+        progress: called with the number of recordings prepared and of all.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str,
+        clips: ClipSettings = ClipSettings(),  # noqa: B008 - frozen
+        splits: SplitPlan = SplitPlan(),  # noqa: B008
+        checks: CheckSettings = CheckSettings(),  # noqa: B008
+        loading: LoadingSettings = LoadingSettings(),  # noqa: B008
+        cache: CacheSettings = CacheSettings(),  # noqa: B008
+    ) -> None:
+        super().__init__()
+        self.root = Path(root).expanduser()
+        self.clip_settings = clips
+        self.plan = splits
+        self.checks = checks
+        self.loading = loading
+        self.batch_size = loading.batch_size
+        self.cache = cache.open()
+        self.progress: Progress | None = None
+
+    @property
+    def sample_rate(self) -> int:
+        """Rate of the clips in hertz."""
+        return self.clip_settings.sample_rate
+
+    @property
+    def num_samples(self) -> int:
+        """Samples a clip."""
+        return self.clip_settings.num_samples
+
+    @property
+    def hop_samples(self) -> int | None:
+        """Samples from window to window; None for one clip a recording."""
+        return self.clip_settings.hop_samples
+
+    @property
+    def padding(self) -> Padding:
+        """How a short recording is filled up."""
+        return self.clip_settings.padding
+
+    @property
+    def seed(self) -> int:
+        """Of a split made here and of the order of the batches."""
+        return self.plan.seed
+
+    @abstractmethod
+    def read(self) -> Manifest:
+        """One row a clip, from tables and file names alone; rows that are wrong go into its ``problems``.
+
+        Raises:
+            DataError: the folder is not a data set of this kind.
+        """
+
+    def complete(self, manifest: Manifest) -> Manifest:
+        """Rows that depend on the splits; called when these are known, before anything is decoded."""
+        return manifest
+
+    def missing(self, manifest: Manifest) -> list[Problem]:
+        """A problem for every recording that is not there."""
+        return manifest.missing_files()
+
+    def noise_paths(self) -> list[Path]:
+        """Recordings of noise that come with the data, for an augmentation that adds some."""
+        return []
+
+    def recordings(self, paths: Sequence[str]) -> Recordings:
+        """What is decoded, one recording for every distinct path of the manifest."""
+        root = os.path.abspath(self.root)
+        return Recordings([os.path.join(root, path) for path in paths])
