@@ -64,7 +64,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         check_resolved(checkpoint["hyper_parameters"], where=str(path))
     except FileError as error:
         raise CheckpointError(str(error)) from error
-    if isinstance(config := checkpoint["hyper_parameters"].get("config"), dict):
+    parameters = checkpoint["hyper_parameters"]
+    if isinstance(parameters, dict) and isinstance(config := parameters.get("config"), dict):
         upgrade(config)
     return checkpoint
 

@@ -35,6 +35,12 @@ REACHING = ("callbacks", "logger", "trainer")
 OUTSIDE = re.compile(r"^[\w.+-]*:/|^file:|://|^[/~\\]|(?:^|[/\\])\.\.(?:[/\\]|$)", re.IGNORECASE)
 """Addresses, and places that are not within the run folder."""
 
+PLACE_KEY = re.compile(r"(?:dir|path|root|file|folder)$")
+"""Arguments that are paths: in a file, relative ones are within its folder, and not where the command is typed."""
+
+ADDRESS_KEY = re.compile(r"(?:uri|url|host|address|endpoint|key|token)$")
+"""Arguments that say where something is sent, or whose account gets it, whatever they look like."""
+
 FREE_TEXT = ("notes", "tags")
 """Arguments that are only shown."""
 
@@ -100,41 +106,58 @@ def check_resolved(values: Any, *, where: str) -> None:
             )
 
 
-def outside(config: DictConfig, node: str) -> list[tuple[str, str]]:
+def outside(config: DictConfig, node: str, folder: Path) -> list[tuple[str, str]]:
     """Addresses, and places outside of the run folder, in a node of a configuration that comes from a file.
 
     Args:
         config: of a run.
         node: one of :data:`REACHING`.
+        folder: of the run.
 
     Returns:
         Keys and values.
     """
+    inside = folder.resolve()
+
+    def leads_out(key: str, value: str) -> bool:
+        if PLACE_KEY.search(key) and "://" not in value and not value.startswith("~"):
+            return not (inside / value).resolve().is_relative_to(inside)  # a link may lead anywhere
+        return bool(ADDRESS_KEY.search(key) or OUTSIDE.search(value))
+
     entries = _entries(OmegaConf.to_container(config[node]) if config.get(node) else {}, f"{node}.")
     return [
         (key, value)
         for key, value in entries
-        if isinstance(value, str) and not {"_target_", *FREE_TEXT} & {*key.split(".")} and OUTSIDE.search(value)
+        if isinstance(value, str) and not {"_target_", *FREE_TEXT} & {*key.split(".")} and leads_out(key, value)
     ]
 
 
-def check_reach(config: DictConfig, nodes: Iterable[str]) -> None:
+def check_reach(config: DictConfig, nodes: Iterable[str], folder: Path, *, typed: Iterable[str] = ()) -> None:
     """Refuse to use what a file says of addresses, and of places outside of its folder.
+
+    Other places are made absolute, in place: relative to the folder.
 
     Args:
         config: that comes from the file.
         nodes: of :data:`REACHING`, those that were not typed anew.
+        folder: of the run.
+        typed: keys whose values do not come from the file.
 
     Raises:
         ConfigError: the first of them, and how to type it.
     """
     for node in nodes:
-        for key, value in outside(config, node):
+        for key, value in outside(config, node, folder):
+            if key in typed:
+                continue
             choice = f"{node}={key.split('.')[1]} " if node != "trainer" else ""
             raise ConfigError(
                 f"{key}={shortened(value, 200)} of a saved configuration leads out of its folder, and is not used "
                 f"unless it is typed again: {choice}{key}=..."
             )
+        for key, value in list(_entries(OmegaConf.to_container(config[node]) if config.get(node) else {}, f"{node}.")):
+            if isinstance(value, str) and PLACE_KEY.search(key) and key not in typed:
+                OmegaConf.update(config, key, str(folder.absolute() / value))
 
 
 def _check_events(events: Iterable[Any]) -> None:

@@ -31,6 +31,7 @@ LIBRARIES: Mapping[str, str] = {
     "scheduler": "torch.optim.lr_scheduler",
     "callbacks": "lightning.pytorch.callbacks",
     "logger": "lightning.pytorch.loggers",
+    "trainer": "lightning.pytorch",
 }
 """By node of the configuration, the library whose classes it may name beside those of this package."""
 

@@ -61,8 +61,9 @@ def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *
     config = TrialFolder(sweep.path / trials["folder"].iloc[0]).read_config(complete=True)
     if everything is None:
         everything = row.test is None or board.unit == "folds"
-    check_reach(config, ["callbacks", "trainer"])
-    for key, value in outside(config, "logger"):  # the folder may be of somebody else
+    folder = RunFolder(sweep.path / ("refit" if everything else "refit-tested"))
+    check_reach(config, ["callbacks", "trainer"], folder.path)
+    for key, value in outside(config, "logger", folder.path):  # the folder may be of somebody else
         print(f"{key}={value} of the sweep is not used: a refit logs into its folder", file=sys.stderr)
         config.logger[key.split(".")[1]] = None
     with open_dict(config):
@@ -72,7 +73,6 @@ def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *
         else:
             config.data.train_on_validation = True
         _without_validation(config, trials)
-    folder = RunFolder(sweep.path / ("refit" if everything else "refit-tested"))
     if folder.config.is_file() and essence(_plain(folder.read_config())) != essence(_plain(config)):
         raise ConfigError(f"{folder.path} holds a refit of another setup, and the best is {row.name} now: move it away")
     return Refit(row, config, folder, everything)

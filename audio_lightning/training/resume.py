@@ -13,8 +13,8 @@ from audio_lightning.run_folder import RunFolder
 
 LENGTH = ("max_epochs", "max_steps", "max_time")
 DEVICES = ("accelerator", "devices", "num_nodes", "strategy")
-PLACES = re.compile(r"data\.(table|([a-z_]+_)?(root|dir|path|file))")
-"""Where the data lies; that it is still the same is found out by its content."""
+PLACES = re.compile(r"data\.(table|([a-z_]+_)?(root|dir|path|file))|callbacks\.\w+\.\w*(root|dir|path|file)")
+"""Where the data lies, whose content shows whether it is still the same, and where callbacks write."""
 
 CHANGEABLE = re.compile(rf"trainer|trainer\.({'|'.join(LENGTH + DEVICES)})|logger(\..+)?|plots|{PLACES.pattern}")
 
@@ -43,11 +43,11 @@ def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
                 "plots and logger can, and data.root, where the same data lies elsewhere now"
             )
     anew = any(key.startswith("logger") for key in keys)
-    check_reach(config, [name for name in REACHING if not (anew and name == "logger")])
-    if not keys:
-        return config
     moved = [line for line, key in zip(overrides, keys) if PLACES.fullmatch(key)]
     config = change(config, moved)
+    check_reach(config, [name for name in REACHING if not (anew and name == "logger")], folder.path, typed=keys)
+    if not keys:
+        return config
     keys = [key for key in keys if not PLACES.fullmatch(key)]
     typed = compose([line for line in overrides if line not in moved])
     OmegaConf.set_struct(config, False)

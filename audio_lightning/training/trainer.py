@@ -12,7 +12,8 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
-from audio_lightning.config import build
+from audio_lightning.config import build, resolve
+from audio_lightning.config.targets import split_node
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.distributed.fsdp import ShardedStrategy
 from audio_lightning.distributed.ranks import Together
@@ -31,6 +32,9 @@ from audio_lightning.training.checkpoints import CheckpointFiles
 from audio_lightning.training.lightning_callbacks import check_callback
 from audio_lightning.training.precision import check_compiler, say_precision, trainer_arguments
 from audio_lightning.training.ratejump import RateJump
+
+TRAINER = "lightning.pytorch.Trainer"
+"""The trainer of configurations that name none, as those of earlier versions do."""
 
 
 def make_callbacks(config: DictConfig, history: History, more: Sequence[Callback] = ()) -> list[Callback]:
@@ -100,7 +104,9 @@ def make_trainer(
     Raises:
         ConfigError: arguments that the Trainer refuses, or that do not go together.
     """
-    arguments: Any = OmegaConf.to_container(config.trainer, resolve=True)
+    given: Any = OmegaConf.to_container(config.trainer, resolve=True)
+    target, arguments = split_node({"_target_": TRAINER, **given}, where="trainer")
+    cls = resolve(target, pl.Trainer, where="trainer")
     try:
         arguments = trainer_arguments(arguments, folder, compiled=bool(config.get("compile")))
     except (KeyError, TypeError) as error:  # a key that is missing, or a value of another type
@@ -113,7 +119,7 @@ def make_trainer(
             )
         arguments["strategy"] = ShardedStrategy()
     try:
-        trainer = pl.Trainer(
+        trainer = cls(
             **arguments,
             callbacks=list(callbacks),
             plugins=[CheckpointFiles(folder)],

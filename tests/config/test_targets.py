@@ -1,5 +1,7 @@
 """Names in a configuration: only what may be named is found, and only the right kind is built."""
 
+import importlib
+import re
 from typing import Any
 
 import pytest
@@ -101,3 +103,66 @@ def test_arguments_that_are_handed_on_are_held_against_the_signature_behind(argu
 def test_good_arguments_pass() -> None:
     check_arguments(Example, {"size": 1, "rate": 1, "widths": None}, {}, where="thing")
     check_arguments(Decay, {"whole_epochs": 2}, dict.fromkeys(("optimizer", "gamma")), where="scheduler")
+
+
+KINDS = {
+    "augment.waveform.x": "torch.nn.Module",
+    "callbacks.x": "lightning.pytorch.callbacks.Callback",
+    "data": "audio_lightning.data.datamodule.AudioDataModule",
+    "feature": "audio_lightning.features.base.FrontEnd",
+    "logger.x": "lightning.pytorch.loggers.Logger",
+    "model": "audio_lightning.models.base.AudioModel",
+    "optimizer": "torch.optim.Optimizer",
+    "scheduler": "torch.optim.lr_scheduler.LRScheduler",
+    "trainer": "lightning.pytorch.Trainer",
+}
+"""Nodes, and what they hold."""
+
+HOSTILE = (
+    "os.system",
+    "builtins.exec",
+    "subprocess.Popen",
+    "torch.load",
+    "torch.hub.load",
+    "torch.hub",
+    "torch.nn.Linear",
+    "torch.optim",
+    "torch.optim.lr_scheduler",
+    "torch.optim.swa_utils.AveragedModel",
+    "lightning.pytorch",
+    "lightning.pytorch.seed_everything",
+    "lightning.pytorch.LightningModule",
+    "lightning.pytorch.cli.LightningCLI",
+    "lightning.pytorch.callbacks",
+    "lightning.pytorch.callbacks.callback",
+    "lightning.pytorch.loggers.wandb",
+    "lightning.pytorch.utilities.rank_zero_only",
+    "lightning.pytorch.trainer.connectors.checkpoint_connector.os.system",
+    "lightning.fabric.utilities.cloud_io._load",
+    "torchmetrics.classification.Accuracy",
+    "audio_lightning.core.files.write_text",
+    "audio_lightning.core.files.os.remove",
+    "audio_lightning.core.files",
+    "audio_lightning.core.errors.ConfigError",
+)
+"""Functions, modules and classes that belong to no node."""
+
+OF_ONE_KIND = {
+    "callbacks.x": "lightning.pytorch.callbacks.Timer",
+    "logger.x": "lightning.pytorch.loggers.CSVLogger",
+    "optimizer": "torch.optim.RAdam",
+    "scheduler": "torch.optim.lr_scheduler.StepLR",
+    "trainer": "lightning.pytorch.Trainer",
+}
+
+
+@pytest.mark.parametrize("where", KINDS)
+@pytest.mark.parametrize("target", [*HOSTILE, *OF_ONE_KIND.values()])
+def test_a_node_takes_classes_of_its_kind_alone(where: str, target: str) -> None:
+    module, _, name = KINDS[where].rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    if OF_ONE_KIND.get(where) == target:
+        assert issubclass(resolve(target, kind, where=where), kind)
+        return
+    with pytest.raises(ConfigError, match=rf"^{re.escape(where)}\._target_=[^\n]*$"):
+        resolve(target, kind, where=where)

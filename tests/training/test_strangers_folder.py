@@ -251,3 +251,48 @@ def test_a_sweep_that_is_gone_on_with_says_itself_where_it_logs(
     assert results.attrs["damaged"] == []
     assert len({*results["choice.seed"]}) == 2
     assert_kept(listener, strangers)
+
+
+def own_callback(path: Path, **arguments: str) -> None:
+    node = {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", **arguments}
+    spoiled(path / "config.yaml", {"callbacks.own": node})
+
+
+def test_a_relative_place_of_a_folder_is_within_it(trained: Path, tmp_path: Path) -> None:
+    from audio_lightning.training.resume import resumed_config
+
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    own_callback(run, dirpath="kept")
+    assert resumed_config(RunFolder(run), []).callbacks.own.dirpath == str(run / "kept")
+    own_callback(run, dirpath=str(run / "kept"))
+    assert resumed_config(RunFolder(run), []).callbacks.own.dirpath == str(run / "kept")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"dirpath": "../kept"},
+        {"dirpath": "link/kept"},
+        {"dirpath": "/tmp"},
+        {"dirpath": "~/kept"},
+        {"dirpath": "s3://kept"},
+        {"filename": "../kept"},
+        {"api_key": "mine"},
+        {"tracking_uri": "databricks"},
+    ],
+    ids=str,
+)
+def test_what_leads_out_of_a_folder_is_refused_unless_typed(
+    trained: Path, tmp_path: Path, arguments: dict[str, str]
+) -> None:
+    from audio_lightning.training.resume import resumed_config
+
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    (run / "link").symlink_to(tmp_path)
+    own_callback(run, **arguments)
+    (name,) = arguments
+    with pytest.raises(UserError, match=rf"^callbacks\.own\.{name}=.* leads out of its folder, and is not used"):
+        resumed_config(RunFolder(run), [])
+    if name == "dirpath":
+        typed = [f"callbacks.own.dirpath='{tmp_path / 'kept'}'"]
+        assert resumed_config(RunFolder(run), typed).callbacks.own.dirpath == str(tmp_path / "kept")

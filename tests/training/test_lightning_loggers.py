@@ -1,0 +1,47 @@
+"""Every logger of Lightning can be named by its own path, or stands here with the reason why it cannot."""
+
+from pathlib import Path
+
+import lightning.pytorch.loggers
+import pytest
+from running import run
+
+ARGUMENTS = {
+    "CSVLogger": "",
+    "MLFlowLogger": ", tracking_uri: 'sqlite:///mlflow.db'",
+    "TensorBoardLogger": "",
+    "WandbLogger": ", offline: true",
+}
+"""What they are told beside the run folder, which is filled in; packages that they need are in the extras."""
+
+CANNOT_BE_TRIED = {
+    "CometLogger": "needs the package comet_ml and an account",
+    "LitLogger": "needs the package litlogger and an account",
+    "Logger": "it is made to be derived from",
+    "NeptuneLogger": "needs the package neptune and an account",
+}
+
+WRITES = {
+    "CSVLogger": "run/lightning_logs/version_0/metrics.csv",
+    "MLFlowLogger": "mlflow.db",
+    "TensorBoardLogger": "run/lightning_logs/version_0/events.*",
+    "WandbLogger": "run/wandb/offline-run-*/*.wandb",
+}
+
+
+def test_every_logger_of_lightning_is_known() -> None:
+    assert {*ARGUMENTS, *CANNOT_BE_TRIED} >= {*lightning.pytorch.loggers.__all__}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name == "CSVLogger" else pytest.mark.full) for name in ARGUMENTS]
+)
+def test_a_logger_of_lightning_logs_a_training(
+    name: str, tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    node = f"{{_target_: lightning.pytorch.loggers.{name}{ARGUMENTS[name]}}}"
+    metrics = run(tiny_urbansound8k, tmp_path / "run", f"+logger.own={node}", "trainer.max_epochs=1")
+    assert metrics["epochs"] == 1
+    (written,) = tmp_path.glob(WRITES[name])
+    assert written.stat().st_size
