@@ -245,6 +245,12 @@ def _signature(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any],
         named = {
             name: value for name, value in found.items() if value.kind not in (value.VAR_KEYWORD, value.VAR_POSITIONAL)
         }
+        if parameters and base.__module__.partition(".")[0] in TOP_LEVEL - {PACKAGE}:
+            # A library's class may give its base what that requires, as TensorBoardLogger does.
+            named = {
+                name: value.replace(default=None) if value.default is value.empty else value
+                for name, value in named.items()
+            }
         parameters, hints = named | parameters, annotated | hints
         if not any(value.kind is value.VAR_KEYWORD for value in found.values()):
             return parameters, hints, False

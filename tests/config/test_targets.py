@@ -100,6 +100,13 @@ def test_arguments_that_are_handed_on_are_held_against_the_signature_behind(argu
     check_arguments(Derived, {"size": 1, "depth": 2, "mode": "b"}, {}, where="thing")
 
 
+def test_what_a_class_of_a_library_gives_its_base_itself_need_not_be_given() -> None:
+    cls = resolve("lightning.pytorch.loggers.TensorBoardLogger", object, where="logger.x")
+    check_arguments(cls, {"save_dir": "x"}, {}, where="logger.x")
+    with pytest.raises(ConfigError, match=r"logger\.x\.save_dir must be given"):
+        check_arguments(cls, {}, {}, where="logger.x")
+
+
 def test_good_arguments_pass() -> None:
     check_arguments(Example, {"size": 1, "rate": 1, "widths": None}, {}, where="thing")
     check_arguments(Decay, {"whole_epochs": 2}, dict.fromkeys(("optimizer", "gamma")), where="scheduler")
