@@ -1,4 +1,4 @@
-"""``audio-lightning models | features | grid``: what can be chosen, and what goes with what."""
+"""``audio-lightning models | features | compatibility``: what can be chosen, and what goes with what."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audio_lightning.cli.completion import complete_override
 from audio_lightning.cli.exit_codes import answering
 from audio_lightning.cli.output import Column, print_next, print_table, print_text
 
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Such as data=esc50 data.clip_seconds=1 feature=mfcc."),
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Such as data=esc50 data.clip_seconds=1 feature=mfcc.",
+        autocompletion=complete_override,
+    ),
 ]
 Classes = Annotated[int, typer.Option(min=2, help="Number of classes.")]
 
@@ -105,13 +110,13 @@ def features_command(overrides: Overrides = None, classes: Classes = 10) -> None
             values = _values(cell.shape) if cell.shape else "-"
             rows.append((name, str(cell.shape or cell.reason), values))
         _print((_NAME, Column("gives"), Column("values", "right", whole=True)), rows, typed.task)
-        print_next("audio-lightning", "grid", *(overrides or []))
+        print_next("audio-lightning", "compatibility", *(overrides or []))
         return 0
 
     raise typer.Exit(_answer(overrides, run))
 
 
-def grid_command(overrides: Overrides = None, classes: Classes = 10) -> None:
+def compatibility_command(overrides: Overrides = None, classes: Classes = 10) -> None:
     """Show which model goes with which feature, and why the others do not."""
 
     def run() -> int:

@@ -14,8 +14,9 @@ import typer
 
 from audio_lightning import __version__
 from audio_lightning.cli.cache import cache_app
-from audio_lightning.cli.catalog import features_command, grid_command, models_command
+from audio_lightning.cli.catalog import compatibility_command, features_command, models_command
 from audio_lightning.cli.check import check_command
+from audio_lightning.cli.completion import complete_override
 from audio_lightning.cli.dashboard import dashboard_command
 from audio_lightning.cli.exit_codes import answering
 from audio_lightning.cli.leaderboard import leaderboard_command
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from audio_lightning.inference.embed import Embedding
     from audio_lightning.inference.predict import Prediction
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 class Format(StrEnum):
@@ -42,6 +43,9 @@ class Format(StrEnum):
     JSON = "json"
 
 
+Typed = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", autocompletion=complete_override, show_default=False)
+]
 Checkpoint = Annotated[Path, typer.Argument(metavar="RUN_DIR_or_CKPT", help="A run folder, or a checkpoint file.")]
 Recordings = Annotated[list[Path], typer.Argument(help="Files, and folders to look through.")]
 Window = Annotated[float | None, typer.Option(help="Seconds a window; default: a clip of the training.")]
@@ -80,11 +84,11 @@ def _commands(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
-def train_command(context: typer.Context) -> None:
+def train_command(overrides: Typed = None) -> None:
     """Train, as `python train.py` does: `audio-lightning train model=resnet feature=mfcc`."""
     from audio_lightning.cli.train import main as train
 
-    raise typer.Exit(train(context.args))
+    raise typer.Exit(train(overrides or []))
 
 
 @app.command(
@@ -92,11 +96,11 @@ def train_command(context: typer.Context) -> None:
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
-def sweep_command(context: typer.Context) -> None:
+def sweep_command(overrides: Typed = None) -> None:
     """Train every combination and compare them, as `python sweep.py` does."""
     from audio_lightning.cli.sweep import main as sweep
 
-    raise typer.Exit(sweep(context.args))
+    raise typer.Exit(sweep(overrides or []))
 
 
 @app.command("predict")
@@ -252,7 +256,8 @@ def evaluate_command(
 app.command("check")(check_command)
 app.command("models")(models_command)
 app.command("features")(features_command)
-app.command("grid")(grid_command)
+app.command("compatibility")(compatibility_command)
+app.command("grid", hidden=True, deprecated=True)(compatibility_command)  # its name in 0.1
 app.command("leaderboard")(leaderboard_command)
 app.command("dashboard")(dashboard_command)
 app.command("refit")(refit_command)

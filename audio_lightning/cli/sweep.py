@@ -271,7 +271,7 @@ def _run(sweep: "SweepFolder", source: "Source", settings: "SweepSettings", conf
     if outcome.signal is not None or (not contents and states != {"skipped"}):
         print_next("python", "sweep.py", *sweep.read_facts().overrides)
     elif not contents:
-        print_next("audio-lightning", "grid")  # which features and models go together
+        print_next("audio-lightning", "compatibility")  # which features and models go together
     else:
         print_next("audio-lightning", "refit" if len(contents) == 1 else "leaderboard", sweep.path)
     return outcome.exit_code

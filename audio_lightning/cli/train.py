@@ -50,6 +50,8 @@ def _main(arguments: list[str]) -> int:
         base = compose([], with_hydra=True)
         raise ConfigError(unknown_option(arguments, unknown[0], base, "python train.py"))
     overrides = quote_paths(typed.overrides, multirun=typed.multirun)
+    if typed.shell_completion:
+        raise ConfigError("-sc: `audio-lightning --install-completion` installs the completion of groups and keys")
     flags = [argument for argument in arguments if argument not in typed.overrides]
     with opened(overrides), searching([typed.config_dir] if typed.config_dir else []):
         return _start(typed, flags, overrides)
@@ -74,7 +76,7 @@ def _start(typed: Any, flags: list[str], overrides: list[str]) -> int:
             raise ConfigError("resume= goes on with one run, and -m starts many: leave one of them out")
         others = [line for line in overrides if line not in resumed and not line.startswith("trust=")]
         return _resume(Path(str(single_value(parse_overrides(resumed[-1:])[0]))), others)
-    if typed.cfg or typed.info or typed.hydra_help or typed.shell_completion:
+    if typed.cfg or typed.info or typed.hydra_help:
         compose(overrides)
     elif typed.multirun:
         _check_multirun(overrides)

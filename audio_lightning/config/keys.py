@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from audio_lightning.config.location import choice_file, choices, groups, last_change, searched
+from audio_lightning.config.location import choice_file, choices, config_dir, groups, last_change, searched
 
 GLOBAL = ("experiment", "debug", "hydra")
 """Groups whose choices set keys of other groups, or keys of Hydra."""
@@ -25,6 +25,21 @@ def keys_of_choices() -> dict[str, list[str]]:
     The keys of a sweep are among them.
     """
     return _keys_of_choices(searched(), last_change(searched()))
+
+
+def defaults_of(group: str | None = None, choice: str | None = None) -> dict[str, Any]:
+    """The keys of ``train.yaml``, or of a choice of a group, and the values that stand there, nodes included.
+
+    Args:
+        group: for example ``model``; None for the keys that stand beside the groups.
+        choice: for example ``cnn``; None for no keys of a group.
+    """
+    import yaml
+
+    if group is None or group not in groups():
+        text: Any = yaml.safe_load((config_dir() / "train.yaml").read_text(encoding="utf-8"))
+        return dict(_entries({key: value for key, value in text.items() if key != "defaults"}))
+    return dict(_entries(_read(group, choice), f"{group}.")) if choice is not None else {}
 
 
 @lru_cache(maxsize=8)
@@ -64,8 +79,12 @@ def _read(group: str, name: str, readers: tuple[str, ...] = ()) -> dict[str, Any
 
 
 def _keys(node: Any, prefix: str = "") -> Iterator[str]:
+    return (key for key, _ in _entries(node, prefix))
+
+
+def _entries(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(node, Mapping):
         for name, value in node.items():
             if name != "_target_":
-                yield f"{prefix}{name}"
-                yield from _keys(value, f"{prefix}{name}.")
+                yield f"{prefix}{name}", value
+                yield from _entries(value, f"{prefix}{name}.")

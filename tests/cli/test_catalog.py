@@ -64,7 +64,7 @@ def test_the_grid_agrees_with_what_a_training_says() -> None:
             with pytest.raises(ConfigError) as caught:
                 check_networks(config, task)
             assert str(caught.value) == cell.reason
-    text = output("grid", *CLIPS, "model=cnn")
+    text = output("compatibility", *CLIPS, "model=cnn")
     marks = dict(zip(choices("feature"), row(text, "cnn")[1:]))
     assert (marks["logmel"], marks["waveform"]) == ("ok", "-")
 
@@ -75,13 +75,13 @@ def test_a_model_whose_package_is_missing_has_the_reason_below_the_table(monkeyp
     text = output("models", *CLIPS, "model=timm")
     assert row(text, "timm")[1:] == ["logmel", "-", "-", "-"]
     assert f"timm: {reason}" in text.splitlines()
-    text = output("grid", *CLIPS, "model=timm")
+    text = output("compatibility", *CLIPS, "model=timm")
     number = row(text, "timm")[1:][choices("feature").index("logmel")]
     assert f"{number}: {reason}" in text.splitlines()
 
 
 def test_a_picture_that_is_too_small_is_a_footnote() -> None:
-    text = output("grid", "data.sample_rate=8000", "data.clip_seconds=0.03", "model=cnn,resnet")
+    text = output("compatibility", "data.sample_rate=8000", "data.clip_seconds=0.03", "model=cnn,resnet")
     number = row(text, "cnn")[1 + list(choices("feature")).index("logmel")]
     assert f"{number}: cnn needs at least 8 frames, and the feature gives a spectrogram [1, 64, 4]" in text
 
@@ -134,7 +134,7 @@ def test_named_choices_are_the_only_rows() -> None:
         ("lstm", "mfcc"), ("lstm", "logmel"), ("cnn", "mfcc"), ("cnn", "logmel")
     ]  # fmt: skip
     assert [name for name, *_ in rows(output("features", *CLIPS, "feature=waveform"))] == ["waveform"]
-    text = output("grid", *CLIPS, "model=cnn,dnn", "feature=waveform")
+    text = output("compatibility", *CLIPS, "model=cnn,dnn", "feature=waveform")
     assert rows(text) == [["cnn", "-"], ["dnn", "ok"]]
 
 
@@ -151,7 +151,7 @@ def test_options_count_also_where_no_feature_is_named() -> None:
 
 
 def test_in_a_pipe_a_table_is_as_wide_as_it_needs_to_be() -> None:
-    for arguments in (["models", "model=conv1d_vgg,cnn"], ["grid", "model=cnn"]):
+    for arguments in (["models", "model=conv1d_vgg,cnn"], ["compatibility", "model=cnn"]):
         result = CliRunner().invoke(app, [*arguments, *CLIPS], env={"COLUMNS": None})
         assert [name for name, *_ in rows(result.output)] == arguments[1].partition("=")[2].split(",")
 

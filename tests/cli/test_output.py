@@ -86,7 +86,7 @@ def test_every_command_fits(width: int, tmp_path: Path) -> None:
     for arguments in (
         ["models", "model=cnn,dnn,conv1d_vgg_skip", *CLIPS],
         ["features", *CLIPS],
-        ["grid", "model=cnn,conv1d_vgg_skip", *CLIPS],
+        ["compatibility", "model=cnn,conv1d_vgg_skip", *CLIPS],
         ["leaderboard", str(sweep.path)],
     ):
         result = CliRunner().invoke(app, arguments, env={"COLUMNS": str(width)})

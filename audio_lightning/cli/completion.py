@@ -1,0 +1,71 @@
+"""Shell completion of overrides: groups, their choices, and keys with their defaults."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import typer
+
+from audio_lightning.config.keys import defaults_of, keys_of_choices
+from audio_lightning.config.location import choices, groups
+
+
+def complete_override(context: typer.Context, incomplete: str) -> list[str]:
+    """Candidates for the word at the cursor.
+
+    A key comes with its default, and a group with its choices, so that a shell adds no space behind a lone ``KEY=``.
+
+    Args:
+        context: with the words before the cursor in ``overrides``.
+        incomplete: the word up to the cursor. Bash takes ``=`` for the end of a word: behind ``model=`` it is what
+            follows, and candidates are values alone.
+    """
+    typed: list[str] = [str(word) for word in context.params.get("overrides") or []]
+    if typed and typed[-1] in groups() and not incomplete:  # typer leaves out an = at the cursor
+        return list(_values(typed[-1], ""))
+    if typed and typed[-1] == "=":
+        return list(_values(typed[-2] if len(typed) > 1 else "", incomplete))
+    key, equals, value = incomplete.partition("=")
+    if equals:
+        return [f"{key}={found}" for found in _values(key, value)]
+    return list(_keys(_chosen(typed), incomplete))
+
+
+def _values(key: str, value: str) -> Iterator[str]:
+    """Choices of a group; behind a comma, as in a sweep or a list, further ones."""
+    before, comma, last = value.rpartition(",")
+    start = value.startswith("[") and not comma
+    for name in choices(key) if key in groups() else []:
+        if name.startswith(last.removeprefix("[")) and name not in before.strip("[").split(","):
+            yield f"{before}{comma}{'[' if start else ''}{name}"
+
+
+def _chosen(words: Iterable[str]) -> Mapping[str, str]:
+    pairs = (word.partition("=") for word in words)
+    return {key: value for key, _, value in pairs if key in groups()}
+
+
+def _keys(chosen: Mapping[str, str], start: str) -> Iterable[str]:
+    """Groups and keys that begin so; of a group of which one is chosen, the keys of that choice."""
+    if start in groups() or (len(found := [group for group in groups() if group.startswith(start)]) == 1 and start):
+        group = start if start in groups() else found[0]
+        if not any(key.startswith(start) and "." not in key for key in defaults_of()):
+            return [f"{group}={name}" for name in choices(group)]
+    keys = [f"{group}=" for group in groups() if group.startswith(start)]
+    values: dict[str, Any] = {}
+    for key, names in {**dict.fromkeys(defaults_of(), ()), **keys_of_choices()}.items():
+        group = key.partition(".")[0]
+        if key.startswith(start) and key.count(".") <= start.count(".") and key not in groups():
+            choice = chosen.get(group) or next(iter(names), None)
+            if not names or choice in names:
+                values[key] = defaults_of(group, choice).get(key)
+    keys += [f"{key}." if isinstance(value, dict) else f"{key}=" for key, value in values.items()]
+    if len(keys) == 1 and keys[0].endswith("="):
+        ((key, value),) = values.items()
+        keys.append(f"{key}={_plain(value)}")
+    return sorted(keys)
+
+
+def _plain(value: Any) -> str:
+    if value is None or isinstance(value, list) or "${" in str(value):
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
