@@ -94,14 +94,14 @@ def test_a_picture_that_is_too_small_is_a_footnote() -> None:
             "seed makes no difference here: only data, feature, model, ensemble and ensemble_input keys do",
         ),
         ("features model=cnn", "model makes no difference here: only data and feature keys do"),
-        ("grid ensemble=2", "ensemble makes no difference here: only data, feature and model keys do"),
+        ("compatibility ensemble=2", "ensemble makes no difference here: only data, feature and model keys do"),
         ("models data=demoo", "did you mean demo"),
         ("models model=cnn,resnt", "model=resnt: there is no such model; did you mean resnet?"),
-        ("grid feature=logmell", "did you mean logmel"),
+        ("compatibility feature=logmell", "did you mean logmel"),
         ("models model=cnn,lstm model.depth=1", "there is no key model.depth"),
         ("models ensemble=0", "ensemble=0: expected a whole number of networks, at least 1"),
         ("features data.clip_seconds=0", "data.clip_seconds=0: expected more than 0"),
-        ("grid data.sample_rate=-1", "data.sample_rate=-1: expected more than 0"),
+        ("compatibility data.sample_rate=-1", "data.sample_rate=-1: expected more than 0"),
         (
             "models experiment=speech12_conv1d",
             "experiment=speech12_conv1d: a recipe has one model and one feature, and this command compares all; its "
