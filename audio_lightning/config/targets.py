@@ -136,7 +136,7 @@ def build(
     """
     target, arguments = split_node(node, where=where)
     cls = resolve(target, kind, where=where)
-    taken = _parameters(cls)[0]
+    taken = accepted(cls)[0]
     arguments = {name: value for name, value in offered.items() if name in taken} | arguments
     check_arguments(cls, arguments, supplied, where=where)
     try:
@@ -150,7 +150,7 @@ def refused(cls: type, arguments: Mapping[str, Any], error: Exception) -> str:
     message = next(iter(str(error).strip().splitlines()), "")
     if not isinstance(error, (RuntimeError, ValueError)):  # made to be read by who wrote the class
         message = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    defaults = {name: parameter.default for name, parameter in _parameters(cls)[0].items()}
+    defaults = {name: parameter.default for name, parameter in accepted(cls)[0].items()}
     given = ", ".join(
         f"{name}={value}"
         for name, value in arguments.items()
@@ -185,7 +185,7 @@ def grouped(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def takes(cls: type, name: str) -> bool:
     """Whether a class takes an argument of this name."""
-    parameters, _, takes_any = _parameters(cls)
+    parameters, _, takes_any = accepted(cls)
     return name in parameters or takes_any
 
 
@@ -195,7 +195,7 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], supplied: Mapping[s
     Raises:
         ConfigError: a name that it does not take, one that is missing, or a value that its annotation excludes.
     """
-    parameters, hints, takes_any = _parameters(cls)
+    parameters, hints, takes_any = accepted(cls)
     open_names = [name for name in parameters if name not in supplied]
     for name, value in arguments.items():
         if name not in parameters and (new := argument_now(f"{cls.__module__}.{cls.__name__}", name)):
@@ -212,7 +212,7 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], supplied: Mapping[s
             raise ConfigError(f"{where}.{name} must be given: {cls.__name__} needs it")
 
 
-def _parameters(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
+def accepted(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
     """What a configuration may say of ``cls``: as :func:`_signature`, with the fields of :class:`Settings` in it."""
     parameters, hints, takes_any = _signature(cls)
     for name, hint in list(hints.items()):

@@ -12,7 +12,7 @@ from audio_lightning.classifier.schedulers import LIGHTNING_KEYS
 from audio_lightning.config import check_config, choices, compose, config_dir, resolve
 from audio_lightning.config.check import settle
 from audio_lightning.config.location import groups
-from audio_lightning.config.targets import check_arguments, split_node
+from audio_lightning.config.targets import accepted, check_arguments, split_node
 
 SUPPLIED = {
     "data": set(),
@@ -86,9 +86,8 @@ def test_the_yaml_and_the_constructor_agree(group: str, name: str) -> None:
             arguments = {name: value for name, value in arguments.items() if name not in LIGHTNING_KEYS}
         check_arguments(cls, arguments, supplied, where=where)
         if target not in NOT_OFFERED:
-            parameters = inspect.signature(cls).parameters.values()
-            offered = {parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
-            assert offered <= {*arguments, *supplied}, "options that no YAML names cannot be found or checked"
+            offered, _, _ = accepted(cls)
+            assert offered.keys() <= {*arguments, *supplied}, "options that no YAML names cannot be found or checked"
 
 
 @pytest.mark.parametrize(("group", "name"), TARGETED, ids=str)
