@@ -35,7 +35,8 @@ from audio_lightning.data.loading.batches import Batch
 from audio_lightning.data.manifest import TRAIN
 from audio_lightning.data.store.fingerprints import STRETCH, describe, difference, stretches
 from audio_lightning.features.memory import FeatureMemory
-from audio_lightning.losses import check_loss, class_weights, make_objective
+from audio_lightning.losses.objective import class_weights
+from audio_lightning.losses.training import TrainingLoss
 from audio_lightning.metrics import EvaluationMetrics, MultilabelMetrics, Predictions, make_metrics
 
 TRAINED_ON = "trained_segments"
@@ -95,11 +96,10 @@ class AudioClassifier(pl.LightningModule):
         )
         self.network.to(memory_format=self.memory_format)  # type: ignore[call-overload]
         self.finetuning = Finetuning(config.get("finetune"), self.network, self.front_end)
-        check_loss(config["loss"])
-        self.objective = make_objective(self.task)
+        self.loss = TrainingLoss(config["loss"], self.task, mixed=self.augmentation.mixes_targets)
+        self.objective = self.loss.objective
         weights = class_weights(config["loss"]["class_weights"], self.objective, class_counts, train_clips)
         self.register_buffer("class_weights", weights)
-        self.label_smoothing = float(config["loss"]["label_smoothing"])
         if self.task.multilabel:
             self.register_buffer("thresholds", torch.full((self.task.num_classes,), 0.5))
         self.train_metrics = make_metrics(self.task)
@@ -287,14 +287,14 @@ class AudioClassifier(pl.LightningModule):
         self.train_metrics.reset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch: (binary) cross-entropy with class weights and label smoothing, summed over an ensemble.
+        """The loss of a batch, with class weights and label smoothing, summed over an ensemble.
 
         Where clips are mixed, the training's own accuracy counts the class that a clip was before.
         """
         logits, target = self._augmented_logits(batch)
-        losses = self.objective.per_clip(logits, target, self.class_weights, self.label_smoothing)
+        losses = self.loss(logits, target, self.class_weights)
         self.train_metrics.update(logits, torch.cat([batch["target"]] * self.members), losses)
-        loss = self.objective.mean(losses, target, self.class_weights)
+        loss = self.loss.mean(losses, target, self.class_weights)
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:  # the other steps nobody writes down, and each costs time
             self.log("train/step_loss", loss, sync_dist=True)
@@ -386,7 +386,7 @@ class AudioClassifier(pl.LightningModule):
             metrics.thresholds = self.thresholds
 
     def _count(self, batch: Batch, metrics: EvaluationMetrics) -> Float[Tensor, "batch classes"]:
-        """Evaluation's loss is the plain cross-entropy, so that runs with other weights or smoothing compare."""
+        """Evaluation's loss is the plain cross-entropy, so that runs with other losses compare."""
         logits, target = self._logits(batch), batch["target"]
         metrics.update(logits, target, self.objective.per_clip(logits, target))
         return logits

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,13 +15,14 @@ from audio_lightning.classifier.finetune import Finetuning
 from audio_lightning.classifier.optimizers import make_optimizer
 from audio_lightning.classifier.schedulers import TrainingLength, make_scheduler
 from audio_lightning.config import build, resolve
+from audio_lightning.config.check import is_multilabel
 from audio_lightning.config.targets import REFUSALS, refused, split_node
 from audio_lightning.config.trust import is_trusted
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask, FeatureShape
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.features.input_hints import enlarging_settings
-from audio_lightning.losses import check_loss
+from audio_lightning.losses.training import TrainingLoss
 from audio_lightning.models.base import AudioModel, IncompatibleInput
 
 ENSEMBLE_INPUTS = ("all", "channel")
@@ -73,6 +75,14 @@ def check_ensemble(config: Mapping[str, Any]) -> tuple[int, bool]:
     return members, seen == "channel"
 
 
+def _labels(config: Mapping[str, Any], task: AudioTask) -> AudioTask:
+    """The task as far as a configuration tells: several labels a clip, and as many classes as the loss has weights."""
+    node = config["loss"] or {}
+    weights = next((node[key] for key in ("weight", "pos_weight") if isinstance(node.get(key), list)), task.classes)
+    classes = tuple(map(str, range(max(2, len(weights)))))
+    return replace(task, classes=classes, multilabel=task.multilabel or is_multilabel(config))
+
+
 def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
     """Find out whether front end, network, its fine-tuning, loss, optimizer and schedule can work, without memory.
 
@@ -83,13 +93,13 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
     """
     check_features(config, task)
     front_end = build_front_end(config, task)
-    Augmentation(config.get("augment") or {}, sample_rate=task.sample_rate)
+    augmentation = Augmentation(config.get("augment") or {}, sample_rate=task.sample_rate)
+    TrainingLoss(config["loss"], _labels(config, task), mixed=augmentation.mixes_targets)
     with torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # an error below says more
         network = build_network(config, front_end.output_shape, task)
     check_forward(config, network, front_end.output_shape, task)
     finetuning = Finetuning(config.get("finetune"), network, front_end)
-    check_loss(config["loss"])
     optimizer = make_optimizer(config["optimizer"], finetuning.parameter_groups())
     make_scheduler(config["scheduler"], optimizer, TrainingLength(steps=100, epochs=10), monitor="train/loss")
 

@@ -4,7 +4,7 @@ import functools
 import math
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def check_config(config: DictConfig) -> None:
                 _check_exists(key, as_path(key, value))
         elif name == "_target_" and value is not None and not is_allowed(value, where=key):
             raise ConfigError(f"{key}={refusal(value, where=key)}")
-        elif name == "monitor" and value not in (logged := monitorable_metrics(multilabel=_is_multilabel(config))):
+        elif name == "monitor" and value not in (logged := monitorable_metrics(multilabel=is_multilabel(config))):
             raise ConfigError(
                 f"{key}={value}: nothing logs this metric" + did_you_mean(str(value), logged, listing="logged are")
             )
@@ -164,7 +164,7 @@ def settle(config: DictConfig) -> None:
     """Fill in ``monitor`` where it is null: which metric is the one to choose by depends on the data."""
     with suppress(OmegaConfBaseException):  # check_config names an interpolation that leads nowhere
         if config.monitor is None:
-            config.monitor = f"validation/{metric_names(multilabel=_is_multilabel(config))[0]}"
+            config.monitor = f"validation/{metric_names(multilabel=is_multilabel(config))[0]}"
 
 
 def anchor_paths(config: DictConfig) -> None:
@@ -189,9 +189,11 @@ def anchor_paths(config: DictConfig) -> None:
             OmegaConf.update(config, key, str(Path(str(file)).absolute()))
 
 
-def _is_multilabel(config: DictConfig) -> bool:
+def is_multilabel(config: Mapping[str, Any] | DictConfig) -> bool:
+    """Whether a clip may have several labels, as far as the configuration says it."""
     with suppress(OmegaConfBaseException):
-        return config.data.get("label_separator") is not None or config.data.get("labels") == "rows"
+        data = config["data"]
+        return data.get("label_separator") is not None or data.get("labels") == "rows"
     return False
 
 

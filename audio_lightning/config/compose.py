@@ -53,6 +53,9 @@ SEVERAL = ("augment", "callbacks", "debug", "experiment", "logger", "trainer")
 OPTIONAL = ("debug", "experiment")
 """Groups of which none need be chosen."""
 
+KEPT = {"loss": ("class_weights", "label_smoothing")}
+"""By node, keys that this program itself applies, whatever class is named."""
+
 PLACES = ("conf_dir", "hydra.searchpath")
 """Keys that name folders with YAML files of the user's own."""
 
@@ -368,7 +371,8 @@ def _drop_inherited(config: DictConfig, node: str, keys: Iterable[Override]) -> 
     cls = resolve(target, object, where=node)
     typed = {override.key_or_group.removeprefix(f"{node}.").partition(".")[0] for override in keys}
     values = OmegaConf.select(config, node)
-    dropped = [name for name in values if not (name in {"_target_", "_partial_", *typed} or takes(cls, name))]
+    kept = {"_target_", "_partial_", *KEPT.get(node, ()), *typed}
+    dropped = [name for name in values if not (name in kept or takes(cls, name))]
     with open_dict(values):
         for name in dropped:
             del values[name]

@@ -27,6 +27,7 @@ T = TypeVar("T")
 PACKAGE = "audio_lightning"
 
 LIBRARIES: Mapping[str, str] = {
+    "loss": "torch.nn",
     "optimizer": "torch.optim",
     "scheduler": "torch.optim.lr_scheduler",
     "callbacks": "lightning.pytorch.callbacks",

@@ -133,8 +133,8 @@ def test_a_run_folder_is_named_after_choices(typed: str, folder: str) -> None:
 
 
 def test_a_run_folder_is_not_named_after_a_dictionary() -> None:
-    with pytest.raises(ConfigError, match=r"loss has several values; name one, such as \$\{loss\.label_smoothing\}"):
-        cli._composed(quote_paths(["hydra.run.dir=runs/${loss}"]))
+    with pytest.raises(ConfigError, match=r"finetune has several values; name one, such as \$\{finetune\.freeze\}"):
+        cli._composed(quote_paths(["hydra.run.dir=runs/${finetune}"]))
 
 
 def test_a_run_that_its_data_stopped_is_begun_again_in_its_folder(

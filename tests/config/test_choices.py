@@ -13,12 +13,14 @@ from audio_lightning.config import check_config, choices, compose, config_dir, r
 from audio_lightning.config.check import settle
 from audio_lightning.config.location import groups
 from audio_lightning.config.targets import accepted, check_arguments, split_node
+from audio_lightning.losses.training import PROGRAM_KEYS
 
 SUPPLIED = {
     "data": set(),
     "augment": {"sample_rate"},
     "feature": {"sample_rate", "num_samples"},
     "model": {"input_shape", "num_classes"},
+    "loss": {"multilabel", "reduction"},
     "optimizer": {"params"},
     "scheduler": {"optimizer", "total_steps", "max_lr", "mode"},
     "callbacks": set(),
@@ -29,6 +31,8 @@ SUPPLIED = {
 NOT_OFFERED = {
     "torch.optim.Adam": "implementation switches, which do not change the result, and decoupled decay, which is adamw",
     "torch.optim.AdamW": "implementation switches, which do not change the result",
+    "torch.nn.BCEWithLogitsLoss": "tensors, which loss.class_weights=balanced fills in, and averages of a batch",
+    "torch.nn.CrossEntropyLoss": "tensors, which loss.class_weights=balanced fills in, and averages of a batch",
     "torch.optim.SGD": "implementation switches, which do not change the result",
     "torch.optim.lr_scheduler.OneCycleLR": "other ways to give the length, which follows from the training",
 }
@@ -84,6 +88,8 @@ def test_the_yaml_and_the_constructor_agree(group: str, name: str) -> None:
         supplied = dict.fromkeys(SUPPLIED[group])
         if group == "scheduler":
             arguments = {name: value for name, value in arguments.items() if name not in LIGHTNING_KEYS}
+        if group == "loss":
+            arguments = {name: value for name, value in arguments.items() if name not in PROGRAM_KEYS}
         check_arguments(cls, arguments, supplied, where=where)
         if target not in NOT_OFFERED:
             offered, _, _ = accepted(cls)

@@ -357,7 +357,7 @@ def test_thresholds_are_those_of_the_best_epoch_where_only_the_test_was_left(tmp
         ("feature_memory_gb=-1", r"feature_memory_gb=-1: expected a number, at least 0"),
         ("max_batch_size=null", "max_batch_size=null: expected a number, at least 1"),
         ("seed=-1", "seed=-1: expected a number, 0 to 4294967295"),
-        ("loss=null", "loss=null: a training needs one"),
+        ("loss=null", "loss=null: expected a choice, there are: auto, "),
         ("loss.label_smoothing=null", r"loss\.label_smoothing=None: expected at least 0"),
         ("trainer.check_val_every_n_epoch=5", "check_val_every_n_epoch=5 of trainer.max_epochs=4 validates no epoch"),
     ],

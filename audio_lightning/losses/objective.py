@@ -1,14 +1,10 @@
 """From logits to a loss and to probabilities, where a clip has one label and where it may have several."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask
 
 
@@ -113,17 +109,3 @@ def class_weights(mode: str, objective: Objective, counts: list[int], clips: int
     if mode == "none":
         return torch.ones(len(counts))
     return objective.balanced_weights(torch.tensor(counts, dtype=torch.float32), clips)
-
-
-def check_loss(loss: Mapping[str, Any] | None) -> None:
-    """Check the node ``loss`` of a configuration.
-
-    Raises:
-        ConfigError: a value that cannot be used.
-    """
-    if loss is None:
-        raise ConfigError("loss=null: a training needs one; its keys are loss.class_weights and loss.label_smoothing")
-    if (mode := loss["class_weights"]) not in ("none", "balanced"):
-        raise ConfigError(f"loss.class_weights={mode}: expected none or balanced")
-    if (smoothing := loss["label_smoothing"]) is None or not 0 <= smoothing < 1:
-        raise ConfigError(f"loss.label_smoothing={smoothing}: expected at least 0 and less than 1")

@@ -1,0 +1,234 @@
+"""The loss that a training minimizes: a class of ``torch.nn``, of this package, or of a trusted module."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.modules.loss import _Loss
+
+from audio_lightning.config.targets import REFUSALS, build, resolve, split_node, takes
+from audio_lightning.config.trust import is_trusted
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import AudioTask
+from audio_lightning.losses.objective import Objective, make_objective
+
+PROGRAM_KEYS = ("class_weights", "label_smoothing")
+"""Keys of ``loss`` that this program applies to losses that have no such argument."""
+
+
+def _indices(target: Tensor, classes: int) -> Tensor:
+    """Class indices, or the shares of the classes as they are."""
+    return target
+
+
+def _shares(target: Tensor, classes: int) -> Tensor:
+    """``[batch, classes]``: 1 for the labels of a clip, 0 for the others; between them where clips are mixed."""
+    return target if target.is_floating_point() else F.one_hot(target, classes).float()
+
+
+def _signs(target: Tensor, classes: int) -> Tensor:
+    """``[batch, classes]``: 1 for the labels of a clip, -1 for the others."""
+    return 2 * _shares(target, classes) - 1
+
+
+def _positions(target: Tensor, classes: int) -> Tensor:
+    """``[batch, classes]``: indices of the labels of a clip, filled up with -1."""
+    labels = _shares(target, classes) > 0.5
+    order = labels.int().argsort(dim=1, descending=True, stable=True)
+    return torch.where(labels.gather(1, order), order, -1)
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a loss takes.
+
+    Attributes:
+        target: from the target of a task to that of the loss.
+        soft: whether its target may lie between two classes, as mixing and label smoothing make it.
+        multilabel: whether a clip may have several labels.
+    """
+
+    target: Callable[[Tensor, int], Tensor] = _indices
+    soft: bool = True
+    multilabel: bool = True
+
+
+FORMS: Mapping[str, Form] = {
+    "BCEWithLogitsLoss": Form(_shares),
+    "CrossEntropyLoss": Form(_indices, multilabel=False),
+    "HuberLoss": Form(_shares),
+    "L1Loss": Form(_shares),
+    "MSELoss": Form(_shares),
+    "MultiLabelMarginLoss": Form(_positions, soft=False),
+    "MultiLabelSoftMarginLoss": Form(_shares),
+    "MultiMarginLoss": Form(_indices, soft=False, multilabel=False),
+    "SmoothL1Loss": Form(_shares),
+    "SoftMarginLoss": Form(_signs, soft=False),
+}
+"""Losses of ``torch.nn`` that fit logits and labels."""
+
+UNSUITABLE = {
+    "BCELoss": "it takes probabilities, which lose precision; use torch.nn.BCEWithLogitsLoss",
+    "CTCLoss": "it compares sequences, and a clip has labels without an order",
+    "CosineEmbeddingLoss": "it compares pairs of embeddings",
+    "GaussianNLLLoss": "it takes a variance beside each prediction",
+    "HingeEmbeddingLoss": "it takes distances between pairs",
+    "KLDivLoss": "it takes log-probabilities; torch.nn.CrossEntropyLoss has the same gradient",
+    "MarginRankingLoss": "it compares pairs of scores",
+    "NLLLoss": "it takes log-probabilities; use torch.nn.CrossEntropyLoss",
+    "NLLLoss2d": "it takes log-probabilities of pixels; use torch.nn.CrossEntropyLoss",
+    "PoissonNLLLoss": "it takes counts",
+    "TripletMarginLoss": "it compares triplets of embeddings",
+    "TripletMarginWithDistanceLoss": "it compares triplets of embeddings",
+}
+"""Losses of ``torch.nn`` that cannot train a classifier, and why."""
+
+
+class TrainingLoss(nn.Module):
+    """A loss with the class weights, the label smoothing and the targets of a task.
+
+    Without a ``_target_`` it is cross-entropy, or binary cross-entropy where a clip may have several labels.
+
+    Args:
+        node: ``loss`` of a configuration.
+        task: whose logits and targets come.
+        mixed: whether an augmentation mixes the targets of clips.
+
+    Raises:
+        ConfigError: a target, a value or a combination that cannot work.
+    """
+
+    def __init__(self, node: Mapping[str, Any], task: AudioTask, *, mixed: bool = False) -> None:
+        super().__init__()
+        check_loss(node)
+        self.objective: Objective = make_objective(task)
+        self.multilabel, self.classes = task.multilabel, task.num_classes
+        self.weighted = node["class_weights"] != "none"
+        self.smoothing = float(node["label_smoothing"])
+        default = "torch.nn.BCEWithLogitsLoss" if task.multilabel else "torch.nn.CrossEntropyLoss"
+        node = {**node, "_target_": node.get("_target_") or default}
+        target, arguments = split_node(node, where="loss")
+        cls: type[nn.Module] = resolve(target, nn.Module, where="loss")
+        self.form = _form(cls, target)
+        name = cls.__name__
+        if task.multilabel and not self.form.multilabel:
+            raise ConfigError(f"loss: {name} takes one label a clip, and these clips have several; use loss=bce")
+        if not self.form.soft and (mixed or self.smoothing):
+            cause = "augment mixes the labels of clips" if mixed else "loss.label_smoothing spreads them"
+            raise ConfigError(f"loss: {name} takes whole labels, and {cause}; leave that out, or use loss=auto")
+        # Its own arguments for these come before what this program does in their place.
+        self.weight_argument = "pos_weight" if task.multilabel else "weight" * (self.form.target is _indices)
+        if not self.weight_argument or not takes(cls, self.weight_argument) or is_trusted(target):
+            self.weight_argument = ""
+        given = {key: value for key, value in arguments.items() if key not in PROGRAM_KEYS}
+        for key in ("weight", "pos_weight"):
+            if isinstance(given.get(key), list):
+                if self.weighted:
+                    raise ConfigError(f"loss.{key} and loss.class_weights=balanced: give one of them")
+                given[key] = _weights(given[key], task.num_classes, where=f"loss.{key}")
+                self.weight_argument = ""
+        offered: dict[str, Any] = {"multilabel": task.multilabel}
+        self.smooths = not takes(cls, "label_smoothing")
+        if not self.smooths:
+            offered["label_smoothing"] = self.smoothing
+        supplied = {"reduction": "none"} if takes(cls, "reduction") else {}
+        self.loss = build({"_target_": target, **given}, nn.Module, where="loss", offered=offered, **supplied)
+        for module in self.loss.modules():  # weights of classes follow from the configuration, not from a checkpoint
+            for key, buffer in list(module.named_buffers(recurse=False)):
+                module.register_buffer(key, buffer, persistent=False)
+        if self.weight_argument:
+            self.loss.register_buffer(self.weight_argument, None, persistent=False)
+        self._try(task, mixed, name)
+
+    def forward(self, logits: Float[Tensor, "batch classes"], target: Tensor, weights: Tensor) -> Tensor:
+        """Loss of every clip, ``[batch]``.
+
+        Args:
+            logits: of every clip and class.
+            target: index of the class, ``[batch]``, or the share of every class, ``[batch, classes]``.
+            weights: of the classes, ``[classes]``.
+        """
+        shaped = self.form.target(self._smoothed(target), self.classes)
+        if self.weight_argument:
+            setattr(self.loss, self.weight_argument, weights)
+            losses: Tensor = self.loss(logits, shaped)
+        else:
+            losses = self.loss(logits, shaped)
+            if self.weighted and self.multilabel:
+                losses = losses * (1 + (weights - 1) * target)
+            elif self.weighted:
+                of_clip = target @ weights if target.is_floating_point() else weights[target]
+                losses = losses * (of_clip[:, None] if losses.dim() == 2 else of_clip)
+        return losses.mean(dim=1) if losses.dim() == 2 else losses
+
+    def mean(self, losses: Float[Tensor, "batch"], target: Tensor, weights: Tensor) -> Float[Tensor, ""]:
+        """Mean over the batch, weighted as the clips are."""
+        return self.objective.mean(losses, target, weights)
+
+    def _smoothed(self, target: Tensor) -> Tensor:
+        if not self.smoothing or not self.smooths:
+            return target
+        spread = 1 / 2 if self.multilabel else 1 / self.classes
+        return _shares(target, self.classes) * (1 - self.smoothing) + self.smoothing * spread
+
+    def _try(self, task: AudioTask, mixed: bool, name: str) -> None:
+        """Compute it for two clips, so that what cannot work is refused before any audio is read."""
+        target = torch.arange(2) % task.num_classes
+        if task.multilabel or mixed:
+            target = _shares(target, task.num_classes)
+        logits = torch.linspace(-1, 1, 2 * task.num_classes).reshape(2, -1)
+        try:
+            of_classes = self.loss(logits, self.form.target(self._smoothed(target), self.classes))
+        except REFUSALS as error:
+            message = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise ConfigError(f"loss: {name} cannot compute on logits and labels: {message}") from error
+        if not isinstance(of_classes, Tensor) or of_classes.shape not in ((2,), logits.shape):
+            found = list(of_classes.shape) if isinstance(of_classes, Tensor) else type(of_classes).__name__
+            raise ConfigError(f"loss: {name} gives {found} for 2 clips; expected a loss a clip, [2]")
+        if task.multilabel and self.weighted and not self.weight_argument and of_classes.dim() == 1:
+            raise ConfigError(
+                f"loss.class_weights=balanced: {name} does not give a loss for every label, so labels cannot be "
+                "weighted; use loss=bce or loss=focal, or leave the weights out"
+            )
+
+
+def check_loss(loss: Mapping[str, Any] | None) -> None:
+    """Check what this program reads itself of the node ``loss``.
+
+    Raises:
+        ConfigError: a value that cannot be used.
+    """
+    if loss is None:
+        raise ConfigError("loss=null: a training needs one; its keys are loss.class_weights and loss.label_smoothing")
+    for key in PROGRAM_KEYS:
+        if key not in loss:
+            raise ConfigError(
+                f"loss.{key} must be given: {'none' if key == 'class_weights' else '0.0'} switches it off"
+            )
+    if (mode := loss["class_weights"]) not in ("none", "balanced"):
+        raise ConfigError(f"loss.class_weights={mode}: expected none or balanced")
+    smoothing = loss["label_smoothing"]
+    if not isinstance(smoothing, (int, float)) or isinstance(smoothing, bool) or not 0 <= smoothing < 1:
+        raise ConfigError(f"loss.label_smoothing={smoothing}: expected at least 0 and less than 1")
+
+
+def _form(cls: type[nn.Module], target: Any) -> Form:
+    """What a class takes; torch has classes that are no losses, and losses that do not fit."""
+    if is_trusted(target) or not cls.__module__.startswith("torch."):
+        return Form()
+    if cls.__name__ in UNSUITABLE:
+        raise ConfigError(f"loss._target_={target} cannot be used: {UNSUITABLE[cls.__name__]}")
+    if not issubclass(cls, _Loss) or cls.__name__ not in FORMS:
+        raise ConfigError(f"loss._target_={target} is not a loss that fits logits and labels: {', '.join(FORMS)}")
+    return FORMS[cls.__name__]
+
+
+def _weights(values: list[Any], classes: int, *, where: str) -> Tensor:
+    """A list of a configuration as the tensor that a class of torch takes."""
+    if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
+        raise ConfigError(f"{where}={values}: expected a list of numbers, one for each class")
+    return torch.tensor(values, dtype=torch.float32)
