@@ -1,12 +1,12 @@
-"""Shell completion of overrides: groups, their choices, and keys with their defaults."""
+"""Shell completion of overrides: groups, their choices, and keys with their defaults.
+
+Every command imports this module, and only a completion needs the configuration: it is imported in the functions.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import typer
-
-from audio_lightning.config.keys import defaults_of, keys_of_choices
-from audio_lightning.config.location import choices, groups
 
 
 def complete_override(context: typer.Context, incomplete: str) -> list[str]:
@@ -19,6 +19,8 @@ def complete_override(context: typer.Context, incomplete: str) -> list[str]:
         incomplete: the word up to the cursor. Bash takes ``=`` for the end of a word: behind ``model=`` it is what
             follows, and candidates are values alone.
     """
+    from audio_lightning.config.location import groups
+
     typed: list[str] = [str(word) for word in context.params.get("overrides") or []]
     if typed and typed[-1] in groups() and not incomplete:  # typer leaves out an = at the cursor
         return list(_values(typed[-1], ""))
@@ -32,6 +34,8 @@ def complete_override(context: typer.Context, incomplete: str) -> list[str]:
 
 def _values(key: str, value: str) -> Iterator[str]:
     """Choices of a group; behind a comma, as in a sweep or a list, further ones."""
+    from audio_lightning.config.location import choices, groups
+
     before, comma, last = value.rpartition(",")
     start = value.startswith("[") and not comma
     for name in choices(key) if key in groups() else []:
@@ -40,12 +44,17 @@ def _values(key: str, value: str) -> Iterator[str]:
 
 
 def _chosen(words: Iterable[str]) -> Mapping[str, str]:
+    from audio_lightning.config.location import groups
+
     pairs = (word.partition("=") for word in words)
     return {key: value for key, _, value in pairs if key in groups()}
 
 
 def _keys(chosen: Mapping[str, str], start: str) -> Iterable[str]:
     """Groups and keys that begin so; of a group of which one is chosen, the keys of that choice."""
+    from audio_lightning.config.keys import defaults_of, keys_of_choices
+    from audio_lightning.config.location import choices, groups
+
     if start in groups() or (len(found := [group for group in groups() if group.startswith(start)]) == 1 and start):
         group = start if start in groups() else found[0]
         if not any(key.startswith(start) and "." not in key for key in defaults_of()):
