@@ -51,6 +51,9 @@ def check_clip(task: AudioTask) -> None:
 class limited_features(TorchDispatchMode):  # noqa: N801 - a context, named as torch names its own
     """Refuse operations with results of more than :data:`LARGEST_TENSOR` bytes; on the meta device they take none."""
 
+    def __init__(self) -> None:
+        TorchDispatchMode.__init__(self)
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         """Run an operation and look at its result."""
         found = func(*args, **(kwargs or {}))

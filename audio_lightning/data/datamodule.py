@@ -181,15 +181,15 @@ class AudioDataModule(Source):
 
     # Loaders
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Training clips, in an order that depends on the seed and the epoch alone."""
         return self._loader(TRAIN)
 
-    def val_dataloader(self) -> DataLoader | tuple[()]:
+    def val_dataloader(self) -> DataLoader[Any] | tuple[()]:
         """Validation clips in the order of the manifest; Lightning validates nothing where there are none."""
         return self._loader(VALIDATION) if len(self.numbers(VALIDATION)) else ()
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> DataLoader[Any]:
         """Test clips in the order of the manifest."""
         return self._loader(TEST)
 
@@ -238,7 +238,7 @@ class AudioDataModule(Source):
         target = ready.targets[ready.clips.row[number]]
         return ClipDataset(clips, number, target, gather, self.num_samples, self.seed, redraw=split == TRAIN)
 
-    def _loader(self, split: str) -> DataLoader:
+    def _loader(self, split: str) -> DataLoader[Any]:
         training = split == TRAIN
         resident = training and self._is_resident()
         dataset = self._dataset(split, resident=resident)

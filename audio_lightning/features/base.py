@@ -116,4 +116,5 @@ class FrontEnd(nn.Module, ABC):
             moved = fn(tensor)
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
-        return super()._apply(keep_precision, recurse)
+        apply: Callable[..., Any] = super()._apply
+        return apply(keep_precision, recurse)

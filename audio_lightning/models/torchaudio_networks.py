@@ -42,7 +42,7 @@ except (ImportError, OSError, RuntimeError) as error:  # another interface of to
     networks = load_package("torchaudio_wav2vec2", Path(installed.origin).parent / "models/wav2vec2")
 
 if TYPE_CHECKING:
-    from torchaudio.models import Wav2Vec2Model
+    from torchaudio.models import Wav2Vec2Model as Wav2Vec2Model
     from torchaudio.pipelines import Wav2Vec2Bundle
 else:
     Wav2Vec2Model = networks.Wav2Vec2Model

@@ -25,7 +25,7 @@ from audio_lightning.compare.notes import nested_selection
 from audio_lightning.compare.trials import REPETITION_KEYS, SweepFacts, SweepFolder, TrialFolder, as_text
 from audio_lightning.report import charts, effects, mistakes
 from audio_lightning.report.pages import write_page
-from audio_lightning.report.svg import short
+from audio_lightning.report.svg import clipped, short
 
 if TYPE_CHECKING:
     from audio_lightning.compare.leaderboard import Board, Row
@@ -65,7 +65,7 @@ def write_sweep_page(sweep: SweepFolder, results: pd.DataFrame, boards: "list[Bo
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         short=short,
-        clipped=charts.clipped,
+        clipped=clipped,
     )
     return sweep.report
 
