@@ -16,12 +16,12 @@ SETTINGS = re.findall(r"^\t(ONEDNN.*) \$\(FAST_SUITE\)", (PROJECT / "Makefile").
 MODELS = ("cnn", "crnn", "efficientnet", "lstm")
 
 SAMPLE = [
-    "tests/test_autocast.py",
+    "tests/classifier/test_autocast.py",
     "tests/features/test_spectral.py",
     *(f"tests/models/test_models.py::test_overfits_a_tiny_batch[{name}]" for name in MODELS),
     "tests/models/test_models.py::test_it_trains_under_bfloat16_autocast[lstm]",
-    "tests/training/test_power.py::test_what_really_ran_is_written_and_features_stay_float32",
-    "tests/training/test_power.py::test_batches_that_are_accumulated_equal_a_large_one",
+    "tests/training/test_precision.py::test_what_really_ran_is_written_and_features_stay_float32",
+    "tests/training/test_precision.py::test_batches_that_are_accumulated_equal_a_large_one",
 ]
 
 
