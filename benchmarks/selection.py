@@ -6,14 +6,14 @@ repetitions). Bias and width are in points of accuracy; coverage is that of 95 %
 in which any row is called different from the first one (family-wise type I error at 0.05, with Holm's correction).
 
 In ``drawn`` sweeps the correctness of every clip and candidate is drawn; in ``fitted`` ones logistic regressions are
-fitted to generated features, so that training parts overlap. See tests/simulated_sweeps.py.
+fitted to generated features, so that training parts overlap. See tests/helpers/simulated_sweeps.py.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests/helpers"))
 
 from simulated_sweeps import Outcome, Plan, Swept, best_mean, drawn, fitted, merged, nested
 

@@ -1,24 +1,15 @@
 """JSON that any reader takes, and files that are whole or not written."""
 
 import errno
-import json
 import math
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from json_text import strict
 
 from audio_lightning.core.files import disk_trouble, to_json, without_nan, write_csv, write_json, write_text
-
-
-def strict(text: str) -> object:
-    """Read JSON as the standard has it; Python alone takes NaN and Infinity."""
-
-    def refuse(word: str) -> None:
-        raise AssertionError(f"{word} is no JSON")
-
-    return json.loads(text, parse_constant=refuse)
 
 
 def test_no_number_is_written_as_null(tmp_path: Path) -> None:

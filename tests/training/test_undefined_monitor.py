@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from json_text import strict
 from running import run
-from test_files import strict
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from audio_lightning.classifier.schedulers import end_epoch
