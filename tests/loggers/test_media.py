@@ -17,7 +17,7 @@ from running import resume, run
 from sklearn.metrics import average_precision_score, roc_auc_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import audio_lightning.training.run as training
+import audio_lightning.training.trainer as training
 from audio_lightning.classifier.checkpoint import read_checkpoint
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.figures import evaluation as figures
