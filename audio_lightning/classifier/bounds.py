@@ -52,7 +52,7 @@ class limited_features(TorchDispatchMode):  # noqa: N801 - a context, named as t
     """Refuse operations with results of more than :data:`LARGEST_TENSOR` bytes; on the meta device they take none."""
 
     def __init__(self) -> None:
-        TorchDispatchMode.__init__(self)
+        TorchDispatchMode.__init__(self)  # named in full, and typed here: torch gives its own no types
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         """Run an operation and look at its result."""

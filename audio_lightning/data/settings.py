@@ -23,7 +23,7 @@ class ClipSettings(Settings):
     Attributes:
         sample_rate: rate in hertz to which recordings are resampled.
         clip_seconds: length of a clip; shorter recordings are padded, longer ones cut.
-        hop_seconds: cut recordings into windows of ``clip_seconds``, one every so many seconds; None for one clip a
+        hop_seconds: cut recordings into windows of ``clip_seconds``, this many seconds apart; None for one clip a
             recording.
         padding: how a short recording is filled up.
         channel: which channel of a recording is used, see :data:`audio_lightning.audio.channels.Channel`; ``each``:

@@ -38,11 +38,11 @@ class Source(pl.LightningDataModule, ABC):
         self,
         *,
         root: str,
-        clips: ClipSettings = ClipSettings(),  # noqa: B008 - frozen
-        splits: SplitPlan = SplitPlan(),  # noqa: B008
-        checks: CheckSettings = CheckSettings(),  # noqa: B008
-        loading: LoadingSettings = LoadingSettings(),  # noqa: B008
-        cache: CacheSettings = CacheSettings(),  # noqa: B008
+        clips: ClipSettings = ClipSettings(),
+        splits: SplitPlan = SplitPlan(),
+        checks: CheckSettings = CheckSettings(),
+        loading: LoadingSettings = LoadingSettings(),
+        cache: CacheSettings = CacheSettings(),
     ) -> None:
         super().__init__()
         self.root = Path(root).expanduser()

@@ -69,7 +69,7 @@ class SpeechCommands(AudioDataModule):
         download: bool,
         unknown_percent: float,
         silence_percent: float,
-        splits: SplitPlan = SplitPlan(),  # noqa: B008 - frozen
+        splits: SplitPlan = SplitPlan(),
         **options: Any,
     ) -> None:
         super().__init__(splits=splits, **options)

@@ -29,7 +29,7 @@ class Demo(UrbanSound8K):
         self,
         *,
         root: str | None = None,
-        cache: CacheSettings = CacheSettings(),  # noqa: B008 - frozen
+        cache: CacheSettings = CacheSettings(),
         **options: Any,
     ) -> None:
         super().__init__(root=root or str(demo_root(cache.root, write=False)), cache=cache, **options)
