@@ -5,6 +5,7 @@ It must be a class of the kind that its node wants, and defined by this package,
 (:data:`LIBRARIES`), or by a module which the user trusts (:mod:`audio_lightning.config.trust`).
 """
 
+import dataclasses
 import inspect
 import sys
 import types
@@ -177,10 +178,9 @@ def split_node(node: Mapping[str, Any] | DictConfig, *, where: str) -> tuple[Any
 def grouped(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments as the class takes them: those of its :class:`Settings` gathered in one object each."""
     given = dict(arguments)
-    groups = _signature(cls)[1]
-    for name, hint in groups.items():
-        if isinstance(hint, type) and issubclass(hint, Settings):
-            given[name] = hint(**{key: given.pop(key) for key in inspect.signature(hint).parameters if key in given})
+    for name, settings in _settings(cls).items():
+        fields = {field.name for field in dataclasses.fields(settings)}
+        given[name] = dataclasses.replace(settings, **{key: given.pop(key) for key in fields & given.keys()})
     return given
 
 
@@ -216,12 +216,18 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], supplied: Mapping[s
 def accepted(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
     """What a configuration may say of ``cls``: as :func:`_signature`, with the fields of :class:`Settings` in it."""
     parameters, hints, takes_any = _signature(cls)
-    for name, hint in list(hints.items()):
-        if isinstance(hint, type) and issubclass(hint, Settings) and parameters.pop(name, None) is not None:
-            del hints[name]
-            parameters |= inspect.signature(hint).parameters
-            hints |= typing.get_type_hints(hint)
+    for name, settings in _settings(cls).items():
+        del parameters[name], hints[name]
+        for key, parameter in inspect.signature(type(settings)).parameters.items():
+            parameters[key] = parameter.replace(default=getattr(settings, key))
+        hints |= typing.get_type_hints(type(settings))
     return parameters, hints, takes_any
+
+
+def _settings(cls: type) -> dict[str, Any]:
+    """The groups of arguments that ``cls`` takes, as it has them by default."""
+    defaults = {name: parameter.default for name, parameter in _signature(cls)[0].items()}
+    return {name: default for name, default in defaults.items() if isinstance(default, Settings)}
 
 
 def _signature(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:

@@ -12,13 +12,46 @@ from torch import Tensor, nn
 
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.checks import count_samples, require_choice, require_positive, require_table
-from audio_lightning.features.stft import PowerSpectrogram, smallest_n_fft
+from audio_lightning.features.stft import FrameSettings, PowerSpectrogram, smallest_n_fft
 
 MelScale = Literal["htk", "slaney"]
 MelNorm = Literal["slaney"] | None
 
 # Zeros behind the window only interpolate between frequencies; filters that need more than this are a mistake.
 LONGEST_PADDING = 16
+
+
+@dataclass(frozen=True)
+class BandSettings(FrameSettings):
+    """Frames of a short-time Fourier transform, and the range of the filters over its frequencies.
+
+    Attributes:
+        f_min: lower edge of the lowest band in hertz.
+        f_max: upper edge of the highest band in hertz; None for half the sample rate.
+    """
+
+    f_min: float = 20
+    f_max: float | None = None
+
+
+@dataclass(frozen=True)
+class MelSettings(BandSettings):
+    """A mel spectrogram but for the number of its bands.
+
+    Attributes:
+        mel_scale: ``"htk"``, logarithmic throughout, or ``"slaney"``, linear up to 1 kHz (Auditory Toolbox, librosa).
+        norm: ``"slaney"`` for bands of equal area, None for equal height.
+    """
+
+    mel_scale: MelScale = "htk"
+    norm: MelNorm = None
+
+    def spectrogram(
+        self, sample_rate: int, n_mels: int, *, center: bool = True, magnitude: bool = False
+    ) -> "FilteredSpectrogram":
+        """The mel spectrogram; arguments and errors are those of :class:`FilteredSpectrogram`."""
+        filters = MelFilters(sample_rate, n_mels, self.f_min, self.f_max, self.mel_scale, self.norm)
+        return FilteredSpectrogram(filters, self, center=center, magnitude=magnitude)
 
 
 @dataclass(frozen=True)
@@ -107,8 +140,7 @@ class MelFilters(Filters):
     """Filters equally spaced on the mel scale, with straight sides over the hertz axis (torchaudio, librosa).
 
     Attributes:
-        mel_scale: ``"htk"``, logarithmic throughout, or ``"slaney"``, linear up to 1 kHz (Auditory Toolbox, librosa).
-        norm: ``"slaney"`` gives all filters the same area, None the same height.
+        mel_scale, norm: see :class:`MelSettings`.
 
     Raises:
         ConfigError: see :class:`Filters`; also unknown names.
@@ -204,10 +236,7 @@ class FilteredSpectrogram(nn.Module):
 
     Args:
         filters: the filters, which also hold the sample rate.
-        window_seconds: length of the window.
-        hop_seconds: distance of two frames.
-        n_fft: length of the transform in samples; None for the smallest power of two that holds the window and gives
-            every filter a frequency.
+        frames: lengths of window, hop and transform.
         center: see :class:`PowerSpectrogram`.
         magnitude: weigh and add up magnitudes in place of powers.
 
@@ -218,25 +247,13 @@ class FilteredSpectrogram(nn.Module):
     weights: Tensor
 
     def __init__(
-        self,
-        filters: Filters,
-        *,
-        window_seconds: float,
-        hop_seconds: float,
-        n_fft: int | None,
-        center: bool = True,
-        magnitude: bool = False,
+        self, filters: Filters, frames: FrameSettings, *, center: bool = True, magnitude: bool = False
     ) -> None:
         super().__init__()
-        window_length = count_samples("window_seconds", window_seconds, filters.sample_rate)
+        window_length = count_samples("window_seconds", frames.window_seconds, filters.sample_rate)
         self.magnitude = magnitude
-        self.power = PowerSpectrogram(
-            sample_rate=filters.sample_rate,
-            window_seconds=window_seconds,
-            hop_seconds=hop_seconds,
-            n_fft=filters.choose_n_fft(window_length) if n_fft is None else n_fft,
-            center=center,
-        )
+        n_fft = filters.choose_n_fft(window_length) if frames.n_fft is None else frames.n_fft
+        self.power = PowerSpectrogram(filters.sample_rate, replace(frames, n_fft=n_fft), center=center)
         filters.check(self.power.n_fft, window_length)
         weights = filters.weights(self.power.n_fft).T.contiguous()
         self.register_buffer("weights", weights.to(torch.get_default_device()), persistent=False)

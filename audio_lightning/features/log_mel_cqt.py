@@ -1,12 +1,14 @@
 """Log-mel spectrogram and constant-Q transform, side by side."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.features.cqt import CQT
-from audio_lightning.features.filters import MelNorm, MelScale
+from audio_lightning.features.filters import MelSettings
 from audio_lightning.features.log_mel import LogMel
 from audio_lightning.features.normalize import NormalizeMode
 
@@ -20,8 +22,7 @@ class LogMelCQT(FrontEnd):
 
     Args:
         n_bins: number of mel bands, and of the constant-Q transform's frequencies.
-        window_seconds, hop_seconds, n_fft, f_min, f_max, mel_scale, norm: of the log-mel spectrogram, see
-            :class:`LogMel`; the hop is that of both.
+        mel: frames and filters of the log-mel spectrogram; the hop is that of both.
         bins_per_octave: how many of the constant-Q transform's frequencies double the frequency.
         cqt_f_min: the lowest of them in hertz.
         top_db: range that is kept below the loudest value of each channel of a clip, in decibels; None for all.
@@ -37,41 +38,21 @@ class LogMelCQT(FrontEnd):
         sample_rate: int,
         num_samples: int,
         n_bins: int = 84,
-        window_seconds: float = 0.064,
-        hop_seconds: float = 0.01,
-        n_fft: int | None = None,
-        f_min: float = 20,
-        f_max: float | None = None,
-        mel_scale: MelScale = "htk",
-        norm: MelNorm = None,
+        mel: MelSettings = MelSettings(window_seconds=0.064),
         bins_per_octave: int = 12,
         cqt_f_min: float = 32.7032,
         top_db: float | None = 80,
         normalize: NormalizeMode = "statistics",
     ) -> None:
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
-        self.logmel = LogMel(
-            sample_rate=sample_rate,
-            num_samples=num_samples,
-            n_mels=n_bins,
-            window_seconds=window_seconds,
-            hop_seconds=hop_seconds,
-            n_fft=n_fft,
-            f_min=f_min,
-            f_max=f_max,
-            mel_scale=mel_scale,
-            norm=norm,
-            top_db=top_db,
-            normalize="none",
-        )
+        shared: dict[str, Any] = {"sample_rate": sample_rate, "num_samples": num_samples, "top_db": top_db}
+        self.logmel = LogMel(**shared, n_mels=n_bins, mel=mel, normalize="none")
         self.cqt = CQT(
-            sample_rate=sample_rate,
-            num_samples=num_samples,
+            **shared,
             n_bins=n_bins,
             bins_per_octave=bins_per_octave,
             f_min=cqt_f_min,
-            hop_seconds=hop_seconds,
-            top_db=top_db,
+            hop_seconds=mel.hop_seconds,
             normalize="none",
         )
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.base import FrontEnd
-from audio_lightning.features.filters import FilteredSpectrogram, MelFilters, MelNorm, MelScale
+from audio_lightning.features.filters import MelSettings
 from audio_lightning.features.normalize import NormalizeMode
-from audio_lightning.features.pcen import GainControl
+from audio_lightning.features.pcen import GainControl, GainSettings
 from audio_lightning.features.stft import Decibel
 
 
@@ -23,17 +23,10 @@ class LogMelPCEN(FrontEnd):
 
     Args:
         n_mels: number of mel bands.
-        window_seconds: length of the Hann window.
-        hop_seconds: distance of two frames.
-        n_fft: length of the transform in samples; None for the smallest power of two that holds the window and leaves
-            no mel filter empty.
-        f_min: lower edge of the lowest band in hertz.
-        f_max: upper edge of the highest band in hertz; None for half the sample rate.
-        mel_scale: ``"htk"`` or ``"slaney"``.
-        norm: ``"slaney"`` for bands of equal area, None for equal height.
+        mel: frames and filters.
         top_db: see :class:`LogMel`.
         time_constants_seconds: memory of the gain control in each channel but the first.
-        gain, bias, power: see :class:`PCEN`.
+        control: of the gain in each channel but the first.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`; ``"statistics"`` are those of each channel.
 
     Raises:
@@ -46,29 +39,20 @@ class LogMelPCEN(FrontEnd):
         sample_rate: int,
         num_samples: int,
         n_mels: int = 64,
-        window_seconds: float = 0.025,
-        hop_seconds: float = 0.01,
-        n_fft: int | None = None,
-        f_min: float = 20,
-        f_max: float | None = None,
-        mel_scale: MelScale = "htk",
-        norm: MelNorm = None,
+        mel: MelSettings = MelSettings(),
         top_db: float | None = 80,
         time_constants_seconds: Sequence[float] = (0.4,),
-        gain: float = 0.98,
-        bias: float = 2,
-        power: float = 0.5,
+        control: GainSettings = GainSettings(),
         normalize: NormalizeMode = "statistics",
     ) -> None:
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
-        filters = MelFilters(sample_rate, n_mels, f_min, f_max, mel_scale, norm)
-        self.mel = FilteredSpectrogram(filters, window_seconds=window_seconds, hop_seconds=hop_seconds, n_fft=n_fft)
+        self.mel = mel.spectrogram(sample_rate, n_mels)
         self.decibel = Decibel(top_db)
         if not time_constants_seconds:
             raise ConfigError("time_constants_seconds is empty, expected one number or more; feature=logmel has none")
         frame_rate = sample_rate / self.mel.power.hop_length
         self.controls = nn.ModuleList(
-            GainControl(n_mels, frame_rate, time_constant_seconds=seconds, gain=gain, bias=bias, power=power)
+            GainControl(n_mels, frame_rate, control, time_constant_seconds=seconds)
             for seconds in time_constants_seconds
         )
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.features.checks import require_choice
-from audio_lightning.features.filters import FilteredSpectrogram, MelFilters, MelNorm, MelScale
+from audio_lightning.features.filters import MelSettings
 from audio_lightning.features.normalize import NormalizeMode
 
 
@@ -19,14 +19,7 @@ class Mel(FrontEnd):
 
     Args:
         n_mels: number of mel bands.
-        window_seconds: length of the Hann window.
-        hop_seconds: distance of two frames.
-        n_fft: length of the transform in samples; None for the smallest power of two that holds the window and leaves
-            no mel filter empty.
-        f_min: lower edge of the lowest band in hertz.
-        f_max: upper edge of the highest band in hertz; None for half the sample rate.
-        mel_scale: ``"htk"`` or ``"slaney"``.
-        norm: ``"slaney"`` for bands of equal area, None for equal height.
+        mel: frames and filters.
         scale: what is weighed and added up, ``"magnitude"`` or ``"power"``.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`.
 
@@ -40,25 +33,13 @@ class Mel(FrontEnd):
         sample_rate: int,
         num_samples: int,
         n_mels: int = 64,
-        window_seconds: float = 0.025,
-        hop_seconds: float = 0.01,
-        n_fft: int | None = None,
-        f_min: float = 20,
-        f_max: float | None = None,
-        mel_scale: MelScale = "htk",
-        norm: MelNorm = None,
+        mel: MelSettings = MelSettings(),
         scale: Literal["magnitude", "power"] = "power",
         normalize: NormalizeMode = "statistics",
     ) -> None:
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
         require_choice("scale", scale, ["magnitude", "power"])
-        self.mel = FilteredSpectrogram(
-            MelFilters(sample_rate, n_mels, f_min, f_max, mel_scale, norm),
-            window_seconds=window_seconds,
-            hop_seconds=hop_seconds,
-            n_fft=n_fft,
-            magnitude=scale == "magnitude",
-        )
+        self.mel = mel.spectrogram(sample_rate, n_mels, magnitude=scale == "magnitude")
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 mels frames"]:
         """The mel spectrogram as a picture of one channel."""

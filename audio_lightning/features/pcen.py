@@ -1,17 +1,34 @@
 """Per-channel energy normalization."""
 
 import math
+from dataclasses import asdict, dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_lightning.core.settings import Settings
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.features.checks import require_positive
-from audio_lightning.features.filters import FilteredSpectrogram, MelFilters, MelNorm, MelScale
+from audio_lightning.features.filters import MelSettings
 from audio_lightning.features.normalize import NormalizeMode
 
 FLOOR = 1e-6
+
+
+@dataclass(frozen=True)
+class GainSettings(Settings):
+    """An automatic gain control, and the root behind it.
+
+    Attributes:
+        gain: how much of the smoothed level is taken away, 1 for all of it.
+        bias: offset before the root; smaller values show quieter sounds.
+        power: exponent of the root.
+    """
+
+    gain: float = 0.98
+    bias: float = 2
+    power: float = 0.5
 
 
 class PCEN(FrontEnd):
@@ -24,18 +41,9 @@ class PCEN(FrontEnd):
 
     Args:
         n_mels: number of mel bands.
-        window_seconds: length of the Hann window.
-        hop_seconds: distance of two frames.
-        n_fft: length of the transform in samples; None for the smallest power of two that holds the window and leaves
-            no mel filter empty.
-        f_min: lower edge of the lowest band in hertz.
-        f_max: upper edge of the highest band in hertz; None for half the sample rate.
-        mel_scale: ``"htk"`` or ``"slaney"``.
-        norm: ``"slaney"`` for bands of equal area, None for equal height.
+        mel: frames and filters.
         time_constant_seconds: memory of the gain control.
-        gain: how much of the smoothed level is taken away, 1 for all of it.
-        bias: offset before the root; smaller values show quieter sounds.
-        power: exponent of the root.
+        control: of the gain.
         learnable: whether smoothing, gain, bias and power are trained, in every band for itself; the values given are
             where they start.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`.
@@ -50,37 +58,18 @@ class PCEN(FrontEnd):
         sample_rate: int,
         num_samples: int,
         n_mels: int = 64,
-        window_seconds: float = 0.025,
-        hop_seconds: float = 0.01,
-        n_fft: int | None = None,
-        f_min: float = 20,
-        f_max: float | None = None,
-        mel_scale: MelScale = "htk",
-        norm: MelNorm = None,
+        mel: MelSettings = MelSettings(),
         time_constant_seconds: float = 0.4,
-        gain: float = 0.98,
-        bias: float = 2,
-        power: float = 0.5,
+        control: GainSettings = GainSettings(),
         learnable: bool = False,
         normalize: NormalizeMode = "statistics",
     ) -> None:
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
-        self.mel = FilteredSpectrogram(
-            MelFilters(sample_rate, n_mels, f_min, f_max, mel_scale, norm),
-            window_seconds=window_seconds,
-            hop_seconds=hop_seconds,
-            n_fft=n_fft,
-            magnitude=True,
-        )
+        self.mel = mel.spectrogram(sample_rate, n_mels, magnitude=True)
         self.learnable = learnable
+        frame_rate = sample_rate / self.mel.power.hop_length
         self.control = GainControl(
-            n_mels,
-            sample_rate / self.mel.power.hop_length,
-            time_constant_seconds=time_constant_seconds,
-            gain=gain,
-            bias=bias,
-            power=power,
-            learnable=learnable,
+            n_mels, frame_rate, control, time_constant_seconds=time_constant_seconds, learnable=learnable
         )
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 mels frames"]:
@@ -94,7 +83,8 @@ class GainControl(nn.Module):
     Args:
         bins: number of bands.
         frame_rate: frames a second.
-        time_constant_seconds, gain, bias, power, learnable: see :class:`PCEN`.
+        settings: gain, bias and power.
+        time_constant_seconds, learnable: see :class:`PCEN`.
 
     Raises:
         ConfigError: a number that is not positive.
@@ -109,24 +99,19 @@ class GainControl(nn.Module):
         self,
         bins: int,
         frame_rate: float,
+        settings: GainSettings,
         *,
         time_constant_seconds: float,
-        gain: float,
-        bias: float,
-        power: float,
         learnable: bool = False,
     ) -> None:
         super().__init__()
         require_positive("time_constant_seconds", time_constant_seconds)
-        require_positive("gain", gain)
-        require_positive("bias", bias)
-        require_positive("power", power)
         self.learnable = learnable
         # What is learned are logarithms, as in the paper: no step can make a parameter negative.
         self._register("smoothing_logit", smoothing_logit(time_constant_seconds * frame_rate), bins)
-        self._register("log_gain", math.log(gain), bins)
-        self._register("log_bias", math.log(bias), bins)
-        self._register("log_power", math.log(power), bins)
+        for name, value in asdict(settings).items():
+            require_positive(name, value)
+            self._register(f"log_{name}", math.log(value), bins)
 
     def forward(self, magnitude: Float[Tensor, "batch bins frames"]) -> Float[Tensor, "batch bins frames"]:
         """The normalized magnitudes."""

@@ -8,16 +8,14 @@ from torch import Tensor
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.features.checks import require_choice
 from audio_lightning.features.normalize import NormalizeMode
-from audio_lightning.features.stft import Decibel, PowerSpectrogram
+from audio_lightning.features.stft import Decibel, FrameSettings, PowerSpectrogram
 
 
 class Spectrogram(FrontEnd):
     """Spectrogram, [B, T] to [B, 1, n_fft // 2 + 1, frames].
 
     Args:
-        window_seconds: length of the Hann window.
-        hop_seconds: distance of two frames.
-        n_fft: length of the transform in samples; None for the smallest power of two that holds the window.
+        frames: lengths of window, hop and transform.
         scale: magnitude, power, or power in decibels.
         top_db: in decibels, the range that is kept below the loudest value of each clip; None for all.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`.
@@ -31,9 +29,7 @@ class Spectrogram(FrontEnd):
         *,
         sample_rate: int,
         num_samples: int,
-        window_seconds: float = 0.025,
-        hop_seconds: float = 0.01,
-        n_fft: int | None = None,
+        frames: FrameSettings = FrameSettings(),
         scale: Literal["magnitude", "power", "decibel"] = "decibel",
         top_db: float | None = 80,
         normalize: NormalizeMode = "statistics",
@@ -41,9 +37,7 @@ class Spectrogram(FrontEnd):
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
         require_choice("scale", scale, ["magnitude", "power", "decibel"])
         self.scale = scale
-        self.power = PowerSpectrogram(
-            sample_rate=sample_rate, window_seconds=window_seconds, hop_seconds=hop_seconds, n_fft=n_fft
-        )
+        self.power = PowerSpectrogram(sample_rate, frames)
         self.decibel = Decibel(top_db)
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 bins frames"]:

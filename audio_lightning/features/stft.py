@@ -1,13 +1,32 @@
 """The short-time Fourier transform and the decibel scale that spectral front ends share."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.settings import Settings
 from audio_lightning.features.checks import count_samples, require_positive
 
 POWER_FLOOR = 1e-10  # -100 dB, as in torchaudio and librosa
+
+
+@dataclass(frozen=True)
+class FrameSettings(Settings):
+    """Frames of a short-time Fourier transform.
+
+    Attributes:
+        window_seconds: length of the Hann window.
+        hop_seconds: distance between the starts of two frames.
+        n_fft: length of the transform in samples, even; None for the smallest power of two that holds the window and,
+            where there are filters, leaves none of them empty.
+    """
+
+    window_seconds: float = 0.025
+    hop_seconds: float = 0.01
+    n_fft: int | None = None
 
 
 class PowerSpectrogram(nn.Module):
@@ -17,9 +36,7 @@ class PowerSpectrogram(nn.Module):
 
     Args:
         sample_rate: rate of the waveforms in hertz.
-        window_seconds: length of the window.
-        hop_seconds: distance of two frames.
-        n_fft: length of the transform in samples, even; None for the smallest power of two that holds the window.
+        frames: lengths of window, hop and transform.
         center: True centres the windows on multiples of the hop, 1 + T // hop_length frames. False starts them there,
             as many as reach the end of the clip, the last of them filled up with zeros.
 
@@ -29,17 +46,15 @@ class PowerSpectrogram(nn.Module):
 
     window: Tensor
 
-    def __init__(
-        self, *, sample_rate: int, window_seconds: float, hop_seconds: float, n_fft: int | None, center: bool = True
-    ) -> None:
+    def __init__(self, sample_rate: int, frames: FrameSettings, *, center: bool = True) -> None:
         super().__init__()
         self.center = center
-        window_length = count_samples("window_seconds", window_seconds, sample_rate)
-        self.hop_length = count_samples("hop_seconds", hop_seconds, sample_rate)
-        self.n_fft = smallest_n_fft(window_length) if n_fft is None else n_fft
+        window_length = count_samples("window_seconds", frames.window_seconds, sample_rate)
+        self.hop_length = count_samples("hop_seconds", frames.hop_seconds, sample_rate)
+        self.n_fft = smallest_n_fft(window_length) if frames.n_fft is None else frames.n_fft
         if self.n_fft < window_length or self.n_fft % 2:
             raise ConfigError(
-                f"n_fft is {n_fft}, expected an even number of at least {window_length} samples, the window at "
+                f"n_fft is {self.n_fft}, expected an even number of at least {window_length} samples, the window at "
                 f"{sample_rate} Hz: use null or {smallest_n_fft(window_length)}"
             )
         self.register_buffer("window", torch.hann_window(window_length, dtype=torch.float32), persistent=False)

@@ -64,13 +64,14 @@ def log_mel(samples: Float[np.ndarray, "samples"], sample_rate: int) -> bytes:
     from matplotlib import colormaps
     from PIL import Image
 
+    from audio_lightning.features.filters import MelSettings
     from audio_lightning.features.log_mel import LogMel
 
     front_end = LogMel(
         sample_rate=sample_rate,
         num_samples=len(samples),
         n_mels=MEL_BANDS,
-        hop_seconds=max(1, len(samples) // COLUMNS) / sample_rate,
+        mel=MelSettings(hop_seconds=max(1, len(samples) // COLUMNS) / sample_rate),
         top_db=DECIBELS,
         normalize="none",
     )

@@ -3,7 +3,7 @@
 import inspect
 import re
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import get_args
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -101,7 +101,7 @@ def test_numbers_that_may_have_a_fraction_are_written_with_one(group: str, name:
     """A whole number as the default would refuse fractions on the command line."""
     for where, node in nodes(group, name):
         target, arguments = split_node(node, where=where)
-        hints = get_type_hints(resolve(target, object, where=where).__init__)
+        hints = accepted(resolve(target, object, where=where))[1]
         for key, value in arguments.items():
             if float in (hints.get(key), *get_args(hints.get(key))):
                 assert isinstance(value, float | None | list), f"{where}.{key}: {value}"

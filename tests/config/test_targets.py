@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import torch
 
 from audio_lightning.classifier.schedulers import Decay, WarmupCosine
 from audio_lightning.config import build, resolve
-from audio_lightning.config.targets import check_arguments
+from audio_lightning.config.targets import accepted, check_arguments, grouped
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -98,6 +100,28 @@ def test_arguments_that_are_handed_on_are_held_against_the_signature_behind(argu
         check_arguments(Derived, arguments, {}, where="thing")
     assert message in str(caught.value)
     check_arguments(Derived, {"size": 1, "depth": 2, "mode": "b"}, {}, where="thing")
+
+
+@dataclass(frozen=True)
+class Sides(Settings):
+    left: int = 1
+    right: int = 2
+
+
+class Grouping(Example):
+    def __init__(self, size: int, sides: Sides = Sides(right=3)) -> None:
+        """An object with a group of arguments, for which it has a default of its own."""
+        self.sides = sides
+
+
+def test_arguments_of_a_group_stand_among_the_others_with_the_defaults_of_the_class_that_takes_them() -> None:
+    assert {name: parameter.default for name, parameter in accepted(Grouping)[0].items() if name != "size"} == {
+        "left": 1, "right": 3,
+    }  # fmt: skip
+    assert grouped(Grouping, {"size": 1, "left": 4}) == {"size": 1, "sides": Sides(left=4, right=3)}
+    assert Grouping(**grouped(Grouping, {"size": 1})).sides == Sides(right=3)
+    with pytest.raises(ConfigError, match=r"thing\.left='x': expected a whole number"):
+        check_arguments(Grouping, {"size": 1, "left": "x"}, {}, where="thing")
 
 
 def test_what_a_class_of_a_library_gives_its_base_itself_need_not_be_given() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import scipy.fft
 import torch
+from choices import flat
 from torch import Tensor
 
 from audio_lightning.core.errors import ConfigError
@@ -30,13 +31,13 @@ def clip() -> Tensor:
 def test_mfcc_agrees_with_torchaudio(clip: Tensor, torchaudio: ModuleType) -> None:
     expected = torchaudio.transforms.MFCC(RATE, n_mfcc=13, melkwargs={"n_mels": 40, "f_min": 20, **FRAMES})(clip)
 
-    torch.testing.assert_close(MFCC(**USUAL, n_mfcc=13, n_mels=40)(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(flat(MFCC, **USUAL, n_mfcc=13, n_mels=40)(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
 
 
 def test_lfcc_agrees_with_torchaudio(clip: Tensor, torchaudio: ModuleType) -> None:
     expected = torchaudio.transforms.LFCC(RATE, n_filter=50, n_lfcc=20, f_min=100, f_max=7000, speckwargs=FRAMES)(clip)
 
-    made = LFCC(**USUAL, n_filters=50, n_lfcc=20, f_min=100, f_max=7000)
+    made = flat(LFCC, **USUAL, n_filters=50, n_lfcc=20, f_min=100, f_max=7000)
 
     torch.testing.assert_close(made(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
 
@@ -94,6 +95,6 @@ def test_empty_linear_filters_are_an_error_that_names_ways_out_that_work() -> No
     with pytest.raises(
         ConfigError, match=r"of 1000 linear filters .* use n_fft=1024 .* or n_filters of at most 5\d\d$"
     ):
-        LFCC(**USUAL, n_filters=1000, n_fft=512)
+        flat(LFCC, **USUAL, n_filters=1000, n_fft=512)
     with pytest.raises(ConfigError, match="n_lfcc is 80, more than the 64 bands: use at most n_filters"):
-        LFCC(**USUAL, n_lfcc=80)
+        flat(LFCC, **USUAL, n_lfcc=80)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from choices import flat
 from torch import Tensor
 
 from audio_lightning.core.errors import ConfigError
@@ -91,8 +92,8 @@ def test_beside_the_log_mel_spectrogram_it_is_what_it_is_alone(normalize: str) -
     clips = 0.1 * torch.randn(3, RATE, generator=torch.Generator().manual_seed(0))
     usual = {**USUAL, "normalize": normalize, "hop_seconds": 0.02, "top_db": 30.0}
     mel = {"window_seconds": 0.05, "f_min": 50.0, "f_max": 7000.0, "mel_scale": "slaney", "norm": "slaney"}
-    together = LogMelCQT(**usual, **mel, n_bins=60, bins_per_octave=10, cqt_f_min=60.0)
-    alone = [LogMel(**usual, **mel, n_mels=60), CQT(**usual, n_bins=60, bins_per_octave=10, f_min=60.0)]
+    together = flat(LogMelCQT, **usual, **mel, n_bins=60, bins_per_octave=10, cqt_f_min=60.0)
+    alone = [flat(LogMel, **usual, **mel, n_mels=60), CQT(**usual, n_bins=60, bins_per_octave=10, f_min=60.0)]
 
     for made in (together, *alone):
         made.fit([clips])

@@ -1,7 +1,5 @@
 """The contract of every front end, held by every YAML in conf/feature."""
 
-import inspect
-
 import choices
 import pytest
 import torch
@@ -9,6 +7,7 @@ from torch import Tensor, nn
 
 from audio_lightning.config import choices as names
 from audio_lightning.config import config_dir
+from audio_lightning.config.targets import accepted
 from audio_lightning.features import FrontEnd
 
 FEATURES = names("feature")
@@ -154,10 +153,9 @@ def test_the_yaml_explains_each_option_and_gives_the_constructors_defaults(name:
 
     cls = choices.target("feature", name)
     if name == cls.__name__.lower():
-        parameters = inspect.signature(cls).parameters.values()
         defaults = {
-            parameter.name: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
-            for parameter in parameters
+            key: list(parameter.default) if isinstance(parameter.default, tuple) else parameter.default
+            for key, parameter in accepted(cls)[0].items()
             if parameter.default != parameter.empty
         }
         assert choices.load("feature", name) == {"_target_": f"{cls.__module__}.{cls.__name__}", **defaults}

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from choices import flat
 from torch import Tensor
 
 from audio_lightning.features.flat_spectrogram import FlatSpectrogram
@@ -47,7 +48,7 @@ def test_merged_statistics_equal_those_of_all_data_at_once(batches: list[Tensor]
 
 def test_a_front_end_learns_from_waveforms() -> None:
     waveforms = [torch.randn(n, 4000, generator=torch.Generator().manual_seed(n)) / n for n in (1, 2, 3)]
-    made = LogMel(sample_rate=8000, num_samples=4000, n_mels=16)
+    made = flat(LogMel, sample_rate=8000, num_samples=4000, n_mels=16)
     made.fit(waveforms)
 
     features = torch.cat([made(waveform) for waveform in waveforms])
@@ -83,7 +84,7 @@ def test_silent_training_data_are_divided_by_one() -> None:
 
 
 def test_statistics_that_are_not_there_are_asked_for() -> None:
-    made = LogMel(sample_rate=8000, num_samples=8000)
+    made = flat(LogMel, sample_rate=8000, num_samples=8000)
     assert made.needs_statistics
     assert not made.is_fitted
 
@@ -94,7 +95,7 @@ def test_statistics_that_are_not_there_are_asked_for() -> None:
 
 
 def test_modes_without_statistics_read_no_training_data() -> None:
-    made = LogMel(sample_rate=8000, num_samples=8000, normalize="clip")
+    made = flat(LogMel, sample_rate=8000, num_samples=8000, normalize="clip")
     assert not made.needs_statistics
     assert made.is_fitted
 
@@ -146,7 +147,7 @@ def test_two_numbers_are_a_mean_and_a_standard_deviation() -> None:
 def test_a_sound_is_scaled_alike_however_much_silence_fills_up_its_clip(
     cls: type, options: dict[str, object], normalize: str
 ) -> None:
-    made = cls(sample_rate=8000, num_samples=8000, normalize=normalize, **options)
+    made = flat(cls, sample_rate=8000, num_samples=8000, normalize=normalize, **options)
     sound = 0.1 * torch.randn(1, 4000, generator=torch.Generator().manual_seed(0)) + 0.02
     alone, padded = made(sound), made(torch.nn.functional.pad(sound, (0, 4000)))
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from choices import flat
 from torch import Tensor
 
 from audio_lightning.core.errors import ConfigError
@@ -30,7 +31,7 @@ def by_formula(magnitude: Tensor, s: float, gain: float, bias: float, power: flo
 
 @pytest.mark.parametrize("learnable", [False, True])
 def test_it_follows_the_papers_formula(clips: Tensor, learnable: bool) -> None:
-    made = PCEN(**USUAL, time_constant_seconds=0.2, gain=0.8, bias=10.0, power=0.25, learnable=learnable)
+    made = flat(PCEN, **USUAL, time_constant_seconds=0.2, gain=0.8, bias=10.0, power=0.25, learnable=learnable)
     frames = torch.tensor(20.0, dtype=torch.float64)
     s = ((1 + 4 * frames**2).sqrt() - 1) / (2 * frames**2)
     expected = by_formula(made.mel(clips).double(), float(s), 0.8, 10, 0.25).float()
@@ -41,7 +42,7 @@ def test_it_follows_the_papers_formula(clips: Tensor, learnable: bool) -> None:
 @pytest.mark.full
 def test_it_agrees_with_librosa(clips: Tensor) -> None:
     librosa = pytest.importorskip("librosa")
-    made = PCEN(**USUAL)
+    made = flat(PCEN, **USUAL)
     s = float(made.control.smoothing_logit[0].sigmoid())
     for magnitude, found in zip(made.mel(clips).numpy(), made(clips)):
         # librosa starts from a level of 1, the paper from the first frame.
@@ -62,7 +63,7 @@ def test_smoothing_in_doubling_steps_is_the_recursion(frames: int) -> None:
 
 
 def test_what_is_steady_is_taken_away_whatever_its_level(clips: Tensor) -> None:
-    quiet, loud, late = PCEN(**USUAL)(clips).mean((1, 2))
+    quiet, loud, late = flat(PCEN, **USUAL)(clips).mean((1, 2))
 
     torch.testing.assert_close(quiet, loud, rtol=0.2, atol=0)
     assert late[:49].amax() == 0
@@ -70,9 +71,9 @@ def test_what_is_steady_is_taken_away_whatever_its_level(clips: Tensor) -> None:
 
 
 def test_what_is_learnable_learns_and_is_saved(clips: Tensor) -> None:
-    made, other = PCEN(**USUAL, learnable=True), PCEN(**USUAL, learnable=True)
+    made, other = flat(PCEN, **USUAL, learnable=True), flat(PCEN, **USUAL, learnable=True)
     assert len(list(made.parameters())) == 4
-    assert not list(PCEN(**USUAL).parameters())
+    assert not list(flat(PCEN, **USUAL).parameters())
     before = made(clips).detach()
     optimizer = torch.optim.SGD(made.parameters(), lr=0.1)
 
@@ -91,10 +92,10 @@ def test_what_is_learnable_learns_and_is_saved(clips: Tensor) -> None:
 def test_beside_the_log_mel_spectrogram_it_is_what_it_is_alone(clips: Tensor, normalize: str) -> None:
     usual = {**USUAL, "normalize": normalize}
     options = {"n_mels": 20, "gain": 0.8, "bias": 10.0, "power": 0.25}
-    together = LogMelPCEN(**usual, **options, top_db=30, time_constants_seconds=[0.2, 0.05])
+    together = flat(LogMelPCEN, **usual, **options, top_db=30, time_constants_seconds=[0.2, 0.05])
     alone = [
-        LogMel(**usual, n_mels=20, top_db=30),
-        *(PCEN(**usual, **options, time_constant_seconds=seconds) for seconds in (0.2, 0.05)),
+        flat(LogMel, **usual, n_mels=20, top_db=30),
+        *(flat(PCEN, **usual, **options, time_constant_seconds=seconds) for seconds in (0.2, 0.05)),
     ]
     for made in (together, *alone):
         made.fit([clips])
@@ -106,9 +107,9 @@ def test_beside_the_log_mel_spectrogram_it_is_what_it_is_alone(clips: Tensor, no
 def test_parameters_must_be_positive(cls: type[PCEN | LogMelPCEN], option: str) -> None:
     several = cls is LogMelPCEN and option == "time_constant_seconds"
     with pytest.raises(ConfigError, match=f"{option} is -0.5, expected a number greater than 0"):
-        cls(**USUAL, **({"time_constants_seconds": [0.4, -0.5]} if several else {option: -0.5}))
+        flat(cls, **USUAL, **({"time_constants_seconds": [0.4, -0.5]} if several else {option: -0.5}))
 
 
 def test_there_must_be_a_time_constant() -> None:
     with pytest.raises(ConfigError, match="time_constants_seconds is empty, expected one number or more"):
-        LogMelPCEN(**USUAL, time_constants_seconds=[])
+        flat(LogMelPCEN, **USUAL, time_constants_seconds=[])

@@ -6,6 +6,7 @@ import choices
 import numpy as np
 import pytest
 import torch
+from choices import flat
 from torch import Tensor
 
 from audio_lightning.core.errors import ConfigError
@@ -31,14 +32,14 @@ def clip() -> Tensor:
 def test_spectrograms_agree_with_torchaudio(clip: Tensor, scale: str, power: int, torchaudio: ModuleType) -> None:
     expected = torchaudio.transforms.Spectrogram(power=power, **FRAMES)(clip)
 
-    torch.testing.assert_close(Spectrogram(**USUAL, scale=scale)(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(flat(Spectrogram, **USUAL, scale=scale)(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("top_db", [40, 80, None])
 def test_decibels_agree_with_torchaudio(clip: Tensor, top_db: float | None, torchaudio: ModuleType) -> None:
     expected = torchaudio.transforms.AmplitudeToDB("power", top_db)(torchaudio.transforms.Spectrogram(**FRAMES)(clip))
 
-    torch.testing.assert_close(Spectrogram(**USUAL, top_db=top_db)(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(flat(Spectrogram, **USUAL, top_db=top_db)(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("norm", [None, "slaney"])
@@ -48,7 +49,7 @@ def test_log_mel_agrees_with_torchaudio(clip: Tensor, mel_scale: str, norm: str 
     mel = torchaudio.transforms.MelSpectrogram(RATE, **options, **FRAMES)
     expected = torchaudio.transforms.AmplitudeToDB("power", 80)(mel(clip))
 
-    made = LogMel(**USUAL, **options)
+    made = flat(LogMel, **USUAL, **options)
 
     torch.testing.assert_close(made(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
 
@@ -85,7 +86,7 @@ def test_mel_follows_the_published_formulas(
     options = {"n_mels": 40, "f_min": 50.0, "f_max": 7000.0, "norm": norm}
     expected = mel_by_formula(clip, **options, scale=mel_scale, power=power)
 
-    made = Mel(**USUAL, **options, mel_scale=mel_scale, scale=scale)
+    made = flat(Mel, **USUAL, **options, mel_scale=mel_scale, scale=scale)
 
     torch.testing.assert_close(made(clip)[0, 0], expected, atol=1e-4, rtol=1e-4)
 
@@ -99,7 +100,7 @@ def test_mel_agrees_with_torchaudio(
         RATE, f_min=20, n_mels=40, norm=norm, mel_scale=mel_scale, power=power, **FRAMES
     )(clip)
 
-    made = Mel(**USUAL, n_mels=40, mel_scale=mel_scale, norm=norm, scale=scale)
+    made = flat(Mel, **USUAL, n_mels=40, mel_scale=mel_scale, norm=norm, scale=scale)
 
     torch.testing.assert_close(made(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
 
@@ -130,18 +131,18 @@ def test_librosas_picture_agrees_with_librosa(clip: Tensor) -> None:
 
 @pytest.mark.parametrize("top_db", [80, None])
 def test_silence_lies_at_100_db_below_full_scale(top_db: float | None) -> None:
-    assert LogMel(**USUAL, top_db=top_db)(torch.zeros(1, RATE)).unique().tolist() == [-100]
+    assert flat(LogMel, **USUAL, top_db=top_db)(torch.zeros(1, RATE)).unique().tolist() == [-100]
 
 
 def test_lengths_are_given_in_seconds_and_rounded_to_samples() -> None:
-    made = LogMel(sample_rate=22050, num_samples=22050, window_seconds=0.025, hop_seconds=512 / 44100)
+    made = flat(LogMel, sample_rate=22050, num_samples=22050, window_seconds=0.025, hop_seconds=512 / 44100)
 
     assert (len(made.mel.power.window), made.mel.power.hop_length) == (551, 256)
     assert made.output_shape.dims == (1, 64, 1 + 22050 // 256)
 
 
 def test_a_quiet_clip_keeps_its_detail_beside_a_loud_one(clip: Tensor) -> None:
-    made = LogMel(**USUAL)
+    made = flat(LogMel, **USUAL)
     quiet = 1e-2 * clip
 
     together = made(torch.cat([clip, quiet]))
@@ -152,7 +153,7 @@ def test_a_quiet_clip_keeps_its_detail_beside_a_loud_one(clip: Tensor) -> None:
 
 @pytest.mark.parametrize(("sample_rate", "n_mels", "n_fft"), [(16000, 64, 512), (16000, 128, 1024), (8000, 128, 512)])
 def test_the_transform_is_as_long_as_the_filters_need(sample_rate: int, n_mels: int, n_fft: int) -> None:
-    made = LogMel(sample_rate=sample_rate, num_samples=8000, n_mels=n_mels)
+    made = flat(LogMel, sample_rate=sample_rate, num_samples=8000, n_mels=n_mels)
 
     assert made.mel.power.n_fft == n_fft
     assert (made.mel.weights.amax(1) > 0).all()
@@ -160,17 +161,17 @@ def test_the_transform_is_as_long_as_the_filters_need(sample_rate: int, n_mels: 
 
 def test_empty_filters_are_an_error_that_names_ways_out_that_work() -> None:
     with pytest.raises(ConfigError) as raised:
-        LogMel(**USUAL, n_fft=400, n_mels=128)
+        flat(LogMel, **USUAL, n_fft=400, n_mels=128)
 
     assert str(raised.value) == (
         "3 of 128 mel filters between 20 and 8000 Hz are empty with n_fft=400 at 16000 Hz: "
         "use n_fft=1024 (the smallest power of two that does) or n_mels of at most 110"
     )
-    LogMel(**USUAL, n_fft=1024, n_mels=128)
-    LogMel(**USUAL, n_fft=400, n_mels=110)
+    flat(LogMel, **USUAL, n_fft=1024, n_mels=128)
+    flat(LogMel, **USUAL, n_fft=400, n_mels=110)
     for still_wrong in ({"n_fft": 512, "n_mels": 128}, {"n_fft": 400, "n_mels": 111}):
         with pytest.raises(ConfigError, match=r"filters .* are empty"):
-            LogMel(**USUAL, **still_wrong)
+            flat(LogMel, **USUAL, **still_wrong)
 
 
 @pytest.mark.parametrize(
@@ -204,4 +205,4 @@ def test_empty_filters_are_an_error_that_names_ways_out_that_work() -> None:
 )
 def test_options_that_cannot_work_are_explained(option: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        MFCC(**{**USUAL, **option})
+        flat(MFCC, **{**USUAL, **option})

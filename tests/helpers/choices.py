@@ -1,15 +1,18 @@
 """Builds what a YAML in conf/ describes, for tests that hold every choice of a group to the same contract."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 from audio_lightning.config import build, config_dir, resolve
+from audio_lightning.config.targets import grouped
 from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.features import FrontEnd
 from audio_lightning.models import AudioModel
+
+T = TypeVar("T")
 
 KINDS: dict[str, type] = {"feature": FrontEnd, "model": AudioModel}
 
@@ -38,6 +41,11 @@ def front_end(name: str, *, sample_rate: int = 8000, num_samples: int = 8000, **
     """The front end of conf/feature/``name``.yaml."""
     node = {**load("feature", name), **changes}
     return build(node, FrontEnd, where="feature", sample_rate=sample_rate, num_samples=num_samples)
+
+
+def flat(cls: type[T], **arguments: Any) -> T:
+    """An object made of arguments as a configuration states them, those in groups among the others."""
+    return cls(**grouped(cls, arguments))
 
 
 def model(name: str, input_shape: FeatureShape, *, num_classes: int = 3, **changes: Any) -> AudioModel:

@@ -13,6 +13,7 @@ from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TRAIN
+from audio_lightning.features.filters import MelSettings
 from audio_lightning.features.log_mel import LogMel
 from audio_lightning.figures import evaluation as figures
 from audio_lightning.loggers.media.items import Cell, Clip, Gallery
@@ -149,7 +150,7 @@ def _log_mel(waveforms: Float[Tensor, "clips samples"], sample_rate: int) -> lis
         sample_rate=sample_rate,
         num_samples=samples,
         n_mels=MEL_BANDS,
-        hop_seconds=max(1, samples // FRAMES) / sample_rate,
+        mel=MelSettings(hop_seconds=max(1, samples // FRAMES) / sample_rate),
         top_db=DECIBELS,
         normalize="none",
     )
