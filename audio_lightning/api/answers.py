@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from audio_lightning.api.training import Place, Run, Trust
+from audio_lightning.api.training import PathLike, Run, Trust
 
 if TYPE_CHECKING:
     from audio_lightning.classifier.classifier import AudioClassifier
     from audio_lightning.inference.evaluate import Evaluation
 
 
-def load(checkpoint: Place, *, trust: Trust = None, device: str = "cpu") -> "AudioClassifier":
+def load(checkpoint: PathLike, *, trust: Trust = None, device: str = "cpu") -> "AudioClassifier":
     """The classifier of a checkpoint file or a run folder, in evaluation mode.
 
     Args:
@@ -31,8 +31,8 @@ def load(checkpoint: Place, *, trust: Trust = None, device: str = "cpu") -> "Aud
 
 
 def predict(
-    classifier: "AudioClassifier | Run | Place",
-    recordings: Place | Iterable[Place],
+    classifier: "AudioClassifier | Run | PathLike",
+    recordings: PathLike | Iterable[PathLike],
     *,
     window_seconds: float | None = None,
     hop_seconds: float | None = None,
@@ -71,8 +71,8 @@ def predict(
 
 
 def embed(
-    classifier: "AudioClassifier | Run | Place",
-    recordings: Place | Iterable[Place],
+    classifier: "AudioClassifier | Run | PathLike",
+    recordings: PathLike | Iterable[PathLike],
     *,
     window_seconds: float | None = None,
     hop_seconds: float | None = None,
@@ -105,7 +105,7 @@ def embed(
 
 
 def evaluate(
-    checkpoint: "Run | Place", *overrides: str, output: Place | None = None, trust: Trust = None
+    checkpoint: "Run | PathLike", *overrides: str, output: PathLike | None = None, trust: Trust = None
 ) -> "Evaluation":
     """Test a classifier again, on the test clips of its run or on other labelled recordings.
 
@@ -131,13 +131,13 @@ def evaluate(
     return evaluated(Path(checkpoint).expanduser(), quote_paths(overrides), output=target, trust=trust)
 
 
-def _loaded(classifier: "AudioClassifier | Run | Place", trust: Trust) -> "AudioClassifier":
+def _loaded(classifier: "AudioClassifier | Run | PathLike", trust: Trust) -> "AudioClassifier":
     if isinstance(classifier, Run):
         return classifier.classifier
     return load(classifier, trust=trust) if isinstance(classifier, (str, Path)) else classifier
 
 
-def _recordings(recordings: Place | Iterable[Place]) -> list[Path]:
+def _recordings(recordings: PathLike | Iterable[PathLike]) -> list[Path]:
     from audio_lightning.audio import find_recordings
 
     several = [recordings] if isinstance(recordings, (str, Path)) else recordings

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from audio_lightning.api.training import Place, Run, Trust
+from audio_lightning.api.training import PathLike, Run, Trust
 from audio_lightning.core.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class Sweep:
         ConfigError: the folder holds no sweep.
     """
 
-    def __init__(self, folder: Place, *, trust: Trust = None) -> None:
+    def __init__(self, folder: PathLike, *, trust: Trust = None) -> None:
         from audio_lightning.compare.trials import SweepFolder
 
         self.folder = Path(folder).expanduser()
@@ -81,7 +81,7 @@ class Sweep:
         return f"<p>{escape(str(self.folder))}</p>{table}<ul>{notes}</ul>"
 
 
-def sweep(*overrides: str, folder: Place | None = None) -> Sweep:
+def sweep(*overrides: str, folder: PathLike | None = None) -> Sweep:
     """Train every combination, each in a process of its own, and compare them.
 
     The same call again finishes what is missing and repeats nothing.
@@ -97,12 +97,12 @@ def sweep(*overrides: str, folder: Place | None = None) -> Sweep:
     """
     from audio_lightning.cli.sweep import sweep as swept
     from audio_lightning.cli.sweep import understand
-    from audio_lightning.config import opened
+    from audio_lightning.config import user_extensions
     from audio_lightning.config.trust import trusted_modules
     from audio_lightning.core.errors import Interrupted
 
     arguments = [*overrides, *([f"sweep.dir={Path(folder).expanduser()}"] if folder is not None else [])]
-    with opened(arguments):
+    with user_extensions(arguments):
         files, _, settings, _ = understand(arguments)
         if settings.dry_run:
             raise ConfigError("sweep.dry_run=true leaves nothing to return: it is for `python sweep.py`")
@@ -115,7 +115,7 @@ def sweep(*overrides: str, folder: Place | None = None) -> Sweep:
     return found
 
 
-def leaderboard(*sweeps: Place, monitor: str | None = None) -> pd.DataFrame:
+def leaderboard(*sweeps: PathLike, monitor: str | None = None) -> pd.DataFrame:
     """The setups of one or several sweeps, the best by its validation metric first.
 
     Args:
@@ -153,7 +153,7 @@ def _said(board: "Board") -> list[str]:
     return [*board.stamps, *answer(board), *interval, *board.notes]
 
 
-def _boards(*sweeps: Place, monitor: str | None = None) -> "list[Board]":
+def _boards(*sweeps: PathLike, monitor: str | None = None) -> "list[Board]":
     from audio_lightning.compare.leaderboard import make_boards
     from audio_lightning.compare.results import read_results
     from audio_lightning.compare.trials import SweepFolder

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from audio_lightning.api.training import Place, compose
+from audio_lightning.api.training import PathLike, compose
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,17 +27,17 @@ def read_data(*overrides: str) -> "AudioDataModule":
         ConfigError: a mistake in what was asked for.
         DataError: recordings that cannot be used.
     """
-    from audio_lightning.config import build, opened
+    from audio_lightning.config import build, user_extensions
     from audio_lightning.data.datamodule import AudioDataModule
 
     config = compose(*overrides)
-    with opened(overrides):
+    with user_extensions(overrides):
         datamodule = build(config.data, AudioDataModule, where="data")
         datamodule.setup()
     return datamodule
 
 
-def compute_features(recording: Place, *overrides: str) -> 'Float[np.ndarray, "channels ..."]':
+def compute_features(recording: PathLike, *overrides: str) -> 'Float[np.ndarray, "channels ..."]':
     """The features of a whole recording, before they are normalized: ``[channels, bins, frames]``.
 
     Args:
@@ -53,7 +53,7 @@ def compute_features(recording: Place, *overrides: str) -> 'Float[np.ndarray, "c
 
     from audio_lightning.audio import windows
     from audio_lightning.classifier.factory import build_front_end
-    from audio_lightning.config import opened
+    from audio_lightning.config import user_extensions
     from audio_lightning.core.task import AudioTask
 
     config = compose(*overrides)
@@ -63,6 +63,6 @@ def compute_features(recording: Place, *overrides: str) -> 'Float[np.ndarray, "c
     options: dict[str, Any] = {"window_samples": clip, "hop_samples": clip, "tail_samples": 1, "channel": channel}
     parts = windows(Path(recording).expanduser(), rate, **options)
     waveform = torch.from_numpy(np.concatenate([part.samples for part in parts]))
-    with opened(overrides), torch.no_grad():
+    with user_extensions(overrides), torch.no_grad():
         front_end = build_front_end(plain, AudioTask(("a", "b"), rate, clip, config.data.padding))
         return front_end.compute(waveform[None])[0].numpy()

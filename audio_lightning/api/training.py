@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from audio_lightning.classifier.classifier import AudioClassifier
     from audio_lightning.run_folder import RunFolder
 
-Place = str | Path
+PathLike = str | Path
 Trust = str | Iterable[str] | None
 
 
@@ -54,7 +54,7 @@ class Run:
         ConfigError: there is no finished run.
     """
 
-    def __init__(self, folder: Place, *, trust: Trust = None) -> None:
+    def __init__(self, folder: PathLike, *, trust: Trust = None) -> None:
         from audio_lightning.run_folder import RunFolder
 
         self.folder = Path(folder).expanduser()
@@ -128,17 +128,17 @@ def compose(*overrides: str) -> DictConfig:
     Raises:
         ConfigError: see :func:`audio_lightning.config.compose` and :func:`audio_lightning.config.check_config`.
     """
-    from audio_lightning.config import check_config, opened, quote_paths
+    from audio_lightning.config import check_config, quote_paths, user_extensions
     from audio_lightning.config import compose as compose_
 
     lines = quote_paths(overrides)
-    with opened(lines):
+    with user_extensions(lines):
         config = compose_(lines)
         check_config(config)
     return config
 
 
-def train(*overrides: str, folder: Place | None = None) -> Run:
+def train(*overrides: str, folder: PathLike | None = None) -> Run:
     """Train, choose the best epoch on the validation clips, and test it once.
 
     Args:
@@ -151,7 +151,7 @@ def train(*overrides: str, folder: Place | None = None) -> Run:
         DataError: recordings that cannot be used.
         Interrupted: the training was told to stop.
     """
-    from audio_lightning.config import check_config, opened, quote_paths
+    from audio_lightning.config import check_config, quote_paths, user_extensions
     from audio_lightning.config import compose as compose_
     from audio_lightning.config.trust import trusted_modules
     from audio_lightning.run_folder import RunFolder
@@ -159,7 +159,7 @@ def train(*overrides: str, folder: Place | None = None) -> Run:
     if folder is not None:
         overrides = (*overrides, f"hydra.run.dir={Path(folder).expanduser()}")
     lines = quote_paths(overrides)
-    with opened(lines):
+    with user_extensions(lines):
         config = compose_(lines, with_hydra=True)
         place = RunFolder(Path(config.hydra.run.dir))
         config = compose_(lines)
@@ -168,9 +168,9 @@ def train(*overrides: str, folder: Place | None = None) -> Run:
         place.check_writable()
         check_config(config)
         from audio_lightning.cli.train import train_in
-        from audio_lightning.config import anchor_paths
+        from audio_lightning.config import absolutize_paths
 
-        anchor_paths(config)
+        absolutize_paths(config)
         if place.is_begun and place.config.is_file() and _what_counts(place.read_config()) != _what_counts(config):
             raise ConfigError(f"{place.path} holds a run with other settings already: choose another folder")
         with _logging_to(place), _interruptible():
@@ -210,9 +210,9 @@ def _interruptible() -> Iterator[None]:
 def _what_counts(config: DictConfig) -> tuple[Any, ...]:
     """What makes a run another one: whatever changes its result, and where its recordings are."""
     from audio_lightning.config.compose import PATH_KEY
-    from audio_lightning.sweeps.identity import essence
+    from audio_lightning.sweeps.identity import canonical_config
 
     plain: Any = OmegaConf.to_container(config, resolve=True)
     data = plain.get("data") or {}
     places = {key: data[key] for key in data if key == "table" or (PATH_KEY.search(key) and key != "cache_dir")}
-    return essence(plain), places
+    return canonical_config(plain), places

@@ -20,7 +20,7 @@ _COMMON_BITS = 0xFFFE_0C00
 _NO_CHECKSUM = 0x0001_0000
 
 
-def count_samples(file: BinaryIO) -> int | None:
+def count_mpeg_samples(file: BinaryIO) -> int | None:
     """Number of samples of each channel that decoding an MP3 gives, where the file does not state it.
 
     Returns:

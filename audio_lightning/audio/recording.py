@@ -15,7 +15,7 @@ from jaxtyping import Float
 from audio_lightning.audio.container import completed_wav_header, missing_bytes
 from audio_lightning.audio.ffmpeg import decode_to_file
 from audio_lightning.audio.formats import ffmpeg_demuxer, read_header
-from audio_lightning.audio.mpeg import count_samples
+from audio_lightning.audio.mpeg import count_mpeg_samples
 from audio_lightning.core.errors import AudioError
 
 MIN_SAMPLE_RATE = 1_000
@@ -221,7 +221,7 @@ def _open_checked(path: Path, file: BinaryIO) -> tuple["_SoundFile", int]:
     sound = _open_with_soundfile(path, path)
     frames = sound.frames
     if sound.format == "MP3":
-        frames = count_samples(file) or frames
+        frames = count_mpeg_samples(file) or frames
         if frames > sound.frames:  # libsndfile reads no further than its guess, so it has to guess higher
             padding = file_size * frames // max(1, sound.frames)
             sound = _open_with_soundfile(path, _Patched(file, padding=padding))

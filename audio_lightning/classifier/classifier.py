@@ -33,7 +33,7 @@ from audio_lightning.core.task import AudioTask, metric_names
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.loading.batches import Batch
 from audio_lightning.data.manifest import TRAIN
-from audio_lightning.data.store.fingerprints import STRETCH, describe, difference, stretches
+from audio_lightning.data.store.fingerprints import SEGMENT, describe, difference, segments
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.losses.objective import class_weights
 from audio_lightning.losses.training import TrainingLoss
@@ -62,7 +62,7 @@ class AudioClassifier(pl.LightningModule):
         memory: features that later epochs need not compute again; None computes them each time.
         float32_layers: types of layers that the device cannot compute in the trainer's precision and that run in
             float32; None before they are looked for.
-        trained_on: what the clips of the training are known again by, see :func:`stretches`; None where that is not
+        trained_on: what the clips of the training are known again by, see :func:`segments`; None where that is not
             known.
         data: what is known of all data of the training, see :func:`describe`.
 
@@ -108,7 +108,7 @@ class AudioClassifier(pl.LightningModule):
         self.predictions = Predictions(self.task.num_classes)
         self.memory: FeatureMemory | None = None
         self.float32_layers: list[str] | None = None
-        self.trained_on: Shaped[np.ndarray, "stretches"] | None = None
+        self.trained_on: Shaped[np.ndarray, "segments"] | None = None
         self.data: dict[str, Any] = {"classes": list(self.task.classes), "clips_of_classes": class_counts}
         self.compiled = False
         self.validated = False
@@ -269,7 +269,7 @@ class AudioClassifier(pl.LightningModule):
         """Train all modules, also of a classifier that was loaded, and note what is trained on, for later tests."""
         self.train()
         if (datamodule := self._datamodule) is not None:
-            self.trained_on = stretches(datamodule, datamodule.manifest.rows(TRAIN))
+            self.trained_on = segments(datamodule, datamodule.manifest.rows(TRAIN))
             self.data = describe(datamodule)
 
     def on_train_epoch_start(self) -> None:
@@ -419,7 +419,7 @@ class AudioClassifier(pl.LightningModule):
             "classes_sha256": self.task.classes_sha256,
         }
         if self.trained_on is not None:
-            plain = torch.from_numpy(self.trained_on.view(np.uint8).reshape(-1, STRETCH.itemsize))
+            plain = torch.from_numpy(self.trained_on.view(np.uint8).reshape(-1, SEGMENT.itemsize))
             checkpoint["audio_lightning"][TRAINED_ON] = plain
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -481,7 +481,7 @@ class AudioClassifier(pl.LightningModule):
                         "is damaged, use another checkpoint"
                     )
             if (known := checkpoint["audio_lightning"].get(TRAINED_ON)) is not None:
-                classifier.trained_on = known.numpy().astype(np.uint8, casting="no").view(STRETCH).reshape(-1)
+                classifier.trained_on = known.numpy().astype(np.uint8, casting="no").view(SEGMENT).reshape(-1)
         except ConfigError as error:
             raise CheckpointError(f"{checkpoint_path}: refused: {error}") from error
         except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:

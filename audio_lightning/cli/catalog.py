@@ -151,10 +151,10 @@ def compatibility_command(overrides: Overrides = None, classes: Classes = 10) ->
 
 def _answer(overrides: list[str] | None, run: Callable[[], int]) -> int:
     """The exit code, with choices and classes of the user's own, where they are named."""
-    from audio_lightning.config import opened
+    from audio_lightning.config import user_extensions
 
     def within() -> int:
-        with opened(overrides or []):
+        with user_extensions(overrides or []):
             return run()
 
     return answering(within)

@@ -40,10 +40,10 @@ def check_command(
 
     Exit code 1 if anything is found, but for the kinds that --allow names.
     """
-    from audio_lightning.config import opened
+    from audio_lightning.config import user_extensions
 
     def run() -> int:
-        with opened(overrides or []):
+        with user_extensions(overrides or []):
             return _check(overrides or [], csv_file, report, allow or [])
 
     raise typer.Exit(answering(run))

@@ -224,10 +224,10 @@ def evaluate_command(
 
     def run() -> int:
         path = _found(checkpoint)
-        from audio_lightning.config import compose, opened, quote_paths
+        from audio_lightning.config import compose, quote_paths, user_extensions
 
         chosen = [line for line in overrides or [] if line.startswith(("data=", "conf_dir=", "trust="))]
-        with opened(chosen):  # a choice that does not exist is said before torch is imported
+        with user_extensions(chosen):  # a choice that does not exist is said before torch is imported
             compose(quote_paths(chosen))
         from audio_lightning.inference.evaluate import evaluate
 

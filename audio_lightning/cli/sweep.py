@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from audio_lightning import __version__
 from audio_lightning.cli.exit_codes import answering
 from audio_lightning.cli.output import print_next, print_text
-from audio_lightning.config import compose, opened, quote_paths
+from audio_lightning.config import compose, quote_paths, user_extensions
 from audio_lightning.config.compose import check_choices
 from audio_lightning.config.location import choices
 from audio_lightning.config.slips import unknown_option
@@ -50,18 +50,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def sweep(arguments: list[str]) -> int:
     """Do what :func:`main` does, with its errors raised."""
-    with opened(arguments):
+    with user_extensions(arguments):
         return _main(arguments)
 
 
 def _main(arguments: list[str]) -> int:
-    from audio_lightning.sweeps.executors.forkserver import warm
+    from audio_lightning.sweeps.executors.forkserver import forkserver
 
     if flag := next((argument for argument in arguments if argument.startswith("-")), None):
         raise ConfigError(unknown_option(arguments, flag, compose([], with_hydra=True), "python sweep.py"))
     sweep, name, settings, grid = understand(arguments)
     check_choices([*grid.fixed, *(line for lines in grid.axes.values() for line in lines)])
-    warm()  # the heavy libraries are imported there while the trials are composed here
+    forkserver()  # the heavy libraries are imported there while the trials are composed here
     from audio_lightning.compare.trials import SweepFacts
 
     if settings.search["enabled"]:
@@ -81,14 +81,14 @@ def _main(arguments: list[str]) -> int:
         raise ConfigError(f"monitor: the trials have different ones ({', '.join(sorted(monitors))}); set one for all")
     from audio_lightning.sweeps.sources import Listed
 
-    impossible = sum(trial.finding.impossible is not None for trial in planned)
+    impossible = sum(trial.preflight.impossible is not None for trial in planned)
     skipped = f"; {impossible} cannot work (sweep.dry_run=true says why)" if impossible else ""
     print(f"{len(planned)} trials in {sweep.path}{skipped}", flush=True)
     source = Listed(sweep, planned, reuse=settings.reuse)
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     sweep.write_facts(SweepFacts(name, _typed(arguments), axes, monitors.pop(), now, __version__))
     code = _run(sweep, source, settings, planned[0].config)
-    return code or int(any(trial.finding.unusable for trial in planned))
+    return code or int(any(trial.preflight.unusable for trial in planned))
 
 
 def understand(arguments: list[str]) -> "tuple[SweepFolder, str, SweepSettings, Grid]":
@@ -162,10 +162,10 @@ def _over_folds(found: "list[Combination]") -> "list[Combination]":
     """Every combination with each fold that its data has as the test fold."""
     from omegaconf import OmegaConf
 
-    from audio_lightning.sweeps.examine import folds_present
     from audio_lightning.sweeps.executors.forkserver import call
     from audio_lightning.sweeps.identity import digest
     from audio_lightning.sweeps.plan import Combination, compose_trial
+    from audio_lightning.sweeps.preflight import folds_present
 
     if any("data.test_fold" in combination.choices for combination in found):
         raise ConfigError("sweep.folds tests on every fold in turn: leave data.test_fold out")
@@ -254,14 +254,14 @@ def _run(sweep: "SweepFolder", source: "Source", settings: "SweepSettings", conf
 
     from audio_lightning.cli.conclude import conclude
     from audio_lightning.sweeps.progress import Progress
-    from audio_lightning.sweeps.run import Run
+    from audio_lightning.sweeps.runner import TrialRunner
 
     executor = _executor(sweep, settings, config.trainer.accelerator)
     progress = Progress(
         total=source.total, settled=source.settled, slots=executor.slots, monitor=sweep.read_facts().monitor
     )
     try:
-        outcome = Run(source, executor, progress, retries=settings.retries, fail_fast=settings.fail_fast)()
+        outcome = TrialRunner(source, executor, progress, retries=settings.retries, fail_fast=settings.fail_fast)()
     finally:
         progress.close(source.taken)
         loggers: Any = OmegaConf.to_container(config.logger, resolve=True)
@@ -279,9 +279,9 @@ def _run(sweep: "SweepFolder", source: "Source", settings: "SweepSettings", conf
 
 def _executor(sweep: "SweepFolder", settings: "SweepSettings", accelerator: str) -> "Executor":
     from audio_lightning.core.cores import cores
-    from audio_lightning.sweeps.examine import gpus
     from audio_lightning.sweeps.executors.executors import LocalExecutor
     from audio_lightning.sweeps.executors.forkserver import call
+    from audio_lightning.sweeps.preflight import gpus
 
     workers = settings.workers or max(min(2, cores()), cores() // 2)
     if settings.executor == "ray":

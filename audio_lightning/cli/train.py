@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from audio_lightning.cli.exit_codes import answering
 from audio_lightning.cli.output import print_next
 from audio_lightning.cli.results import print_run
-from audio_lightning.config import check_config, compose, config_dir, expand_multirun, opened, quote_paths
+from audio_lightning.config import check_config, compose, config_dir, expand_multirun, quote_paths, user_extensions
 from audio_lightning.config.compose import parse_overrides, search_path, single_value
 from audio_lightning.config.location import choices, groups, searching
 from audio_lightning.config.slips import unknown_option
@@ -53,7 +53,7 @@ def _main(arguments: list[str]) -> int:
     if typed.shell_completion:
         raise ConfigError("-sc: `audio-lightning --install-completion` installs the completion of groups and keys")
     flags = [argument for argument in arguments if argument not in typed.overrides]
-    with opened(overrides), searching([typed.config_dir] if typed.config_dir else []):
+    with user_extensions(overrides), searching([typed.config_dir] if typed.config_dir else []):
         return _start(typed, flags, overrides)
 
 

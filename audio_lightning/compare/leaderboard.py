@@ -13,7 +13,7 @@ from jaxtyping import Float
 from audio_lightning.compare.board import COSTS, LEAKAGE, Board, Expected, Row, Unit
 from audio_lightning.compare.clips import Clips, matrices
 from audio_lightning.compare.names import choices_of
-from audio_lightning.compare.notes import interval, no_winner, remarks, stamps, unexpected, windows
+from audio_lightning.compare.notes import caveats, interval, no_winner, stamps, unexpected, windows
 from audio_lightning.compare.repetitions import redrawn_parts, repetitions_of, unit_of
 from audio_lightning.compare.selection import expected, is_nested, ordered
 from audio_lightning.compare.setups import Setup, column_of, make_setups, numbers, on_common
@@ -116,7 +116,7 @@ def _make_board(trials: pd.DataFrame, monitor: str, axes: list[str], clips: Clip
     if found is None and unit != "seeds" and len(rows) > 1 and rows[0].test:
         notes.append(unexpected(unit))
     by_clip = tested == metric and best_first[0].influence(metric) is not None
-    notes += remarks(rows, monitor, tested, unit, shared, by_clip, on_test)
+    notes += caveats(rows, monitor, tested, unit, shared, by_clip, on_test)
     undecided = no_winner(rows, unit, _clips_tested(best_first[0], unit), on_test)
     return Board(
         metric, monitor, rows, unit, interval(rows, unit, by_clip), axes, notes, stamps(rows), found, undecided

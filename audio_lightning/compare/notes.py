@@ -166,7 +166,7 @@ def windows(monitor: str, metric: str, whole: bool) -> str:
     )
 
 
-def remarks(
+def caveats(
     rows: list[Row],
     monitor: str,
     tested: str,

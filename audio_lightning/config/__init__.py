@@ -3,15 +3,15 @@
 Nothing here imports torch or Lightning: a mistake is answered before they are loaded.
 """
 
-from audio_lightning.config.check import anchor_paths, check_config, check_unvalidated
-from audio_lightning.config.compose import UnknownKey, change, compose, expand_multirun, opened, quote_paths
+from audio_lightning.config.check import absolutize_paths, check_config, check_unvalidated
+from audio_lightning.config.compose import UnknownKey, change, compose, expand_multirun, quote_paths, user_extensions
 from audio_lightning.config.location import choices, config_dir
 from audio_lightning.config.targets import build, resolve
 from audio_lightning.config.trust import trusting
 
 __all__ = [
     "UnknownKey",
-    "anchor_paths",
+    "absolutize_paths",
     "build",
     "change",
     "check_config",
@@ -20,8 +20,8 @@ __all__ = [
     "compose",
     "config_dir",
     "expand_multirun",
-    "opened",
     "quote_paths",
     "resolve",
     "trusting",
+    "user_extensions",
 ]

@@ -167,7 +167,7 @@ def settle(config: DictConfig) -> None:
             config.monitor = f"validation/{metric_names(multilabel=is_multilabel(config))[0]}"
 
 
-def anchor_paths(config: DictConfig) -> None:
+def absolutize_paths(config: DictConfig) -> None:
     """Make paths absolute, so that the run can be trained, resumed and tested from anywhere."""
     for key, value in list(_leaves(config)):
         if value is None or not PATH_KEY.search(key):

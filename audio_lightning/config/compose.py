@@ -123,7 +123,7 @@ def check_choices(overrides: Iterable[str]) -> None:
 
 
 @contextmanager
-def opened(overrides: Iterable[str]) -> Iterator[None]:
+def user_extensions(overrides: Iterable[str]) -> Iterator[None]:
     """Let what a command line says of the user's own modules and folders count for as long as the context lasts.
 
     Args:

@@ -10,14 +10,14 @@ import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.classifier.classifier import AudioClassifier
-from audio_lightning.config import build, change, check_config, compose, opened, trusting
+from audio_lightning.config import build, change, check_config, compose, trusting, user_extensions
 from audio_lightning.config.saved import as_config
 from audio_lightning.core.errors import CheckpointError, ConfigError, DataError
 from audio_lightning.core.files import without_nan, write_json
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST
 from audio_lightning.data.splitting.splits import DIVIDING
-from audio_lightning.data.store.fingerprints import difference, overlapping, stretches
+from audio_lightning.data.store.fingerprints import difference, overlapping, segments
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.results import division, measured, warnings_of, write_results
@@ -70,7 +70,7 @@ def evaluate(
             several, or data of the run that is not what it was, and was not named anew.
     """
     overrides = list(overrides)
-    with opened(overrides), trusting(trust):
+    with user_extensions(overrides), trusting(trust):
         return _evaluate(path, overrides, output)
 
 
@@ -150,7 +150,7 @@ def _trained_on(classifier: AudioClassifier, datamodule: AudioDataModule) -> int
         print("not known: whether these clips were trained on, which older checkpoints do not say", file=sys.stderr)
         return None
     rows = np.unique(datamodule.clips.row[datamodule.numbers(TEST)])
-    found = int(overlapping(stretches(datamodule, rows), classifier.trained_on).sum())
+    found = int(overlapping(segments(datamodule, rows), classifier.trained_on).sum())
     if found:
         what = "clips" if datamodule.hop_samples is None else "recordings"
         print(

@@ -27,7 +27,7 @@ class AlexNet(VisionModel):
         pretrained: bool | str | None = None,
     ) -> None:
         super().__init__(input_shape, num_classes, minimum_input=(63, 63))
-        self.adopt(
+        self.wrap(
             "alexnet",
             stem="features.0",
             head="classifier.6",

@@ -34,7 +34,7 @@ class DenseNet(VisionModel):
         pretrained: bool | str | None = None,
     ) -> None:
         super().__init__(input_shape, num_classes, minimum_input=(29, 29))
-        self.adopt(
+        self.wrap(
             f"densenet{depth}",
             stem="features.conv0",
             head="classifier",

@@ -41,7 +41,7 @@ class EfficientNet(VisionModel):
         super().__init__(input_shape, num_classes)
         if variant not in EMBEDDING:
             raise ConfigError(f"efficientnet has no variant {variant}, expected one of: {', '.join(EMBEDDING)}")
-        self.adopt(
+        self.wrap(
             f"efficientnet_{variant}",
             stem="features.0.0",
             head="classifier.1",

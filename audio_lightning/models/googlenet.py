@@ -32,7 +32,7 @@ class GoogLeNet(VisionModel):
         pretrained: bool | str | None = None,
     ) -> None:
         super().__init__(input_shape, num_classes, minimum_input=(15, 15))
-        self.adopt(
+        self.wrap(
             "googlenet",
             stem="conv1.conv",
             head="fc",

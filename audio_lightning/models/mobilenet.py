@@ -43,7 +43,7 @@ class MobileNet(VisionModel):
         super().__init__(input_shape, num_classes)
         if variant not in EMBEDDING:
             raise ConfigError(f"mobilenet has no variant {variant}, expected one of: {', '.join(EMBEDDING)}")
-        self.adopt(
+        self.wrap(
             f"mobilenet_{variant}",
             stem="features.0.0",
             head="classifier.3",

@@ -35,4 +35,4 @@ class ResNet(VisionModel):
         super().__init__(input_shape, num_classes)
         if depth not in EMBEDDING:
             raise ConfigError(f"resnet has no depth {depth}, expected one of: {', '.join(map(str, EMBEDDING))}")
-        self.adopt(f"resnet{depth}", stem="conv1", head="fc", embedding_dim=EMBEDDING[depth], pretrained=pretrained)
+        self.wrap(f"resnet{depth}", stem="conv1", head="fc", embedding_dim=EMBEDDING[depth], pretrained=pretrained)

@@ -41,7 +41,7 @@ class SqueezeNet(VisionModel):
         if version not in MINIMUM:
             raise ConfigError(f"squeezenet has no version {version}, expected one of: {', '.join(map(str, MINIMUM))}")
         super().__init__(input_shape, num_classes, minimum_input=MINIMUM[version])
-        self.adopt(
+        self.wrap(
             f"squeezenet{version:.1f}".replace(".", "_"),
             stem="features.0",
             head="classifier",

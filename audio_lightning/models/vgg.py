@@ -35,7 +35,7 @@ class VGG(VisionModel):
         pretrained: bool | str | None = None,
     ) -> None:
         super().__init__(input_shape, num_classes, minimum_input=(32, 32))
-        self.adopt(
+        self.wrap(
             f"vgg{depth}_bn" if batch_norm else f"vgg{depth}",
             stem="features.0",
             head="classifier.6",

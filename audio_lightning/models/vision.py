@@ -19,14 +19,14 @@ from audio_lightning.models.base import AudioModel
 class VisionModel(AudioModel):
     """An image network of torchvision that looks at spectrograms.
 
-    Subclasses check their input with the constructor and then say with :meth:`adopt` which network they are. All pool
+    Subclasses check their input with the constructor and then say with :meth:`wrap` which network they are. All pool
     the picture to a fixed size before the first linear layer, so that the length of a clip does not matter.
     """
 
     input_kind = "spectrogram"
     accepts_variable_length = True
 
-    def adopt(
+    def wrap(
         self,
         name: str,
         *,

@@ -26,7 +26,7 @@ WITHOUT_EFFECT = re.compile(
 """Keys that say where, how fast and how visibly a trial runs."""
 
 
-def essence(config: Mapping[str, Any]) -> dict[str, Any]:
+def canonical_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a resolved configuration decides the result, flat, with dotted keys.
 
     Folders of data are left out, because what is in them counts; the same goes for weights and recordings of noise and
@@ -53,7 +53,7 @@ def essence(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def setup_hash(config: Mapping[str, Any], content: str | None) -> str:
     """What trials have in common that repeat one another with other seeds or folds."""
-    kept = {key: value for key, value in essence(config).items() if key not in REPETITION_KEYS}
+    kept = {key: value for key, value in canonical_config(config).items() if key not in REPETITION_KEYS}
     return digest([kept, content, __version__])
 
 
@@ -65,7 +65,7 @@ def trial_hash(config: Mapping[str, Any], content: str | None, division: str | N
         content: see :func:`audio_lightning.data.store.fingerprints.fingerprints`; None for a trial that cannot run.
         division: likewise.
     """
-    return digest([essence(config), content, division, __version__])
+    return digest([canonical_config(config), content, division, __version__])
 
 
 def digest(values: Any) -> str:

@@ -13,11 +13,11 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus, is_free
-from audio_lightning.config import UnknownKey, anchor_paths, check_config, compose
+from audio_lightning.config import UnknownKey, absolutize_paths, check_config, compose
 from audio_lightning.core.errors import ConfigError, DataError, UserError
-from audio_lightning.sweeps.examine import Finding, examine
 from audio_lightning.sweeps.executors.forkserver import call
 from audio_lightning.sweeps.identity import digest, setup_hash, trial_hash
+from audio_lightning.sweeps.preflight import Preflight, preflight
 from audio_lightning.sweeps.progress import describe
 
 
@@ -42,18 +42,18 @@ class Planned:
         combination: what is asked for.
         config: composed and checked.
         groups: choice of each group of the configuration.
-        finding: what examining it showed.
+        preflight: result of its pre-flight check.
     """
 
     combination: Combination
     config: DictConfig
     groups: dict[str, str]
-    finding: Finding
+    preflight: Preflight
 
     @property
     def hash(self) -> str:
         """Identity."""
-        return trial_hash(self.plain, self.finding.content, self.finding.division)
+        return trial_hash(self.plain, self.preflight.content, self.preflight.division)
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -62,27 +62,27 @@ class Planned:
 
     def status(self, number: int) -> TrialStatus:
         """What is known of the trial when it is new."""
-        reason = self.finding.impossible or self.finding.unusable
+        reason = self.preflight.impossible or self.preflight.unusable
         return TrialStatus(
             number=number,
             hash=self.hash,
-            state="skipped" if self.finding.impossible else "failed" if self.finding.unusable else "queued",
+            state="skipped" if self.preflight.impossible else "failed" if self.preflight.unusable else "queued",
             overrides=self.combination.overrides,
             choices=self.combination.choices,
             groups=self.groups,
-            setup=setup_hash(self.plain, self.finding.content),
-            content=self.finding.content,
-            division=self.finding.division,
+            setup=setup_hash(self.plain, self.preflight.content),
+            content=self.preflight.content,
+            division=self.preflight.division,
             reason=reason,
         )
 
 
-def plan(combinations: Iterable[Combination], *, known: dict[str, Finding] | None = None) -> list[Planned]:
-    """Compose, check and examine trials; equal ones are planned once.
+def plan(combinations: Iterable[Combination], *, known: dict[str, Preflight] | None = None) -> list[Planned]:
+    """Compose and check trials; equal ones are planned once.
 
     Args:
         combinations: what is asked for.
-        known: findings of earlier calls, by what was asked for of the data, to which those of this one are added. A
+        known: results of earlier calls, by what was asked for of the data, to which those of this one are added. A
             trial on data that was examined before is not examined again: if it cannot work, it says so when it runs.
 
     Raises:
@@ -96,21 +96,19 @@ def plan(combinations: Iterable[Combination], *, known: dict[str, Finding] | Non
         raise composed[0][2][0]
     plain = [_plain(config) for config, *_ in composed]
     keys = [digest(config["data"]) for config in plain]
-    findings = {place: Finding(impossible=str(lacking[0])) for place, (*_, lacking) in enumerate(composed) if lacking}
-    findings |= {
-        place: known[key] for place, key in enumerate(keys) if place not in findings and known and key in known
-    }
-    new = [place for place in range(len(plain)) if place not in findings]
-    examined = dict(zip(new, call(examine, [plain[place] for place in new]))) if new else {}
-    findings |= examined
+    checked = {place: Preflight(impossible=str(lacking[0])) for place, (*_, lacking) in enumerate(composed) if lacking}
+    checked |= {place: known[key] for place, key in enumerate(keys) if place not in checked and known and key in known}
+    new = [place for place in range(len(plain)) if place not in checked]
+    examined = dict(zip(new, call(preflight, [plain[place] for place in new]))) if new else {}
+    checked |= examined
     if known is not None:
         known.update({keys[place]: found for place, found in examined.items() if not found.impossible})
-    unusable = [finding.unusable for finding in findings.values()]
+    unusable = [found.unusable for found in checked.values()]
     if known is None and unusable and all(unusable):
         raise DataError(str(unusable[0]))
     planned: dict[str, Planned] = {}
     for place, (combination, (config, groups, _)) in enumerate(zip(combinations, composed)):
-        trial = Planned(combination, config, groups, findings[place])
+        trial = Planned(combination, config, groups, checked[place])
         planned.setdefault(trial.hash, trial)
     return list(planned.values())
 
@@ -145,7 +143,7 @@ def enter(
                     given = status.number
                     del known[trial.hash]
             if trial.hash in known:
-                if retry_skipped and status.state == "skipped" and trial.finding.impossible is None:
+                if retry_skipped and status.state == "skipped" and trial.preflight.impossible is None:
                     # What kept it from running may have been a package or a device that was not there.
                     status = replace(status, state="queued", reason=None)
                     folder.write_status(status)
@@ -196,7 +194,7 @@ def compose_trial(combination: Combination) -> tuple[DictConfig, dict[str, str],
     with open_dict(config):
         del config["hydra"]
     check_config(config)
-    anchor_paths(config)
+    absolutize_paths(config)
     if config.resume is not None:
         raise ConfigError("resume= goes on with one run; a sweep goes on by itself when it is started again")
     return config, groups, lacking

@@ -15,7 +15,7 @@ from audio_lightning.config.saved import check_reach, outside
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import write_text
 from audio_lightning.run_folder import RunFolder
-from audio_lightning.sweeps.identity import essence
+from audio_lightning.sweeps.identity import canonical_config
 
 ANNEALED = ("WarmupCosine", "OneCycleLR")
 """Schedules that end where the learning rate is nought, so that the last epoch is the one to take."""
@@ -73,7 +73,7 @@ def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *
         else:
             config.data.train_on_validation = True
         _without_validation(config, trials)
-    if folder.config.is_file() and essence(_plain(folder.read_config())) != essence(_plain(config)):
+    if folder.config.is_file() and canonical_config(_plain(folder.read_config())) != canonical_config(_plain(config)):
         raise ConfigError(f"{folder.path} holds a refit of another setup, and the best is {row.name} now: move it away")
     return Refit(row, config, folder, everything)
 

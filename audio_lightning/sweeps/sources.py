@@ -30,7 +30,7 @@ class Source(Protocol):
     def take(self) -> TrialFolder | None:
         """The next trial to run; None where there is none left, or none before others have ended."""
 
-    def told(self, folder: TrialFolder, status: TrialStatus) -> None:
+    def on_trial_end(self, folder: TrialFolder, status: TrialStatus) -> None:
         """A trial has ended and will not be run again."""
 
     def beat(self) -> None:
@@ -52,7 +52,7 @@ class Listed:
         self.settled: Counter[State] = Counter()
         for folder, trial in zip(folders, trials):
             state = folder.read_status().state
-            if state in ENDED or trial.finding.unusable:
+            if state in ENDED or trial.preflight.unusable:
                 self.settled[state if state in ENDED else "failed"] += 1
             else:
                 self._waiting.append(folder)
@@ -64,8 +64,8 @@ class Listed:
         """See :meth:`Source.take`."""
         return self._waiting.pop(0) if self._waiting else None
 
-    def told(self, folder: TrialFolder, status: TrialStatus) -> None:
-        """See :meth:`Source.told`."""
+    def on_trial_end(self, folder: TrialFolder, status: TrialStatus) -> None:
+        """See :meth:`Source.on_trial_end`."""
 
     def beat(self) -> None:
         """See :meth:`Source.beat`: only a search shares its trials with other machines."""
@@ -110,7 +110,7 @@ class Searched:
             if status.hash in self._numbers:  # the same is running: both get its result
                 self._numbers[status.hash].append(asked.number)
                 continue
-            if status.state in ENDED or trial.finding.unusable:
+            if status.state in ENDED or trial.preflight.unusable:
                 if origin := _origin(status):
                     self.taken[origin] += 1
                 self._search.tell(asked.number, status.state, _measured(folder))
@@ -123,8 +123,8 @@ class Searched:
             self._numbers[status.hash] = [asked.number]
             return folder
 
-    def told(self, folder: TrialFolder, status: TrialStatus) -> None:
-        """See :meth:`Source.told`."""
+    def on_trial_end(self, folder: TrialFolder, status: TrialStatus) -> None:
+        """See :meth:`Source.on_trial_end`."""
         for number in self._numbers.pop(status.hash, ()):
             if status.state != "interrupted":  # which is gone on with when the sweep is
                 self._search.tell(number, status.state, _measured(folder))
@@ -144,7 +144,7 @@ class Searched:
 
         return [
             asked
-            for identity, asked in self._search.told().items()
+            for identity, asked in self._search.finished().items()
             if identity not in known or not is_whole(*known[identity])
         ]
 

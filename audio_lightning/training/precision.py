@@ -129,7 +129,7 @@ def interruptible(trainer: pl.Trainer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def in_a_line(classifier: AudioClassifier) -> Iterator[None]:
+def translate_errors(classifier: AudioClassifier) -> Iterator[None]:
     """Say in a line what a training only finds when it runs.
 
     Raises:

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from audio_lightning.classifier.checkpoint import read_checkpoint
 from audio_lightning.classifier.classifier import AudioClassifier, check_same_data
 from audio_lightning.classifier.factory import check_networks, without_pretrained
-from audio_lightning.config import anchor_paths, build, check_unvalidated
+from audio_lightning.config import absolutize_paths, build, check_unvalidated
 from audio_lightning.core.cores import share_threads
 from audio_lightning.core.environment import environment
 from audio_lightning.core.errors import ConfigError
@@ -31,7 +31,7 @@ from audio_lightning.training.allocator import keep_freed_memory
 from audio_lightning.training.callbacks import History, measurable
 from audio_lightning.training.checkpoints import find_resumable
 from audio_lightning.training.finders import find, keep_found
-from audio_lightning.training.precision import in_a_line, interruptible
+from audio_lightning.training.precision import interruptible, translate_errors
 from audio_lightning.training.results import recording_metrics, write_results
 from audio_lightning.training.setup import describe, make_classifier, open_data
 from audio_lightning.training.summary import Metrics, summarize
@@ -68,7 +68,7 @@ def train(
     silence_lightning()
     keep_freed_memory()
     share_threads(1)
-    anchor_paths(config)
+    absolutize_paths(config)
     pl.seed_everything(config.seed, verbose=False)
     checkpoint, saved = (find_resumable(folder) if resume else None) or (None, None)
     plain = _resolve(config, saved)
@@ -99,7 +99,7 @@ def train(
     _prepare(classifier, compiled=bool(config.get("compile")))
 
     ranks = other_ranks(trainer, config, folder, resume=resume)
-    with runs_ended(trainer), ranks, peers.watched(), in_a_line(classifier):
+    with runs_ended(trainer), ranks, peers.watched(), translate_errors(classifier):
         with interruptible(trainer):
             trainer.fit(classifier, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
         classifier, best_epoch = _load_best(classifier, trainer, folder)

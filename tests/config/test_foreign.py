@@ -17,11 +17,11 @@ from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.cli.main import app
 from audio_lightning.cli.sweep import main as sweep
 from audio_lightning.cli.train import main as train_main
-from audio_lightning.config import check_config, choices, compose, opened, quote_paths, resolve, trusting
+from audio_lightning.config import check_config, choices, compose, quote_paths, resolve, trusting, user_extensions
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.models.base import AudioModel
 from audio_lightning.run_folder import RunFolder
-from audio_lightning.sweeps.identity import essence
+from audio_lightning.sweeps.identity import canonical_config
 
 # ruff: noqa: F811 - the fixture's name is that of an argument
 
@@ -41,7 +41,7 @@ def own(outside: Path, tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPat
             *LINE,
         ]
     )
-    with pytest.MonkeyPatch.context() as patch, opened(lines):
+    with pytest.MonkeyPatch.context() as patch, user_extensions(lines):
         patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
         config = compose(lines)
         check_config(config)
@@ -60,7 +60,7 @@ def test_files_of_a_folder_can_be_chosen(outside: Path, key: str) -> None:
     assert compose([line, "model=pooled"]).model.width == 8
     with pytest.raises(ConfigError, match="did you mean pooled"):
         compose([line, "model=poled"])
-    with opened([line]):
+    with user_extensions([line]):
         assert {"pooled", "cnn"} <= set(choices("model"))
     assert "pooled" not in choices("model")
     with pytest.raises(ConfigError, match="there is no such model"):
@@ -113,7 +113,7 @@ def refused(lines: list[str], kind: type = AudioModel) -> str:
         check_config(config)
         resolve(config.model._target_, kind, where="model")
 
-    with opened(lines), pytest.raises(ConfigError) as caught:
+    with user_extensions(lines), pytest.raises(ConfigError) as caught:
         ask()
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -183,7 +183,7 @@ def test_a_module_that_is_not_there_is_said(name: str) -> None:
 
 @pytest.mark.parametrize("value", ["1", "true"])
 def test_what_is_no_name_is_no_module(value: str) -> None:
-    with pytest.raises(ConfigError, match="expected the name of a module"), opened([f"trust={value}"]):
+    with pytest.raises(ConfigError, match="expected the name of a module"), user_extensions([f"trust={value}"]):
         pass
 
 
@@ -245,7 +245,7 @@ def test_models_lists_those_of_ones_own(outside: Path) -> None:
     line = [f"conf_dir={outside / 'conf'}", "trust=my_sounds", "feature=power", "data.sample_rate=8000"]
     from audio_lightning.classifier.catalog import cells, task_of
 
-    with opened(line):
+    with user_extensions(line):
         (cell,) = cells(["power"], ["pooled"], task_of(["data.sample_rate=8000"], 4), [])
     assert (cell.reason, cell.parameters) == (None, 33 * 8 + 8 + 8 * 4 + 4)
 
@@ -255,15 +255,15 @@ def test_models_lists_those_of_ones_own(outside: Path) -> None:
 
 def test_a_trial_is_another_one_when_the_code_of_its_model_changes(outside: Path) -> None:
     config = {"model": {"_target_": "my_sounds.nets.Pooled"}, "trust": "my_sounds", "conf_dir": "/a"}
-    before = essence(config)
-    assert essence({**config, "trust": ["my_sounds", "other"], "conf_dir": "/b"}) == before
+    before = canonical_config(config)
+    assert canonical_config({**config, "trust": ["my_sounds", "other"], "conf_dir": "/b"}) == before
     file = outside / "my_sounds/nets.py"
     try:
         file.write_text(foreign.NETS + "\n# changed\n")
-        assert essence(config) != before
+        assert canonical_config(config) != before
     finally:
         file.write_text(foreign.NETS)
-    assert "sources.my_sounds" not in essence({"model": {"_target_": "audio_lightning.models.cnn.CNN"}})
+    assert "sources.my_sounds" not in canonical_config({"model": {"_target_": "audio_lightning.models.cnn.CNN"}})
 
 
 @pytest.mark.full

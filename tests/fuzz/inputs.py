@@ -23,7 +23,7 @@ from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
 from audio_lightning.compare.results import read_results, write_results
 from audio_lightning.compare.trials import SweepFolder
-from audio_lightning.config import build, check_config, compose, opened, quote_paths
+from audio_lightning.config import build, check_config, compose, quote_paths, user_extensions
 from audio_lightning.config.compose import parse_overrides
 from audio_lightning.core.errors import UserError
 from audio_lightning.data.datamodule import AudioDataModule
@@ -257,14 +257,14 @@ LINES = st.sampled_from([True] * 4 + [False]).flatmap(lambda pair: PAIRS if pair
 
 def _read_line(folder: Path, lines: list[str]) -> None:
     quoted = quote_paths(lines)
-    with opened(quoted):
+    with user_extensions(quoted):
         config = compose(quoted)
         check_config(config)
 
 
 def _read_grid(folder: Path, lines: list[str]) -> None:
     grid = parse_grid(lines)
-    with opened(lines):
+    with user_extensions(lines):
         for combination in combinations(grid)[:3]:
             compose([*grid.fixed, *combination.values()])
 

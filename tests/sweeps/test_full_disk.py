@@ -18,7 +18,7 @@ from audio_lightning.core.errors import DiskError
 from audio_lightning.sweeps.executors.executors import Ended, Executor
 from audio_lightning.sweeps.executors.forkserver import call
 from audio_lightning.sweeps.progress import Progress
-from audio_lightning.sweeps.run import Run
+from audio_lightning.sweeps.runner import TrialRunner
 from audio_lightning.sweeps.trial import DISK, Job, run_trial
 
 FULL = "the disk is full ({}): make room"
@@ -104,7 +104,7 @@ class Waiting:
     def take(self) -> TrialFolder | None:
         return self.waiting.pop(0) if self.waiting else None
 
-    def told(self, folder: TrialFolder, status: TrialStatus) -> None:
+    def on_trial_end(self, folder: TrialFolder, status: TrialStatus) -> None:
         assert status.state not in ("done", "failed")
 
     def beat(self) -> None:
@@ -125,7 +125,7 @@ def test_a_sweep_stops_at_a_trial_that_cannot_be_written(
     source, executor = Waiting(folders[:]), Stub(DISK)
     progress = Progress(total=4, settled=Counter(), slots=2, monitor="validation/accuracy")
     with pytest.raises(DiskError) as error:
-        Run(source, executor, progress, retries=3)()
+        TrialRunner(source, executor, progress, retries=3)()
     assert str(error.value) == FULL.format(f"while writing {folders[1].path}")
     assert executor.stopped
     assert len(source.waiting) == 2, "no other is started, and none again"

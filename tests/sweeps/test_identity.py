@@ -14,7 +14,7 @@ from audio_lightning.config import build, check_config, compose, quote_paths
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.store.cache import Cache
 from audio_lightning.data.store.fingerprints import fingerprints
-from audio_lightning.sweeps.identity import essence, setup_hash, trial_hash
+from audio_lightning.sweeps.identity import canonical_config, setup_hash, trial_hash
 
 
 def plain(*overrides: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def opened(root: Path, *overrides: str) -> AudioDataModule:
     ],
 )
 def test_where_and_how_fast_it_runs_does_not_count(override: str) -> None:
-    assert essence(plain(override)) == essence(plain())
+    assert canonical_config(plain(override)) == canonical_config(plain())
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def test_where_and_how_fast_it_runs_does_not_count(override: str) -> None:
     ],
 )
 def test_what_changes_the_result_counts(override: str) -> None:
-    assert essence(plain(override)) != essence(plain())
+    assert canonical_config(plain(override)) != canonical_config(plain())
 
 
 def test_what_is_searched_does_not_count() -> None:
     found = ["find_lr=true", "find_batch_size=true"]
-    assert essence(plain(*found)) == essence(plain(*found, "optimizer.lr=0.5", "data.batch_size=2"))
-    assert essence(plain(found[0])) != essence(plain(found[0], "data.batch_size=2"))
+    assert canonical_config(plain(*found)) == canonical_config(plain(*found, "optimizer.lr=0.5", "data.batch_size=2"))
+    assert canonical_config(plain(found[0])) != canonical_config(plain(found[0], "data.batch_size=2"))
 
 
 def test_repetitions_have_their_setup_in_common() -> None:
@@ -91,7 +91,7 @@ def test_pretrained_weights_count_by_what_is_in_them(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("a.pt", "b.pt", "c.pt")]
     for file, content in zip(files, (b"weights", b"weights", b"others")):
         file.write_bytes(content)
-    one, same, other = (essence(plain("model=resnet", f"model.pretrained={file}")) for file in files)
+    one, same, other = (canonical_config(plain("model=resnet", f"model.pretrained={file}")) for file in files)
     assert one == same != other
 
 
@@ -128,7 +128,7 @@ def test_labels_count(tiny_urbansound8k: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("override", ["data.sample_rate=4000", "cache.dtype=int16", "data.clip_seconds=0.1"])
 def test_how_recordings_are_resampled_and_stored_is_a_setting(tiny_urbansound8k: Path, override: str) -> None:
     assert fingerprints(opened(tiny_urbansound8k, override)) == fingerprints(opened(tiny_urbansound8k))
-    assert essence(plain(override)) != essence(plain())
+    assert canonical_config(plain(override)) != canonical_config(plain())
 
 
 def test_a_lossless_copy_is_the_same(tiny_urbansound8k: Path, tmp_path: Path) -> None:

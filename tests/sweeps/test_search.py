@@ -197,9 +197,9 @@ def test_what_was_told_is_known_by_its_hash(tmp_path):
         first.set_hash(asked[number].number, name)
     first.tell(asked[0].number, "done", {"validation/accuracy": 0.5})
     first.tell(asked[2].number, "done", {"validation/accuracy": 0.5})
-    assert search(tmp_path / "b", trials=3, storage=storage).told() == {}
+    assert search(tmp_path / "b", trials=3, storage=storage).finished() == {}
     again = search(tmp_path / "a", trials=3, storage=storage)
-    assert again.told() == {"one": asked[0]}
+    assert again.finished() == {"one": asked[0]}
     again.tell(asked[0].number, "failed", {})
     assert again.best().values == {"validation/accuracy": 0.5}
     again.set_hash(asked[0].number, "other")

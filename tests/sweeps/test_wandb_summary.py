@@ -13,8 +13,8 @@ from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
 from audio_lightning.compare.results import write_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.config import compose
-from audio_lightning.sweeps.examine import Finding
 from audio_lightning.sweeps.plan import Combination, Planned, enter
+from audio_lightning.sweeps.preflight import Preflight
 from audio_lightning.sweeps.wandb_summary import log_summary
 
 
@@ -83,7 +83,9 @@ def test_what_goes_wrong_there_is_a_line(tmp_path: Path, capsys: pytest.CaptureF
 def planned(*lines: str, **choices: Any) -> Planned:
     overrides = ["data=demo", *(f"{key}={value}" for key, value in choices.items()), *lines]
     groups = {"model": str(choices["model"])}
-    return Planned(Combination(overrides, choices), compose(overrides), groups, Finding(content="sounds", division="1"))
+    return Planned(
+        Combination(overrides, choices), compose(overrides), groups, Preflight(content="sounds", division="1")
+    )
 
 
 def test_a_trial_is_called_what_it_varies_in_the_group_of_its_sweep(tmp_path: Path) -> None:

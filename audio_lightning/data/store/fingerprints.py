@@ -13,7 +13,7 @@ from audio_lightning import __version__
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS, TRAIN
 
-STRETCH = np.dtype([("recording", "<i8"), ("start", "<i4"), ("stop", "<i4")])
+SEGMENT = np.dtype([("recording", "<i8"), ("start", "<i4"), ("stop", "<i4")])
 """A stretch of a recording: half of the hash of its samples, and where it begins and ends in milliseconds."""
 
 CLIP = ("label", "start_seconds", "stop_seconds")
@@ -94,8 +94,8 @@ def difference(known: Mapping[str, Any], datamodule: AudioDataModule) -> str | N
     return None if known["division"] == now["division"] else "the same clips are divided into other splits"
 
 
-def stretches(datamodule: AudioDataModule, rows: Int64[np.ndarray, "rows"]) -> Shaped[np.ndarray, "stretches"]:
-    """What some clips are stretches of.
+def segments(datamodule: AudioDataModule, rows: Int64[np.ndarray, "rows"]) -> Shaped[np.ndarray, "segments"]:
+    """What some clips are segments of.
 
     The hashes are those that the leakage guard compares, so that nothing is read or hashed for them. They are equal
     where the recordings are, whatever ``data.sample_rate`` and ``cache.dtype``; that those of different recordings are
@@ -106,11 +106,11 @@ def stretches(datamodule: AudioDataModule, rows: Int64[np.ndarray, "rows"]) -> S
         rows: of its manifest.
 
     Returns:
-        Of type :data:`STRETCH`, one a row, but none for what may recur: silence and background noise.
+        Of type :data:`SEGMENT`, one a row, but none for what may recur: silence and background noise.
     """
     table, hashes = datamodule.manifest.table.iloc[rows], datamodule.hashes[rows]
     recurs = ~hashes.any(axis=1) | table["background"].to_numpy(dtype=bool)
-    found = np.empty(len(rows), STRETCH)
+    found = np.empty(len(rows), SEGMENT)
     found["recording"] = np.ascontiguousarray(hashes[:, :8]).view("<i8")[:, 0]
     for name in ("start", "stop"):
         milliseconds = 1000 * table[f"{name}_seconds"].fillna(np.inf).to_numpy(dtype=np.float64)
@@ -119,15 +119,15 @@ def stretches(datamodule: AudioDataModule, rows: Int64[np.ndarray, "rows"]) -> S
 
 
 def overlapping(
-    stretches: Shaped[np.ndarray, "stretches"], others: Shaped[np.ndarray, "others"]
-) -> Bool[np.ndarray, "stretches"]:
-    """Which stretches have samples in common with any of the others; both of type :data:`STRETCH`."""
-    numbers, _ = pd.factorize(np.concatenate([stretches["recording"], others["recording"]]))
-    own, other = (number << 32 for number in np.split(numbers.astype(np.int64), [len(stretches)]))
+    segments: Shaped[np.ndarray, "segments"], others: Shaped[np.ndarray, "others"]
+) -> Bool[np.ndarray, "segments"]:
+    """Which segments have samples in common with any of the others; both of type :data:`SEGMENT`."""
+    numbers, _ = pd.factorize(np.concatenate([segments["recording"], others["recording"]]))
+    own, other = (number << 32 for number in np.split(numbers.astype(np.int64), [len(segments)]))
     # Those begun before the end of a stretch, less those over before it begins. What is in recordings with a lower
     # number counts as both.
-    begun = np.searchsorted(np.sort(other + others["start"]), own + stretches["stop"], side="left")
-    over = np.searchsorted(np.sort(other + others["stop"]), own + stretches["start"], side="right")
+    begun = np.searchsorted(np.sort(other + others["start"]), own + segments["stop"], side="left")
+    over = np.searchsorted(np.sort(other + others["stop"]), own + segments["start"], side="right")
     return begun > over
 
 

@@ -39,7 +39,7 @@ DISTRIBUTED = (
 Answer = TypeVar("Answer")
 
 
-def warm() -> ForkServerContext:
+def forkserver() -> ForkServerContext:
     """The context whose processes are forked from the warm one, which starts importing now if it has not yet."""
     from multiprocessing.forkserver import ensure_running
 
@@ -54,7 +54,7 @@ def begin(function: Callable[..., Any], *arguments: Any) -> ForkServerProcess:
 
     It trusts the modules that are trusted here.
     """
-    process = warm().Process(target=_enter, args=(trusted_modules(), function, *arguments))
+    process = forkserver().Process(target=_enter, args=(trusted_modules(), function, *arguments))
     with _main_hidden() if function.__module__ != "__main__" else nullcontext():
         process.start()
     return process

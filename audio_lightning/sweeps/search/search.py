@@ -294,7 +294,7 @@ class Search:
             with contextlib.suppress(UpdateFinishedTrialError):  # another machine has given it up
                 trial.set_user_attr(HASH, identity)
 
-    def told(self) -> dict[str, Asked]:
+    def finished(self) -> dict[str, Asked]:
         """Trials of this member that have been told, by their hashes; to be run again without pruning.
 
         To tell them once more changes nothing: the study knows their values, whatever became of their files.

@@ -9,7 +9,7 @@ import tiny
 
 from audio_lightning.config import build, compose, quote_paths
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.data.store.fingerprints import STRETCH, overlapping, stretches
+from audio_lightning.data.store.fingerprints import SEGMENT, overlapping, segments
 
 ROWS = (
     "path,label,start,stop",
@@ -52,20 +52,20 @@ def clips(tmp_path: Path) -> AudioDataModule:
     ],
 )
 def test_clips_are_known_by_the_samples_that_they_share(clips: AudioDataModule, row: int, expected: list[int]) -> None:
-    every = stretches(clips, np.arange(8))
-    assert np.flatnonzero(overlapping(every, stretches(clips, np.array([row])))).tolist() == expected
+    every = segments(clips, np.arange(8))
+    assert np.flatnonzero(overlapping(every, segments(clips, np.array([row])))).tolist() == expected
     assert len(every) == 8
 
 
 def test_what_may_recur_is_not_known_again(clips: AudioDataModule) -> None:
-    assert len(stretches(clips, np.array([8]))) == 0
+    assert len(segments(clips, np.array([8]))) == 0
     clips.manifest.table["background"] = clips.manifest.table["path"] == "b.wav"
-    assert len(stretches(clips, np.array([2, 6]))) == 0
+    assert len(segments(clips, np.array([2, 6]))) == 0
 
 
 def test_overlaps_are_those_of_a_comparison_of_all_with_all() -> None:
     rng = np.random.default_rng(1)
-    some, others = np.empty(60, STRETCH), np.empty(40, STRETCH)
+    some, others = np.empty(60, SEGMENT), np.empty(40, SEGMENT)
     for many in (some, others):
         many["recording"] = rng.integers(-4, 4, len(many)) << 50
         many["start"] = rng.integers(0, 300, len(many))

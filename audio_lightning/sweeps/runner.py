@@ -47,7 +47,7 @@ class Outcome:
         return 1 if self.states["failed"] else 0
 
 
-class Run:
+class TrialRunner:
     """Runs trials until none is left.
 
     Args:
@@ -149,7 +149,7 @@ class Run:
         if ended.exit_code == DISK:
             self._stop_for_room(folder, status)
             return
-        if status.state in ("queued", "running", "interrupted") and not self._bury(folder, status, ended):
+        if status.state in ("queued", "running", "interrupted") and not self._record_death(folder, status, ended):
             self._later(folder)
             return
         status = folder.read_status()
@@ -164,7 +164,7 @@ class Run:
             self.progress.say("a trial failed, and sweep.fail_fast=true: stopping")
             self._stop()
 
-    def _bury(self, folder: TrialFolder, status: TrialStatus, ended: Ended) -> bool:
+    def _record_death(self, folder: TrialFolder, status: TrialStatus, ended: Ended) -> bool:
         """Write what became of a trial whose process could not; False where another process has taken it over."""
         if status.state == "interrupted" and self._stopping is not None:
             return True
@@ -197,7 +197,7 @@ class Run:
 
     def _conclude(self, folder: TrialFolder, status: TrialStatus) -> None:
         self._states[status.state] += 1
-        self.source.told(folder, status)
+        self.source.on_trial_end(folder, status)
         self.progress.ended(folder, status)
 
     def _stop(self) -> None:

@@ -1,4 +1,4 @@
-"""What is found out about trials before any of them starts: whether it can work, and on what recordings."""
+"""Pre-flight checks of trials: whether each can work, and a fingerprint of its recordings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ BUILT = ("feature", "augment", "model", "finetune", "loss", "optimizer", "schedu
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What is known of a trial before it starts.
+class Preflight:
+    """Result of the pre-flight check of a trial.
 
     Attributes:
         impossible: why it cannot work, where it cannot.
@@ -37,14 +37,14 @@ class Finding:
     division: str | None = None
 
 
-def examine(configs: Sequence[dict[str, Any]]) -> list[Finding]:
-    """Examine trials, given by their resolved configurations; recordings that are not decoded yet are decoded.
+def preflight(configs: Sequence[dict[str, Any]]) -> list[Preflight]:
+    """Check trials, given by their resolved configurations; recordings that are not decoded yet are decoded.
 
     This imports what a training imports, and is meant for a process of its own.
     """
     impossible: dict[str, str | None] = {}
-    opened: dict[str, Finding] = {}
-    return [_examine(config, impossible, opened) for config in configs]
+    opened: dict[str, Preflight] = {}
+    return [_preflight(config, impossible, opened) for config in configs]
 
 
 def folds_present(config: dict[str, Any]) -> list[int]:
@@ -65,19 +65,19 @@ def folds_present(config: dict[str, Any]) -> list[int]:
     return folds
 
 
-def _examine(config: dict[str, Any], impossible: dict[str, str | None], opened: dict[str, Finding]) -> Finding:
-    """Examine a trial, less what is known from others that differ from it in nothing that counts here."""
+def _preflight(config: dict[str, Any], impossible: dict[str, str | None], opened: dict[str, Preflight]) -> Preflight:
+    """Check a trial, less what is known from others that differ from it in nothing that counts here."""
     data = {name: value for name, value in config["data"].items() if name not in LOADING}
     key = digest([data, *(config.get(name) for name in BUILT)])
     if key not in impossible:
         impossible[key] = _why_not(config)
     if reason := impossible[key]:
-        return Finding(impossible=reason)
+        return Preflight(impossible=reason)
     whole, without_seed = digest([data, config["data"]["seed"]]), digest(data)
     if whole not in opened and without_seed not in opened:
         datamodule = _datamodule(config)
-        finding = _open(datamodule)
-        opened[without_seed if _is_without_chance(datamodule) else whole] = finding
+        found = _open(datamodule)
+        opened[without_seed if _is_without_chance(datamodule) else whole] = found
     return opened[without_seed] if without_seed in opened else opened[whole]
 
 
@@ -107,7 +107,7 @@ def _is_without_chance(datamodule: "AudioDataModule") -> bool:
     return datamodule.split_method == "folds" and datamodule.plan.folds is None and not added
 
 
-def _open(datamodule: "AudioDataModule") -> Finding:
+def _open(datamodule: "AudioDataModule") -> Preflight:
     from audio_lightning.data.store.fingerprints import fingerprints
     from audio_lightning.training.progress import decoding_shown
 
@@ -116,8 +116,8 @@ def _open(datamodule: "AudioDataModule") -> Finding:
             datamodule.setup()
             datamodule.manifest.require_several_classes()
     except DataError as error:
-        return Finding(unusable=str(error))
-    return Finding(None, None, *fingerprints(datamodule))
+        return Preflight(unusable=str(error))
+    return Preflight(None, None, *fingerprints(datamodule))
 
 
 def gpus() -> int:
