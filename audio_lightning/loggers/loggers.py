@@ -1,11 +1,11 @@
-"""Loggers of our own, and what those of them have in common that have a page to look at."""
+"""``steps.csv``, and the base of the TensorBoard, W&B and MLflow loggers."""
 
 import csv
 import os
 from abc import abstractmethod
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
+from omegaconf import OmegaConf
 
 from audio_lightning.classifier.classifier import AudioClassifier
-from audio_lightning.core.errors import UserError
+from audio_lightning.core.errors import FileError, UserError
 from audio_lightning.core.files import read_json
 from audio_lightning.core.messages import print_and_log
-from audio_lightning.loggers.media.items import Item
-from audio_lightning.run_folder import RunFolder
+from audio_lightning.run_folder import RunFolder, run_files
 
 RATE = "learning_rate"
 
@@ -85,13 +85,13 @@ class StepLogger(Logger):
 
 @dataclass(frozen=True)
 class Row:
-    """What is logged at once.
+    """Values that are logged at once.
 
     Attributes:
         epoch: counted from 1.
         step: counted from 0.
         values: by name.
-        of_epoch: whether the values are those of a whole epoch.
+        of_epoch: whether they are the metrics of a whole epoch.
     """
 
     epoch: int
@@ -99,77 +99,99 @@ class Row:
     values: Mapping[str, float]
     of_epoch: bool
 
-    def points(self) -> Iterable[tuple[str, float, int]]:
-        """Name, value and place on the x axis of each value: the epoch of what belongs to one, and else the step."""
+    def points(self) -> Iterator[tuple[str, float, int]]:
+        """Name, value and x of each value: the epoch for metrics of an epoch, otherwise the step."""
         for name, value in self.values.items():
             yield name, value, self.epoch if self.of_epoch and not name.startswith(RATE) else self.step
 
 
-class DashboardLogger(Logger):
-    """A logger with a page to look at.
+class RunLogger(Logger):
+    """Base of the loggers of a run: a logger of Lightning's behind it, opened when the training begins.
 
-    It gets the rows of the history and of the steps, sorted out, and everything that a
-    :class:`~audio_lightning.loggers.media.callback.Dashboard` shows. What cannot be written (the disk is full, a
-    server does not answer) is said once, and the training goes on.
+    It adds one row an epoch in place of several, the configuration and the ``metrics.json`` of the run folder, and the
+    way in which the run ended. What cannot be written (the disk is full, a server does not respond) is reported once,
+    and the training continues.
 
     Args:
         save_dir: the run folder.
+        log_files: keep the files of the run folder, the best checkpoint among them, as artifacts.
 
     Attributes:
         trainer: that logs.
     """
 
     title: str
-    """What it is called on the screen."""
+    """Name in messages."""
 
     gives_up = False
     """Whether one failure ends all writing, because every attempt takes time."""
 
-    def __init__(self, save_dir: str) -> None:
+    def __init__(self, save_dir: str, log_files: bool = False) -> None:
         super().__init__()
         self.folder = RunFolder(Path(save_dir))
+        self.log_files = log_files
         self.trainer: pl.Trainer | None = None
+        self._backend: Any = None
         self._held: dict[str, float] = {}
         self._begun = self._failed = False
 
-    @abstractmethod
-    def begin(self, *, multilabel: bool) -> None:
-        """Begin the run and log its configuration, which is in the run folder."""
+    @property
+    def name(self) -> str:
+        """Name of the logger."""
+        return self.title.lower()
+
+    @property
+    def version(self) -> str:
+        """Empty: a run folder has one run."""
+        return ""
+
+    @property
+    def backend(self) -> Any:
+        """Lightning's logger, opened on first use."""
+        if self._backend is None:
+            self._backend = self.open()
+        return self._backend
 
     @abstractmethod
+    def open(self) -> Logger:
+        """Begin the run, or continue it, and return Lightning's logger of it."""
+
+    def write_config(self, config: dict[str, Any], *, multilabel: bool) -> None:
+        """Log the configuration as hyperparameters."""
+        self.backend.log_hyperparams(flat(config))
+
     def write_row(self, row: Row) -> None:
-        """Log what was measured."""
+        """Log a row."""
+        for name, value, x in row.points():
+            self.backend.log_metrics({name: value}, x)
 
-    @abstractmethod
-    def write_item(self, item: Item, step: int) -> None:
-        """Show an item; ``step`` is the number of epochs that are behind it."""
+    def write_summary(self, values: Mapping[str, Any], epoch: int) -> None:
+        """Log the numbers among the values as ``results/...``."""
+        numbers = {f"results/{name}": float(value) for name, value in values.items() if isinstance(value, (int, float))}
+        self.backend.log_metrics(numbers, epoch)
 
-    @abstractmethod
-    def write_facts(self, facts: Mapping[str, float]) -> None:
-        """Log numbers that belong to the run as a whole."""
+    def write_files(self, paths: Sequence[Path]) -> None:
+        """Keep files of the run folder."""
+        raise NotImplementedError
 
-    @abstractmethod
-    def write_results(self, metrics: Mapping[str, Any]) -> None:
-        """Log what is in ``metrics.json``, and whatever the finished run folder holds."""
-
-    @abstractmethod
-    def end(self, exit_code: int) -> None:
-        """End the run."""
+    def close(self, backend: Any, exit_code: int) -> None:
+        """End the run of ``backend``."""
+        backend.finalize("failed" if exit_code else "success")
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Begin the run; Lightning asks for it before a training and before each evaluation."""
+        """Begin the run, once: Lightning calls this before a training and before each evaluation."""
         if not self._begun:
             self._begun = True
             task = params.get("task", {}) if isinstance(params, dict) else {}
-            self.attempt(lambda: self.begin(multilabel=bool(task.get("multilabel"))))
+            self.attempt(lambda: self._begin(multilabel=bool(task.get("multilabel"))))
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log a row.
 
-        Validation metrics wait for the training metrics of their epoch, so that an epoch has one row; those that no
-        training metrics follow, and test metrics, are of the best epoch and none of the history.
+        Validation metrics wait for the training metrics of their epoch, so that an epoch has one row. Validation
+        metrics without training metrics, and test metrics, belong to the best epoch and not to the history.
         """
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if all(name.startswith("test/") for name in values):
@@ -185,19 +207,21 @@ class DashboardLogger(Logger):
         self.attempt(lambda: self.write_row(row))
 
     @rank_zero_only
-    def show(self, item: Item) -> None:
-        """Show an item."""
-        epochs = self.trainer.current_epoch if self.trainer is not None else 0
-        self.attempt(lambda: self.write_item(item, epochs))
-
-    @rank_zero_only
-    def log_facts(self, facts: Mapping[str, float]) -> None:
-        """Log numbers that belong to the run as a whole."""
-        self.attempt(lambda: self.write_facts(facts))
+    def log_summary(self, values: Mapping[str, Any], epoch: int = 0) -> None:
+        """Log values of the run as a whole."""
+        self.attempt(lambda: self.write_summary(values, epoch))
 
     def log_results(self) -> None:
-        """Log what the run folder holds of a finished training."""
-        self.attempt(lambda: self.write_results(read_json(self.folder.metrics)))
+        """Log ``metrics.json`` and, where they are wanted, the files of the finished run folder."""
+        if self._backend is not None:
+            metrics = read_json(self.folder.metrics)
+            self.log_summary(metrics, metrics["epochs"])
+            if self.log_files:
+                self.attempt(lambda: self.write_files(run_files(self.folder)))
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Nothing: Lightning calls this after the training and after each evaluation, and the run ends once."""
 
     def finish(self, exit_code: int = 0) -> None:
         """End the run.
@@ -205,10 +229,12 @@ class DashboardLogger(Logger):
         Args:
             exit_code: anything but 0 marks it as failed.
         """
-        self.attempt(lambda: self.end(exit_code))
+        if (backend := self._backend) is not None:
+            self._backend = None
+            self.attempt(lambda: self.close(backend, exit_code))
 
     def attempt(self, write: Callable[[], None]) -> None:
-        """Write, or say once that it cannot be done, and go on; a user's mistake is raised."""
+        """Write, or report once that it failed and continue; a :class:`UserError` is raised."""
         if self._failed and self.gives_up:
             return
         try:
@@ -221,8 +247,14 @@ class DashboardLogger(Logger):
                 print_and_log(f"{self.title}: {what} ({why(error)}); the training goes on")
             self._failed = True
 
+    def _begin(self, *, multilabel: bool) -> None:
+        _ = self.backend
+        if self.folder.config.is_file():
+            config: Any = OmegaConf.to_container(self.folder.read_config(), resolve=True)
+            self.write_config(config, multilabel=multilabel)
+
     def _rates(self) -> dict[str, float]:
-        """The learning rate, and where there are several groups of parameters, also that of each."""
+        """The learning rate, and with several parameter groups also that of each."""
         if self.trainer is None or not self.trainer.optimizers:
             return {}
         groups = [group for optimizer in self.trainer.optimizers for group in optimizer.param_groups]
@@ -243,7 +275,7 @@ def runs_ended(trainer: pl.Trainer) -> Iterator[None]:
     Args:
         trainer: whose run folder is complete when the context ends well.
     """
-    loggers = [logger for logger in trainer.loggers if isinstance(logger, DashboardLogger)]
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, RunLogger)]
     for logger in loggers:
         logger.trainer = trainer
     try:
@@ -259,7 +291,7 @@ def runs_ended(trainer: pl.Trainer) -> Iterator[None]:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """What a configuration says about the training, with dotted keys; a target is named by its class alone."""
+    """The settings of a training with dotted keys; a target is named by its class alone."""
     found: dict[str, Any] = {}
     for name, value in config.items():
         if not prefix and name in ("logger", "cache", "hydra", "dashboard", "plots", "resume", "callbacks"):
@@ -271,6 +303,14 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{name}"] = value
     return found
+
+
+def read_state(file: Path) -> dict[str, Any]:
+    """The run that a run folder belongs to, on a server; empty where the file is missing or damaged."""
+    with suppress(FileError):
+        if file.is_file() and isinstance(state := read_json(file), dict):
+            return state
+    return {}
 
 
 def why(error: BaseException) -> str:

@@ -1,65 +1,52 @@
-"""Runs in MLflow."""
+"""MLflow: runs on a server or in a database of this machine."""
 
 import logging
-import math
 import os
 import re
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock
-from omegaconf import OmegaConf
+from lightning.pytorch.loggers import MLFlowLogger
 
-from audio_lightning.core.errors import FileError
-from audio_lightning.core.files import read_json, to_json, write_json
-from audio_lightning.loggers.loggers import DashboardLogger, Row, flat
-from audio_lightning.loggers.media.items import Cell, Gallery, Item, Table
-from audio_lightning.run_folder import run_files
+from audio_lightning.core.files import write_json
+from audio_lightning.loggers.loggers import Row, RunLogger, flat, read_state
 
-if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
-
-MOST_AT_ONCE = 100
-"""Parameters, or metrics, that a server takes in one request."""
-
-MOST_CHARACTERS = 500
-"""Length of a parameter's value."""
+MAX_METRICS_PER_REQUEST = 100
+"""A server takes no more at once."""
 
 SECONDS_TO_BEGIN = 60.0
-"""How long a run waits for others that begin in the same data base, the first of which makes its tables."""
+"""How long a run waits for others that begin in the same database, the first of which creates its tables."""
 
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-"""What holds for MLflow unless the environment says otherwise: with its own settings, an absent server is waited for
-for minutes."""
+"""Settings of MLflow that the environment may override: by its own defaults it waits minutes for an absent server."""
 
 
-class MlflowLogger(DashboardLogger):
-    """A run in MLflow.
+class MlflowLogger(RunLogger):
+    """A run in MLflow; a resumed training continues it.
 
-    Metrics of epochs lie over the epoch, those of steps (and learning rates) over the step; they are sent once an
-    epoch. Parameters are the configuration, artifacts are pictures, tables and clips. A run that is resumed goes on as
-    the same run.
+    Metrics of epochs are drawn over the epoch; metrics of steps, and learning rates, over the step; they are sent once
+    an epoch. Parameters are the configuration; artifacts are figures, tables and clips.
 
     Args:
         save_dir: the run folder.
-        experiment_name: that the run belongs to.
-        run_name: what it is called; None lets MLflow make one up.
-        tracking_uri: of a server or a data base. None is MLFLOW_TRACKING_URI where it is set, and else a data base in
-            the folder that the training is started from, where ``mlflow ui`` looks for it.
+        experiment_name: experiment of the run.
+        run_name: name of the run; None: MLflow makes one up.
+        tracking_uri: server or database; None: MLFLOW_TRACKING_URI where it is set, otherwise a database in the working
+            directory, where ``mlflow ui`` looks for it.
         tags: labels and their values.
         log_files: keep the files of the run folder, the best checkpoint among them, as artifacts.
 
     Raises:
-        ModuleNotFoundError: MLflow is not installed, or what it needs for a data base.
+        ModuleNotFoundError: MLflow is not installed, or what it needs for a database.
     """
 
     title = "MLflow"
@@ -74,157 +61,94 @@ class MlflowLogger(DashboardLogger):
         tags: dict[str, str] | None = None,
         log_files: bool = False,
     ) -> None:
-        super().__init__(save_dir)
-        self.experiment_name, self.run_name, self.log_files = experiment_name, run_name, log_files
+        super().__init__(save_dir, log_files)
         self.tracking_uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-        self.tags = {str(key): str(value) for key, value in (tags or {}).items()}
         local = not self.tracking_uri or self.tracking_uri.startswith("sqlite")
         for package in ("mlflow", *(("sqlalchemy", "alembic") if local else ())):
             if find_spec(package) is None:
                 raise ModuleNotFoundError(f"No module named '{package}'")
-        self._client: MlflowClient | None = None
-        self._id = ""
+        tags = {str(key): str(value) for key, value in (tags or {}).items()}
+        self._described: dict[str, Any] = {"experiment_name": experiment_name, "run_name": run_name, "tags": tags}
         self._waiting: list[tuple[str, float, int, int]] = []
 
-    @property
-    def name(self) -> str:
-        """Kind of the logger."""
-        return "mlflow"
-
-    @property
-    def version(self) -> str:
-        """Id of the run, once it has begun."""
-        return self._id
-
-    @property
-    def client(self) -> "MlflowClient":
-        """The connection to a run, which begins when it is first asked for."""
-        if self._client is None:
-            self._client = self._start()
-        return self._client
-
-    def begin(self, *, multilabel: bool) -> None:
-        """Begin the run; its parameters are the configuration, which a run that goes on has already."""
-        known = self.client.get_run(self._id).data.params
-        if not self.folder.config.is_file():
-            return
-        from mlflow.entities import Param
-
-        plain: Any = OmegaConf.to_container(self.folder.read_config(), resolve=True)
-        values = {_key(name): str(value)[:MOST_CHARACTERS] for name, value in flat(plain).items()}
-        parameters = [Param(name, value) for name, value in values.items() if name not in known]
-        for start in range(0, len(parameters), MOST_AT_ONCE):
-            self.client.log_batch(self._id, params=parameters[start : start + MOST_AT_ONCE])
-        self.client.log_artifact(self._id, str(self.folder.config))
-
-    def write_row(self, row: Row) -> None:
-        """Keep a row, and send what was kept when an epoch has ended."""
-        now = int(time.time() * 1000)
-        self._waiting += [(name, value, now, place) for name, value, place in row.points()]
-        if row.of_epoch:
-            self._send()
-
-    def write_facts(self, facts: Mapping[str, float]) -> None:
-        """Send numbers."""
-        now = int(time.time() * 1000)
-        self._waiting += [(f"results/{name}", float(value), now, 0) for name, value in facts.items()]
-        self._send()
-
-    def write_item(self, item: Item, step: int) -> None:
-        """Send files: pictures, tables as MLflow shows them, and sound."""
-        with tempfile.TemporaryDirectory() as place:
-            self._write(item, Path(place))
-            self.client.log_artifacts(self._id, place)
-
-    def write_results(self, metrics: Mapping[str, Any]) -> None:
-        """Send the numbers and, where they are wanted, the files of the run."""
-        now = int(time.time() * 1000)
-        numbers = {name: value for name, value in metrics.items() if isinstance(value, (int, float))}
-        self._waiting += [(f"results/{name}", float(value), now, metrics["epochs"]) for name, value in numbers.items()]
-        self._send()
-        if self.log_files:
-            for path in run_files(self.folder):
-                folder = path.relative_to(self.folder.path).parent.as_posix()
-                self.client.log_artifact(self._id, str(path), f"run/{folder}" if folder != "." else "run")
-
-    def end(self, exit_code: int) -> None:
-        """Say how the run ended."""
-        if self._client is not None:
-            self._send()
-            status = {0: "FINISHED", 130: "KILLED", 143: "KILLED"}.get(exit_code, "FAILED")
-            self._client.set_terminated(self._id, status)
-            self._client = None
-
-    def _start(self) -> "MlflowClient":
+    def open(self) -> MLFlowLogger:
+        """Begin the run, or continue that of the run folder where it has the same server."""
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
-        for module in ("mlflow", "alembic"):
-            logging.getLogger(module).setLevel(logging.WARNING)
         import mlflow
-        from mlflow.tracking import MlflowClient
 
-        logging.getLogger("mlflow").setLevel(logging.WARNING)
+        for module in ("mlflow", "alembic", MLFlowLogger.__module__):
+            logging.getLogger(module).setLevel(logging.ERROR)
         state = self.folder.path / "mlflow.json"
-        before: dict[str, Any] = {}
-        with suppress(FileError):  # a damaged one is as good as none: another run begins
-            before = read_json(state) if state.is_file() else {}
-        # Not the address that the folder has, which somebody else may have written there.
+        before = read_state(state)
+        # Not the address in the folder, which somebody else may have written there.
         uri = self.tracking_uri or mlflow.get_tracking_uri()
-        with _alone(uri):
-            client = MlflowClient(uri)
-            if before.get("tracking_uri") == uri and isinstance(before.get("run_id"), str):
-                self._id = before["run_id"]
-                client.update_run(self._id, status="RUNNING")
-                return client
-            identity = self._experiment(client)
-        self._id = client.create_run(identity, run_name=self.run_name, tags=self.tags).info.run_id
-        write_json(state, {"tracking_uri": uri, "run_id": self._id})
-        return client
+        known = before.get("run_id") if before.get("tracking_uri") == uri else None
+        environment = os.environ.get("MLFLOW_TRACKING_URI")
+        try:
+            with _alone(uri):
+                logger = MLFlowLogger(tracking_uri=uri, run_id=known, **self._described)
+                _begin(logger)
+        finally:  # Lightning's logger sets the address for the whole process, and so for its next training
+            mlflow.set_tracking_uri(environment)  # type: ignore[arg-type]
+        if known:
+            logger.experiment.update_run(known, status="RUNNING")
+        write_json(state, {"tracking_uri": uri, "run_id": logger.run_id})
+        return logger
 
-    def _experiment(self, client: "MlflowClient") -> str:
-        """The id of the experiment, which another run of a server may make at the same moment."""
-        from mlflow.exceptions import MlflowException
+    def write_config(self, config: dict[str, Any], *, multilabel: bool) -> None:
+        """Log the configuration as parameters, without those that a continued run has already, and as a file."""
+        known = self.backend.experiment.get_run(self.backend.run_id).data.params
+        values = {_key(name): value for name, value in flat(config).items()}
+        self.backend.log_hyperparams({name: value for name, value in values.items() if name not in known})
+        self.backend.experiment.log_artifact(self.backend.run_id, str(self.folder.config))
 
-        found = client.get_experiment_by_name(self.experiment_name)
-        if found is None:
-            try:
-                return client.create_experiment(self.experiment_name)
-            except MlflowException:
-                found = client.get_experiment_by_name(self.experiment_name)
-                if found is None:
-                    raise
-        return found.experiment_id
+    def write_row(self, row: Row) -> None:
+        """Keep a row until its epoch has ended, and then send all."""
+        now = int(time.time() * 1000)
+        self._waiting += [(_key(name), value, now, x) for name, value, x in row.points()]
+        if row.of_epoch:
+            self._send(self.backend)
 
-    def _send(self) -> None:
+    def write_summary(self, values: Mapping[str, Any], epoch: int) -> None:
+        """Log the numbers among the values as ``results/...``."""
+        super().write_summary({_key(name): value for name, value in values.items()}, epoch)
+
+    def write_files(self, paths: Sequence[Path]) -> None:
+        """Keep files as the artifact ``run``."""
+        for path in paths:
+            place = Path("run", path.relative_to(self.folder.path).parent).as_posix()
+            self.backend.experiment.log_artifact(self.backend.run_id, str(path), place)
+
+    def close(self, backend: Any, exit_code: int) -> None:
+        """Send the remaining rows and the status."""
+        self._send(backend)
+        backend.finalize({0: "success", 130: "KILLED", 143: "KILLED"}.get(exit_code, "failed"))
+
+    def _send(self, backend: Any) -> None:
         from mlflow.entities import Metric
 
-        metrics = [Metric(_key(name), value, when, place) for name, value, when, place in self._waiting]
-        for start in range(0, len(metrics), MOST_AT_ONCE):
-            self.client.log_batch(self._id, metrics=metrics[start : start + MOST_AT_ONCE])
+        for start in range(0, len(self._waiting), MAX_METRICS_PER_REQUEST):
+            metrics = [Metric(*point) for point in self._waiting[start : start + MAX_METRICS_PER_REQUEST]]
+            backend.experiment.log_batch(backend.run_id, metrics=metrics)
         self._waiting.clear()
 
-    @staticmethod
-    def _write(item: Item, place: Path) -> None:
-        path = place / item.name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        table = item.table if isinstance(item, Gallery) else item
-        if isinstance(table, Table):
-            content = {"columns": list(table.columns), "data": [[_known(cell) for cell in row] for row in table.rows]}
-            path.with_suffix(".json").write_text(to_json(content), encoding="utf-8")
-        if not isinstance(item, Table):
-            path.with_suffix(".png").write_bytes(item.png)
-        if isinstance(item, Gallery):
-            import soundfile
 
-            path.mkdir()
-            for number, clip in enumerate(item.clips, 1):
-                soundfile.write(path / f"{number:02d}.wav", clip.samples, item.sample_rate, subtype="PCM_16")
-                (path / f"{number:02d}.png").write_bytes(clip.png)
+def _begin(logger: MLFlowLogger) -> None:
+    """Create the experiment and the run; another run on the server may create the experiment at the same moment."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        _ = logger.experiment
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        _ = logger.experiment
 
 
 @contextmanager
 def _alone(uri: str) -> Iterator[None]:
-    """Begin in a data base of this machine while no other run does: two that make its tables at once fail."""
+    """Hold off other runs that begin in the same database file: two that create its tables at once fail."""
     path = Path(uri.partition(":///")[2].partition("?")[0])
     if not uri.startswith("sqlite:///") or not path.name:
         yield
@@ -232,11 +156,6 @@ def _alone(uri: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock"), timeout=SECONDS_TO_BEGIN):
         yield
-
-
-def _known(cell: Cell) -> Cell | None:
-    """A value that JSON has a word for."""
-    return None if isinstance(cell, float) and math.isnan(cell) else cell
 
 
 def _key(name: str) -> str:

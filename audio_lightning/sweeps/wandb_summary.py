@@ -55,7 +55,7 @@ def _log(logger: "WandbLogger", sweep: SweepFolder, results: pd.DataFrame, board
     import wandb
 
     facts = sweep.read_facts()
-    run = logger.run
+    run = logger.backend.experiment
     run.config.update({"sweep": facts.name, "overrides": facts.overrides, "axes": facts.axes, "monitor": facts.monitor})
     tables: dict[str, Any] = {"results": wandb.Table(dataframe=_as_table(results))}
     if sweep.leaderboard.is_file() and any(board.rows for board in boards):

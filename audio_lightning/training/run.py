@@ -25,7 +25,7 @@ from audio_lightning.distributed.fsdp import ShardedStrategy
 from audio_lightning.distributed.hosts import Peers
 from audio_lightning.distributed.ranks import other_ranks
 from audio_lightning.loggers.loggers import runs_ended
-from audio_lightning.loggers.media.callback import Dashboard
+from audio_lightning.loggers.media.callback import MediaCallback
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.allocator import keep_freed_memory
 from audio_lightning.training.callbacks import History, measurable
@@ -76,8 +76,8 @@ def train(
     datamodule = build(config.data, AudioDataModule, where="data")
     # Everything that can be wrong without a look at the recordings comes before them.
     check_networks(plain, AudioTask(("a", "b"), datamodule.sample_rate, datamodule.num_samples, datamodule.padding))
-    history, dashboard = History(folder.history), Dashboard(plain.get("dashboard"))
-    named = make_callbacks(config, history, [*callbacks, dashboard])
+    history, media = History(folder.history), MediaCallback(plain.get("dashboard"))
+    named = make_callbacks(config, history, [*callbacks, media])
     trainer = make_trainer(config, folder, named, make_loggers(config, folder))
     peers = Peers(trainer, folder)
 
@@ -118,7 +118,7 @@ def train(
             if len(datamodule.numbers(TEST)):
                 write_results(folder, classifier, datamodule)
             write_json(folder.metrics, metrics)
-            dashboard.show_results(trainer, classifier, datamodule)
+            media.show_results(trainer, classifier, datamodule)
     return without_nan(metrics)
 
 

@@ -13,7 +13,7 @@ from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import build, choices
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.inference.evaluate import evaluate
-from audio_lightning.loggers.media.outputs import answered
+from audio_lightning.loggers.media.results import collect_outputs
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.results import by_recording
 
@@ -68,7 +68,7 @@ def test_windows_are_judged_alone_and_together(tmp_path: Path) -> None:
     classifier = AudioClassifier.load_from_checkpoint(folder.best)
     datamodule = build(classifier.config["data"], AudioDataModule, where="data")
     datamodule.setup()
-    found = answered(classifier, datamodule, "validation")
+    found = collect_outputs(classifier, datamodule, "validation")
     rows, means = by_recording(found.row, found.probabilities)
     assert 1 < len(rows) < len(found.row)
     right = means.argmax(dim=1).numpy() == datamodule.manifest.targets()[rows]

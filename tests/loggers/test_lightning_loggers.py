@@ -28,15 +28,23 @@ WRITES = {
     "WandbLogger": "run/wandb/offline-run-*/*.wandb",
 }
 
+MEDIA = {
+    "MLFlowLogger": "mlruns/*/*/artifacts/test/confusion_matrix.png",
+    "TensorBoardLogger": WRITES["TensorBoardLogger"],
+    "WandbLogger": "run/wandb/offline-run-*/files/media/images/test/confusion_matrix*.png",
+}
+
+FAST = ("CSVLogger", "TensorBoardLogger")
+
 
 def test_every_logger_of_lightning_is_known() -> None:
     assert {*ARGUMENTS, *CANNOT_BE_TRIED} >= {*lightning.pytorch.loggers.__all__}
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name == "CSVLogger" else pytest.mark.full) for name in ARGUMENTS]
+    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.full) for name in ARGUMENTS]
 )
-def test_a_logger_of_lightning_logs_a_training(
+def test_a_logger_of_lightning_logs_a_training_and_its_media(
     name: str, tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -46,3 +54,6 @@ def test_a_logger_of_lightning_logs_a_training(
     written = list(tmp_path.glob(WRITES[name]))
     assert written
     assert all(path.stat().st_size for path in written)
+    if name in MEDIA:
+        media = [path.read_bytes() for path in tmp_path.glob(MEDIA[name])]
+        assert any(b"test/confusion_matrix" in content or name != "TensorBoardLogger" for content in media)

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import tiny
 import torch
+from lightning.pytorch.loggers import Logger
 from PIL import Image
 from running import resume, run
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -21,9 +22,10 @@ import audio_lightning.training.trainer as training
 from audio_lightning.classifier.checkpoint import read_checkpoint
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.figures import evaluation as figures
-from audio_lightning.loggers.loggers import DashboardLogger, Row
-from audio_lightning.loggers.media.callback import Dashboard
-from audio_lightning.loggers.media.items import Confusion, Curves, Gallery, Item, Picture, Table
+from audio_lightning.loggers.loggers import Row, RunLogger
+from audio_lightning.loggers.media.callback import MediaCallback
+from audio_lightning.loggers.media.items import Confusion, Curves, Gallery, Item, Table
+from audio_lightning.loggers.media.writers import show
 
 SETTINGS = ["trainer.max_epochs=2", "trainer.log_every_n_steps=2", "augment=light", "logger=tensorboard"]
 
@@ -53,34 +55,46 @@ def text(events: EventAccumulator, name: str) -> str:
     return event.tensor_proto.string_val[0].decode()
 
 
-class Collecting(DashboardLogger):
+class Memory(Logger):
+    """Keeps the media and the summary that it is given."""
+
+    name, version = "memory", ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[str, Item] = {}
+
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None: ...
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None: ...
+
+
+@show.register
+def _(logger: Memory, item: Item, epoch: int) -> None:
+    logger.items[item.name] = item
+
+
+class Collecting(RunLogger):
     """Keeps what it is given."""
 
-    title, name, version = "test", "test", ""
+    title = "test"
 
     def __init__(self, save_dir: str, *, broken: bool = False) -> None:
         super().__init__(save_dir)
-        self.broken = broken
-        self.items: dict[str, Item] = {}
+        self.broken, self.memory = broken, Memory()
         self.rows: list[Row] = []
 
-    def begin(self, *, multilabel: bool) -> None: ...
+    @property
+    def items(self) -> dict[str, Item]:
+        return self.memory.items
+
+    def open(self) -> Memory:
+        if self.broken:
+            raise OSError(28, "No space left on device")
+        return self.memory
 
     def write_row(self, row: Row) -> None:
-        if self.broken:
-            raise OSError(28, "No space left on device")
         self.rows.append(row)
-
-    def write_item(self, item: Item, step: int) -> None:
-        if self.broken:
-            raise OSError(28, "No space left on device")
-        self.items[item.name] = item
-
-    def write_facts(self, facts: Any) -> None: ...
-
-    def write_results(self, metrics: Any) -> None: ...
-
-    def end(self, exit_code: int) -> None: ...
 
 
 def shown(
@@ -289,7 +303,7 @@ def test_a_setting_that_cannot_be_is_a_mistake(value: str) -> None:
     name, _, text = value.partition("=")
     number: Any = text if text == "many" else json.loads(text)
     with pytest.raises(ConfigError, match=rf"dashboard\.{name}="):
-        Dashboard({name: number})
+        MediaCallback({name: number})
 
 
 @pytest.mark.filterwarnings("error")
@@ -303,20 +317,19 @@ def test_classes_are_called_as_they_are() -> None:
 
 
 def test_many_classes_stay_legible(tmp_path: Path) -> None:
-    from audio_lightning.loggers.media.results import MOST_CURVES, MOST_POINTS, _Curves
+    from audio_lightning.loggers.media.results import MAX_NAMED_CURVES, MAX_POINTS, draw_curves, make_curves
 
     rng = np.random.default_rng(0)
     classes = tuple(f"class number {number}" for number in range(60))
     labels = torch.from_numpy(rng.integers(0, 59, 3000))  # none of the last class
     scores = torch.from_numpy(rng.random((3000, 60))).float()
-    curves = _Curves(classes, scores, torch.nn.functional.one_hot(labels, 60).bool(), "test")
-    assert np.isnan(curves.areas[-1])
-    assert np.isfinite(curves.areas[:-1]).all()
-    for item in curves.items():
-        assert isinstance(item, Picture)
-        assert isinstance(item, Curves)
-        assert len({name for name, *_ in item.points}) == MOST_CURVES
-        assert len(item.points) <= MOST_CURVES * (MOST_POINTS + 2)
+    for curves in make_curves(classes, scores, torch.nn.functional.one_hot(labels, 60).bool()):
+        assert set(curves) == {*classes[:-1]}
+        assert all(0 <= curve.area <= 1 for curve in curves.values())
+        item = draw_curves("test/roc", curves, ("x", "y"), "test")
+        lowest = sorted(curves, key=lambda name: curves[name].area)[:MAX_NAMED_CURVES]
+        assert {name for name, *_ in item.points} == {*lowest}
+        assert len(item.points) <= MAX_NAMED_CURVES * (MAX_POINTS + 2)
 
 
 @pytest.mark.full

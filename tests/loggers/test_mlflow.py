@@ -91,21 +91,32 @@ def test_an_absent_server_costs_a_line_and_little_time(tmp_path: Path, capsys: p
     assert line.startswith("MLflow: nothing more is logged (")
 
 
-def test_an_experiment_that_another_run_has_just_made_is_taken(tmp_path: Path) -> None:
-    from mlflow.exceptions import MlflowException
+def test_an_experiment_that_another_run_has_just_made_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.tracking import MlflowClient
 
-    class Client:
-        found: Any = None
+    uri = f"file:{tmp_path / 'mlruns'}"
+    create = MlflowClient.create_experiment
 
-        def get_experiment_by_name(self, name: str) -> Any:
-            return self.found
+    def meanwhile(client: MlflowClient, *args: Any, **kwargs: Any) -> str:
+        create(MlflowClient(uri), "audio-lightning")
+        return create(client, *args, **kwargs)
 
-        def create_experiment(self, name: str) -> str:
-            self.found = type("Experiment", (), {"experiment_id": "7"})
-            raise MlflowException("it exists")
+    monkeypatch.setattr(MlflowClient, "create_experiment", meanwhile)
+    logger = MlflowLogger(str(tmp_path), tracking_uri=uri)
+    logger.log_metrics({"train/loss": 1.0, "epoch": 0}, step=0)
+    logger.finish()
+    _, found = read(uri)
+    assert found.data.metrics["train/loss"] == 1
 
-    client: Any = Client()
-    assert MlflowLogger(str(tmp_path))._experiment(client) == "7"
+
+def test_the_address_of_one_run_is_not_that_of_the_next_in_the_process(tmp_path: Path) -> None:
+    import mlflow
+
+    before = mlflow.get_tracking_uri()
+    logger = MlflowLogger(str(tmp_path), tracking_uri=f"file:{tmp_path / 'mlruns'}")
+    logger.log_metrics({"train/loss": 1.0, "epoch": 0}, step=0)
+    logger.finish()
+    assert mlflow.get_tracking_uri() == before
 
 
 @pytest.mark.full

@@ -207,7 +207,7 @@ def test_without_a_key_nobody_is_asked_and_nothing_is_lost(
 
 def test_a_name_that_cannot_be_is_a_mistake(tmp_path: Path, no_account: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"logger\.wandb: Invalid project name 'a/b'"):
-        _ = WandbLogger(str(tmp_path), project="a/b").run
+        WandbLogger(str(tmp_path), project="a/b").log_metrics({"train/loss": 1.0, "epoch": 0}, step=0)
 
 
 def test_the_key_is_found_where_wandb_keeps_it(tmp_path: Path, no_account: pytest.MonkeyPatch) -> None:

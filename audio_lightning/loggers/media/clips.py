@@ -1,4 +1,4 @@
-"""Clips to look at and to listen to: those that were mistaken, and those that are trained on."""
+"""Galleries of clips: the worst mistakes, and augmented training clips."""
 
 import random
 from collections.abc import Iterator
@@ -17,74 +17,60 @@ from audio_lightning.features.filters import MelSettings
 from audio_lightning.features.log_mel import LogMel
 from audio_lightning.figures import evaluation as figures
 from audio_lightning.loggers.media.items import Cell, Clip, Gallery
-from audio_lightning.loggers.media.outputs import Answers
+from audio_lightning.loggers.media.results import Outputs
 
 MEL_BANDS, FRAMES, DECIBELS = 64, 240, 80.0
 
 
-def mistakes(
-    classifier: AudioClassifier,
-    datamodule: AudioDataModule,
-    answers: Answers,
-    most: int,
-) -> Gallery | None:
-    """The wrongly answered clips with the highest losses; None where all answers are right.
+def mistakes(classifier: AudioClassifier, datamodule: AudioDataModule, outputs: Outputs, most: int) -> Gallery | None:
+    """The wrongly predicted clips with the highest losses; None where all predictions are right.
 
-    Where clips have several labels, an answer is wrong if any label is missing or too many.
+    With several labels a clip, a prediction is wrong if any label is missing or additional.
 
     Args:
-        classifier: that answered.
-        datamodule: that the clips are from.
-        answers: to all clips of a part.
+        classifier: that predicted.
+        datamodule: of the clips.
+        outputs: of all clips of a part.
         most: clips to show.
     """
-    task, part, targets, probabilities = classifier.task, answers.part, answers.targets, answers.probabilities
+    task, part, targets, probabilities = classifier.task, outputs.part, outputs.targets, outputs.probabilities
     predicted = classifier.decide(probabilities)
-    table = datamodule.manifest.table.iloc[answers.row]
+    table = datamodule.manifest.table.iloc[outputs.row]
     labels = [datamodule.manifest.labels(label) for label in table["label"]]
     if task.multilabel:
         losses = -(probabilities * targets + (1 - probabilities) * (1 - targets)).clamp(min=1e-12).log().mean(dim=1)
-        wrong = [set(answer) != set(label) for answer, label in zip(predicted, labels)]
+        wrong = [set(guess) != set(label) for guess, label in zip(predicted, labels)]
     else:
         losses = -probabilities.gather(1, targets[:, None])[:, 0].clamp(min=1e-12).log()
-        wrong = [answer != label for answer, label in zip(predicted, labels)]
+        wrong = [guess != label for guess, label in zip(predicted, labels)]
     losses = losses.masked_fill(~torch.tensor(wrong), -1.0)
     worst = losses.argsort(descending=True, stable=True)[: min(most, sum(wrong))].numpy()
     if not len(worst):
         return None
-    waveforms = datamodule.batch(part, answers.position[worst])["waveform"].cpu()
-    pictures = _log_mel(waveforms, task.sample_rate)
-    paths = table["path"].tolist()
-    offsets = datamodule.clips.offset[datamodule.numbers(part)[answers.position]] / task.sample_rate
-    clips = []
-    for place, index in enumerate(worst.tolist()):
-        label, answer = LABEL_SEPARATOR.join(labels[index]), LABEL_SEPARATOR.join(predicted[index])
-        facts: dict[str, Cell] = {"label": label, "predicted": answer}
+    waveforms = datamodule.batch(part, outputs.position[worst])["waveform"].cpu()
+    spectrograms = _log_mel(waveforms, task.sample_rate)
+    offsets = datamodule.clips.offset[datamodule.numbers(part)[outputs.position]] / task.sample_rate
+    clips, captions = list[Clip](), list[str]()
+    for index, waveform, spectrogram in zip(worst.tolist(), waveforms, spectrograms):
+        label, guess = LABEL_SEPARATOR.join(labels[index]), LABEL_SEPARATOR.join(predicted[index])
+        facts: dict[str, Cell] = {"label": label, "predicted": guess}
         if not task.multilabel:
             facts["probability"] = round(float(probabilities[index].max()), 4)
-        facts |= {
-            "loss": round(float(losses[index]), 4),
-            "path": paths[index],
-            "start_seconds": round(float(offsets[index]), 3),
-        }
-        clips.append(
-            Clip(f"{label or 'nothing'} taken for {answer or 'nothing'}", facts, waveforms[place].numpy(),
-                 figures.picture(pictures[place]))
-        )  # fmt: skip
-    captions = [
-        f"{_short(clip.facts['label'])}\ntaken for {_short(clip.facts['predicted'])}\nloss {clip.facts['loss']:.2f}"
-        for clip in clips
-    ]
+        loss = round(float(losses[index]), 4)
+        facts |= {"loss": loss, "path": table["path"].iloc[index], "start_seconds": round(float(offsets[index]), 3)}
+        caption = f"{label or 'nothing'} taken for {guess or 'nothing'}"
+        clips.append(Clip(caption, facts, waveform.numpy(), figures.picture(spectrogram)))
+        captions.append(f"{_short(label)}\ntaken for {_short(guess)}\nloss {loss:.2f}")
     title = f"{part}: the {len(clips)} worst of {sum(wrong)} mistakes, log-mel"
-    figure = figures.sheet([[picture] for picture in pictures], captions, task.clip_seconds, title)
+    figure = figures.sheet([[spectrogram] for spectrogram in spectrograms], captions, task.clip_seconds, title)
     return Gallery(f"{part}/mistakes", figures.png(figure), task.sample_rate, clips)
 
 
 @torch.no_grad()
 def augmented(classifier: AudioClassifier, datamodule: AudioDataModule, most: int) -> Gallery | None:
-    """Training clips as the network sees them, above them what they were before; None where it sees no picture.
+    """Features of training clips as the network gets them, above them those before the augmentation.
 
-    Neither a random generator nor a module's state is another one afterwards.
+    Neither a random generator nor the state of a module is different afterwards.
 
     Args:
         classifier: before the first step of its training.
@@ -110,7 +96,7 @@ def augmented(classifier: AudioClassifier, datamodule: AudioDataModule, most: in
     changes = augmentation.changes_waveforms or augmentation.changes_features
     names = ("recorded", "trained on") if changes else ("",)
     pictures = [list(kinds) for kinds in (zip(before, after) if changes else zip(after))]
-    title = "training clips as the network sees them, " + ("augmented" if changes else "not augmented")
+    title = f"training clips as the network gets them, {'' if changes else 'not '}augmented"
     figure = figures.sheet(pictures, [_short(label) for label in labels], task.clip_seconds, title, names)
     return Gallery("train/augmented", figures.png(figure), task.sample_rate, clips)
 

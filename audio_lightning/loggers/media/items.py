@@ -1,4 +1,4 @@
-"""What can be shown. A logger decides how: as a chart of its own where it has one, and else as the picture."""
+"""Media that a run can show, independent of where: figures, tables, confusion matrices, curves and clips."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,8 @@ Cell = str | int | float
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An image.
-
-    Attributes:
-        name: where it is shown, such as ``test/roc``.
-        png: its file.
-    """
+class Figure:
+    """An image: the name under which it is logged, such as ``test/roc``, and its PNG file."""
 
     name: str
     png: bytes
@@ -32,22 +27,16 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Confusion(Picture):
-    """How many clips of each class (rows) were taken for each (columns)."""
+class Confusion(Figure):
+    """Confusion matrix: number of clips of each class (rows) for which each class (columns) was predicted."""
 
     classes: Sequence[str]
     counts: Int64[np.ndarray, "classes classes"]
 
 
 @dataclass(frozen=True)
-class Curves(Picture):
-    """A curve for each of several classes, thinned to what can be seen.
-
-    Attributes:
-        title: what is to be seen.
-        axes: names of x and y.
-        points: name of the class, x and y of every point, curve by curve.
-    """
+class Curves(Figure):
+    """A curve for each of several classes; ``points`` are class, x and y, curve by curve."""
 
     title: str
     axes: tuple[str, str]
@@ -60,7 +49,7 @@ class Clip:
 
     Attributes:
         caption: a few words.
-        facts: columns of a table that has a row a clip.
+        facts: its cells in the table of the gallery.
         samples: within [-1, 1].
         png: its spectrogram.
     """
@@ -72,17 +61,17 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Gallery(Picture):
-    """Clips to listen to; the picture has all of their spectrograms."""
+class Gallery(Figure):
+    """Clips to listen to; the figure has the spectrograms of all."""
 
     sample_rate: int
     clips: Sequence[Clip]
 
     @property
     def table(self) -> Table:
-        """The facts of all clips."""
+        """One row a clip."""
         columns = list(self.clips[0].facts)
         return Table(self.name, columns, [[clip.facts[name] for name in columns] for clip in self.clips])
 
 
-Item = Picture | Table
+Item = Figure | Table

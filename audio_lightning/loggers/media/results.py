@@ -1,121 +1,141 @@
-"""What an evaluation found, class by class."""
+"""Test or validation results of the best weights, class by class."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torchmetrics.functional.classification import binary_precision_recall_curve, binary_roc
 
 from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.manifest import TEST
 from audio_lightning.figures import evaluation as figures
 from audio_lightning.loggers.media.items import Confusion, Curves, Item, Table
-from audio_lightning.loggers.media.outputs import Answers
 from audio_lightning.metrics import ClassificationMetrics, MultilabelMetrics, average_precision, make_metrics
 
-MOST_CURVES = 12
+MAX_NAMED_CURVES = 12
 """Classes whose curves have a name: all, or those with the smallest areas."""
 
-MOST_POINTS = 150
+MAX_POINTS = 150
 """Points of a curve that are kept."""
 
 
-def results(classifier: AudioClassifier, answers: Answers) -> list[Item]:
+@dataclass(frozen=True)
+class Outputs:
+    """Predictions for the clips of one part.
+
+    Attributes:
+        part: ``test`` or ``validation``.
+        position: of each clip among those of the part.
+        row: of the manifest, of each clip.
+        targets: ``[clips]``, or ``[clips, classes]`` for several labels a clip.
+        probabilities: of every clip and class.
+    """
+
+    part: str
+    position: Int64[np.ndarray, "clips"]
+    row: Int64[np.ndarray, "clips"]
+    targets: Tensor
+    probabilities: Float[Tensor, "clips classes"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve in the unit square, and the area under it."""
+
+    x: Float[np.ndarray, "points"]
+    y: Float[np.ndarray, "points"]
+    area: float
+
+
+def collect_outputs(classifier: AudioClassifier, datamodule: AudioDataModule, part: str) -> Outputs:
+    """The outputs of the test that has just run; those of another part are computed here."""
+    numbers = datamodule.numbers(part)
+    if part == TEST:
+        number, probabilities = classifier.last_predictions()
+        position = np.searchsorted(numbers, number.numpy())
+    else:
+        position = np.arange(len(numbers))
+        batches = np.split(position, range(datamodule.batch_size, len(position), datamodule.batch_size))
+        found = [classifier.probabilities(datamodule.batch(part, batch)["waveform"]).cpu() for batch in batches]
+        probabilities = torch.cat(found)
+    row = datamodule.clips.row[numbers[position]]
+    return Outputs(part, position, row, torch.from_numpy(datamodule.manifest.targets()[row]), probabilities)
+
+
+def results(classifier: AudioClassifier, outputs: Outputs) -> list[Item]:
     """The table of classes, ROC and precision-recall curves (one class against the rest), and the confusion matrix.
 
-    There is none of the last where clips have several labels, and no curve of a class that all clips have, or none.
-
-    Args:
-        classifier: that answered.
-        answers: what it answered.
+    There is no confusion matrix for several labels a clip, and no curve of a class that all clips have, or none.
     """
-    task, part, targets, probabilities = classifier.task, answers.part, answers.targets, answers.probabilities
+    task, part, targets, probabilities = classifier.task, outputs.part, outputs.targets, outputs.probabilities
     metrics = make_metrics(task)
     if isinstance(metrics, MultilabelMetrics):
         metrics.thresholds = classifier.thresholds.cpu()
-        logits = torch.logit(probabilities, eps=1e-7)
-        labelled = targets > 0.5
+        logits, labelled = torch.logit(probabilities, eps=1e-7), targets > 0.5
     else:
         logits = probabilities.clamp(min=1e-12).log()
         labelled = torch.nn.functional.one_hot(targets, task.num_classes).bool()
     metrics.update(logits, targets, classifier.objective.per_clip(logits, targets))
 
-    drawn = _Curves(task.classes, probabilities, labelled, part)
+    roc, precision_recall = make_curves(task.classes, probabilities, labelled)
     columns = {name: values.tolist() for name, values in metrics.per_class().items()}
-    columns |= {"average_precision": drawn.precisions, "roc_auc": drawn.areas}
+    for column, curves in (("average_precision", precision_recall), ("roc_auc", roc)):
+        columns[column] = [curves[name].area if name in curves else float("nan") for name in task.classes]
     rows = [[name, *cells] for name, *cells in zip(task.classes, *columns.values())]
     items: list[Item] = [Table(f"{part}/per_class", ["class", *columns], rows)]
     if isinstance(metrics, ClassificationMetrics):
         counts = metrics.confusion.numpy()
         figure = figures.draw_confusion(counts, task.classes, part)
         items.append(Confusion(f"{part}/confusion_matrix", figures.png(figure), task.classes, counts))
-    return [*items, *drawn.items()]
+    if roc:
+        axes = ("false positive rate", "true positive rate")
+        items.append(draw_curves(f"{part}/roc", roc, axes, f"{part}: ROC, area"))
+        items.append(draw_curves(f"{part}/pr", precision_recall, ("recall", "precision"), f"{part}: mAP"))
+    return items
 
 
-class _Curves:
-    """The curves of all classes that have any, and the areas under them (NaN for those that have none)."""
-
-    def __init__(
-        self,
-        classes: tuple[str, ...],
-        probabilities: Float[Tensor, "clips classes"],
-        labelled: Bool[Tensor, "clips classes"],
-        part: str,
-    ) -> None:
-        self.part = part
-        self.roc: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self.precision_recall: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        self.areas, self.precisions = [float("nan")] * len(classes), [float("nan")] * len(classes)
-        for place, name in enumerate(classes):
-            scores, target = probabilities[:, place], labelled[:, place]
-            if target.all() or not target.any():
-                continue
-            wrong, right, _ = binary_roc(scores, target.long())
-            self.roc[name] = wrong.numpy(), right.numpy()
-            self.areas[place] = float(torch.trapezoid(right.double(), wrong.double()))
-            precision, recall, _ = binary_precision_recall_curve(scores, target.long())
-            reached = int((recall == 1).sum()) - 1  # with still lower thresholds, precision falls and recall stays
-            self.precision_recall[name] = recall.numpy()[reached:][::-1], precision.numpy()[reached:][::-1]
-            self.precisions[place] = float(average_precision(scores, target))
-        self._area_of = dict(zip(classes, self.areas))
-        self._precision_of = dict(zip(classes, self.precisions))
-
-    def items(self) -> list[Item]:
-        if not self.roc:
-            return []
-        roc = ("false positive rate", "true positive rate")
-        return [
-            self._item("roc", self.roc, self._area_of, roc, "ROC, area {:.3f}"),
-            self._item("pr", self.precision_recall, self._precision_of, ("recall", "precision"), "mAP {:.3f}"),
-        ]
-
-    def _item(
-        self,
-        name: str,
-        lines: dict[str, tuple[np.ndarray, np.ndarray]],
-        areas: dict[str, float],
-        axes: tuple[str, str],
-        quality: str,
-    ) -> Curves:
-        order = list(lines)
-        if len(order) > MOST_CURVES:
-            order.sort(key=areas.__getitem__)
-        thin = [(label, *_thinned(*lines[label])) for label in order]
-        shown = [f"{figures.legible(label)} {areas[label]:.3f}" for label in order[:MOST_CURVES]]
-        mean = float(np.mean([areas[label] for label in order]))
-        count = f"{len(order)} classes" + (f", the {MOST_CURVES} lowest named" if len(order) > MOST_CURVES else "")
-        title = f"{self.part}: {quality.format(mean)} (mean of {count})"
-        figure = figures.curves(thin, shown, axes, title, diagonal=name == "roc")
-        points = [(label, float(across), float(up)) for label, x, y in thin[:MOST_CURVES] for across, up in zip(x, y)]
-        return Curves(f"{self.part}/{name}", figures.png(figure), title, axes, points)
+def make_curves(
+    classes: tuple[str, ...], probabilities: Float[Tensor, "clips classes"], labelled: Bool[Tensor, "clips classes"]
+) -> tuple[dict[str, Curve], dict[str, Curve]]:
+    """ROC and precision-recall curves by class, without the classes for which they are undefined."""
+    roc, precision_recall = dict[str, Curve](), dict[str, Curve]()
+    for name, scores, target in zip(classes, probabilities.T, labelled.T):
+        if target.all() or not target.any():
+            continue
+        fpr, tpr, _ = binary_roc(scores, target.long())
+        roc[name] = Curve(fpr.numpy(), tpr.numpy(), float(torch.trapezoid(tpr.double(), fpr.double())))
+        precision, recall, _ = binary_precision_recall_curve(scores, target.long())
+        first = int((recall == 1).sum()) - 1  # with still lower thresholds, precision falls and recall stays
+        x, y = recall.numpy()[first:][::-1], precision.numpy()[first:][::-1]
+        precision_recall[name] = Curve(x, y, float(average_precision(scores, target)))
+    return roc, precision_recall
 
 
-def _thinned(
-    x: Float[np.ndarray, "points"], y: Float[np.ndarray, "points"]
-) -> tuple[Float[np.ndarray, "some"], Float[np.ndarray, "some"]]:
+def draw_curves(name: str, curves: Mapping[str, Curve], axes: tuple[str, str], title: str) -> Curves:
+    """Draw the curves of all classes; with many, the smallest areas are named."""
+    order = list(curves)
+    if len(order) > MAX_NAMED_CURVES:
+        order.sort(key=lambda label: curves[label].area)
+    named = order[:MAX_NAMED_CURVES]
+    mean = float(np.mean([curve.area for curve in curves.values()]))
+    count = f"{len(order)} classes" + (f", the {len(named)} lowest named" if len(order) > len(named) else "")
+    title = f"{title} {mean:.3f} (mean of {count})"
+    lines = [(label, *_thinned(curves[label])) for label in order]
+    legend = [f"{figures.legible(label)} {curves[label].area:.3f}" for label in named]
+    figure = figures.curves(lines, legend, axes, title, diagonal=name.endswith("/roc"))
+    points = [(label, float(x), float(y)) for label, xs, ys in lines[: len(named)] for x, y in zip(xs, ys)]
+    return Curves(name, figures.png(figure), title, axes, points)
+
+
+def _thinned(curve: Curve) -> tuple[Float[np.ndarray, "some"], Float[np.ndarray, "some"]]:
     """A curve with fewer points, evenly along its length, the first and the last among them."""
-    if len(x) <= MOST_POINTS:
+    x, y = curve.x, curve.y
+    if len(x) <= MAX_POINTS:
         return x, y
     along = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y)))])
-    kept = np.unique(np.searchsorted(along, np.linspace(0, along[-1], MOST_POINTS)))
-    kept = np.union1d(kept, [0, len(x) - 1])
+    kept = np.union1d(np.searchsorted(along, np.linspace(0, along[-1], MAX_POINTS)), [0, len(x) - 1])
     return x[kept], y[kept]
