@@ -8,8 +8,9 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from audio_lightning.core.errors import ConfigError
@@ -17,9 +18,6 @@ from audio_lightning.core.task import FeatureShape
 
 CONFIG, SAFETENSORS, PICKLED = "config.json", "model.safetensors", "pytorch_model.bin"
 PREPROCESSOR = "preprocessor_config.json"
-
-# Data types of the format, https://github.com/huggingface/safetensors; numpy has no bfloat16, so all go by torch.
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64}
 
 
 def hub_folder(name: str) -> Path:
@@ -129,10 +127,12 @@ def read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
     """
     try:
         if (path / SAFETENSORS).is_file():
-            return {name: tensor.to(device) for name, tensor in _read_safetensors(path / SAFETENSORS).items()}
+            return {name: tensor.to(device) for name, tensor in load_file(path / SAFETENSORS).items()}
         file = path / PICKLED if path.is_dir() else path
         stored = torch.load(file, map_location=device, weights_only=True)
-    except (OSError, EOFError, RuntimeError, UnpicklingError, KeyError, TypeError, ValueError) as error:
+    except (
+        OSError, EOFError, RuntimeError, SafetensorError, UnpicklingError, KeyError, TypeError, ValueError
+    ) as error:  # fmt: skip
         raise ConfigError(f"model.pretrained: the weights in {path} cannot be read: {error!r}"[:300]) from error
     if not isinstance(stored, Mapping):
         raise ConfigError(f"model.pretrained: {file} holds a {type(stored).__name__}, expected tensors")
@@ -156,20 +156,3 @@ def _download(name: str) -> Path:
     except Exception as error:  # whatever that package and its client for HTTP have as errors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"model.pretrained={name} cannot be downloaded ({reason}): {by_hand}") from error
-
-
-def _read_safetensors(file: Path) -> dict[str, Tensor]:
-    """Length of the header in 8 bytes, header as JSON with type, shape and place of each tensor, and the tensors."""
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if length > file.stat().st_size:
-            raise ValueError("its header is longer than the file")
-        header: dict[str, Any] = json.loads(stream.read(length))
-        data = torch.from_numpy(np.fromfile(stream, dtype=np.uint8))
-    header.pop("__metadata__", None)
-    tensors = {}
-    for name, entry in header.items():
-        start, stop = entry["data_offsets"]
-        # A copy of its own: a tensor may begin at an odd byte.
-        tensors[name] = data[start:stop].clone().view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
-    return tensors

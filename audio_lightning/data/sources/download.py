@@ -1,12 +1,11 @@
 """Data sets from the network: fetched once, gone on with after an interruption, checked, and unpacked."""
 
 import contextlib
-import hashlib
 import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from gzip import BadGzipFile
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -29,12 +28,17 @@ UNPACKED = ".unpacked"
 
 
 def download(
-    url: str, folder: Path, *, sha256: str | None, present: Callable[[], bool], progress: Progress | None = None
+    urls: Sequence[str],
+    folder: Path,
+    *,
+    sha256: str | None,
+    present: Callable[[], bool],
+    progress: Progress | None = None,
 ) -> None:
     """Fetch a ``.tar.gz`` archive into a folder and unpack it there, once, whoever else is about to do the same.
 
     Args:
-        url: of the archive, which stays in the folder under its name.
+        urls: addresses of the archive, which stays in the folder under its name; see :func:`fetch`.
         folder: made where there is none.
         sha256: see :func:`fetch`.
         present: whether the data is in the folder; asked again when another process has been waited for.
@@ -51,44 +55,47 @@ def download(
         return
     with _locked(folder):
         if not finished():
-            archive = folder / url.rpartition("/")[2]
-            fetch(url, archive, sha256=sha256, progress=progress)
+            archive = folder / urls[0].rpartition("/")[2]
+            fetch(urls, archive, sha256=sha256, progress=progress)
             unpack(archive, folder)
 
 
-def fetch(url: str, file: Path, *, sha256: str | None, progress: Progress | None = None) -> None:
-    """Download a file, or the rest of it, and check it; a file that is complete is not downloaded again.
+def fetch(urls: Sequence[str], file: Path, *, sha256: str | None, progress: Progress | None = None) -> None:
+    """Download a file, or the rest of it, and check it; a complete file is not downloaded again.
 
-    What has arrived is kept in ``<file>.part`` whatever happens. The next call asks the server for the rest, and for
-    the whole where it does not serve parts. Only one process at a time may fetch a file: see :func:`download`.
+    Pooch checks the file and puts it into place. It downloads every file from its beginning, so what it calls for the
+    bytes (:func:`_receive`) is our own: it keeps them in ``<file>.part``, and the next call asks for the rest. Only one
+    process at a time may fetch a file: see :func:`download`.
 
     Args:
-        url: what to download.
-        file: where to.
-        sha256: checksum in hexadecimal that the file must have; None where nobody knows.
+        urls: addresses of the same file, each tried where the one before fails.
+        file: where to write it.
+        sha256: checksum in hexadecimal that the file must have; None where it is unknown.
         progress: called with the number of bytes that have arrived and of all, where the server tells.
 
     Raises:
         DataError: no network, an error of the server, a connection that breaks off, a full disk, or a wrong checksum.
     """
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
     part = file.with_name(f"{file.name}.part")
-    try:
-        if file.is_file() and sha256 in (None, _sha256(file)):
-            return
-        file.parent.mkdir(parents=True, exist_ok=True)
+
+    def receive(url: str, output: str, _: object) -> None:
         _receive(url, part, progress)
-        size, found = part.stat().st_size, _sha256(part)
-    except (OSError, HTTPException) as error:
-        raise DataError(f"{url} cannot be fetched: {_reason(error)}; {_what_is_kept(part)}") from error
-    verdict = "none is known to compare it with" if sha256 is None else "as expected" if found == sha256 else "wrong"
-    print_and_log(f"{file.name}: {size:,} bytes, sha256 {found} ({verdict})")
-    if sha256 not in (None, found):
-        part.unlink()
-        raise DataError(
-            f"{url} has changed or arrived damaged: its sha256 is {found}, expected {sha256}; it was deleted, the same "
-            "command fetches it again"
-        )
-    part.replace(file)
+        part.replace(output)
+        print_and_log(f"{file.name}: {Path(output).stat().st_size:,} bytes, sha256 {pooch.file_hash(output)}")
+
+    failed = list[str]()
+    for url in urls:
+        try:
+            pooch.retrieve(url, sha256 and f"sha256:{sha256}", file.name, file.parent, downloader=receive)
+            return
+        except ValueError as error:
+            failed.append(f"{url} has changed or arrived damaged, and was deleted: {str(error).partition('. ')[0]}")
+        except (OSError, HTTPException) as error:
+            failed.append(f"{url} cannot be fetched: {_reason(error)}")
+    raise DataError(f"{'; '.join(failed)}; {_what_is_kept(part)}")
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -180,11 +187,6 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _reason(error: Exception) -> str:

@@ -27,6 +27,10 @@ Row = tuple[str, str, str, str]
 """Path, label, group and split."""
 
 
+HOSTS = ("http://download.tensorflow.org/data", "https://storage.googleapis.com/download.tensorflow.org/data")
+"""Where the archives are published, and a mirror."""
+
+
 class SpeechCommands(AudioDataModule):
     """``<word>/<speaker>_nohash_<number>.wav``, and minutes of noise in ``_background_noise_/``.
 
@@ -53,9 +57,9 @@ class SpeechCommands(AudioDataModule):
         ConfigError: options that contradict each other.
     """
 
-    URL: ClassVar[str] = "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
+    URLS: ClassVar[tuple[str, ...]] = tuple(f"{host}/speech_commands_v0.02.tar.gz" for host in HOSTS)
     SHA256: ClassVar[str | None] = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
-    TEST_URL: ClassVar[str] = "http://download.tensorflow.org/data/speech_commands_test_set_v0.02.tar.gz"
+    TEST_URLS: ClassVar[tuple[str, ...]] = tuple(f"{host}/speech_commands_test_set_v0.02.tar.gz" for host in HOSTS)
     TEST_SHA256: ClassVar[str | None] = "cc2a00c1147c2254e9be3fa0f779d8c17421dc349b86366567a8edfa9acd51df"
 
     LISTS: ClassVar[dict[str, str]] = {VALIDATION: "validation_list.txt", TEST: "testing_list.txt"}
@@ -233,13 +237,13 @@ class SpeechCommands(AudioDataModule):
         return rows, problems
 
     def _download(self) -> None:
-        for folder, url, sha256 in (
-            (self.root, self.URL, self.SHA256),
-            (self.test_root, self.TEST_URL, self.TEST_SHA256),
+        for folder, urls, sha256 in (
+            (self.root, self.URLS, self.SHA256),
+            (self.test_root, self.TEST_URLS, self.TEST_SHA256),
         ):
             if folder is not None:
                 present = functools.partial(_has_folders, folder)
-                download(url, folder, sha256=sha256, present=present, progress=self.progress)
+                download(urls, folder, sha256=sha256, present=present, progress=self.progress)
 
 
 def speaker_of(name: str) -> str:

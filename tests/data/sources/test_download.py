@@ -82,11 +82,11 @@ def test_a_complete_download_is_checked_shown_and_not_repeated(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, seen = tmp_path / "new/data.bin", list[tuple[int, int]]()
-    fetch(server.url, file, sha256=SHA256, progress=lambda done, total: seen.append((done, total)))
+    fetch([server.url], file, sha256=SHA256, progress=lambda done, total: seen.append((done, total)))
     assert file.read_bytes() == BODY
     assert seen[-1] == (len(BODY), len(BODY))
-    assert capsys.readouterr().out == f"data.bin: 102,400 bytes, sha256 {SHA256} (as expected)\n"
-    fetch(server.url, file, sha256=SHA256)
+    assert capsys.readouterr().out == f"data.bin: 102,400 bytes, sha256 {SHA256}\n"
+    fetch([server.url], file, sha256=SHA256)
     assert server.ranges == [None]
     assert [path.name for path in file.parent.iterdir()] == ["data.bin"]
 
@@ -94,23 +94,23 @@ def test_a_complete_download_is_checked_shown_and_not_repeated(
 def test_a_file_that_is_another_one_is_replaced(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "data.bin"
     file.write_bytes(b"something else")
-    fetch(server.url, file, sha256=SHA256)
+    fetch([server.url], file, sha256=SHA256)
     assert file.read_bytes() == BODY
 
 
 def test_without_a_known_checksum_the_found_one_is_shown(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fetch(server.url, tmp_path / "data.bin", sha256=None)
-    assert f"sha256 {SHA256} (none is known to compare it with)" in capsys.readouterr().out
-    fetch(server.url, tmp_path / "data.bin", sha256=None)
+    fetch([server.url], tmp_path / "data.bin", sha256=None)
+    assert f"sha256 {SHA256}" in capsys.readouterr().out
+    fetch([server.url], tmp_path / "data.bin", sha256=None)
     assert len(server.ranges) == 1
 
 
 def test_a_connection_that_breaks_off_is_gone_on_with(server: Server, tmp_path: Path) -> None:
     server.cut_after = CUT
     with pytest.raises(DataError) as caught:
-        fetch(server.url, tmp_path / "data.bin", sha256=SHA256)
+        fetch([server.url], tmp_path / "data.bin", sha256=SHA256)
     assert str(caught.value) == (
         f"{server.url} cannot be fetched: the connection broke off after 40,000 of 102,400 bytes; the 40,000 bytes "
         "that have arrived are kept, the same command goes on from there"
@@ -119,7 +119,7 @@ def test_a_connection_that_breaks_off_is_gone_on_with(server: Server, tmp_path: 
     assert (tmp_path / "data.bin.part").read_bytes() == BODY[:CUT]
     server.cut_after = None
     seen = list[tuple[int, int]]()
-    fetch(server.url, tmp_path / "data.bin", sha256=SHA256, progress=lambda done, total: seen.append((done, total)))
+    fetch([server.url], tmp_path / "data.bin", sha256=SHA256, progress=lambda done, total: seen.append((done, total)))
     assert server.ranges == [None, f"bytes={CUT}-"]
     assert (tmp_path / "data.bin").read_bytes() == BODY
     assert seen[0][0] > CUT
@@ -140,7 +140,7 @@ def test_what_cannot_be_gone_on_with_is_fetched_anew(
 ) -> None:
     server.serves_parts, server.shift = serves_parts, shift
     (tmp_path / "data.bin.part").write_bytes(part)
-    fetch(server.url, tmp_path / "data.bin", sha256=SHA256)
+    fetch([server.url], tmp_path / "data.bin", sha256=SHA256)
     assert (tmp_path / "data.bin").read_bytes() == BODY
     assert server.ranges[0] == f"bytes={len(part)}-"
     assert len(server.ranges) == requests
@@ -149,20 +149,30 @@ def test_what_cannot_be_gone_on_with_is_fetched_anew(
 def test_a_wrong_checksum_is_said_and_nothing_of_it_stays(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(DataError, match=f"its sha256 is {SHA256}, expected {'0' * 64}; it was deleted"):
-        fetch(server.url, tmp_path / "data.bin", sha256="0" * 64)
-    assert "(wrong)" in capsys.readouterr().out
+    with pytest.raises(
+        DataError, match=f"damaged, and was deleted: .* expected sha256:{'0' * 64} but got {SHA256}; nothing"
+    ):
+        fetch([server.url], tmp_path / "data.bin", sha256="0" * 64)
+    assert f"data.bin: {len(BODY):,} bytes, sha256 {SHA256}" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
 def test_an_answer_that_is_an_error(server: Server, tmp_path: Path) -> None:
     url = server.url.replace("data.", "gone.")
     with pytest.raises(DataError) as caught:
-        fetch(url, tmp_path / "data.bin", sha256=SHA256)
+        fetch([url], tmp_path / "data.bin", sha256=SHA256)
     assert str(caught.value) == (
         f"{url} cannot be fetched: the server answers 404 Not Found; nothing has arrived yet, the same command "
         "tries again"
     )
+
+
+def test_a_mirror_is_asked_where_the_first_server_fails(server: Server, tmp_path: Path) -> None:
+    gone = server.url.replace("data.", "gone.")
+    fetch([gone, server.url], tmp_path / "data.bin", sha256=SHA256)
+    assert (tmp_path / "data.bin").read_bytes() == BODY
+    with pytest.raises(DataError, match=rf"{gone} cannot be fetched: .* 404 .*; {gone} cannot be fetched: .* 404 "):
+        fetch([gone, gone], tmp_path / "other.bin", sha256=SHA256)
 
 
 def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +181,7 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server() as closed:
         pass
     with pytest.raises(DataError, match="cannot be fetched: Connection refused; the 40,000 bytes that have arrived"):
-        fetch(closed.url, tmp_path / "data.bin", sha256=SHA256)
+        fetch([closed.url], tmp_path / "data.bin", sha256=SHA256)
     assert (tmp_path / "data.bin.part").read_bytes() == BODY[:CUT]
 
 
@@ -179,14 +189,14 @@ def test_a_server_that_says_nothing(server: Server, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.1)
     server.delay = 0.5
     with pytest.raises(DataError, match="cannot be fetched: timed out; nothing has arrived yet"):
-        fetch(server.url, tmp_path / "data.bin", sha256=SHA256)
+        fetch([server.url], tmp_path / "data.bin", sha256=SHA256)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data.bin.part").symlink_to("/dev/full")
     with pytest.raises(DataError, match="cannot be fetched: No space left on device"):
-        fetch(server.url, tmp_path / "data.bin", sha256=SHA256)
+        fetch([server.url], tmp_path / "data.bin", sha256=SHA256)
     assert not (tmp_path / "data.bin").exists()
 
 
@@ -269,18 +279,18 @@ def test_processes_that_want_the_same_at_once_fetch_it_once(server: Server, arch
     code = (
         "import sys, pathlib; from audio_lightning.data.sources.download import download; "
         "folder = pathlib.Path(sys.argv[2]); "
-        "download(sys.argv[1], folder, sha256=sys.argv[3], present=(folder / 'yes').exists)"
+        "download([sys.argv[1]], folder, sha256=sys.argv[3], present=(folder / 'yes').exists)"
     )
     line = [sys.executable, "-c", code, server.url, str(tmp_path / "new/root"), hashlib.sha256(server.body).hexdigest()]
     processes = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     printed = [process.communicate(timeout=60)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert len(server.ranges) == 1
-    assert sum("as expected" in text for text in printed) == 1
+    assert sum("sha256" in text for text in printed) == 1
     assert "README.md" in names(tmp_path / "new/root")
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cannot download to .*below: .+; name a folder that can be written"):
-        download("http://127.0.0.1:9/x.tar.gz", tmp_path / "file/below", sha256=None, present=lambda: False)
+        download(["http://127.0.0.1:9/x.tar.gz"], tmp_path / "file/below", sha256=None, present=lambda: False)

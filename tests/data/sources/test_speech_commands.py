@@ -308,8 +308,8 @@ def test_both_archives_are_downloaded_once(
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, args=(0.01,)).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
-        monkeypatch.setattr(SpeechCommands, "URL", f"{url}/all.tar.gz")
-        monkeypatch.setattr(SpeechCommands, "TEST_URL", f"{url}/test.tar.gz")
+        monkeypatch.setattr(SpeechCommands, "URLS", [f"{url}/all.tar.gz"])
+        monkeypatch.setattr(SpeechCommands, "TEST_URLS", [f"{url}/test.tar.gz"])
         options = ("data.task=12", f"data.test_root={tmp_path}/new test", "data.download=true")
         try:
             manifests = [divided(speech(tmp_path / "new", *options)) for _ in range(2)]
@@ -322,5 +322,5 @@ def test_both_archives_are_downloaded_once(
 
 
 def test_nothing_is_downloaded_where_there_are_words(words: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SpeechCommands, "URL", "http://127.0.0.1:9/closed.tar.gz")
+    monkeypatch.setattr(SpeechCommands, "URLS", ["http://127.0.0.1:9/closed.tar.gz"])
     assert len(speech(words, "data.download=true").read()) == 12 * sum(CLIPS.values())
