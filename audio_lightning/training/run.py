@@ -28,9 +28,10 @@ from audio_lightning.loggers.loggers import runs_ended
 from audio_lightning.loggers.media.callback import MediaCallback
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.allocator import keep_freed_memory
-from audio_lightning.training.callbacks import History, measurable
+from audio_lightning.training.callbacks import measurable
 from audio_lightning.training.checkpoints import find_resumable
 from audio_lightning.training.finders import find, keep_found
+from audio_lightning.training.history import History
 from audio_lightning.training.precision import interruptible, translate_errors
 from audio_lightning.training.results import recording_metrics, write_results
 from audio_lightning.training.setup import describe, make_classifier, open_data

@@ -7,7 +7,8 @@ from audio_lightning.classifier.costs import costs
 from audio_lightning.core.errors import FileError
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS, TRAIN, VALIDATION
-from audio_lightning.training.callbacks import BestCheckpoint, History
+from audio_lightning.training.callbacks import BestCheckpoint
+from audio_lightning.training.history import History
 from audio_lightning.training.results import division, measured, warnings_of
 
 Metrics = dict[str, float | int | str | bool | None]

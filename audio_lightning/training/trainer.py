@@ -21,14 +21,12 @@ from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.averaging import Averaging
 from audio_lightning.training.callbacks import (
     BestCheckpoint,
-    EpochBar,
-    EpochLines,
     FiniteLoss,
-    History,
     LastCheckpoint,
     LastStep,
 )
 from audio_lightning.training.checkpoints import CheckpointFiles
+from audio_lightning.training.history import EpochBar, EpochLines, History
 from audio_lightning.training.lightning_callbacks import check_callback
 from audio_lightning.training.precision import check_compiler, say_precision, trainer_arguments
 from audio_lightning.training.ratejump import RateJump

@@ -15,7 +15,7 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.distributed.fsdp import ShardedStrategy
 from audio_lightning.inference.evaluate import evaluate
 from audio_lightning.run_folder import RunFolder
-from audio_lightning.training.callbacks import History
+from audio_lightning.training.history import History
 from audio_lightning.training.trainer import make_callbacks, make_trainer
 
 ON_CPU = ["trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=2"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from audio_lightning.training.callbacks import epoch_lines
+from audio_lightning.training.history import epoch_lines
 
 ROW = {
     "epoch": "100", "seconds": "123.456", "train/loss": "1.23456", "train/accuracy": "0.9876",

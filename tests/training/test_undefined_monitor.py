@@ -13,7 +13,8 @@ from running import run
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from audio_lightning.classifier.schedulers import end_epoch
-from audio_lightning.training.callbacks import BestCheckpoint, EarlyStopping, epoch_lines
+from audio_lightning.training.callbacks import BestCheckpoint, EarlyStopping
+from audio_lightning.training.history import epoch_lines
 
 SETTINGS = [
     "data=table",
