@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from audio_lightning.api.training import PathLike, Run, Trust
-from audio_lightning.core.errors import ConfigError, UserError
+from audio_lightning.core.errors import ConfigError, Interrupted, UserError
 
 if TYPE_CHECKING:
     from audio_lightning.compare.board import Board
@@ -95,24 +95,21 @@ def sweep(*overrides: str, folder: PathLike | None = None) -> Sweep:
         UserError: no trial is finished.
         Interrupted: the sweep was told to stop.
     """
-    from audio_lightning.cli.sweep import sweep as swept
-    from audio_lightning.cli.sweep import understand
     from audio_lightning.config import user_extensions
     from audio_lightning.config.trust import trusted_modules
-    from audio_lightning.core.errors import Interrupted
+    from audio_lightning.sweeps.sweep import parse_sweep_args, plan_sweep, run_sweep
 
     arguments = [*overrides, *([f"sweep.dir={Path(folder).expanduser()}"] if folder is not None else [])]
     with user_extensions(arguments):
-        files, _, settings, _ = understand(arguments)
-        if settings.dry_run:
+        request = parse_sweep_args(arguments)
+        if request.settings.dry_run:
             raise ConfigError("sweep.dry_run=true leaves nothing to return: it is for `python sweep.py`")
-        code = swept(arguments)
-        if code >= 128:
-            raise Interrupted(code)
-        found = Sweep(files.path, trust=trusted_modules())
-    if code and not (found.results["state"] == "done").any():
-        raise UserError(f"{files.path}: no trial is finished; their folders say why, in error.txt")
-    return found
+        result = run_sweep(request, plan_sweep(request))
+        if result.exit_code >= 128:
+            raise Interrupted(result.exit_code)
+        if result.exit_code and "done" not in result.states:
+            raise UserError(f"{request.folder.path}: no trial is finished; their folders say why, in error.txt")
+        return Sweep(request.folder.path, trust=trusted_modules())
 
 
 def leaderboard(*sweeps: PathLike, monitor: str | None = None) -> pd.DataFrame:
@@ -133,14 +130,16 @@ def leaderboard(*sweeps: PathLike, monitor: str | None = None) -> pd.DataFrame:
     Raises:
         ConfigError: no sweep, one without finished trials, or several that chose by different metrics.
     """
-    from audio_lightning.compare.leaderboard import _record
+    from audio_lightning.compare.leaderboard import leaderboard_record
 
     boards = _boards(*sweeps, monitor=monitor)
-    rows = [{"board": number, **_record(board, row)} for number, board in enumerate(boards, 1) for row in board.rows]
-    frame = pd.DataFrame(rows)
+    numbered = list(enumerate(boards, 1))
+    frame = pd.DataFrame(
+        [{"board": number, **leaderboard_record(board, row)} for number, board in numbered for row in board.rows]
+    )
     if len(boards) == 1:
         frame = frame.drop(columns="board")
-    said = [(number, note) for number, board in enumerate(boards, 1) for note in _said(board)]
+    said = [(number, note) for number, board in numbered for note in _said(board)]
     frame.attrs["notes"] = [f"Board {number}: {note}" if len(boards) > 1 else note for number, note in said]
     return frame
 
@@ -154,17 +153,12 @@ def _said(board: "Board") -> list[str]:
 
 
 def _boards(*sweeps: PathLike, monitor: str | None = None) -> "list[Board]":
-    from audio_lightning.compare.leaderboard import make_boards
+    from audio_lightning.compare.leaderboard import boards_of
     from audio_lightning.compare.results import read_results
     from audio_lightning.compare.trials import SweepFolder
 
     folders = [SweepFolder(Path(folder).expanduser()) for folder in sweeps]
-    facts = [folder.read_facts() for folder in folders]
-    monitors = dict.fromkeys([monitor] if monitor else [fact.monitor for fact in facts])
-    if len(monitors) != 1:
-        raise ConfigError(f"sweeps that chose by {' and by '.join(monitors) or 'nothing'}: give monitor, and a sweep")
-    axes = list(dict.fromkeys(axis for fact in facts for axis in fact.axes))
-    boards = make_boards(read_results(folders), next(iter(monitors)), axes, folders)
+    boards = boards_of(read_results(folders), folders, monitor)
     if not any(board.rows for board in boards):
         raise ConfigError(f"{', '.join(map(str, sweeps))}: no trial is finished yet, so there is nothing to compare")
     return boards

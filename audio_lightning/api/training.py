@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.messages import FORMAT, RunLog
@@ -151,31 +151,27 @@ def train(*overrides: str, folder: PathLike | None = None) -> Run:
         DataError: recordings that cannot be used.
         Interrupted: the training was told to stop.
     """
-    from audio_lightning.config import check_config, quote_paths, user_extensions
-    from audio_lightning.config import compose as compose_
+    from audio_lightning.config import absolutize_paths, check_config, quote_paths, user_extensions
     from audio_lightning.config.trust import trusted_modules
-    from audio_lightning.run_folder import RunFolder
+    from audio_lightning.training.start import compose_run, train_in
 
     if folder is not None:
         overrides = (*overrides, f"hydra.run.dir={Path(folder).expanduser()}")
     lines = quote_paths(overrides)
     with user_extensions(lines):
-        config = compose_(lines, with_hydra=True)
-        place = RunFolder(Path(config.hydra.run.dir))
-        config = compose_(lines)
+        config, files = compose_run(lines)
+        with open_dict(config):
+            del config["hydra"]
         if config.resume is not None:
             raise ConfigError(f"resume={config.resume}: name the run by folder=, and a training goes on in it")
-        place.check_writable()
+        files.check_writable()
         check_config(config)
-        from audio_lightning.cli.train import train_in
-        from audio_lightning.config import absolutize_paths
-
         absolutize_paths(config)
-        if place.is_begun and place.config.is_file() and _what_counts(place.read_config()) != _what_counts(config):
-            raise ConfigError(f"{place.path} holds a run with other settings already: choose another folder")
-        with _logging_to(place), _interruptible():
-            train_in(place, config)
-        return Run(place.path, trust=trusted_modules())
+        if files.is_begun and files.config.is_file() and _what_counts(files.read_config()) != _what_counts(config):
+            raise ConfigError(f"{files.path} holds a run with other settings already: choose another folder")
+        with _logging_to(files), _interruptible():
+            train_in(files, config)
+        return Run(files.path, trust=trusted_modules())
 
 
 @contextmanager

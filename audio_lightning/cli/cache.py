@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audio_lightning.cli.exit_codes import answering
-from audio_lightning.cli.output import Column, command, print_next, print_table
+from audio_lightning.cli.exit_codes import exits
+from audio_lightning.cli.output import command, print_next
+from audio_lightning.core.tables import Column, print_table
 
 if TYPE_CHECKING:
     from audio_lightning.data.store.cache import Cache
@@ -19,53 +20,45 @@ Folder = Annotated[
 
 
 @cache_app.command("list")
+@exits
 def list_command(folder: Folder = None) -> None:
     """Show the decoded data sets, those used last first."""
+    from datetime import datetime
 
-    def run() -> int:
-        from datetime import datetime
-
-        cache = _cache(folder)
-        sets = cache.sets()
-        if not sets:
-            print(f"{cache.root} holds no decoded recordings; a training decodes those that it needs")
-            print_next("audio-lightning", "train", "data=folder", "data.root=DIR")
-            return 0
-        print(f"decoded recordings in {cache.root}")
-        rows = [
-            (
-                datetime.fromtimestamp(decoded.used).strftime("%Y-%m-%d %H:%M"),
-                f"{decoded.about['recordings']:,}",
-                f"{decoded.about['seconds'] / 3600:.2f}",
-                f"{decoded.about['sample_rate']:,} Hz",
-                decoded.about["dtype"],
-                f"{decoded.bytes / 1e6:,.1f}",
-                decoded.about["root"],
-            )
-            for decoded in sets
-        ]
-        figures = (Column(name, "right", whole=True) for name in ("recordings", "hours", "rate", "type", "MB"))
-        print_table((Column("used", whole=True), *figures, Column("decoded from", whole=True)), rows)
-        total = sum(decoded.bytes for decoded in sets) / 1e9
-        print(f"{len(sets)} data set{'s' * (len(sets) != 1)}, {total:.2f} GB")
-        where: list[str | Path] = ["--dir", folder] if folder else []
-        print("to remove all: " + command("audio-lightning", "cache", "clear", *where))
-        return 0
-
-    raise typer.Exit(answering(run))
+    cache = _cache(folder)
+    sets = cache.sets()
+    if not sets:
+        print(f"{cache.root} holds no decoded recordings; a training decodes those that it needs")
+        print_next("audio-lightning", "train", "data=folder", "data.root=DIR")
+        return
+    print(f"decoded recordings in {cache.root}")
+    rows = [
+        (
+            datetime.fromtimestamp(decoded.used).strftime("%Y-%m-%d %H:%M"),
+            f"{decoded.about['recordings']:,}",
+            f"{decoded.about['seconds'] / 3600:.2f}",
+            f"{decoded.about['sample_rate']:,} Hz",
+            decoded.about["dtype"],
+            f"{decoded.bytes / 1e6:,.1f}",
+            decoded.about["root"],
+        )
+        for decoded in sets
+    ]
+    figures = (Column(name, "right", whole=True) for name in ("recordings", "hours", "rate", "type", "MB"))
+    print_table((Column("used", whole=True), *figures, Column("decoded from", whole=True)), rows)
+    total = sum(decoded.bytes for decoded in sets) / 1e9
+    print(f"{len(sets)} data set{'s' * (len(sets) != 1)}, {total:.2f} GB")
+    where: list[str | Path] = ["--dir", folder] if folder else []
+    print("to remove all: " + command("audio-lightning", "cache", "clear", *where))
 
 
 @cache_app.command("clear")
+@exits
 def clear_command(folder: Folder = None) -> None:
     """Remove all decoded data sets; a training decodes them again."""
-
-    def run() -> int:
-        cache = _cache(folder)
-        print(f"{cache.clear() / 1e9:.2f} GB removed from {cache.root}; a training decodes the recordings again")
-        print_next("audio-lightning", "train", "data=folder", "data.root=DIR")
-        return 0
-
-    raise typer.Exit(answering(run))
+    cache = _cache(folder)
+    print(f"{cache.clear() / 1e9:.2f} GB removed from {cache.root}; a training decodes the recordings again")
+    print_next("audio-lightning", "train", "data=folder", "data.root=DIR")
 
 
 def _cache(folder: Path | None) -> "Cache":

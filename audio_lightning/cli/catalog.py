@@ -1,7 +1,7 @@
 """``audio-lightning models | features | compatibility``: what can be chosen, and what goes with what."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audio_lightning.cli.completion import complete_override
-from audio_lightning.cli.exit_codes import answering
-from audio_lightning.cli.output import Column, print_next, print_table, print_text
+from audio_lightning.cli.exit_codes import exits
+from audio_lightning.cli.output import print_next
+from audio_lightning.core.tables import Column, print_table, print_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -62,102 +63,79 @@ class _Settings:
     ensemble: dict[str, Any]
 
 
+@exits
 def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
     """List the models: what each takes, its parameters and its multiply-accumulates for a clip."""
+    from audio_lightning.classifier.catalog import best_feature, cells
+    from audio_lightning.config import choices
 
-    def run() -> int:
-        from audio_lightning.classifier.catalog import best_feature, cells
-        from audio_lightning.config import choices
-
-        typed = _settings(overrides, classes, "feature", "model", *ENSEMBLE)
-        rows: list[tuple[str, ...]] = []
-        reasons = []
-        for name in typed.models or choices("model"):
-            if typed.features:
-                found = cells(typed.features, [name], typed.task, typed.keys, ensemble=typed.ensemble)
-            else:
-                found = iter([best_feature(name, typed.task, typed.keys, ensemble=typed.ensemble)])
-            for cell in found:
-                if cell.network is None:
-                    rows.append((name, cell.feature, "-", "-", "-"))
-                    reasons.append(f"{name}: {cell.reason}")
-                    continue
-                lengths = "yes" if cell.network.accepts_variable_length else "no"
-                costs = (f"{cell.parameters:,}", f"{cell.macs:,}")
-                dimensions = str(cell.shape).partition(" ")[2]
-                rows.append((name, f"{cell.feature} {dimensions}", *costs, lengths))
-        _print((_NAME, Column("on", whole=True), PARAMETERS, MACS, Column("any length")), rows, typed.task)
-        for reason in reasons:
-            print_text(reason)
-        print_text(BEGIN_WITH)
-        print_next("python", "sweep.py", "data=folder", "data.root=DIR", "model=cnn,matchboxnet,panns")
-        return 0
-
-    raise typer.Exit(_answer(overrides, run))
+    typed = _settings(overrides, classes, "feature", "model", *ENSEMBLE)
+    rows: list[tuple[str, ...]] = []
+    reasons = []
+    for name in typed.models or choices("model"):
+        if typed.features:
+            found = cells(typed.features, [name], typed.task, typed.keys, ensemble=typed.ensemble)
+        else:
+            found = iter([best_feature(name, typed.task, typed.keys, ensemble=typed.ensemble)])
+        for cell in found:
+            if cell.network is None:
+                rows.append((name, cell.feature, "-", "-", "-"))
+                reasons.append(f"{name}: {cell.reason}")
+                continue
+            lengths = "yes" if cell.network.accepts_variable_length else "no"
+            costs = (f"{cell.parameters:,}", f"{cell.macs:,}")
+            dimensions = str(cell.shape).partition(" ")[2]
+            rows.append((name, f"{cell.feature} {dimensions}", *costs, lengths))
+    _print((_NAME, Column("on", whole=True), PARAMETERS, MACS, Column("any length")), rows, typed.task)
+    for reason in reasons:
+        print_text(reason)
+    print_text(BEGIN_WITH)
+    print_next("python", "sweep.py", "data=folder", "data.root=DIR", "model=cnn,matchboxnet,panns")
 
 
+@exits
 def features_command(overrides: Overrides = None, classes: Classes = 10) -> None:
     """List the features: what each gives for a clip."""
+    from audio_lightning.classifier.catalog import cells
+    from audio_lightning.config import choices
 
-    def run() -> int:
-        from audio_lightning.classifier.catalog import cells
-        from audio_lightning.config import choices
-
-        typed = _settings(overrides, classes, "feature")
-        rows = []
-        for name in typed.features or choices("feature"):
-            (cell,) = cells([name], ["cnn"], typed.task, typed.keys)
-            values = _values(cell.shape) if cell.shape else "-"
-            rows.append((name, str(cell.shape or cell.reason), values))
-        _print((_NAME, Column("gives"), Column("values", "right", whole=True)), rows, typed.task)
-        print_next("audio-lightning", "compatibility", *(overrides or []))
-        return 0
-
-    raise typer.Exit(_answer(overrides, run))
+    typed = _settings(overrides, classes, "feature")
+    rows = []
+    for name in typed.features or choices("feature"):
+        (cell,) = cells([name], ["cnn"], typed.task, typed.keys)
+        values = _values(cell.shape) if cell.shape else "-"
+        rows.append((name, str(cell.shape or cell.reason), values))
+    _print((_NAME, Column("gives"), Column("values", "right", whole=True)), rows, typed.task)
+    print_next("audio-lightning", "compatibility", *(overrides or []))
 
 
+@exits
 def compatibility_command(overrides: Overrides = None, classes: Classes = 10) -> None:
     """Show which model goes with which feature, and why the others do not."""
+    from audio_lightning.classifier.catalog import cells
+    from audio_lightning.config import choices
 
-    def run() -> int:
-        from audio_lightning.classifier.catalog import cells
-        from audio_lightning.config import choices
-
-        typed = _settings(overrides, classes, "feature", "model")
-        names, models = typed.features or choices("feature"), typed.models or choices("model")
-        found = {(cell.feature, cell.model): cell for cell in cells(names, models, typed.task, typed.keys)}
-        rows = []
-        reasons: dict[str, int] = {}
-        for model in models:
-            marks = []
-            for feature in names:
-                cell = found[feature, model]
-                if cell.reason is None:
-                    marks.append("ok")
-                elif cell.shape is not None and cell.shape.kind != cell.takes:
-                    marks.append("-")
-                else:
-                    marks.append(str(reasons.setdefault(cell.reason, len(reasons) + 1)))
-            rows.append((model, *marks))
-        _print((_NAME, *(Column(name, whole=True) for name in names)), rows, typed.task)
-        print_text("-: the model takes the other kind of input, a waveform or a spectrogram")
-        for reason, number in reasons.items():
-            print_text(f"{number}: {reason}")
-        print_next("python", "sweep.py", "data=folder", "data.root=DIR", "feature=logmel,mfcc", "model=cnn,resnet")
-        return 0
-
-    raise typer.Exit(_answer(overrides, run))
-
-
-def _answer(overrides: list[str] | None, run: Callable[[], int]) -> int:
-    """The exit code, with choices and classes of the user's own, where they are named."""
-    from audio_lightning.config import user_extensions
-
-    def within() -> int:
-        with user_extensions(overrides or []):
-            return run()
-
-    return answering(within)
+    typed = _settings(overrides, classes, "feature", "model")
+    names, models = typed.features or choices("feature"), typed.models or choices("model")
+    found = {(cell.feature, cell.model): cell for cell in cells(names, models, typed.task, typed.keys)}
+    rows = []
+    reasons: dict[str, int] = {}
+    for model in models:
+        marks = []
+        for feature in names:
+            cell = found[feature, model]
+            if cell.reason is None:
+                marks.append("ok")
+            elif cell.shape is not None and cell.shape.kind != cell.takes:
+                marks.append("-")
+            else:
+                marks.append(str(reasons.setdefault(cell.reason, len(reasons) + 1)))
+        rows.append((model, *marks))
+    _print((_NAME, *(Column(name, whole=True) for name in names)), rows, typed.task)
+    print_text("-: the model takes the other kind of input, a waveform or a spectrogram")
+    for reason, number in reasons.items():
+        print_text(f"{number}: {reason}")
+    print_next("python", "sweep.py", "data=folder", "data.root=DIR", "feature=logmel,mfcc", "model=cnn,resnet")
 
 
 def _settings(overrides: list[str] | None, classes: int, *groups: str) -> _Settings:

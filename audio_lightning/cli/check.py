@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audio_lightning.cli.exit_codes import answering
-from audio_lightning.cli.output import Column, print_next, print_table
+from audio_lightning.cli.exit_codes import exits
+from audio_lightning.cli.output import print_next
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.tables import Column, print_table
 
 if TYPE_CHECKING:
     from audio_lightning.data.check import Finding
@@ -25,6 +26,7 @@ WIDTH = 100
 """Columns of a table that is not written to a terminal."""
 
 
+@exits
 def check_command(
     overrides: Annotated[
         list[str] | None,
@@ -35,21 +37,12 @@ def check_command(
     allow: Annotated[
         list[str] | None, typer.Option(metavar="KIND", help="A kind of finding that is all right; may be repeated.")
     ] = None,
-) -> None:
+) -> int:
     """Look for everything that is wrong with a data set: rows, files, sound, classes, splits.
 
     Exit code 1 if anything is found, but for the kinds that --allow names.
     """
-    from audio_lightning.config import user_extensions
-
-    def run() -> int:
-        with user_extensions(overrides or []):
-            return _check(overrides or [], csv_file, report, allow or [])
-
-    raise typer.Exit(answering(run))
-
-
-def _check(overrides: Sequence[str], csv_file: Path | None, report: Path | None, allow: Sequence[str]) -> int:
+    overrides, allow = overrides or [], allow or []
     from audio_lightning.config import build, check_config, compose, quote_paths
     from audio_lightning.config.suggest import did_you_mean
 

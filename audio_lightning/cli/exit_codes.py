@@ -1,23 +1,51 @@
-"""How commands end: with an answer, a message, or the traceback of a defect."""
+"""Exit codes of commands: success, a message for a user's mistake, or the traceback of a defect."""
 
+import functools
 import logging
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, ParamSpec
+
+import typer
 
 from audio_lightning.cli.output import command
 from audio_lightning.core.errors import DiskError, Interrupted, UserError
 from audio_lightning.core.files import disk_trouble
 
+P = ParamSpec("P")
 
-def answering(action: Callable[[], int], *, folder: Path | None = None, then: str = "") -> int:
+
+def exits(action: Callable[P, int | None]) -> Callable[P, None]:
+    """Make a command of typer end with the exit code of its function, see :func:`exit_code_of`.
+
+    Modules and folders of the user's own count that its ``overrides`` name, where it has any.
+    """
+
+    @functools.wraps(action)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        def act() -> int | None:
+            overrides: Any = kwargs.get("overrides")
+            if not overrides:
+                return action(*args, **kwargs)
+            from audio_lightning.config import user_extensions
+
+            with user_extensions(overrides):
+                return action(*args, **kwargs)
+
+        raise typer.Exit(exit_code_of(act))
+
+    return run
+
+
+def exit_code_of(action: Callable[[], int | None], *, folder: Path | None = None, then: str = "") -> int:
     """Run ``action`` and return an exit code.
 
     Args:
-        action: returns its exit code.
+        action: returns its exit code; None for 0.
         folder: of the run that it trains, if it does.
-        then: what goes on with it once it has been interrupted or there is room again; by default to resume ``folder``.
+        then: how to continue after an interruption, or when there is room again; by default to resume ``folder``.
 
     Returns:
         The code of ``action``; 2 with a message for a user's mistake; 1 for a full disk or memory, with a message, and
@@ -28,15 +56,14 @@ def answering(action: Callable[[], int], *, folder: Path | None = None, then: st
         then = f"go on with: {command('python', 'train.py', f'resume={folder}')}"
     hint = f"; {then}" if then else ""
     try:
-        return action()
+        return action() or 0
     except UserError as error:
         print(f"error: {error}{hint if isinstance(error, DiskError) else ''}", file=sys.stderr)
         log.info("stopped: %s", error, exc_info=error.__cause__ is not None)
         return error.exit_code
-    except KeyboardInterrupt:
-        return _interrupted(130, hint)
-    except Interrupted as stop:
-        return _interrupted(stop.exit_code, hint)
+    except (KeyboardInterrupt, Interrupted) as stop:
+        print(f"interrupted{hint}", file=sys.stderr)
+        return stop.exit_code if isinstance(stop, Interrupted) else 130
     except BrokenPipeError:  # `audio-lightning predict ... | head`
         sys.stderr.close()
         return 141
@@ -55,8 +82,3 @@ def _remedy(error: Exception) -> str | None:
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
         return "the memory is too small for this: try a smaller data.batch_size"
     return disk_trouble(error)
-
-
-def _interrupted(code: int, hint: str) -> int:
-    print(f"interrupted{hint}", file=sys.stderr)
-    return code

@@ -6,7 +6,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audio_lightning.cli.output import Column, below_here, print_table, surplus_width
+from audio_lightning.core.messages import below_here
+from audio_lightning.core.tables import Column, print_table, surplus_width
 from audio_lightning.core.task import AudioTask
 
 if TYPE_CHECKING:

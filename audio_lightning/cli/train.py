@@ -1,35 +1,40 @@
 """``train.py``: one training, or one a combination under ``-m``."""
 
 import argparse
-import contextlib
-import logging
-import os
-import re
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, cast
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
-from audio_lightning.cli.exit_codes import answering
+from audio_lightning.cli.exit_codes import exit_code_of
 from audio_lightning.cli.output import print_next
-from audio_lightning.cli.results import print_run
-from audio_lightning.config import check_config, compose, config_dir, expand_multirun, quote_paths, user_extensions
-from audio_lightning.config.compose import parse_overrides, search_path, single_value
+from audio_lightning.config import (
+    absolutize_paths,
+    check_config,
+    compose,
+    config_dir,
+    parse_overrides,
+    quote_paths,
+    user_extensions,
+)
+from audio_lightning.config.compose import search_path, single_value
 from audio_lightning.config.location import choices, groups, searching
 from audio_lightning.config.slips import unknown_option
-from audio_lightning.config.trust import trusted_modules
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.core.files import A_RUN, require_folder
-from audio_lightning.core.messages import FORMAT, RunLog, terminal_width, wrapped
-
-if TYPE_CHECKING:
-    from audio_lightning.run_folder import RunFolder
-
-MOST_CHECKED = 64
-"""Jobs of a multirun that are composed and checked before the first one starts."""
+from audio_lightning.core.messages import terminal_width, wrapped
+from audio_lightning.run_folder import RunFolder
+from audio_lightning.training.start import (
+    check_multirun,
+    check_shared_folder,
+    compose_run,
+    follow,
+    is_first_process,
+    resume_run,
+    run_training,
+    train_in,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if any(argument in ("-h", "--help") for argument in arguments):
         print(_help())
         return 0
-    return answering(lambda: _main(arguments))
+    return exit_code_of(lambda: _main(arguments))
 
 
 def _main(arguments: list[str]) -> int:
@@ -49,9 +54,10 @@ def _main(arguments: list[str]) -> int:
     if unknown:
         base = compose([], with_hydra=True)
         raise ConfigError(unknown_option(arguments, unknown[0], base, "python train.py"))
-    overrides = quote_paths(typed.overrides, multirun=typed.multirun)
     if typed.shell_completion:
         raise ConfigError("-sc: `audio-lightning --install-completion` installs the completion of groups and keys")
+    typed.multirun |= "hydra.mode=MULTIRUN" in typed.overrides
+    overrides = quote_paths(typed.overrides, multirun=typed.multirun)
     flags = [argument for argument in arguments if argument not in typed.overrides]
     with user_extensions(overrides), searching([typed.config_dir] if typed.config_dir else []):
         return _start(typed, flags, overrides)
@@ -77,110 +83,62 @@ def _start(typed: Any, flags: list[str], overrides: list[str]) -> int:
         others = [line for line in overrides if line not in resumed and not line.startswith("trust=")]
         return _resume(Path(str(single_value(parse_overrides(resumed[-1:])[0]))), others)
     if typed.cfg or typed.info or typed.hydra_help:
-        compose(overrides)
+        compose(overrides)  # says a mistake in one line; the rest is Hydra's
     elif typed.multirun:
-        _check_multirun(overrides)
-    elif _is_first():
-        _check_single(overrides)
+        check_multirun(overrides)
     else:
-        return _follow(overrides)
+        config, folder = compose_run(overrides)
+        check_shared_folder(config, overrides)
+        if is_first_process():
+            folder.check_usable()
+        check_config(config)
+        if not is_first_process():
+            with open_dict(config):
+                del config["hydra"]
+            return exit_code_of(lambda: follow(config, folder, resume=False))
+        if not (typed.config_path or typed.config_name or typed.experimental_rerun):
+            return _run_job(config)
     return _enter_hydra(flags, overrides, multirun=typed.multirun)
 
 
-def _check_single(overrides: list[str]) -> None:
-    config, folder = _composed(overrides)
-    _check_shared(config, overrides)
-    folder.check_usable()
-    check_config(config)
+def _run_job(config: DictConfig) -> int:
+    """Do what ``hydra.main`` does with one job, without composing it again."""
+    from hydra._internal.callbacks import Callbacks
+    from hydra.core.utils import run_job
+    from hydra.types import HydraContext, RunMode
 
-
-def _composed(overrides: list[str]) -> tuple[DictConfig, "RunFolder"]:
-    """The configuration of a single run, and the folder that it names."""
-    from audio_lightning.run_folder import RunFolder
-
-    config = compose(overrides, with_hydra=True)
-    plain: Any = OmegaConf.to_container(config.hydra.run, resolve=False)
-    for key in re.findall(r"\$\{([\w.]+)\}", str(plain["dir"])):
-        if isinstance(node := OmegaConf.select(config, key), DictConfig):
-            raise ConfigError(
-                f"hydra.run.dir={plain['dir']}: {key} has several values; name one, "
-                f"such as ${{{key}.{next(map(str, node))}}}"
-            )
-    folder = RunFolder(Path(config.hydra.run.dir))
-    with open_dict(config):
-        del config["hydra"]
-    return config, folder
-
-
-def _is_first() -> bool:
-    """Whether this is the first or only process of a training; torchrun and Slurm start all of them alike."""
-    return all(int(os.environ.get(name) or 0) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
-
-
-def _check_shared(config: DictConfig, overrides: list[str]) -> None:
-    """Refuse to let each of several processes choose a folder by its clock."""
-    processes = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
-    several = config.trainer.num_nodes > 1 or (processes > 1 and str(config.trainer.devices) != "1")
-    if several and not any(line.startswith("hydra.run.dir=") for line in overrides):
-        raise ConfigError(
-            "a training whose processes are started by torchrun, Slurm or on several machines needs "
-            "hydra.run.dir=DIR, a folder that all of them share"
-        )
-
-
-def _follow(overrides: list[str]) -> int:
-    """Train along as one of several processes: quietly, and without Hydra, which would write files of its own."""
-    config, folder = _composed(overrides)
-    _check_shared(config, overrides)
-    check_config(config)
-    return _train_along(config, folder, resume=False)
-
-
-def _train_along(config: DictConfig, folder: "RunFolder", *, resume: bool) -> int:
-    from audio_lightning.training.run import train
-
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        return answering(lambda: 0 if train(config, folder, resume=resume) else 1)
-
-
-def _check_multirun(overrides: list[str]) -> None:
-    for job in expand_multirun(overrides)[:MOST_CHECKED]:
-        config = compose(job)
-        check_config(config)
-        # Every rank would run the whole multirun again in a folder of its own (hydra#2070).
-        if str(config.trainer.devices) not in ("auto", "1") or config.trainer.num_nodes != 1:
-            raise ConfigError(
-                f"trainer.devices={config.trainer.devices} under -m: the jobs of a multirun share one process, which "
-                "cannot start several devices for each; start one `python train.py` a combination"
-            )
+    absolutize_paths(config)
+    config.hydra.mode = RunMode.RUN
+    callbacks = Callbacks(config)
+    callbacks.on_run_start(config=config, config_name="train")
+    result = run_job(
+        lambda own: _train(own, RunFolder(Path(config.hydra.runtime.output_dir))),
+        config,
+        job_dir_key="hydra.run.dir",
+        job_subdir_key=None,
+        hydra_context=HydraContext(config_loader=cast(Any, None), callbacks=callbacks),  # launchers alone need one
+    )
+    callbacks.on_run_end(config=config, config_name="train", job_return=result)
+    code, _ = result.return_value
+    return int(code)
 
 
 def _enter_hydra(flags: list[str], overrides: list[str], *, multirun: bool) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
 
-    from audio_lightning.run_folder import RunFolder
-
     codes: list[int] = []
 
     @hydra.main(config_path=str(config_dir()), config_name="train", version_base="1.3")
     def job(config: DictConfig) -> float | None:
-        folder = RunFolder(Path(HydraConfig.get().runtime.output_dir))
         if multirun:
             print(f"\n#{HydraConfig.get().job.num}: {' '.join(HydraConfig.get().overrides.task)}")
-            config.trainer.devices = 1  # where it is auto, there may be more; see _check_multirun
-        results: list[Any] = []
-
-        def run() -> int:
-            check_config(config)
-            results.append(_run(config, folder))
-            print_next("audio-lightning", "predict", folder.path, "FILE.wav")
-            return 0
-
-        codes.append(answering(run, folder=folder.path))
-        if codes[-1] >= 128:
-            sys.exit(codes[-1])
-        return results[0].get(config.monitor) if results else None
+            config.trainer.devices = 1  # where it is auto, there may be more; see check_multirun
+        code, value = _train(config, RunFolder(Path(HydraConfig.get().runtime.output_dir)), check=True)
+        codes.append(code)
+        if code >= 128:
+            sys.exit(code)
+        return value
 
     sys.argv = [sys.argv[0], *flags, *search_path(overrides)]
     job()
@@ -190,70 +148,33 @@ def _enter_hydra(flags: list[str], overrides: list[str], *, multirun: bool) -> i
     return max(failed, default=0)
 
 
-def _resume(path: Path, overrides: list[str]) -> int:
-    require_folder(path, A_RUN)
-    from audio_lightning.run_folder import RunFolder
-    from audio_lightning.training.resume import resumed_config
+def _train(config: DictConfig, folder: RunFolder, *, check: bool = False) -> tuple[int, float | None]:
+    """The exit code of a job, and the value of its monitor, for a sweeper of Hydra that optimizes it."""
+    metrics: dict[str, Any] = {}
 
-    folder = RunFolder(path)
-    config = resumed_config(folder, overrides)
-    # What is typed now: the folder may have been made by somebody else, who could name any module in it.
-    OmegaConf.update(config, "trust", list(trusted_modules()) or None, force_add=True)
-    check_config(config)
+    def run() -> None:
+        if check:
+            check_config(config)
+        metrics.update(run_training(config, folder))
+        print_next("audio-lightning", "predict", folder.path, "FILE.wav")
+
+    code = exit_code_of(run, folder=folder.path)
+    return code, metrics.get(config.monitor)
+
+
+def _resume(path: Path, overrides: list[str]) -> int:
+    config, folder = resume_run(path, overrides)
     finished = folder.metrics.exists() and not overrides
-    if not _is_first():
-        return 0 if finished else _train_along(config, folder, resume=True)
+    if not is_first_process():
+        return 0 if finished else exit_code_of(lambda: follow(config, folder, resume=True))
     if finished:
         print(f"{folder.path} is finished; trainer.max_epochs=N goes on with it")
 
-    def run() -> int:
+    def run() -> None:
         train_in(folder, config, again=bool(overrides))
         print_next("audio-lightning", "predict", folder.path, "FILE.wav")
-        return 0
 
-    return answering(run, folder=folder.path)
-
-
-def train_in(folder: "RunFolder", config: DictConfig, *, again: bool = False) -> dict[str, Any]:
-    """Train in a folder, or go on there, and show what came out; a run that is finished is only shown.
-
-    Args:
-        folder: of the run.
-        config: composed and checked.
-        again: go on with a finished run, too.
-
-    Returns:
-        The contents of ``metrics.json``.
-    """
-    from audio_lightning.run_folder import SHOWN
-
-    folder.check_resumable()
-    if folder.metrics.exists() and not again:
-        metrics = folder.read_metrics(SHOWN)
-        print_run(metrics, folder.path)
-        return metrics
-    folder.path.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(handlers=[RunLog(folder.log)], format=FORMAT, level=logging.INFO)
-    return _run(config, folder, resume=True)
-
-
-def _run(config: DictConfig, folder: "RunFolder", *, resume: bool = False) -> dict[str, Any]:
-    """Train and draw the plots. Lightning is imported here, after everything cheap has been checked."""
-    from audio_lightning.training.run import train
-
-    started = time.perf_counter()
-    with folder.taken():
-        if not resume:
-            folder.check_unbegun()  # again, for another process may have trained there since it was looked at first
-        folder.problems.unlink(missing_ok=True)  # of a run that they stopped
-        metrics = train(config, folder, resume=resume)
-        if config.plots:
-            from audio_lightning.figures.run import draw_run
-
-            draw_run(folder.path)
-    print_run(metrics, folder.path)
-    logging.getLogger(__name__).info("finished in %.1f s", time.perf_counter() - started)
-    return metrics
+    return exit_code_of(run, folder=folder.path)
 
 
 def _help() -> str:

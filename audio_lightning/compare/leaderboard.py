@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from audio_lightning.compare.board import COSTS, LEAKAGE, Board, Expected, Row, Unit
+from audio_lightning.compare.board import COSTS, LEAKAGE, Board, Row, Unit
 from audio_lightning.compare.clips import Clips, matrices
 from audio_lightning.compare.names import choices_of
 from audio_lightning.compare.notes import caveats, interval, no_winner, stamps, unexpected, windows
@@ -19,10 +19,9 @@ from audio_lightning.compare.selection import expected, is_nested, ordered
 from audio_lightning.compare.setups import Setup, column_of, make_setups, numbers, on_common
 from audio_lightning.compare.statistics import Comparison, Spread, compare
 from audio_lightning.compare.trials import SweepFolder, as_text
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import write_csv
 from audio_lightning.core.task import lower_is_better
-
-__all__ = ["Board", "Comparison", "Expected", "Row", "Spread", "make_boards", "write_leaderboard"]
 
 CLIP, HOP = "config.data.clip_seconds", "config.data.hop_seconds"
 """How a trial cuts recordings into clips; without a hop each is one."""
@@ -54,10 +53,31 @@ def make_boards(results: pd.DataFrame, monitor: str, axes: Sequence[str], sweeps
     return [replace(board, notes=[apart, *board.notes]) for board in boards]
 
 
+def boards_of(results: pd.DataFrame, sweeps: Sequence[SweepFolder], monitor: str | None = None) -> list[Board]:
+    """The boards of sweeps, by the metric and the axes that are kept with them.
+
+    Args:
+        results: see :func:`make_boards`, as is ``sweeps``.
+        sweeps: at least one, unless ``monitor`` is given.
+        monitor: the metric by which rows are ordered; None for that of the sweeps.
+
+    Raises:
+        ConfigError: several sweeps that chose by different metrics, or a folder without a sweep.
+    """
+    facts = [sweep.read_facts() for sweep in sweeps]
+    monitors = list(dict.fromkeys([monitor] if monitor else [fact.monitor for fact in facts]))
+    if len(monitors) != 1:
+        raise ConfigError(
+            f"sweeps that chose by {' and by '.join(monitors) or 'nothing'}: give monitor, and a sweep"
+            + "".join(f", such as --monitor {first}" for first in monitors[:1])
+        )
+    return make_boards(results, monitors[0], list(dict.fromkeys(axis for fact in facts for axis in fact.axes)), sweeps)
+
+
 def write_leaderboard(sweep: SweepFolder, boards: Sequence[Board]) -> None:
     """Write ``leaderboard.csv``: one row a setup; the column ``board`` counts the sets of recordings."""
     records = [
-        {"board": number, "rank": rank, **_record(board, row)}
+        {"board": number, "rank": rank, **leaderboard_record(board, row)}
         for number, board in enumerate(boards, 1)
         for rank, row in enumerate(board.rows, 1)
     ]
@@ -199,7 +219,8 @@ def _on_front(row: Row, rows: list[Row], sign: int) -> bool:
     return not any(dominates(other) for other in rows)
 
 
-def _record(board: Board, row: Row) -> dict[str, Any]:
+def leaderboard_record(board: Board, row: Row) -> dict[str, Any]:
+    """The row of ``leaderboard.csv`` for a row of a board."""
     comparison = row.comparison
     spreads: Mapping[str, Spread | None] = {
         board.monitor: row.validation,

@@ -4,7 +4,15 @@ Nothing here imports torch or Lightning: a mistake is answered before they are l
 """
 
 from audio_lightning.config.check import absolutize_paths, check_config, check_unvalidated
-from audio_lightning.config.compose import UnknownKey, change, compose, expand_multirun, quote_paths, user_extensions
+from audio_lightning.config.compose import (
+    UnknownKey,
+    change,
+    compose,
+    expand_multirun,
+    parse_overrides,
+    quote_paths,
+    user_extensions,
+)
 from audio_lightning.config.location import choices, config_dir
 from audio_lightning.config.targets import build, resolve
 from audio_lightning.config.trust import trusting
@@ -20,6 +28,7 @@ __all__ = [
     "compose",
     "config_dir",
     "expand_multirun",
+    "parse_overrides",
     "quote_paths",
     "resolve",
     "trusting",

@@ -173,11 +173,7 @@ def absolutize_paths(config: DictConfig) -> None:
         if value is None or not PATH_KEY.search(key):
             continue
         path = as_path(key, value)
-        if (
-            key.startswith("data.")
-            or key in ("noise_dir", "room_dir")
-            or (os.path.exists(path) and not key.startswith("hydra"))
-        ):
+        if key.startswith("data.") or key in ("noise_dir", "room_dir") or os.path.exists(path):
             OmegaConf.update(config, key, str(path.absolute()))
     table = config.data.get("table")  # beside the recordings, or where the user stands
     named: Any = table.items() if isinstance(table, DictConfig) else [("", table)]
@@ -241,6 +237,8 @@ def _leaves(node: DictConfig | ListConfig, prefix: str = "") -> Iterator[tuple[s
     names: Any = node.keys() if isinstance(node, DictConfig) else range(len(node))
     for name in names:
         key = f"{prefix}{name}"
+        if key == "hydra":  # whose own values Hydra fills in when the job starts
+            continue
         if OmegaConf.is_missing(node, name):
             yield key, "???"
             continue

@@ -16,7 +16,7 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType, QuotedString
@@ -105,10 +105,24 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
         if not _is_below(override.key_or_group, retargeted):  # its keys are those of another class
             _check_key(override, base)
     config = _with_keys(base, keys, retargeted)
-    if not with_hydra:
-        with open_dict(config):
+    with open_dict(config):
+        if with_hydra:
+            _record_overrides(config.hydra, parsed)
+        else:
             del config["hydra"]
     return config
+
+
+def _record_overrides(hydra: DictConfig, parsed: Iterable[Override]) -> None:
+    """Write into Hydra's node what Hydra writes there where it composes all overrides itself."""
+    own = [override for override in parsed if not override.is_hydra_override()]
+    hydra.overrides.task = [_line(override) for override in own]
+    known = list(hydra.overrides.hydra)
+    lines = [_line(override) for override in parsed if override.is_hydra_override()]
+    hydra.overrides.hydra = [*known, *(line for line in lines if line not in known)]
+    style = hydra.job.config.override_dirname
+    options = {"kv_sep": style.kv_sep, "item_sep": style.item_sep, "exclude_keys": style.exclude_keys}
+    hydra.job.override_dirname = get_overrides_dirname(own, **options)
 
 
 def check_choices(overrides: Iterable[str]) -> None:
@@ -278,7 +292,7 @@ def _of_choices(name: str, lines: tuple[str, ...], folders: tuple[Path, ...], _c
     """
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        with initialize_config_dir(str(config_dir()), job_name=name, version_base="1.3"):
             config = hydra_compose(name, overrides=[*lines, *_search_path(folders)], return_hydra_config=True)
             return _upgraded(config) if folders else config
     except RecursionError as error:

@@ -9,6 +9,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 _LOG = logging.getLogger(__name__)
@@ -95,3 +96,8 @@ def fitting(versions: Sequence[str], width: int | None) -> str | None:
     from rich.cells import cell_len
 
     return next((line for line in versions if cell_len(line) <= width), None)
+
+
+def below_here(path: Path) -> Path:
+    """A path relative to the current folder, if it is below it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

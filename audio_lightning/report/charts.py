@@ -14,7 +14,7 @@ from audio_lightning.report.svg import Chart, Scale, clipped, short
 from audio_lightning.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from audio_lightning.compare.leaderboard import Row
+    from audio_lightning.compare.board import Row
 
 MOST_DOTS = 40
 """Setups of a value that are drawn, evenly chosen from worst to best."""

@@ -28,7 +28,7 @@ from audio_lightning.report.pages import write_page
 from audio_lightning.report.svg import clipped, short
 
 if TYPE_CHECKING:
-    from audio_lightning.compare.leaderboard import Board, Row
+    from audio_lightning.compare.board import Board, Row
 
 MOST_ROWS = 500
 BOARDS_WITH_CLIPS = 3

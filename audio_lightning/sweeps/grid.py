@@ -1,39 +1,24 @@
 """From what was typed to the combinations it stands for, in Hydra's own grammar of overrides.
 
-Hydra's sweeper knows the full product only. Here axes can also advance together, combinations can be left out, and a
-list of trials can be read from a file.
+Hydra's sweeper knows the full product only. Here axes can also advance together, and combinations can be left out.
 """
 
 import json
 import math
-import os
 import random
 import re
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import (
-    ChoiceSweep,
-    Glob,
-    Override,
-    OverrideType,
-    Quote,
-    QuotedString,
-    RangeSweep,
-)
-from omegaconf._utils import get_yaml_loader
-from yaml import MappingNode, Node, SequenceNode, YAMLError
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, OverrideType, RangeSweep
 
 from audio_lightning.config.compose import is_group, parse_overrides, quote_paths
 from audio_lightning.config.location import choices
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.core.files import first_line, shortened
 
 LARGEST = 100_000
 """Combinations in one grid; more is a slip of the hand."""
@@ -120,35 +105,7 @@ def combinations(
 
 def values_of(combination: Mapping[str, str]) -> dict[str, Any]:
     """From key to plain value: ``{"seed": "seed=0"}`` is ``{"seed": 0}``."""
-    return {key: _value(line) for key, line in combination.items()}
-
-
-def read_trials_file(path: str | Path) -> list[list[str]]:
-    """An explicit list of trials: one list of overrides each.
-
-    Args:
-        path: a YAML file (``.yaml``, ``.yml``) with a list whose entries are lists of overrides or mappings from key
-            to value, or a text file with the overrides of one trial on each line, quoted as in a shell, and comments
-            after ``#``.
-
-    Raises:
-        ConfigError: the file cannot be read, holds no trials, or has something else in it; with file and line.
-    """
-    path = Path(os.path.expanduser(path))
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"sweep.trials_file={path}: cannot be read: {error}") from error
-    entries = _yaml_entries if path.suffix.lower() in (".yaml", ".yml") else _text_entries
-    trials = []
-    for line, overrides in entries(path, text):
-        try:
-            trials.append([_single(override) for override in overrides])
-        except ConfigError as error:
-            raise ConfigError(f"{path}:{line}: {error}") from error
-    if not trials:
-        raise ConfigError(f"{path}: there are no trials in it")
-    return trials
+    return {key: value_of(line) for key, line in combination.items()}
 
 
 def _quote(line: str) -> str:
@@ -253,105 +210,6 @@ def _by_key(lines: Iterable[str]) -> dict[str, str]:
 
 
 @lru_cache(maxsize=2 * LARGEST)
-def _value(line: str) -> Any:
+def value_of(line: str) -> Any:
+    """The plain value of an override with one value."""
     return parse_overrides([line])[0].value()
-
-
-def _single(line: str) -> str:
-    """An override of one trial, with its path in quotes.
-
-    Raises:
-        ConfigError: it is not in Hydra's grammar, or has several values.
-    """
-    quoted = quote_paths([line])[0]
-    if parse_overrides([quoted])[0].is_sweep_override():
-        raise ConfigError(f"{line}: one trial takes one value")
-    return quoted
-
-
-def _text_entries(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        lexer = shlex.shlex(line, posix=True)
-        lexer.whitespace_split, lexer.commenters = True, ""
-        words = []
-        try:
-            for word in lexer:
-                if word.startswith("#"):
-                    break
-                words.append(word)
-        except ValueError as error:
-            if not line.lstrip().startswith("#"):
-                raise ConfigError(f"{path}:{number}: a quote is not closed: {line.strip()}") from error
-        if words:
-            yield number, words
-
-
-def _yaml_entries(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    loader = None
-    try:
-        loader = get_yaml_loader()(text)
-        root: Node | None = loader.get_single_node()
-        if root is None:
-            return
-        if not isinstance(root, SequenceNode):
-            raise ConfigError(f"{path}:1: expected a list of trials")
-        for entry in root.value:
-            yield entry.start_mark.line + 1, _yaml_overrides(path, entry, loader.construct_object(entry, deep=True))
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{place}: not YAML: {getattr(error, 'problem', None) or first_line(error)}") from error
-    finally:
-        if loader is not None:
-            loader.dispose()
-
-
-def _yaml_overrides(path: Path, entry: Node, found: Any) -> list[str]:
-    if isinstance(entry, MappingNode) and found:
-        try:
-            return [f"{key}={_written(value)}" for key, value in found.items()]
-        except ConfigError as error:
-            raise ConfigError(f"{path}:{entry.start_mark.line + 1}: {error}") from error
-    if isinstance(found, list) and found and all(isinstance(override, str) for override in found):
-        return found
-    raise ConfigError(
-        f"{path}:{entry.start_mark.line + 1}: a trial is a list such as [model=cnn, seed=0], "
-        f"or keys and values such as {{model: cnn, seed: 0}}; found {shortened(found, 100)}"
-    )
-
-
-def _written(value: Any) -> str:
-    """A value as it would be typed."""
-    if isinstance(value, str) and re.fullmatch(r"\w[\w.+-]*", value, re.ASCII) and _value(f"key={value}") == value:
-        return value
-    return Override._get_value_element_as_str(_with_quotes(value))
-
-
-def _with_quotes(value: Any) -> Any:
-    if isinstance(value, str):
-        return QuotedString(value, Quote.single)
-    if isinstance(value, list):
-        return [_with_quotes(entry) for entry in value]
-    if isinstance(value, dict):
-        return {_as_key(key): _with_quotes(entry) for key, entry in value.items()}
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    raise ConfigError(f"{shortened(value)} is a {type(value).__name__}: expected text or a number")
-
-
-def _as_key(key: Any) -> Any:
-    """A key of a dictionary, which Hydra's grammar takes without quotes only, and reads as the number that it may be.
-
-    Raises:
-        ConfigError: it would become another key.
-    """
-    try:
-        read = list(_value(f"key={{{key}:0}}"))
-    except ConfigError:
-        read = []
-    if [repr(found) for found in read] != [repr(key)]:
-        becomes = f"as {read[0]!r}" if read else "not at all"
-        plain = re.fullmatch(r"\w+", str(key), re.ASCII)
-        remedy = f"write its entry on its own, as KEY.{key}: VALUE" if plain else "give it another name"
-        raise ConfigError(f"the key {key!r} of a dictionary is read {becomes} in an override; {remedy}")
-    return key

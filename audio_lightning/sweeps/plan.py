@@ -77,7 +77,7 @@ class Planned:
         )
 
 
-def plan(combinations: Iterable[Combination], *, known: dict[str, Preflight] | None = None) -> list[Planned]:
+def plan_trials(combinations: Iterable[Combination], *, known: dict[str, Preflight] | None = None) -> list[Planned]:
     """Compose and check trials; equal ones are planned once.
 
     Args:

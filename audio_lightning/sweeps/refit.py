@@ -1,6 +1,7 @@
 """The winner of a sweep, trained once more on more of the recordings: the checkpoint to use."""
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,17 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.compare.board import Board, Row
+from audio_lightning.compare.leaderboard import boards_of
+from audio_lightning.compare.results import read_results
 from audio_lightning.compare.statistics import Spread
 from audio_lightning.compare.trials import SweepFolder, TrialFolder
+from audio_lightning.config import check_config, trusting
 from audio_lightning.config.saved import check_reach, outside
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import write_text
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.sweeps.identity import canonical_config
+from audio_lightning.training.start import train_in
 
 ANNEALED = ("WarmupCosine", "OneCycleLR")
 """Schedules that end where the learning rate is nought, so that the last epoch is the one to take."""
@@ -36,6 +41,31 @@ class Refit:
     config: DictConfig
     folder: RunFolder
     everything: bool
+
+
+def refit(sweep: SweepFolder, *, everything: bool | None = None, trust: str | Iterable[str] | None = None) -> Refit:
+    """Train the best setup of a sweep once more, and write its card; the same call resumes what is there.
+
+    Args:
+        sweep: the sweep.
+        everything: see :func:`plan_refit`.
+        trust: modules of the user's own whose classes may be named.
+
+    Raises:
+        ConfigError: see :func:`plan_refit`.
+    """
+    results = read_results([sweep])
+    boards = [board for board in boards_of(results, [sweep]) if board.rows]
+    planned = plan_refit(sweep, results, boards, everything=everything)
+    best = f"{boards[0].monitor} {planned.row.validation.mean:.4f}"
+    print(f"{planned.row.name}: {best}, the best of {len(boards[0].rows)}")
+    typed = trust if trust is None or isinstance(trust, str) else list(trust)
+    OmegaConf.update(planned.config, "trust", typed, force_add=True)  # not what the sweep's files say
+    with trusting(typed):
+        check_config(planned.config)
+        metrics = train_in(planned.folder, planned.config)
+    print(f"card: {write_card(planned, boards[0], metrics)}")
+    return planned
 
 
 def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *, everything: bool | None) -> Refit:

@@ -56,22 +56,14 @@ class SweepSettings:
         return Path(os.path.expanduser(self.dir)) if self.dir else Path("sweeps") / name
 
 
-def read_settings(overrides: Iterable[str]) -> tuple[SweepSettings, list[str]]:
-    """Part what is said of the sweep from what is said of its trials.
+def read_settings(overrides: Iterable[str]) -> SweepSettings:
+    """Compose the settings of a sweep.
 
     Args:
-        overrides: what was typed, paths already quoted.
-
-    Returns:
-        The settings, and the overrides that are for the trials.
+        overrides: those of ``sweep``, paths already quoted.
 
     Raises:
         ConfigError: an unknown key or choice of ``sweep``, or a value that cannot be.
     """
-    own: list[str] = []
-    rest: list[str] = []
-    for line in overrides:
-        key = line.partition("=")[0].lstrip("+~")
-        (own if key == "sweep" or key.startswith("sweep.") else rest).append(line)
-    plain: Any = OmegaConf.to_container(compose(own, name="sweep").sweep, resolve=True)
-    return SweepSettings(**plain), rest
+    plain: Any = OmegaConf.to_container(compose(overrides, name="sweep").sweep, resolve=True)
+    return SweepSettings(**plain)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from audio_lightning.compare.trials import ENDED, State, SweepFolder, TrialFolder, TrialStatus, is_free
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.sweeps.plan import Combination, Planned, enter, plan
+from audio_lightning.sweeps.plan import Combination, Planned, enter, plan_trials
 
 if TYPE_CHECKING:
     from audio_lightning.sweeps.search.search import Asked, Search
@@ -99,7 +99,7 @@ class Searched:
                 return None
             combination = Combination([*self._fixed, *asked.lines.values()], asked.choices)
             try:
-                (trial,) = plan([combination], known=self._known)
+                (trial,) = plan_trials([combination], known=self._known)
             except ConfigError:  # a value that cannot be, among those that may be drawn
                 self._search.tell(asked.number, "skipped", {})
                 self.settled["skipped"] += 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from audio_lightning.cli.exit_codes import answering
+from audio_lightning.cli.exit_codes import exit_code_of
 from audio_lightning.core.errors import ConfigError, DataError, DiskError, FileError, Interrupted, UserError
 
 
@@ -49,7 +49,7 @@ def test_what_is_nobodys_defect_is_one_line(
     def action() -> int:
         raise error
 
-    assert answering(action, folder=Path("run")) == code
+    assert exit_code_of(action, folder=Path("run")) == code
     assert capsys.readouterr().err == message
 
 
@@ -57,7 +57,7 @@ def test_another_way_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
     def action() -> int:
         raise OSError(errno.EDQUOT, "Disk quota exceeded", "a.csv")
 
-    assert answering(action, then="the same command goes on") == 1
+    assert exit_code_of(action, then="the same command goes on") == 1
     assert capsys.readouterr().err == "error: the disk is full (a.csv): make room; the same command goes on\n"
 
 
@@ -66,7 +66,7 @@ def test_a_defect_keeps_its_traceback(error: Exception, capsys: pytest.CaptureFi
     def action() -> int:
         raise error
 
-    assert answering(action) == 1
+    assert exit_code_of(action) == 1
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -74,12 +74,12 @@ def test_the_folder_is_quoted_for_the_shell(capsys: pytest.CaptureFixture[str]) 
     def action() -> int:
         raise KeyboardInterrupt
 
-    answering(action, folder=Path("my run"))
+    exit_code_of(action, folder=Path("my run"))
     assert capsys.readouterr().err == "interrupted; go on with: python train.py 'resume=my run'\n"
 
 
 def test_the_code_of_the_action_is_passed_on() -> None:
-    assert answering(lambda: 7) == 7
+    assert exit_code_of(lambda: 7) == 7
 
 
 @pytest.mark.parametrize("kind", [ConfigError, FileError])

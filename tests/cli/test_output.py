@@ -7,7 +7,8 @@ from sweep_folders import make_sweep, trial
 from typer.testing import CliRunner
 
 from audio_lightning.cli.main import app
-from audio_lightning.cli.output import Column, command, print_next, print_table
+from audio_lightning.cli.output import command, print_next
+from audio_lightning.core.tables import Column, print_table
 
 WIDTHS = (60, 80, 120, 200)
 

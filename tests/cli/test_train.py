@@ -6,16 +6,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import OmegaConf
 
+import audio_lightning as al
 from audio_lightning.cli import train as cli
-from audio_lightning.config import choices, quote_paths
+from audio_lightning.config import check_config, choices, quote_paths
+from audio_lightning.config.compose import _of_choices
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.run_folder import RunFolder
+from audio_lightning.training.start import compose_run, run_training
 
 PROJECT = Path(__file__).parents[2]
 
@@ -63,6 +70,34 @@ def test_nothing_heavy_is_imported_for_a_mistake_or_for_help() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True)
     assert result.stdout.splitlines()[-1] == "(0, 2) []"
+
+
+@pytest.mark.parametrize("way", ["command", "api"])
+def test_a_run_is_composed_and_checked_once(way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            counts[name] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    load = counted("composed", ConfigLoaderImpl.load_configuration)
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load)
+    for module in ("config", "cli.train"):
+        monkeypatch.setattr(f"audio_lightning.{module}.check_config", counted("checked", check_config))
+    _of_choices.cache_clear()
+    if way == "command":
+        monkeypatch.setattr(cli, "run_training", lambda *_: {})
+        assert cli.main([f"hydra.run.dir={tmp_path}", "model=lstm"]) == 0
+        assert OmegaConf.load(tmp_path / ".hydra/config.yaml").model._target_.endswith(".LSTM")
+        assert OmegaConf.load(tmp_path / ".hydra/overrides.yaml") == ["model=lstm"]
+    else:
+        monkeypatch.setattr("audio_lightning.training.start.train_in", lambda *_: {})
+        with pytest.raises(ConfigError, match=r"expected a folder with metrics\.json"):
+            al.train("model=lstm", folder=tmp_path)
+    assert counts == {"composed": 1, "checked": 1}
 
 
 @pytest.mark.full
@@ -129,12 +164,12 @@ def test_a_run_from_typing_to_plots(tmp_path: Path) -> None:
     ],
 )
 def test_a_run_folder_is_named_after_choices(typed: str, folder: str) -> None:
-    assert cli._composed(quote_paths([f"hydra.run.dir={typed}"]))[1].path == Path(folder)
+    assert compose_run(quote_paths([f"hydra.run.dir={typed}"]))[1].path == Path(folder)
 
 
 def test_a_run_folder_is_not_named_after_a_dictionary() -> None:
     with pytest.raises(ConfigError, match=r"finetune has several values; name one, such as \$\{finetune\.freeze\}"):
-        cli._composed(quote_paths(["hydra.run.dir=runs/${finetune}"]))
+        compose_run(quote_paths(["hydra.run.dir=runs/${finetune}"]))
 
 
 def test_a_run_that_its_data_stopped_is_begun_again_in_its_folder(
@@ -171,7 +206,7 @@ def test_who_comes_second_to_a_folder_overwrites_nothing(tmp_path: Path) -> None
     folder = RunFolder(tmp_path)
     folder.history.touch()
     with pytest.raises(ConfigError, match="holds a run already"):
-        cli._run(OmegaConf.create(), folder)
+        run_training(OmegaConf.create(), folder)
     assert not folder.config.exists()
 
 

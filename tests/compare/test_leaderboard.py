@@ -10,11 +10,12 @@ import pytest
 from scipy import stats
 from sweep_folders import make_sweep, trial
 
-from audio_lightning.cli.leaderboard import print_boards
-from audio_lightning.compare.leaderboard import Board, make_boards, write_leaderboard
+from audio_lightning.compare.board import Board
+from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.core.files import write_csv, write_json
+from audio_lightning.report.terminal import print_boards
 
 Trials = Sequence[dict[str, Any]]
 

@@ -7,7 +7,8 @@ import pytest
 from simulated_sweeps import Outcome, Plan, best_mean, drawn, fitted, merged, nested
 from sweep_folders import make_sweep, trial, write_predictions
 
-from audio_lightning.compare.leaderboard import Board, make_boards
+from audio_lightning.compare.board import Board
+from audio_lightning.compare.leaderboard import make_boards
 from audio_lightning.compare.notes import answer
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.selection import choose

@@ -274,7 +274,7 @@ except SystemExit as stop:
 
 def test_a_slip_in_a_sweep_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that imports the heavy libraries would keep a pipe open for seconds."""
-    monkeypatch.setattr("audio_lightning.sweeps.executors.forkserver.forkserver", lambda: pytest.fail("started"))
+    monkeypatch.setattr("audio_lightning.sweeps.sweep.forkserver", lambda: pytest.fail("started"))
     assert sweep(["model=cnm,lstm"]) == 2
     assert sweep(["sweep.workrs=2"]) == 2
 

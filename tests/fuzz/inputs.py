@@ -28,8 +28,9 @@ from audio_lightning.config.compose import parse_overrides
 from audio_lightning.core.errors import UserError
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.run_folder import SHOWN, RunFolder
-from audio_lightning.sweeps.grid import combinations, parse_grid, read_trials_file
+from audio_lightning.sweeps.grid import combinations, parse_grid
 from audio_lightning.sweeps.refit import plan_refit
+from audio_lightning.sweeps.trials_file import read_trials_file
 from audio_lightning.training.resume import resumed_config
 
 

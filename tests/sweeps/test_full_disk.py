@@ -12,11 +12,11 @@ import pytest
 from sweep_folders import make_sweep, trial
 from sweeping import start, states, sweep
 
-from audio_lightning.cli.conclude import draw
 from audio_lightning.compare.trials import State, SweepFolder, TrialFolder, TrialStatus
 from audio_lightning.core.errors import DiskError
 from audio_lightning.sweeps.executors.executors import Ended, Executor
 from audio_lightning.sweeps.executors.forkserver import call
+from audio_lightning.sweeps.finalize import draw
 from audio_lightning.sweeps.progress import Progress
 from audio_lightning.sweeps.runner import TrialRunner
 from audio_lightning.sweeps.trial import DISK, Job, run_trial

@@ -7,7 +7,8 @@ import yaml
 
 from audio_lightning.config import choices, compose, expand_multirun
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.sweeps.grid import combinations, parse_grid, read_trials_file, values_of
+from audio_lightning.sweeps.grid import combinations, parse_grid, values_of
+from audio_lightning.sweeps.trials_file import read_trials_file
 
 
 def cells(overrides: list[str], **options) -> list[dict]:

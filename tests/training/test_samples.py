@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from audio_lightning.cli.results import print_run
 from audio_lightning.data.manifest import SPLITS
+from audio_lightning.training.console import print_run
 from audio_lightning.training.samples import small_samples
 
 FEW = "classes with fewer than 5 clips: "

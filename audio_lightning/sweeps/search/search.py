@@ -192,7 +192,7 @@ class Search:
         self._axes, self._constant = axes(grid)
         self._running: dict[int, Trial] = {}
         self._beaten = -math.inf
-        self._objectives = objectives
+        self.objectives = objectives
         space = {key: axis.distribution for key, axis in self._axes.items()}
         check_space(settings.sampler, space)
         sampler = make_sampler(settings.sampler, space, settings.seed)
@@ -265,7 +265,7 @@ class Search:
         self._running.pop(number, None)
         if state in ("queued", "running", "interrupted"):
             return
-        values = [_finite(metrics.get(name)) for name, _ in self._objectives]
+        values = [_finite(metrics.get(name)) for name, _ in self.objectives]
         if state == "done" and None not in values:
             self._study.tell(number, values, skip_if_finished=True)
         else:
@@ -326,7 +326,7 @@ class Search:
 
     def best(self) -> Found | None:
         """The best trial by the first objective; ``None`` before the first has ended."""
-        name, direction = self._objectives[0]
+        name, direction = self.objectives[0]
         sign = 1 if direction == "maximize" else -1
         return max(self.pareto(), key=lambda found: sign * found.values[name], default=None)
 
@@ -372,7 +372,7 @@ class Search:
         return Asked(trial.number, lines, values_of(lines), link)
 
     def _found(self, trial: "FrozenTrial") -> Found:
-        names = [name for name, _ in self._objectives]
+        names = [name for name, _ in self.objectives]
         return Found(trial.number, dict(zip(names, trial.values)), values_of(self._lines(trial)))
 
     def _lines(self, trial: "FrozenTrial") -> dict[str, str]:
@@ -384,7 +384,7 @@ class Search:
         from optuna.distributions import distribution_to_json
 
         own = {
-            "objectives": [list(objective) for objective in self._objectives],
+            "objectives": [list(objective) for objective in self.objectives],
             "space": {key: json.loads(distribution_to_json(axis)) for key, axis in space.items()},
         }
         kept = self._study.user_attrs

@@ -1,4 +1,4 @@
-"""What a sweep ends in: tables, a page, pictures of the best, made by processes that have the libraries for them."""
+"""What a sweep leaves: tables, a page, plots of the best, made by processes that have the libraries for them."""
 
 import sys
 from pathlib import Path
@@ -11,12 +11,12 @@ MOST_DRAWN = 10
 """Trials of the best setup whose curves are drawn."""
 
 
-def conclude(sweep: SweepFolder, plots: str, wandb: dict[str, Any] | None = None) -> None:
-    """Write the tables and the page from what there is, and show the leaderboard.
+def finalize(sweep: SweepFolder, plots: str, wandb: dict[str, Any] | None = None) -> None:
+    """Write the tables and the page from what there is, and print the leaderboard.
 
     Args:
         sweep: whose trials have ended, or were stopped.
-        plots: whose pictures are drawn: ``best``, those of the best setup; ``all``; or ``none``.
+        plots: the trials to draw: ``best``, those of the best setup; ``all``; or ``none``.
         wandb: ``logger.wandb`` of the trials, as it was typed; None where there is none.
     """
     folders = call(write_tables, sweep, plots)
@@ -32,17 +32,16 @@ def write_tables(sweep: SweepFolder, plots: str) -> list[Path]:
     """Write ``results.csv`` and ``leaderboard.csv``, and print the latter.
 
     Returns:
-        The folders of the trials whose pictures are wanted.
+        The folders of the trials to draw.
     """
-    from audio_lightning.cli.leaderboard import print_boards
-    from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
+    from audio_lightning.compare.leaderboard import boards_of, write_leaderboard
     from audio_lightning.compare.results import write_results
+    from audio_lightning.report.terminal import print_boards
 
-    facts = sweep.read_facts()
     results = write_results(sweep)
+    boards = boards_of(results, [sweep])
     for damage in results.attrs["damaged"]:
         print(f"{damage}; the same command runs this trial again", file=sys.stderr)
-    boards = make_boards(results, facts.monitor, facts.axes, [sweep])
     write_leaderboard(sweep, boards)
     if boards:
         print_boards(boards)
@@ -62,13 +61,13 @@ def draw(folders: list[Path]) -> None:
 
 def write_page(sweep: SweepFolder, wandb: dict[str, Any] | None) -> Path:
     """Write ``report.html``, and log the sweep's own run where its trials are runs in Weights & Biases."""
-    from audio_lightning.compare.leaderboard import make_boards
+    from audio_lightning.compare.leaderboard import boards_of
     from audio_lightning.compare.results import read_results
     from audio_lightning.report.sweep_page import write_sweep_page
     from audio_lightning.sweeps.wandb_summary import log_summary
 
-    facts, results = sweep.read_facts(), read_results([sweep])
-    boards = make_boards(results, facts.monitor, facts.axes, [sweep])
+    results = read_results([sweep])
+    boards = boards_of(results, [sweep])
     page = write_sweep_page(sweep, results, boards)
     log_summary(sweep, results, boards, wandb)
     return page

@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from audio_lightning.cli.output import below_here
-from audio_lightning.core.messages import print_and_log, terminal_width, wrapped
+from audio_lightning.core.messages import below_here, print_and_log, terminal_width, wrapped
 
 
 def print_run(metrics: dict[str, Any], folder: Path) -> None:

@@ -1,0 +1,272 @@
+"""A sweep, from its command line to its leaderboard."""
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice, product
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from audio_lightning import __version__
+from audio_lightning.compare.trials import State, SweepFacts, SweepFolder
+from audio_lightning.config import quote_paths
+from audio_lightning.config.compose import check_choices
+from audio_lightning.config.location import groups
+from audio_lightning.core.cores import cores
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.sweeps.executors.executors import Executor, LocalExecutor
+from audio_lightning.sweeps.executors.forkserver import call, forkserver
+from audio_lightning.sweeps.finalize import finalize
+from audio_lightning.sweeps.grid import Grid, combinations, parse_grid, values_of
+from audio_lightning.sweeps.identity import digest, grid_hash
+from audio_lightning.sweeps.plan import Combination, Planned, compose_trial, plan_trials
+from audio_lightning.sweeps.preflight import folds_present, gpus
+from audio_lightning.sweeps.progress import Progress
+from audio_lightning.sweeps.runner import TrialRunner
+from audio_lightning.sweeps.search.search import Found, Search, SearchSettings, read_objectives
+from audio_lightning.sweeps.search.storage import storage_url
+from audio_lightning.sweeps.settings import SweepSettings, read_settings
+from audio_lightning.sweeps.sources import Listed, Searched, Source
+from audio_lightning.sweeps.trials_file import read_trials_file
+
+MOST_COMPOSED = 256
+"""Combinations of choices of a search that are composed before it starts."""
+
+RUNNING = (
+    "dir", "dry_run", "executor", "workers", "trials_per_gpu", "timeout", "retries", "fail_fast", "reuse", "plots",
+    "trials", "ray", "slurm",
+)  # fmt: skip
+"""Keys that say how trials are run, and not which; a sweep without a name keeps its folder when they change."""
+
+
+@dataclass(frozen=True)
+class SweepRequest:
+    """What a command line asks for.
+
+    Attributes:
+        folder: of the sweep.
+        name: of the sweep; by default the hash of the grid.
+        settings: the keys of ``sweep``.
+        grid: what varies.
+        overrides: the command line as it may be shown and kept, without the password of a database.
+    """
+
+    folder: SweepFolder
+    name: str
+    settings: SweepSettings
+    grid: Grid
+    overrides: list[str]
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What is to be trained.
+
+    Attributes:
+        trials: of a grid or a file; empty for a search, which proposes them one by one.
+        config: of the first trial, for what all have in common: devices, loggers, monitor.
+        axes: keys that vary.
+    """
+
+    trials: list[Planned]
+    config: DictConfig
+    axes: list[str]
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """How a sweep ended.
+
+    Attributes:
+        exit_code: 0: every trial is done, or cannot work. 1: a trial failed. 130, 143: stopped.
+        states: of the trials.
+        contents: fingerprints of the data sets with finished trials.
+        pareto: the Pareto-optimal trials of a search with several objectives.
+    """
+
+    exit_code: int
+    states: set[State]
+    contents: set[str | None]
+    pareto: list[Found] = field(default_factory=list)
+
+
+def parse_sweep_args(arguments: Sequence[str]) -> SweepRequest:
+    """Take a command line apart: keys of the sweep, keys that vary, and keys that all trials have.
+
+    Raises:
+        ConfigError: what is not in Hydra's grammar, or an unknown key or value of ``sweep``.
+    """
+    own = [line for line in arguments if _key(line).partition(".")[0] == "sweep"]
+    typed = [line for line in arguments if line not in own]
+    grid = parse_grid(typed)
+    if not (grid.axes or grid.spaces or any(line.startswith("sweep=") or "trials_file" in line for line in own)):
+        own.insert(0, "sweep=small")  # nothing varies: a first answer
+    settings = read_settings(quote_paths(own))
+    keys = {*grid.axes, *grid.spaces, *map(_key, grid.fixed)}
+    lines = [  # axes of the settings, where nothing else was typed for the same keys
+        f"{key}={','.join(map(str, value)) if isinstance(value, list) else value}"
+        for key, value in settings.grid.items()
+        if key not in keys
+    ]
+    grid = parse_grid([*lines, *typed]) if lines else grid
+    asked = [line for line in own if _key(line).removeprefix("sweep.").partition(".")[0] not in RUNNING]
+    name = settings.name or grid_hash([*typed, *asked])
+    shown = [re.sub(r"(://[^:/@]+):[^@/]*@", r"\1:***@", argument) for argument in arguments]
+    return SweepRequest(SweepFolder(settings.folder(name)), name, settings, grid, shown)
+
+
+def plan_sweep(request: SweepRequest) -> SweepPlan:
+    """Compose and check the trials; of a search, its space and what it begins with.
+
+    Raises:
+        ConfigError: a mistake in what was asked for.
+        DataError: recordings that cannot be used.
+    """
+    grid = request.grid
+    check_choices([*grid.fixed, *(line for lines in grid.axes.values() for line in lines)])
+    forkserver()  # imports the heavy libraries while the trials are composed here
+    if request.settings.search["enabled"]:
+        return SweepPlan([], _check_search(request), [*grid.axes, *grid.spaces])
+    if grid.spaces:
+        raise ConfigError(
+            f"{', '.join(grid.spaces)}: an interval is continuous; search it with sweep=search, or list values"
+        )
+    trials = plan_trials(_combinations(request.settings, grid))
+    monitors = {trial.config.monitor for trial in trials}
+    if len(monitors) > 1 and not request.settings.dry_run:
+        raise ConfigError(f"monitor: the trials have different ones ({', '.join(sorted(monitors))}); set one for all")
+    return SweepPlan(
+        trials, trials[0].config, list(dict.fromkeys(key for t in trials for key in t.combination.choices))
+    )
+
+
+def run_sweep(request: SweepRequest, plan: SweepPlan) -> SweepResult:
+    """Run the trials that are missing, and write and print what all of them say.
+
+    Raises:
+        DiskError: the disk was full; the same sweep goes on when there is room.
+    """
+    sweep, settings = request.folder, request.settings
+    search = None if plan.trials else _search(request, plan)
+    source: Source
+    if search is None:
+        source = Listed(sweep, plan.trials, reuse=settings.reuse)
+    else:
+        source = Searched(sweep, search, request.grid.fixed, reuse=settings.reuse)
+    impossible = sum(trial.preflight.impossible is not None for trial in plan.trials)
+    skipped = f"; {impossible} cannot work (sweep.dry_run=true says why)" if impossible else ""
+    print(f"{source.total} trials in {sweep.path}{skipped}", flush=True)
+    now = datetime.now().astimezone().isoformat(timespec="seconds")
+    monitor = plan.config.monitor
+    sweep.write_facts(SweepFacts(request.name, request.overrides, plan.axes, monitor, now, __version__))
+    executor = _executor(sweep, settings, plan.config.trainer.accelerator)
+    progress = Progress(total=source.total, settled=source.settled, slots=executor.slots, monitor=monitor)
+    try:
+        outcome = TrialRunner(source, executor, progress, retries=settings.retries, fail_fast=settings.fail_fast)()
+    finally:
+        progress.close(source.taken)
+        loggers: Any = OmegaConf.to_container(plan.config.logger, resolve=True)
+        finalize(sweep, settings.plots, loggers.get("wandb"))
+    statuses = [status for _, status in sweep.folders()]
+    return SweepResult(
+        outcome.exit_code or int(any(trial.preflight.unusable for trial in plan.trials)),
+        {status.state for status in statuses},
+        {status.content for status in statuses if status.state == "done"},
+        search.pareto() if search and len(search.objectives) > 1 else [],
+    )
+
+
+def _key(line: str) -> str:
+    return line.partition("=")[0].lstrip("+~")
+
+
+def _choices(lines: Iterable[str]) -> dict[str, Any]:
+    return values_of({_key(line): line for line in lines})
+
+
+def _combinations(settings: SweepSettings, grid: Grid) -> list[Combination]:
+    listed: Iterable[Sequence[str]]
+    if settings.trials_file is not None:
+        if grid.axes:
+            raise ConfigError(f"sweep.trials_file lists the trials: leave {', '.join(grid.axes)} to it")
+        listed = read_trials_file(settings.trials_file)
+    else:
+        crossed = combinations(grid, zip_=settings.zip, exclude=settings.exclude)
+        listed = [list(combination.values()) for combination in crossed]
+    found = [Combination([*grid.fixed, *lines], _choices(lines)) for lines in listed]
+    return _over_folds(found) if settings.folds else found
+
+
+def _over_folds(found: list[Combination]) -> list[Combination]:
+    """Every combination with each fold that its data has as the test fold."""
+    if any("data.test_fold" in combination.choices for combination in found):
+        raise ConfigError("sweep.folds tests on every fold in turn: leave data.test_fold out")
+    folds: dict[str, list[int]] = {}
+    every = []
+    for combination in found:
+        config, *_ = compose_trial(combination)
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        key = digest({**plain["data"], "seed": 0})
+        if key not in folds:
+            folds[key] = call(folds_present, plain)
+        for fold in folds[key]:
+            line = f"data.test_fold={fold}"
+            every.append(Combination([*combination.overrides, line], {**combination.choices, "data.test_fold": fold}))
+    return every
+
+
+def _check_search(request: SweepRequest) -> DictConfig:
+    """The configuration of the first of the choices of a search."""
+    settings, grid = request.settings, request.grid
+    for key, given in (("folds", settings.folds), ("zip", settings.zip), ("exclude", settings.exclude)):
+        if given:
+            raise ConfigError(f"sweep.{key} is for grids, and a search draws each key by itself: leave it out")
+    if settings.trials_file is not None:
+        raise ConfigError("sweep.trials_file lists the trials, and a search draws them: leave one of them out")
+    if not (grid.axes or grid.spaces):
+        raise ConfigError("there is nothing to search: let keys vary, such as model=cnn,resnet")
+    # A slip of the hand is answered now, not by every trial; a key may be there with some of the choices only.
+    chosen = [lines if key in groups() else lines[:1] for key, lines in grid.axes.items()]
+    tried = [compose_trial(Combination([*grid.fixed, *lines], {})) for lines in islice(product(*chosen), MOST_COMPOSED)]
+    if all(lacking for *_, lacking in tried):
+        raise tried[0][2][0]
+    config = tried[0][0]
+    pruner = SearchSettings(**settings.search).pruner
+    if pruner != "none" and str(config.trainer.devices) not in ("auto", "1"):
+        raise ConfigError(f"sweep.search.pruner={pruner} needs trials on one device: set pruner=none")
+    return config
+
+
+def _search(request: SweepRequest, plan: SweepPlan) -> Search:
+    sweep, wishes = request.folder, SearchSettings(**request.settings.search)
+    objectives = read_objectives(wishes.objectives, plan.config.monitor)
+    sweep.path.mkdir(parents=True, exist_ok=True)
+    storage = storage_url(wishes.storage, sweep.study)
+    with os.fdopen(os.open(sweep.storage, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(storage)
+    return Search(
+        request.grid,
+        settings=wishes,
+        trials=request.settings.trials,
+        storage=storage,
+        study_name=wishes.study or request.name,
+        objectives=objectives,
+        folder=sweep.path,
+    )
+
+
+def _executor(sweep: SweepFolder, settings: SweepSettings, accelerator: str) -> Executor:
+    workers = settings.workers or max(min(2, cores()), cores() // 2)
+    if settings.executor == "ray":
+        from audio_lightning.sweeps.executors.ray import RayExecutor
+
+        return RayExecutor(workers=workers, timeout=settings.timeout, **settings.ray)
+    if settings.executor == "slurm":
+        from audio_lightning.sweeps.executors.slurm import SlurmExecutor
+
+        return SlurmExecutor(logs=sweep.path / "slurm", timeout=settings.timeout, **settings.slurm)
+    found = call(gpus) if accelerator in ("auto", "gpu", "cuda") else 0
+    return LocalExecutor(workers=workers, gpus=found, trials_per_gpu=settings.trials_per_gpu, timeout=settings.timeout)
