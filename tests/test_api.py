@@ -67,7 +67,7 @@ def test_a_run_has_what_was_found(finished: al.Run) -> None:
     assert {"curves", "confusion_matrix"} <= set(finished.plots)
     assert finished.plots["curves"]._repr_png_().startswith(b"\x89PNG")
     assert "test/accuracy" in finished._repr_html_()
-    assert finished.config.model.hidden == 16
+    assert finished.config.model.hidden_dim == 16
     assert "finished in" in (finished.folder / "train.log").read_text()
 
 

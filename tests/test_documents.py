@@ -68,11 +68,11 @@ def with_tiny_data(line: str, tmp_path: Path) -> tuple[Path, str, list[str]]:
             (root / table).write_text("\n".join([header, *rows[8 * place : 8 * place + 8]]))
     places = {
         "data.root": str(root),
-        "room_dir": str(tmp_path / "rooms"),
+        "rir_dir": str(tmp_path / "rooms"),
         "model.pretrained": str(tmp_path / "weights"),
     }
     replaced = [f"{key}={places.get(key, value)}" for key, _, value in (word.partition("=") for word in arguments)]
-    if "room_dir=" in line:
+    if "rir_dir=" in line:
         tiny.write_folder(tmp_path / "rooms")
     if "model.pretrained=true" in line:
         torch.save(get_model("resnet18").state_dict(), tmp_path / "weights")

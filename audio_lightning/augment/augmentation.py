@@ -65,7 +65,7 @@ class Augmentation(nn.Module):
 
     @property
     def lacks(self) -> list[str]:
-        """Sources for which :meth:`set_recordings` has to be called before training: ``noise``, ``room``."""
+        """Sources for which :meth:`set_recordings` has to be called before training: ``noise``, ``rir``."""
         lacking = (module for module in self._recorded() if module.p > 0 and not module.has_recordings)
         return sorted({module.source for module in lacking})
 

@@ -1,4 +1,4 @@
-"""Noise that was recorded."""
+"""Background noise from recordings."""
 
 from typing import ClassVar
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from audio_lightning.core.checks import require_choice
 from audio_lightning.core.errors import ConfigError
 
 # On a CPU, intermediate results of this many values stay in the caches: about twice as fast as a whole batch of
@@ -101,8 +102,7 @@ class PairAugmentation(_Random, ABC):
 
     def __init__(self, *, sample_rate: int, p: float, domain: Domain) -> None:
         super().__init__(sample_rate=sample_rate, p=p)
-        if domain not in ("waveform", "features"):
-            raise ConfigError(f"domain is {domain!r}, expected one of: waveform, features")
+        require_choice("domain", domain, ("waveform", "features"))
         self.domain = domain
 
     @abstractmethod

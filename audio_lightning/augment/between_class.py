@@ -1,4 +1,4 @@
-"""Two sounds that are heard in the proportion that their targets say."""
+"""Between-class learning."""
 
 import math
 

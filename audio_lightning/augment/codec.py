@@ -1,4 +1,4 @@
-"""Files that threw something away."""
+"""Lossy-codec augmentation."""
 
 import io
 from collections.abc import Sequence

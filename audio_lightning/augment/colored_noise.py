@@ -1,4 +1,4 @@
-"""Noise that is made up."""
+"""Colored noise."""
 
 from collections.abc import Sequence
 from typing import Literal

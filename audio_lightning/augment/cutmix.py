@@ -1,11 +1,11 @@
-"""A part of one clip in another."""
+"""CutMix along time."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from audio_lightning.augment.base import Domain, PairAugmentation, beta, random_below
-from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.checks import require_positive
 
 
 class CutMix(PairAugmentation):
@@ -24,8 +24,7 @@ class CutMix(PairAugmentation):
 
     def __init__(self, *, sample_rate: int, alpha: float = 1.0, domain: Domain = "waveform", p: float = 1.0) -> None:
         super().__init__(sample_rate=sample_rate, p=p, domain=domain)
-        if not alpha > 0:
-            raise ConfigError(f"alpha is {alpha}, expected a number greater than 0")
+        require_positive("alpha", alpha)
         self.alpha = alpha
 
     def mix(

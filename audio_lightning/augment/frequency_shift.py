@@ -1,4 +1,4 @@
-"""A spectrogram moved up or down."""
+"""Random shift along the frequency axis."""
 
 import torch
 from jaxtyping import Float

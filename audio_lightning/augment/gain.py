@@ -1,4 +1,4 @@
-"""Louder or quieter."""
+"""Random gain."""
 
 from jaxtyping import Float
 from torch import Tensor

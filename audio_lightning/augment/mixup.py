@@ -1,11 +1,11 @@
-"""Two clips at once."""
+"""Mixup."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from audio_lightning.augment.base import Domain, PairAugmentation, beta
-from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.checks import require_positive
 
 
 class Mixup(PairAugmentation):
@@ -22,8 +22,7 @@ class Mixup(PairAugmentation):
 
     def __init__(self, *, sample_rate: int, alpha: float = 0.2, domain: Domain = "waveform", p: float = 1.0) -> None:
         super().__init__(sample_rate=sample_rate, p=p, domain=domain)
-        if not alpha > 0:
-            raise ConfigError(f"alpha is {alpha}, expected a number greater than 0")
+        require_positive("alpha", alpha)
         self.alpha = alpha
 
     def mix(

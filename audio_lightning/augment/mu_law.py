@@ -1,4 +1,4 @@
-"""The telephone's coding."""
+"""Mu-law quantization."""
 
 import math
 

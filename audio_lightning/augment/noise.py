@@ -1,4 +1,4 @@
-"""Adding noise to clips, at the level that is asked for."""
+"""Noise at a signal-to-noise ratio."""
 
 from jaxtyping import Float
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Upside down, which nobody hears."""
+"""Polarity inversion."""
 
 from jaxtyping import Float
 from torch import Tensor

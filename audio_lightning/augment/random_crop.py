@@ -1,4 +1,4 @@
-"""Less of a clip."""
+"""Random crop in time."""
 
 from typing import Literal
 
@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_lightning.augment.base import WaveformAugmentation, random_below, require_range, uniform
+from audio_lightning.core.checks import require_choice
 from audio_lightning.core.errors import ConfigError
 
 
@@ -37,8 +38,7 @@ class RandomCrop(WaveformAugmentation):
         require_range("share", share, above=0)
         if share[1] > 1:
             raise ConfigError(f"share is {list(share)}, expected at most 1, the whole clip")
-        if fill not in ("zero", "repeat"):
-            raise ConfigError(f"fill is {fill!r}, expected one of: zero, repeat")
+        require_choice("fill", fill, ("zero", "repeat"))
         self.share, self.fill = share, fill
 
     def augment(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:

@@ -1,4 +1,4 @@
-"""What augmentations that work with recordings have in common."""
+"""Base class of augmentations that take recordings."""
 
 from abc import ABC
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Rooms that are made up."""
+"""Synthetic reverberation."""
 
 import math
 

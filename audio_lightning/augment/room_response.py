@@ -1,4 +1,4 @@
-"""Rooms that were measured."""
+"""Convolution with recorded room impulse responses."""
 
 from typing import ClassVar
 
@@ -9,7 +9,8 @@ from torch import Tensor
 from audio_lightning.augment.base import rms
 from audio_lightning.augment.recorded import RecordedAugmentation
 from audio_lightning.augment.spectrum import fast_length, filter_spectrum
-from audio_lightning.core.errors import ConfigError, DataError
+from audio_lightning.core.checks import count_samples
+from audio_lightning.core.errors import DataError
 
 LEAD_SECONDS = 0.005
 """What is kept of a response before its highest peak: the rise of the direct sound, and no more of the silence."""
@@ -30,15 +31,13 @@ class RoomResponse(RecordedAugmentation):
         ConfigError: an option that cannot work.
     """
 
-    source: ClassVar[str] = "room"
+    source: ClassVar[str] = "rir"
 
     peaks: Int64[Tensor, "recordings"]
 
     def __init__(self, *, sample_rate: int, max_seconds: float = 1.0, p: float = 0.5) -> None:
         super().__init__(sample_rate=sample_rate, p=p)
-        self.max_samples = round(max_seconds * sample_rate)
-        if self.max_samples < 1:
-            raise ConfigError(f"max_seconds is {max_seconds}, shorter than one sample at {sample_rate} Hz")
+        self.max_samples = count_samples("max_seconds", max_seconds, sample_rate)
         self.longest = 0
         self.register_buffer("peaks", torch.empty(0, dtype=torch.int64), persistent=False)
 
@@ -59,7 +58,7 @@ class RoomResponse(RecordedAugmentation):
         super().set_recordings(samples, starts, stops)
         sizes = [self.samples[start:stop].abs() for start, stop in zip(starts.tolist(), stops.tolist())]
         if silent := sum(not size.any() for size in sizes):
-            raise DataError(f"{silent} of {len(sizes)} impulse responses are silent: leave them out of room_dir")
+            raise DataError(f"{silent} of {len(sizes)} impulse responses are silent: leave them out of rir_dir")
         peak = torch.stack([size.argmax() for size in sizes])
         self.peaks = peak.clamp(max=round(LEAD_SECONDS * self.sample_rate))
         self.starts = self.starts + peak - self.peaks

@@ -1,4 +1,4 @@
-"""Stripes of a spectrogram hidden."""
+"""SpecAugment: masks over bands of frequencies and over stretches of time."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,11 +17,11 @@ class SpecAugment(SpectrogramAugmentation):
     a short clip keeps more of its sound.
 
     Args:
-        frequency_masks: number of stripes of bins; 0 for none.
-        frequency_width: most bins that a stripe hides.
-        time_masks: number of stripes of frames; 0 for none.
-        time_width: most frames that a stripe hides.
-        time_fraction: most that a stripe hides of all frames, whatever ``time_width`` says.
+        n_freq_masks: number of stripes of bins; 0 for none.
+        freq_mask_param: most bins that a stripe hides.
+        n_time_masks: number of stripes of frames; 0 for none.
+        time_mask_param: most frames that a stripe hides.
+        time_fraction: most that a stripe hides of all frames, whatever ``time_mask_param`` says.
         fill: value behind which is hidden; None for the mean of the clip.
         sample_rate, p: see :class:`SpectrogramAugmentation`.
 
@@ -33,36 +33,36 @@ class SpecAugment(SpectrogramAugmentation):
         self,
         *,
         sample_rate: int,
-        frequency_masks: int = 2,
-        frequency_width: int = 8,
-        time_masks: int = 2,
-        time_width: int = 20,
+        n_freq_masks: int = 2,
+        freq_mask_param: int = 8,
+        n_time_masks: int = 2,
+        time_mask_param: int = 20,
         time_fraction: float = 0.2,
         fill: float | None = None,
         p: float = 1.0,
     ) -> None:
         super().__init__(sample_rate=sample_rate, p=p)
         counts = {
-            "frequency_masks": frequency_masks,
-            "frequency_width": frequency_width,
-            "time_masks": time_masks,
-            "time_width": time_width,
+            "n_freq_masks": n_freq_masks,
+            "freq_mask_param": freq_mask_param,
+            "n_time_masks": n_time_masks,
+            "time_mask_param": time_mask_param,
         }
         for name, value in counts.items():
             if value < 0:
                 raise ConfigError(f"{name} is {value}, expected at least 0")
         if not 0 <= time_fraction <= 1:
             raise ConfigError(f"time_fraction is {time_fraction}, expected a number from 0 to 1")
-        self.frequency_masks, self.frequency_width = frequency_masks, frequency_width
-        self.time_masks, self.time_width, self.time_fraction = time_masks, time_width, time_fraction
+        self.n_freq_masks, self.freq_mask_param = n_freq_masks, freq_mask_param
+        self.n_time_masks, self.time_mask_param, self.time_fraction = n_time_masks, time_mask_param, time_fraction
         self.fill = fill
 
     def augment(self, x: Float[Tensor, "drawn channels bins frames"]) -> Float[Tensor, "drawn channels bins frames"]:
         """Features behind stripes; all channels of a clip behind the same ones."""
         clips, _, bins, frames = x.shape
-        widest = min(self.time_width, int(self.time_fraction * frames))
-        in_bins = _stripes(clips, self.frequency_masks, min(self.frequency_width, bins), bins, x.device)
-        in_frames = _stripes(clips, self.time_masks, widest, frames, x.device)
+        widest = min(self.time_mask_param, int(self.time_fraction * frames))
+        in_bins = _stripes(clips, self.n_freq_masks, min(self.freq_mask_param, bins), bins, x.device)
+        in_frames = _stripes(clips, self.n_time_masks, widest, frames, x.device)
         hidden = in_bins[:, None, :, None] | in_frames[:, None, None, :]
         behind = x.mean(dim=(2, 3), keepdim=True) if self.fill is None else x.new_tensor(self.fill)
         return torch.where(hidden, behind, x)

@@ -1,4 +1,4 @@
-"""Faster and higher, or slower and lower."""
+"""Speed perturbation."""
 
 import torch
 from jaxtyping import Float

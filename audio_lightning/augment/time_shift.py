@@ -1,4 +1,4 @@
-"""Earlier or later."""
+"""Random time shift."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from audio_lightning.augment.base import WaveformAugmentation
-from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.checks import count_samples, require_choice
 
 
 class TimeShift(WaveformAugmentation):
@@ -29,14 +29,8 @@ class TimeShift(WaveformAugmentation):
         self, *, sample_rate: int, max_seconds: float = 0.1, fill: Literal["zero", "roll"] = "zero", p: float = 0.5
     ) -> None:
         super().__init__(sample_rate=sample_rate, p=p)
-        self.max_samples = round(max_seconds * sample_rate)
-        if self.max_samples < 1:
-            raise ConfigError(
-                f"max_seconds is {max_seconds}, shorter than one sample at {sample_rate} Hz: "
-                f"use at least {1 / sample_rate:.2g} seconds"
-            )
-        if fill not in ("zero", "roll"):
-            raise ConfigError(f"fill is {fill!r}, expected one of: zero, roll")
+        self.max_samples = count_samples("max_seconds", max_seconds, sample_rate)
+        require_choice("fill", fill, ("zero", "roll"))
         self.fill = fill
 
     def augment(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:

@@ -173,7 +173,7 @@ def absolutize_paths(config: DictConfig) -> None:
         if value is None or not PATH_KEY.search(key):
             continue
         path = as_path(key, value)
-        if key.startswith("data.") or key in ("noise_dir", "room_dir") or os.path.exists(path):
+        if key.startswith("data.") or key in ("noise_dir", "rir_dir") or os.path.exists(path):
             OmegaConf.update(config, key, str(path.absolute()))
     table = config.data.get("table")  # beside the recordings, or where the user stands
     named: Any = table.items() if isinstance(table, DictConfig) else [("", table)]
@@ -203,7 +203,7 @@ def _unvalidated(config: DictConfig) -> str | None:
 
 
 def _must_exist(key: str) -> bool:
-    return key in ("noise_dir", "room_dir") or (
+    return key in ("noise_dir", "rir_dir") or (
         key.startswith("data.") and key != "data.cache_dir" and bool(PATH_KEY.search(key))
     )
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config.keys import all_keys, keys_of_choices
 from audio_lightning.config.location import choice_file, choices, groups
-from audio_lightning.config.renamed import key_now
+from audio_lightning.config.renamed import CHOICES, key_now
 from audio_lightning.config.suggest import did_you_mean
 
 MOST_LISTED = 8
@@ -130,6 +130,8 @@ def meant_by(word: str, base: DictConfig) -> str | None:
 
 def unknown_choice(group: str, name: str) -> str:
     """The message about a choice that does not exist."""
+    if new := CHOICES.get(f"{group}={name}"):
+        return f"{group}={name}: renamed; type {new}"
     known, plain = choices(group), _plain(name)
     message = f"{group}={name}: there is no such {group}"
     if group == "data" and (found := _source_of(Path(os.path.expanduser(name)))):

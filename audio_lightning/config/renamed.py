@@ -9,10 +9,10 @@ from typing import Any
 
 _MOVED = {  # package -> modules and classes; in 0.1 each class was named by its package alone
     "models": (
-        "alexnet.AlexNet ast.AST bcresnet.BCResNet cnn.CNN cnn_deep.CNNDeep conv1d.Conv1D conv1d_vgg.Conv1DVGG "
-        "conv2d_vgg.Conv2DVGG crnn.CRNN densenet.DenseNet dnn.DNN efficientnet.EfficientNet googlenet.GoogLeNet "
-        "kwt.KWT lstm.LSTM matchboxnet.MatchboxNet mobilenet.MobileNet panns.PANNs resnet.ResNet sincnet.SincNet "
-        "squeezenet.SqueezeNet timm.Timm transformer.Transformer vgg.VGG wav2vec2.Wav2Vec2"
+        "ast.AST bcresnet.BCResNet cnn.CNN cnn_deep.CNNDeep conv1d.Conv1D conv1d_vgg.Conv1DVGG conv2d_vgg.Conv2DVGG "
+        "crnn.CRNN dnn.DNN kwt.KWT lstm.LSTM matchboxnet.MatchboxNet panns.PANNs sincnet.SincNet timm.Timm "
+        "transformer.Transformer vision.AlexNet vision.DenseNet vision.EfficientNet vision.GoogLeNet vision.MobileNet "
+        "vision.ResNet vision.SqueezeNet vision.VGG wav2vec2.Wav2Vec2"
     ),
     "features": (
         "cqt.CQT fbank.FBank flat_spectrogram.FlatSpectrogram lfcc.LFCC log_mel.LogMel log_mel_cqt.LogMelCQT "
@@ -49,7 +49,22 @@ TARGETS: dict[str, str] = {
 }
 """By its old path, the path of a class."""
 
+_TRANSFORMER = {"width": "embed_dim", "depth": "num_layers", "heads": "num_heads"}
+_GROUPS = {"layers": "num_layers", "hidden": "hidden_dim"}
+
 ARGUMENTS: dict[str, dict[str, str]] = {
+    **{f"audio_lightning.models.{name}": _TRANSFORMER for name in ("AST", "Transformer", "Wav2Vec2")},
+    **{f"audio_lightning.models.{name}": {"hidden": "hidden_dim"} for name in ("CNN", "PANNs", "SincNet")},
+    **{f"audio_lightning.models.{name}": {"hidden": "mlp_dims"} for name in ("CNNDeep", "Conv1D")},
+    **{f"audio_lightning.models.{name}": _GROUPS for name in ("CRNN", "Conv1DVGG", "Conv2DVGG")},
+    "audio_lightning.models.LSTM": {**_GROUPS, "linear": "mlp_dims"},
+    "audio_lightning.models.DNN": {"hidden": "hidden_dims"},
+    "audio_lightning.augment.SpecAugment": {
+        "frequency_masks": "n_freq_masks",
+        "frequency_width": "freq_mask_param",
+        "time_masks": "n_time_masks",
+        "time_width": "time_mask_param",
+    },
     "audio_lightning.schedulers.Decay": {"factor": "gamma"},
     "audio_lightning.schedulers.OneCycle": {
         "rise_fraction": "pct_start",
@@ -68,8 +83,15 @@ ADDED: dict[str, dict[str, Any]] = {
 }
 """By the old path of a class, arguments with which the class of today does what that one did."""
 
-KEYS: dict[str, str] = {}
+KEYS: dict[str, str] = {"room_dir": "rir_dir"}
 """By its old dotted name, a key that belongs to no class."""
+
+CHOICES: dict[str, str] = {
+    "augment=city": "augment=urban_light",
+    "augment=notes": "augment=instruments_strong",
+    "augment=words": "augment=speech_strong",
+}
+"""Choices by what was typed for them."""
 
 
 def upgrade(values: dict[str, Any]) -> list[str]:

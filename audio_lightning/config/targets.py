@@ -80,7 +80,7 @@ def resolve(target: Any, kind: type[T], *, where: str) -> type[T]:
     """The class that ``target`` names.
 
     Args:
-        target: dotted name, such as ``"audio_lightning.models.resnet.ResNet"``.
+        target: dotted name, such as ``"audio_lightning.models.vision.ResNet"``.
         kind: class it must be or derive from.
         where: key in the configuration, for the message.
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_lightning.core.checks import require_choice, require_positive, require_table
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.features.checks import require_choice, require_positive, require_table
 
 DELTA_REACH = 2  # frames to either side: HTK's and torchaudio's usual five
 

@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_lightning.core.checks import count_samples, require_positive, require_table
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.base import FrontEnd
-from audio_lightning.features.checks import count_samples, require_positive, require_table
 from audio_lightning.features.normalize import NormalizeMode
 from audio_lightning.features.stft import Decibel
 

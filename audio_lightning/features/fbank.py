@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_lightning.core.checks import count_samples, require_choice, require_positive
 from audio_lightning.features.base import FrontEnd
-from audio_lightning.features.checks import count_samples, require_choice, require_positive
 from audio_lightning.features.filters import KaldiFilters
 from audio_lightning.features.normalize import NormalizeMode
 from audio_lightning.features.stft import smallest_n_fft

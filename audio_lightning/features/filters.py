@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_lightning.core.checks import count_samples, require_choice, require_positive, require_table
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.features.checks import count_samples, require_choice, require_positive, require_table
 from audio_lightning.features.stft import FrameSettings, PowerSpectrogram, smallest_n_fft
 
 MelScale = Literal["htk", "slaney"]

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from audio_lightning.core.checks import require_positive
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.features.checks import require_positive
 
 NormalizeMode = Literal["none", "clip", "minmax", "statistics"] | tuple[float, float]
 """The name of a mode, or the mean and the standard deviation to normalize by."""

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_lightning.core.checks import require_positive
 from audio_lightning.core.settings import Settings
 from audio_lightning.features.base import FrontEnd
-from audio_lightning.features.checks import require_positive
 from audio_lightning.features.filters import MelSettings
 from audio_lightning.features.normalize import NormalizeMode
 

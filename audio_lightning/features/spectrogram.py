@@ -5,8 +5,8 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
+from audio_lightning.core.checks import require_choice
 from audio_lightning.features.base import FrontEnd
-from audio_lightning.features.checks import require_choice
 from audio_lightning.features.normalize import NormalizeMode
 from audio_lightning.features.stft import Decibel, FrameSettings, PowerSpectrogram
 

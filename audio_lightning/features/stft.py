@@ -6,9 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from audio_lightning.core.checks import count_samples, require_positive
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.settings import Settings
-from audio_lightning.features.checks import count_samples, require_positive
 
 POWER_FLOOR = 1e-10  # -100 dB, as in torchaudio and librosa
 

@@ -14,6 +14,7 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
 from audio_lightning.models.hub import check_sample_rate, hub_folder, read_architecture, read_sample_rate, read_weights
+from audio_lightning.models.layers import transformer_encoder
 
 SPECIAL_TOKENS = 2
 """The class token and DeiT's distillation token, whose mean is the embedding."""
@@ -64,20 +65,20 @@ class AST(AudioModel):
 
     Positions are learned for the grid of patches that ``input_shape`` has. Those of the published grid, and those for
     clips of another length, are cut out of the middle or interpolated, see :func:`fit_positions`. The defaults are
-    DeiT-tiny's; the published weights are those of DeiT-base: width 768, depth 12, heads 12.
+    DeiT-tiny's; the published weights are those of DeiT-base: ``embed_dim`` 768, 12 layers, 12 heads.
 
     Args:
         input_shape: shape of the spectrogram; the published weights expect ``(log-mel energies of Kaldi - mean) /
             (2 standard deviations)`` with 128 bins.
         num_classes: number of logits.
-        width: channels of a token.
-        depth: number of layers.
-        heads: attention heads of a layer.
+        embed_dim: channels of a token.
+        num_layers: number of layers.
+        num_heads: attention heads of a layer.
         stride: bins and frames from one patch of 16 x 16 to the next.
         dropout: probability of dropping an activation; the paper has none.
         pretrained: null, a folder in the layout of the Hugging Face hub, or a name there, such as
-            ``MIT/ast-finetuned-audioset-10-10-0.4593``. The weights bring an architecture of their own; width, depth,
-            heads and stride then do not matter.
+            ``MIT/ast-finetuned-audioset-10-10-0.4593``. The weights bring an architecture of their own, in place
+            of the four options above.
         architecture: null, or the network in the words of :data:`DEIT_BASE`, in place of those four options; what
             ``pretrained`` has found, for a checkpoint is loaded without it.
 
@@ -86,8 +87,8 @@ class AST(AudioModel):
 
     Raises:
         IncompatibleInput: the input is no spectrogram, or smaller than a patch.
-        ConfigError: heads that do not divide the width; weights that cannot be had, are of another network, or heard
-            another sample rate.
+        ConfigError: ``num_heads`` that does not divide ``embed_dim``; weights that cannot be had, are of another
+            network, or were trained on another sample rate.
     """
 
     input_kind = "spectrogram"
@@ -98,9 +99,9 @@ class AST(AudioModel):
         input_shape: FeatureShape,
         num_classes: int,
         *,
-        width: int = 192,
-        depth: int = 12,
-        heads: int = 3,
+        embed_dim: int = 192,
+        num_layers: int = 12,
+        num_heads: int = 3,
         stride: int = 10,
         dropout: float = 0.0,
         pretrained: bool | str | None = None,
@@ -115,14 +116,14 @@ class AST(AudioModel):
             folder = hub_folder(str(pretrained))
             architecture = read_architecture(folder, DEIT_BASE, ONLY, expected="an Audio Spectrogram Transformer")
         elif architecture is None:
-            if width % heads:
-                raise ConfigError(f"ast needs a width that its {heads} heads divide, got width={width}")
+            if embed_dim % num_heads:
+                raise ConfigError(f"ast needs an embed_dim that num_heads divides, got {embed_dim} and {num_heads}")
             architecture = {
                 **DEIT_BASE,
-                "hidden_size": width,
-                "num_hidden_layers": depth,
-                "num_attention_heads": heads,
-                "intermediate_size": 4 * width,
+                "hidden_size": embed_dim,
+                "num_hidden_layers": num_layers,
+                "num_attention_heads": num_heads,
+                "intermediate_size": 4 * embed_dim,
                 "frequency_stride": stride,
                 "time_stride": stride,
             }
@@ -141,18 +142,13 @@ class AST(AudioModel):
         for parameter in (self.class_token, self.distillation_token, self.positions):
             nn.init.trunc_normal_(parameter, std=0.02)
         self.layers = nn.Sequential(
-            *(
-                nn.TransformerEncoderLayer(
-                    width,
-                    architecture["num_attention_heads"],
-                    architecture["intermediate_size"],
-                    dropout,
-                    "gelu",
-                    layer_norm_eps=eps,
-                    batch_first=True,
-                    norm_first=True,
-                )
-                for _ in range(architecture["num_hidden_layers"])
+            *transformer_encoder(
+                architecture["num_hidden_layers"],
+                width,
+                architecture["num_attention_heads"],
+                dim_feedforward=architecture["intermediate_size"],
+                dropout=dropout,
+                layer_norm_eps=eps,
             )
         )
         self.norm = nn.LayerNorm(width, eps=eps)

@@ -1,7 +1,7 @@
 """Convolutions on spectrograms that are not pooled in between, and linear layers that narrow."""
 
 from collections.abc import Sequence
-from itertools import pairwise
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
+from audio_lightning.models.layers import mlp
 
 
 class CNNDeep(AudioModel):
@@ -24,7 +25,7 @@ class CNNDeep(AudioModel):
         negative_slope: slope of LeakyReLU below zero; 0 makes it ReLU.
         pooled: bins and frames of the picture that the linear layers see; null hands them the whole picture, and then
             clips of other lengths are refused.
-        hidden: widths of the linear layers before the head; the last is the embedding.
+        mlp_dims: widths of the linear layers before the head; the last is the embedding.
         dropout: probability with which an activation of a hidden linear layer is dropped.
 
     Raises:
@@ -45,7 +46,7 @@ class CNNDeep(AudioModel):
         batch_norm: bool = False,
         negative_slope: float = 0.01,
         pooled: Sequence[int] | None = (4, 4),
-        hidden: Sequence[int] = (256, 64),
+        mlp_dims: Sequence[int] = (256, 64),
         dropout: float = 0.2,
     ) -> None:
         if len(channels) != len(strides):
@@ -74,12 +75,9 @@ class CNNDeep(AudioModel):
             bins, frames = pooled
             layers.append(nn.AdaptiveAvgPool2d((bins, frames)))
         self.convolutions = nn.Sequential(*layers)
-        widths = [inputs * bins * frames, *hidden]
-        linear: list[nn.Module] = [nn.Flatten()]
-        for before, after in pairwise(widths):
-            linear += [nn.Linear(before, after), nn.LeakyReLU(negative_slope), nn.Dropout(dropout)]
+        widths = [inputs * bins * frames, *mlp_dims]
+        linear, self.embedding_dim = mlp(widths, dropout, partial(nn.LeakyReLU, negative_slope))
         self.embedding = nn.Sequential(*linear)
-        self.embedding_dim = widths[-1]
         self.head = nn.Linear(self.embedding_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:

@@ -1,7 +1,6 @@
 """Small convolutional network on the raw waveform."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
+from audio_lightning.models.layers import mlp
 
 POOL = 3
 
@@ -21,7 +21,7 @@ class Conv1D(AudioModel):
         num_classes: number of logits.
         channels: channels of the blocks, as many as there are blocks.
         kernel_sizes: samples that the convolution of each block sees.
-        hidden: widths of the linear layers before the head; the last is the embedding.
+        mlp_dims: widths of the linear layers before the head; the last is the embedding.
         dropout: probability with which an activation is dropped after each block and each hidden linear layer.
 
     Raises:
@@ -38,7 +38,7 @@ class Conv1D(AudioModel):
         *,
         channels: Sequence[int] = (8, 16, 32, 64),
         kernel_sizes: Sequence[int] = (13, 11, 9, 7),
-        hidden: Sequence[int] = (256, 128),
+        mlp_dims: Sequence[int] = (256, 128),
         dropout: float = 0.2,
     ) -> None:
         if len(channels) != len(kernel_sizes):
@@ -57,12 +57,8 @@ class Conv1D(AudioModel):
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             layers += [convolution, nn.ReLU(), nn.MaxPool1d(POOL), nn.Dropout(dropout)]
             inputs, length = outputs, (length - size + 1) // POOL
-        layers.append(nn.Flatten())
-        widths = [inputs * length, *hidden]
-        for before, after in pairwise(widths):
-            layers += [nn.Linear(before, after), nn.ReLU(), nn.Dropout(dropout)]
-        self.layers = nn.Sequential(*layers)
-        self.embedding_dim = widths[-1]
+        linear, self.embedding_dim = mlp([inputs * length, *mlp_dims], dropout)
+        self.layers = nn.Sequential(*layers, *linear)
         self.head = nn.Linear(self.embedding_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:

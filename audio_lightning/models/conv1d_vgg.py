@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
+from audio_lightning.models.layers import convolutions
 
 
 class Conv1DVGG(AudioModel):
@@ -21,9 +22,9 @@ class Conv1DVGG(AudioModel):
         input_shape: shape of the waveform; each group halves its length.
         num_classes: number of logits.
         channels: channels of the groups, as many as there are groups.
-        layers: number of convolutions in each group.
+        num_layers: number of convolutions in each group.
         kernel_size: samples that a convolution sees, an odd number.
-        hidden: width of the linear layer, which is the embedding.
+        hidden_dim: width of the linear layer, which is the embedding.
         dropout: probability with which an activation is dropped before the linear layer.
         skip: whether the groups are connected as described.
 
@@ -40,34 +41,34 @@ class Conv1DVGG(AudioModel):
         num_classes: int,
         *,
         channels: Sequence[int] = (32, 64, 128, 256),
-        layers: Sequence[int] = (2, 2, 3, 3),
+        num_layers: Sequence[int] = (2, 2, 3, 3),
         kernel_size: int = 9,
-        hidden: int = 256,
+        hidden_dim: int = 256,
         dropout: float = 0.3,
         skip: bool = False,
     ) -> None:
-        if len(channels) != len(layers):
+        if len(channels) != len(num_layers):
             raise ConfigError(
-                f"conv1dvgg has {len(channels)} channels and {len(layers)} layers: give one of each a group"
+                f"conv1dvgg has {len(channels)} channels and {len(num_layers)} num_layers: give one of each a group"
             )
         shrinks = 2 ** len(channels)
         super().__init__(input_shape, num_classes, minimum_input=(shrinks,))
         self.skip = skip
         self.groups = nn.ModuleList()
         inputs = input_shape.channels
-        for number, (outputs, depth) in enumerate(zip(channels, layers)):
-            self.groups.append(_group(inputs, outputs, depth, kernel_size))
+        for number, (outputs, depth) in enumerate(zip(channels, num_layers)):
+            self.groups.append(nn.Sequential(*convolutions(nn.Conv1d, inputs, outputs, depth, kernel_size)))
             inputs = outputs + inputs if skip and number else outputs
         self.pool = nn.MaxPool1d(2)
         self.embedding = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(dropout),
-            nn.Linear(inputs * (input_shape.dims[1] // shrinks), hidden),
-            nn.BatchNorm1d(hidden),
+            nn.Linear(inputs * (input_shape.dims[1] // shrinks), hidden_dim),
+            nn.BatchNorm1d(hidden_dim),
             nn.ReLU(),
         )
-        self.embedding_dim = hidden
-        self.head = nn.Linear(hidden, num_classes)
+        self.embedding_dim = hidden_dim
+        self.head = nn.Linear(hidden_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:
         """Activations of the hidden linear layer."""
@@ -76,14 +77,3 @@ class Conv1DVGG(AudioModel):
             # The first group has no group before it, only the waveform.
             x = self.pool(torch.cat([y, x], dim=1) if self.skip and number else y)
         return self.embedding(x)
-
-
-def _group(inputs: int, outputs: int, depth: int, kernel_size: int) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for number in range(depth):
-        convolution = nn.Conv1d(outputs if number else inputs, outputs, kernel_size, padding="same")
-        # Ten layers without normalization would let the signal fade away from torch's default weights.
-        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
-        layers += [convolution, nn.ReLU()]
-    return nn.Sequential(*layers)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
+from audio_lightning.models.layers import convolutions
 
 
 class Conv2DVGG(AudioModel):
@@ -17,9 +18,9 @@ class Conv2DVGG(AudioModel):
         input_shape: shape of the spectrogram; each group halves its bins and frames.
         num_classes: number of logits.
         channels: channels of the groups, as many as there are groups.
-        layers: number of convolutions in each group.
+        num_layers: number of convolutions in each group.
         kernel_size: bins and frames that a convolution sees, an odd number.
-        hidden: width of the linear layer, which is the embedding.
+        hidden_dim: width of the linear layer, which is the embedding.
         dropout: probability with which an activation is dropped before the linear layer.
 
     Raises:
@@ -35,14 +36,14 @@ class Conv2DVGG(AudioModel):
         num_classes: int,
         *,
         channels: Sequence[int] = (32, 64, 128, 256),
-        layers: Sequence[int] = (2, 2, 3, 3),
+        num_layers: Sequence[int] = (2, 2, 3, 3),
         kernel_size: int = 9,
-        hidden: int = 256,
+        hidden_dim: int = 256,
         dropout: float = 0.3,
     ) -> None:
-        if len(channels) != len(layers):
+        if len(channels) != len(num_layers):
             raise ConfigError(
-                f"conv2dvgg has {len(channels)} channels and {len(layers)} layers: give one of each a group"
+                f"conv2dvgg has {len(channels)} channels and {len(num_layers)} num_layers: give one of each a group"
             )
         shrinks = 2 ** len(channels)
         # On less, outer parts of the last kernels never meet the picture, and as their gradient in bfloat16 on a CPU,
@@ -51,31 +52,20 @@ class Conv2DVGG(AudioModel):
         super().__init__(input_shape, num_classes, minimum_input=(least, least))
         groups: list[nn.Module] = []
         inputs, bins, frames = input_shape.dims
-        for outputs, depth in zip(channels, layers):
-            groups += [*_group(inputs, outputs, depth, kernel_size), nn.MaxPool2d(2)]
+        for outputs, depth in zip(channels, num_layers):
+            groups += [*convolutions(nn.Conv2d, inputs, outputs, depth, kernel_size), nn.MaxPool2d(2)]
             inputs = outputs
         self.groups = nn.Sequential(*groups)
         self.embedding = nn.Sequential(
             nn.Flatten(),
             nn.Dropout(dropout),
-            nn.Linear(inputs * (bins // shrinks) * (frames // shrinks), hidden),
-            nn.BatchNorm1d(hidden),
+            nn.Linear(inputs * (bins // shrinks) * (frames // shrinks), hidden_dim),
+            nn.BatchNorm1d(hidden_dim),
             nn.ReLU(),
         )
-        self.embedding_dim = hidden
-        self.head = nn.Linear(hidden, num_classes)
+        self.embedding_dim = hidden_dim
+        self.head = nn.Linear(hidden_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
         """Activations of the hidden linear layer."""
         return self.embedding(self.groups(x))
-
-
-def _group(inputs: int, outputs: int, depth: int, kernel_size: int) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for number in range(depth):
-        convolution = nn.Conv2d(outputs if number else inputs, outputs, kernel_size, padding="same")
-        # Ten layers without normalization would let the signal fade away from torch's default weights.
-        nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
-        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
-        layers += [convolution, nn.ReLU()]
-    return layers

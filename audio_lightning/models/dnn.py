@@ -1,7 +1,6 @@
 """Fully connected network on the raw waveform."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from math import prod
 
 from jaxtyping import Float
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
+from audio_lightning.models.layers import mlp
 
 
 class DNN(AudioModel):
@@ -17,7 +17,7 @@ class DNN(AudioModel):
     Args:
         input_shape: shape of the waveform.
         num_classes: number of logits.
-        hidden: widths of the hidden layers, from the input to the output.
+        hidden_dims: widths of the hidden layers, from the input to the output.
         dropout: probability with which an activation of a hidden layer is dropped.
 
     Raises:
@@ -31,16 +31,12 @@ class DNN(AudioModel):
         input_shape: FeatureShape,
         num_classes: int,
         *,
-        hidden: Sequence[int] = (256, 128),
+        hidden_dims: Sequence[int] = (256, 128),
         dropout: float = 0.2,
     ) -> None:
         super().__init__(input_shape, num_classes)
-        widths = [prod(input_shape.dims), *hidden]
-        layers: list[nn.Module] = [nn.Flatten()]
-        for inputs, outputs in pairwise(widths):
-            layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
+        layers, self.embedding_dim = mlp([prod(input_shape.dims), *hidden_dims], dropout)
         self.layers = nn.Sequential(*layers)
-        self.embedding_dim = widths[-1]
         self.head = nn.Linear(self.embedding_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:

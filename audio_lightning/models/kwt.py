@@ -7,13 +7,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.checks import require_choice
 from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
 
 HEAD_DIM = 64
 DEPTH = 12
-SIZES = (1, 2, 3)
 
 
 class KWT(AudioModel):
@@ -40,8 +39,7 @@ class KWT(AudioModel):
         self, input_shape: FeatureShape, num_classes: int, *, size: Literal[1, 2, 3] = 1, dropout: float = 0.0
     ) -> None:
         super().__init__(input_shape, num_classes)
-        if size not in SIZES:
-            raise ConfigError(f"kwt has no size {size}, expected one of: {', '.join(map(str, SIZES))}")
+        require_choice("size", size, (1, 2, 3))
         channels, bins, frames = input_shape.dims
         width = HEAD_DIM * size
         self.project = nn.Linear(channels * bins, width)

@@ -1,16 +1,13 @@
 """Recurrent network on the frames of a spectrogram."""
 
 from collections.abc import Sequence
-from itertools import pairwise
-from typing import Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
-
-CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
+from audio_lightning.models.layers import Cell, mlp, recurrent
 
 
 class LSTM(AudioModel):
@@ -20,10 +17,10 @@ class LSTM(AudioModel):
         input_shape: shape of the spectrogram, whose channels and bins are the values of a frame.
         num_classes: number of logits.
         cell: ``"lstm"`` or ``"gru"``.
-        hidden: size of the hidden state of a layer.
-        layers: number of recurrent layers.
+        hidden_dim: size of the hidden state of a layer.
+        num_layers: number of recurrent layers.
         bidirectional: whether each layer also runs backwards; its hidden states are then twice as many.
-        linear: widths of the linear layers before the head; the last is the embedding.
+        mlp_dims: widths of the linear layers before the head; the last is the embedding.
         dropout: probability with which a value is dropped between recurrent layers and after each linear layer.
 
     Raises:
@@ -38,30 +35,21 @@ class LSTM(AudioModel):
         input_shape: FeatureShape,
         num_classes: int,
         *,
-        cell: Literal["lstm", "gru"] = "lstm",
-        hidden: int = 16,
-        layers: int = 3,
+        cell: Cell = "lstm",
+        hidden_dim: int = 16,
+        num_layers: int = 3,
         bidirectional: bool = False,
-        linear: Sequence[int] = (128, 64),
+        mlp_dims: Sequence[int] = (128, 64),
         dropout: float = 0.0,
     ) -> None:
         super().__init__(input_shape, num_classes)
-        self.recurrent = CELLS[cell](
-            input_shape.channels * input_shape.dims[1],
-            hidden,
-            layers,
-            batch_first=True,
-            bidirectional=bidirectional,
-            dropout=dropout if layers > 1 else 0.0,  # there is nothing between the layers of one
-        )
+        inputs = input_shape.channels * input_shape.dims[1]
+        self.recurrent = recurrent(cell, inputs, hidden_dim, num_layers, bidirectional=bidirectional, dropout=dropout)
         # The states of all layers share the statistics of a hidden feature, so it comes before they are laid in a row.
-        self.norm = nn.BatchNorm1d(hidden)
-        widths = [hidden * layers * (2 if bidirectional else 1), *linear]
-        modules: list[nn.Module] = [nn.Flatten()]
-        for inputs, outputs in pairwise(widths):
-            modules += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout)]
-        self.linear = nn.Sequential(*modules)
-        self.embedding_dim = widths[-1]
+        self.norm = nn.BatchNorm1d(hidden_dim)
+        states = hidden_dim * num_layers * (2 if bidirectional else 1)
+        linear, self.embedding_dim = mlp([states, *mlp_dims], dropout)
+        self.linear = nn.Sequential(*linear)
         self.head = nn.Linear(self.embedding_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:

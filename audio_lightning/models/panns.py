@@ -21,7 +21,7 @@ class PANNs(AudioModel):
         input_shape: shape of the spectrogram.
         num_classes: number of logits.
         channels: channels of the blocks; CNN10 has (64, 128, 256, 512), and CNN14 goes on with 1024 and 2048.
-        hidden: width of the linear layer behind the pooling, which is the embedding.
+        hidden_dim: width of the linear layer behind the pooling, which is the embedding.
         block_dropout: probability of dropping an activation after each block; 0.2 in the paper.
         dropout: probability of dropping an activation before each linear layer; 0.5 in the paper.
 
@@ -38,7 +38,7 @@ class PANNs(AudioModel):
         num_classes: int,
         *,
         channels: Sequence[int] = (16, 32, 64, 128),
-        hidden: int = 256,
+        hidden_dim: int = 256,
         block_dropout: float = 0.0,
         dropout: float = 0.2,
     ) -> None:
@@ -48,10 +48,10 @@ class PANNs(AudioModel):
         self.blocks = nn.Sequential(*(_block(inputs, outputs, block_dropout) for inputs, outputs in pairwise(widths)))
         self.halve = nn.AvgPool2d(2)
         self.embedding = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(widths[-1], hidden), nn.ReLU(), nn.Dropout(dropout)
+            nn.Dropout(dropout), nn.Linear(widths[-1], hidden_dim), nn.ReLU(), nn.Dropout(dropout)
         )
-        self.embedding_dim = hidden
-        self.head = nn.Linear(hidden, num_classes)
+        self.embedding_dim = hidden_dim
+        self.head = nn.Linear(hidden_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
         """Activations of the first linear layer."""

@@ -35,7 +35,7 @@ class SincNet(AudioModel):
         channels: channels of the convolutions after the filters.
         kernel_size: length of those convolutions.
         pooled: number of frames that are left of the clip before the linear layer.
-        hidden: width of the linear layer, which is the embedding.
+        hidden_dim: width of the linear layer, which is the embedding.
         dropout: probability with which an activation of the embedding is dropped.
         sample_rate: rate of the waveform in hertz, from which the bands are placed.
 
@@ -58,7 +58,7 @@ class SincNet(AudioModel):
         channels: Sequence[int] = (60, 60),
         kernel_size: int = 5,
         pooled: int = 8,
-        hidden: int = 256,
+        hidden_dim: int = 256,
         dropout: float = 0.2,
         sample_rate: int = 16000,
     ) -> None:
@@ -79,13 +79,13 @@ class SincNet(AudioModel):
         self.embedding = nn.Sequential(
             nn.AdaptiveAvgPool1d(pooled),
             nn.Flatten(),
-            nn.Linear(widths[-1] * pooled, hidden),
-            nn.LayerNorm(hidden),
+            nn.Linear(widths[-1] * pooled, hidden_dim),
+            nn.LayerNorm(hidden_dim),
             nn.LeakyReLU(0.2),
             nn.Dropout(dropout),
         )
-        self.embedding_dim = hidden
-        self.head = nn.Linear(hidden, num_classes)
+        self.embedding_dim = hidden_dim
+        self.head = nn.Linear(hidden_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:
         """Activations of the linear layer."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
+from audio_lightning.models.layers import transformer_encoder
 
 
 class Transformer(AudioModel):
@@ -20,15 +21,15 @@ class Transformer(AudioModel):
     Args:
         input_shape: shape of the spectrogram.
         num_classes: number of logits.
-        width: channels of a token.
-        depth: number of layers.
-        heads: attention heads of a layer.
+        embed_dim: channels of a token.
+        num_layers: number of layers.
+        num_heads: attention heads of a layer.
         stride: frames from one token to the next; attention costs the square of the number of tokens.
         dropout: probability of dropping an activation.
 
     Raises:
         IncompatibleInput: the input is no spectrogram.
-        ConfigError: the width is odd or no multiple of the heads.
+        ConfigError: ``embed_dim`` is odd or no multiple of ``num_heads``.
     """
 
     input_kind = "spectrogram"
@@ -39,30 +40,26 @@ class Transformer(AudioModel):
         input_shape: FeatureShape,
         num_classes: int,
         *,
-        width: int = 128,
-        depth: int = 4,
-        heads: int = 4,
+        embed_dim: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 4,
         stride: int = 2,
         dropout: float = 0.1,
     ) -> None:
         super().__init__(input_shape, num_classes)
-        if width % heads or width % 2:
-            raise ConfigError(f"transformer needs an even width that its {heads} heads divide, got width={width}")
-        self.tokens = nn.Conv1d(
-            input_shape.channels * input_shape.dims[1], width, kernel_size=2 * stride + 1, stride=stride, padding=stride
-        )
+        if embed_dim % num_heads or embed_dim % 2:
+            raise ConfigError(
+                f"transformer needs an even embed_dim that num_heads divides, got {embed_dim} and {num_heads}"
+            )
+        bins = input_shape.channels * input_shape.dims[1]
+        self.tokens = nn.Conv1d(bins, embed_dim, kernel_size=2 * stride + 1, stride=stride, padding=stride)
         self.dropout = nn.Dropout(dropout)
         self.layers = nn.Sequential(
-            *(
-                nn.TransformerEncoderLayer(
-                    width, heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
-                )
-                for _ in range(depth)
-            ),
-            nn.LayerNorm(width),
+            *transformer_encoder(num_layers, embed_dim, num_heads, dim_feedforward=4 * embed_dim, dropout=dropout),
+            nn.LayerNorm(embed_dim),
         )
-        self.embedding_dim = width
-        self.head = nn.Linear(width, num_classes)
+        self.embedding_dim = embed_dim
+        self.head = nn.Linear(embed_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
         """Mean of the tokens over time."""

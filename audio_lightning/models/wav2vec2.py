@@ -94,9 +94,9 @@ class Wav2Vec2(AudioModel):
             clips of mean 0 and standard deviation 1.
         num_classes: number of logits.
         family: ``wav2vec2``, which is HuBERT, too, or ``wavlm``, with relative positions in attention.
-        width: channels of the transformer.
-        depth: layers of the transformer.
-        heads: attention heads of a layer.
+        embed_dim: channels of the transformer.
+        num_layers: layers of the transformer.
+        num_heads: attention heads of a layer.
         channels: channels of the convolutions.
         projection: size of the embedding.
         dropout: probability of dropping an activation.
@@ -104,8 +104,8 @@ class Wav2Vec2(AudioModel):
         pretrained: null; a folder in the layout of the Hugging Face hub; a name there, such as
             ``facebook/wav2vec2-base``, ``facebook/hubert-base-ls960``, ``microsoft/wavlm-base`` or
             ``ntu-spml/distilhubert``; or ``torchaudio:`` and the name of a pipeline, such as
-            ``torchaudio:WAV2VEC2_BASE``. The weights bring an architecture of their own; family, width, depth, heads
-            and channels then do not matter.
+            ``torchaudio:WAV2VEC2_BASE``. The weights bring an architecture of their own, in place of family, layers,
+            heads and channels.
         architecture: null, or the network in the words of :data:`BASE`, in place of those five options; what
             ``pretrained`` has found, for a checkpoint is loaded without it.
 
@@ -114,8 +114,8 @@ class Wav2Vec2(AudioModel):
 
     Raises:
         IncompatibleInput: the input is no waveform, or shorter than one frame.
-        ConfigError: heads that do not divide the width; weights that cannot be had, are of another network, or heard
-            another sample rate.
+        ConfigError: ``num_heads`` that does not divide ``embed_dim``; weights that cannot be had, are of another
+            network, or were trained on another sample rate.
     """
 
     input_kind = "waveform"
@@ -128,9 +128,9 @@ class Wav2Vec2(AudioModel):
         num_classes: int,
         *,
         family: Literal["wav2vec2", "wavlm"] = "wav2vec2",
-        width: int = 192,
-        depth: int = 4,
-        heads: int = 3,
+        embed_dim: int = 192,
+        num_layers: int = 4,
+        num_heads: int = 3,
         channels: int = 128,
         projection: int = 256,
         dropout: float = 0.1,
@@ -142,15 +142,17 @@ class Wav2Vec2(AudioModel):
         if pretrained:
             architecture, weights, rate = published(pretrained)
         elif architecture is None:
-            if width % heads or width % 16:
-                raise ConfigError(f"wav2vec2 needs a width that 16 and its {heads} heads divide, got width={width}")
+            if embed_dim % num_heads or embed_dim % 16:
+                raise ConfigError(
+                    f"wav2vec2 needs an embed_dim that 16 and num_heads divide, got {embed_dim} and {num_heads}"
+                )
             architecture = {
                 **BASE,
                 "model_type": family,
-                "hidden_size": width,
-                "num_hidden_layers": depth,
-                "num_attention_heads": heads,
-                "intermediate_size": 4 * width,
+                "hidden_size": embed_dim,
+                "num_hidden_layers": num_layers,
+                "num_attention_heads": num_heads,
+                "intermediate_size": 4 * embed_dim,
                 "conv_dim": [channels] * len(BASE["conv_dim"]),
             }
         convolutions = list(zip(architecture["conv_kernel"], architecture["conv_stride"]))

@@ -118,7 +118,7 @@ def _give_recordings(classifier: AudioClassifier, datamodule: AudioDataModule, s
     if not files:
         lacking = {
             "noise": "adds background noise, and this data set has no recordings of noise",
-            "room": "puts clips into recorded rooms, and there are no recordings of impulse responses",
+            "rir": "puts clips into recorded rooms, and there are no recordings of impulse responses",
         }[source]
         raise ConfigError(f"augment {lacking}: name a folder of them by {source}_dir=DIR, or choose another augment")
     audio = datamodule.cache.decode(Recordings(files), datamodule.sample_rate)

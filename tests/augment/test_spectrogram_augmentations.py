@@ -22,7 +22,7 @@ def pictures(clips: int = 1000, bins: int = 40, frames: int = 100) -> Tensor:
 
 def masked(x: Tensor, **options: object) -> Tensor:
     """Where an augmentation hides something, [B, F, N]."""
-    usual: dict[str, object] = {"frequency_masks": 0, "time_masks": 0, "p": 1.0}
+    usual: dict[str, object] = {"n_freq_masks": 0, "n_time_masks": 0, "p": 1.0}
     hidden = SpecAugment(sample_rate=RATE, **{**usual, **options})(x) != x
     assert torch.equal(hidden[:, 0], hidden[:, 1]), "all channels behind the same stripes"
     return hidden[:, 0]
@@ -33,9 +33,9 @@ def is_one_stripe(hidden: Tensor) -> bool:
     return bool((hidden.int().diff(dim=1) > 0).sum(dim=1).add(hidden[:, 0]).max() <= 1)
 
 
-@pytest.mark.parametrize(("axis", "size"), [("frequency", 40), ("time", 100)])
+@pytest.mark.parametrize(("axis", "size"), [("freq", 40), ("time", 100)])
 def test_a_stripe_is_at_most_as_wide_as_said_and_lies_anywhere(axis: str, size: int) -> None:
-    options = {f"{axis}_masks": 1, f"{axis}_width": 7, "time_fraction": 1.0}
+    options = {f"n_{axis}_masks": 1, f"{axis}_mask_param": 7, "time_fraction": 1.0}
 
     hidden = masked(pictures(), **options)
 
@@ -67,7 +67,7 @@ def test_stripes_are_hidden_behind_a_value_that_is_given() -> None:
 
 
 def test_there_are_as_many_stripes_as_said() -> None:
-    hidden = masked(pictures(bins=400), frequency_masks=3, frequency_width=4).any(dim=2)
+    hidden = masked(pictures(bins=400), n_freq_masks=3, freq_mask_param=4).any(dim=2)
 
     runs = (hidden.int().diff(dim=1) > 0).sum(dim=1) + hidden[:, 0]
     assert runs.max() == 3
@@ -75,20 +75,20 @@ def test_there_are_as_many_stripes_as_said() -> None:
 
 
 def test_a_fraction_of_the_frames_is_never_exceeded() -> None:
-    hidden = masked(pictures(frames=50), time_masks=1, time_width=30, time_fraction=0.1)
+    hidden = masked(pictures(frames=50), n_time_masks=1, time_mask_param=30, time_fraction=0.1)
 
     assert hidden.any(dim=1).sum(dim=1).max() == 5
 
 
 def test_no_stripe_is_wider_than_the_picture() -> None:
-    hidden = masked(pictures(bins=3), frequency_masks=1, frequency_width=100)
+    hidden = masked(pictures(bins=3), n_freq_masks=1, freq_mask_param=100)
 
     assert set(hidden.any(dim=2).sum(dim=1).tolist()) == {0, 1, 2, 3}
 
 
 def test_no_stripes_hide_nothing() -> None:
     assert not masked(pictures()).any()
-    assert not masked(pictures(), frequency_masks=2, frequency_width=0, time_masks=2, time_width=0).any()
+    assert not masked(pictures(), n_freq_masks=2, freq_mask_param=0, n_time_masks=2, time_mask_param=0).any()
 
 
 def test_frequencies_move_by_whole_bins_and_the_outermost_is_repeated() -> None:
@@ -106,8 +106,8 @@ def test_frequencies_move_by_whole_bins_and_the_outermost_is_repeated() -> None:
 @pytest.mark.parametrize(
     ("cls", "options", "message"),
     [
-        (SpecAugment, {"frequency_masks": -1}, "frequency_masks is -1, expected at least 0"),
-        (SpecAugment, {"time_width": -1}, "time_width is -1, expected at least 0"),
+        (SpecAugment, {"n_freq_masks": -1}, "n_freq_masks is -1, expected at least 0"),
+        (SpecAugment, {"time_mask_param": -1}, "time_mask_param is -1, expected at least 0"),
         (SpecAugment, {"time_fraction": 1.5}, "time_fraction is 1.5, expected a number from 0 to 1"),
         (FrequencyShift, {"max_bins": 0}, "max_bins is 0, expected at least 1"),
     ],

@@ -319,7 +319,7 @@ def test_each_clip_draws_a_room() -> None:
 
 
 def test_a_silent_room_is_refused_and_a_missing_one_named() -> None:
-    with pytest.raises(DataError, match="1 of 2 impulse responses are silent: leave them out of room_dir"):
+    with pytest.raises(DataError, match="1 of 2 impulse responses are silent: leave them out of rir_dir"):
         hall(torch.ones(5), torch.zeros(5))
     with pytest.raises(RuntimeError, match="RoomResponse has no recordings yet"):
         RoomResponse(sample_rate=RATE, p=1.0)(torch.zeros(2, 8))

@@ -208,7 +208,7 @@ def test_a_training_says_so_and_goes_on(
         monkeypatch.setattr(nn.Module, "compile", lambda self: original(self, backend="eager"))
         torch._dynamo.reset()
     settings = [line for line in tiny.TRAIN_OVERRIDES if not line.startswith("model")]
-    options = ["model=lstm", "model.hidden=4", "trainer.precision=bf16-mixed", "trainer.max_epochs=1"]
+    options = ["model=lstm", "model.hidden_dim=4", "trainer.precision=bf16-mixed", "trainer.max_epochs=1"]
     metrics = run(tiny_urbansound8k, tmp_path / "run", *options, f"compile={str(compiled).lower()}", settings=settings)
     assert metrics["precision"] == "bf16-mixed"
     assert metrics["float32_layers"] == "LSTM"

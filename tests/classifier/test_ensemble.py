@@ -26,7 +26,7 @@ SHAPE = FeatureShape("spectrogram", (1, 16, 20))
 
 
 def make(shape: FeatureShape = SHAPE) -> AudioModel:
-    return model("panns", shape, channels=[2, 4], hidden=6, dropout=0.0)
+    return model("panns", shape, channels=[2, 4], hidden_dim=6, dropout=0.0)
 
 
 def ensemble(members: int) -> Ensemble:
@@ -91,7 +91,7 @@ def test_stages_hold_the_parameters_of_all_members() -> None:
 
 
 def classifier(members: int, **changes: Any) -> AudioClassifier:
-    small = ["model.channels=[2,2]", "model.hidden=4", "model.dropout=0.0", "feature.normalize=clip"]
+    small = ["model.channels=[2,2]", "model.hidden_dim=4", "model.dropout=0.0", "feature.normalize=clip"]
     config = compose([f"ensemble={members}", *small])
     found = AudioClassifier({**config, **changes}, AudioTask(("a", "b"), 8000, 2000).to_dict(), [4, 4], 8).train()
     found._trainer = SimpleNamespace(log_every_n_steps=0)  # type: ignore[assignment]

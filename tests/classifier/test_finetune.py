@@ -50,7 +50,7 @@ def last(folder: Path) -> dict[str, Any]:
 
 
 def network() -> AudioModel:
-    return model("cnn", FeatureShape("spectrogram", (1, 8, 8)), channels=[2, 2], hidden=4)
+    return model("cnn", FeatureShape("spectrogram", (1, 8, 8)), channels=[2, 2], hidden_dim=4)
 
 
 @pytest.mark.parametrize(

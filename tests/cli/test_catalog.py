@@ -139,8 +139,8 @@ def test_named_choices_are_the_only_rows() -> None:
 
 
 def test_options_count_also_where_no_feature_is_named() -> None:
-    ((_, _, narrow, *_),) = rows(output("models", *CLIPS, "model=cnn", "model.hidden=16"))
-    ((_, _, wide, *_),) = rows(output("models", *CLIPS, "model=cnn", "feature=logmel", "model.hidden=32"))
+    ((_, _, narrow, *_),) = rows(output("models", *CLIPS, "model=cnn", "model.hidden_dim=16"))
+    ((_, _, wide, *_),) = rows(output("models", *CLIPS, "model=cnn", "feature=logmel", "model.hidden_dim=32"))
     assert int(narrow.replace(",", "")) < int(wide.replace(",", ""))
     text = output("models", *CLIPS, "model=transformer", "model.stride=0")
     assert rows(text)[0][2:] == ["-", "-", "-"]

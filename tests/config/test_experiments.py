@@ -64,8 +64,8 @@ TRAINED = {
     },
     "ast": {
         "optimizer.lr": 2.5e-4, "scheduler.whole_epochs": 5, "scheduler.gamma": 0.85, "trainer.max_epochs": 30,
-        "data.batch_size": 128, "augment.pairs.mixup.p": 0.6, "augment.spectrogram.specaugment.time_width": 48,
-        "augment.spectrogram.specaugment.frequency_width": 48,
+        "data.batch_size": 128, "augment.pairs.mixup.p": 0.6, "augment.spectrogram.specaugment.time_mask_param": 48,
+        "augment.spectrogram.specaugment.freq_mask_param": 48,
     },
 }  # fmt: skip
 """How the described systems are trained, by the beginnings of names of recipes."""

@@ -14,9 +14,9 @@ from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.factory import check_networks
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.trials import SweepFolder
-from audio_lightning.config import compose
-from audio_lightning.config.renamed import ADDED, ARGUMENTS, KEYS, TARGETS, upgrade
-from audio_lightning.config.targets import resolve
+from audio_lightning.config import choices, compose
+from audio_lightning.config.renamed import ADDED, ARGUMENTS, CHOICES, KEYS, TARGETS, upgrade
+from audio_lightning.config.targets import check_arguments, resolve, split_node
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask
 
@@ -75,6 +75,37 @@ def test_every_new_name_is_there(target: str) -> None:
     assert not ARGUMENTS.get(target, {}).keys() & taken.keys(), "an old name would mean two things"
 
 
+@pytest.mark.parametrize(("old", "new"), CHOICES.items())
+def test_every_new_choice_is_there(old: str, new: str) -> None:
+    (group, name), (same, now) = old.split("="), new.split("=")
+    assert group == same
+    assert name not in choices(group)
+    assert now in choices(group)
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        ({"_target_": "audio_lightning.models.AST", "width": 96, "depth": 2, "heads": 3, "stride": 8}, "ast.AST"),
+        ({"_target_": "audio_lightning.models.LSTM", "hidden": 8, "layers": 2, "linear": [4]}, "lstm.LSTM"),
+        ({"_target_": "audio_lightning.models.Conv2DVGG", "layers": [2], "hidden": 8}, "conv2d_vgg.Conv2DVGG"),
+        ({"_target_": "audio_lightning.models.ResNet", "depth": 50}, "vision.ResNet"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_network_of_an_earlier_version_gets_the_arguments_of_today(node: dict, expected: str) -> None:
+    values = {"model": dict(node)}
+    upgrade(values)
+    found, arguments = split_node(values["model"], where="model")
+    assert found == f"audio_lightning.models.{expected}"
+    check_arguments(
+        resolve(found, object, where="model"), arguments, {"input_shape": 0, "num_classes": 0}, where="model"
+    )
+    assert sorted(map(str, arguments.values())) == sorted(
+        str(value) for key, value in node.items() if key != "_target_"
+    )
+
+
 def test_keys_move_with_what_is_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(KEYS, "find_lr", "tuner.lr_find")
     monkeypatch.setitem(KEYS, "loss.smoothing", "loss.label_smoothing")
@@ -116,6 +147,11 @@ def test_classes_within_lists_are_found() -> None:
             "scheduler.rise_fraction: renamed; type scheduler.pct_start",
         ),
         (["scheduler=decay", "scheduler.factor=0.5"], "scheduler.factor: renamed; type scheduler.gamma"),
+        (["model.hidden=8"], "model.hidden: renamed; type model.hidden_dim"),
+        (["model=ast", "model.width=96"], "model.width: renamed; type model.embed_dim"),
+        (["model=lstm", "model.linear=[8]"], "model.linear: renamed; type model.mlp_dims"),
+        (["room_dir=."], "room_dir: renamed; type rir_dir"),
+        (["augment=words"], "augment=words: renamed; type augment=speech_strong"),
         (["scheduler.warmup_fraction=0.2"], "scheduler.warmup_fraction: renamed; type scheduler.warmup_ratio"),
         (
             ["scheduler.rise_fraction=0.2"],

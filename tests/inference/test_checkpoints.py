@@ -102,7 +102,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any], Path], None], str]] = {
     "a target that is no name": (_target("model", ["os", "system"]), "not allowed"),
     "an argument the model does not take": (
         _target(
-            "model", "audio_lightning.models.cnn.CNN", channels=[4], hidden=4, dropout=0.0, batch_norm=True, evil=1
+            "model", "audio_lightning.models.cnn.CNN", channels=[4], hidden_dim=4, dropout=0.0, batch_norm=True, evil=1
         ),
         "has no argument evil",
     ),
@@ -157,7 +157,7 @@ LARGE: dict[str, tuple[tuple[Any, ...], str]] = {
     "a long transform": (("config", "feature", "n_fft", 2**34), "n_mels and n_fft: a table of"),
     "a hop of a sample": (("config", "feature", "hop_seconds", 1 / 8000), "at once; use shorter clips"),
     "thousands of networks": (("config", "ensemble", 3000), "larger than the weights that it holds"),
-    "a wide layer": (("config", "model", "hidden", 10**9), "larger than the weights that it holds"),
+    "a wide layer": (("config", "model", "hidden_dim", 10**9), "larger than the weights that it holds"),
 }
 
 

@@ -11,7 +11,7 @@ from audio_lightning.core.task import FeatureShape
 from audio_lightning.models import IncompatibleInput
 from audio_lightning.models.cnn import CNN
 from audio_lightning.models.dnn import DNN
-from audio_lightning.models.resnet import ResNet
+from audio_lightning.models.vision import ResNet
 
 PICTURE = FeatureShape("spectrogram", (1, 64, 401))
 
@@ -22,7 +22,7 @@ def count(model: nn.Module) -> int:
 
 @pytest.mark.parametrize(("hidden", "embedding_dim"), [([5], 5), ([7, 5, 4], 4), ([], 40)])
 def test_dnn_has_the_layers_it_is_told_to(hidden: list[int], embedding_dim: int) -> None:
-    made = DNN(FeatureShape("waveform", (2, 20)), 3, hidden=hidden)
+    made = DNN(FeatureShape("waveform", (2, 20)), 3, hidden_dims=hidden)
 
     widths = [40, *hidden, 3]
     assert [layer.weight.shape for layer in made.modules() if isinstance(layer, nn.Linear)] == [
@@ -32,14 +32,14 @@ def test_dnn_has_the_layers_it_is_told_to(hidden: list[int], embedding_dim: int)
 
 
 def test_cnn_has_the_blocks_it_is_told_to() -> None:
-    made = CNN(PICTURE, 10, channels=[4, 8], hidden=16, batch_norm=False)
+    made = CNN(PICTURE, 10, channels=[4, 8], hidden_dim=16, batch_norm=False)
 
     # Biases where no batch normalization makes up for them; 64 x 401 is halved twice.
     convolutions = (9 * 1 * 4 + 4) + (9 * 4 * 8 + 8)
     assert count(made) == convolutions + (8 * 16 * 100 * 16 + 16) + (16 * 10 + 10)
     assert sum(isinstance(layer, nn.MaxPool2d) for layer in made.modules()) == 2
 
-    normalized = CNN(PICTURE, 10, channels=[4, 8], hidden=16)
+    normalized = CNN(PICTURE, 10, channels=[4, 8], hidden_dim=16)
     assert count(normalized) == count(made) + 4 + 8, "a scale and a shift in place of each bias"
 
 

@@ -13,9 +13,7 @@ from torch.nn import functional
 
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import FeatureShape
-from audio_lightning.models.efficientnet import EfficientNet
-from audio_lightning.models.mobilenet import MobileNet
-from audio_lightning.models.resnet import ResNet
+from audio_lightning.models.vision import EfficientNet, MobileNet, ResNet
 
 PICTURE = FeatureShape("spectrogram", (1, 64, 101))
 """64 bands of a second."""
@@ -76,9 +74,9 @@ def test_a_variant_has_the_published_size(model: type, published: str, options: 
 @pytest.mark.parametrize(
     ("model", "option", "message"),
     [
-        (ResNet, {"depth": 19}, "resnet has no depth 19, expected one of: 18, 34, 50"),
-        (MobileNet, {"variant": "v4"}, "mobilenet has no variant v4, expected one of: v3_small, v3_large"),
-        (EfficientNet, {"variant": "b9"}, "efficientnet has no variant b9, expected one of: b0, b1, b2, v2_s"),
+        (ResNet, {"depth": 19}, "depth is 19, expected one of: 18, 34, 50"),
+        (MobileNet, {"variant": "v4"}, "variant is 'v4', expected one of: v3_small, v3_large"),
+        (EfficientNet, {"variant": "b9"}, "variant is 'b9', expected one of: b0, b1, b2, v2_s"),
     ],
 )
 def test_an_image_network_names_the_variants_there_are(model: type, option: dict[str, Any], message: str) -> None:

@@ -22,8 +22,8 @@ NO_SOUND = [("spectrogram_flat", "sincnet"), ("spectrogram_flat", "wav2vec2")]
 """Features that are a row of numbers, with models that take a waveform and nothing else that looks like one."""
 
 NARROW: dict[str, dict[str, Any]] = {
-    "ast": {"width": 24, "depth": 2, "heads": 2},
-    "wav2vec2": {"width": 32, "depth": 2, "heads": 2, "channels": 16},
+    "ast": {"embed_dim": 24, "num_layers": 2, "num_heads": 2},
+    "wav2vec2": {"embed_dim": 32, "num_layers": 2, "num_heads": 2, "channels": 16},
 }
 """Sizes that have no say in what goes together, of models that would take long."""
 

@@ -227,9 +227,8 @@ def test_the_wrong_kind_of_input_is_refused_before_any_layer_is_built(
 
 def test_the_yaml_explains_each_option_and_gives_the_constructors_defaults(name: str) -> None:
     lines = (config_dir() / "model" / f"{name}.yaml").read_text().splitlines()
-    options = [line for line in lines if not line.startswith("#")]
-    assert options[0].startswith("_target_: audio_lightning.models.")
-    assert all(" # " in line for line in options[1:])
+    options = [line for line in lines if line and not line.startswith(("#", "_target_:", "defaults:", "  - "))]
+    assert all(" # " in line for line in options)
 
     cls = choices.target("model", name)
     if name == cls.__name__.lower():

@@ -32,7 +32,7 @@ def count(model: nn.Module) -> int:
         (partial(BCResNet, tau=3.0), picture(40, 101), 12, 54_168),
         (partial(BCResNet, tau=8.0), picture(40, 101), 12, 321_068),
         # Published: 5,219,279 with a scale and a shift for each of 64 bins, which normalize the feature there.
-        (partial(PANNs, channels=[64, 128, 256, 512], hidden=512), picture(64, 101), 527, 5_219_279 - 128),
+        (partial(PANNs, channels=[64, 128, 256, 512], hidden_dim=512), picture(64, 101), 527, 5_219_279 - 128),
         # Published in thousands: 77 and 93 with 30 classes; 607, 2,394 and 5,361 with 12.
         (partial(MatchboxNet, repeats=1), picture(64, 101), 30, 77_214),
         (partial(MatchboxNet, repeats=2), picture(64, 101), 30, 92_766),
@@ -120,13 +120,13 @@ def test_kwt_interpolates_its_positions_to_other_lengths() -> None:
 
 
 def test_kwt_names_the_sizes_there_are() -> None:
-    with pytest.raises(ConfigError, match="kwt has no size 4, expected one of: 1, 2, 3"):
+    with pytest.raises(ConfigError, match="size is 4, expected one of: 1, 2, 3"):
         KWT(picture(40, 98), 12, size=4)
 
 
 def test_transformer_knows_where_in_time_a_frame_is() -> None:
     torch.manual_seed(0)
-    made = Transformer(picture(8, 12), 3, width=16, depth=1, heads=2, stride=1).eval()
+    made = Transformer(picture(8, 12), 3, embed_dim=16, num_layers=1, num_heads=2, stride=1).eval()
     made.tokens = nn.Conv1d(8, 16, 1)  # which sees one frame, wherever it is
     x = torch.randn(1, 1, 8, 12)
 
@@ -135,7 +135,7 @@ def test_transformer_knows_where_in_time_a_frame_is() -> None:
 
 @pytest.mark.parametrize(("stride", "frames", "tokens"), [(1, 12, 12), (2, 12, 6), (2, 13, 7), (4, 3, 1)])
 def test_transformer_makes_a_token_of_each_stride(stride: int, frames: int, tokens: int) -> None:
-    made = Transformer(picture(8, frames), 3, width=16, depth=1, heads=2, stride=stride)
+    made = Transformer(picture(8, frames), 3, embed_dim=16, num_layers=1, num_heads=2, stride=stride)
 
     assert made.tokens(torch.randn(2, 8, frames)).shape == (2, 16, tokens)
     assert made(torch.randn(2, 1, 8, frames)).shape == (2, 3)
@@ -143,5 +143,5 @@ def test_transformer_makes_a_token_of_each_stride(stride: int, frames: int, toke
 
 @pytest.mark.parametrize(("width", "heads"), [(16, 3), (15, 3)])
 def test_transformer_explains_a_width_that_does_not_divide(width: int, heads: int) -> None:
-    with pytest.raises(ConfigError, match=f"transformer needs an even width that its {heads} heads divide"):
-        Transformer(picture(8, 12), 3, width=width, heads=heads)
+    with pytest.raises(ConfigError, match=f"an even embed_dim that num_heads divides, got {width} and {heads}"):
+        Transformer(picture(8, 12), 3, embed_dim=width, num_heads=heads)

@@ -67,7 +67,11 @@ def test_a_number_works_or_is_refused_in_a_line(name: str, option: str, value: A
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("ast", {"heads": 0}, "model: AST refuses its arguments: ZeroDivisionError: integer modulo by zero (heads=0)"),
+        (
+            "ast",
+            {"num_heads": 0},
+            "AST refuses its arguments: ZeroDivisionError: integer modulo by zero (num_heads=0)",
+        ),
         (
             "cnn",
             {"channels": [0, 8], "dropout": 0.0},

@@ -216,7 +216,7 @@ def test_ast_has_the_sizes_of_the_published_network(tmp_path: Path) -> None:
 
     assert (made.embedding_dim, len(made.layers), made.layers[0].self_attn.num_heads) == (WIDTH, DEPTH, HEADS)
     assert repr(again) == repr(made)
-    assert AST(PICTURE, 3, depth=1).worked_out == {}
+    assert AST(PICTURE, 3, num_layers=1).worked_out == {}
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_without_a_network_it_says_what_to_download(monkeypatch: pytest.MonkeyPa
 
 
 SPEECH = FeatureShape("waveform", (1, 1500))
-SPEECH_SIZES = {"width": 16, "depth": 2, "heads": 2, "channels": 8}
+SPEECH_SIZES = {"embed_dim": 16, "num_layers": 2, "num_heads": 2, "channels": 8}
 
 KNOWN = {
     "feature_extractor.conv_layers.0.conv.weight",

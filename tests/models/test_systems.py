@@ -18,7 +18,7 @@ from audio_lightning.models.conv1d_vgg import Conv1DVGG
 from audio_lightning.models.conv2d_vgg import Conv2DVGG
 from audio_lightning.models.lstm import LSTM
 from audio_lightning.models.sincnet import SincFilters, SincNet
-from audio_lightning.models.squeezenet import SqueezeNet
+from audio_lightning.models.vision import SqueezeNet
 
 MFCC = FeatureShape("spectrogram", (1, 13, 49))
 
@@ -29,7 +29,7 @@ INSTRUMENTS_CNN: dict[str, Any] = {
     "batch_norm": True,
     "negative_slope": 0.0,
     "pooled": None,
-    "hidden": [512, 64],
+    "mlp_dims": [512, 64],
 }
 
 
@@ -80,7 +80,7 @@ def test_the_deep_cnn_pools_to_a_fixed_size_or_takes_one_length_only() -> None:
 )
 def test_the_deep_cnn_knows_how_small_a_picture_may_be(strides: list[int], padding: bool, least: int) -> None:
     options: dict[str, Any] = {"channels": [2] * len(strides), "strides": strides, "padding": padding}
-    made = CNNDeep(FeatureShape("spectrogram", (1, least, least)), 3, pooled=None, hidden=[4], **options)
+    made = CNNDeep(FeatureShape("spectrogram", (1, least, least)), 3, pooled=None, mlp_dims=[4], **options)
 
     assert made(torch.zeros(2, 1, least, least)).shape == (2, 3)
     if least > 1:
@@ -94,13 +94,23 @@ def test_the_deep_cnn_knows_how_small_a_picture_may_be(strides: list[int], paddi
         (CNNDeep, MFCC, {"strides": [1]}, "cnndeep has 5 channels and 1 strides: give one of each a convolution"),
         (CNNDeep, MFCC, {"pooled": [4]}, r"expected two sizes in pooled and found \[4\]"),
         (Conv1D, FeatureShape("waveform", (1, 8000)), {"channels": [8]}, "1 channels and 4 kernel_sizes: give one of"),
-        (Conv1DVGG, FeatureShape("waveform", (1, 8000)), {"layers": [2]}, "4 channels and 1 layers: give one of each"),
-        (Conv2DVGG, FeatureShape("spectrogram", (1, 64, 64)), {"layers": [2]}, "4 channels and 1 layers: give one of"),
+        (
+            Conv1DVGG,
+            FeatureShape("waveform", (1, 8000)),
+            {"num_layers": [2]},
+            "4 channels and 1 num_layers: give",
+        ),
+        (
+            Conv2DVGG,
+            FeatureShape("spectrogram", (1, 64, 64)),
+            {"num_layers": [2]},
+            "4 channels and 1 num_layers: give",
+        ),
         (
             SqueezeNet,
             FeatureShape("spectrogram", (1, 64, 64)),
             {"version": 1.2},
-            "no version 1.2, expected one of: 1.0",
+            "version is 1.2, expected one of: 1.0",
         ),
     ],
 )
@@ -113,7 +123,7 @@ def test_options_that_do_not_fit_are_explained(
 
 @torch.no_grad()
 def test_skip_connections_hand_on_the_channels_of_all_groups_before() -> None:
-    made = Conv1DVGG(FeatureShape("waveform", (1, 16)), 3, channels=[2, 3, 5], layers=[1, 1, 1], skip=True)
+    made = Conv1DVGG(FeatureShape("waveform", (1, 16)), 3, channels=[2, 3, 5], num_layers=[1, 1, 1], skip=True)
 
     assert [group[0].in_channels for group in made.groups] == [1, 2, 3 + 2]
     assert made.embedding[2].in_features == (5 + 3 + 2) * 2
@@ -125,7 +135,7 @@ def test_skip_connections_hand_on_the_channels_of_all_groups_before() -> None:
 @pytest.mark.parametrize("bidirectional", [False, True])
 @torch.no_grad()
 def test_recurrent_networks_hear_the_order_of_the_frames(name: str, cell: str, bidirectional: bool) -> None:
-    made = choices.model(name, MFCC, cell=cell, bidirectional=bidirectional, layers=2, dropout=0.5).eval()
+    made = choices.model(name, MFCC, cell=cell, bidirectional=bidirectional, num_layers=2, dropout=0.5).eval()
     x = torch.randn(2, *MFCC.dims, generator=torch.Generator().manual_seed(0))
 
     assert made.recurrent.bidirectional == bidirectional

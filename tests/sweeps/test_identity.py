@@ -184,7 +184,7 @@ def test_every_recording_that_may_be_drawn_or_mixed_in_counts(spoken: Path, tmp_
     assert spoken_fingerprints(copy, "data.seed=1")[0] == spoken_fingerprints(copy)[0]
 
 
-@pytest.mark.parametrize("key", ["noise_dir", "room_dir"])
+@pytest.mark.parametrize("key", ["noise_dir", "rir_dir"])
 def test_recordings_that_are_mixed_in_count_by_what_is_in_them(tmp_path: Path, key: str) -> None:
     for name, samples in {"a": [0.5, 0.1], "b": [0.5, 0.1], "c": [0.5, 0.2]}.items():
         (tmp_path / name).mkdir()

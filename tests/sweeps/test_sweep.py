@@ -282,7 +282,7 @@ def test_what_trials_import_is_imported_before_they_are_forked() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     wanted = {"torch._dynamo", "torchaudio.models", "matplotlib.backends.backend_agg", "lightning.pytorch"}
     wanted |= {
-        "audio_lightning.models.resnet",
+        "audio_lightning.models.vision",
         "audio_lightning.data.sources.demo.source",
         "audio_lightning.sweeps.latency",
     }

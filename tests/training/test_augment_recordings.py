@@ -19,11 +19,11 @@ def test_recorded_rooms_come_from_their_folder(tiny_urbansound8k: Path, tmp_path
         response = 0.5 * np.exp(-np.arange(rate // 4) / 400)
         soundfile.write(rooms / f"{number}.wav", response, rate)
 
-    assert run(tiny_urbansound8k, tmp_path / "run", *ROOM, f"room_dir={rooms}")["epochs"] == 1
+    assert run(tiny_urbansound8k, tmp_path / "run", *ROOM, f"rir_dir={rooms}")["epochs"] == 1
 
 
 def test_missing_rooms_are_named(tiny_urbansound8k: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"recorded rooms, .*: name a folder of them by room_dir=DIR"):
+    with pytest.raises(ConfigError, match=r"recorded rooms, .*: name a folder of them by rir_dir=DIR"):
         run(tiny_urbansound8k, tmp_path / "none", *ROOM)
-    with pytest.raises(ConfigError, match=r"room_dir=.*nowhere: no such folder"):
-        run(tiny_urbansound8k, tmp_path / "lost", *ROOM, f"room_dir={tmp_path}/nowhere")
+    with pytest.raises(ConfigError, match=r"rir_dir=.*nowhere: no such folder"):
+        run(tiny_urbansound8k, tmp_path / "lost", *ROOM, f"rir_dir={tmp_path}/nowhere")

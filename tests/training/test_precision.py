@@ -598,7 +598,7 @@ def test_a_logger_can_be_left_out_of_several(tiny_urbansound8k: Path, tmp_path: 
 
 
 def test_a_batch_of_one_clip_is_too_few_for_some_networks(tiny_urbansound8k: Path, tmp_path: Path) -> None:
-    network = ["model=lstm", "model.layers=1", "model.hidden=4", "data.batch_size=1"]
+    network = ["model=lstm", "model.num_layers=1", "model.hidden_dim=4", "data.batch_size=1"]
     settings = [line for line in tiny.TRAIN_OVERRIDES if not line.startswith("model")]
     with pytest.raises(ConfigError, match=r"data\.batch_size: LSTM normalizes over the batch.*: use 2 or more"):
         run(tiny_urbansound8k, tmp_path / "run", *network, settings=settings)

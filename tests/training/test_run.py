@@ -125,7 +125,7 @@ def test_another_seed_or_epoch_gives_other_batches(tiny_urbansound8k: Path, tmp_
         ("loss.label_smoothing=1.0", r"loss\.label_smoothing=1\.0: expected at least 0 and less than 1"),
         ("trainer.accelerator=abacus", "trainer: "),
         ("model.dropout=1.5", "model: CNN refuses its arguments: dropout probability"),
-        ("model.hidden=-3", "model: CNN refuses its arguments"),
+        ("model.hidden_dim=-3", "model: CNN refuses its arguments"),
     ],
 )
 def test_what_cannot_work_is_said_before_any_audio_is_read(

@@ -1,4 +1,4 @@
-"""Checks of front-end options that more than one front end shares."""
+"""Checks of arguments that several classes share."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from audio_lightning.core.errors import ConfigError
 
 LARGEST_TABLE = 25_000_000
-"""Numbers in a table of a front end, 100 MB; the largest of those that are shipped have a hundredth of them."""
+"""Numbers in a table that an option makes, 100 MB; the largest of those that are shipped have a hundredth of them."""
 
 
 def require_table(what: str, *sizes: float) -> None:
