@@ -49,7 +49,7 @@ SLIPS = {
     "+callbacks.early_stopping.patience=3": "callbacks.early_stopping has no _target_; it needs callbacks=early_stop",
     "patience=3": "callbacks.early_stopping.patience (with callbacks=early_stopping) or scheduler.patience (with",
     "optimizer.nesterov=true": "there is no key optimizer.nesterov with optimizer=adamw; it needs optimizer=sgd",
-    "model.depth=50": "with model=cnn; it needs model=densenet, resnet, vgg",
+    "model.depth=50": "with model=cnn; it needs model=densenet, resnet or vgg",
     "dry_run=true": "did you mean sweep.dry_run (of python sweep.py)?",
     "sweep.dry_run=true": "it is one of python sweep.py",
     # A choice in other letters, with its variant, or as other programs call it.
@@ -91,7 +91,7 @@ SLIPS = {
     # Options.
     "--epochs 5": "keys have no dashes and an equals sign: trainer.max_epochs=5",
     "--batch-size=8": "keys have no dashes and an equals sign: data.batch_size=8",
-    "--depth 18": "equals sign: model.depth=18 (with model=densenet, resnet, vgg)",
+    "--depth 18": "equals sign: model.depth=18 (with model=densenet, resnet or vgg)",
     "--dry-run": "equals sign: sweep.dry_run=true (of python sweep.py)",
     "--model resnet": "keys have no dashes and an equals sign: model=resnet",
     "--gpu": "keys have no dashes and an equals sign: trainer=gpu",
