@@ -1,16 +1,13 @@
 """Processes of one training that torchrun or Slurm has started, on one machine or on several.
 
-Nobody here is the parent of the others, so they tell one another how they are, by the store where they meet anyway: all
-have to come, all have to find their data in order, and nobody waits for one that is gone. Without that a process would
-wait for half an hour in its first exchange for one whose host has lost its power or does not have the data.
+torchrun and Slurm end the processes of a host when one of them fails. They notice neither a host that lost its power,
+nor one without the data: the others would wait for it in their first exchange, by default for half an hour. So each
+process writes heartbeats and the reason of its end to the store of the process group.
 """
 
 import contextlib
-import logging
 import os
 import socket
-import struct
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,14 +15,19 @@ from datetime import timedelta
 from typing import Any
 
 import lightning.pytorch as pl
+import psutil
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from torch import distributed
 
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.distributed.ranks import SECONDS_TO_FAIL, SECONDS_TO_NOTICE, RankError, is_broken_connection
+from audio_lightning.distributed.ranks import (
+    SECONDS_TO_FAIL,
+    SECONDS_TO_NOTICE,
+    RankError,
+    end_process,
+    is_broken_connection,
+)
 from audio_lightning.run_folder import RunFolder
-
-log = logging.getLogger(__name__)
 
 SECONDS_TO_MEET = 300.0
 """How long the processes may take until all have come: hosts need not start at once."""
@@ -34,8 +36,6 @@ SECONDS_OF_SILENCE = 60.0
 """How long nothing may be heard of a process until it is taken for dead."""
 
 SECONDS_BETWEEN_BEATS = 2.0
-
-_SIOCGIFADDR = 0x8915
 
 
 class Peers:
@@ -194,9 +194,7 @@ class Peers:
                     f"its host has ended, or the network has; {self._resume}"
                 )
             if (reason := self._failed()) and not self._over.wait(SECONDS_TO_FAIL):
-                log.info("stopped: %s", reason)
-                print(f"error: {reason}", file=sys.stderr, flush=True)
-                os._exit(RankError.exit_code)
+                end_process(reason)
 
 
 def _processes_started() -> int:
@@ -206,20 +204,14 @@ def _processes_started() -> int:
 
 
 def _choose_interface(address: str, port: int) -> None:
-    """Have gloo use the network that leads to the first host: by itself it takes what the host's own name means.
+    """Let gloo use the network interface that leads to the first host.
 
-    That is often 127.0.0.1, where the others are not.
+    By itself it takes the address of the own host name: often 127.0.0.1, which the others cannot reach.
     """
-    if "GLOO_SOCKET_IFNAME" in os.environ:
-        return
-    with contextlib.suppress(ImportError, OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        import fcntl  # not on Windows
-
-        probe.connect((address, port))  # sends nothing: it only asks for the way
-        own = probe.getsockname()[0]
-        for _, name in socket.if_nameindex():
-            with contextlib.suppress(OSError):  # one without an address
-                asked = struct.pack("256s", name.encode()[:15])
-                if socket.inet_ntoa(fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, asked)[20:24]) == own:
+    if "GLOO_SOCKET_IFNAME" not in os.environ:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, port))  # sends nothing: it only asks for the route
+            own = probe.getsockname()[0]
+            for name, addresses in psutil.net_if_addrs().items():
+                if any(each.address == own for each in addresses):
                     os.environ["GLOO_SOCKET_IFNAME"] = name
-                    return

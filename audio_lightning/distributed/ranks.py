@@ -2,7 +2,8 @@
 
 Lightning would start them by running the command line again, which is another command in each of them, and none at all
 where a training is started from Python. Here each is given the configuration and the run folder instead
-(:mod:`audio_lightning.training.rank`). Processes that torchrun or Slurm started are left to these.
+(:mod:`audio_lightning.training.rank`). torchrun's own ``start_processes`` does not fit either: it replaces the signal
+handlers of the process that calls it, and that one trains here. Processes of torchrun or Slurm are left to these.
 """
 
 import contextlib
@@ -111,6 +112,13 @@ def is_broken_connection(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and bool(re.search(r"gloo|nccl|connection (closed|reset)", str(error), re.I))
 
 
+def end_process(reason: str) -> None:
+    """End this process from another thread than that which waits for a process that is gone."""
+    log.info("stopped: %s", reason)
+    print(f"error: {reason}", file=sys.stderr, flush=True)
+    os._exit(RankError.exit_code)
+
+
 class Together(Callback):
     """What the processes of a training have to agree upon; where there is one, nothing."""
 
@@ -214,10 +222,8 @@ class _Others:
         """End this process where one of the others has died and this one waits for it for good."""
         while not self._over.wait(0.5):
             if (reason := self.failure()) and not self._over.wait(SECONDS_TO_FAIL):
-                log.info("stopped: %s", reason)
-                print(f"error: {reason}", file=sys.stderr, flush=True)
                 self.end()
-                os._exit(RankError.exit_code)
+                end_process(reason)
 
 
 @contextlib.contextmanager
