@@ -3,21 +3,40 @@
 import contextlib
 import netrc
 import os
-import queue
 import ssl
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from http.client import HTTPException
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import wandb
 
+T = TypeVar("T")
+
 SECONDS_TO_ANSWER = 3.5
 """How long a server may take to show that it is there, before wandb is told to use it."""
+
+
+def start(function: Callable[[], T]) -> Future[T]:
+    """Call a function in a thread that nobody waits for at the end of the process.
+
+    Looking up a name has no time limit of its own, and wandb tries again for as long as it likes.
+    """
+    future: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function())
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return future
 
 
 def asking(url: str, seconds: float, proxies: Mapping[str, str] | None = None) -> Callable[[], str | None]:
@@ -25,21 +44,19 @@ def asking(url: str, seconds: float, proxies: Mapping[str, str] | None = None) -
 
     Args:
         url: of the server, ``https://...``.
-        seconds: that it may take until it answers; finding its address counts.
+        seconds: time limit for its answer, including the lookup of its address.
         proxies: URL of the proxy for ``http`` and for ``https``; None for those of the environment.
 
     Returns:
-        A function that waits for the rest of the time, and says why the server cannot be used, or None where it can:
-        any answer will do that is not of a broken server (HTTP status 5xx).
+        A function that waits for the rest of the time and returns why the server cannot be used, or None where it can:
+        any answer will do but that of a broken server (HTTP status 5xx).
     """
-    found: queue.Queue[str | None] = queue.Queue()
-    # A thread that nobody waits for, because looking up a name has no time limit of its own.
-    threading.Thread(target=lambda: found.put(_ask(url, seconds, proxies)), daemon=True).start()
+    future = start(lambda: _ask(url, seconds, proxies))
 
     def answer() -> str | None:
         try:
-            return found.get(timeout=seconds)
-        except queue.Empty:
+            return future.result(seconds)
+        except TimeoutError:
             return f"{url} has not answered for {seconds:g} s"
 
     return answer

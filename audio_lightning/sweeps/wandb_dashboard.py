@@ -1,8 +1,6 @@
-"""A workspace and a report in Weights & Biases for a sweep: they answer what a comparison asks."""
+"""W&B workspace and report of a sweep."""
 
 import json
-import queue
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,8 @@ from audio_lightning.compare.results import read_results
 from audio_lightning.compare.statistics import NOT_DISTINGUISHABLE, Spread
 from audio_lightning.compare.trials import REPETITION_KEYS, SweepFolder
 from audio_lightning.core.errors import ConfigError, UserError
-from audio_lightning.loggers.wandb_connectivity import SECONDS_TO_ANSWER, asking, has_key, proxies_of
+from audio_lightning.loggers.loggers import why
+from audio_lightning.loggers.wandb_connectivity import SECONDS_TO_ANSWER, asking, has_key, proxies_of, start
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2 as reports
@@ -34,13 +33,13 @@ LACKING = "wandb-workspaces is not installed, and dashboards are made with it: p
 
 @dataclass(frozen=True)
 class Dashboard:
-    """What a workspace and a report are made from.
+    """Contents of a workspace and a report.
 
     Attributes:
         title: name of the sweep.
         entity: user or team; None for the default of the account.
         project: that the runs belong to.
-        group, job_type: of the runs of the trials; no job type: they have none.
+        group, job_type: of the runs of the trials; None: they have no job type.
         axes: path in the configuration of each choice that varies, by the key that was typed.
         boards: the leaderboards; the first one is shown.
         unsent: number of trials whose runs are on this machine only.
@@ -57,7 +56,7 @@ class Dashboard:
 
 
 def read_dashboard(sweep: SweepFolder, project: str | None = None, entity: str | None = None) -> Dashboard:
-    """What the dashboard of a sweep shows.
+    """Read the contents of the dashboard of a sweep.
 
     Args:
         sweep: with finished trials.
@@ -92,7 +91,7 @@ def read_dashboard(sweep: SweepFolder, project: str | None = None, entity: str |
 
 
 def describe_dashboard(dashboard: Dashboard) -> dict[str, Any]:
-    """What would be sent, as plain values.
+    """The workspace and the report as plain values.
 
     Raises:
         UserError: wandb-workspaces is not installed.
@@ -119,32 +118,24 @@ def send_dashboard(dashboard: Dashboard) -> dict[str, str]:
         raise UserError(f"there is no key for {settings.base_url}: run `wandb login`, or set WANDB_API_KEY")
     if reason := asking(settings.base_url, SECONDS_TO_ANSWER, proxies_of(settings))():
         raise UserError(f"W&B cannot be reached: {reason}")
-    found: queue.Queue[dict[str, str] | Exception] = queue.Queue()
 
-    def send() -> None:
-        try:
-            entity = dashboard.entity or wandb.Api().default_entity
-            if not entity:
-                raise ConfigError("the account has no default entity: name the user or team with --entity")
-            workspace = make_workspace(dashboard, entity).save()
-            report = make_report(dashboard, entity)
-            report.save()
-            found.put({"workspace": workspace.url, "report": report.url})
-        except Exception as error:
-            found.put(error)
+    def send() -> dict[str, str]:
+        entity = dashboard.entity or wandb.Api().default_entity
+        if not entity:
+            raise ConfigError("the account has no default entity: name the user or team with --entity")
+        workspace, report = make_workspace(dashboard, entity).save(), make_report(dashboard, entity)
+        report.save()
+        return {"workspace": workspace.url, "report": report.url}
 
-    # A thread that nobody waits for, because wandb tries again and again for as long as it likes.
-    threading.Thread(target=send, daemon=True).start()
+    sent = start(send)
     try:
-        answer = found.get(timeout=SECONDS_TO_SEND)
-    except queue.Empty:
-        raise UserError(f"W&B has not taken the dashboard within {SECONDS_TO_SEND:g} s: try again later") from None
-    if isinstance(answer, UserError):
-        raise answer
-    if isinstance(answer, Exception):
-        reason = str(answer).strip().partition("\n")[0] or type(answer).__name__
-        raise UserError(f"W&B does not take the dashboard: {reason}") from answer
-    return answer
+        return sent.result(SECONDS_TO_SEND)
+    except UserError:
+        raise
+    except Exception as error:
+        if not sent.done():
+            raise UserError(f"W&B has not taken the dashboard within {SECONDS_TO_SEND:g} s: try again later") from None
+        raise UserError(f"W&B does not take the dashboard: {why(error)}") from error
 
 
 def make_workspace(dashboard: Dashboard, entity: str) -> "workspaces.Workspace":
@@ -171,7 +162,7 @@ def make_workspace(dashboard: Dashboard, entity: str) -> "workspaces.Workspace":
 
 
 def make_report(dashboard: Dashboard, entity: str, *, asking_server: bool = True) -> "reports.Report":
-    """A page with what the leaderboard says in words and as a table, and the panels of the workspace.
+    """A page with the leaderboard, in words and as a table, and the panels of the workspace.
 
     Args:
         dashboard: what it shows.
