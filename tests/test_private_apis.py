@@ -23,12 +23,13 @@ import audio_lightning
 PACKAGE = Path(audio_lightning.__file__).parent
 
 NAMES = (
+    "hydra._internal.callbacks.Callbacks",
     "hydra._internal.config_loader_impl.ConfigLoaderImpl._apply_overrides_to_config",
+    "hydra._internal.config_loader_impl.get_overrides_dirname",
     "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
     "hydra._internal.utils.get_args_parser",
     "hydra.core.override_parser.types.Override._get_value_element_as_str",
     "lightning.pytorch.strategies.launchers._SubprocessScriptLauncher",
-    "omegaconf.DictConfig._get_node",
     "omegaconf._utils.get_yaml_loader",
     "pickle._Unpickler",
     "tensorboard.summary.writer.event_file_writer._AsyncWriterThread",
@@ -65,6 +66,19 @@ ATTRIBUTES: dict[str, Callable[[], Any]] = {
     "optuna.Trial._trial_id": lambda: study().ask(),
 }
 """Attributes of objects, and how to get such an object."""
+
+CALLED = {
+    "hydra._internal.callbacks.Callbacks": "config=None",
+    "hydra._internal.callbacks.Callbacks.on_run_end": "self, config, **kwargs",
+    "hydra._internal.callbacks.Callbacks.on_run_start": "self, config, **kwargs",
+    "hydra._internal.config_loader_impl.ConfigLoaderImpl._apply_overrides_to_config": "overrides, cfg",
+    "hydra._internal.config_loader_impl.get_overrides_dirname": "overrides, exclude_keys, item_sep, kv_sep",
+    "hydra._internal.core_plugins.basic_sweeper.BasicSweeper.split_arguments": "overrides, max_batch_size",
+    "hydra._internal.utils.get_args_parser": "",
+    "hydra.core.override_parser.types.Override._get_value_element_as_str": "value, space_after_sep=False",
+    "omegaconf._utils.get_yaml_loader": "",
+}
+"""Parameters of functions and classes that are called."""
 
 OVERRIDDEN = {
     "lightning.pytorch.callbacks.early_stopping.EarlyStopping._evaluate_stopping_criteria",
@@ -161,15 +175,24 @@ def test_every_private_name_is_listed() -> None:
     assert {name for name in imported() if not any(one.startswith(name) for one in listed)} == set()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_private_name_is_there(name: str) -> None:
+def found(name: str) -> Any:
     parts = name.split(".")
     pytest.importorskip(parts[0])
     for length in range(len(parts), 0, -1):
         with contextlib.suppress(ModuleNotFoundError):
-            functools.reduce(getattr, parts[length:], importlib.import_module(".".join(parts[:length])))
-            return
-    pytest.fail(f"{name} is gone")
+            return functools.reduce(getattr, parts[length:], importlib.import_module(".".join(parts[:length])))
+    return pytest.fail(f"{name} is gone")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_private_name_is_there(name: str) -> None:
+    found(name)
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_a_private_function_takes_what_it_took(name: str) -> None:
+    parameters = inspect.signature(found(name)).parameters.values()
+    assert ", ".join(str(value.replace(annotation=value.empty)) for value in parameters) == CALLED[name]
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES)

@@ -205,7 +205,7 @@ def _interruptible() -> Iterator[None]:
 
 def _what_counts(config: DictConfig) -> tuple[Any, ...]:
     """What makes a run another one: whatever changes its result, and where its recordings are."""
-    from audio_lightning.config.compose import PATH_KEY
+    from audio_lightning.config.overrides import PATH_KEY
     from audio_lightning.sweeps.identity import canonical_config
 
     plain: Any = OmegaConf.to_container(config, resolve=True)

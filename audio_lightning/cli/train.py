@@ -19,8 +19,9 @@ from audio_lightning.config import (
     quote_paths,
     user_extensions,
 )
-from audio_lightning.config.compose import search_path, single_value
+from audio_lightning.config.compose import search_path
 from audio_lightning.config.location import choices, groups, searching
+from audio_lightning.config.overrides import single_value
 from audio_lightning.config.slips import unknown_option
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.messages import terminal_width, wrapped

@@ -4,16 +4,10 @@ Nothing here imports torch or Lightning: a mistake is answered before they are l
 """
 
 from audio_lightning.config.check import absolutize_paths, check_config, check_unvalidated
-from audio_lightning.config.compose import (
-    UnknownKey,
-    change,
-    compose,
-    expand_multirun,
-    parse_overrides,
-    quote_paths,
-    user_extensions,
-)
+from audio_lightning.config.compose import change, compose, expand_multirun, user_extensions
 from audio_lightning.config.location import choices, config_dir
+from audio_lightning.config.override_checks import UnknownKey
+from audio_lightning.config.overrides import parse_overrides, quote_paths
 from audio_lightning.config.targets import build, resolve
 from audio_lightning.config.trust import trusting
 

@@ -12,9 +12,10 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from audio_lightning.config.compose import OPEN_NODES, PATH_KEY
 from audio_lightning.config.hints import one_of, source_of
 from audio_lightning.config.keys import keys_of_choices
+from audio_lightning.config.override_checks import OPEN_NODES
+from audio_lightning.config.overrides import PATH_KEY
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.targets import is_allowed, refusal
 from audio_lightning.core.errors import ConfigError

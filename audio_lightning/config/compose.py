@@ -1,15 +1,12 @@
-"""Compose a configuration from typed overrides, and say in one line what is wrong with them.
+"""Compose a configuration from typed overrides.
 
-Hydra's own answers to a typo take several lines, end in exit code 1 and advise a ``+`` with which the typo composes
-silently. Here every override is held against the configuration it would change before Hydra composes it.
+Every override is checked against the configuration that it would change, so that a mistake is one line.
 """
 
 import copy
-import os
-import re
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,40 +15,18 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from audio_lightning.config.hints import unknown_choice, unknown_key
-from audio_lightning.config.location import choices, choices_in, config_dir, groups, last_change, searched, searching
+from audio_lightning.config.location import config_dir, last_change, searched, searching
+from audio_lightning.config.override_checks import check_choice, check_key, check_resolved
+from audio_lightning.config.overrides import is_group, line_of, parse_overrides, quote_paths, quoted, single_value
 from audio_lightning.config.renamed import upgrade
-from audio_lightning.config.slips import check_decimal, several_values, unreadable
 from audio_lightning.config.trust import trusting
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import first_line
-
-PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume)$")
-"""Keys whose values are paths."""
-
-TEXT_KEY = re.compile(rf"{PATH_KEY.pattern}|(?:^|[._])(?:table|column|separator|pattern)$")
-"""Keys whose values are taken as typed: paths, and others in which signs occur that mean something to Hydra."""
-
-LIST_KEY = re.compile(r"(?:^|\.)ignore$")
-"""Keys whose values are lists of patterns; one pattern needs no brackets."""
-
-_ENTRY = re.compile(r"\s*(\w+)\s*:\s*('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^,{}]+?)\s*(?:,|$)")
-"""One entry of a mapping: a name, and a value that is quoted or has no comma."""
-
-OPEN_NODES = ("augment", "callbacks", "logger")
-"""Nodes to which an entry of one's own can be added with ``+``."""
-
-SEVERAL = ("augment", "callbacks", "debug", "experiment", "logger", "trainer")
-"""Groups of which several choices can be made at once; of others, one would be written over the other."""
-
-OPTIONAL = ("debug", "experiment")
-"""Groups of which none need be chosen."""
 
 KEPT = {"loss": ("class_weights", "label_smoothing")}
 """By node, keys that this program itself applies, whatever class is named."""
@@ -66,18 +41,6 @@ def _samples(count: int, *, _root_: DictConfig) -> float:
 
 OmegaConf.register_new_resolver("samples", _samples, replace=True)
 """``${samples:2048}``: 2,048 samples in seconds, at the sample rate of the data."""
-
-
-class UnknownKey(ConfigError):  # noqa: N818 - named like the mistake
-    """An override of a key that is not there, or not with the choices that were made.
-
-    Attributes:
-        line: the override.
-    """
-
-    def __init__(self, message: str, line: str) -> None:
-        super().__init__(message)
-        self.line = line
 
 
 def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool = False) -> DictConfig:
@@ -97,13 +60,13 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
     chosen = [override for override in parsed if is_group(override, name)]
     with searching(_places(parsed)):
         for override in chosen:
-            _check_choice(override)
-        base = _of_choices(name, tuple(_line(override) for override in chosen), searched(), last_change(searched()))
+            check_choice(override)
+        base = _of_choices(name, tuple(line_of(override) for override in chosen), searched(), last_change(searched()))
     keys = [override for override in parsed if not is_group(override, name)]
     retargeted = _retargeted(keys, base)
     for override in keys:
         if not _is_below(override.key_or_group, retargeted):  # its keys are those of another class
-            _check_key(override, base)
+            check_key(override, base)
     config = _with_keys(base, keys, retargeted)
     with open_dict(config):
         if with_hydra:
@@ -116,24 +79,13 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
 def _record_overrides(hydra: DictConfig, parsed: Iterable[Override]) -> None:
     """Write into Hydra's node what Hydra writes there where it composes all overrides itself."""
     own = [override for override in parsed if not override.is_hydra_override()]
-    hydra.overrides.task = [_line(override) for override in own]
+    hydra.overrides.task = [line_of(override) for override in own]
     known = list(hydra.overrides.hydra)
-    lines = [_line(override) for override in parsed if override.is_hydra_override()]
+    lines = [line_of(override) for override in parsed if override.is_hydra_override()]
     hydra.overrides.hydra = [*known, *(line for line in lines if line not in known)]
     style = hydra.job.config.override_dirname
     options = {"kv_sep": style.kv_sep, "item_sep": style.item_sep, "exclude_keys": style.exclude_keys}
     hydra.job.override_dirname = get_overrides_dirname(own, **options)
-
-
-def check_choices(overrides: Iterable[str]) -> None:
-    """Check that what is chosen exists, without the time that composing takes.
-
-    Raises:
-        ConfigError: an unknown choice.
-    """
-    for override in parse_overrides(overrides):
-        if is_group(override):
-            _check_choice(override)
 
 
 @contextmanager
@@ -166,9 +118,9 @@ def change(config: DictConfig, overrides: Iterable[str]) -> DictConfig:
             raise ConfigError(
                 f"{override.input_line}: expected KEY=VALUE with one value; a list is {override.key_or_group}=[...,...]"
             )
-        _check_key(override, config)
+        check_key(override, config)
         OmegaConf.update(changed, override.key_or_group, override.value())
-        _check_resolved(override, config, changed)
+        check_resolved(override, config, changed)
     return changed
 
 
@@ -184,104 +136,6 @@ def expand_multirun(overrides: Iterable[str]) -> list[list[str]]:
         return [job for batch in BasicSweeper.split_arguments(parse_overrides(overrides), None) for job in batch]
     except HydraException as error:
         raise ConfigError(first_line(error)) from error
-
-
-def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str]:
-    """Make paths, column names, separators and patterns on the command line mean what they say.
-
-    Hydra's grammar refuses ``~``, ``=``, ``;``, parentheses, commas and letters such as ``ö`` in a bare value. The
-    value of such a key is put in quotes, with ``~`` expanded in a path, unless it is ``null`` or already quoted. Under
-    ``multirun`` a comma separates values of an axis, except in a path that exists as it was typed.
-    """
-    return [_quote_path(argument, multirun) for argument in arguments]
-
-
-def is_group(override: Override, name: str = "train") -> bool:
-    """Whether an override chooses a file (``model=resnet``) rather than setting a key (``seed=1``)."""
-    return override.key_or_group in groups(name) or _is_hydras(override)
-
-
-def _is_hydras(override: Override) -> bool:
-    """Whether an override chooses a part of Hydra, such as ``hydra/launcher=joblib``."""
-    return override.key_or_group.startswith("hydra/")
-
-
-def _quote_path(argument: str, multirun: bool) -> str:
-    key, equals, value = argument.partition("=")
-    bare_key = key.lstrip("+~")
-    if LIST_KEY.search(bare_key) and _is_single(value):
-        return f"{key}=[{_quoted(value, is_path=False)}]"
-    if not equals or not TEXT_KEY.search(bare_key) or value in ("", "null", "true", "false", "???"):
-        return argument
-    if bare_key.startswith("hydra."):
-        value = _with_choices(value)
-    is_path = bool(PATH_KEY.search(bare_key))
-    if bare_key.endswith("table") and (mapping := _quoted_mapping(value)):
-        return f"{key}={mapping}"
-    several = multirun and "," in value.strip(",") and value[0] not in "'\""
-    if several and not (is_path and os.path.exists(os.path.expanduser(value))):
-        return f"{key}=" + ",".join(_quoted(part, is_path=is_path) for part in value.split(","))
-    return f"{key}={_quoted(value, is_path=is_path)}"
-
-
-def _is_single(value: str) -> bool:
-    """Whether a value is one text, rather than a list, an interpolation, or values with commas between them."""
-    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
-    return value not in ("", "null") and value[0] != "[" and "${" not in value and (quoted or "," not in value)
-
-
-def _with_choices(value: str) -> str:
-    """Let ``${model}`` in the name of a folder stand for the choice, in place of all its keys.
-
-    ``${hydra:runtime.choices.model}``, which Hydra itself resolves in a run alone, is written as it can be composed.
-    """
-    named = re.sub(rf"\$\{{({'|'.join(groups())})\}}", r"${hydra.runtime.choices.\1}", value)
-    return named.replace("${hydra:", "${hydra.")
-
-
-def _quoted_mapping(value: str) -> str | None:
-    """``{train:a.csv,test:b.csv}`` with every value in quotes; None for what is no such mapping."""
-    if not (value.startswith("{") and value.endswith("}")):
-        return None
-    inside, position, entries = value[1:-1], 0, []
-    while position < len(inside):
-        if (entry := _ENTRY.match(inside, position)) is None:
-            return None
-        entries.append(f"{entry[1]}:{_quoted(entry[2], is_path=True)}")
-        position = entry.end()
-    return "{" + ",".join(entries) + "}" if entries else None
-
-
-def _quoted(value: str, *, is_path: bool) -> str:
-    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
-        value = value[1:-1].replace("\\" + value[0], value[0])
-    if is_path:
-        value = os.path.expanduser(value)
-    # Within quotes the grammar gives a backslash a meaning only before a quote, so only there it is doubled.
-    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
-    return f"'{escaped}'"
-
-
-def parse_overrides(overrides: Iterable[str]) -> list[Override]:
-    """Overrides in Hydra's grammar, taken apart.
-
-    Raises:
-        ConfigError: one that is not in the grammar.
-    """
-    parser = OverridesParser.create()
-    lines, parsed = list(overrides), []
-    for place, line in enumerate(lines):
-        try:
-            parsed.append(parser.parse_override(line))
-        except (HydraException, ValueError, RecursionError) as error:  # also a number of thousands of digits
-            raise ConfigError(unreadable(lines, place, first_line(error))) from error
-        check_decimal(line)
-    return parsed
-
-
-def _line(override: Override) -> str:
-    assert override.input_line is not None
-    return override.input_line
 
 
 @lru_cache(maxsize=64)
@@ -328,7 +182,7 @@ def search_path(overrides: Iterable[str]) -> list[str]:
 
 
 def _search_path(folders: Iterable[Path]) -> list[str]:
-    urls = ",".join(_quoted(f"file://{folder}", is_path=False) for folder in folders)
+    urls = ",".join(quoted(f"file://{folder}", is_path=False) for folder in folders)
     return [f"hydra.searchpath=[{urls}]"] if urls else []
 
 
@@ -344,19 +198,6 @@ def _places(parsed: Iterable[Override]) -> list[str]:
             found = resolved["value"]
             places += map(str, found) if isinstance(found, list) else [str(found)]
     return places
-
-
-def single_value(override: Override) -> Any:
-    """The value of a key that is the same for all trainings of a command line, as plain Python."""
-    if override.is_sweep_override():
-        raise ConfigError(f"{override.input_line}: several are a list: {override.key_or_group}=[...,...]")
-    value: Any = None if override.type is OverrideType.DEL else override.value()
-    plain = [entry.text if isinstance(entry, QuotedString) else entry for entry in _as_list(value)]
-    return plain if isinstance(value, list) else plain[0]
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _retargeted(keys: Iterable[Override], base: DictConfig) -> set[str]:
@@ -415,104 +256,5 @@ def _with_keys(base: DictConfig, keys: list[Override], retargeted: Iterable[str]
         _drop_inherited(config, node, keys)
     for override in keys:
         if not _is_below(override.key_or_group, retargeted):
-            _check_resolved(override, base, config)
+            check_resolved(override, base, config)
     return config
-
-
-def _check_resolved(override: Override, base: DictConfig, config: DictConfig) -> None:
-    """Check the type of what an interpolation gives, such as ``${oc.env:NAME}``; check_config says if it gives none."""
-    if "${" in _line(override):
-        with suppress(OmegaConfBaseException):
-            key = override.key_or_group
-            default = None if OmegaConf.is_missing(base, key) else OmegaConf.select(base, key)
-            found = OmegaConf.select(config, key)
-            if expected := _expected(key, default, found):
-                # The value is not said: it may be a secret, and messages are logged.
-                kind = "text" if isinstance(found, str) else f"a {type(found).__name__}"
-                raise ConfigError(f"{_line(override)} gives {kind}: expected {expected}, the default is {default}")
-
-
-def _check_choice(override: Override) -> None:
-    group = override.key_or_group
-    if _is_hydras(override):  # it says itself which there are
-        return
-    if override.type is OverrideType.DEL:
-        raise ConfigError(f"~{group}: a training needs a {group}; choose another one" + _or_none(group))
-    if override.is_sweep_override():
-        raise ConfigError(several_values(override))
-    value = override.value()
-    if value in (None, []) and group not in OPTIONAL:
-        raise ConfigError(f"{override.input_line}: expected a choice, there are: {', '.join(choices(group))}")
-    if isinstance(value, list) and len(value) > 1 and group not in SEVERAL:
-        names = ",".join(map(str, value))
-        raise ConfigError(
-            f"{override.input_line}: a training has one {group}; each in turn is -m {group}={names}, or "
-            f"python sweep.py {group}={names}"
-        )
-    for name in _as_list(value):
-        if own := [folder for folder in searched() if str(name) in choices_in(folder, group)]:
-            if str(name) in choices_in(config_dir(), group):
-                file = own[0] / group / f"{name}.yaml"
-                raise ConfigError(
-                    f"{file}: there is a {group}={name} already, which would be taken; give it another name"
-                )
-        elif name is not None and str(name) not in choices(group):
-            raise ConfigError(unknown_choice(group, str(name)))
-
-
-def _or_none(group: str) -> str:
-    return f", or {group}=none" if "none" in choices(group) else ""
-
-
-def _check_key(override: Override, base: DictConfig) -> None:
-    key = override.key_or_group
-    node: Any = base
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
-        # keys() and _get_node, because `in` and node[part] deny a mandatory value that is still missing.
-        if isinstance(node, DictConfig) and part in node.keys():  # noqa: SIM118
-            node = node._get_node(part)
-            continue
-        if parts[0] in OPEN_NODES and override.is_add() and depth >= 1:
-            return
-        raise UnknownKey(unknown_key(parts, depth, node, base), _line(override))
-    default = None if node is None or OmegaConf.is_missing(base, key) else OmegaConf.select(base, key)
-    if override.is_sweep_override():
-        raise ConfigError(several_values(override, wants_list=isinstance(default, ListConfig)))
-    if override.type is not OverrideType.DEL:
-        _check_type(key, default, override.value())
-
-
-def _check_type(key: str, default: Any, value: Any) -> None:
-    """A number stays a number and a list a list; what the default leaves open is for the target's signature to say."""
-    if isinstance(value, QuotedString):
-        value = value.text
-    if value == "" and TEXT_KEY.search(key):
-        raise ConfigError(f"{key}=: there is no value behind the equals sign")
-    if isinstance(value, str) and "${" in value:
-        return
-    if expected := _expected(key, default, value):
-        if isinstance(default, ListConfig) and isinstance(value, (str, int, float)):
-            expected = f"a list, as in {key}=[{value}]"
-        raise ConfigError(f"{key}={value}: expected {expected}, the default is {default}")
-
-
-def _expected(key: str, default: Any, value: Any) -> str | None:
-    """What a value should be in place of a default; None if it is that."""
-    expected: tuple[type, ...]
-    if value is None or default is None:
-        return None
-    if isinstance(default, bool):
-        expected, name = (bool,), "true or false"
-    elif isinstance(default, int):
-        expected, name = (int,), "a whole number"
-    elif isinstance(default, float):
-        expected, name = (int, float), "a number"
-    elif isinstance(default, (ListConfig, list)):
-        expected, name = (list, ListConfig), "a list such as [1,2]"
-    elif isinstance(default, DictConfig):
-        expected, name = (dict, DictConfig), f"one of its keys ({', '.join(f'{key}.{name!s}' for name in default)})"
-    else:
-        return None
-    right = isinstance(value, expected) and not (isinstance(value, bool) and bool not in expected)
-    return None if right else name

@@ -15,8 +15,8 @@ from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, OverrideType, RangeSweep
 
-from audio_lightning.config.compose import is_group, parse_overrides, quote_paths
 from audio_lightning.config.location import choices
+from audio_lightning.config.overrides import is_group, parse_overrides, quote_paths
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.errors import ConfigError
 
@@ -121,7 +121,7 @@ def _quote(line: str) -> str:
 
 def _axis(override: Override) -> list[str]:
     """The values of an axis as override lines."""
-    sweep, key = override._value, override.get_key_element()
+    sweep, key = override.value(), override.get_key_element()
     values: list[Any]
     if isinstance(sweep, Glob):
         if not is_group(override):

@@ -15,7 +15,7 @@ from typing import Any
 
 from audio_lightning import __version__
 from audio_lightning.compare.trials import REPETITION_KEYS
-from audio_lightning.config.compose import PATH_KEY
+from audio_lightning.config.overrides import PATH_KEY
 from audio_lightning.config.targets import TOP_LEVEL
 from audio_lightning.config.trust import source_files
 

@@ -13,8 +13,8 @@ from omegaconf import DictConfig, OmegaConf
 from audio_lightning import __version__
 from audio_lightning.compare.trials import State, SweepFacts, SweepFolder
 from audio_lightning.config import quote_paths
-from audio_lightning.config.compose import check_choices
 from audio_lightning.config.location import groups
+from audio_lightning.config.override_checks import check_choices
 from audio_lightning.core.cores import cores
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.sweeps.executors.executors import Executor, LocalExecutor

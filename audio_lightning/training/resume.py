@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config import change, compose
-from audio_lightning.config.compose import parse_overrides
+from audio_lightning.config.overrides import parse_overrides
 from audio_lightning.config.saved import REACHING, check_reach
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.run_folder import RunFolder

@@ -24,7 +24,7 @@ from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
 from audio_lightning.compare.results import read_results, write_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.config import build, check_config, compose, quote_paths, user_extensions
-from audio_lightning.config.compose import parse_overrides
+from audio_lightning.config.overrides import parse_overrides
 from audio_lightning.core.errors import UserError
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.run_folder import SHOWN, RunFolder

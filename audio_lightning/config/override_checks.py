@@ -1,0 +1,160 @@
+"""Checks of single overrides against the configuration that they would change.
+
+Hydra's own messages about a typo take several lines, and advise a ``+`` with which the typo composes silently.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from audio_lightning.config.hints import unknown_choice, unknown_key
+from audio_lightning.config.location import choices, choices_in, config_dir, searched
+from audio_lightning.config.overrides import TEXT_KEY, as_list, is_group, is_hydras, line_of, parse_overrides
+from audio_lightning.config.slips import several_values
+from audio_lightning.core.errors import ConfigError
+
+OPEN_NODES = ("augment", "callbacks", "logger")
+"""Nodes to which an entry of one's own can be added with ``+``."""
+
+SEVERAL = ("augment", "callbacks", "debug", "experiment", "logger", "trainer")
+"""Groups of which several choices can be made at once; of others, one would be written over the other."""
+
+OPTIONAL = ("debug", "experiment")
+"""Groups of which none need be chosen."""
+
+
+class UnknownKey(ConfigError):  # noqa: N818 - named like the mistake
+    """An override of a key that is not there, or not with the choices that were made.
+
+    Attributes:
+        line: the override.
+    """
+
+    def __init__(self, message: str, line: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def check_choices(overrides: Iterable[str]) -> None:
+    """Check that what is chosen exists, without the time that composing takes.
+
+    Raises:
+        ConfigError: an unknown choice.
+    """
+    for override in parse_overrides(overrides):
+        if is_group(override):
+            check_choice(override)
+
+
+def check_resolved(override: Override, base: DictConfig, config: DictConfig) -> None:
+    """Check the type of what an interpolation gives, such as ``${oc.env:NAME}``; check_config says if it gives none."""
+    if "${" in line_of(override):
+        with suppress(OmegaConfBaseException):
+            key = override.key_or_group
+            default = None if OmegaConf.is_missing(base, key) else OmegaConf.select(base, key)
+            found = OmegaConf.select(config, key)
+            if expected := _expected(key, default, found):
+                # The value is not said: it may be a secret, and messages are logged.
+                kind = "text" if isinstance(found, str) else f"a {type(found).__name__}"
+                raise ConfigError(f"{line_of(override)} gives {kind}: expected {expected}, the default is {default}")
+
+
+def check_choice(override: Override) -> None:
+    """Check that the choice of a group exists, and that there are as many as the group takes.
+
+    Raises:
+        ConfigError: with the nearest choice.
+    """
+    group = override.key_or_group
+    if is_hydras(override):  # it says itself which there are
+        return
+    if override.type is OverrideType.DEL:
+        raise ConfigError(f"~{group}: a training needs a {group}; choose another one" + _or_none(group))
+    if override.is_sweep_override():
+        raise ConfigError(several_values(override))
+    value = override.value()
+    if value in (None, []) and group not in OPTIONAL:
+        raise ConfigError(f"{override.input_line}: expected a choice, there are: {', '.join(choices(group))}")
+    if isinstance(value, list) and len(value) > 1 and group not in SEVERAL:
+        names = ",".join(map(str, value))
+        raise ConfigError(
+            f"{override.input_line}: a training has one {group}; each in turn is -m {group}={names}, or "
+            f"python sweep.py {group}={names}"
+        )
+    for name in as_list(value):
+        if own := [folder for folder in searched() if str(name) in choices_in(folder, group)]:
+            if str(name) in choices_in(config_dir(), group):
+                file = own[0] / group / f"{name}.yaml"
+                raise ConfigError(
+                    f"{file}: there is a {group}={name} already, which would be taken; give it another name"
+                )
+        elif name is not None and str(name) not in choices(group):
+            raise ConfigError(unknown_choice(group, str(name)))
+
+
+def _or_none(group: str) -> str:
+    return f", or {group}=none" if "none" in choices(group) else ""
+
+
+def check_key(override: Override, base: DictConfig) -> None:
+    """Check that a configuration has a key, and the type of the value for it.
+
+    Raises:
+        UnknownKey: with the nearest key.
+        ConfigError: a value of another type than the one it replaces.
+    """
+    key = override.key_or_group
+    node: Any = base
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        if isinstance(node, DictConfig) and part in node.keys():  # noqa: SIM118 - `in` denies a missing value
+            is_open = OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part)
+            node = None if is_open else node[part]
+            continue
+        if parts[0] in OPEN_NODES and override.is_add() and depth >= 1:
+            return
+        raise UnknownKey(unknown_key(parts, depth, node, base), line_of(override))
+    default = None if OmegaConf.is_missing(base, key) else OmegaConf.select(base, key)
+    if override.is_sweep_override():
+        raise ConfigError(several_values(override, wants_list=isinstance(default, ListConfig)))
+    if override.type is not OverrideType.DEL:
+        _check_type(key, default, override.value())
+
+
+def _check_type(key: str, default: Any, value: Any) -> None:
+    """A number stays a number and a list a list; what the default leaves open is for the target's signature to say."""
+    if isinstance(value, QuotedString):
+        value = value.text
+    if value == "" and TEXT_KEY.search(key):
+        raise ConfigError(f"{key}=: there is no value behind the equals sign")
+    if isinstance(value, str) and "${" in value:
+        return
+    if expected := _expected(key, default, value):
+        if isinstance(default, ListConfig) and isinstance(value, (str, int, float)):
+            expected = f"a list, as in {key}=[{value}]"
+        raise ConfigError(f"{key}={value}: expected {expected}, the default is {default}")
+
+
+def _expected(key: str, default: Any, value: Any) -> str | None:
+    """What a value should be in place of a default; None if it is that."""
+    expected: tuple[type, ...]
+    if value is None or default is None:
+        return None
+    if isinstance(default, bool):
+        expected, name = (bool,), "true or false"
+    elif isinstance(default, int):
+        expected, name = (int,), "a whole number"
+    elif isinstance(default, float):
+        expected, name = (int, float), "a number"
+    elif isinstance(default, (ListConfig, list)):
+        expected, name = (list, ListConfig), "a list such as [1,2]"
+    elif isinstance(default, DictConfig):
+        expected, name = (dict, DictConfig), f"one of its keys ({', '.join(f'{key}.{name!s}' for name in default)})"
+    else:
+        return None
+    right = isinstance(value, expected) and not (isinstance(value, bool) and bool not in expected)
+    return None if right else name

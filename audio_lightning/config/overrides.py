@@ -1,0 +1,144 @@
+"""Typed overrides: quoting for Hydra's grammar, and parsing.
+
+Hydra's grammar refuses many paths that people type; :func:`quote_paths` lets them mean what they say.
+"""
+
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType, QuotedString
+from hydra.errors import HydraException
+
+from audio_lightning.config.location import groups
+from audio_lightning.config.slips import check_decimal, unreadable
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.files import first_line
+
+PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume)$")
+"""Keys whose values are paths."""
+
+TEXT_KEY = re.compile(rf"{PATH_KEY.pattern}|(?:^|[._])(?:table|column|separator|pattern)$")
+"""Keys whose values are taken as typed: paths, and others in which signs occur that mean something to Hydra."""
+
+LIST_KEY = re.compile(r"(?:^|\.)ignore$")
+"""Keys whose values are lists of patterns; one pattern needs no brackets."""
+
+_ENTRY = re.compile(r"\s*(\w+)\s*:\s*('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^,{}]+?)\s*(?:,|$)")
+"""One entry of a mapping: a name, and a value that is quoted or has no comma."""
+
+
+def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str]:
+    """Make paths, column names, separators and patterns on the command line mean what they say.
+
+    Hydra's grammar refuses ``~``, ``=``, ``;``, parentheses, commas and letters such as ``ö`` in a bare value. The
+    value of such a key is put in quotes, with ``~`` expanded in a path, unless it is ``null`` or already quoted. Under
+    ``multirun`` a comma separates values of an axis, except in a path that exists as it was typed.
+    """
+    return [_quote_path(argument, multirun) for argument in arguments]
+
+
+def is_group(override: Override, name: str = "train") -> bool:
+    """Whether an override chooses a file (``model=resnet``) rather than setting a key (``seed=1``)."""
+    return override.key_or_group in groups(name) or is_hydras(override)
+
+
+def is_hydras(override: Override) -> bool:
+    """Whether an override chooses a part of Hydra, such as ``hydra/launcher=joblib``."""
+    return override.key_or_group.startswith("hydra/")
+
+
+def _quote_path(argument: str, multirun: bool) -> str:
+    key, equals, value = argument.partition("=")
+    bare_key = key.lstrip("+~")
+    if LIST_KEY.search(bare_key) and _is_single(value):
+        return f"{key}=[{quoted(value, is_path=False)}]"
+    if not equals or not TEXT_KEY.search(bare_key) or value in ("", "null", "true", "false", "???"):
+        return argument
+    if bare_key.startswith("hydra."):
+        value = _with_choices(value)
+    is_path = bool(PATH_KEY.search(bare_key))
+    if bare_key.endswith("table") and (mapping := _quoted_mapping(value)):
+        return f"{key}={mapping}"
+    several = multirun and "," in value.strip(",") and value[0] not in "'\""
+    if several and not (is_path and os.path.exists(os.path.expanduser(value))):
+        return f"{key}=" + ",".join(quoted(part, is_path=is_path) for part in value.split(","))
+    return f"{key}={quoted(value, is_path=is_path)}"
+
+
+def _is_single(value: str) -> bool:
+    """Whether a value is one text, rather than a list, an interpolation, or values with commas between them."""
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value not in ("", "null") and value[0] != "[" and "${" not in value and (quoted or "," not in value)
+
+
+def _with_choices(value: str) -> str:
+    """Let ``${model}`` in the name of a folder stand for the choice, in place of all its keys.
+
+    ``${hydra:runtime.choices.model}``, which Hydra itself resolves in a run alone, is written as it can be composed.
+    """
+    named = re.sub(rf"\$\{{({'|'.join(groups())})\}}", r"${hydra.runtime.choices.\1}", value)
+    return named.replace("${hydra:", "${hydra.")
+
+
+def _quoted_mapping(value: str) -> str | None:
+    """``{train:a.csv,test:b.csv}`` with every value in quotes; None for what is no such mapping."""
+    if not (value.startswith("{") and value.endswith("}")):
+        return None
+    inside, position, entries = value[1:-1], 0, []
+    while position < len(inside):
+        if (entry := _ENTRY.match(inside, position)) is None:
+            return None
+        entries.append(f"{entry[1]}:{quoted(entry[2], is_path=True)}")
+        position = entry.end()
+    return "{" + ",".join(entries) + "}" if entries else None
+
+
+def quoted(value: str, *, is_path: bool) -> str:
+    """A value in quotes of Hydra's grammar; in a path ``~`` is expanded."""
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1].replace("\\" + value[0], value[0])
+    if is_path:
+        value = os.path.expanduser(value)
+    # Within quotes the grammar gives a backslash a meaning only before a quote, so only there it is doubled.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    return f"'{escaped}'"
+
+
+def parse_overrides(overrides: Iterable[str]) -> list[Override]:
+    """Overrides in Hydra's grammar, taken apart.
+
+    Raises:
+        ConfigError: one that is not in the grammar.
+    """
+    parser = OverridesParser.create()
+    lines, parsed = list(overrides), []
+    for place, line in enumerate(lines):
+        try:
+            parsed.append(parser.parse_override(line))
+        except (HydraException, ValueError, RecursionError) as error:  # also a number of thousands of digits
+            raise ConfigError(unreadable(lines, place, first_line(error))) from error
+        check_decimal(line)
+    return parsed
+
+
+def line_of(override: Override) -> str:
+    """The override as it was typed."""
+    assert override.input_line is not None
+    return override.input_line
+
+
+def single_value(override: Override) -> Any:
+    """The value of a key that is the same for all trainings of a command line, as plain Python."""
+    if override.is_sweep_override():
+        raise ConfigError(f"{override.input_line}: several are a list: {override.key_or_group}=[...,...]")
+    value: Any = None if override.type is OverrideType.DEL else override.value()
+    plain = [entry.text if isinstance(entry, QuotedString) else entry for entry in as_list(value)]
+    return plain if isinstance(value, list) else plain[0]
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list as it is; of a single value, the list of it."""
+    return value if isinstance(value, list) else [value]
