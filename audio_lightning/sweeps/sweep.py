@@ -26,7 +26,8 @@ from audio_lightning.sweeps.plan import Combination, Planned, compose_trial, pla
 from audio_lightning.sweeps.preflight import folds_present, gpus
 from audio_lightning.sweeps.progress import Progress
 from audio_lightning.sweeps.runner import TrialRunner
-from audio_lightning.sweeps.search.search import Found, Search, SearchSettings, read_objectives
+from audio_lightning.sweeps.search.search import Found, Search
+from audio_lightning.sweeps.search.settings import SearchSettings, read_objectives
 from audio_lightning.sweeps.search.storage import storage_url
 from audio_lightning.sweeps.settings import SweepSettings, read_settings
 from audio_lightning.sweeps.sources import Listed, Searched, Source

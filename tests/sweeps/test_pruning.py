@@ -9,7 +9,8 @@ from torch.utils.data import DataLoader
 
 from audio_lightning.sweeps.grid import parse_grid
 from audio_lightning.sweeps.search.pruning import Pruning
-from audio_lightning.sweeps.search.search import Search, SearchSettings
+from audio_lightning.sweeps.search.search import Search
+from audio_lightning.sweeps.search.settings import SearchSettings
 
 optuna = pytest.importorskip("optuna")
 

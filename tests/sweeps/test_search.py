@@ -10,7 +10,8 @@ import pytest
 
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.sweeps.grid import parse_grid
-from audio_lightning.sweeps.search.search import Search, SearchSettings, read_objectives
+from audio_lightning.sweeps.search.search import Search
+from audio_lightning.sweeps.search.settings import SearchSettings, read_objectives
 from audio_lightning.sweeps.search.storage import storage_url
 
 pytest.importorskip("optuna")
