@@ -11,10 +11,8 @@ from audio_lightning.cli.catalog import compatibility_command, features_command,
 from audio_lightning.cli.check import check_command
 from audio_lightning.cli.completion import complete_override
 from audio_lightning.cli.dashboard import dashboard_command
-from audio_lightning.cli.embed import embed_command
-from audio_lightning.cli.evaluate import evaluate_command
+from audio_lightning.cli.inference import embed_command, evaluate_command, predict_command
 from audio_lightning.cli.leaderboard import leaderboard_command
-from audio_lightning.cli.predict import predict_command
 from audio_lightning.cli.refit import refit_command
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)

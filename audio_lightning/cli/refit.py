@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from audio_lightning.cli.arguments import Trust
 from audio_lightning.cli.exit_codes import exits
+from audio_lightning.cli.inference import Trust
 from audio_lightning.cli.output import print_next
 from audio_lightning.core.files import A_SWEEP, require_folder
 

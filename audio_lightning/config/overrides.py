@@ -102,8 +102,13 @@ def quoted(value: str, *, is_path: bool) -> str:
         value = value[1:-1].replace("\\" + value[0], value[0])
     if is_path:
         value = os.path.expanduser(value)
-    # Within quotes the grammar gives a backslash a meaning only before a quote, so only there it is doubled.
-    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    return in_quotes(value)
+
+
+def in_quotes(text: str) -> str:
+    """A text in quotes of Hydra's grammar, whatever is in it."""
+    # There the grammar gives a backslash a meaning only before a quote, so only there it is doubled.
+    escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)
     return f"'{escaped}'"
 
 

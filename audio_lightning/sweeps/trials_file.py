@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf._utils import get_yaml_loader
 from yaml import MappingNode, Node, SequenceNode, YAMLError
 
-from audio_lightning.config import parse_overrides, quote_paths
+from audio_lightning.config.overrides import in_quotes, parse_overrides, quote_paths
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import first_line, shortened
 from audio_lightning.sweeps.grid import value_of
@@ -110,20 +109,15 @@ def _yaml_overrides(path: Path, entry: Node, found: Any) -> list[str]:
 
 def _written(value: Any) -> str:
     """A value as it would be typed."""
-    if isinstance(value, str) and re.fullmatch(r"\w[\w.+-]*", value, re.ASCII) and value_of(f"key={value}") == value:
-        return value
-    return Override._get_value_element_as_str(_with_quotes(value))
-
-
-def _with_quotes(value: Any) -> Any:
     if isinstance(value, str):
-        return QuotedString(value, Quote.single)
+        is_bare = re.fullmatch(r"\w[\w.+-]*", value, re.ASCII) and value_of(f"key={value}") == value
+        return value if is_bare else in_quotes(value)
     if isinstance(value, list):
-        return [_with_quotes(entry) for entry in value]
+        return f"[{','.join(map(_written, value))}]"
     if isinstance(value, dict):
-        return {_as_key(key): _with_quotes(entry) for key, entry in value.items()}
+        return f"{{{','.join(f'{_as_key(key)}:{_written(entry)}' for key, entry in value.items())}}}"
     if value is None or isinstance(value, (bool, int, float)):
-        return value
+        return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
     raise ConfigError(f"{shortened(value)} is a {type(value).__name__}: expected text or a number")
 
 
