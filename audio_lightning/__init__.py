@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         read_data,
         sweep,
         train,
-    )
+    )  # fmt: skip
 
 let_threads_sleep()  # before anything imports torch
 
@@ -35,20 +35,9 @@ __version__ = "0.2.0"
 
 # Named here, so that the package can be imported, and looked at, without what the work itself takes.
 __all__ = [
-    "Picture",
-    "Run",
-    "Sweep",
-    "compose",
-    "compute_features",
-    "embed",
-    "evaluate",
-    "leaderboard",
-    "load",
-    "predict",
-    "read_data",
-    "sweep",
-    "train",
-]
+    "Picture", "Run", "Sweep", "compose", "compute_features", "embed", "evaluate", "leaderboard", "load", "predict",
+    "read_data", "sweep", "train",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

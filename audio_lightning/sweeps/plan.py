@@ -23,12 +23,7 @@ from audio_lightning.sweeps.progress import describe
 
 @dataclass(frozen=True)
 class Combination:
-    """What is asked for of one trial.
-
-    Attributes:
-        overrides: all of them.
-        choices: value of each axis.
-    """
+    """What is asked for of one trial: all its overrides, and the value of each axis."""
 
     overrides: list[str]
     choices: dict[str, Any]
@@ -36,14 +31,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class Planned:
-    """A trial before it has a folder.
-
-    Attributes:
-        combination: what is asked for.
-        config: composed and checked.
-        groups: choice of each group of the configuration.
-        preflight: result of its pre-flight check.
-    """
+    """A trial before it has a folder: composed, checked, and with the choice of each group of the configuration."""
 
     combination: Combination
     config: DictConfig
@@ -52,7 +40,7 @@ class Planned:
 
     @property
     def hash(self) -> str:
-        """Identity."""
+        """Identity of the trial."""
         return trial_hash(self.plain, self.preflight.content, self.preflight.division)
 
     @property
@@ -124,7 +112,7 @@ def enter(
         sweep: where they go.
         trials: in the order of their numbers.
         reuse: take the result of the same trial from a sweep beside this one.
-        retry_skipped: try those again that were skipped when they ran, though nothing is known against them.
+        retry_skipped: run those again that were skipped when they ran, though their pre-flight check passed.
     """
     sweep.path.mkdir(parents=True, exist_ok=True)
     with FileLock(sweep.path / ".lock"):

@@ -9,12 +9,9 @@ from audio_lightning.sweeps.plan import Planned, results_beside
 
 @dataclass(frozen=True)
 class Preview:
-    """The trials of a sweep before it runs.
+    """The trials of a sweep before it runs, each with its state; ``known``: a sweep beside this one has the result.
 
-    Attributes:
-        trials: state and status of each; ``known``: a sweep beside this one has the result.
-        open: number of trials that would be run.
-        seconds: estimate for them, one at a time, from finished trials; None where nothing says it.
+    ``open`` trials would be run, one at a time in about ``seconds``, which is None where no finished trial says it.
     """
 
     trials: list[tuple[str, TrialStatus]]
@@ -23,13 +20,7 @@ class Preview:
 
 
 def preview(sweep: SweepFolder, planned: Sequence[Planned], *, reuse: bool) -> Preview:
-    """Compare planned trials with what there is.
-
-    Args:
-        sweep: the sweep, which may not exist.
-        planned: its trials.
-        reuse: take results from sweeps beside this one.
-    """
+    """Compare planned trials with what there is; with ``reuse`` also in the sweeps beside this one."""
     own = {status.hash: status for _, status in sweep.folders()} if sweep.trials.is_dir() else {}
     elsewhere = results_beside(sweep) if reuse else {}
     trials, left = [], []

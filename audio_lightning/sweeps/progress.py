@@ -51,11 +51,7 @@ class Progress:
             self._display.start()
 
     def say(self, *versions: str) -> None:
-        """Print a line that stays.
-
-        Args:
-            versions: the same message, from long to short. If none of them fits, the last one is wrapped.
-        """
+        """Print a line that stays: the longest of its ``versions`` that fits, or else the last one, wrapped."""
         if not self._display:
             print(versions[0], flush=True)
             return
@@ -120,11 +116,7 @@ class Progress:
         return [", ".join(filter(None, line)) for line in lines]
 
     def close(self, taken: Mapping[str, int] | None = None) -> None:
-        """End with a line that says how the sweep went.
-
-        Args:
-            taken: number of results that were taken from each other sweep.
-        """
+        """End with a line that says how the sweep went, and how many results were ``taken`` from each other sweep."""
         terminal = self._display is not None
         if self._display:
             self._display.stop()
@@ -157,12 +149,7 @@ def _figures(monitor: str, value: float) -> Sequence[str]:
 
 
 def describe(status: TrialStatus, *, brief: bool = False) -> str:
-    """Describe a trial by its choices: ``cnn mfcc seed=0``.
-
-    Args:
-        status: of the trial.
-        brief: name keys by their last part (``lr=0.1``), unless two of them have the same.
-    """
+    """Describe a trial by its choices: ``cnn mfcc seed=0``; if ``brief``, keys by their last part (``lr=0.1``)."""
     keys = [key for key in status.choices if key not in status.groups]
     last = Counter(key.rpartition(".")[2] for key in keys)
     names = {key: short if brief and last[short := key.rpartition(".")[2]] == 1 else key for key in keys}

@@ -28,14 +28,7 @@ ANNEALED = ("WarmupCosine", "OneCycleLR")
 
 @dataclass(frozen=True)
 class Refit:
-    """A training that is to be done.
-
-    Attributes:
-        row: the setup that was chosen, by its validation metric.
-        config: of the training.
-        folder: where it goes.
-        everything: whether the test part trains, too.
-    """
+    """A training of the setup that was chosen by its validation metric; ``everything``: on the test part, too."""
 
     row: Row
     config: DictConfig
@@ -69,12 +62,12 @@ def refit(sweep: SweepFolder, *, everything: bool | None = None, trust: str | It
 
 
 def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *, everything: bool | None) -> Refit:
-    """What to train: the best setup of a sweep, for as many epochs as served it best.
+    """Choose what to train: the best setup of a sweep, for as many epochs as served it best.
 
     Args:
         sweep: the sweep.
         results: its trials.
-        boards: its leaderboards.
+        boards: its leaderboards, those with rows.
         everything: train on the test part, too; None: where the setups were tested on several folds, since no part of
             the data is the test part then.
 

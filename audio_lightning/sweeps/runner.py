@@ -29,12 +29,7 @@ SECONDS_TO_STOP = 60.0
 
 @dataclass
 class Outcome:
-    """How a sweep ended.
-
-    Attributes:
-        states: number of trials in each state.
-        signal: the signal that stopped it; None where it came to its end.
-    """
+    """How a sweep ended: the number of trials in each state, and the signal that stopped it."""
 
     states: Counter[State]
     signal: int | None = None
@@ -48,14 +43,10 @@ class Outcome:
 
 
 class TrialRunner:
-    """Runs trials until none is left.
+    """Runs the trials of a source until none is left.
 
-    Args:
-        source: gives the trials.
-        executor: runs them.
-        progress: is told what happens.
-        retries: how often a trial that fails is started again.
-        fail_fast: stop when a trial has failed for good.
+    A trial that fails is started again as often as ``retries`` says; with ``fail_fast`` the first that fails for good
+    stops the others.
     """
 
     def __init__(

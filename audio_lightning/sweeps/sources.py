@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from audio_lightning.compare.trials import ENDED, State, SweepFolder, TrialFolder, TrialStatus, is_free
 from audio_lightning.core.errors import ConfigError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from audio_lightning.sweeps.search.search import Asked, Search
 
 
-class Source(Protocol):
+class Source:
     """Gives trials to run.
 
     Attributes:
@@ -29,22 +29,17 @@ class Source(Protocol):
 
     def take(self) -> TrialFolder | None:
         """The next trial to run; None where there is none left, or none before others have ended."""
+        raise NotImplementedError
 
     def on_trial_end(self, folder: TrialFolder, status: TrialStatus) -> None:
-        """A trial has ended and will not be run again."""
+        """Called when a trial has ended and will not be run again."""
 
     def beat(self) -> None:
-        """The sweep is alive; called a few times a second."""
+        """Called a few times a second: the sweep is alive."""
 
 
-class Listed:
-    """The trials of a grid or of a file.
-
-    Args:
-        sweep: the sweep.
-        trials: planned.
-        reuse: see :func:`enter`.
-    """
+class Listed(Source):
+    """The planned trials of a grid or of a file; for ``reuse`` see :func:`enter`."""
 
     def __init__(self, sweep: SweepFolder, trials: Sequence[Planned], *, reuse: bool) -> None:
         folders = enter(sweep, trials, reuse=reuse, retry_skipped=True)
@@ -64,22 +59,9 @@ class Listed:
         """See :meth:`Source.take`."""
         return self._waiting.pop(0) if self._waiting else None
 
-    def on_trial_end(self, folder: TrialFolder, status: TrialStatus) -> None:
-        """See :meth:`Source.on_trial_end`."""
 
-    def beat(self) -> None:
-        """See :meth:`Source.beat`: only a search shares its trials with other machines."""
-
-
-class Searched:
-    """The trials of a search, each asked for when there is room for it.
-
-    Args:
-        sweep: the sweep.
-        search: what proposes them.
-        fixed: overrides of all of them.
-        reuse: see :func:`enter`.
-    """
+class Searched(Source):
+    """The trials that a search proposes, each when there is room for it; ``fixed`` are the overrides of all."""
 
     def __init__(self, sweep: SweepFolder, search: "Search", fixed: Sequence[str], *, reuse: bool) -> None:
         self._sweep, self._search, self._fixed, self._reuse = sweep, search, list(fixed), reuse

@@ -45,15 +45,7 @@ RUNNING = (
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What a command line asks for.
-
-    Attributes:
-        folder: of the sweep.
-        name: of the sweep; by default the hash of the grid.
-        settings: the keys of ``sweep``.
-        grid: what varies.
-        overrides: the command line as it may be shown and kept, without the password of a database.
-    """
+    """What a command line asks for; its ``overrides`` may be shown and kept, without the password of a database."""
 
     folder: SweepFolder
     name: str

@@ -33,13 +33,7 @@ OUTPUT = "output.txt"
 
 @dataclass(frozen=True)
 class Job:
-    """A trial to run.
-
-    Attributes:
-        folder: of the trial, with its ``config.yaml`` and ``status.json``.
-        threads: of its process.
-        gpu: number of the GPU that it has to itself, or shares; None for what its configuration says.
-    """
+    """A trial to run, the threads of its process, and the number of its GPU; None for what its configuration says."""
 
     folder: Path
     threads: int

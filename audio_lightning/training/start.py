@@ -82,12 +82,7 @@ def check_multirun(overrides: Sequence[str]) -> None:
 
 
 def train_in(folder: RunFolder, config: DictConfig, *, again: bool = False) -> dict[str, Any]:
-    """Train in a folder, or resume there, and print the results; a finished run is only printed.
-
-    Args:
-        folder: of the run.
-        config: composed and checked.
-        again: resume a finished run, too.
+    """Train in a folder, or resume there, and print the results; a finished run is only printed, unless ``again``.
 
     Returns:
         The contents of ``metrics.json``.
@@ -103,12 +98,7 @@ def train_in(folder: RunFolder, config: DictConfig, *, again: bool = False) -> d
 
 
 def run_training(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> dict[str, Any]:
-    """Train, draw the plots and print the results.
-
-    Args:
-        config: composed and checked.
-        folder: of the run, which exists.
-        resume: continue what is there; else a folder with a run is refused.
+    """Train, draw the plots and print the results; without ``resume`` a folder with a run is refused.
 
     Returns:
         The contents of ``metrics.json``.
@@ -139,11 +129,7 @@ def follow(config: DictConfig, folder: RunFolder, *, resume: bool) -> None:
 
 
 def resume_run(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, RunFolder]:
-    """The checked configuration of a run to resume, and its folder.
-
-    Args:
-        path: of the folder.
-        overrides: what was typed beside ``resume=`` and ``trust=``.
+    """The checked configuration of a run to resume, with what was typed beside ``resume=``, and its folder.
 
     Raises:
         ConfigError: see :func:`audio_lightning.training.resume.resumed_config`.

@@ -45,19 +45,11 @@ class Executor(ABC):
 
     @abstractmethod
     def start(self, folder: Path, *, devices: int) -> bool:
-        """Start a trial in a free slot.
-
-        Args:
-            folder: of the trial.
-            devices: processes that it trains with; more than one take so many slots.
-
-        Returns:
-            False, and nothing is started, where there is no room now.
-        """
+        """Start a trial, in as many slots as it has ``devices``; False, and nothing is started, where none are free."""
 
     @abstractmethod
     def wait(self, seconds: float) -> list[Ended]:
-        """Trials that have ended, as soon as there is one, or none after so many seconds."""
+        """Trials that have ended, as soon as there is one; none after so many seconds."""
 
     @abstractmethod
     def stop(self) -> None:

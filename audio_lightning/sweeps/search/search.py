@@ -51,13 +51,9 @@ and than the clocks of two machines differ."""
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial that the search wants run.
+    """A trial that the search wants run: its number in the study, and the override and value of each key that varies.
 
-    Attributes:
-        number: in the study; unique there, over all machines.
-        lines: the override line of each key that varies.
-        choices: their plain values.
-        link: arguments of :class:`audio_lightning.sweeps.search.pruning.Pruning`; empty where nothing is pruned.
+    ``link`` has the arguments of :class:`audio_lightning.sweeps.search.pruning.Pruning`, where trials are pruned.
     """
 
     number: int
