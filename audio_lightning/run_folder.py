@@ -27,7 +27,7 @@ from audio_lightning.core.files import (
 if TYPE_CHECKING:
     import pandas as pd
 
-TEXTS = ("split", "leakage", "warnings", "chosen_by", "precision", "float32_layers", "device")
+TEXTS = ("split", "leakage", "warnings", "chosen_by", "precision", "float32_layers", "device", "lower_is_better")
 """Entries of ``metrics.json`` that are words; of the others, all with a figure are numbers."""
 
 SHOWN = ("clips/train", "clips/validation", "clips/test", "epochs", "best_epoch", "parameters", "seconds")

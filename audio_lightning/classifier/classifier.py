@@ -26,10 +26,11 @@ from audio_lightning.classifier.ensemble import Ensemble
 from audio_lightning.classifier.factory import build_front_end, build_network, check_size, without_pretrained
 from audio_lightning.classifier.finetune import Finetuning
 from audio_lightning.classifier.optimizers import make_optimizer
-from audio_lightning.classifier.schedulers import TrainingLength, end_epoch, make_scheduler
+from audio_lightning.classifier.schedulers import TrainingLength, end_epoch, make_scheduler, monitored
 from audio_lightning.config import trusting
+from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.errors import CheckpointError, ConfigError, DataError
-from audio_lightning.core.task import AudioTask, metric_names
+from audio_lightning.core.task import AudioTask, configured_metric, metric_names
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.loading.batches import Batch
 from audio_lightning.data.manifest import TRAIN
@@ -37,7 +38,10 @@ from audio_lightning.data.store.fingerprints import SEGMENT, describe, differenc
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.losses.objective import class_weights
 from audio_lightning.losses.training import TrainingLoss
-from audio_lightning.metrics import EvaluationMetrics, MultilabelMetrics, Predictions, make_metrics
+from audio_lightning.metrics.base import EvaluationMetrics, Predictions
+from audio_lightning.metrics.configured import ConfiguredMetrics
+from audio_lightning.metrics.factory import make_metrics
+from audio_lightning.metrics.multilabel import MultilabelMetrics
 
 TRAINED_ON = "trained_segments"
 """Key in a checkpoint. Under ``trained_on`` version 0.1.0 kept hashes of resampled audio, which match nothing now."""
@@ -102,9 +106,10 @@ class AudioClassifier(pl.LightningModule):
         self.register_buffer("class_weights", weights)
         if self.task.multilabel:
             self.register_buffer("thresholds", torch.full((self.task.num_classes,), 0.5))
+        self.configured = ConfiguredMetrics(config.get("metrics"), self.task)
         self.train_metrics = make_metrics(self.task)
-        self.validation_metrics = make_metrics(self.task)
-        self.test_metrics = make_metrics(self.task)
+        self.validation_metrics = make_metrics(self.task, self.configured)
+        self.test_metrics = make_metrics(self.task, self.configured)
         self.predictions = Predictions(self.task.num_classes)
         self.memory: FeatureMemory | None = None
         self.float32_layers: list[str] | None = None
@@ -236,8 +241,11 @@ class AudioClassifier(pl.LightningModule):
 
         Raises:
             DataError: other names, or in another order; or another sample rate.
-            ConfigError: a network that cannot be computed in the trainer's precision.
+            ConfigError: a network that cannot be computed in the trainer's precision, or a monitor of a class that the
+                data lacks.
         """
+        if stage == "fit":
+            self._check_monitors()
         if self.float32_layers is None:
             self._find_float32_layers()
         if self._datamodule is None:
@@ -254,6 +262,15 @@ class AudioClassifier(pl.LightningModule):
                 f"the classifier takes {self.task.sample_rate} Hz, and the data has {task.sample_rate} Hz: give "
                 f"data.sample_rate={self.task.sample_rate}"
             )
+
+    def _check_monitors(self) -> None:
+        """Refuse a monitor of a class that there is not, which is known only now."""
+        nodes = [self.config, self.config["scheduler"], *(self.config.get("callbacks") or {}).values()]
+        for monitor in {str(node["monitor"]) for node in nodes if node and node.get("monitor")}:
+            name = monitor.rpartition("/")[2]
+            if configured_metric(monitor, self.config.get("metrics")) and name not in self.configured.names:
+                hint = did_you_mean(name, self.configured.names, listing="there are")
+                raise ConfigError(f"monitor={monitor}: no such metric with these classes{hint}")
 
     def _find_float32_layers(self) -> None:
         precision = str(self.trainer.precision)
@@ -405,7 +422,7 @@ class AudioClassifier(pl.LightningModule):
         if epochs < 0:  # trainer.max_steps alone
             epochs = math.ceil(steps * a_step / self.trainer.num_training_batches)
         length = TrainingLength(int(steps), epochs)
-        scheduler = make_scheduler(self.config["scheduler"], optimizer, length, monitor=self.config["monitor"])
+        scheduler = make_scheduler(self.config["scheduler"], optimizer, length, **monitored(self.config))
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     # Checkpoints

@@ -13,7 +13,7 @@ from audio_lightning.classifier.bounds import check_clip, limited_features, limi
 from audio_lightning.classifier.ensemble import Ensemble
 from audio_lightning.classifier.finetune import Finetuning
 from audio_lightning.classifier.optimizers import make_optimizer
-from audio_lightning.classifier.schedulers import TrainingLength, make_scheduler
+from audio_lightning.classifier.schedulers import TrainingLength, make_scheduler, monitored
 from audio_lightning.config import build, resolve
 from audio_lightning.config.check import is_multilabel
 from audio_lightning.config.targets import REFUSALS, refused, split_node
@@ -23,6 +23,7 @@ from audio_lightning.core.task import AudioTask, FeatureShape
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.features.input_hints import enlarging_settings
 from audio_lightning.losses.training import TrainingLoss
+from audio_lightning.metrics.configured import check_metrics
 from audio_lightning.models.base import AudioModel, IncompatibleInput
 
 ENSEMBLE_INPUTS = ("all", "channel")
@@ -84,7 +85,7 @@ def _labels(config: Mapping[str, Any], task: AudioTask) -> AudioTask:
 
 
 def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
-    """Find out whether front end, network, its fine-tuning, loss, optimizer and schedule can work, without memory.
+    """Check that front end, network, fine-tuning, loss, metrics, optimizer and schedule can work, without memory.
 
     All of them are built, and the network is run once on what the front end gives.
 
@@ -95,13 +96,14 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
     front_end = build_front_end(config, task)
     augmentation = Augmentation(config.get("augment") or {}, sample_rate=task.sample_rate)
     TrainingLoss(config["loss"], _labels(config, task), mixed=augmentation.mixes_targets)
+    check_metrics(config.get("metrics"), multilabel=task.multilabel or is_multilabel(config))
     with torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # an error below says more
         network = build_network(config, front_end.output_shape, task)
     check_forward(config, network, front_end.output_shape, task)
     finetuning = Finetuning(config.get("finetune"), network, front_end)
     optimizer = make_optimizer(config["optimizer"], finetuning.parameter_groups())
-    make_scheduler(config["scheduler"], optimizer, TrainingLength(steps=100, epochs=10), monitor="train/loss")
+    make_scheduler(config["scheduler"], optimizer, TrainingLength(steps=100, epochs=10), **monitored(config))
 
 
 def check_features(config: Mapping[str, Any], task: AudioTask) -> FeatureShape | None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch.optim import Optimizer
@@ -10,7 +11,7 @@ from torch.optim.lr_scheduler import CyclicLR, LambdaLR, LRScheduler, OneCycleLR
 
 from audio_lightning.config.targets import build, resolve, split_node, takes
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.core.task import lower_is_better
+from audio_lightning.metrics.configured import mode_of
 
 INTERVALS = ("step", "epoch")
 
@@ -99,7 +100,12 @@ class TrainingLength:
 
 
 def make_scheduler(
-    node: Mapping[str, Any], optimizer: Optimizer, length: TrainingLength, *, monitor: str
+    node: Mapping[str, Any],
+    optimizer: Optimizer,
+    length: TrainingLength,
+    *,
+    monitor: str,
+    metrics: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | None:
     """What ``configure_optimizers`` returns for a schedule; None for a constant rate.
 
@@ -112,6 +118,7 @@ def make_scheduler(
         optimizer: whose rates are scheduled.
         length: of the training.
         monitor: metric that a plateau goes by, unless the node names one.
+        metrics: node of the configuration, which says whether less or more of a metric is better.
 
     Raises:
         ConfigError: a target or an argument that cannot work.
@@ -123,11 +130,23 @@ def make_scheduler(
     interval = _interval(cls, arguments)
     if not takes(cls, "monitor"):
         monitor = arguments.pop("monitor", None) or monitor
-    scheduler = _build({"_target_": target, **arguments}, optimizer, length, interval, monitor, where="scheduler")
+    scheduler = _build(
+        {"_target_": target, **arguments},
+        optimizer,
+        length,
+        interval,
+        partial(mode_of, monitor, metrics),
+        where="scheduler",
+    )
     config = {"scheduler": scheduler, "interval": interval}
     if isinstance(scheduler, ReduceLROnPlateau):
         config |= {"monitor": getattr(scheduler, "monitor", monitor), "strict": False}
     return config
+
+
+def monitored(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments ``monitor`` and ``metrics`` of :func:`make_scheduler`, from a configuration."""
+    return {"monitor": config["monitor"], "metrics": config.get("metrics")}
 
 
 def _interval(cls: type[LRScheduler], arguments: dict[str, Any]) -> str:
@@ -145,7 +164,7 @@ def _build(
     optimizer: Optimizer,
     length: TrainingLength,
     interval: str,
-    monitor: str,
+    mode: Callable[[], str],
     *,
     where: str,
 ) -> LRScheduler:
@@ -156,7 +175,7 @@ def _build(
         raise ConfigError(f"{where}: {cls.__name__} needs a function, which a configuration cannot name")
     if isinstance(parts := arguments.get("schedulers"), (list, tuple)):
         arguments["schedulers"] = [
-            _build(part, optimizer, length, interval, monitor, where=f"{where}.schedulers.{place}")
+            _build(part, optimizer, length, interval, mode, where=f"{where}.schedulers.{place}")
             for place, part in enumerate(parts)
         ]
     for name, (holds, expected) in LIMITS.items():
@@ -174,7 +193,7 @@ def _build(
         if isinstance(start, float) and start * known.get("total_steps", 0) == 1:  # PyTorch would divide by zero
             arguments["pct_start"] = math.nextafter(start, 1)
     if issubclass(cls, ReduceLROnPlateau):
-        known["mode"] = "min" if lower_is_better(monitor) else "max"
+        known["mode"] = mode()
         if isinstance(least := arguments.get("min_lr"), (int, float)):  # of the highest rate; others keep their share
             arguments["min_lr"] = [least * (rate / (max(rates) or 1.0)) for rate in rates]
     made: LRScheduler = build(

@@ -21,7 +21,6 @@ from audio_lightning.compare.statistics import Comparison, Spread, compare
 from audio_lightning.compare.trials import SweepFolder, as_text
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import write_csv
-from audio_lightning.core.task import lower_is_better
 
 CLIP, HOP = "config.data.clip_seconds", "config.data.hop_seconds"
 """How a trial cuts recordings into clips; without a hop each is one."""
@@ -128,8 +127,9 @@ def _make_board(trials: pd.DataFrame, monitor: str, axes: list[str], clips: Clip
     tested = metric if all(row.test for row in rows) else monitor
     on_test = tested == monitor or (shared and is_nested(unit, best_first))
     comparisons = against_best(best_first, tested, shared, on_test)
+    sign = -1 if best_first[0].lower_is_better(monitor) else 1
     rows = [
-        replace(row, comparison=comparison, pareto=_on_front(row, rows, -1 if lower_is_better(monitor) else 1))
+        replace(row, comparison=comparison, pareto=_on_front(row, rows, sign))
         for row, comparison in zip(rows, [None, *comparisons])
     ]
     found = expected(best_first, monitor, metric, unit) if shared or len(rows) == 1 else None
@@ -201,7 +201,7 @@ def against_best(best_first: list[Setup], metric: str, shared: bool, chosen_on_t
         influences,
         [setup.ratio(metric) for setup in others],
         chosen_on_test=chosen_on_test,
-        lower_is_better=lower_is_better(metric),
+        lower_is_better=best.lower_is_better(metric),
     )
 
 

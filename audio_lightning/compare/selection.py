@@ -18,7 +18,6 @@ from audio_lightning.compare.board import Expected, Unit
 from audio_lightning.compare.clips import Sparse
 from audio_lightning.compare.setups import Setup, spread_of
 from audio_lightning.compare.statistics import Spread
-from audio_lightning.core.task import lower_is_better
 
 DIGITS = 9
 """Decimal places in which two metrics agree if they are tied."""
@@ -89,7 +88,7 @@ def _criteria(setups: Sequence[Setup], monitor: str, n: int | None) -> list[Floa
     """What setups are ordered by, smaller is better; for each of ``n`` repetitions, or for their mean."""
     part, _, name = monitor.partition("/")
     loss = f"{part}/recording_loss" if name.startswith("recording_") else f"{part}/loss"
-    sign = 1 if lower_is_better(monitor) else -1
+    sign = 1 if setups[0].lower_is_better(monitor) else -1
     found = []
     for column, factor in ((monitor, sign), (loss, 1)):
         rows = [setup.averages(column) for setup in setups]

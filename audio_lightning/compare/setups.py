@@ -16,7 +16,7 @@ from audio_lightning.compare.clips import Clips, Sparse, matrices, mean_of
 from audio_lightning.compare.names import row_names
 from audio_lightning.compare.repetitions import Redrawn, seeds_of
 from audio_lightning.compare.statistics import Spread, spread
-from audio_lightning.core.task import lower_is_better
+from audio_lightning.core.task import METRICS, MULTILABEL_METRICS, lower_is_better
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,11 @@ class Setup:
         trials = self.trials
         return float(np.mean(numbers(trials, f"clips/{part_of(column)}") / numbers(trials, "clips/train")))
 
+    def lower_is_better(self, column: str) -> bool:
+        """Whether a smaller value of a metric is the better one, as the trials recorded it."""
+        recorded = {name for cell in column_of(self.trials, "lower_is_better") for name in str(cell or "").split()}
+        return lower_is_better(column, recorded)
+
     @property
     def validation_redrawn(self) -> bool:
         """Whether trials that are tested on the same clips differ in those for training and validation."""
@@ -92,10 +97,11 @@ class Setup:
 
 
 def spread_of(column: str, values: Float[np.ndarray, "n"], influence: list[Sparse] | None, ratio: float) -> Spread:
-    """Mean and interval of a metric: losses have no upper end, all others end at 1."""
-    highest = math.inf if lower_is_better(column) else 1.0
+    """Mean and interval of a metric: losses have no upper end, and those that a configuration adds have no end."""
+    name = column.rpartition("/")[2].removeprefix("recording_")
+    lowest, highest = (0.0, 1.0) if name in METRICS + MULTILABEL_METRICS else (-math.inf, math.inf)
     known = None if influence is None else matrices(influence)[0]
-    return spread(values, known, ratio=ratio, highest=highest)
+    return spread(values, known, ratio=ratio, lowest=lowest, highest=math.inf if name == "loss" else highest)
 
 
 def make_setups(trials: pd.DataFrame, axes: list[str], redrawn: Redrawn, clips: Clips) -> dict[str, Setup]:

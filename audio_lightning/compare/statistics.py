@@ -136,9 +136,14 @@ def error_of(values: Float[np.ndarray, "n"], influence: Influence | None = None,
 
 
 def spread(
-    values: Float[np.ndarray, "n"], influence: Influence | None = None, *, ratio: float = 0.0, highest: float = math.inf
+    values: Float[np.ndarray, "n"],
+    influence: Influence | None = None,
+    *,
+    ratio: float = 0.0,
+    lowest: float = 0.0,
+    highest: float = math.inf,
 ) -> Spread:
-    """Mean, deviation and interval of a metric that is not negative.
+    """Mean, deviation and interval of a metric.
 
     With results by clip and a metric that ends at 1 the interval is Wilson's ("Probable Inference, the Law of
     Succession, and Statistical Inference", Journal of the American Statistical Association 22, 1927) for the number of
@@ -150,7 +155,8 @@ def spread(
         values: one for each repetition.
         influence: of the groups of clips on each of them, where that is known.
         ratio: as in :func:`error_of`.
-        highest: largest value that the metric can have.
+        lowest: smallest value that the metric can have.
+        highest: largest one.
     """
     n, mean = len(values), float(values.mean())
     deviation = float(values.std(ddof=1)) if n > 1 else None
@@ -166,7 +172,7 @@ def spread(
         half = math.sqrt(square * binomial + square**2 / 4) / (1 + square)
         return Spread(mean, deviation, max(0.0, middle - half), min(1.0, middle + half))
     half = t * math.sqrt(error.variance)
-    return Spread(mean, deviation, max(0.0, mean - half), min(highest, mean + half))
+    return Spread(mean, deviation, max(lowest, mean - half), min(highest, mean + half))
 
 
 def paired_t(

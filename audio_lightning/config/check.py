@@ -19,7 +19,7 @@ from audio_lightning.config.overrides import PATH_KEY
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.targets import is_allowed, refusal
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.core.task import metric_names, monitorable_metrics
+from audio_lightning.core.task import configured_metric, metric_names, monitorable_metrics
 
 RANGES = {
     "seed": (0, 2**32 - 1),
@@ -53,10 +53,8 @@ def check_config(config: DictConfig) -> None:
                 _check_exists(key, as_path(key, value))
         elif name == "_target_" and value is not None and not is_allowed(value, where=key):
             raise ConfigError(f"{key}={refusal(value, where=key)}")
-        elif name == "monitor" and value not in (logged := monitorable_metrics(multilabel=is_multilabel(config))):
-            raise ConfigError(
-                f"{key}={value}: nothing logs this metric" + did_you_mean(str(value), logged, listing="logged are")
-            )
+        elif name == "monitor":
+            _check_monitor(key, str(value), config)
     for key, (least, most) in RANGES.items():
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
@@ -77,6 +75,19 @@ def check_config(config: DictConfig) -> None:
     _check_targets(config)
     if vain := _unvalidated(config):
         check_unvalidated(config, vain)
+
+
+def _check_monitor(key: str, value: str, config: DictConfig) -> None:
+    """Refuse a metric that nothing logs; those of single classes are checked when the classes are known."""
+    logged = [
+        *monitorable_metrics(multilabel=is_multilabel(config)),
+        *(f"validation/{name}" for name in config.metrics),
+    ]
+    further = value.startswith("validation/") and configured_metric(value, config.metrics)
+    if value not in logged and not further:
+        raise ConfigError(
+            f"{key}={value}: nothing logs this metric" + did_you_mean(value, logged, listing="logged are")
+        )
 
 
 def check_unvalidated(config: DictConfig, vain: str) -> None:

@@ -17,10 +17,10 @@ from audio_lightning.config.overrides import TEXT_KEY, as_list, is_group, is_hyd
 from audio_lightning.config.slips import several_values
 from audio_lightning.core.errors import ConfigError
 
-OPEN_NODES = ("augment", "callbacks", "logger")
+OPEN_NODES = ("augment", "callbacks", "logger", "metrics")
 """Nodes to which an entry of one's own can be added with ``+``."""
 
-SEVERAL = ("augment", "callbacks", "debug", "experiment", "logger", "trainer")
+SEVERAL = ("augment", "callbacks", "debug", "experiment", "logger", "metrics", "trainer")
 """Groups of which several choices can be made at once; of others, one would be written over the other."""
 
 OPTIONAL = ("debug", "experiment")

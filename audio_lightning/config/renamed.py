@@ -93,6 +93,9 @@ CHOICES: dict[str, str] = {
 }
 """Choices by what was typed for them."""
 
+NEW_NODES = ("metrics",)
+"""Nodes that a training's configuration may lack, if an earlier version saved it; then they are empty."""
+
 
 def upgrade(values: dict[str, Any]) -> list[str]:
     """Replace old names in a configuration, in place.
@@ -111,6 +114,8 @@ def upgrade(values: dict[str, Any]) -> list[str]:
             above, _, last = new.rpartition(".")
             _node(values, above, make=True).setdefault(last, node.pop(name))
             replaced.append(f"{old} -> {new}")
+    if "optimizer" in values:
+        values.update({name: {} for name in NEW_NODES if name not in values})
     for place, node in list(_targeted(values)):
         target = node["_target_"]
         for old, new in ARGUMENTS.get(target, {}).items():

@@ -29,6 +29,7 @@ PACKAGE = "audio_lightning"
 
 LIBRARIES: Mapping[str, str] = {
     "loss": "torch.nn",
+    "metrics": "torchmetrics.classification",
     "optimizer": "torch.optim",
     "scheduler": "torch.optim.lr_scheduler",
     "callbacks": "lightning.pytorch.callbacks",
@@ -238,9 +239,9 @@ def _signature(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any],
     parameters: dict[str, inspect.Parameter] = {}
     hints: dict[str, Any] = {}
     for base in cls.__mro__:
-        if "__init__" not in vars(base):
+        constructor = vars(base).get("__init__", vars(base).get("__new__"))
+        if constructor is None:
             continue
-        constructor = vars(base)["__init__"]
         try:
             found = dict(inspect.signature(base).parameters)
         except (ValueError, TypeError):  # one in C that has none

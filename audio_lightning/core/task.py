@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -106,6 +107,10 @@ MULTILABEL_METRICS = ("mean_average_precision", "f1_macro", "f1_micro", "accurac
 """The same where clips have several labels; accuracy is the share of clips whose whole set of labels is right."""
 
 
+PER_CLASS = ("none", None)
+"""Values of a metric's ``average`` that ask for one value a class."""
+
+
 def metric_names(*, multilabel: bool) -> tuple[str, ...]:
     """Metrics of one evaluation; the first is the one to choose by unless somebody names another."""
     return MULTILABEL_METRICS if multilabel else METRICS
@@ -117,6 +122,28 @@ def monitorable_metrics(*, multilabel: bool) -> tuple[str, ...]:
     return f"train/{names[0]}", "train/loss", *(f"validation/{name}" for name in names)
 
 
-def lower_is_better(metric: str) -> bool:
-    """Whether a smaller value of ``metric`` is the better one."""
-    return metric.rpartition("/")[2] == "loss"
+def configured_metric(metric: str, nodes: Mapping[str, Any] | None) -> str | None:
+    """The key in ``metrics`` that a metric is measured by, itself or for one of the classes; None where none is.
+
+    Args:
+        metric: such as ``validation/auroc``, or ``test/recall_siren``, which needs ``metrics.recall.average=none``.
+        nodes: ``metrics`` of a configuration.
+    """
+    name = metric.rpartition("/")[2].removeprefix("recording_")
+    found = [
+        key
+        for key, node in (nodes or {}).items()
+        if isinstance(node, Mapping)
+        and (name == key or (name.startswith(f"{key}_") and node.get("average", "") in PER_CLASS))
+    ]
+    return max(found, key=len, default=None)
+
+
+def lower_is_better(metric: str, others: Iterable[str] = ()) -> bool:
+    """Whether a smaller value of ``metric`` is the better one.
+
+    Args:
+        metric: such as ``validation/accuracy``, or ``test/recording_loss`` of whole recordings.
+        others: metrics beside the loss of which less is better.
+    """
+    return metric.rpartition("/")[2].removeprefix("recording_") in ("loss", *others)

@@ -51,7 +51,7 @@ class TensorBoardLogger(RunLogger):
         """Log the configuration as text and as hyperparameters, with the results that they are compared by."""
         text = OmegaConf.to_yaml(OmegaConf.create(config))
         self.backend.experiment.add_text("config", f"```yaml\n{text}\n```", 0)
-        names = metric_names(multilabel=multilabel)
+        names = [*metric_names(multilabel=multilabel), *config.get("metrics", {})]
         results = {f"results/{part}/{name}": float("nan") for part in ("validation", "test") for name in names}
         self.backend.log_hyperparams(flat(config), results, 0)
 

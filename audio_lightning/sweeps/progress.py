@@ -64,10 +64,13 @@ class Progress:
     def ended(self, folder: TrialFolder, status: TrialStatus) -> None:
         """Print the line of a trial that has ended."""
         self._states[status.state] += 1
-        value = folder.read_metrics().get(self.monitor) if status.state == "done" else None
+        metrics = folder.read_metrics() if status.state == "done" else {}
+        value = metrics.get(self.monitor)
         if status.state in ("done", "failed") and status.seconds:
             self._seconds.append(status.seconds)
-        if value is not None and (self._best is None or self._is_better(float(value))):
+        if value is not None and (
+            self._best is None or self._is_better(float(value), str(metrics.get("lower_is_better", "")).split())
+        ):
             self._best = float(value), status
         start, seconds = f"{self._place()} {status.state:<11} ", f"  {status.seconds:.1f} s"
         if value is None:
@@ -138,9 +141,9 @@ class Progress:
         width = len(str(self.total))
         return f"[{self._done():>{width}}/{self.total}]"
 
-    def _is_better(self, value: float) -> bool:
+    def _is_better(self, value: float, lower: Sequence[str]) -> bool:
         assert self._best is not None
-        return value < self._best[0] if lower_is_better(self.monitor) else value > self._best[0]
+        return value < self._best[0] if lower_is_better(self.monitor, lower) else value > self._best[0]
 
 
 def _figures(monitor: str, value: float) -> Sequence[str]:

@@ -235,7 +235,7 @@ def _check_search(request: SweepRequest) -> DictConfig:
 
 def _search(request: SweepRequest, plan: SweepPlan) -> Search:
     sweep, wishes = request.folder, SearchSettings(**request.settings.search)
-    objectives = read_objectives(wishes.objectives, plan.config.monitor)
+    objectives = read_objectives(wishes.objectives, plan.config.monitor, plan.config.metrics)
     sweep.path.mkdir(parents=True, exist_ok=True)
     storage = storage_url(wishes.storage, sweep.study)
     with os.fdopen(os.open(sweep.storage, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:

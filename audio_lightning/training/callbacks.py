@@ -13,9 +13,9 @@ from torch import Tensor
 
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.core.errors import ConfigError, UserError
-from audio_lightning.core.task import lower_is_better
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import VALIDATION
+from audio_lightning.metrics.configured import mode_of
 from audio_lightning.training.averaging import averaged
 
 
@@ -28,10 +28,6 @@ def measurable(monitor: str, datamodule: AudioDataModule) -> str:
     if name in ("loss", "accuracy") or not datamodule.task.multilabel or any(datamodule.class_counts(part)):
         return monitor
     return f"{part}/loss"
-
-
-def _mode(monitor: str) -> Literal["min", "max"]:
-    return "min" if lower_is_better(monitor) else "max"
 
 
 class _RunCheckpoint(ModelCheckpoint):
@@ -62,15 +58,15 @@ class BestCheckpoint(_RunCheckpoint):
     epoch in which the metric is NaN is never the best; where it is so in all of them, the last one is taken, too.
 
     Args:
-        monitor: name of the metric; whether more or less of it is better follows from the name. Where the clips do not
-            define it, the loss takes its place (:func:`measurable`).
+        monitor: name of the metric. Where the clips do not define it, the loss takes its place (:func:`measurable`).
+        mode: ``min`` where less of it is better, ``max`` where more is; by default, as its name says.
     """
 
-    def __init__(self, monitor: str) -> None:
+    def __init__(self, monitor: str, mode: Literal["min", "max"] | None = None) -> None:
         super().__init__(
             filename="best",
             monitor=monitor,
-            mode=_mode(monitor),
+            mode=mode or mode_of(monitor),
             save_top_k=1,
             save_weights_only=True,
             save_on_train_epoch_end=True,
@@ -88,7 +84,7 @@ class BestCheckpoint(_RunCheckpoint):
         if isinstance(data, AudioDataModule) and not len(data.numbers(VALIDATION)):
             self.monitor = None
         elif isinstance(data, AudioDataModule) and (chosen := measurable(str(self.monitor), data)) != self.monitor:
-            self.monitor, self.mode = chosen, _mode(chosen)
+            self.monitor, self.mode = chosen, mode_of(chosen)
         if stage == "fit" and self.monitor and 0 < epochs < every and str(self.monitor).startswith("validation/"):
             raise ConfigError(
                 f"trainer.check_val_every_n_epoch={every} of trainer.max_epochs={epochs} validates no epoch, so there "
@@ -136,26 +132,28 @@ class EarlyStopping(LightningEarlyStopping):
     """Stop when a metric has not improved for some epochs; those in which it is NaN do not count.
 
     Args:
-        monitor: name of the metric; whether more or less of it is better follows from the name. Where the clips do not
-            define it, the loss takes its place (:func:`measurable`).
+        monitor: name of the metric. Where the clips do not define it, the loss takes its place (:func:`measurable`).
         patience: epochs without improvement that are waited for.
         min_delta: change that counts as improvement.
+        mode: ``min`` where less of it is better, ``max`` where more is; by default, as its name says.
 
     Raises:
         ConfigError: less than no patience.
     """
 
-    def __init__(self, monitor: str, patience: int, min_delta: float) -> None:
+    def __init__(
+        self, monitor: str, patience: int, min_delta: float, mode: Literal["min", "max"] | None = None
+    ) -> None:
         if patience < 0:
             raise ConfigError(f"callbacks.early_stopping.patience={patience}: expected 0 or more")
-        super().__init__(monitor=monitor, patience=patience, min_delta=min_delta, mode=_mode(monitor))
+        super().__init__(monitor=monitor, patience=patience, min_delta=min_delta, mode=mode or mode_of(monitor))
         self._min_delta = min_delta
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Choose by what the clips define."""
         data: Any = getattr(trainer, "datamodule", None)
         if isinstance(data, AudioDataModule) and (chosen := measurable(self.monitor, data)) != self.monitor:
-            super().__init__(monitor=chosen, patience=self.patience, min_delta=self._min_delta, mode=_mode(chosen))
+            super().__init__(monitor=chosen, patience=self.patience, min_delta=self._min_delta, mode=mode_of(chosen))
         super().setup(trainer, pl_module, stage)
 
     def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:

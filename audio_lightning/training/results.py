@@ -13,7 +13,8 @@ from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS, TEST, VALIDATION
 from audio_lightning.data.splitting.splits import source_of
-from audio_lightning.metrics import MultilabelMetrics, best_thresholds, make_metrics
+from audio_lightning.metrics.factory import make_metrics
+from audio_lightning.metrics.multilabel import MultilabelMetrics, best_thresholds
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.intervals import Interval, accuracy_interval, balanced_accuracy_interval
 from audio_lightning.training.samples import data_warnings
@@ -84,7 +85,7 @@ def recording_metrics(classifier: AudioClassifier, datamodule: AudioDataModule, 
     number, probabilities = classifier.last_predictions()
     row = datamodule.clips.row[number.numpy()]
     rows, means = by_recording(row, probabilities)
-    whole = make_metrics(classifier.task)
+    whole = make_metrics(classifier.task, classifier.configured)
     targets = torch.from_numpy(datamodule.manifest.targets()[rows])
     intervals: dict[str, float] = {}
     if part == TEST:

@@ -57,6 +57,7 @@ def summarize(
         **division(datamodule),
         **warnings_of(datamodule),
         "precision": str(trainer.precision),
+        **({"lower_is_better": " ".join(lower)} if (lower := classifier.configured.lower_is_better) else {}),
         **({"float32_layers": " ".join(classifier.float32_layers)} if classifier.float32_layers else {}),
         "device": str(trainer.strategy.root_device),
         "devices": trainer.world_size,

@@ -17,6 +17,7 @@ from audio_lightning.config.targets import split_node
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.distributed.fsdp import ShardedStrategy
 from audio_lightning.distributed.ranks import Together
+from audio_lightning.metrics.configured import mode_of
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.averaging import Averaging
 from audio_lightning.training.callbacks import (
@@ -49,7 +50,15 @@ def make_callbacks(config: DictConfig, history: History, more: Sequence[Callback
     chosen = {name: node for name, node in config.callbacks.items() if node is not None}
     for name, node in chosen.items():
         check_callback(node.get("_target_"), where=f"callbacks.{name}")
-    named = [build(node, Callback, where=f"callbacks.{name}") for name, node in chosen.items()]
+    directions = {
+        name: {"mode": mode_of(node["monitor"], config.get("metrics"))}
+        for name, node in chosen.items()
+        if node.get("monitor")
+    }
+    named = [
+        build(node, Callback, where=f"callbacks.{name}", offered=directions.get(name, {}))
+        for name, node in chosen.items()
+    ]
     averages = [name for name, callback in zip(chosen, named) if isinstance(callback, Averaging)]
     if len(averages) > 1:
         raise ConfigError(

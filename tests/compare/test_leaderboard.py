@@ -15,6 +15,7 @@ from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.core.files import write_csv, write_json
+from audio_lightning.core.task import lower_is_better
 from audio_lightning.report.terminal import print_boards
 
 Trials = Sequence[dict[str, Any]]
@@ -68,6 +69,33 @@ def test_a_smaller_loss_is_better(tmp_path: Path) -> None:
     assert board.metric == "test/loss"
     assert [row.pareto for row in board.rows] == [True, False, False]
     assert [row.comparison.verdict for row in board.rows[1:] if row.comparison] == ["worse, p < 0.001"] * 2
+
+
+def test_a_configured_metric_is_ordered_as_its_trials_recorded(tmp_path: Path) -> None:
+    """Less of it is better, and it may be negative."""
+    trials = [
+        trial(model=model, seed=seed, metrics={f"{part}/mine": value * (1 + seed / 50) for part in ("validation", "test")}
+              | {"lower_is_better": "other mine"})
+        for model, value in {"cnn": 0.02, "lstm": -0.02, "dnn": 5.0}.items()
+        for seed in range(3)
+    ]  # fmt: skip
+    board = board_of(tmp_path, trials, "validation/mine")
+    assert names(board) == ["lstm", "cnn", "dnn"]
+    assert [row.pareto for row in board.rows] == [True, False, False]
+    assert [row.comparison.verdict for row in board.rows[1:] if row.comparison] == ["worse, p < 0.001"] * 2
+    first, last = board.rows[0].validation, board.rows[-1].validation
+    assert first.low is not None
+    assert first.low < first.mean < 0
+    assert last.high is not None
+    assert last.high > last.mean > 5
+    for found in trials:
+        del found["metrics"]["lower_is_better"]
+    assert names(board_of(tmp_path / "higher", trials, "validation/mine")) == ["dnn", "cnn", "lstm"]
+
+
+def test_a_smaller_loss_of_recordings_is_better() -> None:
+    assert lower_is_better("validation/recording_loss")
+    assert not lower_is_better("validation/recording_accuracy")
 
 
 def test_only_finished_trials_count(tmp_path: Path) -> None:

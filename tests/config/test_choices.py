@@ -12,7 +12,8 @@ from audio_lightning.classifier.schedulers import LIGHTNING_KEYS
 from audio_lightning.config import check_config, choices, compose, config_dir, resolve
 from audio_lightning.config.check import settle
 from audio_lightning.config.location import groups
-from audio_lightning.config.targets import accepted, check_arguments, split_node
+from audio_lightning.config.targets import accepted, check_arguments, split_node, takes
+from audio_lightning.core.task import PER_CLASS
 from audio_lightning.losses.training import PROGRAM_KEYS
 
 SUPPLIED = {
@@ -23,7 +24,8 @@ SUPPLIED = {
     "loss": {"multilabel", "reduction"},
     "optimizer": {"params"},
     "scheduler": {"optimizer", "total_steps", "max_lr", "mode"},
-    "callbacks": set(),
+    "callbacks": {"mode"},
+    "metrics": {"task", "num_classes", "num_labels"},
     "logger": {"save_dir"},
 }
 """Arguments that the program works out, by group."""
@@ -33,6 +35,11 @@ NOT_OFFERED = {
     "torch.optim.AdamW": "implementation switches, which do not change the result",
     "torch.nn.BCEWithLogitsLoss": "tensors, which loss.class_weights=balanced fills in, and averages of a batch",
     "torch.nn.CrossEntropyLoss": "tensors, which loss.class_weights=balanced fills in, and averages of a batch",
+    "torchmetrics.classification.AUROC": "subsets of the clips, and thresholds, which only approximate it",
+    "torchmetrics.classification.Accuracy": "subsets of the clips, thresholds for several labels, and other dimensions",
+    "torchmetrics.classification.CalibrationError": "subsets of the clips",
+    "torchmetrics.classification.CohenKappa": "subsets of the clips, and a threshold for two classes",
+    "torchmetrics.classification.RecallAtFixedPrecision": "subsets of the clips, and thresholds, which approximate it",
     "torch.optim.SGD": "implementation switches, which do not change the result",
     "torch.optim.lr_scheduler.OneCycleLR": "other ways to give the length, which follows from the training",
 }
@@ -73,7 +80,7 @@ def chosen(group: str, name: str) -> DictConfig:
 
 def nodes(group: str, name: str) -> list[tuple[str, DictConfig]]:
     node = chosen(group, name)[group]
-    if group in ("callbacks", "logger"):
+    if group in ("callbacks", "logger", "metrics"):
         return [(f"{group}.{key}", child) for key, child in node.items()]
     if group == "augment":
         return [(f"augment.{kind}.{key}", child) for kind, entries in node.items() for key, child in entries.items()]
@@ -90,6 +97,8 @@ def test_the_yaml_and_the_constructor_agree(group: str, name: str) -> None:
             arguments = {name: value for name, value in arguments.items() if name not in LIGHTNING_KEYS}
         if group == "loss":
             arguments = {name: value for name, value in arguments.items() if name not in PROGRAM_KEYS}
+        if group == "metrics" and not takes(cls, "average"):
+            assert arguments.pop("average") in PER_CLASS
         check_arguments(cls, arguments, supplied, where=where)
         if target not in NOT_OFFERED:
             offered, _, _ = accepted(cls)

@@ -19,7 +19,7 @@ from audio_lightning.classifier.classifier import TRAINED_ON, AudioClassifier
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.core.task import AudioTask
 from audio_lightning.inference.load import load_classifier
-from audio_lightning.metrics import make_metrics
+from audio_lightning.metrics.factory import make_metrics
 from audio_lightning.sweeps.trial import peak_memory_mb
 
 

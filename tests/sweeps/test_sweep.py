@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pandas as pd
 import pytest
 import tiny
+from optuna.storages.journal import JournalFileBackend
 from running import run
 from sweeping import SETTINGS, arguments, results, start, states, sweep, trials
 
@@ -287,3 +289,39 @@ def test_what_trials_import_is_imported_before_they_are_forked() -> None:
         "audio_lightning.sweeps.latency",
     }
     assert wanted <= set(loaded)
+
+
+def test_losses_and_metrics_are_axes(
+    tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ordered by a metric of which less is better, which stands in every table and page."""
+    axes = ["loss=cross_entropy,focal", "metrics=[calibration_error],[calibration_error,auroc]", "trainer.max_epochs=1"]
+    assert sweep(tiny_urbansound8k, tmp_path / "s", *axes, "monitor=validation/calibration_error") == 0
+    said = capsys.readouterr().out
+    found = {name: metrics["validation/calibration_error"] for name, metrics in results(tmp_path / "s").items()}
+    assert len(found) == 4
+    assert {"test/auroc" in metrics for metrics in results(tmp_path / "s").values()} == {False, True}
+    rows = pd.read_csv(tmp_path / "s/leaderboard.csv")
+    errors = rows["validation/calibration_error mean"]
+    assert errors.tolist() == pytest.approx(sorted(found.values()))
+    assert rows["test/calibration_error mean"].notna().all()
+    assert set(rows["choice.loss"]) == {"cross_entropy", "focal"}
+    assert f"calibration_error {errors[0]:.4f}" in said
+    assert "calibration error" in (tmp_path / "s/report.html").read_text()
+
+
+def test_configured_metrics_are_objectives_of_a_search(
+    tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["sweep=search", "sweep.trials=2", "trainer.max_epochs=1", "loss=cross_entropy,focal"]
+    line += ["metrics=[auroc,calibration_error]", "metrics.auroc.average=none"]
+    line += [f"sweep.search.storage=journal:///{tmp_path / 'study'}"]
+    objectives = "sweep.search.objectives=[validation/auroc_noise,validation/calibration_error]"
+    assert sweep(tiny_urbansound8k, tmp_path / "search", *line, objectives) == 0
+    assert "validation/auroc_noise" in capsys.readouterr().out.partition("Pareto-optimal trials:")[2]
+    (study,) = optuna.study.get_all_study_summaries(
+        optuna.storages.JournalStorage(JournalFileBackend(str(tmp_path / "study")))
+    )
+    assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert sweep(tiny_urbansound8k, tmp_path / "s", *line, "sweep.search.objectives=[validation/auroq_noise]") == 2
+    assert "there is no metric validation/auroq_noise" in capsys.readouterr().err

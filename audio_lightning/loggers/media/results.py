@@ -14,7 +14,9 @@ from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST
 from audio_lightning.figures import evaluation as figures
 from audio_lightning.loggers.media.items import Confusion, Curves, Item, Table
-from audio_lightning.metrics import ClassificationMetrics, MultilabelMetrics, average_precision, make_metrics
+from audio_lightning.metrics.factory import make_metrics
+from audio_lightning.metrics.multiclass import ClassificationMetrics
+from audio_lightning.metrics.multilabel import MultilabelMetrics, average_precision
 
 MAX_NAMED_CURVES = 12
 """Classes whose curves have a name: all, or those with the smallest areas."""

@@ -1,12 +1,12 @@
 """Settings and objectives of a search."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.core.task import MULTILABEL_METRICS, lower_is_better, metric_names
+from audio_lightning.core.task import METRICS, MULTILABEL_METRICS, configured_metric, lower_is_better
 
 Direction = Literal["minimize", "maximize"]
 
@@ -62,28 +62,38 @@ class SearchSettings:
             raise ConfigError("sweep.search.sampler=cmaes takes one objective; take nsga2 or tpe for several")
 
 
-def read_objectives(names: Iterable[str] | None, monitor: str) -> list[tuple[str, Direction]]:
+def read_objectives(
+    names: Iterable[str] | None, monitor: str, metrics: Mapping[str, Any] | None = None
+) -> list[tuple[str, Direction]]:
     """What to optimize, and in which direction.
 
     Args:
         names: metrics of the validation clips (``validation/accuracy``) and costs (``macs``, ``parameters``,
             ``latency_ms`` or ``latency``, ``seconds``); ``None`` or nothing: the monitor.
         monitor: the metric that chooses the best epoch.
+        metrics: node of the configuration, with further metrics.
 
     Raises:
         ConfigError: an unknown metric, one that is named twice, or one of the test clips.
     """
-    metrics = dict.fromkeys((*metric_names(multilabel=False), *MULTILABEL_METRICS))
-    known = [*(f"validation/{name}" for name in metrics), *COSTS]
+    measured = dict.fromkeys((*METRICS, *MULTILABEL_METRICS, *(metrics or {})))
+    known = [*(f"validation/{name}" for name in measured), *COSTS]
     found: list[tuple[str, Direction]] = []
     for typed in list(names or [monitor]):
         name = "latency_ms" if typed == "latency" else typed
         if name.startswith("test/"):
             raise ConfigError(f"sweep.search.objectives: {name} is a test metric; choose by a validation metric")
-        if name not in known and name != monitor:
+        further = configured_metric(name, metrics)
+        if name not in known and name != monitor and not further:
             hint = did_you_mean(name, known, listing="metrics")
             raise ConfigError(f"sweep.search.objectives: there is no metric {name}{hint}")
         if name in dict(found):
             raise ConfigError(f"sweep.search.objectives: {name} is named twice")
-        found.append((name, "minimize" if name in COSTS or lower_is_better(name) else "maximize"))
+        if further:
+            from audio_lightning.metrics.configured import mode_of  # it takes seconds to import
+
+            less = mode_of(name, metrics) == "min"
+        else:
+            less = name in COSTS or lower_is_better(name)
+        found.append((name, "minimize" if less else "maximize"))
     return found

@@ -1,0 +1,254 @@
+"""Metrics that a configuration names: classes of ``torchmetrics.classification`` or of a trusted module."""
+
+import inspect
+import math
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+import torchmetrics.classification as library
+from jaxtyping import Float
+from torch import Tensor
+from torchmetrics import Metric
+
+from audio_lightning.config.targets import REFUSALS, build, resolve, split_node
+from audio_lightning.config.trust import is_trusted
+from audio_lightning.core.errors import ConfigError, UserError
+from audio_lightning.core.task import (
+    METRICS,
+    MULTILABEL_METRICS,
+    PER_CLASS,
+    AudioTask,
+    configured_metric,
+    lower_is_better,
+)
+
+TASKS = ("binary", "multiclass", "multilabel")
+
+UNSUITABLE = {
+    "ConfusionMatrix": "it gives a matrix; predictions.csv and confusion_matrix.png have the counts",
+    "Fairness": "it compares groups of people, which audio data here does not have",
+    "GroupStatRates": "it compares groups of people, which audio data here does not have",
+    "PrecisionRecallCurve": "it gives a curve; use torchmetrics.classification.AveragePrecision",
+    "ROC": "it gives a curve; use torchmetrics.classification.AUROC",
+    "StatScores": "it gives counts; use torchmetrics.classification.Precision, Recall or Specificity",
+}
+"""Metrics of torchmetrics, without the prefix of the task, that no number or row of numbers a class comes out of."""
+
+HIGHER_IS_BETTER = {
+    "EER": False,
+    "NegativePredictiveValue": True,
+    "PrecisionAtFixedRecall": True,
+    "RecallAtFixedPrecision": True,
+    "SensitivityAtSpecificity": True,
+    "Specificity": True,
+    "SpecificityAtSensitivity": True,
+}
+"""Metrics of torchmetrics whose own ``higher_is_better`` is None."""
+
+
+class ConfiguredMetrics:
+    """The metrics of the node ``metrics``, each computed once from the probabilities of all clips of an evaluation.
+
+    A class of torchmetrics that takes a ``task``, such as ``AUROC``, stands for the one of the task at hand. ``average:
+    none`` gives one value a class, under the name of the metric and of the class, also for classes that have no
+    such argument; other vectors are averaged over the classes. Metrics at a fixed precision, recall, sensitivity or
+    specificity give their threshold beside the value of each class.
+
+    Args:
+        nodes: by name of the metric, ``_target_`` and arguments under the class's own names.
+        task: whose probabilities and labels come.
+
+    Attributes:
+        names: what :meth:`compute` returns, in order.
+        lower_is_better: those of which less is better.
+
+    Raises:
+        ConfigError: a name, a target or an argument that cannot work, also with such probabilities and labels.
+    """
+
+    def __init__(self, nodes: Mapping[str, Any] | None, task: AudioTask) -> None:
+        self._task = task
+        self._metrics: dict[str, tuple[Metric, bool]] = {}
+        self.names: list[str] = []
+        self.lower_is_better: list[str] = []
+        for name, node in _given(nodes):
+            self._metrics[name] = _build(name, node, task)
+            found = list(self._result(name, *_sample(task)))
+            if again := sorted({*found} & {*self.names}):
+                raise ConfigError(f"metrics.{name}: {again[0]} is the name of two metrics; give this one another name")
+            self.names += found
+            self.lower_is_better += found if _higher_is_better(name, node) is False else []
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def compute(self, probabilities: Float[Tensor, "clips classes"], targets: Tensor) -> dict[str, Tensor]:
+        """The metrics by name, as scalars; all are NaN without clips.
+
+        Args:
+            probabilities: of every clip and class.
+            targets: index of the label, ``[clips]``, or whether each label is the clip's, ``[clips, classes]``.
+
+        Raises:
+            UserError: a metric that cannot be computed from these clips.
+        """
+        if not len(targets):
+            return dict.fromkeys(self.names, torch.tensor(math.nan))
+        clips = probabilities.cpu(), targets.cpu().long()
+        try:
+            return {key: value for name in self._metrics for key, value in self._result(name, *clips).items()}
+        except ConfigError as error:
+            raise UserError(f"{error} ({len(targets)} clips)") from error
+
+    def _result(self, name: str, probabilities: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        metric, per_class = self._metrics[name]
+        where = f"metrics.{name}: {type(metric).__name__}"
+        if getattr(library, type(metric).__name__, None) is type(metric) and _parts(type(metric))[0] == "binary":
+            probabilities = probabilities[:, 1]
+        metric.reset()
+        with warnings.catch_warnings(action="ignore"):  # of classes without clips, whose values are NaN or 0
+            try:
+                metric.update(probabilities, targets)
+                value = metric.compute()
+            except REFUSALS as error:
+                reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+                raise ConfigError(f"{where} cannot be computed from probabilities and labels: {reason}") from error
+        parts = list(value) if isinstance(value, (tuple, list)) else [value]
+        shapes = [part.shape for part in parts if isinstance(part, Tensor)]
+        if len(shapes) != len(parts) or len(parts) > 2 or {*shapes} not in ({()}, {(self._task.num_classes,)}):
+            found = " and ".join(str(list(part.shape)) if isinstance(part, Tensor) else repr(part) for part in parts)
+            raise ConfigError(f"{where} gives {found}; expected a number, or one for each class")
+        suffixed = list(zip(parts, ("", "_threshold")))
+        if shapes[0] == ():
+            return {f"{name}{suffix}": part for part, suffix in suffixed}
+        if not per_class:
+            return {name: parts[0].float().nanmean()}
+        classes = _labels(self._task.classes)
+        return {
+            f"{name}_{label}{suffix}": part[place] for place, label in enumerate(classes) for part, suffix in suffixed
+        }
+
+
+def check_metrics(nodes: Mapping[str, Any] | None, *, multilabel: bool) -> None:
+    """Build and compute metrics before the classes are known: as many as the arguments speak of, at least two.
+
+    Raises:
+        ConfigError: see :class:`ConfiguredMetrics`.
+    """
+    for name, node in _given(nodes):
+        counts = [node.get(key) for key in ("num_classes", "num_labels", "top_k")] if isinstance(node, Mapping) else []
+        number = max(2, *(count for count in counts if isinstance(count, int)), 2)
+        classes = tuple(map(str, range(min(number, 10_000))))
+        ConfiguredMetrics({name: node}, AudioTask(classes, 8000, 8000, multilabel=multilabel))
+
+
+def mode_of(monitor: str, nodes: Mapping[str, Any] | None = None) -> Literal["min", "max"]:
+    """Whether less or more of a metric is better, as Lightning and torch call it.
+
+    Args:
+        monitor: name of the metric, such as ``validation/accuracy``.
+        nodes: ``metrics`` of the configuration.
+
+    Raises:
+        ConfigError: a metric that does not say it.
+    """
+    name = configured_metric(monitor, nodes)
+    if nodes is None or name is None:
+        return "min" if lower_is_better(monitor) else "max"
+    higher = _higher_is_better(name, nodes[name])
+    if higher is None:
+        raise ConfigError(
+            f"{monitor}: metrics.{name} does not say whether more or less of it is better; set higher_is_better of its "
+            "class to True or False"
+        )
+    return "max" if higher else "min"
+
+
+def _given(nodes: Mapping[str, Any] | None) -> Iterator[tuple[str, Any]]:
+    return ((str(name), node) for name, node in (nodes or {}).items() if node is not None)
+
+
+def _higher_is_better(name: str, node: Mapping[str, Any]) -> bool | None:
+    target, _ = split_node(node, where=f"metrics.{name}")
+    cls = resolve(target, Metric, where=f"metrics.{name}")
+    _, base = _parts(cls)
+    variants = [cls, *(getattr(library, f"{task.capitalize()}{base}", None) for task in TASKS)]
+    found = [getattr(variant, "higher_is_better", None) for variant in variants]
+    return next((value for value in found if isinstance(value, bool)), HIGHER_IS_BETTER.get(base))
+
+
+def _parts(cls: type) -> tuple[str | None, str]:
+    """The task that a class of torchmetrics is for, and its name without the task; None for whichever task."""
+    task, base = re.fullmatch(r"(Binary|Multiclass|Multilabel)?(\w+)", cls.__name__).groups()  # type: ignore[union-attr]
+    return task and task.lower(), base
+
+
+def _build(name: str, node: Mapping[str, Any], task: AudioTask) -> tuple[Metric, bool]:
+    """A metric, and whether it gives one value a class."""
+    where = f"metrics.{name}"
+    if not re.fullmatch(r"[^\W\d]\w*", name) or name.startswith("recording_"):
+        raise ConfigError(f"{where}: expected a name of letters, digits and underscores, and not recording_...")
+    if name in METRICS + MULTILABEL_METRICS:
+        raise ConfigError(f"{where}: every evaluation has a metric of this name; give this one another name")
+    target, arguments = split_node(node, where=where)
+    cls = resolve(target, Metric, where=where)
+    if not is_trusted(cls.__module__):
+        cls = _of_task(cls, target, arguments, task, where=where)
+        target = f"{library.__name__}.{cls.__name__}"
+    per_class = "average" in arguments and arguments["average"] in PER_CLASS
+    averages = "average" in inspect.signature(cls).parameters  # some hand it on to a base class, to no effect
+    if not averages and (average := arguments.pop("average", "macro")) not in ("macro", *PER_CLASS):
+        raise ConfigError(f"{where}.average={average}: {cls.__name__} gives one value a class; expected macro or none")
+    count = task.num_classes
+    offered = {"num_classes": count, "num_labels": count, "multilabel": task.multilabel}
+    metric = build({"_target_": target, **arguments}, Metric, where=where, offered=offered)
+    metric.sync_on_compute = False  # the clips of all processes come together
+    return metric, per_class
+
+
+def _of_task(cls: type[Metric], target: Any, arguments: dict[str, Any], task: AudioTask, *, where: str) -> type[Metric]:
+    """The class of torchmetrics for a task; ``task`` is taken from the arguments.
+
+    Raises:
+        ConfigError: one that cannot be used, or not for such a task.
+    """
+    wanted, base = _parts(cls)
+    if getattr(library, cls.__name__, None) is not cls:
+        raise ConfigError(f"{where}._target_={target} is not a metric of {library.__name__}")
+    if base in UNSUITABLE:
+        raise ConfigError(f"{where}._target_={target} cannot be used: {UNSUITABLE[base]}")
+    usual = "multilabel" if task.multilabel else "multiclass"
+    if wanted is None:
+        wanted = arguments.pop("task", None) or usual
+        if wanted not in TASKS:
+            raise ConfigError(f"{where}.task={wanted}: expected {' | '.join(TASKS)}")
+    if wanted not in (usual, "binary") or (wanted == "binary" and (task.multilabel or task.num_classes != 2)):
+        labels = "several labels" if task.multilabel else "one label"
+        takes_one = {"binary": "two classes", "multiclass": "one label a clip", "multilabel": "several labels a clip"}
+        raise ConfigError(
+            f"{where}: {wanted} metrics are for {takes_one[wanted]}, and these clips have {labels} of "
+            f"{task.num_classes} classes; use the {usual} one"
+        )
+    found: type[Metric] | None = getattr(library, f"{wanted.capitalize()}{base}", None)
+    if found is None or (base, wanted) == ("ExactMatch", "multiclass"):
+        raise ConfigError(f"{where}._target_={target} cannot be used: torchmetrics has none for a {wanted} task")
+    return found
+
+
+def _sample(task: AudioTask) -> tuple[Tensor, Tensor]:
+    """Probabilities and labels in which every class occurs, and for several labels a clip also does not occur."""
+    number = task.num_classes
+    labels = torch.arange(2 * number + 1) % number
+    probabilities = torch.rand(len(labels), number, generator=torch.Generator().manual_seed(0))
+    if task.multilabel:
+        return probabilities, torch.nn.functional.one_hot(labels, number)
+    return probabilities.softmax(dim=1), labels
+
+
+def _labels(classes: Iterable[str]) -> list[str]:
+    """Names of classes as a part of a metric's name; their numbers, where two would be the same."""
+    labels = [re.sub(r"[^\w.-]+", "_", name) for name in classes]
+    return labels if len({*labels}) == len(labels) else [str(place) for place in range(len(labels))]
