@@ -8,6 +8,8 @@ Two kinds of layers are known to do so, and each is tried out on the device itse
   CPUs with AVX-512, PyTorch 2.11 returns uninitialized memory as their gradients.
 """
 
+import logging
+import sys
 from types import MethodType
 from typing import Any
 
@@ -26,6 +28,15 @@ LARGEST_ERROR = 0.1
 """Of an output or a gradient, relative to float32, by their norms; right ones in bfloat16 differ by 0.005."""
 
 PROBED_CLIPS = 2
+
+
+def say_float32(layers: list[str], precision: str) -> None:
+    """Print and log which layers run in float32, where some do."""
+    if layers:
+        kinds = " and ".join(layers)
+        line = f"trainer.precision={precision} is not supported on this device for {kinds}; using float32 there"
+        print(line, file=sys.stderr)  # `audio-lightning evaluate --json` has its answer on the other
+        logging.getLogger(__name__).info("%s", line)
 
 
 def use_float32_where_needed(network: AudioModel, precision: str) -> list[str]:

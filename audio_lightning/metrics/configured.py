@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchmetrics import Metric
 
+from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.targets import REFUSALS, build, resolve, split_node
 from audio_lightning.config.trust import is_trusted
 from audio_lightning.core.errors import ConfigError, UserError
@@ -84,6 +85,19 @@ class ConfiguredMetrics:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def check_monitors(self, config: Mapping[str, Any]) -> None:
+        """Refuse a monitor of a class that there is not, once the classes are known.
+
+        Raises:
+            ConfigError: with the metrics that there are.
+        """
+        nodes = [config, config["scheduler"], *(config.get("callbacks") or {}).values()]
+        for monitor in sorted({str(node["monitor"]) for node in nodes if node and node.get("monitor")}):
+            name = monitor.rpartition("/")[2]
+            if configured_metric(monitor, config.get("metrics")) and name not in self.names:
+                hint = did_you_mean(name, self.names, listing="there are")
+                raise ConfigError(f"monitor={monitor}: no such metric with these classes{hint}")
 
     def compute(self, probabilities: Float[Tensor, "clips classes"], targets: Tensor) -> dict[str, Tensor]:
         """The metrics by name, as scalars; all are NaN without clips.

@@ -7,7 +7,7 @@ Lightning would fill with the weights of the moment, gets the average that was v
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 
 from audio_lightning.classifier.classifier import AudioClassifier
@@ -184,7 +185,39 @@ class SWA(Averaging):
         assert isinstance(data, AudioDataModule)
         self._average_model.update_parameters(self._trained)
         with self.applied(pl_module), trainer.precision_plugin.forward_context():
-            pl_module.estimate_batch_norm(data.sample_waveforms(BATCH_NORM_CLIPS, seed=data.seed))
+            _estimate_batch_norm(pl_module, data.sample_waveforms(BATCH_NORM_CLIPS, seed=data.seed))
+
+
+@torch.no_grad()
+def _estimate_batch_norm(classifier: AudioClassifier, batches: Iterable[Tensor]) -> None:
+    """Measure the statistics of batch normalization anew, for weights that no training has brought about.
+
+    Everything else is as in evaluation meanwhile, where :func:`torch.optim.swa_utils.update_bn` would have dropout on.
+    What is not in training mode, because it is frozen, is kept.
+
+    Args:
+        classifier: whose network has these weights.
+        batches: waveforms, ``[batch, samples]``.
+    """
+    network = classifier.network
+    training = [module for module in network.modules() if module.training]
+    norms = [module for module in training if isinstance(module, _BatchNorm) and module.track_running_stats]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches
+        norm.train()
+    for waveform in batches:
+        if len(waveform) > 1:
+            features = classifier.arranged(classifier.front_end(waveform.to(classifier.device)))
+            network.forward(features)  # not compiled for so few batches
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+    for module in training:
+        module.training = True
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch.nn.parallel import DistributedDataParallel
 
 from audio_lightning.classifier.checkpoint import read_checkpoint
-from audio_lightning.classifier.classifier import AudioClassifier, check_same_data
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.factory import check_networks, without_pretrained
+from audio_lightning.classifier.provenance import check_same_data
 from audio_lightning.config import absolutize_paths, build, check_unvalidated
 from audio_lightning.core.cores import share_threads
 from audio_lightning.core.environment import environment

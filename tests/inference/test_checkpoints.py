@@ -15,7 +15,8 @@ from running import resume, run
 from torch import nn
 
 from audio_lightning.classifier.checkpoint import read_checkpoint, write_checkpoint
-from audio_lightning.classifier.classifier import TRAINED_ON, AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.provenance import TRAINED_ON
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.core.task import AudioTask
 from audio_lightning.inference.load import load_classifier
