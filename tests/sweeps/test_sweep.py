@@ -315,7 +315,7 @@ def test_configured_metrics_are_objectives_of_a_search(
 ) -> None:
     line = ["sweep=search", "sweep.trials=2", "trainer.max_epochs=1", "loss=cross_entropy,focal"]
     line += ["metrics=[auroc,calibration_error]", "metrics.auroc.average=none"]
-    line += [f"sweep.search.storage=journal:///{tmp_path / 'study'}"]
+    line += ["sweep.search.pruner=none", f"sweep.search.storage=journal:///{tmp_path / 'study'}"]
     objectives = "sweep.search.objectives=[validation/auroc_noise,validation/calibration_error]"
     assert sweep(tiny_urbansound8k, tmp_path / "search", *line, objectives) == 0
     assert "validation/auroc_noise" in capsys.readouterr().out.partition("Pareto-optimal trials:")[2]
