@@ -147,7 +147,10 @@ def make_workspace(dashboard: Dashboard, entity: str) -> "workspaces.Workspace":
     sections = [
         workspaces.Section(name=name, panels=panels, is_open=True) for name, panels in _panels(dashboard).items()
     ]
-    columns = [f"config:{_with_value(path)}" for path in dashboard.axes.values()]
+    # W&B holds the value of a top-level key of the configuration under ``value``.
+    paths = (path.partition(".") for path in dashboard.axes.values())
+    columns = [f"config:{key}.value{dot}{rest}" for key, dot, rest in paths]
+    figures = (board.monitor, board.metric, "macs", "parameters")
     return workspaces.Workspace(
         entity=entity,
         project=dashboard.project,
@@ -156,7 +159,7 @@ def make_workspace(dashboard: Dashboard, entity: str) -> "workspaces.Workspace":
         settings=workspaces.WorkspaceSettings(x_axis="epoch", max_runs=100),
         runset_settings=workspaces.RunsetSettings(
             filters=_filter(dashboard),
-            pinned_columns=[*columns, *(f"summary:{name}" for name in _figures(board))],
+            pinned_columns=[*columns, *dict.fromkeys(f"summary:{name}" for name in figures)],
         ),
     )
 
@@ -213,20 +216,11 @@ def _panels(dashboard: Dashboard) -> dict[str, list[Any]]:
 
     board = dashboard.boards[0]
     shown = board.metric if any(row.test for row in board.rows) else board.monitor
-    half = {"w": 12, "h": 8}
     axes = {key: path for key, path in dashboard.axes.items() if key not in REPETITION_KEYS}
+    monitor, quality = reports.SummaryMetric(board.monitor), reports.SummaryMetric(shown)
 
     def place(number: int) -> Any:
-        return reports.Layout(x=12 * (number % 2), y=8 * (number // 2), **half)
-
-    def costs(cost: str, number: int) -> Any:
-        return reports.ScatterPlot(
-            title=f"{shown} against {cost}",
-            x=reports.SummaryMetric(cost),
-            y=reports.SummaryMetric(shown),
-            log_x=True,
-            layout=place(number),
-        )
+        return reports.Layout(x=12 * (number % 2), y=8 * (number // 2), w=12, h=8)
 
     return {
         "How they learn": [
@@ -236,7 +230,7 @@ def _panels(dashboard: Dashboard) -> dict[str, list[Any]]:
         "Which choice is best": [
             reports.BarPlot(
                 title=f"{board.monitor} by {key}",
-                metrics=[reports.SummaryMetric(board.monitor)],
+                metrics=[monitor],
                 groupby=reports.Config(path),
                 groupby_aggfunc="mean",
                 groupby_rangefunc="stddev",
@@ -249,12 +243,21 @@ def _panels(dashboard: Dashboard) -> dict[str, list[Any]]:
                 title="Every choice at once",
                 columns=[
                     *(reports.ParallelCoordinatesPlotColumn(reports.Config(path)) for path in dashboard.axes.values()),
-                    reports.ParallelCoordinatesPlotColumn(reports.SummaryMetric(board.monitor)),
+                    reports.ParallelCoordinatesPlotColumn(monitor),
                 ],
                 layout=reports.Layout(x=0, y=8 * ((len(axes) + 1) // 2), w=24, h=10),
             )
         ],
-        "At what cost": [costs("macs", 0), costs("parameters", 1)],
+        "At what cost": [
+            reports.ScatterPlot(
+                title=f"{shown} against {cost}",
+                x=reports.SummaryMetric(cost),
+                y=quality,
+                log_x=True,
+                layout=place(number),
+            )
+            for number, cost in enumerate(("macs", "parameters"))
+        ],
         "Which classes are mistaken": [
             reports.CustomChart(
                 query={"summaryTable": {"tableKey": "test/confusion_matrix_table"}},
@@ -284,12 +287,6 @@ def _path(config: DictConfig, axis: str) -> str:
     return f"{axis}._target_" if "_target_" in node else f"{axis}.name"
 
 
-def _with_value(path: str) -> str:
-    """The path as W&B has it: a top-level key of the configuration holds its value under ``value``."""
-    first, dot, rest = path.partition(".")
-    return f"{first}.value{dot}{rest}"
-
-
 def _filter(dashboard: Dashboard) -> str:
     """The runs of the trials: neither others of the project nor the one that sums up the sweep."""
     wanted = {"Group": dashboard.group, "JobType": dashboard.job_type}
@@ -299,10 +296,6 @@ def _filter(dashboard: Dashboard) -> str:
 def _quoted(text: str) -> str:
     """As a Python string in which nothing is left that the package takes for an operator before it parses."""
     return "'" + "".join(sign if sign.isascii() and sign.isalnum() else f"\\U{ord(sign):08x}" for sign in text) + "'"
-
-
-def _figures(board: Board) -> list[str]:
-    return list(dict.fromkeys((board.monitor, board.metric, "macs", "parameters")))
 
 
 def _as_markdown(board: Board) -> str:
