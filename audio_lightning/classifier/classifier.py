@@ -282,7 +282,7 @@ class AudioClassifier(ClassifierNetwork):
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the schedule that the configuration names."""
-        optimizer = make_optimizer(self.config["optimizer"], self.finetuning.parameter_groups())
+        optimizer = make_optimizer(self.config["optimizer"], self.finetuning.parameter_groups(), self.finetuning.kinds)
         self.finetuning.decay_rates(optimizer)
         if self.config["scheduler"]["_target_"] is None:
             return optimizer

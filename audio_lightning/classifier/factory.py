@@ -102,7 +102,7 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
         network = build_network(config, front_end.output_shape, task)
     check_forward(config, network, front_end.output_shape, task)
     finetuning = Finetuning(config.get("finetune"), network, front_end)
-    optimizer = make_optimizer(config["optimizer"], finetuning.parameter_groups())
+    optimizer = make_optimizer(config["optimizer"], finetuning.parameter_groups(), finetuning.kinds)
     make_scheduler(config["scheduler"], optimizer, TrainingLength(steps=100, epochs=10), **monitored(config))
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
+from audio_lightning.classifier.optimizers import parameter_kinds
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.models.base import AudioModel
@@ -41,6 +42,8 @@ class Finetuning:
         self.front_end = front_end
         self.stages = network.stages()
         next(iter(self.stages.values())).extend(front_end.parameters())
+        # While parameters have their shapes, which FSDP flattens.
+        self.kinds = parameter_kinds(network, front_end)
         names = list(self.stages)[: _number_frozen(settings["freeze"], network)]
         self.frozen = {parameter for name in names for parameter in self.stages[name]}
         # An architecture may have frozen some of them for good.
@@ -55,6 +58,11 @@ class Finetuning:
             return [{"params": [*self.network.parameters(), *self.front_end.parameters()], "decay": 1.0}]
         stages = reversed(self.stages.values())
         return [{"params": stage, "decay": self.layer_decay**depth} for depth, stage in enumerate(stages)]
+
+    def stage_of(self, group: Mapping[str, Any]) -> str | None:
+        """The stage that a group of an optimizer's parameters is of; None where groups are not of single stages."""
+        owners = (name for name, stage in self.stages.items() if any(group["params"][0] is one for one in stage))
+        return next(owners, None) if self.layer_decay != 1 else None
 
     @staticmethod
     def decay_rates(optimizer: Optimizer) -> None:

@@ -1,12 +1,15 @@
 """Optimizers: PyTorch's by their own names."""
 
-from collections.abc import Iterable, Mapping
+import types
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 
-from audio_lightning.config.targets import build, resolve, split_node
+from audio_lightning.config.targets import accepted, build, resolve, split_node
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.models.base import NORMALIZATIONS
 
 UNSUITABLE = {
     "LBFGS": "it computes the loss of a batch several times in a step, so that each clip would be counted as often",
@@ -16,18 +19,67 @@ UNSUITABLE = {
 """Optimizers of PyTorch that cannot train the networks of this package, and why."""
 
 
-def make_optimizer(node: Mapping[str, Any], groups: Iterable[dict[str, Any]]) -> Optimizer:
+WEIGHT_DECAYS = {"norm_weight_decay": "norm", "bias_weight_decay": "bias"}
+"""Keys of ``optimizer`` that this program applies, named as in torchvision's training scripts; the kind of each."""
+
+
+def make_optimizer(
+    node: Mapping[str, Any],
+    groups: Iterable[Mapping[str, Any]],
+    kinds: Mapping[nn.Parameter, str] = types.MappingProxyType({}),
+) -> Optimizer:
     """The optimizer that a configuration names.
+
+    Normalizations and biases have parameter groups of their own where their weight decay differs from that of other
+    parameters: ``norm_weight_decay`` and ``bias_weight_decay``; None, or no such key, is the optimizer's own.
 
     Args:
         node: ``_target_`` and arguments under the class's own names.
         groups: parameter groups of :meth:`audio_lightning.classifier.finetune.Finetuning.parameter_groups`.
+        kinds: of parameters: ``"norm"`` or ``"bias"`` (:func:`parameter_kinds`).
 
     Raises:
         ConfigError: a target or an argument that cannot work.
     """
-    cls = resolve(split_node(node, where="optimizer")[0], Optimizer, where="optimizer")
+    target, arguments = split_node(node, where="optimizer")
+    cls = resolve(target, Optimizer, where="optimizer")
+    decays = {kind: arguments.pop(key, None) for key, kind in WEIGHT_DECAYS.items()}
+    for key, kind in WEIGHT_DECAYS.items():
+        value = decays[kind]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
+            raise ConfigError(
+                f"optimizer.{key}={value}: expected 0.0 or more, or null for that of optimizer.weight_decay"
+            )
     if cls.__module__.startswith("torch.") and cls.__name__ in UNSUITABLE:
         raise ConfigError(f"optimizer._target_=torch.optim.{cls.__name__} cannot be used: {UNSUITABLE[cls.__name__]}")
-    made: Optimizer = build(node, Optimizer, where="optimizer", params=list(groups))
+    own = accepted(cls)[0].get("weight_decay")
+    if own is not None:
+        default = arguments.get("weight_decay", own.default)
+        decays = {kind: value for kind, value in decays.items() if value not in (None, default)}
+        groups = [part for group in groups for part in _divided(group, kinds, decays)]
+    made: Optimizer = build({"_target_": target, **arguments}, Optimizer, where="optimizer", params=list(groups))
     return made
+
+
+def parameter_kinds(*parts: nn.Module) -> dict[nn.Parameter, str]:
+    """The parameters of normalizations (``"norm"``), and the biases of other layers (``"bias"``)."""
+    found = {}
+    for module in (module for part in parts for module in part.modules()):
+        for name, parameter in module.named_parameters(recurse=False):
+            if isinstance(module, NORMALIZATIONS):
+                found[parameter] = "norm"
+            elif "bias" in name.split("_") and parameter.dim() == 1:  # bias, in_proj_bias, bias_ih_l0
+                found[parameter] = "bias"
+    return found
+
+
+def _divided(
+    group: Mapping[str, Any], kinds: Mapping[nn.Parameter, str], decays: Mapping[str, float]
+) -> Iterator[dict[str, Any]]:
+    """A parameter group, divided by weight decay; the first part has the optimizer's own."""
+    parts: dict[float | None, list[nn.Parameter]] = {None: []}
+    for parameter in group["params"]:
+        parts.setdefault(decays.get(kinds.get(parameter, "")), []).append(parameter)
+    for decay, parameters in parts.items():
+        if parameters:
+            yield {**group, "params": parameters, **({} if decay is None else {"weight_decay": decay})}

@@ -28,7 +28,10 @@ from audio_lightning.config.trust import trusting
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import first_line
 
-KEPT = {"loss": ("class_weights", "label_smoothing")}
+KEPT = {
+    "loss": ("class_weights", "label_smoothing"),
+    "optimizer": ("norm_weight_decay", "bias_weight_decay"),
+}
 """By node, keys that this program itself applies, whatever class is named."""
 
 PLACES = ("conf_dir", "hydra.searchpath")

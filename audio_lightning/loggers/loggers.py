@@ -259,13 +259,12 @@ class RunLogger(Logger):
             return {}
         groups = [group for optimizer in self.trainer.optimizers for group in optimizer.param_groups]
         rates = {RATE: float(groups[0]["lr"])}
-        if len(groups) == 1:
-            return rates
-        names = [str(group.get("name", place)) for place, group in enumerate(groups)]
         module = self.trainer.lightning_module
-        if isinstance(module, AudioClassifier) and len(module.finetuning.stages) == len(groups):
-            names = list(reversed(module.finetuning.stages))
-        return rates | {f"{RATE}/{name}": float(group["lr"]) for name, group in zip(names, groups)}
+        if isinstance(module, AudioClassifier):  # those of a stage differ in their weight decay alone
+            names = [module.finetuning.stage_of(group) for group in groups]
+        else:
+            names = [str(group.get("name", place)) for place, group in enumerate(groups)] if len(groups) > 1 else []
+        return rates | {f"{RATE}/{name}": float(group["lr"]) for name, group in zip(names, groups) if name is not None}
 
 
 @contextmanager

@@ -125,6 +125,7 @@ class _RisingRate(Callback):
         self.rates: list[float] = []
         self.losses: list[float] = []
         self._batches: list[float] = []
+        self._shares: list[float] = []
         self._lowest = math.inf
 
     def on_train_batch_start(
@@ -133,8 +134,12 @@ class _RisingRate(Callback):
         """Set the rates."""
         assert isinstance(pl_module, AudioClassifier)
         self._rate = LOWEST_RATE * (HIGHEST_RATE / LOWEST_RATE) ** (trainer.global_step / (STEPS - 1))
-        for depth, group in enumerate(trainer.optimizers[0].param_groups):
-            group["lr"] = self._rate * pl_module.finetuning.layer_decay**depth
+        groups = trainer.optimizers[0].param_groups
+        if not self._shares:
+            head = groups[0]["lr"] or 1.0
+            self._shares = [group["lr"] / head for group in groups]
+        for group, share in zip(groups, self._shares):
+            group["lr"] = self._rate * share
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from audio_lightning.classifier.optimizers import WEIGHT_DECAYS
 from audio_lightning.classifier.schedulers import LIGHTNING_KEYS
 from audio_lightning.config import check_config, choices, compose, config_dir, resolve
 from audio_lightning.config.check import settle
@@ -95,6 +96,8 @@ def test_the_yaml_and_the_constructor_agree(group: str, name: str) -> None:
         supplied = dict.fromkeys(SUPPLIED[group])
         if group == "scheduler":
             arguments = {name: value for name, value in arguments.items() if name not in LIGHTNING_KEYS}
+        if group == "optimizer":
+            arguments = {name: value for name, value in arguments.items() if name not in WEIGHT_DECAYS}
         if group == "loss":
             arguments = {name: value for name, value in arguments.items() if name not in PROGRAM_KEYS}
         if group == "metrics" and not takes(cls, "average"):

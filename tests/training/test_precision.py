@@ -406,10 +406,10 @@ def test_a_rate_is_searched_in_steps_of_the_training(
     with pytest.raises((Killed, ConfigError)):  # nothing need be found
         run(tiny_urbansound8k, tmp_path / "run", *options)
     curve = pd.read_csv(tmp_path / "run/lr_finder.csv")
-    head, *others = zip(*search.rates)
+    head, second = zip(*([*dict.fromkeys(rates)][:2] for rates in search.rates))  # of two stages
     np.testing.assert_allclose(curve["learning_rate"], head)
     np.testing.assert_allclose(curve["learning_rate"], np.logspace(-6, 0, 40)[: len(head)])
-    np.testing.assert_allclose(others[0], np.array(head) / 2)
+    np.testing.assert_allclose(second, np.array(head) / 2)
     assert min(search.frozen) > 0, "the steps of a search are many epochs"
     # At the lowest rates nothing is learned, whatever a step consists of.
     assert curve["loss"][:12].mean() == pytest.approx(np.log(3), rel=0.1)
