@@ -90,7 +90,7 @@ def measure(name: str, root: str, repeats: int) -> dict[str, Any]:
             f"data.root={root}",
             "feature=logmel",
             f"feature.n_mels={N_MELS}",
-            f"cache.dir={cache}",
+            f"data.cache_dir={cache}",
             "trainer=cpu",
         ]
         config = compose(quote_paths(settings))

@@ -77,7 +77,7 @@ class Bench:
         return [
             "data=folder", f"data.root={self.root / 'sounds'}", "data.clip_seconds=1.0", "data.sample_rate=16000",
             f"data.batch_size={128 if self.gpu else 32}", "feature=logmel", "model=cnn", "seed=0", "plots=false",
-            f"cache.dir={self.root / 'cache'}", f"trainer={'gpu' if self.gpu else 'cpu'}",
+            f"data.cache_dir={self.root / 'cache'}", f"trainer={'gpu' if self.gpu else 'cpu'}",
             f"trainer.max_epochs={self.epochs}",
         ]  # fmt: skip
 

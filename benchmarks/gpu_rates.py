@@ -56,7 +56,7 @@ def rates(arguments: argparse.Namespace) -> None:
         common = [
             "data=folder", f"data.root={root / 'sounds'}", "data.clip_seconds=1.0", f"data.sample_rate={RATE}",
             f"data.batch_size={batch_size}", "feature=logmel", f"feature.n_mels={N_MELS}",
-            f"cache.dir={root / 'cache'}", "plots=false", f"trainer={'gpu' if gpu else 'cpu'}",
+            f"data.cache_dir={root / 'cache'}", "plots=false", f"trainer={'gpu' if gpu else 'cpu'}",
         ]  # fmt: skip
         print(f"{'':<26}{'(a) loader':>12}{'(b) ours':>12}{'(c) network':>12}{'b / a':>8}{'b / c':>8}  clips/s")
         for model, way in itertools.product(arguments.models.split(","), arguments.ways.split(",")):

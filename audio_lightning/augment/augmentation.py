@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from audio_lightning.augment.base import Domain, PairAugmentation, SpectrogramAugmentation, WaveformAugmentation
@@ -82,9 +82,12 @@ class Augmentation(nn.Module):
                 module.set_recordings(samples, starts, stops)
 
     def on_waveforms(
-        self, waveform: Float[Tensor, "batch time"], target: Float[Tensor, "batch classes"]
-    ) -> tuple[Float[Tensor, "batch time"], Float[Tensor, "batch classes"]]:
-        """What comes before the front end; the target is handed back untouched unless waveforms are mixed."""
+        self, waveform: Float[Tensor, "batch time"], target: Shaped[Tensor, "batch *classes"]
+    ) -> tuple[Float[Tensor, "batch time"], Shaped[Tensor, "batch *classes"]]:
+        """What comes before the front end; targets are handed back untouched unless waveforms are mixed.
+
+        Only targets that are rows of probabilities can be mixed, see :class:`PairAugmentation`.
+        """
         for module in self.waveform:
             waveform = module(waveform)
         for mixing in self._mixing("waveform"):
@@ -92,8 +95,8 @@ class Augmentation(nn.Module):
         return waveform, target
 
     def on_features(
-        self, features: Float[Tensor, "batch channels ..."], target: Float[Tensor, "batch classes"]
-    ) -> tuple[Float[Tensor, "batch channels ..."], Float[Tensor, "batch classes"]]:
+        self, features: Float[Tensor, "batch channels ..."], target: Shaped[Tensor, "batch *classes"]
+    ) -> tuple[Float[Tensor, "batch channels ..."], Shaped[Tensor, "batch *classes"]]:
         """What comes after the front end; features [B, C, T] are waveforms, of which no bins can be masked."""
         for mixing in self._mixing("features"):
             features, target = mixing(features, target)

@@ -86,7 +86,7 @@ class Ensemble(AudioModel):
         embeddings = [network.embed(part) for network, part in self._parts([x] * self.copies)]
         return torch.cat(embeddings, dim=1)
 
-    def forward(self, x: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "batch classes"]:
+    def forward(self, x: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "answers classes"]:
         """In training, the logits of each part of the batch by the members that have it, one after the other.
 
         In evaluation, the mean logits of all members.

@@ -15,7 +15,7 @@ from audio_lightning.core.tables import Column, print_table
 if TYPE_CHECKING:
     from audio_lightning.data.check import Finding
 
-AXES = ("data", "cache", "seed", "trust", "conf_dir")
+AXES = ("data", "seed", "trust", "conf_dir")
 """Keys that the data depends on."""
 
 SKIPPED = {"missing", "undecodable", "unreadable", "not_finite", "empty"}
@@ -94,9 +94,7 @@ def check_command(
 def _require_data_key(override: str) -> None:
     key = override.partition("=")[0].lstrip("+~")
     if key.partition(".")[0] not in AXES:
-        raise ConfigError(
-            f"{override}: only the data is checked; give data=NAME, data.KEY=VALUE, cache.KEY=VALUE or seed=N"
-        )
+        raise ConfigError(f"{override}: only the data is checked; give data=NAME, data.KEY=VALUE or seed=N")
 
 
 def _require_writable(option: str, file: Path) -> None:

@@ -83,7 +83,10 @@ ADDED: dict[str, dict[str, Any]] = {
 }
 """By the old path of a class, arguments with which the class of today does what that one did."""
 
-KEYS: dict[str, str] = {"room_dir": "rir_dir"}
+KEYS: dict[str, str] = {
+    "room_dir": "rir_dir",
+    **{f"cache.{name}": f"data.cache_{name}" for name in ("dir", "max_gb", "dtype", "identity")},
+}
 """By its old dotted name, a key that belongs to no class."""
 
 CHOICES: dict[str, str] = {
@@ -113,6 +116,9 @@ def upgrade(values: dict[str, Any]) -> list[str]:
         if node is not None and name in node:
             above, _, last = new.rpartition(".")
             _node(values, above, make=True).setdefault(last, node.pop(name))
+            if parent and not node:
+                above, _, last = parent.rpartition(".")
+                del _node(values, above)[last]
             replaced.append(f"{old} -> {new}")
     if "optimizer" in values:
         values.update({name: {} for name in NEW_NODES if name not in values})

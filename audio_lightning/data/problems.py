@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from audio_lightning.core.errors import DataError
 
@@ -35,6 +35,7 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
+@runtime_checkable
 class Said(Protocol):
     """Something that is said about a place: a problem, or a finding of ``check``."""
 

@@ -187,8 +187,8 @@ def _within_channels(features: Float[Tensor, "batch channels ..."]) -> tuple[int
 
 def _counting(
     features: Float[Tensor, "batch channels ... time"], sound: Bool[Tensor, "batch time"] | None
-) -> Float[Tensor, "batch ... time"]:
-    """1 for what counts and 0 for padding, of as many dimensions as the features."""
+) -> Float[Tensor, "..."]:
+    """1 for what counts and 0 for padding, of as many dimensions as the features; a single 1 where all counts."""
     if sound is None:
         return features.new_ones(())
     return sound.to(features.dtype).reshape(len(sound), *[1] * (features.ndim - 2), sound.shape[1])

@@ -46,13 +46,9 @@ def embed(classifier: AudioClassifier, recordings: Iterable[Path], **options: An
     return _of_windows(classifier, batches(classifier, recordings, **options))
 
 
-@torch.inference_mode()
 def _of_windows(classifier: AudioClassifier, batched: Iterable[list[Part]]) -> Iterator[Embedding]:
     for parts in batched:
-        waveforms = stacked(parts)
-        vectors = iter(
-            () if waveforms is None else merged(parts, classifier.embed(waveforms.to(classifier.device)).cpu()).numpy()
-        )
+        vectors = iter(_vectors(classifier, parts))
         for part in parts:
             vector = None if part.samples is None else next(vectors)
             error = part.error if vector is None else not_finite(part, vector, "embedding")
@@ -60,3 +56,12 @@ def _of_windows(classifier: AudioClassifier, batched: Iterable[list[Part]]) -> I
                 yield Embedding(part.path, error=error)
             else:
                 yield Embedding(part.path, part.start_seconds, part.stop_seconds, vector)
+
+
+@torch.inference_mode()
+def _vectors(classifier: AudioClassifier, parts: list[Part]) -> Float[np.ndarray, "vectors embedding"]:
+    """The embeddings of the parts that can be read, of several channels their mean."""
+    waveforms = stacked(parts)
+    if waveforms is None:
+        return np.empty((0, classifier.network.embedding_dim), np.float32)
+    return merged(parts, classifier.embed(waveforms.to(classifier.device)).cpu()).numpy()

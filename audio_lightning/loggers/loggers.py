@@ -293,7 +293,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The settings of a training with dotted keys; a target is named by its class alone."""
     found: dict[str, Any] = {}
     for name, value in config.items():
-        if not prefix and name in ("logger", "cache", "hydra", "dashboard", "plots", "resume", "callbacks"):
+        if not prefix and name in ("logger", "hydra", "dashboard", "plots", "resume", "callbacks"):
             continue
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{name}.")

@@ -106,7 +106,7 @@ class _Block(nn.Module):
             nn.Dropout2d(dropout),
         )
 
-    def forward(self, x: Float[Tensor, "batch inputs rows frames"]) -> Float[Tensor, "batch outputs rows frames"]:
+    def forward(self, x: Float[Tensor, "batch inputs rows_in frames"]) -> Float[Tensor, "batch outputs rows frames"]:
         in_frequency = self.frequency(x)
         out = in_frequency + self.time(in_frequency.mean(2, keepdim=True))
         return (out + x if self.is_residual else out).relu()

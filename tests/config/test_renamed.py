@@ -119,6 +119,12 @@ def test_keys_move_with_what_is_in_them(monkeypatch: pytest.MonkeyPatch) -> None
         compose(["random_number=1"])
 
 
+def test_keys_that_were_stated_twice_are_stated_once() -> None:
+    values = {"cache": {"dir": "x", "max_gb": 1.0}, "data": {"cache_dir": "/here/x"}}
+    upgrade(values)
+    assert values == {"data": {"cache_dir": "/here/x", "cache_max_gb": 1.0}}
+
+
 def test_only_targets_are_names_of_classes() -> None:
     values = {
         "augment": {"waveform": {"gain": {"_target_": "audio_lightning.augment.Gain", "p": 0.5}}},
@@ -151,6 +157,7 @@ def test_classes_within_lists_are_found() -> None:
         (["model=ast", "model.width=96"], "model.width: renamed; type model.embed_dim"),
         (["model=lstm", "model.linear=[8]"], "model.linear: renamed; type model.mlp_dims"),
         (["room_dir=."], "room_dir: renamed; type rir_dir"),
+        (["cache.dir=."], "cache.dir: renamed; type data.cache_dir"),
         (["augment=words"], "augment=words: renamed; type augment=speech_strong"),
         (["scheduler.warmup_fraction=0.2"], "scheduler.warmup_fraction: renamed; type scheduler.warmup_ratio"),
         (

@@ -207,5 +207,5 @@ def test_channels_are_counted_without_opening_what_the_cache_holds(
     mono = ready(root, "data.channel=each")
     assert len(opened) == files + 1
     assert len(mono.manifest.table) == len(first.manifest.table) - 1
-    ready(root, "data.channel=each", "cache.identity=content")
+    ready(root, "data.channel=each", "data.cache_identity=content")
     assert len(opened) == 2 * files + 1

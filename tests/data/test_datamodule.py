@@ -267,7 +267,7 @@ def test_resident_clips_are_the_same_clips(six: Path, dtype: str) -> None:
     columns = {"label": [*"aabbab"], "split": SPLIT[::-1], "background": [False] * 5 + [True]}
     batches = []
     for resident in ("false", "true"):
-        ready = own(six, columns, f"data.resident={resident}", "data.hop_seconds=0.05", f"cache.dtype={dtype}")
+        ready = own(six, columns, f"data.resident={resident}", "data.hop_seconds=0.05", f"data.cache_dtype={dtype}")
         ready.setup()
         loader = ready.train_dataloader()
         batches.append([ready.transfer_batch_to_device(batch, torch.device("cpu"), 0) for batch in loader])

@@ -134,7 +134,7 @@ def test_clips_are_known_again_in_another_place_and_type_of_sample(
     trained: Path, tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = as_folder(tiny_urbansound8k, tmp_path / "renamed")
-    found = evaluate(trained, ["data=folder", f"data.root='{root}'", "cache.dtype=int16"])
+    found = evaluate(trained, ["data=folder", f"data.root='{root}'", "data.cache_dtype=int16"])
     assert (found.metrics["trained_on"], found.metrics["clips/test"]) == (18, 36)
     assert "all clips are tested (data.split=all): this data has no test part" in capsys.readouterr().err
 

@@ -35,7 +35,7 @@ def opened(root: Path, *overrides: str) -> AudioDataModule:
     "override",
     [
         "logger=none",
-        "cache.dir=/elsewhere",
+        "data.cache_dir=/elsewhere",
         "plots=false",
         "data.num_workers=2",
         "trainer.accelerator=cpu",
@@ -125,7 +125,7 @@ def test_labels_count(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     assert fingerprints(opened(copy))[0] != fingerprints(opened(tiny_urbansound8k))[0]
 
 
-@pytest.mark.parametrize("override", ["data.sample_rate=4000", "cache.dtype=int16", "data.clip_seconds=0.1"])
+@pytest.mark.parametrize("override", ["data.sample_rate=4000", "data.cache_dtype=int16", "data.clip_seconds=0.1"])
 def test_how_recordings_are_resampled_and_stored_is_a_setting(tiny_urbansound8k: Path, override: str) -> None:
     assert fingerprints(opened(tiny_urbansound8k, override)) == fingerprints(opened(tiny_urbansound8k))
     assert canonical_config(plain(override)) != canonical_config(plain())

@@ -37,10 +37,11 @@ from audio_lightning.data.store.decoded import (
     SetWriter,
     prepare,
     prepared_before,
+    read_identities,
     read_set,
     unreadable,
 )
-from audio_lightning.data.store.recordings import Identity, OneChannel, Recordings, digest
+from audio_lightning.data.store.recordings import Identity, OneChannel, Recordings, digest, locate
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Cache:
                 return self._build(recordings, identities, sample_rate, progress)
         except OSError as error:
             log.warning(
-                "cannot keep decoded recordings in %s (%s): they are held in memory for this run; cache.dir or "
+                "cannot keep decoded recordings in %s (%s): they are held in memory for this run; data.cache_dir or "
                 "AUDIO_LIGHTNING_CACHE names another folder",
                 self.root,
                 error.strerror or error,
@@ -138,7 +139,7 @@ class Cache:
             return found
         first = OneChannel(recordings, [1] * len(recordings)).identities("stat")
         for decoded in self._alike(sample_rate):
-            place = _locate(first, _identities(decoded.folder))
+            place = locate(first, read_identities(decoded.folder))
             held = place >= 0
             if held.any() and (audio := read_set(decoded.folder)) is not None:
                 found[held] = audio.facts["channels"][place[held]]
@@ -177,7 +178,7 @@ class Cache:
             return found
         for decoded in self._alike(sample_rate):
             if decoded.about["recordings"] > len(identities):
-                place = _locate(identities, _identities(decoded.folder))
+                place = locate(identities, read_identities(decoded.folder))
                 if (place >= 0).all() and _is_current(found := _opened(decoded.folder)):
                     return found.select(place)
         return None
@@ -257,7 +258,7 @@ class Cache:
         """Recordings that some set holds already, and where in it."""
         held: dict[int, tuple[DecodedAudio, int]] = {}
         for decoded in self._alike(sample_rate):
-            place = _locate(identities, _identities(decoded.folder))
+            place = locate(identities, read_identities(decoded.folder))
             if (place >= 0).any() and (audio := read_set(decoded.folder)) is not None:
                 held |= {
                     index: (audio, int(place[index]))
@@ -293,14 +294,14 @@ class Cache:
         most = self.max_gb * GB
         if needed > most:
             raise DataError(
-                f"the decoded recordings need more than cache.max_gb={self.max_gb:g}: raise it, lower "
-                f"data.sample_rate, or halve the size with cache.dtype=int16"
+                f"the decoded recordings need more than data.cache_max_gb={self.max_gb:g}: raise it, lower "
+                f"data.sample_rate, or halve the size with data.cache_dtype=int16"
             )
         others = self.sets()
         total = needed + sum(decoded.bytes for decoded in others)
         while total > most and others:
             oldest = others.pop()
-            log.info("cache.max_gb=%g: removing %s (%s)", self.max_gb, oldest.folder, oldest.about.get("root"))
+            log.info("data.cache_max_gb=%g: removing %s (%s)", self.max_gb, oldest.folder, oldest.about.get("root"))
             _remove(oldest.folder)
             total -= oldest.bytes
 
@@ -332,24 +333,6 @@ def _remove(folder: Path) -> None:
     except OSError:
         doomed = folder
     shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _identities(folder: Path) -> UInt8[np.ndarray, "recordings 16"]:
-    try:
-        with np.load(folder / "index.npz", allow_pickle=False) as index:
-            return index["identities"]
-    except Exception:  # a damaged zip can fail in many ways
-        return np.empty((0, 16), np.uint8)
-
-
-def _locate(wanted: UInt8[np.ndarray, "wanted 16"], held: UInt8[np.ndarray, "held 16"]) -> Int64[np.ndarray, "wanted"]:
-    """Position of each wanted identity among those held; -1 where it is not."""
-    if not len(held):
-        return np.full(len(wanted), -1)
-    keys, asked = (np.ascontiguousarray(array).view("S16").ravel() for array in (held, wanted))
-    order = np.argsort(keys)
-    place = order[np.searchsorted(keys, asked, sorter=order).clip(max=len(keys) - 1)]
-    return np.where(keys[place] == asked, place, -1)
 
 
 def _common_folder(recordings: Recordings) -> str:

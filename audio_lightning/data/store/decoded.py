@@ -114,7 +114,7 @@ def content_digest(decoded: Decoded) -> bytes:
     """Digest of a recording's samples at its own rate, before anything is mixed down, resampled or rounded.
 
     It depends neither on how the recording is stored (WAV, FLAC, an array) nor on ``data.sample_rate`` or
-    ``cache.dtype``. Equal channels count as one.
+    ``data.cache_dtype``. Equal channels count as one.
     """
     samples = decoded.samples
     if samples.shape[1] > 1 and (samples == samples[:, :1]).all():
@@ -208,6 +208,15 @@ def read_set(folder: Path) -> DecodedAudio | None:
     except Exception:  # a damaged zip can fail in many ways, and all of them mean the same
         return None
     return DecodedAudio(samples, offsets[:-1], offsets[1:], content, facts, errors)
+
+
+def read_identities(folder: Path) -> UInt8[np.ndarray, "recordings 16"]:
+    """What the recordings of a set are known by (:meth:`Recordings.identities`); none where it is damaged."""
+    try:
+        with np.load(folder / "index.npz", allow_pickle=False) as index:
+            return index["identities"]
+    except Exception:  # a damaged zip can fail in many ways
+        return np.empty((0, IDENTITY_BYTES), np.uint8)
 
 
 def prepared_before(audio: DecodedAudio, index: int) -> Prepared:

@@ -98,8 +98,8 @@ def segments(datamodule: AudioDataModule, rows: Int64[np.ndarray, "rows"]) -> Sh
     """What some clips are segments of.
 
     The hashes are those that the leakage guard compares, so that nothing is read or hashed for them. They are equal
-    where the recordings are, whatever ``data.sample_rate`` and ``cache.dtype``; that those of different recordings are
-    has a probability of 3e-8 among a million.
+    where the recordings are, whatever ``data.sample_rate`` and ``data.cache_dtype``; that those of different recordings
+    are has a probability of 3e-8 among a million.
 
     Args:
         datamodule: after its setup.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 
 from audio_lightning.audio import Channel, describe, read, select_channels
 from audio_lightning.core.cores import cores
@@ -114,6 +114,16 @@ class OneChannel(Recordings):
         if channel == "mean":
             return decoded
         return replace(decoded, used=select_channels(decoded.samples, channel, self.files[index]))
+
+
+def locate(wanted: UInt8[np.ndarray, "wanted 16"], held: UInt8[np.ndarray, "held 16"]) -> Int64[np.ndarray, "wanted"]:
+    """Position of each wanted identity among those held; -1 where it is not."""
+    if not len(held):
+        return np.full(len(wanted), -1)
+    keys, asked = (np.ascontiguousarray(array).view("S16").ravel() for array in (held, wanted))
+    order = np.argsort(keys)
+    place = order[np.searchsorted(keys, asked, sorter=order).clip(max=len(keys) - 1)]
+    return np.where(keys[place] == asked, place, -1)
 
 
 def stat_text(path: str | Path) -> str:

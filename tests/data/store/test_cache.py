@@ -220,7 +220,7 @@ def test_a_full_disk_means_a_run_without_a_cache(
         if when == "at the start":
             patch.setattr(cache_module.tempfile, "mkdtemp", full)
         else:
-            patch.setattr(cache_module.np, "dtype", full)  # used when the index of the set is written
+            patch.setattr(cache_module.np, "savez", full)
         assert_right(cache.decode(Recordings(files), 8000), files)
     assert "No space left on device" in caplog.text
     assert not cache.sets()
@@ -274,7 +274,7 @@ def test_the_sets_not_used_for_longest_go_first(tmp_path: Path) -> None:
 
 def test_a_set_that_alone_exceeds_the_bound_is_an_error(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache", max_gb=1e-5)
-    with pytest.raises(DataError, match=r"need more than cache\.max_gb=1e-05: raise it"):
+    with pytest.raises(DataError, match=r"need more than data\.cache_max_gb=1e-05: raise it"):
         cache.decode(write_noise(tmp_path / "a", 10_000), 8000)
     assert list(cache.folder.glob("[!.]*")) == []
     assert list(cache.folder.glob(".partial-*")) == []
