@@ -1,5 +1,6 @@
 """Configured metrics: every one of torchmetrics.classification that fits, directions, and the user's own."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from audio_lightning.metrics.configured import (
 from audio_lightning.metrics.factory import make_metrics
 from audio_lightning.run_folder import RunFolder
 
+PROJECT = Path(__file__).parents[2]
 NAMES = sorted(library.__all__)
 NEEDS = {
     "FBetaScore": {"beta": 2.0},
@@ -267,6 +269,21 @@ def test_a_metric_of_the_user_s_own(own: Any) -> None:
             made("my_metrics.Words")
         with pytest.raises(UserError, match=r"metrics.mine: Fragile cannot .*: too many hits \(60 clips\)"):
             made("my_metrics.Fragile").compute(logits.softmax(1), target)
+
+
+def test_the_metric_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (PROJECT / "docs/extending.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n# my_sounds/metrics.py\n(.*?)```", text, flags=re.DOTALL)
+    (tmp_path / "documented.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    probabilities, target = torch.tensor([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2]]), torch.tensor([0, 1])
+    try:
+        with trusting("documented"):
+            found = made("documented.Margin").compute(probabilities, target)
+            assert mode_of("validation/mine", {"mine": {"_target_": "documented.Margin"}}) == "max"
+    finally:
+        sys.modules.pop("documented", None)
+    assert float(found["mine"]) == pytest.approx((0.5 - 0.2) / 2)
 
 
 def test_choices_add_up_and_another_class_drops_what_it_does_not_take(capsys: pytest.CaptureFixture[str]) -> None:
