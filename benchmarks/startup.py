@@ -19,7 +19,7 @@ TO_FIRST_STEP = """
 import os, sys, time
 started = float(sys.argv.pop(1))
 from audio_lightning.cli.train import main
-from audio_lightning.classifier import AudioClassifier
+from audio_lightning.classifier.classifier import AudioClassifier
 
 def on_train_batch_end(self, *args):
     print(time.time() - started, flush=True)

@@ -1,4 +1,4 @@
-"""What classifiers say of recordings."""
+"""Predictions, embeddings and tests of trained classifiers."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -48,7 +48,7 @@ def predict(
         window_seconds: of a window; by default a clip of the training.
         hop_seconds: from window to window; by default as in the training, or a window if it had none or
             ``window_seconds`` is given.
-        per_recording: answer once for each recording, by the mean of its windows.
+        per_recording: one row for each recording, with the mean of its windows.
         batch_size: windows at once.
         trust: see :func:`load`.
 
@@ -79,15 +79,9 @@ def embed(
     batch_size: int = 32,
     trust: Trust = None,
 ) -> pd.DataFrame:
-    """The embedding of recordings, window by window: what the head of the network sees.
+    """The embedding of recordings, window by window: the input of the network's head.
 
-    Args:
-        classifier: see :func:`predict`, like the other arguments.
-        recordings: files, and folders to look through.
-        window_seconds: of a window.
-        hop_seconds: from window to window.
-        batch_size: windows at once.
-        trust: see :func:`load`.
+    The arguments are those of :func:`predict`.
 
     Returns:
         One row a window: ``path``, ``start_seconds``, ``end_seconds``, ``embedding 0`` and so on, and ``error``.

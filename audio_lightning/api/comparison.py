@@ -1,4 +1,4 @@
-"""Many trainings, and what they say together."""
+"""Sweeps and their leaderboards."""
 
 from html import escape
 from pathlib import Path
@@ -68,14 +68,8 @@ class Sweep:
 
     def _repr_html_(self) -> str:
         board = self.leaderboard
-        names = [
-            "name",
-            "n",
-            *(name for name in map(str, board) if name.endswith(" mean")),
-            "parameters",
-            "macs",
-            "verdict",
-        ]
+        means = (name for name in map(str, board) if name.endswith(" mean"))
+        names = ["name", "n", *means, "parameters", "macs", "verdict"]
         table = board[names].to_html(border=0, index=False)
         notes = "".join(f"<li>{escape(note)}</li>" for note in board.attrs["notes"])
         return f"<p>{escape(str(self.folder))}</p>{table}<ul>{notes}</ul>"

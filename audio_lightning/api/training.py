@@ -1,4 +1,4 @@
-"""One training, and what it leaves."""
+"""Trainings and their run folders."""
 
 import logging
 import signal

@@ -15,9 +15,9 @@ from audio_lightning.classifier.finetune import Finetuning
 from audio_lightning.classifier.optimizers import make_optimizer
 from audio_lightning.classifier.schedulers import TrainingLength, make_scheduler, monitored
 from audio_lightning.config import build, resolve
-from audio_lightning.config.check import is_multilabel
 from audio_lightning.config.targets import REFUSALS, refused, split_node
 from audio_lightning.config.trust import is_trusted
+from audio_lightning.config.validate import is_multilabel
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask, FeatureShape
 from audio_lightning.features.base import FrontEnd

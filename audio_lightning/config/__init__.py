@@ -3,13 +3,13 @@
 Nothing here imports torch or Lightning: a mistake is answered before they are loaded.
 """
 
-from audio_lightning.config.check import absolutize_paths, check_config, check_unvalidated
 from audio_lightning.config.compose import change, compose, expand_multirun, user_extensions
 from audio_lightning.config.location import choices, config_dir
 from audio_lightning.config.override_checks import UnknownKey
 from audio_lightning.config.overrides import parse_overrides, quote_paths
 from audio_lightning.config.targets import build, resolve
 from audio_lightning.config.trust import trusting
+from audio_lightning.config.validate import absolutize_paths, check_config, check_unvalidated
 
 __all__ = [
     "UnknownKey",

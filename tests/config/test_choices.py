@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from audio_lightning.classifier.optimizers import WEIGHT_DECAYS
 from audio_lightning.classifier.schedulers import LIGHTNING_KEYS
 from audio_lightning.config import check_config, choices, compose, config_dir, resolve
-from audio_lightning.config.check import settle
 from audio_lightning.config.location import groups
 from audio_lightning.config.targets import accepted, check_arguments, split_node, takes
+from audio_lightning.config.validate import settle
 from audio_lightning.core.task import PER_CLASS
 from audio_lightning.losses.training import PROGRAM_KEYS
 
