@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import OmegaConf
-
 from audio_lightning.api.training import PathLike, compose
 
 if TYPE_CHECKING:
@@ -53,16 +51,15 @@ def compute_features(recording: PathLike, *overrides: str) -> 'Float[np.ndarray,
 
     from audio_lightning.audio import windows
     from audio_lightning.classifier.factory import build_front_end
-    from audio_lightning.config import user_extensions
+    from audio_lightning.config import as_plain, user_extensions
     from audio_lightning.core.task import AudioTask
 
     config = compose(*overrides)
-    plain: Any = OmegaConf.to_container(config, resolve=True)
     rate, clip = config.data.sample_rate, max(1, round(config.data.clip_seconds * config.data.sample_rate))
     channel = "mean" if config.data.channel == "each" else config.data.channel
     options: dict[str, Any] = {"window_samples": clip, "hop_samples": clip, "tail_samples": 1, "channel": channel}
     parts = windows(Path(recording).expanduser(), rate, **options)
     waveform = torch.from_numpy(np.concatenate([part.samples for part in parts]))
     with user_extensions(overrides), torch.no_grad():
-        front_end = build_front_end(plain, AudioTask(("a", "b"), rate, clip, config.data.padding))
+        front_end = build_front_end(as_plain(config), AudioTask(("a", "b"), rate, clip, config.data.padding))
         return front_end.compute(waveform[None])[0].numpy()

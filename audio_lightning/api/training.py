@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.messages import FORMAT, RunLog
@@ -205,10 +205,11 @@ def _interruptible() -> Iterator[None]:
 
 def _what_counts(config: DictConfig) -> tuple[Any, ...]:
     """What makes a run another one: whatever changes its result, and where its recordings are."""
+    from audio_lightning.config import as_plain
     from audio_lightning.config.overrides import PATH_KEY
     from audio_lightning.sweeps.identity import canonical_config
 
-    plain: Any = OmegaConf.to_container(config, resolve=True)
+    plain = as_plain(config)
     data = plain.get("data") or {}
     places = {key: data[key] for key in data if key == "table" or (PATH_KEY.search(key) and key != "cache_dir")}
     return canonical_config(plain), places

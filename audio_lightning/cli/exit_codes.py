@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec
 
-import typer
-
 from audio_lightning.cli.output import command
 from audio_lightning.core.errors import DiskError, Interrupted, UserError
 from audio_lightning.core.files import disk_trouble
@@ -22,6 +20,7 @@ def exits(action: Callable[P, int | None]) -> Callable[P, None]:
 
     Modules and folders of the user's own count that its ``overrides`` name, where it has any.
     """
+    import typer  # late: train.py and sweep.py need no typer, which takes a tenth of a second
 
     @functools.wraps(action)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

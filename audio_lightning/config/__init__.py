@@ -7,6 +7,7 @@ from audio_lightning.config.compose import change, compose, expand_multirun, use
 from audio_lightning.config.location import choices, config_dir
 from audio_lightning.config.override_checks import UnknownKey
 from audio_lightning.config.overrides import parse_overrides, quote_paths
+from audio_lightning.config.saved import as_plain
 from audio_lightning.config.targets import build, resolve
 from audio_lightning.config.trust import trusting
 from audio_lightning.config.validate import absolutize_paths, check_config, check_unvalidated
@@ -14,6 +15,7 @@ from audio_lightning.config.validate import absolutize_paths, check_config, chec
 __all__ = [
     "UnknownKey",
     "absolutize_paths",
+    "as_plain",
     "build",
     "change",
     "check_config",

@@ -90,6 +90,12 @@ def as_config(values: Mapping[str, Any], *, where: str) -> DictConfig:
     return config
 
 
+def as_plain(config: DictConfig) -> dict[str, Any]:
+    """A configuration as plain Python, with its interpolations resolved."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(plain)
+
+
 def check_resolved(values: Any, *, where: str) -> None:
     """Refuse what is not plain or not resolved in a configuration that comes from a file.
 

@@ -9,6 +9,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,11 @@ def logged_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = show
+
+
+def timestamp() -> str:
+    """Now, in ISO 8601 with the offset from UTC."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def terminal_width() -> int | None:

@@ -13,7 +13,7 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus, is_free
-from audio_lightning.config import UnknownKey, absolutize_paths, check_config, compose
+from audio_lightning.config import UnknownKey, absolutize_paths, as_plain, check_config, compose
 from audio_lightning.core.errors import ConfigError, DataError, UserError
 from audio_lightning.sweeps.executors.forkserver import call
 from audio_lightning.sweeps.identity import digest, setup_hash, trial_hash
@@ -46,7 +46,7 @@ class Planned:
     @property
     def plain(self) -> dict[str, Any]:
         """The configuration, resolved, as plain Python."""
-        return _plain(self.config)
+        return as_plain(self.config)
 
     def status(self, number: int) -> TrialStatus:
         """What is known of the trial when it is new."""
@@ -82,7 +82,7 @@ def plan_trials(combinations: Iterable[Combination], *, known: dict[str, Preflig
     # Of a search each trial is planned alone, and says nothing of the others.
     if known is None and composed and all(lacking for *_, lacking in composed):
         raise composed[0][2][0]
-    plain = [_plain(config) for config, *_ in composed]
+    plain = [as_plain(config) for config, *_ in composed]
     keys = [digest(config["data"]) for config in plain]
     checked = {place: Preflight(impossible=str(lacking[0])) for place, (*_, lacking) in enumerate(composed) if lacking}
     checked |= {place: known[key] for place, key in enumerate(keys) if place not in checked and known and key in known}
@@ -238,8 +238,3 @@ def _take(found: TrialFolder, folder: TrialFolder, status: TrialStatus) -> Trial
         name: getattr(old, name) for name in ("seconds", "peak_memory_mb", "attempts", "started", "finished", "host")
     }
     return replace(status, state="done", exit_code=0, reused_from=str(found.path), **kept)
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    return plain

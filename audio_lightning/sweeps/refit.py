@@ -14,7 +14,7 @@ from audio_lightning.compare.leaderboard import boards_of
 from audio_lightning.compare.results import read_results
 from audio_lightning.compare.statistics import Spread
 from audio_lightning.compare.trials import SweepFolder, TrialFolder
-from audio_lightning.config import check_config, trusting
+from audio_lightning.config import as_plain, check_config, trusting
 from audio_lightning.config.saved import check_reach, outside
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import write_text
@@ -96,7 +96,9 @@ def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *
         else:
             config.data.train_on_validation = True
         _without_validation(config, trials)
-    if folder.config.is_file() and canonical_config(_plain(folder.read_config())) != canonical_config(_plain(config)):
+    if folder.config.is_file() and canonical_config(as_plain(folder.read_config())) != canonical_config(
+        as_plain(config)
+    ):
         raise ConfigError(f"{folder.path} holds a refit of another setup, and the best is {row.name} now: move it away")
     return Refit(row, config, folder, everything)
 
@@ -157,11 +159,6 @@ def _expected(refit: Refit, board: Board) -> str:
 def _figure(found: Spread) -> str:
     interval = f" (95 % interval {found.low:.3f} to {found.high:.3f})" if found.low is not None else ""
     return f"{found.mean:.3f}{interval}"
-
-
-def _plain(config: DictConfig) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    return plain
 
 
 def _name(metric: str) -> str:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from types import FrameType
 
 from filelock import FileLock, Timeout
@@ -14,6 +13,7 @@ from filelock import FileLock, Timeout
 from audio_lightning.compare.trials import ENDED, State, TrialFolder, TrialStatus, is_free
 from audio_lightning.core.errors import DiskError
 from audio_lightning.core.files import disk_trouble
+from audio_lightning.core.messages import timestamp
 from audio_lightning.sweeps.executors.executors import Ended, Executor
 from audio_lightning.sweeps.progress import Progress
 from audio_lightning.sweeps.sources import Source
@@ -163,11 +163,16 @@ class TrialRunner:
             with FileLock(folder.lock, timeout=0):
                 if folder.read_status().state in ENDED:
                     return False
-                now = datetime.now().astimezone().isoformat(timespec="seconds")
                 state: State = "interrupted" if self._stopping is not None and not ended.reason else "failed"
                 reason = None if state == "interrupted" else ended.reason or _cause_of_death(ended.exit_code)
                 folder.write_status(
-                    replace(folder.read_status(), state=state, reason=reason, exit_code=ended.exit_code, finished=now)
+                    replace(
+                        folder.read_status(),
+                        state=state,
+                        reason=reason,
+                        exit_code=ended.exit_code,
+                        finished=timestamp(),
+                    )
                 )
                 return True
         except Timeout:

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from audio_lightning.config import compose
+from audio_lightning.config import as_plain, compose
 from audio_lightning.core.errors import ConfigError
 
 EXECUTORS = ("local", "ray", "slurm")
@@ -65,5 +63,4 @@ def read_settings(overrides: Iterable[str]) -> SweepSettings:
     Raises:
         ConfigError: an unknown key or choice of ``sweep``, or a value that cannot be.
     """
-    plain: Any = OmegaConf.to_container(compose(overrides, name="sweep").sweep, resolve=True)
-    return SweepSettings(**plain)
+    return SweepSettings(**as_plain(compose(overrides, name="sweep").sweep))

@@ -4,19 +4,19 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import islice, product
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from audio_lightning import __version__
 from audio_lightning.compare.trials import State, SweepFacts, SweepFolder
-from audio_lightning.config import quote_paths
+from audio_lightning.config import as_plain, quote_paths
 from audio_lightning.config.location import groups
 from audio_lightning.config.override_checks import check_choices
 from audio_lightning.core.cores import cores
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.messages import timestamp
 from audio_lightning.sweeps.executors.executors import Executor, LocalExecutor
 from audio_lightning.sweeps.executors.forkserver import call, forkserver
 from audio_lightning.sweeps.finalize import finalize
@@ -152,17 +152,15 @@ def run_sweep(request: SweepRequest, plan: SweepPlan) -> SweepResult:
     impossible = sum(trial.preflight.impossible is not None for trial in plan.trials)
     skipped = f"; {impossible} cannot work (sweep.dry_run=true says why)" if impossible else ""
     print(f"{source.total} trials in {sweep.path}{skipped}", flush=True)
-    now = datetime.now().astimezone().isoformat(timespec="seconds")
     monitor = plan.config.monitor
-    sweep.write_facts(SweepFacts(request.name, request.overrides, plan.axes, monitor, now, __version__))
+    sweep.write_facts(SweepFacts(request.name, request.overrides, plan.axes, monitor, timestamp(), __version__))
     executor = _executor(sweep, settings, plan.config.trainer.accelerator)
     progress = Progress(total=source.total, settled=source.settled, slots=executor.slots, monitor=monitor)
     try:
         outcome = TrialRunner(source, executor, progress, retries=settings.retries, fail_fast=settings.fail_fast)()
     finally:
         progress.close(source.taken)
-        loggers: Any = OmegaConf.to_container(plan.config.logger, resolve=True)
-        finalize(sweep, settings.plots, loggers.get("wandb"))
+        finalize(sweep, settings.plots, as_plain(plan.config.logger).get("wandb"))
     statuses = [status for _, status in sweep.folders()]
     return SweepResult(
         outcome.exit_code or int(any(trial.preflight.unusable for trial in plan.trials)),
@@ -201,7 +199,7 @@ def _over_folds(found: list[Combination]) -> list[Combination]:
     every = []
     for combination in found:
         config, *_ = compose_trial(combination)
-        plain: Any = OmegaConf.to_container(config, resolve=True)
+        plain = as_plain(config)
         key = digest({**plain["data"], "seed": 0})
         if key not in folds:
             folds[key] = call(folds_present, plain)

@@ -10,7 +10,6 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from filelock import FileLock, Timeout
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus
 from audio_lightning.core.errors import ConfigError, Interrupted, UserError
 from audio_lightning.core.files import disk_trouble, write_text
-from audio_lightning.core.messages import FORMAT, RunLog
+from audio_lightning.core.messages import FORMAT, RunLog, timestamp
 
 BUSY = 75
 """Exit code of a process that found the trial run by another one (EX_TEMPFAIL)."""
@@ -75,11 +74,10 @@ def attempt(folder: TrialFolder, *, threads: int) -> int:
     if status.state in ENDED:
         return 0
     started = time.perf_counter()
-    now = datetime.now().astimezone().isoformat(timespec="seconds")
     status = replace(
-        status, state="running", attempts=status.attempts + 1, started=now, finished=None, exit_code=None, reason=None
-    )
-    status = replace(status, host=socket.gethostname(), pid=os.getpid())
+        status, state="running", attempts=status.attempts + 1, started=timestamp(), finished=None, exit_code=None,
+        reason=None, host=socket.gethostname(), pid=os.getpid(),
+    )  # fmt: skip
     folder.write_status(status)
     folder.error.unlink(missing_ok=True)
     with _output_into(folder.path / OUTPUT):
@@ -88,7 +86,7 @@ def attempt(folder: TrialFolder, *, threads: int) -> int:
         replace(
             status,
             exit_code=code,
-            finished=datetime.now().astimezone().isoformat(timespec="seconds"),
+            finished=timestamp(),
             seconds=round(status.seconds + time.perf_counter() - started, 3),
             peak_memory_mb=peak_memory_mb(),
         )
