@@ -102,10 +102,10 @@ def test_a_folder_is_named_by_the_time_of_the_call() -> None:
 
 
 def test_a_training_that_was_interrupted_leaves_ctrl_c_as_it_was() -> None:
-    from audio_lightning.api.training import _interruptible
+    from audio_lightning.api.training import interruptible
 
     before = signal.getsignal(signal.SIGINT)
-    with _interruptible():
+    with interruptible():
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as Lightning does
     assert signal.getsignal(signal.SIGINT) is before
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from audio_lightning.api.training import PathLike, Run, Trust
+from audio_lightning.api.training import PathLike, Run, Trust, interruptible
 from audio_lightning.core.errors import ConfigError, Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -62,6 +62,20 @@ class Sweep:
         boards = _boards(self.folder)
         trial = next(board for board in boards if board.rows).rows[0].trials[0]
         return Run(self.folder / results["folder"].iloc[trial], trust=self._trust)
+
+    def refit(self, *, everything: bool | None = None) -> Run:
+        """Train the best setup once more, on training and validation clips, and write a card of what to expect.
+
+        Args:
+            everything: train on the test part, too; by default where every fold was tested in turn.
+
+        Raises:
+            ConfigError: no trial is finished, or the trials are on several data sets.
+        """
+        from audio_lightning.sweeps.refit import refit
+
+        with interruptible():
+            return Run(refit(self._files, everything=everything, trust=self._trust).folder.path, trust=self._trust)
 
     def __repr__(self) -> str:
         return f"Sweep({str(self.folder)!r})"

@@ -1,6 +1,5 @@
 """Trainings and their run folders."""
 
-import logging
 import signal
 import threading
 from collections.abc import Iterable, Iterator
@@ -15,11 +14,9 @@ import pandas as pd
 from omegaconf import DictConfig, open_dict
 
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.core.messages import FORMAT, RunLog
 
 if TYPE_CHECKING:
     from audio_lightning.classifier.classifier import AudioClassifier
-    from audio_lightning.run_folder import RunFolder
 
 PathLike = str | Path
 Trust = str | Iterable[str] | None
@@ -169,31 +166,13 @@ def train(*overrides: str, folder: PathLike | None = None) -> Run:
         absolutize_paths(config)
         if files.is_begun and files.config.is_file() and _what_counts(files.read_config()) != _what_counts(config):
             raise ConfigError(f"{files.path} holds a run with other settings already: choose another folder")
-        with _logging_to(files), _interruptible():
+        with interruptible():
             train_in(files, config)
         return Run(files.path, trust=trusted_modules())
 
 
 @contextmanager
-def _logging_to(folder: "RunFolder") -> Iterator[None]:
-    """Write what is logged meanwhile to ``train.log`` of this run, and not of another one of the same process."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    handler = RunLog(folder.log)
-    handler.setFormatter(logging.Formatter(FORMAT))
-    root = logging.getLogger()
-    level = root.level
-    root.addHandler(handler)
-    root.setLevel(min(level, logging.INFO))
-    try:
-        yield
-    finally:
-        root.setLevel(level)
-        root.removeHandler(handler)
-        handler.close()
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let Ctrl-C interrupt what comes next, too: once it has, Lightning ignores it for as long as the process lives."""
     handler = signal.getsignal(signal.SIGINT)
     try:

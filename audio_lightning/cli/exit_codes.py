@@ -1,7 +1,6 @@
 """Exit codes of commands: success, a message for a user's mistake, or the traceback of a defect."""
 
 import functools
-import logging
 import sys
 import traceback
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any, ParamSpec
 from audio_lightning.cli.output import command
 from audio_lightning.core.errors import DiskError, Interrupted, UserError
 from audio_lightning.core.files import disk_trouble
+from audio_lightning.core.messages import log_failure
 
 P = ParamSpec("P")
 
@@ -50,7 +50,6 @@ def exit_code_of(action: Callable[[], int | None], *, folder: Path | None = None
         The code of ``action``; 2 with a message for a user's mistake; 1 for a full disk or memory, with a message, and
         for a defect, with its traceback; 130 or 143 when interrupted.
     """
-    log = logging.getLogger(__name__)
     if folder is not None:
         then = f"go on with: {command('python', 'train.py', f'resume={folder}')}"
     hint = f"; {then}" if then else ""
@@ -58,7 +57,7 @@ def exit_code_of(action: Callable[[], int | None], *, folder: Path | None = None
         return action() or 0
     except UserError as error:
         print(f"error: {error}{hint if isinstance(error, DiskError) else ''}", file=sys.stderr)
-        log.info("stopped: %s", error, exc_info=error.__cause__ is not None)
+        log_failure(error)
         return error.exit_code
     except (KeyboardInterrupt, Interrupted) as stop:
         print(f"interrupted{hint}", file=sys.stderr)
@@ -71,7 +70,7 @@ def exit_code_of(action: Callable[[], int | None], *, folder: Path | None = None
             print(f"error: {remedy}{hint}", file=sys.stderr)
         else:
             traceback.print_exc()
-        log.info("failed", exc_info=True)
+        log_failure(error)
         return 1
 
 

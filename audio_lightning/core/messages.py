@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from audio_lightning.core.errors import Interrupted, UserError
+
 _LOG = logging.getLogger(__name__)
 
 FORMAT = "[%(asctime)s][%(levelname)s] %(message)s"
@@ -41,6 +43,34 @@ class RunLog(logging.FileHandler):
         elif not self._failed:
             self._failed = True
             print(f"{self.baseFilename}: {error.strerror or error}: lines are missing from it", file=sys.stderr)
+
+
+@contextmanager
+def logging_to(file: Path) -> Iterator[None]:
+    """Write what is logged meanwhile to a run's ``train.log``, and not to that of another run of the same process."""
+    handler = RunLog(file)
+    handler.setFormatter(logging.Formatter(FORMAT))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(min(level, logging.INFO))
+    try:
+        yield
+    except Exception as error:
+        log_failure(error)
+        raise
+    finally:
+        root.setLevel(level)
+        root.removeHandler(handler)
+        handler.close()
+
+
+def log_failure(error: Exception) -> None:
+    """Log what ended a run: of a user's mistake its message, of a defect its traceback, and no interruption."""
+    if isinstance(error, UserError):
+        _LOG.info("stopped: %s", error, exc_info=error if error.__cause__ else None)
+    elif not isinstance(error, Interrupted):
+        _LOG.info("failed", exc_info=error)
 
 
 def print_and_log(text: str, *, shown: str | None = None) -> None:

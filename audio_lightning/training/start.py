@@ -18,7 +18,7 @@ from audio_lightning.config import check_config, compose, expand_multirun
 from audio_lightning.config.trust import trusted_modules
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import A_RUN, require_folder
-from audio_lightning.core.messages import FORMAT, RunLog
+from audio_lightning.core.messages import logging_to
 from audio_lightning.run_folder import SHOWN, RunFolder
 from audio_lightning.training.console import print_run
 from audio_lightning.training.resume import resumed_config
@@ -93,8 +93,8 @@ def train_in(folder: RunFolder, config: DictConfig, *, again: bool = False) -> d
         print_run(metrics, folder.path)
         return metrics
     folder.path.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(handlers=[RunLog(folder.log)], format=FORMAT, level=logging.INFO)
-    return run_training(config, folder, resume=True)
+    with logging_to(folder.log):
+        return run_training(config, folder, resume=True)
 
 
 def run_training(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import audio_lightning
-from audio_lightning.core.messages import RunLog, logged_warnings, print_and_log
+from audio_lightning.core.errors import ConfigError, Interrupted
+from audio_lightning.core.messages import RunLog, logged_warnings, logging_to, print_and_log
 
 PACKAGE = Path(audio_lightning.__file__).parent
 
@@ -71,3 +72,24 @@ def test_a_log_has_each_line_as_soon_as_it_is_written(tmp_path: Path) -> None:
 def test_a_defect_in_what_is_logged_keeps_its_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     RunLog(tmp_path / "train.log").handle(logging.makeLogRecord({"msg": "%d", "args": ("x",)}))
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        (ConfigError("no such key"), ["stopped: no such key"]),
+        (ValueError("a defect"), ["failed", "Traceback"]),
+        (Interrupted(130), []),
+    ],
+)
+def test_a_run_logs_what_ended_it_and_no_more(tmp_path: Path, error: Exception, logged: list[str]) -> None:
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
+    with pytest.raises(type(error)), logging_to(tmp_path / "train.log"):
+        raise error
+    logging.getLogger("audio_lightning").info("of another run")
+    lines = (tmp_path / "train.log").read_text().splitlines()
+    assert len(lines) >= len(logged) if logged else not lines
+    assert all(text in line for text, line in zip(logged, lines))
+    assert "of another run" not in "".join(lines)
+    assert (root.level, root.handlers) == before

@@ -11,6 +11,7 @@ from sweep_folders import make_sweep, trial
 from sweeping import sweep
 from typer.testing import CliRunner
 
+import audio_lightning as al
 from audio_lightning.cli.main import app
 from audio_lightning.compare.leaderboard import make_boards
 from audio_lightning.compare.results import read_results
@@ -40,6 +41,8 @@ def test_one_division_keeps_its_test_part(swept: Path, tmp_path: Path) -> None:
     assert "Accuracy" in card
     assert refit(str(folder))[0] == 0  # nothing is trained twice
     assert read_json(folder / "refit-tested/metrics.json") == metrics
+    assert al.Sweep(folder).refit().metrics == metrics, "a notebook gets the same"
+    assert (folder / "refit-tested/train.log").read_text().count("finished in") == 1
 
 
 def test_everything_can_be_trained_on(swept: Path, tmp_path: Path) -> None:
