@@ -14,14 +14,11 @@ if TYPE_CHECKING:
 
 
 class Sweep:
-    """A sweep and what its finished trials say; a notebook shows the leaderboard.
+    """A sweep and the comparison of its finished trials; a notebook shows the leaderboard.
 
     Args:
         folder: of the sweep.
-        trust: modules of one's own whose classes its checkpoints may name.
-
-    Attributes:
-        folder: as it was given.
+        trust: modules of the user's own whose classes its checkpoints may name.
 
     Raises:
         ConfigError: the folder holds no sweep.

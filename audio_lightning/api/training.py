@@ -24,11 +24,7 @@ Trust = str | Iterable[str] | None
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that a run has left; a notebook shows it.
-
-    Attributes:
-        path: the PNG.
-    """
+    """A PNG of a run, at ``path``; a notebook shows it."""
 
     path: Path
 
@@ -37,15 +33,11 @@ class Picture:
 
 
 class Run:
-    """A finished training and what it left.
+    """A finished training and the files of its folder.
 
     Args:
         folder: of the run.
-        trust: modules of one's own whose classes its checkpoint may name.
-
-    Attributes:
-        folder: as it was given.
-        trust: as it was given.
+        trust: modules of the user's own whose classes its checkpoint may name.
 
     Raises:
         ConfigError: there is no finished run.

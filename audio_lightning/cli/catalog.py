@@ -46,15 +46,7 @@ ENSEMBLE = ("ensemble", "ensemble_input")
 
 @dataclass(frozen=True)
 class _Settings:
-    """What was typed.
-
-    Attributes:
-        features: those that are named, or none.
-        models: the same.
-        keys: all else, of which those of ``feature`` and ``model`` are for every choice that has them.
-        task: the clips.
-        ensemble: ``ensemble`` and ``ensemble_input``.
-    """
+    """What was typed: features and models that are named, further keys, the clips, and the keys of an ensemble."""
 
     features: list[str]
     models: list[str]

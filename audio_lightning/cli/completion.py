@@ -10,14 +10,10 @@ import typer
 
 
 def complete_override(context: typer.Context, incomplete: str) -> list[str]:
-    """Candidates for the word at the cursor.
+    """Candidates for the word at the cursor, with the words before it in the ``overrides`` of the context.
 
     A key comes with its default, and a group with its choices, so that a shell adds no space behind a lone ``KEY=``.
-
-    Args:
-        context: with the words before the cursor in ``overrides``.
-        incomplete: the word up to the cursor. Bash takes ``=`` for the end of a word: behind ``model=`` it is what
-            follows, and candidates are values alone.
+    Bash ends a word at ``=``: behind ``model=`` the incomplete word is what follows, and candidates are values alone.
     """
     from audio_lightning.config.location import groups
 

@@ -32,18 +32,10 @@ COLUMNS = (
 
 
 def print_predictions(predictions: "Iterable[Prediction]", task: AudioTask, top_k: int | None) -> int:
-    """Print a row for each window or recording.
+    """Print a row for each window or recording; returns the number of recordings that could not be read.
 
     In a narrow terminal the folder that the recordings share is named once, above the table. Then fewer classes are
-    shown, unless their number was typed, and at last paths are shortened from the left.
-
-    Args:
-        predictions: of recordings.
-        task: with the classes.
-        top_k: classes in a row.
-
-    Returns:
-        The number of recordings that could not be read.
+    shown, unless their number was typed (``top_k``), and at last paths are shortened from the left.
     """
     found = list(predictions)
     folder, whole, below = _names([below_here(prediction.path) for prediction in found])

@@ -83,14 +83,7 @@ CHOICE_SYNONYMS = {
 
 
 def unknown_key(parts: list[str], depth: int, node: Any, base: DictConfig) -> str:
-    """The message about a key that a configuration lacks.
-
-    Args:
-        parts: of the key.
-        depth: the first part that is not there.
-        node: what is at the part before it.
-        base: the configuration.
-    """
+    """The message about a key of ``base`` of which ``parts[depth]`` is not in ``node``, the node that is above it."""
     key, typed, parent = ".".join(parts), ".".join(parts[: depth + 1]), ".".join(parts[:depth])
     if new := key_now(key, node.get("_target_") if isinstance(node, DictConfig) else None):
         return f"{key}: renamed; type {new}"

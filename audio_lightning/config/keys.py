@@ -28,12 +28,7 @@ def keys_of_choices() -> dict[str, list[str]]:
 
 
 def defaults_of(group: str | None = None, choice: str | None = None) -> dict[str, Any]:
-    """The keys of ``train.yaml``, or of a choice of a group, and the values that stand there, nodes included.
-
-    Args:
-        group: for example ``model``; None for the keys that stand beside the groups.
-        choice: for example ``cnn``; None for no keys of a group.
-    """
+    """Keys, nodes included, and their values: of a choice of a group, or of ``train.yaml`` beside the groups."""
     import yaml
 
     if group is None or group not in groups():
@@ -55,12 +50,9 @@ def _keys_of_choices(_folders: tuple[Path, ...], _changed: int) -> dict[str, lis
 
 @cache  # within one index: building blocks are read once
 def _read(group: str, name: str, readers: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The keys of a file of a group, with those of the files of the group that it begins with.
+    """The keys of a file of a group, with those of the files that it begins with.
 
-    Args:
-        group: for example ``model``.
-        name: of the file.
-        readers: files whose defaults led to this one; they are not read again, should defaults form a circle.
+    Files in ``readers``, whose defaults led to this one, are not read again, should defaults form a circle.
     """
     import yaml
 

@@ -139,9 +139,7 @@ def upgrade(values: dict[str, Any]) -> list[str]:
 def key_now(key: str, target: Any) -> str | None:
     """The dotted name of a key that is typed by its old name; None for any other key.
 
-    Args:
-        key: as it was typed.
-        target: class of the node that the key is in, as the configuration names it; None for whichever had it.
+    ``target`` is the class of the node that the key is in; None for whichever class had it.
     """
     if key in KEYS:
         return KEYS[key]
@@ -153,9 +151,7 @@ def key_now(key: str, target: Any) -> str | None:
 def argument_now(target: Any, name: str) -> str | None:
     """The name of an argument that is called by its old one; None for any other.
 
-    Args:
-        target: path of the class, old or new; None for the first that had it.
-        name: as it was typed.
+    ``target`` is the path of the class, old or new; None for the first that had the argument.
     """
     for old, names in ARGUMENTS.items():
         if target in (None, old, TARGETS.get(old)) and name in names:

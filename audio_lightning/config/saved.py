@@ -113,16 +113,7 @@ def check_resolved(values: Any, *, where: str) -> None:
 
 
 def outside(config: DictConfig, node: str, folder: Path) -> list[tuple[str, str]]:
-    """Addresses, and places outside of the run folder, in a node of a configuration that comes from a file.
-
-    Args:
-        config: of a run.
-        node: one of :data:`REACHING`.
-        folder: of the run.
-
-    Returns:
-        Keys and values.
-    """
+    """Keys and values of a node of :data:`REACHING` that are addresses, or places outside of the run folder."""
     inside = folder.resolve()
 
     def leads_out(key: str, value: str) -> bool:

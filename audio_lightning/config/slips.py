@@ -15,13 +15,7 @@ DECIMAL_COMMA = re.compile(r"[^=]+=-?\d+,0\d+(?:[eE][+-]?\d+)?")
 
 
 def unreadable(lines: Sequence[str], place: int, reason: str) -> str:
-    """The message about an override that is not in Hydra's grammar.
-
-    Args:
-        lines: all overrides.
-        place: of the one that cannot be read.
-        reason: what the parser says.
-    """
+    """The message about the override ``lines[place]``, which is not in Hydra's grammar, with the parser's reason."""
     line, before = lines[place], "".join(lines[max(0, place - 1) : place])
     after = "".join(lines[place + 1 : place + 2])
     if re.fullmatch(r"[\w.]+", line) and after.startswith("="):
@@ -64,11 +58,7 @@ def several_values(override: Override, *, wants_list: bool = False) -> str:
 def unknown_option(arguments: Sequence[str], option: str, base: DictConfig, script: str) -> str:
     """The message about an option such as ``--epochs 5``: keys are typed without dashes.
 
-    Args:
-        arguments: all that was typed.
-        option: the one that does not exist.
-        base: a configuration with the keys that there are.
-        script: the command whose ``--help`` lists them.
+    ``base`` is a configuration with all keys, and ``script`` the command whose ``--help`` lists them.
     """
     name, equals, value = option.lstrip("-").partition("=")
     following = [*arguments[arguments.index(option) + 1 :], ""][0] if option in arguments else ""

@@ -5,13 +5,7 @@ from difflib import get_close_matches
 
 
 def did_you_mean(word: str, known: Iterable[str], *, listing: str | None = None) -> str:
-    """The end of an error message: the nearest known word, or else all of them after ``listing``.
-
-    Args:
-        word: what was found.
-        known: what would have been right.
-        listing: introduces the whole list where nothing is near, such as ``"choices"``; without it nothing is listed.
-    """
+    """The end of an error message: the nearest known word, or else all of them after ``listing`` ("choices")."""
     known = sorted(set(known))
     if near := get_close_matches(word, known, n=1, cutoff=0.6):
         return f"; did you mean {near[0]}?"

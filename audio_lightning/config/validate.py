@@ -91,11 +91,9 @@ def _check_monitor(key: str, value: str, config: DictConfig) -> None:
 
 
 def check_unvalidated(config: DictConfig, vain: str) -> None:
-    """Check that nothing waits for what a validation measures, but the checkpoint, which takes the last epoch then.
+    """Check that nothing but the checkpoint, which then takes the last epoch, waits for a validation metric.
 
-    Args:
-        config: settled.
-        vain: the setting by which there are no clips to validate on.
+    ``vain`` is the setting by which there are no clips to validate on.
 
     Raises:
         ConfigError: a monitor that is never measured.

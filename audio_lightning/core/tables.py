@@ -13,13 +13,7 @@ GAPS = (2, 1)
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table.
-
-    Attributes:
-        name: its header; a line break may be in it.
-        justify: to which side its cells are aligned.
-        whole: cells are not wrapped, such as paths and figures.
-    """
+    """A column of a table; the cells of a ``whole`` one are not wrapped, such as paths and figures."""
 
     name: str
     justify: Literal["left", "right"] = "left"
@@ -37,14 +31,9 @@ def print_table(
 ) -> None:
     """Print a table in the width of the terminal, without a cut word.
 
-    Cells are wrapped between words. If that is not enough, the columns are divided among several tables; if one column
-    is too wide for that, each row is a paragraph.
-
-    Args:
-        columns: of the table.
-        rows: a cell for each column.
-        keys: the first columns, which each of several tables has.
-        piped_width: columns in a pipe or file without COLUMNS set; None: as many as needed.
+    Cells are wrapped between words. If that is not enough, the columns are divided among several tables, each with the
+    first ``keys`` columns; if one column is too wide for that, each row is a paragraph. In a pipe or a file without
+    COLUMNS set, the table is ``piped_width`` columns wide; None: as wide as needed.
     """
     width = terminal_width() or piped_width
     sizes = _sizes(columns, rows)
@@ -72,13 +61,7 @@ def surplus_width(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> i
 
 
 def print_text(text: str, *, indent: int = 0, piped_width: int | None = None) -> None:
-    """Print a paragraph, wrapped between words; see :func:`print_table`.
-
-    Args:
-        text: the paragraph.
-        indent: spaces before each line but the first.
-        piped_width: see :func:`print_table`.
-    """
+    """Print a paragraph, wrapped between words and indented but for its first line; see :func:`print_table`."""
     print(wrapped(text, indent=indent, width=terminal_width() or piped_width))
 
 

@@ -14,10 +14,8 @@ MOST_DRAWN = 10
 def finalize(sweep: SweepFolder, plots: str, wandb: dict[str, Any] | None = None) -> None:
     """Write the tables and the page from what there is, and print the leaderboard.
 
-    Args:
-        sweep: whose trials have ended, or were stopped.
-        plots: the trials to draw: ``best``, those of the best setup; ``all``; or ``none``.
-        wandb: ``logger.wandb`` of the trials, as it was typed; None where there is none.
+    ``plots`` says which trials are drawn: ``best``, those of the best setup, ``all`` or ``none``; ``wandb`` is
+    ``logger.wandb`` of the trials, as it was typed.
     """
     folders = call(write_tables, sweep, plots)
     # Beside the page, which takes as long.

@@ -33,8 +33,7 @@ class Grid:
 
     Attributes:
         fixed: overrides without a sweep, in typed order.
-        axes: the values of each key that varies, one override line each (``{"model": ["model=cnn", "model=lstm"]}``),
-            in typed order.
+        axes: the override lines of each key that varies (``{"model": ["model=cnn", "model=lstm"]}``), in typed order.
         spaces: keys that vary over an interval, which only a search can draw from.
     """
 

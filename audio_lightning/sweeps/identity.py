@@ -58,13 +58,7 @@ def setup_hash(config: Mapping[str, Any], content: str | None) -> str:
 
 
 def trial_hash(config: Mapping[str, Any], content: str | None, division: str | None) -> str:
-    """Identity of a trial.
-
-    Args:
-        config: resolved, as plain Python.
-        content: see :func:`audio_lightning.data.store.fingerprints.fingerprints`; None for a trial that cannot run.
-        division: likewise.
-    """
+    """Identity of a trial: its configuration, and the fingerprints of its recordings and of their division."""
     return digest([canonical_config(config), content, division, __version__])
 
 

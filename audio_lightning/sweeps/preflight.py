@@ -25,10 +25,9 @@ class Preflight:
     """Result of the pre-flight check of a trial.
 
     Attributes:
-        impossible: why it cannot work, where it cannot.
-        unusable: what is wrong with its recordings, where they cannot be used.
-        content: see :mod:`audio_lightning.data.store.fingerprints`; None where the recordings were not looked at.
-        division: likewise.
+        impossible: why the trial cannot work, if it cannot.
+        unusable: what is wrong with its recordings, if they cannot be used.
+        content, division: fingerprints of the recordings (:mod:`audio_lightning.data.store.fingerprints`).
     """
 
     impossible: str | None = None

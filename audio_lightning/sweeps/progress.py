@@ -28,13 +28,8 @@ SETTLED: dict[State, str] = {
 class Progress:
     """A line for each trial that ends and, on a terminal, a status line below them.
 
-    On a terminal each line is shortened to its width; in a pipe or a file it is whole.
-
-    Args:
-        total: number of trials of the sweep.
-        settled: number of trials among them that are not run here, by their state.
-        slots: number of trials that run at once.
-        monitor: validation metric by which the best trial is chosen.
+    On a terminal each line is shortened to its width; in a pipe or a file it is whole. ``settled`` counts the trials of
+    ``total`` that are not run here, by their state; ``slots`` run at once; ``monitor`` is the metric of the best one.
     """
 
     def __init__(self, *, total: int, settled: Counter[State], slots: int, monitor: str) -> None:

@@ -39,11 +39,6 @@ class Refit:
 def refit(sweep: SweepFolder, *, everything: bool | None = None, trust: str | Iterable[str] | None = None) -> Refit:
     """Train the best setup of a sweep once more, and write its card; the same call resumes what is there.
 
-    Args:
-        sweep: the sweep.
-        everything: see :func:`plan_refit`.
-        trust: modules of the user's own whose classes may be named.
-
     Raises:
         ConfigError: see :func:`plan_refit`.
     """
@@ -64,12 +59,8 @@ def refit(sweep: SweepFolder, *, everything: bool | None = None, trust: str | It
 def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *, everything: bool | None) -> Refit:
     """Choose what to train: the best setup of a sweep, for as many epochs as served it best.
 
-    Args:
-        sweep: the sweep.
-        results: its trials.
-        boards: its leaderboards, those with rows.
-        everything: train on the test part, too; None: where the setups were tested on several folds, since no part of
-            the data is the test part then.
+    With ``everything`` the test part trains, too; None: where the setups were tested on several folds, since no part of
+    the data is the test part then.
 
     Raises:
         ConfigError: nothing to choose from, or trials on several data sets.

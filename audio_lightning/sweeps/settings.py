@@ -55,10 +55,7 @@ class SweepSettings:
 
 
 def read_settings(overrides: Iterable[str]) -> SweepSettings:
-    """Compose the settings of a sweep.
-
-    Args:
-        overrides: those of ``sweep``, paths already quoted.
+    """Compose the settings of a sweep from overrides with quoted paths.
 
     Raises:
         ConfigError: an unknown key or choice of ``sweep``, or a value that cannot be.

@@ -71,13 +71,10 @@ class SweepPlan:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """How a sweep ended.
+    """How a sweep ended: its exit code, the states of its trials, and the fingerprints of data with finished ones.
 
-    Attributes:
-        exit_code: 0: every trial is done, or cannot work. 1: a trial failed. 130, 143: stopped.
-        states: of the trials.
-        contents: fingerprints of the data sets with finished trials.
-        pareto: the Pareto-optimal trials of a search with several objectives.
+    Exit codes: 0, every trial is done, or cannot work; 1, a trial failed; 130 and 143, stopped. A search with several
+    objectives has its Pareto-optimal trials.
     """
 
     exit_code: int

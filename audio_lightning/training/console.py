@@ -8,12 +8,7 @@ from audio_lightning.core.messages import below_here, print_and_log, terminal_wi
 
 
 def print_run(metrics: dict[str, Any], folder: Path) -> None:
-    """Print and log the results of a finished run.
-
-    Args:
-        metrics: contents of its ``metrics.json``.
-        folder: of the run.
-    """
+    """Print and log the ``metrics.json`` and the folder of a finished run."""
     # What was measured last: the training itself, where no clip was kept back from it.
     part = next((part for part in ("test", "validation") if metrics[f"clips/{part}"]), "train")
     epoch = f"best epoch {metrics['best_epoch']}" if metrics["clips/validation"] else "the last epoch"
@@ -25,12 +20,9 @@ def print_run(metrics: dict[str, Any], folder: Path) -> None:
 
 
 def print_metrics(metrics: dict[str, Any], part: str, *facts: str) -> None:
-    """Print and log the metrics of a part of the data, with their intervals and with what limits them.
+    """Print and log the metrics of a part of the data (``test``), with their intervals and with what limits them.
 
-    Args:
-        metrics: flat, as in ``metrics.json``.
-        part: ``test``, ``validation`` or ``train``.
-        facts: what is said in brackets beside the number of clips.
+    ``facts`` are said in brackets beside the number of clips.
     """
     of_part = {name: value for name, value in metrics.items() if name.startswith(f"{part}/")}
     shown = {name: value for name, value in of_part.items() if not name.endswith(("loss", "_low", "_high"))}

@@ -20,11 +20,7 @@ CHANGEABLE = re.compile(rf"trainer|trainer\.({'|'.join(LENGTH + DEVICES)})|logge
 
 
 def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
-    """The configuration of a run that is to be gone on with.
-
-    Args:
-        folder: of the run.
-        overrides: what was typed beside ``resume=``.
+    """The configuration of the run to resume, with what was typed beside ``resume=``.
 
     Raises:
         ConfigError: the folder holds no run, something is to be changed that would make it another one, or the saved

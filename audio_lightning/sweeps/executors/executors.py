@@ -23,10 +23,8 @@ from audio_lightning.sweeps.trial import Job, run_trial
 class Ended:
     """A trial whose process has ended.
 
-    Attributes:
-        folder: of the trial; its ``status.json`` says what became of it, unless the process died.
-        exit_code: see :func:`run_trial`; negative for the signal that ended the process.
-        reason: what the engine knows of a death, such as a timeout; None where it knows nothing.
+    ``status.json`` in its folder says what became of it, unless the process died: then ``exit_code`` is negative for
+    the signal that ended it, and ``reason`` what the engine knows, such as a timeout.
     """
 
     folder: Path
@@ -75,12 +73,7 @@ class _Running:
 class LocalExecutor(Executor):
     """Trials as processes of this machine, forked from one that has the heavy libraries imported.
 
-    Args:
-        workers: trials at once on CPUs.
-        gpus: GPUs that trials run on; 0 for none.
-        trials_per_gpu: trials at once on each of them.
-        timeout: seconds after which a trial is ended; None for never.
-        run: what a trial's process does.
+    ``workers`` trials run at once on CPUs, or ``trials_per_gpu`` on each GPU; after ``timeout`` seconds one is ended.
     """
 
     def __init__(
@@ -153,12 +146,7 @@ def watch(
     """Run a trial below this process, which the engine of a cluster has made for it on one of its machines.
 
     The trial is a process of its own here, too: it can die without taking this one along, and does not survive it.
-
-    Args:
-        run: what the trial's process does.
-        job: the trial; its folder must be seen from this machine.
-        timeout: seconds after which it is ended; None for never.
-        stop_on: signals by which the engine asks this process to end: the trial saves and stops.
+    It is ended after ``timeout`` seconds, and saves and stops at one of the signals ``stop_on``.
 
     Returns:
         The exit code and, where there is something to say, the reason of :class:`Ended`.

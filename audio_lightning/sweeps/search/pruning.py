@@ -10,17 +10,10 @@ from audio_lightning.sweeps.search.storage import import_optuna, open_storage
 
 
 class Pruning(Callback):
-    """Tell the study how a trial does after each epoch, and stop it by ``optuna.TrialPruned`` if it is to be given up.
+    """Report the objective to the study after each epoch, and stop a trial that does worse by ``optuna.TrialPruned``.
 
-    The storage is the only thing that the trial's process and the sweep share. An epoch that was reported before the
-    training was interrupted is not reported again. It is for trainings on one device.
-
-    Args:
-        storage: URL of the storage, as for :func:`audio_lightning.sweeps.search.storage.open_storage`.
-        study: name of the study.
-        number: of the trial.
-        pruner: ``median`` or ``hyperband``.
-        monitor: the objective, a metric of the validation clips.
+    The storage, a URL, is the only thing that the trial's process and the sweep share. An epoch that was reported
+    before the training was interrupted is not reported again. It is for trainings on one device.
     """
 
     def __init__(self, storage: str, study: str, number: int, pruner: str, monitor: str) -> None:

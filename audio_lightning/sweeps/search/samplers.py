@@ -52,11 +52,7 @@ class SeededByNumber(samplers.BaseSampler):
     """A sampler whose draws for a trial follow from the seed, the number of the trial and what has been told.
 
     One process so repeats itself, also when it is stopped and goes on, and several that share a study and a seed never
-    draw the same numbers, because a trial's number is its own.
-
-    Args:
-        make: makes the sampler from a seed.
-        seed: of the search; ``None`` leaves it to chance.
+    draw the same numbers, because a trial's number is its own. A seed of None leaves it to chance.
     """
 
     def __init__(self, make: Callable[[int | None], samplers.BaseSampler], seed: int | None) -> None:

@@ -171,13 +171,9 @@ class Search:
                 del self._running[number]
 
     def tell(self, number: int, state: str, metrics: Mapping[str, Any]) -> None:
-        """Say how a trial ended; a second time changes nothing, and one that is to go on stays as it is.
+        """Report how a trial ended; a second time changes nothing, and one that is to go on stays as it is.
 
-        Args:
-            number: of the trial in the study.
-            state: see :data:`audio_lightning.compare.trials.State`. What failed, was skipped, or was done without a
-                finite value for each objective, counts as failed.
-            metrics: what it measured, by name.
+        What failed, was skipped, or has no finite value for an objective among its ``metrics``, counts as failed.
         """
         self._running.pop(number, None)
         if state in ("queued", "running", "interrupted"):

@@ -14,12 +14,10 @@ if TYPE_CHECKING:
 
 
 def storage_url(storage: str | None, file: Path) -> str:
-    """Where the study is kept.
+    """The URL of the storage of a study; None: SQLite in ``file``, in the folder of the sweep.
 
-    Args:
-        storage: a URL of Optuna (``mysql://user:password@host/name``), ``journal:///FILE`` for a file on a network
-            drive where SQLite's locks don't hold, or ``None`` for SQLite in ``file``.
-        file: database in the folder of the sweep.
+    It is one of Optuna (``mysql://user:password@host/name``), or ``journal:///FILE`` for a file on a network drive,
+    where SQLite's locks don't hold.
     """
     return storage or f"sqlite:///{file.absolute()}"
 
