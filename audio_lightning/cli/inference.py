@@ -139,10 +139,10 @@ def evaluate_command(
     or `data.split` and the like say which. Those that were trained on are counted.
     """
     path = _existing(checkpoint)
-    from audio_lightning.config import compose, quote_paths
+    from audio_lightning.config import quote_paths
+    from audio_lightning.config.override_checks import check_choices
 
-    # A choice that does not exist is said before torch is imported.
-    compose(quote_paths(line for line in overrides or [] if line.startswith(("data=", "conf_dir=", "trust="))))
+    check_choices(line for line in overrides or [] if line.startswith("data="))  # before torch is imported
     from audio_lightning.inference.evaluate import evaluate
 
     with _writable(output):
