@@ -60,7 +60,7 @@ class Steps:
             logits = classified(classifier, features)
             self.types.append((features.dtype, logits.dtype))
             layer = next(module for module in classifier.network.modules() if isinstance(module, nn.Conv2d))
-            arranged = classifier._arranged(features)
+            arranged = classifier.arranged(features)
             last = {"memory_format": torch.channels_last}
             self.formats.append((layer.weight.is_contiguous(**last), arranged.is_contiguous(**last)))
             return logits
