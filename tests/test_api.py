@@ -18,7 +18,7 @@ from sweep_folders import make_sweep, trial
 
 import audio_lightning as al
 from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
-from audio_lightning.compare.results import read_results
+from audio_lightning.compare.trial_table import read_results
 from audio_lightning.core.errors import CheckpointError, ConfigError, DataError, UserError
 
 # ruff: noqa: F811 - the fixture's name is that of an argument

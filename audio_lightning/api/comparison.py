@@ -34,7 +34,7 @@ class Sweep:
     @property
     def results(self) -> pd.DataFrame:
         """One row a trial, with every choice, metric and key of its configuration."""
-        from audio_lightning.compare.results import read_results
+        from audio_lightning.compare.trial_table import read_results
 
         return read_results([self._files])
 
@@ -159,7 +159,7 @@ def _said(board: "Board") -> list[str]:
 
 def _boards(*sweeps: PathLike, monitor: str | None = None) -> "list[Board]":
     from audio_lightning.compare.leaderboard import boards_of
-    from audio_lightning.compare.results import read_results
+    from audio_lightning.compare.trial_table import read_results
     from audio_lightning.compare.trials import SweepFolder
 
     folders = [SweepFolder(Path(folder).expanduser()) for folder in sweeps]

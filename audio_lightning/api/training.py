@@ -82,7 +82,7 @@ class Run:
     def plots(self) -> dict[str, Picture]:
         """The pictures of the run by their names, such as ``curves`` and ``confusion_matrix``; drawn if need be."""
         if not (self.folder / "curves.png").exists():
-            from audio_lightning.figures.run import draw_run
+            from audio_lightning.figures.run_figures import draw_run
 
             draw_run(self.folder)
         return {path.stem: Picture(path) for path in sorted(self.folder.glob("*.png"))}

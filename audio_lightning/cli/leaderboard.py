@@ -27,7 +27,7 @@ def leaderboard_command(sweeps: Sweeps, monitor: Monitor = None) -> int:
     folders = [SweepFolder(path.expanduser()) for path in sweeps]
     facts = [folder.read_facts() for folder in folders]
     from audio_lightning.compare.leaderboard import boards_of
-    from audio_lightning.compare.results import read_results
+    from audio_lightning.compare.trial_table import read_results
     from audio_lightning.report.terminal import print_boards
 
     results = read_results(folders)

@@ -34,7 +34,7 @@ def make_boards(results: pd.DataFrame, monitor: str, axes: Sequence[str], sweeps
     Where rows cut recordings into different windows, whole recordings take the place of these, for order and tests.
 
     Args:
-        results: as :func:`audio_lightning.compare.results.read_results` gives them.
+        results: as :func:`audio_lightning.compare.trial_table.read_results` gives them.
         monitor: the metric by which rows are ordered and the best is found, such as ``validation/accuracy``.
         axes: the keys that vary, as they were typed.
         sweeps: where the trials are, for what they predicted.

@@ -41,7 +41,7 @@ def write_sweep_page(sweep: SweepFolder, results: pd.DataFrame, boards: "list[Bo
 
     Args:
         sweep: whose trials are shown; recordings are read anew, where they are still there.
-        results: one row a trial, as :func:`audio_lightning.compare.results.read_results` gives them.
+        results: one row a trial, as :func:`audio_lightning.compare.trial_table.read_results` gives them.
         boards: made of these.
 
     Returns:

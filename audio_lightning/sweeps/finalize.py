@@ -33,7 +33,7 @@ def write_tables(sweep: SweepFolder, plots: str) -> list[Path]:
         The folders of the trials to draw.
     """
     from audio_lightning.compare.leaderboard import boards_of, write_leaderboard
-    from audio_lightning.compare.results import write_results
+    from audio_lightning.compare.trial_table import write_results
     from audio_lightning.report.terminal import print_boards
 
     results = write_results(sweep)
@@ -52,7 +52,7 @@ def write_tables(sweep: SweepFolder, plots: str) -> list[Path]:
 
 def draw(folders: list[Path]) -> None:
     """Draw the figures of runs that have none yet."""
-    from audio_lightning.figures.run import draw_runs
+    from audio_lightning.figures.run_figures import draw_runs
 
     draw_runs(folders)
 
@@ -60,7 +60,7 @@ def draw(folders: list[Path]) -> None:
 def write_page(sweep: SweepFolder, wandb: dict[str, Any] | None) -> Path:
     """Write ``report.html``, and log the sweep's own run where its trials are runs in Weights & Biases."""
     from audio_lightning.compare.leaderboard import boards_of
-    from audio_lightning.compare.results import read_results
+    from audio_lightning.compare.trial_table import read_results
     from audio_lightning.report.sweep_page import write_sweep_page
     from audio_lightning.sweeps.wandb_summary import log_summary
 

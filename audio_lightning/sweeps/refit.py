@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.compare.board import Board, Row
 from audio_lightning.compare.leaderboard import boards_of
-from audio_lightning.compare.results import read_results
 from audio_lightning.compare.statistics import Spread
+from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder, TrialFolder
 from audio_lightning.config import as_plain, check_config, trusting
 from audio_lightning.config.saved import check_reach, outside

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from audio_lightning.compare.board import Board, Row
 from audio_lightning.compare.leaderboard import make_boards
 from audio_lightning.compare.notes import answer
-from audio_lightning.compare.results import read_results
 from audio_lightning.compare.statistics import NOT_DISTINGUISHABLE, Spread
+from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import REPETITION_KEYS, SweepFolder
 from audio_lightning.core.errors import ConfigError, UserError
 from audio_lightning.loggers.loggers import why

@@ -22,7 +22,7 @@ def log_summary(
 
     Args:
         sweep: whose ``leaderboard.csv`` and ``report.html`` have been written.
-        results: of :func:`audio_lightning.compare.results.write_results`.
+        results: of :func:`audio_lightning.compare.trial_table.write_results`.
         boards: of :func:`audio_lightning.compare.leaderboard.make_boards`.
         node: ``logger.wandb`` as it was typed for the trials, resolved: not what the files of the folder say, which
             somebody else may have made; None where trials are no runs.

@@ -112,7 +112,7 @@ def run_training(config: DictConfig, folder: RunFolder, *, resume: bool = False)
         folder.problems.unlink(missing_ok=True)  # of a run that they stopped
         metrics = train(config, folder, resume=resume)
         if config.plots:
-            from audio_lightning.figures.run import draw_run
+            from audio_lightning.figures.run_figures import draw_run
 
             draw_run(folder.path)
     print_run(metrics, folder.path)

@@ -12,7 +12,7 @@ from sweep_folders import make_sweep, trial
 
 from audio_lightning.compare.board import Board
 from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
-from audio_lightning.compare.results import read_results
+from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.core.files import write_csv, write_json
 from audio_lightning.core.task import lower_is_better

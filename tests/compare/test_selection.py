@@ -10,8 +10,8 @@ from sweep_folders import make_sweep, trial, write_predictions
 from audio_lightning.compare.board import Board
 from audio_lightning.compare.leaderboard import make_boards
 from audio_lightning.compare.notes import answer
-from audio_lightning.compare.results import read_results
 from audio_lightning.compare.selection import choose
+from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.report.sweep_page import write_sweep_page
 

@@ -12,7 +12,7 @@ from running import resume
 
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.factory import check_networks
-from audio_lightning.compare.results import read_results
+from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.config import choices, compose
 from audio_lightning.config.renamed import ADDED, ARGUMENTS, CHOICES, KEYS, TARGETS, upgrade

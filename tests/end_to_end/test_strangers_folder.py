@@ -17,7 +17,7 @@ from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.cli.main import app
 from audio_lightning.cli.sweep import main as sweep
 from audio_lightning.cli.train import main as train
-from audio_lightning.compare.results import read_results
+from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.core.errors import UserError
 from audio_lightning.run_folder import RunFolder

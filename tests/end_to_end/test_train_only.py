@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from audio_lightning.cli.main import app
 from audio_lightning.config import check_config, compose, quote_paths
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.figures.run import draw_run
+from audio_lightning.figures.run_figures import draw_run
 from audio_lightning.inference.evaluate import evaluate
 from audio_lightning.training.console import print_run
 

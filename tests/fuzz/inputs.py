@@ -21,7 +21,7 @@ from sweep_folders import make_sweep, trial
 from audio_lightning.audio import describe, windows
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
-from audio_lightning.compare.results import read_results, write_results
+from audio_lightning.compare.trial_table import read_results, write_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.config import build, check_config, compose, quote_paths, user_extensions
 from audio_lightning.config.overrides import parse_overrides

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from audio_lightning.figures.run import average_precision, confusion_matrix, curves, draw_run, run_title
+from audio_lightning.figures.run_figures import average_precision, confusion_matrix, curves, draw_run, run_title
 
 
 def predictions(classes: int, clips: int) -> pd.DataFrame:

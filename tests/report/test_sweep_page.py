@@ -19,7 +19,7 @@ from PIL import Image
 from sweep_folders import make_sweep, trial
 
 from audio_lightning.compare.leaderboard import make_boards
-from audio_lightning.compare.results import read_results
+from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.config import compose
 from audio_lightning.core.files import write_csv

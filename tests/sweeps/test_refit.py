@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import audio_lightning as al
 from audio_lightning.cli.main import app
 from audio_lightning.compare.leaderboard import make_boards
-from audio_lightning.compare.results import read_results
+from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.core.files import read_json
 from audio_lightning.run_folder import RunFolder

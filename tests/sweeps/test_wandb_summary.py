@@ -10,7 +10,7 @@ from sweep_folders import make_sweep, trial
 from wandb_files import written_runs
 
 from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
-from audio_lightning.compare.results import write_results
+from audio_lightning.compare.trial_table import write_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.config import compose
 from audio_lightning.sweeps.plan import Combination, Planned, enter

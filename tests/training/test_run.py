@@ -17,7 +17,7 @@ from audio_lightning.data.check import check
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.opening import examine
 from audio_lightning.data.problems import ProblemsError
-from audio_lightning.figures.run import draw_run
+from audio_lightning.figures.run_figures import draw_run
 from audio_lightning.inference.evaluate import evaluate
 from audio_lightning.run_folder import RunFolder, run_files
 

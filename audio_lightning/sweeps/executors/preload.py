@@ -19,7 +19,7 @@ from PIL import Image
 import audio_lightning.augment
 import audio_lightning.data
 import audio_lightning.features
-import audio_lightning.figures.run
+import audio_lightning.figures.run_figures
 import audio_lightning.inference.load
 import audio_lightning.loggers.loggers
 import audio_lightning.models

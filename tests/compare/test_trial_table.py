@@ -7,7 +7,7 @@ import pytest
 from sweep_folders import make_sweep, trial
 
 from audio_lightning.compare.leaderboard import make_boards
-from audio_lightning.compare.results import FIRST, TESTED, read_results, write_results
+from audio_lightning.compare.trial_table import FIRST, TESTED, read_results, write_results
 from audio_lightning.report.sweep_page import write_sweep_page
 
 DAMAGES = [b"", b"{", b"[]", b"null", b"\x00" * 50, "a: 1\n".encode("utf-16"), b'{"latency_ms": "slow", "hash": 3}']
