@@ -1,6 +1,12 @@
-"""How many processor cores there are to work with."""
+"""Processor cores: how many there are to work with, and work in as many threads."""
 
 import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
 
 SPINS = 1000
 """Turns that a thread waits for others awake, about ten microseconds; libgomp's own default is 300,000."""
@@ -64,3 +70,18 @@ def busy_cores(seconds: float = 0.1) -> tuple[float, int]:
 
     total = cpu_count() or 1
     return float(cpu_percent(seconds)) / 100 * total, total
+
+
+def in_order(function: Callable[[int], T], items: Sequence[int], workers: int) -> Iterator[T]:
+    """Results of threads in the order of the items; only so many ahead that what waits to be taken is bounded."""
+    pool = ThreadPoolExecutor(workers)
+    ahead: deque[Future[T]] = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) >= 8 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

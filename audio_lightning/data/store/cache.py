@@ -13,9 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -26,7 +24,7 @@ from jaxtyping import Int64, UInt8
 from platformdirs import user_cache_path
 
 from audio_lightning.audio.ffmpeg import is_outdated
-from audio_lightning.core.cores import cores
+from audio_lightning.core.cores import cores, in_order
 from audio_lightning.core.errors import AudioError, DataError, FileError
 from audio_lightning.core.files import read_json
 from audio_lightning.core.messages import print_and_log
@@ -284,7 +282,7 @@ class Cache:
             except AudioError as error:
                 return unreadable(str(error), self.dtype)
 
-        for index, recording in enumerate(_in_order(one, range(len(recordings)), cores())):
+        for index, recording in enumerate(in_order(one, range(len(recordings)), cores())):
             yield recording
             if progress is not None:
                 progress(index + 1, len(recordings))
@@ -341,18 +339,3 @@ def _common_folder(recordings: Recordings) -> str:
         return os.path.commonpath(folders) if folders else ""
     except ValueError:  # on several drives
         return ""
-
-
-def _in_order(function: Callable[[int], Prepared], items: Sequence[int], workers: int) -> Iterator[Prepared]:
-    """Results in the order of the items; only so many ahead that what is decoded and not yet written is bounded."""
-    pool = ThreadPoolExecutor(workers)
-    ahead: deque[Future[Prepared]] = deque()
-    try:
-        for item in items:
-            ahead.append(pool.submit(function, item))
-            if len(ahead) >= 8 * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
