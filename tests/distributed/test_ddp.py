@@ -114,6 +114,7 @@ def start(data: Path, folder: Path) -> tuple[subprocess.Popen[str], int]:
         "trainer.max_epochs=100000",
         "scheduler=none",
         "data.batch_size=5",
+        "metrics=[auroc,calibration_error]",
     ]
     arguments = command("data=urbansound8k", f"data.root={data}", *options, f"hydra.run.dir={folder}")
     process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
