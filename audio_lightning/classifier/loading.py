@@ -18,17 +18,7 @@ Module = TypeVar("Module", bound=pl.LightningModule)
 
 
 def load(cls: type[Module], path: Path, *, trust: str | Iterable[str] | None) -> Module:
-    """Build a classifier from a checkpoint and give it its weights.
-
-    Args:
-        cls: built from the checkpoint's hyperparameters.
-        path: of the checkpoint.
-        trust: modules of one's own whose classes it may name.
-
-    Raises:
-        ConfigError: a module to trust that is not to be found.
-        CheckpointError: not such a file, or one that asks for what it must not.
-    """
+    """Build a classifier from a checkpoint's hyperparameters, as :meth:`AudioClassifier.load_from_checkpoint` does."""
     checkpoint = read_checkpoint(path)
     parameters = checkpoint["hyper_parameters"]
     try:

@@ -13,8 +13,8 @@ from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS, TEST, VALIDATION
 from audio_lightning.data.splitting.splits import source_of
-from audio_lightning.metrics.factory import make_metrics
-from audio_lightning.metrics.multilabel import MultilabelMetrics, best_thresholds
+from audio_lightning.metrics.factory import metrics_of
+from audio_lightning.metrics.multilabel import best_thresholds
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.intervals import Interval, accuracy_interval, balanced_accuracy_interval
 from audio_lightning.training.samples import data_warnings
@@ -85,21 +85,16 @@ def recording_metrics(classifier: AudioClassifier, datamodule: AudioDataModule, 
     number, probabilities = classifier.last_predictions()
     row = datamodule.clips.row[number.numpy()]
     rows, means = by_recording(row, probabilities)
-    whole = make_metrics(classifier.task, classifier.configured)
     targets = torch.from_numpy(datamodule.manifest.targets()[rows])
     intervals: dict[str, float] = {}
     if part == TEST:
         intervals = _intervals(classifier, datamodule, rows, means, "test/recording_")
-    if isinstance(whole, MultilabelMetrics):
-        whole.thresholds = classifier.thresholds.cpu()
-        if part == VALIDATION:
-            of_clips = torch.from_numpy(datamodule.manifest.targets()[row]).bool()
-            fitted = cross_fitted_thresholds(probabilities, of_clips, _groups(datamodule)[row])
-            whole.thresholds = fitted[np.unique(row, return_index=True)[1]]
-        logits = torch.logit(means, eps=1e-7)
-    else:
-        logits = means.clamp(min=1e-12).log()
-    whole.update(logits, targets, classifier.objective.per_clip(logits, targets))
+    thresholds = classifier.thresholds.cpu() if classifier.task.multilabel else None
+    if thresholds is not None and part == VALIDATION:
+        of_clips = torch.from_numpy(datamodule.manifest.targets()[row]).bool()
+        fitted = cross_fitted_thresholds(probabilities, of_clips, _groups(datamodule)[row])
+        thresholds = fitted[np.unique(row, return_index=True)[1]]
+    whole = metrics_of(classifier.task, means, targets, thresholds=thresholds, configured=classifier.configured)
     return {f"{part}/recording_{name}": float(value) for name, value in whole.compute().items()} | intervals
 
 

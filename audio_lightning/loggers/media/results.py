@@ -14,9 +14,9 @@ from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST
 from audio_lightning.figures import evaluation as figures
 from audio_lightning.loggers.media.items import Confusion, Curves, Item, Table
-from audio_lightning.metrics.factory import make_metrics
+from audio_lightning.metrics.factory import metrics_of
 from audio_lightning.metrics.multiclass import ClassificationMetrics
-from audio_lightning.metrics.multilabel import MultilabelMetrics, average_precision
+from audio_lightning.metrics.multilabel import average_precision
 
 MAX_NAMED_CURVES = 12
 """Classes whose curves have a name: all, or those with the smallest areas."""
@@ -74,14 +74,9 @@ def results(classifier: AudioClassifier, outputs: Outputs) -> list[Item]:
     There is no confusion matrix for several labels a clip, and no curve of a class that all clips have, or none.
     """
     task, part, targets, probabilities = classifier.task, outputs.part, outputs.targets, outputs.probabilities
-    metrics = make_metrics(task)
-    if isinstance(metrics, MultilabelMetrics):
-        metrics.thresholds = classifier.thresholds.cpu()
-        logits, labelled = torch.logit(probabilities, eps=1e-7), targets > 0.5
-    else:
-        logits = probabilities.clamp(min=1e-12).log()
-        labelled = torch.nn.functional.one_hot(targets, task.num_classes).bool()
-    metrics.update(logits, targets, classifier.objective.per_clip(logits, targets))
+    thresholds = classifier.thresholds.cpu() if task.multilabel else None
+    metrics = metrics_of(task, probabilities, targets, thresholds=thresholds)
+    labelled = targets > 0.5 if task.multilabel else torch.nn.functional.one_hot(targets, task.num_classes).bool()
 
     roc, precision_recall = make_curves(task.classes, probabilities, labelled)
     columns = {name: values.tolist() for name, values in metrics.per_class().items()}
