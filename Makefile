@@ -6,7 +6,7 @@ FAST_SUITE = $(BIN)/python -m pytest -n 2 --dist worksteal -m "not full" $(ARGS)
 SOURCES := audio_lightning tests benchmarks docs train.py sweep.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-all test-portable test-newest lint format benchmarks notebooks clean
+.PHONY: help install train test test-all test-portable test-newest coverage lint format benchmarks notebooks clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ test-newest: ## the fast suite with the newest releases that pyproject.toml allo
 	$(PIP_INSTALL) --upgrade --upgrade-strategy eager -e '.[dev]'
 	@$(BIN)/audio-lightning --version
 	$(FAST_SUITE)
+
+coverage: install ## the fast suite, and the lines and branches of the package that it reaches
+	$(FAST_SUITE) --cov --cov-report=term
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff format --check $(SOURCES)

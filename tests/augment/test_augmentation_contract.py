@@ -177,10 +177,13 @@ def test_nothing_is_learned_or_stored(cls: type) -> None:
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.1, float("nan")])
-@each
-def test_a_probability_is_one(cls: type, p: float) -> None:
-    with pytest.raises(ConfigError, match=rf"^p is {p}, expected a probability from 0 to 1$"):
-        made(cls, p=p)
+def test_a_probability_lies_between_0_and_1(p: float, subtests: pytest.Subtests) -> None:
+    for cls in EVERY:
+        with (
+            subtests.test(cls.__name__),
+            pytest.raises(ConfigError, match=rf"^p is {p}, expected a probability from 0 to 1$"),
+        ):
+            made(cls, p=p)
 
 
 def test_the_probability_is_that_of_each_clip() -> None:

@@ -3,6 +3,7 @@
 import ast
 import logging
 import warnings
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,8 @@ def test_a_log_has_each_line_as_soon_as_it_is_written(tmp_path: Path) -> None:
 
 
 def test_a_defect_in_what_is_logged_keeps_its_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    RunLog(tmp_path / "train.log").handle(logging.makeLogRecord({"msg": "%d", "args": ("x",)}))
+    with closing(RunLog(tmp_path / "train.log")) as handler:
+        handler.handle(logging.makeLogRecord({"msg": "%d", "args": ("x",)}))
     assert "Traceback" in capsys.readouterr().err
 
 

@@ -498,13 +498,13 @@ def test_an_interval_has_caps() -> None:
     assert drawn == "M91 33h10M91 83h10M96 33V83"
 
 
-@pytest.mark.parametrize("share", np.linspace(0, 1, 101).tolist())
-def test_text_on_a_heat_map_can_be_read(share: float) -> None:
+def test_text_on_a_heat_map_can_be_read() -> None:
     """WCAG 2.2 asks for a contrast of 4.5:1."""
-    style = dict(entry.split(": ") for entry in heat(share).split("; "))
-    background = [int(style["background"][place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    one, other = sorted((luminance(tuple(background)), {"black": 0.0, "white": 1.0}[style["color"]]))
-    assert (other + 0.05) / (one + 0.05) >= 4.5
+    for share in np.linspace(0, 1, 101).tolist():
+        style = dict(entry.split(": ") for entry in heat(share).split("; "))
+        background = [int(style["background"][place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        one, other = sorted((luminance(tuple(background)), {"black": 0.0, "white": 1.0}[style["color"]]))
+        assert (other + 0.05) / (one + 0.05) >= 4.5, share
 
 
 def test_only_the_classes_with_most_mistakes_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
