@@ -215,8 +215,13 @@ def _open_checked(path: Path, file: BinaryIO) -> tuple["_SoundFile", int]:
             f"{file_size:,}; replace the file or leave it out"
         )
     if demuxer := ffmpeg_demuxer(read_header(file)):
-        sound = _open_with_soundfile(path, decode_to_file(path, demuxer))
-        sound.container = demuxer.upper()
+        decoded = decode_to_file(path, demuxer)
+        try:
+            sound = _open_with_soundfile(path, decoded)
+        except AudioError:
+            decoded.close()
+            raise
+        sound.container, sound.decoded = demuxer.upper(), decoded
         return sound, sound.frames
     sound = _open_with_soundfile(path, path)
     frames = sound.frames
@@ -253,9 +258,18 @@ class _SoundFile(soundfile.SoundFile):
 
     Attributes:
         container: of the file that ffmpeg decoded this one from; empty for others.
+        decoded: the temporary file that ffmpeg wrote, closed with this one.
     """
 
     container = ""
+    decoded: BinaryIO | None = None
+
+    def close(self) -> None:
+        try:
+            super().close()
+        finally:
+            if self.decoded is not None:
+                self.decoded.close()
 
     @property
     def can_seek(self) -> bool:

@@ -269,5 +269,6 @@ def test_an_epoch_steps_a_plateau_by_its_metric_and_others_always() -> None:
         end_epoch(plateau, "validation/loss", {"validation/loss": value})
     assert plateau.optimizer.param_groups[0]["lr"] == 0.05
     stepped = lr_scheduler.StepLR(optimizer(), 1, gamma=0.5)
+    stepped.optimizer.step()
     end_epoch(stepped, None, {})
     assert stepped.optimizer.param_groups[0]["lr"] == 0.05

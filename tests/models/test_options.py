@@ -73,7 +73,7 @@ def works_or_is_refused(name: str, option: str, value: Any) -> None:
         (
             "ast",
             {"num_heads": 0},
-            "AST refuses its arguments: ZeroDivisionError: integer modulo by zero (num_heads=0)",
+            "model: AST refuses its arguments: ZeroDivisionError: integer modulo by zero (num_heads=0)",
         ),
         (
             "cnn",

@@ -95,7 +95,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set whose names try to become elements of the page, with a finding about one of them."""
     root = tiny.write_urbansound8k(tmp_path_factory.mktemp("hostile") / "<b>set & more")
     table = root / "metadata/UrbanSound8K.csv"
-    rows = list(csv.reader(table.open(newline="")))
+    rows = list(csv.reader(table.read_text(encoding="utf-8").splitlines()))
     for row in rows:
         row[7] = row[7].replace("noise", HOSTILE_CLASS)
     (root / f"audio/fold{rows[1][5]}/{rows[1][0]}").rename(root / f"audio/fold{rows[1][5]}/{HOSTILE_FILE}")

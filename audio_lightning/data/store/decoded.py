@@ -196,7 +196,7 @@ class SetWriter:
 def read_set(folder: Path) -> DecodedAudio | None:
     """Map a folder that a :class:`SetWriter` has finished; None where it is missing or damaged."""
     try:
-        with np.load(folder / "index.npz", allow_pickle=False) as index:
+        with (folder / "index.npz").open("rb") as stored, np.load(stored, allow_pickle=False) as index:
             offsets, content, facts = index["offsets"], index["content"], index["facts"]
         errors = {int(place): error for place, error in json.loads((folder / "errors.json").read_text()).items()}
         dtype = np.dtype(json.loads((folder / "about.json").read_text())["dtype"])
@@ -213,7 +213,7 @@ def read_set(folder: Path) -> DecodedAudio | None:
 def read_identities(folder: Path) -> UInt8[np.ndarray, "recordings 16"]:
     """What the recordings of a set are known by (:meth:`Recordings.identities`); none where it is damaged."""
     try:
-        with np.load(folder / "index.npz", allow_pickle=False) as index:
+        with (folder / "index.npz").open("rb") as stored, np.load(stored, allow_pickle=False) as index:
             return index["identities"]
     except Exception:  # a damaged zip can fail in many ways
         return np.empty((0, IDENTITY_BYTES), np.uint8)
