@@ -50,6 +50,16 @@ HIGHER_IS_BETTER = {
 """Metrics of torchmetrics whose own ``higher_is_better`` is None."""
 
 
+COUNTS = ("num_classes", "num_labels")
+"""Arguments that are the number of classes."""
+
+MAX_CELLS = 10_000_000
+"""Largest product of an argument, such as a number of thresholds, and the number of classes.
+
+Tables of this size are made before anything is counted, and a checkpoint of somebody else's can ask for any.
+"""
+
+
 class ConfiguredMetrics:
     """The metrics of the node ``metrics``, each computed once from the probabilities of all clips of an evaluation.
 
@@ -153,7 +163,7 @@ def check_metrics(nodes: Mapping[str, Any] | None, *, multilabel: bool) -> None:
         ConfigError: see :class:`ConfiguredMetrics`.
     """
     for name, node in _given(nodes):
-        counts = [node.get(key) for key in ("num_classes", "num_labels", "top_k")] if isinstance(node, Mapping) else []
+        counts = [node.get(key) for key in (*COUNTS, "top_k")] if isinstance(node, Mapping) else []
         number = max(2, *(count for count in counts if isinstance(count, int)), 2)
         classes = tuple(map(str, range(min(number, 10_000))))
         ConfiguredMetrics({name: node}, AudioTask(classes, 8000, 8000, multilabel=multilabel))
@@ -217,6 +227,11 @@ def _build(name: str, node: Mapping[str, Any], task: AudioTask) -> tuple[Metric,
     if not averages and (average := arguments.pop("average", "macro")) not in ("macro", *PER_CLASS):
         raise ConfigError(f"{where}.average={average}: {cls.__name__} gives one value a class; expected macro or none")
     count = task.num_classes
+    for key, value in arguments.items():
+        if key in COUNTS and value not in (None, count):
+            raise ConfigError(f"{where}.{key}={value}: these clips have {count} classes; leave it out, it is filled in")
+        if isinstance(value, int) and value * count > MAX_CELLS:
+            raise ConfigError(f"{where}.{key}={value}: expected at most {MAX_CELLS // count} for {count} classes")
     offered = {"num_classes": count, "num_labels": count, "multilabel": task.multilabel}
     metric = build({"_target_": target, **arguments}, Metric, where=where, offered=offered)
     metric.sync_on_compute = False  # the clips of all processes come together
@@ -253,9 +268,9 @@ def _of_task(cls: type[Metric], target: Any, arguments: dict[str, Any], task: Au
 
 
 def _sample(task: AudioTask) -> tuple[Tensor, Tensor]:
-    """Probabilities and labels in which every class occurs, and for several labels a clip also does not occur."""
+    """Probabilities and labels; every class occurs, unless there are thousands, and in other clips it does not."""
     number = task.num_classes
-    labels = torch.arange(2 * number + 1) % number
+    labels = torch.arange(max(8, min(2 * number + 1, MAX_CELLS // number))) % number
     probabilities = torch.rand(len(labels), number, generator=torch.Generator().manual_seed(0))
     if task.multilabel:
         return probabilities, torch.nn.functional.one_hot(labels, number)

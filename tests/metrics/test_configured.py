@@ -171,7 +171,9 @@ def test_classes_whose_names_would_be_the_same_are_numbered() -> None:
     [
         ("AUROC", {"avrage": "macro"}, r"metrics\.mine has no argument avrage; did you mean average\?"),
         ("AUROC", {"average": "mean"}, r"metrics\.mine\.average='mean': expected macro \| weighted"),
-        ("AUROC", {"num_classes": 7}, "cannot be computed from probabilities and labels"),
+        ("AUROC", {"num_classes": 7}, r"metrics\.mine\.num_classes=7: these clips have 3 classes; leave it out"),
+        ("AUROC", {"thresholds": 10**9}, r"\.thresholds=1000000000: expected at most 3333333 for 3 classes"),
+        ("CalibrationError", {"n_bins": 10**12}, r"metrics\.mine\.n_bins=1000000000000: expected at most"),
         ("AUROC", {"task": "ranking"}, r"metrics\.mine\.task=ranking: expected binary \| multiclass \| multilabel"),
         ("AUROC", {"task": "binary"}, "binary metrics are for two classes, and these clips have one label of 3"),
         ("Accuracy", {"top_k": 5}, "MulticlassAccuracy refuses its arguments"),
