@@ -30,7 +30,7 @@ from audio_lightning.data.loading.batches import Batch
 from audio_lightning.data.manifest import TRAIN
 from audio_lightning.data.store.fingerprints import describe, segments
 from audio_lightning.features.memory import FeatureMemory
-from audio_lightning.losses.objective import class_weights
+from audio_lightning.losses.objective import class_weights, shares
 from audio_lightning.losses.training import TrainingLoss
 from audio_lightning.metrics.base import EvaluationMetrics, Predictions
 from audio_lightning.metrics.configured import ConfiguredMetrics
@@ -117,7 +117,7 @@ class AudioClassifier(ClassifierNetwork):
         """Features of the clips as they are changed for this epoch, and their targets."""
         augmentation, target = self.augmentation, batch["target"]
         if augmentation.mixes_targets:
-            target = self.objective.shares(target, self.task.num_classes)
+            target = shares(target, self.task.num_classes)
         if augmentation.changes_waveforms:
             waveform, target = augmentation.on_waveforms(batch["waveform"], target)
             features = self.front_end(waveform)

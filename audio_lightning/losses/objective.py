@@ -20,15 +20,9 @@ class CrossEntropy:
         filled = counts.clamp(min=1)
         return filled.sum() / (len(counts) * filled)
 
-    def per_clip(
-        self,
-        logits: Float[Tensor, "batch classes"],
-        target: Int64[Tensor, "batch"] | Float[Tensor, "batch classes"],
-        weights: Float[Tensor, "classes"] | None = None,
-        label_smoothing: float = 0.0,
-    ) -> Float[Tensor, "batch"]:
-        """Cross-entropy, times the weight of the target's class; the target may be a share of each class."""
-        return F.cross_entropy(logits, target, weights, reduction="none", label_smoothing=label_smoothing)
+    def per_clip(self, logits: Float[Tensor, "batch classes"], target: Tensor) -> Float[Tensor, "batch"]:
+        """Cross-entropy, by which trainings with any loss are compared."""
+        return F.cross_entropy(logits, target, reduction="none")
 
     def mean(
         self,
@@ -39,10 +33,6 @@ class CrossEntropy:
         """Mean over the batch, weighted as the clips are."""
         weight = target @ weights if target.is_floating_point() else weights[target]
         return losses.sum() / weight.sum()
-
-    def shares(self, target: Int64[Tensor, "batch"], classes: int) -> Float[Tensor, "batch classes"]:
-        """The share of each class in a clip, which can be mixed with those of other clips."""
-        return F.one_hot(target, classes).float()
 
 
 class BinaryCrossEntropy:
@@ -64,16 +54,9 @@ class BinaryCrossEntropy:
             raise ValueError(f"{clips} training clips cannot hold {int(counts.max())} with one label")
         return (clips - counts).clamp(min=1) / counts.clamp(min=1)
 
-    def per_clip(
-        self,
-        logits: Float[Tensor, "batch classes"],
-        target: Float[Tensor, "batch classes"],
-        weights: Float[Tensor, "classes"] | None = None,
-        label_smoothing: float = 0.0,
-    ) -> Float[Tensor, "batch"]:
-        """Binary cross-entropy, mean over the classes; smoothed targets are that share nearer to one half."""
-        smoothed = target * (1 - label_smoothing) + label_smoothing / 2
-        return F.binary_cross_entropy_with_logits(logits, smoothed, pos_weight=weights, reduction="none").mean(dim=1)
+    def per_clip(self, logits: Float[Tensor, "batch classes"], target: Tensor) -> Float[Tensor, "batch"]:
+        """Binary cross-entropy, mean over the classes, by which trainings with any loss are compared."""
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=1)
 
     def mean(
         self,
@@ -84,12 +67,18 @@ class BinaryCrossEntropy:
         """Mean over the batch."""
         return losses.mean()
 
-    def shares(self, target: Float[Tensor, "batch classes"], classes: int) -> Float[Tensor, "batch classes"]:
-        """What can be mixed with the targets of other clips: the target as it is."""
-        return target
-
 
 Objective = CrossEntropy | BinaryCrossEntropy
+
+
+def shares(target: Tensor, classes: int) -> Float[Tensor, "batch classes"]:
+    """The share of each class in a clip, which can be mixed with those of other clips.
+
+    Args:
+        target: index of the class, ``[batch]``, or the shares already, ``[batch, classes]``.
+        classes: number of classes.
+    """
+    return target if target.is_floating_point() else F.one_hot(target, classes).float()
 
 
 def make_objective(task: AudioTask) -> Objective:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.loss import _Loss
@@ -14,7 +13,7 @@ from audio_lightning.config.targets import REFUSALS, build, resolve, split_node,
 from audio_lightning.config.trust import is_trusted
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask
-from audio_lightning.losses.objective import Objective, make_objective
+from audio_lightning.losses.objective import Objective, make_objective, shares
 
 PROGRAM_KEYS = ("class_weights", "label_smoothing")
 """Keys of ``loss`` that this program applies to losses that have no such argument."""
@@ -25,19 +24,14 @@ def _indices(target: Tensor, classes: int) -> Tensor:
     return target
 
 
-def _shares(target: Tensor, classes: int) -> Tensor:
-    """``[batch, classes]``: 1 for the labels of a clip, 0 for the others; between them where clips are mixed."""
-    return target if target.is_floating_point() else F.one_hot(target, classes).float()
-
-
 def _signs(target: Tensor, classes: int) -> Tensor:
     """``[batch, classes]``: 1 for the labels of a clip, -1 for the others."""
-    return 2 * _shares(target, classes) - 1
+    return 2 * shares(target, classes) - 1
 
 
 def _positions(target: Tensor, classes: int) -> Tensor:
     """``[batch, classes]``: indices of the labels of a clip, filled up with -1."""
-    labels = _shares(target, classes) > 0.5
+    labels = shares(target, classes) > 0.5
     order = labels.int().argsort(dim=1, descending=True, stable=True)
     return torch.where(labels.gather(1, order), order, -1)
 
@@ -58,15 +52,15 @@ class Form:
 
 
 FORMS: Mapping[str, Form] = {
-    "BCEWithLogitsLoss": Form(_shares),
+    "BCEWithLogitsLoss": Form(shares),
     "CrossEntropyLoss": Form(_indices, multilabel=False),
-    "HuberLoss": Form(_shares),
-    "L1Loss": Form(_shares),
-    "MSELoss": Form(_shares),
+    "HuberLoss": Form(shares),
+    "L1Loss": Form(shares),
+    "MSELoss": Form(shares),
     "MultiLabelMarginLoss": Form(_positions, soft=False),
-    "MultiLabelSoftMarginLoss": Form(_shares),
+    "MultiLabelSoftMarginLoss": Form(shares),
     "MultiMarginLoss": Form(_indices, soft=False, multilabel=False),
-    "SmoothL1Loss": Form(_shares),
+    "SmoothL1Loss": Form(shares),
     "SoftMarginLoss": Form(_signs, soft=False),
 }
 """Losses of ``torch.nn`` that fit logits and labels."""
@@ -173,13 +167,13 @@ class TrainingLoss(nn.Module):
         if not self.smoothing or not self.smooths:
             return target
         spread = 1 / 2 if self.multilabel else 1 / self.classes
-        return _shares(target, self.classes) * (1 - self.smoothing) + self.smoothing * spread
+        return shares(target, self.classes) * (1 - self.smoothing) + self.smoothing * spread
 
     def _try(self, task: AudioTask, mixed: bool, name: str) -> None:
         """Compute it for two clips, so that what cannot work is refused before any audio is read."""
         target = torch.arange(2) % task.num_classes
         if task.multilabel or mixed:
-            target = _shares(target, task.num_classes)
+            target = shares(target, task.num_classes)
         logits = torch.linspace(-1, 1, 2 * task.num_classes).reshape(2, -1)
         try:
             of_classes = self.loss(logits, self.form.target(self._smoothed(target), self.classes))

@@ -77,7 +77,7 @@ def test_mixed_targets_meet_mixed_clips() -> None:
     assert shares.sum(dim=1).tolist() == pytest.approx([1.0] * 6)
     assert ((shares > 0).sum(dim=1) == 2).any(), "nothing was mixed"
     weights = made.class_weights
-    losses = made.objective.per_clip(logits, shares, weights)
+    losses = made.loss(logits, shares, weights)
     expected = -(shares * weights * F.log_softmax(logits, dim=1)).sum(dim=1)
     torch.testing.assert_close(losses, expected)
     torch.testing.assert_close(made.objective.mean(losses, shares, weights), losses.sum() / (shares * weights).sum())

@@ -18,6 +18,7 @@ from audio_lightning.features.log_mel import LogMel
 from audio_lightning.figures import evaluation as figures
 from audio_lightning.loggers.media.items import Cell, Clip, Gallery
 from audio_lightning.loggers.media.results import Outputs
+from audio_lightning.losses.objective import shares
 
 MEL_BANDS, FRAMES, DECIBELS = 64, 240, 80.0
 
@@ -84,7 +85,7 @@ def augmented(classifier: AudioClassifier, datamodule: AudioDataModule, most: in
         waveform, target = batch["waveform"].to(classifier.device), batch["target"].to(classifier.device)
         before = _drawable(classifier.front_end(waveform))
         if augmentation.mixes_targets:
-            target = classifier.objective.shares(target, task.num_classes)
+            target = shares(target, task.num_classes)
         changed, target = augmentation.on_waveforms(waveform.clone(), target)
         features, target = augmentation.on_features(classifier.front_end(changed), target)
         after, changed, target = _drawable(features), changed.cpu(), target.cpu()
@@ -147,10 +148,10 @@ def _labels(target: Tensor, classes: tuple[str, ...]) -> str:
     """What a clip counts as: its class, or the shares of several."""
     if target.dim() == 0:
         return classes[int(target)]
-    shares = [(float(share), name) for share, name in zip(target, classes) if share > 0]
-    if all(share == 1 for share, _ in shares):
-        return LABEL_SEPARATOR.join(name for _, name in shares)
-    return " + ".join(f"{share:.2f} {name}" for share, name in sorted(shares, reverse=True))
+    parts = [(float(share), name) for share, name in zip(target, classes) if share > 0]
+    if all(share == 1 for share, _ in parts):
+        return LABEL_SEPARATOR.join(name for _, name in parts)
+    return " + ".join(f"{share:.2f} {name}" for share, name in sorted(parts, reverse=True))
 
 
 def _short(label: Cell, most: int = 34) -> str:
