@@ -206,8 +206,8 @@ def _higher_is_better(name: str, node: Mapping[str, Any]) -> bool | None:
 
 def _parts(cls: type) -> tuple[str | None, str]:
     """The task that a class of torchmetrics is for, and its name without the task; None for whichever task."""
-    task, base = re.fullmatch(r"(Binary|Multiclass|Multilabel)?(\w+)", cls.__name__).groups()  # type: ignore[union-attr]
-    return task and task.lower(), base
+    task = next((task for task in TASKS if cls.__name__.startswith(task.capitalize())), None)
+    return task, cls.__name__.removeprefix((task or "").capitalize())
 
 
 def _build(name: str, node: Mapping[str, Any], task: AudioTask) -> tuple[Metric, bool]:
