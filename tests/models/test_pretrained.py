@@ -362,7 +362,7 @@ def test_padding_is_told_from_the_clip() -> None:
     x[5, -1] = x[5, -2]
 
     assert sound_lengths(x).tolist() == [1500, 1200, 700, 1500, 1500, 1498]
-    normalized = ClipNormalization()(x)
+    normalized = ClipNormalization()(x.unsqueeze(1)).squeeze(1)
     assert sound_lengths(normalized).tolist() == [1500, 1200, 700, 1500, 1500, 1498]
 
 
