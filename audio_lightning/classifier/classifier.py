@@ -23,6 +23,7 @@ from audio_lightning.classifier.network import ClassifierNetwork
 from audio_lightning.classifier.optimizers import make_optimizer
 from audio_lightning.classifier.provenance import TRAINED_ON, check_same_data, check_task, packed
 from audio_lightning.classifier.schedulers import TrainingLength, end_epoch, make_scheduler, monitored
+from audio_lightning.classifier.trainer import logs_at
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask, metric_names
 from audio_lightning.data.datamodule import AudioDataModule
@@ -179,8 +180,7 @@ class AudioClassifier(ClassifierNetwork):
         losses = self.loss(logits, target, self.class_weights)
         self.train_metrics.update(logits, torch.cat([batch["target"]] * self.members), losses)
         loss = self.loss.mean(losses, target, self.class_weights)
-        every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (self.global_step + 1) % every == 0:  # the other steps nobody writes down, and each costs time
+        if logs_at(self.trainer, self.global_step + 1):  # the other steps nobody writes down, and each costs time
             self.log("train/step_loss", loss, sync_dist=True)
         return loss * self.members  # the sum of their losses: each network learns as it would alone
 

@@ -65,7 +65,7 @@ class AudioModel(nn.Module, ABC):
 
     input_kind: ClassVar[InputKind]
     needs_sound: ClassVar[bool] = False
-    accepts_variable_length: ClassVar[bool] = False
+    accepts_variable_length: bool = False
     embedding_dim: int
     head: nn.Module
     worked_out: Mapping[str, Any] = MappingProxyType({})

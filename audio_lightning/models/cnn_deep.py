@@ -62,7 +62,7 @@ class CNNDeep(AudioModel):
         for stride in reversed(strides):
             least = max(1, (least - 1) * stride + 3 - 2 * margin)
         super().__init__(input_shape, num_classes, minimum_input=(least, least))
-        self.accepts_variable_length = pooled is not None  # type: ignore[misc]
+        self.accepts_variable_length = pooled is not None
         layers: list[nn.Module] = []
         inputs, bins, frames = input_shape.dims
         for outputs, stride in zip(channels, strides):

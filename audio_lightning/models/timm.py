@@ -55,9 +55,7 @@ class Timm(AudioModel):
         _check_name(name)
         options, probe, self.embedding_dim = _probe(name, input_shape)
         channels, bins, frames = input_shape.dims
-        self.accepts_variable_length = all(  # type: ignore[misc]
-            _embedding_dim(probe, channels, bins, frames + more) for more in (1, frames)
-        )
+        self.accepts_variable_length = all(_embedding_dim(probe, channels, bins, frames + more) for more in (1, frames))
         self.backbone = _create(name, options, pretrained)
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.embedding_dim, num_classes))
 

@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 
 from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.trainer import callbacks_of
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.data.datamodule import AudioDataModule
 
@@ -223,7 +224,7 @@ def _estimate_batch_norm(classifier: AudioClassifier, batches: Iterable[Tensor])
 @contextmanager
 def averaged(trainer: pl.Trainer) -> Iterator[None]:
     """Have the average in place of the weights, where a training has one."""
-    found = next((callback for callback in trainer.callbacks if isinstance(callback, Averaging)), None)  # type: ignore[attr-defined]
+    found = next(iter(callbacks_of(trainer, Averaging)), None)
     if found is None:
         yield
     else:

@@ -12,6 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.trainer import logs_at
 from audio_lightning.core.errors import ConfigError, UserError
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import VALIDATION
@@ -175,8 +176,7 @@ class FiniteLoss(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Look at the loss of this batch, now and then: each look waits for the device."""
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (batch_idx + 1) % every == 0 and outputs:
+        if outputs and logs_at(trainer, batch_idx + 1):
             self._check("training", outputs["loss"], trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -247,9 +247,8 @@ class DeviceStats(Callback):
     ) -> None:
         """Count the clips, and log where losses are logged."""
         self._clips += len(batch["clip"]) * trainer.world_size
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
         step = trainer.global_step  # that of several batches, where they are accumulated
-        if not every or step % every or step == self._logged:
+        if step == self._logged or not logs_at(trainer, step):
             return
         self._logged = step
         stats = trainer.accelerator.get_device_stats(trainer.strategy.root_device)

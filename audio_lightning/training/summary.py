@@ -4,6 +4,7 @@ import lightning.pytorch as pl
 
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.costs import costs
+from audio_lightning.classifier.trainer import callbacks_of
 from audio_lightning.core.errors import FileError
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS, TRAIN, VALIDATION
@@ -50,7 +51,7 @@ def summarize(
         **costs(classifier),
         "epochs": len(history.rows),
         "best_epoch": best_epoch,
-        "chosen_by": next(found for found in trainer.callbacks if isinstance(found, BestCheckpoint)).chosen_by,  # type: ignore[attr-defined]
+        "chosen_by": callbacks_of(trainer, BestCheckpoint)[0].chosen_by,
         "seconds": round(sum(float(row["seconds"]) for row in history.rows), 3),
         "clips_per_second": round(clips["clips/train"] * len(history.rows) / training_seconds, 1),
         **clips,

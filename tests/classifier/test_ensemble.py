@@ -94,7 +94,7 @@ def classifier(members: int, **changes: Any) -> AudioClassifier:
     small = ["model.channels=[2,2]", "model.hidden_dim=4", "model.dropout=0.0", "feature.normalize=clip"]
     config = compose([f"ensemble={members}", *small])
     found = AudioClassifier({**config, **changes}, AudioTask(("a", "b"), 8000, 2000).to_dict(), [4, 4], 8).train()
-    found._trainer = SimpleNamespace(log_every_n_steps=0)  # type: ignore[assignment]
+    found._trainer = SimpleNamespace(log_every_n_steps=0, global_step=0)  # type: ignore[assignment]
     return found
 
 

@@ -13,6 +13,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.costs import costs
+from audio_lightning.classifier.trainer import logs_at
 from audio_lightning.config.targets import check_arguments
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.messages import print_and_log
@@ -81,8 +82,7 @@ class MediaCallback(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Log the norm of the gradient; where FSDP shards the parameters, no process has all of it."""
-        every: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if not (self.settings.gradient_norms and every and (trainer.global_step + 1) % every == 0):
+        if not (self.settings.gradient_norms and logs_at(trainer, trainer.global_step + 1)):
             return
         if _loggers(trainer) and not isinstance(trainer.strategy, FSDPStrategy):
             gradients = [parameter.grad for parameter in pl_module.parameters() if parameter.grad is not None]
