@@ -40,8 +40,8 @@ def test_a_sweep_survives_its_trials_and_its_own_death(tiny_urbansound8k: Path, 
             assert time.monotonic() < deadline
             time.sleep(0.05)
         time.sleep(moments.uniform(0.0, 8.0))
-        process.kill()
-        process.wait()
+        with process:
+            process.kill()
     output, _ = start("tests/sweeps/chaos.py", tiny_urbansound8k, folder, *line, cwd=tmp_path).communicate(timeout=400)
     assert not list(folder.glob("trials/*/run by two")), output
     assert not alive(folder)
