@@ -73,7 +73,7 @@ def busy_cores(seconds: float = 0.1) -> tuple[float, int]:
 
 
 def in_order(function: Callable[[int], T], items: Sequence[int], workers: int) -> Iterator[T]:
-    """Results of threads in the order of the items; only so many ahead that what waits to be taken is bounded."""
+    """Yield results of threads in the order of the items; the number computed ahead is bounded."""
     pool = ThreadPoolExecutor(workers)
     ahead: deque[Future[T]] = deque()
     try:

@@ -144,6 +144,6 @@ def lower_is_better(metric: str, others: Iterable[str] = ()) -> bool:
 
     Args:
         metric: such as ``validation/accuracy``, or ``test/recording_loss`` of whole recordings.
-        others: metrics beside the loss of which less is better.
+        others: metrics beside the loss for which lower is better.
     """
     return metric.rpartition("/")[2].removeprefix("recording_") in ("loss", *others)

@@ -74,7 +74,7 @@ class ConfiguredMetrics:
 
     Attributes:
         names: what :meth:`compute` returns, in order.
-        lower_is_better: those of which less is better.
+        lower_is_better: names of the metrics for which lower is better.
 
     Raises:
         ConfigError: a name, a target or an argument that cannot work, also with such probabilities and labels.

@@ -121,7 +121,7 @@ def run_training(config: DictConfig, folder: RunFolder, *, resume: bool = False)
 
 
 def follow(config: DictConfig, folder: RunFolder, *, resume: bool) -> None:
-    """Train as one of several processes of a training, of which the first alone prints and writes."""
+    """Train as one process of several; only the first one prints and writes."""
     from audio_lightning.training.run import train
 
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
@@ -138,7 +138,7 @@ def resume_run(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, RunFol
     require_folder(path, A_RUN)
     folder = RunFolder(path)
     config = resumed_config(folder, overrides)
-    # What is typed now: the folder may have been made by somebody else, who could name any module in it.
+    # Only what is typed now counts: somebody else may have made the folder, and could name any module in it.
     OmegaConf.update(config, "trust", list(trusted_modules()) or None, force_add=True)
     check_config(config)
     return config, folder

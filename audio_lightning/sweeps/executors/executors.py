@@ -47,7 +47,7 @@ class Executor(ABC):
 
     @abstractmethod
     def wait(self, seconds: float) -> list[Ended]:
-        """Trials that have ended, as soon as there is one; none after so many seconds."""
+        """Return the trials that have ended, as soon as there is one; an empty list after ``seconds``."""
 
     @abstractmethod
     def stop(self) -> None:

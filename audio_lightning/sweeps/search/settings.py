@@ -15,7 +15,7 @@ SAMPLERS = ("tpe", "random", "grid", "cmaes", "nsga2")
 PRUNERS = ("none", "median", "hyperband")
 
 COSTS = ("macs", "parameters", "latency_ms", "seconds")
-"""What a trial costs, of which less is better."""
+"""Costs of a trial; lower is better."""
 
 
 @dataclass(frozen=True)
