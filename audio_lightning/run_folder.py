@@ -74,7 +74,7 @@ class RunFolder:
         last: checkpoint of the last epoch, which a resumed training goes on from.
         previous: checkpoint of the epoch before, for a ``last`` that is damaged.
         metrics: test and validation metrics and costs, flat; there once the run is finished.
-        lr_finder: loss of the batch at every learning rate that ``find_lr=true`` tried.
+        lr_finder: loss of the batch at every learning rate that ``tuner.lr_find=true`` tried.
         predictions: one row a test clip; like the next two, only where there are test clips.
         recordings: one row a test recording, where recordings are cut into windows.
         per_class: precision, recall and F1 of every class on the test clips.

@@ -86,6 +86,9 @@ ADDED: dict[str, dict[str, Any]] = {
 KEYS: dict[str, str] = {
     "room_dir": "rir_dir",
     **{f"cache.{name}": f"data.cache_{name}" for name in ("dir", "max_gb", "dtype", "identity")},
+    "find_lr": "tuner.lr_find",
+    "find_batch_size": "tuner.scale_batch_size",
+    "max_batch_size": "tuner.max_batch_size",
 }
 """By its old dotted name, a key that belongs to no class."""
 
@@ -96,7 +99,7 @@ CHOICES: dict[str, str] = {
 }
 """Choices by what was typed for them."""
 
-NEW_NODES = ("metrics",)
+NEW_NODES = ("metrics", "tuner")
 """Nodes that a training's configuration may lack, if an earlier version saved it; then they are empty."""
 
 
@@ -111,11 +114,10 @@ def upgrade(values: dict[str, Any]) -> list[str]:
     """
     replaced = []
     for old, new in KEYS.items():
-        parent, _, name = old.rpartition(".")
+        (parent, _, name), (above, _, last) = old.rpartition("."), new.rpartition(".")
         node = _node(values, parent)
-        if node is not None and name in node:
-            above, _, last = new.rpartition(".")
-            _node(values, above, make=True).setdefault(last, node.pop(name))
+        if node is not None and name in node and (into := _node(values, above, make=True)) is not None:
+            into.setdefault(last, node.pop(name))
             if parent and not node:
                 above, _, last = parent.rpartition(".")
                 del _node(values, above)[last]

@@ -42,9 +42,10 @@ def canonical_config(config: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, str) and Path(value).expanduser().exists():
             found[key] = _of_files(Path(value).expanduser())
     trainer = config.get("trainer", {})
-    if config.get("find_lr"):  # what is found takes its place, also in the configuration of the run
+    tuner = config.get("tuner") or {}
+    if tuner.get("lr_find"):  # what is found takes its place, also in the configuration of the run
         found.pop("optimizer.lr", None)
-    if config.get("find_batch_size"):
+    if tuner.get("scale_batch_size"):
         found.pop("data.batch_size", None)
     processes = [trainer.get(name) for name in ("devices", "num_nodes")]
     found["processes"] = [value for value in processes if value not in ("auto", 1, "1")]

@@ -42,10 +42,16 @@ USED = (
 )  # fmt: skip
 """Arguments of the training's own Trainer that a search shares."""
 
-FOUND = {"find_lr": "optimizer.lr", "find_batch_size": "data.batch_size"}
-"""The key that each search fills in."""
+FOUND = {"scale_batch_size": "data.batch_size", "lr_find": "optimizer.lr"}
+"""By the key of ``tuner`` that asks for a search, the key that the search fills in; in the order of the searches."""
 
 Make = Callable[[], AudioClassifier]
+
+
+def searches(config: DictConfig) -> list[str]:
+    """The keys of :data:`FOUND` that a configuration turns on."""
+    tuner = config.get("tuner") or {}
+    return [search for search in FOUND if tuner.get(search)]
 
 
 def find(config: DictConfig, make: Make, datamodule: AudioDataModule, folder: RunFolder) -> None:
@@ -63,10 +69,10 @@ def find(config: DictConfig, make: Make, datamodule: AudioDataModule, folder: Ru
     Raises:
         ConfigError: a loss that falls at no rate, or nothing to choose a batch from.
     """
-    if config.find_batch_size:
+    if "scale_batch_size" in searches(config):
         config.data.batch_size = datamodule.batch_size = _batch_size(config, make, datamodule)
         print_and_log(f"data.batch_size={datamodule.batch_size} was found and is used")
-    if config.find_lr:
+    if "lr_find" in searches(config):
         rates, losses = _loss_by_rate(config, make, datamodule)
         write_csv(folder.lr_finder, ["learning_rate", "loss"], list(zip(rates.tolist(), losses.tolist())))
         config.optimizer.lr = suggested(rates, losses)
@@ -80,9 +86,9 @@ def keep_found(config: DictConfig, trained: Mapping[str, Any]) -> None:
         config: as it was composed, perhaps anew; changed.
         trained: the configuration in the checkpoint of the run.
     """
-    for search, key in FOUND.items():
-        group, _, name = key.partition(".")
-        if config.get(search) and name in trained[group]:
+    for search in searches(config):
+        group, _, name = FOUND[search].partition(".")
+        if name in trained[group]:
             config[group][name] = trained[group][name]
 
 
@@ -110,7 +116,7 @@ def suggested(rates: Float[np.ndarray, "steps"], losses: Float[np.ndarray, "step
         slope = np.gradient(smooth, np.log(rates))[: lowest + 1]
         if smooth[lowest] < 0.98 * smooth[0]:
             return float(f"{rates[int(slope.argmin())]:.3g}")
-    raise ConfigError("find_lr=true: the loss fell at no learning rate; give optimizer.lr=... instead")
+    raise ConfigError("tuner.lr_find=true: the loss fell at no learning rate; give optimizer.lr=... instead")
 
 
 class _RisingRate(Callback):
@@ -167,10 +173,10 @@ def _loss_by_rate(
 
 
 def _batch_size(config: DictConfig, make: Make, datamodule: AudioDataModule) -> int:
-    most = min(int(config.max_batch_size), len(datamodule.numbers(TRAIN)))
+    most = min(int(config.tuner.max_batch_size), len(datamodule.numbers(TRAIN)))
     if most < 2:
         raise ConfigError(
-            f"find_batch_size=true: at most {most} clips a batch leave nothing to find; see max_batch_size"
+            f"tuner.scale_batch_size=true: at most {most} clips a batch leave nothing to find; see tuner.max_batch_size"
         )
     found = 0
     with _searching(config) as train:
@@ -186,7 +192,7 @@ def _batch_size(config: DictConfig, make: Make, datamodule: AudioDataModule) -> 
             found = size
         garbage_collection_cuda()
     if not found:
-        raise ConfigError("find_batch_size=true: the memory is too small for 2 clips: try a smaller model")
+        raise ConfigError("tuner.scale_batch_size=true: the memory is too small for 2 clips: try a smaller model")
     return found
 
 

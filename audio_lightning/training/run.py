@@ -31,7 +31,7 @@ from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.allocator import keep_freed_memory
 from audio_lightning.training.callbacks import measurable
 from audio_lightning.training.checkpoints import find_resumable
-from audio_lightning.training.finders import find, keep_found
+from audio_lightning.training.finders import FOUND, find, keep_found, searches
 from audio_lightning.training.history import History
 from audio_lightning.training.precision import interruptible, translate_errors
 from audio_lightning.training.results import recording_metrics, write_results
@@ -157,7 +157,7 @@ def _search(
     config: DictConfig, plain: dict[str, Any], datamodule: AudioDataModule, trainer: pl.Trainer, folder: RunFolder
 ) -> None:
     """Search for a learning rate or a batch size, where the configuration asks for it."""
-    if not (config.get("find_lr") or config.get("find_batch_size")):
+    if not searches(config):
         return
 
     def untrained() -> AudioClassifier:
@@ -172,8 +172,8 @@ def _search(
 
 
 def _found(config: DictConfig) -> Metrics:
-    found: Metrics = {"found_lr": config.optimizer.lr} if config.get("find_lr") else {}
-    return found | ({"found_batch_size": config.data.batch_size} if config.get("find_batch_size") else {})
+    keys = [FOUND[search] for search in searches(config)]
+    return {f"found_{key.rpartition('.')[2]}": OmegaConf.select(config, key) for key in keys}
 
 
 def _prepare(classifier: AudioClassifier, *, compiled: bool) -> None:

@@ -27,6 +27,7 @@ from audio_lightning.training.callbacks import (
     LastStep,
 )
 from audio_lightning.training.checkpoints import CheckpointFiles
+from audio_lightning.training.finders import searches
 from audio_lightning.training.history import EpochBar, EpochLines, History
 from audio_lightning.training.lightning_callbacks import check_callback
 from audio_lightning.training.precision import check_compiler, say_precision, trainer_arguments
@@ -141,10 +142,10 @@ def make_trainer(
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"trainer: {str(error).strip().splitlines()[0]}") from error
-    if trainer.world_size > 1 and (config.get("find_lr") or config.get("find_batch_size")):
+    if trainer.world_size > 1 and searches(config):
         raise ConfigError(
-            "find_lr=true and find_batch_size=true search on one device: do so with trainer.devices=1, and give what "
-            "is found as optimizer.lr and data.batch_size"
+            "tuner.lr_find=true and tuner.scale_batch_size=true search on one device: do so with trainer.devices=1, "
+            "and give what is found as optimizer.lr and data.batch_size"
         )
     say_precision(trainer, config.trainer.precision)
     if config.get("compile"):

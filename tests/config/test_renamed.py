@@ -17,8 +17,9 @@ from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.config import choices, compose
 from audio_lightning.config.renamed import ADDED, ARGUMENTS, CHOICES, KEYS, TARGETS, upgrade
 from audio_lightning.config.targets import check_arguments, resolve, split_node
-from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.errors import ConfigError, FileError
 from audio_lightning.core.task import AudioTask
+from audio_lightning.run_folder import RunFolder
 
 SAVED = Path(__file__).with_name("saved_by_1be737e.zip")
 """A run with ``scheduler=plateau``, a sweep over four schedules, and the recordings of both, as 1be737e wrote them."""
@@ -107,16 +108,28 @@ def test_a_network_of_an_earlier_version_gets_the_arguments_of_today(node: dict,
 
 
 def test_keys_move_with_what_is_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(KEYS, "find_lr", "tuner.lr_find")
     monkeypatch.setitem(KEYS, "loss.smoothing", "loss.label_smoothing")
-    values = {"find_lr": True, "loss": {"smoothing": 0.1}, "parts": [{"_target_": ["no name"]}]}
-    assert upgrade(values) == ["find_lr -> tuner.lr_find", "loss.smoothing -> loss.label_smoothing"]
+    values = {"find_lr": True, "max_batch_size": 8, "loss": {"smoothing": 0.1}, "parts": [{"_target_": ["no name"]}]}
+    assert upgrade(values) == [
+        "find_lr -> tuner.lr_find", "max_batch_size -> tuner.max_batch_size", "loss.smoothing -> loss.label_smoothing",
+    ]  # fmt: skip
     assert values == {
-        "tuner": {"lr_find": True}, "loss": {"label_smoothing": 0.1}, "parts": [{"_target_": ["no name"]}],
+        "tuner": {"lr_find": True, "max_batch_size": 8},
+        "loss": {"label_smoothing": 0.1},
+        "parts": [{"_target_": ["no name"]}],
     }  # fmt: skip
     monkeypatch.setitem(KEYS, "random_number", "seed")
     with pytest.raises(ConfigError, match=r"^random_number: renamed; type seed$"):
         compose(["random_number=1"])
+
+
+def test_a_damaged_node_stays_for_the_check_of_the_file(tmp_path: Path) -> None:
+    values = {"find_lr": True, "tuner": 3}
+    assert upgrade(values) == []
+    assert values == {"find_lr": True, "tuner": 3}
+    (tmp_path / "config.yaml").write_text("find_lr: true\ntuner: 3\n")
+    with pytest.raises(FileError, match=r"is not the configuration of a run: tuner is 3$"):
+        RunFolder(tmp_path).read_config()
 
 
 def test_keys_that_were_stated_twice_are_stated_once() -> None:
@@ -158,6 +171,9 @@ def test_classes_within_lists_are_found() -> None:
         (["model=lstm", "model.linear=[8]"], "model.linear: renamed; type model.mlp_dims"),
         (["room_dir=."], "room_dir: renamed; type rir_dir"),
         (["cache.dir=."], "cache.dir: renamed; type data.cache_dir"),
+        (["find_lr=true"], "find_lr: renamed; type tuner.lr_find"),
+        (["find_batch_size=true"], "find_batch_size: renamed; type tuner.scale_batch_size"),
+        (["max_batch_size=64"], "max_batch_size: renamed; type tuner.max_batch_size"),
         (["augment=words"], "augment=words: renamed; type augment=speech_strong"),
         (["scheduler.warmup_fraction=0.2"], "scheduler.warmup_fraction: renamed; type scheduler.warmup_ratio"),
         (

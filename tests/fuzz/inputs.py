@@ -227,7 +227,7 @@ KNOWN = [
     "seed", "data.seed", "data.root", "data.num_workers", "data.batch_size", "data.clip_seconds", "data.sample_rate",
     "trainer.max_epochs", "trainer.devices", "trainer", "optimizer.lr", "optimizer._target_", "model.channels", "model",
     "feature", "feature.n_mels", "augment", "logger", "+logger.x", "callbacks", "+callbacks.x._target_", "monitor",
-    "scheduler._target_", "noise_dir", "feature_memory_gb", "max_batch_size", "resume", "trust", "conf_dir",
+    "scheduler._target_", "noise_dir", "feature_memory_gb", "tuner.max_batch_size", "resume", "trust", "conf_dir",
     "hydra.run.dir", "hydra.searchpath", "finetune.freeze", "ensemble", "loss.label_smoothing", "data.cache_dir",
     "plots", "trainer.accumulate_grad_batches", "model.dropout", "dashboard.mistakes", "data",
 ]  # fmt: skip

@@ -65,7 +65,7 @@ def test_where_and_how_fast_it_runs_does_not_count(override: str) -> None:
         "loss.label_smoothing=0.1",
         "monitor=validation/loss",
         "compile=true",
-        "find_lr=true",
+        "tuner.lr_find=true",
         "callbacks=ema",
     ],
 )
@@ -74,7 +74,7 @@ def test_what_changes_the_result_counts(override: str) -> None:
 
 
 def test_what_is_searched_does_not_count() -> None:
-    found = ["find_lr=true", "find_batch_size=true"]
+    found = ["tuner.lr_find=true", "tuner.scale_batch_size=true"]
     assert canonical_config(plain(*found)) == canonical_config(plain(*found, "optimizer.lr=0.5", "data.batch_size=2"))
     assert canonical_config(plain(found[0])) != canonical_config(plain(found[0], "data.batch_size=2"))
 

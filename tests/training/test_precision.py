@@ -355,7 +355,7 @@ def test_thresholds_are_those_of_the_best_epoch_where_only_the_test_was_left(tmp
         ("trainer.accumulate_grad_batches=0", r"trainer\.accumulate_grad_batches=0: expected a number, at least 1"),
         ("data.num_workers=-1", r"data\.num_workers=-1: expected a number, at least 0"),
         ("feature_memory_gb=-1", r"feature_memory_gb=-1: expected a number, at least 0"),
-        ("max_batch_size=null", "max_batch_size=null: expected a number, at least 1"),
+        ("tuner.max_batch_size=null", "tuner.max_batch_size=null: expected a number, at least 1"),
         ("seed=-1", "seed=-1: expected a number, 0 to 4294967295"),
         ("loss=null", "loss=null: expected a choice, there are: auto, "),
         ("loss.label_smoothing=null", r"loss\.label_smoothing=None: expected at least 0"),
@@ -400,7 +400,7 @@ def test_a_rate_is_searched_in_steps_of_the_training(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulated: int
 ) -> None:
     search = Search(monkeypatch)  # an epoch has 3 batches
-    options = ["find_lr=true", f"trainer.accumulate_grad_batches={accumulated}", "finetune.layer_decay=0.5"]
+    options = ["tuner.lr_find=true", f"trainer.accumulate_grad_batches={accumulated}", "finetune.layer_decay=0.5"]
     options += ["finetune.freeze=blocks.0", "finetune.unfreeze_epoch=1"]
     monkeypatch.setattr(finders, "STEPS", 40)
     with pytest.raises((Killed, ConfigError)):  # nothing need be found
@@ -426,7 +426,7 @@ def test_a_search_that_diverges_ends_early(
 
     monkeypatch.setattr(AudioClassifier, "_classified", classified)
     with pytest.raises((Killed, ConfigError)):
-        run(tiny_urbansound8k, tmp_path / "run", "find_lr=true")
+        run(tiny_urbansound8k, tmp_path / "run", "tuner.lr_find=true")
     assert 40 < len(search.rates) < 60
 
 
@@ -443,7 +443,7 @@ def test_the_largest_batch_that_fits(
 
     search = Search(monkeypatch)
     monkeypatch.setattr(AudioClassifier, "_classified", classified)
-    options = ["find_batch_size=true", "data.sampling=balanced", "max_batch_size=16"]
+    options = ["tuner.scale_batch_size=true", "data.sampling=balanced", "tuner.max_batch_size=16"]
     with pytest.raises(Killed if found else ConfigError, match=None if found else "too small for 2 clips"):
         run(tiny_urbansound8k, tmp_path / "run", *options)
     assert not found or search.found.data.batch_size == found
@@ -462,7 +462,7 @@ def test_sigterm_is_an_interruption_in_a_search_and_in_the_test(
     monkeypatch.setattr(AudioClassifier, step, terminated)
     search = "true" if step == "training_step" else "false"
     with pytest.raises(Interrupted) as stopped:
-        run(tiny_urbansound8k, tmp_path / "run", *SHORT, f"find_lr={search}")
+        run(tiny_urbansound8k, tmp_path / "run", *SHORT, f"tuner.lr_find={search}")
     assert stopped.value.exit_code == 143
     assert (tmp_path / "run/history.csv").exists() == (step == "test_step")
 
@@ -471,7 +471,7 @@ def test_sigterm_is_an_interruption_in_a_search_and_in_the_test(
 def test_what_is_found_is_used_and_nothing_else_is_disturbed(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     options = ["optimizer.lr=1e-7", "trainer.max_epochs=15"]
     lost = run(tiny_urbansound8k, tmp_path / "lost", *options)
-    found = run(tiny_urbansound8k, tmp_path / "found", *options, "find_lr=true", "find_batch_size=true")
+    found = run(tiny_urbansound8k, tmp_path / "found", *options, "tuner.lr_find=true", "tuner.scale_batch_size=true")
     assert 1e-4 < found["found_lr"] < 0.5
     assert found["found_batch_size"] == 16  # of 18 clips
     assert found["validation/loss"] < 0.9 * lost["validation/loss"]
@@ -487,15 +487,15 @@ def test_what_is_found_is_used_and_nothing_else_is_disturbed(tiny_urbansound8k: 
 
 
 def test_a_batch_is_bounded(tiny_urbansound8k: Path, tmp_path: Path) -> None:
-    found = run(tiny_urbansound8k, tmp_path / "run", *SHORT, "find_batch_size=true", "max_batch_size=11")
+    found = run(tiny_urbansound8k, tmp_path / "run", *SHORT, "tuner.scale_batch_size=true", "tuner.max_batch_size=11")
     assert found["found_batch_size"] == 8
     with pytest.raises(ConfigError, match="at most 1 clips a batch leave nothing to find"):
-        run(tiny_urbansound8k, tmp_path / "none", *SHORT, "find_batch_size=true", "max_batch_size=1")
+        run(tiny_urbansound8k, tmp_path / "none", *SHORT, "tuner.scale_batch_size=true", "tuner.max_batch_size=1")
 
 
 def test_a_search_on_several_devices_is_refused(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"search on one device"):
-        run(tiny_urbansound8k, tmp_path / "run", "trainer=ddp_sim", "find_lr=true")
+        run(tiny_urbansound8k, tmp_path / "run", "trainer=ddp_sim", "tuner.lr_find=true")
 
 
 def test_the_rate_is_where_the_loss_falls_fastest_by_its_logarithm() -> None:

@@ -312,7 +312,7 @@ def test_torchs_one_cycle_cannot_be_made_longer(trained: Path, tmp_path: Path) -
 def test_what_was_found_before_is_kept_whatever_the_run_is_resumed_with(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ["find_lr=true", "find_batch_size=true", "trainer.max_epochs=3"]
+    options = ["tuner.lr_find=true", "tuner.scale_batch_size=true", "trainer.max_epochs=3"]
     monkeypatch.setattr("audio_lightning.training.finders.STEPS", 3)
     monkeypatch.setattr("audio_lightning.training.finders.suggested", lambda *_: 0.003)
     run(tiny_urbansound8k, tmp_path / "whole", *options)
@@ -323,7 +323,7 @@ def test_what_was_found_before_is_kept_whatever_the_run_is_resumed_with(
     # As a sweep and the API do, which compose the configuration anew.
     config = compose(quote_paths(["data=urbansound8k", f"data.root={tiny_urbansound8k}", *tiny.TRAIN_OVERRIDES]))
     check_config(config)
-    config.find_lr = config.find_batch_size = True
+    config.tuner.lr_find = config.tuner.scale_batch_size = True
     config.trainer.max_epochs = 3
     monkeypatch.setattr("audio_lightning.training.run.find", lambda *_: pytest.fail("it searches again"))
     metrics = train(config, RunFolder(tmp_path / "killed"), resume=True)
