@@ -79,7 +79,7 @@ def cells(
         models: names of choices.
         task: clips and number of classes.
         overrides: keys of ``feature`` and ``model`` that are set for all choices that have them.
-        ensemble: ``ensemble`` and ``ensemble_input`` of each cell.
+        ensemble: the ``ensemble`` node of each cell.
     """
     overrides = list(overrides)
     is_changed = any(line.startswith("model.") for line in overrides)
@@ -94,7 +94,7 @@ def cells(
             yield from (Cell(feature, model, None, None, str(error), takes[model]) for model in nodes)
             continue
         for model, node in nodes.items():
-            config = {"feature": chosen, "model": node, **ensemble}
+            config = {"feature": chosen, "model": node, "ensemble": ensemble}
             try:
                 with torch.device("meta"):
                     network = build_network(config, shape, task)

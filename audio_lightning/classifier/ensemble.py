@@ -27,7 +27,7 @@ class Ensemble(AudioModel):
     Args:
         make: makes a member for a shape of the input; called once for each, so that each draws initial weights of its
             own.
-        members: number of members, at least 1.
+        num_members: number of members, at least 1.
         input_shape: of the ensemble.
         apart: whether members get single channels.
 
@@ -35,28 +35,28 @@ class Ensemble(AudioModel):
         copies: number of equal parts of a batch in training.
 
     Raises:
-        ConfigError: members to be apart who can't share out the channels evenly.
+        ConfigError: ``apart``, with a number of members that is no multiple of the number of channels.
     """
 
     def __init__(
         self,
         make: Callable[[FeatureShape], AudioModel],
-        members: int,
+        num_members: int,
         input_shape: FeatureShape,
         *,
         apart: bool = False,
     ) -> None:
         nn.Module.__init__(self)  # the members check the shape of the input themselves
         channels = input_shape.channels
-        if apart and members % channels:
+        if apart and num_members % channels:
             raise ConfigError(
-                f"ensemble={members} with ensemble_input=channel: the feature has {channels} channels, which so many "
-                f"networks can't share out evenly; use ensemble={channels}, or a multiple of it"
+                f"ensemble.num_members={num_members} with ensemble.inputs=channel: the feature has {channels} "
+                f"channels; use ensemble.num_members={channels}, or a multiple of it"
             )
         self.apart = apart
-        self.copies = members // channels if apart else members
+        self.copies = num_members // channels if apart else num_members
         seen = replace(input_shape, dims=(1, *input_shape.dims[1:])) if apart else input_shape
-        networks = [make(seen) for _ in range(members)]
+        networks = [make(seen) for _ in range(num_members)]
         self.members = nn.ModuleList(networks)
         first = networks[0]
         # What is otherwise true of a class is true here of what the members are.

@@ -27,7 +27,7 @@ from audio_lightning.metrics.configured import check_metrics
 from audio_lightning.models.base import AudioModel, IncompatibleInput
 
 ENSEMBLE_INPUTS = ("all", "channel")
-"""What each network of an ensemble gets of the features."""
+"""Choices of ``ensemble.inputs``: the whole feature for each member, or one channel in turn."""
 
 
 def build_front_end(config: Mapping[str, Any], task: AudioTask) -> FrontEnd:
@@ -63,17 +63,20 @@ def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTas
 
 
 def check_ensemble(config: Mapping[str, Any]) -> tuple[int, bool]:
-    """How many networks of a kind a configuration has, and whether each gets a channel of its own.
+    """The number of members of a configuration's ensemble, and whether each gets one channel of the feature.
 
     Raises:
-        ConfigError: a number that cannot be, or something else for them to get.
+        ConfigError: another number than a positive integer, or an unknown input.
     """
-    members, seen = config.get("ensemble", 1), config.get("ensemble_input", "all")
+    node = config.get("ensemble") or {}
+    if not isinstance(node, Mapping):
+        raise ConfigError(f"ensemble={node}: expected its keys, as in ensemble.num_members={node}")
+    members, inputs = node.get("num_members", 1), node.get("inputs", "all")
     if not isinstance(members, int) or isinstance(members, bool) or members < 1:
-        raise ConfigError(f"ensemble={members}: expected a whole number of networks, at least 1")
-    if seen not in ENSEMBLE_INPUTS:
-        raise ConfigError(f"ensemble_input={seen}: expected one of {', '.join(ENSEMBLE_INPUTS)}")
-    return members, seen == "channel"
+        raise ConfigError(f"ensemble.num_members={members}: expected a whole number, at least 1")
+    if inputs not in ENSEMBLE_INPUTS:
+        raise ConfigError(f"ensemble.inputs={inputs}: expected one of {', '.join(ENSEMBLE_INPUTS)}")
+    return members, inputs == "channel"
 
 
 def _labels(config: Mapping[str, Any], task: AudioTask) -> AudioTask:

@@ -40,13 +40,10 @@ BEGIN_WITH = (
 CLIPS = ("data", "trust", "conf_dir", "hydra")
 """What describes the clips, or where choices come from."""
 
-ENSEMBLE = ("ensemble", "ensemble_input")
-"""What makes several networks of one."""
-
 
 @dataclass(frozen=True)
 class _Settings:
-    """What was typed: features and models that are named, further keys, the clips, and the keys of an ensemble."""
+    """What was typed: features and models that are named, further keys, the clips, and the ``ensemble`` node."""
 
     features: list[str]
     models: list[str]
@@ -61,7 +58,7 @@ def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
     from audio_lightning.classifier.catalog import best_feature, cells
     from audio_lightning.config import choices
 
-    typed = _settings(overrides, classes, "feature", "model", *ENSEMBLE)
+    typed = _settings(overrides, classes, "feature", "model", "ensemble")
     rows: list[tuple[str, ...]] = []
     reasons = []
     for name in typed.models or choices("model"):
@@ -157,8 +154,7 @@ def _settings(overrides: list[str] | None, classes: int, *groups: str) -> _Setti
     config = _compose_any(keys, named)
     clips = [line for line in keys if line.partition("=")[0].partition(".")[0] in CLIPS]
     check_ensemble(config)
-    ensemble = {key: config[key] for key in ENSEMBLE}
-    return _Settings(named["feature"], named["model"], keys, task_of(clips, classes), ensemble)
+    return _Settings(named["feature"], named["model"], keys, task_of(clips, classes), config["ensemble"])
 
 
 def _compose_any(keys: list[str], named: dict[str, list[str]]) -> "DictConfig":

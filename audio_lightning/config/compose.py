@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from audio_lightning.config.keys import defaults_of
 from audio_lightning.config.location import config_dir, last_change, searched, searching
 from audio_lightning.config.override_checks import check_choice, check_key, check_resolved
 from audio_lightning.config.overrides import is_group, line_of, parse_overrides, quote_paths, quoted, single_value
@@ -166,8 +167,12 @@ def _of_choices(name: str, lines: tuple[str, ...], folders: tuple[Path, ...], _c
 def _upgraded(config: DictConfig) -> DictConfig:
     """A configuration with the names of this version, where YAML files of the user's own have older ones."""
     plain: Any = OmegaConf.to_container(config)
-    if replaced := upgrade(plain):
+    if replaced := upgrade(plain, over_defaults=True):
         _say(f"YAML files in {', '.join(map(str, searched()))} have names of an earlier version: {', '.join(replaced)}")
+        for key, value in defaults_of().items():  # also of a node that a single value replaced, as ensemble: 4 did
+            parent, _, name = key.rpartition(".")
+            if isinstance(node := plain.get(parent), dict):
+                node.setdefault(name, value)
         with open_dict(config):
             for name in set(config) - set(plain):
                 del config[name]

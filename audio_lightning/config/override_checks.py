@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from audio_lightning.config.hints import unknown_choice, unknown_key
 from audio_lightning.config.location import choices, choices_in, config_dir, searched
 from audio_lightning.config.overrides import TEXT_KEY, as_list, is_group, is_hydras, line_of, parse_overrides
+from audio_lightning.config.renamed import KEYS
 from audio_lightning.config.slips import several_values
 from audio_lightning.core.errors import ConfigError
 
@@ -134,6 +135,8 @@ def _check_type(key: str, default: Any, value: Any) -> None:
     if isinstance(value, str) and "${" in value:
         return
     if expected := _expected(key, default, value):
+        if new := KEYS.get(key):
+            raise ConfigError(f"{key}={value}: renamed; type {new}={value}")
         if isinstance(default, ListConfig) and isinstance(value, (str, int, float)):
             expected = f"a list, as in {key}=[{value}]"
         raise ConfigError(f"{key}={value}: expected {expected}, the default is {default}")

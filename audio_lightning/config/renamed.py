@@ -86,11 +86,13 @@ ADDED: dict[str, dict[str, Any]] = {
 KEYS: dict[str, str] = {
     "room_dir": "rir_dir",
     **{f"cache.{name}": f"data.cache_{name}" for name in ("dir", "max_gb", "dtype", "identity")},
+    "ensemble": "ensemble.num_members",
+    "ensemble_input": "ensemble.inputs",
     "find_lr": "tuner.lr_find",
     "find_batch_size": "tuner.scale_batch_size",
     "max_batch_size": "tuner.max_batch_size",
 }
-"""By its old dotted name, a key that belongs to no class."""
+"""By its old dotted name, a key that belongs to no class; a value may have moved into a node of the same name."""
 
 CHOICES: dict[str, str] = {
     "augment=city": "augment=urban_light",
@@ -99,15 +101,16 @@ CHOICES: dict[str, str] = {
 }
 """Choices by what was typed for them."""
 
-NEW_NODES = ("metrics", "tuner")
+NEW_NODES = ("ensemble", "metrics", "tuner")
 """Nodes that a training's configuration may lack, if an earlier version saved it; then they are empty."""
 
 
-def upgrade(values: dict[str, Any]) -> list[str]:
+def upgrade(values: dict[str, Any], *, over_defaults: bool = False) -> list[str]:
     """Replace old names in a configuration, in place.
 
     Args:
         values: plain Python, of whatever version.
+        over_defaults: keys under their new names hold defaults, which values under the old names replace.
 
     Returns:
         What was replaced, as ``old -> new`` with dotted keys and paths of classes.
@@ -116,12 +119,18 @@ def upgrade(values: dict[str, Any]) -> list[str]:
     for old, new in KEYS.items():
         (parent, _, name), (above, _, last) = old.rpartition("."), new.rpartition(".")
         node = _node(values, parent)
-        if node is not None and name in node and (into := _node(values, above, make=True)) is not None:
-            into.setdefault(last, node.pop(name))
-            if parent and not node:
-                above, _, last = parent.rpartition(".")
-                del _node(values, above)[last]
-            replaced.append(f"{old} -> {new}")
+        if node is None or name not in node or (above == old and isinstance(node[name], dict)):
+            continue
+        value = node.pop(name)
+        if (into := _node(values, above, make=True)) is None:  # damaged, as the check of the file says
+            node[name] = value
+            continue
+        if over_defaults or last not in into:
+            into[last] = value
+        if parent and not node:
+            above, _, last = parent.rpartition(".")
+            del _node(values, above)[last]
+        replaced.append(f"{old} -> {new}")
     if "optimizer" in values:
         values.update({name: {} for name in NEW_NODES if name not in values})
     for place, node in list(_targeted(values)):

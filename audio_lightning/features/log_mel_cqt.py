@@ -18,7 +18,7 @@ class LogMelCQT(FrontEnd):
 
     The first has frames of one length and all that is heard up to half the sample rate; in the second, long frames
     tell the partials of low notes apart, and another pitch is the same picture further up. Networks that each see one
-    of the channels err on different notes: ``ensemble=2 ensemble_input=channel``.
+    of the channels err on different notes: ``ensemble.num_members=2 ensemble.inputs=channel``.
 
     Args:
         n_bins: number of mel bands, and of the constant-Q transform's frequencies.

@@ -19,7 +19,7 @@ class LogMelPCEN(FrontEnd):
 
     The first channel keeps how loud a sound is and all that goes on behind it; the others take both away, each with a
     memory of its own (multi-rate PCEN: Ick & McFee 2021, arXiv 2102.03468). Networks that each see one of the channels
-    err on different clips: ``ensemble=2 ensemble_input=channel``. All come from one Fourier transform.
+    err on different clips: ``ensemble.num_members=2 ensemble.inputs=channel``. All come from one Fourier transform.
 
     Args:
         n_mels: number of mel bands.

@@ -92,14 +92,16 @@ def test_stages_hold_the_parameters_of_all_members() -> None:
 
 def classifier(members: int, **changes: Any) -> AudioClassifier:
     small = ["model.channels=[2,2]", "model.hidden_dim=4", "model.dropout=0.0", "feature.normalize=clip"]
-    config = compose([f"ensemble={members}", *small])
+    config = compose([f"ensemble.num_members={members}", *small])
     found = AudioClassifier({**config, **changes}, AudioTask(("a", "b"), 8000, 2000).to_dict(), [4, 4], 8).train()
     found._trainer = SimpleNamespace(log_every_n_steps=0, global_step=0)  # type: ignore[assignment]
     return found
 
 
 def test_members_that_hear_differently_learn_from_the_same_clips(monkeypatch: pytest.MonkeyPatch) -> None:
-    several = classifier(4, ensemble_input="channel", feature=compose(["feature=logmelpcen"]).feature)
+    several = classifier(
+        4, ensemble={"num_members": 4, "inputs": "channel"}, feature=compose(["feature=logmelpcen"]).feature
+    )
     several.front_end.fit([torch.randn(4, 2000)])
     parts = [(torch.full((2, 2, 64, 26), float(copy)), torch.tensor([copy, 1 - copy])) for copy in (0, 1)]
     iterator = iter(parts)
@@ -125,7 +127,7 @@ def test_each_member_learns_as_it_would_alone(augment: str) -> None:
 
 
 def test_an_ensemble_trains_resumes_and_is_loaded(tiny_urbansound8k: Path, tmp_path: Path) -> None:
-    options = ["ensemble=2", "augment=light", "finetune.layer_decay=0.9", "trainer.max_epochs=3"]
+    options = ["ensemble.num_members=2", "augment=light", "finetune.layer_decay=0.9", "trainer.max_epochs=3"]
     whole = run(tiny_urbansound8k, tmp_path / "whole", *options)
     with pytest.MonkeyPatch.context() as patch:
         kill_at(patch, epoch=1, batch=1)
@@ -140,14 +142,16 @@ def test_an_ensemble_trains_resumes_and_is_loaded(tiny_urbansound8k: Path, tmp_p
     assert found.metrics["test/accuracy"] == whole["test/accuracy"]
     tables = [pd.read_csv(folder / "predictions.csv") for folder in (tmp_path / "whole", tmp_path / "again")]
     np.testing.assert_allclose(*(table.filter(like="probability").to_numpy() for table in tables), atol=1e-6)
-    alone = run(tiny_urbansound8k, tmp_path / "alone", *options, "ensemble=1")
+    alone = run(tiny_urbansound8k, tmp_path / "alone", *options, "ensemble.num_members=1")
     for name in ("parameters", "macs"):
         assert json.loads((tmp_path / "whole/metrics.json").read_text())[name] == 2 * alone[name]
 
 
 @pytest.mark.parametrize("callbacks", ["ema", "swa"])
 def test_the_weights_of_an_ensemble_are_averaged(callbacks: str, tiny_urbansound8k: Path, tmp_path: Path) -> None:
-    metrics = run(tiny_urbansound8k, tmp_path / "run", "ensemble=2", f"callbacks={callbacks}", "trainer.max_epochs=2")
+    metrics = run(
+        tiny_urbansound8k, tmp_path / "run", "ensemble.num_members=2", f"callbacks={callbacks}", "trainer.max_epochs=2"
+    )
     assert 0 <= metrics["test/accuracy"] <= 1
 
 
@@ -165,19 +169,19 @@ def test_clips_are_mixed_with_others_of_the_members_own_batch(domain: str) -> No
 
 @pytest.mark.parametrize("members", [0, -1, 1.5, True, "two", None])
 def test_a_number_of_members_that_cannot_be(members: Any) -> None:
-    config = {**compose([]), "ensemble": members}
-    with pytest.raises(ConfigError, match=f"ensemble={members}: expected a whole number of networks, at least 1"):
+    config = {**compose([]), "ensemble": {"num_members": members}}
+    with pytest.raises(ConfigError, match=rf"^ensemble\.num_members={members}: expected a whole number, at least 1$"):
         check_networks(config, AudioTask(("a", "b"), 22050, 44100))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["ensemble_input=bins"], "ensemble_input=bins: expected one of all, channel"),
+        (["ensemble.inputs=bins"], "ensemble.inputs=bins: expected one of all, channel"),
         (
-            ["ensemble=3", "ensemble_input=channel", "feature=logmelpcen"],
-            "ensemble=3 with ensemble_input=channel: the feature has 2 channels, which so many networks can't "
-            "share out evenly; use ensemble=2, or a multiple of it",
+            ["ensemble.num_members=3", "ensemble.inputs=channel", "feature=logmelpcen"],
+            "ensemble.num_members=3 with ensemble.inputs=channel: the feature has 2 channels; use "
+            "ensemble.num_members=2, or a multiple of it",
         ),
     ],
 )
@@ -188,7 +192,13 @@ def test_what_members_cannot_get(options: list[str], message: str) -> None:
 
 
 def test_members_that_hear_differently_train_and_are_loaded(tiny_urbansound8k: Path, tmp_path: Path) -> None:
-    options = ["ensemble=2", "ensemble_input=channel", "feature=logmelpcen", "augment=light", "trainer.max_epochs=2"]
+    options = [
+        "ensemble.num_members=2",
+        "ensemble.inputs=channel",
+        "feature=logmelpcen",
+        "augment=light",
+        "trainer.max_epochs=2",
+    ]
     metrics = run(tiny_urbansound8k, tmp_path / "run", *options)
     found = evaluate(tmp_path / "run", output=tmp_path / "again")
     assert found.metrics["test/accuracy"] == metrics["test/accuracy"]

@@ -91,15 +91,18 @@ def test_a_picture_that_is_too_small_is_a_footnote() -> None:
     [
         (
             "models seed=1",
-            "seed makes no difference here: only data, feature, model, ensemble and ensemble_input keys do",
+            "seed makes no difference here: only data, feature, model and ensemble keys do",
         ),
         ("features model=cnn", "model makes no difference here: only data and feature keys do"),
-        ("compatibility ensemble=2", "ensemble makes no difference here: only data, feature and model keys do"),
+        (
+            "compatibility ensemble.num_members=2",
+            "ensemble.num_members makes no difference here: only data, feature and model keys do",
+        ),
         ("models data=demoo", "did you mean demo"),
         ("models model=cnn,resnt", "model=resnt: there is no such model; did you mean resnet?"),
         ("compatibility feature=logmell", "did you mean logmel"),
         ("models model=cnn,lstm model.depth=1", "there is no key model.depth"),
-        ("models ensemble=0", "ensemble=0: expected a whole number of networks, at least 1"),
+        ("models ensemble.num_members=0", "ensemble.num_members=0: expected a whole number, at least 1"),
         ("features data.clip_seconds=0", "data.clip_seconds=0: expected more than 0"),
         ("compatibility data.sample_rate=-1", "data.sample_rate=-1: expected more than 0"),
         (
@@ -123,7 +126,7 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_an_ensemble_costs_what_its_networks_cost() -> None:
-    (one,), (three,) = (rows(output("models", *CLIPS, "model=cnn", *more)) for more in ([], ["ensemble=3"]))
+    (one,), (three,) = (rows(output("models", *CLIPS, "model=cnn", *more)) for more in ([], ["ensemble.num_members=3"]))
     for number in (2, 3):
         assert int(three[number].replace(",", "")) == 3 * int(one[number].replace(",", ""))
 

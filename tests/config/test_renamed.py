@@ -123,6 +123,13 @@ def test_keys_move_with_what_is_in_them(monkeypatch: pytest.MonkeyPatch) -> None
         compose(["random_number=1"])
 
 
+def test_a_value_moves_into_a_node_of_the_same_name() -> None:
+    values = {"seed": 0, "ensemble": 4, "ensemble_input": "channel"}
+    assert upgrade(values) == ["ensemble -> ensemble.num_members", "ensemble_input -> ensemble.inputs"]
+    assert values == {"seed": 0, "ensemble": {"num_members": 4, "inputs": "channel"}}
+    assert upgrade(values) == [], "done once"
+
+
 def test_a_damaged_node_stays_for_the_check_of_the_file(tmp_path: Path) -> None:
     values = {"find_lr": True, "tuner": 3}
     assert upgrade(values) == []
@@ -174,6 +181,9 @@ def test_classes_within_lists_are_found() -> None:
         (["find_lr=true"], "find_lr: renamed; type tuner.lr_find"),
         (["find_batch_size=true"], "find_batch_size: renamed; type tuner.scale_batch_size"),
         (["max_batch_size=64"], "max_batch_size: renamed; type tuner.max_batch_size"),
+        (["ensemble=4"], "ensemble=4: renamed; type ensemble.num_members=4"),
+        (["+ensemble=4"], "ensemble=4: renamed; type ensemble.num_members=4"),
+        (["ensemble_input=channel"], "ensemble_input: renamed; type ensemble.inputs"),
         (["augment=words"], "augment=words: renamed; type augment=speech_strong"),
         (["scheduler.warmup_fraction=0.2"], "scheduler.warmup_fraction: renamed; type scheduler.warmup_ratio"),
         (
@@ -212,3 +222,11 @@ def test_a_yaml_of_ones_own_with_old_names_is_read(tmp_path: Path, capsys: pytes
         "cycle_momentum": False,
     }  # fmt: skip
     assert "have names of an earlier version: scheduler.rise_fraction -> scheduler.pct_start" in capsys.readouterr().err
+
+
+def test_a_recipe_of_ones_own_with_old_names_is_read(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\nensemble: 3\nfind_lr: true\n")
+    config = compose([f"conf_dir='{tmp_path}'", "experiment=mine", "ensemble.inputs=channel"])
+    assert config.ensemble == {"num_members": 3, "inputs": "channel"}
+    assert config.tuner == {"lr_find": True, "scale_batch_size": False, "max_batch_size": 1024}

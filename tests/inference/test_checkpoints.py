@@ -157,7 +157,7 @@ LARGE: dict[str, tuple[tuple[Any, ...], str]] = {
     "a window of an hour": (("config", "feature", "window_seconds", 3600.0), "window_seconds: a table of"),
     "a long transform": (("config", "feature", "n_fft", 2**34), "n_mels and n_fft: a table of"),
     "a hop of a sample": (("config", "feature", "hop_seconds", 1 / 8000), "at once; use shorter clips"),
-    "thousands of networks": (("config", "ensemble", 3000), "larger than the weights that it holds"),
+    "thousands of networks": (("config", "ensemble", "num_members", 3000), "larger than the weights that it holds"),
     "a wide layer": (("config", "model", "hidden_dim", 10**9), "larger than the weights that it holds"),
 }
 
