@@ -249,8 +249,13 @@ def test_a_process_of_a_sweep_passes_over_the_main_program(monkeypatch: pytest.M
 
 
 def test_models_of_ones_own_are_trained_and_loaded(outside: Path, tiny_urbansound8k: Path, tmp_path: Path) -> None:
-    line = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", f"conf_dir={outside / 'conf'}", *foreign.LINE]
-    run = al.train(*line, "trust=my_sounds", folder=tmp_path / "run")
+    line = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", *foreign.LINE, "trust=my_sounds"]
+    assert al.compose(*line, config_dir=outside / "conf").trusted_modules == "my_sounds"
+    with pytest.raises(ConfigError, match="there is no such feature"):
+        al.compose(*line)
+    with pytest.raises(ConfigError, match=r"^conf_dir=x: renamed; .*, or pass config_dir='x' in Python$"):
+        al.train("conf_dir=x")
+    run = al.train(*line, folder=tmp_path / "run", config_dir=outside / "conf")
     assert type(run.classifier.network).__name__ == "Pooled"
     recordings = tiny_urbansound8k / "audio/fold1"
     assert len(al.predict(tmp_path / "run", recordings, trust="my_sounds")) == 9

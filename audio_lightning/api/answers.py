@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -99,7 +99,11 @@ def embed(
 
 
 def evaluate(
-    checkpoint: "Run | PathLike", *overrides: str, output: PathLike | None = None, trust: Trust = None
+    checkpoint: "Run | PathLike",
+    *overrides: str,
+    output: PathLike | None = None,
+    trust: Trust = None,
+    config_dir: PathLike | None = None,
 ) -> "Evaluation":
     """Test a classifier again, on the test clips of its run or on other labelled recordings.
 
@@ -111,6 +115,7 @@ def evaluate(
         *overrides: ``data=NAME`` and ``data.KEY=VALUE``; none: the data of the run.
         output: folder for ``metrics.json`` and ``predictions.csv``.
         trust: see :func:`load`.
+        config_dir: folder with YAML files of the user's own, laid out like ``conf/``.
 
     Returns:
         ``metrics``, among them ``trained_on``, how many of the clips the classifier was trained on; and
@@ -122,7 +127,8 @@ def evaluate(
     if isinstance(checkpoint, Run):
         trust, checkpoint = trust or checkpoint.trust, checkpoint.folder
     target = None if output is None else Path(output).expanduser()
-    return evaluated(Path(checkpoint).expanduser(), quote_paths(overrides), output=target, trust=trust)
+    options: dict[str, Any] = {"output": target, "trust": trust, "config_dir": config_dir}
+    return evaluated(Path(checkpoint).expanduser(), quote_paths(overrides), **options)
 
 
 def _loaded(classifier: "AudioClassifier | Run | PathLike", trust: Trust) -> "AudioClassifier":

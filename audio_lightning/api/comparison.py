@@ -86,7 +86,7 @@ class Sweep:
         return f"<p>{escape(str(self.folder))}</p>{table}<ul>{notes}</ul>"
 
 
-def sweep(*overrides: str, folder: PathLike | None = None) -> Sweep:
+def sweep(*overrides: str, folder: PathLike | None = None, config_dir: PathLike | None = None) -> Sweep:
     """Train every combination, each in a process of its own, and compare them.
 
     The same call again finishes what is missing and repeats nothing.
@@ -94,6 +94,7 @@ def sweep(*overrides: str, folder: PathLike | None = None) -> Sweep:
     Args:
         *overrides: as ``sweep.py`` takes them: ``"model=cnn,lstm"``, ``"sweep.workers=2"``.
         folder: of the sweep; by default one below ``sweeps``.
+        config_dir: see :func:`audio_lightning.api.training.compose`.
 
     Raises:
         ConfigError: a mistake in what was asked for.
@@ -105,8 +106,8 @@ def sweep(*overrides: str, folder: PathLike | None = None) -> Sweep:
     from audio_lightning.sweeps.sweep import parse_sweep_args, plan_sweep, run_sweep
 
     arguments = [*overrides, *([f"sweep.dir={Path(folder).expanduser()}"] if folder is not None else [])]
-    with user_extensions(arguments):
-        request = parse_sweep_args(arguments)
+    with user_extensions(arguments, config_dir):
+        request = parse_sweep_args(arguments, config_dir)
         if request.settings.dry_run:
             raise ConfigError("sweep.dry_run=true leaves nothing to return: it is for `python sweep.py`")
         result = run_sweep(request, plan_sweep(request))

@@ -12,11 +12,12 @@ if TYPE_CHECKING:
     from audio_lightning.data.datamodule import AudioDataModule
 
 
-def read_data(*overrides: str) -> "AudioDataModule":
+def read_data(*overrides: str, config_dir: PathLike | None = None) -> "AudioDataModule":
     """Labelled recordings, read, divided and checked for leaks, as a training gets them.
 
     Args:
         *overrides: such as ``"data=folder"`` and ``"data.root=DIR"``.
+        config_dir: see :func:`audio_lightning.api.training.compose`.
 
     Returns:
         A LightningDataModule; ``manifest.table`` has one row a clip.
@@ -28,19 +29,22 @@ def read_data(*overrides: str) -> "AudioDataModule":
     from audio_lightning.config import build, user_extensions
     from audio_lightning.data.datamodule import AudioDataModule
 
-    config = compose(*overrides)
-    with user_extensions(overrides):
+    config = compose(*overrides, config_dir=config_dir)
+    with user_extensions(overrides, config_dir):
         datamodule = build(config.data, AudioDataModule, where="data")
         datamodule.setup()
     return datamodule
 
 
-def compute_features(recording: PathLike, *overrides: str) -> 'Float[np.ndarray, "channels ..."]':
+def compute_features(
+    recording: PathLike, *overrides: str, config_dir: PathLike | None = None
+) -> 'Float[np.ndarray, "channels ..."]':
     """The features of a whole recording, before they are normalized: ``[channels, bins, frames]``.
 
     Args:
         recording: the file; it is resampled to ``data.sample_rate``.
         *overrides: such as ``"feature=mfcc"``.
+        config_dir: see :func:`audio_lightning.api.training.compose`.
 
     Raises:
         AudioError: a recording that cannot be read.
@@ -54,12 +58,12 @@ def compute_features(recording: PathLike, *overrides: str) -> 'Float[np.ndarray,
     from audio_lightning.config import as_plain, user_extensions
     from audio_lightning.core.task import AudioTask
 
-    config = compose(*overrides)
+    config = compose(*overrides, config_dir=config_dir)
     rate, clip = config.data.sample_rate, max(1, round(config.data.clip_seconds * config.data.sample_rate))
     channel = "mean" if config.data.channel == "each" else config.data.channel
     options: dict[str, Any] = {"window_samples": clip, "hop_samples": clip, "tail_samples": 1, "channel": channel}
     parts = windows(Path(recording).expanduser(), rate, **options)
     waveform = torch.from_numpy(np.concatenate([part.samples for part in parts]))
-    with user_extensions(overrides), torch.no_grad():
+    with user_extensions(overrides, config_dir), torch.no_grad():
         front_end = build_front_end(as_plain(config), AudioTask(("a", "b"), rate, clip, config.data.padding))
         return front_end.compute(waveform[None])[0].numpy()

@@ -108,11 +108,12 @@ class Run:
         return path
 
 
-def compose(*overrides: str) -> DictConfig:
+def compose(*overrides: str, config_dir: PathLike | None = None) -> DictConfig:
     """The configuration of a training, checked.
 
     Args:
         *overrides: such as ``"model=resnet"``.
+        config_dir: folder with YAML files of the user's own, laid out like ``conf/``.
 
     Raises:
         ConfigError: see :func:`audio_lightning.config.compose` and :func:`audio_lightning.config.check_config`.
@@ -121,19 +122,20 @@ def compose(*overrides: str) -> DictConfig:
     from audio_lightning.config import compose as compose_
 
     lines = quote_paths(overrides)
-    with user_extensions(lines):
+    with user_extensions(lines, config_dir):
         config = compose_(lines)
         check_config(config)
     return config
 
 
-def train(*overrides: str, folder: PathLike | None = None) -> Run:
+def train(*overrides: str, folder: PathLike | None = None, config_dir: PathLike | None = None) -> Run:
     """Train, choose the best epoch on the validation clips, and test it once.
 
     Args:
         *overrides: such as ``"model=resnet"``; ``"trust=my_sounds"`` lets classes of one's own be named.
         folder: of the run; by default one below ``runs`` with the time as its name. A run that stopped in it is gone
             on with by the same call, and one that is finished is not trained again.
+        config_dir: see :func:`compose`.
 
     Raises:
         ConfigError: a mistake in what was asked for, or a folder with a run that had other settings.
@@ -147,7 +149,7 @@ def train(*overrides: str, folder: PathLike | None = None) -> Run:
     if folder is not None:
         overrides = (*overrides, f"hydra.run.dir={Path(folder).expanduser()}")
     lines = quote_paths(overrides)
-    with user_extensions(lines):
+    with user_extensions(lines, config_dir):
         config, files = compose_run(lines)
         with open_dict(config):
             del config["hydra"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audio_lightning.cli.completion import complete_override
+from audio_lightning.cli.completion import ConfigDir, complete_override
 from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.output import print_next
 from audio_lightning.core.tables import Column, print_table, print_text
@@ -37,7 +37,7 @@ BEGIN_WITH = (
 )
 """From the architectures under one protocol, in the README."""
 
-CLIPS = ("data", "trust", "conf_dir", "hydra")
+CLIPS = ("data", "trusted_modules", "hydra")
 """What describes the clips, or where choices come from."""
 
 
@@ -53,7 +53,7 @@ class _Settings:
 
 
 @exits
-def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
+def models_command(overrides: Overrides = None, classes: Classes = 10, config_dir: ConfigDir = None) -> None:
     """List the models: what each takes, its parameters and its multiply-accumulates for a clip."""
     from audio_lightning.classifier.catalog import best_feature, cells
     from audio_lightning.config import choices
@@ -83,10 +83,11 @@ def models_command(overrides: Overrides = None, classes: Classes = 10) -> None:
 
 
 @exits
-def features_command(overrides: Overrides = None, classes: Classes = 10) -> None:
+def features_command(overrides: Overrides = None, classes: Classes = 10, config_dir: ConfigDir = None) -> None:
     """List the features: what each gives for a clip."""
     from audio_lightning.classifier.catalog import cells
     from audio_lightning.config import choices
+    from audio_lightning.config.overrides import command_line
 
     typed = _settings(overrides, classes, "feature")
     rows = []
@@ -95,11 +96,11 @@ def features_command(overrides: Overrides = None, classes: Classes = 10) -> None
         values = _values(cell.shape) if cell.shape else "-"
         rows.append((name, str(cell.shape or cell.reason), values))
     _print((_NAME, Column("gives"), Column("values", "right", whole=True)), rows, typed.task)
-    print_next("audio-lightning", "compatibility", *(overrides or []))
+    print_next("audio-lightning", "compatibility", *command_line(overrides, config_dir))
 
 
 @exits
-def compatibility_command(overrides: Overrides = None, classes: Classes = 10) -> None:
+def compatibility_command(overrides: Overrides = None, classes: Classes = 10, config_dir: ConfigDir = None) -> None:
     """Show which model goes with which feature, and why the others do not."""
     from audio_lightning.classifier.catalog import cells
     from audio_lightning.config import choices

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audio_lightning.cli.completion import ConfigDir
 from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.output import print_next
 from audio_lightning.core.errors import ConfigError
@@ -15,7 +16,7 @@ from audio_lightning.core.tables import Column, print_table
 if TYPE_CHECKING:
     from audio_lightning.data.check import Finding
 
-AXES = ("data", "seed", "trust", "conf_dir")
+AXES = ("data", "seed", "trust", "trusted_modules")
 """Keys that the data depends on."""
 
 SKIPPED = {"missing", "undecodable", "unreadable", "not_finite", "empty"}
@@ -37,6 +38,7 @@ def check_command(
     allow: Annotated[
         list[str] | None, typer.Option(metavar="KIND", help="A kind of finding that is all right; may be repeated.")
     ] = None,
+    config_dir: ConfigDir = None,
 ) -> int:
     """Look for everything that is wrong with a data set: rows, files, sound, classes, splits.
 
@@ -44,6 +46,7 @@ def check_command(
     """
     overrides, allow = overrides or [], allow or []
     from audio_lightning.config import build, check_config, compose, quote_paths
+    from audio_lightning.config.overrides import command_line
     from audio_lightning.config.suggest import did_you_mean
 
     for override in overrides:
@@ -81,13 +84,14 @@ def check_command(
 
         write_data_page(report.expanduser(), datamodule, examination, findings)
         print(f"page: {report}")
+    words = command_line(overrides, config_dir)
     wrong = any(finding.kind not in allow for finding in findings)
     if wrong and report is None:
-        print_next("audio-lightning", "check", *overrides, "--report", "check.html")
+        print_next("audio-lightning", "check", *words, "--report", "check.html")
     elif {finding.kind for finding in findings if finding.severity == "error"} & SKIPPED:
-        print_next("python", "train.py", *overrides, "data.bad_recordings=skip")
+        print_next("python", "train.py", *words, "data.bad_recordings=skip")
     else:
-        print_next("python", "train.py", *overrides)
+        print_next("python", "train.py", *words)
     return int(wrong)
 
 

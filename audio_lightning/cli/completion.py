@@ -1,12 +1,19 @@
-"""Shell completion of overrides: groups, their choices, and keys with their defaults.
+"""Overrides on a command line of typer: completion of groups, their choices and keys, and ``--config-dir``.
 
 Every command imports this module, and only a completion needs the configuration: it is imported in the functions.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+
+ConfigDir = Annotated[
+    Path | None,
+    typer.Option("--config-dir", "-cd", metavar="DIR", help="YAML files of your own, laid out like conf/."),
+]
 
 
 def complete_override(context: typer.Context, incomplete: str) -> list[str]:
@@ -15,6 +22,14 @@ def complete_override(context: typer.Context, incomplete: str) -> list[str]:
     A key comes with its default, and a group with its choices, so that a shell adds no space behind a lone ``KEY=``.
     Bash ends a word at ``=``: behind ``model=`` the incomplete word is what follows, and candidates are values alone.
     """
+    from audio_lightning.config.location import searching
+
+    config_dir = context.params.get("config_dir")
+    with searching([str(config_dir)] if config_dir and os.path.isdir(config_dir) else []):
+        return _completed(context, incomplete)
+
+
+def _completed(context: typer.Context, incomplete: str) -> list[str]:
     from audio_lightning.config.location import groups
 
     typed: list[str] = [str(word) for word in context.params.get("overrides") or []]

@@ -18,19 +18,20 @@ P = ParamSpec("P")
 def exits(action: Callable[P, int | None]) -> Callable[P, None]:
     """Make a command of typer end with the exit code of its function, see :func:`exit_code_of`.
 
-    Modules and folders of the user's own count that its ``overrides`` name, where it has any.
+    Modules and folders of the user's own count that its ``overrides`` and its ``config_dir`` name, where it has any.
     """
     import typer  # late: train.py and sweep.py need no typer, which takes a tenth of a second
 
     @functools.wraps(action)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         def act() -> int | None:
-            overrides: Any = kwargs.get("overrides")
-            if not overrides:
+            overrides: Any = kwargs.get("overrides") or []
+            config_dir: Any = kwargs.get("config_dir")
+            if not overrides and config_dir is None:
                 return action(*args, **kwargs)
             from audio_lightning.config import user_extensions
 
-            with user_extensions(overrides):
+            with user_extensions(overrides, config_dir):
                 return action(*args, **kwargs)
 
         raise typer.Exit(exit_code_of(act))

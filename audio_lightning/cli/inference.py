@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from audio_lightning.cli.completion import ConfigDir
 from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.output import print_next_on_terminal, print_written
 from audio_lightning.cli.prediction_table import print_predictions
@@ -132,6 +133,7 @@ def evaluate_command(
     output: Annotated[Path | None, typer.Option(help="Folder for metrics.json and predictions.csv.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
     trust: Trust = None,
+    config_dir: ConfigDir = None,
 ) -> None:
     """Test a classifier again, on the test clips of its run or on other labelled recordings.
 
@@ -148,7 +150,7 @@ def evaluate_command(
     with _writable(output):
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)
-    found = evaluate(path, quote_paths(overrides or []), output=output, trust=trust)
+    found = evaluate(path, quote_paths(overrides or []), output=output, trust=trust, config_dir=config_dir)
     if as_json:
         print(to_json(found.metrics, indent=2))
     else:

@@ -9,7 +9,7 @@ from audio_lightning import __version__
 from audio_lightning.cli.cache import cache_app
 from audio_lightning.cli.catalog import compatibility_command, features_command, models_command
 from audio_lightning.cli.check import check_command
-from audio_lightning.cli.completion import complete_override
+from audio_lightning.cli.completion import ConfigDir, complete_override
 from audio_lightning.cli.dashboard import dashboard_command
 from audio_lightning.cli.inference import embed_command, evaluate_command, predict_command
 from audio_lightning.cli.leaderboard import leaderboard_command
@@ -52,11 +52,12 @@ def _commands(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
-def train_command(overrides: Typed = None) -> None:
+def train_command(overrides: Typed = None, config_dir: ConfigDir = None) -> None:
     """Train, as `python train.py` does: `audio-lightning train model=resnet feature=mfcc`."""
     from audio_lightning.cli.train import main as train
+    from audio_lightning.config.overrides import command_line
 
-    raise typer.Exit(train(overrides or []))
+    raise typer.Exit(train(command_line(overrides, config_dir)))
 
 
 @app.command(
@@ -64,11 +65,12 @@ def train_command(overrides: Typed = None) -> None:
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
-def sweep_command(overrides: Typed = None) -> None:
+def sweep_command(overrides: Typed = None, config_dir: ConfigDir = None) -> None:
     """Train every combination and compare them, as `python sweep.py` does."""
     from audio_lightning.cli.sweep import main as sweep
+    from audio_lightning.config.overrides import command_line
 
-    raise typer.Exit(sweep(overrides or []))
+    raise typer.Exit(sweep(command_line(overrides, config_dir)))
 
 
 app.command("predict")(predict_command)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from audio_lightning.cli.config_dir import take_config_dir
 from audio_lightning.cli.exit_codes import exit_code_of
 from audio_lightning.cli.output import print_next
 from audio_lightning.config import compose, user_extensions
@@ -33,12 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
-    if flag := next((argument for argument in arguments if argument.startswith("-")), None):
-        raise ConfigError(unknown_option(arguments, flag, compose([], with_hydra=True), "python sweep.py"))
+    config_dir, overrides = take_config_dir(arguments, "python sweep.py")
+    if flag := next((argument for argument in overrides if argument.startswith("-")), None):
+        raise ConfigError(unknown_option(overrides, flag, compose([], with_hydra=True), "python sweep.py"))
     from audio_lightning.sweeps.sweep import parse_sweep_args, plan_sweep, run_sweep
 
-    with user_extensions(arguments):
-        request = parse_sweep_args(arguments)
+    with user_extensions(overrides, config_dir):
+        request = parse_sweep_args(overrides, config_dir)
         plan = plan_sweep(request)
         if request.settings.dry_run:
             _print_preview(request, plan)
@@ -67,7 +69,7 @@ def _print_preview(request: "SweepRequest", plan: "SweepPlan") -> None:
     else:
         sampler, axes = settings.search["sampler"], ", ".join(plan.axes)
         print(f"a search by {sampler} of {axes}, {settings.trials} trials")
-    print_next("python", "sweep.py", *(line for line in request.overrides if not line.startswith("sweep.dry_run=")))
+    print_next("python", "sweep.py", *(word for word in request.overrides if not word.startswith("sweep.dry_run=")))
 
 
 def _print_next(request: "SweepRequest", result: "SweepResult") -> None:
@@ -94,6 +96,8 @@ same line again finishes what is missing.
 Vary any key of a training (python train.py --help), in Hydra's grammar:
   feature=logmel,mfcc model=cnn,resnet optimizer=adam,sgd seed=0,1,2
   optimizer.lr=1e-3,1e-4 'model=glob(*net)'
+
+YAML files of your own: --config-dir DIR
 
 Plans: sweep={"|".join(choices("sweep"))}
 

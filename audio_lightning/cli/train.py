@@ -8,6 +8,7 @@ from typing import Any, NoReturn, cast
 
 from omegaconf import DictConfig, open_dict
 
+from audio_lightning.cli.config_dir import take_config_dir
 from audio_lightning.cli.exit_codes import exit_code_of
 from audio_lightning.cli.output import print_next
 from audio_lightning.config import (
@@ -20,7 +21,7 @@ from audio_lightning.config import (
     user_extensions,
 )
 from audio_lightning.config.compose import search_path
-from audio_lightning.config.location import choices, groups, searching
+from audio_lightning.config.location import choices, groups
 from audio_lightning.config.overrides import single_value
 from audio_lightning.config.slips import unknown_option
 from audio_lightning.core.errors import ConfigError
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> int:
+    own, arguments = take_config_dir(arguments, "python train.py")
     typed, unknown = _options().parse_known_intermixed_args(arguments)
     if unknown:
         base = compose([], with_hydra=True)
@@ -60,7 +62,7 @@ def _main(arguments: list[str]) -> int:
     typed.multirun |= "hydra.mode=MULTIRUN" in typed.overrides
     overrides = quote_paths(typed.overrides, multirun=typed.multirun)
     flags = [argument for argument in arguments if argument not in typed.overrides]
-    with user_extensions(overrides), searching([typed.config_dir] if typed.config_dir else []):
+    with user_extensions(overrides, own):
         return _start(typed, flags, overrides)
 
 
@@ -81,7 +83,7 @@ def _start(typed: Any, flags: list[str], overrides: list[str]) -> int:
     if resumed:
         if typed.multirun:
             raise ConfigError("resume= goes on with one run, and -m starts many: leave one of them out")
-        others = [line for line in overrides if line not in resumed and not line.startswith("trust=")]
+        others = [line for line in overrides if line not in resumed and not line.startswith("trusted_modules=")]
         return _resume(Path(str(single_value(parse_overrides(resumed[-1:])[0]))), others)
     if typed.cfg or typed.info or typed.hydra_help:
         compose(overrides)  # says a mistake in one line; the rest is Hydra's
@@ -200,7 +202,8 @@ Set, for example:
 
 Also:
   resume=RUN_DIR            go on where a run stopped, in its folder
-  trust=MODULE conf_dir=DIR classes and YAML files of your own
+  trust=MODULE              a module of your own, whose classes may be named
+  --config-dir DIR          YAML files of your own
   -m model=cnn,resnet       a run for every combination
   --cfg job [--resolve]     show the configuration and all its keys
   --hydra-help              what else Hydra understands

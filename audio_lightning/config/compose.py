@@ -4,6 +4,7 @@ Every override is checked against the configuration that it would change, so tha
 """
 
 import copy
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from audio_lightning.config.keys import defaults_of
 from audio_lightning.config.location import config_dir, last_change, searched, searching
 from audio_lightning.config.override_checks import check_choice, check_key, check_resolved
 from audio_lightning.config.overrides import is_group, line_of, parse_overrides, quote_paths, quoted, single_value
-from audio_lightning.config.renamed import upgrade
+from audio_lightning.config.renamed import OPTIONS, upgrade
 from audio_lightning.config.trust import trusting
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import first_line
@@ -35,8 +36,8 @@ KEPT = {
 }
 """By node, keys that this program itself applies, whatever class is named."""
 
-PLACES = ("conf_dir", "hydra.searchpath")
-"""Keys that name folders with YAML files of the user's own."""
+SEARCH_PATH = "hydra.searchpath"
+"""The key that names folders with YAML files of the user's own; ``--config-dir`` names one."""
 
 
 def _samples(count: int, *, _root_: DictConfig) -> float:
@@ -93,19 +94,21 @@ def _record_overrides(hydra: DictConfig, parsed: Iterable[Override]) -> None:
 
 
 @contextmanager
-def user_extensions(overrides: Iterable[str]) -> Iterator[None]:
-    """Let what a command line says of the user's own modules and folders count for as long as the context lasts.
+def user_extensions(overrides: Iterable[str], config_dir: str | Path | None = None) -> Iterator[None]:
+    """Apply the user's own modules and folders that a command line names, until the context ends.
 
     Args:
-        overrides: as they were typed; ``trust``, ``conf_dir`` and ``hydra.searchpath`` are looked at.
+        overrides: as typed; ``trusted_modules`` and ``hydra.searchpath`` are read.
+        config_dir: folder of ``--config-dir``.
 
     Raises:
-        ConfigError: a module or a folder that is not there.
+        ConfigError: a module or a folder that does not exist.
     """
-    own = [line for line in overrides if line.partition("=")[0].lstrip("+") in ("trust", *PLACES)]
-    parsed = parse_overrides(quote_paths(own))
-    trusted = [single_value(override) for override in parsed if override.key_or_group == "trust"]
-    with trusting(trusted[-1] if trusted else None), searching(_places(parsed)):
+    keys = ("trusted_modules", SEARCH_PATH, *OPTIONS)
+    parsed = parse_overrides(line for line in quote_paths(overrides) if line.partition("=")[0].lstrip("+") in keys)
+    trusted = [single_value(override) for override in parsed if override.key_or_group == "trusted_modules"]
+    folders = [*_places(parsed), *([] if config_dir is None else [str(config_dir)])]
+    with trusting(trusted[-1] if trusted else None), searching(folders):
         yield
 
 
@@ -186,7 +189,7 @@ def search_path(overrides: Iterable[str]) -> list[str]:
     """Overrides by which Hydra itself finds what :func:`compose` finds: folders in place of packages."""
     lines = list(overrides)
     with searching(_places(parse_overrides(lines))):
-        return [*(line for line in lines if not line.startswith("hydra.searchpath=")), *_search_path(searched())]
+        return [*(line for line in lines if not line.startswith(f"{SEARCH_PATH}=")), *_search_path(searched())]
 
 
 def _search_path(folders: Iterable[Path]) -> list[str]:
@@ -198,7 +201,14 @@ def _places(parsed: Iterable[Override]) -> list[str]:
     """Folders with YAML files that a command line names; Hydra, too, may not find one in a place that is not there."""
     places: list[str] = []
     for override in parsed:
-        if override.key_or_group in PLACES and (value := single_value(override)) is not None:
+        if option := OPTIONS.get(override.key_or_group):
+            value = str(single_value(override))
+            python = option.strip("-").replace("-", "_")
+            raise ConfigError(
+                f"{override.key_or_group}={value}: renamed; type {option} {shlex.quote(value)}, or pass "
+                f"{python}={value!r} in Python"
+            )
+        if override.key_or_group == SEARCH_PATH and (value := single_value(override)) is not None:
             try:
                 resolved: Any = OmegaConf.to_container(OmegaConf.create({"value": value}), resolve=True)
             except OmegaConfBaseException as error:

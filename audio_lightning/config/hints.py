@@ -39,6 +39,7 @@ SYNONYMS = {
     "model.pretrained": "weights",
     "seed": "random_seed random_state manual_seed",
     "monitor": "metric",
+    "trusted_modules": "trust",
     "resume": "checkpoint ckpt ckpt_path resume_from resume_from_checkpoint",
     "hydra.run.dir": "output_dir out_dir log_dir save_dir run_dir run_name task_name exp_name",
     "data": "dataset",

@@ -26,6 +26,9 @@ TEXT_KEY = re.compile(rf"{PATH_KEY.pattern}|(?:^|[._])(?:table|column|separator|
 LIST_KEY = re.compile(r"(?:^|\.)ignore$")
 """Keys whose values are lists of patterns; one pattern needs no brackets."""
 
+SHORT = {"trust": "trusted_modules"}
+"""Short forms of keys, on a command line and in Python."""
+
 _ENTRY = re.compile(r"\s*(\w+)\s*:\s*('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^,{}]+?)\s*(?:,|$)")
 """One entry of a mapping: a name, and a value that is quoted or has no comma."""
 
@@ -33,11 +36,19 @@ _ENTRY = re.compile(r"\s*(\w+)\s*:\s*('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^,
 def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str]:
     """Make paths, column names, separators and patterns on the command line mean what they say.
 
+    Short forms of keys are written out (:data:`SHORT`).
+
     Hydra's grammar refuses ``~``, ``=``, ``;``, parentheses, commas and letters such as ``ö`` in a bare value. The
     value of such a key is put in quotes, with ``~`` expanded in a path, unless it is ``null`` or already quoted. Under
     ``multirun`` a comma separates values of an axis, except in a path that exists as it was typed.
     """
-    return [_quote_path(argument, multirun) for argument in arguments]
+    return [_quote_path(_written_out(argument), multirun) for argument in arguments]
+
+
+def command_line(overrides: Iterable[str] | None, config_dir: str | os.PathLike[str] | None) -> list[str]:
+    """The words of a command line: ``--config-dir``, where a folder is given, and overrides."""
+    option = [] if config_dir is None else ["--config-dir", os.fspath(config_dir)]
+    return [*option, *(overrides or [])]
 
 
 def is_group(override: Override, name: str = "train") -> bool:
@@ -48,6 +59,12 @@ def is_group(override: Override, name: str = "train") -> bool:
 def is_hydras(override: Override) -> bool:
     """Whether an override chooses a part of Hydra, such as ``hydra/launcher=joblib``."""
     return override.key_or_group.startswith("hydra/")
+
+
+def _written_out(argument: str) -> str:
+    key, equals, value = argument.partition("=")
+    name = key.lstrip("+~")
+    return f"{key.removesuffix(name)}{SHORT[name]}{equals}{value}" if name in SHORT else argument
 
 
 def _quote_path(argument: str, multirun: bool) -> str:

@@ -86,6 +86,7 @@ ADDED: dict[str, dict[str, Any]] = {
 KEYS: dict[str, str] = {
     "room_dir": "rir_dir",
     **{f"cache.{name}": f"data.cache_{name}" for name in ("dir", "max_gb", "dtype", "identity")},
+    "trust": "trusted_modules",
     "ensemble": "ensemble.num_members",
     "ensemble_input": "ensemble.inputs",
     "find_lr": "tuner.lr_find",
@@ -93,6 +94,9 @@ KEYS: dict[str, str] = {
     "max_batch_size": "tuner.max_batch_size",
 }
 """By its old dotted name, a key that belongs to no class; a value may have moved into a node of the same name."""
+
+OPTIONS = {"conf_dir": "--config-dir"}
+"""Keys that are options of commands today; a saved configuration loses them."""
 
 CHOICES: dict[str, str] = {
     "augment=city": "augment=urban_light",
@@ -131,6 +135,10 @@ def upgrade(values: dict[str, Any], *, over_defaults: bool = False) -> list[str]
             above, _, last = parent.rpartition(".")
             del _node(values, above)[last]
         replaced.append(f"{old} -> {new}")
+    for name, option in OPTIONS.items():
+        if name in values:
+            del values[name]
+            replaced.append(f"{name} -> {option}")
     if "optimizer" in values:
         values.update({name: {} for name in NEW_NODES if name not in values})
     for place, node in list(_targeted(values)):

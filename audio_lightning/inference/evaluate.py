@@ -51,6 +51,7 @@ def evaluate(
     *,
     output: Path | None = None,
     trust: str | Iterable[str] | None = None,
+    config_dir: str | Path | None = None,
 ) -> Evaluation:
     """Test a classifier again, and say on the error output if it was trained on what it is tested on.
 
@@ -61,7 +62,8 @@ def evaluate(
             otherwise it is the run's own, with what is given changed. Sample rate, length and padding of clips and the
             type of stored samples are always the classifier's.
         output: folder to which ``metrics.json``, ``predictions.csv`` and ``per_class.csv`` are written.
-        trust: modules of one's own whose classes the checkpoint may name.
+        trust: modules of the user's own whose classes the checkpoint may name.
+        config_dir: folder with YAML files of the user's own.
 
     Raises:
         CheckpointError: see :func:`load_classifier`.
@@ -70,14 +72,14 @@ def evaluate(
             several, or data of the run that is not what it was, and was not named anew.
     """
     overrides = list(overrides)
-    with user_extensions(overrides), trusting(trust):
+    with user_extensions(overrides, config_dir), trusting(trust):
         return _evaluate(path, overrides, output)
 
 
 def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluation:
     silence_lightning()
     classifier = load_classifier(path)
-    config = _data_config(classifier, [line for line in overrides if not line.startswith("trust=")])
+    config = _data_config(classifier, [line for line in overrides if not line.startswith("trusted_modules=")])
     datamodule = build(config.data, AudioDataModule, where="data")
     datamodule.setup()
     if datamodule.task.multilabel != classifier.task.multilabel:

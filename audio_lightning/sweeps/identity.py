@@ -20,7 +20,7 @@ from audio_lightning.config.targets import TOP_LEVEL
 from audio_lightning.config.trust import source_files
 
 WITHOUT_EFFECT = re.compile(
-    r"(logger|hydra|dashboard)(\..*)?|plots|resume|trust|conf_dir|feature_memory_gb|data\.(table(\..+)?|num_workers|resident|download"
+    r"(logger|hydra|dashboard)(\..*)?|plots|resume|trusted_modules|feature_memory_gb|data\.(table(\..+)?|num_workers|resident|download"
     r"|allow_leakage|cache_(dir|max_gb|identity))|callbacks\.device_stats(\..*)?|trainer\.(accelerator|devices|num_nodes|strategy|log_every_n_steps|profiler)"
 )
 """Keys that say where, how fast and how visibly a trial runs."""

@@ -48,7 +48,7 @@ def refit(sweep: SweepFolder, *, everything: bool | None = None, trust: str | It
     best = f"{boards[0].monitor} {planned.row.validation.mean:.4f}"
     print(f"{planned.row.name}: {best}, the best of {len(boards[0].rows)}")
     typed = trust if trust is None or isinstance(trust, str) else list(trust)
-    OmegaConf.update(planned.config, "trust", typed, force_add=True)  # not what the sweep's files say
+    OmegaConf.update(planned.config, "trusted_modules", typed, force_add=True)  # not what the sweep's files say
     with trusting(typed):
         check_config(planned.config)
         metrics = train_in(planned.folder, planned.config)

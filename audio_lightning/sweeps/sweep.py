@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, product
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -14,6 +15,7 @@ from audio_lightning.compare.trials import State, SweepFacts, SweepFolder
 from audio_lightning.config import as_plain, quote_paths
 from audio_lightning.config.location import groups
 from audio_lightning.config.override_checks import check_choices
+from audio_lightning.config.overrides import command_line
 from audio_lightning.core.cores import cores
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.messages import timestamp
@@ -45,7 +47,7 @@ RUNNING = (
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What a command line asks for; its ``overrides`` may be shown and kept, without the password of a database."""
+    """What a command line asks for; ``overrides`` are its words, without the password of a database."""
 
     folder: SweepFolder
     name: str
@@ -83,8 +85,12 @@ class SweepResult:
     pareto: list[Found] = field(default_factory=list)
 
 
-def parse_sweep_args(arguments: Sequence[str]) -> SweepRequest:
+def parse_sweep_args(arguments: Sequence[str], config_dir: str | Path | None = None) -> SweepRequest:
     """Take a command line apart: keys of the sweep, keys that vary, and keys that all trials have.
+
+    Args:
+        arguments: overrides, as typed.
+        config_dir: folder of ``--config-dir``, to be repeated where the command is shown.
 
     Raises:
         ConfigError: what is not in Hydra's grammar, or an unknown key or value of ``sweep``.
@@ -104,7 +110,7 @@ def parse_sweep_args(arguments: Sequence[str]) -> SweepRequest:
     grid = parse_grid([*lines, *typed]) if lines else grid
     asked = [line for line in own if _key(line).removeprefix("sweep.").partition(".")[0] not in RUNNING]
     name = settings.name or grid_hash([*typed, *asked])
-    shown = [re.sub(r"(://[^:/@]+):[^@/]*@", r"\1:***@", argument) for argument in arguments]
+    shown = [re.sub(r"(://[^:/@]+):[^@/]*@", r"\1:***@", argument) for argument in command_line(arguments, config_dir)]
     return SweepRequest(SweepFolder(settings.folder(name)), name, settings, grid, shown)
 
 

@@ -136,7 +136,7 @@ def _train(folder: TrialFolder, status: TrialStatus, threads: int) -> str | None
     if config.trainer.devices == "auto":  # of several GPUs a trial has one; it may ask for more
         config.trainer.devices = 1
     logging.basicConfig(handlers=[RunLog(folder.log)], format=FORMAT, level=logging.INFO)
-    with trusting(config.get("trust")):  # what was typed for the sweep, which wrote this configuration
+    with trusting(config.get("trusted_modules")):  # what was typed for the sweep, which wrote this configuration
         metrics = train(config, folder, resume=True, callbacks=_pruning(folder, status))
         write_latency(folder)
     if config.monitor in metrics and metrics[config.monitor] is None:

@@ -25,7 +25,7 @@ def main() -> int:
     assert isinstance(config, DictConfig)
     OmegaConf.set_struct(config, True)
     try:
-        with trusting(config.get("trust")):  # as the first process does
+        with trusting(config.get("trusted_modules")):  # as the first process does
             train(config, RunFolder(Path(order["folder"])), resume=order["resume"])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

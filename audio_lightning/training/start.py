@@ -139,6 +139,6 @@ def resume_run(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, RunFol
     folder = RunFolder(path)
     config = resumed_config(folder, overrides)
     # Only what is typed now counts: somebody else may have made the folder, and could name any module in it.
-    OmegaConf.update(config, "trust", list(trusted_modules()) or None, force_add=True)
+    OmegaConf.update(config, "trusted_modules", list(trusted_modules()) or None, force_add=True)
     check_config(config)
     return config, folder

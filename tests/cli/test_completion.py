@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,6 +65,14 @@ def test_bash_completes_commands_groups_choices_and_keys() -> None:
 )
 def test_words_are_completed_whole(words: list[str], cursor: str, expected: list[str]) -> None:
     assert complete_override(after(*words[1:]), cursor) == expected
+
+
+def test_choices_of_a_folder_of_ones_own_are_completed(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/pooled.yaml").touch()
+    for folder, found in ((tmp_path, ["model=pooled"]), (tmp_path / "nowhere", [])):
+        context: Any = SimpleNamespace(params={"overrides": [], "config_dir": folder})
+        assert complete_override(context, "model=poo") == found
 
 
 def test_keys_are_those_of_the_choice_that_was_made() -> None:

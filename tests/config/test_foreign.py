@@ -1,6 +1,7 @@
 """Models, front ends and YAML files of the user's own, and who may name what."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import foreign
 import pytest
 import tiny
 import torch
-from foreign import LINE, outside  # noqa: F401 - a fixture
+from foreign import LINE, outside, searched  # noqa: F401 - a fixture
 from running import train
 from typer.testing import CliRunner
 
@@ -35,7 +36,7 @@ def own(outside: Path, tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPat
     lines = quote_paths(
         [
             "trust=my_sounds",
-            f"conf_dir={outside / 'conf'}",
+            searched(outside / "conf"),
             "data=urbansound8k",
             f"data.root={tiny_urbansound8k}",
             *LINE,
@@ -52,9 +53,7 @@ def own(outside: Path, tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPat
 # Folders of YAML files
 
 
-@pytest.mark.parametrize(
-    "key", ["conf_dir={}/conf", "hydra.searchpath=['file://{}/conf']", "hydra.searchpath=[pkg://my_sounds.conf]"]
-)
+@pytest.mark.parametrize("key", ["hydra.searchpath=['file://{}/conf']", "hydra.searchpath=[pkg://my_sounds.conf]"])
 def test_files_of_a_folder_can_be_chosen(outside: Path, key: str) -> None:
     (line,) = quote_paths([key.format(outside)])
     assert compose([line, "model=pooled"]).model.width == 8
@@ -67,13 +66,57 @@ def test_files_of_a_folder_can_be_chosen(outside: Path, key: str) -> None:
         compose(["model=pooled"])
 
 
+@pytest.mark.parametrize("option", [["--config-dir", "{}"], ["--config-dir={}"], ["-cd", "{}"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["train"], ["sweep"], ["models"]], ids=" ".join)
+def test_commands_take_a_folder(outside: Path, command: list[str], option: list[str]) -> None:
+    """Hydra's own option; its place among the overrides is free."""
+    words = [word.format(outside / "conf") for word in option]
+    asked = {"train": ["--cfg", "job"], "sweep": ["sweep.dry_run=true", "seed=0"], "models": []}[command[0]]
+    line = ["trust=my_sounds", *words, "model=pooled", *asked]
+    found = subprocess.run(
+        [sys.executable, "-m", "audio_lightning", *command, *line], capture_output=True, text=True, check=False
+    )
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "pooled" in found.stdout or "my_sounds.nets.Pooled" in found.stdout
+    if command == ["sweep"]:
+        shown = shlex.join(["--config-dir", str(outside / "conf"), "trust=my_sounds", "model=pooled", "seed=0"])
+        assert f"next: python sweep.py {shown}\n" in found.stdout
+
+
+def test_the_scripts_take_a_folder(outside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["--config-dir", str(outside / "conf"), "model=poled"]
+    for main in (train_main, sweep):
+        assert main(line) == 2
+        assert "did you mean pooled" in capsys.readouterr().err
+        assert main([*line, "--config-dir"]) == 2
+        assert "argument --config-dir/-cd: expected one argument" in capsys.readouterr().err
+        assert main(["--config-dir", "nowhere"]) == 2
+        assert "nowhere: no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "sweep", "models", "features", "compatibility", "check", "evaluate"])
+def test_every_command_with_overrides_looks_for_the_folder(command: str) -> None:
+    found = CliRunner().invoke(app, [command, *(["run"] if command == "evaluate" else []), "-cd", "nowhere"])
+    assert (found.exit_code, found.output.count("\n")) == (2, 1)
+    assert found.output.startswith("error: nowhere: no such folder")
+
+
+@pytest.mark.parametrize("command", ["train", "sweep", "models", "features", "compatibility", "check"])
+def test_the_key_of_earlier_versions_is_refused_with_the_option(command: str) -> None:
+    found = CliRunner().invoke(app, [command, "conf_dir=my conf", "model=my_net"])
+    assert found.exit_code == 2
+    assert found.output == (
+        "error: conf_dir=my conf: renamed; type --config-dir 'my conf', or pass config_dir='my conf' in Python\n"
+    )
+
+
 def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
     file = tmp_path / "optimizer/mine.yaml"
     file.parent.mkdir()
     for time, rate in enumerate((0.5, 0.25)):  # in a notebook, between two trainings
         file.write_text(f"_target_: torch.optim.SGD\nlr: {rate}\n")
         os.utime(file, (time, time))
-        assert compose([f"conf_dir={tmp_path}", "optimizer=mine"]).optimizer.lr == rate
+        assert compose([searched(tmp_path), "optimizer=mine"]).optimizer.lr == rate
 
 
 def test_a_package_that_is_searched_is_not_imported(outside: Path) -> None:
@@ -86,10 +129,10 @@ def test_a_package_that_is_searched_is_not_imported(outside: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("conf_dir=nowhere", "nowhere: no such folder"),
+        ("hydra.searchpath=[nowhere]", "nowhere: no such folder"),
         ("hydra.searchpath=[http://x]", "expected file://FOLDER or pkg://PACKAGE"),
         ("hydra.searchpath=[pkg://my_sounds.nothing]", "no such package"),
-        ("conf_dir='a','b'", "several are a list"),
+        ("hydra.searchpath='a','b'", "several are a list"),
     ],
 )
 def test_a_folder_that_is_not_there_is_said(outside: Path, line: str, message: str) -> None:
@@ -101,7 +144,7 @@ def test_a_name_that_is_taken_is_said(outside: Path, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model/cnn.yaml").write_text("_target_: my_sounds.nets.Pooled\n")
     with pytest.raises(ConfigError, match="there is a model=cnn already"):
-        compose(quote_paths([f"conf_dir={tmp_path}", "model=cnn"]))
+        compose(quote_paths([searched(tmp_path), "model=cnn"]))
 
 
 # Classes of trusted modules
@@ -129,21 +172,21 @@ def refused(lines: list[str], kind: type = AudioModel) -> str:
     ],
 )
 def test_what_is_no_model_of_the_module_is_refused(outside: Path, model: str, message: str) -> None:
-    lines = quote_paths(["trust=[my_sounds]", f"conf_dir={outside / 'conf'}", f"model={model}"])
+    lines = quote_paths(["trust=[my_sounds]", searched(outside / "conf"), f"model={model}"])
     assert message in refused(lines, object if model == "borrowed" else AudioModel)
 
 
 def test_without_trust_the_module_is_named_and_not_imported(outside: Path) -> None:
     foreign.forget()
-    message = refused(quote_paths([f"conf_dir={outside / 'conf'}", "model=pooled"]))
+    message = refused(quote_paths([searched(outside / "conf"), "model=pooled"]))
     assert "trust=my_sounds in a training or sweep, --trust my_sounds with a checkpoint" in message
     assert "my_sounds" not in sys.modules
 
 
 def test_a_file_does_not_trust(outside: Path) -> None:
-    """An experiment of the folder sets ``trust``; what is typed counts alone."""
-    lines = quote_paths([f"conf_dir={outside / 'conf'}", "experiment=mine"])
-    assert compose(lines).trust == "my_sounds"
+    """An experiment of the folder sets ``trusted_modules``; only a typed value counts."""
+    lines = quote_paths([searched(outside / "conf"), "experiment=mine"])
+    assert compose(lines).trusted_modules == "my_sounds"
     assert "is not allowed" in refused(lines)
 
 
@@ -215,8 +258,10 @@ def test_a_training_leaves_a_checkpoint_that_is_loaded_with_trust_alone(own: Pat
 
 def test_a_checkpoint_cannot_trust_for_itself(own: Path, tmp_path: Path) -> None:
     checkpoint = torch.load(own / "checkpoints/best.ckpt", weights_only=True)
-    assert checkpoint["hyper_parameters"]["config"]["trust"] == "my_sounds"  # it says where its classes came from
-    checkpoint["hyper_parameters"]["config"]["trust"] = ["my_sounds", "os"]
+    assert (
+        checkpoint["hyper_parameters"]["config"]["trusted_modules"] == "my_sounds"
+    )  # it says where its classes came from
+    checkpoint["hyper_parameters"]["config"]["trusted_modules"] = ["my_sounds", "os"]
     checkpoint["hyper_parameters"]["trust"] = checkpoint["trust"] = ["my_sounds"]
     torch.save(checkpoint, tmp_path / "evil.ckpt")
     foreign.forget()
@@ -242,7 +287,7 @@ def test_a_run_is_gone_on_with_by_those_who_trust_it(own: Path, capsys: pytest.C
 
 
 def test_models_lists_those_of_ones_own(outside: Path) -> None:
-    line = [f"conf_dir={outside / 'conf'}", "trust=my_sounds", "feature=power", "data.sample_rate=8000"]
+    line = [searched(outside / "conf"), "trust=my_sounds", "feature=power", "data.sample_rate=8000"]
     from audio_lightning.classifier.catalog import cells, task_of
 
     with user_extensions(line):
@@ -254,9 +299,9 @@ def test_models_lists_those_of_ones_own(outside: Path) -> None:
 
 
 def test_a_trial_is_another_one_when_the_code_of_its_model_changes(outside: Path) -> None:
-    config = {"model": {"_target_": "my_sounds.nets.Pooled"}, "trust": "my_sounds", "conf_dir": "/a"}
+    config = {"model": {"_target_": "my_sounds.nets.Pooled"}, "trusted_modules": "my_sounds"}
     before = canonical_config(config)
-    assert canonical_config({**config, "trust": ["my_sounds", "other"], "conf_dir": "/b"}) == before
+    assert canonical_config({**config, "trusted_modules": ["my_sounds", "other"]}) == before
     file = outside / "my_sounds/nets.py"
     try:
         file.write_text(foreign.NETS + "\n# changed\n")
@@ -270,7 +315,7 @@ def test_a_trial_is_another_one_when_the_code_of_its_model_changes(outside: Path
 def test_trials_of_a_sweep_trust(outside: Path, tiny_urbansound8k: Path, tmp_path: Path) -> None:
     from audio_lightning.compare.trials import SweepFolder
 
-    line = [f"conf_dir={outside / 'conf'}", "data=urbansound8k", f"data.root={tiny_urbansound8k}", *LINE[2:]]
+    line = [searched(outside / "conf"), "data=urbansound8k", f"data.root={tiny_urbansound8k}", *LINE[2:]]
     vary = ["feature=power", "model=pooled,cnn", "sweep.retries=0", f"sweep.dir={tmp_path / 'sweep'}"]
     assert sweep([*line, *vary]) == 2
     assert sweep([*line, *vary, "trust=[my_sounds]"]) == 0
@@ -281,7 +326,7 @@ def test_trials_of_a_sweep_trust(outside: Path, tiny_urbansound8k: Path, tmp_pat
 @pytest.mark.full
 @pytest.mark.parametrize("launch", [["trainer=ddp_sim"], ["-m", "seed=0"]], ids=["ddp", "multirun"])
 def test_other_processes_trust(outside: Path, tiny_urbansound8k: Path, tmp_path: Path, launch: list[str]) -> None:
-    line = [f"conf_dir={outside / 'conf'}", "trust=my_sounds", "data=urbansound8k", f"data.root={tiny_urbansound8k}"]
+    line = [searched(outside / "conf"), "trust=my_sounds", "data=urbansound8k", f"data.root={tiny_urbansound8k}"]
     line += [*LINE, f"hydra.run.dir={tmp_path / 'run'}", f"hydra.sweep.dir={tmp_path / 'run'}"]
     result = subprocess.run(
         [sys.executable, str(PROJECT / "train.py"), *line, *launch],

@@ -130,6 +130,12 @@ def test_a_value_moves_into_a_node_of_the_same_name() -> None:
     assert upgrade(values) == [], "done once"
 
 
+def test_a_key_that_is_an_option_today_is_dropped() -> None:
+    values = {"trust": ["my_sounds"], "conf_dir": "/my_conf"}
+    assert upgrade(values) == ["trust -> trusted_modules", "conf_dir -> --config-dir"]
+    assert values == {"trusted_modules": ["my_sounds"]}
+
+
 def test_a_damaged_node_stays_for_the_check_of_the_file(tmp_path: Path) -> None:
     values = {"find_lr": True, "tuner": 3}
     assert upgrade(values) == []
@@ -184,6 +190,7 @@ def test_classes_within_lists_are_found() -> None:
         (["ensemble=4"], "ensemble=4: renamed; type ensemble.num_members=4"),
         (["+ensemble=4"], "ensemble=4: renamed; type ensemble.num_members=4"),
         (["ensemble_input=channel"], "ensemble_input: renamed; type ensemble.inputs"),
+        (["trust=my_sounds"], "trust: renamed; type trusted_modules"),
         (["augment=words"], "augment=words: renamed; type augment=speech_strong"),
         (["scheduler.warmup_fraction=0.2"], "scheduler.warmup_fraction: renamed; type scheduler.warmup_ratio"),
         (
@@ -216,7 +223,7 @@ def test_a_yaml_of_ones_own_with_old_names_is_read(tmp_path: Path, capsys: pytes
     (tmp_path / "scheduler/mine.yaml").write_text(
         "_target_: audio_lightning.schedulers.OneCycle\nrise_fraction: 0.1\ninitial_divisor: 10\nfinal_divisor: 10\n"
     )
-    config = compose([f"conf_dir='{tmp_path}'", "scheduler=mine"])
+    config = compose([f"hydra.searchpath=['{tmp_path}']", "scheduler=mine"])
     assert dict(config.scheduler) == {
         "_target_": "torch.optim.lr_scheduler.OneCycleLR", "pct_start": 0.1, "div_factor": 10, "final_div_factor": 10,
         "cycle_momentum": False,
@@ -227,6 +234,6 @@ def test_a_yaml_of_ones_own_with_old_names_is_read(tmp_path: Path, capsys: pytes
 def test_a_recipe_of_ones_own_with_old_names_is_read(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\nensemble: 3\nfind_lr: true\n")
-    config = compose([f"conf_dir='{tmp_path}'", "experiment=mine", "ensemble.inputs=channel"])
+    config = compose([f"hydra.searchpath=['{tmp_path}']", "experiment=mine", "ensemble.inputs=channel"])
     assert config.ensemble == {"num_members": 3, "inputs": "channel"}
     assert config.tuner == {"lr_find": True, "scale_batch_size": False, "max_batch_size": 1024}

@@ -224,7 +224,7 @@ def test_defaults_in_a_circle_are_one_line(tmp_path: Path, capsys: pytest.Captur
     for name, other in (("ping", "pong"), ("pong", "ping")):
         (tmp_path / f"model/{name}.yaml").write_text(f"defaults: [{other}, _self_]\nsize_of_{name}: 1\n")
     for line in (["model=ping"], ["model.size_of_pong=2"]):  # it is chosen, or its keys are looked through for a hint
-        assert train([f"conf_dir={tmp_path}", *line]) == 2
+        assert train(["--config-dir", str(tmp_path), *line]) == 2
         err = capsys.readouterr().err
         assert err.count("\n") == 1
         assert ("model=ping: the defaults" in err and str(tmp_path) in err) or "it needs model=ping" in err
@@ -280,7 +280,16 @@ def test_a_slip_in_a_sweep_starts_no_process(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_suggested_exists() -> None:
-    known = {*groups(), *keys_of_choices(), "seed", "monitor", "resume", "hydra.run.dir", "loss.label_smoothing"}
+    known = {
+        *groups(),
+        *keys_of_choices(),
+        "seed",
+        "monitor",
+        "resume",
+        "trusted_modules",
+        "hydra.run.dir",
+        "loss.label_smoothing",
+    }
     suggested = [word for text in (*SYNONYMS, *CHOICE_SYNONYMS) for word in text.split() if "sweep" not in word]
     for text in suggested:
         group, equals, choice = text.partition("=")

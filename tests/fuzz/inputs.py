@@ -227,9 +227,9 @@ KNOWN = [
     "seed", "data.seed", "data.root", "data.num_workers", "data.batch_size", "data.clip_seconds", "data.sample_rate",
     "trainer.max_epochs", "trainer.devices", "trainer", "optimizer.lr", "optimizer._target_", "model.channels", "model",
     "feature", "feature.n_mels", "augment", "logger", "+logger.x", "callbacks", "+callbacks.x._target_", "monitor",
-    "scheduler._target_", "noise_dir", "feature_memory_gb", "tuner.max_batch_size", "resume", "trust", "conf_dir",
+    "scheduler._target_", "noise_dir", "feature_memory_gb", "tuner.max_batch_size", "resume", "trust",
     "hydra.run.dir", "hydra.searchpath", "finetune.freeze", "ensemble", "ensemble.num_members",
-    "loss.label_smoothing", "data.cache_dir",
+    "trusted_modules", "loss.label_smoothing", "data.cache_dir",
     "plots", "trainer.accumulate_grad_batches", "model.dropout", "dashboard.mistakes", "data",
 ]  # fmt: skip
 KEYS = st.sampled_from([*KNOWN, *KNOWN, "nothing", "data.nothing", "~logger", "~seed", "++x", "", ".", "a..b"])

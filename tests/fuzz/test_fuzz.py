@@ -31,8 +31,8 @@ KEPT: dict[str, list[Any]] = {
     "command line": [
         ["seed=${oc.env:AL_TYPED}"],
         ["trainer.max_epochs=[("],
-        ["conf_dir=~nobody_at_all/x"],
-        ["conf_dir=${oc.env:NOT_THERE}"],
+        ["hydra.searchpath=['~nobody_at_all/x']"],
+        ["hydra.searchpath=[${oc.env:NOT_THERE}]"],
         ["trust=" + "x" * 300],
         ["seed=\n"],
         ["9" * 5_000],

@@ -72,7 +72,9 @@ YAMLS = {
     "model/absent.yaml": "_target_: my_sounds.nets.Poled\n",
     "model/broken.yaml": "_target_: my_sounds.broken.Net\n",
     "feature/power.yaml": "_target_: my_sounds.fronts.Power\nsize: 64\nnormalize: clip\n",
-    "experiment/mine.yaml": "# @package _global_\ntrust: my_sounds\nmodel:\n  _target_: my_sounds.nets.Pooled\n",
+    "experiment/mine.yaml": (
+        "# @package _global_\ntrusted_modules: my_sounds\nmodel:\n  _target_: my_sounds.nets.Pooled\n"
+    ),
 }
 
 LINE = ["feature=power", "model=pooled", "data.sample_rate=8000", "data.clip_seconds=0.25", "data.batch_size=8",
@@ -92,6 +94,11 @@ def write(folder: Path) -> Path:
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             (root / name).write_text(text)
     return folder
+
+
+def searched(folder: Path) -> str:
+    """The override by which choices in ``folder`` are found."""
+    return f"hydra.searchpath=['file://{folder}']"
 
 
 def forget() -> None:
