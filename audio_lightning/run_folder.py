@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from audio_lightning.config.renamed import upgrade_metrics
 from audio_lightning.config.saved import as_config, read_saved
 from audio_lightning.core.errors import CheckpointError, ConfigError, FileError
 from audio_lightning.core.files import (
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 TEXTS = ("split", "leakage", "warnings", "chosen_by", "precision", "float32_layers", "device", "lower_is_better")
 """Entries of ``metrics.json`` that are words; of the others, all with a figure are numbers."""
 
-SHOWN = ("clips/train", "clips/validation", "clips/test", "epochs", "best_epoch", "parameters", "seconds")
+SHOWN = ("num_clips/train", "num_clips/validation", "num_clips/test", "epochs", "best_epoch", "parameters", "seconds")
 """Entries that the ``metrics.json`` of every training has."""
 
 TIMED = ("seconds", "training_seconds")
@@ -207,12 +208,12 @@ class RunFolder:
             required: entries that must be there, and numbers.
 
         Returns:
-            Flat; empty where there is no file.
+            Flat, with the names of today; empty where there is no file.
 
         Raises:
             FileError: the file is damaged.
         """
-        found = read_json(self.metrics) if os.path.lexists(self.metrics) else {}
+        found = upgrade_metrics(read_json(self.metrics)) if os.path.lexists(self.metrics) else {}
         for name in (*required, *found):
             value = found.get(name)
             number = isinstance(value, (int, float)) and not isinstance(value, bool) and not abs(value) > LARGEST

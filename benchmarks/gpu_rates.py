@@ -111,7 +111,7 @@ def fastest_epoch(config: DictConfig, folder: RunFolder) -> float:
         metrics = train(config, folder)
     with folder.history.open(newline="") as file:
         seconds = [float(row["training_seconds"]) for row in csv.DictReader(file)]
-    return int(metrics["clips/train"]) / min(seconds[1:])
+    return int(metrics["num_clips/train"]) / min(seconds[1:])
 
 
 def network_rate(classifier: AudioClassifier, config: DictConfig, device: torch.device, batches: int) -> float:

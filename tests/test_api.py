@@ -59,7 +59,7 @@ def test_names_are_those_of_the_api_and_of_no_room() -> None:
 
 
 def test_a_run_has_what_was_found(finished: al.Run) -> None:
-    assert finished.metrics["clips/test"] == len(finished.predictions) == 9
+    assert finished.metrics["num_clips/test"] == len(finished.predictions) == 9
     accuracy = (finished.predictions["label"] == finished.predictions["predicted"]).mean()
     assert accuracy == pytest.approx(finished.metrics["test/accuracy"])
     assert list(finished.history["epoch"]) == [1]
@@ -140,9 +140,9 @@ def test_it_evaluates(finished: al.Run, tmp_path: Path, capsys: pytest.CaptureFi
     found = al.evaluate(finished, output=tmp_path / "out")
     assert found.metrics["test/accuracy"] == pytest.approx(finished.metrics["test/accuracy"])
     assert (tmp_path / "out/metrics.json").is_file()
-    assert found.metrics["trained_on"] == 0
+    assert found.metrics["num_train_overlap"] == 0
     capsys.readouterr()
-    assert al.evaluate(finished, "data.split=all").metrics["trained_on"] == 18
+    assert al.evaluate(finished, "data.split=all").metrics["num_train_overlap"] == 18
     assert "18 of 36 clips were trained on" in capsys.readouterr().err
 
 

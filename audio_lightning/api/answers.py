@@ -118,7 +118,7 @@ def evaluate(
         config_dir: folder with YAML files of the user's own, laid out like ``conf/``.
 
     Returns:
-        ``metrics``, among them ``trained_on``, how many of the clips the classifier was trained on; and
+        ``metrics``, among them ``num_train_overlap``, the number of clips that the classifier was trained on; and
         ``unknown_classes``, whose clips were left out.
     """
     from audio_lightning.config import quote_paths

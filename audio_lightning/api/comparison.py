@@ -126,8 +126,8 @@ def leaderboard(*sweeps: PathLike, monitor: str | None = None) -> pd.DataFrame:
         monitor: validation metric to order by; by default that of the sweeps.
 
     Returns:
-        One row a setup: ``name``, ``n`` repetitions, mean, deviation and interval of the metrics, costs, and the
-        paired test against the first row. ``expected <metric> mean``, ``low`` and ``high`` of the first row are the
+        One row a setup: ``name``, ``n`` repetitions, ``mean``, ``std``, ``low`` and ``high`` of the metrics, costs, and
+        the paired test against the first row. ``expected <metric> mean``, ``low`` and ``high`` of the first row are the
         figure to expect of that choice, by nested selection where clips are validated on and tested in turn; the test
         figures of single rows are descriptive then. Data sets that cannot be compared follow one another in ``board``,
         counted from 1. ``frame.attrs["notes"]`` has what is said beside the figures, a list of sentences: leaking

@@ -155,7 +155,7 @@ def _of_recordings(trials: pd.DataFrame, metric: str, recording: str) -> Float[n
 
 def _clips_tested(setup: Setup, unit: Unit) -> float:
     """Test clips behind a row: of all folds together, otherwise of a repetition; NaN where it is not known."""
-    counts = setup.means("clips/test")
+    counts = setup.means("num_clips/test")
     if counts is None:
         return math.nan
     return float(counts.sum() if unit == "folds" else counts.mean())
@@ -231,7 +231,7 @@ def leaderboard_record(board: Board, row: Row) -> dict[str, Any]:
         f"{metric} {name}": getattr(found, name)
         for metric, found in spreads.items()
         if found
-        for name in ("mean", "deviation", "low", "high")
+        for name in ("mean", "std", "low", "high")
     }
     return {
         "name": row.name,

@@ -77,7 +77,7 @@ class Setup:
         if part_of(column) not in self.redrawn:
             return 0.0
         trials = self.trials
-        return float(np.mean(numbers(trials, f"clips/{part_of(column)}") / numbers(trials, "clips/train")))
+        return float(np.mean(numbers(trials, f"num_clips/{part_of(column)}") / numbers(trials, "num_clips/train")))
 
     def lower_is_better(self, column: str) -> bool:
         """Whether a smaller value of a metric is the better one, as the trials recorded it."""

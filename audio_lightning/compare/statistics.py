@@ -73,13 +73,13 @@ class Spread:
 
     Attributes:
         mean: over the repetitions.
-        deviation: sample standard deviation (divided by n - 1); None for a single repetition.
+        std: sample standard deviation (divided by n - 1); None for a single repetition.
         low, high: ends of the interval for the mean. None where nothing is known of single clips and there are fewer
             than :data:`FEWEST` repetitions, or all of these are equal.
     """
 
     mean: float
-    deviation: float | None
+    std: float | None
     low: float | None
     high: float | None
 
@@ -143,7 +143,7 @@ def spread(
     lowest: float = 0.0,
     highest: float = math.inf,
 ) -> Spread:
-    """Mean, deviation and interval of a metric.
+    """Mean, standard deviation and interval of a metric.
 
     With results by clip and a metric that ends at 1 the interval is Wilson's ("Probable Inference, the Law of
     Succession, and Statistical Inference", Journal of the American Statistical Association 22, 1927) for the number of
@@ -159,9 +159,9 @@ def spread(
         highest: largest one.
     """
     n, mean = len(values), float(values.mean())
-    deviation = float(values.std(ddof=1)) if n > 1 else None
-    if influence is None and (n < FEWEST or deviation is None or deviation <= SAME):
-        return Spread(mean, deviation, None, None)
+    std = float(values.std(ddof=1)) if n > 1 else None
+    if influence is None and (n < FEWEST or std is None or std <= SAME):
+        return Spread(mean, std, None, None)
     error = error_of(values, influence, ratio=ratio)
     t = float(stdtrit(error.freedom, 1 - ALPHA / 2))
     if influence is not None and highest == 1.0:
@@ -170,9 +170,9 @@ def spread(
         square = t**2 / (binomial / error.variance if known else influence.shape[1])
         middle = (mean + square / 2) / (1 + square)
         half = math.sqrt(square * binomial + square**2 / 4) / (1 + square)
-        return Spread(mean, deviation, max(0.0, middle - half), min(1.0, middle + half))
+        return Spread(mean, std, max(0.0, middle - half), min(1.0, middle + half))
     half = t * math.sqrt(error.variance)
-    return Spread(mean, deviation, max(lowest, mean - half), min(highest, mean + half))
+    return Spread(mean, std, max(lowest, mean - half), min(highest, mean + half))
 
 
 def paired_t(

@@ -1,7 +1,8 @@
 """Names of earlier versions, and what they are called now.
 
-A configuration that an earlier version saved is upgraded when it is read (:func:`upgrade`). An old name on the command
-line is an error that says the new one (:func:`key_now`, :func:`argument_now`). CONTRIBUTING says how long a name stays.
+A configuration that an earlier version saved is upgraded when it is read (:func:`upgrade`), and so are the metrics of a
+run (:func:`upgrade_metrics`). An old name on the command line is an error that says the new one (:func:`key_now`,
+:func:`argument_now`). CONTRIBUTING says how long a name stays.
 """
 
 from collections.abc import Iterator, Mapping
@@ -105,6 +106,13 @@ CHOICES: dict[str, str] = {
 }
 """Choices by what was typed for them."""
 
+METRICS = {
+    **{f"clips/{split}": f"num_clips/{split}" for split in ("train", "validation", "test")},
+    "groups/test": "num_groups/test",
+    "trained_on": "num_train_overlap",
+}
+"""Entries of ``metrics.json``, by their old names."""
+
 NEW_NODES = ("ensemble", "metrics", "tuner")
 """Nodes that a training's configuration may lack, if an earlier version saved it; then they are empty."""
 
@@ -153,6 +161,11 @@ def upgrade(values: dict[str, Any], *, over_defaults: bool = False) -> list[str]
             node["_target_"] = TARGETS[target]
             replaced.append(f"{target} -> {TARGETS[target]}")
     return replaced
+
+
+def upgrade_metrics(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The contents of ``metrics.json``, of whatever version, with the names of today."""
+    return {METRICS.get(name, name): value for name, value in values.items()}
 
 
 def key_now(key: str, target: Any) -> str | None:

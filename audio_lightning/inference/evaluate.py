@@ -35,9 +35,9 @@ class Evaluation:
     """What an evaluation found.
 
     Attributes:
-        metrics: flat, as ``metrics.json`` of a run names them, None for what nothing defines; also ``trained_on``, how
-            many of the clips (of the recordings, where these were cut into windows) the classifier was trained on,
-            unless its checkpoint is too old to know. With ``leakage`` it is said whether there are such.
+        metrics: flat, as ``metrics.json`` of a run names them, None for what nothing defines; also
+            ``num_train_overlap``, the number of clips (of recordings, where these were cut into windows) that the
+            classifier was trained on, unless its checkpoint is too old to know. ``leakage`` says whether there are any.
         unknown_classes: classes of the data that the classifier does not know; their clips were left out.
     """
 
@@ -94,7 +94,7 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
     unknown: list[str] = []
     if datamodule.manifest.classes != classifier.task.classes:
         unknown = datamodule.match_classes(classifier.task.classes)
-    trained_on = _trained_on(classifier, datamodule)
+    overlap = _train_overlap(classifier, datamodule)
     trainer = pl.Trainer(
         accelerator="auto",
         devices=1,
@@ -107,14 +107,14 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
     trainer.test(classifier, datamodule=datamodule, verbose=False)
     _require_finite(classifier, datamodule)
     metrics: Metrics = {**measured(classifier, datamodule)}
-    metrics["clips/test"] = len(datamodule.numbers(TEST))
+    metrics["num_clips/test"] = len(datamodule.numbers(TEST))
     metrics |= {**division(datamodule), **warnings_of(datamodule, (TEST,))}
-    if trained_on:
+    if overlap:
         metrics["leakage"] = "present"
     elif _typed(overrides) & {"data", "seed", *(f"data.{key}" for key in DIVIDING)}:
         metrics["leakage"] = "cannot be excluded"  # the division that was checked is not the one of the training
-    if trained_on is not None:
-        metrics["trained_on"] = trained_on
+    if overlap is not None:
+        metrics["num_train_overlap"] = overlap
     if output is not None:
         folder = RunFolder(output)
         write_results(folder, classifier, datamodule)
@@ -146,7 +146,7 @@ def _require_finite(classifier: AudioClassifier, datamodule: AudioDataModule) ->
         )
 
 
-def _trained_on(classifier: AudioClassifier, datamodule: AudioDataModule) -> int | None:
+def _train_overlap(classifier: AudioClassifier, datamodule: AudioDataModule) -> int | None:
     """How many of the recordings to be tested were trained on; None where that is not known. It is said, too."""
     if classifier.trained_on is None:
         print("not known: whether these clips were trained on, which older checkpoints do not say", file=sys.stderr)

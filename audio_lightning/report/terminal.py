@@ -65,7 +65,7 @@ def _mean(found: Spread | None) -> str:
 
 
 def _spread(found: Spread | None) -> str:
-    return _mean(found) + ("" if found is None or found.deviation is None else f" ± {found.deviation:.3f}")
+    return _mean(found) + ("" if found is None or found.std is None else f" ± {found.std:.3f}")
 
 
 def _with_interval(found: Spread | None) -> str:

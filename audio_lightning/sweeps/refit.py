@@ -97,7 +97,7 @@ def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *
 def write_card(refit: Refit, board: Board, metrics: dict[str, Any]) -> Path:
     """``card.md``: what the classifier is, and what to expect of it."""
     data, row = refit.config.data, refit.row
-    clips = int(metrics["clips/train"])
+    clips = int(metrics["num_clips/train"])
     lines = [
         f"# {row.name}",
         "",
@@ -113,7 +113,7 @@ def write_card(refit: Refit, board: Board, metrics: dict[str, Any]) -> Path:
     if not refit.everything and clipwise in metrics:
         shown = [name for name in (clipwise, _of_recordings(clipwise)) if name in metrics]
         figures = ", ".join(f"{_name(name)} {metrics[name]:.3f}" for name in shown)
-        clips = int(metrics["clips/test"])
+        clips = int(metrics["num_clips/test"])
         lines += ["", f"This very classifier, on the {clips:,} clips of the test part: {figures}."]
     undecided = [board.no_winner] if board.no_winner else []
     said = (*board.stamps, *undecided, f"Interval: {board.interval}.", *board.notes)

@@ -10,8 +10,8 @@ from audio_lightning.core.messages import below_here, print_and_log, terminal_wi
 def print_run(metrics: dict[str, Any], folder: Path) -> None:
     """Print and log the ``metrics.json`` and the folder of a finished run."""
     # What was measured last: the training itself, where no clip was kept back from it.
-    part = next((part for part in ("test", "validation") if metrics[f"clips/{part}"]), "train")
-    epoch = f"best epoch {metrics['best_epoch']}" if metrics["clips/validation"] else "the last epoch"
+    part = next((part for part in ("test", "validation") if metrics[f"num_clips/{part}"]), "train")
+    epoch = f"best epoch {metrics['best_epoch']}" if metrics["num_clips/validation"] else "the last epoch"
     cost = f"{metrics['parameters']:,} parameters, {metrics['seconds']:.0f} s"
     print_metrics(metrics, part, f"{epoch} of {metrics['epochs']}", cost)
     print_and_log(f"run folder: {below_here(folder)}")  # not wrapped, because a path may hold spaces
@@ -27,7 +27,7 @@ def print_metrics(metrics: dict[str, Any], part: str, *facts: str) -> None:
     of_part = {name: value for name, value in metrics.items() if name.startswith(f"{part}/")}
     shown = {name: value for name, value in of_part.items() if not name.endswith(("loss", "_low", "_high"))}
     figures = [f"{_title(name, part)} {_figure(value)}" for name, value in shown.items()]
-    clips = ", ".join([f"{metrics[f'clips/{part}']} clips", *facts])
+    clips = ", ".join([f"{metrics[f'num_clips/{part}']} clips", *facts])
     _say(f"{part}: {', '.join(figures)} ({clips})")
     ends = {name: (metrics.get(f"{name}_low"), metrics.get(f"{name}_high")) for name in shown}
     intervals = [
@@ -36,8 +36,8 @@ def print_metrics(metrics: dict[str, Any], part: str, *facts: str) -> None:
         if low is not None and high is not None
     ]
     if intervals:
-        groups = metrics.get("groups/test")
-        over = "clips" if groups == metrics.get("clips/test") else f"clips in {groups} groups"
+        groups = metrics.get("num_groups/test")
+        over = "clips" if groups == metrics.get("num_clips/test") else f"clips in {groups} groups"
         _say(f"95 % interval over {over}: {', '.join(intervals)}")
     for sentence in filter(None, str(metrics.get("warnings") or "").split("; ")):
         _say(f"warning: {sentence}")

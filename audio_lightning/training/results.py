@@ -66,7 +66,7 @@ def measured(classifier: AudioClassifier, datamodule: AudioDataModule) -> dict[s
     """The metrics of the last test, with intervals; also those per recording, if recordings were cut into windows.
 
     ``test/accuracy_low`` and ``test/accuracy_high`` are the ends of the 95 % interval over clips, by the groups that
-    these come in, counted by ``groups/test``; likewise of balanced accuracy, and of whole recordings.
+    these come in, counted by ``num_groups/test``; likewise of balanced accuracy, and of whole recordings.
     """
     metrics = {f"test/{name}": float(value) for name, value in classifier.test_metrics.compute().items()}
     number, probabilities = classifier.last_predictions()
@@ -139,7 +139,7 @@ def _intervals(
         if interval is not None
         for end in ("low", "high")
     }
-    return {**ends, "groups/test": len(set(group))}
+    return {**ends, "num_groups/test": len(set(group))}
 
 
 def _groups(datamodule: AudioDataModule) -> Shaped[np.ndarray, "rows"]:

@@ -39,11 +39,11 @@ def summarize(
     if best is None:
         raise FileError(f"{history.path} has no epoch {best_epoch}, which checkpoints/best.ckpt is from")
     training_seconds = sum(float(row["training_seconds"]) for row in history.rows)
-    clips = {f"clips/{split}": len(datamodule.numbers(split)) for split in SPLITS}
-    part = VALIDATION if clips["clips/validation"] else TRAIN
-    tested = measured(classifier, datamodule) if clips["clips/test"] else {}
+    clips = {f"num_clips/{split}": len(datamodule.numbers(split)) for split in SPLITS}
+    part = VALIDATION if clips["num_clips/validation"] else TRAIN
+    tested = measured(classifier, datamodule) if clips["num_clips/test"] else {}
     if tested:  # fewer than there are, where a debug setting limits the batches
-        clips["clips/test"] = len(classifier.last_predictions()[0])
+        clips["num_clips/test"] = len(classifier.last_predictions()[0])
     learned = {name: float(value) for name, value in best.items() if name.startswith(f"{part}/") and value}
     return {
         **tested,
@@ -53,7 +53,7 @@ def summarize(
         "best_epoch": best_epoch,
         "chosen_by": callbacks_of(trainer, BestCheckpoint)[0].chosen_by,
         "seconds": round(sum(float(row["seconds"]) for row in history.rows), 3),
-        "clips_per_second": round(clips["clips/train"] * len(history.rows) / training_seconds, 1),
+        "clips_per_second": round(clips["num_clips/train"] * len(history.rows) / training_seconds, 1),
         **clips,
         **division(datamodule),
         **warnings_of(datamodule),

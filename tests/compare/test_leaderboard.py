@@ -140,7 +140,7 @@ def test_seeds_are_averaged_within_folds(tmp_path: Path) -> None:
     (row,) = board.rows
     assert (board.unit, row.n) == ("folds", 2)
     assert row.validation.mean == pytest.approx((0.7 + 0.9) / 2)
-    assert row.validation.deviation == pytest.approx(np.std([0.7, 0.9], ddof=1))
+    assert row.validation.std == pytest.approx(np.std([0.7, 0.9], ddof=1))
     assert row.test is not None
     assert row.test.mean == pytest.approx(0.635)
     assert (row.test.low, row.test.high) == (None, None)  # two numbers, with nothing known of single clips
@@ -301,7 +301,7 @@ def test_seeds_of_one_division_measure_the_noise_of_training_only(tmp_path: Path
 
 def test_one_training_a_row(tmp_path: Path) -> None:
     board = board_of(tmp_path, [trial(0.8, model="cnn"), trial(0.7, model="lstm")])
-    assert board.rows[0].validation.deviation is None
+    assert board.rows[0].validation.std is None
     assert board.rows[1].comparison is not None
     assert board.rows[1].comparison.verdict == "one split: no test possible"
     assert board.interval == "none: one seed a row"
@@ -533,7 +533,7 @@ def test_equal_values_have_no_interval(tmp_path: Path) -> None:
     board = board_of(tmp_path, trials)
     (row,) = board.rows
     assert row.test is not None
-    assert (row.test.deviation, row.test.low, row.test.high) == (0.0, None, None)
+    assert (row.test.std, row.test.low, row.test.high) == (0.0, None, None)
     assert board.interval == "none, since all seeds of a row are equal"
     varying = [trial(0.5 + seed / 10, 0.3 + seed / 10, model="dnn", seed=seed) for seed in range(3)]
     mixed = board_of(tmp_path / "mixed", [*(row | {"model": "cnn"} for row in trials), *varying])
@@ -591,6 +591,7 @@ def test_the_file(tmp_path: Path) -> None:
         first, second = csv.DictReader(file)
     assert (first["rank"], first["name"], first["verdict"], first["p"]) == ("1", "cnn", "best", "")
     assert float(first["test/accuracy mean"]) == pytest.approx(0.82)
+    assert float(first["test/accuracy std"]) == pytest.approx(boards[0].rows[0].test.std)
     assert (second["choice.model"], second["n"], second["unit"]) == ("null", "3", "folds")
     assert boards[0].rows[1].comparison is not None
     assert float(second["p_holm"]) == boards[0].rows[1].comparison.p_holm

@@ -25,7 +25,7 @@ def test_the_interval_is_students() -> None:
     found = spread(VALUES)
     low, high = stats.t.interval(0.95, 4, loc=VALUES.mean(), scale=stats.sem(VALUES))
     assert found.mean == pytest.approx(0.82)
-    assert found.deviation == pytest.approx(math.sqrt(0.0034 / 4))
+    assert found.std == pytest.approx(math.sqrt(0.0034 / 4))
     assert (found.low, found.high) == pytest.approx((low, high))
 
 
@@ -38,14 +38,14 @@ def test_overlapping_repetitions_widen_the_interval() -> None:
 
 def test_one_repetition_has_a_mean_only() -> None:
     found = spread(np.array([0.5]))
-    assert (found.mean, found.deviation, found.low, found.high) == (0.5, None, None, None)
+    assert (found.mean, found.std, found.low, found.high) == (0.5, None, None, None)
 
 
 def test_equal_values_have_no_interval() -> None:
     """They say nothing of how sure they are; as little as three equal differences of how sure the difference is."""
     found = spread(np.array([0.3, 0.3, 0.1 + 0.2]))
     assert (found.low, found.high) == (None, None)
-    assert found.deviation == pytest.approx(0, abs=1e-12)
+    assert found.std == pytest.approx(0, abs=1e-12)
 
 
 def test_the_plain_test_is_students() -> None:
@@ -149,7 +149,7 @@ def test_one_repetition_has_wilsons_interval_over_clips() -> None:
     assert found.low == pytest.approx(interval.low, abs=0.006)
     assert found.low < interval.low
     assert found.high == pytest.approx(interval.high, abs=0.006)
-    assert found.deviation is None
+    assert found.std is None
 
 
 @pytest.mark.parametrize("mean", [0.0, 1.0])

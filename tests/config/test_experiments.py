@@ -185,7 +185,7 @@ def test_one_batch_is_learned_by_heart(model: str, epochs: int, tmp_path: Path) 
     metrics = train(config, RunFolder(tmp_path / "run"))
 
     assert metrics["train/accuracy"] == 1.0
-    assert metrics["clips/train"] == 120 > 10 * config.data.batch_size
+    assert metrics["num_clips/train"] == 120 > 10 * config.data.batch_size
 
 
 def test_what_is_typed_goes_before_the_recipe() -> None:

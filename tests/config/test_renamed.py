@@ -15,11 +15,12 @@ from audio_lightning.classifier.factory import check_networks
 from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.config import choices, compose
-from audio_lightning.config.renamed import ADDED, ARGUMENTS, CHOICES, KEYS, TARGETS, upgrade
+from audio_lightning.config.renamed import ADDED, ARGUMENTS, CHOICES, KEYS, METRICS, TARGETS, upgrade
 from audio_lightning.config.targets import check_arguments, resolve, split_node
 from audio_lightning.core.errors import ConfigError, FileError
+from audio_lightning.core.files import read_json
 from audio_lightning.core.task import AudioTask
-from audio_lightning.run_folder import RunFolder
+from audio_lightning.run_folder import SHOWN, RunFolder
 
 SAVED = Path(__file__).with_name("saved_by_1be737e.zip")
 """A run with ``scheduler=plateau``, a sweep over four schedules, and the recordings of both, as 1be737e wrote them."""
@@ -52,9 +53,20 @@ def test_a_checkpoint_of_an_earlier_version_loads(saved: Path) -> None:
 def test_a_sweep_of_an_earlier_version_is_compared(saved: Path) -> None:
     results = read_results([SweepFolder(saved / "sweep")])
     assert list(results["state"]) == ["done"] * 4
+    assert list(results["num_clips/test"]) == [3] * 4
+    assert not METRICS.keys() & set(results)
     assert results["config.scheduler.pct_start"].dropna().tolist() == [0.3]
     assert results["config.scheduler.gamma"].dropna().tolist() == [0.85]
     assert results["config.scheduler.warmup_ratio"].dropna().tolist() == [0.1]
+
+
+def test_the_metrics_of_an_earlier_version_are_read_with_the_names_of_today(saved: Path) -> None:
+    folder = RunFolder(saved / "run")
+    old = read_json(folder.metrics)
+    metrics = folder.read_metrics(SHOWN)  # as a finished run is printed
+    assert [metrics[f"num_clips/{split}"] for split in ("train", "validation", "test")] == [3, 3, 3]
+    assert metrics == {METRICS.get(name, name): value for name, value in old.items()}
+    assert not METRICS.keys() & metrics.keys()
 
 
 def test_what_an_earlier_version_saved_still_fits_together(saved: Path) -> None:

@@ -106,10 +106,10 @@ def test_a_training_is_answered_for_as_it_was_trained(channel: str, tmp_path: Pa
             vectors = classifier.embed(torch.from_numpy(padded))
         np.testing.assert_allclose(embedding.vector, vectors.mean(dim=0).numpy(), atol=1e-5)
     again = evaluate(tmp_path / "run").metrics
-    assert again["clips/test"] == metrics["clips/test"] == len(expected)
+    assert again["num_clips/test"] == metrics["num_clips/test"] == len(expected)
     assert again["test/accuracy"] == pytest.approx(metrics["test/accuracy"])
     elsewhere = evaluate(tmp_path / "run", ["data=folder", f"data.root={root}"]).metrics
-    assert elsewhere["clips/test"] == (2 if channel == "each" else 1) * len(list(root.rglob("*.wav")))
+    assert elsewhere["num_clips/test"] == (2 if channel == "each" else 1) * len(list(root.rglob("*.wav")))
 
 
 @pytest.mark.parametrize("channel", ["middle", 0, -3, True, 1.5, None, [1]])

@@ -186,7 +186,7 @@ def test_the_test_equals_that_of_one_process(two: Path, tmp_path: Path) -> None:
     evaluate(two, [], output=tmp_path)
     alone, together = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, two))
     assert {name for name in alone if name.startswith("test/")} == {n for n in together if n.startswith("test/")}
-    assert alone.pop("trained_on") == 0
+    assert alone.pop("num_train_overlap") == 0
     assert alone.pop("warnings") in together["warnings"].replace("validation 4, ", "")  # it knows the test part alone
     for name in alone:
         assert together[name] == pytest.approx(alone[name], abs=1e-6)

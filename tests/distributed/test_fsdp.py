@@ -76,7 +76,7 @@ def test_the_checkpoint_holds_the_whole_network(sharded: Path) -> None:
 def test_the_evaluation_equals_that_of_one_process(sharded: Path, tmp_path: Path) -> None:
     evaluate(sharded, [], output=tmp_path)
     alone, together = (json.loads((folder / "metrics.json").read_text()) for folder in (tmp_path, sharded))
-    assert alone.pop("trained_on") == 0
+    assert alone.pop("num_train_overlap") == 0
     assert (
         alone.pop("warnings").replace("(test", "(validation 4, test") in together["warnings"]
     )  # of the test part alone

@@ -45,7 +45,7 @@ def check_evaluation(folder: Path, output: Path) -> None:
     """Test and validation are what one process alone makes of the same checkpoint."""
     evaluate(folder, [], output=output)
     alone, together = (json.loads((path / "metrics.json").read_text()) for path in (output, folder))
-    assert alone.pop("trained_on") == 0
+    assert alone.pop("num_train_overlap") == 0
     assert alone.pop("warnings") in together["warnings"].replace("validation 4, ", "")  # it knows the test part alone
     for name in alone:
         assert together[name] == pytest.approx(alone[name], abs=1e-6), name

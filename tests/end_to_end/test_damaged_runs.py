@@ -35,7 +35,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
 
 WRONG = {
     "config.yaml": b"data: 3\n",
-    "metrics.json": b'{"clips/test": "many"}',
+    "metrics.json": b'{"num_clips/test": "many"}',
     "history.csv": b"epoch,seconds,training_seconds\n1,fast,1\n",
     "predictions.csv": b"path,label,predicted,probability a\na.wav,a,a,high\n",
     "per_class.csv": b"class,precision\na,high\n",

@@ -38,11 +38,11 @@ def test_a_source_trains_and_its_checkpoint_is_tested_again(name: str, tmp_path:
     assert metrics["leakage"] in ("none found", "cannot be excluded")
     assert json.loads(folder.metrics.read_text()) == metrics
     predictions = pd.read_csv(folder.predictions, keep_default_na=False)
-    assert len(predictions) == metrics["clips/test"]
+    assert len(predictions) == metrics["num_clips/test"]
     assert (predictions["end_seconds"] > predictions["start_seconds"]).all()
 
     again = evaluate(tmp_path / "run").metrics
-    assert again.pop("trained_on") == 0
+    assert again.pop("num_train_overlap") == 0
     again.pop("warnings", None)  # it knows the test part alone
     assert {key: metrics[key] for key in again} == again
 

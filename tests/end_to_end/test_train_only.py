@@ -40,9 +40,9 @@ def test_the_run_folder_has_all_but_a_test(trained_only: tuple[float, Path]) -> 
         "config.yaml", "metrics.json", "history.csv", "steps.csv", "environment.json", "curves.png", "checkpoints",
     }  # fmt: skip
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["clips/test"] == 0
-    assert metrics["clips/train"] + metrics["clips/validation"] == 36
-    assert (metrics["clips/validation"] > 0) == (fraction > 0)
+    assert metrics["num_clips/test"] == 0
+    assert metrics["num_clips/train"] + metrics["num_clips/validation"] == 36
+    assert (metrics["num_clips/validation"] > 0) == (fraction > 0)
     assert {name.partition("/")[0] for name in metrics if "/" in name} == {
         "clips",
         "validation" if fraction else "train",
@@ -81,7 +81,7 @@ def test_it_can_be_evaluated_on_other_recordings_only(trained_only: tuple[float,
     assert "data.split=train_only has no clips to test on: name other recordings by data=NAME" in result.output
     other = tiny.write_urbansound8k(tmp_path / "other", folds=1, seed=9)
     found = evaluate(folder, ["data=urbansound8k", f"data.root='{other}'", "data.split=all"])
-    assert found.metrics["clips/test"] == 9
+    assert found.metrics["num_clips/test"] == 9
 
 
 def test_it_goes_on_where_it_stopped(tiny_urbansound8k: Path, tmp_path: Path) -> None:
@@ -129,8 +129,8 @@ def test_the_validation_part_can_train_too(split: str, tiny_urbansound8k: Path, 
     line = [f"data.split={split}", "trainer.max_epochs=1"]
     apart = run(tiny_urbansound8k, tmp_path / "apart", *line)
     joined = run(tiny_urbansound8k, tmp_path / "joined", *line, "data.train_on_validation=true")
-    assert joined["clips/train"] == apart["clips/train"] + apart["clips/validation"]
-    assert joined["clips/validation"] == 0
+    assert joined["num_clips/train"] == apart["num_clips/train"] + apart["num_clips/validation"]
+    assert joined["num_clips/validation"] == 0
     tested = [pd.read_csv(tmp_path / name / "predictions.csv")["path"].tolist() for name in ("apart", "joined")]
     assert tested[0] == tested[1]
     assert joined.get("test_fold") == apart.get("test_fold")
@@ -140,8 +140,8 @@ def test_the_validation_part_can_train_too(split: str, tiny_urbansound8k: Path, 
 def test_nothing_is_kept_back_for_a_validation_of_nothing(split: str, tiny_urbansound8k: Path, tmp_path: Path) -> None:
     line = [f"data.split={split}", "data.validation_fraction=0.0", "data.test_fraction=0.3", "trainer.max_epochs=2"]
     metrics = run(tiny_urbansound8k, tmp_path / "run", *line)
-    assert metrics["clips/validation"] == 0
-    assert metrics["clips/train"] + metrics["clips/test"] == 36
+    assert metrics["num_clips/validation"] == 0
+    assert metrics["num_clips/train"] + metrics["num_clips/test"] == 36
     assert metrics["best_epoch"] == 2
     best, last = (torch.load(tmp_path / f"run/checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last"))
     assert all(torch.equal(weight, last["state_dict"][name]) for name, weight in best["state_dict"].items())

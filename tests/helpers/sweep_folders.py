@@ -85,7 +85,7 @@ def _write_trial(sweep: SweepFolder, number: int, row: dict[str, Any]) -> TrialS
         measured = {"test/accuracy": test, "validation/accuracy": validation}
         divided = {"split": "grouped"} if fold is None else {"split": "folds", "test_fold": fold}
         costs = {"parameters": 1000, "macs": 50_000, "epochs": 4, "best_epoch": 3, "seconds": 10.0}
-        clips = {"clips/train": 80, "clips/validation": 16, "clips/test": 10}
+        clips = {"num_clips/train": 80, "num_clips/validation": 16, "num_clips/test": 10}
         made = {**measured, **costs, **clips, **divided, "leakage": "none found", "seed": seed, "device": "cpu"}
         write_json(folder.metrics, {name: value for name, value in {**made, **metrics}.items() if value is not None})
         if latency is not None:

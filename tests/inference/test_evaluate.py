@@ -26,7 +26,7 @@ def test_equal_to_the_runs_own(trained: Path, tmp_path: Path) -> None:
     for name in TEST:
         assert found.metrics[name] == pytest.approx(expected[name], abs=1e-6)
     assert json.loads((tmp_path / "again/metrics.json").read_text()) == found.metrics
-    assert len(pd.read_csv(tmp_path / "again/predictions.csv")) == expected["clips/test"]
+    assert len(pd.read_csv(tmp_path / "again/predictions.csv")) == expected["num_clips/test"]
 
 
 def test_the_data_may_have_moved(trained: Path, tiny_urbansound8k: Path, tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_on_other_recordings_all_of_them(trained: Path, tmp_path: Path) -> None:
         app, ["evaluate", str(trained), "data=urbansound8k", f"data.root={other}", "data.split=all", "--json"]
     )
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout)["clips/test"] == 15
+    assert json.loads(result.stdout)["num_clips/test"] == 15
 
 
 def test_classes_are_matched_by_name(trained: Path, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_classes_are_matched_by_name(trained: Path, tmp_path: Path) -> None:
     table.write_text(text.replace("2,noise", "2,thunder"))
     found = evaluate(trained, overrides)
     assert found.unknown_classes == ["thunder"]
-    assert found.metrics["clips/test"] == 10
+    assert found.metrics["num_clips/test"] == 10
 
 
 def test_no_class_in_common(trained: Path, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_what_was_trained_on_is_counted_and_said(
     result = CliRunner().invoke(app, ["evaluate", str(trained), *line, "--output", str(tmp_path)])
     assert result.exit_code == 0, result.output
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert (metrics["clips/test"], metrics["trained_on"], metrics["leakage"]) == (clips, trained_on, leakage)
+    assert (metrics["num_clips/test"], metrics["num_train_overlap"], metrics["leakage"]) == (clips, trained_on, leakage)
     assert metrics["split"] == ("folds" if clips == 9 else "all")
     warning = f"{trained_on} of {clips} clips were trained on: the figures say nothing about other recordings"
     assert (warning in result.stderr.splitlines()) == bool(trained_on)
@@ -135,7 +135,7 @@ def test_clips_are_known_again_in_another_place_and_type_of_sample(
 ) -> None:
     root = as_folder(tiny_urbansound8k, tmp_path / "renamed")
     found = evaluate(trained, ["data=folder", f"data.root='{root}'", "data.cache_dtype=int16"])
-    assert (found.metrics["trained_on"], found.metrics["clips/test"]) == (18, 36)
+    assert (found.metrics["num_train_overlap"], found.metrics["num_clips/test"]) == (18, 36)
     assert "all clips are tested (data.split=all): this data has no test part" in capsys.readouterr().err
 
 
@@ -145,7 +145,7 @@ def test_an_older_checkpoint_does_not_know(trained: Path, tmp_path: Path, capsys
     older["trained_on"] = older.pop("trained_segments")
     torch.save(checkpoint, tmp_path / "old.ckpt")
     found = evaluate(tmp_path / "old.ckpt", ["data.split=all"])
-    assert "trained_on" not in found.metrics
+    assert "num_train_overlap" not in found.metrics
     assert found.metrics["leakage"] == "cannot be excluded"
     assert "not known: whether these clips were trained on" in capsys.readouterr().err
     assert evaluate(tmp_path / "old.ckpt").metrics["leakage"] == "none found"
@@ -156,12 +156,12 @@ def test_the_seed_is_the_runs_unless_it_is_typed(tmp_path: Path) -> None:
     here = ["data=folder", f"data.root='{root}'", "data.split=stratified"]
     expected = run(root, tmp_path / "run", "data=folder", "seed=3", "trainer.max_epochs=1")
     found = evaluate(tmp_path / "run", here).metrics
-    assert found["trained_on"] == 0
+    assert found["num_train_overlap"] == 0
     assert {name: found[name] for name in (*TEST, "seed")} == {name: expected[name] for name in (*TEST, "seed")}
     for overrides in ([*here, "seed=0"], [*here, "data.seed=0"], ["seed=0"]):
         found = evaluate(tmp_path / "run", overrides).metrics
         assert found["seed"] == 0
-        assert found["trained_on"] > 0
+        assert found["num_train_overlap"] > 0
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_test_part_of_its_own_is_what_is_tested(
 ) -> None:
     root = tiny.write_folder(tmp_path, clips=3, splits=("train", "test"))
     found = evaluate(trained, [*overrides, f"data.root='{root}'"]).metrics
-    assert (found["clips/test"], found["split"]) == (clips, split)
+    assert (found["num_clips/test"], found["split"]) == (clips, split)
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["by lists or hash", "a folder"])
@@ -192,8 +192,8 @@ def test_the_official_test_part_of_speech_commands(tmp_path: Path, own: bool) ->
         overrides.append(f"data.test_root='{tmp_path / 'test'}'")
     expected = run(root, tmp_path / "run", *settings, "trainer.max_epochs=1")
     found = evaluate(tmp_path / "run", overrides).metrics
-    assert found["clips/test"] == (12 if own else expected["clips/test"])
-    assert (found["split"], found["trained_on"]) == ("official", 0)
+    assert found["num_clips/test"] == (12 if own else expected["num_clips/test"])
+    assert (found["split"], found["num_train_overlap"]) == ("official", 0)
 
 
 def test_what_a_division_needs_is_not_asked_of_data_that_is_not_divided(tmp_path: Path) -> None:
@@ -203,13 +203,13 @@ def test_what_a_division_needs_is_not_asked_of_data_that_is_not_divided(tmp_path
     windows = ["data=instruments", "data.clip_seconds=0.25", "data.hop_seconds=0.125"]
     expected = run(root, tmp_path / "run", *windows, "trainer.max_epochs=1")
     found = evaluate(tmp_path / "run", ["data=instruments", f"data.root='{other}'"]).metrics
-    assert (found["split"], found["trained_on"]) == ("all", 0)
+    assert (found["split"], found["num_train_overlap"]) == ("all", 0)
 
     again = evaluate(tmp_path / "run", ["data=folder", f"data.root='{root}'"], output=tmp_path / "again").metrics
     recordings = pd.read_csv(tmp_path / "again/recordings.csv")
     assert "test/recording_accuracy" in again, "the windows are those of the training"
-    assert again["clips/test"] == sum(expected[f"clips/{split}"] for split in ("train", "validation", "test"))
-    assert 0 < again["trained_on"] < len(recordings) == 36
+    assert again["num_clips/test"] == sum(expected[f"num_clips/{split}"] for split in ("train", "validation", "test"))
+    assert 0 < again["num_train_overlap"] < len(recordings) == 36
     whole = evaluate(tmp_path / "run", ["data=folder", f"data.root='{root}'", "data.hop_seconds=null"]).metrics
-    assert whole["clips/test"] == 36
+    assert whole["num_clips/test"] == 36
     assert "test/recording_accuracy" not in whole

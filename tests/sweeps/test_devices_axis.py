@@ -16,8 +16,8 @@ def test_the_number_of_devices_is_an_axis(tiny_urbansound8k: Path, tmp_path: Pat
     one, two = results(tmp_path / "sweep").values()
     assert (one["devices"], two["devices"]) == (1, 2)
     for part in ("train", "validation", "test"):
-        assert one[f"clips/{part}"] == two[f"clips/{part}"]
+        assert one[f"num_clips/{part}"] == two[f"num_clips/{part}"]
     for folder, _ in found.values():
         predictions = (folder.path / "predictions.csv").read_text().splitlines()
-        assert len(predictions) == 1 + one["clips/test"]
-        assert len({line.split(",")[0] for line in predictions[1:]}) == one["clips/test"]
+        assert len(predictions) == 1 + one["num_clips/test"]
+        assert len({line.split(",")[0] for line in predictions[1:]}) == one["num_clips/test"]

@@ -32,12 +32,12 @@ def test_one_division_keeps_its_test_part(swept: Path, tmp_path: Path) -> None:
     assert code == 0, output
     metrics = read_json(folder / "refit-tested/metrics.json")
     trial = next(SweepFolder(folder).folders())[0].read_metrics()
-    assert metrics["clips/train"] == trial["clips/train"] + trial["clips/validation"]
-    assert metrics["clips/validation"] == 0
-    assert metrics["clips/test"] == trial["clips/test"]
+    assert metrics["num_clips/train"] == trial["num_clips/train"] + trial["num_clips/validation"]
+    assert metrics["num_clips/validation"] == 0
+    assert metrics["num_clips/test"] == trial["num_clips/test"]
     assert metrics["epochs"] == 2
     card = (folder / "refit-tested/card.md").read_text()
-    assert f"the {metrics['clips/test']} clips of the test part: accuracy {metrics['test/accuracy']:.3f}" in card
+    assert f"the {metrics['num_clips/test']} clips of the test part: accuracy {metrics['test/accuracy']:.3f}" in card
     assert "Accuracy" in card
     assert refit(str(folder))[0] == 0  # nothing is trained twice
     assert read_json(folder / "refit-tested/metrics.json") == metrics
@@ -50,8 +50,8 @@ def test_everything_can_be_trained_on(swept: Path, tmp_path: Path) -> None:
     code, output = refit(str(folder), "--everything")
     assert code == 0, output
     metrics = read_json(folder / "refit/metrics.json")
-    assert metrics["clips/train"] == 36
-    assert metrics["clips/test"] == 0
+    assert metrics["num_clips/train"] == 36
+    assert metrics["num_clips/test"] == 0
     assert (folder / "refit/checkpoints/best.ckpt").is_file()
     assert "all there are" in (folder / "refit/card.md").read_text()
 
@@ -61,7 +61,7 @@ def test_a_cross_validated_setup_is_trained_on_all_folds(tiny_urbansound8k: Path
     assert sweep(tiny_urbansound8k, tmp_path / "folds", *line) == 0
     code, output = refit(str(tmp_path / "folds"))
     assert code == 0, output
-    assert read_json(tmp_path / "folds/refit/metrics.json")["clips/train"] == 36
+    assert read_json(tmp_path / "folds/refit/metrics.json")["num_clips/train"] == 36
     assert "the mean of 4 folds, each tested in turn" in (tmp_path / "folds/refit/card.md").read_text()
 
 
@@ -70,7 +70,7 @@ def card_of(path: Path, trials: list[dict[str, Any]], *, axes: Sequence[str] = (
     source = make_sweep(path, trials, axes=axes)
     (board,) = make_boards(read_results([source]), "validation/accuracy", axes, [source])
     config = OmegaConf.create({"data": {"clip_seconds": 1.0, "sample_rate": 8000}})
-    found = {"clips/train": 96, "clips/test": 10, "epochs": 4, "seed": 0, "parameters": 1000, **metrics}
+    found = {"num_clips/train": 96, "num_clips/test": 10, "epochs": 4, "seed": 0, "parameters": 1000, **metrics}
     return write_card(Refit(board.rows[0], config, RunFolder(path / "refit-tested"), False), board, found).read_text()
 
 

@@ -43,7 +43,7 @@ def test_metrics_are_flat_and_follow_from_the_predictions(trained: Path) -> None
     assert list(predictions.columns[:2]) == ["path", "group"]
     assert len(set(predictions["group"])) > 1  # the recording that a clip comes from
     assert metrics["test/accuracy"] == pytest.approx((predictions["label"] == predictions["predicted"]).mean())
-    assert metrics["clips/test"] == len(predictions) == 9
+    assert metrics["num_clips/test"] == len(predictions) == 9
     shares = predictions.filter(like="probability ")
     assert shares.sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-6)
     assert (shares.idxmax(axis=1).str.removeprefix("probability ") == predictions["predicted"]).all()
@@ -147,12 +147,12 @@ def test_a_relative_root_is_found_from_elsewhere(
     monkeypatch.chdir(tiny_urbansound8k.parent)
     run(Path(tiny_urbansound8k.name), tmp_path / "run", "trainer.max_epochs=1")
     monkeypatch.chdir(tmp_path)
-    assert evaluate(tmp_path / "run").metrics["clips/test"] == 9
+    assert evaluate(tmp_path / "run").metrics["num_clips/test"] == 9
 
 
 def test_clips_that_a_debug_setting_leaves_out_are_not_counted(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     metrics = run(tiny_urbansound8k, tmp_path / "run", "debug=tiny")
-    assert metrics["clips/test"] == len(pd.read_csv(tmp_path / "run/predictions.csv")) == 8  # of 9, one batch
+    assert metrics["num_clips/test"] == len(pd.read_csv(tmp_path / "run/predictions.csv")) == 8  # of 9, one batch
 
 
 def test_all_that_is_wrong_with_the_data_is_said_at_once(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_bad_recordings_can_be_left_out_or_be_silence(tmp_path: Path, policy: st
     root = tiny.write_urbansound8k(tmp_path / "data")
     (root / "audio/fold4/4000-0-0-1.wav").write_bytes(b"RIFF")
     metrics = run(root, tmp_path / "run", f"data.bad_recordings={policy}", "trainer.max_epochs=1")
-    assert metrics["clips/test"] == clips
+    assert metrics["num_clips/test"] == clips
     assert len(pd.read_csv(tmp_path / "run/problems.csv")) == 1
 
 
@@ -212,7 +212,7 @@ def test_a_single_class_is_not_trained_on_but_can_be_looked_at_and_evaluated(tra
     one.mkdir()
     (root / "noise").rename(one / "noise")
     found = evaluate(trained, ["data=folder", f"data.root={one}", "data.split=all"])
-    assert found.metrics["clips/test"] == len(list(one.rglob("*.wav")))
+    assert found.metrics["num_clips/test"] == len(list(one.rglob("*.wav")))
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tiny_urbansound8k: Path, tmp_path: Path) -> None:

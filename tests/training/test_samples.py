@@ -48,7 +48,7 @@ def test_a_run_keeps_intervals_and_warnings_and_says_them(trained: Path, capsys:
     for name in ("test/accuracy", "test/balanced_accuracy"):
         assert 0 <= metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"] <= 1
         assert metrics[f"{name}_high"] - metrics[f"{name}_low"] > 0.2  # nine clips
-    assert metrics["groups/test"] == 6  # of each class one recording with two clips, and one with one
+    assert metrics["num_groups/test"] == 6  # of each class one recording with two clips, and one with one
     assert "9 validation clips" in metrics["warnings"]
     print_run(metrics, trained)
     lines = capsys.readouterr().out.splitlines()
