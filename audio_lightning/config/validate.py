@@ -126,7 +126,9 @@ def _check_demo(config: DictConfig) -> None:
 def _check_class_folders(config: DictConfig) -> None:
     """Refuse a folder of recordings in place of a folder of class folders, before anything heavy is imported."""
     target, root = str(config.data.get("_target_")), config.data.get("root")
-    if not target.endswith((".Folder", ".Instruments")) or config.data.get("table") is not None or root is None:
+    if not target.endswith((".Folder", ".Instruments")) or root is None:
+        return
+    if config.data.get("table") is not None or config.data.get("label_pattern") is not None:
         return
     path = as_path("data.root", root)
     names = _listed(path)

@@ -48,6 +48,8 @@ class Manifest:
         problems: rows that could not be used, and why.
         label_separator: what stands between the labels of a clip that has several; None where each has one.
         notes: what a user should know, although nothing is wrong; a sentence each.
+        found: what the names of recordings say, in one line to show before anything is decoded; empty where nothing
+            was looked for in them.
 
     Labels and groups are composed (Unicode NFC), so that one name written in two forms is one class.
     """
@@ -58,6 +60,7 @@ class Manifest:
     problems: list[Problem] = field(default_factory=list)
     label_separator: str | None = None
     notes: list[str] = field(default_factory=list)
+    found: str = ""
 
     def __post_init__(self) -> None:
         self.table = self.table.reset_index(drop=True)

@@ -77,7 +77,7 @@ def open_source(source: Source) -> Opened:
         ProblemsError: wrong rows, missing and unreadable recordings, all of them at once.
     """
     checks = source.checks
-    manifest = pool = _by_channel(source, source.read())
+    manifest = pool = _read(source)
     method: SplitMethod = source.plan.split
     leakage: Leakage = "cannot be excluded"
     problems = manifest.problems + source.missing(manifest)
@@ -109,7 +109,7 @@ def examine(source: Source) -> Opened:
         DataError: the folder is not a data set of this kind.
     """
     allow = source.checks.allow_leakage
-    manifest = pool = _by_channel(source, source.read())
+    manifest = pool = _read(source)
     problems = manifest.problems + source.missing(manifest)
     method: SplitMethod | None = None
     leakage: Leakage = "cannot be excluded"
@@ -137,6 +137,13 @@ def examine(source: Source) -> Opened:
 
 def _leaks(error: LeakageError) -> list[Problem]:
     return [Problem("splits", leak, "leak") for leak in error.leaks]
+
+
+def _read(source: Source) -> Manifest:
+    manifest = source.read()
+    if manifest.found and source.say is not None:
+        source.say(manifest.found)
+    return _by_channel(source, manifest)
 
 
 def _by_channel(source: Source, manifest: Manifest) -> Manifest:

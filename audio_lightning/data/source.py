@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -32,6 +32,7 @@ class Source(pl.LightningDataModule, ABC):
         batch_size: clips a batch, on each device; a search may change it.
         cache: of decoded recordings.
         progress: called with the number of recordings prepared and of all.
+        say: called with what the names of recordings were found to say, before anything is decoded.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Source(pl.LightningDataModule, ABC):
         self.batch_size = loading.batch_size
         self.cache = cache.open()
         self.progress: Progress | None = None
+        self.say: Callable[[str], None] | None = None
 
     @property
     def sample_rate(self) -> int:

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from audio_lightning.core.messages import print_and_log
 from audio_lightning.data.datamodule import AudioDataModule
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -12,7 +13,11 @@ SECONDS_BETWEEN_LINES = 10.0
 
 @contextlib.contextmanager
 def decoding_shown(datamodule: AudioDataModule) -> Iterator[None]:
-    """A bar on a terminal, a line now and then elsewhere; nothing where everything is decoded already."""
+    """A bar on a terminal, a line now and then elsewhere; nothing where everything is decoded already.
+
+    What patterns find in the names of recordings comes before it.
+    """
+    datamodule.say = print_and_log
     if not sys.stdout.isatty():
         datamodule.progress = _Lines()
         yield

@@ -97,6 +97,15 @@ def write_folder(root: Path, *, clips: int = 10, splits: Sequence[str] = ("",), 
     return root
 
 
+def write_named(root: Path, *, groups: int = 6, seed: int = 0) -> Path:
+    """Write recordings side by side, whose names say class and group: ``noise_3_0.wav``."""
+    rng = np.random.default_rng(seed)
+    for label in CLASSES:
+        for group in range(groups):
+            _write_sound(root / f"{label.replace('_', '-')}_{group}_0.wav", label, rng)
+    return root
+
+
 def write_table(root: Path, *, clips: int = 10, seed: int = 0) -> Path:
     """Write clips.csv (path, label) and ``clips`` recordings of every class in sounds/."""
     rng = np.random.default_rng(seed)

@@ -9,10 +9,11 @@ from unicodedata import normalize
 import pandas as pd
 
 from audio_lightning.audio import Finder
-from audio_lightning.core.errors import ConfigError, DataError
+from audio_lightning.core.errors import DataError
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from audio_lightning.data.problems import Problem
+from audio_lightning.data.sources.name_patterns import NamePattern, describe, examples, name_patterns
 from audio_lightning.data.splitting.leakage import shared_stem
 
 SPLIT_NAMES = {
@@ -30,6 +31,8 @@ Layout = Literal["auto", "classes", "splits"]
 class Folder(AudioDataModule):
     """Recordings in ``<class>/`` at any depth, in ``<split>/<class>/``, or in ``<class>/<split>/``.
 
+    With ``label_pattern`` the names of the files say the classes, and the folders need not.
+
     Which files are recordings, and what is passed over, see :class:`~audio_lightning.audio.Finder`.
 
     Args:
@@ -37,6 +40,10 @@ class Folder(AudioDataModule):
             ``group``, or else all of it) is the group of the recording, a speaker for example, which is never divided
             between splits; a file in whose name it is not found is a group of its own. None: nothing is known about
             groups.
+        label_pattern: the same for the class of the recording, in place of the names of folders. Its groups named
+            ``group`` and ``fold`` stand for ``group_pattern`` and ``fold_pattern``. A file in whose name no label is
+            found is a problem.
+        fold_pattern: the same for the fold, a whole number.
         layout: ``splits``: the folders at the top are splits (:data:`SPLIT_NAMES`); ``classes``: they are classes;
             ``auto``: they are splits if all of them have such names, or if some have and hold class folders.
         ignore: names of files and folders, or paths below the root, to pass over; ``*`` and ``?`` as in a shell.
@@ -47,6 +54,8 @@ class Folder(AudioDataModule):
         self,
         *,
         group_pattern: str | None = None,
+        label_pattern: str | None = None,
+        fold_pattern: str | None = None,
         layout: Layout = "auto",
         ignore: str | Sequence[str] = (),
         **options: Any,
@@ -54,26 +63,27 @@ class Folder(AudioDataModule):
         super().__init__(**options)
         self.layout: Layout = layout
         self.ignore = [ignore] if isinstance(ignore, str) else [str(pattern) for pattern in ignore]
-        try:
-            self.group_pattern = re.compile(group_pattern) if group_pattern else None
-        except re.error as error:
-            raise ConfigError(f"data.group_pattern={group_pattern!r} is not a regular expression: {error}") from error
+        self.patterns = name_patterns(label_pattern, group_pattern, fold_pattern)
 
     def read(self) -> Manifest:
         """One row a recording, in the order of the paths.
 
         Raises:
-            DataError: the folder is not laid out like that, the group pattern matches no name, or a class has all its
+            DataError: the folder is not laid out like that, a pattern matches no name, or a class has all its
                 recordings in one group.
         """
         manifest = self.list_recordings()
-        if self.group_pattern is None:
+        if fold := self.patterns.get("fold"):
+            manifest = self._with_folds(manifest, fold)
+        if (group := self.patterns.get("group")) is None:
             self._suggest_groups(manifest)
-            return manifest
-        manifest = self._with_groups(manifest, self.group_pattern)
-        by_folds = self.plan.folds is not None and self.plan.split != "all"
-        if by_folds or self.plan.split not in ("all", "random", "stratified"):
-            require_several_groups(manifest, self.group_pattern.pattern)
+        else:
+            manifest = self._with_groups(manifest, group)
+            by_folds = self.plan.folds is not None and self.plan.split != "all"
+            if by_folds or self.plan.split not in ("all", "random", "stratified"):
+                require_several_groups(manifest, group)
+        if set(self.patterns) - {"group"}:
+            manifest.found = describe(manifest.table, list(self.patterns))
         return manifest
 
     def list_recordings(self) -> Manifest:
@@ -83,26 +93,32 @@ class Folder(AudioDataModule):
             DataError: the folder is not laid out like that.
         """
         try:
+            if label := self.patterns.get("label"):
+                return list_labelled_names(self.root, label, self.layout, self.ignore)
             return list_class_folders(self.root, self.layout, self.ignore)
         except OSError as error:
             raise DataError(
                 f"{error.filename}: {error.strerror or error}; expected a folder that can be read: is data.root right?"
             ) from error
 
-    def _with_groups(self, manifest: Manifest, pattern: re.Pattern[str]) -> Manifest:
+    def _with_folds(self, manifest: Manifest, pattern: NamePattern) -> Manifest:
+        found = pattern.find(manifest.table["path"].tolist())
+        manifest.problems += [
+            Problem(path, f"{pattern} finds no fold in its name")
+            for path, fold in zip(manifest.table["path"], found)
+            if not fold
+        ]
+        kept = [row for row, fold in enumerate(found) if fold]
+        return manifest.with_table(manifest.table.iloc[kept].assign(fold=[int(found[row]) for row in kept]))
+
+    def _with_groups(self, manifest: Manifest, pattern: NamePattern) -> Manifest:
         paths = manifest.table["path"]
-        groups = paths.map(lambda path: _group(pattern, path))
+        groups = pd.Series(pattern.find(paths.tolist()), index=paths.index)
         missed = paths[groups == ""].tolist()
-        named = ", ".join(missed[:3]) + (", ..." if len(missed) > 3 else "")
-        if len(missed) == len(paths):
-            raise DataError(
-                f"data.group_pattern={pattern.pattern!r}: matches no file name ({named}); mend the pattern, or "
-                "leave it out if nothing is known about groups"
-            )
         if missed:
             manifest.notes.append(
-                f"data.group_pattern={pattern.pattern!r} does not match the names of {len(missed):,} of "
-                f"{len(paths):,} recordings ({named}): each of these is a group of its own"
+                f"{pattern} does not match the names of {len(missed):,} of {len(paths):,} recordings "
+                f"({examples(missed)}): each of these is a group of its own"
             )
         return manifest.with_table(manifest.table.assign(group=groups.mask(groups == "", paths)))
 
@@ -145,19 +161,57 @@ def list_class_folders(root: Path, layout: Layout = "auto", ignore: Sequence[str
                     Problem(prefix + label, "no recordings in this class folder: expected WAV, FLAC, OGG, MP3, ...")
                 )
             rows += [(path, label, SPLIT_NAMES.get(split_folder.lower(), "")) for path in paths]
-    if unmet := [pattern for pattern in ignore if not finder.ignored[pattern]]:
-        raise DataError(f"data.ignore={unmet[0]}: there is no such file or folder in {root}; mend it or leave it out")
-    problems += [
+    manifest = _manifest(finder, rows, problems)
+    if not splits and layout == "auto":
+        split = _splits_within_classes(manifest.table["path"].tolist())
+        manifest = manifest.with_table(manifest.table.assign(split=split))
+    return manifest
+
+
+def list_labelled_names(
+    root: Path, pattern: NamePattern, layout: Layout = "auto", ignore: Sequence[str] = ()
+) -> Manifest:
+    """A row for every recording at any depth whose name says its class, a problem for every other one.
+
+    Raises:
+        DataError: no recordings, no label in any name, split folders with others beside them, or a pattern of
+            ``ignore`` that matches nothing.
+        OSError: a folder that cannot be read.
+    """
+    finder = Finder(root, ignore)
+    splits = _split_folders(finder, layout)
+    paths = {
+        path: SPLIT_NAMES.get(split.lower(), "")
+        for split in splits or [""]
+        for path in finder.recordings(f"{split}/" if split else "")
+    }
+    if not paths:
+        raise DataError(
+            f"{root}: holds no recordings; expected WAV, FLAC, OGG, MP3, ... found {finder.summary() or 'nothing'}"
+        )
+    labels = pattern.find(list(paths))
+    rows = [(path, label, paths[path]) for path, label in zip(paths, labels) if label]
+    problems = [
+        Problem(path, f"{pattern} finds no label in its name") for path, label in zip(paths, labels) if not label
+    ]
+    return _manifest(finder, rows, problems)
+
+
+def _manifest(finder: Finder, rows: list[tuple[str, str, str]], problems: list[Problem]) -> Manifest:
+    """A manifest of rows ``(path, label, split)``, without those whose names no table can hold."""
+    if unmet := [pattern for pattern in finder.ignore if not finder.ignored[pattern]]:
+        raise DataError(
+            f"data.ignore={unmet[0]}: there is no such file or folder in {finder.root}; mend it or leave it out"
+        )
+    problems = problems + [
         Problem(ascii(row[0]), "the name is not text in UTF-8: rename it") for row in rows if not _is_text(row[0])
     ]
     table = pd.DataFrame([row for row in rows if _is_text(row[0])], columns=["path", "label", "split"])
     if table.empty:
-        raise DataError(f"{root}: no recording can be used; the first problem: {problems[0]}")
-    if not splits and layout == "auto":
-        table = table.assign(split=_splits_within_classes(table["path"].tolist()))
+        raise DataError(f"{finder.root}: no recording can be used; the first problem: {problems[0]}")
     passed_over = finder.summary()
     notes = [f"passed over: {passed_over}"] if passed_over else []
-    return Manifest(root, table, class_order(table["label"].unique()), problems, notes=notes)
+    return Manifest(finder.root, table, class_order(table["label"].unique()), problems, notes=notes)
 
 
 def _split_folders(finder: Finder, layout: Layout) -> list[str]:
@@ -189,7 +243,7 @@ def _splits_within_classes(paths: list[str]) -> list[str]:
     return found if "" not in found and len(set(found)) > 1 else [""] * len(paths)
 
 
-def require_several_groups(manifest: Manifest, pattern: str) -> None:
+def require_several_groups(manifest: Manifest, pattern: NamePattern) -> None:
     """Make sure that every class with several recordings can be in training and in test both.
 
     Raises:
@@ -207,7 +261,7 @@ def require_several_groups(manifest: Manifest, pattern: str) -> None:
         named[MOST_NAMED:] = [f"and {len(named) - MOST_NAMED} more"]
     raise DataError(
         f"{', '.join(named)}: a group is never divided, so such a class cannot be in both training and test; "
-        f"mend data.group_pattern={pattern!r} so that it finds several groups in every class, or choose "
+        f"mend {pattern} so that it finds several groups in every class, or choose "
         "data.split=stratified, which ignores groups"
     )
 
@@ -216,11 +270,6 @@ def class_order(names: Iterable[str]) -> tuple[str, ...]:
     """Names of classes in Unicode NFC, in alphabetical order, or in numerical order if all are whole numbers."""
     names = sorted({normalize("NFC", name) for name in names})
     return tuple(sorted(names, key=int) if all(re.fullmatch("-?[0-9]{1,18}", name) for name in names) else names)
-
-
-def _group(pattern: re.Pattern[str], path: str) -> str:
-    match = pattern.search(normalize("NFC", path.rpartition("/")[2]))
-    return (match and match["group" if "group" in pattern.groupindex else 0]) or ""
 
 
 def _is_text(path: str) -> bool:

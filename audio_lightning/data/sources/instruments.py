@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.sources.folder import Folder
 from audio_lightning.data.sources.table import check_table, read_clips
@@ -17,7 +18,10 @@ class Instruments(Folder):
         table: file with the columns ``path`` and ``label``, relative to ``root`` or to the current folder, that is read
             instead of the names of the folders; also a mapping from splits to such files.
         group_pattern: see :class:`Folder`.
-        **options: see :class:`AudioDataModule`.
+        **options: see :class:`Folder`.
+
+    Raises:
+        ConfigError: ``label_pattern`` beside ``table``.
     """
 
     def __init__(
@@ -26,6 +30,8 @@ class Instruments(Folder):
         super().__init__(group_pattern=group_pattern, **options)
         if table is not None:
             check_table(table)
+            if "label" in self.patterns:
+                raise ConfigError("data.label_pattern: data.table names the classes already; leave one out")
         self.table = table
 
     def list_recordings(self) -> Manifest:

@@ -10,32 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 import tiny
+from data_sources import read, source, touch
 
-from audio_lightning.config import build, compose, quote_paths
 from audio_lightning.core.errors import ConfigError, DataError
-from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.sources.folder import SPLIT_NAMES
 from audio_lightning.data.splitting.leakage import LeakageError
-
-
-def source(name: str, root: Path, *overrides: str, **options: Any) -> AudioDataModule:
-    """The source of conf/data/``name``.yaml; ``options`` are values that need no quoting so."""
-    config = compose(quote_paths([f"data={name}", f"data.root={root}", "data.sample_rate=8000", *overrides]))
-    config.data.update(options)
-    return build(config.data, AudioDataModule, where="data")
-
-
-def read(name: str, root: Path, *overrides: str, **options: Any) -> Manifest:
-    return source(name, root, *overrides, **options).read()
-
-
-def touch(root: Path, *names: str) -> Path:
-    """Make empty files: a manifest is made from names alone."""
-    for name in names:
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).touch()
-    return root
 
 
 def said(manifest: Manifest) -> list[str]:
