@@ -28,7 +28,7 @@ from audio_lightning.config import check_config, compose
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import MULTILABEL_METRICS, AudioTask
 from audio_lightning.losses.objective import BinaryCrossEntropy, CrossEntropy, class_weights
-from audio_lightning.losses.training import TrainingLoss
+from audio_lightning.losses.training_loss import TrainingLoss
 from audio_lightning.metrics.multilabel import MultilabelMetrics, best_thresholds
 from audio_lightning.training.callbacks import BestCheckpoint
 from audio_lightning.training.results import cross_fitted_thresholds

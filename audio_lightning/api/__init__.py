@@ -6,7 +6,7 @@ as they are typed: ``al.train("model=resnet", "trainer.max_epochs=3")``. Nothing
 
 from audio_lightning.api.answers import embed, evaluate, load, predict
 from audio_lightning.api.comparison import Sweep, leaderboard, sweep
-from audio_lightning.api.recordings import compute_features, read_data
+from audio_lightning.api.data import compute_features, read_data
 from audio_lightning.api.training import Picture, Run, compose, train
 
 __all__ = [

@@ -23,7 +23,7 @@ from audio_lightning.classifier.network import ClassifierNetwork
 from audio_lightning.classifier.optimizers import make_optimizer
 from audio_lightning.classifier.provenance import TRAINED_ON, check_same_data, check_task, packed
 from audio_lightning.classifier.schedulers import TrainingLength, end_epoch, make_scheduler, monitored
-from audio_lightning.classifier.trainer import logs_at
+from audio_lightning.classifier.trainer_state import logs_at
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask, metric_names
 from audio_lightning.data.datamodule import AudioDataModule
@@ -32,7 +32,7 @@ from audio_lightning.data.manifest import TRAIN
 from audio_lightning.data.store.fingerprints import describe, segments
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.losses.objective import class_weights, shares
-from audio_lightning.losses.training import TrainingLoss
+from audio_lightning.losses.training_loss import TrainingLoss
 from audio_lightning.metrics.base import EvaluationMetrics, Predictions
 from audio_lightning.metrics.configured import ConfiguredMetrics
 from audio_lightning.metrics.factory import make_metrics

@@ -63,7 +63,7 @@ class Ensemble(AudioModel):
         self.input_kind, self.accepts_variable_length = first.input_kind, first.accepts_variable_length  # type: ignore[misc]
         self.input_shape, self.num_classes = input_shape, first.num_classes
         self.minimum_input = first.minimum_input
-        self.worked_out = dict(first.worked_out)  # of an attribute, copies must be possible
+        self.inferred_options = dict(first.inferred_options)  # of an attribute, copies must be possible
         self.embedding_dim = sum(network.embedding_dim for network in networks)
 
     @property

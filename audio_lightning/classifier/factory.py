@@ -22,7 +22,7 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask, FeatureShape
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.features.input_hints import enlarging_settings
-from audio_lightning.losses.training import TrainingLoss
+from audio_lightning.losses.training_loss import TrainingLoss
 from audio_lightning.metrics.configured import check_metrics
 from audio_lightning.models.base import AudioModel, IncompatibleInput
 

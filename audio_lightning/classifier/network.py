@@ -37,7 +37,7 @@ class ClassifierNetwork(pl.LightningModule):
         self.front_end = build_front_end(config, task)
         self.network = build_network(config, self.front_end.output_shape, task)
         # A checkpoint is loaded without published weights, so it has to say what they are the weights of.
-        self.config = {**config, "model": {**config["model"], **self.network.worked_out}}
+        self.config = {**config, "model": {**config["model"], **self.network.inferred_options}}
         # The networks that learn, and the changed copies of a batch that they learn from.
         self.members, self.copies = 1, 1
         if isinstance(self.network, Ensemble):

@@ -7,7 +7,7 @@ import typer
 
 from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.output import command, print_next
-from audio_lightning.core.tables import Column, print_table
+from audio_lightning.core.text_tables import Column, print_table
 
 if TYPE_CHECKING:
     from audio_lightning.data.store.cache import Cache

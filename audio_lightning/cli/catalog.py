@@ -11,7 +11,7 @@ import typer
 from audio_lightning.cli.completion import ConfigDir, complete_override
 from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.output import print_next
-from audio_lightning.core.tables import Column, print_table, print_text
+from audio_lightning.core.text_tables import Column, print_table, print_text
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

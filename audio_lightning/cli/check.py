@@ -11,10 +11,10 @@ from audio_lightning.cli.completion import ConfigDir
 from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.output import print_next
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.core.tables import Column, print_table
+from audio_lightning.core.text_tables import Column, print_table
 
 if TYPE_CHECKING:
-    from audio_lightning.data.check import Finding
+    from audio_lightning.data.audit import Finding
 
 AXES = ("data", "seed", "trust", "trusted_modules")
 """Keys that the data depends on."""
@@ -56,7 +56,7 @@ def check_command(
             _require_writable(option, file.expanduser())
     config = compose(quote_paths(overrides))
     check_config(config)
-    from audio_lightning.data.check import KINDS, check
+    from audio_lightning.data.audit import KINDS, audit
     from audio_lightning.data.problems import printable
 
     for kind in allow:
@@ -66,12 +66,12 @@ def check_command(
     from audio_lightning.core.files import write_csv
     from audio_lightning.data.datamodule import AudioDataModule
     from audio_lightning.data.opening import examine
-    from audio_lightning.training.progress import decoding_shown
+    from audio_lightning.training.decoding_progress import decoding_shown
 
     datamodule = build(config.data, AudioDataModule, where="data")
     with decoding_shown(datamodule):
         examination = examine(datamodule)
-    findings = check(datamodule, examination)
+    findings = audit(datamodule, examination)
     for note in examination.manifest.notes:
         print(f"note: {printable(note)}")
     _show(findings, allow, len(examination.audio), complete=csv_file is not None)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audio_lightning.core.messages import below_here
-from audio_lightning.core.tables import Column, print_table, surplus_width
 from audio_lightning.core.task import AudioTask
+from audio_lightning.core.text_tables import Column, print_table, surplus_width
 
 if TYPE_CHECKING:
     from audio_lightning.inference.predict import Prediction

@@ -12,7 +12,7 @@ from audio_lightning.config import compose, user_extensions
 from audio_lightning.config.location import choices
 from audio_lightning.config.slips import unknown_option
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.core.tables import print_text
+from audio_lightning.core.text_tables import print_text
 
 if TYPE_CHECKING:
     from audio_lightning.sweeps.sweep import SweepPlan, SweepRequest, SweepResult

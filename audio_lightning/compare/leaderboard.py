@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from audio_lightning.compare.board import COSTS, LEAKAGE, Board, Row, Unit
-from audio_lightning.compare.clips import Clips, matrices
+from audio_lightning.compare.clip_results import ClipResults, matrices
 from audio_lightning.compare.names import choices_of
 from audio_lightning.compare.notes import caveats, interval, no_winner, stamps, unexpected, windows
 from audio_lightning.compare.repetitions import redrawn_parts, repetitions_of, unit_of
@@ -40,7 +40,7 @@ def make_boards(results: pd.DataFrame, monitor: str, axes: Sequence[str], sweeps
         sweeps: where the trials are, for what they predicted.
     """
     results = results.reset_index(drop=True)
-    clips = Clips({place: _folder(trial, sweeps) for place, trial in enumerate(results.to_dict("records"))})
+    clips = ClipResults({place: _folder(trial, sweeps) for place, trial in enumerate(results.to_dict("records"))})
     done = results[results["state"] == "done"]
     contents = [trials for _, trials in done.groupby(done["content"].map(as_text), sort=False)]
     boards = [_make_board(trials, monitor, list(axes), clips) for trials in contents]
@@ -91,7 +91,7 @@ def _folder(trial: Mapping[Any, Any], sweeps: Sequence[SweepFolder]) -> Path:
     return Path(trial["sweep"] if "sweep" in trial else sweeps[0].path) / trial["folder"]
 
 
-def _make_board(trials: pd.DataFrame, monitor: str, axes: list[str], clips: Clips) -> Board:
+def _make_board(trials: pd.DataFrame, monitor: str, axes: list[str], clips: ClipResults) -> Board:
     notes = []
     loss = f"{monitor.partition('/')[0]}/loss"
     if not np.isfinite(numbers(trials, monitor)).any() and np.isfinite(numbers(trials, loss)).any():

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from audio_lightning.compare.board import Expected, Unit
-from audio_lightning.compare.clips import Sparse
+from audio_lightning.compare.clip_results import Sparse
 from audio_lightning.compare.setups import Setup, spread_of
 from audio_lightning.compare.statistics import Spread
 

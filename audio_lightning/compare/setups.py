@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from audio_lightning.compare.board import Unit
-from audio_lightning.compare.clips import Clips, Sparse, matrices, mean_of
+from audio_lightning.compare.clip_results import ClipResults, Sparse, matrices, mean_of
 from audio_lightning.compare.names import row_names
 from audio_lightning.compare.repetitions import Redrawn, seeds_of
 from audio_lightning.compare.statistics import Spread, spread
@@ -34,7 +34,7 @@ class Setup:
     name: str
     repetitions: dict[str, pd.DataFrame]
     redrawn: Redrawn
-    clips: Clips
+    clips: ClipResults
 
     def over(self, repetitions: Sequence[str]) -> "Setup":
         """The same on some of the repetitions, in their order."""
@@ -104,7 +104,7 @@ def spread_of(column: str, values: Float[np.ndarray, "n"], influence: list[Spars
     return spread(values, known, ratio=ratio, lowest=lowest, highest=math.inf if name == "loss" else highest)
 
 
-def make_setups(trials: pd.DataFrame, axes: list[str], redrawn: Redrawn, clips: Clips) -> dict[str, Setup]:
+def make_setups(trials: pd.DataFrame, axes: list[str], redrawn: Redrawn, clips: ClipResults) -> dict[str, Setup]:
     """The setups among trials, which have the columns ``setup`` and ``repetition``."""
     by_setup = {str(setup): found for setup, found in trials.groupby("setup", sort=False)}
     names = row_names(by_setup, axes)

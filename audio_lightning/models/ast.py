@@ -83,7 +83,7 @@ class AST(AudioModel):
             ``pretrained`` has found, for a checkpoint is loaded without it.
 
     Attributes:
-        worked_out: options that follow from ``pretrained``.
+        inferred_options: options that follow from ``pretrained``.
 
     Raises:
         IncompatibleInput: the input is no spectrogram, or smaller than a patch.
@@ -132,7 +132,7 @@ class AST(AudioModel):
         super().__init__(input_shape, num_classes, minimum_input=(patch_size, patch_size))
         if folder is not None:
             check_sample_rate(pretrained, read_sample_rate(folder), input_shape)
-        self.worked_out = {"architecture": architecture} if pretrained else {}
+        self.inferred_options = {"architecture": architecture} if pretrained else {}
         strides = architecture["frequency_stride"], architecture["time_stride"]
         self.patches = nn.Conv2d(input_shape.channels, width, patch_size, strides)
         self.grid = self._grid(*input_shape.dims[1:])

@@ -56,8 +56,8 @@ class AudioModel(nn.Module, ABC):
         minimum_input: smallest sizes behind the channels.
         embedding_dim: size of the embedding.
         head: layers from the embedding to the logits; the part to replace for other classes.
-        worked_out: options that are not given but read from published weights; with them the same network can be built
-            without those.
+        inferred_options: options that follow from published weights; with them the same network can be built without
+            the weights.
 
     Raises:
         IncompatibleInput: an input of the other kind, one that is no sound, or one that is too small.
@@ -68,7 +68,7 @@ class AudioModel(nn.Module, ABC):
     accepts_variable_length: bool = False
     embedding_dim: int
     head: nn.Module
-    worked_out: Mapping[str, Any] = MappingProxyType({})
+    inferred_options: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self, input_shape: FeatureShape, num_classes: int, *, minimum_input: tuple[int, ...] | None = None

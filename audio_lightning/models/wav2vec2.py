@@ -110,7 +110,7 @@ class Wav2Vec2(AudioModel):
             ``pretrained`` has found, for a checkpoint is loaded without it.
 
     Attributes:
-        worked_out: options that follow from ``pretrained``.
+        inferred_options: options that follow from ``pretrained``.
 
     Raises:
         IncompatibleInput: the input is no waveform, or shorter than one frame.
@@ -158,7 +158,7 @@ class Wav2Vec2(AudioModel):
         convolutions = list(zip(architecture["conv_kernel"], architecture["conv_stride"]))
         super().__init__(input_shape, num_classes, minimum_input=(samples_of_a_frame(convolutions),))
         check_sample_rate(pretrained, rate, input_shape)
-        self.worked_out = {"architecture": architecture} if pretrained else {}
+        self.inferred_options = {"architecture": architecture} if pretrained else {}
         self.convolutions = convolutions
         self.backbone = build_backbone(architecture, dropout)
         self.masks_attention = architecture["feat_extract_norm"] == "layer" and architecture["model_type"] != "wavlm"

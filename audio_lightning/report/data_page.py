@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from audio_lightning.data.check import KINDS, SEVERITIES, Finding, clip_seconds
+from audio_lightning.data.audit import KINDS, SEVERITIES, Finding, clip_seconds
 from audio_lightning.data.loading.clips import cut
 from audio_lightning.data.manifest import SPLITS
 from audio_lightning.data.problems import join_equal, printable
@@ -50,7 +50,7 @@ def write_data_page(
         file: to write; replaced where it exists.
         datamodule: whose clips were examined. Its ``seed`` chooses the clips that are shown.
         examination: what :func:`audio_lightning.data.opening.examine` returns.
-        findings: what :func:`audio_lightning.data.check.check` made of that.
+        findings: what :func:`audio_lightning.data.audit.audit` made of that.
     """
     seconds = clip_seconds(datamodule, examination)
     plan = Plan.of(len(examination.manifest.classes), datamodule.sample_rate)

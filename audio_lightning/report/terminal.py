@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from audio_lightning.compare.board import Board
 from audio_lightning.compare.notes import answer
 from audio_lightning.compare.statistics import Spread
-from audio_lightning.core.tables import Column, print_table, print_text
+from audio_lightning.core.text_tables import Column, print_table, print_text
 
 PIPED_WIDTH = 100
 """Columns of a table that is not written to a terminal."""

@@ -108,7 +108,7 @@ def _is_without_chance(datamodule: "AudioDataModule") -> bool:
 
 def _open(datamodule: "AudioDataModule") -> Preflight:
     from audio_lightning.data.store.fingerprints import fingerprints
-    from audio_lightning.training.progress import decoding_shown
+    from audio_lightning.training.decoding_progress import decoding_shown
 
     try:
         with decoding_shown(datamodule):

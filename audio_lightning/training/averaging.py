@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel
 
 from audio_lightning.classifier.classifier import AudioClassifier
-from audio_lightning.classifier.trainer import callbacks_of
+from audio_lightning.classifier.trainer_state import callbacks_of
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.data.datamodule import AudioDataModule
 

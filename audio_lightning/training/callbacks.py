@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from audio_lightning.classifier.classifier import AudioClassifier
-from audio_lightning.classifier.trainer import logs_at
+from audio_lightning.classifier.trainer_state import logs_at
 from audio_lightning.core.errors import ConfigError, UserError
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import VALIDATION

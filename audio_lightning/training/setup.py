@@ -22,7 +22,7 @@ from audio_lightning.data.store.recordings import Recordings
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.callbacks import measurable
-from audio_lightning.training.progress import decoding_shown
+from audio_lightning.training.decoding_progress import decoding_shown
 from audio_lightning.training.samples import data_warnings
 
 STATISTICS_CLIPS = 256

@@ -4,7 +4,7 @@ import lightning.pytorch as pl
 
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.costs import costs
-from audio_lightning.classifier.trainer import callbacks_of
+from audio_lightning.classifier.trainer_state import callbacks_of
 from audio_lightning.core.errors import FileError
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS, TRAIN, VALIDATION

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from audio_lightning.cli.main import app
 from audio_lightning.cli.output import command, print_next
-from audio_lightning.core.tables import Column, print_table
+from audio_lightning.core.text_tables import Column, print_table
 
 WIDTHS = (60, 80, 120, 200)
 

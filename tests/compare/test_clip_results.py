@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 
-from audio_lightning.compare.clips import Clips, matrices
+from audio_lightning.compare.clip_results import ClipResults, matrices
 from audio_lightning.compare.statistics import error_of
 from audio_lightning.run_folder import RunFolder
 
@@ -53,7 +53,7 @@ def metric(table: pd.DataFrame, name: str) -> float:
 def test_the_variance_is_that_of_a_bootstrap_over_groups(tmp_path: Path, name: str) -> None:
     table = predictions(tmp_path)
     value = metric(table, name)
-    found = Clips({0: tmp_path}).influence(0, f"test/{name}", value)
+    found = ClipResults({0: tmp_path}).influence(0, f"test/{name}", value)
     assert found is not None
     (influence,) = matrices([found])
     assert influence.shape == (1, 40)
@@ -65,14 +65,14 @@ def test_the_variance_is_that_of_a_bootstrap_over_groups(tmp_path: Path, name: s
 
 def test_the_group_takes_the_place_of_the_file(tmp_path: Path) -> None:
     value = metric(predictions(tmp_path, groups=8), "accuracy")
-    found = Clips({0: tmp_path}).influence(0, "test/accuracy", value)
+    found = ClipResults({0: tmp_path}).influence(0, "test/accuracy", value)
     assert found is not None
     assert len(found[0]) == 8
 
 
 def test_groups_are_known_again_in_other_trials(tmp_path: Path) -> None:
     values = [metric(predictions(tmp_path / str(n), seed=n), "accuracy") for n in range(2)]
-    clips = Clips({n: tmp_path / str(n) for n in range(2)})
+    clips = ClipResults({n: tmp_path / str(n) for n in range(2)})
     each = [clips.influence(n, "test/accuracy", value) for n, value in enumerate(values)]
     assert all(each)
     both, alone = matrices([one for one in each if one], [one for one in each[:1] if one])
@@ -82,10 +82,10 @@ def test_groups_are_known_again_in_other_trials(tmp_path: Path) -> None:
 
 def test_whole_recordings_are_read_from_their_own_table(tmp_path: Path) -> None:
     value = metric(predictions(tmp_path), "accuracy")
-    clips = Clips({0: tmp_path})
+    clips = ClipResults({0: tmp_path})
     assert clips.influence(0, "test/recording_accuracy", value) is not None  # recordings that are not cut
     RunFolder(tmp_path).recordings.write_text("path,label,predicted\na.wav,b,b\nb.wav,b,c\n")
-    found = Clips({0: tmp_path}).influence(0, "test/recording_accuracy", 0.5)
+    found = ClipResults({0: tmp_path}).influence(0, "test/recording_accuracy", 0.5)
     assert found is not None
     assert len(found[0]) == 2
 
@@ -97,7 +97,7 @@ def test_whole_recordings_are_read_from_their_own_table(tmp_path: Path) -> None:
 def test_without_usable_predictions_nothing_is_known(tmp_path: Path, text: str | None, name: str) -> None:
     if text is not None:
         RunFolder(tmp_path).predictions.write_text(text)
-    assert Clips({0: tmp_path}).influence(0, f"test/{name}", 0.5) is None
+    assert ClipResults({0: tmp_path}).influence(0, f"test/{name}", 0.5) is None
 
 
 @pytest.mark.parametrize(
@@ -105,4 +105,4 @@ def test_without_usable_predictions_nothing_is_known(tmp_path: Path, text: str |
 )
 def test_a_metric_that_the_predictions_do_not_give_is_not_known(tmp_path: Path, column: str, value: float) -> None:
     predictions(tmp_path)
-    assert Clips({0: tmp_path}).influence(0, column, value) is None
+    assert ClipResults({0: tmp_path}).influence(0, column, value) is None

@@ -15,7 +15,7 @@ from audio_lightning.config.location import groups
 from audio_lightning.config.targets import accepted, check_arguments, split_node, takes
 from audio_lightning.config.validate import settle
 from audio_lightning.core.task import PER_CLASS
-from audio_lightning.losses.training import PROGRAM_KEYS
+from audio_lightning.losses.training_loss import PROGRAM_KEYS
 
 SUPPLIED = {
     "data": set(),

@@ -48,7 +48,7 @@ def test_nothing_of_a_run_is_printed_past_its_log(room: str) -> None:
         and node.func.id == "print"
         and not any(keyword.arg == "file" for keyword in node.keywords)
     ]
-    assert [place for place in past if not place.startswith("progress.py")] == []
+    assert [place for place in past if not place.startswith(("progress.py", "decoding_progress.py"))] == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

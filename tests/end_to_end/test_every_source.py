@@ -13,7 +13,7 @@ from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import build, choices
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.inference.evaluate import evaluate
-from audio_lightning.loggers.media.results import collect_outputs
+from audio_lightning.loggers.media.per_class import collect_outputs
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.results import by_recording
 

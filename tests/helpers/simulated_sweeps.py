@@ -23,7 +23,7 @@ from scipy.special import expit, ndtr, ndtri, stdtr, stdtrit
 from scipy.stats import wilcoxon
 
 from audio_lightning.compare.board import Unit
-from audio_lightning.compare.clips import Clips, Sparse
+from audio_lightning.compare.clip_results import ClipResults, Sparse
 from audio_lightning.compare.leaderboard import against_best
 from audio_lightning.compare.selection import DIGITS, choose, expected, is_nested, ordered
 from audio_lightning.compare.setups import Setup
@@ -120,7 +120,7 @@ class Candidate(Setup):
         ratio: float,
     ) -> None:
         nothing = pd.DataFrame()
-        super().__init__(name, {str(number): nothing for number in range(len(test))}, (), Clips({}))
+        super().__init__(name, {str(number): nothing for number in range(len(test))}, (), ClipResults({}))
         groups = np.arange(influence.shape[1])
         values = {MONITOR: validation, METRIC: test}
         influences: list[Sparse] = [(groups, row) for row in influence]

@@ -208,7 +208,7 @@ def test_a_dashboard_changes_nothing_about_the_training(
 
 def test_looking_at_augmented_clips_leaves_chance_and_modes_alone(finished: Path) -> None:
     from audio_lightning.classifier.classifier import AudioClassifier
-    from audio_lightning.loggers.media.clips import _undisturbed
+    from audio_lightning.loggers.media.galleries import _undisturbed
 
     classifier = AudioClassifier.load_from_checkpoint(finished / "checkpoints/best.ckpt")
     classifier.train()
@@ -317,7 +317,7 @@ def test_classes_are_called_as_they_are() -> None:
 
 
 def test_many_classes_stay_legible(tmp_path: Path) -> None:
-    from audio_lightning.loggers.media.results import MAX_NAMED_CURVES, MAX_POINTS, draw_curves, make_curves
+    from audio_lightning.loggers.media.per_class import MAX_NAMED_CURVES, MAX_POINTS, draw_curves, make_curves
 
     rng = np.random.default_rng(0)
     classes = tuple(f"class number {number}" for number in range(60))

@@ -19,7 +19,7 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.losses.focal import FocalLoss
-from audio_lightning.losses.training import FORMS, UNSUITABLE, TrainingLoss
+from audio_lightning.losses.training_loss import FORMS, UNSUITABLE, TrainingLoss
 
 NAMES = sorted(name for name, cls in vars(nn).items() if isinstance(cls, type) and issubclass(cls, _Loss))
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 1.0, -2.0], [-0.5, 0.2, 0.1]])
@@ -75,7 +75,7 @@ def test_a_loss_that_does_not_fit_is_refused_with_the_reason(name: str) -> None:
     "target",
     ["torch.nn.Linear", "torch.nn.AdaptiveLogSoftmaxWithLoss", "torch.nn.Module", "torch.nn.init.zeros_", "torch.load",
      "torch.nn.functional.cross_entropy", "torch.hub.load", "torch.optim.SGD", "torch.nn.modules.loss._Loss",
-     "audio_lightning.losses.training.F", "audio_lightning.losses.training.TrainingLoss"],
+     "audio_lightning.losses.training_loss.F", "audio_lightning.losses.training_loss.TrainingLoss"],
 )  # fmt: skip
 def test_what_is_no_loss_is_refused(target: str) -> None:
     with pytest.raises(ConfigError, match=r"^loss"):

@@ -143,7 +143,7 @@ def test_weights_are_checked_where_there_is_no_memory_for_them(name: str, tmp_pa
         write_speech(name, tmp_path)
         cls, shape = Wav2Vec2, SPEECH
     with torch.device("meta"):
-        assert cls(shape, 2, pretrained=str(tmp_path)).worked_out
+        assert cls(shape, 2, pretrained=str(tmp_path)).inferred_options
         config = json.loads((tmp_path / "config.json").read_text())
         (tmp_path / "config.json").write_text(json.dumps({**config, "intermediate_size": 38}))
         with pytest.raises(ConfigError, match="does not hold the network that it describes"):
@@ -174,7 +174,7 @@ def test_it_can_be_fine_tuned_and_rebuilt_without_the_folder(name: str, tmp_path
     for file in tmp_path.iterdir():
         file.unlink()
 
-    rebuilt = cls(shape, 2, **tuned.worked_out)
+    rebuilt = cls(shape, 2, **tuned.inferred_options)
     rebuilt.load_state_dict(tuned.state_dict())
 
     assert losses[-1] < 0.8 * losses[0]

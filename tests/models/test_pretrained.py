@@ -212,11 +212,11 @@ def test_ast_has_the_sizes_of_the_published_network(tmp_path: Path) -> None:
     write_folder(tmp_path)
     with torch.device("meta"):
         made = AST(PICTURE, 3, pretrained=str(tmp_path))
-        again = AST(PICTURE, 3, **made.worked_out)
+        again = AST(PICTURE, 3, **made.inferred_options)
 
     assert (made.embedding_dim, len(made.layers), made.layers[0].self_attn.num_heads) == (WIDTH, DEPTH, HEADS)
     assert repr(again) == repr(made)
-    assert AST(PICTURE, 3, num_layers=1).worked_out == {}
+    assert AST(PICTURE, 3, num_layers=1).inferred_options == {}
 
 
 @pytest.mark.parametrize(

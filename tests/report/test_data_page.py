@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from audio_lightning.config import build, compose
-from audio_lightning.data.check import Finding, check
+from audio_lightning.data.audit import Finding, audit
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.opening import Opened, examine
 from audio_lightning.report import data_page
@@ -80,7 +80,7 @@ def examined(root: Path, **options: Any) -> tuple[AudioDataModule, Opened]:
 
 
 def page_of(file: Path, ready: AudioDataModule, examination: Opened) -> Page:
-    write_data_page(file, ready, examination, check(ready, examination))
+    write_data_page(file, ready, examination, audit(ready, examination))
     return Page(file.read_text(encoding="utf-8"))
 
 

@@ -11,7 +11,7 @@ from test_data_page import examined, page_of
 from test_sweep_page import add_test, make_heard_sweep, write_page
 from tiny import write_urbansound8k
 
-from audio_lightning.data.check import Finding
+from audio_lightning.data.audit import Finding
 from audio_lightning.report.data_page import write_data_page
 
 pytestmark = pytest.mark.full

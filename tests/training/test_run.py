@@ -13,7 +13,7 @@ from running import run
 
 from audio_lightning.config import build, compose
 from audio_lightning.core.errors import ConfigError, DataError, UserError
-from audio_lightning.data.check import check
+from audio_lightning.data.audit import audit
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.opening import examine
 from audio_lightning.data.problems import ProblemsError
@@ -207,7 +207,7 @@ def test_a_single_class_is_not_trained_on_but_can_be_looked_at_and_evaluated(tra
     assert not RunFolder(tmp_path / "run").is_begun
     config = compose(["data=folder", f"data.root={tmp_path / 'top'}", "data.clip_seconds=0.25"])
     datamodule = build(config.data, AudioDataModule, where="data")
-    assert not check(datamodule, examine(datamodule))
+    assert not audit(datamodule, examine(datamodule))
     one = tmp_path / "one"
     one.mkdir()
     (root / "noise").rename(one / "noise")

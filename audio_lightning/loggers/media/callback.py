@@ -13,7 +13,7 @@ from lightning.pytorch.strategies import FSDPStrategy
 
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.costs import costs
-from audio_lightning.classifier.trainer import logs_at
+from audio_lightning.classifier.trainer_state import logs_at
 from audio_lightning.config.targets import check_arguments
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.messages import print_and_log
@@ -73,7 +73,7 @@ class MediaCallback(Callback):
             return
         self._attempt("the size of the network", lambda: _log_costs(loggers, pl_module))
         if most := self.settings.augmented:
-            from audio_lightning.loggers.media.clips import augmented
+            from audio_lightning.loggers.media.galleries import augmented
 
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             self._show("augmented clips", trainer, lambda: [augmented(pl_module, data, most)])
@@ -100,12 +100,12 @@ class MediaCallback(Callback):
         if part is None or not _loggers(trainer):
             return
 
-        from audio_lightning.loggers.media.clips import mistakes
-        from audio_lightning.loggers.media.results import collect_outputs, results
+        from audio_lightning.loggers.media.galleries import mistakes
+        from audio_lightning.loggers.media.per_class import collect_outputs, per_class_items
 
         outputs = self._attempt("results", lambda: collect_outputs(classifier, datamodule, part))
         if outputs is not None:
-            self._show("results", trainer, lambda: results(classifier, outputs))
+            self._show("results", trainer, lambda: per_class_items(classifier, outputs))
             if most := self.settings.mistakes:
                 self._show("mistakes", trainer, lambda: [mistakes(classifier, datamodule, outputs, most)])
 

@@ -17,7 +17,7 @@ from audio_lightning.features.filters import MelSettings
 from audio_lightning.features.log_mel import LogMel
 from audio_lightning.figures import evaluation as figures
 from audio_lightning.loggers.media.items import Cell, Clip, Gallery
-from audio_lightning.loggers.media.results import Outputs
+from audio_lightning.loggers.media.per_class import Outputs
 from audio_lightning.losses.objective import shares
 
 MEL_BANDS, FRAMES, DECIBELS = 64, 240, 80.0

@@ -68,7 +68,7 @@ def collect_outputs(classifier: AudioClassifier, datamodule: AudioDataModule, pa
     return Outputs(part, position, row, torch.from_numpy(datamodule.manifest.targets()[row]), probabilities)
 
 
-def results(classifier: AudioClassifier, outputs: Outputs) -> list[Item]:
+def per_class_items(classifier: AudioClassifier, outputs: Outputs) -> list[Item]:
     """The table of classes, ROC and precision-recall curves (one class against the rest), and the confusion matrix.
 
     There is no confusion matrix for several labels a clip, and no curve of a class that all clips have, or none.

@@ -81,7 +81,7 @@ class Finding:
         return "error" if self.kind in _ERRORS else "hint" if self.kind in _HINTS else "warning"
 
 
-def check(datamodule: "AudioDataModule", examination: "Opened") -> list[Finding]:
+def audit(datamodule: "AudioDataModule", examination: "Opened") -> list[Finding]:
     """Find everything that is odd about a data set.
 
     Args:

@@ -27,7 +27,7 @@ Sparse = tuple[Int64[np.ndarray, "groups"], Float[np.ndarray, "groups"]]
 """Numbers of groups, and the influence of each; that of a number that occurs twice is the sum."""
 
 
-class Clips:
+class ClipResults:
     """Influence of groups of clips on the metrics of trials, read from their predictions once it is asked for.
 
     Args:

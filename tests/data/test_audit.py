@@ -19,12 +19,12 @@ from recordings import DAMAGED
 
 from audio_lightning.audio import Finder, ffmpeg
 from audio_lightning.config import build, compose
-from audio_lightning.data.check import (
+from audio_lightning.data.audit import (
     KINDS,
     MOST_NAMED,
     SEVERITIES,
     Finding,
-    check,
+    audit,
     printable,
 )
 from audio_lightning.data.datamodule import AudioDataModule
@@ -51,7 +51,7 @@ def examined(root: Path, *overrides: str) -> tuple[AudioDataModule, Opened]:
 
 
 def found(root: Path, *overrides: str) -> list[Finding]:
-    return check(*examined(root, *overrides))
+    return audit(*examined(root, *overrides))
 
 
 def change_rows(root: Path, change: Callable[[dict[str, str]], dict[str, str] | None]) -> None:
@@ -282,7 +282,7 @@ def test_a_short_part_of_a_long_recording_is_short(tiny_urbansound8k: Path) -> N
     ready, examination = examined(tiny_urbansound8k)
     table = examination.manifest.table.copy()
     table.loc[4, ["start_seconds", "stop_seconds"]] = (0.1, 0.12)
-    (finding,) = check(ready, replace(examination, manifest=examination.manifest.with_table(table)))
+    (finding,) = audit(ready, replace(examination, manifest=examination.manifest.with_table(table)))
     assert (finding.kind, finding.where) == ("short", f"{table['path'][4]}, from 0.1 s on")
     assert finding.what == "lasts 0.020 s, less than 10% of a clip of 0.25 s"
 
@@ -303,7 +303,7 @@ def test_recordings_beside_those_in_the_root_are_unlisted(tmp_path: Path) -> Non
     table = examination.manifest.table
     listed = table.assign(path=table["path"].replace(FIRST, "top.wav").replace(NOISE, "/nowhere/x.wav"))
     manifest = examination.manifest.with_table(listed)
-    unlisted = [finding.where for finding in check(ready, replace(examination, manifest=manifest))]
+    unlisted = [finding.where for finding in audit(ready, replace(examination, manifest=manifest))]
     assert unlisted == [FIRST, NOISE]
 
 
@@ -313,7 +313,7 @@ def test_ignored_recordings_are_not_unlisted(tmp_path: Path) -> None:
     first.rename(first.with_name("old.wav"))
     options = [f"data.root={root}", "data.sample_rate=8000", "data.clip_seconds=0.25", "data.ignore=['old*']"]
     ready = build(compose(["data=folder", *options]).data, AudioDataModule, where="data")
-    assert [finding for finding in check(ready, examine(ready)) if finding.kind == "unlisted"] == []
+    assert [finding for finding in audit(ready, examine(ready)) if finding.kind == "unlisted"] == []
 
 
 def test_a_folder_that_cannot_be_read_stops_no_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,7 +323,7 @@ def test_a_folder_that_cannot_be_read_stops_no_check(tmp_path: Path, monkeypatch
         raise PermissionError(errno.EACCES, "Permission denied", f"{finder.root}/{below}private")
 
     monkeypatch.setattr(Finder, "recordings", refuse)
-    findings = check(ready, examination)
+    findings = audit(ready, examination)
     assert {finding.kind for finding in findings} == {"unlisted"}
     assert findings[0].what.startswith("cannot be read (Permission denied)")
 
