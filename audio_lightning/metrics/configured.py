@@ -1,4 +1,4 @@
-"""Metrics that a configuration names: classes of ``torchmetrics.classification`` or of a trusted module."""
+"""Metrics that a configuration names: classes of ``torchmetrics.classification``, this package or a trusted module."""
 
 import inspect
 import math
@@ -25,6 +25,7 @@ from audio_lightning.core.task import (
     configured_metric,
     lower_is_better,
 )
+from audio_lightning.metrics.collected import Collected
 
 TASKS = ("binary", "multiclass", "multilabel")
 
@@ -219,7 +220,9 @@ def _build(name: str, node: Mapping[str, Any], task: AudioTask) -> tuple[Metric,
         raise ConfigError(f"{where}: every evaluation has a metric of this name; give this one another name")
     target, arguments = split_node(node, where=where)
     cls = resolve(target, Metric, where=where)
-    if not is_trusted(cls.__module__):
+    if issubclass(cls, Collected):
+        raise ConfigError(f"{where}._target_={target} collects clips for the metrics; expected a metric")
+    if cls.__module__.startswith("torchmetrics.") and not is_trusted(cls.__module__):
         cls = _of_task(cls, target, arguments, task, where=where)
         target = f"{library.__name__}.{cls.__name__}"
     per_class = "average" in arguments and arguments["average"] in PER_CLASS

@@ -2,9 +2,11 @@
 
 import re
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
+import choices
 import pytest
 import torch
 import torchmetrics.classification as library
@@ -13,6 +15,7 @@ from running import run
 
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import check_config, compose
+from audio_lightning.config import choices as names
 from audio_lightning.config.trust import trusting
 from audio_lightning.core.errors import CheckpointError, ConfigError, UserError
 from audio_lightning.core.task import METRICS, MULTILABEL_METRICS, AudioTask
@@ -48,7 +51,9 @@ def prefixed(name: str) -> tuple[str, str]:
 
 
 def task(number: int = 3, *, multilabel: bool = False) -> AudioTask:
-    return AudioTask(("dog bark", "siren", "gun/shot", "drill", "music")[:number], 8000, 2000, multilabel=multilabel)
+    return AudioTask(
+        ("dog bark", "siren", "gun/shot", "drill", "music", "horn")[:number], 8000, 2000, multilabel=multilabel
+    )
 
 
 def made(name: str, number: int = 3, *, multilabel: bool = False, **arguments: Any) -> ConfiguredMetrics:
@@ -97,6 +102,31 @@ def test_every_metric_of_torchmetrics_is_measured_or_refused_with_a_reason(name:
     wanted = reference.compute()
     wanted = wanted[0] if isinstance(wanted, tuple) else wanted
     torch.testing.assert_close(found["mine"], wanted.float().nanmean() if wanted.dim() else wanted)
+
+
+@pytest.mark.parametrize("multilabel", [False, True], ids=["one label", "several labels"])
+@pytest.mark.parametrize("name", names("metrics"))
+def test_every_choice_is_measured_and_prefers_right_answers(name: str, multilabel: bool) -> None:
+    """Every YAML in conf/metrics, for one kind of labels at least; the other may be refused."""
+    nodes = choices.load("metrics", name)
+    try:
+        metrics = ConfiguredMetrics(nodes, task(6, multilabel=multilabel))
+    except ConfigError:
+        ConfiguredMetrics(nodes, task(6, multilabel=not multilabel))
+        return
+    _, target = clips(6, multilabel=multilabel)
+    shares = target if multilabel else torch.nn.functional.one_hot(target, 6).float()
+    right, wrong = (0.01 + 0.9 * part for part in (shares, 1 - shares))
+    if not multilabel:
+        right, wrong = (part / part.sum(dim=1, keepdim=True) for part in (right, wrong))
+    good, bad = metrics.compute(right, target), metrics.compute(wrong, target)
+    assert list(good) == metrics.names
+    for key in metrics.names:
+        if not key.endswith("_threshold"):  # which none may reach
+            sign = -1 if key in metrics.lower_is_better else 1
+            assert sign * good[key] > sign * bad[key]
+    for key in nodes:
+        assert mode_of(f"validation/{key}", nodes) in ("min", "max")
 
 
 def test_every_metric_says_whether_more_of_it_is_better() -> None:
@@ -193,7 +223,8 @@ def test_what_cannot_work_is_refused_with_the_reason(name: str, arguments: dict[
      "torchmetrics.classification.auroc.Metric", "torchmetrics.classification.base._ClassificationTaskWrapper",
      "torchmetrics.classification.auroc._multiclass_auroc_compute", "torchmetrics.functional.accuracy",
      "torchmetrics.wrappers.BootStrapper", "torchmetrics.classification.torch.load", "lightning.pytorch.Trainer",
-     "audio_lightning.metrics.base.Predictions", "audio_lightning.metrics.configured.torch.load", "os.system"],
+     "audio_lightning.metrics.base.Predictions", "audio_lightning.metrics.multiclass.ClassificationMetrics",
+     "audio_lightning.metrics.configured.torch.load", "os.system"],
 )  # fmt: skip
 def test_what_is_no_metric_is_refused(target: str) -> None:
     with pytest.raises(ConfigError, match=r"^metrics\.mine\._target_="):
@@ -271,6 +302,15 @@ def test_a_metric_of_the_user_s_own(own: Any) -> None:
             made("my_metrics.Words")
         with pytest.raises(UserError, match=r"metrics.mine: Fragile cannot .*: too many hits \(60 clips\)"):
             made("my_metrics.Fragile").compute(logits.softmax(1), target)
+
+
+def test_a_metric_of_this_package_needs_no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("audio_lightning.metrics.hits")
+    exec(OWN, vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    logits, target = clips()
+    hits = (logits.argmax(1) == target).sum()
+    assert made("audio_lightning.metrics.hits.Hits").compute(logits.softmax(1), target) == {"mine": hits}
 
 
 def test_the_metric_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
