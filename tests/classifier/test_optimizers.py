@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import choices
 import pytest
 import torch
 from choices import model
@@ -13,6 +14,7 @@ from torch.optim import Optimizer
 
 from audio_lightning.classifier.finetune import Finetuning
 from audio_lightning.classifier.optimizers import UNSUITABLE, WEIGHT_DECAYS, make_optimizer, parameter_kinds
+from audio_lightning.config import choices as names
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import FeatureShape
 
@@ -28,9 +30,12 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.Flatten(), nn.Linear(24, 3))
 
 
-def made(name: str, trained: nn.Module) -> Optimizer:
-    node = {"_target_": f"torch.optim.{name}", "_partial_": True, "lr": 0.01}
-    return make_optimizer(node, [{"params": list(trained.parameters())}])
+def node_of(name: str) -> dict[str, Any]:
+    return {"_target_": f"torch.optim.{name}", "_partial_": True, "lr": 0.01}
+
+
+def made(node: dict[str, Any], trained: nn.Module) -> Optimizer:
+    return make_optimizer(node, [{"params": list(trained.parameters())}], parameter_kinds(trained))
 
 
 def step(trained: nn.Module, optimizer: Optimizer) -> None:
@@ -40,10 +45,15 @@ def step(trained: nn.Module, optimizer: Optimizer) -> None:
     optimizer.step()
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in UNSUITABLE])
-def test_an_optimizer_of_torch_trains_and_goes_on(name: str) -> None:
+@pytest.mark.parametrize(
+    "node",
+    [node_of(name) for name in NAMES if name not in UNSUITABLE]
+    + [choices.load("optimizer", name) for name in names("optimizer")],
+    ids=[*(name for name in NAMES if name not in UNSUITABLE), *names("optimizer")],
+)
+def test_an_optimizer_of_torch_or_of_conf_trains_and_goes_on(node: dict[str, Any]) -> None:
     whole = network()
-    optimizer = made(name, whole)
+    optimizer = made(node, whole)
     before = [parameter.clone() for parameter in whole.parameters()]
     for _ in range(2):
         step(whole, optimizer)
@@ -55,7 +65,7 @@ def test_an_optimizer_of_torch_trains_and_goes_on(name: str) -> None:
     step(whole, optimizer)
 
     resumed = network()
-    optimizer = made(name, resumed)
+    optimizer = made(node, resumed)
     resumed.load_state_dict(kept["network"])
     optimizer.load_state_dict(kept["optimizer"])
     step(resumed, optimizer)
@@ -68,7 +78,7 @@ def test_an_optimizer_of_torch_trains_and_goes_on(name: str) -> None:
 def test_one_that_cannot_train_audio_networks_is_refused_with_the_reason(name: str) -> None:
     assert name in NAMES
     with pytest.raises(ConfigError, match=rf"^optimizer\._target_=torch\.optim\.{name} cannot be used: it "):
-        made(name, network())
+        made(node_of(name), network())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from audio_lightning.classifier.schedulers import (
     end_epoch,
     make_scheduler,
 )
-from audio_lightning.config import compose
+from audio_lightning.config import choices, compose
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask
 
@@ -228,6 +228,23 @@ def test_a_schedule_of_torch_knows_the_training_and_goes_on_where_it_stopped(nam
     after = [one(expected, 0.5) for _ in range(3)]
     assert [one(other["scheduler"], 0.5) for _ in range(3)] == after
     assert len({0.1, *found, *after}) > 1, "the rate never changes"
+
+
+@pytest.mark.parametrize("name", [name for name in choices("scheduler") if name != "none"])
+def test_every_choice_changes_the_rate_and_goes_on_where_it_stopped(name: str) -> None:
+    """Every YAML in conf/scheduler."""
+    length = {"steps": 12, "epochs": 12}
+    whole = chosen(name, optimizer(), **length)
+    found = [one(whole, 0.5) for _ in range(5)]
+    states = whole.state_dict(), whole.optimizer.state_dict()
+
+    resumed = chosen(name, optimizer(), **length)
+    resumed.load_state_dict(states[0])
+    resumed.optimizer.load_state_dict(states[1])
+    after = [one(whole, 0.5) for _ in range(7)]
+    assert [one(resumed, 0.5) for _ in range(7)] == after
+    assert all(0 <= rate <= 0.1 for rate in (*found, *after))
+    assert len({*found, *after}) > 1, "the rate never changes"
 
 
 def test_a_schedule_of_torch_may_go_by_steps() -> None:

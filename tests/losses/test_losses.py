@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import choices
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch.nn.modules.loss import _Loss
 
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import check_config, compose
+from audio_lightning.config import choices as names
 from audio_lightning.config.trust import trusting
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask
@@ -63,6 +65,40 @@ def test_a_loss_of_torch_learns_a_clip_s_labels(name: str, multilabel: bool) -> 
     wanted = F.one_hot(INDICES, 3).bool() if not multilabel else LABELS.bool()
     for clip, right in zip(logits.detach(), wanted, strict=True):
         assert not right.any() or right.all() or clip[right].min() > clip[~right].max()
+
+
+@pytest.mark.parametrize("multilabel", [False, True], ids=["one label", "several labels"])
+@pytest.mark.parametrize("name", names("loss"))
+def test_every_choice_learns_the_labels_and_stays_finite(name: str, multilabel: bool) -> None:
+    """Every YAML in conf/loss, for one kind of labels at least; the other may be refused."""
+    node = choices.load("loss", name)
+    try:
+        loss = TrainingLoss(node, task(multilabel=multilabel))
+    except ConfigError:
+        TrainingLoss(node, task(multilabel=not multilabel))
+        return
+    target = LABELS if multilabel else INDICES
+    alone = [loss(LOGITS[clip : clip + 1], target[clip : clip + 1], ONES) for clip in range(3)]
+    torch.testing.assert_close(loss(LOGITS, target, ONES), torch.cat(alone))
+
+    logits = torch.zeros(3, 3, requires_grad=True)
+    optimizer = torch.optim.Adam([logits], lr=0.1)
+    before = loss(logits, target, ONES).detach()
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss(logits, target, ONES).sum().backward()
+        optimizer.step()
+    assert (loss(logits, target, ONES) < before).all()
+    learned = (logits > 0).float() if multilabel else logits.argmax(dim=1)
+    assert torch.equal(learned, target)
+
+    for size in (0.0, 100.0, 1e4):
+        extreme = (size * LOGITS).requires_grad_()
+        losses = loss(extreme, target, ONES)
+        losses.sum().backward()
+        assert losses.isfinite().all()
+        assert extreme.grad is not None
+        assert extreme.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("name", sorted(UNSUITABLE))
