@@ -44,7 +44,7 @@ def test_the_run_folder_has_all_but_a_test(trained_only: tuple[float, Path]) -> 
     assert metrics["num_clips/train"] + metrics["num_clips/validation"] == 36
     assert (metrics["num_clips/validation"] > 0) == (fraction > 0)
     assert {name.partition("/")[0] for name in metrics if "/" in name} == {
-        "clips",
+        "num_clips",
         "validation" if fraction else "train",
     }
     assert metrics["split"] == "train_only"
