@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from audio_lightning.audio.ffmpeg import executable
 from audio_lightning.core.errors import UserError
 
 SECONDS = 5.0
@@ -138,6 +139,9 @@ class Guard:
     root: Path
     tally: Tally = field(default_factory=Tally)
     watch: Watch = field(default_factory=Watch)
+
+    def __post_init__(self) -> None:
+        executable()  # the first look for FFmpeg may start it, to see whether it runs
 
     def judge(self, kind: str, passed: bool, make: Callable[[Path], Any], act: Callable[[Path, Any], Any]) -> None:
         """Make an input in a folder of its own, and act on it as the commands do.

@@ -33,15 +33,16 @@ def test_a_sweep_survives_its_trials_and_its_own_death(tiny_urbansound8k: Path, 
     folder = tmp_path / "chaos"
     moments = random.Random(5)
     for _ in range(3):
-        process = start("tests/sweeps/chaos.py", tiny_urbansound8k, folder, *line, cwd=tmp_path)
-        deadline = time.monotonic() + 60
-        while not alive(folder):
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        time.sleep(moments.uniform(0.0, 8.0))
-        with process:
-            process.kill()
+        with start("tests/sweeps/chaos.py", tiny_urbansound8k, folder, *line, cwd=tmp_path) as process:
+            try:
+                deadline = time.monotonic() + 180
+                while not alive(folder):
+                    assert process.poll() is None, process.communicate()[0]
+                    assert time.monotonic() < deadline
+                    time.sleep(0.05)
+                time.sleep(moments.uniform(0.0, 8.0))
+            finally:
+                process.kill()
     output, _ = start("tests/sweeps/chaos.py", tiny_urbansound8k, folder, *line, cwd=tmp_path).communicate(timeout=400)
     assert not list(folder.glob("trials/*/run by two")), output
     assert not alive(folder)

@@ -512,6 +512,7 @@ def test_the_rate_is_where_the_loss_falls_fastest_by_its_logarithm() -> None:
 OTHERS = [("advanced", "cumtime"), ("pytorch", "Self CPU")]
 
 
+@pytest.mark.filterwarnings("ignore:.*Profiler.*:UserWarning")  # torch's, of a training of so few steps
 @pytest.mark.parametrize(
     ("name", "holds"),
     [("simple", "run_training_epoch"), *(pytest.param(*case, marks=pytest.mark.full) for case in OTHERS)],
