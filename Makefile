@@ -67,7 +67,7 @@ format: install ## let ruff put the sources in order
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-benchmarks: install ## figures of the README, printed by the scripts in benchmarks/
+benchmarks: install ## figures of docs/benchmarks.md, printed by the scripts in benchmarks/
 	$(BIN)/python benchmarks/demo.py
 
 notebooks: install ## execute the notebooks in docs/ again
