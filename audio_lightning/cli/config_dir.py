@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
 
 from audio_lightning.core.errors import ConfigError
 
@@ -20,12 +19,10 @@ def take_config_dir(arguments: Sequence[str], script: str) -> tuple[str | None, 
     Raises:
         ConfigError: the option without a folder.
     """
-
-    def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"{message}; `{script} --help` shows what can be given")
-
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.error = refuse  # type: ignore[method-assign]
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--config-dir", "-cd")
-    typed, others = parser.parse_known_args(arguments)
+    try:
+        typed, others = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise ConfigError(f"{error}; `{script} --help` shows what can be given") from error
     return typed.config_dir, others

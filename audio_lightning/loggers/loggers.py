@@ -171,7 +171,7 @@ class RunLogger(Logger):
         self.backend.log_metrics(numbers, epoch)
 
     def write_files(self, paths: Sequence[Path]) -> None:
-        """Keep files of the run folder."""
+        """Keep files of the run folder; a logger that takes ``log_files`` overrides this."""
         raise NotImplementedError
 
     def close(self, backend: Any, exit_code: int) -> None:

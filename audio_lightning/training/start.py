@@ -138,7 +138,7 @@ def resume_run(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, RunFol
     require_folder(path, A_RUN)
     folder = RunFolder(path)
     config = resumed_config(folder, overrides)
-    # Only what is typed now counts: somebody else may have made the folder, and could name any module in it.
+    # Modules are trusted by this command line alone: a run folder of somebody else could name any module.
     OmegaConf.update(config, "trusted_modules", list(trusted_modules()) or None, force_add=True)
     check_config(config)
     return config, folder

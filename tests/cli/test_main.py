@@ -18,7 +18,7 @@ def test_versions_are_printed() -> None:
 
 
 def commands() -> dict[str, Any]:
-    """Every command by what is typed, those of groups too."""
+    """Commands by name; those of a group have its name before theirs."""
     found: dict[str, Any] = {}
     rest: dict[str, Any] = {"": typer.main.get_command(app)}
     while rest:
