@@ -16,6 +16,7 @@ from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.problems import Problem, printable
 from audio_lightning.data.sources.folder import SPLIT_NAMES, class_order
 from audio_lightning.data.sources.tables import ColumnError, are_whole, read_table, reject, require_rows
+from audio_lightning.data.sources.times import EXPECTED, to_seconds
 from audio_lightning.data.sources.unicode_paths import as_on_disk
 from audio_lightning.data.sources.unlisted import unlisted
 
@@ -33,8 +34,10 @@ class Table(AudioDataModule):
             by names of :data:`~audio_lightning.data.sources.folder.SPLIT_NAMES`, to files that hold one split each.
         path_column: column with the path of the recording.
         label_column: column with the class.
-        start_column: column with the second at which the clip starts; an empty field means the start of the recording.
-        stop_column: column with the second at which the clip ends; an empty field means the end of the recording.
+        start_column: column with the time at which the clip starts, as
+            :func:`~audio_lightning.data.sources.times.to_seconds` reads it; an empty field means the start of the
+            recording.
+        stop_column: column with the time at which the clip ends; an empty field means the end of the recording.
         group_column: column with what must not be divided between splits; a recording is a group of its own where the
             field is empty.
         fold_column: column with the number of the fold.
@@ -199,9 +202,9 @@ def _read_rows(
     listed = "{path} is listed a second time"
     if "start" in rows or "stop" in rows:
         rows = rows.assign(**{name: "" for name in ("start", "stop") if name not in rows})
-        rows = rows.assign(start_seconds=_seconds(rows["start"], 0.0), stop_seconds=_seconds(rows["stop"], np.inf))
+        rows = rows.assign(start_seconds=to_seconds(rows["start"], 0.0), stop_seconds=to_seconds(rows["stop"], np.inf))
         right = (rows["start_seconds"] >= 0) & (rows["start_seconds"] < rows["stop_seconds"])
-        what = "start {start!r} and stop {stop!r} must be seconds with 0 <= start < stop"
+        what = f"start {{start!r}} and stop {{stop!r}} must be {EXPECTED}, with 0 <= start < stop"
         rows = reject(rows, ~right, what, found).drop(columns=["start", "stop"])
         listed = "{path} from {start_seconds} s to {stop_seconds} s is listed a second time"
     same = [name for name in ("path", "start_seconds", "stop_seconds") if name in rows]
@@ -265,8 +268,3 @@ def _locate(root: Path, table: str) -> Path:
     here = Path(table).expanduser()
     below = root / here
     return here if here.is_file() and not below.is_file() else below
-
-
-def _seconds(texts: pd.Series, empty: float) -> pd.Series:
-    """Texts as float64: ``empty`` where there is none, NaN where it is no number."""
-    return pd.to_numeric(texts.mask(texts == "", empty), errors="coerce").astype("float64")
