@@ -44,6 +44,7 @@ class Finder:
     passed_over: Counter[str] = field(default_factory=Counter)
     ignored: Counter[str] = field(default_factory=Counter)
     _listings: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
+    _others: dict[str, list[str]] = field(default_factory=dict)
 
     def listing(self, below: str = "") -> tuple[list[str], list[str]]:
         """Sorted names of the folders and of the recordings in the folder ``below``.
@@ -73,6 +74,19 @@ class Finder:
             found += [prefix + name for name in recordings]
         return sorted(found)
 
+    def others(self, below: str = "") -> list[str]:
+        """Sorted names of the files in the folder ``below`` that are no recordings.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        self.listing(below)
+        return self._others[below]
+
+    def use(self, name: str) -> None:
+        """Count a file that is no recording as one that is not passed over."""
+        self.passed_over -= Counter([_ending(name)])
+
     def summary(self) -> str:
         """What was passed over, such as ``"3 other files (.txt 2, .csv 1), 1 hidden"``; or nothing."""
         endings = Counter({ending: count for ending, count in self.passed_over.items() if ending != HIDDEN})
@@ -88,7 +102,7 @@ class Finder:
         return ", ".join(said)
 
     def _list(self, below: str) -> tuple[list[str], list[str]]:
-        folders, recordings = list[str](), list[str]()
+        folders, recordings, others = list[str](), list[str](), list[str]()
         with os.scandir(self.root / below) as entries:
             for entry in entries:
                 if pattern := self._ignoring(below + entry.name, entry.name):
@@ -100,7 +114,9 @@ class Finder:
                 elif is_recording(Path(entry.path)):
                     recordings.append(entry.name)
                 else:
-                    self.passed_over[os.path.splitext(entry.name)[1].lower() or "no ending"] += 1
+                    others.append(entry.name)
+                    self.passed_over[_ending(entry.name)] += 1
+        self._others[below] = sorted(others)
         return sorted(folders), sorted(recordings)
 
     def _ignoring(self, path: str, name: str) -> str | None:
@@ -109,6 +125,10 @@ class Finder:
             if any(fnmatch.fnmatchcase(normalize("NFC", text), plain) for text in (name, path)):
                 return pattern
         return None
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower() or "no ending"
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

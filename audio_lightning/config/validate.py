@@ -17,8 +17,8 @@ from audio_lightning.config.keys import keys_of_choices
 from audio_lightning.config.override_checks import OPEN_NODES
 from audio_lightning.config.overrides import PATH_KEY
 from audio_lightning.config.suggest import did_you_mean
-from audio_lightning.config.targets import is_allowed, refusal
-from audio_lightning.core.errors import ConfigError
+from audio_lightning.config.targets import build, is_allowed, refusal
+from audio_lightning.core.errors import ConfigError, UserError
 from audio_lightning.core.task import configured_metric, metric_names, monitorable_metrics
 
 RANGES = {
@@ -173,10 +173,22 @@ def _check_targets(config: DictConfig) -> None:
 
 
 def settle(config: DictConfig) -> None:
-    """Fill in ``monitor`` where it is null: which metric is the one to choose by depends on the data."""
+    """Fill in ``monitor`` where it is null: which metric is the one to choose by depends on the data.
+
+    So does ``data.multilabel=auto``, which is settled before it.
+    """
+    _settle_multilabel(config)
     with suppress(OmegaConfBaseException):  # check_config names an interpolation that leads nowhere
         if config.monitor is None:
             config.monitor = f"validation/{metric_names(multilabel=is_multilabel(config))[0]}"
+
+
+def _settle_multilabel(config: DictConfig) -> None:
+    """Let the data say whether a clip may have several labels; where it cannot be read, that is said later."""
+    with suppress(OmegaConfBaseException, UserError):
+        if config.data.get("multilabel") == "auto":
+            source: Any = build(config.data, object, where="data")
+            config.data.multilabel = source.infers_multilabel()
 
 
 def absolutize_paths(config: DictConfig) -> None:
@@ -201,6 +213,8 @@ def is_multilabel(config: Mapping[str, Any] | DictConfig) -> bool:
     """Whether a clip may have several labels, as far as the configuration says it."""
     with suppress(OmegaConfBaseException):
         data = config["data"]
+        if isinstance(several := data.get("multilabel"), bool):
+            return several
         return data.get("label_separator") is not None or data.get("labels") == "rows"
     return False
 

@@ -87,7 +87,7 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
         raise DataError(
             f"the classifier predicts {number[classifier.task.multilabel]} a clip, and the data has "
             f"{number[datamodule.task.multilabel]} (data.label_separator={config.data.get('label_separator')}, "
-            f"data.labels={config.data.get('labels')})"
+            f"data.labels={config.data.get('labels')}, data.multilabel={config.data.get('multilabel')})"
         )
     if not any(key == "seed" or key.startswith("data") for key in _typed(overrides).difference(LOADING)):
         _require_same(classifier, datamodule)
@@ -185,6 +185,8 @@ def _data_config(classifier: AudioClassifier, overrides: list[str]) -> DictConfi
     config.data.clip_seconds = task.clip_seconds
     config.data.padding = task.padding
     config.data.cache_dtype = trained["data"].get("cache_dtype", config.data.cache_dtype)  # it rounds
+    if config.data.get("multilabel") == "auto":
+        config.data.multilabel = task.multilabel
     check_config(config)
     if "data" in typed and not typed & {f"data.{key}" for key in DIVIDING if key != "seed"}:
         _test_on_all(config)

@@ -127,6 +127,34 @@ def write_instruments(root: Path, *, notes: int = 6, takes: int = 2, seed: int =
     return root
 
 
+def write_annotated(root: Path, *, recordings: int = 8, seed: int = 0) -> Path:
+    """Write recordings with two sounds of each class between pauses, and beside each a Raven table or a label track.
+
+    The table all.csv names all of them.
+    """
+    rng = np.random.default_rng(seed)
+    every = list[tuple[str, float, float, str]]()
+    root.mkdir(parents=True, exist_ok=True)
+    for number in range(recordings):
+        parts, annotations, time = list[np.ndarray](), list[tuple[float, float, str]](), 0.0
+        for label in (*CLASSES, *CLASSES):
+            parts += [0.001 * rng.normal(size=RATE // 2), sound(label, rng)]
+            annotations.append((time + 0.5, time + 0.75, label))
+            time += 0.75
+        every += [(f"rec{number}.wav", *annotation) for annotation in annotations]
+        soundfile.write(root / f"rec{number}.wav", np.concatenate(parts), RATE)
+        if number % 2:
+            lines = ["Selection\tView\tChannel\tBegin Time (s)\tEnd Time (s)\tAnnotation"]
+            for row, (start, stop, label) in enumerate(annotations, 1):
+                lines += [f"{row}\t{view} 1\t1\t{start}\t{stop}\t{label}" for view in ("Waveform", "Spectrogram")]
+            (root / f"rec{number}.Table.1.selections.txt").write_text("\n".join(lines) + "\n")
+        else:
+            lines = [f"{start}\t{stop}\t{label}\n\\\t100.0\t3000.0" for start, stop, label in annotations]
+            (root / f"rec{number}.txt").write_text("\n".join(lines) + "\n")
+    _write_csv(root / "all.csv", ("path", "start", "stop", "label"), every)
+    return root
+
+
 def _write_sound(path: Path, label: str, rng: np.random.Generator, seconds: float = 0.25) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, sound(label, rng, seconds=seconds), RATE)

@@ -43,6 +43,7 @@ def write_speech_npz(root: Path) -> Path:
 
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
+    "annotations": tiny.write_annotated,
     "demo": tiny.write_urbansound8k,
     "esc10": tiny.write_esc50,
     "esc50": tiny.write_esc50,

@@ -148,7 +148,7 @@ def read_clips(
     problems: list[Problem] = []
     parts = []
     for split, file in files:
-        part = _read_rows(root, _locate(root, file), columns, label_separator, labels, problems)
+        part = _read_rows(root, locate(root, file), columns, label_separator, labels, problems)
         parts.append(part.assign(split=split) if split else part)
     rows = pd.concat(parts, ignore_index=True).replace({"stop_seconds": {np.inf: np.nan}})
     classes = set(rows["label"].unique())
@@ -157,7 +157,7 @@ def read_clips(
     if label_separator:
         classes = {name.strip() for label in classes for name in label.split(label_separator)} - {""}
         if not classes:
-            named = " and ".join(str(_locate(root, file)) for _, file in files)
+            named = " and ".join(str(locate(root, file)) for _, file in files)
             raise DataError(f"{named}: column {columns['label']} is empty in every row, expected labels")
     return Manifest(root, rows, class_order(classes), problems, label_separator)
 
@@ -264,7 +264,8 @@ def _joined(rows: pd.DataFrame, same: Sequence[str], separator: str, problems: l
     return first.assign(label=[separator.join(filter(None, names)) for names in labels.values()])
 
 
-def _locate(root: Path, table: str) -> Path:
+def locate(root: Path, table: str) -> Path:
+    """The file of a table: below ``root`` where it is there, else relative to the current folder."""
     here = Path(table).expanduser()
     below = root / here
     return here if here.is_file() and not below.is_file() else below

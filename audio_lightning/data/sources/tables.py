@@ -1,5 +1,6 @@
 """Tables that describe recordings, read so that every wrong row is known."""
 
+import contextlib
 import csv
 import json
 from array import array
@@ -20,17 +21,21 @@ class ColumnError(DataError):
 
     Attributes:
         lacking: their names.
+        found: names of the columns that it has.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], found: Collection[str]) -> None:
         self.lacking = [name for name in columns if name not in found]
+        self.found = list(found)
         super().__init__(
             f"{path} has no column {', '.join(self.lacking)}: expected {', '.join(columns)}, "
             f"found {', '.join(found) or 'an empty file'}" + did_you_mean(self.lacking[0], found)
         )
 
 
-def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> tuple[pd.DataFrame, list[Problem]]:
+def read_table(
+    path: Path, required: Sequence[str], optional: Sequence[str] = (), *, may_be_empty: bool = False
+) -> tuple[pd.DataFrame, list[Problem]]:
     """Read columns of a table as text: CSV, TSV, Parquet or JSON Lines, told apart by the suffix.
 
     Numbers are written as plainly as they can be (``3``, not ``3.0``), truth values as ``true`` and ``false``, nothing
@@ -38,9 +43,11 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
 
     Args:
         path: the file. CSV and TSV have a header line, which shows whether commas, semicolons or tabs separate the
-            fields; text is in UTF-8, with or without a byte order mark.
+            fields; text is in UTF-8, with or without a byte order mark. ``.txt`` is a table with tabs between fields in
+            which quotation marks have no meaning, as Raven writes it.
         required: columns that must not be empty in any row.
         optional: columns that may be; they must exist all the same.
+        may_be_empty: a table with a header and no rows is right.
 
     Returns:
         The complete rows (object columns of stripped strings) and a problem for every other row. The index holds the
@@ -51,16 +58,12 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
         DataError: the file is missing, not such a table, or has no rows.
         ColumnError: it lacks a column.
     """
-    if path.suffix.lower() not in _READERS:
-        raise DataError(
-            f"{path}: expected a table that ends in {', '.join(_READERS)}, found {path.suffix or path.name}"
-        )
     columns = tuple(dict.fromkeys((*required, *optional)))
-    unit, kind, rows_of = _READERS[path.suffix.lower()]
+    unit, kind, rows_of = _reader(path)
     counted = f"{path.name}, {unit}"
     numbers, cells, problems = array("q"), [list[str]() for _ in columns], list[Problem]()
     appends = [cell.append for cell in cells]
-    try:
+    with _explained(path, kind):
         for number, values in rows_of(path, columns):
             if isinstance(values, str):
                 problems.append(Problem(f"{counted} {number}", values))
@@ -74,13 +77,7 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
             numbers.append(number)
             for append, value in zip(appends, values):
                 append(value)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}; is data.root the right folder?") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a {kind}: {_not_text(path)}; save it as UTF-8") from error
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"{path} is not a {kind}: {error}") from error
-    if not numbers and not problems:
+    if not (numbers or problems or may_be_empty):
         raise DataError(f"{path} has no rows: expected one row a clip")
     index = pd.Index(numbers, dtype="int64", name=counted)
     table = pd.DataFrame(dict(zip(columns, cells)), index=index, dtype=object)
@@ -89,6 +86,22 @@ def read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()
     for number, blank in zip(empty.index[incomplete], empty[incomplete].to_numpy()):
         problems.append(Problem(f"{counted} {number}", f"{', '.join(empty.columns[blank])} is empty"))
     return table[~incomplete], problems
+
+
+def column_names(path: Path) -> list[str]:
+    """Names of the columns of a table of :func:`read_table`.
+
+    Raises:
+        DataError: the file is missing, or not such a table.
+    """
+    _, kind, rows_of = _reader(path)
+    with _explained(path, kind):
+        try:
+            for _ in rows_of(path, (_NO_COLUMN,)):
+                pass
+        except ColumnError as error:
+            return error.found
+    return []
 
 
 def reject(table: pd.DataFrame, wrong: pd.Series, what: str, problems: list[Problem]) -> pd.DataFrame:
@@ -169,11 +182,38 @@ Row = tuple[int, Sequence[str] | str]
 """A line or row number, and the values of the columns, or what is wrong with the row."""
 
 
+_NO_COLUMN = "\0"
+"""A name that no column can have."""
+
+
+def _reader(path: Path) -> tuple[str, str, Callable[[Path, Sequence[str]], Iterator[Row]]]:
+    if path.suffix.lower() not in _READERS:
+        raise DataError(
+            f"{path}: expected a table that ends in {', '.join(_READERS)}, found {path.suffix or path.name}"
+        )
+    return _READERS[path.suffix.lower()]
+
+
+@contextlib.contextmanager
+def _explained(path: Path, kind: str) -> Iterator[None]:
+    """Errors of reading a file as :class:`DataError`."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}; is data.root the right folder?") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a {kind}: {_not_text(path)}; save it as UTF-8") from error
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"{path} is not a {kind}: {error}") from error
+
+
 def _delimited_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        separator = _separator(file, path.suffix.lower(), columns)
-        # Strict: a quotation mark out of place would silently make one row of many.
-        reader = csv.reader(file, delimiter=separator, strict=True)
+        if path.suffix.lower() == ".txt":
+            reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        else:
+            # Strict: a quotation mark out of place would silently make one row of many.
+            reader = csv.reader(file, delimiter=_separator(file, path.suffix.lower(), columns), strict=True)
         try:
             header = [name.strip() for name in next(reader, [])]
             positions = _positions(path, columns, header)
@@ -294,6 +334,7 @@ def _text(value: Any) -> str:
 _READERS: dict[str, tuple[str, str, Callable[[Path, Sequence[str]], Iterator[Row]]]] = {
     ".csv": ("line", "CSV file in UTF-8", _delimited_rows),
     ".tsv": ("line", "TSV file in UTF-8", _delimited_rows),
+    ".txt": ("line", "table in UTF-8 with tabs between fields", _delimited_rows),
     ".parquet": ("row", "Parquet file", _parquet_rows),
     ".jsonl": ("line", "JSON Lines file in UTF-8", _json_rows),
     ".ndjson": ("line", "JSON Lines file in UTF-8", _json_rows),

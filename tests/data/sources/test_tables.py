@@ -178,7 +178,7 @@ def test_columns_found_by_another_separator_are_named(tmp_path: Path) -> None:
         ("t.tsv", b'label\tx\n"Hello\tx\na\tb\n', r"is not a TSV file in UTF-8: unexpected end of data \(line 3\)"),
         ("t.csv", b'label,x\n"Hello,x\n"Bye,x\n', r"expected after '\"' \(line 3\)"),
         ("t.parquet", b"label\nx\n", "is not a Parquet file"),
-        ("t.xlsx", b"", "expected a table that ends in .csv, .tsv, .parquet, .jsonl, .ndjson, found .xlsx"),
+        ("t.xlsx", b"", "expected a table that ends in .csv, .tsv, .txt, .parquet, .jsonl, .ndjson, found .xlsx"),
     ],
 )
 def test_a_file_that_is_no_table(tmp_path: Path, name: str, contents: bytes | None, message: str) -> None:
