@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "audio_lightning"
 
 ROOMS = (
     "core", "config", "run_folder", "audio", "features", "augment", "models", "losses", "metrics", "data", "classifier",
-    "distributed", "figures", "loggers", "training", "inference", "compare", "report", "sweeps", "api", "cli",
+    "distributed", "figures", "loggers", "training", "inference", "compare", "report", "sweeps", "fit", "api", "cli",
     "__main__",
 )  # fmt: skip
 
