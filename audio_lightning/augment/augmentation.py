@@ -81,6 +81,15 @@ class Augmentation(nn.Module):
             if module.source == source:
                 module.set_recordings(samples, starts, stops)
 
+    def leave_out(self, source: str) -> bool:
+        """Go without the recordings of a source, where no augmentation requires them; whether that is so."""
+        modules = [module for module in self._recorded() if module.source == source and module.p > 0]
+        if any(module.required for module in modules):
+            return False
+        for module in modules:
+            module.p = 0.0
+        return True
+
     def on_waveforms(
         self, waveform: Float[Tensor, "batch time"], target: Shaped[Tensor, "batch *classes"]
     ) -> tuple[Float[Tensor, "batch time"], Shaped[Tensor, "batch *classes"]]:

@@ -24,6 +24,7 @@ class BackgroundNoise(RecordedAugmentation):
             given.
         snr_db: range of the signal-to-noise ratio over the whole clip in decibels, drawn uniformly; null where
             ``volume`` is given. At a ratio, a silent clip stays silent.
+        required: refuse to train without recordings of noise; False: train without noise then.
         sample_rate, p: see :class:`WaveformAugmentation`.
 
     Raises:
@@ -38,6 +39,7 @@ class BackgroundNoise(RecordedAugmentation):
         sample_rate: int,
         volume: tuple[float, float] | None = (0.0, 0.1),
         snr_db: tuple[float, float] | None = None,
+        required: bool = True,
         p: float = 0.8,
     ) -> None:
         super().__init__(sample_rate=sample_rate, p=p)
@@ -49,7 +51,7 @@ class BackgroundNoise(RecordedAugmentation):
             require_range("volume", volume, least=0)
         if snr_db is not None:
             require_range("snr_db", snr_db)
-        self.volume, self.snr_db = volume, snr_db
+        self.volume, self.snr_db, self.required = volume, snr_db, required
 
     def augment(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:
         """Clips with noise.

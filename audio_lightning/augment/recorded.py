@@ -15,9 +15,11 @@ class RecordedAugmentation(WaveformAugmentation, ABC):
 
     Attributes:
         source: what kind of recordings it needs; the key ``<source>_dir`` of a training names a folder of them.
+        required: whether a training without such recordings is refused; otherwise it goes without this augmentation.
     """
 
     source: ClassVar[str]
+    required: bool = True
 
     samples: Float[Tensor, "samples"]
     starts: Int64[Tensor, "recordings"]

@@ -22,7 +22,8 @@ from audio_lightning.config import (
 )
 from audio_lightning.config.compose import search_path
 from audio_lightning.config.location import choices, groups
-from audio_lightning.config.overrides import single_value
+from audio_lightning.config.overrides import is_group, single_value
+from audio_lightning.config.recipes import leave_out
 from audio_lightning.config.slips import unknown_option
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.messages import terminal_width, wrapped
@@ -136,6 +137,7 @@ def _enter_hydra(flags: list[str], overrides: list[str], *, multirun: bool) -> i
     def job(config: DictConfig) -> float | None:
         if multirun:
             print(f"\n#{HydraConfig.get().job.num}: {' '.join(HydraConfig.get().overrides.task)}")
+            leave_out(config, [line for line in parse_overrides(HydraConfig.get().overrides.task) if is_group(line)])
             config.trainer.devices = 1  # where it is auto, there may be more; see check_multirun
         code, value = _train(config, RunFolder(Path(HydraConfig.get().runtime.output_dir)), check=True)
         codes.append(code)

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from audio_lightning.config.keys import defaults_of
 from audio_lightning.config.location import config_dir, last_change, searched, searching
 from audio_lightning.config.override_checks import check_choice, check_key, check_resolved
 from audio_lightning.config.overrides import is_group, line_of, parse_overrides, quote_paths, quoted, single_value
+from audio_lightning.config.recipes import LeftOut, leave_out
 from audio_lightning.config.renamed import OPTIONS, upgrade
 from audio_lightning.config.trust import trusting
 from audio_lightning.core.errors import ConfigError
@@ -66,8 +68,9 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
     with searching(_places(parsed)):
         for override in chosen:
             check_choice(override)
-        base = _of_choices(name, tuple(line_of(override) for override in chosen), searched(), last_change(searched()))
-    keys = [override for override in parsed if not is_group(override, name)]
+        lines = tuple(line_of(override) for override in chosen)
+        base, left_out = _of_choices(name, lines, searched(), last_change(searched()))
+    keys = _without_left_out([override for override in parsed if not is_group(override, name)], left_out)
     retargeted = _retargeted(keys, base)
     for override in keys:
         if not _is_below(override.key_or_group, retargeted):  # its keys are those of another class
@@ -79,6 +82,16 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
         else:
             del config["hydra"]
     return config
+
+
+def _without_left_out(keys: list[Override], left_out: Iterable[LeftOut]) -> list[Override]:
+    """Say what of a recipe is left out, unless it was typed to be deleted, in which case there is no more to do."""
+    deleted = {override.key_or_group for override in keys if override.type is OverrideType.DEL}
+    for found in left_out:
+        if shown := [key for key in found.keys if key not in deleted]:
+            _say(str(replace(found, keys=shown)))
+    done = deleted & {key for found in left_out for key in found.keys}
+    return [override for override in keys if override.key_or_group not in done]
 
 
 def _record_overrides(hydra: DictConfig, parsed: Iterable[Override]) -> None:
@@ -146,8 +159,12 @@ def expand_multirun(overrides: Iterable[str]) -> list[list[str]]:
 
 
 @lru_cache(maxsize=64)
-def _of_choices(name: str, lines: tuple[str, ...], folders: tuple[Path, ...], _changed: int) -> DictConfig:
+def _of_choices(
+    name: str, lines: tuple[str, ...], folders: tuple[Path, ...], _changed: int
+) -> tuple[DictConfig, list[LeftOut]]:
     """The configuration of some choices, composed once: the trials of a sweep make the same ones again and again.
+
+    Keys of a recipe that the choices lack are left out of it.
 
     In a notebook it is composed again when the user's own files in ``folders`` have changed.
     """
@@ -155,7 +172,8 @@ def _of_choices(name: str, lines: tuple[str, ...], folders: tuple[Path, ...], _c
     try:
         with initialize_config_dir(str(config_dir()), job_name=name, version_base="1.3"):
             config = hydra_compose(name, overrides=[*lines, *_search_path(folders)], return_hydra_config=True)
-            return _upgraded(config) if folders else config
+        config = _upgraded(config) if folders else config
+        return config, leave_out(config, parse_overrides(lines))
     except RecursionError as error:
         raise ConfigError(
             f"{' '.join(lines)}: the defaults of a YAML file lead back to itself; look for the circle in "

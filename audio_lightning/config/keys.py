@@ -37,6 +37,11 @@ def defaults_of(group: str | None = None, choice: str | None = None) -> dict[str
     return dict(_entries(_read(group, choice), f"{group}.")) if choice is not None else {}
 
 
+def target_of(group: str, choice: str) -> str | None:
+    """The class that a choice of a group names."""
+    return _read(group, choice).get("_target_")
+
+
 @lru_cache(maxsize=8)
 def _keys_of_choices(_folders: tuple[Path, ...], _changed: int) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}

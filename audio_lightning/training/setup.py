@@ -120,6 +120,9 @@ def _give_recordings(classifier: AudioClassifier, datamodule: AudioDataModule, s
             "noise": "adds background noise, and this data set has no recordings of noise",
             "rir": "puts clips into recorded rooms, and there are no recordings of impulse responses",
         }[source]
+        if classifier.augmentation.leave_out(source):
+            print_and_log(f"note: augment {lacking}; left out (a folder of them is named by {source}_dir=DIR)")
+            return
         raise ConfigError(f"augment {lacking}: name a folder of them by {source}_dir=DIR, or choose another augment")
     audio = datamodule.cache.decode(Recordings(files), datamodule.sample_rate)
     if audio.errors:

@@ -185,6 +185,15 @@ def test_recordings_go_to_all_who_need_them() -> None:
     assert all(module.has_recordings for module in augmentation.waveform if isinstance(module, RecordedAugmentation))
 
 
+def test_recordings_that_nobody_requires_are_done_without() -> None:
+    optional = {**NOISE, "required": False}
+    augmentation = made(waveform={"optional": optional, "gain": GAIN, "off": {**NOISE, "p": 0.0}, "hall": ROOM})
+    assert augmentation.leave_out("noise")
+    assert augmentation.lacks == ["rir"]
+    assert not augmentation.leave_out("rir")
+    assert not made(waveform={"optional": optional, "required": NOISE}).leave_out("noise")
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -226,6 +226,21 @@ def test_a_multirun_goes_on_after_a_failure_and_says_so(tiny_urbansound8k: Path,
     assert (tmp_path / "multi/1/metrics.json").exists()
 
 
+@pytest.mark.full
+def test_jobs_of_a_multirun_leave_out_what_their_data_lacks(tmp_path: Path) -> None:
+    """Hydra composes them by itself."""
+    root = tiny.write_folder(tmp_path / "data")
+    result = typed(
+        "-m", "experiment=speech10_conv1d_sgd", "data=folder", f"data.root={root}", "debug=tiny", "trainer=cpu",
+        "seed=0,1", f"hydra.sweep.dir={tmp_path}/multi",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "sets data.task, data.words, which data=folder does not have; left out" in result.stderr
+    for job in "01":
+        data = OmegaConf.load(tmp_path / f"multi/{job}/config.yaml").data
+        assert ("task" in data, data.clip_seconds) == (False, 1.0)
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [
