@@ -50,7 +50,8 @@ def row_names(setups: Mapping[str, pd.DataFrame], axes: Sequence[str]) -> dict[s
     differing = [key for key in typed if _differ(key, values)]
     shown = differing or typed or ["feature", "model"]
     parts = {
-        setup: [_part(key, found, configs[setup]) for key in shown if key in found] for setup, found in values.items()
+        setup: [part for key in shown if key in found and (part := _part(key, found, configs[setup]))]
+        for setup, found in values.items()
     }
     further = dict.fromkeys(key for found in (*values.values(), *configs.values()) for key in found if key not in shown)
     for key in further:
@@ -60,7 +61,7 @@ def row_names(setups: Mapping[str, pd.DataFrame], axes: Sequence[str]) -> dict[s
             group = {setup: configs[setup] | values[setup] for setup in alike}
             if _differ(key, group):
                 for setup, found in group.items():
-                    parts[setup].append(_part(key, found, configs[setup]))
+                    parts[setup] += [part] if (part := _part(key, found, configs[setup])) else []
     for alike in _alike(parts):
         for setup in alike:
             parts[setup].append(setup[:6])
@@ -79,7 +80,10 @@ def _alike(parts: Mapping[str, list[str]]) -> list[list[str]]:
 
 
 def _part(key: str, values: Mapping[str, Any], config: Mapping[str, Any]) -> str:
+    """What a name says of a choice: nothing of a group of which none was chosen."""
     value = values.get(key)
     text = f"{value:.4g}" if isinstance(value, float) else as_text(value)
     is_group = "." not in key and key not in config
+    if is_group and value in (None, "None"):
+        return ""
     return text if is_group else f"{key}={text}"

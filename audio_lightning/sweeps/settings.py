@@ -23,6 +23,7 @@ class SweepSettings:
     folds: bool = False
     zip: list[list[str]] = field(default_factory=list)
     exclude: list[dict[str, Any]] = field(default_factory=list)
+    extra_trials: list[str] = field(default_factory=list)
     trials_file: str | None = None
     dry_run: bool = False
     executor: str = "local"

@@ -21,6 +21,7 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.messages import timestamp
 from audio_lightning.sweeps.executors.executors import Executor, LocalExecutor
 from audio_lightning.sweeps.executors.forkserver import call, forkserver
+from audio_lightning.sweeps.extra_trials import extra_trials
 from audio_lightning.sweeps.finalize import finalize
 from audio_lightning.sweeps.grid import Grid, combinations, parse_grid, values_of
 from audio_lightning.sweeps.identity import digest, grid_hash
@@ -47,12 +48,21 @@ RUNNING = (
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What a command line asks for; ``overrides`` are its words, without the password of a database."""
+    """What a command line asks for.
+
+    Attributes:
+        folder, name: of the sweep.
+        settings: keys of ``sweep``.
+        grid: what varies, and what all combinations of it have.
+        typed: overrides that were typed for all trials.
+        overrides: the words of the command line, without the password of a database.
+    """
 
     folder: SweepFolder
     name: str
     settings: SweepSettings
     grid: Grid
+    typed: list[str]
     overrides: list[str]
 
 
@@ -107,11 +117,12 @@ def parse_sweep_args(arguments: Sequence[str], config_dir: str | Path | None = N
         for key, value in settings.grid.items()
         if key not in keys
     ]
+    common = grid.fixed
     grid = parse_grid([*lines, *typed]) if lines else grid
     asked = [line for line in own if _key(line).removeprefix("sweep.").partition(".")[0] not in RUNNING]
     name = settings.name or grid_hash([*typed, *asked])
     shown = [re.sub(r"(://[^:/@]+):[^@/]*@", r"\1:***@", argument) for argument in command_line(arguments, config_dir)]
-    return SweepRequest(SweepFolder(settings.folder(name)), name, settings, grid, shown)
+    return SweepRequest(SweepFolder(settings.folder(name)), name, settings, grid, common, shown)
 
 
 def plan_sweep(request: SweepRequest) -> SweepPlan:
@@ -130,13 +141,12 @@ def plan_sweep(request: SweepRequest) -> SweepPlan:
         raise ConfigError(
             f"{', '.join(grid.spaces)}: an interval is continuous; search it with sweep=search, or list values"
         )
-    trials = plan_trials(_combinations(request.settings, grid))
+    trials = plan_trials(_combinations(request))
     monitors = {trial.config.monitor for trial in trials}
     if len(monitors) > 1 and not request.settings.dry_run:
         raise ConfigError(f"monitor: the trials have different ones ({', '.join(sorted(monitors))}); set one for all")
-    return SweepPlan(
-        trials, trials[0].config, list(dict.fromkeys(key for t in trials for key in t.combination.choices))
-    )
+    axes = dict.fromkeys([*grid.axes, *(key for trial in trials for key in trial.combination.choices)])
+    return SweepPlan(trials, trials[0].config, list(axes))
 
 
 def run_sweep(request: SweepRequest, plan: SweepPlan) -> SweepResult:
@@ -181,7 +191,8 @@ def _choices(lines: Iterable[str]) -> dict[str, Any]:
     return values_of({_key(line): line for line in lines})
 
 
-def _combinations(settings: SweepSettings, grid: Grid) -> list[Combination]:
+def _combinations(request: SweepRequest) -> list[Combination]:
+    settings, grid = request.settings, request.grid
     listed: Iterable[Sequence[str]]
     if settings.trials_file is not None:
         if grid.axes:
@@ -190,7 +201,10 @@ def _combinations(settings: SweepSettings, grid: Grid) -> list[Combination]:
     else:
         crossed = combinations(grid, zip_=settings.zip, exclude=settings.exclude)
         listed = [list(combination.values()) for combination in crossed]
-    found = [Combination([*grid.fixed, *lines], _choices(lines)) for lines in listed]
+    beside = extra_trials(settings.extra_trials, grid, request.typed, zip_=settings.zip)
+    # First, since whole recipes take longest.
+    found = [Combination([*request.typed, *lines.values()], values_of(lines)) for lines in beside]
+    found += [Combination([*grid.fixed, *lines], _choices(lines)) for lines in listed]
     return _over_folds(found) if settings.folds else found
 
 
@@ -215,8 +229,8 @@ def _over_folds(found: list[Combination]) -> list[Combination]:
 def _check_search(request: SweepRequest) -> DictConfig:
     """The configuration of the first of the choices of a search."""
     settings, grid = request.settings, request.grid
-    for key, given in (("folds", settings.folds), ("zip", settings.zip), ("exclude", settings.exclude)):
-        if given:
+    for key in ("folds", "zip", "exclude", "extra_trials"):
+        if getattr(settings, key):
             raise ConfigError(f"sweep.{key} is for grids, and a search draws each key by itself: leave it out")
     if settings.trials_file is not None:
         raise ConfigError("sweep.trials_file lists the trials, and a search draws them: leave one of them out")
