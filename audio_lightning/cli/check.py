@@ -53,7 +53,7 @@ def check_command(
         _require_data_key(override)
     for option, file in (("--csv", csv_file), ("--report", report)):
         if file is not None:
-            _require_writable(option, file.expanduser())
+            require_writable(option, file.expanduser())
     config = compose(quote_paths(overrides))
     check_config(config)
     from audio_lightning.data.audit import KINDS, audit
@@ -101,7 +101,7 @@ def _require_data_key(override: str) -> None:
         raise ConfigError(f"{override}: only the data is checked; give data=NAME, data.KEY=VALUE or seed=N")
 
 
-def _require_writable(option: str, file: Path) -> None:
+def require_writable(option: str, file: Path) -> None:
     """Find out before the recordings are decoded, which may take hours."""
     above = next(parent for parent in file.absolute().parents if parent.exists())
     if file.is_dir():

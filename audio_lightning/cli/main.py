@@ -12,6 +12,7 @@ from audio_lightning.cli.check import check_command
 from audio_lightning.cli.completion import ConfigDir, complete_override
 from audio_lightning.cli.dashboard import dashboard_command
 from audio_lightning.cli.inference import embed_command, evaluate_command, predict_command
+from audio_lightning.cli.labels import labels_command
 from audio_lightning.cli.leaderboard import leaderboard_command
 from audio_lightning.cli.refit import refit_command
 
@@ -81,6 +82,7 @@ app.command("models")(models_command)
 app.command("features")(features_command)
 app.command("compatibility")(compatibility_command)
 app.command("grid", hidden=True, deprecated=True)(compatibility_command)  # its name in 0.1
+app.command("labels")(labels_command)
 app.command("leaderboard")(leaderboard_command)
 app.command("dashboard")(dashboard_command)
 app.command("refit")(refit_command)

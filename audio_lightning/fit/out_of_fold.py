@@ -16,9 +16,11 @@ from audio_lightning.compare.names import row_names
 from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.core.errors import ConfigError, DataError, FileError
-from audio_lightning.core.files import shortened
+from audio_lightning.core.files import require_folder, shortened
 from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.run_folder import RunFolder
+
+A_SWEEP_OR_RUN = "expected a folder with sweep.json or config.yaml, as sweep.py and train.py leave them"
 
 PREFIX = "probability "
 """Columns of the tables of predictions that hold probabilities begin with it."""
@@ -124,6 +126,27 @@ def candidates_of(sweep: SweepFolder) -> dict[str, list[RunFolder]]:
         names[setup]: [RunFolder(sweep.path / folder) for folder in setups[setup]["folder"]]
         for setup in sorted(setups, key=names.__getitem__)
     }
+
+
+def candidates_in(paths: Sequence[Path]) -> dict[str, list[RunFolder]]:
+    """The candidates in folders that a user names.
+
+    Args:
+        paths: of one sweep, whose setups are the candidates, or of runs, which together are one candidate.
+
+    Raises:
+        ConfigError: a folder is neither, or there are several sweeps.
+    """
+    for path in paths:
+        require_folder(path, A_SWEEP_OR_RUN)
+    sweeps = [path for path in paths if SweepFolder(path).facts.exists()]
+    if sweeps and len(paths) > 1:
+        raise ConfigError(f"{sweeps[0]}: one sweep is read at a time; give it alone, or folders of runs")
+    if sweeps:
+        return candidates_of(SweepFolder(sweeps[0]))
+    if other := [path for path in paths if not RunFolder(path).config.exists()]:
+        raise ConfigError(f"{other[0]}: {A_SWEEP_OR_RUN}")
+    return {"runs": [RunFolder(path) for path in paths]}
 
 
 def read_out_of_fold(candidates: Mapping[str, Sequence[RunFolder]]) -> OutOfFold:
