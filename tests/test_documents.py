@@ -62,6 +62,8 @@ def with_tiny_data(line: str, tmp_path: Path) -> tuple[Path, str, list[str]]:
     root = tiny_sources.write(name, tmp_path / "data")
     if "label_separator" not in line and name == "table":
         tiny.write_table(root)
+    if "label_columns" in line:
+        tiny.write_hot_table(root)
     if "label_pattern" in line:
         root = tiny.write_named(tmp_path / "named")
     if "data.table={" in line:

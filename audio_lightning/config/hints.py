@@ -61,6 +61,9 @@ SYNONYMS = {
 }
 """What to type here, and what other programs call it; behind a key without a value the typed value goes on."""
 
+RECORDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff")
+"""Endings of usual recordings, for a suggestion only."""
+
 INFERRED = "num_classes n_classes classes num_labels in_channels input_size input_shape input_dim"
 """Names of what follows from the data and the feature."""
 
@@ -157,11 +160,23 @@ def source_of(root: Path) -> str:
     ):
         if (root / marker).exists():
             return f"data={name} {typed}"
+    if lie_beside_annotations([path.name for path in inside]):
+        return f"data=annotations {typed}"
     has_folders = any(path.is_dir() for path in inside)
     table = "" if has_folders and not tables else f"data=table {typed} data.table="
     table += (shlex.quote(tables[0].name) if tables else "FILE.csv") if table else ""
     folder = f"data=folder {typed} (a folder for each class)"
     return table if tables and not has_folders else f"{folder}, or {table}" if table else folder
+
+
+def lie_beside_annotations(names: list[str]) -> bool:
+    """Whether a text file is called like one of the recordings, as label tracks and selection tables are."""
+    others = {name.rpartition(".")[0] for name in names if name.lower().endswith(RECORDINGS)}
+    return any(
+        ".".join(parts[:count]) in others
+        for parts in (name.split(".") for name in names if name.endswith(".txt"))
+        for count in range(1, len(parts))
+    )
 
 
 def one_of(names: list[str]) -> str:

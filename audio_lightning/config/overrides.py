@@ -23,7 +23,7 @@ PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume)$")
 TEXT_KEY = re.compile(rf"{PATH_KEY.pattern}|(?:^|[._])(?:table|column|separator|pattern)$")
 """Keys whose values are taken as typed: paths, and others in which signs occur that mean something to Hydra."""
 
-LIST_KEY = re.compile(r"(?:^|\.)ignore$")
+LIST_KEY = re.compile(r"(?:^|\.)(?:ignore|label_columns)$")
 """Keys whose values are lists of patterns; one pattern needs no brackets."""
 
 SHORT = {"trust": "trusted_modules"}

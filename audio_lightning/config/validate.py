@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from audio_lightning.config.hints import one_of, source_of
+from audio_lightning.config.hints import lie_beside_annotations, one_of, source_of
 from audio_lightning.config.keys import keys_of_choices
 from audio_lightning.config.override_checks import OPEN_NODES
 from audio_lightning.config.overrides import PATH_KEY
@@ -136,7 +136,8 @@ def _check_class_folders(config: DictConfig) -> None:
         above = path.absolute().parent
         classes = [name for name in _listed(above) if os.path.isdir(above / name)]
         meant = f"type data.root={shlex.quote(str(path.parent if path.name else above))}"
-        if any(name.endswith((".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")) for name in names):
+        tables = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+        if lie_beside_annotations(names) or any(name.endswith(tables) for name in names):
             meant = f"type {source_of(path)}"
         elif len(classes) < 2:
             meant = f"expected {path}/<class>/<recording>"
@@ -186,9 +187,15 @@ def settle(config: DictConfig) -> None:
 def _settle_multilabel(config: DictConfig) -> None:
     """Let the data say whether a clip may have several labels; where it cannot be read, that is said later."""
     with suppress(OmegaConfBaseException, UserError):
-        if config.data.get("multilabel") == "auto":
+        if labels_depend_on_data(config):
             source: Any = build(config.data, object, where="data")
             config.data.multilabel = source.infers_multilabel()
+
+
+def labels_depend_on_data(config: DictConfig) -> bool:
+    """Whether only the data says if a clip may have several labels: of a table, if it has a column for each label."""
+    data = config.data
+    return data.get("multilabel") == "auto" and not ("label_columns" in data and data.label_columns is None)
 
 
 def absolutize_paths(config: DictConfig) -> None:

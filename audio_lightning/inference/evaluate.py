@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import build, change, check_config, compose, trusting, user_extensions
 from audio_lightning.config.saved import as_config
+from audio_lightning.config.validate import labels_depend_on_data
 from audio_lightning.core.errors import CheckpointError, ConfigError, DataError
 from audio_lightning.core.files import without_nan, write_json
 from audio_lightning.data.datamodule import AudioDataModule
@@ -185,7 +186,7 @@ def _data_config(classifier: AudioClassifier, overrides: list[str]) -> DictConfi
     config.data.clip_seconds = task.clip_seconds
     config.data.padding = task.padding
     config.data.cache_dtype = trained["data"].get("cache_dtype", config.data.cache_dtype)  # it rounds
-    if config.data.get("multilabel") == "auto":
+    if labels_depend_on_data(config):
         config.data.multilabel = task.multilabel
     check_config(config)
     if "data" in typed and not typed & {f"data.{key}" for key in DIVIDING if key != "seed"}:

@@ -144,6 +144,7 @@ def test_a_slip_in_a_sweep(typed: str, hint: str, capsys: pytest.CaptureFixture[
     [
         (["dog/1.wav", "cat/1.wav"], "type data=folder {root} (a folder for each class)"),
         (["clips.csv", "1.wav"], "type data=table {root} data.table=clips.csv"),
+        (["1.wav", "1.Table.1.selections.txt"], "type data=annotations {root}"),
         (["clips.csv", "dog/1.wav"], "(a folder for each class), or data=table {root} data.table=clips.csv"),
         (["meta/esc50.csv", "audio/1.wav"], "type data=esc50 {root}"),
         (["_background_noise_/1.wav", "yes/1.wav"], "type data=speech_commands {root}"),
@@ -190,6 +191,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(
         (["dog/1.wav", ".cache/1"], "dog", "expected {above}/dog/<class>/<recording>"),
         (["dog/1.wav", "dog/.cache/1", "cat/1.wav"], "dog", "type data.root={above}"),
         (["dog/1.wav", "dog/t.csv", "cat/1.wav"], "dog", "type data=table data.root={above}/dog data.table=t.csv"),
+        (["rec/1.wav", "rec/1.wav.txt"], "rec", "type data=annotations data.root={above}/rec"),
     ],
 )
 def test_a_root_one_folder_too_deep_is_refused_before_anything_is_read(

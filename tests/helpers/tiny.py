@@ -116,6 +116,20 @@ def write_table(root: Path, *, clips: int = 10, seed: int = 0) -> Path:
     return root
 
 
+def write_hot_table(root: Path, *, clips: int = 10, seed: int = 0) -> Path:
+    """Write the same recordings and clips.csv with a column of 0 and 1 for each class; a tenth of them are of none."""
+    write_table(root, clips=clips, seed=seed)
+    rows = [
+        (
+            f"sounds/{number}.wav",
+            *(int(number % len(CLASSES) == place and number % 10 > 0) for place in range(len(CLASSES))),
+        )
+        for number in range(clips * len(CLASSES))
+    ]
+    _write_csv(root / "clips.csv", ("path", *CLASSES), rows)
+    return root
+
+
 def write_instruments(root: Path, *, notes: int = 6, takes: int = 2, seed: int = 0) -> Path:
     """Write folders of instruments, with recordings of 0.1 to 1.2 s: ``takes`` of each of ``notes`` notes."""
     rng = np.random.default_rng(seed)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 from unicodedata import normalize
@@ -10,6 +11,7 @@ import pandas as pd
 
 from audio_lightning.audio import Finder
 from audio_lightning.core.errors import DataError
+from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST, TRAIN, VALIDATION, Manifest
 from audio_lightning.data.problems import Problem
@@ -46,6 +48,9 @@ class Folder(AudioDataModule):
         fold_pattern: the same for the fold, a whole number.
         layout: ``splits``: the folders at the top are splits (:data:`SPLIT_NAMES`); ``classes``: they are classes;
             ``auto``: they are splits if all of them have such names, or if some have and hold class folders.
+        multilabel: learn the classes as labels of which a clip may have any number. Recordings in class folders whose
+            names begin with ``-`` then have none: they are examples of "none of these". False: every recording has one
+            class, and such folders are classes like others.
         ignore: names of files and folders, or paths below the root, to pass over; ``*`` and ``?`` as in a shell.
         **options: see :class:`AudioDataModule`.
     """
@@ -57,11 +62,13 @@ class Folder(AudioDataModule):
         label_pattern: str | None = None,
         fold_pattern: str | None = None,
         layout: Layout = "auto",
+        multilabel: bool = False,
         ignore: str | Sequence[str] = (),
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.layout: Layout = layout
+        self.multilabel = multilabel
         self.ignore = [ignore] if isinstance(ignore, str) else [str(pattern) for pattern in ignore]
         self.patterns = name_patterns(label_pattern, group_pattern, fold_pattern)
 
@@ -73,6 +80,13 @@ class Folder(AudioDataModule):
                 recordings in one group.
         """
         manifest = self.list_recordings()
+        if self.multilabel:
+            manifest = _as_labels(manifest)
+        elif negatives := [name for name in manifest.classes if _is_negative(name)]:
+            manifest.notes.append(
+                f"{_listed(negatives)}: taken for {'a class' if len(negatives) == 1 else 'classes'}; with "
+                "data.multilabel=true, recordings in folders that begin with - have no label"
+            )
         if fold := self.patterns.get("fold"):
             manifest = self._with_folds(manifest, fold)
         if (group := self.patterns.get("group")) is None:
@@ -249,7 +263,8 @@ def require_several_groups(manifest: Manifest, pattern: NamePattern) -> None:
     Raises:
         DataError: all recordings of a class are in one group.
     """
-    classes = manifest.table.groupby("label")["group"].agg(["size", "nunique", "first"])
+    labelled = manifest.table[manifest.table["label"] != ""]
+    classes = labelled.groupby("label")["group"].agg(["size", "nunique", "first"])
     undivided = classes[(classes["size"] > 1) & (classes["nunique"] == 1)]
     if undivided.empty:
         return
@@ -264,6 +279,35 @@ def require_several_groups(manifest: Manifest, pattern: NamePattern) -> None:
         f"mend {pattern} so that it finds several groups in every class, or choose "
         "data.split=stratified, which ignores groups"
     )
+
+
+def _as_labels(manifest: Manifest) -> Manifest:
+    """The same recordings where a clip may have any number of labels: none those in folders that begin with ``-``.
+
+    Raises:
+        DataError: there are no other folders, or the name of one cannot be a label.
+    """
+    if manifest.label_separator is not None:
+        return manifest
+    negatives = {name for name in manifest.classes if name.startswith("-")}
+    classes = tuple(name for name in manifest.classes if name not in negatives)
+    if unusable := [name for name in classes if LABEL_SEPARATOR in name]:
+        raise DataError(f"{manifest.root}: class {unusable[0]} holds {LABEL_SEPARATOR!r}; rename it")
+    if not classes:
+        raise DataError(
+            f"{manifest.root}: all class folders begin with -, so no recording has a label with data.multilabel=true; "
+            "expected at least one other folder"
+        )
+    none = manifest.table["label"].isin(negatives)
+    if none.any():
+        manifest.notes.append(f"{none.sum():,} recordings in {_listed(sorted(negatives))} have no label")
+    table = manifest.table.assign(label=manifest.table["label"].mask(none, ""))
+    return replace(manifest, table=table, classes=classes, label_separator=LABEL_SEPARATOR)
+
+
+def _is_negative(name: str) -> bool:
+    """Whether the name of a class begins with ``-`` and is no number."""
+    return name.startswith("-") and not re.fullmatch("-[0-9.]+", name)
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.sources.folder import Folder
+from audio_lightning.data.sources.label_cells import LabelCells
 from audio_lightning.data.sources.table import check_table, read_clips
 
 
@@ -42,4 +43,6 @@ class Instruments(Folder):
         """
         if self.table is None:
             return super().list_recordings()
-        return read_clips(self.root, self.table, {"path": "path", "label": "label"})
+        return read_clips(
+            self.root, self.table, {"path": "path", "label": "label"}, LabelCells(multilabel=self.multilabel)
+        )

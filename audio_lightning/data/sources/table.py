@@ -15,12 +15,17 @@ from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.problems import Problem, printable
 from audio_lightning.data.sources.folder import SPLIT_NAMES, class_order
-from audio_lightning.data.sources.tables import ColumnError, are_whole, read_table, reject, require_rows
+from audio_lightning.data.sources.label_cells import (
+    ONE_LABEL,
+    LabelCells,
+    Labels,
+    find_label_columns,
+    join_label_columns,
+)
+from audio_lightning.data.sources.tables import ColumnError, are_whole, column_names, read_table, reject, require_rows
 from audio_lightning.data.sources.times import EXPECTED, to_seconds
 from audio_lightning.data.sources.unicode_paths import as_on_disk
 from audio_lightning.data.sources.unlisted import unlisted
-
-Labels = Literal["cell", "rows"]
 
 
 class Table(AudioDataModule):
@@ -46,10 +51,15 @@ class Table(AudioDataModule):
             field holds one label.
         labels: ``cell``: a clip is one row, with all its labels in one field. ``rows``: a clip has a row a label,
             and may have several, or none.
+        label_columns: columns that each say of one label whether a clip has it (0 or 1), in place of ``label_column``:
+            names, patterns of the shell, or ``rest`` for all that no other option names.
+        multilabel: whether a clip may have several labels, or none. ``auto``: where ``label_separator`` or
+            ``labels=rows`` say so, or where by ``label_columns`` some clip has not exactly one.
         **options: see :class:`AudioDataModule`.
 
     Raises:
-        ConfigError: an empty separator, or a split that is named by a column and by the table both.
+        ConfigError: an empty separator, a split that is named by a column and by the table both, or options for labels
+            that exclude each other.
     """
 
     def __init__(
@@ -65,19 +75,17 @@ class Table(AudioDataModule):
         split_column: str | None = None,
         label_separator: str | None = None,
         labels: Labels = "cell",
+        label_columns: str | Sequence[str] | None = None,
+        multilabel: bool | Literal["auto"] = "auto",
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if label_separator == "":
-            raise ConfigError(
-                "data.label_separator is empty: expected what stands between labels, such as ';', or null"
-            )
         if split_column is not None and not isinstance(table, str):
             raise ConfigError(f"data.split_column={split_column}: data.table names the splits already; leave one out")
         check_table(table)
         self.table = table
-        self.label_separator = label_separator
-        self.labels: Labels = labels
+        chosen = (label_columns,) if isinstance(label_columns, str) else tuple(label_columns or ())
+        self.cells = LabelCells(label_separator, labels, chosen, multilabel)
         columns = {
             "path": path_column,
             "label": label_column,
@@ -96,10 +104,18 @@ class Table(AudioDataModule):
             DataError: see :func:`read_clips`.
         """
         try:
-            return read_clips(self.root, self.table, self.columns, self.label_separator, self.labels)
+            return read_clips(self.root, self.table, self.columns, self.cells)
         except ColumnError as error:
             options = [f"data.{name}_column" for name, column in self.columns.items() if column in error.lacking]
             raise DataError(f"{error} (set {', '.join(f'{option}=...' for option in options)})") from error
+
+    def infers_multilabel(self) -> bool:
+        """Whether a clip may have several labels, as :meth:`read` takes it.
+
+        Raises:
+            DataError: see :func:`read_clips`.
+        """
+        return self.read().label_separator is not None
 
     def unlisted(self) -> list[str]:
         """Recordings in the folders of the table's recordings, and below them, that the table does not list."""
@@ -126,8 +142,7 @@ def read_clips(
     root: Path,
     table: str | Mapping[str, str],
     columns: Mapping[str, str],
-    label_separator: str | None = None,
-    labels: Labels = "cell",
+    cells: LabelCells = ONE_LABEL,
 ) -> Manifest:
     """Read a table of clips, or one for each split.
 
@@ -136,8 +151,7 @@ def read_clips(
         table: the file, relative to ``root`` or to the current folder, or absolute; or such files by split.
         columns: name of the column for ``path`` and ``label``, and for those there are of ``start``, ``stop``,
             ``group``, ``fold`` and ``split``.
-        label_separator: what stands between the labels of a clip.
-        labels: see :class:`Table`.
+        cells: how it writes labels; where that is by columns for each label, ``columns["label"]`` has no meaning.
 
     Raises:
         DataError: a table is missing, has no usable row, or lists a clip in several rows with different labels that are
@@ -148,26 +162,25 @@ def read_clips(
     problems: list[Problem] = []
     parts = []
     for split, file in files:
-        part = _read_rows(root, locate(root, file), columns, label_separator, labels, problems)
+        part = _read_rows(root, locate(root, file), columns, cells, problems)
         parts.append(part.assign(split=split) if split else part)
     rows = pd.concat(parts, ignore_index=True).replace({"stop_seconds": {np.inf: np.nan}})
+    separator = cells.joined_by if cells.is_multilabel(rows["label"]) else None
     classes = set(rows["label"].unique())
-    if labels == "rows":
-        label_separator = label_separator or LABEL_SEPARATOR
-    if label_separator:
-        classes = {name.strip() for label in classes for name in label.split(label_separator)} - {""}
+    if separator:
+        classes = {name.strip() for label in classes for name in label.split(separator)} - {""}
         if not classes:
             named = " and ".join(str(locate(root, file)) for _, file in files)
-            raise DataError(f"{named}: column {columns['label']} is empty in every row, expected labels")
-    return Manifest(root, rows, class_order(classes), problems, label_separator)
+            what = ", ".join(cells.columns) if cells.columns else f"column {columns['label']}"
+            raise DataError(f"{named}: {what} is empty in every row, expected labels")
+    return Manifest(root, rows, class_order(classes), problems, separator)
 
 
 def _read_rows(
     root: Path,
     path: Path,
     columns: Mapping[str, str],
-    label_separator: str | None,
-    labels: Labels,
+    cells: LabelCells,
     problems: list[Problem],
 ) -> pd.DataFrame:
     """The usable rows of one table, a row a clip; problems of the others are added to ``problems``.
@@ -176,14 +189,20 @@ def _read_rows(
         root: see :func:`read_clips`.
         path: the table.
         columns: see :func:`read_clips`.
-        label_separator: see :func:`read_clips`.
-        labels: see :class:`Table`.
+        cells: see :func:`read_clips`.
         problems: of this and of other tables.
     """
-    may_be_empty = {"start", "stop", "group", *(["label"] if label_separator or labels == "rows" else [])}
+    hot = find_label_columns(path, column_names(path), cells.columns, columns.values()) if cells.columns else []
+    columns = {name: column for name, column in columns.items() if name != "label" or not hot}
+    may_be_empty = {"start", "stop", "group", *(["label"] if cells.may_be_empty else [])}
     required = [column for name, column in columns.items() if name not in may_be_empty]
-    rows, found = read_table(path, required, [column for name, column in columns.items() if name in may_be_empty])
+    optional = [column for name, column in columns.items() if name in may_be_empty]
+    rows, found = read_table(path, required, [*optional, *hot])
+    labels = pd.Series(dtype=object)
+    if hot:
+        rows, labels = join_label_columns(rows, hot, cells, found)
     rows = rows[list(columns.values())].set_axis(list(columns), axis="columns")
+    rows = rows.assign(label=labels) if hot else rows
     rows = rows.assign(path=as_on_disk(root, _normalized(rows["path"], os.path.abspath(root))))
     listed_paths = rows["path"]
     outside = (rows["path"] == "..") | rows["path"].str.startswith("../")
@@ -208,16 +227,16 @@ def _read_rows(
         rows = reject(rows, ~right, what, found).drop(columns=["start", "stop"])
         listed = "{path} from {start_seconds} s to {stop_seconds} s is listed a second time"
     same = [name for name in ("path", "start_seconds", "stop_seconds") if name in rows]
-    if labels == "cell":
+    if cells.may_be_empty and cells.separator is None and not hot:
+        holds = rows["label"].str.contains(LABEL_SEPARATOR, regex=False)
+        rows = reject(rows, holds, f"label {{label!r}} holds {LABEL_SEPARATOR!r}; rename it", found)
+    if cells.rows == "cell":
         _require_one_label(path, rows, same)
         rows = reject(rows, rows.duplicated(same), listed, found)
     else:
-        if label_separator is None:
-            holds = rows["label"].str.contains(LABEL_SEPARATOR, regex=False)
-            rows = reject(rows, holds, f"label {{label!r}} holds {LABEL_SEPARATOR!r}; rename it", found)
         incomplete = rows["path"].isin(listed_paths[listed_paths.index.difference(rows.index)])
         rows = reject(rows, incomplete, "{path}: another row of it cannot be used", found)
-        rows = _joined(rows, same, label_separator or LABEL_SEPARATOR, found)
+        rows = _joined(rows, same, cells.joined_by, found)
     require_rows(path, rows, found)
     problems += found
     return rows

@@ -310,11 +310,11 @@ def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], message
 
 
 def test_lengths_are_known_whatever_the_window(tmp_path: Path) -> None:
-    annotate(tmp_path, "a.wav", (0, 0.5, "x"), (1, 3, "y"))
+    annotate(tmp_path, "a.wav", (0, 0.5, "x"), (1, 3, "y"), (3.5, 9, "y"))
     module = source("annotations", tmp_path)
     assert isinstance(module, Annotations)
     found = module.annotated
-    assert (found.annotations["stop_seconds"] - found.annotations["start_seconds"]).tolist() == [0.5, 2.0]
+    assert (found.annotations["stop_seconds"] - found.annotations["start_seconds"]).tolist() == [0.5, 2.0, 0.5]
     assert found.recordings["seconds"].to_dict() == {"a.wav": 4.0}
 
 
