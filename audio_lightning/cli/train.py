@@ -20,7 +20,7 @@ from audio_lightning.config import (
     quote_paths,
     user_extensions,
 )
-from audio_lightning.config.compose import search_path
+from audio_lightning.config.compose import deletions, search_path
 from audio_lightning.config.location import choices, groups
 from audio_lightning.config.overrides import is_group, single_value
 from audio_lightning.config.recipes import leave_out
@@ -88,6 +88,7 @@ def _start(typed: Any, flags: list[str], overrides: list[str]) -> int:
         return _resume(Path(str(single_value(parse_overrides(resumed[-1:])[0]))), others)
     if typed.cfg or typed.info or typed.hydra_help:
         compose(overrides)  # says a mistake in one line; the rest is Hydra's
+        overrides = [*overrides, *deletions(overrides)]
     elif typed.multirun:
         check_multirun(overrides)
     else:

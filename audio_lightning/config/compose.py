@@ -65,11 +65,7 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
     """
     parsed = parse_overrides(overrides)
     chosen = [override for override in parsed if is_group(override, name)]
-    with searching(_places(parsed)):
-        for override in chosen:
-            check_choice(override)
-        lines = tuple(line_of(override) for override in chosen)
-        base, left_out = _of_choices(name, lines, searched(), last_change(searched()))
+    base, left_out = _base(name, parsed, chosen)
     keys = _without_left_out([override for override in parsed if not is_group(override, name)], left_out)
     retargeted = _retargeted(keys, base)
     for override in keys:
@@ -82,6 +78,23 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
         else:
             del config["hydra"]
     return config
+
+
+def deletions(overrides: Iterable[str]) -> list[str]:
+    """Overrides by which Hydra itself leaves out what :func:`compose` leaves out of a recipe: ``~data.words``."""
+    parsed = parse_overrides(overrides)
+    _, left_out = _base("train", parsed, [override for override in parsed if is_group(override)])
+    typed = {override.key_or_group for override in parsed if override.type is OverrideType.DEL}
+    return [f"~{key}" for found in left_out for key in found.keys if key not in typed]
+
+
+def _base(name: str, parsed: Iterable[Override], chosen: Iterable[Override]) -> tuple[DictConfig, list[LeftOut]]:
+    """The configuration of the choices alone, each checked to exist, and what is left out of a recipe."""
+    with searching(_places(parsed)):
+        for override in chosen:
+            check_choice(override)
+        lines = tuple(line_of(override) for override in chosen)
+        return _of_choices(name, lines, searched(), last_change(searched()))
 
 
 def _without_left_out(keys: list[Override], left_out: Iterable[LeftOut]) -> list[Override]:

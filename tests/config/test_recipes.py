@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.classifier.factory import check_networks
 from audio_lightning.config import UnknownKey, check_config, choices, compose, quote_paths
+from audio_lightning.config.compose import deletions
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask
 from audio_lightning.run_folder import RunFolder
@@ -119,6 +120,14 @@ def test_keys_that_the_typed_choice_lacks_are_left_out_and_said(
         alone = compose([choice, "data.root=.", *(["data=folder"] if key != "data" else [])])
         assert set(found) == set(alone[key])
     assert capsys.readouterr().err == (f"note: {note}\n" if note else "")
+
+
+@pytest.mark.parametrize("typed", [[], ["~data.task"]])
+def test_hydra_is_told_to_leave_them_out_where_it_composes_itself(typed: list[str]) -> None:
+    """As with ``--cfg job``, which shows the configuration."""
+    words = ["experiment=speech10_conv1d_sgd", "data=folder", "data.root=.", *typed]
+    assert deletions(words) == [key for key in ("~data.task", "~data.words") if key not in typed]
+    assert deletions(["experiment=speech10_conv1d_sgd", "data.root=."]) == []
 
 
 def test_a_typed_key_that_the_source_lacks_is_a_mistake() -> None:
