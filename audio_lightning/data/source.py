@@ -89,6 +89,14 @@ class Source(pl.LightningDataModule, ABC):
             DataError: the folder is not a data set of this kind.
         """
 
+    def infers_multilabel(self) -> bool:
+        """Whether a clip may have several labels, where ``multilabel=auto`` leaves that to the data.
+
+        Raises:
+            DataError: the folder is not a data set of this kind.
+        """
+        return self.read().label_separator is not None
+
     def complete(self, manifest: Manifest) -> Manifest:
         """Rows that depend on the splits; called when these are known, before anything is decoded."""
         return manifest

@@ -109,14 +109,6 @@ class Table(AudioDataModule):
             options = [f"data.{name}_column" for name, column in self.columns.items() if column in error.lacking]
             raise DataError(f"{error} (set {', '.join(f'{option}=...' for option in options)})") from error
 
-    def infers_multilabel(self) -> bool:
-        """Whether a clip may have several labels, as :meth:`read` takes it.
-
-        Raises:
-            DataError: see :func:`read_clips`.
-        """
-        return self.read().label_separator is not None
-
     def unlisted(self) -> list[str]:
         """Recordings in the folders of the table's recordings, and below them, that the table does not list."""
         found = unlisted(self.pool.manifest, outside=False)
