@@ -55,8 +55,9 @@ test-newest: ## the fast suite with the newest releases that pyproject.toml allo
 	@$(BIN)/audio-lightning --version
 	$(FAST_SUITE)
 
+# Where the disk is full, what was covered cannot be written either.
 coverage: install ## the fast suite, and the lines and branches of the package that it reaches
-	$(FAST_SUITE) --cov --cov-report=term
+	$(FAST_SUITE) --cov --cov-report=term --deselect tests/sweeps/test_full_disk.py
 
 lint: install ## ruff and mypy
 	$(BIN)/ruff format --check $(SOURCES)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         evaluate,
         leaderboard,
         load,
+        plan,
         predict,
         read_data,
         sweep,
@@ -35,8 +36,8 @@ __version__ = "0.2.0"
 
 # Named here, so that the package can be imported, and looked at, without what the work itself takes.
 __all__ = [
-    "Picture", "Run", "Sweep", "compose", "compute_features", "embed", "evaluate", "leaderboard", "load", "predict",
-    "read_data", "sweep", "train",
+    "Picture", "Run", "Sweep", "compose", "compute_features", "embed", "evaluate", "leaderboard", "load", "plan",
+    "predict", "read_data", "sweep", "train",
 ]  # fmt: skip
 
 

@@ -11,8 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "audio_lightning"
 
 ROOMS = (
     "core", "config", "run_folder", "audio", "features", "augment", "models", "losses", "metrics", "data", "classifier",
-    "distributed", "figures", "loggers", "training", "inference", "compare", "report", "sweeps", "fit", "api", "cli",
-    "__main__",
+    "planning", "distributed", "figures", "loggers", "training", "inference", "compare", "report", "sweeps", "fit",
+    "api", "cli", "__main__",
 )  # fmt: skip
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

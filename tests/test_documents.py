@@ -123,8 +123,9 @@ def test_sweeps_of_the_readme_are_understood(
 
 @pytest.mark.parametrize("line", TOOLS)
 def test_tools_of_the_readme_run(
-    line: str, trained: Path, swept: Path, tiny_urbansound8k: Path, tmp_path: Path
+    line: str, trained: Path, swept: Path, tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # where plans are written
     shutil.copytree(tiny_urbansound8k / "audio/fold1", tmp_path / "recordings")
     shutil.copy(next((tmp_path / "recordings").iterdir()), tmp_path / "street.wav")
     places = {

@@ -7,9 +7,10 @@ as they are typed: ``al.train("model=resnet", "trainer.max_epochs=3")``. Nothing
 from audio_lightning.api.answers import embed, evaluate, load, predict
 from audio_lightning.api.comparison import Sweep, leaderboard, sweep
 from audio_lightning.api.data import compute_features, read_data
+from audio_lightning.api.planning import plan
 from audio_lightning.api.training import Picture, Run, compose, train
 
 __all__ = [
-    "Picture", "Run", "Sweep", "compose", "compute_features", "embed", "evaluate", "leaderboard", "load", "predict",
-    "read_data", "sweep", "train",
+    "Picture", "Run", "Sweep", "compose", "compute_features", "embed", "evaluate", "leaderboard", "load", "plan",
+    "predict", "read_data", "sweep", "train",
 ]  # fmt: skip

@@ -26,12 +26,12 @@ def read_data(*overrides: str, config_dir: PathLike | None = None) -> "AudioData
         ConfigError: a mistake in what was asked for.
         DataError: recordings that cannot be used.
     """
-    from audio_lightning.config import build, user_extensions
-    from audio_lightning.data.datamodule import AudioDataModule
+    from audio_lightning.config import user_extensions
+    from audio_lightning.training.setup import settled_data
 
     config = compose(*overrides, config_dir=config_dir)
     with user_extensions(overrides, config_dir):
-        datamodule = build(config.data, AudioDataModule, where="data")
+        datamodule = settled_data(config)
         datamodule.setup()
     return datamodule
 
@@ -57,13 +57,16 @@ def compute_features(
     from audio_lightning.classifier.factory import build_front_end
     from audio_lightning.config import as_plain, user_extensions
     from audio_lightning.core.task import AudioTask
+    from audio_lightning.training.setup import settled_data
 
     config = compose(*overrides, config_dir=config_dir)
-    rate, clip = config.data.sample_rate, max(1, round(config.data.clip_seconds * config.data.sample_rate))
+    with user_extensions(overrides, config_dir):
+        datamodule = settled_data(config)
+    rate, clip = datamodule.sample_rate, datamodule.num_samples
     channel = "mean" if config.data.channel == "each" else config.data.channel
     options: dict[str, Any] = {"window_samples": clip, "hop_samples": clip, "tail_samples": 1, "channel": channel}
     parts = windows(Path(recording).expanduser(), rate, **options)
     waveform = torch.from_numpy(np.concatenate([part.samples for part in parts]))
     with user_extensions(overrides, config_dir), torch.no_grad():
-        front_end = build_front_end(as_plain(config), AudioTask(("a", "b"), rate, clip, config.data.padding))
+        front_end = build_front_end(as_plain(config), AudioTask(("a", "b"), rate, clip, datamodule.padding))
         return front_end.compute(waveform[None])[0].numpy()

@@ -143,6 +143,7 @@ def train(*overrides: str, folder: PathLike | None = None, config_dir: PathLike 
         Interrupted: the training was told to stop.
     """
     from audio_lightning.config import absolutize_paths, check_config, quote_paths, user_extensions
+    from audio_lightning.config.automatic import take_settled
     from audio_lightning.config.trust import trusted_modules
     from audio_lightning.training.start import compose_run, train_in
 
@@ -158,8 +159,11 @@ def train(*overrides: str, folder: PathLike | None = None, config_dir: PathLike 
         files.check_writable()
         check_config(config)
         absolutize_paths(config)
-        if files.is_begun and files.config.is_file() and _what_counts(files.read_config()) != _what_counts(config):
-            raise ConfigError(f"{files.path} holds a run with other settings already: choose another folder")
+        if files.is_begun and files.config.is_file():
+            saved = files.read_config()
+            take_settled(config, saved)
+            if _what_counts(saved) != _what_counts(config):
+                raise ConfigError(f"{files.path} holds a run with other settings already: choose another folder")
         with interruptible():
             train_in(files, config)
         return Run(files.path, trust=trusted_modules())

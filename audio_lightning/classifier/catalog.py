@@ -13,6 +13,7 @@ from audio_lightning.classifier.factory import build_front_end, build_network, c
 from audio_lightning.config import choices, compose, config_dir, resolve
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask, FeatureShape, InputKind
+from audio_lightning.data.settings import ClipSettings
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.models.base import AudioModel
 
@@ -53,15 +54,15 @@ class Cell:
 def task_of(overrides: Iterable[str], num_classes: int) -> AudioTask:
     """Clips as the data keys of a command line describe them, with so many classes.
 
+    What would follow from recordings (``auto``) is as for most data sets.
+
     Raises:
         ConfigError: clips without a sample.
     """
     data = compose(overrides).data
-    for key in ("sample_rate", "clip_seconds"):
-        if not data[key] > 0:
-            raise ConfigError(f"data.{key}={data[key]}: expected more than 0")
+    clips = ClipSettings(data.sample_rate, data.clip_seconds, padding=data.padding).nominal
     names = tuple(f"class {number}" for number in range(num_classes))
-    return AudioTask(names, data.sample_rate, max(1, round(data.clip_seconds * data.sample_rate)), data.padding)
+    return AudioTask(names, clips.sample_rate, clips.num_samples, clips.padding)
 
 
 def cells(

@@ -45,7 +45,7 @@ def check_command(
     Exit code 1 if anything is found, but for the kinds that --allow names.
     """
     overrides, allow = overrides or [], allow or []
-    from audio_lightning.config import build, check_config, compose, quote_paths
+    from audio_lightning.config import check_config, compose, quote_paths
     from audio_lightning.config.overrides import command_line
     from audio_lightning.config.suggest import did_you_mean
 
@@ -64,11 +64,11 @@ def check_command(
             raise ConfigError(f"--allow {kind}: there is no such kind" + did_you_mean(kind, KINDS, listing="kinds"))
     # Lightning is imported from here on, when everything cheap has been checked.
     from audio_lightning.core.files import write_csv
-    from audio_lightning.data.datamodule import AudioDataModule
     from audio_lightning.data.opening import examine
     from audio_lightning.training.decoding_progress import decoding_shown
+    from audio_lightning.training.setup import settled_data
 
-    datamodule = build(config.data, AudioDataModule, where="data")
+    datamodule = settled_data(config)
     with decoding_shown(datamodule):
         examination = examine(datamodule)
     findings = audit(datamodule, examination)

@@ -14,6 +14,7 @@ from audio_lightning.cli.dashboard import dashboard_command
 from audio_lightning.cli.inference import embed_command, evaluate_command, predict_command
 from audio_lightning.cli.labels import labels_command
 from audio_lightning.cli.leaderboard import leaderboard_command
+from audio_lightning.cli.plan import plan_command
 from audio_lightning.cli.refit import refit_command
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -78,6 +79,7 @@ app.command("predict")(predict_command)
 app.command("embed")(embed_command)
 app.command("evaluate")(evaluate_command)
 app.command("check")(check_command)
+app.command("plan")(plan_command)
 app.command("models")(models_command)
 app.command("features")(features_command)
 app.command("compatibility")(compatibility_command)

@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from audio_lightning.config.automatic import AUTO
 from audio_lightning.config.keys import defaults_of
 from audio_lightning.config.location import config_dir, last_change, searched, searching
 from audio_lightning.config.override_checks import check_choice, check_key, check_resolved
@@ -42,8 +43,13 @@ SEARCH_PATH = "hydra.searchpath"
 """The key that names folders with YAML files of the user's own; ``--config-dir`` names one."""
 
 
+NOMINAL_RATE = 22050
+"""Hertz at which samples are counted until it is known what ``data.sample_rate=auto`` is."""
+
+
 def _samples(count: int, *, _root_: DictConfig) -> float:
-    return float(count / _root_.data.sample_rate)
+    rate = _root_.data.sample_rate
+    return float(count / (NOMINAL_RATE if rate == AUTO else rate))
 
 
 OmegaConf.register_new_resolver("samples", _samples, replace=True)
@@ -93,7 +99,7 @@ def _base(name: str, parsed: Iterable[Override], chosen: Iterable[Override]) -> 
     with searching(_places(parsed)):
         for override in chosen:
             check_choice(override)
-        lines = tuple(line_of(override) for override in chosen)
+        lines = tuple(line_of(override) for override in chosen if not _is_no_choice(override))
         return _of_choices(name, lines, searched(), last_change(searched()))
 
 
@@ -218,9 +224,15 @@ def _upgraded(config: DictConfig) -> DictConfig:
 
 def search_path(overrides: Iterable[str]) -> list[str]:
     """Overrides by which Hydra itself finds what :func:`compose` finds: folders in place of packages."""
-    lines = list(overrides)
-    with searching(_places(parse_overrides(lines))):
-        return [*(line for line in lines if not line.startswith(f"{SEARCH_PATH}=")), *_search_path(searched())]
+    parsed = parse_overrides(overrides)
+    with searching(_places(parsed)):
+        # Hydra has no word for no choice, which is that of a group in OPTIONAL unless one is made.
+        kept = [override for override in parsed if override.key_or_group != SEARCH_PATH and not _is_no_choice(override)]
+        return [*map(line_of, kept), *_search_path(searched())]
+
+
+def _is_no_choice(override: Override) -> bool:
+    return override.type is not OverrideType.DEL and is_group(override) and override.value() is None
 
 
 def _search_path(folders: Iterable[Path]) -> list[str]:

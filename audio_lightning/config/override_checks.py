@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Override, OverrideType, QuotedStrin
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from audio_lightning.config.automatic import AUTO, AUTOMATIC
 from audio_lightning.config.hints import unknown_choice, unknown_key
 from audio_lightning.config.location import choices, choices_in, config_dir, searched
 from audio_lightning.config.overrides import TEXT_KEY, as_list, is_group, is_hydras, line_of, parse_overrides
@@ -145,7 +146,7 @@ def _check_type(key: str, default: Any, value: Any) -> None:
 def _expected(key: str, default: Any, value: Any) -> str | None:
     """What a value should be in place of a default; None if it is that."""
     expected: tuple[type, ...]
-    if value is None or default is None:
+    if value is None or default is None or (value == AUTO and key in AUTOMATIC):
         return None
     if isinstance(default, bool):
         expected, name = (bool,), "true or false"

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from audio_lightning.config.automatic import buildable_data
 from audio_lightning.config.hints import lie_beside_annotations, one_of, source_of
 from audio_lightning.config.keys import keys_of_choices
 from audio_lightning.config.override_checks import OPEN_NODES
@@ -188,7 +189,7 @@ def _settle_multilabel(config: DictConfig) -> None:
     """Let the data say whether a clip may have several labels; where it cannot be read, that is said later."""
     with suppress(OmegaConfBaseException, UserError):
         if labels_depend_on_data(config):
-            source: Any = build(config.data, object, where="data")
+            source: Any = build(buildable_data(config), object, where="data")
             config.data.multilabel = source.infers_multilabel()
 
 

@@ -24,6 +24,9 @@ MOST_CLIPPED = 1e-3
 """Share of samples at full scale above which a recording counts as clipped. A loud recording touches full scale now
 and then; one sample in a thousand is a peak cut off in every few milliseconds, which can be heard."""
 
+MOST_LEFT_OUT = 0.05
+"""Share of what sounds that may be in no clip."""
+
 SHORTEST = 0.1
 """Share of a clip's length below which a clip counts as short: nine tenths of what a network is shown are padding."""
 
@@ -40,6 +43,7 @@ KINDS = {
     "not_finite": "recordings with samples that are NaN, infinite or impossibly large",
     "empty": "files without a sound in them: no bytes, or a header only",
     "duplicate": "recordings with the same sound under several names",
+    "left_out": f"more than {MOST_LEFT_OUT:.0%} of what sounds is in no clip",
     "few_clips": f"classes with fewer than {FEWEST_A_CLASS} clips, or with none in one of the splits",
     "cancelling": "recordings whose channels cancel: their mean is silent or almost so",
     "silent": f"recordings that never exceed {SILENCE:g} of full scale",
@@ -99,6 +103,7 @@ def audit(datamodule: "AudioDataModule", examination: "Opened") -> list[Finding]
         _recordings(examination),
         _short(datamodule, examination),
         _duplicates(examination),
+        _left_out(datamodule, examination),
         _few_clips(examination.manifest),
     )
     order = {kind: place for place, kind in enumerate(KINDS)}
@@ -167,6 +172,27 @@ def _short(datamodule: "AudioDataModule", examination: "Opened") -> Iterator[Fin
     for path, start, lasting in zip(*(clips[name].tolist() for name in clips), seconds[rows].tolist()):
         where = f"{path}, from {start:g} s on" if start else path
         yield Finding("short", where, f"lasts {lasting:.3f} s, less than {SHORTEST:.0%} of a clip of {whole:g} s")
+
+
+def _left_out(datamodule: "AudioDataModule", examination: "Opened") -> Iterator[Finding]:
+    """How much of what sounds is never trained on, where recordings are cut to one clip each."""
+    if datamodule.hop_samples is not None:
+        return
+    from audio_lightning.data.clip_choice import left_out  # imports torch, and kinds of findings are named without
+
+    whole = datamodule.num_samples / datamodule.sample_rate
+    seconds = clip_seconds(datamodule, examination)
+    stretches = datamodule.stretches().readable() if left_out(0 * seconds, seconds, whole) > MOST_LEFT_OUT else None
+    if stretches is None or (share := left_out(stretches.first, stretches.last, whole)) <= MOST_LEFT_OUT:
+        return
+    longer = int((stretches.last > whole).sum())
+    yield Finding(
+        "left_out",
+        f"{longer:,} of {len(stretches.last):,} recordings",
+        f"{share:.0%} of what sounds lies behind the clip of {whole:g} s that each is cut to: choose "
+        f"data.hop_seconds={whole:g} for windows all along them, data.clip_seconds=auto data.hop_seconds=auto, or "
+        "longer clips",
+    )
 
 
 def clip_seconds(datamodule: "AudioDataModule", examination: "Opened") -> Float[np.ndarray, "rows"]:

@@ -1,6 +1,6 @@
 """Settings that all data sources share; their fields are the keys of ``data`` in the configuration."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +13,45 @@ from audio_lightning.data.store.cache import Cache, default_cache_dir
 from audio_lightning.data.store.decoded import SampleType
 from audio_lightning.data.store.recordings import Identity
 
+AUTO = "auto"
+Auto = Literal["auto"]
+"""A setting that follows from the recordings."""
+
 BadRecordings = Literal["error", "skip", "silence"]
 
 
 @dataclass(frozen=True)
+class ClipShape:
+    """How clips are cut from recordings, in numbers.
+
+    Attributes:
+        sample_rate: rate in hertz to which recordings are resampled.
+        clip_seconds: length of a clip; shorter recordings are padded, longer ones cut.
+        hop_seconds: from the start of a window to the start of the next; None for one clip a recording.
+        padding: how a short recording is filled up.
+    """
+
+    sample_rate: int = 22050
+    clip_seconds: float = 4.0
+    hop_seconds: float | None = None
+    padding: Padding = "zero"
+
+    @property
+    def num_samples(self) -> int:
+        """Samples a clip."""
+        return max(1, round(self.clip_seconds * self.sample_rate))
+
+    @property
+    def hop_samples(self) -> int | None:
+        """Samples from window to window; None for one clip a recording."""
+        return None if self.hop_seconds is None else round(self.hop_seconds * self.sample_rate)
+
+
+@dataclass(frozen=True)
 class ClipSettings(Settings):
-    """How clips are cut from recordings.
+    """How clips are to be cut from recordings; ``auto`` for what these are to say.
+
+    See :mod:`audio_lightning.data.clip_choice`.
 
     Attributes:
         sample_rate: rate in hertz to which recordings are resampled.
@@ -33,30 +66,33 @@ class ClipSettings(Settings):
         ConfigError: a length, a hop, a rate or a channel that cannot be.
     """
 
-    sample_rate: int = 22050
-    clip_seconds: float = 4.0
-    hop_seconds: float | None = None
-    padding: Padding = "zero"
+    sample_rate: int | Auto = 22050
+    clip_seconds: float | Auto = 4.0
+    hop_seconds: float | Auto | None = None
+    padding: Padding | Auto = "zero"
     channel: Channel = "mean"
 
     def __post_init__(self) -> None:
         for name in ("sample_rate", "clip_seconds"):
-            _require_positive(name, getattr(self, name))
-        if self.hop_samples is not None and self.hop_samples < 1:
+            if (value := getattr(self, name)) != AUTO:
+                _require_positive(name, value)
+        shape = self.nominal
+        if shape.hop_samples is not None and shape.hop_samples < 1:
             raise ConfigError(
                 f"data.hop_seconds={self.hop_seconds}: expected more than 0, or null for one clip a recording"
             )
         check_channel(self.channel)
 
     @property
-    def num_samples(self) -> int:
-        """Samples a clip."""
-        return max(1, round(self.clip_seconds * self.sample_rate))
+    def automatic(self) -> list[str]:
+        """Names of the settings that follow from the recordings."""
+        return [field.name for field in fields(ClipShape) if getattr(self, field.name) == AUTO]
 
     @property
-    def hop_samples(self) -> int | None:
-        """Samples from window to window; None for one clip a recording."""
-        return None if self.hop_seconds is None else round(self.hop_seconds * self.sample_rate)
+    def nominal(self) -> ClipShape:
+        """The settings, with those of most data sets in place of what follows from the recordings."""
+        given = {name: getattr(self, name) for name in {field.name for field in fields(ClipShape)} - {*self.automatic}}
+        return ClipShape(**given)
 
 
 @dataclass(frozen=True)

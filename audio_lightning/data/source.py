@@ -3,16 +3,21 @@
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import lightning.pytorch as pl
+import numpy as np
+import pandas as pd
 
 from audio_lightning.core.task import Padding
+from audio_lightning.data.clip_choice import ClipChoice, Stretches, choose_clips
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.problems import Problem
 from audio_lightning.data.settings import CacheSettings, CheckSettings, ClipSettings, LoadingSettings
 from audio_lightning.data.splitting.splits import SplitPlan
 from audio_lightning.data.store.cache import Progress
+from audio_lightning.data.store.measurements import MEASURED, measure
 from audio_lightning.data.store.recordings import Recordings
 
 
@@ -53,28 +58,41 @@ class Source(pl.LightningDataModule, ABC):
         self.loading = loading
         self.batch_size = loading.batch_size
         self.cache = cache.open()
+        self._measured: dict[str, np.void] = {}
         self.progress: Progress | None = None
         self.say: Callable[[str], None] | None = None
+
+    @cached_property
+    def clip_choice(self) -> ClipChoice:
+        """How clips are cut; what is ``auto`` is measured when it is first asked for.
+
+        Raises:
+            DataError: where it is: the folder is not a data set of this kind.
+        """
+        settings = self.clip_settings
+        if not settings.automatic:
+            return ClipChoice(settings.nominal, {})
+        return choose_clips(settings, self.stretches())
 
     @property
     def sample_rate(self) -> int:
         """Rate of the clips in hertz."""
-        return self.clip_settings.sample_rate
+        return self.clip_choice.shape.sample_rate
 
     @property
     def num_samples(self) -> int:
         """Samples a clip."""
-        return self.clip_settings.num_samples
+        return self.clip_choice.shape.num_samples
 
     @property
     def hop_samples(self) -> int | None:
         """Samples from window to window; None for one clip a recording."""
-        return self.clip_settings.hop_samples
+        return self.clip_choice.shape.hop_samples
 
     @property
     def padding(self) -> Padding:
         """How a short recording is filled up."""
-        return self.clip_settings.padding
+        return self.clip_choice.shape.padding
 
     @property
     def seed(self) -> int:
@@ -96,6 +114,26 @@ class Source(pl.LightningDataModule, ABC):
             DataError: the folder is not a data set of this kind.
         """
         return self.read().label_separator is not None
+
+    def stretches(self) -> Stretches:
+        """What clips are cut from, measured: the parts of recordings that the rows of the manifest mean.
+
+        Raises:
+            DataError: the folder is not a data set of this kind.
+        """
+        table = self.read().table
+        return self.measure_stretches(table[~table["background"]])
+
+    def measure_stretches(self, table: pd.DataFrame) -> Stretches:
+        """Measure the recordings of a table with the columns ``path``, ``start_seconds`` and ``stop_seconds``."""
+        number, paths = pd.factorize(table["path"])
+        new = [path for path in paths if path not in self._measured]
+        if new:
+            found = measure(self.recordings(new), self.cache, progress=self.progress)
+            self._measured |= dict(zip(new, found))
+        measured = np.array([self._measured[path] for path in paths], MEASURED)
+        start, stop = (table[f"{name}_seconds"].to_numpy(dtype=np.float64) for name in ("start", "stop"))
+        return Stretches(measured[number], start, stop, marked=bool(np.isfinite(stop).any()))
 
     def complete(self, manifest: Manifest) -> Manifest:
         """Rows that depend on the splits; called when these are known, before anything is decoded."""

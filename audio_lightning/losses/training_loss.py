@@ -72,6 +72,7 @@ UNSUITABLE = {
     "GaussianNLLLoss": "it takes a variance beside each prediction",
     "HingeEmbeddingLoss": "it takes distances between pairs",
     "KLDivLoss": "it takes log-probabilities; torch.nn.CrossEntropyLoss has the same gradient",
+    "LinearCrossEntropyLoss": "it takes embeddings, and has a linear layer of its own that no checkpoint would hold",
     "MarginRankingLoss": "it compares pairs of scores",
     "NLLLoss": "it takes log-probabilities; use torch.nn.CrossEntropyLoss",
     "NLLLoss2d": "it takes log-probabilities of pixels; use torch.nn.CrossEntropyLoss",

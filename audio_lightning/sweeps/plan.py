@@ -14,10 +14,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus, is_free
 from audio_lightning.config import UnknownKey, absolutize_paths, as_plain, check_config, compose
+from audio_lightning.config.automatic import automatic_keys
 from audio_lightning.core.errors import ConfigError, DataError, UserError
 from audio_lightning.sweeps.executors.forkserver import call
 from audio_lightning.sweeps.identity import digest, setup_hash, trial_hash
-from audio_lightning.sweeps.preflight import Preflight, preflight
+from audio_lightning.sweeps.preflight import Preflight, preflight, settle_automatic
 from audio_lightning.sweeps.progress import describe
 
 
@@ -82,6 +83,7 @@ def plan_trials(combinations: Iterable[Combination], *, known: dict[str, Preflig
     # Of a search each trial is planned alone, and says nothing of the others.
     if known is None and composed and all(lacking for *_, lacking in composed):
         raise composed[0][2][0]
+    _settle([config for config, *_ in composed])
     plain = [as_plain(config) for config, *_ in composed]
     keys = [digest(config["data"]) for config in plain]
     checked = {place: Preflight(impossible=str(lacking[0])) for place, (*_, lacking) in enumerate(composed) if lacking}
@@ -99,6 +101,15 @@ def plan_trials(combinations: Iterable[Combination], *, known: dict[str, Preflig
         trial = Planned(combination, config, groups, checked[place])
         planned.setdefault(trial.hash, trial)
     return list(planned.values())
+
+
+def _settle(configs: Sequence[DictConfig]) -> None:
+    """Replace what is ``auto`` by what it is for the recordings, so that trials are known by numbers."""
+    automatic = [config for config in configs if automatic_keys(config)]
+    if automatic:
+        for config, found in zip(automatic, call(settle_automatic, [as_plain(config) for config in automatic])):
+            for key, value in found.items():
+                OmegaConf.update(config, key, value)
 
 
 def enter(

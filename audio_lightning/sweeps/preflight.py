@@ -1,12 +1,13 @@
 """Pre-flight checks of trials: whether each can work, and a fingerprint of its recordings."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from audio_lightning.config import build
+from audio_lightning.config.automatic import AUTOMATIC, automatic_keys
 from audio_lightning.core.errors import ConfigError, DataError
 from audio_lightning.sweeps.identity import digest
 
@@ -44,6 +45,26 @@ def preflight(configs: Sequence[dict[str, Any]]) -> list[Preflight]:
     impossible: dict[str, str | None] = {}
     opened: dict[str, Preflight] = {}
     return [_preflight(config, impossible, opened) for config in configs]
+
+
+def settle_automatic(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is ``auto`` in resolved configurations, from the key to the value; as above for a process of its own.
+
+    Nothing where the data cannot be used, which the pre-flight check says.
+    """
+    from audio_lightning.training.setup import settled_data
+
+    settled: dict[str, dict[str, Any]] = {}
+    keys = []
+    for config in configs:
+        tree, automatic = OmegaConf.create(config), automatic_keys(config)
+        given = [OmegaConf.select(tree, key) for key in AUTOMATIC]
+        keys.append(digest([config["data"], given]))
+        if keys[-1] not in settled:
+            with suppress(DataError):
+                settled_data(tree)
+            settled[keys[-1]] = {key: OmegaConf.select(tree, key) for key in automatic}
+    return [settled[key] for key in keys]
 
 
 def folds_present(config: dict[str, Any]) -> list[int]:
@@ -89,13 +110,15 @@ def _why_not(config: dict[str, Any]) -> str | None:
         check_networks(config, AudioTask(("a", "b"), data.sample_rate, data.num_samples, data.padding))
     except ConfigError as error:
         return str(error)
+    except DataError:  # of recordings that cannot be measured, which _open says
+        return None
     return None
 
 
 def _datamodule(config: dict[str, Any]) -> "AudioDataModule":
-    from audio_lightning.data.datamodule import AudioDataModule
+    from audio_lightning.planning.settle import build_source
 
-    return build(OmegaConf.create(config["data"]), AudioDataModule, where="data")
+    return build_source(OmegaConf.create(config))
 
 
 def _is_without_chance(datamodule: "AudioDataModule") -> bool:

@@ -26,6 +26,8 @@ def print_metrics(metrics: dict[str, Any], part: str, *facts: str) -> None:
     """
     of_part = {name: value for name, value in metrics.items() if name.startswith(f"{part}/")}
     shown = {name: value for name, value in of_part.items() if not name.endswith(("loss", "_low", "_high"))}
+    # Whole recordings, where they were cut into windows, are what is asked for.
+    shown = dict(sorted(shown.items(), key=lambda item: not item[0].startswith(f"{part}/recording_")))
     figures = [f"{_title(name, part)} {_figure(value)}" for name, value in shown.items()]
     clips = ", ".join([f"{metrics[f'num_clips/{part}']} clips", *facts])
     _say(f"{part}: {', '.join(figures)} ({clips})")

@@ -12,14 +12,14 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextlib.contextmanager
-def decoding_shown(datamodule: AudioDataModule) -> Iterator[None]:
+def decoding_shown(datamodule: AudioDataModule, what: str = "preparing recordings") -> Iterator[None]:
     """A bar on a terminal, a line now and then elsewhere; nothing where everything is decoded already.
 
     What patterns find in the names of recordings comes before it.
     """
     datamodule.say = print_and_log
     if not sys.stdout.isatty():
-        datamodule.progress = _Lines()
+        datamodule.progress = _Lines(what)
         yield
         return
     from rich.progress import Progress
@@ -29,7 +29,7 @@ def decoding_shown(datamodule: AudioDataModule) -> Iterator[None]:
 
         def show(done: int, total: int) -> None:
             if not tasks:
-                tasks[0] = display.add_task("preparing recordings", total=total)
+                tasks[0] = display.add_task(what, total=total)
             display.update(tasks[0], completed=done, total=total)  # type: ignore[arg-type]
 
         datamodule.progress = show
@@ -37,11 +37,12 @@ def decoding_shown(datamodule: AudioDataModule) -> Iterator[None]:
 
 
 class _Lines:
-    def __init__(self) -> None:
+    def __init__(self, what: str) -> None:
+        self._what = what
         self._last = 0.0
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         if now - self._last >= SECONDS_BETWEEN_LINES or done == total:
-            print(f"preparing recordings: {done}/{total}", flush=True)
+            print(f"{self._what}: {done}/{total}", flush=True)
             self._last = now

@@ -167,7 +167,7 @@ def _loss_by_rate(
     config: DictConfig, make: Make, datamodule: AudioDataModule
 ) -> tuple[Float[np.ndarray, "steps"], Float[np.ndarray, "steps"]]:
     rising = _RisingRate()
-    with _searching(config) as train:
+    with few_steps(config) as train:
         train(make(), datamodule, STEPS, rising)
     return np.array(rising.rates), np.array(rising.losses)
 
@@ -179,7 +179,7 @@ def _batch_size(config: DictConfig, make: Make, datamodule: AudioDataModule) -> 
             f"tuner.scale_batch_size=true: at most {most} clips a batch leave nothing to find; see tuner.max_batch_size"
         )
     found = 0
-    with _searching(config) as train:
+    with few_steps(config) as train:
         classifier = make()
         for size in (2**power for power in range(1, most.bit_length())):
             datamodule.batch_size = size
@@ -197,11 +197,13 @@ def _batch_size(config: DictConfig, make: Make, datamodule: AudioDataModule) -> 
 
 
 @contextlib.contextmanager
-def _searching(config: DictConfig) -> Iterator[Callable[..., None]]:
+def few_steps(config: DictConfig) -> Iterator[Callable[..., None]]:
     """What trains a classifier for so many steps, and leaves no traces."""
     arguments: Any = OmegaConf.to_container(config.trainer, resolve=True)
 
-    def train(classifier: AudioClassifier, datamodule: AudioDataModule, steps: int, *callbacks: Callback) -> None:
+    def train(
+        classifier: AudioClassifier, datamodule: pl.LightningDataModule, steps: int, *callbacks: Callback
+    ) -> None:
         trainer = pl.Trainer(
             **{name: arguments[name] for name in USED},
             devices=1,

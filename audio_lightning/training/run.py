@@ -13,7 +13,7 @@ from audio_lightning.classifier.checkpoint import read_checkpoint
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.factory import check_networks, without_pretrained
 from audio_lightning.classifier.provenance import check_same_data
-from audio_lightning.config import absolutize_paths, build, check_unvalidated
+from audio_lightning.config import absolutize_paths, check_unvalidated
 from audio_lightning.core.cores import share_threads
 from audio_lightning.core.environment import environment
 from audio_lightning.core.errors import ConfigError
@@ -35,7 +35,7 @@ from audio_lightning.training.finders import FOUND, find, keep_found, searches
 from audio_lightning.training.history import History
 from audio_lightning.training.precision import interruptible, translate_errors
 from audio_lightning.training.results import recording_metrics, write_results
-from audio_lightning.training.setup import describe, make_classifier, open_data
+from audio_lightning.training.setup import describe, make_classifier, open_data, settled_data
 from audio_lightning.training.summary import Metrics, summarize
 from audio_lightning.training.trainer import make_callbacks, make_loggers, make_trainer, silence_lightning
 
@@ -73,9 +73,11 @@ def train(
     absolutize_paths(config)
     pl.seed_everything(config.seed, verbose=False)
     checkpoint, saved = (find_resumable(folder) if resume else None) or (None, None)
+    if saved is not None:
+        keep_found(config, saved["hyper_parameters"]["config"])
+    datamodule = settled_data(config)
     plain = _resolve(config, saved)
 
-    datamodule = build(config.data, AudioDataModule, where="data")
     # Everything that can be wrong without a look at the recordings comes before them.
     check_networks(plain, AudioTask(("a", "b"), datamodule.sample_rate, datamodule.num_samples, datamodule.padding))
     history, media = History(folder.history), MediaCallback(plain.get("dashboard"))
@@ -125,9 +127,7 @@ def train(
 
 
 def _resolve(config: DictConfig, saved: dict[str, Any] | None) -> dict[str, Any]:
-    """The configuration as plain values, with what the searches of a resumed run found, and its weights' model."""
-    if saved is not None:
-        keep_found(config, saved["hyper_parameters"]["config"])
+    """The configuration as plain values, with the model of the weights that a resumed run has."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
     if saved is not None:
         plain = without_pretrained({**plain, "model": saved["hyper_parameters"]["config"]["model"]})

@@ -20,6 +20,7 @@ from audio_lightning.data.problems import Problem, ProblemsError, printable
 from audio_lightning.data.store.decoded import as_float
 from audio_lightning.data.store.recordings import Recordings
 from audio_lightning.features.memory import FeatureMemory
+from audio_lightning.planning.settle import build_data
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.callbacks import measurable
 from audio_lightning.training.decoding_progress import decoding_shown
@@ -64,6 +65,18 @@ def open_data(datamodule: AudioDataModule, folder: RunFolder, *, write: bool) ->
 
 def _write_problems(path: Path, problems: list[Problem]) -> None:
     write_csv(path, ["where", "what"], [(problem.where, problem.what) for problem in problems])
+
+
+def settled_data(config: DictConfig) -> AudioDataModule:
+    """Build the data source, and settle and print what is ``auto`` in the configuration, in place.
+
+    Raises:
+        ConfigError, DataError: see :func:`audio_lightning.planning.settle.build_data`.
+    """
+    datamodule, choices = build_data(config, decoding_shown)
+    for key, (value, why) in choices.items():
+        print_and_log(f"{key}={'null' if value is None else value} (auto): {why}")
+    return datamodule
 
 
 def make_classifier(

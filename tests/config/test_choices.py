@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from audio_lightning.classifier.optimizers import WEIGHT_DECAYS
 from audio_lightning.classifier.schedulers import LIGHTNING_KEYS
 from audio_lightning.config import check_config, choices, compose, config_dir, resolve
+from audio_lightning.config.automatic import AUTO
 from audio_lightning.config.location import groups
 from audio_lightning.config.targets import accepted, check_arguments, library_of, split_node, takes
 from audio_lightning.config.validate import settle
@@ -116,7 +117,7 @@ def test_numbers_that_may_have_a_fraction_are_written_with_one(group: str, name:
         hints = accepted(resolve(target, object, where=where))[1]
         for key, value in arguments.items():
             if float in (hints.get(key), *get_args(hints.get(key))):
-                assert isinstance(value, float | None | list), f"{where}.{key}: {value}"
+                assert isinstance(value, float | None | list) or value == AUTO, f"{where}.{key}: {value}"
 
 
 @pytest.mark.parametrize("name", choices("trainer"))

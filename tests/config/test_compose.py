@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from audio_lightning.config import change, check_config, compose, expand_multirun, quote_paths
+from audio_lightning.config.compose import search_path
 from audio_lightning.core.errors import ConfigError
 
 MISTAKES = {
@@ -106,6 +107,12 @@ def test_commas_in_paths_separate_an_axis_unless_the_path_exists(tmp_path: Path)
     (tmp_path / "a,b").mkdir()
     assert quote_paths([f"data.root={tmp_path}/a,b"], multirun=True) == [f"data.root='{tmp_path}/a,b'"]
     assert quote_paths(["data.root=x,y"], multirun=True) == ["data.root='x','y'"]
+
+
+@pytest.mark.parametrize("group", ["experiment", "debug"])
+def test_null_is_no_choice(group: str) -> None:
+    assert compose([f"{group}=null", "seed=1"]) == compose(["seed=1"])
+    assert search_path([f"{group}=null", "seed=1"]) == ["seed=1"]
 
 
 def test_several_loggers_at_once() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny
 import tiny_sources
+from choices import with_usual_values
 from omegaconf import OmegaConf
 
 from audio_lightning.classifier.factory import build_front_end, build_network, check_networks
@@ -71,7 +72,7 @@ TRAINED = {
 """How the described systems are trained, by the beginnings of names of recipes."""
 
 QUICK = (
-    "best",
+    "auto",
     "best_instruments",
     "best_speech",
     "best_urbansound",
@@ -83,8 +84,9 @@ QUICK = (
 
 
 def recipe(name: str, *overrides: str):
-    own = ["data=folder"] if name == "best" else []  # which has no source of its own
-    return compose(quote_paths([f"experiment={name}", *own, *overrides]))
+    own = ["data=folder"] if name == "auto" else []  # which has no source of its own
+    config = compose(quote_paths([f"experiment={name}", *own, *overrides]))
+    return with_usual_values(config)
 
 
 def task_of(config, classes: int) -> AudioTask:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import tiny_sources
 import yaml
+from choices import with_usual_values
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.classifier.factory import check_networks
@@ -52,6 +53,7 @@ def pairs() -> list:
 def test_a_recipe_fits_every_source(recipe: str, source: str) -> None:
     config = on(recipe, source)
     check_config(config)
+    with_usual_values(config)
     alone = compose(quote_paths([f"data={source}", *GIVEN.get(source, ["data.root=."])]))
     assert config.data._target_ == alone.data._target_
     assert set(config.data) == set(alone.data)

@@ -157,6 +157,11 @@ def plant_leak(root: Path) -> str:
     return "splits"
 
 
+def plant_long(root: Path) -> str:
+    write(root / FIRST, noise(40 * 2000))
+    return f"1 of {len(list(root.glob('audio/*/*.wav')))} recordings"
+
+
 PLANTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "a wrong row": ("table", plant_table),
     "a missing file": ("missing", plant_missing),
@@ -172,6 +177,7 @@ PLANTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "full scale": ("clipped", plant_sound(full_scale(2000, 3))),
     "another rate": ("odd_rate", plant_sound(noise(2000), rate=16000)),
     "a short one": ("short", plant_sound(noise(199))),
+    "a long one": ("left_out", plant_long),
     "a copy": ("duplicate", plant_duplicate),
     "a rare class": ("few_clips", plant_few_clips),
     "too few folds": ("splits", plant_splits),
@@ -207,6 +213,18 @@ def test_what_is_just_right_is_no_finding(samples: np.ndarray, tmp_path: Path) -
     assert found(root) == []
 
 
+def test_windows_leave_nothing_out(tmp_path: Path) -> None:
+    root = tiny.write_urbansound8k(tmp_path)
+    plant_long(root)
+    assert found(root, "data.hop_seconds=0.25") == []
+
+
+def test_silence_that_is_left_out_is_no_finding(tmp_path: Path) -> None:
+    root = tiny.write_urbansound8k(tmp_path)
+    write(root / FIRST, np.concatenate([noise(2000), np.zeros(40 * 2000)]))
+    assert found(root) == []
+
+
 def test_without_a_usual_rate_none_is_odd(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path)
     for fold in (1, 2):
@@ -233,7 +251,9 @@ def test_all_is_found_at_once_the_gravest_first(tmp_path: Path, monkeypatch: pyt
     write(root / places[11], np.stack([noise(2000), -noise(2000)], axis=1))
     monkeypatch.setattr(ffmpeg, "executable", lambda: None)
     findings = found(root)
-    assert [finding.kind for finding in findings] == [kind for kind in KINDS if kind not in ("few_clips", "splits")]
+    assert [finding.kind for finding in findings] == [
+        kind for kind in KINDS if kind not in ("few_clips", "left_out", "splits")
+    ]
     assert [severity for severity, _ in groupby(finding.severity for finding in findings)] == list(SEVERITIES)
 
 

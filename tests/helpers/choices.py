@@ -4,9 +4,10 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config import build, config_dir, resolve
+from audio_lightning.config.automatic import automatic_keys
 from audio_lightning.config.targets import grouped
 from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.features import FrontEnd
@@ -61,3 +62,24 @@ def smallest(name: str) -> tuple[InputKind, tuple[int, ...]]:
     kind = target("model", name).input_kind
     with torch.device("meta"):
         return kind, model(name, FeatureShape(kind, AMPLE[kind])).minimum_input
+
+
+USUAL = {
+    "data.sample_rate": 22050,
+    "data.clip_seconds": 4.0,
+    "data.hop_seconds": None,
+    "data.padding": "zero",
+    "data.batch_size": 32,
+    "data.sampling": "uniform",
+    "feature.hop_seconds": 0.03,
+    "feature.window_seconds": 0.06,
+    "augment.waveform.shift.max_seconds": 0.4,
+    "trainer.max_epochs": 2,
+}
+
+
+def with_usual_values(config: DictConfig) -> DictConfig:
+    """The configuration with values in place of what would follow from recordings, where there are none."""
+    for key in automatic_keys(config):
+        OmegaConf.update(config, key, USUAL[key])
+    return config

@@ -42,7 +42,7 @@ def made(target: str | None = None, *, multilabel: bool = False, mixed: bool = F
 
 
 def test_every_loss_of_torch_fits_or_has_a_reason() -> None:
-    assert set(NAMES) == {*FORMS, *UNSUITABLE}
+    assert {*FORMS} <= set(NAMES) <= {*FORMS, *UNSUITABLE}
     assert not {*FORMS} & {*UNSUITABLE}
 
 
@@ -101,7 +101,7 @@ def test_every_choice_learns_the_labels_and_stays_finite(name: str, multilabel: 
         assert extreme.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("name", sorted(UNSUITABLE))
+@pytest.mark.parametrize("name", sorted({*UNSUITABLE} & {*NAMES}))  # some are of later versions of torch
 def test_a_loss_that_does_not_fit_is_refused_with_the_reason(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"loss\._target_=torch\.nn\.{name} cannot be used: it "):
         made(f"torch.nn.{name}")

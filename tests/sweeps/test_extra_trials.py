@@ -17,24 +17,24 @@ GRID = ["model=cnn,lstm", "seed=0,1", "data.root=a,b", "data.table=x,y"]
 
 def test_an_extra_trial_is_repeated_with_seeds_and_data_alone() -> None:
     grid = parse_grid(["model=cnn,lstm", "seed=0,1", "data.test_fold=1,2"])
-    found = extra_trials(["experiment=best optimizer.lr=0.1"], grid, [])
+    found = extra_trials(["experiment=auto optimizer.lr=0.1"], grid, [])
     repetitions = [(seed, fold) for seed in (0, 1) for fold in (1, 2)]
     assert [list(trial.values()) for trial in found] == [
-        ["experiment=best", "optimizer.lr=0.1", f"seed={seed}", f"data.test_fold={fold}"] for seed, fold in repetitions
+        ["experiment=auto", "optimizer.lr=0.1", f"seed={seed}", f"data.test_fold={fold}"] for seed, fold in repetitions
     ]
 
 
 def test_axes_that_advance_together_do_so_for_an_extra_trial() -> None:
     zipped = [["model", "data.root", "data.table"]]
-    found = extra_trials(["experiment=best"], parse_grid(GRID), [], zip_=zipped)
+    found = extra_trials(["experiment=auto"], parse_grid(GRID), [], zip_=zipped)
     places = [(trial["data.root"], trial["data.table"]) for trial in found if trial["seed"] == "seed=0"]
     assert places == [("data.root='a'", "data.table='x'"), ("data.root='b'", "data.table='y'")]
 
 
 def test_what_is_typed_for_all_trials_goes_before_an_extra_one() -> None:
-    found = extra_trials(["experiment=best model=cnn"], parse_grid([]), ["model=lstm", "trainer.max_epochs=1"])
-    assert found == [{"experiment": "experiment=best"}]
-    assert extra_trials(["experiment=best"], parse_grid([]), ["experiment=ast"]) == [{"experiment": "experiment=ast"}]
+    found = extra_trials(["experiment=auto model=cnn"], parse_grid([]), ["model=lstm", "trainer.max_epochs=1"])
+    assert found == [{"experiment": "experiment=auto"}]
+    assert extra_trials(["experiment=auto"], parse_grid([]), ["experiment=ast"]) == [{"experiment": "experiment=ast"}]
 
 
 @pytest.mark.parametrize("line", ["model=cnn,lstm", "model", "'model=cnn", ""])
@@ -47,10 +47,10 @@ def test_the_default_sweep_has_the_best_recipe_among_its_trials(tiny_urbansound8
     """As the recipe is, and not with the few epochs of the grid; on the split of the data."""
     data = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", f"sweep.dir={tmp_path}", "data.clip_seconds=1.0"]
     plan = plan_sweep(parse_sweep_args(data))
-    (best,) = [trial for trial in plan.trials if trial.groups.get("experiment") == "best"]
+    (best,) = [trial for trial in plan.trials if trial.groups.get("experiment") == "auto"]
     others = [trial for trial in plan.trials if trial is not best]
     assert best.preflight.impossible is None
-    assert (best.config.trainer.max_epochs, best.config.ensemble.num_members) == (140, 2)
+    assert (best.config.trainer.max_epochs, best.config.ensemble.num_members) == (150, 2)
     assert {trial.config.trainer.max_epochs for trial in others} == {8}
     assert {trial.config.data.split for trial in plan.trials} == {"folds"}
     assert plan.axes == ["feature", "model", "optimizer", "experiment"]
@@ -75,6 +75,6 @@ def test_a_sweep_with_a_recipe_is_compared_and_gone_on_with(
 def test_a_search_has_no_extra_trials(
     tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    extra = "sweep.extra_trials=['experiment=best']"
+    extra = "sweep.extra_trials=['experiment=auto']"
     assert sweep(tiny_urbansound8k, tmp_path, "sweep=search", "model=cnn,lstm", extra) == 2
     assert "sweep.extra_trials is for grids" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import pandas as pd
 
 from audio_lightning.core.errors import ConfigError, DataError
 from audio_lightning.core.task import LABEL_SEPARATOR
+from audio_lightning.data.clip_choice import Stretches
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.problems import Problem
@@ -94,8 +95,9 @@ class Annotations(AudioDataModule):
             check_table(table)
         if split_column is not None and isinstance(table, dict):
             raise ConfigError(f"data.split_column={split_column}: data.table names the splits already; leave one out")
-        hop = self.clip_settings.hop_samples
-        if hop is not None and hop > self.num_samples:
+        clips = self.clip_settings
+        hop = None if {"clip_seconds", "hop_seconds"} & {*clips.automatic} else clips.nominal.hop_samples
+        if hop is not None and hop > clips.nominal.num_samples:
             raise ConfigError(
                 f"data.hop_seconds={self.clip_settings.hop_seconds} is more than data.clip_seconds="
                 f"{self.clip_settings.clip_seconds}, so that annotations between windows would be lost; expected at "
@@ -140,6 +142,10 @@ class Annotations(AudioDataModule):
         tables = [(SPLIT_NAMES[name.lower()] if name else "", locate(self.root, file)) for name, file in named.items()]
         found = find_annotated(self.root, tables, self.columns, self.ignore)
         return self._with_patterns(found) if self.patterns else found
+
+    def stretches(self) -> Stretches:
+        """The annotations: a window has to hold one, and what windows there are follows from its length."""
+        return self.measure_stretches(self.annotated.annotations)
 
     def read(self) -> Manifest:
         """One row a window, by recording and time.
@@ -216,7 +222,7 @@ class Annotations(AudioDataModule):
                 length=int(seconds[path] * self.sample_rate),
                 sample_rate=self.sample_rate,
                 window=self.num_samples,
-                hop=self.clip_settings.hop_samples or self.num_samples,
+                hop=self.clip_choice.shape.hop_samples or self.num_samples,
                 overlap=self.overlap,
             )
             for path, annotations in by_path.items()

@@ -59,6 +59,7 @@ def describe(datamodule: AudioDataModule) -> dict[str, Any]:
         "clips_of_classes": datamodule.class_counts(TRAIN),
         "content": content,
         "division": division,
+        **({"clips_chosen": reasons} if (reasons := dict(datamodule.clip_choice.reasons)) else {}),
     }
 
 

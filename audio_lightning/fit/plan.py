@@ -1,0 +1,163 @@
+"""A plan: what recordings are like, what follows from it, and what that costs on this machine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from audio_lightning.classifier.factory import check_networks
+from audio_lightning.config import check_config, compose
+from audio_lightning.config.location import groups
+from audio_lightning.config.overrides import parse_overrides
+from audio_lightning.core.cores import cores
+from audio_lightning.core.files import write_text
+from audio_lightning.core.task import AudioTask
+from audio_lightning.planning.fingerprint import Property, fingerprint
+from audio_lightning.planning.rules import Choice, Facts
+from audio_lightning.planning.settle import build_data
+from audio_lightning.training.decoding_progress import decoding_shown
+from audio_lightning.training.step_time import seconds_a_step
+from audio_lightning.training.trainer import silence_lightning
+
+RECIPE = "experiment=auto"
+"""What is planned where no other recipe is named."""
+
+NOT_PLANNED = ("hydra", "experiment", "debug", "logger", "callbacks")
+"""Groups that a plan leaves to the command line."""
+
+FILE = Path("experiment/plan.yaml")
+"""Where a plan lies in its folder, so that ``--config-dir`` finds it."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a plan would run on: the name of the device, its cores, and its memory in gigabytes."""
+
+    device: str
+    cores: int
+    memory_gb: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that is planned, not begun.
+
+    Attributes:
+        config: settled, and without Hydra's node.
+        groups: the choice of every group.
+        choices: from each key that followed from the recordings to its value and the reason.
+        properties: of the data set.
+        machine: where the step was measured.
+        step_seconds: median time of a training step there.
+        steps: steps of the whole training.
+    """
+
+    config: DictConfig
+    groups: dict[str, Any]
+    choices: dict[str, Choice]
+    properties: list[Property]
+    machine: Machine
+    step_seconds: float
+    steps: int
+
+    @property
+    def seconds(self) -> float:
+        """About what the training would take, without decoding, validation and test."""
+        return self.steps * self.step_seconds
+
+
+def make_plan(overrides: Sequence[str]) -> Plan:
+    """Measure the recordings, settle what follows from them, and time some steps.
+
+    Args:
+        overrides: of a training, with quoted paths; without a recipe, ``experiment=auto`` is planned.
+
+    Raises:
+        ConfigError: a mistake in what was asked for, or choices that do not go together.
+        DataError: recordings that are no data set of this kind, or cannot be divided.
+    """
+    silence_lightning()
+    lines = list(overrides)
+    if not any(override.key_or_group == "experiment" for override in parse_overrides(lines)):
+        lines.insert(0, RECIPE)
+    config = compose(lines, with_hydra=True)
+    chosen: Any = OmegaConf.to_container(config.hydra.runtime.choices)
+    with open_dict(config):
+        del config["hydra"]
+    check_config(config)
+    datamodule, choices = build_data(config, decoding_shown)
+    facts = Facts(datamodule)
+    properties = fingerprint(facts)
+    manifest = facts.divided
+    multilabel = manifest.label_separator is not None
+    task = AudioTask(manifest.classes, datamodule.sample_rate, datamodule.num_samples, datamodule.padding, multilabel)
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    check_networks(plain, task)
+    steps = max(1, facts.train_clips // datamodule.batch_size) * max(1, int(config.trainer.max_epochs or 1))
+    planned = {name: chosen[name] for name in groups() if name in chosen and name not in NOT_PLANNED}
+    return Plan(config, planned, choices, properties, machine(), seconds_a_step(config, task), steps)
+
+
+def machine() -> Machine:
+    """This machine."""
+    import psutil
+    import torch
+
+    if torch.cuda.is_available():
+        properties = torch.cuda.get_device_properties(0)
+        return Machine(properties.name, cores(), properties.total_memory / 1e9)
+    return Machine("CPU", cores(), psutil.virtual_memory().total / 1e9)
+
+
+def write_plan(plan: Plan, folder: Path) -> Path:
+    """Write a plan as a recipe that ``--config-dir FOLDER experiment=plan`` names, with the reasons as comments.
+
+    Raises:
+        OSError: nothing can be written there.
+    """
+    path = folder / FILE
+    write_text(path, plan_text(plan))
+    return path
+
+
+def plan_text(plan: Plan) -> str:
+    """A recipe that composes to the configuration of a plan."""
+    lines = ["# @package _global_", "# Made by `audio-lightning plan` from what the recordings are like:"]
+    lines += [f"# {found.name}: {found.value}" for found in plan.properties]
+    lines += ["# Every line may be changed.", "defaults:"]
+    lines += [f"  - override /{name}: {_value(choice)}" for name, choice in plan.groups.items()]
+    base = compose([f"{name}={_value(choice)}" for name, choice in plan.groups.items()])
+    changed = _differences(OmegaConf.to_container(plan.config), OmegaConf.to_container(base))
+    lines += ["", *_yaml_lines(changed, plan.choices)]
+    return "\n".join(lines) + "\n"
+
+
+def _value(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n").removesuffix("\n...")
+
+
+def _differences(values: Any, base: Any) -> dict[str, Any]:
+    """Keys of a nested mapping whose values are others than in another one, or not there."""
+    found = {}
+    for key, value in values.items():
+        other = base.get(key)
+        if isinstance(value, dict) and isinstance(other, dict):
+            if inner := _differences(value, other):
+                found[key] = inner
+        elif key not in base or value != other:
+            found[key] = value
+    return found
+
+
+def _yaml_lines(values: dict[str, Any], choices: dict[str, Choice], prefix: str = "", indent: str = "") -> list[str]:
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            lines += [f"{indent}{key}:", *_yaml_lines(value, choices, f"{prefix}{key}.", f"{indent}  ")]
+        else:
+            why = choices.get(f"{prefix}{key}")
+            lines.append(f"{indent}{key}: {_value(value)}" + (f"  # {why[1]}" if why else ""))
+    return lines

@@ -1,0 +1,1 @@
+"""From what recordings are like to what a training of them should be."""

@@ -1,0 +1,117 @@
+"""What a data set is like: measurements and counts that a plan follows from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Shaped
+
+from audio_lightning.data.manifest import SPLITS
+from audio_lightning.planning.rules import Facts
+
+PERCENTILES = (5, 50, 95)
+
+
+@dataclass(frozen=True)
+class Property:
+    """One property of a data set.
+
+    Attributes:
+        name: what was measured or counted.
+        value: what was found.
+        uses: keys of the configuration that depend on it; none where it is told for its own sake.
+    """
+
+    name: str
+    value: str
+    uses: tuple[str, ...] = ()
+
+
+def fingerprint(facts: Facts) -> list[Property]:
+    """Properties of the recordings, without their labels, then those of the labels.
+
+    Raises:
+        DataError: see :attr:`Facts.divided`.
+    """
+    manifest = facts.divided
+    table = manifest.table[~manifest.table["background"]]
+    paths = table["path"].unique()
+    recordings = facts.datamodule.measure_stretches(
+        pd.DataFrame({"path": paths, "start_seconds": 0.0, "stop_seconds": np.nan})
+    )
+    measured = recordings.measured[recordings.measured["seconds"] > 0]
+    found = [
+        Property("recordings", f"{len(paths):,}" + _unreadable(len(paths) - len(measured))),
+        *(_of_recordings(measured) if len(measured) else []),
+    ]
+    if len(table) > len(paths):
+        lengths = facts.datamodule.measure_stretches(table).length
+        found.append(
+            Property("parts of recordings", f"{len(table):,}, {_spread(lengths, 's', 2)}", ("data.clip_seconds",))
+        )
+    counts = [sum(manifest.class_counts(split)[place] for split in SPLITS) for place in range(len(manifest.classes))]
+    most, least = int(np.argmax(counts)), int(np.argmin(counts))
+    found += [
+        Property("classes", f"{len(counts)}: {', '.join(manifest.classes[:8])}" + (", ..." if len(counts) > 8 else "")),
+        Property(
+            "recordings a class",
+            f"{counts[least]:,} ({manifest.classes[least]}) to {counts[most]:,} ({manifest.classes[most]})",
+            ("data.sampling",),
+        ),
+    ]
+    if manifest.label_separator is not None:
+        labels = [len(manifest.labels(label)) for label in manifest.table["label"]]
+        found.append(Property("labels a clip", f"{min(labels)} to {max(labels)}, mean {np.mean(labels):.2f}"))
+    groups = manifest.table["group"]
+    known = (
+        f"{groups.nunique():,}, of up to {groups.value_counts().max():,} clips"
+        if manifest.knows_groups
+        else "not known"
+    )
+    found.append(Property("groups that stay in one split", known))
+    folds = sorted({int(fold) for fold in manifest.table["fold"] if fold >= 0})
+    if folds:
+        found.append(Property("folds", ", ".join(map(str, folds))))
+    divided = ", ".join(f"{split} {len(manifest.rows(split)):,}" for split in SPLITS)
+    found.append(Property("split", divided))
+    found.append(Property("training clips", f"{facts.train_clips:,}", ("data.batch_size", "trainer.max_epochs")))
+    return found
+
+
+def _of_recordings(measured: Shaped[np.ndarray, "recordings"]) -> list[Property]:
+    rates, counts = np.unique(measured["sample_rate"], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    silent = measured["lead_seconds"] + measured["trail_seconds"]
+    total = measured["seconds"].sum()
+    return [
+        Property("total length", f"{total / 3600:.2f} h" if total >= 3600 else f"{total / 60:.1f} min"),
+        Property(
+            "length", _spread(measured["seconds"], "s", 2), ("data.clip_seconds", "data.hop_seconds", "data.padding")
+        ),
+        Property(
+            "silence at the ends", f"{silent.sum() / total:.1%} of all", ("data.clip_seconds", "data.hop_seconds")
+        ),
+        Property(
+            "sample rates",
+            ", ".join(f"{rates[place]:,} Hz ({counts[place]:,})" for place in order[:5]),
+            ("data.sample_rate",),
+        ),
+        Property("bandwidth in use", _spread(measured["bandwidth"], "Hz", 0), ("data.sample_rate",)),
+        Property(
+            "energy above 10 kHz", f"{np.median(measured['high_share']):.1%} in the median", ("data.sample_rate",)
+        ),
+        Property("loudness", _spread(measured["loudness"], "dB of full scale", 0)),
+        Property("loud over quiet moments", _spread(measured["range"], "dB", 0)),
+        Property("level changes", _spread(measured["unsteadiness"], "dB (standard deviation)", 1)),
+        Property("pitch strength", _spread(measured["pitch"], "of 1", 2)),
+    ]
+
+
+def _spread(values: Sequence[float] | np.ndarray, unit: str, digits: int) -> str:
+    low, middle, high = (f"{value:,.{digits}f}" for value in np.percentile(values, PERCENTILES))
+    return f"{middle} {unit} in the median, {low} to {high} for 90 %"
+
+
+def _unreadable(count: int) -> str:
+    return f", {count:,} of which cannot be read" if count else ""

@@ -1,0 +1,151 @@
+"""What values of ``auto`` are for a data set: a rule a key, each with its reason.
+
+Rules about labels see the training part alone, so that no clip to be tested has a say in what is tested.
+"""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from audio_lightning.config.automatic import CLIPS
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.loading.clips import window_count
+from audio_lightning.data.manifest import TRAIN, Manifest
+from audio_lightning.data.splitting.splits import assign_splits
+
+STEPS = 5000
+"""Steps of a training from scratch. The recipes that were found by hand for three data sets have 3,100 to 7,800; fewer
+left accuracy behind, and more took longer than twenty minutes on two cores."""
+
+LEAST_EPOCHS, MOST_EPOCHS = 10, 150
+
+FRAMES = 128
+"""Frames of a spectrogram that a network sees at once, if those are between :data:`SHORTEST_HOP` and
+:data:`LONGEST_HOP` seconds apart: for a word of one second a frame every 10 ms, as in speech, for four seconds of a
+street one every 30 ms, which costs a third and told as much (``best_urbansound``)."""
+
+SHORTEST_HOP, LONGEST_HOP = 0.01, 0.03
+
+SHORTEST_WINDOW = 0.025
+"""Seconds: the window of speech recognition, which holds several periods of any voice."""
+
+FEW_CLIPS, MANY_CLIPS = 1000, 20_000
+"""Training clips up to which batches are of 16, for more steps an epoch, and from which they are of 64."""
+
+UNEVEN = 5.0
+"""Clips of the commonest class for one of the rarest from which classes are drawn evenly."""
+
+SHIFT = 0.1
+"""Furthest shift of a clip in training as a share of its length: what a clip holds is moved, and not cut away."""
+
+Choice = tuple[Any, str]
+"""A value, and a clause that says why."""
+
+
+class Facts:
+    """What is known of a data set before anything is decoded for training.
+
+    Args:
+        datamodule: built, with its clip settings.
+    """
+
+    def __init__(self, datamodule: AudioDataModule) -> None:
+        self.datamodule = datamodule
+
+    @cached_property
+    def divided(self) -> Manifest:
+        """The clips with their splits.
+
+        Raises:
+            DataError: the folder is not a data set of this kind, or cannot be divided so.
+        """
+        manifest = self.datamodule.read()
+        assign_splits(manifest, self.datamodule.plan)
+        return self.datamodule.complete(manifest)
+
+    @cached_property
+    def train_clips(self) -> int:
+        """Training clips, windows of recordings among them."""
+        table = self.divided.table.iloc[self.divided.rows(TRAIN)]
+        hop = self.datamodule.hop_samples
+        if hop is None:
+            return len(table)
+        rows = table[~table["background"]]
+        seconds = self.datamodule.measure_stretches(rows).length
+        samples = np.rint(seconds * self.datamodule.sample_rate).astype(np.int64)
+        return int(window_count(samples, self.datamodule.num_samples, hop).sum()) + len(table) - len(rows)
+
+    @cached_property
+    def train_counts(self) -> list[int]:
+        """Training rows of every class that has any."""
+        return [count for count in self.divided.class_counts(TRAIN) if count]
+
+
+def clip_setting(name: str) -> Callable[[Facts, dict[str, Any]], Choice]:
+    """The rule of a clip setting: that of the data source (:mod:`audio_lightning.data.clip_choice`)."""
+
+    def rule(facts: Facts, settled: dict[str, Any]) -> Choice:
+        choice = facts.datamodule.clip_choice
+        return getattr(choice.shape, name), choice.reasons[name]
+
+    return rule
+
+
+def batch_size(facts: Facts, settled: dict[str, Any]) -> Choice:
+    """Small batches where there are few clips."""
+    clips = facts.train_clips
+    size = 16 if clips <= FEW_CLIPS else 64 if clips >= MANY_CLIPS else 32
+    return size, f"{clips:,} training clips"
+
+
+def sampling(facts: Facts, settled: dict[str, Any]) -> Choice:
+    """Classes drawn evenly where there are far more clips of some than of others."""
+    if facts.divided.label_separator is not None:
+        return "uniform", "clips have several labels"
+    most, least = max(facts.train_counts, default=1), min(facts.train_counts, default=1)
+    return (
+        "balanced" if most > UNEVEN * least else "uniform",
+        f"{most:,} training recordings of the commonest class, {least:,} of the rarest",
+    )
+
+
+def feature_hop(facts: Facts, settled: dict[str, Any]) -> Choice:
+    """About :data:`FRAMES` frames a clip."""
+    seconds = facts.datamodule.num_samples / facts.datamodule.sample_rate
+    hop = round(float(np.clip(seconds / FRAMES, SHORTEST_HOP, LONGEST_HOP)), 3)
+    return hop, f"{seconds / hop:.0f} frames of a clip of {seconds:g} s"
+
+
+def feature_window(facts: Facts, settled: dict[str, Any]) -> Choice:
+    """Two hops, so that no sound falls between frames."""
+    hop = float(settled["feature.hop_seconds"])
+    return round(max(SHORTEST_WINDOW, 2 * hop), 3), f"frames are {1000 * hop:g} ms apart"
+
+
+def shift(facts: Facts, settled: dict[str, Any]) -> Choice:
+    """A share of a clip."""
+    seconds = facts.datamodule.num_samples / facts.datamodule.sample_rate
+    return round(SHIFT * seconds, 3), f"{SHIFT:.0%} of a clip of {seconds:g} s"
+
+
+def max_epochs(facts: Facts, settled: dict[str, Any]) -> Choice:
+    """As many as give :data:`STEPS` steps."""
+    size = int(settled["data.batch_size"])
+    steps = max(1, facts.train_clips // size)
+    epochs = int(np.clip(round(STEPS / steps), LEAST_EPOCHS, MOST_EPOCHS))
+    return epochs, f"{steps:,} steps an epoch, about {STEPS:,} are wanted"
+
+
+RULES: dict[str, Callable[[Facts, dict[str, Any]], Choice]] = {
+    **{key: clip_setting(key.removeprefix("data.")) for key in CLIPS},
+    "data.batch_size": batch_size,
+    "data.sampling": sampling,
+    "feature.hop_seconds": feature_hop,
+    "feature.window_seconds": feature_window,
+    "augment.waveform.shift.max_seconds": shift,
+    "trainer.max_epochs": max_epochs,
+}
+"""The rule of every key of :data:`audio_lightning.config.automatic.AUTOMATIC`; each sees the keys settled before it, or
+given."""

@@ -1,0 +1,56 @@
+"""Settle the values of ``auto`` of a configuration."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+from omegaconf import DictConfig, OmegaConf
+
+from audio_lightning.config import build
+from audio_lightning.config.automatic import AUTOMATIC, LOADING, automatic_keys, buildable_data
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.planning.rules import RULES, Choice, Facts
+
+Shown = Callable[[AudioDataModule, str], AbstractContextManager[None]]
+"""Shows how far the measuring of a data module is."""
+
+
+def build_data(
+    config: DictConfig, shown: Shown = lambda datamodule, what: nullcontext()
+) -> tuple[AudioDataModule, dict[str, Choice]]:
+    """Build the data source of a configuration, and settle whatever is ``auto`` in the configuration, in place.
+
+    Args:
+        config: composed and checked.
+        shown: called before recordings are measured, which is done once for all trainings on a machine.
+
+    Returns:
+        The data module, not yet set up; and from each key that was ``auto`` to its value and the reason for it.
+
+    Raises:
+        ConfigError: see :func:`audio_lightning.config.build`.
+        DataError: the folder is not a data set of this kind, or cannot be divided as asked for.
+    """
+    keys = automatic_keys(config)
+    datamodule = build_source(config)
+    if not keys:
+        return datamodule, {}
+    facts, choices = Facts(datamodule), dict[str, Choice]()
+    with shown(datamodule, "measuring recordings"):
+        for key in keys:
+            given = {name: OmegaConf.select(config, name, throw_on_missing=False) for name in AUTOMATIC}
+            choices[key] = RULES[key](facts, given)
+            OmegaConf.update(config, key, choices[key][0])
+    loading = {name.removeprefix("data."): choices[name][0] for name in keys if name in LOADING}
+    datamodule.loading = replace(datamodule.loading, **loading)
+    datamodule.batch_size = datamodule.loading.batch_size
+    return datamodule, choices
+
+
+def build_source(config: DictConfig) -> AudioDataModule:
+    """Build the data source of a configuration, with usual batches where these are ``auto``; nothing is measured.
+
+    Raises:
+        ConfigError: see :func:`audio_lightning.config.build`.
+    """
+    return build(buildable_data(config), AudioDataModule, where="data")
