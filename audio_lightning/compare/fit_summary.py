@@ -1,0 +1,276 @@
+"""The folder of a fit, and what is known of the fit; written by ``audio-lightning fit``, read by its page."""
+
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from audio_lightning.compare.trials import SweepFolder
+from audio_lightning.config.targets import check_arguments
+from audio_lightning.core.errors import ConfigError, FileError
+from audio_lightning.core.files import first_line, read_frame, read_json, require_folder, shortened, write_json
+from audio_lightning.run_folder import LARGEST, File
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+A_FIT = "expected a folder with fit.json, as audio-lightning fit leaves it"
+
+CandidateState = Literal["selected", "trained", "stopped", "failed", "skipped"]
+"""``selected``: a member of the model. ``trained``: on all folds, not selected. ``stopped``: on some of the folds,
+since it could not win or the time was up. ``skipped``: never begun."""
+
+
+@dataclass(frozen=True)
+class FitProperty:
+    """A property of the data set: what was measured or counted, what was found, and the keys that depend on it."""
+
+    name: str
+    value: str
+    uses: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FitChoice:
+    """A key that followed from the recordings or the machine, its value, and a clause that says why."""
+
+    key: str
+    value: Any
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class FitMachine:
+    """Where it ran: the name of the device, cores, and memory in gigabytes."""
+
+    device: str
+    cores: int | None = None
+    memory_gb: float | None = None
+
+
+@dataclass(frozen=True)
+class FitCandidate:
+    """A configuration that was tried, or could have been.
+
+    Attributes:
+        name: short, and no other candidate's.
+        title: what it is, in words.
+        overrides: of its trainings, in Hydra's grammar.
+        state: see :data:`CandidateState`.
+        why: the reason for its state, in one line.
+        validation: mean over its folds of the metric on the validation parts.
+        out_of_fold: the metric on the out-of-fold predictions.
+        weight: its share of the model, between 0 and 1.
+        seconds: what its trainings took.
+        step_ms: median time of a training step, in milliseconds.
+        epochs: of a training.
+    """
+
+    name: str
+    title: str = ""
+    overrides: list[str] = field(default_factory=list)
+    state: CandidateState = "trained"
+    why: str = ""
+    validation: float | None = None
+    out_of_fold: float | None = None
+    weight: float | None = None
+    seconds: float | None = None
+    step_ms: float | None = None
+    epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What new recordings will show, corrected for the selection.
+
+    Attributes:
+        metric: its name.
+        expected: the metric to expect.
+        low, high: ends of its 95 % interval; None where there is none.
+        apparent: the metric on the predictions that selected, too good.
+        gap: how much too good that is.
+        whole_recordings: whether recordings were scored by the mean of their windows.
+        unit: what the interval is over, such as ``500 groups``.
+    """
+
+    metric: str
+    expected: float
+    low: float | None = None
+    high: float | None = None
+    apparent: float | None = None
+    gap: float | None = None
+    whole_recordings: bool = False
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class LearningPoint:
+    """The metric, where this share of the recordings was trained on."""
+
+    share: float
+    value: float
+
+
+@dataclass(frozen=True)
+class TimeSpent:
+    """What a part of a fit took."""
+
+    what: str
+    seconds: float
+
+
+@dataclass
+class FitSummary:
+    """What is known of a fit (``fit.json``); it grows from stage to stage, and one that ended early has less.
+
+    Attributes:
+        preset: ``fast``, ``good`` or ``best``.
+        metric: that candidates are chosen by, without its split.
+        version: of this package.
+        budget_seconds, spent_seconds: from the command to the page; None: no budget, or not known.
+        multilabel: whether a clip may have several labels.
+        data: overrides that name the recordings, as they were typed.
+        classes: names of the classes.
+        recordings, clips, groups: how many; None where it is not known, or no groups are.
+        properties: of the data set.
+        choices: keys that followed from it.
+        machine: where it ran.
+        folds: number of folds.
+        fold_origin: where they come from, in words.
+        candidates: in the order in which they were tried.
+        result: None where nothing was selected.
+        learning: metric by share of the recordings.
+        time: what the time went into, in the order of the stages.
+        notes: one sentence each.
+    """
+
+    preset: str
+    metric: str
+    version: str = ""
+    budget_seconds: float | None = None
+    spent_seconds: float | None = None
+    multilabel: bool = False
+    data: list[str] = field(default_factory=list)
+    classes: list[str] = field(default_factory=list)
+    recordings: int | None = None
+    clips: int | None = None
+    groups: int | None = None
+    properties: list[FitProperty] = field(default_factory=list)
+    choices: list[FitChoice] = field(default_factory=list)
+    machine: FitMachine | None = None
+    folds: int | None = None
+    fold_origin: str = ""
+    candidates: list[FitCandidate] = field(default_factory=list)
+    result: FitResult | None = None
+    learning: list[LearningPoint] = field(default_factory=list)
+    time: list[TimeSpent] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def selected(self) -> list[FitCandidate]:
+        """Members of the model, that with the largest weight first."""
+        members = [candidate for candidate in self.candidates if candidate.state == "selected"]
+        return sorted(members, key=lambda candidate: -(candidate.weight or 0.0))
+
+    def as_plain(self) -> dict[str, Any]:
+        """Plain values, as JSON has them."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> "FitSummary":
+        """From plain values; entries that later versions have added are passed over, and null is what is not known.
+
+        Raises:
+            ConfigError: an entry is missing, or of another kind than it should be, in one line.
+        """
+        values = dict(values)
+        for name, single in _RECORDS.items():
+            if values.get(name) is not None:
+                values[name] = _record(single, values[name], name)
+        for name, kind in _LISTS.items():
+            if isinstance(part := values.get(name), list):  # anything else is refused below
+                values[name] = [_record(kind, entry, f"{name}[{place}]") for place, entry in enumerate(part)]
+        return _record(cls, values, "fit")
+
+
+_RECORDS: dict[str, type[Any]] = {"machine": FitMachine, "result": FitResult}
+_LISTS: dict[str, type[Any]] = {
+    "properties": FitProperty,
+    "choices": FitChoice,
+    "candidates": FitCandidate,
+    "learning": LearningPoint,
+    "time": TimeSpent,
+}
+
+
+@dataclass(frozen=True)
+class FitFolder:
+    """The files of one fit.
+
+    Attributes:
+        path: the folder (``fit.dir``).
+        summary: :class:`FitSummary`.
+        plan: what followed from the recordings, a recipe.
+        trials: folder of a sweep over candidates and folds.
+        out_of_fold: predictions of the model, each by members that were not trained on the clip.
+        model: the answer, one checkpoint.
+        report: a page to show.
+    """
+
+    path: Path
+
+    summary = File("fit.json")
+    plan = File("plan/experiment/plan.yaml")
+    trials = File("trials")
+    out_of_fold = File("out_of_fold.csv")
+    model = File("model.ckpt")
+    report = File("report.html")
+
+    @property
+    def sweep(self) -> SweepFolder:
+        """The trainings."""
+        return SweepFolder(self.trials)
+
+    def read_summary(self) -> FitSummary:
+        """What is known of the fit.
+
+        Raises:
+            ConfigError: the folder holds no fit.
+            FileError: ``fit.json`` is damaged.
+        """
+        if not os.path.lexists(self.summary):
+            require_folder(self.path, A_FIT)
+            raise ConfigError(f"{self.path}: {A_FIT}")
+        try:
+            return FitSummary.from_plain(read_json(self.summary))
+        except ConfigError as error:
+            raise FileError(f"{self.summary} is damaged: {first_line(error)}") from error
+
+    def write_summary(self, summary: FitSummary) -> None:
+        """Replace what is known of the fit."""
+        write_json(self.summary, summary.as_plain())
+
+    def read_out_of_fold(self) -> "pd.DataFrame":
+        """Read ``out_of_fold.csv``: one row a clip, or a recording, with the probability of each class.
+
+        Raises:
+            FileError: the file is missing or damaged.
+        """
+        texts = ["path", "group", "label", "predicted"]
+        return read_frame(self.out_of_fold, texts=texts, required=["path", "label", "predicted"])
+
+
+Record = TypeVar("Record")
+
+
+def _record(kind: type[Record], entry: Any, where: str) -> Record:
+    """A JSON object as what it describes."""
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{where}: expected an object, found {shortened(entry)}")
+    known = {part.name for part in fields(kind)}  # type: ignore[arg-type]  # all kinds are dataclasses
+    values = {name: value for name, value in entry.items() if name in known}
+    for name, value in values.items():
+        if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN is not, either
+            raise ConfigError(f"{where}.{name}={shortened(value)}: expected a finite number")
+    check_arguments(kind, values, {}, where=where)
+    return kind(**values)
