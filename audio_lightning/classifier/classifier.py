@@ -8,33 +8,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, Shaped
-from lightning.pytorch.trainer.states import TrainerFn
+from jaxtyping import Float
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler
 
 from audio_lightning import __version__
 from audio_lightning.augment import Augmentation
-from audio_lightning.classifier.autocast import say_float32, use_float32_where_needed
 from audio_lightning.classifier.checkpoint import CHECKPOINT_VERSION, read_checkpoint, write_checkpoint
 from audio_lightning.classifier.finetune import Finetuning
 from audio_lightning.classifier.loading import load
 from audio_lightning.classifier.network import ClassifierNetwork
 from audio_lightning.classifier.optimizers import make_optimizer
-from audio_lightning.classifier.provenance import TRAINED_ON, check_same_data, check_task, packed
+from audio_lightning.classifier.provenance import TRAINED_ON, check_same_data, packed
 from audio_lightning.classifier.schedulers import TrainingLength, end_epoch, make_scheduler, monitored
 from audio_lightning.classifier.trainer_state import logs_at
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask, metric_names
-from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.loading.batches import Batch
 from audio_lightning.data.manifest import TRAIN
 from audio_lightning.data.store.fingerprints import describe, segments
 from audio_lightning.features.memory import FeatureMemory
 from audio_lightning.losses.objective import class_weights, shares
 from audio_lightning.losses.training_loss import TrainingLoss
-from audio_lightning.metrics.base import EvaluationMetrics, Predictions
-from audio_lightning.metrics.configured import ConfiguredMetrics
 from audio_lightning.metrics.factory import make_metrics
 from audio_lightning.metrics.multilabel import MultilabelMetrics
 
@@ -54,10 +49,6 @@ class AudioClassifier(ClassifierNetwork):
 
     Attributes:
         memory: features that later epochs need not compute again; None computes them each time.
-        float32_layers: types of layers that the device cannot compute in the trainer's precision and that run in
-            float32; None before they are looked for.
-        trained_on: fingerprints of the segments of the training clips (:func:`segments`); None where unknown.
-        data: description of all data of the training (:func:`describe`).
 
     Raises:
         ConfigError: a target, an argument or a combination that cannot work.
@@ -77,22 +68,13 @@ class AudioClassifier(ClassifierNetwork):
         self.loss = TrainingLoss(config["loss"], self.task, mixed=self.augmentation.mixes_targets)
         weights = class_weights(config["loss"]["class_weights"], self.objective, class_counts, train_clips)
         self.register_buffer("class_weights", weights)
-        if self.task.multilabel:
-            self.register_buffer("thresholds", torch.full((self.task.num_classes,), 0.5))
-        self.configured = ConfiguredMetrics(config.get("metrics"), self.task)
         self.train_metrics = make_metrics(self.task)
         self.validation_metrics = make_metrics(self.task, self.configured)
-        self.test_metrics = make_metrics(self.task, self.configured)
-        self.predictions = Predictions(self.task.num_classes)
         self.memory: FeatureMemory | None = None
-        self.float32_layers: list[str] | None = None
-        self.trained_on: Shaped[np.ndarray, "segments"] | None = None
-        self.data: dict[str, Any] = {"classes": list(self.task.classes), "clips_of_classes": class_counts}
+        self.data = {"classes": list(self.task.classes), "clips_of_classes": class_counts}
 
     def _logits(self, batch: Batch) -> Float[Tensor, "batch classes"]:
-        """Logits of a batch, in float32; the last one of an evaluation may be empty, see :class:`EpochBatches`."""
-        if not len(batch["clip"]):
-            return batch["waveform"].new_zeros(0, self.task.num_classes)
+        """Logits of a batch, in float32."""
         return self._classified(self._features(batch)).float()
 
     def _features(self, batch: Batch) -> Tensor:
@@ -126,29 +108,16 @@ class AudioClassifier(ClassifierNetwork):
             features = self._features(batch)
         return augmentation.on_features(features, target)
 
-    @property
-    def _datamodule(self) -> AudioDataModule | None:
-        """The data that the trainer has, where it is of this program."""
-        datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
-        return datamodule if isinstance(datamodule, AudioDataModule) else None
-
     def setup(self, stage: str) -> None:
-        """Refuse data whose targets mean other classes, and find layers that run in float32 on this device.
+        """Check what the epochs are chosen by, the data, and the layers of the network on this device.
 
         Raises:
-            DataError: other names, or in another order; or another sample rate.
-            ConfigError: a network that cannot be computed in the trainer's precision, or a monitor of a class that the
-                data lacks.
+            DataError: see :meth:`Classifier.setup`.
+            ConfigError: likewise; also a monitor of a class that the data lacks.
         """
         if stage == "fit":
             self.configured.check_monitors(self.config)
-        if self.float32_layers is None:
-            self.network.to(self.trainer.strategy.root_device)
-            self.float32_layers = use_float32_where_needed(self.network, str(self.trainer.precision))
-            if self.trainer.is_global_zero:
-                say_float32(self.float32_layers, str(self.trainer.precision))
-        if self._datamodule is not None:
-            check_task(self._datamodule.task, self.task)
+        super().setup(stage)
 
     def on_fit_start(self) -> None:
         """Train all modules, also of a classifier that was loaded, and note what is trained on, for later tests."""
@@ -233,52 +202,10 @@ class AudioClassifier(ClassifierNetwork):
         self._end("validation", self.validation_metrics)
         self.validated = True
 
-    def on_test_epoch_start(self) -> None:
-        """Forget the last evaluation."""
-        self._start(self.test_metrics)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a batch."""
-        self._count(batch, self.test_metrics)
-
-    def on_test_epoch_end(self) -> None:
-        """Log ``test/...``."""
-        self._end("test", self.test_metrics)
-
-    def last_predictions(self) -> tuple[Int64[Tensor, "clips"], Float[Tensor, "clips classes"]]:
-        """Numbers of the clips, ascending, and their probabilities, of the last test or validation of its own."""
-        return self.predictions.compute()
-
     def choose_thresholds(self) -> None:
         """Set ``thresholds`` to those with which the F1 of every class is highest on the last validation's clips."""
         assert isinstance(self.validation_metrics, MultilabelMetrics), "one label a clip needs no thresholds"
         self.thresholds.copy_(self.validation_metrics.best_thresholds())
-
-    @property
-    def _fitting(self) -> bool:
-        return bool(self.trainer.state.fn == TrainerFn.FITTING)
-
-    def _start(self, metrics: EvaluationMetrics) -> None:
-        metrics.reset()
-        self.predictions.reset()
-        if isinstance(metrics, MultilabelMetrics):
-            metrics.thresholds = self.thresholds
-
-    def _count(self, batch: Batch, metrics: EvaluationMetrics) -> None:
-        """Count a batch, and keep its probabilities outside of a training.
-
-        The loss of an evaluation is the plain cross-entropy, so that runs with other losses compare.
-        """
-        logits, target = self._logits(batch), batch["target"]
-        metrics.update(logits, target, self.objective.per_clip(logits, target))
-        if not self._fitting:
-            self.predictions.update(batch["clip"], self.activate(logits))
-
-    def _end(self, part: str, metrics: EvaluationMetrics) -> None:
-        metrics.gather()
-        if not self._fitting:
-            self.predictions.gather()
-        self.log_dict({f"{part}/{name}": value for name, value in metrics.compute().items()})
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the schedule that the configuration names."""
