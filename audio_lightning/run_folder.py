@@ -40,6 +40,10 @@ TIMED = ("seconds", "training_seconds")
 LARGEST = 1e300
 """Largest number in it: what is larger cannot be added up."""
 
+FIT = "fit.json"
+MODEL = "model.ckpt"
+"""Files of the folder of a fit: what shows that it is one, and its answer."""
+
 ZIP = b"PK\x03\x04"
 """How every checkpoint of this program begins."""
 
@@ -272,17 +276,14 @@ class RunFolder:
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint itself, or the best one of a run folder; its contents are not looked at.
+    """The checkpoint itself, the best one of a run folder, or the answer of a fit; its contents are not looked at.
 
     Raises:
         CheckpointError: there is none.
     """
     named = not path.is_dir()
     if not named:
-        best = RunFolder(path).best
-        if not best.exists():
-            raise CheckpointError(f"{path} has no checkpoints/best.ckpt: expected the folder of a run, or a .ckpt file")
-        path = best
+        path = _of_folder(path)
     elif not path.exists():
         raise CheckpointError(f"{path}: there is no such checkpoint or run folder{nearest_path(path)}")
     try:
@@ -296,3 +297,16 @@ def find_checkpoint(path: Path) -> Path:
             f"{path} is not a checkpoint: expected a file such as checkpoints/best.ckpt, or its run folder"
         )
     return path
+
+
+def _of_folder(path: Path) -> Path:
+    best = RunFolder(path).best
+    if best.exists():
+        return best
+    if not (path / FIT).exists():
+        raise CheckpointError(f"{path} has no checkpoints/best.ckpt: expected the folder of a run, or a .ckpt file")
+    if not (path / MODEL).exists():
+        raise CheckpointError(
+            f"{path} has no {MODEL} yet: the fit has not come to its answer; give its command again, which goes on"
+        )
+    return path / MODEL

@@ -9,12 +9,12 @@ import pandas as pd
 from audio_lightning.api.training import PathLike, Run, Trust
 
 if TYPE_CHECKING:
-    from audio_lightning.classifier.classifier import AudioClassifier
+    from audio_lightning.classifier.base import Classifier
     from audio_lightning.inference.evaluate import Evaluation
 
 
-def load(checkpoint: PathLike, *, trust: Trust = None, device: str = "cpu") -> "AudioClassifier":
-    """The classifier of a checkpoint file or a run folder, in evaluation mode.
+def load(checkpoint: PathLike, *, trust: Trust = None, device: str = "cpu") -> "Classifier":
+    """The classifier of a checkpoint file, a run folder or the folder of a fit, in evaluation mode.
 
     Args:
         checkpoint: the file or folder.
@@ -31,7 +31,7 @@ def load(checkpoint: PathLike, *, trust: Trust = None, device: str = "cpu") -> "
 
 
 def predict(
-    classifier: "AudioClassifier | Run | PathLike",
+    classifier: "Classifier | Run | PathLike",
     recordings: PathLike | Iterable[PathLike],
     *,
     window_seconds: float | None = None,
@@ -71,7 +71,7 @@ def predict(
 
 
 def embed(
-    classifier: "AudioClassifier | Run | PathLike",
+    classifier: "Classifier | Run | PathLike",
     recordings: PathLike | Iterable[PathLike],
     *,
     window_seconds: float | None = None,
@@ -90,7 +90,7 @@ def embed(
 
     loaded = _loaded(classifier, trust)
     options = {"window_seconds": window_seconds, "hop_seconds": hop_seconds, "batch_size": batch_size}
-    size, rows = loaded.network.embedding_dim, []
+    size, rows = loaded.embedding_dim, []
     for found in embeddings_of(loaded, _recordings(recordings), **options):
         vector = [None] * size if found.vector is None else found.vector.tolist()
         rows.append([str(found.path), found.start_seconds, found.stop_seconds, *vector, found.error])
@@ -131,7 +131,7 @@ def evaluate(
     return evaluated(Path(checkpoint).expanduser(), quote_paths(overrides), **options)
 
 
-def _loaded(classifier: "AudioClassifier | Run | PathLike", trust: Trust) -> "AudioClassifier":
+def _loaded(classifier: "Classifier | Run | PathLike", trust: Trust) -> "Classifier":
     if isinstance(classifier, Run):
         return classifier.classifier
     return load(classifier, trust=trust) if isinstance(classifier, (str, Path)) else classifier

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, open_dict
 from audio_lightning.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from audio_lightning.classifier.classifier import AudioClassifier
+    from audio_lightning.classifier.base import Classifier
 
 PathLike = str | Path
 Trust = str | Iterable[str] | None
@@ -88,7 +88,7 @@ class Run:
         return {path.stem: Picture(path) for path in sorted(self.folder.glob("*.png"))}
 
     @cached_property
-    def classifier(self) -> "AudioClassifier":
+    def classifier(self) -> "Classifier":
         """The classifier of the best epoch, on the CPU, in evaluation mode."""
         from audio_lightning.inference.load import load_classifier
 

@@ -27,9 +27,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises:
         DamagedCheckpointError: the file is missing, or its checksum is another.
-        CheckpointError: it cannot be read, is no checkpoint of this program, holds more than tensors and plain
-            containers, would take more memory than the file has bytes, was written by a later version, or has
-            interpolations in its configuration.
+        CheckpointError: see :func:`read_contents` and :func:`check_checkpoint`; also an ensemble of checkpoints.
+    """
+    contents = read_contents(path)
+    if is_ensemble(contents):
+        raise CheckpointError(
+            f"{path} is an ensemble of checkpoints, which predicts and is tested as it is; give one of the checkpoints "
+            "that it was made of (checkpoints/best.ckpt of a run)"
+        )
+    return check_checkpoint(contents, where=str(path))
+
+
+def read_contents(path: Path) -> Any:
+    """What a file holds that :func:`write_checkpoint` wrote: a checkpoint, or an ensemble of them.
+
+    Raises:
+        DamagedCheckpointError: the file is missing, or its checksum is another.
+        CheckpointError: it cannot be read, holds more than tensors and plain containers, or would take more memory than
+            the file has bytes.
     """
     try:
         # A pipe would wait for somebody to write, and some devices never end.
@@ -39,7 +54,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             check_seal(file)
             check_contents(file)
             file.seek(0)
-            checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise DamagedCheckpointError(f"{path}: there is no such file") from error
     except OSError as error:
@@ -52,22 +67,44 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # what torch itself finds wrong with it
         raise CheckpointError(f"{path} is not a checkpoint, or is damaged ({type(error).__name__})") from error
+
+
+def is_ensemble(contents: Any) -> bool:
+    """Whether a file holds an ensemble of checkpoints (:mod:`audio_lightning.classifier.ensemble_file`)."""
+    written = contents.get("audio_lightning") if isinstance(contents, dict) else None
+    return isinstance(written, dict) and "ensemble_format" in written
+
+
+def check_checkpoint(checkpoint: Any, *, where: str) -> dict[str, Any]:
+    """Refuse what is no checkpoint, and give its configuration the names of this version.
+
+    Args:
+        checkpoint: what a file holds, or one member of an ensemble.
+        where: the file, for messages.
+
+    Raises:
+        CheckpointError: no checkpoint of this program, one of a later version, or one with interpolations in its
+            configuration.
+    """
     written = checkpoint.get("audio_lightning") if isinstance(checkpoint, dict) else None
     if not isinstance(written, dict) or not {"hyper_parameters", "state_dict"} <= checkpoint.keys():
-        raise CheckpointError(f"{path} was not written by this program: expected checkpoints/best.ckpt of a run")
+        raise CheckpointError(f"{where} was not written by this program: expected checkpoints/best.ckpt of a run")
     if written.get("format") != CHECKPOINT_VERSION:
         raise CheckpointError(
-            f"{path} has format {written.get('format')} (written by version {written.get('version')}); "
+            f"{where} has format {written.get('format')} (written by version {written.get('version')}); "
             f"version {__version__} reads format {CHECKPOINT_VERSION}"
         )
+    parameters = checkpoint["hyper_parameters"]
+    if not isinstance(parameters, dict):
+        found = type(parameters).__name__
+        raise CheckpointError(f"{where} does not fit the classifier it describes: hyper_parameters is a {found}")
     try:
-        check_resolved(checkpoint["hyper_parameters"], where=str(path))
+        check_resolved(parameters, where=where)
     except FileError as error:
         raise CheckpointError(str(error)) from error
-    parameters = checkpoint["hyper_parameters"]
-    if isinstance(parameters, dict) and isinstance(config := parameters.get("config"), dict):
+    if isinstance(config := parameters.get("config"), dict):
         upgrade(config)
-    return checkpoint
+    return dict(checkpoint)
 
 
 def write_checkpoint(path: Path, checkpoint: dict[str, Any], *, previous: Path | None = None) -> None:
@@ -80,7 +117,7 @@ def write_checkpoint(path: Path, checkpoint: dict[str, Any], *, previous: Path |
 
     Raises:
         OSError: it cannot be written, or what is read back differs.
-        CheckpointError: it holds what :func:`read_checkpoint` would refuse.
+        CheckpointError: it holds what :func:`read_contents` would refuse.
     """
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

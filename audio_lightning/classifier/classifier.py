@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from audio_lightning import __version__
 from audio_lightning.augment import Augmentation
+from audio_lightning.classifier.base import Classifier
 from audio_lightning.classifier.checkpoint import CHECKPOINT_VERSION, read_checkpoint, write_checkpoint
 from audio_lightning.classifier.finetune import Finetuning
 from audio_lightning.classifier.loading import load
@@ -258,14 +259,16 @@ class AudioClassifier(ClassifierNetwork):
         map_location: str | torch.device = "cpu",
         *,
         trust: str | Iterable[str] | None = None,
-    ) -> "AudioClassifier":
+    ) -> Classifier:
         """Rebuild a classifier from a checkpoint and nothing else, in evaluation mode.
+
+        The file may be an ensemble of checkpoints; then it is a :class:`CheckpointEnsemble`.
 
         Only tensors and plain containers are read from the file, and nothing that it names is imported or called
         unless the allow-list or ``trust`` has it; what the file says that it trusts counts for nothing.
 
         Args:
-            checkpoint_path: file that a training wrote.
+            checkpoint_path: file that a training, or :func:`write_ensemble`, wrote.
             map_location: device to put it on.
             trust: modules of one's own whose classes it may name.
 

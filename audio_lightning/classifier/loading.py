@@ -1,44 +1,66 @@
-"""Classifiers from checkpoints."""
+"""Classifiers from checkpoints, and from ensembles of them."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import lightning.pytorch as pl
 import torch
 
-from audio_lightning.classifier.checkpoint import read_checkpoint
+from audio_lightning.classifier.base import Classifier
+from audio_lightning.classifier.checkpoint import check_checkpoint, is_ensemble, read_contents
+from audio_lightning.classifier.checkpoint_ensemble import CheckpointEnsemble
+from audio_lightning.classifier.ensemble_file import check_contents, of_member
 from audio_lightning.classifier.factory import check_size, without_pretrained
+from audio_lightning.classifier.network import ClassifierNetwork
 from audio_lightning.classifier.provenance import described_data, unpacked
 from audio_lightning.config import trusting
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.core.task import AudioTask
 
-Module = TypeVar("Module", bound=pl.LightningModule)
+Network = TypeVar("Network", bound=ClassifierNetwork)
 
 
-def load(cls: type[Module], path: Path, *, trust: str | Iterable[str] | None) -> Module:
-    """Build a classifier from a checkpoint's hyperparameters, as :meth:`AudioClassifier.load_from_checkpoint` does."""
-    checkpoint = read_checkpoint(path)
+def load(cls: type[ClassifierNetwork], path: Path, *, trust: str | Iterable[str] | None) -> Classifier:
+    """Build a classifier from a file, as :meth:`AudioClassifier.load_from_checkpoint` does."""
+    contents = read_contents(path)
+    with trusting(trust):
+        if is_ensemble(contents):
+            return _load_ensemble(cls, contents, str(path))
+        return _build(cls, check_checkpoint(contents, where=str(path)), str(path))
+
+
+def _load_ensemble(cls: type[ClassifierNetwork], contents: dict[str, Any], where: str) -> CheckpointEnsemble:
+    found = check_contents(contents, where=where)
+    names = [of_member(where, number) for number in range(len(found.members))]
+    members = []
+    contents.clear()
+    for name in names:
+        members.append(_build(cls, found.members.pop(0), name))  # so that its weights are not kept twice
+    try:
+        return CheckpointEnsemble(members, found.weights, thresholds=found.thresholds, names=names, notes=found.notes)
+    except (ConfigError, LookupError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{where}: refused: {error}") from error
+
+
+def _build(cls: type[Network], checkpoint: dict[str, Any], where: str) -> Network:
+    """A classifier of a checkpoint's hyperparameters, with its weights."""
     parameters = checkpoint["hyper_parameters"]
     try:
         # Nothing is trained, and a stage may have had another name when the file was written.
         config = {**without_pretrained(parameters["config"]), "finetune": None}
-        with trusting(trust):
-            check_size(config, AudioTask.from_dict(parameters["task"]), checkpoint["state_dict"])
-            classifier: Any = cls(**{**parameters, "config": config})
+        check_size(config, AudioTask.from_dict(parameters["task"]), checkpoint["state_dict"])
+        classifier = cls(**{**parameters, "config": config})
         classifier.load_state_dict(checkpoint["state_dict"])
         for name, weights in classifier.named_parameters():
             if not torch.isfinite(weights).all():
                 raise CheckpointError(
-                    f"{path}: {name} holds NaN or infinite weights; the training diverged or the file is damaged, use "
+                    f"{where}: {name} holds NaN or infinite weights; the training diverged or the file is damaged, use "
                     "another checkpoint"
                 )
         classifier.data, classifier.trained_on = described_data(checkpoint), unpacked(checkpoint)
     except ConfigError as error:
-        raise CheckpointError(f"{path}: refused: {error}") from error
+        raise CheckpointError(f"{where}: refused: {error}") from error
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{path} does not fit the classifier it describes: {reason}") from error
-    loaded: Module = classifier
-    return loaded
+        raise CheckpointError(f"{where} does not fit the classifier it describes: {reason}") from error
+    return classifier

@@ -22,11 +22,13 @@ from audio_lightning.core.task import LABEL_SEPARATOR, AudioTask
 from audio_lightning.training.console import print_metrics
 
 if TYPE_CHECKING:
-    from audio_lightning.classifier.classifier import AudioClassifier
+    from audio_lightning.classifier.base import Classifier
     from audio_lightning.inference.embed import Embedding
     from audio_lightning.inference.predict import Prediction
 
-Checkpoint = Annotated[Path, typer.Argument(metavar="RUN_DIR_or_CKPT", help="A run folder, or a checkpoint file.")]
+Checkpoint = Annotated[
+    Path, typer.Argument(metavar="RUN_DIR_or_CKPT", help="A folder of a run or a fit, or a checkpoint file.")
+]
 Recordings = Annotated[list[Path], typer.Argument(help="Files, and folders to look through.")]
 Window = Annotated[float | None, typer.Option(help="Seconds a window; default: a clip of the training.")]
 Hop = Annotated[float | None, typer.Option(help="Seconds from window to window; default: as trained, or a window.")]
@@ -113,7 +115,7 @@ def embed_command(
     from audio_lightning.inference.embed import embed
 
     found = embed(classifier, files, window_seconds=window, hop_seconds=hop, batch_size=batch_size)
-    failed = _write_embeddings(found, classifier.network.embedding_dim, output)
+    failed = _write_embeddings(found, classifier.embedding_dim, output)
     if output is None:
         print_next_on_terminal("audio-lightning", "embed", checkpoint, *_few(recordings), "--output", "embeddings.npz")
     elif output.suffix == ".npz":
@@ -176,7 +178,7 @@ def _existing(checkpoint: Path) -> Path:
 
 def _opened(
     checkpoint: Path, recordings: Iterable[Path], device: str, trust: list[str] | None
-) -> "tuple[AudioClassifier, list[Path]]":
+) -> "tuple[Classifier, list[Path]]":
     path = _existing(checkpoint)
     from audio_lightning.audio import find_recordings
     from audio_lightning.inference.load import load_classifier

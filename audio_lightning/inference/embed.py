@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.base import Classifier
 from audio_lightning.inference.windows import Part, batches, merged, not_finite, stacked
 
 
@@ -32,7 +32,7 @@ class Embedding:
     error: str | None = None
 
 
-def embed(classifier: AudioClassifier, recordings: Iterable[Path], **options: Any) -> Iterator[Embedding]:
+def embed(classifier: Classifier, recordings: Iterable[Path], **options: Any) -> Iterator[Embedding]:
     """Embeddings of every recording, in order.
 
     Args:
@@ -46,7 +46,7 @@ def embed(classifier: AudioClassifier, recordings: Iterable[Path], **options: An
     return _of_windows(classifier, batches(classifier, recordings, **options))
 
 
-def _of_windows(classifier: AudioClassifier, batched: Iterable[list[Part]]) -> Iterator[Embedding]:
+def _of_windows(classifier: Classifier, batched: Iterable[list[Part]]) -> Iterator[Embedding]:
     for parts in batched:
         vectors = iter(_vectors(classifier, parts))
         for part in parts:
@@ -59,9 +59,9 @@ def _of_windows(classifier: AudioClassifier, batched: Iterable[list[Part]]) -> I
 
 
 @torch.inference_mode()
-def _vectors(classifier: AudioClassifier, parts: list[Part]) -> Float[np.ndarray, "vectors embedding"]:
+def _vectors(classifier: Classifier, parts: list[Part]) -> Float[np.ndarray, "vectors embedding"]:
     """The embeddings of the parts that can be read, of several channels their mean."""
     waveforms = stacked(parts)
     if waveforms is None:
-        return np.empty((0, classifier.network.embedding_dim), np.float32)
+        return np.empty((0, classifier.embedding_dim), np.float32)
     return merged(parts, classifier.embed(waveforms.to(classifier.device)).cpu()).numpy()

@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.base import Classifier
 from audio_lightning.config import build, change, check_config, compose, trusting, user_extensions
 from audio_lightning.config.saved import as_config
 from audio_lightning.config.validate import labels_depend_on_data
@@ -123,7 +123,7 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
     return Evaluation(without_nan(metrics), unknown)
 
 
-def _require_same(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
+def _require_same(classifier: Classifier, datamodule: AudioDataModule) -> None:
     if found := difference(classifier.data, datamodule):
         raise DataError(
             f"{datamodule.root}: the data is not what the classifier was trained and tested on: {found}; put it back, "
@@ -131,7 +131,7 @@ def _require_same(classifier: AudioClassifier, datamodule: AudioDataModule) -> N
         )
 
 
-def _require_finite(classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
+def _require_finite(classifier: Classifier, datamodule: AudioDataModule) -> None:
     """Refuse probabilities that are no numbers: figures made of them would look like those of a bad classifier.
 
     Raises:
@@ -147,7 +147,7 @@ def _require_finite(classifier: AudioClassifier, datamodule: AudioDataModule) ->
         )
 
 
-def _train_overlap(classifier: AudioClassifier, datamodule: AudioDataModule) -> int | None:
+def _train_overlap(classifier: Classifier, datamodule: AudioDataModule) -> int | None:
     """How many of the recordings to be tested were trained on; None where that is not known. It is said, too."""
     if classifier.trained_on is None:
         print("not known: whether these clips were trained on, which older checkpoints do not say", file=sys.stderr)
@@ -163,7 +163,7 @@ def _train_overlap(classifier: AudioClassifier, datamodule: AudioDataModule) -> 
     return found
 
 
-def _data_config(classifier: AudioClassifier, overrides: list[str]) -> DictConfig:
+def _data_config(classifier: Classifier, overrides: list[str]) -> DictConfig:
     trained, task, typed = classifier.config, classifier.task, _typed(overrides)
     if not all(isinstance(trained.get(name), dict) for name in ("data", "trainer")) or "seed" not in trained:
         raise CheckpointError("the checkpoint does not say what data it was trained on: name some by data=NAME")

@@ -5,13 +5,19 @@ from pathlib import Path
 
 import torch
 
+from audio_lightning.classifier.base import Classifier
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.run_folder import find_checkpoint
 
 
-def load_classifier(path: Path, device: str = "cpu", *, trust: str | Iterable[str] | None = None) -> AudioClassifier:
-    """The classifier of a checkpoint or a run folder, in evaluation mode; ``trust`` names modules of one's own.
+def load_classifier(path: Path, device: str = "cpu", *, trust: str | Iterable[str] | None = None) -> Classifier:
+    """The classifier of a checkpoint, an ensemble of them, a run or a fit, in evaluation mode.
+
+    Args:
+        path: file or folder.
+        device: such as ``"cuda"``.
+        trust: modules of one's own whose classes the file may name.
 
     Raises:
         CheckpointError: see :func:`audio_lightning.run_folder.find_checkpoint` and

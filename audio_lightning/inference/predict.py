@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.base import Classifier
 from audio_lightning.inference.windows import Part, batches, merged, not_finite, stacked
 
 
@@ -36,7 +36,7 @@ class Prediction:
 
 
 def predict(
-    classifier: AudioClassifier, recordings: Iterable[Path], *, per_recording: bool = False, **options: Any
+    classifier: Classifier, recordings: Iterable[Path], *, per_recording: bool = False, **options: Any
 ) -> Iterator[Prediction]:
     """Answer for every recording, in order, in memory that does not depend on how long the recordings are.
 
@@ -57,7 +57,7 @@ def predict(
     return (_of_recording(classifier, windows) for _, windows in by_recording)
 
 
-def _of_windows(classifier: AudioClassifier, batched: Iterable[list[Part]]) -> Iterator[Prediction]:
+def _of_windows(classifier: Classifier, batched: Iterable[list[Part]]) -> Iterator[Prediction]:
     for parts in batched:
         waveforms = stacked(parts)
         answers: Iterator[tuple[Float[np.ndarray, "classes"], list[str]]] = iter(())
@@ -75,7 +75,7 @@ def _of_windows(classifier: AudioClassifier, batched: Iterable[list[Part]]) -> I
                 yield Prediction(part.path, part.start_seconds, part.stop_seconds, values, labels)
 
 
-def _of_recording(classifier: AudioClassifier, windows: Iterable[Prediction]) -> Prediction:
+def _of_recording(classifier: Classifier, windows: Iterable[Prediction]) -> Prediction:
     """The mean of a recording's windows, added up in double precision; its error if there is one."""
     total, count = np.zeros(classifier.task.num_classes), 0
     failed: Prediction | None = None

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_lightning.audio import Channel, Levels, check_channel, fit_length, say_cancelling, windows
-from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.base import Classifier
 from audio_lightning.core.errors import AudioError, ConfigError
 from audio_lightning.core.task import AudioTask
 from audio_lightning.data.problems import printable
@@ -40,7 +40,7 @@ class Part:
 
 
 def batches(
-    classifier: AudioClassifier,
+    classifier: Classifier,
     recordings: Iterable[Path],
     *,
     window_seconds: float | None = None,

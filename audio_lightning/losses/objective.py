@@ -15,6 +15,12 @@ class CrossEntropy:
         """Probabilities, which sum to one."""
         return logits.softmax(dim=1)
 
+    def pool(
+        self, logits: Float[Tensor, "members batch classes"], weights: Float[Tensor, "members"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits whose probabilities are the weighted mean of the probabilities of several classifiers."""
+        return (logits.log_softmax(dim=2) + weights.log()[:, None, None]).logsumexp(dim=0)
+
     def balanced_weights(self, counts: Float[Tensor, "classes"], clips: int) -> Float[Tensor, "classes"]:
         """Weight of the clips of every class: clips / (classes * clips of the class), as scikit-learn has it."""
         filled = counts.clamp(min=1)
@@ -41,6 +47,14 @@ class BinaryCrossEntropy:
     def activate(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
         """Probabilities, each on its own."""
         return logits.sigmoid()
+
+    def pool(
+        self, logits: Float[Tensor, "members batch classes"], weights: Float[Tensor, "members"]
+    ) -> Float[Tensor, "batch classes"]:
+        """Logits whose probabilities are the weighted mean of the probabilities of several classifiers."""
+        shares = weights.log()[:, None, None]
+        present, absent = (F.logsigmoid(sign * logits) + shares for sign in (1, -1))
+        return present.logsumexp(dim=0) - absent.logsumexp(dim=0)
 
     def balanced_weights(self, counts: Float[Tensor, "classes"], clips: int) -> Float[Tensor, "classes"]:
         """Weight of the clips that have a label: clips without it / clips with it.

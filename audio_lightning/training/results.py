@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
-from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.base import Classifier
 from audio_lightning.core.files import write_csv
 from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.data.datamodule import AudioDataModule
@@ -23,7 +23,7 @@ THRESHOLD_FOLDS = 5
 """Parts of the validation clips, each predicted with thresholds that are fitted to the others."""
 
 
-def write_results(folder: RunFolder, classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
+def write_results(folder: RunFolder, classifier: Classifier, datamodule: AudioDataModule) -> None:
     """Write what the last test found.
 
     ``predictions.csv`` has a row a clip, with its group, which is never split, and ``per_class.csv`` a row a class.
@@ -62,7 +62,7 @@ def write_results(folder: RunFolder, classifier: AudioClassifier, datamodule: Au
         )
 
 
-def measured(classifier: AudioClassifier, datamodule: AudioDataModule) -> dict[str, float]:
+def measured(classifier: Classifier, datamodule: AudioDataModule) -> dict[str, float]:
     """The metrics of the last test, with intervals; also those per recording, if recordings were cut into windows.
 
     ``test/accuracy_low`` and ``test/accuracy_high`` are the ends of the 95 % interval over clips, by the groups that
@@ -74,7 +74,7 @@ def measured(classifier: AudioClassifier, datamodule: AudioDataModule) -> dict[s
     return metrics | recording_metrics(classifier, datamodule, TEST)
 
 
-def recording_metrics(classifier: AudioClassifier, datamodule: AudioDataModule, part: str) -> dict[str, float]:
+def recording_metrics(classifier: Classifier, datamodule: AudioDataModule, part: str) -> dict[str, float]:
     """Metrics of the last predictions, of ``part``, per recording: none unless recordings were cut into windows.
 
     Where clips have several labels, the thresholds of the classifier are fitted to the validation clips. Metrics of
@@ -117,7 +117,7 @@ def cross_fitted_thresholds(
 
 
 def _intervals(
-    classifier: AudioClassifier,
+    classifier: Classifier,
     datamodule: AudioDataModule,
     row: Int64[np.ndarray, "clips"],
     probabilities: Float[Tensor, "clips classes"],
@@ -193,7 +193,7 @@ def _labels(datamodule: AudioDataModule) -> np.ndarray:
     return manifest.table["label"].map(entries).to_numpy()
 
 
-def _cells(classifier: AudioClassifier, probabilities: Float[Tensor, "clips classes"]) -> list[list[str]]:
+def _cells(classifier: Classifier, probabilities: Float[Tensor, "clips classes"]) -> list[list[str]]:
     """What is predicted, and the probabilities, of every clip."""
     return [
         [LABEL_SEPARATOR.join(labels), *(f"{value:.8f}" for value in values)]

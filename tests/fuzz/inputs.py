@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from sweep_folders import make_sweep, trial
 
 from audio_lightning.audio import describe, windows
 from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.ensemble_file import write_ensemble
 from audio_lightning.compare.leaderboard import make_boards, write_leaderboard
 from audio_lightning.compare.trial_table import read_results, write_results
 from audio_lightning.compare.trials import SweepFolder
@@ -373,6 +375,10 @@ class Samples:
         self.checkpoint = torch.load(self.best, weights_only=True)
         parts = {name: self.checkpoint[name] for name in ("hyper_parameters", "audio_lightning")}
         self.leaves = sorted({path for path in _leaves(parts) if path}, key=repr)
+        with tempfile.TemporaryDirectory() as place:
+            path = Path(place) / "model.ckpt"
+            write_ensemble(path, [self.best, run / "checkpoints/last.ckpt"], [2, 1])
+            self.ensemble = path.read_bytes()
         self.weights = sorted(self.checkpoint["state_dict"])
         self.config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
         self.config_leaves = sorted({path for path in _leaves(self.config) if path}, key=repr)
@@ -401,6 +407,41 @@ class Samples:
         else:
             checkpoint["state_dict"][given[1]] = TENSORS[given[2]]()
         torch.save(checkpoint, path)
+        return path
+
+    def ensembles(self) -> Kind:
+        names = ("audio_lightning", "members", "weights", "thresholds")
+        contents = torch.load(io.BytesIO(self.ensemble), weights_only=True)
+        of_member = [("member", *path) for path in self.leaves]
+        whole = [(name,) for name in names]
+        written = [path for path in _leaves({"audio_lightning": contents["audio_lightning"]}) if path]
+        paths = sorted({*of_member, *whole, *written, *(("member", name) for name in contents["members"][0])}, key=repr)
+        leaf = st.tuples(st.just("leaf"), st.sampled_from(paths), VALUES)
+        part = st.tuples(st.just("leaf"), st.sampled_from([*whole, *written]), VALUES)
+        weight = st.tuples(st.just("weight"), st.sampled_from(self.weights), st.sampled_from(list(TENSORS)))
+        raw = st.tuples(st.just("bytes"), changes(3))
+        return Kind(
+            st.one_of(leaf, part, weight, raw),
+            self._make_ensemble,
+            lambda folder, path: AudioClassifier.load_from_checkpoint(path),
+            lambda given: given[0] != "bytes" or changed(self.ensemble, given[1])[:2] == b"PK",
+        )
+
+    def _make_ensemble(self, folder: Path, given: Any) -> Path:
+        path = folder / "x.ckpt"
+        if given[0] == "bytes":
+            path.write_bytes(changed(self.ensemble, given[1]))
+            return path
+        contents = torch.load(io.BytesIO(self.ensemble), weights_only=True)
+        contents["member"] = contents["members"][1]
+        if given[0] == "leaf":
+            _put(contents, given[1], given[2])
+        else:
+            contents["member"]["state_dict"][given[1]] = TENSORS[given[2]]()
+        member = contents.pop("member")
+        if isinstance(contents["members"], list) and len(contents["members"]) == 2:
+            contents["members"][1] = member
+        torch.save(contents, path)
         return path
 
     def runs(self) -> Kind:
@@ -539,6 +580,7 @@ def kinds(run: Path) -> dict[str, Kind]:
         "grid": GRID,
         "YAML": YAML,
         "checkpoint": samples.checkpoints(),
+        "ensemble": samples.ensembles(),
         "run folder": samples.runs(),
         "sweep folder": samples.sweeps(),
     }

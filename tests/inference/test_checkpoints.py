@@ -125,6 +125,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, Any], Path], None], str]] = {
     ),
     "no task": (_change("hyper_parameters", "task", value={}), "does not fit the classifier it describes"),
     "a list for parameters": (_change("hyper_parameters", value=[1]), "does not fit the classifier it describes"),
+    "a number for parameters": (_change("hyper_parameters", value=0), "does not fit the classifier it describes"),
     "a later format": (_change("audio_lightning", value={"format": 99, "version": "9.0"}), "has format 99"),
     "another program's": (lambda checkpoint, path: torch.save({"state_dict": {}}, path), "not written by this program"),
     "a tensor": (lambda checkpoint, path: torch.save(torch.zeros(3), path), "not written by this program"),

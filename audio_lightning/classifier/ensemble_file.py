@@ -1,0 +1,212 @@
+"""One file with several checkpoints and their weights: the format of :class:`CheckpointEnsemble`.
+
+It is a dictionary of tensors and plain containers, which ``torch.load(path, weights_only=True)`` opens::
+
+    audio_lightning  ensemble_format, version (of the program that wrote it), notes
+    members          of each checkpoint what a prediction needs: hyper_parameters, state_dict, audio_lightning
+    weights          of each member, positive, sum 1
+    thresholds       [classes] float32 where clips may have several labels, else None
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from audio_lightning import __version__
+from audio_lightning.classifier.checkpoint import check_checkpoint, read_checkpoint, write_checkpoint
+from audio_lightning.core.errors import CheckpointError, ConfigError
+from audio_lightning.core.task import AudioTask
+
+ENSEMBLE_VERSION = 1
+
+MOST_MEMBERS = 256
+"""Members of an ensemble: ten candidates with five folds, five times over."""
+
+KEPT = ("hyper_parameters", "state_dict", "audio_lightning")
+"""Parts of a checkpoint that a prediction needs; the others are there to resume a training."""
+
+
+@dataclass(frozen=True)
+class EnsembleContents:
+    """The contents of a file.
+
+    Attributes:
+        members: the checkpoints.
+        weights: of the members, with the sum 1.
+        thresholds: probability of every class from which on it is predicted; None for the members' weighted mean.
+        notes: what the writer noted.
+    """
+
+    members: list[dict[str, Any]]
+    weights: list[float]
+    thresholds: Float[Tensor, "classes"] | None
+    notes: dict[str, Any]
+
+
+def write_ensemble(
+    path: Path,
+    members: Sequence[Path],
+    weights: Sequence[float],
+    *,
+    thresholds: Sequence[float] | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one file that predicts the weighted mean of the probabilities of several checkpoints.
+
+    States of optimizers and of trainings are left out. The file is written whole, or the old one stays.
+
+    Args:
+        path: the file.
+        members: checkpoints with the same classes, sample rate, clips, windows and channel.
+        weights: of the members, positive; they are divided by their sum.
+        thresholds: where clips may have several labels, the probability of every class from which on it is predicted;
+            None for the weighted mean of the members' thresholds.
+        notes: plain values to keep in the file, such as the names of the members.
+
+    Raises:
+        ConfigError: no members, other weights or thresholds than are needed, or members that do not fit together.
+        CheckpointError: see :func:`audio_lightning.classifier.checkpoint.read_checkpoint`.
+        OSError: the file cannot be written.
+    """
+    shares = _shares(weights, len(members))
+    checkpoints = [read_checkpoint(member) for member in members]
+    parts: list[tuple[str, AudioTask, Mapping[str, Any]]] = []
+    for member, checkpoint in zip(members, checkpoints):
+        parameters = checkpoint["hyper_parameters"]
+        try:
+            parts.append((str(member), AudioTask.from_dict(parameters["task"]), parameters["config"]["data"]))
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f"{member} does not say what it predicts ({type(error).__name__})") from error
+    check_members(parts)
+    task = parts[0][1]
+    if thresholds is not None:
+        _check_thresholds(thresholds, task)
+    contents = {
+        "audio_lightning": {"ensemble_format": ENSEMBLE_VERSION, "version": __version__, "notes": dict(notes or {})},
+        "members": [{name: checkpoint[name] for name in KEPT} for checkpoint in checkpoints],
+        "weights": shares,
+        "thresholds": None if thresholds is None else torch.tensor(thresholds, dtype=torch.float32),
+    }
+    write_checkpoint(path, contents)
+
+
+def check_contents(contents: Mapping[str, Any], *, where: str) -> EnsembleContents:
+    """Refuse what is no ensemble of checkpoints.
+
+    Args:
+        contents: of a file, see :func:`audio_lightning.classifier.checkpoint.read_contents`.
+        where: the file, for messages.
+
+    Raises:
+        CheckpointError: another version of the format, parts that do not fit one another, or a member that is no
+            checkpoint.
+    """
+    written = contents["audio_lightning"]
+    if written["ensemble_format"] != ENSEMBLE_VERSION:
+        raise CheckpointError(
+            f"{where} has format {written['ensemble_format']} of ensembles (written by version "
+            f"{written.get('version')}); version {__version__} reads format {ENSEMBLE_VERSION}"
+        )
+    members, weights, thresholds = (contents.get(name) for name in ("members", "weights", "thresholds"))
+    notes = written.get("notes", {})
+    if not isinstance(members, list) or not isinstance(weights, list) or not isinstance(notes, dict):
+        raise CheckpointError(f"{where} is damaged: expected lists of members and weights")
+    if thresholds is not None and not (isinstance(thresholds, Tensor) and thresholds.dtype == torch.float32):
+        raise CheckpointError(f"{where} is damaged: expected thresholds of type float32, or none")
+    try:
+        shares = _shares(weights, len(members))
+    except ConfigError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    checked = [check_checkpoint(member, where=of_member(where, number)) for number, member in enumerate(members)]
+    _check_apart(checked, where)
+    return EnsembleContents(checked, shares, thresholds, notes)
+
+
+def of_member(where: str, number: int) -> str:
+    """How a message calls a member; ``number`` counts from 0."""
+    return f"{where}, member {number + 1}"
+
+
+def check_members(members: Sequence[tuple[str, AudioTask, Mapping[str, Any]]]) -> None:
+    """Refuse members that would need different clips, or whose classes differ.
+
+    Args:
+        members: name, task, and ``data`` of the configuration of each.
+
+    Raises:
+        ConfigError: the first two that differ, and in what.
+    """
+    first, *others = [(name, _common(task, data)) for name, task, data in members]
+    for name, values in others:
+        for key, value in values.items():
+            if value != (expected := first[1][key]):
+                raise ConfigError(
+                    f"members of an ensemble need the same {key}: {_text(expected)} in {first[0]}, {_text(value)} in "
+                    f"{name}; leave one of them out"
+                )
+
+
+def check_thresholds(thresholds: Float[Tensor, "..."], task: AudioTask) -> None:
+    """Refuse thresholds that are not one probability for each of several labels.
+
+    Raises:
+        ConfigError: with what was expected.
+    """
+    _check_thresholds(thresholds.tolist(), task)
+
+
+def _check_thresholds(thresholds: Any, task: AudioTask) -> None:
+    if not task.multilabel:
+        raise ConfigError("thresholds are for clips that may have several labels; these have one")
+    numbers = thresholds if isinstance(thresholds, Sequence) else [thresholds]
+    if len(numbers) != task.num_classes or not all(isinstance(value, float) and 0 <= value <= 1 for value in numbers):
+        raise ConfigError(f"thresholds: expected {task.num_classes} probabilities, one for each class")
+
+
+def _common(task: AudioTask, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What members share, by how it is called."""
+    return {
+        "classes": task.classes,
+        "number of labels of a clip": "several" if task.multilabel else "one",
+        "data.sample_rate": task.sample_rate,
+        "data.clip_seconds": f"{task.clip_seconds:g} ({task.num_samples} samples)",
+        "data.padding": task.padding,
+        "data.hop_seconds": data.get("hop_seconds"),
+        "data.channel": data.get("channel", "mean"),
+    }
+
+
+def _text(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def _shares(weights: Sequence[float], count: int) -> list[float]:
+    if not 1 <= count <= MOST_MEMBERS:
+        raise ConfigError(f"an ensemble has 1 to {MOST_MEMBERS} members, found {count}")
+    if len(weights) != count:
+        raise ConfigError(f"an ensemble needs one weight for each member, found {len(weights)} for {count}")
+    for weight in weights:
+        # so that no share vanishes in float32
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 1e-6 <= weight <= 1e6:
+            raise ConfigError(f"weight {weight}: expected a number from 1e-6 to 1e6; leave members without weight out")
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
+
+
+def _check_apart(members: Sequence[Mapping[str, Any]], where: str) -> None:
+    """Refuse members that share their weights: each would be built, so that a small file could take all memory."""
+    taken = set[int]()
+    for member in members:
+        state = member["state_dict"]
+        tensors = [value for value in state.values() if isinstance(value, Tensor)] if isinstance(state, dict) else []
+        own = {tensor.untyped_storage().data_ptr() for tensor in tensors if tensor.numel()}
+        if own & taken:
+            raise CheckpointError(f"{where}: refused: its members share their weights")
+        taken |= own
