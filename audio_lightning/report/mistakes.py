@@ -1,5 +1,6 @@
-"""What the chosen setup of a sweep takes for what, over all its trials, with clips to listen to."""
+"""What the chosen setup of a sweep, or the model of a fit, takes for what, with clips to listen to."""
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -95,33 +96,61 @@ def confusion(folders: Sequence[RunFolder]) -> Confusion | None:
 
 
 def _predictions(folder: RunFolder) -> pd.DataFrame:
-    table = folder.read_predictions(folder.predictions)
-    places = {name.removeprefix("probability "): place for place, name in enumerate(table.columns)}
-    if unknown := set(table["predicted"]) - places.keys():
-        raise FileError(f"{folder.predictions} is damaged: no column has the probability of {shortened(unknown.pop())}")
-    columns = table["predicted"].map(places)
-    table["certainty"] = table.to_numpy()[np.arange(len(table)), columns.to_numpy(dtype=int)].astype(float)
+    table = with_certainty(folder.read_predictions(folder.predictions), folder.predictions)
     kept = ["path", "start_seconds", "end_seconds", "label", "predicted", "certainty"]
     return table[kept].assign(folder=str(folder.path))
+
+
+def with_certainty(table: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Predictions of one label a clip, with the probability of the predicted class as ``certainty``.
+
+    Raises:
+        FileError: there is no column with that probability.
+    """
+    places = {name.removeprefix("probability "): place for place, name in enumerate(table.columns)}
+    if unknown := set(table["predicted"]) - places.keys():
+        raise FileError(f"{file} is damaged: no column has the probability of {shortened(unknown.pop())}")
+    columns = table["predicted"].map(places)
+    certainty = table.to_numpy()[np.arange(len(table)), columns.to_numpy(dtype=int)].astype(float)
+    return table.assign(certainty=certainty)
 
 
 def clips_heard(found: Confusion) -> tuple[list[dict[str, Any]], str | None]:
     """Some clips that were taken for something else: of each of the most frequent pairs that with most certainty.
 
     Returns:
-        The clips with their sound and picture, and why others cannot be read, if any cannot.
+        See :func:`to_hear`.
     """
     wrong = found.predictions[found.predictions["label"] != found.predictions["predicted"]]
     wrong = wrong.sort_values("certainty", ascending=False, kind="stable").drop_duplicates(["path", "start_seconds"])
     pair = wrong.groupby(["label", "predicted"])["path"]
-    wrong = wrong.assign(rank=pair.cumcount(), often=pair.transform("size"))
+    wrong = wrong.assign(
+        rank=pair.cumcount(),
+        often=pair.transform("size"),
+        title=wrong["label"] + " predicted as " + wrong["predicted"],
+    )
     order = wrong.sort_values(["rank", "often"], ascending=[True, False], kind="stable")
+    return to_hear(order.head(MOST_CLIPS))
+
+
+def to_hear(rows: pd.DataFrame) -> tuple[list[dict[str, Any]], str | None]:
+    """Clips with their sound and picture.
+
+    Args:
+        rows: ``path``, ``start_seconds``, ``end_seconds`` (NaN: to the end), ``certainty``, ``title``, and the
+            ``folder`` of a run whose configuration says where the recordings are.
+
+    Returns:
+        The clips, without sound (None) where the recording cannot be read, and why one cannot, if any cannot.
+    """
     source = cache(_source)
     clips, reason = [], None
-    for clip in order.head(MOST_CLIPS).to_dict("records"):
+    for clip in rows.to_dict("records"):
+        known = {name: clip[name] for name in ("path", "certainty", "title")} | {"start": clip["start_seconds"]}
         try:
-            clips.append(_clip(clip, source(clip["folder"])))
+            clips.append(known | _sound(clip, source(clip["folder"])))
         except (UserError, OSError) as error:
+            clips.append(known | {"seconds": None, "mel": None, "audio": None})
             reason = reason or str(error).splitlines()[0]
     return clips, reason
 
@@ -134,9 +163,11 @@ def _source(folder: str) -> "AudioDataModule":
     return build(RunFolder(Path(folder)).read_config().data, AudioDataModule, where="data")
 
 
-def _clip(clip: Mapping[Hashable, Any], source: "AudioDataModule") -> dict[str, Any]:
+def _sound(clip: Mapping[Hashable, Any], source: "AudioDataModule") -> dict[str, Any]:
     decoded = source.recordings([clip["path"]]).decode(0)
-    start, stop = (round(clip[name] * decoded.sample_rate) for name in ("start_seconds", "end_seconds"))
+    start = round(clip["start_seconds"] * decoded.sample_rate)
+    ends = clip["end_seconds"]
+    stop = len(decoded.samples) if math.isnan(ends) else round(ends * decoded.sample_rate)
     stop = min(stop, start + round(LONGEST_SECONDS * decoded.sample_rate))
     channel = "mean" if source.clip_settings.channel == "each" else source.clip_settings.channel
     used = select_channels(decoded.samples, channel, clip["path"])
@@ -144,10 +175,7 @@ def _clip(clip: Mapping[Hashable, Any], source: "AudioDataModule") -> dict[str, 
     rate = min(decoded.sample_rate, source.sample_rate, HIGHEST_RATE)
     samples = resample(part, decoded.sample_rate, rate)
     return {
-        **{name: clip[name] for name in ("path", "label", "predicted", "certainty")},
-        "start": clip["start_seconds"],
         "seconds": len(samples) / rate,
-        "rate": rate,
         "mel": as_base64(log_mel(samples, rate)),
         "audio": as_base64(flac(samples, rate)),
     }

@@ -34,7 +34,7 @@ def write_page(file: Path, template: str, **values: Any) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": lambda value: f"{value:,}", "zip": zip, "heat": heat}
+    environment.filters |= {"number": lambda value: f"{value:,}", "zip": zip, "heat": heat, "duration": duration}
     html = environment.get_template(template).render(version=__version__, **values)
     # Names of files that are not text cannot be written in UTF-8.
     write_text(file, html.encode("utf-8", "backslashreplace").decode("utf-8"))
@@ -44,6 +44,12 @@ def heat(share: float) -> str:
     """The style of a cell of a heat map, and of the text in it, for a share from 0 to 1."""
     background = shade(share)
     return f"background: #{''.join(f'{round(255 * value):02x}' for value in background)}; color: {text_on(background)}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in hours, minutes or seconds, whichever is readable."""
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{hours:,.1f} h" if hours >= 1 else f"{minutes:,.1f} min" if minutes >= 1 else f"{seconds:,.0f} s"
 
 
 def waveform(samples: Float[np.ndarray, "samples"]) -> str:

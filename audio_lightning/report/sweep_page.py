@@ -24,7 +24,7 @@ from markupsafe import Markup
 from audio_lightning.compare.notes import nested_selection
 from audio_lightning.compare.trials import REPETITION_KEYS, SweepFacts, SweepFolder, TrialFolder, as_text
 from audio_lightning.report import charts, effects, mistakes
-from audio_lightning.report.pages import write_page
+from audio_lightning.report.pages import duration, write_page
 from audio_lightning.report.svg import clipped, short
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def write_sweep_page(sweep: SweepFolder, results: pd.DataFrame, boards: "list[Bo
         facts=facts,
         command=shlex.join(["python", "sweep.py", *facts.overrides]),
         states=[(state, int(states[state])) for state in STATES if state in states],
-        duration=_duration(float(pd.to_numeric(results["seconds"]).fillna(0).sum())),
+        duration=duration(float(pd.to_numeric(results["seconds"]).fillna(0).sum())),
         boards=[_board(sweep, results, board, number) for number, board in enumerate(boards, 1)],
         troubles=_troubles(results, facts.axes),
         script=Markup(script),
@@ -239,8 +239,3 @@ def _troubles(results: pd.DataFrame, axes: list[str]) -> list[dict[str, Any]]:
 def _cell_name(trial: Mapping[Any, Any], columns: list[str]) -> str:
     values = [f"{column.removeprefix('choice.')}={effects.named(trial[column])}" for column in columns]
     return f"{trial['trial']}: " + (" ".join(values) or str(trial["folder"]))
-
-
-def _duration(seconds: float) -> str:
-    minutes, hours = seconds / 60, seconds / 3600
-    return f"{hours:,.1f} h" if hours >= 1 else f"{minutes:,.1f} min" if minutes >= 1 else f"{seconds:,.0f} s"

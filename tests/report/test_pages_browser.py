@@ -1,4 +1,4 @@
-"""Both pages in a real browser: nothing is wider than its column, cut off, too small or too faint to read."""
+"""All pages in a real browser: nothing is wider than its column, cut off, too small or too faint to read."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fit_folders import CLASSES, whole_summary, write_fit, write_recordings
 from sweep_folders import make_sweep, trial
 from test_data_page import examined, page_of
 from test_sweep_page import add_test, make_heard_sweep, write_page
 from tiny import write_urbansound8k
 
+from audio_lightning.compare.fit_summary import FitCandidate, FitChoice, FitProperty
 from audio_lightning.data.audit import Finding
 from audio_lightning.report.data_page import write_data_page
+from audio_lightning.report.fit_page import write_fit_page
 
 pytestmark = pytest.mark.full
 
@@ -62,7 +65,37 @@ def faultless_data(folder: Path) -> Path:
     return folder / "check.html"
 
 
-@pytest.fixture(scope="module", params=[heard_sweep, crowded_sweep, checked_data, faultless_data])
+def whole_fit(folder: Path) -> Path:
+    write_recordings(folder / "yard", CLASSES, 4)
+    rows = [(f"{name}/{number}.wav", name, CLASSES[number]) for name in CLASSES for number in range(4)]
+    return write_fit_page(write_fit(folder / "fit", whole_summary(folder / "yard"), rows, data=folder / "yard").path)
+
+
+def crowded_fit(folder: Path) -> Path:
+    """Long names everywhere, more classes than the matrix shows, and recordings that are gone."""
+    long = 6 * f"{WORD}/"
+    classes = [f"{WORD}_{number}" for number in range(45)]
+    rows = [(f"{long}/{number}/{place}.wav", name, classes[(place * number) % 45])
+            for place, name in enumerate(classes) for number in range(3)]  # fmt: skip
+    states: Any = ("selected", "selected", "stopped", "failed")
+    summary = whole_summary(
+        folder / long,
+        classes,
+        candidates=[
+            FitCandidate(f"{WORD}_{state}", long, [f"note={long}"], state, long, 0.123, 0.123, 0.5, 4e5, 1234.5, 10_000)
+            for state in states
+        ],
+        choices=[FitChoice(long.replace("/", "."), [long, long], long)],
+        properties=[FitProperty(long, long, [long, long])],
+        fold_origin=long,
+        notes=[long],
+    )
+    return write_fit_page(write_fit(folder / "fit", summary, rows).path)
+
+
+@pytest.fixture(
+    scope="module", params=[heard_sweep, crowded_sweep, checked_data, faultless_data, whole_fit, crowded_fit]
+)
 def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUDIO_LIGHTNING_CACHE", str(tmp_path_factory.mktemp("cache")))

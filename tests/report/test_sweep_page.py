@@ -102,7 +102,7 @@ def make_heard_sweep(path: Path) -> SweepFolder:
         (path / "data" / name).mkdir(parents=True)
         for number in range(2):
             soundfile.write(path / "data" / name / f"{number} <i>.wav", np.stack([tone, tone], axis=1), 24000)
-    data: Any = OmegaConf.to_container(compose(["data=folder"]).data, resolve=True)
+    data: Any = OmegaConf.to_container(compose(["data=folder", "data.sample_rate=24000"]).data, resolve=True)
     config = {"data": {**data, "root": str(path / "data")}, "note": HOSTILE}
     spoken = {"data": config["data"]}
     sweep = make_sweep(

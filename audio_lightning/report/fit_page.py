@@ -1,0 +1,157 @@
+"""The page of a fit: what new recordings will show, how to use the model, and what to do next.
+
+The page is a single file that asks for nothing from anywhere: style, pictures and sound are inside it, there is no
+script, and everything that comes from the data is escaped. Its size is bounded: :data:`MOST_ROWS` rows a table, a
+confusion matrix of :data:`~audio_lightning.report.mistakes.MOST_CLASSES` classes, and
+:data:`~audio_lightning.report.fit_mistakes.MOST_CLIPS` clips of at most 5 s at 16 kHz.
+"""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from audio_lightning.compare.fit_summary import FitCandidate, FitFolder, FitSummary, LearningPoint, TimeSpent
+from audio_lightning.compare.trials import as_text
+from audio_lightning.core.files import to_json
+from audio_lightning.core.task import lower_is_better
+from audio_lightning.report.fit_advice import advice
+from audio_lightning.report.fit_mistakes import read_answers
+from audio_lightning.report.pages import write_page
+from audio_lightning.report.svg import Chart, Scale, clipped
+
+MOST_ROWS = 500
+"""Rows of a table that are shown."""
+
+ROOT = "data.root="
+
+UNNAMED = 0.01
+"""Share of the time above which what no stage accounts for has a row of its own."""
+
+
+def write_fit_page(folder: Path) -> Path:
+    """Write ``report.html`` into the folder of a fit.
+
+    Args:
+        folder: of the fit, whole or ended early; what it lacks is left out. Recordings are read anew, where they are
+            still there.
+
+    Returns:
+        The page.
+
+    Raises:
+        ConfigError: the folder holds no fit.
+        FileError: ``fit.json`` or ``out_of_fold.csv`` is damaged.
+    """
+    files = FitFolder(folder)
+    summary = files.read_summary()
+    answers = read_answers(files, multilabel=summary.multilabel)
+    board = _leaderboard(summary)
+    write_page(
+        files.report,
+        "fit_page.html.j2",
+        name=_name(summary),
+        fit=summary,
+        metric=summary.metric.replace("_", " "),
+        facts=_facts(summary),
+        usage=_usage(files) if summary.selected else None,
+        board=board[:MOST_ROWS],
+        columns={
+            name: any(getattr(found, name) is not None for found in board)
+            for name in ("validation", "out_of_fold", "weight", "seconds", "epochs", "step_ms")
+        },
+        commands=[(found.name, shlex.join(found.overrides)) for found in board[:MOST_ROWS] if found.overrides],
+        answers=answers,
+        score="Average precision" if summary.multilabel else "F1",
+        properties=summary.properties[:MOST_ROWS],
+        choices=[(choice.key, as_text(choice.value), choice.why) for choice in summary.choices[:MOST_ROWS]],
+        time=_time(summary),
+        learning=_learning_curve(summary.learning, summary.metric),
+        advice=advice(files, summary, answers),
+        most=MOST_ROWS,
+        clipped=clipped,
+    )
+    return files.report
+
+
+def _name(summary: FitSummary) -> str:
+    """What the data set is called: its folder, or how it was named."""
+    roots = [word.removeprefix(ROOT).strip("'\"") for word in summary.data if word.startswith(ROOT)]
+    return (Path(roots[0]).name if roots else " ".join(summary.data)) or "recordings"
+
+
+def _usage(files: FitFolder) -> dict[str, str]:
+    return {
+        "shell": shlex.join(["audio-lightning", "predict", str(files.path), "recordings/"]),
+        "python": "\n".join(
+            [
+                "import audio_lightning as al",
+                "",
+                f"classifier = al.load({to_json(str(files.model))})",
+                'predictions = al.predict(classifier, "recordings/")',
+            ]
+        ),
+    }
+
+
+def _facts(summary: FitSummary) -> list[tuple[str, str, str]]:
+    """Name, value, and what there is to say about it; what is not known is left out."""
+    labels = "several labels a clip" if summary.multilabel else "one label a clip"
+    groups = "no groups known" if summary.groups is None else f"{summary.groups:,} groups"
+    facts = []
+    if summary.recordings is not None:
+        facts.append(("Recordings", f"{summary.recordings:,}", groups))
+    if summary.clips is not None and summary.clips != summary.recordings:
+        facts.append(("Clips", f"{summary.clips:,}", "cut from these"))
+    if summary.classes:
+        facts.append(("Classes", f"{len(summary.classes):,}", labels))
+    if summary.folds is not None:
+        facts.append(("Folds", f"{summary.folds}", summary.fold_origin))
+    if summary.machine is not None:
+        found = summary.machine
+        parts = [f"{found.cores} cores" if found.cores else "", f"{found.memory_gb:.0f} GB" if found.memory_gb else ""]
+        facts.append(("Machine", found.device, ", ".join(filter(None, parts))))
+    return facts
+
+
+def _leaderboard(summary: FitSummary) -> list[FitCandidate]:
+    """Candidates from best to worst out of fold, then those with a validation metric alone, then the others."""
+    sign = 1 if lower_is_better(summary.metric) else -1
+
+    def place(found: FitCandidate) -> tuple[bool, float, bool, float]:
+        values = [found.out_of_fold, found.validation]
+        first, second = ((value is None, sign * (value or 0.0)) for value in values)
+        return (*first, *second)
+
+    return sorted(summary.candidates, key=place)
+
+
+def _time(summary: FitSummary) -> dict[str, Any] | None:
+    """The stages, what no stage accounts for, and the sum."""
+    stages = [stage for stage in summary.time[:MOST_ROWS] if stage.seconds >= 0]
+    if not stages:
+        return None
+    named = sum(stage.seconds for stage in stages)
+    total = max(named, summary.spent_seconds or 0.0)
+    if total - named > UNNAMED * total:
+        stages = [*stages, TimeSpent("everything else", total - named)]
+    return {"stages": stages, "total": total, "largest": max(stage.seconds for stage in stages) or 1.0}
+
+
+def _learning_curve(points: Sequence[LearningPoint], metric: str) -> Chart | None:
+    if len(points) < 2:
+        return None
+    found = sorted((100 * point.share, point.value) for point in points)
+    words = metric.replace("_", " ")
+    chart = Chart(
+        f"{words} by share of the recordings: " + ", ".join(f"{x:.0f} % {y:.3f}" for x, y in found),
+        Scale.around([0.0, *(x for x, _ in found)]),
+        Scale.around([y for _, y in found], margin=0.15),
+        size=(380, 240),
+        x_label="% of the recordings trained on",
+        y_label=words,
+    )
+    chart.line(found, "s0")
+    for x, y in found:
+        chart.dot((x, y), "c0", f"{x:.0f} %: {y:.4f}")
+    return chart
