@@ -11,6 +11,7 @@ from audio_lightning.cli.catalog import compatibility_command, features_command,
 from audio_lightning.cli.check import check_command
 from audio_lightning.cli.completion import ConfigDir, complete_override
 from audio_lightning.cli.dashboard import dashboard_command
+from audio_lightning.cli.fit import fit_command
 from audio_lightning.cli.inference import embed_command, evaluate_command, predict_command
 from audio_lightning.cli.labels import labels_command
 from audio_lightning.cli.leaderboard import leaderboard_command
@@ -80,6 +81,7 @@ app.command("embed")(embed_command)
 app.command("evaluate")(evaluate_command)
 app.command("check")(check_command)
 app.command("plan")(plan_command)
+app.command("fit")(fit_command)
 app.command("models")(models_command)
 app.command("features")(features_command)
 app.command("compatibility")(compatibility_command)

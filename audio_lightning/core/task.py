@@ -32,6 +32,8 @@ class AudioTask:
     multilabel: bool = False
 
     def __post_init__(self) -> None:
+        if not self.classes:
+            raise ValueError("there are no classes")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"class names must be unique, got {self.classes}")
         if self.sample_rate <= 0 or self.num_samples <= 0:

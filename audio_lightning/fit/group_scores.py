@@ -29,6 +29,19 @@ Score = Callable[[Float[np.ndarray, "samples groups"]], Float[np.ndarray, "sampl
 """Scores of all members in every sample, which weights the groups; higher is better. A sample needs a clip."""
 
 
+def check_metric(metric: str, *, multilabel: bool) -> None:
+    """Check that ensembles can be selected by a metric, before anything is trained for it.
+
+    Raises:
+        ConfigError: it is not one of :data:`SUPPORTED`.
+    """
+    if metric not in SUPPORTED[multilabel]:
+        which = "of several labels a clip" if multilabel else "of one label a clip"
+        raise ConfigError(
+            f"metric={metric}: ensembles {which} are selected by one of {', '.join(SUPPORTED[multilabel])}"
+        )
+
+
 class GroupScores:
     """Scores of members by a metric; higher is better, so that a loss is negated.
 
@@ -50,11 +63,7 @@ class GroupScores:
         *,
         multilabel: bool = False,
     ) -> None:
-        if metric not in SUPPORTED[multilabel]:
-            which = "of several labels a clip" if multilabel else "of one label a clip"
-            raise ConfigError(
-                f"metric={metric}: ensembles {which} are selected by one of {', '.join(SUPPORTED[multilabel])}"
-            )
+        check_metric(metric, multilabel=multilabel)
         self.metric, self.multilabel = metric, multilabel
         self.targets = np.ascontiguousarray(targets.T)
         self.label = targets.argmax(axis=1)

@@ -15,6 +15,9 @@ from audio_lightning.config.overrides import parse_overrides
 from audio_lightning.core.cores import cores
 from audio_lightning.core.files import write_text
 from audio_lightning.core.task import AudioTask
+from audio_lightning.data.manifest import Manifest
+from audio_lightning.data.splitting.splits import SplitMethod
+from audio_lightning.fit.survey import Machine
 from audio_lightning.planning.fingerprint import Property, fingerprint
 from audio_lightning.planning.rules import Choice, Facts
 from audio_lightning.planning.settle import build_data
@@ -33,15 +36,6 @@ FILE = Path("experiment/plan.yaml")
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What a plan would run on: the name of the device, its cores, and its memory in gigabytes."""
-
-    device: str
-    cores: int
-    memory_gb: float
-
-
-@dataclass(frozen=True)
 class Plan:
     """A training that is planned, not begun.
 
@@ -52,7 +46,9 @@ class Plan:
         properties: of the data set.
         machine: where the step was measured.
         step_seconds: median time of a training step there.
-        steps: steps of the whole training.
+        steps_an_epoch: steps of an epoch.
+        manifest: the clips, divided.
+        split_method: how they are divided.
     """
 
     config: DictConfig
@@ -61,7 +57,21 @@ class Plan:
     properties: list[Property]
     machine: Machine
     step_seconds: float
-    steps: int
+    steps_an_epoch: int
+    manifest: Manifest
+    split_method: SplitMethod
+
+    @property
+    def title(self) -> str:
+        """The network and what it sees, in a few words."""
+        members = int(self.config.ensemble.num_members)
+        network = f"{members} x {self.groups['model']}" if members > 1 else str(self.groups["model"])
+        return f"{network} on {self.groups['feature']}"
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.steps_an_epoch * max(1, int(self.config.trainer.max_epochs or 1))
 
     @property
     def seconds(self) -> float:
@@ -96,9 +106,19 @@ def make_plan(overrides: Sequence[str]) -> Plan:
     task = AudioTask(manifest.classes, datamodule.sample_rate, datamodule.num_samples, datamodule.padding, multilabel)
     plain: Any = OmegaConf.to_container(config, resolve=True)
     check_networks(plain, task)
-    steps = max(1, facts.train_clips // datamodule.batch_size) * max(1, int(config.trainer.max_epochs or 1))
+    steps = max(1, facts.train_clips // datamodule.batch_size)
     planned = {name: chosen[name] for name in groups() if name in chosen and name not in NOT_PLANNED}
-    return Plan(config, planned, choices, properties, machine(), seconds_a_step(config, task), steps)
+    return Plan(
+        config,
+        planned,
+        choices,
+        properties,
+        machine(),
+        seconds_a_step(config, task),
+        steps,
+        manifest,
+        facts.split_method,
+    )
 
 
 def machine() -> Machine:

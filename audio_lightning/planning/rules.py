@@ -13,7 +13,7 @@ from audio_lightning.config.automatic import CLIPS
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.loading.clips import window_count
 from audio_lightning.data.manifest import TRAIN, Manifest
-from audio_lightning.data.splitting.splits import assign_splits
+from audio_lightning.data.splitting.splits import SplitMethod, assign_splits
 
 STEPS = 5000
 """Steps of a training from scratch. The recipes that were found by hand for three data sets have 3,100 to 7,800; fewer
@@ -53,6 +53,7 @@ class Facts:
 
     def __init__(self, datamodule: AudioDataModule) -> None:
         self.datamodule = datamodule
+        self._method: SplitMethod = datamodule.plan.split
 
     @cached_property
     def divided(self) -> Manifest:
@@ -62,8 +63,14 @@ class Facts:
             DataError: the folder is not a data set of this kind, or cannot be divided so.
         """
         manifest = self.datamodule.read()
-        assign_splits(manifest, self.datamodule.plan)
+        self._method = assign_splits(manifest, self.datamodule.plan)
         return self.datamodule.complete(manifest)
+
+    @property
+    def split_method(self) -> SplitMethod:
+        """How the clips are divided."""
+        assert len(self.divided)
+        return self._method
 
     @cached_property
     def train_clips(self) -> int:

@@ -167,7 +167,7 @@ def run_sweep(request: SweepRequest, plan: SweepPlan) -> SweepResult:
     print(f"{source.total} trials in {sweep.path}{skipped}", flush=True)
     monitor = plan.config.monitor
     sweep.write_facts(SweepFacts(request.name, request.overrides, plan.axes, monitor, timestamp(), __version__))
-    executor = _executor(sweep, settings, plan.config.trainer.accelerator)
+    executor = make_executor(sweep, settings, plan.config.trainer.accelerator)
     progress = Progress(total=source.total, settled=source.settled, slots=executor.slots, monitor=monitor)
     try:
         outcome = TrialRunner(source, executor, progress, retries=settings.retries, fail_fast=settings.fail_fast)()
@@ -266,7 +266,8 @@ def _search(request: SweepRequest, plan: SweepPlan) -> Search:
     )
 
 
-def _executor(sweep: SweepFolder, settings: SweepSettings, accelerator: str) -> Executor:
+def make_executor(sweep: SweepFolder, settings: SweepSettings, accelerator: str) -> Executor:
+    """What runs trials as ``sweep.executor`` says, on the devices that ``trainer.accelerator`` means."""
     workers = settings.workers or max(min(2, cores()), cores() // 2)
     if settings.executor == "ray":
         from audio_lightning.sweeps.executors.ray import RayExecutor

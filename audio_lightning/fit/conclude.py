@@ -1,0 +1,166 @@
+"""The end of a fit: out-of-fold predictions, the selected ensemble, what it will show, its file and its page."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from audio_lightning import __version__
+from audio_lightning.classifier.ensemble_file import write_ensemble
+from audio_lightning.compare.fit_summary import (
+    CandidateState,
+    FitCandidate,
+    FitChoice,
+    FitFolder,
+    FitMachine,
+    FitProperty,
+    FitResult,
+    FitSummary,
+    TimeSpent,
+)
+from audio_lightning.compare.trials import TrialFolder
+from audio_lightning.core.files import write_csv
+from audio_lightning.core.task import LABEL_SEPARATOR
+from audio_lightning.fit.ensemble_selection import SelectedEnsemble, SelectionSettings, combined, select_ensemble
+from audio_lightning.fit.out_of_fold import PREFIX, OutOfFold, read_out_of_fold
+from audio_lightning.fit.selection_bias import AfterSelection, correct_for_selection
+from audio_lightning.fit.tried import Tried
+from audio_lightning.report.fit_page import write_fit_page
+
+
+def conclude(folder: Path, tried: Tried, spent: float) -> str:
+    """Select, and write everything that a fit leaves; for a process of its own.
+
+    Args:
+        folder: of the fit.
+        tried: its trainings.
+        spent: seconds of the fit so far.
+
+    Returns:
+        The answer in one sentence.
+
+    Raises:
+        ConfigError: a metric that ensembles cannot be selected by.
+        DataError: no training left predictions that can be used.
+    """
+    started = time.monotonic()
+    files, found = FitFolder(folder), tried.survey
+    metric = tried.settings.metric or found.metrics[0]
+    runs = {name: [TrialFolder(Path(path)) for path in paths] for name, paths in tried.runs.items()}
+    every = read_out_of_fold(runs)
+    predictions, left_out = every.complete()
+    settings = SelectionSettings(max_members=tried.settings.max_members)
+    ensemble = select_ensemble(predictions, metric, settings)
+    after = correct_for_selection(predictions, metric, settings)
+    _write_predictions(files, predictions, combined(predictions, ensemble))
+    members = [(run, weight / len(runs[name])) for name, weight in ensemble.weights.items() for run in runs[name]]
+    write_ensemble(files.model, [run.best for run, _ in members], [weight for _, weight in members])
+    summary = FitSummary(
+        preset=tried.settings.preset,
+        metric=metric,
+        version=__version__,
+        budget_seconds=tried.settings.budget_seconds,
+        spent_seconds=round(spent + time.monotonic() - started, 1),
+        multilabel=found.multilabel,
+        data=[line for line in tried.lines if line.startswith("data")],
+        classes=found.classes,
+        recordings=found.recordings,
+        clips=found.clips,
+        groups=found.groups,
+        properties=[FitProperty(**row) for row in found.properties],
+        choices=[FitChoice(**row) for row in found.choices],
+        machine=FitMachine(found.machine.device, found.machine.cores, found.machine.memory_gb),
+        folds=tried.folds,
+        fold_origin=found.fold_origin,
+        candidates=[_candidate(name, tried, runs.get(name, []), ensemble, left_out) for name in found.candidates],
+        result=_result(predictions, after),
+        time=[TimeSpent(what, seconds) for what, seconds in tried.times.items()],
+        notes=_notes(tried, predictions),
+    )
+    files.write_summary(summary)
+    write_fit_page(folder)
+    return _sentence(summary)
+
+
+def _candidate(
+    name: str, tried: Tried, runs: list[TrialFolder], ensemble: SelectedEnsemble, left_out: dict[str, str]
+) -> FitCandidate:
+    one = tried.survey.candidates[name]
+    monitor = f"validation/{tried.survey.metrics[0]}"
+    metrics = [run.read_metrics() for run in runs]
+    scores = [float(found[monitor]) for found in metrics if found.get(monitor) is not None]
+    reasons = {**tried.skipped, **tried.failed, **left_out, **tried.stopped}
+    state: CandidateState = "trained"
+    if name in ensemble.weights:
+        state = "selected"
+    elif name in tried.skipped:
+        state = "skipped"
+    elif name in tried.failed:
+        state = "failed"
+    elif name in tried.stopped or name in left_out:
+        state = "stopped"
+    return FitCandidate(
+        name=name,
+        title=one.title,
+        overrides=tried.settings.candidates[name],
+        state=state,
+        why="" if state == "selected" else reasons.get(name, ""),
+        validation=float(np.mean(scores)) if scores else None,
+        out_of_fold=ensemble.single.get(name),
+        weight=ensemble.weights.get(name),
+        seconds=round(sum(run.read_status().seconds for run in runs), 1) if runs else None,
+        step_ms=round(1000 * one.step_seconds, 1) if one.step_seconds else None,
+        epochs=int(metrics[0]["epochs"]) if metrics else None,
+    )
+
+
+def _result(predictions: OutOfFold, after: AfterSelection) -> FitResult:
+    known = (predictions.clips["group"] != predictions.clips["path"]).any()
+    unit = "groups" if known else "recordings"
+    return FitResult(
+        metric=after.metric,
+        expected=after.mean if np.isfinite(after.mean) else after.apparent,
+        low=after.low,
+        high=after.high,
+        apparent=after.apparent,
+        gap=after.gap if np.isfinite(after.mean) else None,
+        whole_recordings=predictions.recordings,
+        unit=f"{after.groups:,} {unit}",
+    )
+
+
+def _notes(tried: Tried, predictions: OutOfFold) -> list[str]:
+    notes = list(tried.survey.notes)
+    if predictions.num_clips is not None and predictions.num_tested < predictions.num_clips:
+        notes.append(
+            f"{predictions.num_tested:,} of {predictions.num_clips:,} clips were tested, those of {tried.folds} folds "
+            f"of {len(tried.survey.folds)}: a larger budget tests more of them"
+        )
+    return notes
+
+
+def _write_predictions(files: FitFolder, predictions: OutOfFold, probabilities: np.ndarray) -> None:
+    classes = np.array(predictions.classes, dtype=object)
+    if predictions.multilabel:
+        predicted = [LABEL_SEPARATOR.join(classes[row >= 0.5]) for row in probabilities]
+    else:
+        predicted = classes[probabilities.argmax(axis=1)].tolist()
+    names = ["path", "group", "start_seconds", "end_seconds", "label"]
+    columns = [predictions.clips[name].tolist() for name in names]
+    write_csv(
+        files.out_of_fold,
+        [*names, "predicted", *(f"{PREFIX}{name}" for name in predictions.classes)],
+        (
+            [*cells, answer, *(f"{value:.6f}" for value in row)]
+            for *cells, answer, row in zip(*columns, predicted, probabilities)
+        ),
+    )
+
+
+def _sentence(summary: FitSummary) -> str:
+    found = summary.result
+    assert found is not None
+    interval = f" ({found.low:.3f} to {found.high:.3f})" if found.low is not None and found.high is not None else ""
+    what = "whole recordings" if found.whole_recordings else "clips"
+    members = ", ".join(f"{candidate.name} {candidate.weight:.2f}" for candidate in summary.selected)
+    return f"{found.metric} to expect on new {what}: {found.expected:.3f}{interval}; made of {members}"

@@ -1,0 +1,117 @@
+"""Survey what there is to fit: the data, its folds, and what a step of each candidate takes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from audio_lightning.config import user_extensions
+from audio_lightning.core.cores import share_threads
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.data.manifest import Manifest
+from audio_lightning.fit.plan import make_plan, write_plan
+from audio_lightning.fit.survey import Survey, Surveyed
+
+MOST_FOLDS = 8
+"""Folds that are made: each network then trains on three quarters of the clips, an eighth chooses the epoch, and an
+eighth is answered."""
+
+FEWEST_FOLDS = 3
+
+FEWEST_OF_DATA = 5
+"""Folds of the data itself from which they are used: of fewer, one to test and one to validate leave too little."""
+
+BESIDE_OTHERS = 1.2
+"""How much longer a step takes beside another training, which shares caches and memory with it."""
+
+
+def survey(
+    lines: Sequence[str],
+    candidates: Mapping[str, Sequence[str]],
+    *,
+    folder: Path,
+    workers: int,
+    config_dir: str | None = None,
+) -> Survey:
+    """Measure the recordings, find the folds, and time a few steps of every candidate; for a process of its own.
+
+    Args:
+        lines: overrides of every training, with quoted paths.
+        candidates: overrides of each, by name.
+        folder: of the fit, for the plan.
+        workers: trainings that will run at once, and share the cores.
+        config_dir: folder of ``--config-dir``.
+
+    Raises:
+        ConfigError: a mistake in what was asked for, or no candidate that can be tried.
+        DataError: recordings that are no data set of this kind, or cannot be divided.
+    """
+    share_threads(workers)
+    found: dict[str, Surveyed] = {}
+    first = None
+    reasons = []
+    with user_extensions(lines, config_dir):
+        for name, own in candidates.items():
+            try:
+                plan = make_plan([*lines, *own])
+            except ConfigError as error:
+                reasons.append(ConfigError(str(error)))  # one that goes from process to process
+                found[name] = Surveyed(name, 0.0, 1, str(error))
+                continue
+            first = first or plan
+            seconds = plan.step_seconds * (BESIDE_OTHERS if workers > 1 else 1)
+            found[name] = Surveyed(plan.title, seconds, plan.steps_an_epoch)
+    if first is None:
+        raise reasons[0]
+    write_plan(first, folder / "plan")
+    manifest = first.manifest
+    folds, origin, notes = _folds(manifest, lines)
+    if first.split_method == "official":
+        notes.append(
+            "the split of the data is not used: every clip is answered by networks that were not trained on it"
+        )
+    return Survey(
+        properties=[{"name": row.name, "value": row.value, "uses": list(row.uses)} for row in first.properties],
+        choices=[{"key": key, "value": value, "why": why} for key, (value, why) in first.choices.items()],
+        machine=first.machine,
+        candidates=found,
+        folds=folds,
+        fold_origin=origin,
+        classes=list(manifest.classes),
+        multilabel=manifest.label_separator is not None,
+        recordings=manifest.table["path"].nunique(),
+        clips=len(manifest),
+        groups=manifest.table["group"].nunique() if manifest.knows_groups else None,
+        notes=[*manifest.notes, *notes],
+    )
+
+
+def _folds(manifest: Manifest, lines: Sequence[str]) -> tuple[list[list[str]], str, list[str]]:
+    """Overrides that test each fold, where the folds come from, and notes."""
+    typed = {line.partition("=")[0] for line in lines}
+    own = sorted({int(fold) for fold in manifest.table["fold"] if fold >= 0})
+    if len(own) >= FEWEST_OF_DATA and not typed & {"data.split", "data.folds"}:
+        return [["data.split=folds", f"data.test_fold={fold}"] for fold in own], "those of the data", []
+    if "data.folds" in typed:
+        number = int(next(line for line in lines if line.startswith("data.folds=")).partition("=")[2])
+        return [[f"data.test_fold={fold}"] for fold in range(1, number + 1)], "as typed", []
+    notes = []
+    if own:
+        notes.append(f"the data has {len(own)} folds, of which two would leave little to train on, so others are made")
+    number = min(MOST_FOLDS, _fewest_groups(manifest))
+    if number < FEWEST_FOLDS:
+        notes.append(
+            f"some class has fewer than {FEWEST_FOLDS} groups, so there is one division of the clips, and no folds"
+        )
+        return [[]], "one division", notes
+    kept = "groups stay together" if manifest.knows_groups else "nothing is known of groups"
+    return [[f"data.folds={number}", f"data.test_fold={fold}"] for fold in range(1, number + 1)], f"made, {kept}", notes
+
+
+def _fewest_groups(manifest: Manifest) -> int:
+    """Groups of the class that comes in fewest, of which each fold needs one."""
+    table = manifest.table[~manifest.table["background"]]
+    group = table["group"].where(table["group"] != "", pd.Series(np.arange(len(table)).astype(str), index=table.index))
+    labels = table["label"] if manifest.label_separator is None else pd.Series("", index=table.index)
+    return int(group.groupby(labels).nunique().min())

@@ -1,0 +1,33 @@
+"""What a fit has tried, handed from the process that ran the trials to the one that selects."""
+
+from dataclasses import dataclass
+
+from audio_lightning.fit.settings import FitSettings
+from audio_lightning.fit.survey import Survey
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The trainings of a fit.
+
+    Attributes:
+        survey: what there was to fit.
+        settings: of the fit.
+        lines: overrides of all trainings, as they were typed.
+        steps: of every training.
+        folds: that are tested.
+        runs: folders of the finished trainings of each candidate, in the order of the folds.
+        stopped, failed, skipped: why a candidate was not trained on all folds, at all, or never begun.
+        times: seconds that each part has taken so far.
+    """
+
+    survey: Survey
+    settings: FitSettings
+    lines: list[str]
+    steps: int
+    folds: int
+    runs: dict[str, list[str]]
+    stopped: dict[str, str]
+    failed: dict[str, str]
+    skipped: dict[str, str]
+    times: dict[str, float]

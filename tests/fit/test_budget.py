@@ -1,0 +1,79 @@
+"""What there is time for, and how much has passed."""
+
+from pathlib import Path
+
+import pytest
+
+from audio_lightning.fit.budget import LEAST_STEPS, MOST_STEPS, Clock, allocate, reserve
+
+STEPS = {"both": 0.5, "logmel": 0.25, "pcen": 0.3, "quick": 0.05}
+
+
+def cost(seconds: float, **options: int) -> float:
+    """Seconds that an allocation takes, at most."""
+    found = allocate(seconds, STEPS, workers=2, folds=8, members=3, **options)
+    times = [STEPS[name] for name in found.candidates]
+    slowest = sorted(times, reverse=True)[: found.survivors]
+    return found.steps * (sum(times) + (found.folds - 1) * sum(slowest)) / 2
+
+
+@pytest.mark.parametrize("seconds", [60, 300, 1200, 3600, 36_000])
+def test_it_fits_into_the_budget(seconds: float) -> None:
+    assert cost(seconds) <= seconds
+
+
+def test_more_time_is_never_for_less() -> None:
+    found = [allocate(seconds, STEPS, workers=2, folds=8, members=3) for seconds in range(60, 20_000, 60)]
+    tested = [one.folds for one in found]
+    assert tested == sorted(tested)
+    assert (found[0].folds, found[-1].folds) == (1, 8)
+    assert len(found[-1].candidates) == 4
+    assert found[-1].survivors == 3
+
+
+def test_with_little_time_there_is_one_training_and_with_none_the_quickest() -> None:
+    short = allocate(300, STEPS, workers=2, folds=8, members=3)
+    assert (short.candidates, short.folds, short.survivors) == (("both",), 1, 1)
+    assert short.steps >= LEAST_STEPS
+    none = allocate(1, STEPS, workers=2, folds=8, members=3)
+    assert (none.candidates, none.folds, none.steps) == (("quick",), 1, 1)
+
+
+def test_with_a_lot_of_time_trainings_are_no_longer_than_they_gain_by() -> None:
+    assert allocate(1e6, STEPS, workers=2, folds=8, members=3).steps == MOST_STEPS
+
+
+@pytest.mark.parametrize("folds", [1, 3, 5, 10])
+def test_no_more_folds_are_tested_than_there_are(folds: int) -> None:
+    assert allocate(1e6, STEPS, workers=2, folds=folds, members=3).folds == folds
+
+
+def test_one_member_needs_one_survivor() -> None:
+    assert allocate(1e6, STEPS, workers=2, folds=5, members=1).survivors == 1
+
+
+def test_a_single_candidate_is_enough() -> None:
+    found = allocate(1200, {"both": 0.5}, workers=2, folds=8, members=3)
+    assert (found.candidates, found.survivors) == (("both",), 1)
+    assert found.folds >= 3
+
+
+@pytest.mark.parametrize("budget", [60, 600, 7200])
+def test_time_is_kept_for_the_end(budget: float) -> None:
+    assert 8 <= reserve(budget) <= budget / 5
+
+
+def test_a_clock_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+    with Clock(tmp_path / "clock.json") as clock:
+        pass
+    assert 0 <= clock.spent < 5
+    (tmp_path / "clock.json").write_text('{"spent_seconds": 100.5}')
+    assert 100.5 <= Clock(tmp_path / "clock.json").spent < 101.5
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"spent_seconds": NaN}', '{"spent_seconds": "x"}', '{"spent_seconds": -1}']
+)
+def test_a_damaged_clock_begins_anew(tmp_path: Path, text: str) -> None:
+    (tmp_path / "clock.json").write_text(text)
+    assert Clock(tmp_path / "clock.json").spent < 5

@@ -1,0 +1,110 @@
+"""A whole fit on tiny recordings: what it decides is kept, and what it leaves is used as any classifier is."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from audio_lightning.cli.main import app
+from audio_lightning.compare.fit_summary import FitFolder
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.fit.run import FitState, parse_fit_args, run_fit
+from audio_lightning.fit.survey import Survey
+from audio_lightning.inference.load import load_classifier
+
+SMALL = ["model.channels=[4,8]", "model.hidden_dim=8", "trainer=cpu", "exclude=[pcen]", "metric=accuracy"]
+
+
+def words(root: Path, folder: Path, *more: str) -> list[str]:
+    return ["data=folder", f"data.root={root}", f"fit.dir={folder}", *SMALL, *more]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_folder(tmp_path_factory.mktemp("data"), clips=6)
+
+
+@pytest.fixture(scope="module")
+def shortest(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fit that has time for next to nothing, and answers nevertheless."""
+    folder = tmp_path_factory.mktemp("fit") / "short"
+    result = CliRunner().invoke(app, ["fit", *words(data, folder, "budget=1s")])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_without_time_the_quickest_candidate_is_the_answer(shortest: Path) -> None:
+    summary = FitFolder(shortest).read_summary()
+    states = {candidate.name: candidate.state for candidate in summary.candidates}
+    assert list(states.values()).count("selected") == 1
+    assert list(states.values()).count("skipped") == 2
+    assert summary.result is not None
+    assert 0 <= summary.result.expected <= 1
+    assert summary.folds == 1
+
+
+def test_it_leaves_a_model_a_page_and_a_plan(shortest: Path) -> None:
+    files = FitFolder(shortest)
+    assert load_classifier(shortest).task.classes == tiny.CLASSES
+    assert "<html" in files.report.read_text()
+    assert files.plan.is_file()
+    predictions = pd.read_csv(files.out_of_fold)
+    assert set(predictions["label"]) <= {*tiny.CLASSES}
+    assert len(predictions) >= 3
+
+
+def test_the_model_predicts(shortest: Path, data: Path) -> None:
+    result = CliRunner().invoke(app, ["predict", str(shortest), str(data / "noise")])
+    assert result.exit_code == 0, result.output
+    assert "5.wav" in result.output
+
+
+def test_decisions_are_kept_and_damage_is_one_line(shortest: Path, tmp_path: Path) -> None:
+    state = FitState.read(shortest / "state.json")
+    assert isinstance(state.survey, Survey)
+    assert state.allocation is not None
+    assert state.survivors
+    (tmp_path / "state.json").write_text(json.dumps({"survey": {"machine": 3}}))
+    with pytest.raises(ConfigError, match="remove it to begin the fit again"):
+        FitState.read(tmp_path / "state.json")
+    assert FitState.read(tmp_path / "none.json") == FitState()
+
+
+def test_another_budget_is_another_fit(shortest: Path, data: Path) -> None:
+    with pytest.raises(ConfigError, match="holds a fit with a budget of 1 s"):
+        run_fit(parse_fit_args(words(data, shortest, "budget=2s")))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("sweep.trials=3", "a fit names its trials itself"),
+        ("modle=cnn", "did you mean model"),
+        ("data.test_fold=1", "every fold is tested in turn"),
+        ("metric=acuracy", "selected by one of"),
+        ("budget=soon", "expected a time"),
+    ],
+)
+def test_a_mistake_is_one_line(line: str, said: str, data: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["fit", *words(data, tmp_path / "fit", "budget=1s", line)])
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.full
+def test_a_fit_over_folds_selects_and_goes_on(data: Path, tmp_path: Path) -> None:
+    lines = words(data, tmp_path / "fit", "budget=3m")
+    assert CliRunner().invoke(app, ["fit", *lines]).exit_code == 0
+    first = FitFolder(tmp_path / "fit").read_summary()
+    assert first.folds is not None
+    assert first.folds >= 3
+    assert sum(candidate.weight or 0 for candidate in first.candidates) == pytest.approx(1)
+    trials = sorted((tmp_path / "fit/trials/trials").iterdir())
+    changed = [path.stat().st_mtime for path in trials]
+    again = CliRunner().invoke(app, ["fit", *lines])
+    assert again.exit_code == 0
+    assert [path.stat().st_mtime for path in sorted((tmp_path / "fit/trials/trials").iterdir())] == changed

@@ -1,0 +1,61 @@
+"""What a fit is told: presets, short forms, times."""
+
+import pytest
+
+from audio_lightning.config.location import choices
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.fit.settings import FitSettings, parse_duration, read_settings, split_words
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), (90, 90), ("90s", 90), ("20m", 1200), ("2h", 7200), ("1h30m", 5400), ("0.5h", 1800)],
+)
+def test_a_budget_is_a_time(text: str | float, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-3m", "ten", "20 m", "20min", "m", "inf", "nan", "1e999"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="expected a time such as 90s, 20m"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("preset", choices("fit"))
+def test_every_preset_can_be_read(preset: str) -> None:
+    settings = read_settings([f"fit={preset}"])
+    assert settings.preset == preset
+    assert settings.budget_seconds > 0
+    assert next(iter(settings.chosen)) == "both"
+
+
+def test_words_are_those_of_the_fit_or_of_its_trainings() -> None:
+    words = ["data=folder", "preset=fast", "budget=3m", "metric=loss", "exclude=quick,pcen", "fit.dir=x", "seed=1"]
+    own, others = split_words(words)
+    assert own == ["fit=fast", "fit.budget=3m", "fit.metric=loss", "fit.exclude=[quick,pcen]", "fit.dir=x"]
+    assert others == ["data=folder", "seed=1"]
+    settings = read_settings(own)
+    assert (settings.preset, settings.budget_seconds, settings.metric, settings.dir) == ("fast", 180, "loss", "x")
+    assert "quick" not in settings.chosen
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("fit=god", "did you mean good"),
+        ("fit.bugdet=3m", "did you mean fit.budget"),
+        ("fit.budget=soon", "budget=soon"),
+        ("fit.exclude=[quik]", "did you mean quick"),
+        ("fit.exclude=[both,logmel,pcen,quick]", "leaves no candidate"),
+        ("fit.max_members=0", "max_members"),
+    ],
+)
+def test_a_mistake_is_one_line(line: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as raised:
+        read_settings([line])
+    assert "\n" not in str(raised.value)
+
+
+def test_candidates_are_kept_in_their_order() -> None:
+    settings = FitSettings(candidates={"a": ["model=cnn"], "b": ["model=lstm"]}, exclude=["a"])
+    assert settings.chosen == {"b": ["model=lstm"]}
