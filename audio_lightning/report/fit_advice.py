@@ -7,6 +7,8 @@ from statistics import fmean, median
 
 from audio_lightning.compare.fit_summary import FitFolder, FitSummary
 from audio_lightning.compare.notes import listed
+from audio_lightning.config.overrides import quote_paths
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import lower_is_better
 from audio_lightning.report.fit_mistakes import Answers, ClassScore
 
@@ -21,6 +23,9 @@ RISING = 0.01
 
 WIDE = 0.1
 """Width of an interval from which on it is called wide."""
+
+MOSTLY = 0.9
+"""Share of the recordings below which predictions are of a part of them."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ def advice(folder: FitFolder, summary: FitSummary, answers: Answers | None) -> l
     found += _learning(summary)
     if answers and answers.wrong:
         found += _labels(folder)
-    return [*found, *_data(summary), *_budget(folder, summary), *_interval(summary)]
+    return [*found, *_data(summary), *_budget(folder, summary), *_interval(summary, answers)]
 
 
 def _classes(classes: Sequence[ClassScore], score: str) -> list[Advice]:
@@ -94,7 +99,7 @@ def _labels(folder: FitFolder) -> list[Advice]:
 def _data(summary: FitSummary) -> list[Advice]:
     if not summary.data:
         return []
-    command = ["audio-lightning", "check", *summary.data, "--report", "check.html"]
+    command = ["audio-lightning", "check", *map(as_typed, summary.data), "--report", "check.html"]
     return [Advice("Look for problems of the data (unreadable, silent or repeated recordings):", shlex.join(command))]
 
 
@@ -102,23 +107,44 @@ def _budget(folder: FitFolder, summary: FitSummary) -> list[Advice]:
     left = [found.name for found in summary.candidates if found.state in ("stopped", "skipped")]
     if not left or not summary.budget_seconds:
         return []
-    again = ["audio-lightning", "fit", *summary.data, f"preset={summary.preset}", f"metric={summary.metric}"]
+    again = [
+        "audio-lightning",
+        "fit",
+        *map(as_typed, summary.data),
+        f"preset={summary.preset}",
+        f"metric={summary.metric}",
+    ]
     again += [f"budget={_time(2 * summary.budget_seconds)}", f"fit.dir={folder.path}"]
     was = "was" if len(left) == 1 else "were"
     text = f"{listed(left)} {was} not trained on all folds; a larger budget goes on from what is there:"
     return [Advice(text, shlex.join(again))]
 
 
-def _interval(summary: FitSummary) -> list[Advice]:
+def _interval(summary: FitSummary, answers: Answers | None) -> list[Advice]:
     found = summary.result
     if found is None or found.low is None or found.high is None or found.high - found.low < WIDE:
         return []
     of = f", over {found.unit}," if found.unit else ""
+    said = f"The 95 % interval{of} is {found.high - found.low:.2f} wide; "
+    there = summary.recordings if found.whole_recordings else summary.clips
+    if answers and there and answers.clips < MOSTLY * there:
+        return [Advice(f"{said}{answers.clips:,} of {there:,} were predicted, and a larger budget predicts more.")]
     what = "recordings" if summary.groups is None else "groups (sources, speakers, …)"
-    width = found.high - found.low
-    return [Advice(f"The 95 % interval{of} is {width:.2f} wide; four times as many {what} would halve it.")]
+    return [Advice(f"{said}four times as many {what} would halve it.")]
 
 
 def _time(seconds: float) -> str:
     minutes = max(1, round(seconds / 60))
     return f"{minutes // 60}h" if minutes % 60 == 0 else f"{minutes}m"
+
+
+def as_typed(override: str) -> str:
+    """An override without the quotes of Hydra's grammar that its path needs no more on the command line."""
+    key, _, value = override.partition("=")
+    if len(value) < 2 or value[0] != value[-1] or value[0] not in "'\"":
+        return override
+    bare = f"{key}={value[1:-1]}"
+    try:
+        return bare if quote_paths([bare]) == [override] else override
+    except ConfigError:
+        return override

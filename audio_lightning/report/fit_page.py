@@ -15,7 +15,7 @@ from audio_lightning.compare.fit_summary import FitCandidate, FitFolder, FitSumm
 from audio_lightning.compare.trials import as_text
 from audio_lightning.core.files import to_json
 from audio_lightning.core.task import lower_is_better
-from audio_lightning.report.fit_advice import advice
+from audio_lightning.report.fit_advice import advice, as_typed
 from audio_lightning.report.fit_mistakes import read_answers
 from audio_lightning.report.pages import write_page
 from audio_lightning.report.svg import Chart, Scale, clipped
@@ -76,8 +76,9 @@ def write_fit_page(folder: Path) -> Path:
 
 def _name(summary: FitSummary) -> str:
     """What the data set is called: its folder, or how it was named."""
-    roots = [word.removeprefix(ROOT).strip("'\"") for word in summary.data if word.startswith(ROOT)]
-    return (Path(roots[0]).name if roots else " ".join(summary.data)) or "recordings"
+    words = [as_typed(word) for word in summary.data]
+    roots = [word.removeprefix(ROOT) for word in words if word.startswith(ROOT)]
+    return (Path(roots[0]).name if roots else " ".join(words)) or "recordings"
 
 
 def _usage(files: FitFolder) -> dict[str, str]:

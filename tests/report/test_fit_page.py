@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -263,6 +264,29 @@ def test_what_need_not_be_done(
 ) -> None:
     fit = write_fit(tmp_path, whole_summary(tmp_path, **changes))
     assert not any(unsaid in item.text for item in advice(fit, fit.read_summary(), answers))
+
+
+@pytest.mark.parametrize(
+    ("override", "typed"),
+    [
+        ("data.root='/a b/c'", "data.root=/a b/c"),
+        ("data.root=/a", "data.root=/a"),
+        ("data.label='yes'", "data.label='yes'"),
+        ("data.root='", "data.root='"),
+    ],
+)
+def test_commands_are_shown_as_they_are_typed(tmp_path: Path, override: str, typed: str) -> None:
+    fit = write_fit(tmp_path, whole_summary(Path("yard"), data=[override]))
+    (command,) = [item.command for item in advice(fit, fit.read_summary(), None) if "check" in item.command]
+    assert command == shlex.join(["audio-lightning", "check", typed, "--report", "check.html"])
+
+
+def test_a_wide_interval_of_a_part_of_the_recordings(tmp_path: Path) -> None:
+    result = FitResult("accuracy", 0.7, 0.6, 0.8, whole_recordings=True)
+    fit = write_fit(tmp_path, whole_summary(tmp_path, result=result))
+    answers = scored(("a", 5, 0.9))
+    said = [item.text for item in advice(fit, fit.read_summary(), answers)]
+    assert "The 95 % interval is 0.20 wide; 10 of 80 were predicted, and a larger budget predicts more." in said
 
 
 @pytest.mark.parametrize(("budget", "twice"), [(180.0, "6m"), (1200.0, "40m"), (3600.0, "2h"), (5.0, "1m")])
