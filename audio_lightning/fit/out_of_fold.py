@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Float32, Int64
 
+from audio_lightning.compare.fit_summary import FitFolder
 from audio_lightning.compare.names import row_names
 from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder
@@ -128,17 +129,34 @@ def candidates_of(sweep: SweepFolder) -> dict[str, list[RunFolder]]:
     }
 
 
+def candidates_of_fit(fit: FitFolder) -> dict[str, list[RunFolder]]:
+    """The finished trainings of a fit by candidate.
+
+    Raises:
+        ConfigError: none is finished.
+    """
+    found: dict[str, list[RunFolder]] = {}
+    for folder, status in fit.sweep.folders():
+        if status.state == "done":
+            found.setdefault(str(status.choices.get("candidate")), []).append(folder)
+    if not found:
+        raise ConfigError(f"{fit.path}: no training is finished; give the fit's command again")
+    return found
+
+
 def candidates_in(paths: Sequence[Path]) -> dict[str, list[RunFolder]]:
     """The candidates in folders that a user names.
 
     Args:
-        paths: of one sweep, whose setups are the candidates, or of runs, which together are one candidate.
+        paths: of one fit or one sweep, whose setups are the candidates, or of runs, which together are one candidate.
 
     Raises:
         ConfigError: a folder is neither, or there are several sweeps.
     """
     for path in paths:
         require_folder(path, A_SWEEP_OR_RUN)
+        if len(paths) == 1 and FitFolder(path).sweep.facts.exists():
+            return candidates_of_fit(FitFolder(path))
     sweeps = [path for path in paths if SweepFolder(path).facts.exists()]
     if sweeps and len(paths) > 1:
         raise ConfigError(f"{sweeps[0]}: one sweep is read at a time; give it alone, or folders of runs")

@@ -43,7 +43,7 @@ def advice(folder: FitFolder, summary: FitSummary, answers: Answers | None) -> l
     found += _learning(summary)
     if answers and answers.wrong:
         found += _labels(folder)
-    return [*found, *_data(summary), *_budget(folder, summary), *_interval(summary, answers)]
+    return [*found, *_data(summary), *_budget(summary), *_interval(summary, answers)]
 
 
 def _classes(classes: Sequence[ClassScore], score: str) -> list[Advice]:
@@ -92,7 +92,7 @@ def _learning(summary: FitSummary) -> list[Advice]:
 def _labels(folder: FitFolder) -> list[Advice]:
     if not folder.sweep.facts.is_file():
         return []
-    command = ["audio-lightning", "labels", str(folder.trials)]
+    command = ["audio-lightning", "labels", str(folder.path)]
     return [Advice("Listen to the clips whose label is probably wrong, and correct them:", shlex.join(command))]
 
 
@@ -103,7 +103,7 @@ def _data(summary: FitSummary) -> list[Advice]:
     return [Advice("Look for problems of the data (unreadable, silent or repeated recordings):", shlex.join(command))]
 
 
-def _budget(folder: FitFolder, summary: FitSummary) -> list[Advice]:
+def _budget(summary: FitSummary) -> list[Advice]:
     left = [found.name for found in summary.candidates if found.state in ("stopped", "skipped")]
     if not left or not summary.budget_seconds:
         return []
@@ -114,9 +114,9 @@ def _budget(folder: FitFolder, summary: FitSummary) -> list[Advice]:
         f"preset={summary.preset}",
         f"metric={summary.metric}",
     ]
-    again += [f"budget={_time(2 * summary.budget_seconds)}", f"fit.dir={folder.path}"]
+    again.append(f"budget={_time(2 * summary.budget_seconds)}")
     was = "was" if len(left) == 1 else "were"
-    text = f"{listed(left)} {was} not trained on all folds; a larger budget goes on from what is there:"
+    text = f"{listed(left)} {was} not trained on all folds; a larger budget tries more, in a folder of its own:"
     return [Advice(text, shlex.join(again))]
 
 

@@ -62,6 +62,12 @@ def test_the_model_predicts(shortest: Path, data: Path) -> None:
     assert "5.wav" in result.output
 
 
+def test_labels_can_be_looked_for_in_it(shortest: Path) -> None:
+    result = CliRunner().invoke(app, ["labels", str(shortest)])
+    assert result.exit_code == 0, result.output
+    assert "quick" in result.output
+
+
 def test_decisions_are_kept_and_damage_is_one_line(shortest: Path, tmp_path: Path) -> None:
     state = FitState.read(shortest / "state.json")
     assert isinstance(state.survey, Survey)
