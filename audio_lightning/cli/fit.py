@@ -29,7 +29,8 @@ def fit_command(words: Words = None, config_dir: ConfigDir = None) -> int:
     The same line goes on where it stopped.
     """
     from audio_lightning.config import quote_paths, user_extensions
-    from audio_lightning.fit.fitting import parse_fit_args, run_fit
+    from audio_lightning.fit.fitting import run_fit
+    from audio_lightning.fit.request import parse_fit_args
 
     typed = words or []
     place = None if config_dir is None else str(config_dir)

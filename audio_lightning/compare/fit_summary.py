@@ -3,7 +3,7 @@
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.config.targets import check_arguments
@@ -267,7 +267,7 @@ def _record(kind: type[Record], entry: Any, where: str) -> Record:
     """A JSON object as what it describes."""
     if not isinstance(entry, dict):
         raise ConfigError(f"{where}: expected an object, found {shortened(entry)}")
-    known = {part.name for part in fields(kind)}  # type: ignore[arg-type]  # all kinds are dataclasses
+    known = {part.name for part in fields(cast(Any, kind))}  # all kinds are dataclasses
     values = {name: value for name, value in entry.items() if name in known}
     for name, value in values.items():
         if isinstance(value, int | float) and not abs(value) <= LARGEST:  # NaN is not, either

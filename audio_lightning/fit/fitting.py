@@ -8,31 +8,26 @@ same command makes the same decisions again, however long it was interrupted.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from audio_lightning import __version__
 from audio_lightning.compare.trials import SweepFacts, SweepFolder, TrialFolder, TrialStatus
-from audio_lightning.config import check_config, compose
-from audio_lightning.config.overrides import command_line, quote_paths
 from audio_lightning.core.errors import ConfigError, Interrupted
-from audio_lightning.core.files import read_json, write_json
 from audio_lightning.core.messages import timestamp
 from audio_lightning.core.task import lower_is_better
 from audio_lightning.fit.budget import TRIAL_SECONDS, VALIDATION, Allocation, Clock, allocate, reserve
 from audio_lightning.fit.group_scores import check_metric
-from audio_lightning.fit.settings import FitSettings, read_settings, split_words
-from audio_lightning.fit.survey import Machine, Survey, Surveyed
+from audio_lightning.fit.request import FitRequest
+from audio_lightning.fit.state import FitState
+from audio_lightning.fit.survey import Survey, Surveyed
 from audio_lightning.fit.tried import Tried
 from audio_lightning.sweeps.executors.executors import Executor
 from audio_lightning.sweeps.executors.forkserver import call, forkserver
-from audio_lightning.sweeps.identity import grid_hash
 from audio_lightning.sweeps.plan import Combination, plan_trials
 from audio_lightning.sweeps.progress import Progress, duration
 from audio_lightning.sweeps.runner import TrialRunner
-from audio_lightning.sweeps.settings import SweepSettings
-from audio_lightning.sweeps.settings import read_settings as read_sweep_settings
 from audio_lightning.sweeps.sources import Listed
 from audio_lightning.sweeps.sweep import make_executor
 
@@ -44,117 +39,12 @@ GRACE = 2.0
 
 
 @dataclass(frozen=True)
-class FitRequest:
-    """What a command line asks for; ``words`` are the words of the command."""
-
-    folder: Path
-    name: str
-    settings: FitSettings
-    sweep: SweepSettings
-    lines: list[str]
-    words: list[str]
-    config_dir: str | None
-
-
-@dataclass
-class FitState:
-    """What was decided, in the order of the decisions.
-
-    Attributes:
-        budget: seconds that it was planned for.
-        survey: what there is to fit.
-        allocation: what there is time for.
-        rounds: overrides of the trials of each round, by candidate and fold.
-        survivors: candidates that are trained on all folds.
-        stopped: why each other candidate is not.
-        times: seconds that each part has taken.
-    """
-
-    budget: float | None = None
-    survey: Survey | None = None
-    allocation: Allocation | None = None
-    rounds: list[list[dict[str, Any]]] = field(default_factory=list)
-    survivors: list[str] = field(default_factory=list)
-    stopped: dict[str, str] = field(default_factory=dict)
-    times: dict[str, float] = field(default_factory=dict)
-
-    @classmethod
-    def read(cls, file: Path) -> "FitState":
-        """The decisions of an earlier time; none where there was no such time.
-
-        Raises:
-            FileError: the file is damaged.
-        """
-        if not file.exists():
-            return cls()
-        values = read_json(file)
-        try:
-            if (found := values.get("survey")) is not None:
-                machine = Machine(**found.pop("machine"))
-                candidates = {name: Surveyed(**one) for name, one in found.pop("candidates").items()}
-                values["survey"] = Survey(machine=machine, candidates=candidates, **found)
-            if (chosen := values.get("allocation")) is not None:
-                values["allocation"] = Allocation(**{**chosen, "candidates": tuple(chosen["candidates"])})
-            return cls(**values)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ConfigError(f"{file} is damaged ({error}): remove it to begin the fit again") from error
-
-    def write(self, file: Path) -> None:
-        """Keep the decisions."""
-        write_json(file, asdict(self))
-
-
-@dataclass(frozen=True)
 class FitOutcome:
     """How a fit ended: its exit code, its folder, and what it says of new recordings, where there is an answer."""
 
     exit_code: int
     folder: Path
     answer: str | None = None
-
-
-def parse_fit_args(words: Sequence[str], config_dir: str | None = None) -> FitRequest:
-    """Take a command line apart: keys of the fit, of how its trials run, and of all its trainings.
-
-    Raises:
-        ConfigError: what is not in Hydra's grammar, or an unknown key or value.
-    """
-    own, others = split_words(words)
-    settings = read_settings(quote_paths(own))
-    of_sweep = [word for word in others if word.partition(".")[0] == "sweep"]
-    if named := [word for word in of_sweep if word.partition("=")[0].removeprefix("sweep.") not in RUNNING]:
-        raise ConfigError(f"{named[0]}: a fit names its trials itself; of a sweep it takes {', '.join(RUNNING)}")
-    lines = quote_paths(word for word in others if word not in of_sweep)
-    _check_lines(lines, settings)
-    name = grid_hash([*lines, *(word for word in own if not word.startswith("fit.dir="))])
-    return FitRequest(
-        settings.folder(name),
-        name,
-        settings,
-        read_sweep_settings(quote_paths(of_sweep)),
-        lines,
-        command_line(words, config_dir),
-        config_dir,
-    )
-
-
-def _check_lines(lines: Sequence[str], settings: FitSettings) -> None:
-    """Refuse what no candidate can be trained with, before anything heavy is imported."""
-    for key in ("data.test_fold", "data.validation_fold", "data.train_on_validation", "resume"):
-        if any(line.partition("=")[0] == key for line in lines):
-            raise ConfigError(f"{key}: every fold is tested in turn here; leave it out")
-    errors = []
-    for own in settings.chosen.values():
-        try:
-            check_config(compose([*lines, *own]))
-            return
-        except ConfigError as error:
-            errors.append(error)
-    raise errors[0]
-
-
-RUNNING = ("executor", "workers", "trials_per_gpu", "retries", "ray", "slurm")
-"""Keys of a sweep that say how trials run."""
 
 
 def run_fit(request: FitRequest) -> FitOutcome:

@@ -11,7 +11,9 @@ from typer.testing import CliRunner
 from audio_lightning.cli.main import app
 from audio_lightning.compare.fit_summary import FitFolder
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.fit.fitting import FitState, parse_fit_args, run_fit
+from audio_lightning.fit.fitting import run_fit
+from audio_lightning.fit.request import parse_fit_args
+from audio_lightning.fit.state import FitState
 from audio_lightning.fit.survey import Survey
 from audio_lightning.inference.load import load_classifier
 
