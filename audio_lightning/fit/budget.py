@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -28,8 +28,12 @@ TRIAL_SECONDS = 8.0
 VALIDATION = 0.25
 """Time for validation and what happens between steps, as a share of that of the steps."""
 
+WANTED_STEPS = 800
+"""Steps of a training below which more trainings are no gain: fewer candidates and folds are trained longer instead.
+On UrbanSound8K, the best candidate had 0.51 of the clips right after 500 steps, and 0.79 after 5,000."""
+
 LEAST_STEPS = 300
-"""Steps below which more trainings are no gain: fewer candidates and folds are trained longer instead."""
+"""Steps below which the quickest candidate is a better answer than the strongest one."""
 
 MOST_STEPS = 5000
 """Steps beyond which a training from scratch gains little (:data:`audio_lightning.planning.rules.STEPS`)."""
@@ -102,7 +106,7 @@ def allocate(
     members: int,
     trial_seconds: float = TRIAL_SECONDS,
 ) -> Allocation:
-    """Choose how much is tried: the most for which every training has :data:`LEAST_STEPS` steps.
+    """Choose how much is tried: the most for which every training has :data:`WANTED_STEPS` steps.
 
     Args:
         seconds: that there are for trainings.
@@ -117,16 +121,13 @@ def allocate(
         Allocation(names[:tried], min(members, tried, kept), tested, 0)
         for tested, tried, kept in _schemes(len(names), folds)
     ]
-    best = None
-    for scheme in schemes:
+    quickest = min(step_seconds, key=lambda name: step_seconds[name])
+    tried = [*((scheme, WANTED_STEPS) for scheme in schemes), (schemes[-1], LEAST_STEPS)]
+    for scheme, wanted in (*tried, (Allocation((quickest,), 1, 1, 0), 0)):
         steps = _steps(scheme, seconds, step_seconds, workers, trial_seconds)
-        if steps >= LEAST_STEPS:
-            return Allocation(scheme.candidates, scheme.survivors, scheme.folds, min(steps, MOST_STEPS))
-        best = scheme
-    assert best is not None
-    quickest = Allocation((min(step_seconds, key=lambda name: step_seconds[name]),), 1, 1, 0)
-    steps = max(1, _steps(quickest, seconds, step_seconds, workers, trial_seconds))
-    return Allocation(quickest.candidates, 1, 1, min(steps, MOST_STEPS))
+        if steps >= wanted:
+            break
+    return replace(scheme, steps=min(max(1, steps), MOST_STEPS))
 
 
 def _schemes(candidates: int, folds: int) -> Sequence[tuple[int, int, int]]:
