@@ -219,10 +219,10 @@ class _Fit:
                 "no candidate could be trained: " + "; ".join(f"{name}: {why}" for name, why in self.failures.items())
             )
         kept = ranked[: self._affordable(allocation, ranked)]
-        for name in ranked[len(kept) :]:
-            self.state.stopped[name] = (
-                f"{monitor} {known[name]:.3f} on the first fold, {known[kept[-1]]:.3f} of {kept[-1]}"
-            )
+        for place, name in enumerate(ranked[len(kept) :], len(kept)):
+            why = f"{monitor} {known[name]:.3f} on the first fold, {known[kept[-1]]:.3f} of {kept[-1]}"
+            late = place < allocation.survivors  # it would have been kept, had the first fold not taken longer
+            self.state.stopped[name] = f"no time for the other folds; {why}" if late else why
         self.state.survivors = kept
         self.state.write(self.file)
         return kept

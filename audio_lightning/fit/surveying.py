@@ -98,7 +98,9 @@ def _folds(manifest: Manifest, lines: Sequence[str]) -> tuple[list[list[str]], s
         return [[f"data.test_fold={fold}"] for fold in range(1, number + 1)], "as typed", []
     notes = []
     if own:
-        notes.append(f"the data has {len(own)} folds, of which two would leave little to train on, so others are made")
+        notes.append(
+            f"the data has {len(own)} folds, and without two of them little is left to train on: others are made"
+        )
     number = min(MOST_FOLDS, _fewest_groups(manifest))
     if number < FEWEST_FOLDS:
         notes.append(

@@ -16,15 +16,15 @@ from audio_lightning.data.manifest import TRAIN, Manifest
 from audio_lightning.data.splitting.splits import SplitMethod, assign_splits
 
 STEPS = 5000
-"""Steps of a training from scratch. The recipes that were found by hand for three data sets have 3,100 to 7,800; fewer
-left accuracy behind, and more took longer than twenty minutes on two cores."""
+"""Steps of a training from scratch: the ``best_*`` recipes have some thousands on the data that they were found for, as
+many as twenty minutes on two cores allow. Other numbers were not compared."""
 
 LEAST_EPOCHS, MOST_EPOCHS = 10, 150
 
 FRAMES = 128
 """Frames of a spectrogram that a network sees at once, if those are between :data:`SHORTEST_HOP` and
 :data:`LONGEST_HOP` seconds apart: for a word of one second a frame every 10 ms, as in speech, for four seconds of a
-street one every 30 ms, which costs a third and told as much (``best_urbansound``)."""
+street one every 30 ms, as in ``best_urbansound``, for a third of the cost."""
 
 SHORTEST_HOP, LONGEST_HOP = 0.01, 0.03
 

@@ -155,7 +155,7 @@ def _measured(recordings: Recordings, chosen: list[int], progress: Progress | No
 
 
 def _levels(mono: Float[np.ndarray, "frames"], length: int) -> Float[np.ndarray, "stretches"]:
-    """Levels in decibels of full scale of stretches of so many frames; the last one may be shorter."""
+    """Levels in decibels of full scale of stretches of ``length`` frames; the last one may be shorter."""
     squares = np.add.reduceat(np.square(mono, dtype=np.float64), np.arange(0, len(mono), length))
     counts = np.full(len(squares), length)
     counts[-1] = len(mono) - length * (len(squares) - 1)
