@@ -24,6 +24,7 @@ from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.fit.ensemble_selection import SelectedEnsemble, SelectionSettings, combined, select_ensemble
 from audio_lightning.fit.out_of_fold import PREFIX, OutOfFold, read_out_of_fold
 from audio_lightning.fit.selection_bias import AfterSelection, correct_for_selection
+from audio_lightning.fit.summary_run import log_fit
 from audio_lightning.fit.tried import Tried
 from audio_lightning.report.fit_page import write_fit_page
 
@@ -79,6 +80,7 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
     )
     files.write_summary(summary)
     write_fit_page(folder)
+    log_fit(files, summary, tried.lines, tried.config_dir)
     return _sentence(summary)
 
 

@@ -20,6 +20,7 @@ from audio_lightning.core.task import lower_is_better
 from audio_lightning.fit.budget import TRIAL_SECONDS, VALIDATION, Allocation, Clock, allocate, reserve
 from audio_lightning.fit.group_scores import check_metric
 from audio_lightning.fit.request import FitRequest
+from audio_lightning.fit.run_names import name_run
 from audio_lightning.fit.state import FitState
 from audio_lightning.fit.survey import Survey, Surveyed
 from audio_lightning.fit.tried import Tried
@@ -168,6 +169,9 @@ class _Fit:
             for one in planned
         ]
         trials = plan_trials(combinations)
+        for trial in trials:
+            training = " fold=".join(str(trial.combination.choices[key]) for key in ("candidate", "fold"))
+            name_run(trial.config, self.request.folder, training, self.request.lines)
         self.sweep.path.mkdir(parents=True, exist_ok=True)
         self.sweep.write_facts(
             SweepFacts(self.request.name, self.request.words, ["candidate"], monitor, timestamp(), __version__)
@@ -257,6 +261,7 @@ class _Fit:
             failed=self.failures,
             skipped={name: found.candidates[name].impossible or "no time in the budget" for name in skipped},
             times=self.state.times,
+            config_dir=self.request.config_dir,
         )
         answer = call(_conclude, self.request.folder, tried, started)
         self._timed("selecting, and writing the page", started)

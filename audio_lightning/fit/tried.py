@@ -19,6 +19,7 @@ class Tried:
         runs: folders of the finished trainings of each candidate, in the order of the folds.
         stopped, failed, skipped: why a candidate was not trained on all folds, at all, or never begun.
         times: seconds that each part has taken so far.
+        config_dir: folder of ``--config-dir``.
     """
 
     survey: Survey
@@ -31,3 +32,4 @@ class Tried:
     failed: dict[str, str]
     skipped: dict[str, str]
     times: dict[str, float]
+    config_dir: str | None = None

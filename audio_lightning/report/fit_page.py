@@ -46,7 +46,7 @@ def write_fit_page(folder: Path) -> Path:
     files = FitFolder(folder)
     summary = files.read_summary()
     answers = read_answers(files, multilabel=summary.multilabel)
-    board = _leaderboard(summary)
+    board = leaderboard(summary)
     write_page(
         files.report,
         "fit_page.html.j2",
@@ -115,7 +115,7 @@ def _facts(summary: FitSummary) -> list[tuple[str, str, str]]:
     return facts
 
 
-def _leaderboard(summary: FitSummary) -> list[FitCandidate]:
+def leaderboard(summary: FitSummary) -> list[FitCandidate]:
     """Candidates from best to worst out of fold, then those with a validation metric alone, then the others."""
     sign = 1 if lower_is_better(summary.metric) else -1
 

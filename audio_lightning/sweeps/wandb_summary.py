@@ -42,13 +42,17 @@ def log_summary(
             logger.finish(1)
             raise
         logger.finish()
-        if any(sweep.trials.glob("*/wandb/offline-run-*")):
-            print(
-                f"W&B: and the trials with: wandb sync {shlex.quote(str(sweep.trials))}/*/wandb/offline-run-*",
-                flush=True,
-            )
+        print_unsent(sweep)
     except Exception as error:
         print(f"W&B: the sweep's own run could not be logged: {str(error).strip() or type(error).__name__}", flush=True)
+
+
+def print_unsent(sweep: SweepFolder) -> None:
+    """Print the command that sends the runs of the trials, where they are on this machine only."""
+    if any(sweep.trials.glob("*/wandb/offline-run-*")):
+        print(
+            f"W&B: and the trials with: wandb sync {shlex.quote(str(sweep.trials))}/*/wandb/offline-run-*", flush=True
+        )
 
 
 def _log(logger: "WandbLogger", sweep: SweepFolder, results: pd.DataFrame, boards: Sequence[Board]) -> None:

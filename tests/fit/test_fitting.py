@@ -33,7 +33,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shortest(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fit that has time for next to nothing, and answers nevertheless."""
     folder = tmp_path_factory.mktemp("fit") / "short"
-    result = CliRunner().invoke(app, ["fit", *words(data, folder, "budget=1s")])
+    result = CliRunner().invoke(app, ["fit", *words(data, folder, "budget=1s", "logger=[csv,tensorboard]")])
     assert result.exit_code == 0, result.output
     return folder
 
@@ -68,6 +68,11 @@ def test_labels_can_be_looked_for_in_it(shortest: Path) -> None:
     result = CliRunner().invoke(app, ["labels", str(shortest)])
     assert result.exit_code == 0, result.output
     assert "quick" in result.output
+
+
+def test_dashboards_have_a_run_a_training_and_a_summary(shortest: Path) -> None:
+    assert list(shortest.glob("summary/events.*"))
+    assert list(shortest.glob("trials/trials/*/quick-fold-0/events.*"))
 
 
 def test_decisions_are_kept_and_damage_is_one_line(shortest: Path, tmp_path: Path) -> None:

@@ -1,0 +1,35 @@
+"""What the trainings of a fit are called in W&B, TensorBoard and MLflow."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from omegaconf import DictConfig, open_dict
+
+
+def name_run(config: DictConfig, fit: Path, training: str, typed: Iterable[str], job_type: str = "trial") -> None:
+    """Name the run of a training in every logger, and put it with the other runs of its fit.
+
+    The fit is the group in W&B and the experiment in MLflow; in TensorBoard the folder of a training's events has its
+    name. What was typed stays.
+
+    Args:
+        config: of the training, changed in place.
+        fit: folder of the fit, which has the name of the folder.
+        training: what the run is called, such as ``logmel fold=1``.
+        typed: overrides of all trainings.
+        job_type: kind of the run within the group.
+    """
+    known = {line.partition("=")[0].lstrip("+") for line in typed}
+    names = {
+        "WandbLogger": {"group": fit.absolute().name, "job_type": job_type, "name": training},
+        "MlflowLogger": {"experiment_name": fit.absolute().name, "run_name": training},
+        "TensorBoardLogger": {"name": re.sub(r"[^\w.-]+", "-", training)},
+    }
+    for logger, node in config.logger.items():
+        if node is None or not str(node.get("_target_")).startswith("audio_lightning."):
+            continue
+        with open_dict(node):
+            for key, value in names.get(str(node["_target_"]).rpartition(".")[2], {}).items():
+                if f"logger.{logger}.{key}" not in known:
+                    node[key] = value
