@@ -23,8 +23,9 @@ def fit_command(words: Words = None, config_dir: ConfigDir = None) -> int:
     """Try candidates under cross-validation, select, and leave one model and a page that says how good it is.
 
     preset=fast|good|best says how much is tried and kept, budget=20m how long it may take, from the command to the
-    page. metric=balanced_accuracy is what is chosen by, exclude=quick leaves candidates out, fit.dir=DIR is the folder
-    (default: fits/NAME, after the words). sweep.executor=ray, sweep.workers=N: where the trainings run.
+    page. metric=balanced_accuracy is what is chosen by, exclude=quick leaves candidates out, infer_limit=5ms is what
+    predicting a clip may take, fit.dir=DIR is the folder (default: fits/NAME, after the words). sweep.executor=ray,
+    sweep.workers=N: where the trainings run.
 
     The same line goes on where it stopped.
     """

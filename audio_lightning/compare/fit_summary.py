@@ -64,6 +64,8 @@ class FitCandidate:
         seconds: what its trainings took.
         step_ms: median time of a training step, in milliseconds.
         epochs: of a training.
+        predict_ms: what predicting takes one of its models a clip, in milliseconds.
+        models: how many models it has in the answer.
     """
 
     name: str
@@ -77,6 +79,8 @@ class FitCandidate:
     seconds: float | None = None
     step_ms: float | None = None
     epochs: int | None = None
+    predict_ms: float | None = None
+    models: int | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,8 @@ class FitSummary:
         fold_origin: where they come from, in words.
         candidates: in the order in which they were tried.
         result: None where nothing was selected.
+        predict_ms: what the model takes a clip, in milliseconds, on the CPU in batches and without decoding.
+        infer_limit_ms: what it may take at most; None: any time.
         learning: metric by share of the recordings.
         time: what the time went into, in the order of the stages.
         notes: one sentence each.
@@ -162,6 +168,8 @@ class FitSummary:
     fold_origin: str = ""
     candidates: list[FitCandidate] = field(default_factory=list)
     result: FitResult | None = None
+    predict_ms: float | None = None
+    infer_limit_ms: float | None = None
     learning: list[LearningPoint] = field(default_factory=list)
     time: list[TimeSpent] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

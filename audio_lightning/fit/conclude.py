@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from audio_lightning import __version__
-from audio_lightning.classifier.ensemble_file import write_ensemble
 from audio_lightning.compare.fit_summary import (
     CandidateState,
     FitCandidate,
@@ -21,10 +20,11 @@ from audio_lightning.compare.fit_summary import (
 from audio_lightning.compare.trials import TrialFolder
 from audio_lightning.core.files import write_csv
 from audio_lightning.core.task import LABEL_SEPARATOR
-from audio_lightning.fit.ensemble_selection import SelectedEnsemble, SelectionSettings, combined, select_ensemble
+from audio_lightning.fit.ensemble_selection import SelectionSettings, combined
 from audio_lightning.fit.out_of_fold import PREFIX, OutOfFold, read_out_of_fold
 from audio_lightning.fit.selection_bias import AfterSelection, correct_for_selection
 from audio_lightning.fit.summary_run import log_fit
+from audio_lightning.fit.time_limit import Answer, as_text, select_within
 from audio_lightning.fit.tried import Tried
 from audio_lightning.report.fit_page import write_fit_page
 
@@ -50,12 +50,18 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
     runs = {name: [TrialFolder(Path(path)) for path in paths] for name, paths in tried.runs.items()}
     every = read_out_of_fold(runs)
     predictions, left_out = every.complete()
-    settings = SelectionSettings(max_members=tried.settings.max_members)
-    ensemble = select_ensemble(predictions, metric, settings)
-    after = correct_for_selection(predictions, metric, settings)
-    _write_predictions(files, predictions, combined(predictions, ensemble))
-    members = [(run, weight / len(runs[name])) for name, weight in ensemble.weights.items() for run in runs[name]]
-    write_ensemble(files.model, [run.best for run, _ in members], [weight for _, weight in members])
+    limit = tried.settings.limit_seconds
+    answer = select_within(
+        predictions,
+        metric,
+        SelectionSettings(max_members=tried.settings.max_members),
+        {name: [*runs[name]] for name in predictions.candidates},
+        {name: found.candidates[name].predict_seconds for name in predictions.candidates},
+        limit,
+        files.model,
+    )
+    after = correct_for_selection(predictions, metric, answer.settings)
+    _write_predictions(files, predictions, combined(predictions, answer.ensemble))
     summary = FitSummary(
         preset=tried.settings.preset,
         metric=metric,
@@ -73,21 +79,23 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
         machine=FitMachine(found.machine.device, found.machine.cores, found.machine.memory_gb),
         folds=tried.folds,
         fold_origin=found.fold_origin,
-        candidates=[_candidate(name, tried, runs.get(name, []), ensemble, left_out) for name in found.candidates],
+        candidates=[_candidate(name, tried, runs.get(name, []), answer, left_out) for name in found.candidates],
         result=_result(predictions, after),
+        predict_ms=round(1000 * answer.seconds, 3),
+        infer_limit_ms=None if limit is None else 1000 * limit,
         time=[TimeSpent(what, seconds) for what, seconds in tried.times.items()],
-        notes=_notes(tried, predictions),
+        notes=[*_notes(tried, predictions), *answer.notes],
     )
     files.write_summary(summary)
     write_fit_page(folder)
     log_fit(files, summary, tried.lines, tried.config_dir)
-    return _sentence(summary)
+    return "; ".join([_sentence(summary), f"{as_text(answer.seconds)} a clip", *answer.notes])
 
 
 def _candidate(
-    name: str, tried: Tried, runs: list[TrialFolder], ensemble: SelectedEnsemble, left_out: dict[str, str]
+    name: str, tried: Tried, runs: list[TrialFolder], answer: Answer, left_out: dict[str, str]
 ) -> FitCandidate:
-    one = tried.survey.candidates[name]
+    one, ensemble = tried.survey.candidates[name], answer.ensemble
     monitor = f"validation/{tried.survey.metrics[0]}"
     metrics = [run.read_metrics() for run in runs]
     scores = [float(found[monitor]) for found in metrics if found.get(monitor) is not None]
@@ -113,6 +121,8 @@ def _candidate(
         seconds=round(sum(run.read_status().seconds for run in runs), 1) if runs else None,
         step_ms=round(1000 * one.step_seconds, 1) if one.step_seconds else None,
         epochs=int(metrics[0]["epochs"]) if metrics else None,
+        predict_ms=round(1000 * one.predict_seconds, 3) if one.predict_seconds else None,
+        models=answer.models.get(name),
     )
 
 

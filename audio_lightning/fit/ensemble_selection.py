@@ -7,6 +7,7 @@ kept that was best on the way. A candidate that is added several times has a lar
 The same code selects on many samples of groups at once, so that :mod:`.selection_bias` repeats it for every bootstrap.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,11 +32,15 @@ class SelectionSettings:
         rounds: most additions, from which the weights follow; as in the paper, the best ensemble on the way is kept.
         initial: most candidates of the sorted initialization: the best one, the best two and so on are tried, and
             selection begins with those that are best together. Starting from one alone overfits (section 2.2 there).
+        costs: of every candidate in an ensemble, however large its weight, such as seconds a clip; empty: none.
+        most_cost: most that the members cost together. Candidates that alone cost more are never selected.
     """
 
     max_members: int = 1
     rounds: int = 10
     initial: int = 5
+    costs: tuple[float, ...] = ()
+    most_cost: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -112,9 +117,10 @@ class Library:
 
         Args:
             weights: of the groups; a sample needs a group with a weight.
-            settings: how.
+            settings: how; one candidate at least costs no more than there may be spent.
         """
-        single = self.single(weights).round(DIGITS)
+        costs = np.array(settings.costs or [0.0] * self.num_candidates)
+        single = np.where(costs <= settings.most_cost, self.single(weights).round(DIGITS), -np.inf)
         order = np.argsort(-single, axis=1, kind="stable")
         most = min(settings.max_members, self.num_candidates)
         rows = np.arange(len(weights))
@@ -124,13 +130,14 @@ class Library:
         if most == 1:
             return best
         for place in range(1, min(most, settings.initial)):
-            current[rows, order[:, place]] = 1
+            fits = (current > 0) @ costs + costs[order[:, place]] <= settings.most_cost
+            current[rows[fits], order[fits, place]] = 1
             _keep(best, best_score, current, self.scores(current, weights).round(DIGITS))
         # Samples that begin with fewer members are in step with the others after one addition for each that they lack.
         current = best.copy()
         for _ in range(settings.rounds - 1):
             growing = current.sum(axis=1) < settings.rounds
-            current[growing], scores = self._grown(current[growing], weights[growing], most)
+            current[growing], scores = self._grown(current[growing], weights[growing], most, costs, settings.most_cost)
             reached = np.full(len(weights), -np.inf)
             reached[growing] = scores
             _keep(best, best_score, current, reached)
@@ -147,12 +154,19 @@ class Library:
         return found
 
     def _grown(
-        self, compositions: Compositions, weights: Float[np.ndarray, "samples groups"], most: int
+        self,
+        compositions: Compositions,
+        weights: Float[np.ndarray, "samples groups"],
+        most: int,
+        costs: Float[np.ndarray, "candidates"],
+        most_cost: float,
     ) -> tuple[Compositions, Float[np.ndarray, "samples"]]:
         """Every ensemble with the candidate that improves it most, and its score."""
         grown, scores = compositions.copy(), np.zeros(len(compositions))
         for composition, rows in _distinct(compositions):
-            allowed = composition > 0 if np.count_nonzero(composition) >= most else np.ones(len(composition), bool)
+            members = composition > 0
+            affordable = costs + costs[members].sum() <= most_cost
+            allowed = members if np.count_nonzero(members) >= most else members | affordable
             candidates = allowed.nonzero()[0]
             means = self._sum(composition)[:, None] + self._probabilities[:, candidates]
             if self._group_scores.is_negated:  # a loss; of the other metrics nothing depends on the sum

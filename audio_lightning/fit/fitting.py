@@ -23,6 +23,7 @@ from audio_lightning.fit.request import FitRequest
 from audio_lightning.fit.run_names import name_run
 from audio_lightning.fit.state import FitState
 from audio_lightning.fit.survey import Survey, Surveyed
+from audio_lightning.fit.time_limit import as_text, within_limit
 from audio_lightning.fit.tried import Tried
 from audio_lightning.sweeps.executors.executors import Executor
 from audio_lightning.sweeps.executors.forkserver import call, forkserver
@@ -104,13 +105,12 @@ class _Fit:
                 _survey, self.request.lines, chosen, self.request.folder, workers, self.request.config_dir
             )
             self._timed("looking at the recordings", started)
-        found = self.state.survey
+        found = within_limit(self.state.survey, self.request.settings.limit_seconds)
         for row in found.choices:
             print(f"{row['key']}={'null' if row['value'] is None else row['value']} (auto): {row['why']}")
         for name, one in found.candidates.items():
-            said = (
-                f"cannot be tried: {one.impossible}" if one.impossible else f"{1000 * one.step_seconds:.0f} ms a step"
-            )
+            timed = f"{1000 * one.step_seconds:.0f} ms a step, predicts a clip in {as_text(one.predict_seconds)}"
+            said = f"cannot be tried: {one.impossible}" if one.impossible else timed
             print(f"candidate {name}: {one.title}, {said}")
         for note in found.notes:
             print(f"note: {note}")

@@ -47,6 +47,7 @@ class Plan:
         machine: where the step was measured.
         step_seconds: median time of a training step there.
         steps_an_epoch: steps of an epoch.
+        task: of the data.
         manifest: the clips, divided.
         split_method: how they are divided.
     """
@@ -58,6 +59,7 @@ class Plan:
     machine: Machine
     step_seconds: float
     steps_an_epoch: int
+    task: AudioTask
     manifest: Manifest
     split_method: SplitMethod
 
@@ -116,6 +118,7 @@ def make_plan(overrides: Sequence[str]) -> Plan:
         machine(),
         seconds_a_step(config, task),
         steps,
+        task,
         manifest,
         facts.split_method,
     )

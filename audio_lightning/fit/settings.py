@@ -10,9 +10,15 @@ from audio_lightning.config import as_plain, compose
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.errors import ConfigError
 
-UNITS = {"s": 1, "m": 60, "h": 3600}
+UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
 
-SHORT = {"preset": "fit", "budget": "fit.budget", "metric": "fit.metric", "exclude": "fit.exclude"}
+SHORT = {
+    "preset": "fit",
+    "budget": "fit.budget",
+    "metric": "fit.metric",
+    "exclude": "fit.exclude",
+    "infer_limit": "fit.infer_limit",
+}
 """Short forms of keys, which are typed most."""
 
 
@@ -24,6 +30,7 @@ class FitSettings:
     dir: str | None = None
     budget: str | float = "20m"
     metric: str | None = None
+    infer_limit: str | float | None = None
     exclude: list[str] = field(default_factory=list)
     max_members: int = 3
     candidates: dict[str, list[str]] = field(default_factory=dict)
@@ -40,11 +47,18 @@ class FitSettings:
         if not self.chosen:
             raise ConfigError(f"exclude={','.join(self.exclude)} leaves no candidate; there are {len(self.candidates)}")
         parse_duration(self.budget)
+        if self.infer_limit is not None:
+            parse_duration(self.infer_limit, "infer_limit")
 
     @property
     def budget_seconds(self) -> float:
         """The budget in seconds."""
         return parse_duration(self.budget)
+
+    @property
+    def limit_seconds(self) -> float | None:
+        """What predicting a clip may take, in seconds; None: any time."""
+        return None if self.infer_limit is None else parse_duration(self.infer_limit, "infer_limit")
 
     @property
     def chosen(self) -> dict[str, list[str]]:
@@ -80,13 +94,17 @@ def read_settings(overrides: Iterable[str]) -> FitSettings:
     return FitSettings(preset=chosen[-1] if chosen else "good", **as_plain(compose(lines, name="fit").fit))
 
 
-def parse_duration(text: str | float) -> float:
-    """Seconds of ``90``, ``90s``, ``20m``, ``2h`` or ``1h30m``.
+def parse_duration(text: str | float, key: str = "budget") -> float:
+    """Seconds of ``90``, ``90s``, ``20m``, ``2h``, ``1h30m`` or ``5ms``.
+
+    Args:
+        text: the time.
+        key: what it is of, for messages.
 
     Raises:
         ConfigError: it is none, or none at all.
     """
-    parts = re.findall(r"(\d+(?:\.\d+)?)([smh])", str(text))
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", str(text))
     if parts and "".join(number + unit for number, unit in parts) == str(text):
         seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
     else:
@@ -95,5 +113,6 @@ def parse_duration(text: str | float) -> float:
         except ValueError:
             seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise ConfigError(f"budget={text}: expected a time such as 90s, 20m, 2h or 1h30m")
+        such = "90s, 20m, 2h or 1h30m" if key == "budget" else "5ms, 0.5s or 0.005"
+        raise ConfigError(f"{key}={text}: expected a time such as {such}")
     return seconds

@@ -24,12 +24,15 @@ class Surveyed:
         step_seconds: what a step takes with the threads that a training has, beside others.
         steps_an_epoch: steps of an epoch over the training part of one fold.
         impossible: why it cannot be tried; None where it can.
+        predict_seconds: what predicting takes one of its models a clip
+            (:func:`audio_lightning.inference.clip_time.seconds_a_clip`).
     """
 
     title: str
     step_seconds: float
     steps_an_epoch: int
     impossible: str | None = None
+    predict_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

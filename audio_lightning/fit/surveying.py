@@ -12,6 +12,8 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.fit.plan import make_plan, write_plan
 from audio_lightning.fit.survey import Survey, Surveyed
+from audio_lightning.inference.clip_time import seconds_a_clip
+from audio_lightning.training.step_time import untrained
 
 MOST_FOLDS = 8
 """Folds that are made: each network then trains on three quarters of the clips, an eighth chooses the epoch, and an
@@ -47,6 +49,7 @@ def survey(
         ConfigError: a mistake in what was asked for, or no candidate that can be tried.
         DataError: recordings that are no data set of this kind, or cannot be divided.
     """
+    threads = share_threads(1)
     share_threads(workers)
     found: dict[str, Surveyed] = {}
     first = None
@@ -61,7 +64,8 @@ def survey(
                 continue
             first = first or plan
             seconds = plan.step_seconds * (BESIDE_OTHERS if workers > 1 else 1)
-            found[name] = Surveyed(plan.title, seconds, plan.steps_an_epoch)
+            predicting = seconds_a_clip(untrained(plan.config, plan.task), threads)
+            found[name] = Surveyed(plan.title, seconds, plan.steps_an_epoch, predict_seconds=predicting)
     if first is None:
         raise reasons[0]
     write_plan(first, folder / "plan")

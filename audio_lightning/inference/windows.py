@@ -19,6 +19,9 @@ from audio_lightning.data.problems import printable
 
 log = logging.getLogger(__name__)
 
+BATCH_SIZE = 32
+"""Windows that are predicted at once, unless told otherwise."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -45,7 +48,7 @@ def batches(
     *,
     window_seconds: float | None = None,
     hop_seconds: float | None = None,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
 ) -> Iterator[list[Part]]:
     """Windows of all recordings, in order, in memory that does not depend on how long the recordings are.
 

@@ -58,7 +58,7 @@ def write_fit_page(folder: Path) -> Path:
         board=board[:MOST_ROWS],
         columns={
             name: any(getattr(found, name) is not None for found in board)
-            for name in ("validation", "out_of_fold", "weight", "seconds", "epochs", "step_ms")
+            for name in ("validation", "out_of_fold", "weight", "seconds", "epochs", "step_ms", "predict_ms")
         },
         commands=[(found.name, shlex.join(found.overrides)) for found in board[:MOST_ROWS] if found.overrides],
         answers=answers,

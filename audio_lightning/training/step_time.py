@@ -31,13 +31,8 @@ def seconds_a_step(config: DictConfig, task: AudioTask) -> float:
         config: settled; its augmentations are included, but for those that need recordings of their own.
         task: of the data.
     """
-    plain = as_plain(config)
-    plain = {**plain, "scheduler": {"_target_": None}}
     clips = int(config.data.batch_size)
-    classifier = AudioClassifier(plain, task.to_dict(), [clips] * task.num_classes, clips * task.num_classes)
-    batches = _Noise(task, clips)
-    if classifier.front_end.needs_statistics:
-        classifier.front_end.fit(iter([batches.batch["waveform"][:STATISTICS_CLIPS]]))
+    classifier, batches = untrained(config, task), _Noise(task, clips)
     for source in classifier.augmentation.lacks:
         noise = batches.batch["waveform"].reshape(-1)
         ends = torch.arange(clips + 1) * task.num_samples
@@ -46,6 +41,21 @@ def seconds_a_step(config: DictConfig, task: AudioTask) -> float:
     with few_steps(config) as train:
         train(classifier, batches, WARM_UP + STEPS, clock)
     return clock.median
+
+
+def untrained(config: DictConfig, task: AudioTask) -> AudioClassifier:
+    """The classifier of a training before it begins, with the feature statistics of noise.
+
+    Args:
+        config: settled.
+        task: of the data.
+    """
+    plain = {**as_plain(config), "scheduler": {"_target_": None}}
+    clips = int(config.data.batch_size)
+    classifier = AudioClassifier(plain, task.to_dict(), [clips] * task.num_classes, clips * task.num_classes)
+    if classifier.front_end.needs_statistics:
+        classifier.front_end.fit(iter([_Noise(task, STATISTICS_CLIPS).batch["waveform"]]))
+    return classifier
 
 
 class _Clock(Callback):

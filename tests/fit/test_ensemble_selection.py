@@ -77,6 +77,21 @@ def test_of_equal_candidates_the_first_is_chosen_alone() -> None:
     assert select_ensemble(same, "accuracy", SelectionSettings(max_members=3)).weights == {"a": 1.0}
 
 
+def test_members_cost_together_what_there_is_at_most() -> None:
+    predictions = generated([1.2, 1.0, 1.0, 0.9, 0.2], 300)
+    names = predictions.candidates
+    free = select_ensemble(predictions, "accuracy", SelectionSettings(max_members=5))
+    assert len(free.weights) >= 3
+    costs = (5.0, 2.0, 2.0, 1.5, 1.0)
+    found = select_ensemble(predictions, "accuracy", SelectionSettings(5, costs=costs, most_cost=4.0))
+    assert len(found.weights) == 2
+    assert sum(costs[names.index(name)] for name in found.weights) <= 4.0
+    only = select_ensemble(predictions, "accuracy", SelectionSettings(5, costs=costs, most_cost=1.2))
+    assert only.weights == {names[4]: 1.0}
+    ample = SelectionSettings(5, costs=costs, most_cost=11.5)
+    assert select_ensemble(predictions, "accuracy", ample).weights == free.weights
+
+
 @pytest.mark.parametrize("most", [1, 3])
 def test_samples_are_selected_as_each_alone(most: int) -> None:
     predictions = generated([1.0] * 4, 80)

@@ -48,6 +48,21 @@ def test_without_time_the_quickest_candidate_is_the_answer(shortest: Path) -> No
     assert summary.folds == 1
 
 
+def test_it_says_what_predicting_takes(shortest: Path) -> None:
+    summary = FitFolder(shortest).read_summary()
+    assert summary.predict_ms is not None
+    assert 0 < summary.predict_ms < 1000
+    assert all(candidate.predict_ms for candidate in summary.candidates)
+    assert "ms a clip on this machine's CPU" in FitFolder(shortest).report.read_text()
+
+
+def test_a_limit_that_nothing_keeps_to_is_said_before_anything_is_trained(data: Path, shortest: Path) -> None:
+    before = FitFolder(shortest).summary.stat().st_mtime
+    with pytest.raises(ConfigError, match=r"infer_limit=1e-06ms: no candidate .* the quickest is quick"):
+        run_fit(parse_fit_args(words(data, shortest, "budget=1s", "infer_limit=0.000001ms")))
+    assert FitFolder(shortest).summary.stat().st_mtime == before
+
+
 def test_it_leaves_a_model_a_page_and_a_plan(shortest: Path) -> None:
     files = FitFolder(shortest)
     assert load_classifier(shortest).task.classes == tiny.CLASSES

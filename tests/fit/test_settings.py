@@ -9,7 +9,17 @@ from audio_lightning.fit.settings import FitSettings, parse_duration, read_setti
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), (90, 90), ("90s", 90), ("20m", 1200), ("2h", 7200), ("1h30m", 5400), ("0.5h", 1800)],
+    [
+        ("90", 90),
+        (90, 90),
+        ("90s", 90),
+        ("20m", 1200),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("0.5h", 1800),
+        ("5ms", 0.005),
+        ("1s500ms", 1.5),
+    ],
 )
 def test_a_budget_is_a_time(text: str | float, seconds: float) -> None:
     assert parse_duration(text) == seconds
@@ -48,12 +58,19 @@ def test_words_are_those_of_the_fit_or_of_its_trainings() -> None:
         ("fit.exclude=[quik]", "did you mean quick"),
         ("fit.exclude=[both,logmel,pcen,quick]", "leaves no candidate"),
         ("fit.max_members=0", "max_members"),
+        ("fit.infer_limit=quick", "infer_limit=quick: expected a time such as 5ms"),
     ],
 )
 def test_a_mistake_is_one_line(line: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said) as raised:
         read_settings([line])
     assert "\n" not in str(raised.value)
+
+
+def test_a_limit_of_a_prediction_is_a_time() -> None:
+    own, _ = split_words(["infer_limit=5ms"])
+    assert read_settings(own).limit_seconds == pytest.approx(0.005)
+    assert read_settings([]).limit_seconds is None
 
 
 def test_candidates_are_kept_in_their_order() -> None:

@@ -1,0 +1,104 @@
+"""What predicting may take a clip: which candidates and how many of their models keep to it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from generated_predictions import generated
+
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.fit import time_limit
+from audio_lightning.fit.ensemble_selection import SelectionSettings
+from audio_lightning.fit.survey import Machine, Survey, Surveyed
+from audio_lightning.fit.time_limit import Answer, fold_models, select_within, within_limit
+from audio_lightning.run_folder import RunFolder
+
+SECONDS = {"candidate 00": 0.004, "candidate 01": 0.002, "candidate 02": 0.001}
+
+
+def survey(folds: int = 4) -> Survey:
+    candidates = {name: Surveyed(name, 0.1, 10, predict_seconds=one) for name, one in SECONDS.items()}
+    candidates["broken"] = Surveyed("broken", 0.0, 1, "no weights")
+    machine = Machine("CPU", 2, 8.0)
+    return Survey([], [], machine, candidates, [[]] * folds, "made", ["a", "b"], False, 10, 10, None, [])
+
+
+def test_a_candidate_has_the_models_of_all_folds_if_any_keeps_to_the_limit_so() -> None:
+    assert fold_models(SECONDS, 4, 0.016) == dict.fromkeys(SECONDS, 4)
+    assert fold_models(SECONDS, 4, 0.008) == {"candidate 01": 4, "candidate 02": 4}
+    assert fold_models(SECONDS, 4, 0.0035) == {"candidate 01": 1, "candidate 02": 3}
+    assert fold_models(SECONDS, 4, 0.001) == {"candidate 02": 1}
+    assert fold_models(SECONDS, 4, 0.0009) == {}
+
+
+def test_candidates_that_cannot_be_in_an_answer_are_not_tried() -> None:
+    assert within_limit(survey(), None) == survey()
+    found = within_limit(survey(), 0.009).candidates
+    assert found["candidate 00"].impossible == (
+        "predicting takes 16ms a clip with the models of 4 folds, above infer_limit=9ms"
+    )
+    assert [one.impossible for one in found.values()][1:] == [None, None, "no weights"]
+
+
+def test_a_limit_that_none_keeps_to_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"the quickest is candidate 02, 1ms with one model and 4ms with .* 4 folds"):
+        within_limit(survey(), 0.0005)
+
+
+def selected(
+    monkeypatch: pytest.MonkeyPatch, limit: float | None, slower: float = 1.0, most: int = 3
+) -> tuple[Answer, list[str]]:
+    """What is selected, and the models in the file, where the answer takes so much longer than its parts."""
+    written: list[str] = []
+
+    def write(file: Path, members: list[Path], weights: list[float]) -> None:
+        assert sum(weights) == pytest.approx(1)
+        written[:] = [path.parent.parent.name for path in members]
+
+    def measure(classifier: Any) -> float:
+        return slower * sum(SECONDS[name.partition("/")[0].rpartition(" fold")[0]] for name in written)
+
+    monkeypatch.setattr(time_limit, "write_ensemble", write)
+    monkeypatch.setattr(time_limit, "load_classifier", lambda file: SimpleNamespace())
+    monkeypatch.setattr(time_limit, "seconds_a_clip", measure)
+    predictions = generated([1.2, 1.0, 1.0], 300)
+    runs = {name: [RunFolder(Path(f"{name} fold{fold}")) for fold in range(4)] for name in SECONDS}
+    settings = SelectionSettings(max_members=most)
+    return select_within(predictions, "accuracy", settings, runs, SECONDS, limit, Path("model.ckpt")), written
+
+
+def test_without_a_limit_all_models_of_the_best_members_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, written = selected(monkeypatch, None)
+    assert answer.models == dict.fromkeys(answer.ensemble.weights, 4)
+    assert len(written) == 4 * len(answer.models) == 12
+    assert answer.notes == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "models"), [(0.0125, {"candidate 01": 4, "candidate 02": 4}), (0.005, {"candidate 02": 4})]
+)
+def test_members_keep_to_the_limit(limit: float, models: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, _ = selected(monkeypatch, limit)
+    assert answer.models == models
+    assert answer.seconds <= limit
+    assert answer.notes == []
+
+
+def test_where_no_candidate_does_it_has_fewer_models_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, written = selected(monkeypatch, 0.0038)
+    assert answer.models == {"candidate 02": 3}
+    assert len(written) == 3
+    assert answer.notes == ["candidate 02 has 3 of the models of its 4 folds, to keep to infer_limit=3.8ms"]
+
+
+def test_an_answer_that_takes_longer_than_its_parts_is_selected_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, _ = selected(monkeypatch, 0.0125, slower=1.5)
+    assert answer.models == {"candidate 02": 4}
+    assert answer.seconds <= 0.0125
+
+
+def test_one_that_takes_longer_whatever_is_selected_is_kept_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, _ = selected(monkeypatch, 0.0045, slower=100)
+    assert list(answer.models) == ["candidate 02"]
+    assert "above infer_limit=4.5ms" in answer.notes[-1]
