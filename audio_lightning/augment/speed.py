@@ -8,6 +8,10 @@ from torch.nn import functional
 from audio_lightning.augment.base import WaveformAugmentation, log_uniform, require_range
 from audio_lightning.augment.spectrum import fast_length, filter_spectrum
 
+TOGETHER = 2
+"""Clips that a CPU reads at once: what it computes of them stays in its caches, which takes half as long as a whole
+batch of clips of 4 s."""
+
 
 class Speed(WaveformAugmentation):
     """Plays each clip at a speed of its own, which moves pitch and tempo together, around the middle of the clip.
@@ -36,16 +40,23 @@ class Speed(WaveformAugmentation):
         speed = log_uniform(self.speed, x)[:, None]
         if self.speed[1] > 1:
             x = _limit_band(x, speed)
-        length = x.shape[1]
-        place = torch.arange(length, device=x.device)
-        # Kept apart from the place, which takes the digits that float32 has for the fraction.
-        displacement = (place - (length - 1) / 2) * (speed - 1)
-        before = place + displacement.floor().long()
-        fraction = displacement - displacement.floor()
-        # A zero at each end stands for all that lies beyond.
-        padded = functional.pad(x, (1, 1))
-        a, b, c, d = (padded.gather(1, (before + step).clamp(0, length + 1)) for step in (0, 1, 2, 3))
-        return b + fraction / 2 * (c - a + fraction * (2 * a - 5 * b + 4 * c - d + fraction * (3 * (b - c) + d - a)))
+        if x.device.type != "cpu":
+            return _read(x, speed)
+        return torch.cat([_read(*part) for part in zip(x.split(TOGETHER), speed.split(TOGETHER))])
+
+
+def _read(x: Float[Tensor, "drawn time"], speed: Float[Tensor, "drawn 1"]) -> Float[Tensor, "drawn time"]:
+    """The values between samples."""
+    length = x.shape[1]
+    place = torch.arange(length, device=x.device)
+    # Kept apart from the place, which takes the digits that float32 has for the fraction.
+    displacement = (place - (length - 1) / 2) * (speed - 1)
+    before = place + displacement.floor().long()
+    fraction = displacement - displacement.floor()
+    # A zero at each end stands for all that lies beyond.
+    padded = functional.pad(x, (1, 1))
+    a, b, c, d = (padded.gather(1, (before + step).clamp(0, length + 1)) for step in (0, 1, 2, 3))
+    return b + fraction / 2 * (c - a + fraction * (2 * a - 5 * b + 4 * c - d + fraction * (3 * (b - c) + d - a)))
 
 
 def _limit_band(x: Float[Tensor, "drawn time"], speed: Float[Tensor, "drawn 1"]) -> Float[Tensor, "drawn time"]:
