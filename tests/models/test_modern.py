@@ -145,3 +145,12 @@ def test_transformer_makes_a_token_of_each_stride(stride: int, frames: int, toke
 def test_transformer_explains_a_width_that_does_not_divide(width: int, heads: int) -> None:
     with pytest.raises(ConfigError, match=f"an even embed_dim that num_heads divides, got {width} and {heads}"):
         Transformer(picture(8, 12), 3, embed_dim=width, num_heads=heads)
+
+
+def test_panns_first_stride_quarters_the_work_behind_it() -> None:
+    with torch.device("meta"):
+        whole, strided = (PANNs(picture(64, 128), 10, first_stride=stride) for stride in (1, 2))
+    assert count(whole) == count(strided)
+    assert strided.macs() == pytest.approx(whole.macs() / 4, rel=0.01)
+    with pytest.raises(IncompatibleInput):
+        PANNs(picture(15, 128), 10, first_stride=2)
