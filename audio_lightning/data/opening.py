@@ -83,7 +83,7 @@ def open_source(source: Source) -> Opened:
     problems = manifest.problems + source.missing(manifest)
     if not problems or checks.bad_recordings != "error":
         method = assign_splits(manifest, source.plan)
-        manifest = source.complete(manifest)
+        manifest = source.complete(_used(manifest))
         leakage = guard_sources(manifest, method, allow=checks.allow_leakage)
     decoded = _decode(source, manifest, pool, problems)
     recording, audio, problems = decoded.recording, decoded.audio, problems + decoded.problems
@@ -115,7 +115,7 @@ def examine(source: Source) -> Opened:
     leakage: Leakage = "cannot be excluded"
     try:
         found = assign_splits(manifest, source.plan)
-        manifest = source.complete(manifest)
+        manifest = source.complete(_used(manifest))
         method = found
         leakage = guard_sources(manifest, method, allow=allow)
     except LeakageError as error:
@@ -144,6 +144,12 @@ def _read(source: Source) -> Manifest:
     if manifest.found and source.say is not None:
         source.say(manifest.found)
     return _by_channel(source, manifest)
+
+
+def _used(manifest: Manifest) -> Manifest:
+    """Without the clips that no part has, see ``train_share`` of :class:`.SplitPlan`."""
+    used = (manifest.table["split"] != "").to_numpy()
+    return manifest if used.all() else manifest.select(np.flatnonzero(used))
 
 
 def _by_channel(source: Source, manifest: Manifest) -> Manifest:

@@ -50,6 +50,8 @@ class SplitPlan(Settings):
         seed: of a split made here, and of the order of the batches; another one draws other clips or groups.
         folds: number of folds to make, in place of those that come with the data; clips are then divided by them.
         train_on_validation: once the clips are divided, let those of the validation part train, too.
+        train_share: share of the training part that is trained on, for learning curves: whole groups, with the share of
+            every class, and one group of each class at least. The other parts are not changed.
     """
 
     split: SplitMethod = "auto"
@@ -60,6 +62,7 @@ class SplitPlan(Settings):
     seed: int = 0
     folds: int | None = None
     train_on_validation: bool = False
+    train_share: float = 1.0
 
     def parts(self, method: SplitMethod) -> tuple[str, ...]:
         """The parts that must not be empty when ``method``, chosen by this plan, has divided the clips."""
@@ -71,7 +74,7 @@ class SplitPlan(Settings):
 
 
 def assign_splits(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
-    """Fill the column ``split``, and ``fold`` where folds are made.
+    """Fill the column ``split``, and ``fold`` where folds are made; clips that ``train_share`` leaves out have ``""``.
 
     Returns:
         The method: the plan's own, or what ``auto`` and a number of folds came to.
@@ -84,6 +87,8 @@ def assign_splits(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
     said = manifest.table["split"]
     _refuse_idle_settings(manifest, plan, method)
     _assign(manifest, plan, method)
+    if plan.train_share != 1:
+        _leave_out(manifest, plan, method)
     for split in plan.parts(method):
         if not len(manifest.rows(split)):
             remedy = f"{len(manifest)} clips cannot be divided by data.split={method}"
@@ -112,6 +117,22 @@ def _assign(manifest: Manifest, plan: SplitPlan, method: SplitMethod) -> None:
         _by_fraction(manifest, method, plan)
     if plan.train_on_validation:
         manifest.table["split"] = manifest.table["split"].replace(VALIDATION, TRAIN)
+
+
+def _leave_out(manifest: Manifest, plan: SplitPlan, method: SplitMethod) -> None:
+    """Take clips out of the training part until a share of it is left."""
+    if not 0 < plan.train_share <= 1:
+        raise DataError(f"data.train_share={plan.train_share}: expected a share of more than 0 and at most 1")
+    if method == "all":
+        manifest.notes.append(f"data.train_share={plan.train_share} has no effect with data.split=all")
+        return
+    unit: SplitMethod = method if method in ("stratified", "random") else "grouped"
+    rows, strata = manifest.rows(TRAIN), _strata(manifest)
+    out = _draw(manifest, rows, 1 - plan.train_share, unit, plan.seed)
+    source = manifest.table["path"].to_numpy(dtype=object) if unit == "stratified" else source_of(manifest)
+    for lacking in np.setdiff1d(strata[rows], strata[np.setdiff1d(rows, out)]):
+        out = out[source[out] != source[out[strata[out] == lacking][0]]]
+    manifest.table.loc[out, "split"] = ""
 
 
 def _divides(manifest: Manifest, plan: SplitPlan) -> bool:
