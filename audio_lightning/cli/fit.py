@@ -27,7 +27,7 @@ def fit_command(words: Words = None, config_dir: ConfigDir = None) -> int:
     predicting a clip may take, fit.dir=DIR is the folder (default: fits/NAME, after the words). sweep.executor=ray,
     sweep.workers=N: where the trainings run.
 
-    The same line goes on where it stopped.
+    The same line goes on where it stopped; with a larger budget it adds to what is there.
     """
     from audio_lightning.config import quote_paths, user_extensions
     from audio_lightning.fit.fitting import run_fit

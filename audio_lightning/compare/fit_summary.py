@@ -133,6 +133,7 @@ class FitSummary:
         version: of this package.
         budget_seconds, spent_seconds: from the command to the page; None: no budget, or not known.
         multilabel: whether a clip may have several labels.
+        command: words of the command line, as they were typed.
         data: overrides that name the recordings, as they were typed.
         classes: names of the classes.
         recordings, clips, groups: how many; None where it is not known, or no groups are.
@@ -156,6 +157,7 @@ class FitSummary:
     budget_seconds: float | None = None
     spent_seconds: float | None = None
     multilabel: bool = False
+    command: list[str] = field(default_factory=list)
     data: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     recordings: int | None = None

@@ -105,8 +105,10 @@ def allocate(
     folds: int,
     members: int,
     trial_seconds: float = TRIAL_SECONDS,
+    wanted_steps: float = WANTED_STEPS,
+    fewest_folds: int = 1,
 ) -> Allocation:
-    """Choose how much is tried: the most for which every training has :data:`WANTED_STEPS` steps.
+    """Choose how much is tried: the most for which every training has the wanted steps.
 
     Args:
         seconds: that there are for trainings.
@@ -115,28 +117,30 @@ def allocate(
         folds: that there are.
         members: most candidates of the answer.
         trial_seconds: what a training takes besides its steps.
+        wanted_steps: of a training, before more of them are worth it.
+        fewest_folds: that are tested.
     """
     names = tuple(step_seconds)
     schemes = [
         Allocation(names[:tried], min(members, tried, kept), tested, 0)
-        for tested, tried, kept in _schemes(len(names), folds)
+        for tested, tried, kept in _schemes(len(names), folds, fewest_folds)
     ]
     quickest = min(step_seconds, key=lambda name: step_seconds[name])
-    tried = [*((scheme, WANTED_STEPS) for scheme in schemes), (schemes[-1], LEAST_STEPS)]
-    for scheme, wanted in (*tried, (Allocation((quickest,), 1, 1, 0), 0)):
+    tried = [*((scheme, wanted_steps) for scheme in schemes), (schemes[-1], LEAST_STEPS)]
+    for scheme, wanted in (*tried, (Allocation((quickest,), 1, fewest_folds, 0), 0)):
         steps = _steps(scheme, seconds, step_seconds, workers, trial_seconds)
         if steps >= wanted:
             break
     return replace(scheme, steps=min(max(1, steps), MOST_STEPS))
 
 
-def _schemes(candidates: int, folds: int) -> Sequence[tuple[int, int, int]]:
+def _schemes(candidates: int, folds: int, fewest: int) -> Sequence[tuple[int, int, int]]:
     """Folds that are tested, candidates that are tried, and those that are trained on all folds, from most to least."""
-    tested = sorted({folds, *(count for count in (5, 3) if count < folds)}, reverse=True)
+    tested = sorted({folds, *(count for count in (5, 3) if fewest <= count < folds)}, reverse=True)
     found = [(count, candidates, kept) for count in tested for kept in (3, 2) if kept <= candidates]
     found += [(count, min(2, candidates), 1) for count in tested]
-    found += [(count, 1, 1) for count in tested if count <= 3]
-    return [*found, (1, 1, 1)]
+    found += [(count, 1, 1) for count in tested if count <= max(3, fewest)]
+    return [*found, (fewest, 1, 1)]
 
 
 def _steps(

@@ -56,7 +56,7 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
         metric,
         SelectionSettings(max_members=tried.settings.max_members),
         {name: [*runs[name]] for name in predictions.candidates},
-        {name: found.candidates[name].predict_seconds for name in predictions.candidates},
+        {name: found.candidates[tried.names[name]].predict_seconds for name in predictions.candidates},
         limit,
         files.model,
     )
@@ -69,6 +69,7 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
         budget_seconds=tried.settings.budget_seconds,
         spent_seconds=round(spent + time.monotonic() - started, 1),
         multilabel=found.multilabel,
+        command=tried.words,
         data=[line for line in tried.lines if line.startswith("data")],
         classes=found.classes,
         recordings=found.recordings,
@@ -79,7 +80,7 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
         machine=FitMachine(found.machine.device, found.machine.cores, found.machine.memory_gb),
         folds=tried.folds,
         fold_origin=found.fold_origin,
-        candidates=[_candidate(name, tried, runs.get(name, []), answer, left_out) for name in found.candidates],
+        candidates=[_candidate(name, tried, runs.get(name, []), answer, left_out) for name in tried.names],
         result=_result(predictions, after),
         predict_ms=round(1000 * answer.seconds, 3),
         infer_limit_ms=None if limit is None else 1000 * limit,
@@ -95,7 +96,7 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
 def _candidate(
     name: str, tried: Tried, runs: list[TrialFolder], answer: Answer, left_out: dict[str, str]
 ) -> FitCandidate:
-    one, ensemble = tried.survey.candidates[name], answer.ensemble
+    one, ensemble = tried.survey.candidates[tried.names[name]], answer.ensemble
     monitor = f"validation/{tried.survey.metrics[0]}"
     metrics = [run.read_metrics() for run in runs]
     scores = [float(found[monitor]) for found in metrics if found.get(monitor) is not None]
@@ -112,7 +113,7 @@ def _candidate(
     return FitCandidate(
         name=name,
         title=one.title,
-        overrides=tried.settings.candidates[name],
+        overrides=tried.settings.candidates[tried.names[name]],
         state=state,
         why="" if state == "selected" else reasons.get(name, ""),
         validation=float(np.mean(scores)) if scores else None,

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audio_lightning.config import check_config, compose
-from audio_lightning.config.overrides import command_line, quote_paths
+from audio_lightning.config.overrides import PATH_KEY, command_line, quote_paths
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.fit.settings import FitSettings, read_settings, split_words
-from audio_lightning.sweeps.identity import grid_hash
+from audio_lightning.sweeps.identity import WITHOUT_EFFECT, digest, grid_hash
 from audio_lightning.sweeps.settings import SweepSettings
 from audio_lightning.sweeps.settings import read_settings as read_sweep_settings
+
+SAME_FIT = ("fit.dir", "fit.budget")
+"""Keys of a fit with which it is the same one: it lies elsewhere, or has more time."""
 
 RUNNING = ("executor", "workers", "trials_per_gpu", "retries", "ray", "slurm")
 """Keys of a sweep that say how trials run."""
@@ -18,10 +21,22 @@ RUNNING = ("executor", "workers", "trials_per_gpu", "retries", "ray", "slurm")
 
 @dataclass(frozen=True)
 class FitRequest:
-    """What a command line asks for; ``words`` are the words of the command."""
+    """What a command line asks for.
+
+    Attributes:
+        folder: where the fit lies.
+        name: after everything that is asked for but the time.
+        asked: digest of what the trainings are told, wherever the recordings lie and however fast and visibly they run.
+        settings: of the fit.
+        sweep: how its trials run.
+        lines: overrides of all trainings.
+        words: of the command.
+        config_dir: folder of ``--config-dir``.
+    """
 
     folder: Path
     name: str
+    asked: str
     settings: FitSettings
     sweep: SweepSettings
     lines: list[str]
@@ -42,10 +57,13 @@ def parse_fit_args(words: Sequence[str], config_dir: str | None = None) -> FitRe
         raise ConfigError(f"{named[0]}: a fit names its trials itself; of a sweep it takes {', '.join(RUNNING)}")
     lines = quote_paths(word for word in others if word not in of_sweep)
     _check_lines(lines, settings)
-    name = grid_hash([*lines, *(word for word in own if not word.startswith("fit.dir="))])
+    name = grid_hash([*lines, *(word for word in own if word.partition("=")[0] not in SAME_FIT)])
+    told = {line: line.partition("=")[0].lstrip("+~") for line in lines}
+    deciding = [line for line, key in told.items() if not (PATH_KEY.search(key) or WITHOUT_EFFECT.fullmatch(key))]
     return FitRequest(
         settings.folder(name),
         name,
+        digest([sorted(deciding), settings.chosen]),
         settings,
         read_sweep_settings(quote_paths(of_sweep)),
         lines,

@@ -11,25 +11,56 @@ from audio_lightning.fit.survey import Machine, Survey, Surveyed
 
 
 @dataclass
+class Training:
+    """One training: what its candidate is called, the fold that it tests, overrides, and its trial once it ended."""
+
+    name: str
+    fold: int
+    lines: list[str]
+    trial: str | None = None
+
+
+@dataclass
+class Pass:
+    """One time through the candidates; a larger budget begins a further one.
+
+    Attributes:
+        budget: seconds of the whole fit that it was planned for.
+        allocation: what there is time for.
+        finish: candidates of earlier passes that are trained on the folds that only this pass tests.
+        rounds: trainings of each round.
+        survivors: candidates that are trained on all folds.
+        stopped: why each other candidate is not.
+        done: nothing is missing of it.
+    """
+
+    budget: float
+    allocation: Allocation
+    finish: list[str] = field(default_factory=list)
+    rounds: list[list[Training]] = field(default_factory=list)
+    survivors: list[str] = field(default_factory=list)
+    stopped: dict[str, str] = field(default_factory=dict)
+    done: bool = False
+
+
+@dataclass
 class FitState:
     """What was decided, in the order of the decisions.
 
     Attributes:
-        budget: seconds that it was planned for.
+        asked: digest of what every training is told, so that a folder serves one question.
         survey: what there is to fit.
-        allocation: what there is time for.
-        rounds: overrides of the trials of each round, by candidate and fold.
-        survivors: candidates that are trained on all folds.
-        stopped: why each other candidate is not.
+        passes: see :class:`Pass`.
+        concluded: digest of what the answer was selected from, and how.
+        answer: the answer in a sentence.
         times: seconds that each part has taken.
     """
 
-    budget: float | None = None
+    asked: str | None = None
     survey: Survey | None = None
-    allocation: Allocation | None = None
-    rounds: list[list[dict[str, Any]]] = field(default_factory=list)
-    survivors: list[str] = field(default_factory=list)
-    stopped: dict[str, str] = field(default_factory=dict)
+    passes: list[Pass] = field(default_factory=list)
+    concluded: str | None = None
+    answer: str | None = None
     times: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -47,8 +78,7 @@ class FitState:
                 machine = Machine(**found.pop("machine"))
                 candidates = {name: Surveyed(**one) for name, one in found.pop("candidates").items()}
                 values["survey"] = Survey(machine=machine, candidates=candidates, **found)
-            if (chosen := values.get("allocation")) is not None:
-                values["allocation"] = Allocation(**{**chosen, "candidates": tuple(chosen["candidates"])})
+            values["passes"] = [_pass(**one) for one in values.get("passes", [])]
             return cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{file} is damaged ({error}): remove it to begin the fit again") from error
@@ -56,3 +86,11 @@ class FitState:
     def write(self, file: Path) -> None:
         """Keep the decisions."""
         write_json(file, asdict(self))
+
+
+def _pass(allocation: dict[str, Any], rounds: list[list[dict[str, Any]]], **others: Any) -> Pass:
+    return Pass(
+        allocation=Allocation(**{**allocation, "candidates": tuple(allocation["candidates"])}),
+        rounds=[[Training(**one) for one in trainings] for trainings in rounds],
+        **others,
+    )

@@ -14,10 +14,12 @@ class Tried:
         survey: what there was to fit.
         settings: of the fit.
         lines: overrides of all trainings, as they were typed.
-        steps: of every training.
+        words: of the command.
+        names: from what each candidate of each pass is called to the candidate, in the order in which they were tried,
+            and those that were not.
         folds: that are tested.
-        runs: folders of the finished trainings of each candidate, in the order of the folds.
-        stopped, failed, skipped: why a candidate was not trained on all folds, at all, or never begun.
+        runs: folders of the finished trainings by name, in the order of the folds.
+        stopped, failed, skipped: why a candidate was not trained on all folds, at all, or never begun; by name.
         times: seconds that each part has taken so far.
         config_dir: folder of ``--config-dir``.
     """
@@ -25,7 +27,8 @@ class Tried:
     survey: Survey
     settings: FitSettings
     lines: list[str]
-    steps: int
+    words: list[str]
+    names: dict[str, str]
     folds: int
     runs: dict[str, list[str]]
     stopped: dict[str, str]

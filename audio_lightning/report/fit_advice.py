@@ -107,16 +107,13 @@ def _budget(summary: FitSummary) -> list[Advice]:
     left = [found.name for found in summary.candidates if found.state in ("stopped", "skipped")]
     if not left or not summary.budget_seconds:
         return []
-    again = [
-        "audio-lightning",
-        "fit",
-        *map(as_typed, summary.data),
-        f"preset={summary.preset}",
-        f"metric={summary.metric}",
-    ]
-    again.append(f"budget={_time(2 * summary.budget_seconds)}")
+    typed = summary.command or [
+        *map(as_typed, summary.data), f"preset={summary.preset}", f"metric={summary.metric}"
+    ]  # fmt: skip
+    words = [word for word in typed if word.partition("=")[0] not in ("budget", "fit.budget")]
+    again = ["audio-lightning", "fit", *words, f"budget={_time(2 * summary.budget_seconds)}"]
     was = "was" if len(left) == 1 else "were"
-    text = f"{listed(left)} {was} not trained on all folds; a larger budget tries more, in a folder of its own:"
+    text = f"{listed(left)} {was} not trained on all folds; a larger budget adds to what is there:"
     return [Advice(text, shlex.join(again))]
 
 

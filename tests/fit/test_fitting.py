@@ -58,7 +58,7 @@ def test_it_says_what_predicting_takes(shortest: Path) -> None:
 
 def test_a_limit_that_nothing_keeps_to_is_said_before_anything_is_trained(data: Path, shortest: Path) -> None:
     before = FitFolder(shortest).summary.stat().st_mtime
-    with pytest.raises(ConfigError, match=r"infer_limit=1e-06ms: no candidate .* the quickest is quick"):
+    with pytest.raises(ConfigError, match=r"infer_limit=1e-06ms: no candidate .* the quickest is \w+, "):
         run_fit(parse_fit_args(words(data, shortest, "budget=1s", "infer_limit=0.000001ms")))
     assert FitFolder(shortest).summary.stat().st_mtime == before
 
@@ -82,28 +82,91 @@ def test_the_model_predicts(shortest: Path, data: Path) -> None:
 def test_labels_can_be_looked_for_in_it(shortest: Path) -> None:
     result = CliRunner().invoke(app, ["labels", str(shortest)])
     assert result.exit_code == 0, result.output
-    assert "quick" in result.output
+    assert FitFolder(shortest).read_summary().selected[0].name in result.output
 
 
 def test_dashboards_have_a_run_a_training_and_a_summary(shortest: Path) -> None:
     assert list(shortest.glob("summary/events.*"))
-    assert list(shortest.glob("trials/trials/*/quick-fold-0/events.*"))
+    (member,) = FitFolder(shortest).read_summary().selected
+    assert list(shortest.glob(f"trials/trials/*/{member.name}-fold-0/events.*"))
 
 
 def test_decisions_are_kept_and_damage_is_one_line(shortest: Path, tmp_path: Path) -> None:
     state = FitState.read(shortest / "state.json")
     assert isinstance(state.survey, Survey)
-    assert state.allocation is not None
-    assert state.survivors
+    assert [one.budget for one in state.passes] == [1]
+    assert state.passes[0].survivors
+    assert state.passes[0].done
     (tmp_path / "state.json").write_text(json.dumps({"survey": {"machine": 3}}))
     with pytest.raises(ConfigError, match="remove it to begin the fit again"):
         FitState.read(tmp_path / "state.json")
     assert FitState.read(tmp_path / "none.json") == FitState()
 
 
-def test_another_budget_is_another_fit(shortest: Path, data: Path) -> None:
-    with pytest.raises(ConfigError, match="holds a fit with a budget of 1 s"):
-        run_fit(parse_fit_args(words(data, shortest, "budget=2s")))
+def test_the_same_line_again_answers_at_once(
+    shortest: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("audio_lightning.fit.fitting.call", None)  # whatever is surveyed or selected
+    monkeypatch.setattr("audio_lightning.fit.trainings.plan_trials", None)
+    for budget in ("budget=1s", "budget=0.5s"):
+        outcome = run_fit(parse_fit_args(words(data, shortest, budget)))
+        assert outcome.answer == FitState.read(shortest / "state.json").answer
+        assert outcome.answer
+    assert capsys.readouterr().out == ""
+
+
+def test_other_trainings_need_a_folder_of_their_own(shortest: Path, data: Path) -> None:
+    with pytest.raises(ConfigError, match="holds a fit with other settings of its trainings or other candidates"):
+        run_fit(parse_fit_args(words(data, shortest, "budget=1s", "optimizer.lr=0.1")))
+
+
+def test_the_default_folder_does_not_depend_on_the_budget(data: Path) -> None:
+    lines = ["data=folder", f"data.root={data}", *SMALL]
+    folders = {parse_fit_args([*lines, *more]).folder for more in ([], ["budget=1m"], ["budget=2h"])}
+    assert len(folders) == 1
+    assert parse_fit_args([*lines, "preset=fast"]).folder not in folders
+
+
+@pytest.fixture(scope="module")
+def grown(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[float]]:
+    """A fit that had one second, and then more than enough for trainings of four steps; what it printed then."""
+    folder = tmp_path_factory.mktemp("fit") / "grown"
+    lines = words(data, folder, "exclude=[both,logmel,pcen]", "data.folds=3")
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("budget", "passes"):
+            patch.setattr(f"audio_lightning.fit.{module}.MOST_STEPS", 4)
+        assert CliRunner().invoke(app, ["fit", *lines, "budget=1s"]).exit_code == 0
+        before = [path.stat().st_mtime for path in folder.glob("trials/trials/*/metrics.json")]
+        result = CliRunner().invoke(app, ["fit", *lines, "budget=10h"])
+    assert result.exit_code == 0, result.output
+    return folder, result.output, before
+
+
+def test_a_larger_budget_adds_to_what_is_there(grown: tuple[Path, str, list[float]]) -> None:
+    folder, printed, before = grown
+    summary = FitFolder(folder).read_summary()
+    assert [candidate.name for candidate in summary.candidates] == ["quick", "quick (2)"]
+    first, second = summary.candidates
+    assert first.out_of_fold is not None  # on all folds, since it was trained on those that the first budget left out
+    assert second.out_of_fold is not None
+    assert (first.epochs, second.epochs) == (1, 4)
+    assert (summary.folds, summary.budget_seconds) == (3, 36_000)
+    assert summary.command[-1] == "budget=10h"
+    trials = sorted(folder.glob("trials/trials/*/metrics.json"))
+    assert [path.stat().st_mtime for path in trials][:1] == before
+    assert len(trials) == 6
+    assert "what was trained stays" in printed
+    assert "4 steps each (1 before), quick on the folds that were not tested before" in printed
+
+
+def test_passes_differ_in_seed_and_share_the_folds(grown: tuple[Path, str, list[float]]) -> None:
+    statuses = [status for _, status in FitFolder(grown[0]).sweep.folders()]
+    by_fold: dict[object, set[str | None]] = {}
+    for status in statuses:
+        by_fold.setdefault(status.choices["fold"], set()).add(status.division)
+    assert [len(divisions) for divisions in by_fold.values()] == [1, 1, 1]
+    seeds = {status.choices["candidate"]: [line for line in status.overrides if "seed" in line] for status in statuses}
+    assert seeds == {"quick": [], "quick (2)": ["seed=1", "data.seed=0"]}
 
 
 @pytest.mark.parametrize(

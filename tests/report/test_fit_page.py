@@ -290,10 +290,17 @@ def test_a_wide_interval_of_a_part_of_the_recordings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("budget", "twice"), [(180.0, "6m"), (1200.0, "40m"), (3600.0, "2h"), (5.0, "1m")])
-def test_a_larger_budget_has_a_folder_of_its_own(tmp_path: Path, budget: float, twice: str) -> None:
+def test_a_larger_budget_is_a_word_of_the_same_command(tmp_path: Path, budget: float, twice: str) -> None:
     fit = write_fit(tmp_path / "my fit", whole_summary(Path("yard"), budget_seconds=budget))
     (command,) = [item.command for item in advice(fit, fit.read_summary(), None) if "budget" in item.command]
     assert command == f"audio-lightning fit data=folder data.root=yard preset=good metric=accuracy budget={twice}"
+
+
+def test_a_larger_budget_finds_the_folder_of_the_fit_again(tmp_path: Path) -> None:
+    words = ["data=folder", "data.root=my yard", "budget=20m", "exclude=quick", "fit.dir=here"]
+    fit = write_fit(tmp_path / "fit", whole_summary(Path("yard"), command=words))
+    (command,) = [item.command for item in advice(fit, fit.read_summary(), None) if "budget" in item.command]
+    assert command == "audio-lightning fit data=folder 'data.root=my yard' exclude=quick fit.dir=here budget=40m"
 
 
 @pytest.mark.parametrize(

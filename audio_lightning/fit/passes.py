@@ -1,0 +1,108 @@
+"""Passes of a fit: what is tried first, and what a larger budget adds to it.
+
+The trainings of earlier passes stay in the choice. A further pass trains longer, with another seed, and on all folds
+that were tested before, so that its candidates compare with the earlier ones on the same clips.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from audio_lightning.fit.budget import LEAST_STEPS, MOST_STEPS, WANTED_STEPS, Allocation, allocate
+from audio_lightning.fit.state import Pass
+
+LONGER = (2.0, 1.5, 1.0)
+"""How much longer the trainings of a further pass should be, in the order in which it is tried: a little longer ones
+learn little, but with another seed they still improve the mean of all."""
+
+FINISH = 0.25
+"""Most of the time of a further pass that goes into earlier candidates on folds that they were not tested on."""
+
+
+def pass_name(candidate: str, number: int) -> str:
+    """What a candidate of a pass is called; passes are counted from 0."""
+    return candidate if number == 0 else f"{candidate} ({number + 1})"
+
+
+def tried_names(passes: Sequence[Pass]) -> dict[str, tuple[str, int]]:
+    """Candidate and pass by the name that they have together, in the order in which they were tried."""
+    return {
+        pass_name(candidate, number): (candidate, number)
+        for number, one in enumerate(passes)
+        for candidate in one.allocation.candidates
+    }
+
+
+def preferred(candidates: Iterable[str], passes: Sequence[Pass]) -> list[str]:
+    """Candidates in the order in which a further pass prefers them: winners, those not tried yet, and losers."""
+    tried = tried_names(passes)
+    won = {tried[name][0] for one in passes for name in one.survivors}
+    known = {candidate for candidate, _ in tried.values()}
+    return sorted(candidates, key=lambda name: 0 if name in won else 1 if name not in known else 2)
+
+
+def folds_tested(passes: Sequence[Pass]) -> dict[str, int]:
+    """Number of folds of every candidate that was trained on all that its pass, or a later one, tested."""
+    tested: dict[str, int] = {}
+    for one in passes:
+        tested |= dict.fromkeys([*one.survivors, *one.finish], one.allocation.folds)
+    return tested
+
+
+def further_pass(
+    budget: float,
+    seconds: float,
+    step_seconds: Mapping[str, float],
+    passes: Sequence[Pass],
+    training_seconds: Mapping[str, float],
+    *,
+    workers: int,
+    folds: int,
+    members: int,
+) -> Pass | None:
+    """What a larger budget adds.
+
+    Args:
+        budget: seconds of the whole fit.
+        seconds: that are left for trainings.
+        step_seconds: of every candidate, from strong to quick.
+        passes: those before, of which there is one at least.
+        training_seconds: of a training of each candidate that was tried, by its name.
+        workers: trainings at once.
+        folds: that there are.
+        members: most candidates of the answer.
+
+    Returns:
+        The pass; None where there is too little time for trainings as long as the earlier ones.
+    """
+    tested = folds_tested(passes)
+    before = max((one.allocation.folds for one in passes), default=1)
+    steps = max(one.allocation.steps for one in passes)
+    tried = tried_names(passes)
+    lost = {name for name, _ in tried.values()} - {tried[name][0] for one in passes for name in one.survivors}
+    ordered = {name: step_seconds[name] for name in preferred(step_seconds, passes)}
+    hopeful = {name: taken for name, taken in ordered.items() if name not in lost} or ordered
+
+    def within(available: float) -> Allocation | None:
+        wanted = [min(MOST_STEPS, max(WANTED_STEPS, factor * steps)) for factor in LONGER]
+        schemes = [(wanted[0], ordered), *((least, hopeful) for least in (*wanted, max(steps, LEAST_STEPS), steps + 1))]
+        for least, candidates in schemes:
+            found = allocate(
+                available,
+                candidates,
+                workers=workers,
+                folds=folds,
+                members=members,
+                wanted_steps=max(least, LEAST_STEPS),
+                fewest_folds=before,
+            )
+            if found.steps >= least and not lost.issuperset(found.candidates):
+                return found
+        return None
+
+    found = within(seconds)
+    if found is None:
+        return None
+    finish = [name for name, count in tested.items() if count == before]
+    cost = sum(training_seconds.get(name, 0.0) for name in finish) * (found.folds - before) / workers
+    if found.folds > before and cost <= FINISH * seconds and (less := within(seconds - cost)):
+        return Pass(budget, less, finish if less.folds > before else [])
+    return Pass(budget, found)

@@ -1,0 +1,166 @@
+"""The trainings of a fit: trials of a sweep in its folder, a round of them at a time."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+from omegaconf import OmegaConf
+
+from audio_lightning import __version__
+from audio_lightning.compare.trials import ENDED, SweepFacts, SweepFolder, TrialFolder, TrialStatus
+from audio_lightning.config import compose
+from audio_lightning.core.errors import FileError, Interrupted
+from audio_lightning.core.messages import timestamp
+from audio_lightning.fit.budget import TRIAL_SECONDS, VALIDATION, Allocation
+from audio_lightning.fit.request import FitRequest
+from audio_lightning.fit.run_names import name_run
+from audio_lightning.fit.state import Training
+from audio_lightning.fit.survey import Survey, Surveyed
+from audio_lightning.sweeps.executors.executors import Executor
+from audio_lightning.sweeps.plan import Combination, plan_trials
+from audio_lightning.sweeps.progress import Progress
+from audio_lightning.sweeps.runner import TrialRunner
+from audio_lightning.sweeps.sources import Listed
+from audio_lightning.sweeps.sweep import make_executor
+
+VALIDATIONS = 20
+"""Most epochs of a training that are validated: with few clips, epochs are short and many."""
+
+Result = tuple[TrialFolder, TrialStatus]
+
+
+class Trainings:
+    """Runs the trainings of a fit.
+
+    Attributes:
+        sweep: its trials.
+        finished: folders of finished trainings by the name of the candidate, in the order of the folds.
+        failures: why trainings of a candidate failed, by its name.
+    """
+
+    def __init__(self, request: FitRequest) -> None:
+        self.request = request
+        self.sweep = SweepFolder(request.folder / "trials")
+        self.finished: dict[str, list[TrialFolder]] = {}
+        self.failures: dict[str, str] = {}
+
+    @cached_property
+    def slots(self) -> int:
+        """Trainings at once."""
+        return self.executor().slots
+
+    def executor(self, trainings: int | None = None) -> Executor:
+        """What runs the trials: with fewer of them than there are slots, each has more threads."""
+        settings = self.request.sweep
+        if settings.executor == "local" and trainings is not None and trainings < self.slots:
+            settings = replace(settings, workers=trainings)
+        return make_executor(self.sweep, settings, self._accelerator())
+
+    def run(self, planned: Sequence[Training], monitor: str, *, ended: bool) -> None:
+        """Run those trainings of a round that are missing, and note in each which trial it is.
+
+        Args:
+            planned: the trainings.
+            monitor: metric that they are chosen by.
+            ended: whether all ended at an earlier time, so that only those are run whose files are lost or damaged;
+                else trainings that failed are tried again, too.
+
+        Raises:
+            DiskError: the disk was full.
+            Interrupted: Ctrl-C or SIGTERM.
+        """
+        results = (self._ended(planned) if ended else None) or self._run(planned, monitor)
+        for one, (folder, status) in zip(planned, results):
+            one.trial = folder.path.name
+            if status.state == "done":
+                self.finished.setdefault(one.name, []).append(folder)
+            else:
+                self.failures[one.name] = status.reason or status.state
+
+    def seconds(self, name: str) -> float:
+        """What a training of a candidate took, in the mean; 0 where none is finished."""
+        times = [folder.read_status().seconds for folder in self.finished.get(name, [])]
+        return sum(times) / len(times) if times else 0.0
+
+    def lines(
+        self, candidate: str, number: int, fold: int, found: Survey, allocation: Allocation, limit: float
+    ) -> list[str]:
+        """Overrides of a training.
+
+        Args:
+            candidate: as the settings name it.
+            number: of the pass; later ones have other seeds.
+            fold: which one is tested.
+            found: what there is to fit.
+            allocation: of the pass.
+            limit: seconds that the trial may take.
+        """
+        epochs = max(1, round(allocation.steps / found.candidates[candidate].steps_an_epoch))
+        own = self.request.settings.candidates[candidate]
+        hours, rest = divmod(max(3, round(limit - TRIAL_SECONDS / 2)), 3600)
+        return [
+            *own,
+            *found.folds[fold],
+            *(self._seeds(own, number) if number else ()),
+            f"trainer.max_epochs={epochs}",
+            f"trainer.check_val_every_n_epoch={max(1, epochs // VALIDATIONS)}",
+            f"trainer.max_time='{hours // 24:02d}:{hours % 24:02d}:{rest // 60:02d}:{rest % 60:02d}'",
+            "plots=false",
+        ]
+
+    def _seeds(self, own: Sequence[str], number: int) -> list[str]:
+        """Another seed for the weights, and the same one for folds that are made."""
+        config = compose([*self.request.lines, *own])
+        return [f"seed={config.seed + number}", f"data.seed={OmegaConf.select(config, 'data.seed')}"]
+
+    def _ended(self, planned: Sequence[Training]) -> list[Result] | None:
+        """The results of trainings that all ended at an earlier time; None where one is missing or damaged."""
+        found = []
+        for one in planned:
+            if one.trial is None:
+                return None
+            folder = TrialFolder(self.sweep.trials / one.trial)
+            try:
+                status = folder.read_status()
+            except FileError:
+                return None
+            if status.state not in (*ENDED, "failed") or folder.damage(status):
+                return None
+            found.append((folder, status))
+        return found
+
+    def _run(self, planned: Sequence[Training], monitor: str) -> list[Result]:
+        executor = self.executor(len(planned))
+        combinations = [
+            Combination([*self.request.lines, *one.lines], {"candidate": one.name, "fold": one.fold}) for one in planned
+        ]
+        trials = plan_trials(combinations)
+        for trial in trials:
+            training = " fold=".join(str(trial.combination.choices[key]) for key in ("candidate", "fold"))
+            name_run(trial.config, self.request.folder, training, self.request.lines)
+        self.sweep.path.mkdir(parents=True, exist_ok=True)
+        self.sweep.write_facts(
+            SweepFacts(self.request.name, self.request.words, ["candidate"], monitor, timestamp(), __version__)
+        )
+        source = Listed(self.sweep, trials, reuse=False)
+        progress = Progress(total=source.total, settled=source.settled, slots=executor.slots, monitor=monitor)
+        try:
+            outcome = TrialRunner(source, executor, progress, retries=self.request.sweep.retries)()
+        finally:
+            progress.close(Counter())
+        if outcome.signal is not None:
+            raise Interrupted(outcome.signal)
+        by_hash = {status.hash: (folder, status) for folder, status in self.sweep.folders()}
+        hashes = {tuple(trial.combination.overrides): trial.hash for trial in trials}
+        return [by_hash[hashes[tuple(combination.overrides)]] for combination in combinations]
+
+    def _accelerator(self) -> str:
+        typed = [line.partition("=")[2] for line in self.request.lines if line.startswith("trainer.accelerator=")]
+        cpu = "trainer=cpu" in self.request.lines
+        return "cpu" if cpu else typed[-1] if typed else "auto"
+
+
+def training_seconds(candidate: Surveyed, allocation: Allocation) -> float:
+    """About what a training takes, as far as its steps were timed."""
+    return allocation.steps * candidate.step_seconds * (1 + VALIDATION) + TRIAL_SECONDS

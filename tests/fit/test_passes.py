@@ -1,0 +1,83 @@
+"""What a larger budget adds to a fit."""
+
+from typing import Any
+
+import pytest
+
+from audio_lightning.fit.budget import MOST_STEPS, Allocation
+from audio_lightning.fit.passes import folds_tested, further_pass, pass_name, preferred, tried_names
+from audio_lightning.fit.state import Pass
+
+STEPS = {"both": 0.5, "logmel": 0.25, "pcen": 0.3, "quick": 0.05}
+
+
+def a_pass(
+    *candidates: str, survivors: list[str], folds: int = 5, steps: int = 800, finish: tuple[str, ...] = ()
+) -> Pass:
+    allocation = Allocation(candidates, len(survivors), folds, steps)
+    return Pass(600, allocation, list(finish), survivors=survivors, done=True)
+
+
+def further(seconds: float, *passes: Pass, **options: Any) -> Pass | None:
+    known = {"workers": 2, "folds": 8, "members": 3, **options}
+    return further_pass(seconds + 600, seconds, STEPS, passes, dict.fromkeys(tried_names(passes), 60.0), **known)
+
+
+def test_candidates_of_later_passes_have_names_of_their_own() -> None:
+    passes = [a_pass("both", "quick", survivors=["both"]), a_pass("both", survivors=["both (2)"])]
+    assert tried_names(passes) == {"both": ("both", 0), "quick": ("quick", 0), "both (2)": ("both", 1)}
+    assert pass_name("both", 2) == "both (3)"
+
+
+def test_winners_come_first_and_losers_last() -> None:
+    passes = [a_pass("both", "logmel", "quick", survivors=["logmel"])]
+    assert preferred(STEPS, passes) == ["logmel", "pcen", "both", "quick"]
+
+
+def test_a_further_pass_trains_longer_on_the_folds_that_were_tested() -> None:
+    found = further(3000, a_pass("both", "quick", survivors=["both"]))
+    assert found is not None
+    assert found.allocation.steps >= 1600
+    assert found.allocation.folds >= 5
+    assert "both" in found.allocation.candidates
+    assert found.budget == 3600
+
+
+@pytest.mark.parametrize("seconds", [0, 60, 300, 600])
+def test_too_little_time_adds_nothing(seconds: float) -> None:
+    assert further(seconds, a_pass("both", "quick", survivors=["both"])) is None
+
+
+@pytest.mark.parametrize("seconds", range(0, 40_000, 1000))
+def test_it_never_trains_shorter_and_fits_into_the_time(seconds: float) -> None:
+    before = a_pass("both", "quick", survivors=["both"])
+    if found := further(seconds, before):
+        chosen = found.allocation
+        assert min(MOST_STEPS, 800) <= chosen.steps <= MOST_STEPS
+        slowest = sorted((STEPS[name] for name in chosen.candidates), reverse=True)[: chosen.survivors]
+        own = chosen.steps * (sum(STEPS[name] for name in chosen.candidates) + (chosen.folds - 1) * sum(slowest))
+        assert (own + 60 * len(found.finish) * (chosen.folds - 5)) / 2 <= seconds
+
+
+def test_trainings_that_are_as_long_as_any_are_repeated_with_another_seed() -> None:
+    found = further(100_000, a_pass("both", survivors=["both"], folds=8, steps=MOST_STEPS))
+    assert found is not None
+    assert found.allocation.steps == MOST_STEPS
+
+
+def test_earlier_candidates_are_tested_on_the_new_folds_where_that_is_cheap() -> None:
+    before = a_pass("both", "quick", survivors=["both", "quick"], folds=3)
+    cheap = further(30_000, before)
+    assert cheap is not None
+    assert (cheap.allocation.folds, cheap.finish) == (8, ["both", "quick"])
+    assert folds_tested([before, cheap]) == {"both": 8, "quick": 8}
+    dear = further_pass(30_600, 30_000, STEPS, [before], {"both": 9000.0}, workers=2, folds=8, members=3)
+    assert dear is not None
+    assert (dear.allocation.folds, dear.finish) == (8, [])
+
+
+def test_after_a_budget_that_was_next_to_nothing_anything_longer_is_a_gain() -> None:
+    found = further(40, a_pass("quick", survivors=["quick"], folds=1, steps=1))
+    assert found is not None
+    assert found.allocation.candidates == ("quick",)
+    assert found.allocation.steps > 300
