@@ -7,14 +7,14 @@ same command makes the same decisions again, however long it was interrupted.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audio_lightning import __version__
 from audio_lightning.compare.fit_summary import FitFolder
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import lower_is_better
-from audio_lightning.fit.budget import Clock, allocate, reserve
+from audio_lightning.fit.budget import Clock, allocate, reserve, threads_gain
 from audio_lightning.fit.group_scores import check_metric
 from audio_lightning.fit.passes import folds_tested, further_pass, pass_name, tried_names
 from audio_lightning.fit.request import FitRequest
@@ -104,16 +104,17 @@ class _Fit:
         """Begin a pass, where there is time for one that was not planned yet."""
         passes = self.state.passes
         steps = {name: one.step_seconds for name, one in found.candidates.items() if one.impossible is None}
+        an_epoch = min(one.steps_an_epoch for name, one in found.candidates.items() if name in steps)
         slots, folds, members = self.trainings.slots, len(found.folds), self.request.settings.max_members
         if not passes:
-            allocation = allocate(self.left, steps, workers=slots, folds=folds, members=members)
+            allocation = allocate(self.left, steps, an_epoch, workers=slots, folds=folds, members=members)
             passes.append(Pass(self.budget, allocation))
         elif self.budget <= max(one.budget for one in passes):
             return False
         else:
             taken = {name: self.trainings.seconds(name) for name in tried_names(passes)}
             further = further_pass(
-                self.budget, self.left, steps, passes, taken, workers=slots, folds=folds, members=members
+                self.budget, self.left, steps, an_epoch, passes, taken, workers=slots, folds=folds, members=members
             )
             if further is None:
                 rest = max(0.0, self.budget - self.clock.spent)
@@ -133,10 +134,10 @@ class _Fit:
         chosen = one.allocation
         if not one.done:
             self._say_pass(number, found)
-        first = [(pass_name(name, number), 0) for name in chosen.candidates]
+        first = [(pass_name(name, number), fold) for fold in range(chosen.at_once) for name in chosen.candidates]
         self._round(number, 0, first, found, monitor, "trying candidates")
         survivors = self._survivors(number, monitor)
-        others = [(name, fold) for fold in range(1, chosen.folds) for name in survivors]
+        others = [(name, fold) for fold in range(chosen.at_once, chosen.folds) for name in survivors]
         tested = folds_tested(self.state.passes[:number])
         others += [(name, fold) for name in one.finish for fold in range(tested[name], chosen.folds)]
         if others:
@@ -148,16 +149,18 @@ class _Fit:
         passes = self.state.passes
         chosen = passes[number].allocation
         ever = {candidate for candidate, _ in tried_names(passes).values()}
-        parts = [f"in {duration(self.budget)} there is time for {len(chosen.candidates)} candidates on a first fold"]
+        names = ", ".join(chosen.candidates)
         if number:
             before = max(one.allocation.steps for one in passes[:number])
-            parts = [
-                f"what was trained stays; {duration(max(0.0, self.budget - self.clock.spent))} are left of "
-                f"{duration(self.budget)}: {', '.join(chosen.candidates)} with another seed on a first fold"
-            ]
-        if chosen.folds > 1:
+            rest = duration(max(0.0, self.budget - self.clock.spent))
+            start = f"what was trained stays; {rest} are left of {duration(self.budget)}: {names} with another seed"
+        else:
+            start = f"in {duration(self.budget)} there is time for {names}"
+        if len(chosen.candidates) == 1:
+            parts = [f"{start} on {chosen.folds} fold{'s' * (chosen.folds > 1)}"]
+        else:
             kept = f"the best {chosen.survivors} of them" if chosen.survivors > 1 else "the best of them"
-            parts.append(f"and {kept} on {chosen.folds} folds")
+            parts = [f"{start} on a first fold"] + ([f"{kept} on {chosen.folds} folds"] if chosen.folds > 1 else [])
         parts.append(f"{chosen.steps:,} steps each" + (f" ({before:,} before)" if number else ""))
         if passes[number].finish:
             parts.append(f"{', '.join(passes[number].finish)} on the folds that were not tested before")
@@ -176,21 +179,32 @@ class _Fit:
         if place == len(one.rounds):
             tried = tried_names(self.state.passes)
             left = max(1.0, self.left)
+            share = min(1.0, left / self._expected(one, trainings)) if place else 1.0
             waves = math.ceil(len(trainings) / self.trainings.slots)
-            is_last = place == 1 or one.allocation.folds == 1
+            is_last = place == 1 or one.allocation.folds == one.allocation.at_once
             planned = []
             for name, fold in trainings:
                 candidate, own = tried[name]
                 allocation = self.state.passes[own].allocation
+                allocation = replace(allocation, steps=max(1, int(share * allocation.steps)))
                 grace = GRACE * training_seconds(found.candidates[candidate], allocation)
                 limit = left / waves if is_last else min(left, grace)
-                lines = self.trainings.lines(candidate, own, fold, found, allocation, limit)
+                # Where nothing is chosen by it, the validation part trains, too.
+                validated = place == 0 and len(one.allocation.candidates) > 1
+                lines = self.trainings.lines(candidate, own, fold, found, allocation, limit, validated=validated)
                 planned.append(Training(name, fold, lines))
             one.rounds.append(planned)
             self.state.write(self.file)
         self.trainings.run(one.rounds[place], monitor, ended=one.done)
         if not one.done:
             self._timed(what, started)
+
+    def _expected(self, one: Pass, trainings: Sequence[tuple[str, int]]) -> float:
+        """Seconds that the trainings of a second round take, as long as those of the first one took."""
+        slots, before = self.trainings.slots, len(one.rounds[0])
+        faster = threads_gain(before, slots) / threads_gain(len(trainings), slots)
+        seconds = [self.trainings.seconds(name) * faster for name, _ in trainings]
+        return max(*seconds, sum(seconds) / min(slots, len(seconds)), 1e-9)
 
     def _survivors(self, number: int, monitor: str) -> list[str]:
         """The candidates that are trained on all folds: the best by their validation on the first one."""
@@ -200,6 +214,8 @@ class _Fit:
         finished = self.trainings.finished
         names = [training.name for training in one.rounds[0] if training.name in finished]
         scores = {name: finished[name][0].read_metrics().get(monitor) for name in names}
+        if len(one.allocation.candidates) == 1:  # which nothing is compared with, and nothing was validated
+            scores = dict.fromkeys(names, 0.0)
         sign = 1 if lower_is_better(monitor) else -1
         known = {name: float(value) for name, value in scores.items() if value is not None}
         ranked = sorted(known, key=lambda name: sign * known[name])
@@ -217,7 +233,7 @@ class _Fit:
 
     def _affordable(self, one: Pass, ranked: Sequence[str]) -> int:
         """As many survivors as planned, or fewer where the trainings took longer than their steps were timed at."""
-        others = one.allocation.folds - 1
+        others = one.allocation.folds - one.allocation.at_once
         if others == 0:
             return len(ranked)
         seconds = {name: self.trainings.seconds(name) for name in ranked}

@@ -6,7 +6,7 @@ that were tested before, so that its candidates compare with the earlier ones on
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from audio_lightning.fit.budget import LEAST_STEPS, MOST_STEPS, WANTED_STEPS, Allocation, allocate
+from audio_lightning.fit.budget import LEAST_STEPS, Allocation, allocate, enough_steps, most_steps
 from audio_lightning.fit.state import Pass
 
 LONGER = (2.0, 1.5, 1.0)
@@ -51,6 +51,7 @@ def further_pass(
     budget: float,
     seconds: float,
     step_seconds: Mapping[str, float],
+    steps_an_epoch: int,
     passes: Sequence[Pass],
     training_seconds: Mapping[str, float],
     *,
@@ -64,6 +65,7 @@ def further_pass(
         budget: seconds of the whole fit.
         seconds: that are left for trainings.
         step_seconds: of every candidate, from strong to quick.
+        steps_an_epoch: of a training.
         passes: those before, of which there is one at least.
         training_seconds: of a training of each candidate that was tried, by its name.
         workers: trainings at once.
@@ -82,12 +84,15 @@ def further_pass(
     hopeful = {name: taken for name, taken in ordered.items() if name not in lost} or ordered
 
     def within(available: float) -> Allocation | None:
-        wanted = [min(MOST_STEPS, max(WANTED_STEPS, factor * steps)) for factor in LONGER]
-        schemes = [(wanted[0], ordered), *((least, hopeful) for least in (*wanted, max(steps, LEAST_STEPS), steps + 1))]
+        most, enough = most_steps(steps_an_epoch), enough_steps(steps_an_epoch)
+        longest = min(most, max(enough, LONGER[0] * steps))
+        wanted = [longest, *(min(most, factor * steps) for factor in LONGER), max(steps, LEAST_STEPS), steps + 1]
+        schemes = [(longest, ordered), *((least, hopeful) for least in wanted if least <= most)]
         for least, candidates in schemes:
             found = allocate(
                 available,
                 candidates,
+                steps_an_epoch,
                 workers=workers,
                 folds=folds,
                 members=members,

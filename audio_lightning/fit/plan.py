@@ -81,11 +81,12 @@ class Plan:
         return self.steps * self.step_seconds
 
 
-def make_plan(overrides: Sequence[str]) -> Plan:
+def make_plan(overrides: Sequence[str], *, timed: bool = True) -> Plan:
     """Measure the recordings, settle what follows from them, and time some steps.
 
     Args:
         overrides: of a training, with quoted paths; without a recipe, ``experiment=auto`` is planned.
+        timed: whether to time steps; else they count as 0 seconds.
 
     Raises:
         ConfigError: a mistake in what was asked for, or choices that do not go together.
@@ -116,7 +117,7 @@ def make_plan(overrides: Sequence[str]) -> Plan:
         choices,
         properties,
         machine(),
-        seconds_a_step(config, task),
+        seconds_a_step(config, task) if timed else 0.0,
         steps,
         task,
         manifest,

@@ -52,17 +52,20 @@ def survey(
     threads = share_threads(1)
     share_threads(workers)
     found: dict[str, Surveyed] = {}
-    first = None
     reasons = []
+    first = None
     with user_extensions(lines, config_dir):
         for name, own in candidates.items():
             try:
-                plan = make_plan([*lines, *own])
+                if first is None:
+                    first = make_plan([*lines, *own], timed=False)
+                    folds, origin, notes = _folds(first.manifest, lines)
+                # As it is trained on the folds after the first one: on all clips but those that are tested.
+                plan = make_plan([*lines, *own, *folds[0], "data.train_on_validation=true"])
             except ConfigError as error:
                 reasons.append(ConfigError(str(error)))  # one that goes from process to process
                 found[name] = Surveyed(name, 0.0, 1, str(error))
                 continue
-            first = first or plan
             seconds = plan.step_seconds * (BESIDE_OTHERS if workers > 1 else 1)
             predicting = seconds_a_clip(untrained(plan.config, plan.task), threads)
             found[name] = Surveyed(plan.title, seconds, plan.steps_an_epoch, predict_seconds=predicting)
@@ -70,7 +73,6 @@ def survey(
         raise reasons[0]
     write_plan(first, folder / "plan")
     manifest = first.manifest
-    folds, origin, notes = _folds(manifest, lines)
     if first.split_method == "official":
         notes.append(
             "the split of the data is not used: every clip is answered by networks that were not trained on it"

@@ -12,7 +12,7 @@ from audio_lightning.compare.trials import ENDED, SweepFacts, SweepFolder, Trial
 from audio_lightning.config import compose
 from audio_lightning.core.errors import FileError, Interrupted
 from audio_lightning.core.messages import timestamp
-from audio_lightning.fit.budget import TRIAL_SECONDS, VALIDATION, Allocation
+from audio_lightning.fit.budget import BETWEEN, TRIAL_SECONDS, VALIDATION, Allocation
 from audio_lightning.fit.request import FitRequest
 from audio_lightning.fit.run_names import name_run
 from audio_lightning.fit.state import Training
@@ -84,7 +84,15 @@ class Trainings:
         return sum(times) / len(times) if times else 0.0
 
     def lines(
-        self, candidate: str, number: int, fold: int, found: Survey, allocation: Allocation, limit: float
+        self,
+        candidate: str,
+        number: int,
+        fold: int,
+        found: Survey,
+        allocation: Allocation,
+        limit: float,
+        *,
+        validated: bool,
     ) -> list[str]:
         """Overrides of a training.
 
@@ -95,6 +103,7 @@ class Trainings:
             found: what there is to fit.
             allocation: of the pass.
             limit: seconds that the trial may take.
+            validated: whether a part of the clips chooses the epoch; else it trains, too.
         """
         epochs = max(1, round(allocation.steps / found.candidates[candidate].steps_an_epoch))
         own = self.request.settings.candidates[candidate]
@@ -104,7 +113,9 @@ class Trainings:
             *found.folds[fold],
             *(self._seeds(own, number) if number else ()),
             f"trainer.max_epochs={epochs}",
-            f"trainer.check_val_every_n_epoch={max(1, epochs // VALIDATIONS)}",
+            f"trainer.check_val_every_n_epoch={max(1, epochs // VALIDATIONS)}"
+            if validated
+            else "data.train_on_validation=true",
             f"trainer.max_time='{hours // 24:02d}:{hours % 24:02d}:{rest // 60:02d}:{rest % 60:02d}'",
             "plots=false",
         ]
@@ -163,4 +174,4 @@ class Trainings:
 
 def training_seconds(candidate: Surveyed, allocation: Allocation) -> float:
     """About what a training takes, as far as its steps were timed."""
-    return allocation.steps * candidate.step_seconds * (1 + VALIDATION) + TRIAL_SECONDS
+    return allocation.steps * candidate.step_seconds * (1 + BETWEEN + VALIDATION) + TRIAL_SECONDS

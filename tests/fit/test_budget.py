@@ -4,17 +4,26 @@ from pathlib import Path
 
 import pytest
 
-from audio_lightning.fit.budget import LEAST_STEPS, MOST_STEPS, WANTED_STEPS, Clock, allocate, reserve
+from audio_lightning.fit.budget import (
+    LEAST_STEPS,
+    MOST_EPOCHS,
+    MOST_STEPS,
+    WANTED_EPOCHS,
+    WANTED_STEPS,
+    Clock,
+    allocate,
+    reserve,
+)
 
 STEPS = {"both": 0.5, "logmel": 0.25, "pcen": 0.3, "quick": 0.05}
 
 
 def cost(seconds: float, **options: int) -> float:
     """Seconds that an allocation takes, at most."""
-    found = allocate(seconds, STEPS, workers=2, folds=8, members=3, **options)
+    found = allocate(seconds, STEPS, 40, workers=2, folds=8, members=3, **options)
     times = [STEPS[name] for name in found.candidates]
     slowest = sorted(times, reverse=True)[: found.survivors]
-    return found.steps * (sum(times) + (found.folds - 1) * sum(slowest)) / 2
+    return found.steps * (found.at_once * sum(times) + (found.folds - found.at_once) * sum(slowest)) / 2
 
 
 @pytest.mark.parametrize("seconds", [60, 300, 1200, 3600, 36_000])
@@ -23,7 +32,7 @@ def test_it_fits_into_the_budget(seconds: float) -> None:
 
 
 def test_more_time_is_never_for_less() -> None:
-    found = [allocate(seconds, STEPS, workers=2, folds=8, members=3) for seconds in range(60, 20_000, 60)]
+    found = [allocate(seconds, STEPS, 40, workers=2, folds=8, members=3) for seconds in range(60, 20_000, 60)]
     tested = [one.folds for one in found]
     assert tested == sorted(tested)
     assert (found[0].folds, found[-1].folds) == (1, 8)
@@ -32,28 +41,42 @@ def test_more_time_is_never_for_less() -> None:
 
 
 def test_with_little_time_there_is_one_training_and_with_none_the_quickest() -> None:
-    short = allocate(300, STEPS, workers=2, folds=8, members=3)
+    short = allocate(300, STEPS, 40, workers=2, folds=8, members=3)
     assert (short.candidates, short.folds, short.survivors) == (("both",), 1, 1)
     assert LEAST_STEPS <= short.steps < WANTED_STEPS
-    none = allocate(1, STEPS, workers=2, folds=8, members=3)
+    none = allocate(1, STEPS, 40, workers=2, folds=8, members=3)
     assert (none.candidates, none.folds, none.steps) == (("quick",), 1, 1)
 
 
 def test_with_a_lot_of_time_trainings_are_no_longer_than_they_gain_by() -> None:
-    assert allocate(1e6, STEPS, workers=2, folds=8, members=3).steps == MOST_STEPS
+    assert allocate(1e6, STEPS, 40, workers=2, folds=8, members=3).steps == MOST_STEPS
 
 
 @pytest.mark.parametrize("folds", [1, 3, 5, 10])
 def test_no_more_folds_are_tested_than_there_are(folds: int) -> None:
-    assert allocate(1e6, STEPS, workers=2, folds=folds, members=3).folds == folds
+    assert allocate(1e6, STEPS, 40, workers=2, folds=folds, members=3).folds == folds
+
+
+def test_few_clips_are_trained_on_for_epochs_not_for_steps() -> None:
+    few = allocate(1200, STEPS, 10, workers=2, folds=8, members=3)
+    many = allocate(1200, STEPS, 100, workers=2, folds=8, members=3)
+    assert few.steps >= 10 * WANTED_EPOCHS
+    assert len(few.candidates) > len(many.candidates)
+    assert allocate(1e6, STEPS, 10, workers=2, folds=8, members=3).steps == 10 * MOST_EPOCHS
+
+
+def test_where_nothing_is_chosen_no_core_waits_for_a_first_fold() -> None:
+    found = allocate(900, {"both": 0.5}, 40, workers=2, folds=8, members=3)
+    assert (found.folds, found.at_once) == (2, 2)
+    assert allocate(6000, STEPS, 40, workers=2, folds=8, members=3).at_once == 1
 
 
 def test_one_member_needs_one_survivor() -> None:
-    assert allocate(1e6, STEPS, workers=2, folds=5, members=1).survivors == 1
+    assert allocate(1e6, STEPS, 40, workers=2, folds=5, members=1).survivors == 1
 
 
 def test_a_single_candidate_is_enough() -> None:
-    found = allocate(1200, {"both": 0.5}, workers=2, folds=8, members=3)
+    found = allocate(6000, {"both": 0.5}, 40, workers=2, folds=8, members=3)
     assert (found.candidates, found.survivors) == (("both",), 1)
     assert found.folds >= 3
 

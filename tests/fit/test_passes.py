@@ -20,7 +20,7 @@ def a_pass(
 
 def further(seconds: float, *passes: Pass, **options: Any) -> Pass | None:
     known = {"workers": 2, "folds": 8, "members": 3, **options}
-    return further_pass(seconds + 600, seconds, STEPS, passes, dict.fromkeys(tried_names(passes), 60.0), **known)
+    return further_pass(seconds + 600, seconds, STEPS, 40, passes, dict.fromkeys(tried_names(passes), 60.0), **known)
 
 
 def test_candidates_of_later_passes_have_names_of_their_own() -> None:
@@ -71,7 +71,7 @@ def test_earlier_candidates_are_tested_on_the_new_folds_where_that_is_cheap() ->
     assert cheap is not None
     assert (cheap.allocation.folds, cheap.finish) == (8, ["both", "quick"])
     assert folds_tested([before, cheap]) == {"both": 8, "quick": 8}
-    dear = further_pass(30_600, 30_000, STEPS, [before], {"both": 9000.0}, workers=2, folds=8, members=3)
+    dear = further_pass(30_600, 30_000, STEPS, 40, [before], {"both": 9000.0}, workers=2, folds=8, members=3)
     assert dear is not None
     assert (dear.allocation.folds, dear.finish) == (8, [])
 
