@@ -20,6 +20,7 @@ from audio_lightning.config.overrides import PATH_KEY
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.targets import build, is_allowed, refusal
 from audio_lightning.core.errors import ConfigError, UserError
+from audio_lightning.core.progress import progress_shown
 from audio_lightning.core.task import configured_metric, metric_names, monitorable_metrics
 
 RANGES = {
@@ -190,7 +191,8 @@ def _settle_multilabel(config: DictConfig) -> None:
     with suppress(OmegaConfBaseException, UserError):
         if labels_depend_on_data(config):
             source: Any = build(buildable_data(config), object, where="data")
-            config.data.multilabel = source.infers_multilabel()
+            with progress_shown("measuring recordings") as source.progress:  # of windows, whose length may be auto
+                config.data.multilabel = source.infers_multilabel()
 
 
 def labels_depend_on_data(config: DictConfig) -> bool:

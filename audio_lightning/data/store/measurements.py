@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from audio_lightning.audio import SILENCE, to_mono
+from audio_lightning.audio.ffmpeg import LACKING
 from audio_lightning.core.cores import cores, in_order
 from audio_lightning.core.errors import AudioError
 from audio_lightning.core.files import write_bytes
@@ -99,14 +100,12 @@ def measure(
             found["identity"] = identities
             found["measured"][place >= 0] = known["measured"][place[place >= 0]]
             if len(new):
-                found["measured"][new] = _measured(recordings, new.tolist(), progress)
-                # What cannot be read may be there, or be complete, the next time.
-                readable = new[found["measured"]["seconds"][new] > 0]
-                _write(file, np.concatenate([known, found[readable]])[-MOST_STORED:])
+                found["measured"][new], kept = _measured(recordings, new.tolist(), progress)
+                _write(file, np.concatenate([known, found[new[kept]]])[-MOST_STORED:])
             return found["measured"]
     except (OSError, NotImplementedError) as error:  # nothing can be written, or locked
         log.info("cannot keep measurements of recordings in %s (%s)", file.parent, error)
-        return _measured(recordings, list(range(len(recordings))), progress)
+        return _measured(recordings, list(range(len(recordings))), progress)[0]
 
 
 def describe(decoded: Decoded) -> Shaped[np.ndarray, ""]:
@@ -137,21 +136,26 @@ def describe(decoded: Decoded) -> Shaped[np.ndarray, ""]:
     return found
 
 
-def _measured(recordings: Recordings, chosen: list[int], progress: Progress | None) -> Shaped[np.ndarray, "recordings"]:
-    """Those of some recordings. Threads suffice: decoding releases the interpreter."""
+def _measured(
+    recordings: Recordings, chosen: list[int], progress: Progress | None
+) -> tuple[Shaped[np.ndarray, "recordings"], Bool[np.ndarray, "recordings"]]:
+    """Those of some recordings, and whether they hold until the recording changes.
 
-    def one(index: int) -> Shaped[np.ndarray, ""]:
+    So does that one cannot be read, unless only ffmpeg is missing. Threads suffice: decoding releases the interpreter.
+    """
+
+    def one(index: int) -> tuple[Shaped[np.ndarray, ""], bool]:
         try:
-            return describe(recordings.decode(index))
-        except AudioError:
-            return np.zeros((), MEASURED)
+            return describe(recordings.decode(index)), True
+        except AudioError as error:
+            return np.zeros((), MEASURED), LACKING not in str(error)
 
-    found = np.zeros(len(chosen), MEASURED)
-    for done, measured in enumerate(in_order(one, chosen, cores())):
-        found[done] = measured
+    found, kept = np.zeros(len(chosen), MEASURED), np.zeros(len(chosen), bool)
+    for done, (measured, holds) in enumerate(in_order(one, chosen, cores())):
+        found[done], kept[done] = measured, holds
         if progress is not None:
             progress(done + 1, len(chosen))
-    return found
+    return found, kept
 
 
 def _levels(mono: Float[np.ndarray, "frames"], length: int) -> Float[np.ndarray, "stretches"]:

@@ -335,3 +335,16 @@ def test_clips_are_the_samples_of_the_windows(tmp_path: Path) -> None:
     np.testing.assert_allclose(batch["waveform"][0].numpy(), samples[10000:12000], atol=1e-4)
     assert module.hop_samples is None
     assert module.unlisted() == []
+
+
+def test_recordings_that_are_measured_for_a_check_are_counted_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    annotate(tmp_path / "data", "a.wav", (0.0, 1.0, "x"), (2.6, 3.2, "y"))
+    annotate(tmp_path / "data", "b.wav", (1.0, 3.0, "y"))
+    lines = ["data=annotations", f"data.root={tmp_path}/data", f"data.cache_dir={tmp_path}/cache"]
+    said = []
+    for _ in range(2):
+        check_config(compose(quote_paths(lines)))
+        said.append(capsys.readouterr().out)
+    assert said == ["measuring recordings: 1/2\nmeasuring recordings: 2/2\n", ""]

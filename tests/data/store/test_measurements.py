@@ -8,9 +8,11 @@ import soundfile
 from jaxtyping import Float
 
 from audio_lightning.audio import resample
+from audio_lightning.audio.ffmpeg import LACKING
+from audio_lightning.core.errors import AudioError
 from audio_lightning.data.store.cache import Cache
 from audio_lightning.data.store.measurements import MEASURED, describe, measure
-from audio_lightning.data.store.recordings import Decoded, Recordings
+from audio_lightning.data.store.recordings import Decoded, Identity, Recordings
 
 RATE = 16_000
 
@@ -113,13 +115,34 @@ def test_what_was_measured_is_known_the_next_time(files: list[Path], decoded: li
     assert again[1] == first[1]
 
 
-def test_what_cannot_be_read_is_nothing_and_is_looked_at_again(files: list[Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("identity", ["stat", "content"])
+def test_what_cannot_be_read_is_nothing_and_is_looked_at_again_when_it_changes(
+    identity: Identity, files: list[Path], decoded: list[str], tmp_path: Path
+) -> None:
     whole = files[1].read_bytes()
     files[1].write_bytes(whole[:1000])
-    cache = Cache(tmp_path / "cache", identity="content")
-    assert measure(Recordings(files), cache)["seconds"].tolist()[1] == 0
+    files[2].unlink()
+    cache = Cache(tmp_path / "cache", identity=identity)
+    for _ in range(2):
+        assert measure(Recordings(files), cache)["seconds"].tolist()[1:] == [0, 0]
+    assert sorted(decoded) == ["0.wav", "1.wav", "2.wav"]
     files[1].write_bytes(whole)
-    assert measure(Recordings(files), cache)["seconds"].tolist()[1] == pytest.approx(0.2)
+    files[2].write_bytes(whole)
+    assert measure(Recordings(files), cache)["seconds"].tolist()[1:] == pytest.approx([0.2, 0.2])
+
+
+def test_what_only_lacked_ffmpeg_is_looked_at_again(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path / "cache")
+    with monkeypatch.context() as patch:
+
+        def refuse(self: Recordings, index: int) -> Decoded:
+            raise AudioError(f"{self.files[index]}: {LACKING}")
+
+        patch.setattr(Recordings, "decode", refuse)
+        assert not measure(Recordings(files), cache)["seconds"].any()
+    assert measure(Recordings(files), cache)["seconds"].all()
 
 
 @pytest.mark.parametrize("content", [b"", b"damaged", b"\x93NUMPY\x01\x00"])
