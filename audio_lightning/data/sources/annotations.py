@@ -91,10 +91,7 @@ class Annotations(AudioDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if table is not None:
-            check_table(table)
-        if split_column is not None and isinstance(table, dict):
-            raise ConfigError(f"data.split_column={split_column}: data.table names the splits already; leave one out")
+        check_table(table, split_column)
         clips = self.clip_settings
         hop = None if {"clip_seconds", "hop_seconds"} & {*clips.automatic} else clips.nominal.hop_samples
         if hop is not None and hop > clips.nominal.num_samples:

@@ -80,9 +80,7 @@ class Table(AudioDataModule):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if split_column is not None and not isinstance(table, str):
-            raise ConfigError(f"data.split_column={split_column}: data.table names the splits already; leave one out")
-        check_table(table)
+        check_table(table, split_column)
         self.table = table
         chosen = (label_columns,) if isinstance(label_columns, str) else tuple(label_columns or ())
         self.cells = LabelCells(label_separator, labels, chosen, multilabel)
@@ -115,14 +113,16 @@ class Table(AudioDataModule):
         return [path for path, problem in found if problem is None]
 
 
-def check_table(table: str | Mapping[str, str]) -> None:
+def check_table(table: str | Mapping[str, str] | None, split_column: str | None = None) -> None:
     """Check the splits that a mapping of tables names.
 
     Raises:
-        ConfigError: one that is none, or no table at all.
+        ConfigError: one that is none, no table at all, or splits that a column names, too.
     """
-    if isinstance(table, str):
+    if table is None or isinstance(table, str):
         return
+    if split_column is not None:
+        raise ConfigError(f"data.split_column={split_column}: data.table names the splits already; leave one out")
     if not table:
         raise ConfigError("data.table={}: expected a file, or one for each split, such as {train: a.csv, test: b.csv}")
     for name in table:
