@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 A_FIT = "expected a folder with fit.json, as audio-lightning fit leaves it"
 
+TRAIN_SHARE = "data.train_share"
+"""Key of the share of the training part; trials of a fit that have it as a choice are those of its learning curve."""
+
 CandidateState = Literal["selected", "trained", "stopped", "failed", "skipped"]
 """``selected``: a member of the model. ``trained``: on all folds, not selected. ``stopped``: on some of the folds,
 since it could not win or the time was up. ``skipped``: never begun."""
@@ -109,10 +112,19 @@ class FitResult:
 
 @dataclass(frozen=True)
 class LearningPoint:
-    """The metric, where this share of the recordings was trained on."""
+    """The metric, where this share of the recordings was trained on.
+
+    Attributes:
+        share: of the training part, between 0 and 1.
+        value: of the metric on the test part.
+        gain_low, gain_high: ends of the 95 % interval of how much more it is than at the next smaller share; None where
+            it is not known.
+    """
 
     share: float
     value: float
+    gain_low: float | None = None
+    gain_high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -147,6 +159,7 @@ class FitSummary:
         predict_ms: what the model takes a clip, in milliseconds, on the CPU in batches and without decoding.
         infer_limit_ms: what it may take at most; None: any time.
         learning: metric by share of the recordings.
+        learning_note: which candidate that is of, and on what, in a sentence.
         time: what the time went into, in the order of the stages.
         notes: one sentence each.
     """
@@ -173,6 +186,7 @@ class FitSummary:
     predict_ms: float | None = None
     infer_limit_ms: float | None = None
     learning: list[LearningPoint] = field(default_factory=list)
+    learning_note: str = ""
     time: list[TimeSpent] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

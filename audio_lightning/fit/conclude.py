@@ -15,12 +15,15 @@ from audio_lightning.compare.fit_summary import (
     FitProperty,
     FitResult,
     FitSummary,
+    LearningPoint,
     TimeSpent,
 )
 from audio_lightning.compare.trials import TrialFolder
+from audio_lightning.core.errors import UserError
 from audio_lightning.core.files import write_csv
 from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.fit.ensemble_selection import SelectionSettings, combined
+from audio_lightning.fit.learning_points import learning_points
 from audio_lightning.fit.out_of_fold import PREFIX, OutOfFold, read_out_of_fold
 from audio_lightning.fit.selection_bias import AfterSelection, correct_for_selection
 from audio_lightning.fit.summary_run import log_fit
@@ -62,6 +65,7 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
     )
     after = correct_for_selection(predictions, metric, answer.settings)
     _write_predictions(files, predictions, combined(predictions, answer.ensemble))
+    learning, note = _learning(tried, metric)
     summary = FitSummary(
         preset=tried.settings.preset,
         metric=metric,
@@ -84,6 +88,8 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
         result=_result(predictions, after),
         predict_ms=round(1000 * answer.seconds, 3),
         infer_limit_ms=None if limit is None else 1000 * limit,
+        learning=learning,
+        learning_note=note,
         time=[TimeSpent(what, seconds) for what, seconds in tried.times.items()],
         notes=[*_notes(tried, predictions), *answer.notes],
     )
@@ -125,6 +131,16 @@ def _candidate(
         predict_ms=round(1000 * one.predict_seconds, 3) if one.predict_seconds else None,
         models=answer.models.get(name),
     )
+
+
+def _learning(tried: Tried, metric: str) -> tuple[list[LearningPoint], str]:
+    """The learning curve; none where its trainings left nothing to compare, which is no reason to have no answer."""
+    name, paths = tried.learning
+    try:
+        return learning_points(name, [TrialFolder(Path(path)) for path in paths], metric)
+    except UserError as error:
+        print(f"there is no learning curve: {error}", flush=True)
+        return [], ""
 
 
 def _result(predictions: OutOfFold, after: AfterSelection) -> FitResult:

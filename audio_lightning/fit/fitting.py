@@ -16,6 +16,7 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import lower_is_better
 from audio_lightning.fit.budget import Clock, allocate, reserve, threads_gain
 from audio_lightning.fit.group_scores import check_metric
+from audio_lightning.fit.learning import has_ended, plan_learning, run_learning
 from audio_lightning.fit.passes import folds_tested, further_pass, pass_name, tried_names
 from audio_lightning.fit.request import FitRequest
 from audio_lightning.fit.state import FitState, Pass, Training
@@ -84,7 +85,7 @@ class _Fit:
         while number < len(self.state.passes) or self._begin(found):
             self._run_pass(number, found, monitor)
             number += 1
-        return self._conclude(found)
+        return self._conclude(found, self._learning_curve(monitor))
 
     def _survey(self) -> Survey:
         if self.state.survey is None:
@@ -243,12 +244,25 @@ class _Fit:
                 return count
         return 1
 
-    def _conclude(self, found: Survey) -> FitOutcome:
+    def _learning_curve(self, monitor: str) -> tuple[str, list[str]]:
+        """Run the trainings of a learning curve, where there is time for one; see :class:`Tried` for the result."""
+        started, ended = self.clock.spent, has_ended(self.state)
+        if not self.state.learning:
+            self.state.learning = plan_learning(
+                self.request.lines, self.state.passes, self.trainings, budget=self.budget, left=self.left
+            )
+            self.state.write(self.file)
+        curve = run_learning(self.state, self.trainings, monitor)
+        if curve[1] and not ended:
+            self._timed("learning curve", started)
+        return curve
+
+    def _conclude(self, found: Survey, learning: tuple[str, list[str]]) -> FitOutcome:
         passes, settings = self.state.passes, self.request.settings
         tried = tried_names(passes)
         runs = {name: [str(run.path) for run in self.trainings.finished.get(name, [])] for name in tried}
         chosen_by = [settings.max_members, settings.metric, settings.limit_seconds]
-        selected_from = digest([__version__, *chosen_by, list(runs.values())])
+        selected_from = digest([__version__, *chosen_by, list(runs.values()), learning])
         written = all(file.is_file() for file in (self.files.model, self.files.report, self.files.summary))
         if written and self.state.concluded == selected_from:
             return FitOutcome(0, self.request.folder, self.state.answer)
@@ -269,6 +283,7 @@ class _Fit:
             stopped={name: why for one in passes for name, why in one.stopped.items()},
             failed=self.trainings.failures,
             skipped={name: found.candidates[name].impossible or "no time in the budget" for name in skipped},
+            learning=learning,
             times=self.state.times,
             config_dir=self.request.config_dir,
         )

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Float32, Int64
 
-from audio_lightning.compare.fit_summary import FitFolder
+from audio_lightning.compare.fit_summary import TRAIN_SHARE, FitFolder
 from audio_lightning.compare.names import row_names
 from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder
@@ -130,14 +130,14 @@ def candidates_of(sweep: SweepFolder) -> dict[str, list[RunFolder]]:
 
 
 def candidates_of_fit(fit: FitFolder) -> dict[str, list[RunFolder]]:
-    """The finished trainings of a fit by candidate.
+    """The finished trainings of a fit by candidate, without those of its learning curve.
 
     Raises:
         ConfigError: none is finished.
     """
     found: dict[str, list[RunFolder]] = {}
     for folder, status in fit.sweep.folders():
-        if status.state == "done":
+        if status.state == "done" and TRAIN_SHARE not in status.choices:
             found.setdefault(str(status.choices.get("candidate")), []).append(folder)
     if not found:
         raise ConfigError(f"{fit.path}: no training is finished; give the fit's command again")

@@ -12,11 +12,20 @@ from audio_lightning.fit.survey import Machine, Survey, Surveyed
 
 @dataclass
 class Training:
-    """One training: what its candidate is called, the fold that it tests, overrides, and its trial once it ended."""
+    """One training.
+
+    Attributes:
+        name: what its candidate is called.
+        fold: that it tests.
+        lines: overrides.
+        share: of the training part that it trains on.
+        trial: its trial, once it ended.
+    """
 
     name: str
     fold: int
     lines: list[str]
+    share: float = 1.0
     trial: str | None = None
 
 
@@ -51,6 +60,7 @@ class FitState:
         asked: digest of what every training is told, so that a folder serves one question.
         survey: what there is to fit.
         passes: see :class:`Pass`.
+        learning: trainings of the learning curve, that on the whole training part not among them.
         concluded: digest of what the answer was selected from, and how.
         answer: the answer in a sentence.
         times: seconds that each part has taken.
@@ -59,6 +69,7 @@ class FitState:
     asked: str | None = None
     survey: Survey | None = None
     passes: list[Pass] = field(default_factory=list)
+    learning: list[Training] = field(default_factory=list)
     concluded: str | None = None
     answer: str | None = None
     times: dict[str, float] = field(default_factory=dict)
@@ -79,6 +90,7 @@ class FitState:
                 candidates = {name: Surveyed(**one) for name, one in found.pop("candidates").items()}
                 values["survey"] = Survey(machine=machine, candidates=candidates, **found)
             values["passes"] = [_pass(**one) for one in values.get("passes", [])]
+            values["learning"] = [Training(**one) for one in values.get("learning", [])]
             return cls(**values)
         except (TypeError, KeyError, AttributeError) as error:
             raise ConfigError(f"{file} is damaged ({error}): remove it to begin the fit again") from error

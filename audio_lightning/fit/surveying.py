@@ -24,6 +24,12 @@ FEWEST_FOLDS = 3
 FEWEST_OF_DATA = 5
 """Folds of the data itself from which they are used: of fewer, one to test and one to validate leave too little."""
 
+OWN_KEYS = ("trainer.max_epochs",)
+"""Keys of a plan that a fit sets itself."""
+
+OF_ONE_TRAINING = ("split", "training clips")
+"""Properties of a plan that are those of a single training, and of no fold."""
+
 BESIDE_OTHERS = 1.2
 """How much longer a step takes beside another training, which shares caches and memory with it."""
 
@@ -78,8 +84,16 @@ def survey(
             "the split of the data is not used: every clip is answered by networks that were not trained on it"
         )
     return Survey(
-        properties=[{"name": row.name, "value": row.value, "uses": list(row.uses)} for row in first.properties],
-        choices=[{"key": key, "value": value, "why": why} for key, (value, why) in first.choices.items()],
+        properties=[
+            {"name": row.name, "value": row.value, "uses": [key for key in row.uses if key not in OWN_KEYS]}
+            for row in first.properties
+            if row.name not in OF_ONE_TRAINING
+        ],
+        choices=[
+            {"key": key, "value": value, "why": why}
+            for key, (value, why) in first.choices.items()
+            if key not in OWN_KEYS
+        ],
         machine=first.machine,
         candidates=found,
         folds=folds,

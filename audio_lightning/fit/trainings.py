@@ -8,6 +8,7 @@ from functools import cached_property
 from omegaconf import OmegaConf
 
 from audio_lightning import __version__
+from audio_lightning.compare.fit_summary import TRAIN_SHARE
 from audio_lightning.compare.trials import ENDED, SweepFacts, SweepFolder, TrialFolder, TrialStatus
 from audio_lightning.config import compose
 from audio_lightning.core.errors import FileError, Interrupted
@@ -26,6 +27,9 @@ from audio_lightning.sweeps.sweep import make_executor
 
 VALIDATIONS = 20
 """Most epochs of a training that are validated: with few clips, epochs are short and many."""
+
+TRAIN_ON_VALIDATION = "data.train_on_validation=true"
+"""Override of trainings whose epoch nothing chooses."""
 
 Result = tuple[TrialFolder, TrialStatus]
 
@@ -70,13 +74,18 @@ class Trainings:
             DiskError: the disk was full.
             Interrupted: Ctrl-C or SIGTERM.
         """
-        results = (self._ended(planned) if ended else None) or self._run(planned, monitor)
-        for one, (folder, status) in zip(planned, results):
-            one.trial = folder.path.name
+        for one, (folder, status) in zip(planned, self.results(planned, monitor, ended=ended)):
             if status.state == "done":
                 self.finished.setdefault(one.name, []).append(folder)
             else:
                 self.failures[one.name] = status.reason or status.state
+
+    def results(self, planned: Sequence[Training], monitor: str, *, ended: bool) -> list[Result]:
+        """Run trainings as :meth:`run` does, and return the trial of each, which is no candidate's."""
+        found = (self._ended(planned) if ended else None) or self._run(planned, monitor)
+        for one, (folder, _) in zip(planned, found):
+            one.trial = folder.path.name
+        return found
 
     def seconds(self, name: str) -> float:
         """What a training of a candidate took, in the mean; 0 where none is finished."""
@@ -107,16 +116,11 @@ class Trainings:
         """
         epochs = max(1, round(allocation.steps / found.candidates[candidate].steps_an_epoch))
         own = self.request.settings.candidates[candidate]
-        hours, rest = divmod(max(3, round(limit - TRIAL_SECONDS / 2)), 3600)
         return [
             *own,
             *found.folds[fold],
             *(self._seeds(own, number) if number else ()),
-            f"trainer.max_epochs={epochs}",
-            f"trainer.check_val_every_n_epoch={max(1, epochs // VALIDATIONS)}"
-            if validated
-            else "data.train_on_validation=true",
-            f"trainer.max_time='{hours // 24:02d}:{hours % 24:02d}:{rest // 60:02d}:{rest % 60:02d}'",
+            *length_lines(epochs, limit, validated=validated),
             "plots=false",
         ]
 
@@ -144,11 +148,13 @@ class Trainings:
     def _run(self, planned: Sequence[Training], monitor: str) -> list[Result]:
         executor = self.executor(len(planned))
         combinations = [
-            Combination([*self.request.lines, *one.lines], {"candidate": one.name, "fold": one.fold}) for one in planned
+            Combination([*self.request.lines, *one.lines], {"candidate": one.name, "fold": one.fold} | _shares(one))
+            for one in planned
         ]
         trials = plan_trials(combinations)
         for trial in trials:
-            training = " fold=".join(str(trial.combination.choices[key]) for key in ("candidate", "fold"))
+            name, *others = (f"{key}={value}" for key, value in trial.combination.choices.items())
+            training = " ".join([name.removeprefix("candidate="), *others])
             name_run(trial.config, self.request.folder, training, self.request.lines)
         self.sweep.path.mkdir(parents=True, exist_ok=True)
         self.sweep.write_facts(
@@ -170,6 +176,20 @@ class Trainings:
         typed = [line.partition("=")[2] for line in self.request.lines if line.startswith("trainer.accelerator=")]
         cpu = "trainer=cpu" in self.request.lines
         return "cpu" if cpu else typed[-1] if typed else "auto"
+
+
+def length_lines(epochs: int, limit: float, *, validated: bool) -> list[str]:
+    """Overrides of a training of some epochs whose trial may take ``limit`` seconds, see :meth:`Trainings.lines`."""
+    hours, rest = divmod(max(3, round(limit - TRIAL_SECONDS / 2)), 3600)
+    return [
+        f"trainer.max_epochs={epochs}",
+        f"trainer.check_val_every_n_epoch={max(1, epochs // VALIDATIONS)}" if validated else TRAIN_ON_VALIDATION,
+        f"trainer.max_time='{hours // 24:02d}:{hours % 24:02d}:{rest // 60:02d}:{rest % 60:02d}'",
+    ]
+
+
+def _shares(one: Training) -> dict[str, float]:
+    return {} if one.share == 1 else {TRAIN_SHARE: one.share}
 
 
 def training_seconds(candidate: Surveyed, allocation: Allocation) -> float:

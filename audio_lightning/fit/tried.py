@@ -20,6 +20,7 @@ class Tried:
         folds: that are tested.
         runs: folders of the finished trainings by name, in the order of the folds.
         stopped, failed, skipped: why a candidate was not trained on all folds, at all, or never begun; by name.
+        learning: candidate of the learning curve, and folders of its trainings; empty where there is none.
         times: seconds that each part has taken so far.
         config_dir: folder of ``--config-dir``.
     """
@@ -34,5 +35,6 @@ class Tried:
     stopped: dict[str, str]
     failed: dict[str, str]
     skipped: dict[str, str]
+    learning: tuple[str, list[str]]
     times: dict[str, float]
     config_dir: str | None = None

@@ -56,7 +56,9 @@ def fingerprint(facts: Facts) -> list[Property]:
         Property("classes", f"{len(counts)}: {', '.join(manifest.classes[:8])}" + (", ..." if len(counts) > 8 else "")),
         Property(
             "recordings a class",
-            f"{counts[least]:,} ({manifest.classes[least]}) to {counts[most]:,} ({manifest.classes[most]})",
+            f"{counts[least]:,} ({manifest.classes[least]}) to {counts[most]:,} ({manifest.classes[most]})"
+            if counts[least] < counts[most]
+            else f"{counts[least]:,} each",
             ("data.sampling",),
         ),
     ]

@@ -79,14 +79,21 @@ def _learning(summary: FitSummary) -> list[Advice]:
     if len(points) < 2:
         return []
     before, last = points[-2:]
-    gain = (last.value - before.value) * (-1 if lower_is_better(summary.metric) else 1)
+    sign = -1 if lower_is_better(summary.metric) else 1
     said = (
         f"From {100 * before.share:.0f} to {100 * last.share:.0f} % of the recordings, "
-        f"{summary.metric.replace('_', ' ')} went from {before.value:.3f} to {last.value:.3f}: "
+        f"{summary.metric.replace('_', ' ')} went from {before.value:.3f} to {last.value:.3f}"
     )
-    if gain >= RISING:
-        return [Advice(f"{said}more recordings of all classes will probably help.")]
-    return [Advice(f"{said}more recordings of the same kind will probably help little.")]
+    ends = [last.value - before.value] * 2
+    if last.gain_low is not None and last.gain_high is not None:
+        ends = [last.gain_low, last.gain_high]
+        said += f" (95 % interval of the difference {ends[0]:+.3f} to {ends[1]:+.3f})"
+    least, most = sorted(sign * end for end in ends)
+    if least > 0 and most >= RISING:
+        return [Advice(f"{said}: more recordings of all classes will probably help.")]
+    if most < RISING:
+        return [Advice(f"{said}: more recordings of the same kind will probably help little.")]
+    return [Advice(f"{said}: too few recordings were tested to say whether more of them would help.")]
 
 
 def _labels(folder: FitFolder) -> list[Advice]:

@@ -53,6 +53,7 @@ def write_fit_page(folder: Path) -> Path:
         name=_name(summary),
         fit=summary,
         metric=summary.metric.replace("_", " "),
+        too_good=_too_good(summary),
         facts=_facts(summary),
         usage=_usage(files) if summary.selected else None,
         board=board[:MOST_ROWS],
@@ -93,6 +94,13 @@ def _usage(files: FitFolder) -> dict[str, str]:
             ]
         ),
     }
+
+
+def _too_good(summary: FitSummary) -> float:
+    """How much too good the figure of the selection is; less than 0 where chance made it too bad."""
+    found = summary.result
+    gap = found.gap or 0.0 if found is not None else 0.0
+    return -gap if lower_is_better(summary.metric) else gap
 
 
 def _facts(summary: FitSummary) -> list[tuple[str, str, str]]:

@@ -9,9 +9,10 @@ import tiny
 from typer.testing import CliRunner
 
 from audio_lightning.cli.main import app
-from audio_lightning.compare.fit_summary import FitFolder
+from audio_lightning.compare.fit_summary import TRAIN_SHARE, FitFolder
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.fit.fitting import run_fit
+from audio_lightning.fit.out_of_fold import candidates_of_fit
 from audio_lightning.fit.request import parse_fit_args
 from audio_lightning.fit.state import FitState
 from audio_lightning.fit.survey import Survey
@@ -153,13 +154,25 @@ def test_a_larger_budget_adds_to_what_is_there(grown: tuple[Path, str, list[floa
     assert summary.command[-1] == "budget=10h"
     trials = sorted(folder.glob("trials/trials/*/metrics.json"))
     assert [path.stat().st_mtime for path in trials][:1] == before
-    assert len(trials) == 6
+    assert len(trials) == 6 + 2  # those of the learning curve
     assert "what was trained stays" in printed
     assert "4 steps each (1 before), quick on the folds that were not tested before" in printed
 
 
+def test_a_learning_curve_is_drawn_where_there_is_time(grown: tuple[Path, str, list[float]]) -> None:
+    fit = FitFolder(grown[0])
+    summary = fit.read_summary()
+    assert summary.learning[-1].share == 1
+    assert 0.4 < summary.learning[-2].share < 0.6
+    assert summary.learning_note.startswith("quick")
+    assert "Learning curve" in fit.report.read_text()
+    runs = candidates_of_fit(fit)["quick"]
+    tested = sum(int(run.read_metrics()["num_clips/test"]) for run in runs)
+    assert len(fit.read_out_of_fold()) == tested, "it has no part in what is predicted"
+
+
 def test_passes_differ_in_seed_and_share_the_folds(grown: tuple[Path, str, list[float]]) -> None:
-    statuses = [status for _, status in FitFolder(grown[0]).sweep.folders()]
+    statuses = [status for _, status in FitFolder(grown[0]).sweep.folders() if TRAIN_SHARE not in status.choices]
     by_fold: dict[object, set[str | None]] = {}
     for status in statuses:
         by_fold.setdefault(status.choices["fold"], set()).add(status.division)

@@ -26,7 +26,7 @@ def test_it_says_what_the_recordings_are_like(plan: Plan) -> None:
     assert found["recordings"] == "30"
     assert found["sample rates"] == "8,000 Hz (30)"
     assert found["classes"] == "3: high_tone, low_tone, noise"
-    assert found["recordings a class"] == "10 (high_tone) to 10 (high_tone)"
+    assert found["recordings a class"] == "10 each"
     assert found["length"].startswith("0.25 s in the median")
 
 

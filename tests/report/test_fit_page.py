@@ -218,6 +218,16 @@ def test_time_that_no_stage_accounts_for_is_shown(single: Page, tmp_path: Path) 
     assert "everything else" not in Page(write_fit_page(write_fit(tmp_path, summary).path)).words["th"]
 
 
+@pytest.mark.parametrize(
+    ("metric", "gap", "said"), [("accuracy", -0.02, None), ("loss", 0.02, None), ("loss", -0.02, "by about 0.020")]
+)
+def test_what_chance_made_too_bad_is_not_too_good(metric: str, gap: float, said: str | None, tmp_path: Path) -> None:
+    summary = whole_summary(tmp_path, metric=metric, result=FitResult(metric, 0.7, 0.6, 0.8, 0.68, gap))
+    page = write_fit_page(write_fit(tmp_path, summary).path).read_text(encoding="utf-8")
+    assert ("too good" in page) == (said is not None)
+    assert (said or "") in page
+
+
 def scored(*found: tuple[str, int, float | None]) -> Answers:
     classes = [ClassScore(name, clips, score, None, None, ("rain", 3)) for name, clips, score in found]
     return Answers(10, 1, classes, None, [], None, None)
@@ -231,6 +241,18 @@ def scored(*found: tuple[str, int, float | None]) -> Answers:
         ({"learning": [LearningPoint(1.0, 0.8), LearningPoint(0.5, 0.6)]}, None, "From 50 to 100 % of the recordings"),
         ({"learning": [LearningPoint(0.5, 0.6), LearningPoint(1.0, 0.8)]}, None, "recordings of all classes will"),
         ({"learning": [LearningPoint(0.5, 0.6), LearningPoint(1.0, 0.6)]}, None, "probably help little"),
+        (
+            {"learning": [LearningPoint(0.5, 0.6), LearningPoint(1.0, 0.7, 0.02, 0.18)]},
+            None,
+            "+0.020 to +0.180): more ",
+        ),
+        ({"learning": [LearningPoint(0.5, 0.6), LearningPoint(1.0, 0.7, -0.1, 0.3)]}, None, "too few recordings were"),
+        ({"learning": [LearningPoint(0.5, 0.6), LearningPoint(1.0, 0.59, -0.03, 0.005)]}, None, "help little"),
+        (
+            {"learning": [LearningPoint(0.5, 0.8), LearningPoint(1.0, 0.6, -0.3, 0.1)], "metric": "loss"},
+            None,
+            "too few recordings were tested",
+        ),
         (
             {"learning": [LearningPoint(0.5, 0.8), LearningPoint(1.0, 0.6)], "metric": "loss"},
             None,
