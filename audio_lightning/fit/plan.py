@@ -18,7 +18,7 @@ from audio_lightning.core.task import AudioTask
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.splitting.splits import SplitMethod
 from audio_lightning.fit.survey import Machine
-from audio_lightning.planning.fingerprint import Property, fingerprint
+from audio_lightning.planning.fingerprint import Property, fingerprint, unreadable
 from audio_lightning.planning.rules import Choice, Facts
 from audio_lightning.planning.settle import build_data
 from audio_lightning.training.decoding_progress import decoding_shown
@@ -50,6 +50,7 @@ class Plan:
         task: of the data.
         manifest: the clips, divided.
         split_method: how they are divided.
+        unreadable: recordings that cannot be read.
     """
 
     config: DictConfig
@@ -62,6 +63,7 @@ class Plan:
     task: AudioTask
     manifest: Manifest
     split_method: SplitMethod
+    unreadable: list[str]
 
     @property
     def title(self) -> str:
@@ -122,6 +124,7 @@ def make_plan(overrides: Sequence[str], *, timed: bool = True) -> Plan:
         task,
         manifest,
         facts.split_method,
+        unreadable(facts),
     )
 
 

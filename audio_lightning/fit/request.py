@@ -15,6 +15,9 @@ from audio_lightning.sweeps.settings import read_settings as read_sweep_settings
 SAME_FIT = ("fit.dir", "fit.budget")
 """Keys of a fit with which it is the same one: it lies elsewhere, or has more time."""
 
+BAD_RECORDINGS = "data.bad_recordings"
+"""Skipped unless it is typed otherwise: there should be an answer by the end of the budget, and the page names them."""
+
 RUNNING = ("executor", "workers", "trials_per_gpu", "retries", "ray", "slurm")
 """Keys of a sweep that say how trials run."""
 
@@ -56,6 +59,8 @@ def parse_fit_args(words: Sequence[str], config_dir: str | None = None) -> FitRe
     if named := [word for word in of_sweep if word.partition("=")[0].removeprefix("sweep.") not in RUNNING]:
         raise ConfigError(f"{named[0]}: a fit names its trials itself; of a sweep it takes {', '.join(RUNNING)}")
     lines = quote_paths(word for word in others if word not in of_sweep)
+    if not any(line.partition("=")[0] == BAD_RECORDINGS for line in lines):
+        lines.append(f"{BAD_RECORDINGS}=skip")
     _check_lines(lines, settings)
     name = grid_hash([*lines, *(word for word in own if word.partition("=")[0] not in SAME_FIT)])
     told = {line: line.partition("=")[0].lstrip("+~") for line in lines}

@@ -30,6 +30,9 @@ OWN_KEYS = ("trainer.max_epochs",)
 OF_ONE_TRAINING = ("split", "training clips")
 """Properties of a plan that are those of a single training, and of no fold."""
 
+NAMED = 5
+"""Recordings that cannot be read whose names are given; ``audio-lightning check`` has all."""
+
 BESIDE_OTHERS = 1.2
 """How much longer a step takes beside another training, which shares caches and memory with it."""
 
@@ -79,6 +82,10 @@ def survey(
         raise reasons[0]
     write_plan(first, folder / "plan")
     manifest = first.manifest
+    if count := len(first.unreadable):
+        named = ", ".join(first.unreadable[:NAMED]) + (", ..." if count > NAMED else "")
+        s, are = ("", "is") if count == 1 else ("s", "are")
+        notes.append(f"{count:,} recording{s} cannot be read and {are} left out: {named}")
     if first.split_method == "official":
         notes.append(
             "the split of the data is not used: every clip is answered by networks that were not trained on it"

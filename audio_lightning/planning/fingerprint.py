@@ -36,11 +36,8 @@ def fingerprint(facts: Facts) -> list[Property]:
     """
     manifest = facts.divided
     table = manifest.table[~manifest.table["background"]]
-    paths = table["path"].unique()
-    recordings = facts.datamodule.measure_stretches(
-        pd.DataFrame({"path": paths, "start_seconds": 0.0, "stop_seconds": np.nan})
-    )
-    measured = recordings.measured[recordings.measured["seconds"] > 0]
+    paths, measured = _measured(facts)
+    measured = measured[measured["seconds"] > 0]
     found = [
         Property("recordings", f"{len(paths):,}" + _unreadable(len(paths) - len(measured))),
         *(_of_recordings(measured) if len(measured) else []),
@@ -113,6 +110,24 @@ def _of_recordings(measured: Shaped[np.ndarray, "recordings"]) -> list[Property]
 def _spread(values: Sequence[float] | np.ndarray, unit: str, digits: int) -> str:
     low, middle, high = (f"{value:,.{digits}f}" for value in np.percentile(values, PERCENTILES))
     return f"{middle} {unit} in the median, {low} to {high} for 90 %"
+
+
+def unreadable(facts: Facts) -> list[str]:
+    """Paths of recordings that cannot be read.
+
+    Raises:
+        DataError: see :attr:`Facts.divided`.
+    """
+    paths, measured = _measured(facts)
+    return [path for path, seconds in zip(paths, measured["seconds"]) if seconds == 0]
+
+
+def _measured(facts: Facts) -> tuple[list[str], Shaped[np.ndarray, "recordings"]]:
+    """Paths of all recordings, and what was measured of each."""
+    table = facts.divided.table
+    paths = table.loc[~table["background"], "path"].unique().tolist()
+    whole = pd.DataFrame({"path": paths, "start_seconds": 0.0, "stop_seconds": np.nan})
+    return paths, facts.datamodule.measure_stretches(whole).measured
 
 
 def _unreadable(count: int) -> str:

@@ -97,7 +97,8 @@ def _preflight(config: dict[str, Any], impossible: dict[str, str | None], opened
     if whole not in opened and without_seed not in opened:
         datamodule = _datamodule(config)
         found = _open(datamodule)
-        opened[without_seed if _is_without_chance(datamodule) else whole] = found
+        seed_counts = found.unusable is not None or not _is_without_chance(datamodule)
+        opened[whole if seed_counts else without_seed] = found
     return opened[without_seed] if without_seed in opened else opened[whole]
 
 

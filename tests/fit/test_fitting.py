@@ -27,7 +27,9 @@ def words(root: Path, folder: Path, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.write_folder(tmp_path_factory.mktemp("data"), clips=6)
+    root = tiny.write_folder(tmp_path_factory.mktemp("data"), clips=6)
+    (root / "high_tone" / "broken.wav").write_bytes(b"")
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,16 @@ def test_without_time_the_quickest_candidate_is_the_answer(shortest: Path) -> No
     assert summary.result is not None
     assert 0 <= summary.result.expected <= 1
     assert summary.folds == 1
+
+
+def test_recordings_that_cannot_be_read_are_left_out_and_named(shortest: Path, data: Path, tmp_path: Path) -> None:
+    (note,) = [note for note in FitFolder(shortest).read_summary().notes if "cannot be read" in note]
+    assert note == "1 recording cannot be read and is left out: high_tone/broken.wav"
+    lines = words(data, tmp_path / "fit", "budget=1s", "data.bad_recordings=error")
+    result = CliRunner().invoke(app, ["fit", *lines])
+    assert result.exit_code != 0
+    assert "high_tone/broken.wav" in result.output
+    assert "Traceback" not in result.output
 
 
 def test_it_says_what_predicting_takes(shortest: Path) -> None:
