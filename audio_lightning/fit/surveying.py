@@ -31,7 +31,7 @@ OF_ONE_TRAINING = ("split", "training clips")
 """Properties of a plan that are those of a single training, and of no fold."""
 
 NAMED = 5
-"""Recordings that cannot be read whose names are given; ``audio-lightning check`` has all."""
+"""Names in a note: of recordings that cannot be read (``audio-lightning check`` has all), of classes."""
 
 BESIDE_OTHERS = 1.2
 """How much longer a step takes beside another training, which shares caches and memory with it."""
@@ -128,19 +128,25 @@ def _folds(manifest: Manifest, lines: Sequence[str]) -> tuple[list[list[str]], s
         notes.append(
             f"the data has {len(own)} folds, and without two of them little is left to train on: others are made"
         )
-    number = min(MOST_FOLDS, _fewest_groups(manifest))
-    if number < FEWEST_FOLDS:
-        notes.append(
-            f"some class has fewer than {FEWEST_FOLDS} groups, so there is one division of the clips, and no folds"
-        )
+    groups = _groups_of_classes(manifest)
+    enough = groups[groups >= FEWEST_FOLDS]
+    if enough.empty:
+        notes.append(f"no class has {FEWEST_FOLDS} groups, so there is one division of the clips, and no folds")
         return [[]], "one division", notes
+    number = min(MOST_FOLDS, int(enough.min()))
+    if rare := [str(name) for name in groups.index[groups < FEWEST_FOLDS]]:
+        named = ", ".join(rare[:NAMED]) + (", ..." if len(rare) > NAMED else "")
+        notes.append(
+            f"{len(rare)} of {len(groups)} classes have fewer than {FEWEST_FOLDS} groups, so that folds can be without "
+            f"any clip of them to train on or to test: {named}"
+        )
     kept = "groups stay together" if manifest.knows_groups else "nothing is known of groups"
     return [[f"data.folds={number}", f"data.test_fold={fold}"] for fold in range(1, number + 1)], f"made, {kept}", notes
 
 
-def _fewest_groups(manifest: Manifest) -> int:
-    """Groups of the class that comes in fewest, of which each fold needs one."""
+def _groups_of_classes(manifest: Manifest) -> pd.Series:
+    """Groups of every class, of which each fold needs one; clips of several labels count as one class."""
     table = manifest.table[~manifest.table["background"]]
     group = table["group"].where(table["group"] != "", pd.Series(np.arange(len(table)).astype(str), index=table.index))
     labels = table["label"] if manifest.label_separator is None else pd.Series("", index=table.index)
-    return int(group.groupby(labels).nunique().min())
+    return group.groupby(labels).nunique()
