@@ -24,10 +24,10 @@ def fit_command(words: Words = None, config_dir: ConfigDir = None) -> int:
 
     preset=fast|good|best says how much is tried and kept, budget=20m how long it may take, from the command to the
     page. metric=balanced_accuracy is what is chosen by, exclude=quick leaves candidates out, infer_limit=5ms is what
-    predicting a clip may take, fit.dir=DIR is the folder (default: fits/NAME, after the words). sweep.executor=ray,
-    sweep.workers=N: where the trainings run.
+    predicting a clip may take, refit=true trains the members once more on all recordings, fit.dir=DIR is the folder
+    (default: fits/NAME, after the words). sweep.executor=ray, sweep.workers=N: where the trainings run.
 
-    The same line goes on where it stopped; with a larger budget it adds to what is there.
+    The same line goes on where it stopped; with a larger budget or new recordings it adds to what is there.
     """
     from audio_lightning.config import quote_paths, user_extensions
     from audio_lightning.fit.fitting import run_fit

@@ -158,6 +158,7 @@ class FitSummary:
         result: None where nothing was selected.
         predict_ms: what the model takes a clip, in milliseconds, on the CPU in batches and without decoding.
         infer_limit_ms: what it may take at most; None: any time.
+        refit: whether the model's members were trained on all recordings, in place of the models of the folds.
         learning: metric by share of the recordings.
         learning_note: which candidate that is of, and on what, in a sentence.
         time: what the time went into, in the order of the stages.
@@ -185,6 +186,7 @@ class FitSummary:
     result: FitResult | None = None
     predict_ms: float | None = None
     infer_limit_ms: float | None = None
+    refit: bool = False
     learning: list[LearningPoint] = field(default_factory=list)
     learning_note: str = ""
     time: list[TimeSpent] = field(default_factory=list)
@@ -236,6 +238,7 @@ class FitFolder:
         summary: :class:`FitSummary`.
         plan: what followed from the recordings, a recipe.
         trials: folder of a sweep over candidates and folds.
+        refits: folder of a sweep over members of the model that were trained on all recordings.
         out_of_fold: predictions of the model, each by members that were not trained on the clip.
         model: the answer, one checkpoint.
         report: a page to show.
@@ -246,6 +249,7 @@ class FitFolder:
     summary = File("fit.json")
     plan = File("plan/experiment/plan.yaml")
     trials = File("trials")
+    refits = File("refits")
     out_of_fold = File("out_of_fold.csv")
     model = File("model.ckpt")
     report = File("report.html")

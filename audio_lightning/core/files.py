@@ -25,6 +25,9 @@ A_RUN = "expected a folder with config.yaml, as a training leaves it"
 A_SWEEP = "expected a folder with sweep.json, as sweep.py leaves it"
 """What is said of a folder that is none."""
 
+FIT_STATE = "state.json", "clock.json"
+"""Files by which the folder of a fit is known, also of one that has not ended."""
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -244,6 +247,19 @@ def require_folder(path: Path, expected: str) -> None:
     """
     if not os.path.lexists(path):
         raise ConfigError(f"{path}: {expected}; there is no such folder{nearest_path(path)}")
+    if expected in (A_RUN, A_SWEEP) and all((path / name).is_file() for name in FIT_STATE):
+        raise ConfigError(
+            f"{path}: {expected}; it is the folder of a fit, which goes on with {_fit_command(path)} (add refit=true "
+            f"for models that are trained on everything); its trainings are the sweep {path / 'trials'}"
+        )
+
+
+def _fit_command(folder: Path) -> str:
+    try:
+        words = read_json(folder / "trials/sweep.json")["overrides"]
+        return shlex.join(["audio-lightning", "fit", *map(str, words)])
+    except (FileError, KeyError, TypeError):  # no training was begun
+        return "the line that began it"
 
 
 def nearest_path(path: Path) -> str:

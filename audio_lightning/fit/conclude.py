@@ -1,11 +1,13 @@
 """The end of a fit: out-of-fold predictions, the selected ensemble, what it will show, its file and its page."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from audio_lightning import __version__
+from audio_lightning.classifier.ensemble_file import write_ensemble
 from audio_lightning.compare.fit_summary import (
     CandidateState,
     FitCandidate,
@@ -29,6 +31,8 @@ from audio_lightning.fit.selection_bias import AfterSelection, correct_for_selec
 from audio_lightning.fit.summary_run import log_fit
 from audio_lightning.fit.time_limit import Answer, as_text, select_within
 from audio_lightning.fit.tried import Tried
+from audio_lightning.inference.clip_time import seconds_a_clip
+from audio_lightning.inference.load import load_classifier
 from audio_lightning.report.fit_page import write_fit_page
 
 
@@ -95,8 +99,42 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
     )
     files.write_summary(summary)
     write_fit_page(folder)
-    log_fit(files, summary, tried.lines, tried.config_dir)
+    if not tried.refit:
+        log_fit(files, summary, tried.lines, tried.config_dir)
     return "; ".join([_sentence(summary), f"{as_text(answer.seconds)} a clip", *answer.notes])
+
+
+def finish(
+    folder: Path, lines: list[str], config_dir: str | None, models: dict[str, str], said: str, spent: float
+) -> None:
+    """Put models that were trained on all recordings into the file, and say so on the page; for a process of its own.
+
+    Args:
+        folder: of the fit, concluded with the models of the folds.
+        lines: overrides of all trainings.
+        config_dir: folder of ``--config-dir``.
+        models: checkpoint of every member by name; none: the models of the folds stay.
+        said: what the page says of it.
+        spent: seconds of the fit so far.
+    """
+    started = time.monotonic()
+    files = FitFolder(folder)
+    summary = files.read_summary()
+    if models:
+        members = [(models[one.name], one.weight or 0.0) for one in summary.selected]
+        # Without validation there are no thresholds but those of the models of the folds.
+        thresholds = load_classifier(files.model).thresholds.tolist() if summary.multilabel else None
+        write_ensemble(
+            files.model, [Path(path) for path, _ in members], [weight for _, weight in members], thresholds=thresholds
+        )
+        summary.candidates = [replace(one, models=1) if one.name in models else one for one in summary.candidates]
+        summary.predict_ms = round(1000 * seconds_a_clip(load_classifier(files.model)), 3)
+        summary.refit = True
+    summary.notes = list(dict.fromkeys([*summary.notes, said]))  # a kill may have come after this had been written
+    summary.spent_seconds = round(spent + time.monotonic() - started, 1)
+    files.write_summary(summary)
+    write_fit_page(folder)
+    log_fit(files, summary, lines, config_dir)
 
 
 def _candidate(

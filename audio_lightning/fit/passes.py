@@ -7,11 +7,15 @@ that were tested before, so that its candidates compare with the earlier ones on
 from collections.abc import Iterable, Mapping, Sequence
 
 from audio_lightning.fit.budget import LEAST_STEPS, Allocation, allocate, enough_steps, most_steps
-from audio_lightning.fit.state import Pass
+from audio_lightning.fit.refitting import share_of_refit
+from audio_lightning.fit.state import FitState, Pass
 
 LONGER = (2.0, 1.5, 1.0)
 """How much longer the trainings of a further pass should be, in the order in which it is tried: a little longer ones
 learn little, but with another seed they still improve the mean of all."""
+
+PLANNED_AGAIN = 3
+"""How often trainings are planned in the time that the refit of those before leaves."""
 
 FINISH = 0.25
 """Most of the time of a further pass that goes into earlier candidates on folds that they were not tested on."""
@@ -45,6 +49,76 @@ def folds_tested(passes: Sequence[Pass]) -> dict[str, int]:
     for one in passes:
         tested |= dict.fromkeys([*one.survivors, *one.finish], one.allocation.folds)
     return tested
+
+
+def next_edition(state: FitState, begun: float, *, keeps: bool) -> FitState:
+    """What a fit knows when its recordings have changed: which candidates lost, where that is likely to hold.
+
+    Args:
+        state: before.
+        begun: seconds on the clock.
+        keeps: whether most of the recordings are the old ones.
+    """
+    tried = tried_names(state.passes)
+    won = {tried[name][0] for one in state.passes for name in one.survivors}
+    stopped = {tried[name][0]: why for one in state.passes for name, why in one.stopped.items()}
+    lost = {name: why for name, why in {**state.lost, **stopped}.items() if name not in won}
+    return FitState(asked=state.asked, edition=state.edition + 1, begun=begun, lost=lost if keeps else {})
+
+
+def plan_pass(
+    budget: float,
+    seconds: float,
+    step_seconds: Mapping[str, float],
+    steps_an_epoch: int,
+    passes: Sequence[Pass],
+    training_seconds: Mapping[str, float],
+    *,
+    workers: int,
+    folds: int,
+    members: int,
+    refit: bool,
+) -> Pass | None:
+    """Plan the first pass, or what a larger budget adds.
+
+    Args:
+        budget: see :func:`further_pass`, also for what follows.
+        seconds: that are left for trainings.
+        step_seconds: of every candidate.
+        steps_an_epoch: of a training.
+        passes: those before; none: the first one is planned.
+        training_seconds: of a training of each candidate that was tried.
+        workers: trainings at once.
+        folds: that there are.
+        members: most candidates of the answer.
+        refit: whether time is kept to train the members on all recordings.
+    """
+    available, planned = seconds, None
+    for _ in range(PLANNED_AGAIN if refit else 1):
+        if passes:
+            planned = further_pass(
+                budget,
+                available,
+                step_seconds,
+                steps_an_epoch,
+                passes,
+                training_seconds,
+                workers=workers,
+                folds=folds,
+                members=members,
+            )
+        else:
+            allocation = allocate(
+                available, step_seconds, steps_an_epoch, workers=workers, folds=folds, members=members
+            )
+            planned = Pass(budget, allocation)
+        if planned is None:
+            return None
+        planned.kept = seconds - available
+        if refit:
+            share = share_of_refit(planned.allocation, step_seconds, workers=workers, folds=folds)
+            available = seconds * (1 - share)
+    return planned
 
 
 def further_pass(

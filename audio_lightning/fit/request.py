@@ -12,8 +12,8 @@ from audio_lightning.sweeps.identity import WITHOUT_EFFECT, digest, grid_hash
 from audio_lightning.sweeps.settings import SweepSettings
 from audio_lightning.sweeps.settings import read_settings as read_sweep_settings
 
-SAME_FIT = ("fit.dir", "fit.budget")
-"""Keys of a fit with which it is the same one: it lies elsewhere, or has more time."""
+SAME_FIT = ("fit.dir", "fit.budget", "fit.refit")
+"""Keys of a fit with which it is the same one: it lies elsewhere, has more time, or a step more."""
 
 BAD_RECORDINGS = "data.bad_recordings"
 """Skipped unless it is typed otherwise: there should be an answer by the end of the budget, and the page names them."""

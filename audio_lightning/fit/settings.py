@@ -18,6 +18,7 @@ SHORT = {
     "metric": "fit.metric",
     "exclude": "fit.exclude",
     "infer_limit": "fit.infer_limit",
+    "refit": "fit.refit",
 }
 """Short forms of keys, which are typed most."""
 
@@ -33,6 +34,7 @@ class FitSettings:
     infer_limit: str | float | None = None
     exclude: list[str] = field(default_factory=list)
     max_members: int = 3
+    refit: bool = False
     candidates: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -16,14 +16,14 @@ class Training:
 
     Attributes:
         name: what its candidate is called.
-        fold: that it tests.
+        fold: that it tests; None: it is trained on all recordings.
         lines: overrides.
         share: of the training part that it trains on.
-        trial: its trial, once it ended.
+        trial: name of the folder of its trial, once it has ended.
     """
 
     name: str
-    fold: int
+    fold: int | None
     lines: list[str]
     share: float = 1.0
     trial: str | None = None
@@ -37,6 +37,7 @@ class Pass:
         budget: seconds of the whole fit that it was planned for.
         allocation: what there is time for.
         finish: candidates of earlier passes that are trained on the folds that only this pass tests.
+        kept: seconds that its trainings leave to those on all recordings.
         rounds: trainings of each round.
         survivors: candidates that are trained on all folds.
         stopped: why each other candidate is not.
@@ -46,6 +47,7 @@ class Pass:
     budget: float
     allocation: Allocation
     finish: list[str] = field(default_factory=list)
+    kept: float = 0.0
     rounds: list[list[Training]] = field(default_factory=list)
     survivors: list[str] = field(default_factory=list)
     stopped: dict[str, str] = field(default_factory=dict)
@@ -58,20 +60,34 @@ class FitState:
 
     Attributes:
         asked: digest of what every training is told, so that a folder serves one question.
+        edition: how often the recordings have changed.
+        begun: seconds on the clock when these recordings were found: the budget counts from there.
+        lost: candidates that were stopped on the recordings before, and why.
         survey: what there is to fit.
         passes: see :class:`Pass`.
         learning: trainings of the learning curve, that on the whole training part not among them.
         concluded: digest of what the answer was selected from, and how.
         answer: the answer in a sentence.
+        refit: trainings of the members on all recordings.
+        refit_of: ``concluded`` of the answer whose members these are.
+        refit_said: how that ended, once it has.
+        refit_budget: seconds of the fit that it had.
         times: seconds that each part has taken.
     """
 
     asked: str | None = None
+    edition: int = 0
+    begun: float = 0.0
+    lost: dict[str, str] = field(default_factory=dict)
     survey: Survey | None = None
     passes: list[Pass] = field(default_factory=list)
     learning: list[Training] = field(default_factory=list)
     concluded: str | None = None
     answer: str | None = None
+    refit: list[Training] = field(default_factory=list)
+    refit_of: str | None = None
+    refit_said: str | None = None
+    refit_budget: float = 0.0
     times: dict[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -89,6 +105,7 @@ class FitState:
                 machine = Machine(**found.pop("machine"))
                 candidates = {name: Surveyed(**one) for name, one in found.pop("candidates").items()}
                 values["survey"] = Survey(machine=machine, candidates=candidates, **found)
+            values["refit"] = [Training(**one) for one in values.get("refit", [])]
             values["passes"] = [_pass(**one) for one in values.get("passes", [])]
             values["learning"] = [Training(**one) for one in values.get("learning", [])]
             return cls(**values)

@@ -1,9 +1,10 @@
 """The trainings of a fit: trials of a sweep in its folder, a round of them at a time."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from omegaconf import OmegaConf
 
@@ -14,6 +15,7 @@ from audio_lightning.config import compose
 from audio_lightning.core.errors import FileError, Interrupted
 from audio_lightning.core.messages import timestamp
 from audio_lightning.fit.budget import BETWEEN, TRIAL_SECONDS, VALIDATION, Allocation
+from audio_lightning.fit.refitting import EVERYTHING
 from audio_lightning.fit.request import FitRequest
 from audio_lightning.fit.run_names import name_run
 from audio_lightning.fit.state import Training
@@ -30,6 +32,8 @@ VALIDATIONS = 20
 
 TRAIN_ON_VALIDATION = "data.train_on_validation=true"
 """Override of trainings whose epoch nothing chooses."""
+TIME_LIMIT = ("trainer.max_time",)
+"""It follows from the time that was left when a round began, and makes no other candidate."""
 
 Result = tuple[TrialFolder, TrialStatus]
 
@@ -37,15 +41,20 @@ Result = tuple[TrialFolder, TrialStatus]
 class Trainings:
     """Runs the trainings of a fit.
 
+    Args:
+        request: what was asked for.
+        sweep: where their trials lie.
+        left: gives the seconds that are left of the budget.
+
     Attributes:
         sweep: its trials.
         finished: folders of finished trainings by the name of the candidate, in the order of the folds.
         failures: why trainings of a candidate failed, by its name.
     """
 
-    def __init__(self, request: FitRequest) -> None:
-        self.request = request
-        self.sweep = SweepFolder(request.folder / "trials")
+    def __init__(self, request: FitRequest, sweep: SweepFolder, left: Callable[[], float]) -> None:
+        self.request, self.sweep, self._left = request, sweep, left
+        self._best: tuple[float, TrialStatus] | None = None
         self.finished: dict[str, list[TrialFolder]] = {}
         self.failures: dict[str, str] = {}
 
@@ -61,12 +70,13 @@ class Trainings:
             settings = replace(settings, workers=trainings)
         return make_executor(self.sweep, settings, self._accelerator())
 
-    def run(self, planned: Sequence[Training], monitor: str, *, ended: bool) -> None:
+    def run(self, planned: Sequence[Training], monitor: str, what: str, *, ended: bool) -> None:
         """Run those trainings of a round that are missing, and note in each which trial it is.
 
         Args:
             planned: the trainings.
             monitor: metric that they are chosen by.
+            what: what they are called.
             ended: whether all ended at an earlier time, so that only those are run whose files are lost or damaged;
                 else trainings that failed are tried again, too.
 
@@ -74,15 +84,17 @@ class Trainings:
             DiskError: the disk was full.
             Interrupted: Ctrl-C or SIGTERM.
         """
-        for one, (folder, status) in zip(planned, self.results(planned, monitor, ended=ended)):
+        for one, (folder, status) in zip(planned, self.results(planned, monitor, what, ended=ended)):
             if status.state == "done":
                 self.finished.setdefault(one.name, []).append(folder)
             else:
                 self.failures[one.name] = status.reason or status.state
 
-    def results(self, planned: Sequence[Training], monitor: str, *, ended: bool) -> list[Result]:
+    def results(
+        self, planned: Sequence[Training], monitor: str, what: str = "trainings", *, ended: bool
+    ) -> list[Result]:
         """Run trainings as :meth:`run` does, and return the trial of each, which is no candidate's."""
-        found = (self._ended(planned) if ended else None) or self._run(planned, monitor)
+        found = (self._ended(planned) if ended else None) or self._run(planned, monitor, what)
         for one, (folder, _) in zip(planned, found):
             one.trial = folder.path.name
         return found
@@ -92,7 +104,7 @@ class Trainings:
         times = [folder.read_status().seconds for folder in self.finished.get(name, [])]
         return sum(times) / len(times) if times else 0.0
 
-    def lines(
+    def fold_lines(
         self,
         candidate: str,
         number: int,
@@ -103,7 +115,7 @@ class Trainings:
         *,
         validated: bool,
     ) -> list[str]:
-        """Overrides of a training.
+        """Overrides of a training on a fold.
 
         Args:
             candidate: as the settings name it.
@@ -115,14 +127,16 @@ class Trainings:
             validated: whether a part of the clips chooses the epoch; else it trains, too.
         """
         epochs = max(1, round(allocation.steps / found.candidates[candidate].steps_an_epoch))
+        length = length_lines(epochs, limit, validated=validated)
+        return [*self._lines(candidate, number, found.folds[fold]), *length]
+
+    def lines_on_everything(self, candidate: str, number: int, epochs: int, limit: float) -> list[str]:
+        """Overrides of a training on all recordings; see :meth:`fold_lines`."""
+        return [*self._lines(candidate, number, EVERYTHING), f"trainer.max_epochs={epochs}", time_limit(limit)]
+
+    def _lines(self, candidate: str, number: int, data: Sequence[str]) -> list[str]:
         own = self.request.settings.candidates[candidate]
-        return [
-            *own,
-            *found.folds[fold],
-            *(self._seeds(own, number) if number else ()),
-            *length_lines(epochs, limit, validated=validated),
-            "plots=false",
-        ]
+        return [*own, *data, *(self._seeds(own, number) if number else ()), "plots=false"]
 
     def _seeds(self, own: Sequence[str], number: int) -> list[str]:
         """Another seed for the weights, and the same one for folds that are made."""
@@ -145,12 +159,9 @@ class Trainings:
             found.append((folder, status))
         return found
 
-    def _run(self, planned: Sequence[Training], monitor: str) -> list[Result]:
+    def _run(self, planned: Sequence[Training], monitor: str, what: str) -> list[Result]:
         executor = self.executor(len(planned))
-        combinations = [
-            Combination([*self.request.lines, *one.lines], {"candidate": one.name, "fold": one.fold} | _shares(one))
-            for one in planned
-        ]
+        combinations = [Combination([*self.request.lines, *one.lines], _choices(one), TIME_LIMIT) for one in planned]
         trials = plan_trials(combinations)
         for trial in trials:
             name, *others = (f"{key}={value}" for key, value in trial.combination.choices.items())
@@ -161,11 +172,20 @@ class Trainings:
             SweepFacts(self.request.name, self.request.words, ["candidate"], monitor, timestamp(), __version__)
         )
         source = Listed(self.sweep, trials, reuse=False)
-        progress = Progress(total=source.total, settled=source.settled, slots=executor.slots, monitor=monitor)
+        progress = Progress(
+            total=source.total,
+            settled=source.settled,
+            slots=executor.slots,
+            monitor=monitor,
+            what=what,
+            budget_left=self._left,
+            best=self._best,
+        )
         try:
             outcome = TrialRunner(source, executor, progress, retries=self.request.sweep.retries)()
         finally:
             progress.close(Counter())
+            self._best = progress.best
         if outcome.signal is not None:
             raise Interrupted(outcome.signal)
         by_hash = {status.hash: (folder, status) for folder, status in self.sweep.folders()}
@@ -179,17 +199,20 @@ class Trainings:
 
 
 def length_lines(epochs: int, limit: float, *, validated: bool) -> list[str]:
-    """Overrides of a training of some epochs whose trial may take ``limit`` seconds, see :meth:`Trainings.lines`."""
-    hours, rest = divmod(max(3, round(limit - TRIAL_SECONDS / 2)), 3600)
-    return [
-        f"trainer.max_epochs={epochs}",
-        f"trainer.check_val_every_n_epoch={max(1, epochs // VALIDATIONS)}" if validated else TRAIN_ON_VALIDATION,
-        f"trainer.max_time='{hours // 24:02d}:{hours % 24:02d}:{rest // 60:02d}:{rest % 60:02d}'",
-    ]
+    """Overrides of a training of some epochs whose trial may take ``limit`` seconds."""
+    often = f"trainer.check_val_every_n_epoch={max(1, epochs // VALIDATIONS)}"
+    return [f"trainer.max_epochs={epochs}", often if validated else TRAIN_ON_VALIDATION, time_limit(limit)]
 
 
-def _shares(one: Training) -> dict[str, float]:
-    return {} if one.share == 1 else {TRAIN_SHARE: one.share}
+def time_limit(seconds: float) -> str:
+    """Override of a training whose trial may take some seconds."""
+    hours, rest = divmod(max(3, round(seconds - TRIAL_SECONDS / 2)), 3600)
+    return f"trainer.max_time='{hours // 24:02d}:{hours % 24:02d}:{rest // 60:02d}:{rest % 60:02d}'"
+
+
+def _choices(one: Training) -> dict[str, Any]:
+    fold = {} if one.fold is None else {"fold": one.fold}
+    return {"candidate": one.name, **fold, **({} if one.share == 1 else {TRAIN_SHARE: one.share})}
 
 
 def training_seconds(candidate: Surveyed, allocation: Allocation) -> float:

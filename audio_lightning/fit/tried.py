@@ -1,8 +1,12 @@
 """What a fit has tried, handed from the process that ran the trials to the one that selects."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from audio_lightning.fit.passes import tried_names
+from audio_lightning.fit.request import FitRequest
 from audio_lightning.fit.settings import FitSettings
+from audio_lightning.fit.state import FitState
 from audio_lightning.fit.survey import Survey
 
 
@@ -22,6 +26,7 @@ class Tried:
         stopped, failed, skipped: why a candidate was not trained on all folds, at all, or never begun; by name.
         learning: candidate of the learning curve, and folders of its trainings; empty where there is none.
         times: seconds that each part has taken so far.
+        refit: whether members are trained on all recordings next, after which :func:`.conclude.finish` ends the fit.
         config_dir: folder of ``--config-dir``.
     """
 
@@ -37,4 +42,53 @@ class Tried:
     skipped: dict[str, str]
     learning: tuple[str, list[str]]
     times: dict[str, float]
+    refit: bool = False
     config_dir: str | None = None
+
+
+def what_was_tried(
+    found: Survey,
+    state: FitState,
+    request: FitRequest,
+    runs: Mapping[str, list[str]],
+    failures: Mapping[str, str],
+    learning: tuple[str, list[str]],
+) -> Tried:
+    """Gather what is known of the trainings of a fit.
+
+    Args:
+        found: what there was to fit.
+        state: what was decided.
+        request: what was asked for.
+        runs: folders of the finished trainings by the name of the candidate.
+        failures: why a training of a candidate failed, by its name.
+        learning: see :class:`Tried`.
+    """
+    tried = tried_names(state.passes)
+    known = {candidate for candidate, _ in tried.values()}
+    skipped = [name for name in found.candidates if name not in known]
+    names = {name: candidate for name, (candidate, _) in tried.items()} | {name: name for name in skipped}
+    order = list(found.candidates)
+    return Tried(
+        survey=found,
+        settings=request.settings,
+        lines=request.lines,
+        words=request.words,
+        names=dict(sorted(names.items(), key=lambda entry: order.index(entry[1]))),
+        folds=max(one.allocation.folds for one in state.passes),
+        runs={name: runs[name] for name in tried if name in runs},
+        stopped={name: why for one in state.passes for name, why in one.stopped.items()},
+        failed=dict(failures),
+        skipped={name: _why_skipped(name, found, state) for name in skipped},
+        learning=learning,
+        times=state.times,
+        refit=request.settings.refit,
+        config_dir=request.config_dir,
+    )
+
+
+def _why_skipped(name: str, found: Survey, state: FitState) -> str:
+    if (impossible := found.candidates[name].impossible) is not None:
+        return impossible
+    lost = state.lost.get(name)
+    return f"worse on the recordings before: {lost}" if lost else "no time in the budget"

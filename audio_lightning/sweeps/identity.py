@@ -9,7 +9,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,10 @@ def canonical_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, **_sources(found)}
 
 
-def setup_hash(config: Mapping[str, Any], content: str | None) -> str:
-    """What trials have in common that repeat one another with other seeds or folds."""
-    kept = {key: value for key, value in canonical_config(config).items() if key not in REPETITION_KEYS}
+def setup_hash(config: Mapping[str, Any], content: str | None, apart: Collection[str] = ()) -> str:
+    """What trials have in common that repeat one another with other seeds or folds, whatever the keys ``apart`` are."""
+    left_out = {*REPETITION_KEYS, *apart}
+    kept = {key: value for key, value in canonical_config(config).items() if key not in left_out}
     return digest([kept, content, __version__])
 
 

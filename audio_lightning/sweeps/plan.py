@@ -24,10 +24,17 @@ from audio_lightning.sweeps.progress import describe
 
 @dataclass(frozen=True)
 class Combination:
-    """What is asked for of one trial: all its overrides, and the value of each axis."""
+    """What is asked for of one trial.
+
+    Attributes:
+        overrides: all of them.
+        choices: the value of each axis.
+        apart: keys in which trials of one setup may differ, beside seeds and folds.
+    """
 
     overrides: list[str]
     choices: dict[str, Any]
+    apart: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Planned:
             overrides=self.combination.overrides,
             choices=self.combination.choices,
             groups=self.groups,
-            setup=setup_hash(self.plain, self.preflight.content),
+            setup=setup_hash(self.plain, self.preflight.content, self.combination.apart),
             content=self.preflight.content,
             division=self.preflight.division,
             reason=reason,

@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from audio_lightning.compare.trials import State, TrialFolder, TrialStatus, as_text
@@ -12,6 +12,9 @@ from audio_lightning.core.task import lower_is_better
 
 LINES_OF_ERROR = 40
 """Last lines of a failed trial's traceback that are shown at once."""
+
+SECONDS_OF_SILENCE = 60.0
+"""After which a line says how far trials with a budget are, where there is no status line."""
 
 SPINNER = 2
 """Columns in front of the status line."""
@@ -30,14 +33,27 @@ class Progress:
 
     On a terminal each line is shortened to its width; in a pipe or a file it is whole. ``settled`` counts the trials of
     ``total`` that are not run here, by their state; ``slots`` run at once; ``monitor`` is the metric of the best one.
+    Where there is a budget, ``budget_left`` gives the seconds that are left of it: these take the place of an estimate,
+    and in a pipe or a file a line says now and then how far the trials, called ``what``, are. ``best`` is that of
+    earlier ones.
     """
 
-    def __init__(self, *, total: int, settled: Counter[State], slots: int, monitor: str) -> None:
+    def __init__(
+        self,
+        *,
+        total: int,
+        settled: Counter[State],
+        slots: int,
+        monitor: str,
+        what: str = "trials",
+        budget_left: Callable[[], float] | None = None,
+        best: tuple[float, TrialStatus] | None = None,
+    ) -> None:
         self.total, self.settled, self.slots, self.monitor = total, settled, slots, monitor
+        self.what, self.budget_left, self.best = what, budget_left, best
         self._states: Counter[State] = Counter()
         self._seconds: list[float] = []
-        self._best: tuple[float, TrialStatus] | None = None
-        self._started = time.monotonic()
+        self._started = self._said = time.monotonic()
         self._display: Any = None
         if sys.stdout.isatty():
             from rich.console import Console
@@ -47,6 +63,7 @@ class Progress:
 
     def say(self, *versions: str) -> None:
         """Print a line that stays: the longest of its ``versions`` that fits, or else the last one, wrapped."""
+        self._said = time.monotonic()
         if not self._display:
             print(versions[0], flush=True)
             return
@@ -64,10 +81,12 @@ class Progress:
         if status.state in ("done", "failed") and status.seconds:
             self._seconds.append(status.seconds)
         if value is not None and (
-            self._best is None or self._is_better(float(value), str(metrics.get("lower_is_better", "")).split())
+            self.best is None or self._is_better(float(value), str(metrics.get("lower_is_better", "")).split())
         ):
-            self._best = float(value), status
+            self.best = float(value), status
         start, seconds = f"{self._place()} {status.state:<11} ", f"  {status.seconds:.1f} s"
+        if self.budget_left and not self._display:
+            seconds += f", {self._left_of_budget()}"
         if value is None:
             self.say(start + describe(status) + (f"  {status.reason}" if status.reason else "") + seconds)
         else:
@@ -87,6 +106,8 @@ class Progress:
 
     def update(self, *, running: int) -> None:
         """Refresh the status line of a terminal."""
+        if self.budget_left and not self._display and time.monotonic() - self._said > SECONDS_OF_SILENCE:
+            self.say(self.summary(running=running)[0])
         if self._display:
             from rich.text import Text
 
@@ -96,19 +117,21 @@ class Progress:
 
     def summary(self, *, running: int) -> list[str]:
         """How far the sweep is: versions of one line, from long to short."""
-        done, left = self._done(), ""
+        done, left, about = self._done(), "", ""
         failed = f"{self._states['failed']} failed" if self._states["failed"] else ""
-        if self._seconds and done < self.total:
+        if self.budget_left:
+            left = about = self._left_of_budget()
+        elif self._seconds and done < self.total:
             left = duration(sum(self._seconds) / len(self._seconds) * (self.total - done) / self.slots) + " left"
+            about = f"about {left}"
         best = [""]
-        if self._best:
-            value, status = self._best
+        if self.best:
+            value, status = self.best
             *long, short = [f"best {figure}" for figure in _figures(self.monitor, value)]
             best = [f"{figure} ({describe(status)})" for figure in (*long, short)]
             best += [f"{short} ({describe(status, brief=True)})", short]
-        whole = [f"{done}/{self.total} trials", f"{running} running", failed]
+        whole = [f"{done}/{self.total} {self.what}", f"{running} running", failed]
         brief = [f"{done}/{self.total}", failed]
-        about = left and f"about {left}"
         named = [[*whole, figure, about] for figure in best[:-1]] + [[*brief, figure, left] for figure in best[:-1]]
         lines = [*named, [*whole, best[-1], about], [*brief, best[-1], left], brief, brief[:1]]
         return [", ".join(filter(None, line)) for line in lines]
@@ -132,13 +155,17 @@ class Progress:
     def _done(self) -> int:
         return self.settled.total() + self._states.total()
 
+    def _left_of_budget(self) -> str:
+        assert self.budget_left is not None
+        return f"{duration(max(0.0, self.budget_left()))} of the budget left"
+
     def _place(self) -> str:
         width = len(str(self.total))
         return f"[{self._done():>{width}}/{self.total}]"
 
     def _is_better(self, value: float, lower: Sequence[str]) -> bool:
-        assert self._best is not None
-        return value < self._best[0] if lower_is_better(self.monitor, lower) else value > self._best[0]
+        assert self.best is not None
+        return value < self.best[0] if lower_is_better(self.monitor, lower) else value > self.best[0]
 
 
 def _figures(monitor: str, value: float) -> Sequence[str]:

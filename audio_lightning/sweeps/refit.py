@@ -19,11 +19,9 @@ from audio_lightning.config.saved import check_reach, outside
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import write_text
 from audio_lightning.run_folder import RunFolder
+from audio_lightning.sweeps.epochs import is_annealed
 from audio_lightning.sweeps.identity import canonical_config
 from audio_lightning.training.start import train_in
-
-ANNEALED = ("WarmupCosine", "OneCycleLR")
-"""Schedules that end where the learning rate is nought, so that the last epoch is the one to take."""
 
 
 @dataclass(frozen=True)
@@ -163,9 +161,8 @@ def _of_recordings(metric: str) -> str:
 
 def _without_validation(config: DictConfig, trials: pd.DataFrame) -> None:
     """Train for a fixed time: there are no clips left to choose an epoch by."""
-    annealed = str(config.scheduler._target_).rpartition(".")[2] in ANNEALED
     stopped = any(str(node._target_).endswith(".EarlyStopping") for node in config.callbacks.values() if node)
-    if stopped or not annealed:
+    if stopped or not is_annealed(config):
         config.trainer.max_epochs = max(1, round(float(trials["best_epoch"].astype(float).median())))
     for name, node in config.callbacks.items():
         if node is not None and str(node._target_).endswith(".EarlyStopping"):

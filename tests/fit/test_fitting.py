@@ -1,22 +1,31 @@
 """A whole fit on tiny recordings: what it decides is kept, and what it leaves is used as any classifier is."""
 
 import json
+import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import tiny
 from typer.testing import CliRunner
 
+from audio_lightning.classifier.checkpoint import read_contents
 from audio_lightning.cli.main import app
 from audio_lightning.compare.fit_summary import TRAIN_SHARE, FitFolder
+from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.fit.fitting import run_fit
 from audio_lightning.fit.out_of_fold import candidates_of_fit
+from audio_lightning.fit.processes import conclude, finish, survey
+from audio_lightning.fit.recordings import look
 from audio_lightning.fit.request import parse_fit_args
 from audio_lightning.fit.state import FitState
 from audio_lightning.fit.survey import Survey
 from audio_lightning.inference.load import load_classifier
+from audio_lightning.sweeps.executors.forkserver import call
 
 SMALL = ["model.channels=[4,8]", "model.hidden_dim=8", "trainer=cpu", "exclude=[pcen]", "metric=accuracy"]
 
@@ -119,12 +128,19 @@ def test_decisions_are_kept_and_damage_is_one_line(shortest: Path, tmp_path: Pat
 def test_the_same_line_again_answers_at_once(
     shortest: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("audio_lightning.fit.fitting.call", None)  # whatever is surveyed or selected
+    called = []
+
+    def noted(function: Callable[..., Any], *arguments: Any) -> Any:
+        called.append(function)
+        return function(*arguments)
+
+    monkeypatch.setattr("audio_lightning.fit.fitting.call", noted)
     monkeypatch.setattr("audio_lightning.fit.trainings.plan_trials", None)
     for budget in ("budget=1s", "budget=0.5s"):
         outcome = run_fit(parse_fit_args(words(data, shortest, budget)))
         assert outcome.answer == FitState.read(shortest / "state.json").answer
         assert outcome.answer
+    assert called == [look, look]  # nothing is surveyed or selected again
     assert capsys.readouterr().out == ""
 
 
@@ -183,6 +199,79 @@ def test_a_learning_curve_is_drawn_where_there_is_time(grown: tuple[Path, str, l
     assert len(fit.read_out_of_fold()) == tested, "it has no part in what is predicted"
 
 
+def test_with_refit_each_member_is_trained_once_more_on_everything(
+    grown: tuple[Path, str, list[float]], data: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(grown[0], tmp_path / "fit"))
+    before = FitFolder(folder).read_summary()
+    lines = words(data, folder, "exclude=[both,logmel,pcen]", "data.folds=3", "budget=10h", "refit=true")
+    result = CliRunner().invoke(app, ["fit", *lines])
+    assert result.exit_code == 0, result.output
+    summary = FitFolder(folder).read_summary()
+    assert summary.refit
+    assert summary.result == before.result  # that of the cross-validation
+    assert [member.models for member in summary.selected] == [1] * len(summary.selected)
+    trainings = [run for run, _ in SweepFolder(FitFolder(folder).refits).folders()]
+    assert [run.read_metrics()["num_clips/train"] for run in trainings] == [18] * len(summary.selected)
+    assert "trained once on all recordings" in result.output
+    assert "trained once more, on all recordings" in FitFolder(folder).report.read_text()
+    contents = read_contents(FitFolder(folder).model)
+    assert len(contents["members"]) == len(summary.selected)
+    assert list(FitFolder(folder).sweep.folders())  # those of the folds are still there
+    again = CliRunner().invoke(app, ["fit", *lines])
+    assert again.output.splitlines()[0] == result.output.splitlines()[-3]
+
+
+def test_new_recordings_begin_a_pass_of_their_own(shortest: Path, data: Path, tmp_path: Path) -> None:
+    folder, root = Path(shutil.copytree(shortest, tmp_path / "fit")), Path(shutil.copytree(data, tmp_path / "data"))
+    lines = words(root, folder, "budget=1s")
+    unchanged = run_fit(parse_fit_args(lines))
+    assert unchanged.answer == FitState.read(shortest / "state.json").answer
+    (root / "noise/0.wav").rename(root / "noise/new.wav")
+    result = CliRunner().invoke(app, ["fit", *lines])
+    assert result.exit_code == 0, result.output
+    assert "recordings since the last time: 1 new, 1 gone. They are looked at again" in result.output
+    state = FitState.read(folder / "state.json")
+    assert (state.edition, len(state.passes)) == (1, 1)
+    assert list((folder / "earlier/1/trials/trials").iterdir())
+    assert {run.path.name for run, _ in FitFolder(folder).sweep.folders()} == {state.passes[0].rounds[0][0].trial}
+    summary = FitFolder(folder).read_summary()
+    assert summary.spent_seconds is not None
+    assert summary.spent_seconds < json.loads((folder / "clock.json").read_text())["spent_seconds"]
+
+
+def test_what_was_interrupted_goes_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = words(data, tmp_path / "fit", "exclude=[both,logmel,pcen]", "budget=1s", "refit=true")
+    for phase in (survey, "trainings", conclude, finish):
+        with monkeypatch.context() as patch:
+            if phase == "trainings":
+                patch.setattr("audio_lightning.fit.trainings.TrialRunner.__call__", _killed)
+            else:
+                patch.setattr("audio_lightning.fit.fitting.call", partial(_killed_at, phase))
+            with pytest.raises(Killed):
+                run_fit(parse_fit_args(lines))
+    outcome = run_fit(parse_fit_args(lines))
+    assert outcome.answer is not None
+    assert "refit=true: " in outcome.answer
+    assert "so the file holds the models of the folds" in FitFolder(tmp_path / "fit").report.read_text()
+    (status,) = [status for _, status in FitFolder(tmp_path / "fit").sweep.folders()]
+    assert status.attempts == 1
+
+
+class Killed(BaseException):
+    """In place of a signal that cannot be caught: what was written stays as it is."""
+
+
+def _killed(*arguments: Any) -> None:
+    raise Killed
+
+
+def _killed_at(phase: Callable[..., Any], function: Callable[..., Any], *arguments: Any) -> Any:
+    if function is phase:
+        raise Killed
+    return call(function, *arguments)
+
+
 def test_passes_differ_in_seed_and_share_the_folds(grown: tuple[Path, str, list[float]]) -> None:
     statuses = [status for _, status in FitFolder(grown[0]).sweep.folders() if TRAIN_SHARE not in status.choices]
     by_fold: dict[object, set[str | None]] = {}
@@ -191,6 +280,14 @@ def test_passes_differ_in_seed_and_share_the_folds(grown: tuple[Path, str, list[
     assert [len(divisions) for divisions in by_fold.values()] == [1, 1, 1]
     seeds = {status.choices["candidate"]: [line for line in status.overrides if "seed" in line] for status in statuses}
     assert seeds == {"quick": [], "quick (2)": ["seed=1", "data.seed=0"]}
+
+
+@pytest.mark.parametrize("command", [["train", "resume={}"], ["refit", "{}"], ["leaderboard", "{}"]])
+def test_the_folder_of_a_fit_in_place_of_a_run_or_a_sweep_says_what_to_type(shortest: Path, command: list[str]) -> None:
+    result = CliRunner().invoke(app, [word.format(shortest) for word in command])
+    assert result.exit_code == 2, result.output
+    assert "it is the folder of a fit, which goes on with audio-lightning fit data=folder" in result.stderr
+    assert f"its trainings are the sweep {shortest}/trials" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,16 @@ from typing import Any
 import pytest
 
 from audio_lightning.fit.budget import MOST_STEPS, Allocation
-from audio_lightning.fit.passes import folds_tested, further_pass, pass_name, preferred, tried_names
-from audio_lightning.fit.state import Pass
+from audio_lightning.fit.passes import (
+    folds_tested,
+    further_pass,
+    next_edition,
+    pass_name,
+    plan_pass,
+    preferred,
+    tried_names,
+)
+from audio_lightning.fit.state import FitState, Pass
 
 STEPS = {"both": 0.5, "logmel": 0.25, "pcen": 0.3, "quick": 0.05}
 
@@ -74,6 +82,30 @@ def test_earlier_candidates_are_tested_on_the_new_folds_where_that_is_cheap() ->
     dear = further_pass(30_600, 30_000, STEPS, 40, [before], {"both": 9000.0}, workers=2, folds=8, members=3)
     assert dear is not None
     assert (dear.allocation.folds, dear.finish) == (8, [])
+
+
+def test_a_refit_has_its_time() -> None:
+    def planned(*, refit: bool) -> Pass:
+        found = plan_pass(1200, 1000, STEPS, 40, [], {}, workers=2, folds=8, members=3, refit=refit)
+        assert found is not None
+        return found
+
+    without, with_refit = planned(refit=False), planned(refit=True)
+    assert without.kept == 0
+    chosen = with_refit.allocation
+    again = chosen.steps * STEPS[chosen.candidates[0]] * 8 / 6
+    assert with_refit.kept >= again / 2
+    assert chosen.folds * chosen.steps < without.allocation.folds * without.allocation.steps
+
+
+def test_on_new_recordings_losers_are_known() -> None:
+    one = a_pass("both", "quick", "pcen", survivors=["both"])
+    one.stopped = {"quick": "worse", "pcen": "worse"}
+    later = a_pass("pcen", survivors=["pcen (2)"])
+    state = FitState(asked="x", passes=[one, later], survey=None)
+    again = next_edition(state, 100.0, keeps=True)
+    assert again == FitState(asked="x", edition=1, begun=100.0, lost={"quick": "worse"})
+    assert next_edition(state, 100.0, keeps=False).lost == {}
 
 
 def test_after_a_budget_that_was_next_to_nothing_anything_longer_is_a_gain() -> None:

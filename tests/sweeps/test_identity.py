@@ -87,6 +87,13 @@ def test_repetitions_have_their_setup_in_common() -> None:
     assert setup_hash(first, "content") != setup_hash(plain("model=lstm"), "content")
 
 
+def test_a_time_limit_is_part_of_a_setup_unless_it_is_set_apart() -> None:
+    first, second = (plain(f"trainer.max_time='00:00:0{minutes}:00'") for minutes in (1, 2))
+    assert setup_hash(first, "content") != setup_hash(second, "content")
+    apart = ("trainer.max_time",)
+    assert setup_hash(first, "content", apart) == setup_hash(second, "content", apart)
+
+
 def test_pretrained_weights_count_by_what_is_in_them(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("a.pt", "b.pt", "c.pt")]
     for file, content in zip(files, (b"weights", b"weights", b"others")):

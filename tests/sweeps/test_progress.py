@@ -144,3 +144,27 @@ def test_keys_with_the_same_last_part_keep_their_names(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path, [trial(0.8, lr=0.1, **{"optimizer.weight_decay": 0.1, "ema.weight_decay": 0.2})])
     ((_, status),) = sweep.folders()
     assert describe(status, brief=True) == "lr=0.1 optimizer.weight_decay=0.1 ema.weight_decay=0.2"
+
+
+def test_with_a_budget_lines_say_what_is_left_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = make_sweep(tmp_path, [trial(0.7, seed=0), trial(0.9, seed=1)])
+    before, now = sweep.folders()
+    progress = Progress(
+        total=3,
+        settled=Counter(),
+        slots=1,
+        monitor="validation/accuracy",
+        what="trainings",
+        budget_left=lambda: 300.0,
+        best=(0.95, before[1]),
+    )
+    progress.ended(*now)
+    assert capsys.readouterr().out.rstrip().endswith("s, 5 min of the budget left")
+    progress.update(running=2)
+    assert capsys.readouterr().out == ""  # not before a minute of silence
+    monkeypatch.setattr("audio_lightning.sweeps.progress.SECONDS_OF_SILENCE", 0.0)
+    progress.update(running=2)
+    said = capsys.readouterr().out
+    assert said == "1/3 trainings, 2 running, best validation/accuracy 0.9500 (seed=0), 5 min of the budget left\n"

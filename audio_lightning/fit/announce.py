@@ -1,0 +1,59 @@
+"""What a fit says while it runs."""
+
+from collections.abc import Sequence
+
+from audio_lightning.fit.passes import tried_names
+from audio_lightning.fit.state import Pass
+from audio_lightning.fit.survey import Survey
+from audio_lightning.fit.time_limit import as_text
+from audio_lightning.sweeps.progress import duration
+
+
+def say(line: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)
+
+
+def say_survey(found: Survey) -> None:
+    """Print what followed from the recordings, and the candidates."""
+    for row in found.choices:
+        say(f"{row['key']}={'null' if row['value'] is None else row['value']} (auto): {row['why']}")
+    for name, one in found.candidates.items():
+        timed = f"{1000 * one.step_seconds:.0f} ms a step, predicts a clip in {as_text(one.predict_seconds)}"
+        said = f"cannot be tried: {one.impossible}" if one.impossible else timed
+        say(f"candidate {name}: {one.title}, {said}")
+    for note in found.notes:
+        say(f"note: {note}")
+
+
+def say_pass(passes: Sequence[Pass], found: Survey, left: float) -> None:
+    """Print what the last pass tries.
+
+    Args:
+        passes: all so far.
+        found: what there is to fit.
+        left: seconds of the budget.
+    """
+    *before, one = passes
+    chosen = one.allocation
+    ever = {candidate for candidate, _ in tried_names(passes).values()}
+    names = ", ".join(chosen.candidates)
+    start = f"in {duration(one.budget)} there is time for {names}"
+    if before:
+        start = (
+            f"what was trained stays; {duration(left)} of {duration(one.budget)} are left: {names} with another seed"
+        )
+    if len(chosen.candidates) == 1:
+        parts = [f"{start} on {chosen.folds} fold{'s' * (chosen.folds > 1)}"]
+    else:
+        kept = f"the best {chosen.survivors} of them" if chosen.survivors > 1 else "the best of them"
+        parts = [f"{start} on a first fold"] + ([f"{kept} on {chosen.folds} folds"] if chosen.folds > 1 else [])
+    steps = max((earlier.allocation.steps for earlier in before), default=0)
+    parts.append(f"{chosen.steps:,} steps each" + (f" ({steps:,} before)" if before else ""))
+    if one.finish:
+        parts.append(f"{', '.join(one.finish)} on the folds that were not tested before")
+    if lost := [name for name in found.candidates if name in ever and name not in chosen.candidates]:
+        parts.append(f"not {', '.join(lost)} again")
+    if left_out := [name for name in found.candidates if name not in ever]:
+        parts.append(f"no time for {', '.join(left_out)}")
+    say(", ".join(parts))
