@@ -128,6 +128,7 @@ def test_tools_of_the_readme_run(
     monkeypatch.chdir(tmp_path)  # where plans are written
     shutil.copytree(tiny_urbansound8k / "audio/fold1", tmp_path / "recordings")
     shutil.copy(next((tmp_path / "recordings").iterdir()), tmp_path / "street.wav")
+    (tmp_path / "test.csv").write_text("fname\nstreet.wav\n")
     places = {
         "RUN_DIR": str(trained),
         "SWEEP_DIR": str(shutil.copytree(swept, tmp_path / "sweep")),

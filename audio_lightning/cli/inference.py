@@ -16,6 +16,7 @@ from audio_lightning.cli.completion import ConfigDir
 from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.output import print_next_on_terminal, print_written
 from audio_lightning.cli.prediction_table import print_predictions
+from audio_lightning.cli.submission import TableOptions, read_request, said, table_among, write_answers
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.core.files import nearest_path, to_json
 from audio_lightning.core.task import LABEL_SEPARATOR, AudioTask
@@ -30,6 +31,9 @@ Checkpoint = Annotated[
     Path, typer.Argument(metavar="RUN_DIR_or_CKPT", help="A folder of a run or a fit, or a checkpoint file.")
 ]
 Recordings = Annotated[list[Path], typer.Argument(help="Files, and folders to look through.")]
+RecordingsOrTable = Annotated[
+    list[Path], typer.Argument(help="Files, and folders to look through; or a table that names recordings.")
+]
 Window = Annotated[float | None, typer.Option(help="Seconds a window; default: a clip of the training.")]
 Hop = Annotated[float | None, typer.Option(help="Seconds from window to window; default: as trained, or a window.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Windows at once.")]
@@ -51,7 +55,7 @@ class Format(StrEnum):
 @exits
 def predict_command(
     checkpoint: Checkpoint,
-    recordings: Recordings,
+    recordings: RecordingsOrTable,
     window: Window = None,
     hop: Hop = None,
     per_recording: Annotated[
@@ -65,18 +69,33 @@ def predict_command(
     batch_size: BatchSize = 32,
     device: Device = "cpu",
     trust: Trust = None,
+    root: Annotated[Path | None, typer.Option(help="Of a table: folder with its recordings; default: its own.")] = None,
+    submission: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of a table: sample with the wanted rows and columns.")
+    ] = None,
+    path_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of a table: the column that names recordings.")
+    ] = None,
 ) -> int:
     """Predict the class (or classes) of recordings of any rate, channels and length; longer ones window by window.
 
-    Exit code 1 if a recording could not be read; it has a row that says why.
+    A table of recordings in their place (test.csv) is answered row by row, as a submission: its columns that tell rows
+    apart, and `label`; with a column for each class, their probabilities. A recording is answered as a whole.
+
+    Exit code 1 if a recording could not be read; it has a row that says why, or in a submission an empty answer.
     """
+    options = {"window_seconds": window, "hop_seconds": hop, "batch_size": batch_size}
+    of_table = TableOptions(root, submission, path_column)
+    if (table := table_among(recordings, of_table)) is not None:
+        if output_format not in (None, Format.CSV):
+            raise ConfigError(f"--format {output_format}: a table of recordings is answered as CSV; leave it out")
+        return _answer(checkpoint, table, of_table, output, top_k, device, trust, options)
     chosen = output_format or (Format.TABLE if output is None and sys.stdout.isatty() else Format.CSV)
     if chosen is Format.TABLE and output is not None:
         raise ConfigError("--format table is for the screen; leave --output out, or choose csv or json")
     classifier, files = _opened(checkpoint, recordings, device, trust)
     from audio_lightning.inference.predict import predict
 
-    options = {"window_seconds": window, "hop_seconds": hop, "batch_size": batch_size}
     predictions = predict(classifier, files, per_recording=per_recording, **options)
     if chosen is Format.TABLE:
         failed = print_predictions(predictions, classifier.task, top_k)
@@ -94,6 +113,29 @@ def predict_command(
         reader = "read_csv" if chosen is Format.CSV else "read_json"
         _print_written(output, f"import pandas; print(pandas.{reader}({str(output)!r}))")
     return _print_failed(failed, len(files))
+
+
+def _answer(
+    checkpoint: Path,
+    table: Path,
+    of_table: TableOptions,
+    output: Path | None,
+    top_k: int | None,
+    device: str,
+    trust: list[str] | None,
+    options: dict[str, Any],
+) -> int:
+    """Answer a table of recordings."""
+    classifier, _ = _opened(checkpoint, [], device, trust)
+    request = read_request(table, classifier, of_table)
+    with _output(output) as file:
+        failed = write_answers(file, request, classifier, top_k, **options)
+    for error in failed:
+        print(error, file=sys.stderr)
+    print(said(table, request, classifier.task.classes), file=sys.stderr)
+    if output is not None:
+        print_written(output)
+    return _print_failed(len(failed), len(set(request.recordings)))
 
 
 @exits

@@ -1,0 +1,88 @@
+"""``audio-lightning predict RUN_DIR test.csv``: a table of recordings, answered as a submission."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from audio_lightning.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from audio_lightning.classifier.base import Classifier
+    from audio_lightning.inference.submission import Submission
+
+TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+"""Endings of tables."""
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """Options that only a table of recordings has.
+
+    Attributes:
+        root: ``--root``.
+        submission: ``--submission``.
+        path_column: ``--path-column``.
+    """
+
+    root: Path | None
+    submission: Path | None
+    path_column: str | None
+
+
+def table_among(recordings: Sequence[Path], options: TableOptions) -> Path | None:
+    """The table that is to be answered, where one is named in place of recordings.
+
+    Raises:
+        ConfigError: other recordings beside it, or options for a table without one.
+    """
+    tables = [path for path in recordings if path.suffix.lower() in TABLES]
+    if tables and len(recordings) > 1:
+        raise ConfigError(f"{tables[0]}: a table of recordings is answered alone; leave the other arguments out")
+    given = {
+        "--root": options.root,
+        "--submission": options.submission,
+        "--path-column": options.path_column,
+    }
+    if not tables and (only := [name for name, value in given.items() if value is not None]):
+        raise ConfigError(f"{only[0]} is for a table of recordings, such as test.csv; name one in place of recordings")
+    return tables[0].expanduser() if tables else None
+
+
+def read_request(table: Path, classifier: "Classifier", options: TableOptions) -> "Submission":
+    """What is to be answered; see :func:`audio_lightning.inference.submission.read_submission`."""
+    from audio_lightning.inference.submission import read_submission
+
+    return read_submission(
+        table,
+        classifier.task.classes,
+        root=None if options.root is None else options.root.expanduser(),
+        sample=None if options.submission is None else options.submission.expanduser(),
+        path_column=options.path_column,
+    )
+
+
+def write_answers(
+    file: IO[str], request: "Submission", classifier: "Classifier", top_k: int | None, **options: Any
+) -> list[str]:
+    """Write rows as they come; returns what is wrong with each recording that could not be read."""
+    from audio_lightning.inference.submission import answered
+
+    writer = csv.writer(file, lineterminator="\n")
+    rows = answered(request, classifier, top_k=top_k, **options)
+    writer.writerow(request.rows.columns)
+    failed: dict[Path, str] = {}
+    for cells, prediction in rows:
+        writer.writerow(cells)
+        if prediction.error is not None:
+            failed[prediction.path] = prediction.error
+    return list(failed.values())
+
+
+def said(table: Path, request: "Submission", classes: Iterable[str]) -> str:
+    """What was written, in one line."""
+    filled = request.label_column or f"{len(request.class_columns)} columns of classes"
+    lacking = sorted(set(classes) - {*request.class_columns.values()}) if request.class_columns else []
+    without = f"; no column for {', '.join(lacking)}" if lacking else ""
+    return f"{len(request.rows):,} rows of {table}, predicted: {filled}{without}"
