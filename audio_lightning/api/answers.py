@@ -108,10 +108,11 @@ def evaluate(
     """Test a classifier again, on the test clips of its run or on other labelled recordings.
 
     Other recordings are all tested unless they have a test part of their own, or ``data.split`` and the like say which.
-    It is printed if some were trained on.
+    It is printed if some were trained on. A fit has no test clips of its own: on its recordings, the figure of its
+    cross-validation is given.
 
     Args:
-        checkpoint: a run, a run folder or a checkpoint file.
+        checkpoint: a run, the folder of a run or a fit, or a checkpoint file.
         *overrides: ``data=NAME`` and ``data.KEY=VALUE``; none: the data of the run.
         output: folder for ``metrics.json`` and ``predictions.csv``.
         trust: see :func:`load`.
@@ -122,7 +123,7 @@ def evaluate(
         ``unknown_classes``, whose clips were left out.
     """
     from audio_lightning.config import quote_paths
-    from audio_lightning.inference.evaluate import evaluate as evaluated
+    from audio_lightning.fit.evaluation import evaluate as evaluated
 
     if isinstance(checkpoint, Run):
         trust, checkpoint = trust or checkpoint.trust, checkpoint.folder

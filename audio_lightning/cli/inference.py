@@ -182,14 +182,15 @@ def evaluate_command(
     """Test a classifier again, on the test clips of its run or on other labelled recordings.
 
     Classes of other recordings are matched by name. All of them are tested unless they have a test part of their own,
-    or `data.split` and the like say which. Those that were trained on are counted.
+    or `data.split` and the like say which. Those that were trained on are counted. A fit has no test clips of its own:
+    on its recordings, the figure of its cross-validation is printed.
     """
     path = _existing(checkpoint)
     from audio_lightning.config import quote_paths
     from audio_lightning.config.override_checks import check_choices
 
     check_choices(line for line in overrides or [] if line.startswith("data="))  # before torch is imported
-    from audio_lightning.inference.evaluate import evaluate
+    from audio_lightning.fit.evaluation import evaluate
 
     with _writable(output):
         if output is not None:

@@ -101,6 +101,24 @@ def test_the_model_predicts(shortest: Path, data: Path) -> None:
     assert "5.wav" in result.output
 
 
+def test_on_its_own_recordings_it_is_evaluated_by_cross_validation(shortest: Path, data: Path) -> None:
+    expected = FitFolder(shortest).read_summary().result
+    assert expected is not None
+    for place in (shortest, shortest / "model.ckpt"):
+        result = CliRunner().invoke(app, ["evaluate", str(place), "--json"])
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["test/accuracy"] == expected.expected
+        assert len(result.stderr.splitlines()) == 1
+        assert "that of cross-validation, after selection" in result.stderr
+    result = CliRunner().invoke(app, ["evaluate", str(shortest), "--output", str(shortest / "again")])
+    assert result.exit_code == 2
+    assert "out_of_fold.csv" in result.stderr
+    other = ["data=folder", f"data.root={data}", "data.bad_recordings=skip"]
+    result = CliRunner().invoke(app, ["evaluate", str(shortest), *other, "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["num_train_overlap"] > 0
+
+
 def test_labels_can_be_looked_for_in_it(shortest: Path) -> None:
     result = CliRunner().invoke(app, ["labels", str(shortest)])
     assert result.exit_code == 0, result.output
