@@ -21,6 +21,10 @@ eighth is answered."""
 
 FEWEST_FOLDS = 3
 
+RARE = 0.1
+"""Share of the clips that may be of classes with fewer groups than folds, so that a few rare classes do not leave all
+others with fewer folds, and so with smaller training parts."""
+
 FEWEST_OF_DATA = 5
 """Folds of the data itself from which they are used: of fewer, one to test and one to validate leave too little."""
 
@@ -129,24 +133,29 @@ def _folds(manifest: Manifest, lines: Sequence[str]) -> tuple[list[list[str]], s
             f"the data has {len(own)} folds, and without two of them little is left to train on: others are made"
         )
     groups = _groups_of_classes(manifest)
-    enough = groups[groups >= FEWEST_FOLDS]
-    if enough.empty:
+    if groups["groups"].max() < FEWEST_FOLDS:
         notes.append(f"no class has {FEWEST_FOLDS} groups, so there is one division of the clips, and no folds")
         return [[]], "one division", notes
-    number = min(MOST_FOLDS, int(enough.min()))
-    if rare := [str(name) for name in groups.index[groups < FEWEST_FOLDS]]:
+    number = max(count for count in range(FEWEST_FOLDS, MOST_FOLDS + 1) if count == FEWEST_FOLDS or _few(groups, count))
+    if rare := [str(name) for name in groups.index[groups["groups"] < number]]:
         named = ", ".join(rare[:NAMED]) + (", ..." if len(rare) > NAMED else "")
         notes.append(
-            f"{len(rare)} of {len(groups)} classes have fewer than {FEWEST_FOLDS} groups, so that folds can be without "
-            f"any clip of them to train on or to test: {named}"
+            f"{len(rare)} of {len(groups)} classes have fewer than {number} groups, so that folds can be without any "
+            f"clip of them to train on or to test: {named}"
         )
     kept = "groups stay together" if manifest.knows_groups else "nothing is known of groups"
     return [[f"data.folds={number}", f"data.test_fold={fold}"] for fold in range(1, number + 1)], f"made, {kept}", notes
 
 
-def _groups_of_classes(manifest: Manifest) -> pd.Series:
-    """Groups of every class, of which each fold needs one; clips of several labels count as one class."""
+def _groups_of_classes(manifest: Manifest) -> pd.DataFrame:
+    """Groups and clips of every class; clips of several labels count as one class."""
     table = manifest.table[~manifest.table["background"]]
     group = table["group"].where(table["group"] != "", pd.Series(np.arange(len(table)).astype(str), index=table.index))
     labels = table["label"] if manifest.label_separator is None else pd.Series("", index=table.index)
-    return group.groupby(labels).nunique()
+    classes = group.groupby(labels)
+    return pd.DataFrame({"groups": classes.nunique(), "clips": classes.size()})
+
+
+def _few(groups: pd.DataFrame, folds: int) -> bool:
+    """Whether classes that cannot be in every fold hold few of the clips."""
+    return bool(groups["clips"][groups["groups"] < folds].sum() <= RARE * groups["clips"].sum())

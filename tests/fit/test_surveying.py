@@ -25,7 +25,8 @@ def manifest(**groups: int) -> Manifest:
     [
         ({"a": 20, "b": 30}, 8, None),
         ({"a": 20, "b": 5}, 5, None),
-        ({"a": 20, "b": 4, "rare": 1}, 4, "1 of 3 classes have fewer than 3 groups"),
+        ({"a": 20, "b": 4, "rare": 1}, 4, "1 of 3 classes have fewer than 4 groups"),
+        ({"a": 40, "b": 40, "rare": 3}, 8, "1 of 3 classes have fewer than 8 groups"),
         ({"a": 2, "b": 1}, 1, "no class has 3 groups"),
     ],
 )
