@@ -10,6 +10,7 @@ import argparse
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,7 +66,7 @@ def features(path: Path, front_end: LogMel) -> np.ndarray:
     return np.concatenate([found.mean(axis=1), found.std(axis=1), change.std(axis=1), *thirds])
 
 
-def models(seed: int) -> dict[str, object]:
+def models(seed: int) -> dict[str, Any]:
     """From soft to overconfident."""
     scaled = StandardScaler()
     return {
@@ -77,14 +78,14 @@ def models(seed: int) -> dict[str, object]:
     }
 
 
-def out_of_fold(model: object, inputs: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+def out_of_fold(model: Any, inputs: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
     """Probabilities of every clip by models that were not fitted to its group."""
     found = np.zeros((len(labels), labels.max() + 1))
     with np.errstate(all="ignore"):
         for train, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(inputs, labels, groups):
-            model.fit(inputs[train], labels[train])  # type: ignore[attr-defined]
+            model.fit(inputs[train], labels[train])
             soft = hasattr(model, "predict_proba")
-            scores = (model.predict_proba if soft else model.decision_function)(inputs[test])  # type: ignore[attr-defined]
+            scores = (model.predict_proba if soft else model.decision_function)(inputs[test])
             found[test] = scores if soft else np.exp(2 * scores) / np.exp(2 * scores).sum(axis=1, keepdims=True)
     return np.clip(found, 1e-9, 1) / np.clip(found, 1e-9, 1).sum(axis=1, keepdims=True)
 

@@ -22,14 +22,15 @@ def progress_shown(what: str) -> Iterator[Progress]:
         yield _Lines(what)
         return
     from rich.progress import Progress as Bar
+    from rich.progress import TaskID
 
     with Bar(transient=True) as display:
-        tasks: dict[int, object] = {}
+        tasks: list[TaskID] = []
 
         def show(done: int, total: int) -> None:
             if not tasks:
-                tasks[0] = display.add_task(what, total=total)
-            display.update(tasks[0], completed=done, total=total)  # type: ignore[arg-type]
+                tasks.append(display.add_task(what, total=total))
+            display.update(tasks[0], completed=done, total=total)
 
         yield show
 

@@ -26,7 +26,8 @@ TRIAL_SECONDS = 8.0
 """What a training takes besides its steps, before one was measured: its process, its data, its test."""
 
 BETWEEN = 0.08
-"""Time for what happens between steps, as a share of that of the steps, and :data:`VALIDATION`, that for validation."""
+"""Time for what happens between steps, as a share of that of the steps, and :data:`VALIDATION`, that for validation.
+Assumptions, as :data:`MORE_THREADS` is: none of them was measured by itself."""
 
 VALIDATION = 0.17
 
@@ -36,14 +37,16 @@ Two networks together had 74.1 % of fold 2 of UrbanSound8K right after 3,000 ste
 (``best_urbansound``); after 500 they were far behind."""
 
 FEW_STEPS = 1200
-"""Steps of a training below which a second and third fold are no gain: the first one is trained longer instead."""
+"""Steps of a training below which a second and third fold are no gain: the first one is trained longer instead. An
+assumption; other numbers were not compared."""
 
 WANTED_EPOCHS = 100
 """Epochs that are enough where clips are so few that they make fewer steps."""
 
 LEAST_STEPS = 900
 """Steps below which the quickest candidate is a better answer than the strongest one: in three minutes it had 0.53 of
-UrbanSound8K right after 1,323 steps, the strongest one 0.35 after 449."""
+UrbanSound8K right after 1,323 steps (two folds), the strongest one 0.35 after 449 (the first of them). Single runs; no
+number in between was tried."""
 
 MOST_STEPS, MOST_EPOCHS = 5000, 200
 """Steps and epochs beyond which a training from scratch gains little

@@ -140,7 +140,7 @@ def further_pass(
         seconds: that are left for trainings.
         step_seconds: of every candidate, from strong to quick.
         steps_an_epoch: of a training.
-        passes: those before, of which there is one at least.
+        passes: those before, at least one.
         training_seconds: of a training of each candidate that was tried, by its name.
         workers: trainings at once.
         folds: that there are.

@@ -50,7 +50,7 @@ def log_fit(folder: FitFolder, summary: FitSummary, lines: Sequence[str], config
         for logger in shown:
             _log(logger, summary, items)
         print_unsent(folder.sweep)
-    except Exception as error:
+    except Exception as error:  # loggers are other people's programs, and the answer is written already
         print(f"logger: the summary of the fit could not be logged: {why(error)}", flush=True)
 
 

@@ -95,7 +95,7 @@ def answered(
     Args:
         submission: what to answer.
         classifier: in evaluation mode.
-        top_k: so many labels in the label column, the most probable first, with spaces between them.
+        top_k: number of labels in the label column, the most probable first, with spaces between them.
         **options: see :func:`audio_lightning.inference.windows.batches`.
 
     Raises:

@@ -15,7 +15,7 @@ from audio_lightning.data.splitting.splits import SplitPlan, assign_splits
 
 
 def manifest(groups: int = 60, clips: int = 3, *, named: bool = True) -> Manifest:
-    """Groups of clips, of which two thirds are of class a; one group alone is of class c."""
+    """Groups of clips: two thirds are of class a, and class c has one group."""
     group = np.repeat(np.arange(groups), clips)
     label = np.where(group == 1, "c", np.where(group % 3 == 0, "b", "a"))
     table = pd.DataFrame(
