@@ -30,6 +30,7 @@ def fit_command(words: Words = None, config_dir: ConfigDir = None) -> int:
     The same line goes on where it stopped; with a larger budget or new recordings it adds to what is there.
     """
     from audio_lightning.config import quote_paths, user_extensions
+    from audio_lightning.fit.clock import seconds_running
     from audio_lightning.fit.fitting import run_fit
     from audio_lightning.fit.request import parse_fit_args
 
@@ -37,7 +38,7 @@ def fit_command(words: Words = None, config_dir: ConfigDir = None) -> int:
     place = None if config_dir is None else str(config_dir)
     with user_extensions(quote_paths(word for word in typed if word.startswith(("trust", "hydra"))), place):
         request = parse_fit_args(typed, place)
-        outcome = run_fit(request)
+        outcome = run_fit(request, seconds_running())
     if outcome.answer is not None:
         print(outcome.answer)
         print_written(outcome.folder / "report.html", outcome.folder / "model.ckpt")

@@ -54,6 +54,9 @@ def say_pass(passes: Sequence[Pass], found: Survey, left: float) -> None:
         parts.append(f"{', '.join(one.finish)} on the folds that were not tested before")
     if lost := [name for name in found.candidates if name in ever and name not in chosen.candidates]:
         parts.append(f"not {', '.join(lost)} again")
-    if left_out := [name for name in found.candidates if name not in ever]:
+    known = ever | one.slow.keys() | {name for name, each in found.candidates.items() if each.impossible is not None}
+    if left_out := [name for name in found.candidates if name not in known]:
         parts.append(f"no time for {', '.join(left_out)}")
     say(", ".join(parts))
+    for name, why in one.slow.items():
+        say(f"not {name}: {why}")

@@ -1,19 +1,8 @@
-"""How long a fit has taken, over all the times that its command was given, and what there is time for."""
+"""What there is time for in a fit."""
 
 import math
-import os
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import TracebackType
-
-from audio_lightning.core.errors import FileError
-from audio_lightning.core.files import read_json, write_json
-
-BEAT = 5.0
-"""Seconds between notes of the time that has passed: what a kill can lose of it."""
 
 RESERVE = 0.08
 """Share of the budget for what comes after the trainings: selection, the model's file, the page; and for estimates that
@@ -27,7 +16,7 @@ TRIAL_SECONDS = 8.0
 
 BETWEEN = 0.08
 """Time for what happens between steps, as a share of that of the steps, and :data:`VALIDATION`, that for validation.
-Assumptions, as :data:`MORE_THREADS` is: none of them was measured by itself."""
+Assumptions: neither was measured by itself."""
 
 VALIDATION = 0.17
 
@@ -52,49 +41,39 @@ MOST_STEPS, MOST_EPOCHS = 5000, 200
 """Steps and epochs beyond which a training from scratch gains little
 (:data:`audio_lightning.planning.rules.STEPS`)."""
 
-MORE_THREADS = 0.75
-"""What threads beyond the first one add, where fewer trainings run than could: a part of a core each."""
+MARGIN = 1.1
+"""How much longer than those before further trainings may take for which there must be time."""
 
 
-class Clock:
-    """Time spent on a fit, noted in a file every few seconds, so that a killed fit knows it when it goes on.
+@dataclass(frozen=True)
+class Workers:
+    """What trains.
 
-    Args:
-        file: where it is noted.
+    Attributes:
+        number: trainings at once.
+        alone: how much faster a training is that has the threads of all of them to itself.
     """
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._before = _noted(file)
-        self._started = time.monotonic()
-        self._ended = threading.Event()
-        self._beating = threading.Thread(target=self._beat, daemon=True)
+    number: int
+    alone: float = 1.0
 
-    @property
-    def spent(self) -> float:
-        """Seconds so far, those of earlier times among them."""
-        return self._before + time.monotonic() - self._started
+    def gain(self, trainings: int) -> float:
+        """How much faster trainings are where fewer of them run than could, so that each has more threads."""
+        if trainings >= self.number:
+            return 1.0
+        return 1 + (self.alone - 1) * (self.number / trainings - 1) / (self.number - 1)
 
-    def __enter__(self) -> "Clock":
-        self._beating.start()
-        return self
+    def round_seconds(self, times: Sequence[float]) -> float:
+        """What the trainings of a round take together, where some workers may have nothing to do at its end.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._beating.join()
-        self._note()
-
-    def _beat(self) -> None:
-        while not self._ended.wait(BEAT):
-            self._note()
-
-    def _note(self) -> None:
-        try:
-            write_json(self._file, {"spent_seconds": round(self.spent, 1)})
-        except OSError:  # a full disk, which the trainings say
-            return
+        Args:
+            times: of each, where all workers train.
+        """
+        if not times:
+            return 0.0
+        if len(times) < self.number:
+            return max(times) / self.gain(len(times))
+        return max(*times, sum(times) / self.number, math.ceil(len(times) / self.number) * sum(times) / len(times))
 
 
 @dataclass(frozen=True)
@@ -121,7 +100,7 @@ def allocate(
     step_seconds: Mapping[str, float],
     steps_an_epoch: int,
     *,
-    workers: int,
+    workers: Workers,
     folds: int,
     members: int,
     trial_seconds: float = TRIAL_SECONDS,
@@ -132,9 +111,9 @@ def allocate(
 
     Args:
         seconds: that there are for trainings.
-        step_seconds: of every candidate, from strong to quick, where as many run at once as ``workers``.
+        step_seconds: of every candidate, from strong to quick, where all workers train.
         steps_an_epoch: of a training.
-        workers: trainings at once.
+        workers: that train.
         folds: that there are.
         members: most candidates of the answer.
         trial_seconds: what a training takes besides its steps.
@@ -146,7 +125,7 @@ def allocate(
     few, least = min(FEW_STEPS, wanted), min(LEAST_STEPS, wanted)
 
     def scheme(tested: int, tried: Sequence[str], kept: int) -> Allocation:
-        at_once = tested if len(tried) == 1 and tested % workers == 0 else 1  # no worker waits for a first fold
+        at_once = tested if len(tried) == 1 and tested % workers.number == 0 else 1  # no worker waits for a first fold
         return Allocation(tuple(tried), min(members, len(tried), kept), tested, 0, at_once)
 
     quickest = min(step_seconds, key=lambda name: step_seconds[name])
@@ -182,41 +161,32 @@ def _several(candidates: int, folds: int) -> Sequence[tuple[int, int, int]]:
 
 
 def _steps(
-    scheme: Allocation, seconds: float, step_seconds: Mapping[str, float], workers: int, trial_seconds: float
+    scheme: Allocation, seconds: float, step_seconds: Mapping[str, float], workers: Workers, trial_seconds: float
 ) -> int:
     """Steps that every training has; survivors are taken for the slowest ones."""
     times = sorted((step_seconds[name] for name in scheme.candidates), reverse=True)
     rounds = [times * scheme.at_once, times[: scheme.survivors] * (scheme.folds - scheme.at_once)]
-    overhead = sum(trial_seconds * math.ceil(len(trials) / workers) for trials in rounds)
-    first, others = (_round_seconds(trials, workers) for trials in rounds)
+    overhead = sum(trial_seconds * math.ceil(len(trials) / workers.number) for trials in rounds)
+    first, others = (workers.round_seconds(trials) for trials in rounds)
     a_step = (1 + BETWEEN) * (first + others) + VALIDATION * first * (len(times) > 1)
     return int(max(0.0, seconds - overhead) / a_step)
 
 
-def _round_seconds(times: Sequence[float], workers: int) -> float:
-    """What a step of each of the trainings of a round takes, where some workers may have nothing to do at its end."""
-    if not times:
-        return 0.0
-    if len(times) >= workers:
-        return max(sum(times) / workers, math.ceil(len(times) / workers) * sum(times) / len(times))
-    return max(times) / threads_gain(len(times), workers)
+def more_folds(seconds: float, training_seconds: Sequence[float], folds: int, *, workers: Workers) -> int:
+    """How many more folds there is time to test.
 
-
-def threads_gain(trainings: int, workers: int) -> float:
-    """How much faster a training is where fewer of them run than could, so that each has more threads."""
-    return 1 + MORE_THREADS * (max(workers, trainings) / trainings - 1)
+    Args:
+        seconds: that are left for trainings.
+        training_seconds: of a training of each survivor, where all workers train.
+        folds: that were not tested.
+        workers: that train.
+    """
+    for count in range(folds, 0, -1):
+        if MARGIN * workers.round_seconds([*training_seconds] * count) <= seconds:
+            return count
+    return 0
 
 
 def reserve(budget: float) -> float:
     """Seconds that trainings leave to what comes after them."""
     return max(LEAST_RESERVE, RESERVE * budget)
-
-
-def _noted(file: Path) -> float:
-    if not os.path.exists(file):
-        return 0.0
-    try:
-        value = read_json(file).get("spent_seconds")
-    except FileError:
-        return 0.0
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) and value >= 0 else 0.0

@@ -29,7 +29,7 @@ from audio_lightning.fit.learning_points import learning_points
 from audio_lightning.fit.out_of_fold import PREFIX, OutOfFold, read_out_of_fold
 from audio_lightning.fit.selection_bias import AfterSelection, correct_for_selection
 from audio_lightning.fit.summary_run import log_fit
-from audio_lightning.fit.time_limit import Answer, as_text, select_within
+from audio_lightning.fit.time_limit import Answer, as_text, fewer_models, select_within
 from audio_lightning.fit.tried import Tried
 from audio_lightning.inference.clip_time import seconds_a_clip
 from audio_lightning.inference.load import load_classifier
@@ -66,6 +66,7 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
         {name: found.candidates[tried.names[name]].predict_seconds for name in predictions.candidates},
         limit,
         files.model,
+        refit=tried.refit,
     )
     after = correct_for_selection(predictions, metric, answer.settings)
     _write_predictions(files, predictions, combined(predictions, answer.ensemble))
@@ -121,6 +122,11 @@ def finish(
     files = FitFolder(folder)
     summary = files.read_summary()
     if models:
+        limit = None if summary.infer_limit_ms is None else summary.infer_limit_ms / 1000
+        of_folds = {one.name: one.models or 0 for one in summary.selected}
+        tested: dict[str, int] = dict.fromkeys(of_folds, summary.folds or 0)
+        outdated = fewer_models(of_folds, tested, limit)
+        summary.notes = [note for note in summary.notes if note not in outdated]
         members = [(models[one.name], one.weight or 0.0) for one in summary.selected]
         # Without validation there are no thresholds but those of the models of the folds.
         thresholds = load_classifier(files.model).thresholds.tolist() if summary.multilabel else None

@@ -6,7 +6,7 @@ that were tested before, so that its candidates compare with the earlier ones on
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from audio_lightning.fit.budget import LEAST_STEPS, Allocation, allocate, enough_steps, most_steps
+from audio_lightning.fit.budget import LEAST_STEPS, Allocation, Workers, allocate, enough_steps, most_steps
 from audio_lightning.fit.refitting import share_of_refit
 from audio_lightning.fit.state import FitState, Pass
 
@@ -74,7 +74,7 @@ def plan_pass(
     passes: Sequence[Pass],
     training_seconds: Mapping[str, float],
     *,
-    workers: int,
+    workers: Workers,
     folds: int,
     members: int,
     refit: bool,
@@ -88,7 +88,7 @@ def plan_pass(
         steps_an_epoch: of a training.
         passes: those before; none: the first one is planned.
         training_seconds: of a training of each candidate that was tried.
-        workers: trainings at once.
+        workers: that train.
         folds: that there are.
         members: most candidates of the answer.
         refit: whether time is kept to train the members on all recordings.
@@ -129,7 +129,7 @@ def further_pass(
     passes: Sequence[Pass],
     training_seconds: Mapping[str, float],
     *,
-    workers: int,
+    workers: Workers,
     folds: int,
     members: int,
 ) -> Pass | None:
@@ -142,7 +142,7 @@ def further_pass(
         steps_an_epoch: of a training.
         passes: those before, at least one.
         training_seconds: of a training of each candidate that was tried, by its name.
-        workers: trainings at once.
+        workers: that train.
         folds: that there are.
         members: most candidates of the answer.
 
@@ -181,7 +181,7 @@ def further_pass(
     if found is None:
         return None
     finish = [name for name, count in tested.items() if count == before]
-    cost = sum(training_seconds.get(name, 0.0) for name in finish) * (found.folds - before) / workers
+    cost = sum(training_seconds.get(name, 0.0) for name in finish) * (found.folds - before) / workers.number
     if found.folds > before and cost <= FINISH * seconds and (less := within(seconds - cost)):
         return Pass(budget, less, finish if less.folds > before else [])
     return Pass(budget, found)

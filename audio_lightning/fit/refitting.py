@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 from audio_lightning.compare.trials import TrialFolder
-from audio_lightning.fit.budget import Allocation
+from audio_lightning.fit.budget import Allocation, Workers
 from audio_lightning.fit.state import Training
 from audio_lightning.sweeps.epochs import is_annealed
 
@@ -59,20 +59,22 @@ def refitted(
     return models, DONE.format(epochs=", ".join(epochs))
 
 
-def share_of_refit(allocation: Allocation, step_seconds: Mapping[str, float], *, workers: int, folds: int) -> float:
+def share_of_refit(allocation: Allocation, step_seconds: Mapping[str, float], *, workers: Workers, folds: int) -> float:
     """Share of the time of a pass and its refit that the refit takes, where the slowest candidates are selected.
 
     Args:
         allocation: of the pass.
         step_seconds: of every candidate.
-        workers: trainings at once.
+        workers: that train.
         folds: that the data has; a fold's training lacks those that test and that validate it.
     """
     times = [step_seconds[name] for name in allocation.candidates]
     slowest = sorted(times, reverse=True)[: allocation.survivors]
     trainings = sum(times) + (allocation.folds - 1) * sum(slowest)
     larger = folds / (folds - 2) if folds > 2 else ONE_DIVISION
-    again = larger * max(sum(slowest), math.ceil(len(slowest) / workers) * workers * max(slowest) / len(slowest))
+    again = larger * max(
+        sum(slowest), math.ceil(len(slowest) / workers.number) * workers.number * max(slowest) / len(slowest)
+    )
     return again / (trainings + again)
 
 

@@ -41,6 +41,7 @@ class Pass:
         rounds: trainings of each round.
         survivors: candidates that are trained on all folds.
         stopped: why each other candidate is not.
+        slow: why others were not tried, where predicting with the models of these folds would take them too long.
         done: nothing is missing of it.
     """
 
@@ -51,6 +52,7 @@ class Pass:
     rounds: list[list[Training]] = field(default_factory=list)
     survivors: list[str] = field(default_factory=list)
     stopped: dict[str, str] = field(default_factory=dict)
+    slow: dict[str, str] = field(default_factory=dict)
     done: bool = False
 
 

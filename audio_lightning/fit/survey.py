@@ -52,6 +52,7 @@ class Survey:
         clips: rows of the manifest.
         groups: number of groups; None where nobody knows.
         notes: what a user should know of the data.
+        alone: how much faster a step of the strongest candidate is with the threads of all trainings.
     """
 
     properties: list[dict[str, Any]]
@@ -66,6 +67,7 @@ class Survey:
     clips: int
     groups: int | None
     notes: list[str]
+    alone: float = 1.0
 
     @property
     def metrics(self) -> tuple[str, ...]:

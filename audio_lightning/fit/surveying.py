@@ -5,15 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from audio_lightning.config import user_extensions
 from audio_lightning.core.cores import share_threads
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.data.manifest import Manifest
-from audio_lightning.fit.plan import make_plan, write_plan
+from audio_lightning.fit.plan import Plan, make_plan, write_plan
 from audio_lightning.fit.survey import Survey, Surveyed
 from audio_lightning.inference.clip_time import seconds_a_clip
-from audio_lightning.training.step_time import untrained
+from audio_lightning.training.step_time import seconds_a_step, untrained
 
 MOST_FOLDS = 8
 """Folds that are made: each network then trains on three quarters of the clips, an eighth chooses the epoch, and an
@@ -66,7 +67,7 @@ def survey(
     share_threads(workers)
     found: dict[str, Surveyed] = {}
     reasons = []
-    first = None
+    first, on_fold, alone = None, None, 1.0
     with user_extensions(lines, config_dir):
         for name, own in candidates.items():
             try:
@@ -79,10 +80,12 @@ def survey(
                 reasons.append(ConfigError(str(error)))  # one that goes from process to process
                 found[name] = Surveyed(name, 0.0, 1, str(error))
                 continue
+            if on_fold is None:
+                on_fold, alone = plan, _gain_alone(plan, threads, workers)
             seconds = plan.step_seconds * (BESIDE_OTHERS if workers > 1 else 1)
             predicting = seconds_a_clip(untrained(plan.config, plan.task), threads)
             found[name] = Surveyed(plan.title, seconds, plan.steps_an_epoch, predict_seconds=predicting)
-    if first is None:
+    if first is None or on_fold is None:
         raise reasons[0]
     write_plan(first, folder / "plan")
     manifest = first.manifest
@@ -102,7 +105,7 @@ def survey(
         ],
         choices=[
             {"key": key, "value": value, "why": why}
-            for key, (value, why) in first.choices.items()
+            for key, (value, why) in on_fold.choices.items()
             if key not in OWN_KEYS
         ],
         machine=first.machine,
@@ -115,7 +118,19 @@ def survey(
         clips=len(manifest),
         groups=manifest.table["group"].nunique() if manifest.knows_groups else None,
         notes=[*manifest.notes, *notes],
+        alone=alone,
     )
+
+
+def _gain_alone(plan: Plan, threads: int, workers: int) -> float:
+    """How much faster a step is with the threads of all workers; where each has a device of its own, not at all."""
+    if workers == 1 or plan.machine.device != "CPU":
+        return 1.0
+    few = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    seconds = seconds_a_step(plan.config, plan.task)
+    torch.set_num_threads(few)
+    return max(1.0, plan.step_seconds / seconds)
 
 
 def _folds(manifest: Manifest, lines: Sequence[str]) -> tuple[list[list[str]], str, list[str]]:

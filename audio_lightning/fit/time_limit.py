@@ -1,9 +1,11 @@
 """What predicting may take a clip: which candidates, and how many models of their folds, keep to it.
 
-The answer of a fit is the mean of the models of all folds of its members, so that a member costs as many times what one
-of its models takes. Members whose front ends are the same compute them once, and take less than this.
+The answer of a fit is the mean of the models of all tested folds of its members, so that a member costs as many times
+what one of its models takes; once, where it is trained on all recordings in the end (``refit=true``). Members whose
+front ends are the same compute them once, and take less than this.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +21,7 @@ from audio_lightning.run_folder import RunFolder
 
 
 def within_limit(found: Survey, limit: float | None) -> Survey:
-    """The survey, where candidates that can be in no answer within the limit cannot be tried, with the reason.
+    """The survey, where candidates of which a single model takes longer cannot be tried, with the reason.
 
     Args:
         found: with what predicting takes each candidate.
@@ -31,25 +33,33 @@ def within_limit(found: Survey, limit: float | None) -> Survey:
     if limit is None:
         return found
     seconds = {name: one.predict_seconds for name, one in found.candidates.items() if one.impossible is None}
-    folds = len(found.folds)
-    kept = fold_models(seconds, folds, limit)
-    if not kept:
+    slow = too_slow(seconds, 1, limit)
+    if len(slow) == len(seconds):
         quickest = min(seconds, key=lambda name: seconds[name])
         raise ConfigError(
             f"infer_limit={as_text(limit)}: no candidate predicts a clip in that time on this machine; the quickest is "
-            f"{quickest}, {as_text(seconds[quickest])} with one model and {as_text(folds * seconds[quickest])} with "
-            f"those of {folds} folds: set a higher limit"
+            f"{quickest}, {as_text(seconds[quickest])} with one model: set a higher limit"
         )
-    slow = {
-        name: replace(
-            one,
-            impossible=f"predicting takes {as_text(folds * seconds[name])} a clip with the models of {folds} folds, "
-            f"above infer_limit={as_text(limit)}",
-        )
-        for name, one in found.candidates.items()
-        if name in seconds and name not in kept
+    candidates = {
+        name: replace(one, impossible=slow.get(name, one.impossible)) for name, one in found.candidates.items()
     }
-    return replace(found, candidates={**found.candidates, **slow})
+    return replace(found, candidates=candidates)
+
+
+def too_slow(seconds: Mapping[str, float], models: int, limit: float) -> dict[str, str]:
+    """Candidates that are in no answer within the limit, as :func:`fold_models` counts, and why.
+
+    Args:
+        seconds: what a model of each candidate takes a clip.
+        models: of a candidate.
+        limit: seconds a clip.
+    """
+    with_models = f" with the models of {models} folds" if models > 1 else ""
+    return {
+        name: f"predicting takes {as_text(models * one)} a clip{with_models}, above infer_limit={as_text(limit)}"
+        for name, one in seconds.items()
+        if name not in fold_models(seconds, models, limit)
+    }
 
 
 def fold_models(seconds: Mapping[str, float], folds: int, limit: float) -> dict[str, int]:
@@ -93,6 +103,8 @@ def select_within(
     seconds: Mapping[str, float],
     limit: float | None,
     file: Path,
+    *,
+    refit: bool = False,
 ) -> Answer:
     """Select an ensemble that keeps to the limit, and write it.
 
@@ -107,6 +119,7 @@ def select_within(
         seconds: what a model of each candidate takes a clip.
         limit: seconds a clip; None: any time.
         file: the model's.
+        refit: whether one model of each member will answer in the end, and those of the folds only until then.
 
     Raises:
         ConfigError: no candidate keeps to the limit.
@@ -114,10 +127,13 @@ def select_within(
     slower, chosen = 1.0, None
     while True:
         times = {name: slower * seconds[name] for name in predictions.candidates}
-        models, within = _affordable(times, {name: len(runs[name]) for name in times}, settings, limit)
+        models, within = _affordable(times, {name: 1 if refit else len(runs[name]) for name in times}, settings, limit)
         if not models:
             break
         ensemble = select_ensemble(predictions, metric, within)
+        if refit:
+            most = math.inf if limit is None else limit / sum(times[name] for name in ensemble.weights)
+            models = {name: max(1, int(min(most, len(runs[name])))) for name in ensemble.weights}
         members = [
             (run.best, weight / models[name])
             for name, weight in ensemble.weights.items()
@@ -126,7 +142,7 @@ def select_within(
         write_ensemble(file, [path for path, _ in members], [share for _, share in members])
         measured = seconds_a_clip(load_classifier(file))
         used = {name: models[name] for name in ensemble.weights}
-        notes = _notes(used, {name: len(runs[name]) for name in used}, limit)
+        notes = fewer_models(used, {name: len(runs[name]) for name in used}, limit)
         chosen = Answer(ensemble, within, used, measured, notes)
         if limit is None or measured <= limit:
             return chosen
@@ -155,7 +171,8 @@ def _affordable(
     return models, replace(settings, max_members=most, costs=costs, most_cost=limit)
 
 
-def _notes(models: Mapping[str, int], folds: Mapping[str, int], limit: float | None) -> list[str]:
+def fewer_models(models: Mapping[str, int], folds: Mapping[str, int], limit: float | None) -> list[str]:
+    """Which members have fewer models than folds were tested, in sentences."""
     return [
         f"{name} has {count} of the models of its {folds[name]} folds, to keep to infer_limit={as_text(limit or 0)}"
         for name, count in models.items()

@@ -162,7 +162,7 @@ class Trainings:
     def _run(self, planned: Sequence[Training], monitor: str, what: str) -> list[Result]:
         executor = self.executor(len(planned))
         combinations = [Combination([*self.request.lines, *one.lines], _choices(one), TIME_LIMIT) for one in planned]
-        trials = plan_trials(combinations)
+        trials = plan_trials(combinations, quiet=True)  # the survey has said it
         for trial in trials:
             name, *others = (f"{key}={value}" for key, value in trial.combination.choices.items())
             training = " ".join([name.removeprefix("candidate="), *others])

@@ -90,5 +90,7 @@ def what_was_tried(
 def _why_skipped(name: str, found: Survey, state: FitState) -> str:
     if (impossible := found.candidates[name].impossible) is not None:
         return impossible
+    if slow := [one.slow[name] for one in state.passes if name in one.slow]:
+        return slow[-1]
     lost = state.lost.get(name)
     return f"worse on the recordings before: {lost}" if lost else "no time in the budget"

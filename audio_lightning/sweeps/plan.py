@@ -73,13 +73,17 @@ class Planned:
         )
 
 
-def plan_trials(combinations: Iterable[Combination], *, known: dict[str, Preflight] | None = None) -> list[Planned]:
+def plan_trials(
+    combinations: Iterable[Combination], *, known: dict[str, Preflight] | None = None, quiet: bool = False
+) -> list[Planned]:
     """Compose and check trials; equal ones are planned once.
 
     Args:
         combinations: what is asked for.
         known: results of earlier calls, by what was asked for of the data, to which those of this one are added. A
             trial on data that was examined before is not examined again: if it cannot work, it says so when it runs.
+
+        quiet: nothing is printed of the values that follow from the recordings.
 
     Raises:
         ConfigError: a mistake in what was asked for.
@@ -90,7 +94,7 @@ def plan_trials(combinations: Iterable[Combination], *, known: dict[str, Preflig
     # Of a search each trial is planned alone, and says nothing of the others.
     if known is None and composed and all(lacking for *_, lacking in composed):
         raise composed[0][2][0]
-    _settle([config for config, *_ in composed])
+    _settle([config for config, *_ in composed], quiet=quiet)
     plain = [as_plain(config) for config, *_ in composed]
     keys = [digest(config["data"]) for config in plain]
     checked = {place: Preflight(impossible=str(lacking[0])) for place, (*_, lacking) in enumerate(composed) if lacking}
@@ -110,11 +114,12 @@ def plan_trials(combinations: Iterable[Combination], *, known: dict[str, Preflig
     return list(planned.values())
 
 
-def _settle(configs: Sequence[DictConfig]) -> None:
+def _settle(configs: Sequence[DictConfig], *, quiet: bool) -> None:
     """Replace what is ``auto`` by what it is for the recordings, so that trials are known by numbers."""
     automatic = [config for config in configs if automatic_keys(config)]
     if automatic:
-        for config, found in zip(automatic, call(settle_automatic, [as_plain(config) for config in automatic])):
+        plain = [as_plain(config) for config in automatic]
+        for config, found in zip(automatic, call(settle_automatic, plain, quiet)):
             for key, value in found.items():
                 OmegaConf.update(config, key, value)
 

@@ -47,10 +47,14 @@ def preflight(configs: Sequence[dict[str, Any]]) -> list[Preflight]:
     return [_preflight(config, impossible, opened) for config in configs]
 
 
-def settle_automatic(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def settle_automatic(configs: Sequence[dict[str, Any]], quiet: bool = False) -> list[dict[str, Any]]:
     """What is ``auto`` in resolved configurations, from the key to the value; as above for a process of its own.
 
     Nothing where the data cannot be used, which the pre-flight check says.
+
+    Args:
+        configs: resolved configurations.
+        quiet: print no values.
     """
     from audio_lightning.training.setup import settled_data
 
@@ -62,7 +66,7 @@ def settle_automatic(configs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         keys.append(digest([config["data"], given]))
         if keys[-1] not in settled:
             with suppress(DataError):
-                settled_data(tree)
+                settled_data(tree, quiet=quiet)
             settled[keys[-1]] = {key: OmegaConf.select(tree, key) for key in automatic}
     return [settled[key] for key in keys]
 

@@ -67,14 +67,14 @@ def _write_problems(path: Path, problems: list[Problem]) -> None:
     write_csv(path, ["where", "what"], [(problem.where, problem.what) for problem in problems])
 
 
-def settled_data(config: DictConfig) -> AudioDataModule:
-    """Build the data source, and settle and print what is ``auto`` in the configuration, in place.
+def settled_data(config: DictConfig, *, quiet: bool = False) -> AudioDataModule:
+    """Build the data source, and settle what is ``auto`` in the configuration, in place; print it unless ``quiet``.
 
     Raises:
         ConfigError, DataError: see :func:`audio_lightning.planning.settle.build_data`.
     """
     datamodule, choices = build_data(config, decoding_shown)
-    for key, (value, why) in choices.items():
+    for key, (value, why) in ({} if quiet else choices).items():
         print_and_log(f"{key}={'null' if value is None else value} (auto): {why}")
     return datamodule
 

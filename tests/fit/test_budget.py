@@ -1,5 +1,7 @@
 """What there is time for, and how much has passed."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,17 +13,21 @@ from audio_lightning.fit.budget import (
     MOST_STEPS,
     WANTED_EPOCHS,
     WANTED_STEPS,
-    Clock,
+    Workers,
     allocate,
+    more_folds,
     reserve,
 )
+from audio_lightning.fit.clock import Clock
+
+TWO = Workers(2, alone=1.75)
 
 STEPS = {"both": 0.5, "logmel": 0.25, "pcen": 0.3, "quick": 0.05}
 
 
 def cost(seconds: float, **options: int) -> float:
     """Seconds that an allocation takes, at most."""
-    found = allocate(seconds, STEPS, 40, workers=2, folds=8, members=3, **options)
+    found = allocate(seconds, STEPS, 40, workers=TWO, folds=8, members=3, **options)
     times = [STEPS[name] for name in found.candidates]
     slowest = sorted(times, reverse=True)[: found.survivors]
     return found.steps * (found.at_once * sum(times) + (found.folds - found.at_once) * sum(slowest)) / 2
@@ -33,7 +39,7 @@ def test_it_fits_into_the_budget(seconds: float) -> None:
 
 
 def test_more_time_is_never_for_less() -> None:
-    found = [allocate(seconds, STEPS, 40, workers=2, folds=8, members=3) for seconds in range(60, 20_000, 60)]
+    found = [allocate(seconds, STEPS, 40, workers=TWO, folds=8, members=3) for seconds in range(60, 20_000, 60)]
     strong = [one for one in found if "both" in one.candidates]
     assert found[-len(strong) :] == strong
     tested = [one.folds for one in strong]
@@ -44,45 +50,45 @@ def test_more_time_is_never_for_less() -> None:
 
 
 def test_with_little_time_there_is_one_training_and_with_none_the_quickest() -> None:
-    short = allocate(400, STEPS, 40, workers=2, folds=8, members=3)
+    short = allocate(400, STEPS, 40, workers=TWO, folds=8, members=3)
     assert (short.candidates, short.folds, short.survivors) == (("both",), 1, 1)
     assert LEAST_STEPS <= short.steps < WANTED_STEPS
-    shorter = allocate(120, STEPS, 40, workers=2, folds=8, members=3)
+    shorter = allocate(120, STEPS, 40, workers=TWO, folds=8, members=3)
     assert (shorter.candidates, shorter.folds) == (("quick",), 3)
     assert shorter.steps >= FEW_STEPS
-    none = allocate(1, STEPS, 40, workers=2, folds=8, members=3)
+    none = allocate(1, STEPS, 40, workers=TWO, folds=8, members=3)
     assert (none.candidates, none.folds, none.steps) == (("quick",), 1, 1)
 
 
 def test_with_a_lot_of_time_trainings_are_no_longer_than_they_gain_by() -> None:
-    assert allocate(1e6, STEPS, 40, workers=2, folds=8, members=3).steps == MOST_STEPS
+    assert allocate(1e6, STEPS, 40, workers=TWO, folds=8, members=3).steps == MOST_STEPS
 
 
 @pytest.mark.parametrize("folds", [1, 3, 5, 10])
 def test_no_more_folds_are_tested_than_there_are(folds: int) -> None:
-    assert allocate(1e6, STEPS, 40, workers=2, folds=folds, members=3).folds == folds
+    assert allocate(1e6, STEPS, 40, workers=TWO, folds=folds, members=3).folds == folds
 
 
 def test_few_clips_are_trained_on_for_epochs_not_for_steps() -> None:
-    few = allocate(1200, STEPS, 10, workers=2, folds=8, members=3)
-    many = allocate(1200, STEPS, 100, workers=2, folds=8, members=3)
+    few = allocate(1200, STEPS, 10, workers=TWO, folds=8, members=3)
+    many = allocate(1200, STEPS, 100, workers=TWO, folds=8, members=3)
     assert few.steps >= 10 * WANTED_EPOCHS
     assert len(few.candidates) > len(many.candidates)
-    assert allocate(1e6, STEPS, 10, workers=2, folds=8, members=3).steps == 10 * MOST_EPOCHS
+    assert allocate(1e6, STEPS, 10, workers=TWO, folds=8, members=3).steps == 10 * MOST_EPOCHS
 
 
 def test_where_nothing_is_chosen_no_core_waits_for_a_first_fold() -> None:
-    found = allocate(900, {"both": 0.5}, 40, workers=2, folds=8, members=3)
+    found = allocate(900, {"both": 0.5}, 40, workers=TWO, folds=8, members=3)
     assert (found.folds, found.at_once) == (2, 2)
-    assert allocate(6000, STEPS, 40, workers=2, folds=8, members=3).at_once == 1
+    assert allocate(6000, STEPS, 40, workers=TWO, folds=8, members=3).at_once == 1
 
 
 def test_one_member_needs_one_survivor() -> None:
-    assert allocate(1e6, STEPS, 40, workers=2, folds=5, members=1).survivors == 1
+    assert allocate(1e6, STEPS, 40, workers=TWO, folds=5, members=1).survivors == 1
 
 
 def test_a_single_candidate_is_enough() -> None:
-    found = allocate(6000, {"both": 0.5}, 40, workers=2, folds=8, members=3)
+    found = allocate(6000, {"both": 0.5}, 40, workers=TWO, folds=8, members=3)
     assert (found.candidates, found.survivors) == (("both",), 1)
     assert found.folds >= 3
 
@@ -98,6 +104,35 @@ def test_a_clock_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert 0 <= clock.spent < 5
     (tmp_path / "clock.json").write_text('{"spent_seconds": 100.5}')
     assert 100.5 <= Clock(tmp_path / "clock.json").spent < 101.5
+    assert 107.5 <= Clock(tmp_path / "clock.json", running=7).spent < 108.5
+
+
+def test_a_command_counts_from_where_it_was_started() -> None:
+    code = (
+        "import time; time.sleep(0.3); from audio_lightning.fit.clock import seconds_running; print(seconds_running())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) > 0.3
+
+
+def test_threads_are_shared_out() -> None:
+    assert [Workers(4, alone=2.5).gain(trainings) for trainings in (1, 2, 4, 8)] == [2.5, 1.5, 1, 1]
+    assert Workers(1).gain(1) == 1
+
+
+def test_time_that_is_left_goes_into_further_folds() -> None:
+    assert more_folds(60, [100], 6, workers=TWO) == 0
+    assert more_folds(64, [100], 6, workers=TWO) == 1  # alone, with the threads of both
+    assert more_folds(111, [100], 6, workers=TWO) == 2
+    assert more_folds(111, [100, 100], 6, workers=TWO) == 1
+    assert more_folds(1e6, [100, 100], 6, workers=TWO) == 6
+
+
+def test_a_round_takes_what_its_waves_take() -> None:
+    assert TWO.round_seconds([10, 10, 10]) == 20
+    assert TWO.round_seconds([30, 1, 1]) == 30
+    assert TWO.round_seconds([10]) == pytest.approx(10 / 1.75)
+    assert TWO.round_seconds([]) == 0
 
 
 @pytest.mark.parametrize(

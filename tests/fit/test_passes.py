@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from audio_lightning.fit.budget import MOST_STEPS, Allocation
+from audio_lightning.fit.budget import MOST_STEPS, Allocation, Workers
 from audio_lightning.fit.passes import (
     folds_tested,
     further_pass,
@@ -16,6 +16,7 @@ from audio_lightning.fit.passes import (
 )
 from audio_lightning.fit.state import FitState, Pass
 
+TWO = Workers(2, alone=1.75)
 STEPS = {"both": 0.5, "logmel": 0.25, "pcen": 0.3, "quick": 0.05}
 
 
@@ -27,7 +28,7 @@ def a_pass(
 
 
 def further(seconds: float, *passes: Pass, **options: Any) -> Pass | None:
-    known = {"workers": 2, "folds": 8, "members": 3, **options}
+    known = {"workers": TWO, "folds": 8, "members": 3, **options}
     return further_pass(seconds + 600, seconds, STEPS, 40, passes, dict.fromkeys(tried_names(passes), 60.0), **known)
 
 
@@ -79,7 +80,7 @@ def test_earlier_candidates_are_tested_on_the_new_folds_where_that_is_cheap() ->
     assert cheap is not None
     assert (cheap.allocation.folds, cheap.finish) == (8, ["both", "quick"])
     assert folds_tested([before, cheap]) == {"both": 8, "quick": 8}
-    dear = further_pass(30_600, 30_000, STEPS, 40, [before], {"both": 9000.0}, workers=2, folds=8, members=3)
+    dear = further_pass(30_600, 30_000, STEPS, 40, [before], {"both": 9000.0}, workers=TWO, folds=8, members=3)
     assert dear is not None
     assert (dear.allocation.folds, dear.finish) == (8, [])
 
@@ -91,7 +92,7 @@ def work(chosen: Allocation) -> float:
 
 def test_a_refit_has_its_time() -> None:
     def planned(*, refit: bool) -> Pass:
-        found = plan_pass(1200, 1000, STEPS, 40, [], {}, workers=2, folds=8, members=3, refit=refit)
+        found = plan_pass(1200, 1000, STEPS, 40, [], {}, workers=TWO, folds=8, members=3, refit=refit)
         assert found is not None
         return found
 

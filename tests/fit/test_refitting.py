@@ -9,7 +9,7 @@ from sweep_folders import make_sweep, trial
 from audio_lightning.compare.trials import TrialFolder
 from audio_lightning.config import compose
 from audio_lightning.core.files import write_json
-from audio_lightning.fit.budget import Allocation
+from audio_lightning.fit.budget import Allocation, Workers
 from audio_lightning.fit.refitting import plan_again, refitted, share_of_refit
 from audio_lightning.fit.state import Training
 
@@ -17,11 +17,11 @@ STEPS = {"both": 0.5, "quick": 0.1}
 
 
 def test_the_refit_takes_a_share_of_the_time() -> None:
-    one = share_of_refit(Allocation(("both",), 1, 1, 500), STEPS, workers=1, folds=8)
+    one = share_of_refit(Allocation(("both",), 1, 1, 500), STEPS, workers=Workers(1), folds=8)
     assert one == pytest.approx((8 / 6) / (1 + 8 / 6))
-    folds = share_of_refit(Allocation(("both",), 1, 8, 500), STEPS, workers=1, folds=8)
+    folds = share_of_refit(Allocation(("both",), 1, 8, 500), STEPS, workers=Workers(1), folds=8)
     assert folds == pytest.approx((8 / 6) / (8 + 8 / 6))
-    idle = share_of_refit(Allocation(("both",), 1, 8, 500), STEPS, workers=2, folds=8)
+    idle = share_of_refit(Allocation(("both",), 1, 8, 500), STEPS, workers=Workers(2), folds=8)
     assert idle == pytest.approx((16 / 6) / (8 + 16 / 6))  # the second worker has nothing to do
 
 

@@ -11,7 +11,7 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.fit import time_limit
 from audio_lightning.fit.ensemble_selection import SelectionSettings
 from audio_lightning.fit.survey import Machine, Survey, Surveyed
-from audio_lightning.fit.time_limit import Answer, fold_models, select_within, within_limit
+from audio_lightning.fit.time_limit import Answer, fold_models, select_within, too_slow, within_limit
 from audio_lightning.run_folder import RunFolder
 
 SECONDS = {"candidate 00": 0.004, "candidate 01": 0.002, "candidate 02": 0.001}
@@ -34,20 +34,26 @@ def test_a_candidate_has_the_models_of_all_folds_if_any_keeps_to_the_limit_so() 
 
 def test_candidates_that_cannot_be_in_an_answer_are_not_tried() -> None:
     assert within_limit(survey(), None) == survey()
-    found = within_limit(survey(), 0.009).candidates
-    assert found["candidate 00"].impossible == (
-        "predicting takes 16ms a clip with the models of 4 folds, above infer_limit=9ms"
-    )
+    found = within_limit(survey(), 0.003).candidates
+    assert found["candidate 00"].impossible == "predicting takes 4ms a clip, above infer_limit=3ms"
     assert [one.impossible for one in found.values()][1:] == [None, None, "no weights"]
 
 
+def test_it_depends_on_the_number_of_models() -> None:
+    assert too_slow(SECONDS, 1, 0.009) == {}
+    assert too_slow(SECONDS, 4, 0.009) == {
+        "candidate 00": "predicting takes 16ms a clip with the models of 4 folds, above infer_limit=9ms"
+    }
+    assert too_slow(SECONDS, 4, 0.0035).keys() == {"candidate 00"}  # no candidate keeps to it with 4 models
+
+
 def test_a_limit_that_none_keeps_to_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"the quickest is candidate 02, 1ms with one model and 4ms with .* 4 folds"):
+    with pytest.raises(ConfigError, match=r"the quickest is candidate 02, 1ms with one model: set a higher limit"):
         within_limit(survey(), 0.0005)
 
 
 def selected(
-    monkeypatch: pytest.MonkeyPatch, limit: float | None, slower: float = 1.0, most: int = 3
+    monkeypatch: pytest.MonkeyPatch, limit: float | None, slower: float = 1.0, most: int = 3, *, refit: bool = False
 ) -> tuple[Answer, list[str]]:
     """What is selected, and the models in the file, where the answer takes so much longer than its parts."""
     written: list[str] = []
@@ -65,7 +71,8 @@ def selected(
     predictions = generated([1.2, 1.0, 1.0], 300)
     runs = {name: [RunFolder(Path(f"{name} fold{fold}")) for fold in range(4)] for name in SECONDS}
     settings = SelectionSettings(max_members=most)
-    return select_within(predictions, "accuracy", settings, runs, SECONDS, limit, Path("model.ckpt")), written
+    file = Path("model.ckpt")
+    return select_within(predictions, "accuracy", settings, runs, SECONDS, limit, file, refit=refit), written
 
 
 def test_without_a_limit_all_models_of_the_best_members_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,6 +90,15 @@ def test_members_keep_to_the_limit(limit: float, models: dict[str, int], monkeyp
     assert answer.models == models
     assert answer.seconds <= limit
     assert answer.notes == []
+
+
+def test_with_refit_each_member_counts_as_one_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer, written = selected(monkeypatch, 0.0071, refit=True)
+    assert len(answer.models) == 3  # 7 ms with one model each
+    assert set(answer.models.values()) == {1}
+    assert len(written) == 3
+    answer, _ = selected(monkeypatch, None, refit=True)
+    assert set(answer.models.values()) == {4}
 
 
 def test_where_no_candidate_does_it_has_fewer_models_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,216 @@
+"""Run the passes of a fit: which trainings there are, round by round."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.task import lower_is_better
+from audio_lightning.fit.announce import say, say_pass
+from audio_lightning.fit.budget import Workers, more_folds
+from audio_lightning.fit.passes import folds_tested, pass_name, plan_pass, tried_names
+from audio_lightning.fit.running import RunningFit
+from audio_lightning.fit.state import Pass, Training
+from audio_lightning.fit.survey import Survey, Surveyed
+from audio_lightning.fit.time_limit import too_slow
+from audio_lightning.fit.trainings import training_seconds
+from audio_lightning.sweeps.progress import duration
+
+GRACE = 2.0
+"""How much longer than planned a training of the first fold may take before it is told to stop with what it has."""
+
+
+def run_passes(fit: RunningFit, found: Survey, monitor: str) -> None:
+    """Run what is missing of the passes, and those for which there is time since.
+
+    Args:
+        fit: that is running.
+        found: what there is to fit.
+        monitor: metric that survivors are chosen by.
+
+    Raises:
+        ConfigError: no candidate could be trained.
+        DiskError: the disk was full.
+        Interrupted: Ctrl-C or SIGTERM.
+    """
+    number, passes = 0, _Passes(fit, found, monitor)
+    while number < len(fit.state.passes) or passes.begin():
+        passes.run(number)
+        number += 1
+
+
+class _Passes:
+    def __init__(self, fit: RunningFit, found: Survey, monitor: str) -> None:
+        self.fit, self.found, self.monitor = fit, found, monitor
+        self.workers = Workers(fit.trainings.slots, found.alone)
+
+    def begin(self) -> bool:
+        """Begin a pass, where there is time for one that was not planned yet."""
+        passes = self.fit.state.passes
+        if passes and self.fit.budget <= max(one.budget for one in passes):
+            return False
+        possible = {name: one for name, one in self.found.candidates.items() if one.impossible is None}
+        hopeful = {name: one for name, one in possible.items() if name not in self.fit.state.lost} or possible
+        slow: dict[str, str] = {}
+        while planned := self._planned(hopeful):
+            # Only now is it known how many models an answer has.
+            found = self._slow(planned, hopeful)
+            if not found:
+                break
+            slow |= found
+            hopeful = {name: one for name, one in hopeful.items() if name not in slow}
+        if planned is None:
+            say(
+                f"of {duration(self.fit.budget)} {duration(self.fit.budget_left)} are left: too little for trainings "
+                "as long as those before, so none are added"
+            )
+            return False
+        planned.slow = slow
+        passes.append(planned)
+        self.fit.save()
+        return True
+
+    def _planned(self, candidates: Mapping[str, Surveyed]) -> Pass | None:
+        passes, settings = self.fit.state.passes, self.fit.request.settings
+        return plan_pass(
+            self.fit.budget,
+            self.fit.left,
+            {name: one.step_seconds for name, one in candidates.items()},
+            min(one.steps_an_epoch for one in candidates.values()),
+            passes,
+            {name: self.fit.trainings.seconds(name) for name in tried_names(passes)},
+            workers=self.workers,
+            folds=len(self.found.folds),
+            members=settings.max_members,
+            refit=settings.refit,
+        )
+
+    def _slow(self, planned: Pass, candidates: Mapping[str, Surveyed]) -> dict[str, str]:
+        """Those of the candidates that the models of the planned folds keep out of the answer, and why."""
+        settings = self.fit.request.settings
+        if settings.limit_seconds is None:
+            return {}
+        seconds = {name: one.predict_seconds for name, one in candidates.items()}
+        models = 1 if settings.refit else planned.allocation.folds
+        return too_slow(seconds, models, settings.limit_seconds)
+
+    def run(self, number: int) -> None:
+        """Run what is missing of a pass."""
+        one = self.fit.state.passes[number]
+        chosen = one.allocation
+        if not one.done:
+            say_pass(self.fit.state.passes[: number + 1], self.found, self.fit.budget_left)
+        first = [(pass_name(name, number), fold) for fold in range(chosen.at_once) for name in chosen.candidates]
+        what = "trainings" if chosen.at_once > 1 else "candidates on the first fold"
+        self._round(number, 0, first, what)
+        survivors = self._survivors(number)
+        others = [(name, fold) for fold in range(chosen.at_once, chosen.folds) for name in survivors]
+        tested = folds_tested(self.fit.state.passes[:number])
+        others += [(name, fold) for name in one.finish for fold in range(tested[name], chosen.folds)]
+        if others:
+            self._round(number, 1, others, "trainings on the other folds")
+        place, further = 1 + bool(others), list[tuple[str, int]]()
+        while place < len(one.rounds) or (further := self._on_further_folds(number)):
+            self._round(number, place, further, "trainings on further folds")
+            place += 1
+        one.done = True
+        self.fit.save()
+
+    def _round(self, number: int, place: int, trainings: list[tuple[str, int]], what: str) -> None:
+        """Run the trainings of a round of a pass, those that are missing of them."""
+        started = self.fit.spent
+        one = self.fit.state.passes[number]
+        if place == len(one.rounds):
+            tried = tried_names(self.fit.state.passes)
+            left = max(1.0, self.fit.left - one.kept)
+            share = min(1.0, left / self._expected(one, trainings)) if place else 1.0
+            waves = math.ceil(len(trainings) / self.workers.number)
+            is_last = place > 0 or one.allocation.folds == one.allocation.at_once
+            planned = []
+            for name, fold in trainings:
+                candidate, own = tried[name]
+                allocation = self.fit.state.passes[own].allocation
+                allocation = replace(allocation, steps=max(1, int(share * allocation.steps)))
+                grace = GRACE * training_seconds(self.found.candidates[candidate], allocation)
+                limit = left / waves if is_last else min(left, grace)
+                # Where nothing is chosen by it, the validation part trains, too.
+                validated = place == 0 and len(one.allocation.candidates) > 1
+                lines = self.fit.trainings.fold_lines(
+                    candidate, own, fold, self.found, allocation, limit, validated=validated
+                )
+                planned.append(Training(name, fold, lines))
+            one.rounds.append(planned)
+            self.fit.save()
+        self.fit.trainings.run(one.rounds[place], self.monitor, what, ended=one.done)
+        if not one.done:
+            self.fit.timed(what, started)
+
+    def _expected(self, one: Pass, trainings: Sequence[tuple[str, int]]) -> float:
+        """Seconds that the trainings of a second round take, as long as those of the first one took."""
+        taken = self._seconds_beside_others([name for name, _ in trainings], one)
+        return max(1e-9, self.workers.round_seconds(taken))
+
+    def _seconds_beside_others(self, names: Iterable[str], one: Pass) -> list[float]:
+        """About what a training of each candidate takes where all workers train, and at most that."""
+        gain = self.workers.gain(min(len(trainings) for trainings in one.rounds))
+        return [self.fit.trainings.seconds(name) * gain for name in names]
+
+    def _on_further_folds(self, number: int) -> list[tuple[str, int]]:
+        """Trainings on folds for which there is time that was not counted on: steps were quicker than when timed."""
+        one = self.fit.state.passes[number]
+        if one.done or not one.survivors:
+            return []
+        tested = one.allocation.folds
+        finished = self.fit.trainings.finished
+        complete = folds_tested(self.fit.state.passes[: number + 1]).items()
+        names = [name for name, count in complete if count == tested == len(finished.get(name, ()))]
+        most, settings = len(self.found.folds), self.fit.request.settings
+        if settings.limit_seconds is not None and not settings.refit:
+            tried = tried_names(self.fit.state.passes)
+            seconds = [self.found.candidates[tried[name][0]].predict_seconds for name in names]
+            most = min([most, *(int(settings.limit_seconds / one) for one in seconds)])
+        taken = self._seconds_beside_others(names, one)
+        more = more_folds(self.fit.left - one.kept, taken, most - tested, workers=self.workers)
+        if not (names and more):
+            return []
+        one.allocation = replace(one.allocation, folds=tested + more)
+        one.finish = [name for name in names if name not in one.survivors]
+        say(f"there is time for {more} more fold{'s' * (more > 1)}, {tested + more} of {len(self.found.folds)} in all")
+        return [(name, fold) for fold in range(tested, tested + more) for name in names]
+
+    def _survivors(self, number: int) -> list[str]:
+        """The candidates that are trained on all folds: the best by their validation on the first one."""
+        one = self.fit.state.passes[number]
+        if one.survivors:
+            return one.survivors
+        finished = self.fit.trainings.finished
+        names = [training.name for training in one.rounds[0] if training.name in finished]
+        scores = {name: finished[name][0].read_metrics().get(self.monitor) for name in names}
+        if len(one.allocation.candidates) == 1:  # which nothing is compared with, and nothing was validated
+            scores = dict.fromkeys(names, 0.0)
+        sign = 1 if lower_is_better(self.monitor) else -1
+        known = {name: float(value) for name, value in scores.items() if value is not None}
+        ranked = sorted(known, key=lambda name: sign * known[name])
+        if not ranked and number == 0:
+            failures = self.fit.trainings.failures.items()
+            raise ConfigError("no candidate could be trained: " + "; ".join(f"{name}: {why}" for name, why in failures))
+        kept = ranked[: self._affordable(one, ranked)]
+        for place, name in enumerate(ranked[len(kept) :], len(kept)):
+            why = f"{self.monitor} {known[name]:.3f} on the first fold, {known[kept[-1]]:.3f} of {kept[-1]}"
+            late = place < one.allocation.survivors  # it would have been kept, had the first fold not taken longer
+            one.stopped[name] = f"no time for the other folds; {why}" if late else why
+        one.survivors = kept
+        self.fit.save()
+        return kept
+
+    def _affordable(self, one: Pass, ranked: Sequence[str]) -> int:
+        """As many survivors as planned, or fewer where the trainings took longer than their steps were timed at."""
+        others = one.allocation.folds - one.allocation.at_once
+        if others == 0:
+            return len(ranked)
+        seconds = {name: self.fit.trainings.seconds(name) for name in ranked}
+        for count in range(min(one.allocation.survivors, len(ranked)), 1, -1):
+            trials = sum(seconds[name] for name in ranked[:count]) * others
+            if trials / self.workers.number <= self.fit.left - one.kept:
+                return count
+        return 1

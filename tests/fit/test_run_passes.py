@@ -1,0 +1,73 @@
+"""What a pass tries, and what becomes of time that is left."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from audio_lightning.cli.main import app
+from audio_lightning.compare.fit_summary import FitFolder
+from audio_lightning.fit.budget import Allocation
+from audio_lightning.fit.run_passes import _Passes
+from audio_lightning.fit.state import FitState, Pass
+from audio_lightning.fit.survey import Machine, Survey, Surveyed
+
+
+def begun(left: float, limit: float | None, *, refit: bool = False) -> Pass:
+    """The first pass of a fit with two candidates and eight folds."""
+    candidates = {
+        "strong": Surveyed("strong", 0.2, 40, predict_seconds=0.004),
+        "quick": Surveyed("quick", 0.1, 40, predict_seconds=0.001),
+    }
+    found = Survey([], [], Machine("CPU", 2, 8.0), candidates, [[]] * 8, "made", ["a", "b"], False, 80, 80, None, [])
+    settings = SimpleNamespace(limit_seconds=limit, refit=refit, max_members=3)
+    fit: Any = SimpleNamespace(
+        state=FitState(),
+        request=SimpleNamespace(settings=settings),
+        trainings=SimpleNamespace(slots=2),
+        budget=left,
+        left=left,
+        save=lambda: None,
+    )
+    assert _Passes(fit, found, "validation/accuracy").begin()
+    (planned,) = fit.state.passes
+    return planned
+
+
+def test_as_many_models_count_as_folds_are_tested() -> None:
+    much, little = 100_000, 300
+    assert begun(much, None).allocation.candidates == ("strong", "quick")
+    planned = begun(much, 0.009)
+    assert (planned.allocation.candidates, planned.allocation.folds) == (("quick",), 8)
+    assert planned.slow == {"strong": "predicting takes 32ms a clip with the models of 8 folds, above infer_limit=9ms"}
+    planned = begun(little, 0.009)
+    assert (planned.allocation.candidates, planned.allocation.folds) == (("strong",), 2)
+    assert planned.slow == {}
+
+
+def test_with_refit_a_single_model_counts() -> None:
+    planned = begun(100_000, 0.009, refit=True)
+    assert planned.allocation.candidates == ("strong", "quick")
+    assert planned.slow == {}
+
+
+def test_time_that_is_left_tests_further_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, folder = tiny.write_folder(tmp_path / "data", clips=6), tmp_path / "fit"
+    short = Allocation(("quick",), survivors=1, folds=1, steps=4)
+    monkeypatch.setattr("audio_lightning.fit.passes.allocate", lambda *arguments, **options: short)
+    small = ["model.channels=[4,8]", "model.hidden_dim=8", "trainer=cpu", "exclude=[both,logmel,pcen]"]
+    line = ["fit", "data=folder", f"data.root={data}", f"fit.dir={folder}", *small, "data.folds=3", "budget=10m"]
+    result = CliRunner().invoke(app, line)
+    assert result.exit_code == 0, result.output
+    assert "there is time for 2 more folds, 3 of 3 in all" in result.output
+    assert FitFolder(folder).read_summary().folds == 3
+    assert len(FitFolder(folder).read_out_of_fold()) == len(list(data.rglob("*.wav")))
+    trials = {path: path.stat().st_mtime for path in folder.glob("trials/trials/*/metrics.json")}
+    (folder / "model.ckpt").unlink()
+    again = CliRunner().invoke(app, line)
+    assert again.exit_code == 0, again.output
+    assert {path: path.stat().st_mtime for path in folder.glob("trials/trials/*/metrics.json")} == trials
+    assert FitFolder(folder).read_summary().folds == 3
