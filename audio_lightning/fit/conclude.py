@@ -147,7 +147,7 @@ def _candidate(
     name: str, tried: Tried, runs: list[TrialFolder], answer: Answer, left_out: dict[str, str]
 ) -> FitCandidate:
     one, ensemble = tried.survey.candidates[tried.names[name]], answer.ensemble
-    monitor = f"validation/{tried.survey.metrics[0]}"
+    monitor = f"validation/{tried.settings.metric or tried.survey.metrics[0]}"
     metrics = [run.read_metrics() for run in runs]
     scores = [float(found[monitor]) for found in metrics if found.get(monitor) is not None]
     reasons = {**tried.skipped, **tried.failed, **left_out, **tried.stopped}

@@ -27,6 +27,7 @@ from audio_lightning.fit.running import RunningFit
 from audio_lightning.fit.state import Training
 from audio_lightning.fit.survey import Survey
 from audio_lightning.fit.time_limit import within_limit
+from audio_lightning.fit.timing import timed
 from audio_lightning.fit.trainings import Trainings
 from audio_lightning.fit.tried import what_was_tried
 from audio_lightning.sweeps.executors.forkserver import call, forkserver
@@ -81,8 +82,9 @@ class _Fit:
         state.asked = request.asked
         self._look()
         found = self._survey()
-        check_metric(self.fit.request.settings.metric or found.metrics[0], multilabel=found.multilabel)
-        monitor = f"validation/{found.metrics[0]}"
+        metric = request.settings.metric or found.metrics[0]
+        check_metric(metric, multilabel=found.multilabel)
+        monitor = f"validation/{metric}"
         run_passes(self.fit, found, monitor)
         self._conclude(found, self._learning_curve(monitor))
         if self.fit.request.settings.refit:
@@ -124,15 +126,9 @@ class _Fit:
         if self.fit.state.survey is None:
             budget, started = duration(self.fit.budget), self.fit.spent
             say(f"looking at the recordings, and timing steps of each candidate; the budget is {budget}")
-            chosen = self.fit.request.settings.chosen
-            self.fit.state.survey = call(
-                survey,
-                self.fit.request.lines,
-                chosen,
-                self.fit.request.folder,
-                self.fit.trainings.slots,
-                self.fit.request.config_dir,
-            )
+            request, chosen = self.fit.request, self.fit.request.settings.chosen
+            found, candidates = call(survey, request.lines, chosen, request.folder, request.config_dir)
+            self.fit.state.survey = timed(found, candidates, self.fit.trainings.slots)
             self.fit.timed("looking at the recordings", started)
         found = within_limit(self.fit.state.survey, self.fit.request.settings.limit_seconds)
         if not any(one.done for one in self.fit.state.passes):

@@ -3,16 +3,17 @@
 from pathlib import Path
 
 from audio_lightning.fit.survey import Survey
+from audio_lightning.fit.timing import Untimed
 from audio_lightning.fit.tried import Tried
 
 
 def survey(
-    lines: list[str], candidates: dict[str, list[str]], folder: Path, workers: int, config_dir: str | None
-) -> Survey:
+    lines: list[str], candidates: dict[str, list[str]], folder: Path, config_dir: str | None
+) -> tuple[Survey, dict[str, Untimed]]:
     """See :func:`audio_lightning.fit.surveying.survey`."""
     from audio_lightning.fit import surveying
 
-    return surveying.survey(lines, candidates, folder=folder, workers=workers, config_dir=config_dir)
+    return surveying.survey(lines, candidates, folder=folder, config_dir=config_dir)
 
 
 def conclude(folder: Path, tried: Tried, spent: float) -> str:

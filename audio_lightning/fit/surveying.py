@@ -1,20 +1,17 @@
-"""Survey what there is to fit: the data, its folds, and what a step of each candidate takes."""
+"""Survey what there is to fit: the data, its folds, and the candidates."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 
-from audio_lightning.config import user_extensions
-from audio_lightning.core.cores import share_threads
+from audio_lightning.config import as_plain, user_extensions
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.data.manifest import Manifest
-from audio_lightning.fit.plan import Plan, make_plan, write_plan
+from audio_lightning.fit.plan import make_plan, write_plan
 from audio_lightning.fit.survey import Survey, Surveyed
-from audio_lightning.inference.clip_time import seconds_a_clip
-from audio_lightning.training.step_time import seconds_a_step, untrained
+from audio_lightning.fit.timing import Untimed
 
 MOST_FOLDS = 8
 """Folds that are made: each network then trains on three quarters of the clips, an eighth chooses the epoch, and an
@@ -38,36 +35,33 @@ OF_ONE_TRAINING = ("split", "training clips")
 NAMED = 5
 """Names in a note: of recordings that cannot be read (``audio-lightning check`` has all), of classes."""
 
-BESIDE_OTHERS = 1.2
-"""How much longer a step takes beside another training, which shares caches and memory with it."""
-
 
 def survey(
     lines: Sequence[str],
     candidates: Mapping[str, Sequence[str]],
     *,
     folder: Path,
-    workers: int,
     config_dir: str | None = None,
-) -> Survey:
-    """Measure the recordings, find the folds, and time a few steps of every candidate; for a process of its own.
+) -> tuple[Survey, dict[str, Untimed]]:
+    """Measure the recordings, and find the folds and the candidates that can be tried; for a process of its own.
 
     Args:
         lines: overrides of every training, with quoted paths.
         candidates: overrides of each, by name.
         folder: of the fit, for the plan.
-        workers: trainings that will run at once, and share the cores.
         config_dir: folder of ``--config-dir``.
+
+    Returns:
+        The survey, without times, and what is to be timed, by name.
 
     Raises:
         ConfigError: a mistake in what was asked for, or no candidate that can be tried.
         DataError: recordings that are no data set of this kind, or cannot be divided.
     """
-    threads = share_threads(1)
-    share_threads(workers)
     found: dict[str, Surveyed] = {}
+    untimed: dict[str, Untimed] = {}
     reasons = []
-    first, on_fold, alone = None, None, 1.0
+    first, on_fold, published = None, None, False
     with user_extensions(lines, config_dir):
         for name, own in candidates.items():
             try:
@@ -75,16 +69,15 @@ def survey(
                     first = make_plan([*lines, *own], timed=False)
                     folds, origin, notes = _folds(first.manifest, lines)
                 # As it is trained on the folds after the first one: on all clips but those that are tested.
-                plan = make_plan([*lines, *own, *folds[0], "data.train_on_validation=true"])
+                plan = make_plan([*lines, *own, *folds[0], "data.train_on_validation=true"], timed=False)
             except ConfigError as error:
                 reasons.append(ConfigError(str(error)))  # one that goes from process to process
                 found[name] = Surveyed(name, 0.0, 1, str(error))
                 continue
-            if on_fold is None:
-                on_fold, alone = plan, _gain_alone(plan, threads, workers)
-            seconds = plan.step_seconds * (BESIDE_OTHERS if workers > 1 else 1)
-            predicting = seconds_a_clip(untrained(plan.config, plan.task), threads)
-            found[name] = Surveyed(plan.title, seconds, plan.steps_an_epoch, predict_seconds=predicting)
+            published |= plan.config.model.get("pretrained") is not None
+            on_fold = on_fold or plan
+            found[name] = Surveyed(plan.title, 0.0, plan.steps_an_epoch)
+            untimed[name] = Untimed(as_plain(plan.config), plan.task.to_dict())
     if first is None or on_fold is None:
         raise reasons[0]
     write_plan(first, folder / "plan")
@@ -93,11 +86,13 @@ def survey(
         named = ", ".join(first.unreadable[:NAMED]) + (", ..." if count > NAMED else "")
         s, are = ("", "is") if count == 1 else ("s", "are")
         notes.append(f"{count:,} recording{s} cannot be read and {are} left out: {named}")
+    if not published:
+        notes.append("no candidate begins with published weights: all are trained from scratch")
     if first.split_method == "official":
         notes.append(
             "the split of the data is not used: every clip is answered by networks that were not trained on it"
         )
-    return Survey(
+    surveyed = Survey(
         properties=[
             {"name": row.name, "value": row.value, "uses": [key for key in row.uses if key not in OWN_KEYS]}
             for row in first.properties
@@ -118,19 +113,8 @@ def survey(
         clips=len(manifest),
         groups=manifest.table["group"].nunique() if manifest.knows_groups else None,
         notes=[*manifest.notes, *notes],
-        alone=alone,
     )
-
-
-def _gain_alone(plan: Plan, threads: int, workers: int) -> float:
-    """How much faster a step is with the threads of all workers; where each has a device of its own, not at all."""
-    if workers == 1 or plan.machine.device != "CPU":
-        return 1.0
-    few = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    seconds = seconds_a_step(plan.config, plan.task)
-    torch.set_num_threads(few)
-    return max(1.0, plan.step_seconds / seconds)
+    return surveyed, untimed
 
 
 def _folds(manifest: Manifest, lines: Sequence[str]) -> tuple[list[list[str]], str, list[str]]:

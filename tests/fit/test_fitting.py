@@ -326,8 +326,9 @@ def test_a_mistake_is_one_line(line: str, said: str, data: Path, tmp_path: Path)
 
 
 @pytest.mark.full
-def test_a_fit_over_folds_selects_and_goes_on(data: Path, tmp_path: Path) -> None:
-    lines = words(data, tmp_path / "fit", "budget=3m")
+def test_a_fit_over_folds_selects_and_goes_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audio_lightning.fit.budget.MOST_STEPS", 4)
+    lines = words(data, tmp_path / "fit", "budget=20m")
     assert CliRunner().invoke(app, ["fit", *lines]).exit_code == 0
     first = FitFolder(tmp_path / "fit").read_summary()
     assert first.folds is not None

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -67,17 +67,32 @@ def call(function: Callable[..., Answer], *arguments: Any) -> Answer:
         UserError: the function's own; :class:`DiskError` where the disk took no more.
         RuntimeError: with the traceback of any other exception there, or because the process died.
     """
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = begin(_answer, sender, function, *arguments)
-    sender.close()
+    (answer,) = call_side_by_side(function, arguments, 1)
+    return answer
+
+
+def call_side_by_side(function: Callable[..., Answer], arguments: Sequence[Any], times: int) -> list[Answer]:
+    """What ``function`` returns in each of several processes that run at once; see :func:`call`."""
+    running = []
+    try:
+        for _ in range(times):
+            receiver, sender = multiprocessing.Pipe(duplex=False)
+            running.append((begin(_answer, sender, function, *arguments), receiver))
+            sender.close()
+        return [_answer_of(process, receiver) for process, receiver in running]
+    except BaseException:
+        for process, _ in running:
+            if process.is_alive():
+                kill_group(process.pid)
+        raise
+
+
+def _answer_of(process: ForkServerProcess, receiver: Connection) -> Any:
     try:
         succeeded, answer = receiver.recv()
     except EOFError:
         process.join()
         raise RuntimeError(f"a process of the sweep died (exit code {process.exitcode})") from None
-    except BaseException:
-        kill_group(process.pid)
-        raise
     process.join()
     if succeeded:
         return answer
