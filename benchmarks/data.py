@@ -263,13 +263,19 @@ def bare_epoch(classifier: AudioClassifier, batches: Iterable[tuple[Tensor, Tens
 def ceiling(classifier: AudioClassifier, datamodule: AudioDataModule, *, features: bool) -> tuple[int, float]:
     ready = [(batch["waveform"], batch["target"]) for batch in datamodule.train_dataloader()]
     with torch.no_grad():
-        prepared = [(classifier._input(waveform), target) for waveform, target in ready] if features else []
+        prepared = (
+            [(classifier.arranged(classifier.front_end(waveform)), target) for waveform, target in ready]
+            if features
+            else []
+        )
     bare_epoch(classifier, prepared[:2])
     started = time.perf_counter()
     if features:
         bare_epoch(classifier, prepared)
     else:
-        bare_epoch(classifier, ((classifier._input(waveform), target) for waveform, target in ready))
+        bare_epoch(
+            classifier, ((classifier.arranged(classifier.front_end(waveform)), target) for waveform, target in ready)
+        )
     return sum(len(target) for _, target in ready), time.perf_counter() - started
 
 

@@ -119,7 +119,10 @@ def network_rate(classifier: AudioClassifier, config: DictConfig, device: torch.
     size = config.data.batch_size
     with torch.no_grad():
         waveform = 0.1 * torch.randn(size, classifier.task.num_samples, device=device)
-        ready = [(classifier._input(waveform), torch.randint(CLASSES, (size,), device=device)) for _ in range(4)]
+        ready = [
+            (classifier.arranged(classifier.front_end(waveform)), torch.randint(CLASSES, (size,), device=device))
+            for _ in range(4)
+        ]
     return steps_per_second(classifier, config, itertools.islice(itertools.cycle(ready), batches + WARM_UP), device)
 
 
@@ -158,7 +161,7 @@ def loader_rate(
     def endless() -> Iterator[tuple[Tensor, Tensor]]:
         while True:
             for features, target in loader:
-                yield classifier._arranged(features.to(device)), target.to(device)
+                yield classifier.arranged(features.to(device)), target.to(device)
 
     return steps_per_second(classifier, config, itertools.islice(endless(), batches + WARM_UP), device)
 

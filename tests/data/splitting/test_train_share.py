@@ -83,7 +83,7 @@ def test_clips_that_are_left_out_are_not_among_the_clips(tmp_path: Path) -> None
         (tmp_path / f"noise/again {number}.wav").write_bytes((tmp_path / f"noise/{number}.wav").read_bytes())
     settings = {"split": "random", "folds": None}
     whole, part = (
-        Folder(root=str(tmp_path), splits=SplitPlan(**settings, train_share=share))  # type: ignore[arg-type]
+        Folder(root=str(tmp_path), splits=SplitPlan(**settings, train_share=share))  # type: ignore[arg-type]  # a dict of mixed types
         for share in (1.0, 0.5)
     )
     for data in (whole, part):
