@@ -23,6 +23,7 @@ from audio_lightning.classifier.optimizers import make_optimizer
 from audio_lightning.classifier.provenance import TRAINED_ON, check_same_data, packed
 from audio_lightning.classifier.schedulers import TrainingLength, end_epoch, make_scheduler, monitored
 from audio_lightning.classifier.trainer_state import logs_at
+from audio_lightning.classifier.warm_start import Beginning, own_checkpoint, read_beginning
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask, metric_names
 from audio_lightning.data.loading.batches import Batch
@@ -50,6 +51,7 @@ class AudioClassifier(ClassifierNetwork):
 
     Attributes:
         memory: features that later epochs need not compute again; None computes them each time.
+        beginning: what it began with, where :meth:`begin` found a run in ``model.pretrained``.
 
     Raises:
         ConfigError: a target, an argument or a combination that cannot work.
@@ -72,7 +74,22 @@ class AudioClassifier(ClassifierNetwork):
         self.train_metrics = make_metrics(self.task)
         self.validation_metrics = make_metrics(self.task, self.configured)
         self.memory: FeatureMemory | None = None
+        self.beginning: str | None = None
         self.data = {"classes": list(self.task.classes), "clips_of_classes": class_counts}
+
+    def begin(self) -> Beginning | None:
+        """Take the weights of the run that ``model.pretrained`` names; None where it names none.
+
+        Raises:
+            CheckpointError, ConfigError: see :func:`audio_lightning.classifier.warm_start.read_beginning`.
+        """
+        path = own_checkpoint(self.config["model"])
+        if path is None:
+            return None
+        found = read_beginning(path, self.config, self.task.to_dict(), self.network, self.front_end)
+        self.load_state_dict(found.weights, strict=False)
+        self.beginning = found.said
+        return found
 
     def _logits(self, batch: Batch) -> Float[Tensor, "batch classes"]:
         """Logits of a batch, in float32."""

@@ -14,6 +14,7 @@ from audio_lightning.classifier.ensemble import Ensemble
 from audio_lightning.classifier.finetune import Finetuning
 from audio_lightning.classifier.optimizers import make_optimizer
 from audio_lightning.classifier.schedulers import TrainingLength, make_scheduler, monitored
+from audio_lightning.classifier.warm_start import buildable_model, own_checkpoint, read_beginning
 from audio_lightning.config import build, resolve
 from audio_lightning.config.targets import REFUSALS, refused, split_node
 from audio_lightning.config.trust import is_trusted
@@ -50,7 +51,8 @@ def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTas
     """
 
     def make(seen: FeatureShape) -> AudioModel:
-        return build(config["model"], AudioModel, where="model", input_shape=seen, num_classes=task.num_classes)
+        node = buildable_model(config["model"])
+        return build(node, AudioModel, where="model", input_shape=seen, num_classes=task.num_classes)
 
     members, apart = check_ensemble(config)
     try:
@@ -104,6 +106,8 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # an error below says more
         network = build_network(config, front_end.output_shape, task)
     check_forward(config, network, front_end.output_shape, task)
+    if (path := own_checkpoint(config["model"])) is not None:
+        read_beginning(path, config, task.to_dict(), network, front_end)
     finetuning = Finetuning(config.get("finetune"), network, front_end)
     optimizer = make_optimizer(config["optimizer"], finetuning.parameter_groups(), finetuning.kinds)
     make_scheduler(config["scheduler"], optimizer, TrainingLength(steps=100, epochs=10), **monitored(config))

@@ -10,6 +10,7 @@ from torch import Tensor
 from audio_lightning.classifier.base import Classifier
 from audio_lightning.classifier.ensemble import Ensemble
 from audio_lightning.classifier.factory import build_front_end, build_network
+from audio_lightning.classifier.warm_start import own_options
 from audio_lightning.core.task import AudioTask
 from audio_lightning.models.base import AudioModel
 
@@ -33,7 +34,8 @@ class ClassifierNetwork(Classifier):
         self.front_end = build_front_end(config, task)
         self.network = build_network(config, self.front_end.output_shape, task)
         # A checkpoint is loaded without published weights, so it has to say what they are the weights of.
-        self.config = {**config, "model": {**config["model"], **self.network.inferred_options}}
+        inferred = {**own_options(config["model"]), **self.network.inferred_options}
+        self.config = {**config, "model": {**config["model"], **inferred}}
         # The networks that learn, and the changed copies of a batch that they learn from.
         self.members, self.copies = 1, 1
         if isinstance(self.network, Ensemble):

@@ -18,6 +18,7 @@ from audio_lightning.compare.trials import REPETITION_KEYS
 from audio_lightning.config.overrides import PATH_KEY
 from audio_lightning.config.targets import TOP_LEVEL
 from audio_lightning.config.trust import source_files
+from audio_lightning.run_folder import RunFolder
 
 WITHOUT_EFFECT = re.compile(
     r"(logger|hydra|dashboard)(\..*)?|plots|resume|trusted_modules|feature_memory_gb|data\.(table(\..+)?|num_workers|resident|download"
@@ -40,7 +41,9 @@ def canonical_config(config: Mapping[str, Any]) -> dict[str, Any]:
         if key.startswith("data."):
             del found[key]
         elif isinstance(value, str) and Path(value).expanduser().exists():
-            found[key] = _of_files(Path(value).expanduser())
+            path = Path(value).expanduser()
+            best = RunFolder(path).best  # of a run of one's own, whose other files may change
+            found[key] = _of_files(best if key == "model.pretrained" and best.exists() else path)
     trainer = config.get("trainer", {})
     tuner = config.get("tuner") or {}
     if tuner.get("lr_find"):  # what is found takes its place, also in the configuration of the run

@@ -93,7 +93,8 @@ def make_classifier(
     """
     clips = len(datamodule.numbers(TRAIN))
     classifier = AudioClassifier(plain, datamodule.task.to_dict(), datamodule.class_counts(TRAIN), clips)
-    if fit and classifier.front_end.needs_statistics:
+    begins = fit and classifier.begin()
+    if fit and classifier.front_end.needs_statistics and not (begins and begins.statistics):
         classifier.front_end.fit(datamodule.sample_waveforms(STATISTICS_CLIPS, seed=config.seed))
     for source in classifier.augmentation.lacks:
         _give_recordings(classifier, datamodule, source, config[f"{source}_dir"])
@@ -120,6 +121,8 @@ def describe(classifier: AudioClassifier, datamodule: AudioDataModule, trainer: 
         print_and_log(f"{monitor} is not defined, for no {part} clip has a label; {chosen} chooses the epoch instead")
     shape = classifier.front_end.output_shape
     print_and_log(f"{classifier.network.title} on {shape}: {classifier.finetuning}")
+    if classifier.beginning is not None:
+        print_and_log(classifier.beginning)
     if trainer.strategy.root_device.type == "cpu" and trainer.world_size == 1:
         _note_busy_cores(torch.get_num_threads())
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.classifier.optimizers import WEIGHT_DECAYS
 from audio_lightning.classifier.schedulers import LIGHTNING_KEYS
+from audio_lightning.classifier.warm_start import KEY
 from audio_lightning.config import check_config, choices, compose, config_dir, resolve
 from audio_lightning.config.automatic import AUTO
 from audio_lightning.config.location import groups
@@ -99,6 +100,8 @@ def test_the_yaml_and_the_constructor_agree(group: str, name: str) -> None:
             arguments = {name: value for name, value in arguments.items() if name not in WEIGHT_DECAYS}
         if group == "loss":
             arguments = {name: value for name, value in arguments.items() if name not in PROGRAM_KEYS}
+        if group == "model" and not takes(cls, KEY):
+            assert arguments.pop(KEY) is None
         if group == "metrics" and not takes(cls, "average"):
             assert arguments.pop("average", None) in PER_CLASS
         check_arguments(cls, arguments, supplied, where=where)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from audio_lightning.classifier.warm_start import buildable_model
 from audio_lightning.config import build, config_dir, resolve
 from audio_lightning.config.automatic import automatic_keys
 from audio_lightning.config.targets import grouped
@@ -52,7 +53,7 @@ def flat(cls: type[T], **arguments: Any) -> T:
 def model(name: str, input_shape: FeatureShape, *, num_classes: int = 3, **changes: Any) -> AudioModel:
     """The network of conf/model/``name``.yaml."""
     node = {**load("model", name), **changes}
-    return build(node, AudioModel, where="model", input_shape=input_shape, num_classes=num_classes)
+    return build(buildable_model(node), AudioModel, where="model", input_shape=input_shape, num_classes=num_classes)
 
 
 def smallest(name: str) -> tuple[InputKind, tuple[int, ...]]:

@@ -237,4 +237,5 @@ def test_the_yaml_explains_each_option_and_gives_the_constructors_defaults(name:
             for parameter in inspect.signature(cls).parameters.values()
             if parameter.default is not parameter.empty
         }
-        assert choices.load("model", name) == {"_target_": f"{cls.__module__}.{cls.__name__}", **defaults}
+        expected = {"_target_": f"{cls.__module__}.{cls.__name__}", "pretrained": None, **defaults}
+        assert choices.load("model", name) == expected

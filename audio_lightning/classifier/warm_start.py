@@ -1,0 +1,162 @@
+"""Begin with the weights of a run of one's own, whatever the architecture: ``model.pretrained=RUN_DIR``.
+
+Published weights are the architectures' own business (:mod:`audio_lightning.models.hub`); these come out of a
+checkpoint of this program, which says what they are the weights of.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from audio_lightning.classifier.checkpoint import read_checkpoint
+from audio_lightning.config import resolve
+from audio_lightning.config.targets import split_node, takes
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.models.base import AudioModel
+from audio_lightning.run_folder import RunFolder
+
+NETWORK, FRONT_END = "network.", "front_end."
+"""What names of weights in a checkpoint begin with."""
+
+KEY = "pretrained"
+"""Option that every choice of ``model`` has: published weights, where the architecture takes such, or a run."""
+
+ARCHITECTURE = "architecture"
+"""Option of those whose published weights bring an architecture of their own."""
+
+DECIDING = ("ensemble", "model", "feature")
+"""Nodes that say which network it is."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Weights to begin with.
+
+    Attributes:
+        weights: of network and front end, by their names in a classifier.
+        statistics: whether those of the front end are among them, since the clips are heard as they were.
+        said: what is taken and what is new, in a sentence.
+    """
+
+    weights: dict[str, Tensor]
+    statistics: bool
+    said: str
+
+
+def own_checkpoint(model: Mapping[str, Any]) -> Path | None:
+    """The checkpoint of this program that the node of a model names: that of a run folder, or a ``.ckpt`` file."""
+    named = model.get(KEY)
+    if not isinstance(named, str):
+        return None
+    path = Path(named).expanduser()
+    if path.is_dir():
+        best = RunFolder(path).best
+        return best if best.exists() else None
+    return path if path.suffix == ".ckpt" and path.is_file() else None
+
+
+def buildable_model(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The node of a model as its class is built from: a run of one's own is loaded afterwards.
+
+    Raises:
+        ConfigError: neither a run, nor anything that the class takes.
+    """
+    target, arguments = split_node(model, where="model")
+    cls = resolve(target, AudioModel, where="model")
+    if KEY not in arguments:
+        return dict(model)
+    if takes(cls, KEY):
+        return {**model, KEY: None, **own_options(model)} if own_checkpoint(model) else dict(model)
+    if arguments[KEY] is not None and own_checkpoint(model) is None:
+        raise ConfigError(
+            f"model.pretrained={arguments[KEY]}: there is no such run or checkpoint, and of {cls.__name__} no "
+            "published weights are known; expected the folder of a run, or its checkpoints/best.ckpt"
+        )
+    return {key: value for key, value in model.items() if key != KEY}
+
+
+def own_options(model: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that follow from the run that the node of a model names: those that it had from published weights."""
+    path = own_checkpoint(model)
+    if path is None or model.get(ARCHITECTURE, ...) is not None:
+        return {}
+    saved = read_checkpoint(path)["hyper_parameters"]["config"]["model"]
+    return {ARCHITECTURE: saved[ARCHITECTURE]} if saved.get(ARCHITECTURE) else {}
+
+
+def read_beginning(
+    path: Path, config: Mapping[str, Any], task: Mapping[str, Any], network: AudioModel, front_end: nn.Module
+) -> Beginning:
+    """Read the weights that a classifier begins with; its own are not touched, and may be on the meta device.
+
+    The head is taken where the classes are the same, in the same order; else the classifier keeps its new one. The
+    statistics of the features are taken where feature and sample rate are.
+
+    Args:
+        path: of the checkpoint.
+        config: of the classifier.
+        task: likewise, as :meth:`AudioTask.to_dict` gives it.
+        network: of the classifier.
+        front_end: likewise.
+
+    Raises:
+        CheckpointError: the file is damaged, or none of this program.
+        ConfigError: the weights are of another network.
+    """
+    saved = read_checkpoint(path)
+    before, heard = saved["hyper_parameters"]["config"], saved["hyper_parameters"]["task"]
+    state: dict[str, Tensor] = saved["state_dict"]
+    same_classes = all(heard[key] == task[key] for key in ("classes", "multilabel"))
+    heads = set(_head_names(network))
+    wanted = {name: value for name, value in network.state_dict().items() if same_classes or name not in heads}
+    for name, value in wanted.items():
+        found = state.get(NETWORK + name)
+        if found is None or found.shape != value.shape:
+            raise ConfigError(f"model.pretrained={path}: {_difference(before, config, name, found, value)}")
+    weights = {NETWORK + name: state[NETWORK + name] for name in wanted}
+    parts = ["the network" if same_classes else "all of the network but the head, as the classes are others"]
+    measured = list(front_end.state_dict())
+    same = before["feature"] == config["feature"] and heard["sample_rate"] == task["sample_rate"]
+    statistics = same and all(FRONT_END + name in state for name in measured)
+    new = ""
+    if statistics:
+        weights |= {FRONT_END + name: state[FRONT_END + name] for name in measured}
+    if measured and statistics:
+        parts.append("the statistics of the features")
+    elif measured:
+        new = "; the statistics of the features are new, as they are computed otherwise"
+    return Beginning(weights, statistics, f"begins with the weights of {path}: {' and '.join(parts)}{new}")
+
+
+def _head_names(network: AudioModel) -> Iterator[str]:
+    """Names of the parameters and buffers of the head, or of the heads of an ensemble."""
+    heads = {id(module) for module in network.head.modules() if not isinstance(module, nn.ModuleList)}
+    for prefix, module in network.named_modules(remove_duplicate=False):
+        if id(module) in heads:
+            yield from (f"{prefix}.{name}" for name in module.state_dict())
+
+
+def _difference(
+    before: Mapping[str, Any], now: Mapping[str, Any], name: str, found: Tensor | None, value: Tensor
+) -> str:
+    """What is said of weights that do not fit."""
+    options = [
+        f"{node}.{key}={_shown(before[node].get(key))}"
+        for node in DECIDING
+        for key in sorted({*(before.get(node) or {}), *(now.get(node) or {})} - {KEY})
+        if (before.get(node) or {}).get(key) != (now.get(node) or {}).get(key)
+    ]
+    has = "is not there" if found is None else f"has shape {list(found.shape)} there"
+    remedy = (
+        f"they were trained with {' '.join(options)}"
+        if options
+        else "see model and feature of the config.yaml beside it"
+    )
+    return f"these are the weights of another network ({name} {has}, and {list(value.shape)} here): {remedy}"
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value).replace(" ", "")
