@@ -66,16 +66,16 @@ def buildable_model(model: Mapping[str, Any]) -> dict[str, Any]:
     """
     target, arguments = split_node(model, where="model")
     cls = resolve(target, AudioModel, where="model")
-    if KEY not in arguments:
-        return dict(model)
+    node = {"_target_": target, **arguments}
+    path = own_checkpoint(node)
     if takes(cls, KEY):
-        return {**model, KEY: None, **own_options(model)} if own_checkpoint(model) else dict(model)
-    if arguments[KEY] is not None and own_checkpoint(model) is None:
+        return {**node, KEY: None, **own_options(node)} if path else node
+    if (named := node.pop(KEY, None)) is not None and path is None:
         raise ConfigError(
-            f"model.pretrained={arguments[KEY]}: there is no such run or checkpoint, and of {cls.__name__} no "
-            "published weights are known; expected the folder of a run, or its checkpoints/best.ckpt"
+            f"model.pretrained={named}: there is no such run or checkpoint, and of {cls.__name__} no published weights "
+            "are known; expected the folder of a run, or its checkpoints/best.ckpt"
         )
-    return {key: value for key, value in model.items() if key != KEY}
+    return node
 
 
 def own_options(model: Mapping[str, Any]) -> dict[str, Any]:
