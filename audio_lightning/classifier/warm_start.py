@@ -5,6 +5,7 @@ checkpoint of this program, which says what they are the weights of.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 from audio_lightning.classifier.checkpoint import read_checkpoint
 from audio_lightning.config import resolve
 from audio_lightning.config.targets import split_node, takes
-from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.models.base import AudioModel
-from audio_lightning.run_folder import RunFolder
+from audio_lightning.run_folder import find_checkpoint
 
 NETWORK, FRONT_END = "network.", "front_end."
 """What names of weights in a checkpoint begin with."""
@@ -53,8 +54,9 @@ def own_checkpoint(model: Mapping[str, Any]) -> Path | None:
         return None
     path = Path(named).expanduser()
     if path.is_dir():
-        best = RunFolder(path).best
-        return best if best.exists() else None
+        with suppress(CheckpointError):  # a folder of published weights
+            return find_checkpoint(path)
+        return None
     return path if path.suffix == ".ckpt" and path.is_file() else None
 
 

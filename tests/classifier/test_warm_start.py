@@ -12,9 +12,10 @@ from running import run
 from untrained import CNN, LSTM, SMALL, write_member
 
 from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.ensemble_file import write_ensemble
 from audio_lightning.classifier.factory import check_networks
 from audio_lightning.config import compose, quote_paths
-from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.core.task import AudioTask
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.run_folder import RunFolder
@@ -109,6 +110,14 @@ def test_weights_of_another_network_are_refused(now: list[str], said: str, ran: 
 def test_what_is_not_there_is_said(model: list[str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.pretrained=\S*nowhere"):
         check_networks(plain(*model, f"model.pretrained={tmp_path / 'nowhere'}"), task())
+
+
+def test_the_answer_of_a_fit_is_refused_for_what_it_is(tmp_path: Path) -> None:
+    member = write_member(tmp_path / "member.ckpt", *CNN)
+    write_ensemble(tmp_path / "model.ckpt", [member, member], [0.5, 0.5])
+    (tmp_path / "fit.json").write_text("{}")
+    with pytest.raises(CheckpointError, match="is an ensemble of checkpoints"):
+        check_networks(plain(*CNN, f"model.pretrained={tmp_path}"), task())
 
 
 def test_an_architecture_of_published_weights_comes_along(ran: Path) -> None:
