@@ -29,7 +29,7 @@ from audio_lightning.core.task import AudioTask, metric_names
 from audio_lightning.data.loading.batches import Batch
 from audio_lightning.data.manifest import TRAIN
 from audio_lightning.data.store.fingerprints import describe, segments
-from audio_lightning.features.memory import FeatureMemory
+from audio_lightning.features.memory import Memory
 from audio_lightning.losses.objective import class_weights, shares
 from audio_lightning.losses.training_loss import TrainingLoss
 from audio_lightning.metrics.factory import make_metrics
@@ -73,7 +73,7 @@ class AudioClassifier(ClassifierNetwork):
         self.register_buffer("class_weights", weights)
         self.train_metrics = make_metrics(self.task)
         self.validation_metrics = make_metrics(self.task, self.configured)
-        self.memory: FeatureMemory | None = None
+        self.memory: Memory | None = None
         self.beginning: str | None = None
         self.data = {"classes": list(self.task.classes), "clips_of_classes": class_counts}
 

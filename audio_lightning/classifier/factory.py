@@ -175,6 +175,9 @@ def _failure(network: AudioModel, dims: Sequence[int]) -> Exception | None:
 
 
 def without_pretrained(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a network whose weights are loaded from a checkpoint, so that no others are looked for."""
-    model = config["model"]
-    return {**config, "model": {**model, "pretrained": None} if "pretrained" in model else model}
+    """The configuration of a classifier whose weights a checkpoint has, so that no published ones are looked for."""
+    nodes = {name: config[name] for name in ("feature", "model")}
+    return {
+        **config,
+        **{name: {**node, "pretrained": None} if "pretrained" in node else node for name, node in nodes.items()},
+    }

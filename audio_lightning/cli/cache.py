@@ -1,4 +1,4 @@
-"""``audio-lightning cache list|clear``: list or remove decoded recordings."""
+"""``audio-lightning cache list|clear``: list or remove decoded recordings, and embeddings of clips."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,8 +25,13 @@ def list_command(folder: Folder = None) -> None:
     """Show the decoded data sets, those used last first."""
     from datetime import datetime
 
+    from audio_lightning.data.store.embeddings import kept
+
     cache = _cache(folder)
-    sets = cache.sets()
+    sets, embeddings = cache.sets(), kept(cache)
+    if embeddings:
+        size = sum(file.stat().st_size for file in embeddings)
+        print(f"embeddings of published networks in {cache.root}: {len(embeddings)}, {size / 1e6:,.1f} MB")
     if not sets:
         print(f"{cache.root} holds no decoded recordings; a training decodes those that it needs")
         print_next("audio-lightning", "train", "data=folder", "data.root=DIR")
@@ -55,9 +60,12 @@ def list_command(folder: Folder = None) -> None:
 @cache_app.command("clear")
 @exits
 def clear_command(folder: Folder = None) -> None:
-    """Remove all decoded data sets; a training decodes them again."""
+    """Remove all decoded data sets and embeddings; a training makes them again."""
+    from audio_lightning.data.store.embeddings import clear
+
     cache = _cache(folder)
-    print(f"{cache.clear() / 1e9:.2f} GB removed from {cache.root}; a training decodes the recordings again")
+    removed = cache.clear() + clear(cache)
+    print(f"{removed / 1e9:.2f} GB removed from {cache.root}; a training decodes the recordings again")
     print_next("audio-lightning", "train", "data=folder", "data.root=DIR")
 
 

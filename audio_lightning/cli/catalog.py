@@ -52,9 +52,19 @@ class _Settings:
     ensemble: dict[str, Any]
 
 
+Pretrained = Annotated[
+    bool, typer.Option("--pretrained", help="List published networks that are used as they are, by feature=embedding.")
+]
+
+
 @exits
-def models_command(overrides: Overrides = None, classes: Classes = 10, config_dir: ConfigDir = None) -> None:
+def models_command(
+    overrides: Overrides = None, classes: Classes = 10, config_dir: ConfigDir = None, pretrained: Pretrained = False
+) -> None:
     """List the models: what each takes, its parameters and its multiply-accumulates for a clip."""
+    if pretrained:
+        _published()
+        return
     from audio_lightning.classifier.catalog import best_feature, cells
     from audio_lightning.config import choices
 
@@ -126,6 +136,28 @@ def compatibility_command(overrides: Overrides = None, classes: Classes = 10, co
     for reason, number in reasons.items():
         print_text(f"{number}: {reason}")
     print_next("python", "sweep.py", "data=folder", "data.root=DIR", "feature=logmel,mfcc", "model=cnn,resnet")
+
+
+def _published() -> None:
+    from audio_lightning.models.pretrained.embedding import BACKBONES
+
+    rows = [
+        (
+            name,
+            one.title,
+            f"{one.num_parameters:,}",
+            f"{one.trained_rate:,} Hz" + (" or any other" if one.any_rate else ""),
+            one.licence,
+            "yes" if one.file.is_here else "no",
+        )
+        for name, one in BACKBONES.items()
+    ]
+    figures = (PARAMETERS, Column("rate", whole=True), Column("licence"), Column("here"))
+    print_table((_NAME, Column("network"), *figures), rows)
+    for name, one in BACKBONES.items():
+        if not one.file.is_here:
+            print_text(f"{name}: {one.file.remedy}")
+    print_next("python", "train.py", "experiment=frozen", "data=folder", "data.root=DIR")
 
 
 def _settings(overrides: list[str] | None, classes: int, *groups: str) -> _Settings:

@@ -6,6 +6,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+Compute = Callable[[Float[Tensor, "some time"]], Float[Tensor, "some channels ..."]]
+"""A front end."""
+
+Memory = Callable[[Int64[Tensor, "batch"], Float[Tensor, "batch time"], Compute], Float[Tensor, "batch channels ..."]]
+"""Gives the features of the clips of a batch, by their numbers, and computes those that it does not know."""
+
 
 class FeatureMemory:
     """Keeps the features of clips that are the same in every epoch, so that they are computed once.

@@ -31,6 +31,7 @@ from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.allocator import keep_freed_memory
 from audio_lightning.training.callbacks import measurable
 from audio_lightning.training.checkpoints import find_resumable
+from audio_lightning.training.embed_once import KnownEmbeddings
 from audio_lightning.training.finders import FOUND, find, keep_found, searches
 from audio_lightning.training.history import History
 from audio_lightning.training.precision import interruptible, translate_errors
@@ -186,7 +187,8 @@ def _prepare(classifier: AudioClassifier, *, compiled: bool) -> None:
 
 def _load_best(classifier: AudioClassifier, trainer: pl.Trainer, folder: RunFolder) -> tuple[AudioClassifier, int]:
     """The classifier with the weights of the best epoch, and the number of that epoch, from 1."""
-    classifier.memory = None
+    if not isinstance(classifier.memory, KnownEmbeddings):  # which are those of the tested clips, too
+        classifier.memory = None
     if not folder.best.exists():
         raise ConfigError(
             "the training ended before an epoch was validated, so there are no weights to test: see "

@@ -20,10 +20,12 @@ from audio_lightning.data.problems import Problem, ProblemsError, printable
 from audio_lightning.data.store.decoded import as_float
 from audio_lightning.data.store.recordings import Recordings
 from audio_lightning.features.memory import FeatureMemory
+from audio_lightning.models.pretrained.embedding import Embedding
 from audio_lightning.planning.settle import build_data
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.callbacks import measurable
 from audio_lightning.training.decoding_progress import decoding_shown
+from audio_lightning.training.embed_once import embed_once
 from audio_lightning.training.samples import data_warnings
 
 STATISTICS_CLIPS = 256
@@ -94,11 +96,15 @@ def make_classifier(
     clips = len(datamodule.numbers(TRAIN))
     classifier = AudioClassifier(plain, datamodule.task.to_dict(), datamodule.class_counts(TRAIN), clips)
     begins = fit and classifier.begin()
-    if fit and classifier.front_end.needs_statistics and not (begins and begins.statistics):
+    if isinstance(front_end := classifier.front_end, Embedding):
+        front_end.to(trainer.strategy.root_device)
+        classifier.memory = embed_once(front_end, datamodule, fit=fit and not (begins and begins.statistics))
+    elif fit and classifier.front_end.needs_statistics and not (begins and begins.statistics):
         classifier.front_end.fit(datamodule.sample_waveforms(STATISTICS_CLIPS, seed=config.seed))
     for source in classifier.augmentation.lacks:
         _give_recordings(classifier, datamodule, source, config[f"{source}_dir"])
-    if trainer.strategy.root_device.type == "cpu" and config.feature_memory_gb and not classifier.front_end.learnable:
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if classifier.memory is None and on_cpu and config.feature_memory_gb and not front_end.learnable:
         fixed = torch.from_numpy(~datamodule.clips.background)
         classifier.memory = FeatureMemory(fixed, config.feature_memory_gb / trainer.num_devices)
     return classifier

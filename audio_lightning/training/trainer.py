@@ -168,6 +168,7 @@ def silence_lightning() -> None:
         ".*could not find the monitored key.*",  # nothing is validated in this epoch, as asked for
         ".*ReduceLROnPlateau conditioned on metric.*",  # the same
         ".*AMP with fp16 is not supported on CPU.*",  # what runs instead is said by say_precision
+        ".*in eval mode at the start of training.*",  # a published network is used as it is
         ".*sync_dist=True.*",  # what is logged has been gathered from all processes already
     ):
         warnings.filterwarnings("ignore", message=message)

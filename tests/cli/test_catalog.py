@@ -15,6 +15,7 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.cnn import CNN
 from audio_lightning.models.dnn import DNN
+from audio_lightning.models.pretrained.package_files import PackageFile
 
 CLIPS = ["data.sample_rate=8000", "data.clip_seconds=0.5"]
 
@@ -183,3 +184,15 @@ def test_a_choice_that_does_not_exist_is_said_before_a_checkpoint_is_read(tmp_pa
     (tmp_path / "best.ckpt").write_bytes(b"PK\x03\x04")
     result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "best.ckpt"), "data=foldr"])
     assert (result.exit_code, result.stderr) == (2, "error: data=foldr: there is no such data; did you mean folder?\n")
+
+
+def test_published_networks_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PackageFile, "is_here", False)
+    text = output("models", "--pretrained")
+    assert row(text, "aisfx")[1:] == ["aiSFX", "4,690,000", "44,100 Hz or any other", "CC BY 4.0", "no"]
+    assert row(text, "speech_embedding")[3] == "16,000 Hz"
+    assert "aisfx: pip install --no-deps aisfx==0.1.2" in text
+    monkeypatch.setattr(PackageFile, "is_here", True)
+    text = output("models", "--pretrained")
+    assert row(text, "aisfx")[-1] == "yes"
+    assert "pip install" not in text

@@ -22,7 +22,8 @@ def sizes(feature: str, settings: str) -> tuple[int, ...]:
     return choices.front_end(feature, sample_rate=16000, num_samples=samples, **options).output_shape.dims[1:]
 
 
-@pytest.mark.parametrize("feature", names("feature"))
+# What a published network gives has the size that it has.
+@pytest.mark.parametrize("feature", [name for name in names("feature") if name != "embedding"])
 @pytest.mark.parametrize(("more_bins", "more_frames"), [(17, 0), (0, 9), (5, 40)])
 def test_what_is_suggested_is_large_enough(feature: str, more_bins: int, more_frames: int) -> None:
     *bins, frames = sizes(feature, "")

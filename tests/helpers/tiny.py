@@ -24,6 +24,20 @@ TRAIN_OVERRIDES = [
 """Settings for the default feature and model that fit the tiny data."""
 
 
+FROZEN_OVERRIDES = [
+    "feature=embedding",
+    "feature.pretrained=false",
+    "model=linear",
+    "data.sample_rate=8000",
+    "data.clip_seconds=0.25",
+    "data.batch_size=8",
+    "trainer=cpu",
+    "trainer.max_epochs=4",
+    "optimizer.lr=0.01",
+]
+"""Settings of a linear classifier on a published network, with weights at random, that fit the tiny data."""
+
+
 def sound(label: str, rng: np.random.Generator, seconds: float = 0.25, rate: int = RATE) -> np.ndarray:
     """A clip of a class, float32 of shape [samples]."""
     time = np.arange(round(seconds * rate)) / rate

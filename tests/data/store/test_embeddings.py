@@ -1,0 +1,99 @@
+"""Embeddings are computed once on a machine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from audio_lightning.data.loading.clips import Clips
+from audio_lightning.data.store import embeddings
+from audio_lightning.data.store.cache import Cache
+from audio_lightning.data.store.embeddings import clear, clip_keys, embedded, kept
+
+VALUES = 3
+
+
+class Network:
+    """Gives each key its first bytes, and counts what it is asked."""
+
+    def __init__(self, keys: np.ndarray, *, dies_at: int | None = None) -> None:
+        self.keys, self.asked, self.dies_at = keys, 0, dies_at
+
+    def __call__(self, new: np.ndarray) -> Iterator[np.ndarray]:
+        for start in range(0, len(new), 2):
+            some = new[start : start + 2]
+            if self.dies_at is not None and self.asked >= self.dies_at:
+                raise KeyboardInterrupt
+            self.asked += len(some)
+            yield self.keys[some, :VALUES].astype(np.float32)
+
+
+def keys(*numbers: int) -> np.ndarray:
+    return np.array([np.random.default_rng(number).bytes(16) for number in numbers]).view(np.uint8).reshape(-1, 16)
+
+
+def embed(network: Network, cache: Cache, name: str = "net") -> np.ndarray:
+    return embedded(network.keys, VALUES, network, cache, name)
+
+
+def test_only_new_clips_are_embedded(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    for numbers, asked in [((1, 2, 3), 3), ((3, 1, 2), 0), ((4, 2, 5, 3), 2), ((5, 4), 0)]:
+        network = Network(keys(*numbers))
+        found = embed(network, cache)
+        assert np.array_equal(found, network.keys[:, :VALUES])
+        assert network.asked == asked
+    other = Network(keys(1))
+    embed(other, cache, "other")
+    assert other.asked == 1
+    assert [file.stem for file in kept(cache)] == ["net", "other"]
+    assert clear(cache) > 0
+    assert kept(cache) == []
+
+
+def test_a_kill_loses_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings, "CLIPS_AT_ONCE", 2)
+    numbers = keys(*range(8))
+    with pytest.raises(KeyboardInterrupt):
+        embed(Network(numbers, dies_at=4), Cache(tmp_path))
+    after = Network(numbers)
+    assert np.array_equal(embed(after, Cache(tmp_path)), numbers[:, :VALUES])
+    assert after.asked == 4
+
+
+def test_the_first_go_where_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embeddings, "MOST_BYTES", 2 * (16 + 4 * VALUES))
+    embed(Network(keys(1, 2, 3)), Cache(tmp_path))
+    again = Network(keys(1, 2, 3))
+    embed(again, Cache(tmp_path))
+    assert again.asked == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"no array"])
+def test_a_damaged_file_is_made_anew(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "embeddings").mkdir()
+    (tmp_path / "embeddings/net.npy").write_bytes(content)
+    network = Network(keys(1, 2))
+    assert np.array_equal(embed(network, Cache(tmp_path)), network.keys[:, :VALUES])
+    again = Network(keys(1, 2))
+    embed(again, Cache(tmp_path))
+    assert again.asked == 0
+
+
+def test_nothing_is_kept_where_nothing_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for _ in range(2):
+        network = Network(keys(1, 2, 3))
+        assert np.array_equal(embed(network, Cache(tmp_path / "file")), network.keys[:, :VALUES])
+        assert network.asked == 3
+
+
+def test_a_clip_is_known_by_its_sound_and_its_place() -> None:
+    def of(**changed: int) -> bytes:
+        values = {"row": 0, "start": 0, "length": 100, "offset": 50} | changed
+        clips = Clips(*(np.array([values[name]]) for name in ("row", "start", "length", "offset")), np.array([False]))
+        return clip_keys(clips, np.array([[1, 2], [3, 4], [1, 2]], np.uint8))[0].tobytes()
+
+    assert of() == of(row=2) == of(start=7)
+    assert len({of(), of(row=1), of(length=99), of(offset=49)}) == 4

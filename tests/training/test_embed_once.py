@@ -1,0 +1,78 @@
+"""A published network is run once for each clip of a machine, whatever is trained on what it gives."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from running import Killed, kill_at, resume, run
+
+from audio_lightning.models.pretrained.embedding import Embedding
+from audio_lightning.training.embed_once import KnownEmbeddings
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write_urbansound8k(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture
+def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of clips that the network is run on from now on."""
+    seen: list[int] = []
+    original = Embedding.compute
+
+    def compute(self: Embedding, waveform: torch.Tensor) -> torch.Tensor:
+        if waveform.device.type != "meta" and waveform.any():  # not the silence that the shape is found with
+            seen.append(len(waveform))
+        return original(self, waveform)
+
+    monkeypatch.setattr(Embedding, "compute", compute)
+    return seen
+
+
+def run_cached(root: Path, folder: Path, cache: Path, *overrides: str) -> dict[str, Any]:
+    return run(root, folder, f"data.cache_dir={cache}", *overrides, settings=tiny.FROZEN_OVERRIDES)
+
+
+def test_clips_are_embedded_once_for_all_epochs_and_runs(root: Path, tmp_path: Path, embedded: list[int]) -> None:
+    first = run_cached(root, tmp_path / "first", tmp_path / "cache")
+    table = pd.read_csv(root / "metadata/UrbanSound8K.csv")
+    assert sum(embedded) == len(table)
+    embedded.clear()
+    again = run_cached(root, tmp_path / "again", tmp_path / "cache", "data.test_fold=2")
+    assert sum(embedded) == 0
+    assert again["parameters"] == first["parameters"]
+
+
+def test_a_resumed_run_looks_them_up(
+    root: Path, tmp_path: Path, embedded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_cached(root, tmp_path / "whole", tmp_path / "cache")
+    with monkeypatch.context() as patch:
+        kill_at(patch, epoch=2, batch=0)
+        with pytest.raises(Killed):
+            run_cached(root, tmp_path / "killed", tmp_path / "cache")
+    embedded.clear()
+    resume(tmp_path / "killed")
+    assert sum(embedded) == 0
+    histories = [pd.read_csv(tmp_path / name / "history.csv")["train/loss"] for name in ("whole", "killed")]
+    assert list(histories[0]) == list(histories[1])
+
+
+def test_changed_clips_are_embedded_in_every_epoch(root: Path, tmp_path: Path, embedded: list[int]) -> None:
+    run_cached(root, tmp_path / "plain", tmp_path / "cache")
+    embedded.clear()
+    metrics = run_cached(root, tmp_path / "changed", tmp_path / "cache", "augment=shift", "augment.waveform.shift.p=1")
+    assert sum(embedded) == metrics["epochs"] * metrics["num_clips/train"]
+
+
+def test_clips_without_a_row_are_computed() -> None:
+    rows = torch.arange(6.0).reshape(2, 1, 3)
+    known = KnownEmbeddings(rows, torch.tensor([1, -1, 0]), lambda rows: rows)
+    waveform = torch.zeros(2, 5)
+    assert torch.equal(known(torch.tensor([2, 0]), waveform, lambda x: x), rows[[0, 1]])
+    computed = known(torch.tensor([1, 0]), waveform, lambda x: x[:, None, :3] - 1)
+    assert torch.equal(computed, torch.full((2, 1, 3), -1.0))
