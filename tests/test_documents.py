@@ -144,7 +144,7 @@ def test_tools_of_the_readme_run(
     words = [places.get(word, word) for word in shlex.split(line)[1:]]
     if words[0] == "fit":
         words = ["budget=1s" if word.startswith("budget=") else word for word in words]
-        words += ["model.channels=[4,8]", "model.hidden_dim=8", "exclude=[both,pcen]", "trainer=cpu"]
+        words += ["model.channels=[4,8]", "model.hidden_dim=8", "exclude=[both,pcen,frozen,words]", "trainer=cpu"]
     if words[0] == "check":
         words.append("data.clip_seconds=0.25")
     # The tiny clips are a quarter of a second; windows of seconds would be longer than what it was trained on.

@@ -19,7 +19,8 @@ def say_survey(found: Survey) -> None:
     for row in found.choices:
         say(f"{row['key']}={'null' if row['value'] is None else row['value']} (auto): {row['why']}")
     for name, one in found.candidates.items():
-        timed = f"{1000 * one.step_seconds:.0f} ms a step, predicts a clip in {as_text(one.predict_seconds)}"
+        steps = "trained in seconds" if one.frozen else f"{1000 * one.step_seconds:.0f} ms a step"
+        timed = f"{steps}, predicts a clip in {as_text(one.predict_seconds)}"
         said = f"cannot be tried: {one.impossible}" if one.impossible else timed
         say(f"candidate {name}: {one.title}, {said}")
     for note in found.notes:
@@ -50,9 +51,12 @@ def say_pass(passes: Sequence[Pass], found: Survey, left: float) -> None:
         parts = [f"{start} on a first fold"] + ([f"{kept} on {chosen.folds} folds"] if chosen.folds > 1 else [])
     steps = max((earlier.allocation.steps for earlier in before), default=0)
     parts.append(f"{chosen.steps:,} steps each" + (f" ({steps:,} before)" if before else ""))
+    if chosen.aside:
+        parts.append(f"{', '.join(chosen.aside)} on the same folds")
     if one.finish:
         parts.append(f"{', '.join(one.finish)} on the folds that were not tested before")
-    if lost := [name for name in found.candidates if name in ever and name not in chosen.candidates]:
+    tried = (*chosen.candidates, *chosen.aside, *one.finish)
+    if lost := [name for name in found.candidates if name in ever and name not in tried]:
         parts.append(f"not {', '.join(lost)} again")
     known = ever | one.slow.keys() | {name for name, each in found.candidates.items() if each.impossible is not None}
     if left_out := [name for name in found.candidates if name not in known]:

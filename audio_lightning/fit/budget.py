@@ -90,6 +90,7 @@ class Allocation:
         folds: how many folds are tested.
         steps: of every training.
         at_once: folds that are tested at once in the beginning: more than one where there is nothing to choose.
+        aside: names of those whose trainings take next to nothing, and that are trained on all tested folds in the end.
     """
 
     candidates: tuple[str, ...]
@@ -97,6 +98,7 @@ class Allocation:
     folds: int
     steps: int
     at_once: int = 1
+    aside: tuple[str, ...] = ()
 
 
 def allocate(
@@ -192,6 +194,11 @@ def more_folds(seconds: float, training_seconds: Sequence[float], folds: int, *,
         if MARGIN * workers.round_seconds([*training_seconds] * count) <= seconds:
             return count
     return 0
+
+
+def aside_seconds(candidates: int, folds: int, *, workers: Workers) -> float:
+    """What the trainings take that take next to nothing: their processes."""
+    return TRIAL_SECONDS * math.ceil(candidates * folds / workers.number)
 
 
 def reserve(budget: float) -> float:

@@ -15,6 +15,7 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import read_json, write_json
 from audio_lightning.fit.announce import say, say_survey
 from audio_lightning.fit.clock import Clock
+from audio_lightning.fit.embedding import embed_frozen
 from audio_lightning.fit.group_scores import check_metric
 from audio_lightning.fit.learning import has_ended, plan_learning, run_learning
 from audio_lightning.fit.passes import next_edition, tried_names
@@ -128,7 +129,8 @@ class _Fit:
             say(f"looking at the recordings, and timing steps of each candidate; the budget is {budget}")
             request, chosen = self.fit.request, self.fit.request.settings.chosen
             found, candidates = call(survey, request.lines, chosen, request.folder, request.config_dir)
-            self.fit.state.survey = timed(found, candidates, self.fit.trainings.slots)
+            found = timed(found, candidates, self.fit.trainings.slots)
+            self.fit.state.survey = embed_frozen(found, candidates, self.fit.budget_left)
             self.fit.timed("looking at the recordings", started)
         found = within_limit(self.fit.state.survey, self.fit.request.settings.limit_seconds)
         if not any(one.done for one in self.fit.state.passes):

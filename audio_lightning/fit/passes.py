@@ -5,8 +5,17 @@ that were tested before, so that its candidates compare with the earlier ones on
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
-from audio_lightning.fit.budget import LEAST_STEPS, Allocation, Workers, allocate, enough_steps, most_steps
+from audio_lightning.fit.budget import (
+    LEAST_STEPS,
+    Allocation,
+    Workers,
+    allocate,
+    aside_seconds,
+    enough_steps,
+    most_steps,
+)
 from audio_lightning.fit.refitting import share_of_refit
 from audio_lightning.fit.state import FitState, Pass
 
@@ -31,7 +40,7 @@ def tried_names(passes: Sequence[Pass]) -> dict[str, tuple[str, int]]:
     return {
         pass_name(candidate, number): (candidate, number)
         for number, one in enumerate(passes)
-        for candidate in one.allocation.candidates
+        for candidate in (*one.allocation.candidates, *one.allocation.aside)
     }
 
 
@@ -78,6 +87,7 @@ def plan_pass(
     folds: int,
     members: int,
     refit: bool,
+    aside: Sequence[str] = (),
 ) -> Pass | None:
     """Plan the first pass, or what a larger budget adds.
 
@@ -92,8 +102,12 @@ def plan_pass(
         folds: that there are.
         members: most candidates of the answer.
         refit: whether time is kept to train the members on all recordings.
+        aside: further candidates, whose trainings take next to nothing; a further pass trains them on the folds that it
+            adds, and not anew.
     """
-    available, planned = seconds, None
+    aside = () if passes else tuple(aside)
+    kept = aside_seconds(len(aside), folds, workers=workers)
+    available, planned = seconds - kept, None
     for _ in range(PLANNED_AGAIN if refit else 1):
         if passes:
             planned = further_pass(
@@ -111,13 +125,13 @@ def plan_pass(
             allocation = allocate(
                 available, step_seconds, steps_an_epoch, workers=workers, folds=folds, members=members
             )
-            planned = Pass(budget, allocation)
+            planned = Pass(budget, replace(allocation, aside=aside))
         if planned is None:
             return None
         planned.kept = seconds - available
         if refit:
             share = share_of_refit(planned.allocation, step_seconds, workers=workers, folds=folds)
-            available = seconds * (1 - share)
+            available = (seconds - kept) * (1 - share)
     return planned
 
 

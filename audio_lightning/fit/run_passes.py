@@ -7,7 +7,7 @@ from dataclasses import replace
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import lower_is_better
 from audio_lightning.fit.announce import say, say_pass
-from audio_lightning.fit.budget import Workers, more_folds
+from audio_lightning.fit.budget import Workers, aside_seconds, more_folds
 from audio_lightning.fit.passes import folds_tested, pass_name, plan_pass, tried_names
 from audio_lightning.fit.running import RunningFit
 from audio_lightning.fit.state import Pass, Training
@@ -15,6 +15,9 @@ from audio_lightning.fit.survey import Survey, Surveyed
 from audio_lightning.fit.time_limit import too_slow
 from audio_lightning.fit.trainings import training_seconds
 from audio_lightning.sweeps.progress import duration
+
+QUICKEST_STEP = 1e-3
+"""Seconds of a step that was not timed, since it takes next to nothing."""
 
 GRACE = 2.0
 """How much longer than planned a training of the first fold may take before it is told to stop with what it has."""
@@ -72,17 +75,20 @@ class _Passes:
 
     def _planned(self, candidates: Mapping[str, Surveyed]) -> Pass | None:
         passes, settings = self.fit.state.passes, self.fit.request.settings
+        # Where there is nothing but those that take next to nothing, they are candidates like others.
+        trained = {name: one for name, one in candidates.items() if not one.frozen} or candidates
         return plan_pass(
             self.fit.budget,
             self.fit.left,
-            {name: one.step_seconds for name, one in candidates.items()},
-            min(one.steps_an_epoch for one in candidates.values()),
+            {name: max(QUICKEST_STEP, one.step_seconds) for name, one in trained.items()},
+            min(one.steps_an_epoch for one in trained.values()),
             passes,
             {name: self.fit.trainings.seconds(name) for name in tried_names(passes)},
             workers=self.workers,
             folds=len(self.found.folds),
             members=settings.max_members,
             refit=settings.refit,
+            aside=[name for name in candidates if name not in trained],
         )
 
     def _slow(self, planned: Pass, candidates: Mapping[str, Surveyed]) -> dict[str, str]:
@@ -113,16 +119,38 @@ class _Passes:
         while place < len(one.rounds) or (further := self._on_further_folds(number)):
             self._round(number, place, further, "trainings on further folds")
             place += 1
+        if chosen.aside and not self._is_aside(one.rounds[-1]):
+            tests = range(one.allocation.folds)
+            aside = [(pass_name(name, number), fold) for name in chosen.aside for fold in tests]
+            self._round(number, place, aside, "classifiers on published networks", kept=self._kept_for_refit(one))
+        one.survivors += [name for name in self._aside_names(number) if name not in one.survivors]
         one.done = True
         self.fit.save()
 
-    def _round(self, number: int, place: int, trainings: list[tuple[str, int]], what: str) -> None:
-        """Run the trainings of a round of a pass, those that are missing of them."""
+    def _is_aside(self, trainings: Sequence[Training]) -> bool:
+        tried = tried_names(self.fit.state.passes)
+        aside = {name for one in self.fit.state.passes for name in one.allocation.aside}
+        return any(tried[training.name][0] in aside for training in trainings)
+
+    def _aside_names(self, number: int) -> list[str]:
+        """Those of a pass that took next to nothing and were trained on all of its folds."""
+        allocation = self.fit.state.passes[number].allocation
+        names = [pass_name(name, number) for name in allocation.aside]
+        return [name for name in names if len(self.fit.trainings.finished.get(name, ())) >= allocation.folds]
+
+    def _kept_for_refit(self, one: Pass) -> float:
+        """Seconds that a pass keeps for what is trained on all recordings."""
+        return one.kept - aside_seconds(len(one.allocation.aside), len(self.found.folds), workers=self.workers)
+
+    def _round(
+        self, number: int, place: int, trainings: list[tuple[str, int]], what: str, *, kept: float | None = None
+    ) -> None:
+        """Run those trainings of a round of a pass that are missing; ``kept``: seconds for what follows."""
         started = self.fit.spent
         one = self.fit.state.passes[number]
         if place == len(one.rounds):
             tried = tried_names(self.fit.state.passes)
-            left = max(1.0, self.fit.left - one.kept)
+            left = max(1.0, self.fit.left - (one.kept if kept is None else kept))
             share = min(1.0, left / self._expected(one, trainings)) if place else 1.0
             waves = math.ceil(len(trainings) / self.workers.number)
             is_last = place > 0 or one.allocation.folds == one.allocation.at_once
@@ -158,7 +186,7 @@ class _Passes:
     def _on_further_folds(self, number: int) -> list[tuple[str, int]]:
         """Trainings on folds for which there is time that was not counted on: steps were quicker than when timed."""
         one = self.fit.state.passes[number]
-        if one.done or not one.survivors:
+        if one.done or not one.survivors or (one.allocation.aside and self._is_aside(one.rounds[-1])):
             return []
         tested = one.allocation.folds
         finished = self.fit.trainings.finished

@@ -37,7 +37,7 @@ class Pass:
         budget: seconds of the whole fit that it was planned for.
         allocation: what there is time for.
         finish: candidates of earlier passes that are trained on the folds that only this pass tests.
-        kept: seconds that its trainings leave to those on all recordings.
+        kept: seconds that its trainings leave to those that take next to nothing, and to those on all recordings.
         rounds: trainings of each round.
         survivors: candidates that are trained on all folds.
         stopped: why each other candidate is not.
@@ -121,7 +121,9 @@ class FitState:
 
 def _pass(allocation: dict[str, Any], rounds: list[list[dict[str, Any]]], **others: Any) -> Pass:
     return Pass(
-        allocation=Allocation(**{**allocation, "candidates": tuple(allocation["candidates"])}),
+        allocation=Allocation(
+            **{**allocation, **{name: tuple(allocation.get(name, ())) for name in ("candidates", "aside")}}
+        ),
         rounds=[[Training(**one) for one in trainings] for trainings in rounds],
         **others,
     )

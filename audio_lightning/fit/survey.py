@@ -26,6 +26,8 @@ class Surveyed:
         impossible: why it cannot be tried; None where it can.
         predict_seconds: what predicting takes one of its models a clip
             (:func:`audio_lightning.inference.clip_time.seconds_a_clip`).
+        frozen: whether it is a classifier on what a published network makes of the clips, which is computed once,
+            before the trainings, so that these take next to nothing.
     """
 
     title: str
@@ -33,6 +35,7 @@ class Surveyed:
     steps_an_epoch: int
     impossible: str | None = None
     predict_seconds: float = 0.0
+    frozen: bool = False
 
 
 @dataclass(frozen=True)

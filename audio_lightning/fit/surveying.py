@@ -5,13 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from omegaconf import DictConfig
 
 from audio_lightning.config import as_plain, user_extensions
+from audio_lightning.config.targets import resolve, split_node
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.data.manifest import Manifest
+from audio_lightning.features.base import FrontEnd
 from audio_lightning.fit.plan import make_plan, write_plan
 from audio_lightning.fit.survey import Survey, Surveyed
 from audio_lightning.fit.timing import Untimed
+from audio_lightning.models.pretrained.embedding import Embedding
 
 MOST_FOLDS = 8
 """Folds that are made: each network then trains on three quarters of the clips, an eighth chooses the epoch, and an
@@ -74,10 +78,11 @@ def survey(
                 reasons.append(ConfigError(str(error)))  # one that goes from process to process
                 found[name] = Surveyed(name, 0.0, 1, str(error))
                 continue
-            published |= plan.config.model.get("pretrained") is not None
+            frozen = is_embedding(plan.config)
+            published |= frozen or plan.config.model.get("pretrained") is not None
             on_fold = on_fold or plan
-            found[name] = Surveyed(plan.title, 0.0, plan.steps_an_epoch)
-            untimed[name] = Untimed(as_plain(plan.config), plan.task.to_dict())
+            found[name] = Surveyed(plan.title, 0.0, plan.steps_an_epoch, frozen=frozen)
+            untimed[name] = Untimed(as_plain(plan.config), plan.task.to_dict(), frozen)
     if first is None or on_fold is None:
         raise reasons[0]
     write_plan(first, folder / "plan")
@@ -115,6 +120,12 @@ def survey(
         notes=[*manifest.notes, *notes],
     )
     return surveyed, untimed
+
+
+def is_embedding(config: DictConfig) -> bool:
+    """Whether the feature of a configuration is what a published network makes of a clip."""
+    target, _ = split_node(config.feature, where="feature")
+    return issubclass(resolve(target, FrontEnd, where="feature"), Embedding)
 
 
 def _folds(manifest: Manifest, lines: Sequence[str]) -> tuple[list[list[str]], str, list[str]]:

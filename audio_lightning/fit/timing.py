@@ -12,10 +12,14 @@ from audio_lightning.sweeps.executors.forkserver import call, call_side_by_side
 
 @dataclass(frozen=True)
 class Untimed:
-    """A candidate as it is trained on a fold: its settled configuration, and its task as a mapping."""
+    """A candidate as it is trained on a fold: its settled configuration, and its task as a mapping.
+
+    ``frozen``: see :class:`audio_lightning.fit.survey.Surveyed`; its steps are not timed.
+    """
 
     config: dict[str, Any]
     task: dict[str, Any]
+    frozen: bool = False
 
 
 def timed(found: Survey, candidates: Mapping[str, Untimed], workers: int) -> Survey:
@@ -30,17 +34,20 @@ def timed(found: Survey, candidates: Mapping[str, Untimed], workers: int) -> Sur
         workers: trainings at once.
     """
     processes = min(workers, cores()) if found.machine.device == "CPU" else 1
-    beside = call_side_by_side(steps_beside_others, (dict(candidates), processes), processes)
+    moving = {name: one for name, one in candidates.items() if not one.frozen}
+    beside = call_side_by_side(steps_beside_others, (moving, processes), processes) if moving else []
     alone, predicting = call(alone_with_all_threads, dict(candidates))
-    steps = {name: fmean(one[name] for one in beside) for name in candidates}
-    strongest = next(iter(candidates))
+    steps = {name: fmean(one[name] for one in beside) for name in moving}
+    gain = steps[next(iter(moving))] / alone if moving and processes > 1 else 1.0
     return replace(
         found,
         candidates={
-            name: replace(one, step_seconds=steps[name], predict_seconds=predicting[name]) if name in steps else one
+            name: replace(one, step_seconds=steps.get(name, 0.0), predict_seconds=predicting[name])
+            if name in predicting
+            else one
             for name, one in found.candidates.items()
         },
-        alone=max(1.0, steps[strongest] / alone) if processes > 1 else 1.0,
+        alone=max(1.0, gain),
     )
 
 
@@ -55,7 +62,7 @@ def steps_beside_others(candidates: dict[str, Untimed], processes: int) -> dict[
 
 
 def alone_with_all_threads(candidates: dict[str, Untimed]) -> tuple[float, dict[str, float]]:
-    """Seconds of a step of the first candidate, and of predicting a clip with each; in a process of its own."""
+    """Seconds of a step of the first candidate that has any, and of predicting a clip with each; in its own process."""
     from omegaconf import OmegaConf
 
     from audio_lightning.core.cores import share_threads
@@ -70,7 +77,8 @@ def alone_with_all_threads(candidates: dict[str, Untimed]) -> tuple[float, dict[
         name: seconds_a_clip(untrained(OmegaConf.create(one.config), AudioTask.from_dict(one.task)))
         for name, one in candidates.items()
     }
-    return _seconds_a_step(next(iter(candidates.values()))), predicting
+    first = next((one for one in candidates.values() if not one.frozen), None)
+    return _seconds_a_step(first) if first else 0.0, predicting
 
 
 def _seconds_a_step(candidate: Untimed) -> float:

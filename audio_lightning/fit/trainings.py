@@ -126,8 +126,11 @@ class Trainings:
             limit: seconds that the trial may take.
             validated: whether a part of the clips chooses the epoch; else it trains, too.
         """
-        epochs = max(1, round(allocation.steps / found.candidates[candidate].steps_an_epoch))
-        length = length_lines(epochs, limit, validated=validated)
+        if found.candidates[candidate].frozen:  # it has epochs of its own
+            length = [TRAIN_ON_VALIDATION, time_limit(limit)]
+        else:
+            epochs = max(1, round(allocation.steps / found.candidates[candidate].steps_an_epoch))
+            length = length_lines(epochs, limit, validated=validated)
         return [*self._lines(candidate, number, found.folds[fold]), *length]
 
     def lines_on_everything(self, candidate: str, number: int, epochs: int, limit: float) -> list[str]:

@@ -27,7 +27,7 @@ from audio_lightning.fit.survey import Survey
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.sweeps.executors.forkserver import call
 
-SMALL = ["model.channels=[4,8]", "model.hidden_dim=8", "trainer=cpu", "exclude=[pcen]", "metric=accuracy"]
+SMALL = ["model.channels=[4,8]", "model.hidden_dim=8", "trainer=cpu", "exclude=[pcen,frozen,words]", "metric=accuracy"]
 
 
 def words(root: Path, folder: Path, *more: str) -> list[str]:
@@ -178,7 +178,7 @@ def test_the_default_folder_does_not_depend_on_the_budget(data: Path) -> None:
 def grown(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[float]]:
     """A fit that had one second, and then more than enough for trainings of four steps; what it printed then."""
     folder = tmp_path_factory.mktemp("fit") / "grown"
-    lines = words(data, folder, "exclude=[both,logmel,pcen]", "data.folds=3")
+    lines = words(data, folder, "exclude=[both,logmel,pcen,frozen,words]", "data.folds=3")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("audio_lightning.fit.budget.MOST_STEPS", 4)
         assert CliRunner().invoke(app, ["fit", *lines, "budget=1s"]).exit_code == 0
@@ -222,7 +222,7 @@ def test_with_refit_each_member_is_trained_once_more_on_everything(
 ) -> None:
     folder = Path(shutil.copytree(grown[0], tmp_path / "fit"))
     before = FitFolder(folder).read_summary()
-    lines = words(data, folder, "exclude=[both,logmel,pcen]", "data.folds=3", "budget=10h", "refit=true")
+    lines = words(data, folder, "exclude=[both,logmel,pcen,frozen,words]", "data.folds=3", "budget=10h", "refit=true")
     result = CliRunner().invoke(app, ["fit", *lines])
     assert result.exit_code == 0, result.output
     summary = FitFolder(folder).read_summary()
@@ -259,7 +259,7 @@ def test_new_recordings_begin_a_pass_of_their_own(shortest: Path, data: Path, tm
 
 
 def test_what_was_interrupted_goes_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lines = words(data, tmp_path / "fit", "exclude=[both,logmel,pcen]", "budget=1s", "refit=true")
+    lines = words(data, tmp_path / "fit", "exclude=[both,logmel,pcen,frozen,words]", "budget=1s", "refit=true")
     for phase in (survey, "trainings", conclude, finish):
         with monkeypatch.context() as patch:
             if phase == "trainings":

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from audio_lightning.fit.budget import MOST_STEPS, Allocation, Workers
+from audio_lightning.fit.budget import MOST_STEPS, Allocation, Workers, aside_seconds
 from audio_lightning.fit.passes import (
     folds_tested,
     further_pass,
@@ -119,3 +119,26 @@ def test_after_a_budget_that_was_next_to_nothing_anything_longer_is_a_gain() -> 
     assert found is not None
     assert found.allocation.candidates == ("quick",)
     assert found.allocation.steps > 300
+
+
+def planned(seconds: float, *passes: Pass, refit: bool = False) -> Pass:
+    options: dict[str, Any] = {"workers": TWO, "folds": 8, "members": 3, "refit": refit, "aside": ["frozen"]}
+    found = plan_pass(10_000, seconds, STEPS, 40, passes, dict.fromkeys(tried_names(passes), 60.0), **options)
+    assert found is not None
+    return found
+
+
+def test_what_takes_next_to_nothing_is_trained_beside_the_others_and_not_again() -> None:
+    first = planned(1000)
+    assert first.allocation.aside == ("frozen",)
+    assert "frozen" not in first.allocation.candidates
+    assert first.kept == aside_seconds(1, 8, workers=TWO) == 32
+    assert tried_names([first])["frozen"] == ("frozen", 0)
+    first.survivors = [*first.allocation.candidates, "frozen"]
+    further = planned(5000, first)
+    assert further.allocation.aside == ()
+    assert folds_tested([first])["frozen"] == first.allocation.folds
+
+
+def test_time_for_it_is_kept_beside_that_for_a_refit() -> None:
+    assert planned(1000, refit=True).kept > planned(1000).kept == aside_seconds(1, 8, workers=TWO)

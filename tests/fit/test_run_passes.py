@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from audio_lightning.cli.main import app
 from audio_lightning.compare.fit_summary import FitFolder
 from audio_lightning.fit.budget import Allocation
+from audio_lightning.fit.out_of_fold import candidates_of_fit
 from audio_lightning.fit.run_passes import _Passes
 from audio_lightning.fit.state import FitState, Pass
 from audio_lightning.fit.survey import Machine, Survey, Surveyed
@@ -58,7 +59,7 @@ def test_time_that_is_left_tests_further_folds(tmp_path: Path, monkeypatch: pyte
     data, folder = tiny.write_folder(tmp_path / "data", clips=6), tmp_path / "fit"
     short = Allocation(("quick",), survivors=1, folds=1, steps=4)
     monkeypatch.setattr("audio_lightning.fit.passes.allocate", lambda *arguments, **options: short)
-    small = ["model.channels=[4,8]", "model.hidden_dim=8", "trainer=cpu", "exclude=[both,logmel,pcen]"]
+    small = ["model.channels=[4,8]", "model.hidden_dim=8", "trainer=cpu", "exclude=[both,logmel,pcen,frozen,words]"]
     line = ["fit", "data=folder", f"data.root={data}", f"fit.dir={folder}", *small, "data.folds=3", "budget=10m"]
     result = CliRunner().invoke(app, line)
     assert result.exit_code == 0, result.output
@@ -71,3 +72,47 @@ def test_time_that_is_left_tests_further_folds(tmp_path: Path, monkeypatch: pyte
     assert again.exit_code == 0, again.output
     assert {path: path.stat().st_mtime for path in folder.glob("trials/trials/*/metrics.json")} == trials
     assert FitFolder(folder).read_summary().folds == 3
+
+
+FROZEN = """
+defaults:
+  - good
+  - _self_
+candidates:
+  frozen: [experiment=frozen, feature.pretrained=false, 'model.hidden_dims=[8]', trainer.max_epochs=2]
+  quick: [experiment=auto, feature=logmel, augment=none, ensemble.num_members=1, 'model.channels=[4,8]']
+"""
+
+
+def test_classifiers_on_published_networks_are_trained_on_all_tested_folds_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, folder = tiny.write_folder(tmp_path / "data", clips=6), tmp_path / "fit"
+    (tmp_path / "conf/fit").mkdir(parents=True)
+    (tmp_path / "conf/fit/mine.yaml").write_text(FROZEN)
+    short = Allocation(("quick",), survivors=1, folds=1, steps=4)
+    monkeypatch.setattr("audio_lightning.fit.passes.allocate", lambda *arguments, **options: short)
+    line = ["fit", "--config-dir", str(tmp_path / "conf"), "preset=mine", "data=folder", f"data.root={data}"]
+    line += [
+        f"fit.dir={folder}",
+        "trainer=cpu",
+        "exclude=[both,logmel,pcen,words]",
+        "data.folds=3",
+        "ensemble.inputs=all",
+    ]
+    result = CliRunner().invoke(app, [*line, "budget=10m"])
+    assert result.exit_code == 0, result.output
+    assert "candidate frozen: dnn on embedding, trained in seconds" in result.output
+    assert "time for quick on 1 fold, 4 steps each, frozen on the same folds" in result.output
+    fit = FitFolder(folder)
+    runs = candidates_of_fit(fit)
+    assert {name: len(found) for name, found in runs.items()} == {"quick": 3, "frozen": 3}
+    assert all(run.read_metrics()["epochs"] == 2 for run in runs["frozen"])
+    states = {candidate.name: candidate.state for candidate in fit.read_summary().candidates}
+    assert states.keys() == {"quick", "frozen"}
+    assert not {*states.values()} & {"skipped", "failed", "stopped"}
+    trials = {path: path.stat().st_mtime for path in folder.glob("trials/trials/*/metrics.json")}
+    (folder / "model.ckpt").unlink()
+    again = CliRunner().invoke(app, [*line, "budget=10m"])
+    assert again.exit_code == 0, again.output
+    assert {path: path.stat().st_mtime for path in folder.glob("trials/trials/*/metrics.json")} == trials

@@ -56,7 +56,7 @@ def test_words_are_those_of_the_fit_or_of_its_trainings() -> None:
         ("fit.bugdet=3m", "did you mean fit.budget"),
         ("fit.budget=soon", "budget=soon"),
         ("fit.exclude=[quik]", "did you mean quick"),
-        ("fit.exclude=[both,logmel,pcen,quick]", "leaves no candidate"),
+        ("fit.exclude=[both,logmel,pcen,frozen,words,quick]", "leaves no candidate"),
         ("fit.max_members=0", "max_members"),
         ("fit.infer_limit=quick", "infer_limit=quick: expected a time such as 5ms"),
     ],

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from audio_lightning.config import compose
 from audio_lightning.data.manifest import Manifest
-from audio_lightning.fit.surveying import _folds
+from audio_lightning.fit.surveying import _folds, is_embedding
 
 
 def manifest(**groups: int) -> Manifest:
@@ -35,3 +36,8 @@ def test_there_are_as_many_folds_as_classes_have_groups(groups: dict[str, int], 
     assert len(found) == folds
     assert [note for note in notes if said and said in note] == notes
     assert bool(notes) == bool(said)
+
+
+def test_a_classifier_on_a_published_network_is_known_by_its_feature() -> None:
+    assert is_embedding(compose(["experiment=frozen"]))
+    assert not is_embedding(compose(["experiment=auto"]))

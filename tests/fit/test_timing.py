@@ -57,6 +57,16 @@ def test_where_each_training_has_a_device_of_its_own_others_gain_nothing(
     assert measured == [1]
 
 
+def test_what_is_trained_in_seconds_is_not_timed(measured: list[int]) -> None:
+    found = timed(survey(), {"both": Untimed({}, {}, frozen=True), "quick": Untimed({}, {})}, workers=2)
+    assert found.candidates["both"].step_seconds == 0
+    assert found.candidates["both"].predict_seconds == 0.002
+    assert found.candidates["quick"].step_seconds == 0.1
+    assert found.alone == 1  # 0.25 s alone are no gain
+    found = timed(survey(), {"both": Untimed({}, {}, frozen=True)}, workers=2)
+    assert (measured, found.alone) == ([2], 1)
+
+
 def meet(folder: Path, number: int) -> int:
     """Wait for the others; alone it would wait for ever."""
     (folder / str(time.monotonic_ns())).touch()
