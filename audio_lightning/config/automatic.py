@@ -21,6 +21,7 @@ AUTOMATIC = (
     *LOADING,
     "feature.hop_seconds",
     "feature.window_seconds",
+    "feature.n_mels",
     "augment.waveform.shift.max_seconds",
     "trainer.max_epochs",
 )

@@ -70,7 +70,7 @@ class Plan:
         """The network and what it sees, in a few words."""
         members = int(self.config.ensemble.num_members)
         network = f"{members} x {self.groups['model']}" if members > 1 else str(self.groups["model"])
-        return f"{network} on {self.groups['feature']}"
+        return f"{network} on {self.config.feature.get('backbone') or self.groups['feature']}"
 
     @property
     def steps(self) -> int:

@@ -31,6 +31,16 @@ SHORTEST_HOP, LONGEST_HOP = 0.01, 0.03
 SHORTEST_WINDOW = 0.025
 """Seconds: the window of speech recognition, which holds several periods of any voice."""
 
+FEW_BANDS, MANY_BANDS = 40, 64
+"""Mel bands of short windows, and of long ones. Fewer are less to compute, for more epochs in the same time.
+
+With windows of 25 ms, 0.894 of the words of unseen speakers were right (0.859 with 64 bands), with windows of 28 ms
+0.941 of the recordings of unseen notes (0.937), but with windows of 60 ms 0.654 of the clips of unseen sources of
+UrbanSound8K (0.706). Single trainings of eight to eleven minutes (docs/fit.md)."""
+
+LONG_WINDOW = 0.04
+"""Seconds from which a window is long: a shorter one tells lower bands apart no better when they are narrower."""
+
 FEW_CLIPS, MANY_CLIPS = 1000, 20_000
 """Training clips up to which batches are of 16, for more steps an epoch, and from which they are of 64."""
 
@@ -131,6 +141,12 @@ def feature_window(facts: Facts, settled: dict[str, Any]) -> Choice:
     return round(max(SHORTEST_WINDOW, 2 * hop), 3), f"frames are {1000 * hop:g} ms apart"
 
 
+def mel_bands(facts: Facts, settled: dict[str, Any]) -> Choice:
+    """As many as the window tells apart."""
+    window = float(settled["feature.window_seconds"])
+    return FEW_BANDS if window < LONG_WINDOW else MANY_BANDS, f"windows of {1000 * window:g} ms"
+
+
 def shift(facts: Facts, settled: dict[str, Any]) -> Choice:
     """A share of a clip."""
     seconds = facts.datamodule.num_samples / facts.datamodule.sample_rate
@@ -151,6 +167,7 @@ RULES: dict[str, Callable[[Facts, dict[str, Any]], Choice]] = {
     "data.sampling": sampling,
     "feature.hop_seconds": feature_hop,
     "feature.window_seconds": feature_window,
+    "feature.n_mels": mel_bands,
     "augment.waveform.shift.max_seconds": shift,
     "trainer.max_epochs": max_epochs,
 }

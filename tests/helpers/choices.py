@@ -74,6 +74,7 @@ USUAL = {
     "data.sampling": "uniform",
     "feature.hop_seconds": 0.03,
     "feature.window_seconds": 0.06,
+    "feature.n_mels": 64,
     "augment.waveform.shift.max_seconds": 0.4,
     "trainer.max_epochs": 2,
 }

@@ -55,6 +55,11 @@ def test_a_clip_has_about_as_many_frames_whatever_its_length(seconds: float, hop
     assert rule("feature.window_seconds", Known(), feature__hop_seconds=hop) == window
 
 
+@pytest.mark.parametrize(("window", "bands"), [(0.025, 40), (0.039, 40), (0.04, 64), (0.06, 64)])
+def test_longer_windows_tell_more_bands_apart(window: float, bands: int) -> None:
+    assert rule("feature.n_mels", Known(), feature__window_seconds=window) == bands
+
+
 def test_a_clip_is_moved_by_a_share_of_its_length() -> None:
     assert rule("augment.waveform.shift.max_seconds", Known(seconds=4)) == 0.4
 
