@@ -149,6 +149,7 @@ def test_speech_embedding_computes_what_the_package_does(tmp_path: Path) -> None
     assert front_end.output_shape.dims == (1, 192)
     assert torch.equal(front_end(torch.cat([0.1 * words(), words()]))[1], front_end(words())[0])
     again = Embedding(**options, pretrained=None, normalize="none")
+    assert again.output_shape == front_end.output_shape
     again.load_state_dict(front_end.state_dict())  # as a checkpoint brings it
     assert torch.equal(again(words()), front_end(words()))
     state = front_end.state_dict()
@@ -182,6 +183,7 @@ def test_embeddings_are_pooled_layers(name: str) -> None:
     cls = BACKBONES[name]
     options: dict[str, Any] = {"sample_rate": cls.trained_rate, "num_samples": cls.trained_rate, "backbone": name}
     both = Embedding(**options, pretrained=None, normalize="none")
+    assert both.output_shape.dims == both.compute(torch.zeros(1, cls.trained_rate)).shape[1:]
     assert both.output_shape.dims == (1, 2 * sum(cls.layers.values()))
     waveform = 0.1 * torch.randn(2, cls.trained_rate, generator=torch.Generator().manual_seed(0))
     rows = both.compute(waveform)[:, 0].split([width for width in cls.layers.values() for _ in "mx"], dim=1)
@@ -258,3 +260,14 @@ def test_a_head_is_trained_on_it_and_the_checkpoint_needs_no_other_file(tmp_path
     assert own.keys() == state.keys()
     assert all(torch.equal(own[name], tensor) for name, tensor in state.items())
     assert "front_end.backbone.blocks.conv_block1.conv1.weight" in state
+
+
+@pytest.mark.published
+@needs_speech_embedding
+def test_a_classifier_on_files_of_onnx_is_saved_and_loaded(tmp_path: Path) -> None:
+    root = tiny.write_urbansound8k(tmp_path / "data")
+    words = ["feature.backbone=speech_embedding", "feature.pretrained=true", "data.sample_rate=16000"]
+    run(root, tmp_path / "run", *words, "trainer.max_epochs=1", settings=tiny.FROZEN_OVERRIDES)
+    trained = load_classifier(tmp_path / "run")
+    assert isinstance(trained, AudioClassifier)
+    assert trained.network(trained.front_end(torch.zeros(2, 4000))).shape == (2, 3)

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from types import MappingProxyType
 from typing import ClassVar, Literal
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from audio_lightning.core.checks import require_choice
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.core.task import InputKind
+from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.features.normalize import NormalizeMode
 from audio_lightning.models.pretrained.aisfx import AISFX
@@ -78,6 +79,12 @@ class Embedding(FrontEnd):
         if pretrained:
             self.backbone.load()
         _hold(self.backbone)
+
+    @cached_property
+    def output_shape(self) -> FeatureShape:
+        """Shape of the features, which follows from the options: the weights may not be there yet."""
+        values = sum(self.backbone.layers[name] for name in self.layers) * (2 if self.pooling == "mean_max" else 1)
+        return FeatureShape(self.kind, (1, values), sample_rate=self.sample_rate, is_sound=self.is_sound)
 
     @torch.no_grad()
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 values"]:
