@@ -4,19 +4,18 @@ A file for each network, with its options; a row for each clip, found again by t
 it begins and ends, so that other divisions, labels and names of the recordings find it, too.
 """
 
-import io
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
-from jaxtyping import Float, Int64, Shaped, UInt8
+from jaxtyping import Float, Int64, UInt8
 
-from audio_lightning.core.files import write_bytes
 from audio_lightning.data.loading.clips import Clips
 from audio_lightning.data.store.cache import Cache
 from audio_lightning.data.store.recordings import IDENTITY_BYTES, digest, locate
+from audio_lightning.data.store.rows import read_rows, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +27,9 @@ MOST_BYTES = 4 * 10**9
 CLIPS_AT_ONCE = 2048
 """Clips after which what was embedded is kept, so that a kill loses no more."""
 
+SAME = 1e-2
+"""Share of a value, and of the largest one, by which embeddings of a clip may differ by chance."""
+
 Compute = Callable[[Int64[np.ndarray, "some"]], Iterator[Float[np.ndarray, "batch values"]]]
 """Embeds the clips at some positions, batch by batch."""
 
@@ -37,7 +39,8 @@ def embedded(
 ) -> Float[np.ndarray, "clips values"]:
     """Embed clips, or find them embedded already.
 
-    Where nothing can be written, or locked, all are embedded and nothing is kept.
+    One of those that are known is embedded again: where it comes out otherwise, the program is another one than that
+    which kept them, and all are embedded anew. Where nothing can be written, or locked, nothing is kept.
 
     Args:
         keys: of the clips, see :func:`clip_keys`.
@@ -60,9 +63,12 @@ def embedded(
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
-            known = _read(file, stored)
+            known = read_rows(file, stored)
             place = locate(keys, np.ascontiguousarray(known["key"]))
             held = place >= 0
+            if held.any() and not _is_still_so(known["row"][place[held][0]], compute, np.flatnonzero(held)[:1]):
+                log.info("%s: the network gives other embeddings than those that are kept", file)
+                known, held = known[:0], np.zeros_like(held)
             found["row"][held] = known["row"][place[held]]
             most = max(1, MOST_BYTES // stored.itemsize)
             new = np.flatnonzero(~held)
@@ -70,11 +76,17 @@ def embedded(
                 some = new[start : start + CLIPS_AT_ONCE]
                 fill(some)
                 known = np.concatenate([known, found[some]])[-most:]
-                _write(file, known)
+                write_rows(file, known)
     except (OSError, NotImplementedError) as error:
         log.info("cannot keep embeddings in %s (%s)", file.parent, error)
         fill(np.arange(len(keys)))
     return found["row"]
+
+
+def _is_still_so(kept: Float[np.ndarray, "values"], compute: Compute, position: Int64[np.ndarray, "1"]) -> bool:
+    """Whether a clip is embedded as it was, up to what processors and numbers of threads make of it."""
+    (fresh,) = np.concatenate(list(compute(position)))
+    return bool(np.allclose(fresh, kept, rtol=SAME, atol=SAME * float(np.abs(kept).max())))
 
 
 def clip_keys(clips: Clips, content: UInt8[np.ndarray, "rows bytes"]) -> UInt8[np.ndarray, "clips 16"]:
@@ -101,17 +113,3 @@ def clear(cache: Cache) -> int:
         size += file.stat().st_size
         file.unlink()
     return size
-
-
-def _read(file: Path, stored: np.dtype) -> Shaped[np.ndarray, "known"]:
-    try:
-        known = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # there is none yet, or it is damaged
-        return np.empty(0, stored)
-    return known if known.dtype == stored and known.ndim == 1 else np.empty(0, stored)
-
-
-def _write(file: Path, known: Shaped[np.ndarray, "known"]) -> None:
-    content = io.BytesIO()
-    np.save(content, known)
-    write_bytes(file, content.getvalue())

@@ -5,7 +5,6 @@ in a plan. They are of the recordings as their files hold them, at their own sam
 """
 
 import logging
-from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
@@ -15,9 +14,9 @@ from audio_lightning.audio import SILENCE, to_mono
 from audio_lightning.audio.ffmpeg import LACKING
 from audio_lightning.core.cores import cores, in_order
 from audio_lightning.core.errors import AudioError
-from audio_lightning.core.files import write_bytes
 from audio_lightning.data.store.cache import Cache, Progress
 from audio_lightning.data.store.recordings import Decoded, Recordings, locate
+from audio_lightning.data.store.rows import read_rows, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +92,7 @@ def measure(
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_name(".lock")):
-            known = _read(file)
+            known = read_rows(file, STORED)
             place = locate(identities, known["identity"])
             new = np.flatnonzero(place < 0)
             found = np.zeros(len(recordings), STORED)
@@ -101,7 +100,7 @@ def measure(
             found["measured"][place >= 0] = known["measured"][place[place >= 0]]
             if len(new):
                 found["measured"][new], kept = _measured(recordings, new.tolist(), progress)
-                _write(file, np.concatenate([known, found[new[kept]]])[-MOST_STORED:])
+                write_rows(file, np.concatenate([known, found[new[kept]]])[-MOST_STORED:])
             return found["measured"]
     except (OSError, NotImplementedError) as error:  # nothing can be written, or locked
         log.info("cannot keep measurements of recordings in %s (%s)", file.parent, error)
@@ -198,20 +197,3 @@ def _pitch_strength(spectra: Float[np.ndarray, "spectra bins"], rate: int) -> fl
     # The flank of the peak at lag 0, which every low-pass sound has, is no pitch.
     falling = np.minimum.accumulate(normalized, axis=1)
     return float(np.clip((normalized - falling).max(axis=1), 0, 1).mean())
-
-
-def _read(file: Path) -> Shaped[np.ndarray, "known"]:
-    try:
-        with file.open("rb") as stored:
-            known = np.load(stored, allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # there is none yet, or it is damaged
-        return np.empty(0, STORED)
-    return known if known.dtype == STORED and known.ndim == 1 else np.empty(0, STORED)
-
-
-def _write(file: Path, known: Shaped[np.ndarray, "known"]) -> None:
-    import io
-
-    content = io.BytesIO()
-    np.save(content, known)
-    write_bytes(file, content.getvalue())
