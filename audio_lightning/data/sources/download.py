@@ -1,28 +1,15 @@
-"""Data sets from the network: fetched once, gone on with after an interruption, checked, and unpacked."""
+"""Data sets from the network: fetched once, checked, and unpacked."""
 
-import contextlib
 import os
 import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from gzip import BadGzipFile
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
-
-from filelock import FileLock, Timeout
 
 from audio_lightning.core.errors import DataError
-from audio_lightning.core.messages import print_and_log
-
-Progress = Callable[[int, int], None]
-
-TIMEOUT_SECONDS = 30.0
-"""How long a server may say nothing."""
-
-CHUNK_BYTES = 2**20
+from audio_lightning.core.fetch import Progress, fetch, locked, reason_of
 
 UNPACKED = ".unpacked"
 
@@ -38,14 +25,14 @@ def download(
     """Fetch a ``.tar.gz`` archive into a folder and unpack it there, once, whoever else is about to do the same.
 
     Args:
-        urls: addresses of the archive, which stays in the folder under its name; see :func:`fetch`.
+        urls: addresses of the archive, which stays in the folder under its name; see :func:`audio_lightning.core.fetch.fetch`.
         folder: made where there is none.
-        sha256: see :func:`fetch`.
+        sha256: see :func:`audio_lightning.core.fetch.fetch`.
         present: whether the data is in the folder; asked again when another process has been waited for.
-        progress: see :func:`fetch`.
+        progress: see :func:`audio_lightning.core.fetch.fetch`.
 
     Raises:
-        DataError: see :func:`fetch` and :func:`unpack`.
+        DataError: see :func:`fetch`, :func:`locked` and :func:`unpack`.
     """
 
     def finished() -> bool:
@@ -53,49 +40,11 @@ def download(
 
     if finished():
         return
-    with _locked(folder):
+    with locked(folder):
         if not finished():
             archive = folder / urls[0].rpartition("/")[2]
-            fetch(urls, archive, sha256=sha256, progress=progress)
+            fetch(urls, archive, checksum=sha256, progress=progress)
             unpack(archive, folder)
-
-
-def fetch(urls: Sequence[str], file: Path, *, sha256: str | None, progress: Progress | None = None) -> None:
-    """Download a file, or the rest of it, and check it; a complete file is not downloaded again.
-
-    Pooch checks the file and puts it into place. It downloads every file from its beginning, so what it calls for the
-    bytes (:func:`_receive`) is our own: it keeps them in ``<file>.part``, and the next call asks for the rest. Only one
-    process at a time may fetch a file: see :func:`download`.
-
-    Args:
-        urls: addresses of the same file, each tried where the one before fails.
-        file: where to write it.
-        sha256: checksum in hexadecimal that the file must have; None where it is unknown.
-        progress: called with the number of bytes that have arrived and of all, where the server tells.
-
-    Raises:
-        DataError: no network, an error of the server, a connection that breaks off, a full disk, or a wrong checksum.
-    """
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")
-    part = file.with_name(f"{file.name}.part")
-
-    def receive(url: str, output: str, _: object) -> None:
-        _receive(url, part, progress)
-        part.replace(output)
-        print_and_log(f"{file.name}: {Path(output).stat().st_size:,} bytes, sha256 {pooch.file_hash(output)}")
-
-    failed = list[str]()
-    for url in urls:
-        try:
-            pooch.retrieve(url, sha256 and f"sha256:{sha256}", file.name, file.parent, downloader=receive)
-            return
-        except ValueError as error:
-            failed.append(f"{url} has changed or arrived damaged, and was deleted: {str(error).partition('. ')[0]}")
-        except (OSError, HTTPException) as error:
-            failed.append(f"{url} cannot be fetched: {_reason(error)}")
-    raise DataError(f"{'; '.join(failed)}; {_what_is_kept(part)}")
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -125,7 +74,7 @@ def unpack(archive: Path, folder: Path) -> None:
         raise DataError(f"{archive} is damaged ({error}): delete it, then give the same command again") from error
     except OSError as error:
         raise DataError(
-            f"{archive} cannot be unpacked into {folder}: {_reason(error)}; mend that, then give the same command again"
+            f"{archive} cannot be unpacked into {folder}: {reason_of(error)}; mend that, then give the same command again"
         ) from error
     finally:
         shutil.rmtree(unpacking, ignore_errors=True)
@@ -134,71 +83,3 @@ def unpack(archive: Path, folder: Path) -> None:
 def is_half_unpacked(folder: Path) -> bool:
     """Whether a process was killed, or is still busy, while it moved what it had unpacked into this folder."""
     return (folder / UNPACKED).exists()
-
-
-def _receive(url: str, part: Path, progress: Progress | None) -> None:
-    response, done = _request(url, part.stat().st_size if part.exists() else 0)
-    if response is None:
-        return
-    with response, part.open("ab" if done else "wb") as out:
-        length = response.headers["Content-Length"]
-        total = done + int(length) if length else None
-        # `read` would wait for the whole chunk, and lose the beginning of one that does not arrive as a whole.
-        while chunk := response.read1(CHUNK_BYTES):
-            out.write(chunk)
-            done += len(chunk)
-            if progress is not None and total is not None:
-                progress(done, total)
-    if total is not None and done < total:
-        raise ConnectionError(f"the connection broke off after {done:,} of {total:,} bytes")
-
-
-def _request(url: str, have: int) -> tuple[HTTPResponse | None, int]:
-    """The response and the position it begins at, ``have`` if possible; no response where that is the end already."""
-    headers = {"Range": f"bytes={have}-"} if have else {}
-    try:
-        response = urlopen(Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
-    except HTTPError as error:
-        if error.code != 416 or not have:
-            raise
-        error.close()
-        return (None, have) if error.headers["Content-Range"] == f"bytes */{have}" else _request(url, 0)
-    if response.status != 206 or not have:
-        return response, 0
-    if (response.headers["Content-Range"] or "").startswith(f"bytes {have}-"):
-        return response, have
-    response.close()
-    return _request(url, 0)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = FileLock(folder / ".download.lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            print_and_log(f"another process is downloading to {folder}: waiting for it")
-            lock.acquire()
-    except (OSError, NotImplementedError) as error:  # the latter from a file system without locks
-        raise DataError(f"cannot download to {folder}: {_reason(error)}; name a folder that can be written") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, HTTPError):
-        return f"the server answers {error.code} {error.reason}"
-    if isinstance(error, URLError) and isinstance(error.reason, Exception):
-        error = error.reason
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-
-
-def _what_is_kept(part: Path) -> str:
-    size = part.stat().st_size if part.exists() else 0
-    if not size:
-        return "nothing has arrived yet, the same command tries again"
-    return f"the {size:,} bytes that have arrived are kept, the same command goes on from there"
