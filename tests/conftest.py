@@ -21,7 +21,7 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
 @pytest.fixture(autouse=True)
 def _random_weights(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Published networks have weights at random, so that no test depends on the packages that are installed."""
-    from audio_lightning.models.pretrained.embedding import BACKBONES
+    from audio_lightning.models.pretrained.registry import BACKBONES
 
     if request.node.get_closest_marker("published") is None:
         for backbone in BACKBONES.values():

@@ -1,6 +1,6 @@
 """Fine-tuning: what keeps the weights that it begins with, for how long, and how fast each layer learns."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import nn
@@ -11,7 +11,18 @@ from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.models.base import AudioModel
 
-DEFAULTS = {"freeze": None, "unfreeze_epoch": None, "layer_decay": 1.0}
+DEFAULTS: dict[str, Any] = {
+    "freeze": None,
+    "unfreeze_epoch": None,
+    "layer_decay": 1.0,
+    "backbone_lr_ratio": 1.0,
+    "batch_norm": "train",
+}
+
+BATCH_NORMS = ("train", "frozen")
+
+BATCH_NORM = nn.modules.batchnorm._BatchNorm
+"""Layers whose statistics ``batch_norm`` is about."""
 
 ALL = "all"
 """In place of a stage's name: all but the head."""
@@ -38,6 +49,8 @@ class Finetuning:
         _check(settings)
         self.unfreeze_epoch: int | None = settings["unfreeze_epoch"]
         self.layer_decay = float(settings["layer_decay"])
+        self.backbone_lr_ratio = float(settings["backbone_lr_ratio"])
+        self.freezes_batch_norm = settings["batch_norm"] == "frozen"
         self.network = network
         self.front_end = front_end
         self.stages = network.stages()
@@ -54,15 +67,28 @@ class Finetuning:
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What an optimizer is built from, from the head to the input; ``decay`` is for :meth:`decay_rates`."""
-        if self.layer_decay == 1:
+        if not self._apart:
             return [{"params": [*self.network.parameters(), *self.front_end.parameters()], "decay": 1.0}]
-        stages = reversed(self.stages.values())
-        return [{"params": stage, "decay": self.layer_decay**depth} for depth, stage in enumerate(stages)]
+        published = set(getattr(self.network, "backbone", self.network).parameters()) - set(
+            self.network.head.parameters()
+        )
+        return [
+            {
+                "params": stage,
+                "decay": self.layer_decay**depth * (self.backbone_lr_ratio if published.issuperset(stage) else 1.0),
+            }
+            for depth, stage in enumerate(reversed(self.stages.values()))
+        ]
+
+    @property
+    def _apart(self) -> bool:
+        """Whether stages have learning rates of their own."""
+        return (self.layer_decay, self.backbone_lr_ratio) != (1, 1)
 
     def stage_of(self, group: Mapping[str, Any]) -> str | None:
         """The stage that a group of an optimizer's parameters is of; None where groups are not of single stages."""
         owners = (name for name, stage in self.stages.items() if any(group["params"][0] is one for one in stage))
-        return next(owners, None) if self.layer_decay != 1 else None
+        return next(owners, None) if self._apart else None
 
     @staticmethod
     def decay_rates(optimizer: Optimizer) -> None:
@@ -79,7 +105,7 @@ class Finetuning:
                 training starts, so where some are frozen for a time, these go on requiring one, which
                 :meth:`drop_gradients` throws away.
         """
-        if not self.frozen:
+        if not self.frozen and not self.freezes_batch_norm:
             return
         freeze = self.unfreeze_epoch is None or epoch < self.unfreeze_epoch
         averaged = processes > 1 and self.unfreeze_epoch is not None
@@ -93,6 +119,15 @@ class Finetuning:
             # One without parameters, such as a dropout, is among the frozen where some come after it.
             if parameters <= self.frozen and (parameters or place < last):
                 module.eval()
+        for module in self._batch_norms():
+            module.eval()
+
+    def _batch_norms(self) -> Iterator[nn.Module]:
+        """Batch normalizations that keep the statistics that they begin with."""
+        inside = {id(module) for module in self.network.head.modules()}
+        for module in self.network.modules() if self.freezes_batch_norm else ():
+            if isinstance(module, BATCH_NORM) and module.affine and id(module) not in inside:
+                yield module
 
     def drop_gradients(self) -> None:
         """Throw away gradients that had to be computed; to be called after each backward pass."""
@@ -119,7 +154,7 @@ def _check(settings: Mapping[str, Any]) -> None:
     if unknown := settings.keys() - DEFAULTS.keys():
         name = min(unknown)
         raise ConfigError(f"there is no key finetune.{name}" + did_you_mean(name, DEFAULTS, listing="finetune has"))
-    epoch, decay = settings["unfreeze_epoch"], settings["layer_decay"]
+    epoch = settings["unfreeze_epoch"]
     if epoch is not None:
         if not isinstance(epoch, int) or epoch < 1 or isinstance(epoch, bool):
             raise ConfigError(
@@ -129,17 +164,23 @@ def _check(settings: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"finetune.unfreeze_epoch={epoch}: nothing is frozen; give finetune.freeze=STAGE or finetune.freeze=all"
             )
-    if not isinstance(decay, (int, float)) or isinstance(decay, bool) or not 0 < decay <= 1:
-        raise ConfigError(f"finetune.layer_decay={decay}: expected more than 0.0 and at most 1.0")
+    for name in ("layer_decay", "backbone_lr_ratio"):
+        ratio = settings[name]
+        if not isinstance(ratio, (int, float)) or isinstance(ratio, bool) or not 0 < ratio <= 1:
+            raise ConfigError(f"finetune.{name}={ratio}: expected more than 0.0 and at most 1.0")
+    if settings["batch_norm"] not in BATCH_NORMS:
+        raise ConfigError(f"finetune.batch_norm={settings['batch_norm']}: expected one of {', '.join(BATCH_NORMS)}")
 
 
 def _number_frozen(freeze: Any, network: AudioModel) -> int:
-    """How many stages are frozen where ``freeze`` names the last one of them, or a module of which it is the last."""
+    """How many stages are frozen where ``freeze`` names the last one, a module that it is the last of, or a share."""
     names = list(network.stages())
     if freeze is None:
         return 0
     if freeze == ALL:
         return len(names) - 1
+    if isinstance(freeze, float) and 0 < freeze < 1:
+        return max(1, round(freeze * (len(names) - 1)))
     wanted = str(freeze).removeprefix("backbone.")
     inside = [number for number, name in enumerate(names, start=1) if f"{name}.".startswith(f"{wanted}.")]
     model = network.title.lower()

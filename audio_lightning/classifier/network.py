@@ -23,7 +23,7 @@ class ClassifierNetwork(Classifier):
         task: what the data asks for.
 
     Attributes:
-        config: the configuration, with the options that the network read from published weights.
+        config: the configuration, with the options that front end and network read from published weights.
 
     Raises:
         ConfigError: a target, an argument or a combination of feature and model that cannot work.
@@ -34,8 +34,9 @@ class ClassifierNetwork(Classifier):
         self.front_end = build_front_end(config, task)
         self.network = build_network(config, self.front_end.output_shape, task)
         # A checkpoint is loaded without published weights, so it has to say what they are the weights of.
+        heard = {**config["feature"], **self.front_end.inferred_options}
         inferred = {**own_options(config["model"]), **self.network.inferred_options}
-        self.config = {**config, "model": {**config["model"], **inferred}}
+        self.config = {**config, "feature": heard, "model": {**config["model"], **inferred}}
         # The networks that learn, and the changed copies of a batch that they learn from.
         self.members, self.copies = 1, 1
         if isinstance(self.network, Ensemble):

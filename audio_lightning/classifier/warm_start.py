@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from audio_lightning.classifier.checkpoint import read_checkpoint
@@ -17,9 +18,10 @@ from audio_lightning.config import resolve
 from audio_lightning.config.targets import split_node, takes
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.models.base import AudioModel
+from audio_lightning.models.published import Published
 from audio_lightning.run_folder import find_checkpoint
 
-NETWORK, FRONT_END = "network.", "front_end."
+NETWORK, FRONT_END, BACKBONE = "network.", "front_end.", "backbone."
 """What names of weights in a checkpoint begin with."""
 
 KEY = "pretrained"
@@ -85,8 +87,10 @@ def own_options(model: Mapping[str, Any]) -> dict[str, Any]:
     path = own_checkpoint(model)
     if path is None or model.get(ARCHITECTURE, ...) is not None:
         return {}
-    saved = read_checkpoint(path)["hyper_parameters"]["config"]["model"]
-    return {ARCHITECTURE: saved[ARCHITECTURE]} if saved.get(ARCHITECTURE) else {}
+    saved = read_checkpoint(path)["hyper_parameters"]["config"]
+    # A network that was used as it was published is the feature of its run.
+    found = next((node[ARCHITECTURE] for node in (saved["model"], saved["feature"]) if node.get(ARCHITECTURE)), None)
+    return {ARCHITECTURE: found} if found else {}
 
 
 def read_beginning(
@@ -111,6 +115,8 @@ def read_beginning(
     saved = read_checkpoint(path)
     before, heard = saved["hyper_parameters"]["config"], saved["hyper_parameters"]["task"]
     state: dict[str, Tensor] = saved["state_dict"]
+    if isinstance(network, Published) and any(name.startswith(FRONT_END + BACKBONE) for name in state):
+        state = {NETWORK + name: value for name, value in from_probe(state).items()}
     same_classes = all(heard[key] == task[key] for key in ("classes", "multilabel"))
     heads = set(_head_names(network))
     wanted = {name: value for name, value in network.state_dict().items() if same_classes or name not in heads}
@@ -131,6 +137,29 @@ def read_beginning(
     elif measured:
         new = "; the statistics of the features are new, as they are computed otherwise"
     return Beginning(weights, statistics, f"begins with the weights of {path}: {' and '.join(parts)}{new}")
+
+
+def from_probe(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of :class:`Published` of a classifier that was trained on the network as it was published.
+
+    Args:
+        state: of the classifier, with ``feature=embedding`` and ``model=linear`` or ``dnn``.
+    """
+    found: dict[str, Tensor] = {}
+    hidden = [name for name in state if name.startswith(NETWORK + "layers.")]
+    last = 3 * len({name.split(".")[2] for name in hidden}) + 1  # behind a linear layer come ReLU and dropout
+    for name, value in state.items():
+        if name.startswith(FRONT_END + BACKBONE):
+            found[name.removeprefix(FRONT_END)] = value
+        elif name in hidden:
+            found[name.replace(NETWORK + "layers.", "head.")] = value
+        elif name.startswith(NETWORK + "head."):
+            found[name.replace(NETWORK + "head.", f"head.{last}.")] = value
+    for name, key in (("mean", "running_mean"), ("std", "running_var")):
+        if (known := state.get(f"{FRONT_END}normalization.{name}")) is not None:
+            found[f"normalize.{key}"] = (known if name == "mean" else known.square()).flatten()
+    found["normalize.num_batches_tracked"] = torch.tensor(1)
+    return found
 
 
 def _head_names(network: AudioModel) -> Iterator[str]:

@@ -139,7 +139,7 @@ def compatibility_command(overrides: Overrides = None, classes: Classes = 10, co
 
 
 def _published() -> None:
-    from audio_lightning.models.pretrained.embedding import BACKBONES
+    from audio_lightning.models.pretrained.registry import BACKBONES
 
     rows = [
         (

@@ -24,7 +24,7 @@ MOST_YAML = 2**20
 MOST_DEPTH = 32
 """Nodes within one another."""
 
-NODES = (*(name for name in groups() if name not in ("hydra", "experiment", "debug")), "ensemble", "finetune", "tuner")
+NODES = (*(name for name in groups() if name not in ("hydra", "experiment", "debug")), "ensemble", "tuner")
 """Keys of a training's configuration under which others stand."""
 
 PLAIN = (str, bool, int, float, type(None))

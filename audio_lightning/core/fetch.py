@@ -30,8 +30,7 @@ def fetch(urls: Sequence[str], file: Path, *, checksum: str | None, progress: Pr
     Args:
         urls: addresses of the same file, each tried where the one before fails.
         file: where to write it.
-        checksum: that the file must have, in hexadecimal: of SHA-256, or of another kind, such as ``md5:...``; None where
-            it is unknown.
+        checksum: that the file must have, ``sha256:...`` or ``md5:...`` in hexadecimal; None where it is unknown.
         progress: called with the number of bytes that have arrived and of all, where the server tells.
 
     Raises:

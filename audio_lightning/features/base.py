@@ -1,9 +1,10 @@
 """What every front end is: a module from waveforms to the network's input, in float32, whatever goes on around it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -37,6 +38,8 @@ class FrontEnd(nn.Module, ABC):
         kind: what the network gets, a waveform or a picture.
         is_sound: whether neighbours in the last axis of the output are neighbours in time.
         learnable: whether it has parameters to train; an option may decide that.
+        inferred_options: options that follow from published weights; with them the same front end can be built without
+            the weights.
 
     Raises:
         ConfigError: an option that cannot work.
@@ -45,6 +48,7 @@ class FrontEnd(nn.Module, ABC):
     kind: ClassVar[InputKind] = "spectrogram"
     is_sound: ClassVar[bool] = True
     learnable: bool = False
+    inferred_options: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, *, sample_rate: int, num_samples: int, normalize: NormalizeMode) -> None:
         super().__init__()

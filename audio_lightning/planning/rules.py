@@ -8,12 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config.automatic import CLIPS
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.loading.clips import window_count
 from audio_lightning.data.manifest import TRAIN, Manifest
 from audio_lightning.data.splitting.splits import SplitMethod, assign_splits
+from audio_lightning.models.pretrained.registry import required_rate
 
 STEPS = 5000
 """Steps of a training from scratch: the ``best_*`` recipes have some thousands on the data that they were found for, as
@@ -49,6 +51,9 @@ UNEVEN = 5.0
 
 SHIFT = 0.1
 """Furthest shift of a clip in training as a share of its length: what a clip holds is moved, and not cut away."""
+
+BACKBONE = "backbone"
+"""Option that names a published network."""
 
 Choice = tuple[Any, str]
 """A value, and a clause that says why."""
@@ -98,6 +103,15 @@ class Facts:
     def train_counts(self) -> list[int]:
         """Training rows of every class that has any."""
         return [count for count in self.divided.class_counts(TRAIN) if count]
+
+
+def demanded_rate(config: DictConfig) -> Choice | None:
+    """The sample rate of a published network that takes sounds of no other; None where there is none."""
+    for node in ("feature", "model"):
+        name = OmegaConf.select(config, f"{node}.{BACKBONE}", throw_on_missing=False)
+        if isinstance(name, str) and (rate := required_rate(name)) is not None:
+            return rate, f"{name} takes sounds of {rate:,} Hz"
+    return None
 
 
 def clip_setting(name: str) -> Callable[[Facts, dict[str, Any]], Choice]:

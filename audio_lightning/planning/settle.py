@@ -7,9 +7,9 @@ from dataclasses import replace
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config import build
-from audio_lightning.config.automatic import AUTOMATIC, LOADING, automatic_keys, buildable_data
+from audio_lightning.config.automatic import AUTO, AUTOMATIC, LOADING, automatic_keys, buildable_data
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.planning.rules import RULES, Choice, Facts
+from audio_lightning.planning.rules import RULES, Choice, Facts, demanded_rate
 
 Shown = Callable[[AudioDataModule, str], AbstractContextManager[None]]
 """Shows how far the measuring of a data module is."""
@@ -31,11 +31,15 @@ def build_data(
         ConfigError: see :func:`audio_lightning.config.build`.
         DataError: the folder is not a data set of this kind, or cannot be divided as asked for.
     """
+    choices = dict[str, Choice]()
+    if config.data.sample_rate == AUTO and (demanded := demanded_rate(config)) is not None:
+        choices["data.sample_rate"] = demanded
+        config.data.sample_rate = demanded[0]
     keys = automatic_keys(config)
     datamodule = build_source(config)
     if not keys:
-        return datamodule, {}
-    facts, choices = Facts(datamodule), dict[str, Choice]()
+        return datamodule, choices
+    facts = Facts(datamodule)
     with shown(datamodule, "measuring recordings"):
         for key in keys:
             given = {name: OmegaConf.select(config, name, throw_on_missing=False) for name in AUTOMATIC}

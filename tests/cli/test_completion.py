@@ -87,7 +87,7 @@ def test_a_node_goes_on_with_a_dot() -> None:
 
 def test_the_first_word_may_be_any_group_or_key() -> None:
     found = complete_override(after(), "")
-    assert {f"{group}=" for group in groups()} | {"seed=", "finetune."} <= set(found)
+    assert {f"{group}=" for group in groups()} | {"seed=", "tuner."} <= set(found)
 
 
 def test_hydra_s_own_completion_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

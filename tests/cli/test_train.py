@@ -169,8 +169,8 @@ def test_a_run_folder_is_named_after_choices(typed: str, folder: str) -> None:
 
 
 def test_a_run_folder_is_not_named_after_a_dictionary() -> None:
-    with pytest.raises(ConfigError, match=r"finetune has several values; name one, such as \$\{finetune\.freeze\}"):
-        compose_run(quote_paths(["hydra.run.dir=runs/${finetune}"]))
+    with pytest.raises(ConfigError, match=r"tuner has several values; name one, such as \$\{tuner\.lr_find\}"):
+        compose_run(quote_paths(["hydra.run.dir=runs/${tuner}"]))
 
 
 def test_a_run_that_its_data_stopped_is_begun_again_in_its_folder(

@@ -84,7 +84,7 @@ QUICK = (
 
 
 def recipe(name: str, *overrides: str):
-    own = ["data=folder"] if name in ("auto", "frozen") else []  # which have no source of their own
+    own = ["data=folder"] if name in ("auto", "finetuned", "frozen") else []  # which have no source of their own
     config = compose(quote_paths([f"experiment={name}", *own, *overrides]))
     return with_usual_values(config)
 

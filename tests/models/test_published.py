@@ -19,8 +19,9 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.models.pretrained import package_files, speech_embedding
 from audio_lightning.models.pretrained.aisfx import AISFX
-from audio_lightning.models.pretrained.embedding import BACKBONES, Embedding
+from audio_lightning.models.pretrained.embedding import Embedding
 from audio_lightning.models.pretrained.package_files import PackageFile
+from audio_lightning.models.pretrained.registry import BACKBONES
 from audio_lightning.models.pretrained.speech_embedding import SpeechEmbedding
 
 RATE = 44_100
@@ -201,7 +202,7 @@ def test_embeddings_are_pooled_layers(name: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"backbone": "aisfy"}, r"backbone is 'aisfy', expected one of: aisfx"),
+        ({"backbone": "aisfy"}, r"feature\.backbone=aisfy: no such network; did you mean aisfx\?"),
         ({"layers": ["conv_block9"]}, r"layers is 'conv_block9', expected one of: conv_block1, "),
         ({"layers": []}, r"layers is empty, expected all, last, or some of"),
         ({"pooling": "median"}, r"pooling is 'median', expected one of: mean, max, mean_max"),

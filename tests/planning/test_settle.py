@@ -86,3 +86,19 @@ def test_a_run_goes_on_with_what_was_settled(root: Path) -> None:
     take_settled(config, saved)
     assert automatic_keys(config) == []
     assert (config.data.clip_seconds, config.data.batch_size) == (0.25, 4)
+
+
+@pytest.mark.parametrize(
+    ("lines", "rate"),
+    [
+        (["experiment=frozen", "feature.backbone=speech_embedding"], 16_000),
+        (["experiment=frozen", "feature.backbone=speech_embedding", "data.sample_rate=8000"], 8_000),
+        (["experiment=frozen"], tiny.RATE),
+    ],
+)
+def test_a_published_network_may_ask_for_its_rate(lines: list[str], rate: int, root: Path) -> None:
+    config = composed(root, *lines)
+    datamodule, choices = build_data(config)
+    assert config.data.sample_rate == datamodule.sample_rate == rate
+    if rate == 16_000:
+        assert choices["data.sample_rate"] == (16_000, "speech_embedding takes sounds of 16,000 Hz")

@@ -25,11 +25,11 @@ def download(
     """Fetch a ``.tar.gz`` archive into a folder and unpack it there, once, whoever else is about to do the same.
 
     Args:
-        urls: addresses of the archive, which stays in the folder under its name; see :func:`audio_lightning.core.fetch.fetch`.
+        urls: addresses of the archive, which stays in the folder under its name; see :func:`fetch`.
         folder: made where there is none.
-        sha256: see :func:`audio_lightning.core.fetch.fetch`.
+        sha256: checksum that the archive must have; None where it is unknown.
         present: whether the data is in the folder; asked again when another process has been waited for.
-        progress: see :func:`audio_lightning.core.fetch.fetch`.
+        progress: see :func:`fetch`.
 
     Raises:
         DataError: see :func:`fetch`, :func:`locked` and :func:`unpack`.
@@ -43,7 +43,7 @@ def download(
     with locked(folder):
         if not finished():
             archive = folder / urls[0].rpartition("/")[2]
-            fetch(urls, archive, checksum=sha256, progress=progress)
+            fetch(urls, archive, checksum=sha256 and f"sha256:{sha256}", progress=progress)
             unpack(archive, folder)
 
 
@@ -74,7 +74,8 @@ def unpack(archive: Path, folder: Path) -> None:
         raise DataError(f"{archive} is damaged ({error}): delete it, then give the same command again") from error
     except OSError as error:
         raise DataError(
-            f"{archive} cannot be unpacked into {folder}: {reason_of(error)}; mend that, then give the same command again"
+            f"{archive} cannot be unpacked into {folder}: {reason_of(error)}; mend that, then give the same command "
+            "again"
         ) from error
     finally:
         shutil.rmtree(unpacking, ignore_errors=True)

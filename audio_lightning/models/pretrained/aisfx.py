@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from pickle import UnpicklingError
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ class AISFX(Backbone):
     trained_rate = RATE
     num_parameters = 4_690_000
     least_seconds = 8 * HOP / RATE
-    layers: ClassVar[Mapping[str, int]] = MappingProxyType({f"conv_block{n}": w for n, w in enumerate(WIDTHS, 1)})
+    layers: Mapping[str, int] = MappingProxyType({f"conv_block{n}": w for n, w in enumerate(WIDTHS, 1)})
     file = PackageFile(
         package="aisfx",
         version="0.1.2",

@@ -73,6 +73,11 @@ class Backbone(nn.Module, ABC):
         super().__init__()
         self.sample_rate = sample_rate
 
+    @property
+    def inferred_options(self) -> dict[str, Any]:
+        """Options of a feature or model by which the same network is built where its files are not."""
+        return {} if self.architecture is None else {"architecture": dict(self.architecture)}
+
     @abstractmethod
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
         """What each layer makes of the clips, over time."""

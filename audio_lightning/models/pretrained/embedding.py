@@ -1,30 +1,23 @@
 """What a published network makes of a clip, as its feature."""
 
 import hashlib
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from types import MappingProxyType
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from audio_lightning.core.checks import require_choice
-from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.features.normalize import NormalizeMode
-from audio_lightning.models.pretrained.aisfx import AISFX
-from audio_lightning.models.pretrained.backbone import Backbone
-from audio_lightning.models.pretrained.speech_embedding import SpeechEmbedding
+from audio_lightning.models.pretrained.pooling import POOLINGS, Pooling, pool_layers
+from audio_lightning.models.pretrained.registry import Layers, chosen_layers, layers_of, make_backbone
 
 FORMAT_VERSION = 1
 """Changes where embeddings come out otherwise."""
-
-BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType({"aisfx": AISFX, "speech_embedding": SpeechEmbedding})
-"""Published networks by the names that ``feature.backbone`` takes."""
 
 
 class Embedding(FrontEnd):
@@ -34,11 +27,12 @@ class Embedding(FrontEnd):
     from scratch. Clips that are the same in every epoch, which are those without augmentation, are embedded once.
 
     Args:
-        backbone: one of :data:`BACKBONES`.
+        backbone: a name that :func:`make_backbone` takes.
         layers: names of those that are looked at, side by side; ``all`` of them, or ``last``.
         pooling: over time: the mean, the maximum, or both.
         pretrained: whether it has its published weights; else it has some at random, which a checkpoint takes the place
             of.
+        architecture: null, or what a checkpoint keeps of a network that is in no table.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`; ``statistics`` are those of each value.
 
     Raises:
@@ -54,28 +48,18 @@ class Embedding(FrontEnd):
         sample_rate: int,
         num_samples: int,
         backbone: str = "aisfx",
-        layers: Literal["all", "last"] | Sequence[str] = "all",
-        pooling: Literal["mean", "max", "mean_max"] = "mean_max",
+        layers: Layers = "all",
+        pooling: Pooling = "mean_max",
         pretrained: bool | None = True,
+        architecture: Mapping[str, Any] | None = None,
         normalize: NormalizeMode = "statistics",
     ) -> None:
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
-        require_choice("backbone", backbone, list(BACKBONES))
-        require_choice("pooling", pooling, ("mean", "max", "mean_max"))
-        cls = BACKBONES[backbone]
-        if not cls.any_rate and sample_rate != cls.trained_rate:
-            raise ConfigError(
-                f"backbone={backbone} takes sounds of {cls.trained_rate} Hz, and the clips have {sample_rate} Hz: use "
-                f"data.sample_rate={cls.trained_rate}"
-            )
-        names = list(cls.layers)
-        self.layers = names if layers == "all" else names[-1:] if layers == "last" else list(layers)
-        for name in self.layers:
-            require_choice("layers", name, names)
-        if not self.layers:
-            raise ConfigError(f"layers is empty, expected all, last, or some of: {', '.join(names)}")
+        require_choice("pooling", pooling, POOLINGS)
+        self.backbone = make_backbone(backbone, sample_rate, architecture=architecture, option="feature.backbone")
+        self.layers = chosen_layers(layers, self.backbone)
         self.pooling = pooling
-        self.backbone = cls(sample_rate)
+        self.inferred_options = self.backbone.inferred_options
         if pretrained:
             self.backbone.load()
         _hold(self.backbone)
@@ -89,20 +73,13 @@ class Embedding(FrontEnd):
     @torch.no_grad()
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 values"]:
         """The pooled layers, one behind the other; zeros follow a clip that is too short for the network."""
-        short = math.ceil(self.backbone.least_seconds * self.sample_rate) - waveform.shape[-1]
-        padded = torch.nn.functional.pad(waveform, (0, max(0, short)))
         # On a CPU clip by clip: what is known of one does not depend on the others in a single bit.
-        parts = padded.split(1) if padded.device.type == "cpu" else [padded]
-        return torch.cat([self._pooled(self.backbone(part)) for part in parts])
+        parts = waveform.split(1) if waveform.device.type == "cpu" else [waveform]
+        return torch.cat([self._pooled(part) for part in parts]).unsqueeze(1)
 
-    def _pooled(self, found: Mapping[str, Float[Tensor, "batch channels frames"]]) -> Float[Tensor, "batch 1 values"]:
-        pooled = []
-        for name in self.layers:
-            if self.pooling != "max":
-                pooled.append(found[name].mean(2))
-            if self.pooling != "mean":
-                pooled.append(found[name].amax(2))
-        return torch.cat(pooled, dim=1).unsqueeze(1)
+    def _pooled(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch values"]:
+        found, counting = layers_of(self.backbone, waveform)
+        return pool_layers(found, self.layers, self.pooling, counting)
 
     @torch.no_grad()
     def embed(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 values"]:
@@ -127,9 +104,8 @@ class Embedding(FrontEnd):
     @property
     def identity(self) -> str:
         """A name for what it makes of clips: of the weights, the options and the length of a clip."""
-        described = hashlib.sha256(
-            f"{FORMAT_VERSION} {self.layers} {self.pooling} {self.sample_rate} {self.num_samples}".encode()
-        )
+        options = (self.layers, self.pooling, self.sample_rate, self.num_samples)
+        described = hashlib.sha256(f"{FORMAT_VERSION} {self.backbone.title} {options}".encode())
         for name, tensor in self.backbone.state_dict().items():
             described.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
         return described.hexdigest()[:32]

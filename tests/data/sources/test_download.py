@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import tiny_speech
 
-
 from audio_lightning.core import fetch as module
 from audio_lightning.core.errors import DataError
 from audio_lightning.core.fetch import fetch
@@ -23,6 +22,7 @@ from audio_lightning.data.sources.download import download, is_half_unpacked, un
 
 BODY = bytes(range(256)) * 400
 SHA256 = hashlib.sha256(BODY).hexdigest()
+CHECKSUM = f"sha256:{SHA256}"
 CUT = 40_000
 
 
@@ -84,11 +84,11 @@ def test_a_complete_download_is_checked_shown_and_not_repeated(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, seen = tmp_path / "new/data.bin", list[tuple[int, int]]()
-    fetch([server.url], file, checksum=SHA256, progress=lambda done, total: seen.append((done, total)))
+    fetch([server.url], file, checksum=CHECKSUM, progress=lambda done, total: seen.append((done, total)))
     assert file.read_bytes() == BODY
     assert seen[-1] == (len(BODY), len(BODY))
     assert capsys.readouterr().out == f"data.bin: 102,400 bytes, sha256 {SHA256}\n"
-    fetch([server.url], file, checksum=SHA256)
+    fetch([server.url], file, checksum=CHECKSUM)
     assert server.ranges == [None]
     assert [path.name for path in file.parent.iterdir()] == ["data.bin"]
 
@@ -96,7 +96,7 @@ def test_a_complete_download_is_checked_shown_and_not_repeated(
 def test_a_file_that_is_another_one_is_replaced(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "data.bin"
     file.write_bytes(b"something else")
-    fetch([server.url], file, checksum=SHA256)
+    fetch([server.url], file, checksum=CHECKSUM)
     assert file.read_bytes() == BODY
 
 
@@ -112,7 +112,7 @@ def test_without_a_known_checksum_the_found_one_is_shown(
 def test_a_connection_that_breaks_off_is_gone_on_with(server: Server, tmp_path: Path) -> None:
     server.cut_after = CUT
     with pytest.raises(DataError) as caught:
-        fetch([server.url], tmp_path / "data.bin", checksum=SHA256)
+        fetch([server.url], tmp_path / "data.bin", checksum=CHECKSUM)
     assert str(caught.value) == (
         f"{server.url} cannot be fetched: the connection broke off after 40,000 of 102,400 bytes; the 40,000 bytes "
         "that have arrived are kept, the same command goes on from there"
@@ -121,7 +121,9 @@ def test_a_connection_that_breaks_off_is_gone_on_with(server: Server, tmp_path: 
     assert (tmp_path / "data.bin.part").read_bytes() == BODY[:CUT]
     server.cut_after = None
     seen = list[tuple[int, int]]()
-    fetch([server.url], tmp_path / "data.bin", checksum=SHA256, progress=lambda done, total: seen.append((done, total)))
+    fetch(
+        [server.url], tmp_path / "data.bin", checksum=CHECKSUM, progress=lambda done, total: seen.append((done, total))
+    )
     assert server.ranges == [None, f"bytes={CUT}-"]
     assert (tmp_path / "data.bin").read_bytes() == BODY
     assert seen[0][0] > CUT
@@ -142,7 +144,7 @@ def test_what_cannot_be_gone_on_with_is_fetched_anew(
 ) -> None:
     server.serves_parts, server.shift = serves_parts, shift
     (tmp_path / "data.bin.part").write_bytes(part)
-    fetch([server.url], tmp_path / "data.bin", checksum=SHA256)
+    fetch([server.url], tmp_path / "data.bin", checksum=CHECKSUM)
     assert (tmp_path / "data.bin").read_bytes() == BODY
     assert server.ranges[0] == f"bytes={len(part)}-"
     assert len(server.ranges) == requests
@@ -154,7 +156,7 @@ def test_a_wrong_checksum_is_said_and_nothing_of_it_stays(
     with pytest.raises(
         DataError, match=f"damaged, and was deleted: .* expected sha256:{'0' * 64} but got {SHA256}; nothing"
     ):
-        fetch([server.url], tmp_path / "data.bin", checksum="0" * 64)
+        fetch([server.url], tmp_path / "data.bin", checksum=f"sha256:{'0' * 64}")
     assert f"data.bin: {len(BODY):,} bytes, sha256 {SHA256}" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
@@ -162,7 +164,7 @@ def test_a_wrong_checksum_is_said_and_nothing_of_it_stays(
 def test_an_answer_that_is_an_error(server: Server, tmp_path: Path) -> None:
     url = server.url.replace("data.", "gone.")
     with pytest.raises(DataError) as caught:
-        fetch([url], tmp_path / "data.bin", checksum=SHA256)
+        fetch([url], tmp_path / "data.bin", checksum=CHECKSUM)
     assert str(caught.value) == (
         f"{url} cannot be fetched: the server answers 404 Not Found; nothing has arrived yet, the same command "
         "tries again"
@@ -171,10 +173,10 @@ def test_an_answer_that_is_an_error(server: Server, tmp_path: Path) -> None:
 
 def test_a_mirror_is_asked_where_the_first_server_fails(server: Server, tmp_path: Path) -> None:
     gone = server.url.replace("data.", "gone.")
-    fetch([gone, server.url], tmp_path / "data.bin", checksum=SHA256)
+    fetch([gone, server.url], tmp_path / "data.bin", checksum=CHECKSUM)
     assert (tmp_path / "data.bin").read_bytes() == BODY
     with pytest.raises(DataError, match=rf"{gone} cannot be fetched: .* 404 .*; {gone} cannot be fetched: .* 404 "):
-        fetch([gone, gone], tmp_path / "other.bin", checksum=SHA256)
+        fetch([gone, gone], tmp_path / "other.bin", checksum=CHECKSUM)
 
 
 def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +185,7 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Server() as closed:
         pass
     with pytest.raises(DataError, match="cannot be fetched: Connection refused; the 40,000 bytes that have arrived"):
-        fetch([closed.url], tmp_path / "data.bin", checksum=SHA256)
+        fetch([closed.url], tmp_path / "data.bin", checksum=CHECKSUM)
     assert (tmp_path / "data.bin.part").read_bytes() == BODY[:CUT]
 
 
@@ -191,14 +193,14 @@ def test_a_server_that_says_nothing(server: Server, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.1)
     server.delay = 0.5
     with pytest.raises(DataError, match="cannot be fetched: timed out; nothing has arrived yet"):
-        fetch([server.url], tmp_path / "data.bin", checksum=SHA256)
+        fetch([server.url], tmp_path / "data.bin", checksum=CHECKSUM)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data.bin.part").symlink_to("/dev/full")
     with pytest.raises(DataError, match="cannot be fetched: No space left on device"):
-        fetch([server.url], tmp_path / "data.bin", checksum=SHA256)
+        fetch([server.url], tmp_path / "data.bin", checksum=CHECKSUM)
     assert not (tmp_path / "data.bin").exists()
 
 
