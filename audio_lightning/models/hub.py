@@ -17,23 +17,27 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import FeatureShape
 
 CONFIG, SAFETENSORS, PICKLED = "config.json", "model.safetensors", "pytorch_model.bin"
-PREPROCESSOR = "preprocessor_config.json"
+PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
+
+PRETRAINED = "model.pretrained"
+"""The option that names weights, where nothing else is said; messages begin with it."""
 
 
-def hub_folder(name: str) -> Path:
-    """The folder that ``pretrained`` means: one that is there, or a model of the hub, downloaded once.
+def hub_folder(name: str, option: str = PRETRAINED) -> Path:
+    """The folder that an option means: one that is there, or a model of the hub, downloaded once.
 
     Args:
         name: path of a folder, or name on the hub, such as ``MIT/ast-finetuned-audioset-10-10-0.4593``.
+        option: the one that holds the name, for messages.
 
     Raises:
         ConfigError: there is no such folder, and it cannot be downloaded; or one without weights.
     """
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        folder = _download(name)
+        folder = _download(name, option)
     if not any((folder / file).is_file() for file in (SAFETENSORS, PICKLED)):
-        raise ConfigError(f"model.pretrained: {folder} holds neither {SAFETENSORS} nor {PICKLED}")
+        raise ConfigError(f"{option}: {folder} holds neither {SAFETENSORS} nor {PICKLED}")
     return folder
 
 
@@ -59,6 +63,42 @@ def torch_file(name: str, url: str) -> Path:
     return path
 
 
+def read_object(file: Path, option: str = PRETRAINED) -> dict[str, Any]:
+    """What a file of JSON says.
+
+    Args:
+        file: such as the description of a network.
+        option: the one that named the folder, for messages.
+
+    Raises:
+        ConfigError: the file is missing, damaged, or holds no object.
+    """
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{option}: {file} cannot be read: {error}") from error
+    if not isinstance(stored, dict):
+        raise ConfigError(f"{option}: {file} holds a {type(stored).__name__}, expected an object")
+    return stored
+
+
+def read_preprocessor(folder: Path, option: str = PRETRAINED) -> dict[str, Any]:
+    """How sounds were brought to a network, empty where the folder does not say.
+
+    Args:
+        folder: with the description of it, alone or with that of other inputs.
+        option: the one that named the folder, for messages.
+
+    Raises:
+        ConfigError: the description is damaged.
+    """
+    if (file := folder / PROCESSOR).is_file():
+        nested = read_object(file, option).get("feature_extractor")
+        if isinstance(nested, dict):
+            return nested
+    return read_object(file, option) if (file := folder / PREPROCESSOR).is_file() else {}
+
+
 def read_architecture(
     folder: Path, defaults: Mapping[str, Any], only: Mapping[str, Sequence[Any]], *, expected: str
 ) -> dict[str, Any]:
@@ -74,12 +114,7 @@ def read_architecture(
         ConfigError: the description is missing, no JSON object, or of another network.
     """
     file = folder / CONFIG
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"model.pretrained: {file} cannot be read: {error}") from error
-    if not isinstance(config, dict):
-        raise ConfigError(f"model.pretrained: {file} holds a {type(config).__name__}, expected an object")
+    config = read_object(file)
     for name, values in only.items():
         if (value := config.get(name, values[0])) not in values:
             allowed = " | ".join(map(str, values))
@@ -115,12 +150,13 @@ def check_sample_rate(pretrained: str | bool | None, published: int | None, shap
         )
 
 
-def read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
+def read_weights(path: Path, device: torch.device, option: str = PRETRAINED) -> dict[str, Tensor]:
     """The tensors by name; nothing in the file is executed.
 
     Args:
         path: a folder of the hub, or a file that torch wrote.
         device: where to put them.
+        option: the one that named the path, for messages.
 
     Raises:
         ConfigError: the weights are damaged, or no tensors.
@@ -133,26 +169,32 @@ def read_weights(path: Path, device: torch.device) -> dict[str, Tensor]:
     except (
         OSError, EOFError, RuntimeError, SafetensorError, UnpicklingError, KeyError, TypeError, ValueError
     ) as error:  # fmt: skip
-        raise ConfigError(f"model.pretrained: the weights in {path} cannot be read: {error!r}"[:300]) from error
+        raise ConfigError(f"{option}: the weights in {path} cannot be read: {error!r}"[:300]) from error
     if not isinstance(stored, Mapping):
-        raise ConfigError(f"model.pretrained: {file} holds a {type(stored).__name__}, expected tensors")
+        raise ConfigError(f"{option}: {file} holds a {type(stored).__name__}, expected tensors")
     return dict(stored)
 
 
-def _download(name: str) -> Path:
-    if name.count("/") != 1 or name.startswith((".", "~", "/")):
-        raise ConfigError(f"model.pretrained={name}: no such folder, expected one with {CONFIG} and {SAFETENSORS}")
-    by_hand = (
-        f"get {CONFIG} and {SAFETENSORS} (or {PICKLED}) from https://huggingface.co/{name}/tree/main "
-        "into a folder and give it as model.pretrained=FOLDER"
+def by_hand(name: str, option: str) -> str:
+    """What brings a model of the hub to a machine that may not download it."""
+    described = CONFIG if option == PRETRAINED else f"{CONFIG}, {PREPROCESSOR}"  # there, it says how sounds are seen
+    return (
+        f"get {described} and {SAFETENSORS} (or {PICKLED}) from https://huggingface.co/{name}/tree/main "
+        f"into a folder and give it as {option}=FOLDER"
     )
+
+
+def _download(name: str, option: str) -> Path:
+    if name.count("/") != 1 or name.startswith((".", "~", "/")):
+        raise ConfigError(f"{option}={name}: no such folder, expected one with {CONFIG} and {SAFETENSORS}")
+    remedy = by_hand(name, option)
     try:
         hub = import_module("huggingface_hub")
-        return Path(hub.snapshot_download(name, allow_patterns=[CONFIG, PREPROCESSOR, SAFETENSORS, PICKLED]))
+        return Path(hub.snapshot_download(name, allow_patterns=[CONFIG, PREPROCESSOR, PROCESSOR, SAFETENSORS, PICKLED]))
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"model.pretrained={name}: no such folder, and downloads need the package huggingface_hub: {by_hand}"
+            f"{option}={name}: no such folder, and downloads need the package huggingface_hub: {remedy}"
         ) from error
     except Exception as error:  # whatever that package and its client for HTTP have as errors
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"model.pretrained={name} cannot be downloaded ({reason}): {by_hand}") from error
+        raise ConfigError(f"{option}={name} cannot be downloaded ({reason}): {remedy}") from error

@@ -62,7 +62,7 @@ class Backbone(nn.Module, ABC):
     least_seconds: float
     num_parameters: int
     layers: Mapping[str, int]
-    masks_padding: ClassVar[bool] = False
+    masks_padding: bool = False
     trainable: ClassVar[bool] = True
     file: WeightFile
     licence: str

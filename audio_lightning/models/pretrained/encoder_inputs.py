@@ -1,0 +1,303 @@
+"""What the audio encoders of the package transformers see of a clip, and how what they make of it lies in time."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.features.fbank import FBank
+from audio_lightning.features.filters import MelFilters
+from audio_lightning.features.padding import sound_lengths
+from audio_lightning.features.stft import POWER_FLOOR, FrameSettings, PowerSpectrogram
+
+VARIANCE_FLOOR = 1e-7
+"""What is added to a variance before its square root is divided by."""
+
+SPECIAL_TOKENS = 2
+"""The class token and DeiT's distillation token, before the patches of the Audio Spectrogram Transformer."""
+
+AUDIOSET_MEAN, AUDIOSET_DEVIATION = -4.2677393, 4.5689974
+
+
+class EncoderInput(nn.Module, ABC):
+    """The way of clips into a family of encoders, and of what they make of them back onto the axis of time.
+
+    Args:
+        config: the description of the network, as transformers has it.
+        given: :attr:`defaults`, or what stands for them in the published description of the front end.
+
+    Attributes:
+        defaults: what the front end is known by, in the words of the hub.
+        masks_padding: see :class:`Backbone`.
+        rate: of the clips in hertz.
+        least_samples: length of a clip that leaves something of it.
+    """
+
+    defaults: ClassVar[Mapping[str, Any]]
+    masks_padding: ClassVar[bool] = False
+    rate: int
+    least_samples: int
+
+    def __init__(self, config: Any, given: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.config = config
+        self.rate = given["sampling_rate"]
+        if self.rate < 1:
+            raise ConfigError(f"a front end of {self.rate} Hz, expected a positive sampling_rate")
+
+    @abstractmethod
+    def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Tensor]:
+        """The arguments of the network."""
+
+    def names(self) -> dict[str, int]:
+        """Names of the layers, and the channels of each."""
+        hidden, count = self.config.hidden_size, self.config.num_hidden_layers
+        last = self.config.output_hidden_size if getattr(self.config, "add_adapter", False) else hidden
+        return {f"layer{n}": hidden if n < count else last for n in range(count + 1)}
+
+    def layers(self, output: Any, samples: int) -> list[Float[Tensor, "batch channels frames"]]:
+        """What the network makes of clips, by layer and over time.
+
+        Args:
+            output: of the network, with what goes into its first layer and comes out of each.
+            samples: length of the clips.
+        """
+        # The last layer is followed by a normalization in some networks, and by more in others.
+        states = [*output.hidden_states[:-1], output.last_hidden_state]
+        return [self.over_time(state, samples) for state in states]
+
+    def over_time(
+        self, state: Float[Tensor, "batch tokens width"], samples: int
+    ) -> Float[Tensor, "batch width frames"]:
+        """One layer over time."""
+        return state.mT
+
+
+class Speech(EncoderInput):
+    """The waveform, for wav2vec 2.0 and the networks that are built like it.
+
+    A clip is brought to mean 0 and variance 1 if ``do_normalize``; what pads it becomes 0, and counts for neither.
+    Networks with layer normalization between the convolutions leave padding out of attention, too; those with group
+    normalization were trained on padding that they see.
+    """
+
+    defaults = MappingProxyType({"sampling_rate": 16_000, "do_normalize": True})
+    masks_padding = True
+
+    def __init__(self, config: Any, given: Mapping[str, Any]) -> None:
+        super().__init__(config, given)
+        self.do_normalize = given["do_normalize"]
+        self.masks_attention = getattr(config, "feat_extract_norm", "layer") == "layer"  # data2vec has no other
+        frames = getattr(config, "squeeze_factor", 1)  # SEW joins neighbouring ones
+        for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride)):
+            frames = (frames - 1) * stride + kernel
+        self.least_samples = frames
+
+    def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Tensor]:
+        """The normalized waveform, and what of it is sound where the network asks for that."""
+        samples = waveform.shape[-1]
+        lengths = sound_lengths(waveform).clamp_min(self.least_samples).clamp_max(samples)[:, None]
+        sounds = torch.arange(samples, device=waveform.device) < lengths
+        values = waveform * sounds
+        if self.do_normalize:
+            values = (values - values.sum(1, keepdim=True) / lengths) * sounds
+            variance = values.square().sum(1, keepdim=True) / lengths
+            values = values / (variance + VARIANCE_FLOOR).sqrt()
+        # On meta there is no padding to be found, and the shapes are the same.
+        masked = self.masks_attention and not waveform.is_meta
+        return {"input_values": values, "attention_mask": sounds.long()} if masked else {"input_values": values}
+
+
+class PairedFrames(EncoderInput):
+    """Kaldi's filter bank of 16-bit samples, normalized in each band, neighbouring frames in one: wav2vec 2.0 BERT.
+
+    Frames that padding reaches into are left out; so is a last one without a neighbour.
+    """
+
+    defaults = MappingProxyType({"sampling_rate": 16_000, "stride": 2})
+    masks_padding = True
+
+    def __init__(self, config: Any, given: Mapping[str, Any]) -> None:
+        super().__init__(config, given)
+        self.stride = given["stride"]
+        self.fbank = FBank(
+            sample_rate=self.rate,
+            num_samples=self.rate,
+            n_mels=config.feature_projection_input_dim // self.stride,
+            window="povey",
+            normalize="none",
+        )
+        self.window = len(self.fbank.window)
+        self.least_frames = max(2, self.stride)  # one frame has no variance
+        self.least_samples = self.window + (self.least_frames - 1) * self.fbank.hop_length
+
+    def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Tensor]:
+        """The frames, ``stride`` in one, and which of them are sound."""
+        energies = self.fbank.compute(waveform * 2**15)[:, 0].mT
+        count = energies.shape[1]
+        lengths = (sound_lengths(waveform) - self.window).div(self.fbank.hop_length, rounding_mode="floor") + 1
+        lengths = lengths.clamp_min(self.least_frames).clamp_max(count)[:, None, None]
+        sounds = torch.arange(count, device=waveform.device)[:, None] < lengths
+        values = (energies - (energies * sounds).sum(1, keepdim=True) / lengths) * sounds
+        variance = values.square().sum(1, keepdim=True) / (lengths - 1)
+        values = values / (variance + VARIANCE_FLOOR).sqrt()
+        whole = count // self.stride
+        inputs = {"input_features": values[:, : whole * self.stride].unflatten(1, (whole, self.stride)).flatten(2)}
+        if not waveform.is_meta:
+            parts = torch.arange(whole, device=waveform.device) < lengths[:, :, 0] // self.stride
+            inputs["attention_mask"] = parts.long()
+        return inputs
+
+
+class Patches(EncoderInput):
+    """Kaldi's filter bank with the frames that the network has positions for: the Audio Spectrogram Transformer.
+
+    Zeros follow a short clip, and what follows them in the output is left out; a long clip is cut. A layer is the mean
+    over the frequencies of its patches; ``embedding`` is the published one, the mean of the two tokens before them.
+    """
+
+    defaults = MappingProxyType(
+        {"sampling_rate": 16_000, "do_normalize": True, "mean": AUDIOSET_MEAN, "std": AUDIOSET_DEVIATION}
+    )
+
+    def __init__(self, config: Any, given: Mapping[str, Any]) -> None:
+        super().__init__(config, given)
+        self.mean, self.deviation = (given["mean"], given["std"]) if given["do_normalize"] else (0.0, 0.5)
+        self.fbank = FBank(
+            sample_rate=self.rate,
+            num_samples=self.rate,
+            n_mels=config.num_mel_bins,
+            min_frames=config.max_length,
+            normalize="none",
+        )
+        self.least_samples = len(self.fbank.window)
+
+    def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Tensor]:
+        """The normalized spectrogram."""
+        energies = self.fbank.compute(waveform)[:, 0, :, : self.config.max_length]
+        return {"input_values": ((energies - self.mean) / (2 * self.deviation)).mT}
+
+    def names(self) -> dict[str, int]:
+        """Names of the layers, and the channels of each."""
+        return {**super().names(), "embedding": self.config.hidden_size}
+
+    def layers(self, output: Any, samples: int) -> list[Float[Tensor, "batch channels frames"]]:
+        """See :meth:`EncoderInput.layers`."""
+        return [*super().layers(output, samples), output.pooler_output.unsqueeze(2)]
+
+    def over_time(
+        self, state: Float[Tensor, "batch tokens width"], samples: int
+    ) -> Float[Tensor, "batch width frames"]:
+        """The mean over the frequencies, as long as there is sound."""
+        patch, stride = self.config.patch_size, self.config.time_stride
+        rows = (self.config.num_mel_bins - patch) // self.config.frequency_stride + 1
+        frames = max(0, samples - len(self.fbank.window)) // self.fbank.hop_length + 1
+        patches = state[:, SPECIAL_TOKENS:].unflatten(1, (rows, -1))
+        return patches.mean(1).mT[..., : -(-frames // stride)]
+
+
+class _Mel(EncoderInput):
+    """Power in bands of Slaney's mel scale; beyond both ends of a clip, it is reflected."""
+
+    weights: Tensor
+
+    def __init__(self, config: Any, given: Mapping[str, Any], n_fft: int, f_min: float, f_max: float) -> None:
+        super().__init__(config, given)
+        self.hop = given["hop_length"]
+        frames = FrameSettings(n_fft / self.rate, self.hop / self.rate, n_fft)
+        self.power = PowerSpectrogram(self.rate, frames, center=False)
+        weights = MelFilters(self.rate, config.num_mel_bins, f_min, f_max, "slaney", "slaney").weights(n_fft).T
+        self.register_buffer("weights", weights.contiguous().to(self.power.window.device), persistent=False)
+
+    def decibels(self, clips: Float[Tensor, "batch time"]) -> Float[Tensor, "batch bands frames"]:
+        """The power in tens of decibels."""
+        half = self.power.n_fft // 2
+        power = self.power(functional.pad(clips, (half, half), "reflect"))[..., : clips.shape[-1] // self.hop + 1]
+        return (self.weights @ power).clamp_min(POWER_FLOOR).log10()
+
+
+class WhisperMel(_Mel):
+    """Whisper's spectrogram of 30 s: zeros follow a short clip, a long one is cut.
+
+    What is more than 80 dB below the loudest value is cut off. What follows a clip in the output is left out.
+    """
+
+    defaults = MappingProxyType({"sampling_rate": 16_000, "hop_length": 160, "n_fft": 400})
+
+    def __init__(self, config: Any, given: Mapping[str, Any]) -> None:
+        super().__init__(config, given, given["n_fft"], 0.0, 8000.0)
+        self.samples = 2 * config.max_source_positions * self.hop
+        self.least_samples = self.hop
+
+    def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Tensor]:
+        """The spectrogram."""
+        clips = waveform[:, : self.samples]
+        levels = self.decibels(functional.pad(clips, (0, self.samples - clips.shape[-1])))[..., :-1]
+        return {"input_features": torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8) / 4 + 1}
+
+    def names(self) -> dict[str, int]:
+        """Names of the layers, and the channels of each."""
+        return {f"layer{n}": self.config.d_model for n in range(self.config.encoder_layers + 1)}
+
+    def over_time(
+        self, state: Float[Tensor, "batch tokens width"], samples: int
+    ) -> Float[Tensor, "batch width frames"]:
+        """One layer, as long as there is sound."""
+        return state.mT[..., : -(-samples // (2 * self.hop))]
+
+
+class ClapMel(_Mel):
+    """CLAP's spectrogram of 10 s: a short clip is repeated, and followed by zeros where it does not fit in again.
+
+    A long clip is cut behind its first 10 s, where transformers takes others at random. Channels double from stage to
+    stage. The mean of the last layer over time is what CLAP projects into the space that it shares with words.
+    """
+
+    defaults = MappingProxyType(
+        {
+            "sampling_rate": 48_000,
+            "hop_length": 480,
+            "max_length_s": 10,
+            "fft_window_size": 1024,
+            "frequency_min": 0.0,
+            "frequency_max": 14_000.0,
+            "padding": "repeatpad",
+        }
+    )
+
+    def __init__(self, config: Any, given: Mapping[str, Any]) -> None:
+        if config.enable_fusion:
+            raise ConfigError(
+                "its fusion looks at parts of a clip that are drawn at random; laion/clap-htsat-unfused does not"
+            )
+        super().__init__(config, given, given["fft_window_size"], given["frequency_min"], given["frequency_max"])
+        self.samples = given["max_length_s"] * self.rate
+        self.padding = given["padding"]
+        self.ratio = config.spec_size // config.num_mel_bins
+        self.least_samples = self.hop
+
+    def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Tensor]:
+        """The spectrogram, frames by bands."""
+        clips = waveform[:, : self.samples]
+        fits = self.samples // clips.shape[-1]
+        repeats = {"repeatpad": fits, "repeat": fits + 1}.get(self.padding, 1)
+        clips = clips.repeat(1, repeats)[:, : self.samples]
+        levels = self.decibels(functional.pad(clips, (0, self.samples - clips.shape[-1])))
+        return {"input_features": 10 * levels.mT.unsqueeze(1)}
+
+    def names(self) -> dict[str, int]:
+        """Names of the layers, and the channels of each."""
+        stages = len(self.config.depths)
+        width = self.config.patch_embeds_hidden_size
+        return {f"layer{n}": width * 2 ** min(n, stages - 1) for n in range(stages + 1)}
+
+    def layers(self, output: Any, samples: int) -> list[Float[Tensor, "batch channels frames"]]:
+        """The mean over the frequencies; the network sees parts of a clip one below the other."""
+        parts = [state.unflatten(2, (self.ratio, -1)) for state in output.hidden_states[:-1]]
+        return [*(part.mean(3).flatten(2) for part in parts), output.last_hidden_state.mean(2)]

@@ -1,0 +1,282 @@
+"""Audio encoders of the package transformers: whatever of these families lies in a folder or on the hub."""
+
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.models.hub import CONFIG, read_object, read_preprocessor, read_weights
+from audio_lightning.models.pretrained.backbone import Backbone, load_tensors
+from audio_lightning.models.pretrained.encoder_inputs import (
+    ClapMel,
+    EncoderInput,
+    PairedFrames,
+    Patches,
+    Speech,
+    WhisperMel,
+)
+from audio_lightning.models.pretrained.hub_files import OPTION, HubFolder
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks of one kind.
+
+    Attributes:
+        title: what it is called.
+        network: name of the class in transformers.
+        citation: of what describes it.
+        front_end: what it sees of a clip.
+        prefix: a pattern of what may come before the published names of its tensors.
+        module: where the class is.
+    """
+
+    title: str
+    network: str
+    citation: str
+    front_end: type[EncoderInput] = Speech
+    prefix: str = r"(wav2vec2(_bert)?|hubert|wavlm|unispeech(_sat)?|data2vec_audio|sew(_d)?)\."
+    module: str = "transformers"
+
+
+_SEW = (
+    "Wu, F., Kim, K., Pan, J., Han, K. J., Weinberger, K. Q., & Artzi, Y. (2022). Performance-Efficiency Trade-offs in "
+    "Unsupervised Pre-training for Speech Recognition. ICASSP, 7667-7671"
+)
+_CLAP = Family(
+    "CLAP",
+    "ClapAudioModel",
+    "Wu, Y., Chen, K., Zhang, T., Hui, Y., Berg-Kirkpatrick, T., & Dubnov, S. (2023). Large-Scale Contrastive "
+    "Language-Audio Pretraining with Feature Fusion and Keyword-to-Caption Augmentation. ICASSP",
+    ClapMel,
+    r"(clap\.)?audio_model\.",
+)
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "audio-spectrogram-transformer": Family(
+            "Audio Spectrogram Transformer",
+            "ASTModel",
+            "Gong, Y., Chung, Y.-A., & Glass, J. (2021). AST: Audio Spectrogram Transformer. Interspeech, 571-575",
+            Patches,
+            r"audio_spectrogram_transformer\.",
+        ),
+        "clap": _CLAP,
+        "clap_audio_model": _CLAP,
+        "data2vec-audio": Family(
+            "data2vec",
+            "Data2VecAudioModel",
+            "Baevski, A., Hsu, W.-N., Xu, Q., Babu, A., Gu, J., & Auli, M. (2022). data2vec: A General Framework for "
+            "Self-supervised Learning in Speech, Vision and Language. ICML, 1298-1312",
+        ),
+        "hubert": Family(
+            "HuBERT",
+            "HubertModel",
+            "Hsu, W.-N., Bolte, B., Tsai, Y.-H. H., Lakhotia, K., Salakhutdinov, R., & Mohamed, A. (2021). HuBERT: "
+            "Self-Supervised Speech Representation Learning by Masked Prediction of Hidden Units. IEEE/ACM "
+            "Transactions on Audio, Speech, and Language Processing, 29, 3451-3460",
+        ),
+        "sew": Family("SEW", "SEWModel", _SEW),
+        "sew-d": Family("SEW-D", "SEWDModel", _SEW),
+        "unispeech": Family(
+            "UniSpeech",
+            "UniSpeechModel",
+            "Wang, C., Wu, Y., Qian, Y., Kumatani, K., Liu, S., Wei, F., Zeng, M., & Huang, X. (2021). UniSpeech: "
+            "Unified Speech Representation Learning with Labeled and Unlabeled Data. ICML, 10937-10947",
+        ),
+        "unispeech-sat": Family(
+            "UniSpeech-SAT",
+            "UniSpeechSatModel",
+            "Chen, S., Wu, Y., Wang, C., Chen, Z., Chen, Z., Liu, S., Wu, J., Qian, Y., Wei, F., Li, J., & Yu, X. "
+            "(2022). UniSpeech-SAT: Universal Speech Representation Learning with Speaker Aware Pre-Training. ICASSP, "
+            "6152-6156",
+        ),
+        "wav2vec2": Family(
+            "wav2vec 2.0",
+            "Wav2Vec2Model",
+            "Baevski, A., Zhou, Y., Mohamed, A., & Auli, M. (2020). wav2vec 2.0: A Framework for Self-Supervised "
+            "Learning of Speech Representations. NeurIPS, 33, 12449-12460",
+        ),
+        "wav2vec2-bert": Family(
+            "wav2vec 2.0 BERT",
+            "Wav2Vec2BertModel",
+            "Seamless Communication (2023). Seamless: Multilingual Expressive and Streaming Speech Translation. "
+            "arXiv 2312.05187",
+            PairedFrames,
+        ),
+        "wavlm": Family(
+            "WavLM",
+            "WavLMModel",
+            "Chen, S., et al. (2022). WavLM: Large-Scale Self-Supervised Pre-Training for Full Stack Speech "
+            "Processing. IEEE Journal of Selected Topics in Signal Processing, 16(6), 1505-1518",
+        ),
+        "whisper": Family(
+            "Whisper",
+            "WhisperEncoder",
+            "Radford, A., Kim, J. W., Xu, T., Brockman, G., McLeavey, C., & Sutskever, I. (2023). Robust Speech "
+            "Recognition via Large-Scale Weak Supervision. ICML, 28492-28518",
+            WhisperMel,
+            r"(model\.)?encoder\.",
+            "transformers.models.whisper.modeling_whisper",
+        ),
+    }
+)  # fmt: skip
+"""By the ``model_type`` of their descriptions."""
+
+LEFT_OUT = frozenset(
+    {
+        "architectures", "attn_implementation", "auto_map", "dtype", "experts_implementation", "gradient_checkpointing",
+        "id2label", "label2id", "name_or_path", "num_labels", "output_attentions", "output_hidden_states",
+        "per_layer_config", "problem_type", "quantization_config", "return_dict", "task_specific_params", "torch_dtype",
+        "torchscript", "transformers_version",
+    }
+)  # fmt: skip
+"""Entries of a description that are about its head, about how it is run, or about code to be fetched."""
+
+WHOLE: Mapping[str, Any] = MappingProxyType(
+    {
+        "apply_spec_augment": False,
+        "encoder_layerdrop": 0.0,
+        "layerdrop": 0.0,
+        "mask_feature_prob": 0.0,
+        "mask_time_prob": 0.0,
+    }
+)
+"""All layers and all frames in training, too: each layer is looked at, and clips are short."""
+
+_Replacement = str | Callable[[re.Match[str]], str]
+
+RENAMED: Mapping[str, _Replacement] = {
+    r"\.weight_g$": ".parametrizations.weight.original0",
+    r"\.weight_v$": ".parametrizations.weight.original1",
+}
+"""Older names of tensors, and those of today."""
+
+RENAMED_AST: Mapping[str, _Replacement] = {
+    r"^encoder\.layer\.": "layers.",
+    r"\.attention\.attention\.(query|key|value)\.": lambda match: f".attention.{match[1][0]}_proj.",
+    r"\.attention\.output\.dense\.": ".attention.o_proj.",
+    r"\.intermediate\.dense\.": ".mlp.fc1.",
+    r"\.output\.dense\.": ".mlp.fc2.",
+}
+"""The same of the Audio Spectrogram Transformer, in the order of replacement."""
+
+
+class TransformersEncoder(Backbone):
+    """An audio encoder of transformers with the front end of its family, which equals the published one.
+
+    ``layer0`` is what goes into the first layer of the transformer, the others are what comes out of each; the last one
+    is what the network ends with. Layers of the Audio Spectrogram Transformer and of CLAP are means over frequency, and
+    the former has one more, ``embedding``.
+
+    The code is that of the installed package; none is fetched, and nothing in the weights is executed.
+
+    Args:
+        sample_rate: in hertz; see :attr:`trained_rate`.
+        source: folder in the layout of the Hugging Face hub, or name there, such as ``facebook/hubert-base-ls960``;
+            None where a checkpoint brings the weights.
+        architecture: None, or what :attr:`architecture` of such a network was, by which it is built without the folder.
+
+    Raises:
+        ConfigError: transformers is not installed; the source cannot be had, or is of another kind.
+    """
+
+    any_rate = False
+    licence = "see the model's page"
+
+    def __init__(self, sample_rate: int, source: str | None, architecture: Mapping[str, Any] | None = None) -> None:
+        super().__init__(sample_rate)
+        self.file = HubFolder(source)
+        if architecture is None:
+            architecture = read_encoder(self.file.path())
+        self.architecture = architecture
+        try:
+            described, given = dict(architecture["config"]), architecture["preprocessor"]
+            self.family = FAMILIES[described.pop("model_type")]
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"{OPTION}: the architecture is none of an audio encoder: {error!r}"[:300]) from error
+        self.network, self.front_end = _build(self.family, described, given)
+        self.title, self.citation = self.family.title, self.family.citation
+        self.trained_rate = self.front_end.rate
+        self.least_seconds = self.front_end.least_samples / self.trained_rate
+        self.masks_padding = self.front_end.masks_padding
+        self.num_parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        self.layers = self.front_end.names()
+
+    def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
+        """The states of the transformer, over time."""
+        with warnings.catch_warnings():
+            # WavLM gives torch a mask of truth values beside one of numbers.
+            warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
+            output = self.network(**self.front_end(waveform), output_hidden_states=True, return_dict=True)
+        return dict(zip(self.layers, self.front_end.layers(output, waveform.shape[-1]), strict=True))
+
+    def load(self) -> None:
+        """Take the published weights; see :meth:`Backbone.load`."""
+        device = next(self.network.parameters()).device
+        stored = read_weights(self.file.path(), device, OPTION)
+        load_tensors(self.network, from_published(stored, self.family), self.file, self.title)
+
+
+def read_encoder(folder: Path) -> dict[str, Any]:
+    """What a folder says of a network and its front end, in plain containers.
+
+    Raises:
+        ConfigError: the description is missing or damaged, or of a network of another kind.
+    """
+    described = read_object(folder / CONFIG, OPTION)
+    kind = described.get("model_type")
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        raise ConfigError(
+            f"{OPTION}: {folder / CONFIG} has model_type={kind!r}, expected one of: {', '.join(FAMILIES)}"
+        )
+    if isinstance(nested := described.get("audio_config"), dict):
+        described = nested
+    kept = {name: value for name, value in described.items() if name not in LEFT_OUT and not name.startswith("_")}
+    stored, given = read_preprocessor(folder, OPTION), {}
+    for name, default in FAMILIES[kind].front_end.defaults.items():
+        given[name] = value = stored.get(name, default)
+        if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
+            raise ConfigError(
+                f"{OPTION}: the front end in {folder} has {name}={value!r}, expected a value like {default!r}"
+            )
+    return {"config": {**kept, "model_type": kind}, "preprocessor": given}
+
+
+def from_published(stored: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
+    """Tensors by their names in the network itself; what is no part of it keeps its own."""
+    replacements = {**RENAMED, **(RENAMED_AST if family.front_end is Patches else {})}
+    found = {}
+    for name, tensor in stored.items():
+        name = re.sub(f"^{family.prefix}", "", name)
+        for pattern, replacement in replacements.items():
+            name = re.sub(pattern, replacement, name)
+        found[name] = tensor
+    return found
+
+
+def _build(family: Family, described: dict[str, Any], given: Mapping[str, Any]) -> tuple[torch.nn.Module, EncoderInput]:
+    """The network with weights at random, and its front end."""
+    try:
+        network = getattr(import_module(family.module), family.network)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{OPTION}: {family.title} needs the package transformers: pip install transformers"
+        ) from error
+    try:
+        built = network(network.config_class.from_dict({**described, **WHOLE}))
+        if hasattr(built, "masked_spec_embed"):  # UniSpeech-SAT has it even where no frame is masked
+            del built.masked_spec_embed
+        return built, family.front_end(built.config, given)
+    except Exception as error:  # the checks of that package have errors of their own, and not all sizes are checked
+        reason = " ".join((str if isinstance(error, ConfigError) else repr)(error).split())[:250]
+        raise ConfigError(f"{OPTION}: this {family.title} cannot be used: {reason}") from error
