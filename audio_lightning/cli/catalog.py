@@ -139,25 +139,34 @@ def compatibility_command(overrides: Overrides = None, classes: Classes = 10, co
 
 
 def _published() -> None:
+    import torch
+
+    from audio_lightning.models.macs import count_macs
+    from audio_lightning.models.pretrained.published_files import MIRROR, PublishedFile
     from audio_lightning.models.pretrained.registry import BACKBONES
 
-    rows = [
-        (
-            name,
-            one.title,
-            f"{one.num_parameters:,}",
-            f"{one.trained_rate:,} Hz" + (" or any other" if one.any_rate else ""),
-            one.licence,
-            "yes" if one.file.is_here else "no",
-        )
-        for name, one in BACKBONES.items()
-    ]
-    figures = (PARAMETERS, Column("rate", whole=True), Column("licence"), Column("here"))
-    print_table((_NAME, Column("network"), *figures), rows)
+    rows = []
     for name, one in BACKBONES.items():
-        if not one.file.is_here:
-            print_text(f"{name}: {one.file.remedy}")
-    print_next("python", "train.py", "experiment=frozen", "data=folder", "data.root=DIR")
+        macs = "-"
+        if one.trainable:  # what is computed elsewhere cannot be counted
+            with torch.device("meta"):
+                macs = f"{count_macs(one(one.trained_rate), 1, one.trained_rate):,}"
+        rate = f"{one.trained_rate:,} Hz" + (" or any other" if one.any_rate else "")
+        here = "yes" if one.file.is_here else "no"
+        rows.append((name, one.title, f"{one.num_parameters:,}", macs, rate, one.licence, here))
+    figures = (PARAMETERS, Column("MACs of 1 s", "right", whole=True), Column("rate", whole=True), Column("licence"))
+    print_table((_NAME, Column("network"), *figures, Column("here")), rows)
+    missing = {name: one.file for name, one in BACKBONES.items() if not one.file.is_here}
+    for name, file in missing.items():
+        if not isinstance(file, PublishedFile):
+            print_text(f"{name}: {file.remedy}")
+    if sizes := [f"{name} {file.megabytes} MB" for name, file in missing.items() if isinstance(file, PublishedFile)]:
+        print_text(f"downloaded when first used, or taken from the folder {MIRROR}: {', '.join(sizes)}")
+    print_text(
+        "also: a folder in the layout of the Hugging Face hub, or a name there, of AST, wav2vec 2.0, HuBERT, WavLM, "
+        "UniSpeech, data2vec, SEW, Whisper or CLAP; and FILE.onnx, a network that takes a waveform"
+    )
+    print_next("python", "train.py", "experiment=frozen", "feature.backbone=cnn10", "data=folder", "data.root=DIR")
 
 
 def _settings(overrides: list[str] | None, classes: int, *groups: str) -> _Settings:

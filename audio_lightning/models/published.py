@@ -74,7 +74,13 @@ class Published(AudioModel):
                 f"model.pretrained={pretrained}: there is no such run or checkpoint; expected {PUBLISHED}, null, or a "
                 "run folder"
             )
-        network = make_backbone(backbone, input_shape.sample_rate, architecture=architecture, option="model.backbone")
+        network = make_backbone(
+            backbone,
+            input_shape.sample_rate,
+            pretrained=bool(pretrained),
+            architecture=architecture,
+            option="model.backbone",
+        )
         if not network.trainable:
             raise ConfigError(
                 f"model.backbone={backbone} cannot be trained, as it is a file of ONNX: use it as it is, by "
@@ -96,8 +102,6 @@ class Published(AudioModel):
         self.normalize = nn.BatchNorm1d(self.embedding_dim, eps=SMALLEST_VARIANCE, affine=False)
         hidden, width = mlp([self.embedding_dim, *hidden_dims], dropout)
         self.head = nn.Sequential(*hidden, nn.Linear(width, num_classes))
-        if pretrained:
-            network.load()
 
     @property
     def title(self) -> str:

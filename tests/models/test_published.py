@@ -179,7 +179,7 @@ def test_without_onnx_runtime_one_line_says_what_to_install(monkeypatch: pytest.
         speech_embedding._runtime()
 
 
-@pytest.mark.parametrize("name", ["aisfx"])
+@pytest.mark.parametrize("name", ["aisfx", "cnn6", "efficientnet_lite0"])
 def test_embeddings_are_pooled_layers(name: str) -> None:
     cls = BACKBONES[name]
     options: dict[str, Any] = {"sample_rate": cls.trained_rate, "num_samples": cls.trained_rate, "backbone": name}

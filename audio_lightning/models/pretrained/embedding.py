@@ -56,12 +56,16 @@ class Embedding(FrontEnd):
     ) -> None:
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
         require_choice("pooling", pooling, POOLINGS)
-        self.backbone = make_backbone(backbone, sample_rate, architecture=architecture, option="feature.backbone")
+        self.backbone = make_backbone(
+            backbone,
+            sample_rate,
+            pretrained=bool(pretrained),
+            architecture=architecture,
+            option="feature.backbone",
+        )
         self.layers = chosen_layers(layers, self.backbone)
         self.pooling = pooling
         self.inferred_options = self.backbone.inferred_options
-        if pretrained:
-            self.backbone.load()
         _hold(self.backbone)
 
     @cached_property

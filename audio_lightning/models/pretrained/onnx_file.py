@@ -77,6 +77,7 @@ class OnnxFile(Backbone):
     """
 
     title = "a file of ONNX"
+    trained_rate = 16_000  # of networks of speech, where neither the file nor the clips say another
     least_seconds = 0.0
     num_parameters = 0
     layers: Mapping[str, int] = MappingProxyType({})
@@ -147,9 +148,8 @@ class OnnxFile(Backbone):
 def _describe(path: Path, sample_rate: int) -> dict[str, Any]:
     """The architecture of a file: plain values, from which the module is built where the file is not."""
     content = _read(path)
-    with torch.device("cpu"):  # the file is looked into even where modules are built on meta
-        session = onnx_runtime.session(onnx_runtime.buffer_of(content), NAME, path.name)
-    rate = _rate(session.get_modelmeta().custom_metadata_map.get("sample_rate"))
+    session = _opened(content, path.name)
+    rate = _rate(session)
     return {
         "name": path.name,
         "sha256": hashlib.sha256(content).hexdigest(),
@@ -169,10 +169,25 @@ def _read(path: Path) -> bytes:
     return content
 
 
-def _rate(text: str | None) -> int | None:
+def stated_rate(path: str) -> int | None:
+    """The sample rate in hertz that a file of ONNX says it takes; None where it says none.
+
+    Raises:
+        ConfigError: it is not there, or none of ONNX.
+    """
+    place = LocalFile(path).path()
+    return _rate(_opened(_read(place), place.name))
+
+
+def _opened(content: bytes, title: str) -> Any:
+    with torch.device("cpu"):  # the file is looked into even where modules are built on meta
+        return onnx_runtime.session(onnx_runtime.buffer_of(content), NAME, title)
+
+
+def _rate(session: Any) -> int | None:
     """Hertz as the metadata have them; None where they are no number of them."""
     try:
-        rate = round(float(text or ""))
+        rate = round(float(session.get_modelmeta().custom_metadata_map.get("sample_rate") or ""))
     except (OverflowError, ValueError):
         return None
     return rate if rate > 0 else None

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -15,44 +16,99 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.padding import sound_frames
 from audio_lightning.models.pretrained.aisfx import AISFX
 from audio_lightning.models.pretrained.backbone import Backbone
+from audio_lightning.models.pretrained.efficientnet_lite0 import EfficientNetLite0
+from audio_lightning.models.pretrained.onnx_file import OnnxFile, stated_rate
+from audio_lightning.models.pretrained.panns import CNN6, CNN10, CNN14, CNN14At8kHz, CNN14At16kHz
 from audio_lightning.models.pretrained.speech_embedding import SpeechEmbedding
+from audio_lightning.models.pretrained.transformers_encoder import TransformersEncoder, encoder_rate
 
-BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType({"aisfx": AISFX, "speech_embedding": SpeechEmbedding})
+BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType(
+    {
+        "aisfx": AISFX,
+        "cnn6": CNN6,
+        "cnn10": CNN10,
+        "cnn14": CNN14,
+        "cnn14_16k": CNN14At16kHz,
+        "cnn14_8k": CNN14At8kHz,
+        "efficientnet_lite0": EfficientNetLite0,
+        "speech_embedding": SpeechEmbedding,
+    }
+)
 """Published networks whose architecture is known, by the names that ``backbone`` takes."""
+
+ONNX = ".onnx"
+"""Ending of files that hold a whole network."""
 
 Layers = Literal["all", "last"] | Sequence[str]
 
 
 def make_backbone(
-    name: str, sample_rate: int | None, *, architecture: Mapping[str, Any] | None = None, option: str = "backbone"
+    name: str,
+    sample_rate: int | None,
+    *,
+    pretrained: bool,
+    architecture: Mapping[str, Any] | None = None,
+    option: str = "backbone",
 ) -> Backbone:
-    """Build a published network with weights at random.
+    """Build a published network, with its weights or with weights at random.
 
     Args:
-        name: one of :data:`BACKBONES`.
+        name: one of :data:`BACKBONES`; a file of ONNX, ``FILE.onnx``; or an audio encoder of transformers: a folder in
+            the layout of the Hugging Face hub, or a name there, such as ``facebook/hubert-base-ls960``.
         sample_rate: of the clips, in hertz; None: that of the network's training.
+        pretrained: whether to take the published weights; without them, nothing is looked for on this machine or
+            downloaded.
         architecture: what a checkpoint kept of a network that is in no table.
         option: that ``name`` is the value of, for messages.
 
     Raises:
-        ConfigError: there is no such network, or it takes no sounds of that rate.
+        ConfigError: there is no such network, its weights cannot be had, or it takes no sounds of that rate.
     """
-    if name not in BACKBONES:
-        raise ConfigError(f"{option}={name}: no such network" + did_you_mean(name, BACKBONES, listing="expected"))
-    cls = BACKBONES[name]
-    network = cls(sample_rate or cls.trained_rate)
+    network = _build(name, sample_rate, pretrained=pretrained, architecture=architecture, option=option)
     if not network.any_rate and network.sample_rate != network.trained_rate:
         raise ConfigError(
             f"{option}={name} takes sounds of {network.trained_rate} Hz, and the clips have {sample_rate} Hz: use "
             f"data.sample_rate={network.trained_rate}"
         )
+    if pretrained:
+        network.load()
     return network
 
 
+def _build(
+    name: str, sample_rate: int | None, *, pretrained: bool, architecture: Mapping[str, Any] | None, option: str
+) -> Backbone:
+    if (cls := BACKBONES.get(name)) is not None:
+        return cls(sample_rate or cls.trained_rate)
+    if not is_described(name):
+        listed = f"{', '.join(BACKBONES)}, FILE{ONNX}, or a folder or name of the Hugging Face hub"
+        raise ConfigError(f"{option}={name}: no such network{did_you_mean(name, BACKBONES) or f', expected {listed}'}")
+    if architecture is None and not pretrained:
+        raise ConfigError(f"{option}={name}: without its weights, nothing says what network that is")
+    source = name if architecture is None or pretrained else None
+    if name.endswith(ONNX):
+        return OnnxFile(sample_rate or OnnxFile.trained_rate, source, architecture)
+    network = TransformersEncoder(sample_rate or 0, source, architecture)
+    network.sample_rate = sample_rate or network.trained_rate
+    return network
+
+
+def is_described(name: str) -> bool:
+    """Whether a name is that of a network that is described by its own files."""
+    return name.endswith(ONNX) or "/" in name or Path(name).expanduser().is_dir()
+
+
 def required_rate(name: str) -> int | None:
-    """The only sample rate in hertz that a published network takes; None where it takes others, or is none."""
-    cls = BACKBONES.get(name)
-    return None if cls is None or cls.any_rate else cls.trained_rate
+    """The only sample rate in hertz that a published network takes; None where it takes others, or is none.
+
+    Raises:
+        ConfigError: the network is described by its files, and they cannot be had.
+    """
+    if (cls := BACKBONES.get(name)) is not None:
+        return None if cls.any_rate else cls.trained_rate
+    if not is_described(name):
+        return None
+    return stated_rate(name) if name.endswith(ONNX) else encoder_rate(name)
 
 
 def chosen_layers(layers: Layers, network: Backbone) -> list[str]:

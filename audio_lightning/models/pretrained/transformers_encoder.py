@@ -227,6 +227,15 @@ class TransformersEncoder(Backbone):
         load_tensors(self.network, from_published(stored, self.family), self.file, self.title)
 
 
+def encoder_rate(source: str) -> int:
+    """The sample rate in hertz that an audio encoder takes.
+
+    Raises:
+        ConfigError: see :class:`TransformersEncoder`.
+    """
+    return int(read_encoder(HubFolder(source).path())["preprocessor"]["sampling_rate"])
+
+
 def read_encoder(folder: Path) -> dict[str, Any]:
     """What a folder says of a network and its front end, in plain containers.
 
