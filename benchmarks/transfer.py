@@ -31,6 +31,7 @@ SETS = {
 }
 FOLDERS = {"speech": "speech_commands"}
 RATES = {"speech_embedding": ["data.sample_rate=16000"]}
+WAYS = ("linear", "256 hidden", "fine-tuned", "from scratch")
 
 EMBED = """
 import json, sys, time
@@ -48,7 +49,7 @@ print(time.perf_counter() - started)
 """
 
 
-def ways(backbones: list[str], finetune: list[str], scratch: list[str]) -> dict[str, list[str]]:
+def ways(chosen: list[str], backbones: list[str], finetune: list[str], scratch: list[str]) -> dict[str, list[str]]:
     """Overrides of each way to train, by its name."""
     found = {}
     for name in backbones:
@@ -57,7 +58,8 @@ def ways(backbones: list[str], finetune: list[str], scratch: list[str]) -> dict[
         found[f"{name}, 256 hidden"] = frozen
         if name not in RATES:  # a file of ONNX is not trained
             found[f"{name}, fine-tuned"] = ["experiment=finetuned", f"model.backbone={name}", *finetune]
-    return {**found, "from scratch": ["experiment=auto", *scratch]}
+    found["from scratch"] = ["experiment=auto", *scratch]
+    return {way: lines for way, lines in found.items() if way.rpartition(", ")[2] in chosen}
 
 
 def train(lines: list[str], folder: Path) -> dict[str, float]:
@@ -103,7 +105,7 @@ def epoch_seconds(folder: Path) -> float:
 
 def rows(options: argparse.Namespace, name: str) -> Iterator[list[str]]:
     """Lines of a set's table."""
-    known = ways(options.backbones, options.finetune, options.scratch)
+    known = ways(options.ways, options.backbones, options.finetune, options.scratch)
     found: dict[str, list[dict[str, float]]] = {way: [] for way in known}
     both: list[float] = []
     for seed in options.seeds:
@@ -119,17 +121,18 @@ def rows(options: argparse.Namespace, name: str) -> Iterator[list[str]]:
             metrics = train([*data, *lines], folder.resolve())
             folders[way] = folder
             found[way].append({**metrics, "embed": seconds, "epoch": epoch_seconds(folder)})
-        best = max(
-            (way for way in known if way != "from scratch"), key=lambda way: found[way][-1]["validation/accuracy"]
-        )
-        both.append(together([folders["from scratch"], folders[best]]))
+        others = [way for way in known if way != "from scratch"]
+        if others and "from scratch" in known:
+            best = max(others, key=lambda way: found[way][-1]["validation/accuracy"])
+            both.append(together([folders["from scratch"], folders[best]]))
     for way, runs in found.items():
         yield [
             way,
             *(_spread([run[f"test/{metric}"] for run in runs]) for metric in ("accuracy", "balanced_accuracy")),
             *(f"{statistics.median(run[key] for run in runs):.{digits}f}" for key, digits in COLUMNS.items()),
         ]
-    yield ["the best of them and from scratch", _spread(both), *[""] * (1 + len(COLUMNS))]
+    if both:
+        yield ["the best of them and from scratch", _spread(both), *[""] * (1 + len(COLUMNS))]
 
 
 COLUMNS = {"embed": 0, "wall": 0, "epoch": 2}
@@ -148,6 +151,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--backbones", nargs="+", default=["aisfx", "speech_embedding"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     parser.add_argument("--finetune", nargs="*", default=[], help="further overrides of what is trained further")
     parser.add_argument("--scratch", nargs="*", default=[], help="further overrides of what is trained from scratch")
     options = parser.parse_args()
