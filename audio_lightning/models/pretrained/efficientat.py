@@ -220,7 +220,7 @@ class MN04(MobileNet):
     title = "EfficientAT mn04_as"
     width = 0.4
     num_parameters = 516_000
-    layers: ClassVar[Mapping[str, int]] = MappingProxyType(channels(width))
+    layers: Mapping[str, int] = MappingProxyType(channels(width))
     file = PublishedFile(f"{RELEASE}mn04_as_mAP_432.pt", megabytes=4)
 
 
@@ -230,7 +230,7 @@ class MN05(MobileNet):
     title = "EfficientAT mn05_as"
     width = 0.5
     num_parameters = 786_000
-    layers: ClassVar[Mapping[str, int]] = MappingProxyType(channels(width))
+    layers: Mapping[str, int] = MappingProxyType(channels(width))
     file = PublishedFile(f"{RELEASE}mn05_as_mAP_443.pt", megabytes=6)
 
 
@@ -240,7 +240,7 @@ class MN10(MobileNet):
     title = "EfficientAT mn10_as"
     width = 1.0
     num_parameters = 2_970_000
-    layers: ClassVar[Mapping[str, int]] = MappingProxyType(channels(width))
+    layers: Mapping[str, int] = MappingProxyType(channels(width))
     file = PublishedFile(f"{RELEASE}mn10_as_mAP_471.pt", megabytes=20)
 
 
@@ -250,7 +250,7 @@ class MN20(MobileNet):
     title = "EfficientAT mn20_as"
     width = 2.0
     num_parameters = 11_640_000
-    layers: ClassVar[Mapping[str, int]] = MappingProxyType(channels(width))
+    layers: Mapping[str, int] = MappingProxyType(channels(width))
     file = PublishedFile(f"{RELEASE}mn20_as_mAP_478.pt", megabytes=72)
 
 
@@ -260,5 +260,5 @@ class MN40(MobileNet):
     title = "EfficientAT mn40_as"
     width = 4.0
     num_parameters = 46_060_000
-    layers: ClassVar[Mapping[str, int]] = MappingProxyType(channels(width))
+    layers: Mapping[str, int] = MappingProxyType(channels(width))
     file = PublishedFile(f"{RELEASE}mn40_as_mAP_484.pt", megabytes=274)

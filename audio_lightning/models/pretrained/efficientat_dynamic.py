@@ -4,7 +4,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +154,7 @@ class DyMN04(DynamicMobileNet):
     title = "EfficientAT dymn04_as"
     width = 0.4
     num_parameters = 1_490_000
-    layers: ClassVar[Mapping[str, int]] = MappingProxyType(channels(width))
+    layers: Mapping[str, int] = MappingProxyType(channels(width))
     file = PublishedFile(f"{RELEASE}dymn04_as.pt", megabytes=8)
 
 
@@ -165,7 +164,7 @@ class DyMN10(DynamicMobileNet):
     title = "EfficientAT dymn10_as"
     width = 1.0
     num_parameters = 8_640_000
-    layers: ClassVar[Mapping[str, int]] = MappingProxyType(channels(width))
+    layers: Mapping[str, int] = MappingProxyType(channels(width))
     file = PublishedFile(f"{RELEASE}dymn10_as.pt", megabytes=43)
 
 
@@ -175,5 +174,5 @@ class DyMN20(DynamicMobileNet):
     title = "EfficientAT dymn20_as"
     width = 2.0
     num_parameters = 33_700_000
-    layers: ClassVar[Mapping[str, int]] = MappingProxyType(channels(width))
+    layers: Mapping[str, int] = MappingProxyType(channels(width))
     file = PublishedFile(f"{RELEASE}dymn20_as_mAP_493.pt", megabytes=160)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -46,7 +45,7 @@ class EfficientNetLite0(Backbone):
     trained_rate = RATE
     num_parameters = 3_371_000
     least_seconds = 0.32
-    layers: ClassVar[Mapping[str, int]] = MappingProxyType(
+    layers: Mapping[str, int] = MappingProxyType(
         {"stage2": 24, "stage3": 40, "stage5": 112, "stage7": 320, "head": HEAD}
     )
     file = PackageFile(

@@ -168,7 +168,9 @@ class Patches(EncoderInput):
 
     def __init__(self, config: Any, given: Mapping[str, Any]) -> None:
         super().__init__(config, given)
-        self.mean, self.deviation = (given["mean"], given["std"]) if given["do_normalize"] else (0.0, 0.5)
+        normalize = given["do_normalize"]
+        self.mean = float(given["mean"]) if normalize else 0.0
+        self.deviation = float(given["std"]) if normalize else 0.5
         self.fbank = FBank(
             sample_rate=self.rate,
             num_samples=self.rate,

@@ -127,9 +127,10 @@ class OnnxFile(Backbone):
     def load(self) -> None:
         """Take the file; see :meth:`Backbone.load`."""
         onnx_runtime.runtime(NAME)
-        content = _read(self.file.path())
+        path = self.file.path()
+        content = _read(path)
         if (found := hashlib.sha256(content).hexdigest()) != self._sha256:
-            raise ConfigError(f"{self.file.place} has changed: its sha256 is {found}, expected {self._sha256}")
+            raise ConfigError(f"{path} has changed: its sha256 is {found}, expected {self._sha256}")
         self.model = onnx_runtime.buffer_of(content).to(self.model.device)
 
     def _session(self) -> Any:

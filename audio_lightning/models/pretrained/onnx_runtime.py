@@ -44,7 +44,7 @@ def buffer_of(content: bytes) -> UInt8[Tensor, "bytes"]:
 def fingerprint(content: UInt8[Tensor, "bytes"]) -> str:
     """SHA-256 of the bytes in a buffer, in hexadecimal."""
     if content not in _fingerprints:
-        _fingerprints[content] = hashlib.sha256(content.cpu().numpy()).hexdigest()
+        _fingerprints[content] = hashlib.sha256(content.cpu().numpy().tobytes()).hexdigest()
     return str(_fingerprints[content])
 
 

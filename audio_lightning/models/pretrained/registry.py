@@ -16,6 +16,9 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.padding import sound_frames
 from audio_lightning.models.pretrained.aisfx import AISFX
 from audio_lightning.models.pretrained.backbone import Backbone
+from audio_lightning.models.pretrained.beats import BEATs, BEATsAudioSet, BEATsIter3
+from audio_lightning.models.pretrained.dasheng import Dasheng, Dasheng06B, Dasheng12B, DashengAudioSet
+from audio_lightning.models.pretrained.eat import EAT, SSLAM, EATAudioSet, EATLarge
 from audio_lightning.models.pretrained.efficientat import MN04, MN05, MN10, MN20, MN40
 from audio_lightning.models.pretrained.efficientat_dynamic import DyMN04, DyMN10, DyMN20
 from audio_lightning.models.pretrained.efficientnet_lite0 import EfficientNetLite0
@@ -27,14 +30,24 @@ from audio_lightning.models.pretrained.transformers_encoder import TransformersE
 BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType(
     {
         "aisfx": AISFX,
+        "beats": BEATs,
+        "beats_as2m": BEATsAudioSet,
+        "beats_iter3": BEATsIter3,
         "cnn6": CNN6,
         "cnn10": CNN10,
         "cnn14": CNN14,
         "cnn14_16k": CNN14At16kHz,
         "cnn14_8k": CNN14At8kHz,
+        "dasheng": Dasheng,
+        "dasheng_06b": Dasheng06B,
+        "dasheng_12b": Dasheng12B,
+        "dasheng_as2m": DashengAudioSet,
         "dymn04_as": DyMN04,
         "dymn10_as": DyMN10,
         "dymn20_as": DyMN20,
+        "eat": EAT,
+        "eat_as2m": EATAudioSet,
+        "eat_large": EATLarge,
         "efficientnet_lite0": EfficientNetLite0,
         "mn04_as": MN04,
         "mn05_as": MN05,
@@ -42,6 +55,7 @@ BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType(
         "mn20_as": MN20,
         "mn40_as": MN40,
         "speech_embedding": SpeechEmbedding,
+        "sslam": SSLAM,
     }
 )
 """Published networks whose architecture is known, by the names that ``backbone`` takes."""
