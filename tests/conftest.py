@@ -16,6 +16,9 @@ def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     """No test reads or fills the user's cache; tests of one process share one, for the demo data's sake."""
     root = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("AUDIO_LIGHTNING_CACHE", str(root))
+    # No test depends on the published weights that are on a machine.
+    monkeypatch.setenv("TORCH_HOME", str(root / "torch"))
+    monkeypatch.delenv("AUDIO_LIGHTNING_WEIGHTS", raising=False)
 
 
 @pytest.fixture(autouse=True)

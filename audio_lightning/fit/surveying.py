@@ -16,6 +16,8 @@ from audio_lightning.fit.plan import make_plan, write_plan
 from audio_lightning.fit.survey import Survey, Surveyed
 from audio_lightning.fit.timing import Untimed
 from audio_lightning.models.pretrained.embedding import Embedding
+from audio_lightning.models.pretrained.published_files import PublishedFile
+from audio_lightning.models.pretrained.registry import BACKBONES
 
 MOST_FOLDS = 8
 """Folds that are made: each network then trains on three quarters of the clips, an eighth chooses the epoch, and an
@@ -68,6 +70,9 @@ def survey(
     first, on_fold, published = None, None, False
     with user_extensions(lines, config_dir):
         for name, own in candidates.items():
+            if (absent := _not_here(own)) is not None:
+                found[name] = Surveyed(name, 0.0, 1, absent)
+                continue
             try:
                 if first is None:
                     first = make_plan([*lines, *own], timed=False)
@@ -120,6 +125,15 @@ def survey(
         notes=[*manifest.notes, *notes],
     )
     return surveyed, untimed
+
+
+def _not_here(own: Sequence[str]) -> str | None:
+    """Why a candidate cannot be tried whose weights would have to be downloaded first; None where they need not be."""
+    chosen = dict(line.split("=", 1) for line in own)
+    network = BACKBONES.get(chosen.get("feature.backbone", ""))
+    if network is None or not isinstance(network.file, PublishedFile) or network.file.is_here:
+        return None
+    return f"its weights are not on this machine ({network.file.megabytes} MB from {network.file.host})"
 
 
 def is_embedding(config: DictConfig) -> bool:

@@ -189,9 +189,12 @@ def test_a_choice_that_does_not_exist_is_said_before_a_checkpoint_is_read(tmp_pa
 def test_published_networks_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PackageFile, "is_here", False)
     text = output("models", "--pretrained")
-    assert row(text, "aisfx")[1:] == ["aiSFX", "4,690,000", "44,100 Hz or any other", "CC BY 4.0", "no"]
-    assert row(text, "speech_embedding")[3] == "16,000 Hz"
+    expected = ["aiSFX", "4,690,000", "845,646,048", "44,100 Hz or any other", "CC BY 4.0", "no"]
+    assert row(text, "aisfx")[1:] == expected
+    assert row(text, "speech_embedding")[3:5] == ["-", "16,000 Hz"]
     assert "aisfx: pip install --no-deps aisfx==0.1.2" in text
+    assert "AUDIO_LIGHTNING_WEIGHTS: " in text
+    assert "cnn10 25 MB" in text
     monkeypatch.setattr(PackageFile, "is_here", True)
     text = output("models", "--pretrained")
     assert row(text, "aisfx")[-1] == "yes"

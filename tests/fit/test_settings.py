@@ -1,10 +1,13 @@
 """What a fit is told: presets, short forms, times."""
 
+from pathlib import Path
+
 import pytest
 
 from audio_lightning.config.location import choices
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.fit.settings import FitSettings, parse_duration, read_settings, split_words
+from audio_lightning.fit.surveying import _not_here
 
 
 @pytest.mark.parametrize(
@@ -56,7 +59,7 @@ def test_words_are_those_of_the_fit_or_of_its_trainings() -> None:
         ("fit.bugdet=3m", "did you mean fit.budget"),
         ("fit.budget=soon", "budget=soon"),
         ("fit.exclude=[quik]", "did you mean quick"),
-        ("fit.exclude=[both,logmel,pcen,frozen,words,quick]", "leaves no candidate"),
+        ("fit.exclude=[both,logmel,pcen,frozen,words,panns,efficientat,beats,quick]", "leaves no candidate"),
         ("fit.max_members=0", "max_members"),
         ("fit.infer_limit=quick", "infer_limit=quick: expected a time such as 5ms"),
     ],
@@ -76,3 +79,13 @@ def test_a_limit_of_a_prediction_is_a_time() -> None:
 def test_candidates_are_kept_in_their_order() -> None:
     settings = FitSettings(candidates={"a": ["model=cnn"], "b": ["model=lstm"]}, exclude=["a"])
     assert settings.chosen == {"b": ["model=lstm"]}
+
+
+def test_weights_are_not_downloaded_for_a_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = ["experiment=frozen", "feature.backbone=cnn14"]
+    assert _not_here(own) == "its weights are not on this machine (327 MB from zenodo.org)"
+    monkeypatch.setenv("AUDIO_LIGHTNING_WEIGHTS", str(tmp_path))
+    (tmp_path / "Cnn14_mAP=0.431.pth").touch()
+    assert _not_here(own) is None
+    assert _not_here(["experiment=frozen"]) is None
+    assert _not_here(["experiment=auto"]) is None

@@ -86,14 +86,14 @@ def test_it_computes_what_the_reference_does(small: BEATs) -> None:
 
 
 def test_it_has_the_tensors_that_are_published() -> None:
-    expected = {
+    expected: dict[str, tuple[int, ...]] = {
         "patch_embedding.weight": (512, 1, 16, 16),
         **affine({"layer_norm": (512,), "post_extract_proj": (768, 512), "encoder.layer_norm": (768,)}),
         "encoder.pos_conv.0.weight_g": (1, 1, 128),
         "encoder.pos_conv.0.weight_v": (768, 48, 128),
         "encoder.pos_conv.0.bias": (768,),
     }
-    layer = {
+    layer: dict[str, tuple[int, ...]] = {
         **{f"self_attn.{part}_proj": (768, 768) for part in ("q", "k", "v", "out")},
         "self_attn.grep_linear": (8, 64),
         "self_attn_layer_norm": (768,),

@@ -97,7 +97,7 @@ def test_it_computes_what_the_reference_does(small: Dasheng) -> None:
 def test_it_has_the_tensors_that_are_published(
     cls: type[Dasheng], depth: int, width: int, published: int | None
 ) -> None:
-    expected = {
+    expected: dict[str, tuple[int, ...]] = {
         "time_pos_embed": (1, width, 1, 252),
         "freq_pos_embed": (1, width, 1, 1),
         "init_bn.1.running_mean": (64,),
@@ -105,7 +105,7 @@ def test_it_has_the_tensors_that_are_published(
         "init_bn.1.num_batches_tracked": (),
         **affine({"init_bn.1": (64,), "patch_embed.proj": (width, 1, 64, 4), "norm": (width,)}),
     }
-    block = {
+    block: dict[str, tuple[int, ...]] = {
         "norm1": (width,),
         "attn.qkv": (3 * width, width),
         "attn.proj": (width, width),

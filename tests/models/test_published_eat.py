@@ -81,11 +81,11 @@ def test_it_computes_what_the_reference_does(small: EAT) -> None:
     ],
 )
 def test_it_has_the_tensors_that_are_published(cls: type[EAT], depth: int, width: int, published: int | None) -> None:
-    expected = {
+    expected: dict[str, tuple[int, ...]] = {
         "model.extra_tokens": (1, 1, width),
         **affine({"model.local_encoder.proj": (width, 1, 16, 16), "model.pre_norm": (width,)}),
     }
-    block = {
+    block: dict[str, tuple[int, ...]] = {
         "norm1": (width,),
         "attn.qkv": (3 * width, width),
         "attn.proj": (width, width),

@@ -44,7 +44,7 @@ def fill(network: nn.Module) -> None:
         tensor.copy_(value)
 
 
-# EfficientAT of July 2023, with torchaudio 2.11, on sounds().
+# EfficientAT (commits 138342a, 06b2e93 and dea76ee), with torchaudio 2.11, on sounds().
 SPECTROGRAMS = [
     [
         [0.301150, 0.584561, 0.340941, 0.432520, 1.168822, 1.560288],

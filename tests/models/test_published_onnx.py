@@ -39,7 +39,7 @@ from torch import Tensor
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.models.pretrained import onnx_runtime
 from audio_lightning.models.pretrained.onnx_contents import require_own_contents
-from audio_lightning.models.pretrained.onnx_file import LocalFile, OnnxFile
+from audio_lightning.models.pretrained.onnx_file import OnnxFile
 
 pytestmark = pytest.mark.published
 needs_runtime = pytest.mark.skipif(find_spec("onnxruntime") is None, reason="pip install onnxruntime")
@@ -132,7 +132,7 @@ def test_its_rate_is_what_the_file_says(tmp_path: Path, caplog: pytest.LogCaptur
         assert (backbone.trained_rate, backbone.any_rate) == (32_000, False)
         assert not caplog.records
         with pytest.raises(ConfigError, match=r"net\.onnx takes sounds of 32000 Hz, and .*use data\.sample_rate=32000"):
-            OnnxFile(16_000, backbone.file.place if isinstance(backbone.file, LocalFile) else "")
+            OnnxFile(16_000, backbone.file.place)
         for text in ("", "fast", "-1", "inf"):
             unknown = loaded(tmp_path, windowed([1, WINDOW], sample_rate=text), rate=12_345)
             assert (unknown.trained_rate, unknown.any_rate) == (12_345, True)

@@ -15,7 +15,7 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.models.pretrained.panns import CNN6, CNN10, CNN14, PANN, CNN14At8kHz, CNN14At16kHz
 from audio_lightning.models.pretrained.published_files import PublishedFile
 
-ALL = [CNN6, CNN10, CNN14, CNN14At16kHz, CNN14At8kHz]
+ALL: list[type[PANN]] = [CNN6, CNN10, CNN14, CNN14At16kHz, CNN14At8kHz]
 WIDE = (64, 128, 256, 512, 1024, 2048)
 NARROW = tuple(width // 16 for width in WIDE)
 LEAST = (1,)
@@ -49,7 +49,7 @@ def fill(network: nn.Module) -> None:
 
 # panns_inference 0.1.1 on torchlibrosa 0.1.0, with librosa's filters: weights of two frequencies in each of five bands,
 # and the sum of all.
-MEL = {
+MEL: dict[type[PANN], tuple[list[tuple[int, int, float]], float]] = {
     CNN14: (
         [(0, 3, 0.01501181), (15, 29, 0.01594725), (30, 67, 0.00738418), (45, 156, 0.00350856), (63, 424, 0.00134121),
          (0, 4, 0.01131285), (15, 30, 0.01037741), (30, 68, 0.00737704), (45, 157, 0.00309388), (63, 425, 0.00128533)],
@@ -68,7 +68,7 @@ MEL = {
 }  # fmt: skip
 
 # Decibels of frames 0, 1, 40, 100 and 150 in bands 0, 5, 20, 40 and 63 of sound().
-DECIBELS = {
+DECIBELS: dict[type[PANN], list[list[float]]] = {
     CNN14: [
         [14.6506, 3.0119, -18.0749, -13.6455, -14.133],
         [3.8158, -5.943, -14.884, -15.6148, -15.4024],
@@ -94,7 +94,7 @@ DECIBELS = {
 
 # The first of each eighth of the embedding of sound(), with weights of fill(); CNN14 a sixteenth as wide. The package
 # has no CNN6 and CNN10: those are the authors' program at github.com/qiuqiangkong/audioset_tagging_cnn.
-EMBEDDINGS = {
+EMBEDDINGS: dict[type[PANN], list[float]] = {
     CNN6: [3.412208, 4.462211, 0.804746, 1.146018, 1.142847, 1.636819, 1.556721, 0.293418],
     CNN10: [2.45052, 2.355757, 0.33469, 0.919384, 1.870529, 1.614704, 1.45257, 0.254243],
     CNN14: [2.279414, 1.45144, 1.518231, 2.815378, 2.046215, 2.630337, 2.857916, 2.34661],

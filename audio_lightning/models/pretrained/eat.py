@@ -84,7 +84,6 @@ class EAT(Backbone):
     file = PublishedFile(
         url=HUB.format("worstchan/EAT-base_epoch30_pretrain"),
         megabytes=360,
-        checksum="sha256:8623072d09aac4f3ad1168b4fed3a24e4f68fe1da25b9fe733375efb237e5f48",
         name="EAT-base_epoch30_pretrain.safetensors",
     )
     licence = "MIT"

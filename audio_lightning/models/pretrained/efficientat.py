@@ -60,7 +60,7 @@ LAST_CHANNELS = 6
 STAGES: Mapping[int, str] = MappingProxyType({n: f"block{n}" for n in (5, 11, 13, 15)} | {len(BLOCKS) + 1: "embedding"})
 """Layers that can be looked at, by their place behind the first convolution.
 
-The blocks are those that Schmid, Koutini & Widmer 2023 (arXiv 2303.01879) chose for embeddings.
+The blocks are those whose outputs the authors' wrappers for the HEAR benchmark offer.
 """
 
 normalization = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)

@@ -85,6 +85,7 @@ class OnnxFile(Backbone):
     citation = ""
     trainable: ClassVar[bool] = False
 
+    file: LocalFile
     model: UInt8[Tensor, "bytes"]
 
     def __init__(

@@ -38,6 +38,11 @@ class PublishedFile:
         return self.name or self.url.rpartition("/")[2].partition("?")[0]
 
     @property
+    def host(self) -> str:
+        """Name of the machine that it is published on."""
+        return self.url.split("/")[2]
+
+    @property
     def place(self) -> Path:
         """Where it is, or will be: in the mirror where it is there, else in torch's folder."""
         mirror = os.environ.get(MIRROR)
