@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from running import run
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -87,3 +89,27 @@ def test_the_checks_rehearse_on_a_cpu(tmp_path: Path) -> None:
     # 350 clips teach nothing in four epochs, and two processes on two cores have no rate to speak of.
     states = {name: found for name, found in states.items() if name not in ("float32", "throughput")}
     assert all(state == "passed" for state, _ in states.values()), states
+
+
+@pytest.fixture
+def encoder(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import xares_encoder
+
+    return xares_encoder.PublishedEncoder
+
+
+@pytest.mark.parametrize(("name", "rate", "hop"), [("aisfx", 44_100, 186), ("mn04_as", 32_000, 320)])
+def test_published_networks_are_encoders_as_xares_wants_them(name: str, rate: int, hop: float, encoder) -> None:
+    made = encoder(name, pretrained=False)
+    assert made.sampling_rate == rate
+    assert made.hop_size_in_ms == pytest.approx(hop, rel=0.04)
+    sample = torch.randn(2, 50_000)  # what X-ARES itself tries
+    assert made(sample).shape == (2, pytest.approx(50_000 / rate * 1000 / hop, abs=1), made.output_dim)
+
+
+def test_a_run_is_an_encoder_as_xares_wants_it(encoder, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    run(tiny_urbansound8k, tmp_path / "run", "trainer.max_epochs=1")
+    made = encoder(str(tmp_path / "run"))
+    assert (made.sampling_rate, made.hop_size_in_ms) == (8000, 250)
+    assert made(torch.randn(2, 5000)).shape == (2, 3, 16)

@@ -221,3 +221,8 @@ def test_a_window_may_be_given_in_samples(rate: int, window: int, hop: int) -> N
 def test_samples_that_are_no_number_are_refused_in_one_line() -> None:
     with pytest.raises(ConfigError, match=r"^feature\.window_seconds: [^\n]+$"):
         check_config(compose(["feature.window_seconds=${samples:many}"]))
+
+
+def test_a_linear_classifier_on_a_published_network_is_linear() -> None:
+    assert recipe("frozen", "model=linear", "data.root=.").model.hidden_dims == []
+    assert recipe("frozen", "data.root=.").model.hidden_dims == [256]
