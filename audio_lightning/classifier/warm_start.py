@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from audio_lightning.classifier.artifacts import ARTIFACT, artifact_folder
 from audio_lightning.classifier.checkpoint import read_checkpoint
 from audio_lightning.config import resolve
 from audio_lightning.config.targets import split_node, takes
@@ -50,11 +51,15 @@ class Beginning:
 
 
 def own_checkpoint(model: Mapping[str, Any]) -> Path | None:
-    """The checkpoint of this program that the node of a model names: that of a run folder, or a ``.ckpt`` file."""
+    """The checkpoint of this program that the node of a model names: of a run folder, a ``.ckpt`` file, or of W&B.
+
+    Raises:
+        ConfigError: see :func:`audio_lightning.classifier.artifacts.artifact_folder`.
+    """
     named = model.get(KEY)
     if not isinstance(named, str):
         return None
-    path = Path(named).expanduser()
+    path = artifact_folder(named) if named.startswith(ARTIFACT) else Path(named).expanduser()
     if path.is_dir():
         with suppress(CheckpointError):  # a folder of published weights
             return find_checkpoint(path)

@@ -1,7 +1,9 @@
 """A training that begins with the weights of another run."""
 
 import shutil
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from omegaconf import OmegaConf
 from running import run
 from untrained import CNN, LSTM, SMALL, write_member
 
+from audio_lightning.classifier.artifacts import artifact_folder
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.ensemble_file import write_ensemble
 from audio_lightning.classifier.factory import check_networks
@@ -151,3 +154,49 @@ def test_a_run_counts_by_its_weights(ran: Path) -> None:
     assert canonical_config(plain(*CNN, f"model.pretrained={ran}")) == before
     write_member(RunFolder(ran).best, *CNN, seed=1)
     assert canonical_config(plain(*CNN, f"model.pretrained={ran}")) != before
+
+
+@pytest.fixture
+def artifacts(ran: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """W&B with one artifact, a run; names that were asked for."""
+    asked: list[str] = []
+
+    class Artifact:
+        digest = "abc"
+
+        def download(self, root: str) -> str:
+            shutil.copytree(ran, root)
+            return root
+
+    class Api:
+        def artifact(self, name: str) -> Artifact:
+            asked.append(name)
+            if "run-1" not in name:
+                raise ValueError(f"artifact {name!r} not found\nin entity")
+            return Artifact()
+
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(Api=Api))
+    artifact_folder.cache_clear()
+    return asked
+
+
+def test_an_artifact_of_wandb_is_a_run(ran: Path, artifacts: list[str]) -> None:
+    write_member(RunFolder(ran).best, *CNN)
+    classifier = begun(Path("wandb:me/sounds/run-1"), *CNN)
+    assert artifacts == ["me/sounds/run-1:latest"]  # once
+    stored = torch.load(RunFolder(ran).best, weights_only=True)["state_dict"]
+    assert all(
+        torch.equal(stored[name], value) for name, value in classifier.network.state_dict(prefix="network.").items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("wandb:run-1", r"expected wandb:ENTITY/PROJECT/NAME:VERSION"),
+        ("wandb:me/sounds/run-2:v0", r"cannot be downloaded \(artifact 'me/sounds/run-2:v0' not found\): see that"),
+    ],
+)
+def test_an_artifact_that_is_not_there_is_one_line(name: str, message: str, artifacts: list[str]) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_networks(plain(*CNN, f"model.pretrained={name}"), task())
