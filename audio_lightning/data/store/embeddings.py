@@ -5,6 +5,7 @@ it begins and ends, so that other divisions, labels and names of the recordings 
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,9 @@ FOLDER = "embeddings"
 
 MOST_BYTES = 4 * 10**9
 """Of a file; the clips that were embedded first go first."""
+
+MOST_BYTES_OF_ALL = 20 * 10**9
+"""Of all files; those that were used longest ago go first."""
 
 CLIPS_AT_ONCE = 2048
 """Clips after which what was embedded is kept, so that a kill loses no more."""
@@ -64,6 +68,8 @@ def embedded(
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock")):
             known = read_rows(file, stored)
+            if len(known):
+                os.utime(file)  # says when it was used last
             place = locate(keys, np.ascontiguousarray(known["key"]))
             held = place >= 0
             if held.any() and not _is_still_so(known["row"][place[held][0]], compute, np.flatnonzero(held)[:1]):
@@ -77,10 +83,23 @@ def embedded(
                 fill(some)
                 known = np.concatenate([known, found[some]])[-most:]
                 write_rows(file, known)
+            _make_room(file)
     except (OSError, NotImplementedError) as error:
         log.info("cannot keep embeddings in %s (%s)", file.parent, error)
         fill(np.arange(len(keys)))
     return found["row"]
+
+
+def _make_room(used: Path) -> None:
+    """Remove the files that were used longest ago, where all are too many bytes; never the one in use."""
+    files = sorted(kept_in(used.parent), key=lambda file: file.stat().st_mtime, reverse=True)
+    files.sort(key=lambda file: file != used)
+    total = 0
+    for file in files:
+        total += file.stat().st_size
+        if file != used and total > MOST_BYTES_OF_ALL:
+            log.info("%s: removed, to make room for other embeddings", file)
+            file.unlink(missing_ok=True)
 
 
 def _is_still_so(kept: Float[np.ndarray, "values"], compute: Compute, position: Int64[np.ndarray, "1"]) -> bool:
@@ -103,7 +122,12 @@ def clip_keys(clips: Clips, content: UInt8[np.ndarray, "rows bytes"]) -> UInt8[n
 
 def kept(cache: Cache) -> list[Path]:
     """Files of embeddings."""
-    return sorted((cache.root / FOLDER).glob("*.npy"))
+    return kept_in(cache.root / FOLDER)
+
+
+def kept_in(folder: Path) -> list[Path]:
+    """Files of embeddings in a folder."""
+    return sorted(folder.glob("*.npy"))
 
 
 def clear(cache: Cache) -> int:

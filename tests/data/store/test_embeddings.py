@@ -1,5 +1,6 @@
 """Embeddings are computed once on a machine."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +80,21 @@ def test_the_first_go_where_there_are_too_many(tmp_path: Path, monkeypatch: pyte
     again = Network(keys(1, 2, 3))
     embed(again, Cache(tmp_path))
     assert again.asked == 1 + 1
+
+
+def test_networks_that_were_not_used_for_long_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path)
+    for age, name in enumerate(["first", "second", "third"]):
+        embed(Network(keys(1, 2, 3)), cache, name)
+        os.utime(tmp_path / embeddings.FOLDER / f"{name}.npy", (age, age))
+    embed(Network(keys(1, 2)), cache, "first")  # used again
+    size = kept(cache)[0].stat().st_size
+    monkeypatch.setattr(embeddings, "MOST_BYTES_OF_ALL", 3 * size)
+    embed(Network(keys(1, 2, 3)), cache, "fourth")
+    assert [file.stem for file in kept(cache)] == ["first", "fourth", "third"]
+    monkeypatch.setattr(embeddings, "MOST_BYTES_OF_ALL", 1)
+    assert embed(Network(keys(1)), cache, "third")[0, 0] == keys(1)[0, 0]
+    assert [file.stem for file in kept(cache)] == ["third"]
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"no array"])
