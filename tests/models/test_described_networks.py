@@ -18,6 +18,8 @@ from audio_lightning.models.pretrained.registry import BACKBONES, is_described, 
 
 pytestmark = pytest.mark.published
 
+TABLE = (Path(__file__).parents[2] / "docs/published.md").read_text(encoding="utf-8")
+
 
 def clips(classifier: AudioClassifier) -> torch.Tensor:
     return 0.1 * torch.randn(3, classifier.task.num_samples, generator=torch.Generator().manual_seed(0))
@@ -99,6 +101,11 @@ def test_every_network_says_what_it_gives(name: str) -> None:
     if cls.trainable:
         assert sum(one.numel() for one in network.parameters()) == pytest.approx(cls.num_parameters, rel=0.02)
     assert required_rate(name) == (None if cls.any_rate else cls.trained_rate)
+    row = next(line for line in TABLE.splitlines() if line.startswith(f"| `{name}` |"))
+    rate, size = f"| {cls.trained_rate / 1000:g} kHz{', any' if cls.any_rate else ''} |", cls.num_parameters / 1e6
+    values = f"| {2 * sum(cls.layers.values()):,} |"
+    for text in (f"| {cls.licence} |", rate, values, f"| {size:.1f} million |" if size < 1000 else " billion |"):
+        assert text in row
     for text in (cls.title, cls.licence, cls.citation, cls.file.remedy):
         assert text
         assert "\n" not in text
