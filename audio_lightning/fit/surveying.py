@@ -66,12 +66,12 @@ def survey(
     """
     found: dict[str, Surveyed] = {}
     untimed: dict[str, Untimed] = {}
-    reasons = []
+    reasons, absent = list[ConfigError](), list[str]()
     first, on_fold, published = None, None, False
     with user_extensions(lines, config_dir):
         for name, own in candidates.items():
-            if (absent := _not_here(own)) is not None:
-                found[name] = Surveyed(name, 0.0, 1, absent)
+            if (weights := absent_weights(own)) is not None:
+                absent.append(weights)
                 continue
             try:
                 if first is None:
@@ -89,13 +89,16 @@ def survey(
             found[name] = Surveyed(plan.title, 0.0, plan.steps_an_epoch, frozen=frozen)
             untimed[name] = Untimed(as_plain(plan.config), plan.task.to_dict(), frozen)
     if first is None or on_fold is None:
-        raise reasons[0]
+        missing = ConfigError(f"weights that are not on this machine: {', '.join(absent)}")
+        raise next(iter(reasons), missing)
     write_plan(first, folder / "plan")
     manifest = first.manifest
     if count := len(first.unreadable):
         named = ", ".join(first.unreadable[:NAMED]) + (", ..." if count > NAMED else "")
         s, are = ("", "is") if count == 1 else ("s", "are")
         notes.append(f"{count:,} recording{s} cannot be read and {are} left out: {named}")
+    if absent:
+        notes.append(f"weights that are not on this machine, and so are not tried: {', '.join(absent)}")
     if not published:
         notes.append("no candidate begins with published weights: all are trained from scratch")
     if first.split_method == "official":
@@ -127,13 +130,14 @@ def survey(
     return surveyed, untimed
 
 
-def _not_here(own: Sequence[str]) -> str | None:
-    """Why a candidate cannot be tried whose weights would have to be downloaded first; None where they need not be."""
+def absent_weights(own: Sequence[str]) -> str | None:
+    """The weights that a candidate would have to download first, for a note; None where it need not."""
     chosen = dict(line.split("=", 1) for line in own)
-    network = BACKBONES.get(chosen.get("feature.backbone", ""))
+    name = chosen.get("feature.backbone", "")
+    network = BACKBONES.get(name)
     if network is None or not isinstance(network.file, PublishedFile) or network.file.is_here:
         return None
-    return f"its weights are not on this machine ({network.file.megabytes} MB from {network.file.host})"
+    return f"{name} ({network.file.megabytes} MB from {network.file.host})"
 
 
 def is_embedding(config: DictConfig) -> bool:

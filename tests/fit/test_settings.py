@@ -7,7 +7,7 @@ import pytest
 from audio_lightning.config.location import choices
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.fit.settings import FitSettings, parse_duration, read_settings, split_words
-from audio_lightning.fit.surveying import _not_here
+from audio_lightning.fit.surveying import absent_weights
 
 
 @pytest.mark.parametrize(
@@ -83,9 +83,9 @@ def test_candidates_are_kept_in_their_order() -> None:
 
 def test_weights_are_not_downloaded_for_a_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = ["experiment=frozen", "feature.backbone=cnn14"]
-    assert _not_here(own) == "its weights are not on this machine (327 MB from zenodo.org)"
+    assert absent_weights(own) == "cnn14 (327 MB from zenodo.org)"
     monkeypatch.setenv("AUDIO_LIGHTNING_WEIGHTS", str(tmp_path))
     (tmp_path / "Cnn14_mAP=0.431.pth").touch()
-    assert _not_here(own) is None
-    assert _not_here(["experiment=frozen"]) is None
-    assert _not_here(["experiment=auto"]) is None
+    assert absent_weights(own) is None
+    assert absent_weights(["experiment=frozen"]) is None
+    assert absent_weights(["experiment=auto"]) is None
