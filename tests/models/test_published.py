@@ -200,6 +200,16 @@ def test_embeddings_are_pooled_layers(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "part"), [("aisfx", "spectrogram"), ("cnn6", "spectrogram"), ("efficientnet_lite0", "picture")]
+)
+def test_front_ends_stay_in_full_precision(name: str, part: str) -> None:
+    compute = getattr(BACKBONES[name](16_000), part)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = compute(words())
+    assert torch.equal(found, compute(words()))
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"backbone": "aisfy"}, r"feature\.backbone=aisfy: no such network; did you mean aisfx\?"),

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.stft import FrameSettings, PowerSpectrogram
-from audio_lightning.models.pretrained.backbone import Backbone
+from audio_lightning.models.pretrained.backbone import Backbone, full_precision
 from audio_lightning.models.pretrained.package_files import PackageFile
 
 RATE, WINDOW, HOP, BANDS = 44_100, 2048, 1024, 96
@@ -77,8 +77,9 @@ class AISFX(Backbone):
     def spectrogram(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch frames bands"]:
         """What the convolutions see: frames around all multiples of the hop, the last one at the end or behind it."""
         whole = functional.pad(waveform, (0, -waveform.shape[-1] % self.power.hop_length))
-        bands = self.weights @ self.power(whole)
-        return (10_000 * bands + 1).log10_().div_(LOUDEST).mT
+        with full_precision(waveform):
+            bands = self.weights @ self.power(whole)
+            return (10_000 * bands + 1).log10_().div_(LOUDEST).mT
 
     def maps(self, spectrogram: Float[Tensor, "batch frames bands"]) -> dict[str, Tensor]:
         """The output of each block, [batch, channels, frames, bands]."""

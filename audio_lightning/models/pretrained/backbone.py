@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, ClassVar, Protocol
@@ -89,6 +90,11 @@ class Backbone(nn.Module, ABC):
         Raises:
             ConfigError: they are not on this machine, or damaged.
         """
+
+
+def full_precision(waveform: Float[Tensor, "batch time"]) -> AbstractContextManager[object]:
+    """Computation outside autocast: power spectra overflow float16, and their logarithms lose digits in bfloat16."""
+    return nullcontext() if waveform.is_meta else torch.autocast(waveform.device.type, enabled=False)
 
 
 def read_tensors(file: WeightFile, title: str, device: torch.device) -> dict[str, Tensor]:

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from audio_lightning.features.filters import MelSettings
 from audio_lightning.features.stft import Decibel
-from audio_lightning.models.pretrained.backbone import Backbone, load_tensors, read_tensors
-from audio_lightning.models.pretrained.patch_layers import MLP, Attention, full_precision, numbered_layers
+from audio_lightning.models.pretrained.backbone import Backbone, full_precision, load_tensors, read_tensors
+from audio_lightning.models.pretrained.patch_layers import MLP, Attention, numbered_layers
 from audio_lightning.models.pretrained.published_files import PublishedFile
 
 RATE, WINDOW, HOP, BANDS = 16_000, 512, 160, 64

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.fbank import FBank
-from audio_lightning.models.pretrained.backbone import Backbone, load_tensors
-from audio_lightning.models.pretrained.patch_layers import MLP, Attention, full_precision, numbered_layers, over_time
+from audio_lightning.models.pretrained.backbone import Backbone, full_precision, load_tensors
+from audio_lightning.models.pretrained.patch_layers import MLP, Attention, numbered_layers, over_time
 from audio_lightning.models.pretrained.published_files import PublishedFile
 
 RATE, WINDOW, HOP = 16_000, 400, 160

@@ -17,7 +17,7 @@ from torchvision.ops import Conv2dNormActivation
 
 from audio_lightning.features.filters import KaldiFilters
 from audio_lightning.features.stft import FrameSettings, PowerSpectrogram
-from audio_lightning.models.pretrained.backbone import Backbone, load_tensors, read_tensors
+from audio_lightning.models.pretrained.backbone import Backbone, full_precision, load_tensors, read_tensors
 from audio_lightning.models.pretrained.published_files import PublishedFile
 
 RATE, WINDOW, N_FFT, HOP, BANDS = 32_000, 800, 1024, 320, 128
@@ -97,7 +97,7 @@ class Spectrogram(nn.Module):
     def forward(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch bands frames"]:
         """Frames around all multiples of the hop."""
         # Power spectra overflow float16. Autocast does not know meta.
-        with torch.autocast("cpu" if waveform.is_meta else waveform.device.type, enabled=False):
+        with full_precision(waveform):
             waveform = waveform.float()
             emphasized = waveform[:, 1:] - PREEMPHASIS * waveform[:, :-1]
             half, hop = len(self.power.window) // 2, self.power.hop_length

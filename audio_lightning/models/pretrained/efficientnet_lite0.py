@@ -11,7 +11,7 @@ from torch.nn import functional
 from audio_lightning.features.filters import MelSettings
 from audio_lightning.features.normalize import ClipNormalization
 from audio_lightning.features.stft import Decibel
-from audio_lightning.models.pretrained.backbone import Backbone, load_tensors, read_tensors
+from audio_lightning.models.pretrained.backbone import Backbone, full_precision, load_tensors, read_tensors
 from audio_lightning.models.pretrained.package_files import PackageFile
 
 RATE, BANDS, TOP_DB = 32_000, 128, 80.0
@@ -76,8 +76,9 @@ class EfficientNetLite0(Backbone):
 
     def picture(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 3 bands frames"]:
         """What the convolutions see, in three colours."""
-        grey = self.normalization(self.decibel(self.mel(waveform)).unsqueeze(1))
-        return grey * self.gain + self.offset
+        with full_precision(waveform):
+            grey = self.normalization(self.decibel(self.mel(waveform)).unsqueeze(1))
+            return grey * self.gain + self.offset
 
     def maps(self, picture: Float[Tensor, "batch 3 bands frames"]) -> dict[str, Tensor]:
         """What each layer makes of a picture, [batch, channels, bands, frames], sides of a half to a 32nd."""

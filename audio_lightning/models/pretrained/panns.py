@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from audio_lightning.features.filters import MelFilters
 from audio_lightning.features.stft import Decibel, FrameSettings, PowerSpectrogram
-from audio_lightning.models.pretrained.backbone import Backbone, load_tensors, read_tensors
+from audio_lightning.models.pretrained.backbone import Backbone, full_precision, load_tensors, read_tensors
 from audio_lightning.models.pretrained.published_files import PublishedFile
 
 WINDOW_SECONDS, HOP_SECONDS, BANDS, F_MIN = 0.032, 0.01, 64, 50.0
@@ -113,7 +113,8 @@ class PANN(Backbone):
         half, hop = self.power.n_fft // 2, self.power.hop_length
         mirrored = functional.pad(waveform, (half, half), mode="reflect")
         whole = mirrored[:, : 2 * half + waveform.shape[-1] // hop * hop]
-        return self.decibel(self.weights @ self.power(whole))
+        with full_precision(waveform):
+            return self.decibel(self.weights @ self.power(whole))
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
         """The mean over the bands of the output of each block, and the embedding of the clip."""

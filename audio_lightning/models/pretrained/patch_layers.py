@@ -1,10 +1,8 @@
 """What networks on patches of a spectrogram have in common."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
 from types import MappingProxyType
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -46,8 +44,3 @@ def numbered_layers(depth: int, width: int) -> Mapping[str, int]:
 def over_time(tokens: Float[Tensor, "batch tokens width"], rows: int) -> Float[Tensor, "batch width columns"]:
     """Tokens of patches, column by column, as the mean over the rows of each column, which are its frequencies."""
     return tokens.unflatten(1, (-1, rows)).mean(2).mT
-
-
-def full_precision(waveform: Float[Tensor, "batch time"]) -> AbstractContextManager[object]:
-    """Computation outside autocast: power spectra overflow float16, and their logarithms lose digits in bfloat16."""
-    return nullcontext() if waveform.is_meta else torch.autocast(waveform.device.type, enabled=False)

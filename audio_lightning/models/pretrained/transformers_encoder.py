@@ -15,7 +15,7 @@ from torch import Tensor
 
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.models.hub import CONFIG, read_object, read_preprocessor, read_weights
-from audio_lightning.models.pretrained.backbone import Backbone, load_tensors
+from audio_lightning.models.pretrained.backbone import Backbone, full_precision, load_tensors
 from audio_lightning.models.pretrained.encoder_inputs import (
     ClapMel,
     EncoderInput,
@@ -217,7 +217,9 @@ class TransformersEncoder(Backbone):
         with warnings.catch_warnings():
             # WavLM gives torch a mask of truth values beside one of numbers.
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
-            output = self.network(**self.front_end(waveform), output_hidden_states=True, return_dict=True)
+            with full_precision(waveform):
+                inputs = self.front_end(waveform)
+            output = self.network(**inputs, output_hidden_states=True, return_dict=True)
         return dict(zip(self.layers, self.front_end.layers(output, waveform.shape[-1]), strict=True))
 
     def load(self) -> None:
