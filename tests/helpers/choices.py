@@ -13,6 +13,7 @@ from audio_lightning.config.targets import grouped
 from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.features import FrontEnd
 from audio_lightning.models import AudioModel
+from audio_lightning.models.published import PUBLISHED
 
 T = TypeVar("T")
 
@@ -53,6 +54,8 @@ def flat(cls: type[T], **arguments: Any) -> T:
 def model(name: str, input_shape: FeatureShape, *, num_classes: int = 3, **changes: Any) -> AudioModel:
     """The network of conf/model/``name``.yaml."""
     node = {**load("model", name), **changes}
+    if node.get("pretrained") == PUBLISHED:  # weights that may not be on this machine
+        node["pretrained"] = None
     return build(buildable_model(node), AudioModel, where="model", input_shape=input_shape, num_classes=num_classes)
 
 
