@@ -14,9 +14,9 @@ from audio_lightning.classifier.ensemble import Ensemble
 from audio_lightning.classifier.finetune import Finetuning
 from audio_lightning.classifier.optimizers import make_optimizer
 from audio_lightning.classifier.schedulers import TrainingLength, make_scheduler, monitored
-from audio_lightning.classifier.warm_start import buildable_model, own_checkpoint, read_beginning
+from audio_lightning.classifier.warm_start import KEY, buildable_model, own_checkpoint, read_beginning
 from audio_lightning.config import build, resolve
-from audio_lightning.config.targets import REFUSALS, refused, split_node
+from audio_lightning.config.targets import REFUSALS, refused, split_node, takes
 from audio_lightning.config.trust import is_trusted
 from audio_lightning.config.validate import is_multilabel
 from audio_lightning.core.errors import ConfigError
@@ -176,8 +176,10 @@ def _failure(network: AudioModel, dims: Sequence[int]) -> Exception | None:
 
 def without_pretrained(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a classifier whose weights a checkpoint has, so that no published ones are looked for."""
-    nodes = {name: config[name] for name in ("feature", "model")}
-    return {
-        **config,
-        **{name: {**node, "pretrained": None} if "pretrained" in node else node for name, node in nodes.items()},
-    }
+    found = dict(config)
+    for name, base in (("feature", FrontEnd), ("model", AudioModel)):
+        target, arguments = split_node(config[name], where=name)
+        # Also where the node says nothing of it: then its default is meant.
+        if KEY in arguments or takes(resolve(target, base, where=name), KEY):
+            found[name] = {**config[name], KEY: None}
+    return found

@@ -75,7 +75,7 @@ class Finetuning:
         return [
             {
                 "params": stage,
-                "decay": self.layer_decay**depth * (self.backbone_lr_ratio if published.issuperset(stage) else 1.0),
+                "decay": self.layer_decay**depth * (self.backbone_lr_ratio if not published.isdisjoint(stage) else 1.0),
             }
             for depth, stage in enumerate(reversed(self.stages.values()))
         ]
@@ -180,7 +180,7 @@ def _number_frozen(freeze: Any, network: AudioModel) -> int:
     if freeze == ALL:
         return len(names) - 1
     if isinstance(freeze, float) and 0 < freeze < 1:
-        return max(1, round(freeze * (len(names) - 1)))
+        return min(len(names) - 1, max(1, round(freeze * (len(names) - 1))))
     wanted = str(freeze).removeprefix("backbone.")
     inside = [number for number, name in enumerate(names, start=1) if f"{name}.".startswith(f"{wanted}.")]
     model = network.title.lower()

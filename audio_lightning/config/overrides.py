@@ -17,8 +17,11 @@ from audio_lightning.config.slips import check_decimal, unreadable
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import first_line
 
-PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume)$")
+PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume|backbone)$")
 """Keys whose values are paths."""
+
+NETWORK_KEY = re.compile(r"\.backbone$")
+"""Those whose values may also be names of published networks."""
 
 TEXT_KEY = re.compile(rf"{PATH_KEY.pattern}|(?:^|[._])(?:table|column|separator|pattern)$")
 """Keys whose values are taken as typed: paths, and others in which signs occur that mean something to Hydra."""
@@ -43,6 +46,12 @@ def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str
     ``multirun`` a comma separates values of an axis, except in a path that exists as it was typed.
     """
     return [_quote_path(_written_out(argument), multirun) for argument in arguments]
+
+
+def holds_path(key: str, value: object) -> bool:
+    """Whether a value is that of a path, though perhaps of one that is not there."""
+    named = NETWORK_KEY.search(key) and not ("/" in str(value) or str(value).endswith(".onnx"))
+    return bool(PATH_KEY.search(key)) and not named
 
 
 def command_line(overrides: Iterable[str] | None, config_dir: str | os.PathLike[str] | None) -> list[str]:

@@ -16,7 +16,7 @@ from audio_lightning.config.automatic import buildable_data
 from audio_lightning.config.hints import lie_beside_annotations, one_of, source_of
 from audio_lightning.config.keys import keys_of_choices
 from audio_lightning.config.override_checks import OPEN_NODES
-from audio_lightning.config.overrides import PATH_KEY
+from audio_lightning.config.overrides import PATH_KEY, holds_path
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.targets import build, is_allowed, refusal
 from audio_lightning.core.errors import ConfigError, UserError
@@ -204,7 +204,7 @@ def labels_depend_on_data(config: DictConfig) -> bool:
 def absolutize_paths(config: DictConfig) -> None:
     """Make paths absolute, so that the run can be trained, resumed and tested from anywhere."""
     for key, value in list(_leaves(config)):
-        if value is None or not PATH_KEY.search(key):
+        if value is None or not holds_path(key, value):
             continue
         path = as_path(key, value)
         if key.startswith("data.") or key in ("noise_dir", "rir_dir") or os.path.exists(path):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audio_lightning.config import check_config, compose
-from audio_lightning.config.overrides import PATH_KEY, command_line, quote_paths
+from audio_lightning.config.overrides import command_line, holds_path, quote_paths
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.fit.settings import FitSettings, read_settings, split_words
 from audio_lightning.sweeps.identity import WITHOUT_EFFECT, digest, grid_hash
@@ -64,7 +64,11 @@ def parse_fit_args(words: Sequence[str], config_dir: str | None = None) -> FitRe
     _check_lines(lines, settings)
     name = grid_hash([*lines, *(word for word in own if word.partition("=")[0] not in SAME_FIT)])
     told = {line: line.partition("=")[0].lstrip("+~") for line in lines}
-    deciding = [line for line, key in told.items() if not (PATH_KEY.search(key) or WITHOUT_EFFECT.fullmatch(key))]
+    deciding = [
+        line
+        for line, key in told.items()
+        if not (holds_path(key, line.partition("=")[2]) or WITHOUT_EFFECT.fullmatch(key))
+    ]
     return FitRequest(
         settings.folder(name),
         name,

@@ -21,6 +21,10 @@ ATTENTION, WEIGHTED = "attention", "weighted"
 SMALLEST_VARIANCE = 1e-12
 """Values of the layers of some networks vary by thousandths; torch's usual floor would shrink them."""
 
+LEAST_SHARE = 1e-8
+"""Of the largest variance, below which a value counts as one that never varied: it is divided by the largest, as what
+moves it later would be enlarged beyond all others."""
+
 PUBLISHED = "published"
 """Choice of ``pretrained``."""
 
@@ -89,9 +93,11 @@ class Published(AudioModel):
         self.backbone = network
         self.inferred_options = network.inferred_options
         self.layers = chosen_layers("all" if layers == WEIGHTED else layers, network)
+        if layers == WEIGHTED:
+            self.layers = [name for name in self.layers if name not in network.single]
         self.layer_weights = nn.Parameter(torch.zeros(len(self.layers))) if layers == WEIGHTED else None
         pooled = {name: network.layers[name] for name in (self.layers[-1:] if layers == WEIGHTED else self.layers)}
-        if layers == WEIGHTED and len(set(network.layers.values())) > 1:
+        if layers == WEIGHTED and len({network.layers[name] for name in self.layers}) > 1:
             widths = ", ".join(f"{name} {width}" for name, width in network.layers.items())
             raise ConfigError(
                 f"model.layers=weighted: the layers of {backbone} differ in width ({widths}); use all, last, or some"
@@ -99,7 +105,7 @@ class Published(AudioModel):
         self.pooling = pooling
         self.attention = AttentionPooling(pooled) if pooling == ATTENTION else None
         self.embedding_dim = sum(pooled.values()) * (2 if pooling == "mean_max" else 1)
-        self.normalize = nn.BatchNorm1d(self.embedding_dim, eps=SMALLEST_VARIANCE, affine=False)
+        self.normalize = _Standardized(self.embedding_dim)
         hidden, width = mlp([self.embedding_dim, *hidden_dims], dropout)
         self.head = nn.Sequential(*hidden, nn.Linear(width, num_classes))
 
@@ -107,6 +113,18 @@ class Published(AudioModel):
     def title(self) -> str:
         """What to call it to a reader."""
         return f"{self.backbone.title}, trained further,"
+
+    def stages(self) -> dict[str, list[nn.Parameter]]:
+        """Every parameter once; what weighs layers and frames begins at random, and is of the head."""
+        found = super().stages()
+        own = [*([] if self.layer_weights is None else [self.layer_weights]), *self._pooling_parameters()]
+        of_head = {id(parameter) for parameter in own}
+        kept = {name: [one for one in stage if id(one) not in of_head] for name, stage in found.items()}
+        kept["head"] += own
+        return {name: stage for name, stage in kept.items() if stage}
+
+    def _pooling_parameters(self) -> list[nn.Parameter]:
+        return [] if self.attention is None else list(self.attention.parameters())
 
     def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:
         """The pooled layers, normalized."""
@@ -119,3 +137,20 @@ class Published(AudioModel):
         if self.attention is not None:
             return self.normalize(self.attention(found, sounding))
         return self.normalize(pool_layers(found, names, cast("Pooling", self.pooling), sounding))
+
+
+class _Standardized(nn.BatchNorm1d):
+    """Batch normalization without weights, in which values that hardly varied in training stay small afterwards."""
+
+    def __init__(self, values: int) -> None:
+        super().__init__(values, eps=SMALLEST_VARIANCE, affine=False)
+
+    def forward(self, x: Float[Tensor, "batch values"]) -> Float[Tensor, "batch values"]:
+        """Values of mean 0 and variance 1."""
+        if self.training:
+            return super().forward(x)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        largest = self.running_var.amax()
+        variance = torch.where(self.running_var > LEAST_SHARE * largest, self.running_var, largest)
+        return (x - self.running_mean) / (variance + self.eps).sqrt()

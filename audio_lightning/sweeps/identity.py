@@ -15,7 +15,7 @@ from typing import Any
 
 from audio_lightning import __version__
 from audio_lightning.compare.trials import REPETITION_KEYS
-from audio_lightning.config.overrides import PATH_KEY
+from audio_lightning.config.overrides import holds_path
 from audio_lightning.config.targets import TOP_LEVEL
 from audio_lightning.config.trust import source_files
 from audio_lightning.run_folder import RunFolder
@@ -36,7 +36,7 @@ def canonical_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = {key: value for key, value in _flat(config) if not WITHOUT_EFFECT.fullmatch(key)}
     for key, value in list(found.items()):
-        if not PATH_KEY.search(key):
+        if not holds_path(key, value):
             continue
         if key.startswith("data."):
             del found[key]

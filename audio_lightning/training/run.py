@@ -7,12 +7,14 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from audio_lightning.classifier.checkpoint import read_checkpoint
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.factory import check_networks, without_pretrained
 from audio_lightning.classifier.provenance import check_same_data
+from audio_lightning.classifier.warm_start import ARCHITECTURE, FRONT_END
 from audio_lightning.config import absolutize_paths, check_unvalidated
 from audio_lightning.core.cores import share_threads
 from audio_lightning.core.environment import environment
@@ -93,13 +95,14 @@ def train(
         _check_data(config, datamodule, saved)
     if trainer.is_global_zero and saved is not None:  # not before: on other data the run stays as it is
         _write_settings(folder, config)
+    front_end = None if saved is None else _front_end_of(saved)
     del saved  # its weights and the optimizer's take memory
     _choose_monitor(plain, datamodule)
 
     started = time.perf_counter()
     if checkpoint is None:  # a resumed training keeps what was found
         _search(config, plain, datamodule, trainer, folder)
-    classifier = make_classifier(plain, config, datamodule, trainer, fit=checkpoint is None)
+    classifier = make_classifier(plain, config, datamodule, trainer, fit=checkpoint is None, front_end=front_end)
     describe(classifier, datamodule, trainer)
     _prepare(classifier, compiled=bool(config.get("compile")))
 
@@ -128,11 +131,19 @@ def train(
 
 
 def _resolve(config: DictConfig, saved: dict[str, Any] | None) -> dict[str, Any]:
-    """The configuration as plain values, with the model of the weights that a resumed run has."""
+    """The configuration as plain values, with the networks of the weights that a resumed run has."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
     if saved is not None:
-        plain = without_pretrained({**plain, "model": saved["hyper_parameters"]["config"]["model"]})
+        before = saved["hyper_parameters"]["config"]
+        found = {ARCHITECTURE: before["feature"][ARCHITECTURE]} if ARCHITECTURE in before["feature"] else {}
+        plain = without_pretrained({**plain, "model": before["model"], "feature": {**plain["feature"], **found}})
     return dict(plain)
+
+
+def _front_end_of(saved: dict[str, Any]) -> dict[str, Tensor]:
+    """Weights and statistics of the front end of a resumed run."""
+    state = saved["state_dict"].items()
+    return {name.removeprefix(FRONT_END): value for name, value in state if name.startswith(FRONT_END)}
 
 
 def _write_settings(folder: RunFolder, config: DictConfig) -> None:

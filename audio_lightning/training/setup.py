@@ -1,11 +1,13 @@
 """Data and classifier of a training: opened and built, with what the terminal shows of them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
 from audio_lightning.audio import find_recordings
 from audio_lightning.classifier.classifier import AudioClassifier
@@ -82,7 +84,13 @@ def settled_data(config: DictConfig, *, quiet: bool = False) -> AudioDataModule:
 
 
 def make_classifier(
-    plain: dict[str, Any], config: DictConfig, datamodule: AudioDataModule, trainer: pl.Trainer, *, fit: bool = True
+    plain: dict[str, Any],
+    config: DictConfig,
+    datamodule: AudioDataModule,
+    trainer: pl.Trainer,
+    *,
+    fit: bool = True,
+    front_end: Mapping[str, Tensor] | None = None,
 ) -> AudioClassifier:
     """Build an untrained classifier, with the feature statistics and recordings that it needs of the data.
 
@@ -92,19 +100,22 @@ def make_classifier(
         datamodule: set up.
         trainer: says the device.
         fit: take feature statistics; a resumed training reads them from its checkpoint.
+        front_end: weights and statistics of that checkpoint: clips are embedded before the others are loaded.
     """
     clips = len(datamodule.numbers(TRAIN))
     classifier = AudioClassifier(plain, datamodule.task.to_dict(), datamodule.class_counts(TRAIN), clips)
     begins = fit and classifier.begin()
-    if isinstance(front_end := classifier.front_end, Embedding):
-        front_end.to(trainer.strategy.root_device)
-        classifier.memory = embed_once(front_end, datamodule, fit=fit and not (begins and begins.statistics))
+    if isinstance(classifier.front_end, Embedding):
+        if front_end is not None:
+            classifier.front_end.load_state_dict(front_end)
+        classifier.front_end.to(trainer.strategy.root_device)
+        classifier.memory = embed_once(classifier.front_end, datamodule, fit=fit and not (begins and begins.statistics))
     elif fit and classifier.front_end.needs_statistics and not (begins and begins.statistics):
         classifier.front_end.fit(datamodule.sample_waveforms(STATISTICS_CLIPS, seed=config.seed))
     for source in classifier.augmentation.lacks:
         _give_recordings(classifier, datamodule, source, config[f"{source}_dir"])
     on_cpu = trainer.strategy.root_device.type == "cpu"
-    if classifier.memory is None and on_cpu and config.feature_memory_gb and not front_end.learnable:
+    if classifier.memory is None and on_cpu and config.feature_memory_gb and not classifier.front_end.learnable:
         fixed = torch.from_numpy(~datamodule.clips.background)
         classifier.memory = FeatureMemory(fixed, config.feature_memory_gb / trainer.num_devices)
     return classifier

@@ -10,6 +10,7 @@ from running import run
 from torch import Tensor
 
 from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.finetune import Finetuning
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import FeatureShape
 from audio_lightning.inference.load import load_classifier
@@ -81,6 +82,31 @@ def test_what_cannot_be_trained_is_refused() -> None:
         Published(shape, 3, backbone="speech_embedding", pretrained=None)
 
 
+def test_a_value_that_never_varied_is_not_enlarged() -> None:
+    network = Published(SHAPE, 3, layers="last", pooling="mean", pretrained=None)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(400):
+        values = torch.randn(8, network.embedding_dim, generator=generator)
+        values[:, 0] = 0
+        network.normalize(values)
+    network.eval()
+    assert network.normalize(torch.full((1, network.embedding_dim), 0.3))[0, 0] < 50
+
+
+def test_what_weighs_layers_and_frames_is_of_the_head() -> None:
+    shape = FeatureShape("waveform", (1, 16_000), sample_rate=16_000)
+    with torch.device("meta"):
+        network = Published(shape, 3, backbone="eat", layers="weighted", pooling="attention", pretrained=None)
+        assert network(torch.empty(2, 1, 16_000)).shape == (2, 3)
+    assert "clip" not in network.layers
+    stages = network.stages()
+    assert any(parameter is network.layer_weights for parameter in stages["head"])
+    assert sum(map(len, stages.values())) == len(list(network.parameters()))
+    finetuning = Finetuning({"backbone_lr_ratio": 0.1}, network, torch.nn.Identity())
+    rates = [group["decay"] for group in finetuning.parameter_groups()]
+    assert rates == [1.0, *[0.1] * (len(rates) - 1)]
+
+
 def test_batch_normalization_is_frozen_where_it_was_published(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path / "data")
     head_first = ["finetune=full", "finetune.unfreeze_epoch=1", "trainer.max_epochs=2", "scheduler=none"]
@@ -95,9 +121,9 @@ def test_batch_normalization_is_frozen_where_it_was_published(tmp_path: Path) ->
 
 def test_a_classifier_on_the_published_network_goes_on_as_it_was(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path / "data")
-    head = ["model=dnn", "model.hidden_dims=[5]", "feature.layers=[conv_block1,conv_block2]", "trainer.max_epochs=1"]
+    head = ["model=dnn", "model.hidden_dims=[5]", "feature.layers=[conv_block1]", "trainer.max_epochs=1"]
     run(root, tmp_path / "probe", *head, settings=tiny.FROZEN_OVERRIDES)
-    same = ["model.hidden_dims=[5]", "model.layers=[conv_block1,conv_block2]", "model.dropout=0.2"]
+    same = ["model.hidden_dims=[5]", "model.layers=[conv_block1]", "model.dropout=0.2"]
     rest = ["optimizer.lr=1e-12", "finetune.batch_norm=frozen", "trainer.max_epochs=1"]
     run(root, tmp_path / "tuned", *same, *rest, f"model.pretrained={tmp_path / 'probe'}", settings=FINETUNED)
     probe, tuned = load_classifier(tmp_path / "probe"), load_classifier(tmp_path / "tuned")

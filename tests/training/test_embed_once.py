@@ -1,5 +1,6 @@
 """A published network is run once for each clip of a machine, whatever is trained on what it gives."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import tiny
 import torch
 from running import Killed, kill_at, resume, run
 
+from audio_lightning.models.pretrained.aisfx import AISFX
 from audio_lightning.models.pretrained.embedding import Embedding
 from audio_lightning.training.embed_once import KnownEmbeddings
 
@@ -47,6 +49,16 @@ def test_clips_are_embedded_once_for_all_epochs_and_runs(root: Path, tmp_path: P
     assert again["parameters"] == first["parameters"]
 
 
+def other_weights(build: Callable[..., None]) -> Callable[..., None]:
+    def built(self: AISFX, *arguments: Any) -> None:
+        build(self, *arguments)
+        with torch.no_grad():
+            for parameter in self.blocks.parameters():
+                parameter.mul_(1.5)
+
+    return built
+
+
 def test_a_resumed_run_looks_them_up(
     root: Path, tmp_path: Path, embedded: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -56,6 +68,8 @@ def test_a_resumed_run_looks_them_up(
         with pytest.raises(Killed):
             run_cached(root, tmp_path / "killed", tmp_path / "cache")
     embedded.clear()
+    # The network of a resumed run begins at random, and not as it was published.
+    monkeypatch.setattr(AISFX, "__init__", other_weights(AISFX.__init__))
     resume(tmp_path / "killed")
     assert sum(embedded) == 1  # to see that they still come out so
     histories = [pd.read_csv(tmp_path / name / "history.csv")["train/loss"] for name in ("whole", "killed")]

@@ -7,6 +7,7 @@ it begins and ends, so that other divisions, labels and names of the recordings 
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,8 @@ def embedded(
         with FileLock(file.with_suffix(".lock")):
             known = read_rows(file, stored)
             if len(known):
-                os.utime(file)  # says when it was used last
+                with suppress(OSError):
+                    os.utime(file)  # says when it was used last
             place = locate(keys, np.ascontiguousarray(known["key"]))
             held = place >= 0
             if held.any() and not _is_still_so(known["row"][place[held][0]], compute, np.flatnonzero(held)[:1]):
@@ -83,6 +85,7 @@ def embedded(
                 fill(some)
                 known = np.concatenate([known, found[some]])[-most:]
                 write_rows(file, known)
+        with suppress(OSError):  # another process makes room, too
             _make_room(file)
     except (OSError, NotImplementedError) as error:
         log.info("cannot keep embeddings in %s (%s)", file.parent, error)

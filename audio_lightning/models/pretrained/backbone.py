@@ -49,6 +49,7 @@ class Backbone(nn.Module, ABC):
         least_seconds: length of a clip that leaves something of it.
         num_parameters: about.
         layers: channels of each layer that can be looked at, from the input to the output.
+        single: layers of one frame, which are about a whole clip.
         masks_padding: whether it was trained on clips without padding, so that what it makes of padding is left out.
         trainable: whether gradients go through it.
         file: the published weights.
@@ -63,6 +64,7 @@ class Backbone(nn.Module, ABC):
     least_seconds: float
     num_parameters: int
     layers: Mapping[str, int]
+    single: frozenset[str] = frozenset()
     masks_padding: bool = False
     trainable: ClassVar[bool] = True
     file: WeightFile

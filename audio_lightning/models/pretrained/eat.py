@@ -81,6 +81,7 @@ class EAT(Backbone):
     sizes: ClassVar[EATSizes] = BASE
     num_parameters = 85_250_000
     layers: Mapping[str, int] = BASE.layers
+    single = frozenset({CLIP})
     file = PublishedFile(
         url=HUB.format("worstchan/EAT-base_epoch30_pretrain"),
         megabytes=360,

@@ -25,6 +25,10 @@ SPECIAL_TOKENS = 2
 AUDIOSET_MEAN, AUDIOSET_DEVIATION = -4.2677393, 4.5689974
 
 
+EMBEDDING = "embedding"
+"""The layer of one frame that is the published embedding."""
+
+
 class EncoderInput(nn.Module, ABC):
     """The way of clips into a family of encoders, and of what they make of them back onto the axis of time.
 
@@ -187,7 +191,7 @@ class Patches(EncoderInput):
 
     def names(self) -> dict[str, int]:
         """Names of the layers, and the channels of each."""
-        return {**super().names(), "embedding": self.config.hidden_size}
+        return {**super().names(), EMBEDDING: self.config.hidden_size}
 
     def layers(self, output: Any, samples: int) -> list[Float[Tensor, "batch channels frames"]]:
         """See :meth:`EncoderInput.layers`."""

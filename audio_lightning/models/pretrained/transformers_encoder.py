@@ -17,6 +17,7 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.models.hub import CONFIG, read_object, read_preprocessor, read_weights
 from audio_lightning.models.pretrained.backbone import Backbone, full_precision, load_tensors
 from audio_lightning.models.pretrained.encoder_inputs import (
+    EMBEDDING,
     ClapMel,
     EncoderInput,
     PairedFrames,
@@ -200,7 +201,7 @@ class TransformersEncoder(Backbone):
             architecture = read_encoder(self.file.path())
         self.architecture = architecture
         try:
-            described, given = dict(architecture["config"]), architecture["preprocessor"]
+            described, given = kept(architecture["config"]), architecture["preprocessor"]
             self.family = FAMILIES[described.pop("model_type")]
         except (KeyError, TypeError) as error:
             raise ConfigError(f"{OPTION}: the architecture is none of an audio encoder: {error!r}"[:300]) from error
@@ -211,6 +212,7 @@ class TransformersEncoder(Backbone):
         self.masks_padding = self.front_end.masks_padding
         self.num_parameters = sum(parameter.numel() for parameter in self.network.parameters())
         self.layers = self.front_end.names()
+        self.single = frozenset(self.layers.keys() & {EMBEDDING})
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
         """The states of the transformer, over time."""
@@ -252,7 +254,6 @@ def read_encoder(folder: Path) -> dict[str, Any]:
         )
     if isinstance(nested := described.get("audio_config"), dict):
         described = nested
-    kept = {name: value for name, value in described.items() if name not in LEFT_OUT and not name.startswith("_")}
     stored, given = read_preprocessor(folder, OPTION), {}
     for name, default in FAMILIES[kind].front_end.defaults.items():
         given[name] = value = stored.get(name, default)
@@ -260,7 +261,12 @@ def read_encoder(folder: Path) -> dict[str, Any]:
             raise ConfigError(
                 f"{OPTION}: the front end in {folder} has {name}={value!r}, expected a value like {default!r}"
             )
-    return {"config": {**kept, "model_type": kind}, "preprocessor": given}
+    return {"config": {**kept(described), "model_type": kind}, "preprocessor": given}
+
+
+def kept(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a description, which may be somebody else's, that say how its network is built."""
+    return {name: value for name, value in described.items() if name not in LEFT_OUT and not name.startswith("_")}
 
 
 def from_published(stored: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
