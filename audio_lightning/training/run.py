@@ -29,6 +29,7 @@ from audio_lightning.distributed.hosts import Peers
 from audio_lightning.distributed.ranks import other_ranks
 from audio_lightning.loggers.loggers import runs_ended
 from audio_lightning.loggers.media.callback import MediaCallback
+from audio_lightning.models.pretrained.embedding import Embedding
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.allocator import keep_freed_memory
 from audio_lightning.training.callbacks import measurable
@@ -192,8 +193,10 @@ def _prepare(classifier: AudioClassifier, *, compiled: bool) -> None:
     if compiled:
         classifier.compile_network()
     # All processes have the same ones, and would exchange them in every step.
-    recordings = [f"augmentation.{name}" for name, _ in classifier.augmentation.named_buffers()]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(classifier, recordings)
+    same = [f"augmentation.{name}" for name, _ in classifier.augmentation.named_buffers()]
+    if isinstance(classifier.front_end, Embedding):
+        same += [f"{FRONT_END}{name}" for name, _ in classifier.front_end.named_buffers()]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(classifier, same)
 
 
 def _load_best(classifier: AudioClassifier, trainer: pl.Trainer, folder: RunFolder) -> tuple[AudioClassifier, int]:

@@ -201,7 +201,7 @@ class TransformersEncoder(Backbone):
             architecture = read_encoder(self.file.path())
         self.architecture = architecture
         try:
-            described, given = kept(architecture["config"]), architecture["preprocessor"]
+            described, given = kept(dict(architecture["config"])), architecture["preprocessor"]
             self.family = FAMILIES[described.pop("model_type")]
         except (KeyError, TypeError) as error:
             raise ConfigError(f"{OPTION}: the architecture is none of an audio encoder: {error!r}"[:300]) from error
@@ -266,7 +266,7 @@ def read_encoder(folder: Path) -> dict[str, Any]:
 
 def kept(described: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of a description, which may be somebody else's, that say how its network is built."""
-    return {name: value for name, value in described.items() if name not in LEFT_OUT and not name.startswith("_")}
+    return {name: value for name, value in described.items() if name not in LEFT_OUT and not str(name).startswith("_")}
 
 
 def from_published(stored: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
