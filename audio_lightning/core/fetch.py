@@ -1,4 +1,4 @@
-"""Files from the network: fetched once, gone on with after an interruption, and checked."""
+"""Resumable, checked downloads of single files."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence

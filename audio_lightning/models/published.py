@@ -37,7 +37,7 @@ class Published(AudioModel):
     (``feature=embedding``) goes on from there by ``model.pretrained=RUN_DIR``.
 
     Args:
-        input_shape: shape of the waveform, of which the channels are averaged.
+        input_shape: shape of the waveform; its channels are averaged.
         num_classes: number of logits.
         backbone: a name that :func:`make_backbone` takes.
         layers: names of the layers that the classifier takes side by side; ``all`` of them, ``last``, or ``weighted``:

@@ -68,7 +68,7 @@ convolution = partial(Conv2dNormActivation, norm_layer=normalization, activation
 
 
 def channels(width: float) -> dict[str, int]:
-    """Channels of each layer that can be looked at, in a network of so many times the usual width."""
+    """Channels of each layer, for a multiple of the usual width."""
     adjusted = [InvertedResidualConfig.adjust_channels(block[3], width) for block in BLOCKS]
     return {name: adjusted[n - 1] if n <= len(BLOCKS) else LAST_CHANNELS * adjusted[-1] for n, name in STAGES.items()}
 

@@ -159,7 +159,7 @@ def _input(session: Any, name: str) -> Signature:
 
 
 def _of_windows(session: Any, found: Signature, outputs: list[str], name: str) -> tuple[Signature, dict[str, Layer]]:
-    """The layers of a network that takes so many samples; several windows at once where that changes nothing."""
+    """Layers of a network with a fixed number of samples; windows are batched where that changes no output."""
     assert found.samples is not None, "windows have a length"
     two = _noise(2 * found.samples).reshape(2, -1)
     try:
@@ -211,7 +211,7 @@ def _of_any_length(
 
 
 def _growing(before: np.ndarray, after: np.ndarray, samples: int) -> Layer | None:
-    """The layer behind an output of a clip, and of one that is so many samples longer; None where it is none."""
+    """The layer of an output, from its values for a clip and for a longer one; None if it is no layer."""
     if not 1 <= before.ndim <= 3 or before.ndim != after.ndim:
         return None
     grown = [axis for axis in range(before.ndim) if before.shape[axis] != after.shape[axis]]

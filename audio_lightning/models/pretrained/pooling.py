@@ -24,7 +24,7 @@ def pool_layers(
         found: layers by name.
         names: of the layers to pool, in this order.
         pooling: ``mean``, ``max`` or ``mean_max``.
-        sounding: by layer, the frames that count, of which every clip has one; None: all frames count.
+        sounding: by layer, the frames that count, at least one for each clip; None: all frames count.
     """
     values = []
     for name in names:
