@@ -1,4 +1,4 @@
-"""Keys whose value may be ``auto``: what follows from the recordings, settled before anything is built of them.
+"""Keys whose value may be ``auto``: what follows from recordings or machine, settled before anything is built of them.
 
 Other keys have an ``auto`` of their own (``data.split``, ``trainer.accelerator``), which whoever takes them settles.
 """
@@ -24,14 +24,24 @@ AUTOMATIC = (
     "feature.n_mels",
     "augment.waveform.shift.max_seconds",
     "trainer.max_epochs",
+    "trainer.precision",
 )
 """All of them, in the order in which they are settled: a later one may depend on an earlier one."""
+
+
+OF_MACHINE = ("trainer.precision",)
+"""Those that follow from the machine of a training, so that a plan for several machines does not settle them."""
 
 
 def automatic_keys(config: Mapping[str, Any] | DictConfig) -> list[str]:
     """Those that are ``auto`` in a configuration, in the order of :data:`AUTOMATIC`."""
     tree = config if isinstance(config, DictConfig) else OmegaConf.create(dict(config))
     return [key for key in AUTOMATIC if OmegaConf.select(tree, key, throw_on_missing=False) == AUTO]
+
+
+def keys_of_recordings(config: Mapping[str, Any] | DictConfig) -> list[str]:
+    """Those of :func:`automatic_keys` that follow from the recordings."""
+    return [key for key in automatic_keys(config) if key not in OF_MACHINE]
 
 
 def buildable_data(config: Mapping[str, Any] | DictConfig) -> dict[str, Any]:

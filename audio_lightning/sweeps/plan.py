@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus, is_free
 from audio_lightning.config import UnknownKey, absolutize_paths, as_plain, check_config, compose
-from audio_lightning.config.automatic import automatic_keys
+from audio_lightning.config.automatic import keys_of_recordings
 from audio_lightning.core.errors import ConfigError, DataError, UserError
 from audio_lightning.sweeps.executors.forkserver import call
 from audio_lightning.sweeps.identity import digest, setup_hash, trial_hash
@@ -116,7 +116,7 @@ def plan_trials(
 
 def _settle(configs: Sequence[DictConfig], *, quiet: bool) -> None:
     """Replace what is ``auto`` by what it is for the recordings, so that trials are known by numbers."""
-    automatic = [config for config in configs if automatic_keys(config)]
+    automatic = [config for config in configs if keys_of_recordings(config)]
     if automatic:
         plain = [as_plain(config) for config in automatic]
         for config, found in zip(automatic, call(settle_automatic, plain, quiet)):

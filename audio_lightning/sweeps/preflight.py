@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from audio_lightning.config.automatic import AUTOMATIC, automatic_keys
+from audio_lightning.config.automatic import AUTOMATIC, keys_of_recordings
 from audio_lightning.core.errors import ConfigError, DataError
 from audio_lightning.sweeps.identity import digest
 
@@ -48,7 +48,7 @@ def preflight(configs: Sequence[dict[str, Any]]) -> list[Preflight]:
 
 
 def settle_automatic(configs: Sequence[dict[str, Any]], quiet: bool = False) -> list[dict[str, Any]]:
-    """What is ``auto`` in resolved configurations, from the key to the value; as above for a process of its own.
+    """What is ``auto`` and follows from the recordings, from the key to the value; as above for a process of its own.
 
     Nothing where the data cannot be used, which the pre-flight check says.
 
@@ -61,7 +61,7 @@ def settle_automatic(configs: Sequence[dict[str, Any]], quiet: bool = False) -> 
     settled: dict[str, dict[str, Any]] = {}
     keys = []
     for config in configs:
-        tree, automatic = OmegaConf.create(config), automatic_keys(config)
+        tree, automatic = OmegaConf.create(config), keys_of_recordings(config)
         given = [OmegaConf.select(tree, key) for key in AUTOMATIC]
         keys.append(digest([config["data"], given]))
         if keys[-1] not in settled:

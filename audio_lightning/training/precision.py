@@ -15,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.core.bfloat16 import cpu_has_bfloat16, gpu_has_bfloat16
 from audio_lightning.core.errors import ConfigError, Interrupted
 from audio_lightning.core.messages import print_and_log
 from audio_lightning.run_folder import RunFolder
@@ -71,15 +72,10 @@ def say_precision(trainer: pl.Trainer, asked: str) -> None:
         print_and_log(f"trainer.precision={asked} is not supported on this device; using {trainer.precision}")
     device = trainer.strategy.root_device.type
     if trainer.precision == "bf16-mixed":
-        if device == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        if device == "cuda" and not gpu_has_bfloat16():
             print_and_log("this GPU has no bfloat16 and emulates it; trainer.precision=16-mixed is faster")
         if device == "cpu" and not cpu_has_bfloat16():
             print_and_log("this CPU has no bfloat16 and emulates it; trainer.precision=32-true is faster")
-
-
-def cpu_has_bfloat16() -> bool:
-    """Whether oneDNN has code of its own for bfloat16 on this CPU: AVX-512 on x86-64, BF16 on Arm."""
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def has_mps() -> bool:

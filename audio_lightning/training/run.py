@@ -31,7 +31,7 @@ from audio_lightning.loggers.loggers import runs_ended
 from audio_lightning.loggers.media.callback import MediaCallback
 from audio_lightning.models.pretrained.embedding import Embedding
 from audio_lightning.run_folder import RunFolder
-from audio_lightning.training.allocator import keep_freed_memory
+from audio_lightning.training.allocator import keep_freed_memory, leave_new_memory_unfilled
 from audio_lightning.training.callbacks import measurable
 from audio_lightning.training.checkpoints import find_resumable
 from audio_lightning.training.embed_once import KnownEmbeddings
@@ -73,6 +73,7 @@ def train(
     """
     silence_lightning()
     keep_freed_memory()
+    leave_new_memory_unfilled()
     share_threads(1)
     absolutize_paths(config)
     pl.seed_everything(config.seed, verbose=False)

@@ -80,6 +80,7 @@ USUAL = {
     "feature.n_mels": 64,
     "augment.waveform.shift.max_seconds": 0.4,
     "trainer.max_epochs": 2,
+    "trainer.precision": "32-true",
 }
 
 

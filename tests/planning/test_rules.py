@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+import torch
 from data_sources import source
 
 from audio_lightning.config.automatic import AUTOMATIC
+from audio_lightning.planning import rules
 from audio_lightning.planning.rules import RULES, STEPS, Facts
 
 
@@ -69,6 +71,29 @@ def test_a_training_has_as_many_steps_whatever_the_data(clips: int, size: int, e
     found = rule("trainer.max_epochs", Known(clips=clips), data__batch_size=size)
     assert found == epochs
     assert epochs in (10, 150) or epochs * (clips // size) == pytest.approx(STEPS, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "there", "unit", "chosen"),
+    [
+        ("cpu", "", "cpu", "bf16-mixed"),
+        ("auto", "", "cpu", "bf16-mixed"),
+        ("auto", "", "", "32-true"),
+        ("auto", "cuda", "cpu", "32-true"),
+        ("auto", "cuda", "gpu", "bf16-mixed"),
+        ("cuda", "cuda", "gpu", "bf16-mixed"),
+        ("cpu", "cuda", "gpu", "32-true"),
+        ("auto", "mps", "cpu", "32-true"),
+    ],
+)
+def test_bfloat16_is_chosen_where_the_device_in_use_multiplies_it(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, there: str, unit: str, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there == "cuda")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: there == "mps")
+    monkeypatch.setattr(rules, "gpu_has_bfloat16", lambda: unit == "gpu")
+    monkeypatch.setattr(rules, "cpu_multiplies_bfloat16", lambda: unit == "cpu")
+    assert rule("trainer.precision", Known(), trainer__accelerator=accelerator) == chosen
 
 
 def test_clips_and_classes_are_counted_in_the_training_part(tmp_path: Path) -> None:

@@ -116,8 +116,7 @@ class Device:
 def test_a_device_without_bfloat16_has_something_faster(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], device: str, faster: str, native: bool
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native or including_emulation)
-    monkeypatch.setattr(precision, "cpu_has_bfloat16", lambda: native)
+    monkeypatch.setattr(precision, f"{'gpu' if device == 'cuda' else 'cpu'}_has_bfloat16", lambda: native)
     say_precision(Device(device, "bf16-mixed"), "bf16-mixed")
     kind = {"cuda": "GPU", "cpu": "CPU"}[device]
     line = f"this {kind} has no bfloat16 and emulates it; trainer.precision={faster} is faster\n"
