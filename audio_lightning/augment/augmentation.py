@@ -1,5 +1,6 @@
 """All augmentations of a training, in the order in which they are applied."""
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -54,6 +55,11 @@ class Augmentation(nn.Module):
         return _any_active([*self.waveform, *self._mixing("waveform")])
 
     @property
+    def mixes_waveforms(self) -> bool:
+        """Whether clips are mixed with others before features are computed."""
+        return _any_active(self._mixing("waveform"))
+
+    @property
     def changes_features(self) -> bool:
         """Whether features are changed after they are computed."""
         return _any_active([*self.spectrogram, *self._mixing("features")])
@@ -80,6 +86,14 @@ class Augmentation(nn.Module):
         for module in self._recorded():
             if module.source == source:
                 module.set_recordings(samples, starts, stops)
+
+    def digest_of_recordings(self) -> str:
+        """A name for all recordings that were handed out; of none, too."""
+        found = hashlib.sha256()
+        for module in self._recorded():
+            for tensor in module.buffers():
+                found.update(tensor.cpu().numpy().tobytes())
+        return found.hexdigest()
 
     def leave_out(self, source: str) -> bool:
         """Go without the recordings of a source, where no augmentation requires them; whether that is so."""

@@ -67,18 +67,17 @@ class limited_features(TorchDispatchMode):  # noqa: N801 - a context, named as t
 
 
 @contextlib.contextmanager
-def limited_network(state: Mapping[str, Tensor]) -> Iterator[None]:
+def limited_network(state: Mapping[str, Tensor], *, times: int = 2) -> Iterator[None]:
     """Build a network within this: it may not become much larger than the weights that are to be loaded into it.
-
-    A network may register a layer and then another in its place, so each may be counted twice.
 
     Args:
         state: a state dict.
+        times: how often a weight may be counted, as a network may register a layer and then another in its place.
 
     Raises:
         TooLargeError: at the first layer that is too much.
     """
-    tensors, elements = 2 * len(state), 2 * sum(value.numel() for value in state.values()) + SPARE
+    tensors, elements = times * len(state), times * sum(value.numel() for value in state.values()) + SPARE
 
     def count(_: nn.Module, name: str, tensor: Tensor | None) -> None:
         nonlocal tensors, elements

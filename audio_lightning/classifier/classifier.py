@@ -29,7 +29,7 @@ from audio_lightning.core.task import AudioTask, metric_names
 from audio_lightning.data.loading.batches import Batch
 from audio_lightning.data.manifest import TRAIN
 from audio_lightning.data.store.fingerprints import describe, segments
-from audio_lightning.features.memory import Memory
+from audio_lightning.features.memory import Memory, Views
 from audio_lightning.losses.objective import class_weights, shares
 from audio_lightning.losses.training_loss import TrainingLoss
 from audio_lightning.metrics.factory import make_metrics
@@ -74,6 +74,7 @@ class AudioClassifier(ClassifierNetwork):
         self.train_metrics = make_metrics(self.task)
         self.validation_metrics = make_metrics(self.task, self.configured)
         self.memory: Memory | None = None
+        self.views: Views | None = None
         self.beginning: str | None = None
         self.data = {"classes": list(self.task.classes), "clips_of_classes": class_counts}
 
@@ -119,7 +120,9 @@ class AudioClassifier(ClassifierNetwork):
         augmentation, target = self.augmentation, batch["target"]
         if augmentation.mixes_targets:
             target = shares(target, self.task.num_classes)
-        if augmentation.changes_waveforms:
+        if self.views is not None and (known := self.views(batch["clip"], batch["waveform"])) is not None:
+            features = known
+        elif augmentation.changes_waveforms:
             waveform, target = augmentation.on_waveforms(batch["waveform"], target)
             features = self.front_end(waveform)
         else:

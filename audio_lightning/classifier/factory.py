@@ -133,6 +133,12 @@ def check_size(config: Mapping[str, Any], task: AudioTask, state: Mapping[str, T
     Raises:
         ConfigError: see :func:`check_features` and :func:`limited_network`.
     """
+    check_clip(task)
+    feature, _ = split_node(config["feature"], where="feature")
+    if not is_trusted(feature) and takes(resolve(feature, FrontEnd, where="feature"), "backbone"):
+        # Its weights are registered by the network, and again as what is not trained.
+        with limited_network(state, times=3), limited_features(), warnings.catch_warnings(action="ignore"):
+            build_front_end(config, task)
     shape = check_features(config, task)
     target, _ = split_node(config["model"], where="model")
     if shape is not None and not is_trusted(target):

@@ -55,6 +55,9 @@ def _samples(count: int, *, _root_: DictConfig) -> float:
 OmegaConf.register_new_resolver("samples", _samples, replace=True)
 """``${samples:2048}``: 2,048 samples in seconds, at the sample rate of the data."""
 
+OmegaConf.register_new_resolver("either", lambda first, second: second if first is None else first, replace=True)
+"""``${either:A,B}``: A, or B where A is null."""
+
 
 def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool = False) -> DictConfig:
     """Compose a file of ``conf/`` with overrides in Hydra's grammar.

@@ -73,10 +73,21 @@ def check_config(config: DictConfig) -> None:
             raise ConfigError(f"{key}={share}: expected a fraction of at least 0 and less than 1")
     _check_demo(config)
     _check_class_folders(config)
+    _check_backbone(config)
     _check_length(config)
     _check_targets(config)
     if vain := _unvalidated(config):
         check_unvalidated(config, vain)
+
+
+def _check_backbone(config: DictConfig) -> None:
+    """Refuse two published networks of which one would be used."""
+    of_feature, of_model = (OmegaConf.select(config, f"{node}.backbone") for node in ("feature", "model"))
+    if of_feature is not None and of_model is not None and of_feature != of_model:
+        raise ConfigError(
+            f"feature.backbone={of_feature} and model.backbone={of_model}: a classifier is on one published network; "
+            "give one of the two"
+        )
 
 
 def _check_monitor(key: str, value: str, config: DictConfig) -> None:

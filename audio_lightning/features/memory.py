@@ -12,6 +12,9 @@ Compute = Callable[[Float[Tensor, "some time"]], Float[Tensor, "some channels ..
 Memory = Callable[[Int64[Tensor, "batch"], Float[Tensor, "batch time"], Compute], Float[Tensor, "batch channels ..."]]
 """Gives the features of the clips of a batch, by their numbers, and computes those that it does not know."""
 
+Views = Callable[[Int64[Tensor, "batch"], Float[Tensor, "batch time"]], Float[Tensor, "batch channels ..."] | None]
+"""Gives the features of the clips of a batch as they are changed in training, where it knows those of all of them."""
+
 
 class FeatureMemory:
     """Keeps the features of clips that are the same in every epoch, so that they are computed once.

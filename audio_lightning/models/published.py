@@ -48,6 +48,7 @@ class Published(AudioModel):
         dropout: probability of dropping an activation of a hidden layer.
         pretrained: ``published``, or null for weights at random, which a checkpoint takes the place of.
         architecture: null, or what a checkpoint keeps of a network that is in no table.
+        resample: whether clips are brought to the rate of a network that takes one rate alone.
 
     Raises:
         IncompatibleInput: the input is no sound.
@@ -70,6 +71,7 @@ class Published(AudioModel):
         dropout: float = 0.0,
         pretrained: str | bool | None = PUBLISHED,
         architecture: Mapping[str, Any] | None = None,
+        resample: bool = False,
     ) -> None:
         super().__init__(input_shape, num_classes)
         require_choice("pooling", pooling, (*POOLINGS, ATTENTION))
@@ -83,6 +85,7 @@ class Published(AudioModel):
             input_shape.sample_rate,
             pretrained=bool(pretrained),
             architecture=architecture,
+            resample=resample,
             option="model.backbone",
         )
         if not network.trainable:

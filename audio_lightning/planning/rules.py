@@ -111,8 +111,10 @@ class Facts:
 
 
 def demanded_rate(config: DictConfig) -> Choice | None:
-    """The sample rate of a published network that takes sounds of no other; None where there is none."""
+    """The sample rate of a published network that takes sounds of no other, and resamples none; None without one."""
     for node in ("feature", "model"):
+        if OmegaConf.select(config, f"{node}.resample", throw_on_missing=False):
+            continue
         name = OmegaConf.select(config, f"{node}.{BACKBONE}", throw_on_missing=False)
         if isinstance(name, str) and (rate := required_rate(name)) is not None:
             return rate, f"{name} takes sounds of {rate:,} Hz"

@@ -1,12 +1,18 @@
 """Embeddings of all clips of a training, from the machine's store, in place of a network that is run in every epoch."""
 
-from collections.abc import Callable, Iterator
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, UInt8
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
+from audio_lightning.augment import Augmentation
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.progress import progress_shown
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS, TRAIN
@@ -82,3 +88,100 @@ def embed_once(front_end: Embedding, datamodule: AudioDataModule, *, fit: bool) 
         trained = place[torch.from_numpy(datamodule.numbers(TRAIN))]
         front_end.fit_embeddings([known[trained[trained >= 0]]])
     return KnownEmbeddings(known, place, front_end.normalized)
+
+
+class KnownViews:
+    """Gives training clips as they were changed and embedded before training, drawn anew in each epoch.
+
+    Args:
+        rows: embeddings, before normalization, of every view of every clip.
+        place: of each clip among the rows; -1 where it has none.
+        normalized: normalizes them as the front end does.
+    """
+
+    def __init__(
+        self,
+        rows: Float[Tensor, "views rows 1 values"],
+        place: Int64[Tensor, "clips"],
+        normalized: Callable[[Tensor], Tensor],
+    ) -> None:
+        self._rows, self._place, self._normalized = rows, place, normalized
+
+    def __call__(
+        self, clip: Int64[Tensor, "batch"], waveform: Float[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch 1 values"] | None:
+        """The features of one view of each clip of a batch; None where some clip has none."""
+        place = self._place[clip.cpu()]
+        if (place < 0).any():
+            return None
+        view = torch.randint(len(self._rows), place.shape)
+        return self._normalized(self._rows[view, place].to(waveform.device))
+
+
+def embed_views(
+    front_end: Embedding, augmentation: Augmentation, datamodule: AudioDataModule, config: Mapping[str, Any]
+) -> KnownViews | None:
+    """Embed changed versions of the training clips, ``feature.views`` of each, where no run on this machine has.
+
+    What a clip is changed to follows from its content, the number of the view and the seed alone, so that trainings on
+    other divisions find it, too. Recordings that are drawn at random, such as those of noise, have no views.
+
+    Args:
+        front_end: of the training, on the device that is to compute.
+        augmentation: of the training, with the recordings that it needs.
+        datamodule: set up.
+        config: of the training.
+
+    Returns:
+        None where none are asked for.
+
+    Raises:
+        ConfigError: nothing is changed, or clips are mixed with each other before they are embedded.
+    """
+    if not front_end.views:
+        return None
+    if augmentation.mixes_waveforms:
+        raise ConfigError(
+            f"feature.views={front_end.views}: augment mixes waveforms of two clips, which are different ones in every "
+            "epoch; mix features (augment.pairs.NAME.domain=features), or leave that out"
+        )
+    if not augmentation.changes_waveforms:
+        raise ConfigError(
+            f"feature.views={front_end.views}: augment changes no waveforms; choose one that does, such as "
+            "augment=auto, or feature.views=0"
+        )
+    numbers = datamodule.numbers(TRAIN)
+    position = np.flatnonzero(~datamodule.clips.background[numbers])
+    numbers = numbers[position]
+    of_clips = clip_keys(datamodule.clips.select(numbers), datamodule.content)
+    digests = [digest(key.tobytes() + bytes([view])) for view in range(front_end.views) for key in of_clips]
+    keys = np.frombuffer(b"".join(digests), np.uint8).reshape(len(digests), -1)
+
+    def compute(new: Int64[np.ndarray, "new"]) -> Iterator[Float[np.ndarray, "batch values"]]:
+        with progress_shown(f"embedding changed clips with {front_end.backbone.title}") as progress, isolate_rng():
+            for start in range(0, len(new), BATCH):
+                some = new[start : start + BATCH]
+                clips = datamodule.batch(TRAIN, position[some % len(position)])["waveform"].split(1)
+                changed = [_changed(augmentation, clip, keys[row], config["seed"]) for clip, row in zip(clips, some)]
+                yield front_end.embed(torch.cat(changed)).squeeze(1).cpu().numpy()
+                progress(start + len(some), len(new))
+
+    described = json.dumps([config["augment"], config["seed"], augmentation.digest_of_recordings()], sort_keys=True)
+    name = digest(f"{front_end.identity} {datamodule.padding} {described}".encode()).hex()
+    rows = embedded(keys, front_end.output_shape.dims[1], compute, datamodule.cache, name)
+    place = torch.full((len(datamodule.clips),), -1)
+    place[torch.from_numpy(numbers)] = torch.arange(len(numbers))
+    known = torch.from_numpy(rows).reshape(front_end.views, len(numbers), 1, -1)
+    return KnownViews(known, place, front_end.normalized)
+
+
+def _changed(
+    augmentation: Augmentation, clip: Float[Tensor, "1 time"], key: UInt8[np.ndarray, "bytes"], seed: int
+) -> Float[Tensor, "1 time"]:
+    """A clip as it is changed in training, which follows from its key."""
+    drawn = np.random.SeedSequence([seed, *key.tolist()]).generate_state(1)
+    random.seed(int(drawn[0]))
+    np.random.seed(int(drawn[0]))  # noqa: NPY002 - libraries draw from the legacy generator
+    torch.manual_seed(int(drawn[0]))
+    changed, _ = augmentation.on_waveforms(clip, torch.zeros(1, dtype=torch.long))
+    return changed

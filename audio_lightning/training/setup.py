@@ -27,7 +27,7 @@ from audio_lightning.planning.settle import build_data
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.callbacks import measurable
 from audio_lightning.training.decoding_progress import decoding_shown
-from audio_lightning.training.embed_once import embed_once
+from audio_lightning.training.embed_once import embed_once, embed_views
 from audio_lightning.training.samples import data_warnings
 
 STATISTICS_CLIPS = 256
@@ -114,6 +114,8 @@ def make_classifier(
         classifier.front_end.fit(datamodule.sample_waveforms(STATISTICS_CLIPS, seed=config.seed))
     for source in classifier.augmentation.lacks:
         _give_recordings(classifier, datamodule, source, config[f"{source}_dir"])
+    if isinstance(classifier.front_end, Embedding):
+        classifier.views = embed_views(classifier.front_end, classifier.augmentation, datamodule, plain)
     on_cpu = trainer.strategy.root_device.type == "cpu"
     if classifier.memory is None and on_cpu and config.feature_memory_gb and not classifier.front_end.learnable:
         fixed = torch.from_numpy(~datamodule.clips.background)

@@ -56,6 +56,15 @@ def test_a_mistake_gets_one_line_that_says_what_was_meant(override: str, message
     assert "\n" not in str(caught.value)
 
 
+def test_a_probe_brings_the_feature_that_it_is_on_and_names_its_network() -> None:
+    assert composed("model=probe", "model.backbone=beats").feature.backbone == "beats"
+    assert composed("experiment=frozen", "feature.backbone=cnn10").feature.backbone == "cnn10"
+    assert composed("experiment=frozen", "model=linear").feature.backbone == "aisfx"
+    assert composed("model=probe", "model.backbone=beats", "feature.backbone=beats").model.backbone == "beats"
+    with pytest.raises(ConfigError, match=r"^feature\.backbone=beats and model\.backbone=aisfx: "):
+        composed("model=probe", "model.backbone=aisfx", "feature.backbone=beats")
+
+
 def test_a_monitor_typed_for_one_callback_is_checked() -> None:
     with pytest.raises(ConfigError, match=r"callbacks\.early_stopping\.monitor=loss: nothing logs"):
         composed("callbacks=early_stopping", "callbacks.early_stopping.monitor=loss")

@@ -29,7 +29,8 @@ PACKAGES = {"timm": "timm"}
 def load(group: str, name: str) -> dict[str, Any]:
     """The YAML as plain Python, with the files of the group that it begins with."""
     own: Any = OmegaConf.load(config_dir() / group / f"{name}.yaml")
-    bases = [load(group, entry) for entry in own.pop("defaults", []) if entry != "_self_"]
+    entries = [entry for entry in own.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    bases = [load(group, entry) for entry in entries]
     node: Any = OmegaConf.to_container(OmegaConf.merge(*bases, own), resolve=True)
     assert isinstance(node, dict)
     return {str(key): value for key, value in node.items()}

@@ -21,6 +21,7 @@ from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.core.task import AudioTask
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.metrics.factory import make_metrics
+from audio_lightning.models.pretrained.embedding import Embedding
 from audio_lightning.sweeps.trial import peak_memory_mb
 
 
@@ -160,6 +161,10 @@ LARGE: dict[str, tuple[tuple[Any, ...], str]] = {
     "a hop of a sample": (("config", "feature", "hop_seconds", 1 / 8000), "at once; use shorter clips"),
     "thousands of networks": (("config", "ensemble", "num_members", 3000), "larger than the weights that it holds"),
     "a wide layer": (("config", "model", "hidden_dim", 10**9), "larger than the weights that it holds"),
+    "a published network of a billion weights": (
+        ("config", "feature", {"_target_": f"{Embedding.__module__}.Embedding", "backbone": "dasheng_12b"}),
+        "larger than the weights that it holds",
+    ),
 }
 
 

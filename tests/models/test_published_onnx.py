@@ -131,8 +131,6 @@ def test_its_rate_is_what_the_file_says(tmp_path: Path, caplog: pytest.LogCaptur
         backbone = loaded(tmp_path, windowed([1, WINDOW], sample_rate="32000.0"), rate=32_000)
         assert (backbone.trained_rate, backbone.any_rate) == (32_000, False)
         assert not caplog.records
-        with pytest.raises(ConfigError, match=r"net\.onnx takes sounds of 32000 Hz, and .*use data\.sample_rate=32000"):
-            OnnxFile(16_000, backbone.file.place)
         for text in ("", "fast", "-1", "inf"):
             unknown = loaded(tmp_path, windowed([1, WINDOW], sample_rate=text), rate=12_345)
             assert (unknown.trained_rate, unknown.any_rate) == (12_345, True)

@@ -10,9 +10,10 @@ import tiny
 import torch
 from running import Killed, kill_at, resume, run
 
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.models.pretrained.aisfx import AISFX
 from audio_lightning.models.pretrained.embedding import Embedding
-from audio_lightning.training.embed_once import KnownEmbeddings
+from audio_lightning.training.embed_once import KnownEmbeddings, KnownViews
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +82,56 @@ def test_changed_clips_are_embedded_in_every_epoch(root: Path, tmp_path: Path, e
     embedded.clear()
     metrics = run_cached(root, tmp_path / "changed", tmp_path / "cache", "augment=shift", "augment.waveform.shift.p=1")
     assert sum(embedded) == 1 + metrics["epochs"] * metrics["num_clips/train"]
+
+
+CHANGED = ["augment=shift", "augment.waveform.shift.p=1", "feature.views=3"]
+
+
+def test_changed_versions_are_embedded_once(root: Path, tmp_path: Path, embedded: list[int]) -> None:
+    run_cached(root, tmp_path / "plain", tmp_path / "cache")
+    embedded.clear()
+    metrics = run_cached(root, tmp_path / "first", tmp_path / "cache", *CHANGED)
+    assert sum(embedded) == 1 + 3 * metrics["num_clips/train"]
+    embedded.clear()
+    again = run_cached(root, tmp_path / "again", tmp_path / "cache", *CHANGED)
+    assert sum(embedded) == 2  # to see that they still come out so
+    assert again["test/loss"] == metrics["test/loss"]
+    embedded.clear()
+    run_cached(root, tmp_path / "other seed", tmp_path / "cache", *CHANGED, "seed=1")
+    assert sum(embedded) > 2
+
+
+def test_versions_follow_from_the_clip_and_not_from_what_was_embedded_with_it(root: Path, tmp_path: Path) -> None:
+    """What is there already, of another part of the clips, changes nothing."""
+    losses = []
+    for cache, first in (("a", ["data.test_fold=1"]), ("b", ["data.test_fold=2"])):
+        run_cached(root, tmp_path / f"{cache} first", tmp_path / cache, *CHANGED, *first)
+        again = run_cached(root, tmp_path / f"{cache} then", tmp_path / cache, *CHANGED, "data.test_fold=3")
+        losses.append(again["test/loss"])
+    assert losses[0] == losses[1]
+
+
+def test_each_epoch_draws_among_the_versions() -> None:
+    rows = torch.arange(12.0).reshape(2, 2, 1, 3)
+    known = KnownViews(rows, torch.tensor([1, -1, 0]), lambda rows: rows)
+    torch.manual_seed(0)
+    drawn = torch.stack([known(torch.tensor([2, 0]), torch.zeros(2, 5)) for _ in range(20)])
+    assert {tuple(row.tolist()) for row in drawn[:, 0, 0]} == {(0, 1, 2), (6, 7, 8)}
+    assert {tuple(row.tolist()) for row in drawn[:, 1, 0]} == {(3, 4, 5), (9, 10, 11)}
+    assert known(torch.tensor([1, 0]), torch.zeros(2, 5)) is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["feature.views=3"], "feature.views=3: augment changes no waveforms"),
+        (["feature.views=-1"], "feature.views=-1: expected a number of versions"),
+        (["feature.views=3", "augment=speech_strong"], "feature.views=3: augment mixes waveforms of two clips"),
+    ],
+)
+def test_versions_that_cannot_be_made_are_refused(root: Path, tmp_path: Path, lines: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        run_cached(root, tmp_path / "run", tmp_path / "cache", *lines)
 
 
 def test_clips_without_a_row_are_computed() -> None:

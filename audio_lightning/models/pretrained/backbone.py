@@ -43,6 +43,8 @@ class Backbone(nn.Module, ABC):
             they would be if they were brought to that rate, at the cost of their own.
 
     Attributes:
+        clip_rate: in hertz, of the clips; where it is another one than ``sample_rate``, they are brought to that first
+            (:func:`audio_lightning.models.pretrained.registry.layers_of`).
         title: what it is called.
         trained_rate: in hertz, of what it was trained on.
         any_rate: whether it takes sounds of other rates.
@@ -74,7 +76,7 @@ class Backbone(nn.Module, ABC):
 
     def __init__(self, sample_rate: int) -> None:
         super().__init__()
-        self.sample_rate = sample_rate
+        self.sample_rate = self.clip_rate = sample_rate
 
     @property
     def inferred_options(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from audio_lightning.core.checks import require_choice
+from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.features.normalize import NormalizeMode
@@ -33,6 +34,10 @@ class Embedding(FrontEnd):
         pretrained: whether it has its published weights; else it has some at random, which a checkpoint takes the place
             of.
         architecture: null, or what a checkpoint keeps of a network that is in no table.
+        resample: whether clips are brought to the rate of a network that takes one rate alone; networks that take any
+            are given the clips as they are.
+        views: changed versions of each training clip that are embedded before training, of which each epoch draws one;
+            0: where an augmentation changes waveforms, all training clips are embedded in every epoch. From 0 to 255.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`; ``statistics`` are those of each value.
 
     Raises:
@@ -52,6 +57,8 @@ class Embedding(FrontEnd):
         pooling: Pooling = "mean_max",
         pretrained: bool | None = True,
         architecture: Mapping[str, Any] | None = None,
+        resample: bool = False,
+        views: int = 0,
         normalize: NormalizeMode = "statistics",
     ) -> None:
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
@@ -61,10 +68,13 @@ class Embedding(FrontEnd):
             sample_rate,
             pretrained=bool(pretrained),
             architecture=architecture,
+            resample=resample,
             option="feature.backbone",
         )
         self.layers = chosen_layers(layers, self.backbone)
-        self.pooling = pooling
+        if not 0 <= views < 256:
+            raise ConfigError(f"feature.views={views}: expected a number of versions of each clip, from 0 to 255")
+        self.pooling, self.views = pooling, views
         self.inferred_options = self.backbone.inferred_options
         _hold(self.backbone)
 

@@ -101,15 +101,10 @@ class OnnxFile(Backbone):
             self.signature = Signature.from_plain(known["signature"])
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"the description of a file of ONNX is damaged: {error!r}"[:300]) from error
-        if rate not in (None, sample_rate):
-            raise ConfigError(
-                f"{self.title} takes sounds of {rate} Hz, and the clips have {sample_rate} Hz: use "
-                f"data.sample_rate={rate}"
-            )
         if rate is None:
             _say_rate(self.title, sample_rate)
-        self.trained_rate, self.any_rate = sample_rate, rate is None
-        self.least_seconds = (self.signature.shortest - 0.5) / sample_rate  # however it is rounded, no window more
+        self.trained_rate, self.any_rate = rate or sample_rate, rate is None
+        self.least_seconds = (self.signature.shortest - 0.5) / self.trained_rate  # however rounded, no window more
         self.layers = {name: layer.width for name, layer in self.signature.layers.items()}
         self.register_buffer("model", torch.empty(0, dtype=torch.uint8))
 

@@ -15,7 +15,7 @@ from audio_lightning.core.checks import require_choice
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.padding import sound_frames
 from audio_lightning.models.pretrained.aisfx import AISFX
-from audio_lightning.models.pretrained.backbone import Backbone
+from audio_lightning.models.pretrained.backbone import Backbone, full_precision
 from audio_lightning.models.pretrained.beats import BEATs, BEATsAudioSet, BEATsIter3
 from audio_lightning.models.pretrained.dasheng import Dasheng, Dasheng06B, Dasheng12B, DashengAudioSet
 from audio_lightning.models.pretrained.eat import EAT, SSLAM, EATAudioSet, EATLarge
@@ -72,6 +72,7 @@ def make_backbone(
     *,
     pretrained: bool,
     architecture: Mapping[str, Any] | None = None,
+    resample: bool = False,
     option: str = "backbone",
 ) -> Backbone:
     """Build a published network, with its weights or with weights at random.
@@ -83,17 +84,21 @@ def make_backbone(
         pretrained: whether to take the published weights; without them, nothing is looked for on this machine or
             downloaded.
         architecture: what a checkpoint kept of a network that is in no table.
+        resample: whether clips are brought to the rate of a network that takes one rate alone.
         option: that ``name`` is the value of, for messages.
 
     Raises:
         ConfigError: there is no such network, its weights cannot be had, or it takes no sounds of that rate.
     """
     network = _build(name, sample_rate, pretrained=pretrained, architecture=architecture, option=option)
-    if not network.any_rate and network.sample_rate != network.trained_rate:
-        raise ConfigError(
-            f"{option}={name} takes sounds of {network.trained_rate} Hz, and the clips have {sample_rate} Hz: use "
-            f"data.sample_rate={network.trained_rate}"
-        )
+    if not network.any_rate and network.clip_rate != network.trained_rate:
+        if not resample:
+            node = option.partition(".")[0]
+            raise ConfigError(
+                f"{option}={name} takes sounds of {network.trained_rate} Hz, and the clips have {sample_rate} Hz: use "
+                f"data.sample_rate={network.trained_rate}, or {node}.resample=true"
+            )
+        network.sample_rate = network.trained_rate
     if pretrained:
         network.load()
     return network
@@ -103,7 +108,9 @@ def _build(
     name: str, sample_rate: int | None, *, pretrained: bool, architecture: Mapping[str, Any] | None, option: str
 ) -> Backbone:
     if (cls := BACKBONES.get(name)) is not None:
-        return cls(sample_rate or cls.trained_rate)
+        network: Backbone = cls(sample_rate if sample_rate and cls.any_rate else cls.trained_rate)
+        network.clip_rate = sample_rate or network.sample_rate
+        return network
     if not is_described(name):
         listed = f"{', '.join(BACKBONES)}, FILE{ONNX}, or a folder or name of the Hugging Face hub"
         raise ConfigError(f"{option}={name}: no such network{did_you_mean(name, BACKBONES) or f', expected {listed}'}")
@@ -111,9 +118,12 @@ def _build(
         raise ConfigError(f"{option}={name}: without its weights, nothing says what network that is")
     source = name if architecture is None or pretrained else None
     if name.endswith(ONNX):
-        return OnnxFile(sample_rate or OnnxFile.trained_rate, source, architecture)
+        file = OnnxFile(sample_rate or OnnxFile.trained_rate, source, architecture)
+        if sample_rate is None:
+            file.sample_rate = file.clip_rate = file.trained_rate
+        return file
     network = TransformersEncoder(sample_rate or 0, source, architecture)
-    network.sample_rate = sample_rate or network.trained_rate
+    network.sample_rate = network.clip_rate = sample_rate or network.trained_rate
     return network
 
 
@@ -155,11 +165,24 @@ def layers_of(
 ) -> tuple[dict[str, Float[Tensor, "batch channels frames"]], dict[str, Bool[Tensor, "batch frames"]] | None]:
     """The layers of a network for clips, and the frames of each that count; None where all do.
 
-    Zeros follow clips that are too short for the network.
+    Clips of another rate than the network's are brought to that, and zeros follow those that are too short for it.
     """
+    waveform = _at_rate(waveform, network.clip_rate, network.sample_rate)
     short = math.ceil(network.least_seconds * network.sample_rate) - waveform.shape[-1]
     padded = functional.pad(waveform, (0, max(0, short)))
     found = network(padded)
     if not network.masks_padding or waveform.is_meta:
         return found, None
     return found, {name: sound_frames(padded, layer.shape[2]) for name, layer in found.items()}
+
+
+def _at_rate(waveform: Float[Tensor, "batch time"], rate: int, wanted: int) -> Float[Tensor, "batch longer"]:
+    """Waveforms at another sample rate, by torchaudio's band-limited interpolation, which gradients go through."""
+    if rate == wanted:
+        return waveform
+    if waveform.is_meta:
+        return waveform.new_empty(len(waveform), math.ceil(waveform.shape[-1] * wanted / rate))
+    from torchaudio.functional import resample
+
+    with full_precision(waveform):
+        return resample(waveform.float(), rate, wanted)
