@@ -18,7 +18,7 @@ from audio_lightning.models.pretrained.registry import BACKBONES, is_described, 
 
 pytestmark = pytest.mark.published
 
-TABLE = (Path(__file__).parents[2] / "docs/published.md").read_text(encoding="utf-8")
+TABLE = Path(__file__).parents[2] / "docs/published.md"
 
 
 def clips(classifier: AudioClassifier) -> torch.Tensor:
@@ -101,7 +101,7 @@ def test_every_network_says_what_it_gives(name: str) -> None:
     if cls.trainable:
         assert sum(one.numel() for one in network.parameters()) == pytest.approx(cls.num_parameters, rel=0.02)
     assert required_rate(name) == (None if cls.any_rate else cls.trained_rate)
-    row = next(line for line in TABLE.splitlines() if line.startswith(f"| `{name}` |"))
+    row = next(line for line in TABLE.read_text("utf-8").splitlines() if line.startswith(f"| `{name}` |"))
     rate, size = f"| {cls.trained_rate / 1000:g} kHz{', any' if cls.any_rate else ''} |", cls.num_parameters / 1e6
     values = f"| {2 * sum(cls.layers.values()):,} |"
     for text in (f"| {cls.licence} |", rate, values, f"| {size:.1f} million |" if size < 1000 else " billion |"):
