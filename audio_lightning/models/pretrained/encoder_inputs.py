@@ -186,8 +186,16 @@ class Patches(EncoderInput):
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Tensor]:
         """The normalized spectrogram."""
+        return {"input_values": self.spectrogram(waveform)}
+
+    def spectrogram(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch frames bands"]:
+        """Log energies minus their mean, divided by twice their standard deviation; zeros count as energies."""
         energies = self.fbank.compute(waveform)[:, 0, :, : self.config.max_length]
-        return {"input_values": ((energies - self.mean) / (2 * self.deviation)).mT}
+        return ((energies - self.mean) / (2 * self.deviation)).mT
+
+    def frames(self, samples: int) -> int:
+        """Number of frames of a clip of so many samples, before zeros follow and what is too long is cut."""
+        return max(0, samples - len(self.fbank.window)) // self.fbank.hop_length + 1
 
     def names(self) -> dict[str, int]:
         """Names of the layers, and the channels of each."""
@@ -203,9 +211,8 @@ class Patches(EncoderInput):
         """The mean over the frequencies, as long as there is sound."""
         patch, stride = self.config.patch_size, self.config.time_stride
         rows = (self.config.num_mel_bins - patch) // self.config.frequency_stride + 1
-        frames = max(0, samples - len(self.fbank.window)) // self.fbank.hop_length + 1
         patches = state[:, SPECIAL_TOKENS:].unflatten(1, (rows, -1))
-        return patches.mean(1).mT[..., : -(-frames // stride)]
+        return patches.mean(1).mT[..., : -(-self.frames(samples) // stride)]
 
 
 class _Mel(EncoderInput):

@@ -1,6 +1,7 @@
 """Published networks by name."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +15,7 @@ from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.checks import require_choice
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.padding import sound_frames
+from audio_lightning.models.hub import CONFIG, read_object
 from audio_lightning.models.pretrained.aisfx import AISFX
 from audio_lightning.models.pretrained.backbone import Backbone, full_precision
 from audio_lightning.models.pretrained.beats import BEATs, BEATsAudioSet, BEATsIter3
@@ -22,9 +24,11 @@ from audio_lightning.models.pretrained.eat import EAT, SSLAM, EATAudioSet, EATLa
 from audio_lightning.models.pretrained.efficientat import MN04, MN05, MN10, MN20, MN40
 from audio_lightning.models.pretrained.efficientat_dynamic import DyMN04, DyMN10, DyMN20
 from audio_lightning.models.pretrained.efficientnet_lite0 import EfficientNetLite0
+from audio_lightning.models.pretrained.hub_files import OPTION, HubFolder
 from audio_lightning.models.pretrained.onnx_file import OnnxFile, stated_rate
 from audio_lightning.models.pretrained.panns import CNN6, CNN10, CNN14, CNN14At8kHz, CNN14At16kHz
 from audio_lightning.models.pretrained.speech_embedding import SpeechEmbedding
+from audio_lightning.models.pretrained.timm_encoder import RATE, TimmEncoder, is_timm
 from audio_lightning.models.pretrained.transformers_encoder import TransformersEncoder, encoder_rate
 
 BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType(
@@ -63,6 +67,9 @@ BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType(
 ONNX = ".onnx"
 """Ending of files that hold a whole network."""
 
+HUB = re.compile(r"^hf[-_]hub:")
+"""What timm writes before names on the Hugging Face hub."""
+
 Layers = Literal["all", "last"] | Sequence[str]
 
 
@@ -78,8 +85,9 @@ def make_backbone(
     """Build a published network, with its weights or with weights at random.
 
     Args:
-        name: one of :data:`BACKBONES`; a file of ONNX, ``FILE.onnx``; or an audio encoder of transformers: a folder in
-            the layout of the Hugging Face hub, or a name there, such as ``facebook/hubert-base-ls960``.
+        name: one of :data:`BACKBONES`; a file of ONNX, ``FILE.onnx``; or an audio encoder of transformers or a vision
+            transformer of timm on spectrograms: a folder in the layout of the Hugging Face hub, or a name there, such
+            as ``facebook/hubert-base-ls960`` or ``hf-hub:gaunernst/vit_base_patch16_1024_128.audiomae_as2m``.
         sample_rate: of the clips, in hertz; None: that of the network's training.
         pretrained: whether to take the published weights; without them, nothing is looked for on this machine or
             downloaded.
@@ -116,13 +124,15 @@ def _build(
         raise ConfigError(f"{option}={name}: no such network{did_you_mean(name, BACKBONES) or f', expected {listed}'}")
     if architecture is None and not pretrained:
         raise ConfigError(f"{option}={name}: without its weights, nothing says what network that is")
-    source = name if architecture is None or pretrained else None
+    source = HUB.sub("", name) if architecture is None or pretrained else None
     if name.endswith(ONNX):
         file = OnnxFile(sample_rate or OnnxFile.trained_rate, source, architecture)
         if sample_rate is None:
             file.sample_rate = file.clip_rate = file.trained_rate
         return file
-    network = TransformersEncoder(sample_rate or 0, source, architecture)
+    described = _description(name) if architecture is None else architecture
+    encoder: type[TimmEncoder | TransformersEncoder] = TimmEncoder if is_timm(described) else TransformersEncoder
+    network = encoder(sample_rate or 0, source, architecture)
     network.sample_rate = network.clip_rate = sample_rate or network.trained_rate
     return network
 
@@ -142,7 +152,14 @@ def required_rate(name: str) -> int | None:
         return None if cls.any_rate else cls.trained_rate
     if not is_described(name):
         return None
-    return stated_rate(name) if name.endswith(ONNX) else encoder_rate(name)
+    if name.endswith(ONNX):
+        return stated_rate(name)
+    return RATE if is_timm(_description(name)) else encoder_rate(HUB.sub("", name))
+
+
+def _description(name: str) -> dict[str, Any]:
+    """What the folder of a network says of it, downloaded once where that is needed."""
+    return read_object(HubFolder(HUB.sub("", name)).path() / CONFIG, OPTION)
 
 
 def chosen_layers(layers: Layers, network: Backbone) -> list[str]:

@@ -250,7 +250,8 @@ def read_encoder(folder: Path) -> dict[str, Any]:
     kind = described.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
         raise ConfigError(
-            f"{OPTION}: {folder / CONFIG} has model_type={kind!r}, expected one of: {', '.join(FAMILIES)}"
+            f"{OPTION}: {folder / CONFIG} has model_type={kind!r}, expected one of: {', '.join(FAMILIES)}; or, for a "
+            "network of timm, an architecture and no model_type"
         )
     if isinstance(nested := described.get("audio_config"), dict):
         described = nested
