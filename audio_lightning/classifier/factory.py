@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from audio_lightning.augment import Augmentation
 from audio_lightning.classifier.bounds import check_clip, limited_features, limited_network
 from audio_lightning.classifier.ensemble import Ensemble
 from audio_lightning.classifier.finetune import Finetuning
+from audio_lightning.classifier.lora import add_adapters
 from audio_lightning.classifier.optimizers import make_optimizer
 from audio_lightning.classifier.schedulers import TrainingLength, make_scheduler, monitored
 from audio_lightning.classifier.warm_start import KEY, buildable_model, own_checkpoint, read_beginning
@@ -45,6 +46,8 @@ def build_front_end(config: Mapping[str, Any], task: AudioTask) -> FrontEnd:
 def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTask) -> AudioModel:
     """The network of a configuration, or the ensemble of several, for a front end's output and a task's classes.
 
+    With the adapters of ``finetune.lora``, beside the layers that it begins with.
+
     Raises:
         ConfigError: a target, an argument or a combination that cannot work; where the features are too small, with
             settings that make them large enough.
@@ -56,12 +59,14 @@ def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTas
 
     members, apart = check_ensemble(config)
     try:
-        return make(shape) if members == 1 and not apart else Ensemble(make, members, shape, apart=apart)
+        network = make(shape) if members == 1 and not apart else Ensemble(make, members, shape, apart=apart)
     except IncompatibleInput as error:
         settings = enlarging_settings(config["feature"], task, error.least) if error.least else ""
         if not settings:
             raise
         raise IncompatibleInput(f"{error}, such as {settings}", least=error.least) from error
+    add_adapters(network, config.get("finetune"))
+    return network
 
 
 def check_ensemble(config: Mapping[str, Any]) -> tuple[int, bool]:
@@ -152,10 +157,7 @@ def check_forward(config: Mapping[str, Any], network: AudioModel, shape: Feature
     Raises:
         ConfigError: it cannot be run.
     """
-    dims = list(shape.dims)
-    if network.accepts_variable_length and any(isinstance(layer, nn.RNNBase) for layer in network.modules()):
-        dims[-1] = network.minimum_input[-1]  # on that device, recurrent layers take seconds for clips of usual length
-    error = _failure(network, dims)
+    error = _failure(network, network.quick_dims())
     target, arguments = split_node(config["model"], where="model")
     if error and is_trusted(target):  # what somebody else wrote may compute with values
         with torch.random.fork_rng(devices=()):

@@ -17,6 +17,7 @@ DEFAULTS: dict[str, Any] = {
     "layer_decay": 1.0,
     "backbone_lr_ratio": 1.0,
     "batch_norm": "train",
+    "lora": None,
 }
 
 BATCH_NORMS = ("train", "frozen")
@@ -29,11 +30,14 @@ ALL = "all"
 
 
 class Finetuning:
-    """Frozen stages of a network, and learning rates that decay from its head to its input.
+    """Frozen stages of a network, or adapters, and learning rates that decay from its head to its input.
 
     All parameters belong to the optimizer from the start. Frozen ones get no gradient, and so the optimizer neither
     moves nor decays them; batch normalization and dropout among them work as in evaluation. Whether they are frozen
     follows from the number of the epoch alone, so that a resumed training goes on as it would have.
+
+    Of a network with adapters (:func:`audio_lightning.classifier.lora.add_adapters`), these and the head alone train.
+    Each adapter belongs to the stage of its layer. Dropout works as in training there.
 
     Args:
         config: the node ``finetune`` of a configuration; None, as in those that have none: everything trains alike.
@@ -59,6 +63,8 @@ class Finetuning:
         self.kinds = parameter_kinds(network, front_end)
         names = list(self.stages)[: _number_frozen(settings["freeze"], network)]
         self.frozen = {parameter for name in names for parameter in self.stages[name]}
+        if settings["lora"] is not None:
+            front_end.requires_grad_(False)
         # An architecture may have frozen some of them for good.
         self.held = [parameter for name in names for parameter in self.stages[name] if parameter.requires_grad]
         self._without_gradient: list[nn.Parameter] = []
@@ -154,6 +160,12 @@ def _check(settings: Mapping[str, Any]) -> None:
     if unknown := settings.keys() - DEFAULTS.keys():
         name = min(unknown)
         raise ConfigError(f"there is no key finetune.{name}" + did_you_mean(name, DEFAULTS, listing="finetune has"))
+    for name in ("freeze", "unfreeze_epoch"):
+        if settings["lora"] is not None and settings[name] is not None:
+            raise ConfigError(
+                f"finetune.{name}={settings[name]}: with finetune.lora, all weights but adapters and head are frozen, "
+                f"in all epochs; use finetune.{name}=null"
+            )
     epoch = settings["unfreeze_epoch"]
     if epoch is not None:
         if not isinstance(epoch, int) or epoch < 1 or isinstance(epoch, bool):

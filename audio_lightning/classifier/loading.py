@@ -11,6 +11,7 @@ from audio_lightning.classifier.checkpoint import check_checkpoint, is_ensemble,
 from audio_lightning.classifier.checkpoint_ensemble import CheckpointEnsemble
 from audio_lightning.classifier.ensemble_file import check_contents, of_member
 from audio_lightning.classifier.factory import check_size, without_pretrained
+from audio_lightning.classifier.lora import saved_adapters
 from audio_lightning.classifier.network import ClassifierNetwork
 from audio_lightning.classifier.provenance import described_data, unpacked
 from audio_lightning.config import trusting
@@ -47,7 +48,8 @@ def _build(cls: type[Network], checkpoint: dict[str, Any], where: str) -> Networ
     parameters = checkpoint["hyper_parameters"]
     try:
         # Nothing is trained, and a stage may have had another name when the file was written.
-        config = {**without_pretrained(parameters["config"]), "finetune": None}
+        finetune = saved_adapters(parameters["config"].get("finetune"), checkpoint["state_dict"])
+        config = {**without_pretrained(parameters["config"]), "finetune": finetune}
         check_size(config, AudioTask.from_dict(parameters["task"]), checkpoint["state_dict"])
         classifier = cls(**{**parameters, "config": config})
         classifier.load_state_dict(checkpoint["state_dict"])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from audio_lightning.classifier.artifacts import ARTIFACT, artifact_folder
 from audio_lightning.classifier.checkpoint import read_checkpoint
+from audio_lightning.classifier.lora import is_adapter, merge_adapters, plain_name
 from audio_lightning.config import resolve
 from audio_lightning.config.targets import split_node, takes
 from audio_lightning.core.errors import CheckpointError, ConfigError
@@ -103,8 +104,9 @@ def read_beginning(
 ) -> Beginning:
     """Read the weights that a classifier begins with; its own are not touched, and may be on the meta device.
 
-    The head is taken where the classes are the same, in the same order; else the classifier keeps its new one. The
-    statistics of the features are taken where feature and sample rate are.
+    Adapters of the run are merged into the layers beside them; those of the classifier are new. The head is taken where
+    the classes are the same, in the same order; else the classifier keeps its new one. The statistics of the features
+    are taken where feature and sample rate are.
 
     Args:
         path: of the checkpoint.
@@ -119,17 +121,22 @@ def read_beginning(
     """
     saved = read_checkpoint(path)
     before, heard = saved["hyper_parameters"]["config"], saved["hyper_parameters"]["task"]
-    state: dict[str, Tensor] = saved["state_dict"]
+    try:
+        state = merge_adapters(saved["state_dict"], before.get("finetune"))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}; use another checkpoint") from error
     if isinstance(network, Published) and any(name.startswith(FRONT_END + BACKBONE) for name in state):
         state = {NETWORK + name: value for name, value in from_probe(state).items()}
     same_classes = all(heard[key] == task[key] for key in ("classes", "multilabel"))
     heads = set(_head_names(network))
-    wanted = {name: value for name, value in network.state_dict().items() if same_classes or name not in heads}
-    for name, value in wanted.items():
-        found = state.get(NETWORK + name)
+    weights = {}
+    for name, value in network.state_dict().items():
+        if is_adapter(name) or (not same_classes and name in heads):
+            continue
+        found = state.get(NETWORK + plain_name(name))
         if found is None or found.shape != value.shape:
-            raise ConfigError(f"model.pretrained={path}: {_difference(before, config, name, found, value)}")
-    weights = {NETWORK + name: state[NETWORK + name] for name in wanted}
+            raise ConfigError(f"model.pretrained={path}: {_difference(before, config, plain_name(name), found, value)}")
+        weights[NETWORK + name] = found
     parts = ["the network" if same_classes else "all of the network but the head, as the classes are others"]
     measured = list(front_end.state_dict())
     same = before["feature"] == config["feature"] and heard["sample_rate"] == task["sample_rate"]

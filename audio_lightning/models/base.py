@@ -104,6 +104,16 @@ class AudioModel(nn.Module, ABC):
     def embed(self, x: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "batch embedding"]:
         """What the network knows of each clip before it decides."""
 
+    def quick_dims(self) -> list[int]:
+        """Sizes of an input behind the clips to run it once with, on the meta device.
+
+        There, recurrent layers take seconds for clips of usual length, so these get the shortest.
+        """
+        dims = list(self.input_shape.dims)
+        if self.accepts_variable_length and any(isinstance(layer, nn.RNNBase) for layer in self.modules()):
+            dims[-1] = self.minimum_input[-1]
+        return dims
+
     def macs(self) -> int:
         """Multiply-accumulates of one clip: products and convolutions, not cheap element-wise work.
 

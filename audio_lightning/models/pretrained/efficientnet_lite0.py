@@ -123,11 +123,11 @@ class _Block(nn.Module):
         inside = expansion * inputs
         self.expands, self.adds = expansion > 1, stride == 1 and inputs == outputs
         if self.expands:
-            self._expand_conv = _Same(inputs, inside, 1)
+            self._expand_conv = nn.Conv2d(inputs, inside, 1, bias=False)
             self._bn0 = _norm(inside)
         self._depthwise_conv = _Same(inside, inside, kernel, stride, groups=inside)
         self._bn1 = _norm(inside)
-        self._project_conv = _Same(inside, outputs, 1)
+        self._project_conv = nn.Conv2d(inside, outputs, 1, bias=False)
         self._bn2 = _norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class _Network(nn.Module):
                 blocks.append(_Block(width, outputs, kernel, 1 if number else stride, expansion))
                 width = outputs
         self._blocks = nn.ModuleList(blocks)
-        self._conv_head, self._bn1 = _Same(width, HEAD, 1), _norm(HEAD)
+        self._conv_head, self._bn1 = nn.Conv2d(width, HEAD, 1, bias=False), _norm(HEAD)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         x = functional.relu6(self._bn0(self._conv_stem(x)))
