@@ -19,6 +19,7 @@ from audio_lightning.config import resolve
 from audio_lightning.config.targets import split_node, takes
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.models.base import AudioModel
+from audio_lightning.models.memory import memory_names
 from audio_lightning.models.published import Published
 from audio_lightning.run_folder import find_checkpoint
 
@@ -104,7 +105,8 @@ def read_beginning(
     """Read the weights that a classifier begins with; its own are not touched, and may be on the meta device.
 
     The head is taken where the classes are the same, in the same order; else the classifier keeps its new one. The
-    statistics of the features are taken where feature and sample rate are.
+    statistics of the features are taken where feature and sample rate are. What a network keeps of the training clips
+    (:meth:`AudioModel.memorize`) is not taken: the clips may be others.
 
     Args:
         path: of the checkpoint.
@@ -123,8 +125,12 @@ def read_beginning(
     if isinstance(network, Published) and any(name.startswith(FRONT_END + BACKBONE) for name in state):
         state = {NETWORK + name: value for name, value in from_probe(state).items()}
     same_classes = all(heard[key] == task[key] for key in ("classes", "multilabel"))
-    heads = set(_head_names(network))
-    wanted = {name: value for name, value in network.state_dict().items() if same_classes or name not in heads}
+    heads, own = set(_head_names(network)), set(memory_names(network))
+    wanted = {
+        name: value
+        for name, value in network.state_dict().items()
+        if name not in own and (same_classes or name not in heads)
+    }
     for name, value in wanted.items():
         found = state.get(NETWORK + name)
         if found is None or found.shape != value.shape:
