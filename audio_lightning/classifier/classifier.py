@@ -92,6 +92,18 @@ class AudioClassifier(ClassifierNetwork):
         self.beginning = found.said
         return found
 
+    @torch.no_grad()
+    def memorize(self, batches: Iterable[Batch]) -> None:
+        """Give the network the features of the training clips, which it keeps (:meth:`AudioModel.memorize`).
+
+        Args:
+            batches: all training clips once, in order, without augmentation, on the device of the front end.
+        """
+        self.eval()
+        parts = [(self._features(batch).cpu(), batch["target"].cpu()) for batch in batches]
+        features, targets = map(torch.cat, zip(*parts))
+        self.network.memorize(features, targets)
+
     def _logits(self, batch: Batch) -> Float[Tensor, "batch classes"]:
         """Logits of a batch, in float32."""
         return self._classified(self._features(batch)).float()

@@ -61,6 +61,7 @@ class Ensemble(AudioModel):
         first = networks[0]
         # What is otherwise true of a class is true here of what the members are.
         self.input_kind, self.accepts_variable_length = first.input_kind, first.accepts_variable_length  # type: ignore[misc]
+        self.memorizes = first.memorizes  # type: ignore[misc]
         self.input_shape, self.num_classes = input_shape, first.num_classes
         self.minimum_input = first.minimum_input
         self.inferred_options = dict(first.inferred_options)  # of an attribute, copies must be possible
@@ -76,6 +77,11 @@ class Ensemble(AudioModel):
     def head(self) -> nn.Module:  # type: ignore[override]
         """The heads of the members."""
         return nn.ModuleList(network.head for network in self._networks())
+
+    def memorize(self, features: Float[Tensor, "clips channels ..."], targets: Tensor) -> None:
+        """Give every member all training clips, each what it gets of them."""
+        for network, part in self._parts([features] * self.copies):
+            network.memorize(part, targets)
 
     def macs(self) -> int:
         """Multiply-accumulates of one clip: members are equal, so that one is counted."""

@@ -20,6 +20,7 @@ from audio_lightning.config import resolve
 from audio_lightning.config.targets import split_node, takes
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.models.base import AudioModel
+from audio_lightning.models.memory import memory_names
 from audio_lightning.models.published import Published
 from audio_lightning.run_folder import find_checkpoint
 
@@ -106,7 +107,8 @@ def read_beginning(
 
     Adapters of the run are merged into the layers beside them; those of the classifier are new. The head is taken where
     the classes are the same, in the same order; else the classifier keeps its new one. The statistics of the features
-    are taken where feature and sample rate are.
+    are taken where feature and sample rate are. What a network keeps of the training clips
+    (:meth:`AudioModel.memorize`) is not taken: the clips may be others.
 
     Args:
         path: of the checkpoint.
@@ -128,10 +130,10 @@ def read_beginning(
     if isinstance(network, Published) and any(name.startswith(FRONT_END + BACKBONE) for name in state):
         state = {NETWORK + name: value for name, value in from_probe(state).items()}
     same_classes = all(heard[key] == task[key] for key in ("classes", "multilabel"))
-    heads = set(_head_names(network))
+    heads, own = set(_head_names(network)), set(memory_names(network))
     weights = {}
     for name, value in network.state_dict().items():
-        if is_adapter(name) or (not same_classes and name in heads):
+        if is_adapter(name) or name in own or (not same_classes and name in heads):
             continue
         found = state.get(NETWORK + plain_name(name))
         if found is None or found.shape != value.shape:

@@ -53,6 +53,7 @@ class AudioModel(nn.Module, ABC):
         input_kind: what the model takes.
         needs_sound: whether it takes a waveform only as such, and no other row of numbers.
         accepts_variable_length: whether inputs may be shorter or longer in time than ``input_shape``.
+        memorizes: whether it keeps something of the training clips, see :meth:`memorize`.
         minimum_input: smallest sizes behind the channels.
         embedding_dim: size of the embedding.
         head: layers from the embedding to the logits; the part to replace for other classes.
@@ -65,6 +66,7 @@ class AudioModel(nn.Module, ABC):
 
     input_kind: ClassVar[InputKind]
     needs_sound: ClassVar[bool] = False
+    memorizes: ClassVar[bool] = False
     accepts_variable_length: bool = False
     embedding_dim: int
     head: nn.Module
@@ -103,6 +105,17 @@ class AudioModel(nn.Module, ABC):
     @abstractmethod
     def embed(self, x: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "batch embedding"]:
         """What the network knows of each clip before it decides."""
+
+    def memorize(self, features: Float[Tensor, "clips channels ..."], targets: Tensor) -> None:
+        """Keep what the network needs of the training clips; called once before the first step if it ``memorizes``.
+
+        Before that, logits are zeros, so that a network can be built, measured and loaded without data.
+
+        Args:
+            features: of all training clips in order, without augmentation.
+            targets: their classes, int64 ``[clips]``, or rows of 0 and 1, ``[clips, classes]``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} keeps nothing of the training clips")
 
     def quick_dims(self) -> list[int]:
         """Sizes of an input behind the clips to run it once with, on the meta device.

