@@ -99,10 +99,10 @@ def test_architectures_know_neither_lightning_nor_hydra_nor_each_other(path: Pat
     assert not {name.split(".")[0] for name in modules} & {"lightning", "hydra", "omegaconf"}
     others = {name for name in modules if name.startswith("audio_lightning.models.")}
     others -= {name for name in others if name.startswith("audio_lightning.models.pretrained.")}
-    # What several have in common: contract, costs, layers, published weights (torchvision, Hugging Face), torchaudio.
+    # What several share: contract, costs, layers, memory, published weights (torchvision, Hugging Face), torchaudio.
     assert others <= {
         f"audio_lightning.models.{name}"
-        for name in ("base", "hub", "layers", "macs", "torchaudio_networks", "vision_weights")
+        for name in ("base", "hub", "layers", "macs", "memory", "torchaudio_networks", "vision_weights")
     }
 
 

@@ -208,7 +208,10 @@ def _adaptable(network: AudioModel) -> list[str]:
 def _is_plain(layer: nn.Module) -> bool:
     if type(layer) in (nn.Conv1d, nn.Conv2d):
         # The adapter's convolution has the same kernel, stride and padding, but neither of these.
-        return layer.groups == 1 and set(layer.dilation) == {1} and layer.padding_mode == "zeros"  # type: ignore[arg-type]
+        convolution: Any = layer
+        return bool(
+            convolution.groups == 1 and set(convolution.dilation) == {1} and convolution.padding_mode == "zeros"
+        )
     return type(layer) is nn.Linear
 
 

@@ -54,7 +54,7 @@ class TrainingMemory(nn.Module, ABC):
             dtype = own.dtype if own.is_floating_point() else value.dtype
             if (own.shape, own.dtype) != (value.shape, dtype):
                 setattr(self, name, own.new_empty(value.shape, dtype=dtype))
-        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def memory_names(network: nn.Module) -> list[str]:

@@ -250,6 +250,7 @@ class Centroid(AudioModel):
 
     input_kind = "waveform"
     memorizes = True
+    head: CentroidHead
 
     def __init__(
         self, input_shape: FeatureShape, num_classes: int, *, metric: Metric = "cosine", scale: float = 10.0
@@ -301,6 +302,7 @@ class KNN(AudioModel):
 
     input_kind = "waveform"
     memorizes = True
+    head: KNNHead
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
-"""Networks of torchaudio on the waveform, and the pipelines published with it: the only module that imports it.
+"""Networks of torchaudio on the waveform, the pipelines published with it, and its change of the sample rate.
 
-torchaudio has a compiled extension that loads beside some versions of torch and CUDA only. These networks do not use
-it: where ``import torchaudio`` fails, they come from the same sources, and only the pipelines are missing.
+This is the only module that imports it. torchaudio has a compiled extension that loads beside some versions of torch
+and CUDA only. The networks do not use it: where ``import torchaudio`` fails, they come from the same sources, and the
+others are missing.
 """
 
 import sys
@@ -11,6 +12,9 @@ from pathlib import Path
 from textwrap import shorten
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Float
+from torch import Tensor
 
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.errors import ConfigError
@@ -30,7 +34,7 @@ import_error: Exception | None = None
 """Why torchaudio cannot be imported."""
 
 try:
-    from torchaudio import pipelines
+    from torchaudio import functional, pipelines
     from torchaudio.models import wav2vec2
 
     networks: Any = wav2vec2
@@ -46,6 +50,20 @@ if TYPE_CHECKING:
     from torchaudio.pipelines import Wav2Vec2Bundle
 else:
     Wav2Vec2Model = networks.Wav2Vec2Model
+
+
+def resampled(waveform: Float[Tensor, "batch time"], rate: int, wanted: int) -> Float[Tensor, "batch longer"]:
+    """Waveforms at another sample rate in hertz, by band-limited interpolation (``torchaudio.functional.resample``).
+
+    Raises:
+        ConfigError: torchaudio cannot be imported.
+    """
+    if import_error is not None:
+        raise ConfigError(
+            f"resample=true: torchaudio {version('torchaudio')} cannot be imported beside torch {version('torch')} "
+            f"({shorten(str(import_error), 200)}); install versions of both that fit, or use data.sample_rate={wanted}"
+        )
+    return functional.resample(waveform, rate, wanted)
 
 
 def wav2vec2_bundle(name: str) -> "Wav2Vec2Bundle":

@@ -194,12 +194,12 @@ def layers_of(
 
 
 def _at_rate(waveform: Float[Tensor, "batch time"], rate: int, wanted: int) -> Float[Tensor, "batch longer"]:
-    """Waveforms at another sample rate, by torchaudio's band-limited interpolation, which gradients go through."""
+    """Waveforms at another sample rate; gradients go through."""
     if rate == wanted:
         return waveform
     if waveform.is_meta:
         return waveform.new_empty(len(waveform), math.ceil(waveform.shape[-1] * wanted / rate))
-    from torchaudio.functional import resample
+    from audio_lightning.models.torchaudio_networks import resampled  # it takes a second to import
 
     with full_precision(waveform):
-        return resample(waveform.float(), rate, wanted)
+        return resampled(waveform.float(), rate, wanted)

@@ -106,8 +106,9 @@ class TimmEncoder(Backbone):
             described, where = _described(folder), str(folder / CONFIG)
         else:
             # A checkpoint may be somebody else's, so it is read as warily as a folder.
-            described, where = architecture, "the architecture"
-        self.architecture = kept = _read(described, where)
+            described, where = dict(architecture), "the architecture"
+        kept = _read(described, where)
+        self.architecture = kept
         name, given = kept["architecture"], kept["model_args"]
         frames, bands = given["img_size"]
         self.title = f"timm's {name}"
@@ -199,7 +200,7 @@ def _read(described: Mapping[str, Any], where: str) -> dict[str, Any]:
         if key not in LEFT_OUT and value is not None
     }
     channels, size = arguments.get("in_chans"), arguments.get("img_size")
-    frames, bands = size if isinstance(size, list) else (size, size)
+    frames, bands = size if isinstance(size, list) else (size, size or 0)
     if channels != 1 or not isinstance(frames, int) or not 0 < bands <= MOST_BANDS:
         raise ConfigError(
             f"{OPTION}: {where} describes timm's {name} for inputs [{channels}, {frames}, {bands}], expected "
@@ -220,7 +221,8 @@ def _argument(key: object, value: Any, where: str) -> Any:
                 f"{OPTION}: {where} has {key}={value!r:.80}, expected a number from 1 to {LARGEST}, or two, time first"
             )
         return numbers if plain else value
-    if not isinstance(key, str) or (kind := MODEL_ARGS.get(key)) is None:
+    kind: Any = MODEL_ARGS.get(key) if isinstance(key, str) else None
+    if kind is None:
         raise ConfigError(
             f"{OPTION}: {where} has an argument {key!r:.80} in model_args, which is not supported; supported are: "
             f"{', '.join(sorted({*SIZES, *MODEL_ARGS}))}"
