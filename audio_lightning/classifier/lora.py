@@ -205,13 +205,10 @@ def _adaptable(network: AudioModel) -> list[str]:
     return [name for name, layer in network.named_modules() if _is_plain(layer) and id(layer.weight) not in head]
 
 
-def _is_plain(layer: nn.Module) -> bool:
+def _is_plain(layer: Any) -> bool:
     if type(layer) in (nn.Conv1d, nn.Conv2d):
-        # The adapter's convolution has the same kernel, stride and padding, but neither of these.
-        convolution: Any = layer
-        return bool(
-            convolution.groups == 1 and set(convolution.dilation) == {1} and convolution.padding_mode == "zeros"
-        )
+        # The adapter's convolution has the layer's kernel, stride and padding, but no dilation, and pads with zeros.
+        return layer.groups == 1 and set(layer.dilation) == {1} and layer.padding_mode == "zeros"
     return type(layer) is nn.Linear
 
 
