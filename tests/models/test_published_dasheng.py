@@ -78,9 +78,10 @@ def test_it_sees_what_the_reference_does(small: Dasheng) -> None:
 def test_it_computes_what_the_reference_does(small: Dasheng) -> None:
     layers = small(tones(SAMPLES))
     assert {name: tuple(found.shape) for name, found in layers.items()} == dict.fromkeys(FRAMES, (1, 48, 56))
+    # Values of up to 8 differ by 2e-5 of their size between CPUs, which add in another order.
     for name, expected in FRAMES.items():
-        torch.testing.assert_close(layers[name][0, ::6, [0, -1]].T, torch.tensor(expected), atol=1e-4, rtol=0)
-    torch.testing.assert_close(layers["layer2"].mean(2)[0, ::3], torch.tensor(CLIP), atol=1e-4, rtol=0)
+        torch.testing.assert_close(layers[name][0, ::6, [0, -1]].T, torch.tensor(expected), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(layers["layer2"].mean(2)[0, ::3], torch.tensor(CLIP), atol=1e-4, rtol=1e-4)
     both = small(torch.cat([0.1 * tones(SAMPLES), tones(SAMPLES)]))
     torch.testing.assert_close(both["layer2"][1:], layers["layer2"], atol=1e-5, rtol=0)
 

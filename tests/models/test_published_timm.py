@@ -115,7 +115,7 @@ def encoder(folder: Path) -> TimmEncoder:
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("samples", [300, 400, 4321, 10_480, 14_000])
+@pytest.mark.parametrize("samples", [300, 400, 4239, 10_480, 14_000])
 def test_every_layer_is_the_one_that_timm_computes(
     name: str, samples: int, library: ModuleType, tmp_path: Path
 ) -> None:
@@ -357,6 +357,7 @@ def config(size: Any = (1, FRAMES, BANDS), **changes: Any) -> Callable[[Path], o
             config([3, 224, 224]),
             r"inputs \[3, 224, 224\], expected spectrograms \[1, FRAMES, BANDS\] .* use model=timm",
         ),
+        (config([3, 64, 32]), r"for inputs \[3, 64, 32\], expected spectrograms \[1, FRAMES, BANDS\] of at most"),
         (config([1, 128, 1024]), r"for inputs \[1, 128, 1024\], expected spectrograms \[1, FRAMES, BANDS\] of at most"),
         (config([1, "64", 32]), r"has img_size=\['64', 32\], expected a number from 1 to 16384, or two, time first"),
         (config([1, 0, 32]), r"has img_size=\[0, 32\], expected a number from 1 to 16384, or two"),
