@@ -69,8 +69,9 @@ def check_config(config: DictConfig) -> None:
             raise ConfigError(f"{key}={shown}: expected a number, {limits}")
     for key in SHARES:
         share = OmegaConf.select(config, key)
-        if share is not None and not 0 <= share < 1:
-            raise ConfigError(f"{key}={share}: expected a fraction of at least 0 and less than 1")
+        number = isinstance(share, (int, float)) and not isinstance(share, bool)
+        if share is not None and not (number and 0 <= share < 1):
+            raise ConfigError(f"{key}={share!r}: expected a fraction of at least 0 and less than 1")
     _check_demo(config)
     _check_class_folders(config)
     _check_backbone(config)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from audio_lightning.config import change, check_config, compose, expand_multirun, quote_paths
 from audio_lightning.config.compose import search_path
@@ -63,6 +64,14 @@ def test_a_probe_brings_the_feature_that_it_is_on_and_names_its_network() -> Non
     assert composed("model=probe", "model.backbone=beats", "feature.backbone=beats").model.backbone == "beats"
     with pytest.raises(ConfigError, match=r"^feature\.backbone=beats and model\.backbone=aisfx: "):
         composed("model=probe", "model.backbone=aisfx", "feature.backbone=beats")
+
+
+@pytest.mark.parametrize("share", ["", True, [0.2]])
+def test_a_share_of_a_file_that_is_no_number_is_refused(share: object) -> None:
+    config = composed()
+    OmegaConf.update(config, "data.validation_fraction", share)
+    with pytest.raises(ConfigError, match=r"^data\.validation_fraction=.*: expected a fraction"):
+        check_config(config)
 
 
 def test_a_monitor_typed_for_one_callback_is_checked() -> None:
