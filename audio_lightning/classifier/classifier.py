@@ -1,12 +1,10 @@
 """The one LightningModule that every architecture is trained in."""
 
 import math
-import random
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -25,6 +23,7 @@ from audio_lightning.classifier.schedulers import TrainingLength, end_epoch, mak
 from audio_lightning.classifier.trainer_state import logs_at
 from audio_lightning.classifier.warm_start import Beginning, own_checkpoint, read_beginning
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.seeding import seed_generators
 from audio_lightning.core.task import AudioTask, metric_names
 from audio_lightning.data.loading.batches import Batch
 from audio_lightning.data.manifest import TRAIN
@@ -164,11 +163,7 @@ class AudioClassifier(ClassifierNetwork):
 
         So a resumed training draws what it would have drawn, and no generator's state has to be stored.
         """
-        state = np.random.SeedSequence((self.config["seed"], self.current_epoch, self.global_rank))
-        number = int(state.generate_state(1)[0])
-        random.seed(number)
-        np.random.seed(number)  # noqa: NPY002 - libraries draw from the legacy generator
-        torch.manual_seed(number)
+        seed_generators((self.config["seed"], self.current_epoch, self.global_rank))
         self.finetuning.start_epoch(self.current_epoch, processes=self.trainer.world_size)
         self.validated = False
         self.train_metrics.reset()

@@ -185,7 +185,7 @@ def max_epochs(facts: Facts, settled: dict[str, Any]) -> Choice:
 def precision(facts: Facts, settled: dict[str, Any]) -> Choice:
     """Products of bfloat16 where the machine computes those several times as fast.
 
-    With Intel's AMX, an epoch of ``experiment=auto`` on UrbanSound8K took 7.0 s in place of 9.0 on two cores. CPUs that
+    With Intel's AMX, an epoch of ``experiment=auto`` on UrbanSound8K took 7.0 s in place of 8.9 on two cores. CPUs that
     have bfloat16 without units for matrices were not measured, nor were GPUs: NVIDIA's own figures are followed there.
     """
     accelerator = str(settled[ACCELERATOR])

@@ -1,7 +1,6 @@
 """Embeddings of all clips of a training, from the machine's store, in place of a network that is run in every epoch."""
 
 import json
-import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from audio_lightning.augment import Augmentation
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.progress import progress_shown
+from audio_lightning.core.seeding import seed_generators
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS, TRAIN
 from audio_lightning.data.store.embeddings import clip_keys, embedded
@@ -179,9 +179,6 @@ def _changed(
     augmentation: Augmentation, clip: Float[Tensor, "1 time"], key: UInt8[np.ndarray, "bytes"], seed: int
 ) -> Float[Tensor, "1 time"]:
     """A clip as it is changed in training, which follows from its key."""
-    drawn = np.random.SeedSequence([seed, *key.tolist()]).generate_state(1)
-    random.seed(int(drawn[0]))
-    np.random.seed(int(drawn[0]))  # noqa: NPY002 - libraries draw from the legacy generator
-    torch.manual_seed(int(drawn[0]))
+    seed_generators([seed, *key.tolist()])
     changed, _ = augmentation.on_waveforms(clip, torch.zeros(1, dtype=torch.long))
     return changed

@@ -36,7 +36,7 @@ class Embedding(FrontEnd):
         architecture: null, or what a checkpoint keeps of a network that is in no table.
         resample: whether clips are brought to the rate of a network that takes one rate alone; networks that take any
             are given the clips as they are.
-        views: changed versions of each training clip that are embedded before training, of which each epoch draws one;
+        views: changed versions of each training clip that are embedded before training; each epoch draws one of them;
             0: where an augmentation changes waveforms, all training clips are embedded in every epoch. From 0 to 255.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`; ``statistics`` are those of each value.
 

@@ -194,7 +194,7 @@ class Patches(EncoderInput):
         return ((energies - self.mean) / (2 * self.deviation)).mT
 
     def frames(self, samples: int) -> int:
-        """Number of frames of a clip of so many samples, before zeros follow and what is too long is cut."""
+        """Number of frames of a clip, by its number of samples, before zeros follow and what is too long is cut."""
         return max(0, samples - len(self.fbank.window)) // self.fbank.hop_length + 1
 
     def names(self) -> dict[str, int]:
