@@ -91,6 +91,8 @@ class Allocation:
         steps: of every training.
         at_once: folds that are tested at once in the beginning: more than one where there is nothing to choose.
         aside: names of those whose trainings take next to nothing, and that are trained on all tested folds in the end.
+        extra: names of those that the time left after all others is enough for, on all tested folds.
+        extra_steps: of a training of each of them.
     """
 
     candidates: tuple[str, ...]
@@ -99,6 +101,8 @@ class Allocation:
     steps: int
     at_once: int = 1
     aside: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+    extra_steps: tuple[int, ...] = ()
 
 
 def allocate(
@@ -194,6 +198,31 @@ def more_folds(seconds: float, training_seconds: Sequence[float], folds: int, *,
         if MARGIN * workers.round_seconds([*training_seconds] * count) <= seconds:
             return count
     return 0
+
+
+def extra_candidate(
+    seconds: float, step_seconds: Mapping[str, float], steps_an_epoch: int, most: int, folds: int, *, workers: Workers
+) -> tuple[str, int] | None:
+    """The first candidate whose trainings the time that is left is enough for, and the steps of each.
+
+    Args:
+        seconds: that are left for trainings.
+        step_seconds: of every candidate that was not tried, from strong to quick, where all workers train.
+        steps_an_epoch: of a training.
+        most: steps of a training.
+        folds: that each is tested on.
+        workers: that train.
+
+    Returns:
+        None where a training of each would be shorter than :func:`enough_steps`.
+    """
+    least = min(most, enough_steps(steps_an_epoch))
+    processes = TRIAL_SECONDS * math.ceil(folds / workers.number)
+    for name, taken in step_seconds.items():
+        steps = int((seconds - processes) / (MARGIN * (1 + BETWEEN) * workers.round_seconds([taken] * folds)))
+        if steps >= least:
+            return name, min(steps, most)
+    return None
 
 
 def aside_seconds(candidates: int, folds: int, *, workers: Workers) -> float:

@@ -40,7 +40,7 @@ def tried_names(passes: Sequence[Pass]) -> dict[str, tuple[str, int]]:
     return {
         pass_name(candidate, number): (candidate, number)
         for number, one in enumerate(passes)
-        for candidate in (*one.allocation.candidates, *one.allocation.aside)
+        for candidate in (*one.allocation.candidates, *one.allocation.aside, *one.allocation.extra)
     }
 
 

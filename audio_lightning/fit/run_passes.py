@@ -7,7 +7,7 @@ from dataclasses import replace
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import lower_is_better
 from audio_lightning.fit.announce import say, say_pass
-from audio_lightning.fit.budget import Workers, aside_seconds, more_folds
+from audio_lightning.fit.budget import Workers, aside_seconds, extra_candidate, more_folds
 from audio_lightning.fit.passes import folds_tested, pass_name, plan_pass, tried_names
 from audio_lightning.fit.running import RunningFit
 from audio_lightning.fit.state import Pass, Training
@@ -119,23 +119,62 @@ class _Passes:
         while place < len(one.rounds) or (further := self._on_further_folds(number)):
             self._round(number, place, further, "trainings on further folds")
             place += 1
-        if chosen.aside and not self._is_aside(one.rounds[-1]):
-            tests = range(one.allocation.folds)
-            aside = [(pass_name(name, number), fold) for name in chosen.aside for fold in tests]
+        if chosen.aside and not any(map(self._is_aside, one.rounds)):
+            aside = self._on_all_folds(number, chosen.aside)
             self._round(number, place, aside, "classifiers on published networks", kept=self._kept_for_refit(one))
-        one.survivors += [name for name in self._aside_names(number) if name not in one.survivors]
+        while extra := self._extra(number):
+            trainings, kept = self._on_all_folds(number, [extra]), self._kept_for_refit(one)
+            self._round(number, len(one.rounds), trainings, "further candidates", kept=kept)
+        one.survivors += [name for name in self._added_names(number) if name not in one.survivors]
         one.done = True
         self.fit.save()
+
+    def _on_all_folds(self, number: int, candidates: Iterable[str]) -> list[tuple[str, int]]:
+        folds = range(self.fit.state.passes[number].allocation.folds)
+        return [(pass_name(name, number), fold) for name in candidates for fold in folds]
+
+    def _extra(self, number: int) -> str | None:
+        """A further candidate, for which the time that is left is enough; None where there is none."""
+        one = self.fit.state.passes[number]
+        if one.done:
+            return None
+        tried = {candidate for candidate, _ in tried_names(self.fit.state.passes).values()}
+        steps = {
+            name: each.step_seconds
+            for name, each in self.found.candidates.items()
+            if not each.frozen and each.impossible is None and name not in {*tried, *one.slow, *self.fit.state.lost}
+        }
+        shortest = min((self.found.candidates[name].steps_an_epoch for name in steps), default=0)
+        found = extra_candidate(
+            self.fit.left - self._kept_for_refit(one),
+            steps,
+            shortest,
+            one.allocation.steps,
+            one.allocation.folds,
+            workers=self.workers,
+        )
+        if found is None:
+            return None
+        name, length = found
+        chosen = one.allocation
+        one.allocation = replace(chosen, extra=(*chosen.extra, name), extra_steps=(*chosen.extra_steps, length))
+        say(f"there is time for {name}, too: {length:,} steps on {_folds(chosen.folds)}")
+        return name
+
+    def _steps(self, candidate: str, number: int) -> int:
+        """Steps of a training of a candidate in a pass, as they were planned."""
+        chosen = self.fit.state.passes[number].allocation
+        return dict(zip(chosen.extra, chosen.extra_steps)).get(candidate, chosen.steps)
 
     def _is_aside(self, trainings: Sequence[Training]) -> bool:
         tried = tried_names(self.fit.state.passes)
         aside = {name for one in self.fit.state.passes for name in one.allocation.aside}
         return any(tried[training.name][0] in aside for training in trainings)
 
-    def _aside_names(self, number: int) -> list[str]:
-        """Those of a pass that took next to nothing and were trained on all of its folds."""
+    def _added_names(self, number: int) -> list[str]:
+        """Those that a pass tried beside its candidates and that were trained on all of its folds."""
         allocation = self.fit.state.passes[number].allocation
-        names = [pass_name(name, number) for name in allocation.aside]
+        names = [pass_name(name, number) for name in (*allocation.aside, *allocation.extra)]
         return [name for name in names if len(self.fit.trainings.finished.get(name, ())) >= allocation.folds]
 
     def _kept_for_refit(self, one: Pass) -> float:
@@ -158,7 +197,7 @@ class _Passes:
             for name, fold in trainings:
                 candidate, own = tried[name]
                 allocation = self.fit.state.passes[own].allocation
-                allocation = replace(allocation, steps=max(1, int(share * allocation.steps)))
+                allocation = replace(allocation, steps=max(1, int(share * self._steps(candidate, own))))
                 grace = GRACE * training_seconds(self.found.candidates[candidate], allocation)
                 limit = left / waves if is_last else min(left, grace)
                 # Where nothing is chosen by it, the validation part trains, too.
@@ -186,7 +225,7 @@ class _Passes:
     def _on_further_folds(self, number: int) -> list[tuple[str, int]]:
         """Trainings on folds for which there is time that was not counted on: steps were quicker than when timed."""
         one = self.fit.state.passes[number]
-        if one.done or not one.survivors or (one.allocation.aside and self._is_aside(one.rounds[-1])):
+        if one.done or not one.survivors or any(map(self._is_aside, one.rounds)) or one.allocation.extra:
             return []
         tested = one.allocation.folds
         finished = self.fit.trainings.finished
@@ -203,7 +242,7 @@ class _Passes:
             return []
         one.allocation = replace(one.allocation, folds=tested + more)
         one.finish = [name for name in names if name not in one.survivors]
-        say(f"there is time for {more} more fold{'s' * (more > 1)}, {tested + more} of {len(self.found.folds)} in all")
+        say(f"there is time for {_folds(more, 'more ')}, {tested + more} of {len(self.found.folds)} in all")
         return [(name, fold) for fold in range(tested, tested + more) for name in names]
 
     def _survivors(self, number: int) -> list[str]:
@@ -242,3 +281,7 @@ class _Passes:
             if trials / self.workers.number <= self.fit.left - one.kept:
                 return count
         return 1
+
+
+def _folds(count: int, which: str = "") -> str:
+    return f"{count} {which}fold{'s' * (count > 1)}"

@@ -119,11 +119,13 @@ class FitState:
         write_json(file, asdict(self))
 
 
+SEVERAL = ("candidates", "aside", "extra", "extra_steps")
+"""Parts of an allocation that are tuples, and lists in a file."""
+
+
 def _pass(allocation: dict[str, Any], rounds: list[list[dict[str, Any]]], **others: Any) -> Pass:
     return Pass(
-        allocation=Allocation(
-            **{**allocation, **{name: tuple(allocation.get(name, ())) for name in ("candidates", "aside")}}
-        ),
+        allocation=Allocation(**{**allocation, **{name: tuple(allocation.get(name, ())) for name in SEVERAL}}),
         rounds=[[Training(**one) for one in trainings] for trainings in rounds],
         **others,
     )

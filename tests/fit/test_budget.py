@@ -15,6 +15,7 @@ from audio_lightning.fit.budget import (
     WANTED_STEPS,
     Workers,
     allocate,
+    extra_candidate,
     more_folds,
     reserve,
 )
@@ -126,6 +127,23 @@ def test_time_that_is_left_goes_into_further_folds() -> None:
     assert more_folds(111, [100], 6, workers=TWO) == 2
     assert more_folds(111, [100, 100], 6, workers=TWO) == 1
     assert more_folds(1e6, [100, 100], 6, workers=TWO) == 6
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(100, None), (200, ("quick", 2500)), (1000, ("logmel", 2500)), (10_000, ("both", 4000))],
+)
+def test_time_that_is_left_goes_into_a_further_candidate(seconds: float, expected: tuple[str, int] | None) -> None:
+    found = extra_candidate(seconds, STEPS, 40, 4000, 2, workers=TWO)
+    if expected is None:
+        assert found is None
+        return
+    assert found is not None
+    name, steps = found
+    assert name == expected[0]
+    assert expected[1] <= steps <= 4000
+    assert steps * STEPS[name] < seconds
+    assert extra_candidate(seconds, {}, 40, 4000, 2, workers=TWO) is None
 
 
 def test_a_round_takes_what_its_waves_take() -> None:

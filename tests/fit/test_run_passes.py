@@ -117,3 +117,38 @@ def test_classifiers_on_published_networks_are_trained_on_all_tested_folds_in_th
     again = CliRunner().invoke(app, [*line, "budget=10m"])
     assert again.exit_code == 0, again.output
     assert {path: path.stat().st_mtime for path in folder.glob("trials/trials/*/metrics.json")} == trials
+
+
+TWO = """
+defaults:
+  - good
+  - _self_
+candidates:
+  strong: [experiment=auto, feature=logmel, augment=none, ensemble.num_members=1, 'model.channels=[4,8]']
+  small: [experiment=auto, feature=logmel, augment=none, ensemble.num_members=1, 'model.channels=[4]']
+"""
+
+
+def test_time_that_is_left_tries_a_further_candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, folder = tiny.write_folder(tmp_path / "data", clips=6), tmp_path / "fit"
+    (tmp_path / "conf/fit").mkdir(parents=True)
+    (tmp_path / "conf/fit/mine.yaml").write_text(TWO)
+    short = Allocation(("strong",), survivors=1, folds=1, steps=4)
+    monkeypatch.setattr("audio_lightning.fit.passes.allocate", lambda *arguments, **options: short)
+    line = ["fit", "--config-dir", str(tmp_path / "conf"), "preset=mine", "data=folder", f"data.root={data}"]
+    line += [f"fit.dir={folder}", "trainer=cpu", "data.folds=3", "ensemble.inputs=all", "budget=10m"]
+    line += ["exclude=[both,logmel,pcen,frozen,words,panns,efficientat,beats,quick]"]
+    result = CliRunner().invoke(app, line)
+    assert result.exit_code == 0, result.output
+    assert "there is time for small, too: 4 steps on 3 folds" in result.output
+    fit = FitFolder(folder)
+    assert {name: len(found) for name, found in candidates_of_fit(fit).items()} == {"strong": 3, "small": 3}
+    states = {candidate.name: candidate.state for candidate in fit.read_summary().candidates}
+    assert states.keys() == {"strong", "small"}
+    assert not {*states.values()} & {"skipped", "failed", "stopped"}
+    assert "further candidates" in {one.what for one in fit.read_summary().time}
+    trials = {path: path.stat().st_mtime for path in folder.glob("trials/trials/*/metrics.json")}
+    (folder / "model.ckpt").unlink()
+    again = CliRunner().invoke(app, line)
+    assert again.exit_code == 0, again.output
+    assert {path: path.stat().st_mtime for path in folder.glob("trials/trials/*/metrics.json")} == trials
