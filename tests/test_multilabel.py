@@ -113,8 +113,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
     best = folder / "checkpoints/best.ckpt"
     classifier.load_state_dict(read_checkpoint(best)["state_dict"])
     trainer.validate(classifier, loader(validation), verbose=False)
-    classifier.choose_thresholds()
-    classifier.store_thresholds(best)
+    targets = torch.cat([batch["target"] for batch in validation])
+    classifier.calibrate(targets, "temperature")
+    classifier.choose_thresholds(targets)
+    classifier.store_decisions(best)
     trainer.test(classifier, loader(test), verbose=False)
     return Run(classifier, best, history, validation, test)
 
@@ -203,7 +205,7 @@ def test_only_several_labels_bring_thresholds() -> None:
     single = AudioClassifier(config, AudioTask(tiny.CLASSES, tiny.RATE, 2000).to_dict(), [1, 1, 1])
     assert "thresholds" not in single.state_dict()
     with pytest.raises(AssertionError, match="needs no thresholds"):
-        single.choose_thresholds()
+        single.choose_thresholds(torch.zeros(0, 3))
 
 
 def test_a_checkpoint_of_before_loads(tmp_path: Path) -> None:
@@ -231,7 +233,7 @@ def test_a_checkpoint_survives_a_full_disk(finished: Run, tmp_path: Path, monkey
 
     monkeypatch.setattr(torch, "save", save)
     with pytest.raises(OSError, match="no space left"):
-        finished.classifier.store_thresholds(tmp_path / "best.ckpt")
+        finished.classifier.store_decisions(tmp_path / "best.ckpt")
     assert [path.name for path in tmp_path.iterdir()] == ["best.ckpt"]
     assert (tmp_path / "best.ckpt").read_bytes() == finished.best.read_bytes()
 
@@ -251,7 +253,7 @@ def test_training_weighs_and_smooths_and_evaluation_does_not(finished: Run, monk
     torch.testing.assert_close(found, expected)
     assert float(classifier.train_epoch_metrics()["train/loss"]) == pytest.approx(float(expected.detach()))
     classifier.validation_step(batch, 0)
-    plain_loss = float(F.binary_cross_entropy_with_logits(logits.detach(), target))
+    plain_loss = float(F.binary_cross_entropy_with_logits(classifier.calibration(logits).detach(), target))
     assert float(classifier.validation_metrics.compute()["loss"]) == pytest.approx(plain_loss)
 
 

@@ -1,6 +1,6 @@
 """Predictions, embeddings and tests of trained classifiers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,10 @@ def predict(
     window_seconds: float | None = None,
     hop_seconds: float | None = None,
     per_recording: bool = False,
+    raw: bool = False,
+    threshold: float | Mapping[str, float] | None = None,
+    min_precision: float | None = None,
+    typicality: bool = False,
     batch_size: int = 32,
     trust: Trust = None,
 ) -> pd.DataFrame:
@@ -49,8 +53,19 @@ def predict(
         hop_seconds: from window to window; by default as in the training, or a window if it had none or
             ``window_seconds`` is given.
         per_recording: one row for each recording, with the mean of its windows.
+        raw: give the probabilities before calibration.
+        threshold: least probability of a prediction, for all classes or by class; below it, the prediction is
+            ``unknown``, or no label where clips may have several.
+        min_precision: in its place, the share of the predictions that shall be right; the threshold is the lowest with
+            which those of the validation clips were.
+        typicality: add a column of that name: the share of the validation clips that the classifier finds less typical,
+            near 0 for sounds unlike those trained on.
         batch_size: windows at once.
         trust: see :func:`load`.
+
+    Raises:
+        ConfigError: see :func:`load`; also a threshold that is none, both of the last two, or a precision that cannot
+            be reached.
 
     Returns:
         One row a window, or a recording: ``path``, ``start_seconds``, ``end_seconds``, ``predicted`` (a list where
@@ -58,16 +73,20 @@ def predict(
         cannot be read.
     """
     from audio_lightning.inference.predict import predict as predictions_of
+    from audio_lightning.inference.rejection import choose_thresholds, typed_thresholds
 
     loaded = _loaded(classifier, trust)
-    options = {"window_seconds": window_seconds, "hop_seconds": hop_seconds, "batch_size": batch_size}
+    options: dict[str, Any] = {"window_seconds": window_seconds, "hop_seconds": hop_seconds, "batch_size": batch_size}
+    options |= {"raw": raw, "thresholds": choose_thresholds(loaded, typed_thresholds(threshold), min_precision)[0]}
+    options["typicality"] = typicality
     several, rows = loaded.task.multilabel, []
     for found in predictions_of(loaded, _recordings(recordings), per_recording=per_recording, **options):
         labels = found.labels if several or found.labels is None else found.labels[0]
         shares = [None] * len(loaded.task.classes) if found.probabilities is None else found.probabilities.tolist()
+        shares += [found.typicality] if typicality else []
         rows.append([str(found.path), found.start_seconds, found.stop_seconds, labels, *shares, found.error])
-    classes = (f"probability {name}" for name in loaded.task.classes)
-    return pd.DataFrame(rows, columns=["path", "start_seconds", "end_seconds", "predicted", *classes, "error"])
+    names = [*(f"probability {name}" for name in loaded.task.classes), *(["typicality"] if typicality else [])]
+    return pd.DataFrame(rows, columns=["path", "start_seconds", "end_seconds", "predicted", *names, "error"])
 
 
 def embed(

@@ -30,6 +30,7 @@ class CheckpointEnsemble(Classifier):
             None for the weighted mean of the members' thresholds.
         names: of the members, for messages.
         notes: what the writer of the file noted.
+        calibration: scale and bias of the mean of the members, each of which has its own; None: it is not calibrated.
 
     Attributes:
         config: that of the member with the largest weight: the data that is tested unless other data is named, and the
@@ -39,6 +40,7 @@ class CheckpointEnsemble(Classifier):
 
     Raises:
         ConfigError: members that do not fit together, or thresholds that do not fit the classes.
+        ValueError: a calibration that does not fit them.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class CheckpointEnsemble(Classifier):
         thresholds: Float[Tensor, "..."] | None = None,
         names: Sequence[str] | None = None,
         notes: dict[str, Any] | None = None,
+        calibration: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         names = names or [f"member {number + 1}" for number in range(len(members))]
         check_members([(name, member.task, member.config["data"]) for name, member in zip(names, members, strict=True)])
@@ -66,6 +69,8 @@ class CheckpointEnsemble(Classifier):
         elif self.task.multilabel:
             shares = torch.tensor(self.weights, dtype=torch.float32)
             self.thresholds.copy_(shares @ torch.stack([member.thresholds for member in members]))
+        if calibration is not None:
+            self.calibration.put(*calibration)
         self._groups = _share_front_ends(members)
 
     @property
@@ -79,10 +84,26 @@ class CheckpointEnsemble(Classifier):
         return sum(member.embedding_dim for member in self._members())
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch classes"]:
-        """Logits of the weighted mean of the members' probabilities, float32."""
-        logits = self._of_each(waveform, lambda member, features: member.network(features))
-        weights = torch.tensor(self.weights, dtype=torch.float32, device=waveform.device)
-        return self.objective.pool(torch.stack([found.float() for found in logits]), weights)
+        """Logits of the weighted mean of the members' calibrated probabilities, float32."""
+        return self._pooled(self._logits_of_each(waveform))
+
+    def outputs(
+        self, waveform: Float[Tensor, "batch samples"]
+    ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch"]]:
+        """Logits, and the weighted mean of the members' energies."""
+        logits = self._logits_of_each(waveform)
+        energies = torch.stack([self.objective.energy(one) for one in logits])
+        return self._pooled(logits), self._weights(energies) @ energies
+
+    def _logits_of_each(self, waveform: Float[Tensor, "batch samples"]) -> list[Float[Tensor, "batch classes"]]:
+        return self._of_each(waveform, lambda member, features: member.network(features).float())
+
+    def _pooled(self, logits: Sequence[Float[Tensor, "batch classes"]]) -> Float[Tensor, "batch classes"]:
+        calibrated = torch.stack([member.calibration(one) for member, one in zip(self._members(), logits)])
+        return self.objective.pool(calibrated, self._weights(calibrated))
+
+    def _weights(self, beside: Tensor) -> Float[Tensor, "members"]:
+        return torch.tensor(self.weights, dtype=torch.float32, device=beside.device)
 
     def embed(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch embedding"]:
         """The embeddings of the members, one after the other."""

@@ -21,6 +21,7 @@ from audio_lightning.classifier.optimizers import make_optimizer
 from audio_lightning.classifier.provenance import TRAINED_ON, check_same_data, packed
 from audio_lightning.classifier.schedulers import TrainingLength, end_epoch, make_scheduler, monitored
 from audio_lightning.classifier.trainer_state import logs_at
+from audio_lightning.classifier.validated import VALIDATED
 from audio_lightning.classifier.warm_start import Beginning, own_checkpoint, read_beginning
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.seeding import seed_generators
@@ -32,7 +33,10 @@ from audio_lightning.features.memory import Memory, Views
 from audio_lightning.losses.objective import class_weights, shares
 from audio_lightning.losses.training_loss import TrainingLoss
 from audio_lightning.metrics.factory import make_metrics
-from audio_lightning.metrics.multilabel import MultilabelMetrics
+from audio_lightning.metrics.multilabel import best_thresholds
+
+DECISIONS = {"calibration.scale", "calibration.bias", "thresholds"}
+"""Entries of a state dict that follow from the validation of the best weights."""
 
 
 class AudioClassifier(ClassifierNetwork):
@@ -103,9 +107,10 @@ class AudioClassifier(ClassifierNetwork):
         features, targets = map(torch.cat, zip(*parts))
         self.network.memorize(features, targets)
 
-    def _logits(self, batch: Batch) -> Float[Tensor, "batch classes"]:
-        """Logits of a batch, in float32."""
-        return self._classified(self._features(batch)).float()
+    def _outputs(self, batch: Batch) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch"]]:
+        """Logits and energies of a batch, in float32."""
+        logits = self._classified(self._features(batch)).float()
+        return logits, self.objective.energy(logits)
 
     def _features(self, batch: Batch) -> Tensor:
         """Features of a batch, which are computed once where they may be."""
@@ -154,6 +159,8 @@ class AudioClassifier(ClassifierNetwork):
     def on_fit_start(self) -> None:
         """Train all modules, also of a classifier that was loaded, and note what is trained on, for later tests."""
         self.train()
+        self.calibration.reset()  # which was that of other weights
+        self.validated_clips = None
         if (datamodule := self._datamodule) is not None:
             self.trained_on = segments(datamodule, datamodule.manifest.rows(TRAIN))
             self.data = describe(datamodule)
@@ -230,10 +237,15 @@ class AudioClassifier(ClassifierNetwork):
         self._end("validation", self.validation_metrics)
         self.validated = True
 
-    def choose_thresholds(self) -> None:
-        """Set ``thresholds`` to those with which the F1 of every class is highest on the last validation's clips."""
-        assert isinstance(self.validation_metrics, MultilabelMetrics), "one label a clip needs no thresholds"
-        self.thresholds.copy_(self.validation_metrics.best_thresholds())
+    def choose_thresholds(self, targets: Tensor) -> None:
+        """Set ``thresholds`` to those with which the F1 of every class is highest on the last validation's clips.
+
+        Args:
+            targets: whether each label is the clip's, of the clips of :meth:`last_predictions`, in their order.
+        """
+        assert self.task.multilabel, "one label a clip needs no thresholds"
+        _, probabilities = self.last_predictions()
+        self.thresholds.copy_(best_thresholds(probabilities, targets > 0.5))
 
     def configure_optimizers(self) -> Any:
         """The optimizer and the schedule that the configuration names."""
@@ -262,21 +274,28 @@ class AudioClassifier(ClassifierNetwork):
         }
         if self.trained_on is not None:
             checkpoint["audio_lightning"][TRAINED_ON] = packed(self.trained_on)
+        if self.validated_clips is not None:
+            checkpoint["audio_lightning"][VALIDATED] = self.validated_clips.to_plain()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume a training on other data (:func:`check_same_data`)."""
         if self._datamodule is not None and self._fitting:
             check_same_data(checkpoint, self._datamodule)
 
-    def store_thresholds(self, path: Path) -> None:
-        """Put ``thresholds`` into a checkpoint of these weights, which was written before they were chosen.
+    def store_decisions(self, path: Path) -> None:
+        """Put calibration, validated clips and ``thresholds`` into a checkpoint of these weights.
+
+        It was written before they were found.
 
         Raises:
             CheckpointError: see :func:`read_checkpoint`.
         """
         if self.global_rank == 0:
-            checkpoint = read_checkpoint(path)
-            checkpoint["state_dict"]["thresholds"] = self.thresholds.cpu()
+            checkpoint, own = read_checkpoint(path), self.state_dict()
+            for name in DECISIONS & own.keys():
+                checkpoint["state_dict"][name] = own[name].cpu()
+            if self.validated_clips is not None:
+                checkpoint["audio_lightning"][VALIDATED] = self.validated_clips.to_plain()
             write_checkpoint(path, checkpoint)
 
     @classmethod

@@ -6,6 +6,8 @@ It is a dictionary of tensors and plain containers, which ``torch.load(path, wei
     members          of each checkpoint what a prediction needs: hyper_parameters, state_dict, audio_lightning
     weights          of each member, positive, sum 1
     thresholds       [classes] float32 where clips may have several labels, else None
+    calibration      scale and bias, each [classes] float32, of the mean of the members; None where it is not calibrated
+    validated        logits of the mean and targets of clips that no member was trained on; None where there are none
 """
 
 import math
@@ -19,7 +21,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from audio_lightning import __version__
-from audio_lightning.classifier.checkpoint import check_checkpoint, read_checkpoint, write_checkpoint
+from audio_lightning.classifier.checkpoint import check_checkpoint, read_checkpoint, read_contents, write_checkpoint
+from audio_lightning.classifier.validated import VALIDATED, ValidatedClips
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.core.task import AudioTask
 
@@ -41,12 +44,16 @@ class EnsembleContents:
         weights: of the members, with the sum 1.
         thresholds: probability of every class from which on it is predicted; None for the members' weighted mean.
         notes: what the writer noted.
+        calibration: scale and bias of the mean of the members; None where it is not calibrated.
+        validated: plain values of :class:`~audio_lightning.classifier.validated.ValidatedClips`, unchecked, or None.
     """
 
     members: list[dict[str, Any]]
     weights: list[float]
     thresholds: Float[Tensor, "classes"] | None
     notes: dict[str, Any]
+    calibration: tuple[Tensor, Tensor] | None = None
+    validated: Any = None
 
 
 def write_ensemble(
@@ -56,6 +63,8 @@ def write_ensemble(
     *,
     thresholds: Sequence[float] | None = None,
     notes: Mapping[str, Any] | None = None,
+    calibration: tuple[Tensor, Tensor] | None = None,
+    validated: ValidatedClips | None = None,
 ) -> None:
     """Write one file that predicts the weighted mean of the probabilities of several checkpoints.
 
@@ -68,6 +77,8 @@ def write_ensemble(
         thresholds: where clips may have several labels, the probability of every class from which on it is predicted;
             None for the weighted mean of the members' thresholds.
         notes: plain values to keep in the file, such as the names of the members.
+        calibration: scale and bias, each ``[classes]``, of the mean of the members.
+        validated: clips that no member was trained on, with logits of the mean.
 
     Raises:
         ConfigError: no members, other weights or thresholds than are needed, or members that do not fit together.
@@ -91,9 +102,36 @@ def write_ensemble(
         "audio_lightning": {"ensemble_format": ENSEMBLE_VERSION, "version": __version__, "notes": dict(notes or {})},
         "members": [{name: checkpoint[name] for name in KEPT} for checkpoint in checkpoints],
         "weights": shares,
-        "thresholds": None if thresholds is None else torch.tensor(thresholds, dtype=torch.float32),
+        **_decisions(thresholds, calibration, validated),
     }
     write_checkpoint(path, contents)
+
+
+def add_decisions(
+    path: Path,
+    *,
+    thresholds: Sequence[float] | None = None,
+    calibration: tuple[Tensor, Tensor] | None = None,
+    validated: ValidatedClips | None = None,
+) -> None:
+    """Put what :func:`write_ensemble` takes beside the members into a file that it wrote without.
+
+    Raises:
+        CheckpointError: see :func:`audio_lightning.classifier.checkpoint.read_contents`.
+        OSError: the file cannot be written.
+    """
+    contents = read_contents(path)
+    write_checkpoint(path, {**contents, **_decisions(thresholds, calibration, validated)})
+
+
+def _decisions(
+    thresholds: Sequence[float] | None, calibration: tuple[Tensor, Tensor] | None, validated: ValidatedClips | None
+) -> dict[str, Any]:
+    return {
+        "thresholds": None if thresholds is None else torch.tensor(thresholds, dtype=torch.float32),
+        "calibration": None if calibration is None else [value.float() for value in calibration],
+        VALIDATED: None if validated is None else validated.to_plain(),
+    }
 
 
 def check_contents(contents: Mapping[str, Any], *, where: str) -> EnsembleContents:
@@ -119,13 +157,18 @@ def check_contents(contents: Mapping[str, Any], *, where: str) -> EnsembleConten
         raise CheckpointError(f"{where} is damaged: expected lists of members and weights")
     if thresholds is not None and not (isinstance(thresholds, Tensor) and thresholds.dtype == torch.float32):
         raise CheckpointError(f"{where} is damaged: expected thresholds of type float32, or none")
+    calibration = contents.get("calibration")
+    pair = isinstance(calibration, list) and len(calibration) == 2
+    if calibration is not None and not (pair and all(isinstance(value, Tensor) for value in calibration)):
+        raise CheckpointError(f"{where} is damaged: expected scale and bias of a calibration, or none")
     try:
         shares = _shares(weights, len(members))
     except ConfigError as error:
         raise CheckpointError(f"{where}: {error}") from error
     checked = [check_checkpoint(member, where=of_member(where, number)) for number, member in enumerate(members)]
     _check_apart(checked, where)
-    return EnsembleContents(checked, shares, thresholds, notes)
+    fitted = None if calibration is None else (calibration[0], calibration[1])
+    return EnsembleContents(checked, shares, thresholds, notes, fitted, contents.get(VALIDATED))
 
 
 def of_member(where: str, number: int) -> str:

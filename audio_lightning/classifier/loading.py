@@ -14,6 +14,7 @@ from audio_lightning.classifier.factory import check_size, without_pretrained
 from audio_lightning.classifier.lora import saved_adapters
 from audio_lightning.classifier.network import ClassifierNetwork
 from audio_lightning.classifier.provenance import described_data, unpacked
+from audio_lightning.classifier.validated import VALIDATED, ValidatedClips
 from audio_lightning.config import trusting
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.core.task import AudioTask
@@ -38,8 +39,17 @@ def _load_ensemble(cls: type[ClassifierNetwork], contents: dict[str, Any], where
     for name in names:
         members.append(_build(cls, found.members.pop(0), name))  # so that its weights are not kept twice
     try:
-        return CheckpointEnsemble(members, found.weights, thresholds=found.thresholds, names=names, notes=found.notes)
-    except (ConfigError, LookupError, TypeError, AttributeError) as error:
+        ensemble = CheckpointEnsemble(
+            members,
+            found.weights,
+            thresholds=found.thresholds,
+            names=names,
+            notes=found.notes,
+            calibration=found.calibration,
+        )
+        ensemble.validated_clips = _validated(ensemble, found.validated)
+        return ensemble
+    except (ConfigError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{where}: refused: {error}") from error
 
 
@@ -60,9 +70,15 @@ def _build(cls: type[Network], checkpoint: dict[str, Any], where: str) -> Networ
                     "another checkpoint"
                 )
         classifier.data, classifier.trained_on = described_data(checkpoint), unpacked(checkpoint)
+        classifier.validated_clips = _validated(classifier, checkpoint["audio_lightning"].get(VALIDATED))
     except ConfigError as error:
         raise CheckpointError(f"{where}: refused: {error}") from error
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{where} does not fit the classifier it describes: {reason}") from error
     return classifier
+
+
+def _validated(classifier: Classifier, values: Any) -> ValidatedClips | None:
+    task = classifier.task
+    return ValidatedClips.from_plain(values, num_classes=task.num_classes, multilabel=task.multilabel)

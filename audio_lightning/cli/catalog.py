@@ -53,7 +53,8 @@ class _Settings:
 
 
 Pretrained = Annotated[
-    bool, typer.Option("--pretrained", help="List published networks that are used as they are, by feature=embedding.")
+    bool,
+    typer.Option("--pretrained", help="List published networks; with names of some, describe these: layers, citation."),
 ]
 
 
@@ -63,7 +64,7 @@ def models_command(
 ) -> None:
     """List the models: what each takes, its parameters and its multiply-accumulates for a clip."""
     if pretrained:
-        _published()
+        _describe(overrides) if overrides else _published()
         return
     from audio_lightning.classifier.catalog import best_feature, cells
     from audio_lightning.config import choices
@@ -167,6 +168,33 @@ def _published() -> None:
         "UniSpeech, data2vec, SEW, Whisper or CLAP; and FILE.onnx, a network that takes a waveform"
     )
     print_next("python", "train.py", "experiment=frozen", "feature.backbone=cnn10", "data=folder", "data.root=DIR")
+
+
+def _describe(names: Sequence[str]) -> None:
+    """Print what is known of published networks: input, layers, weights, licence and citation."""
+    from audio_lightning.config.suggest import did_you_mean
+    from audio_lightning.core.errors import ConfigError
+    from audio_lightning.models.pretrained.published_files import PublishedFile
+    from audio_lightning.models.pretrained.registry import BACKBONES
+
+    for name in names:
+        if name not in BACKBONES:
+            known = did_you_mean(name, BACKBONES, listing="published networks")
+            raise ConfigError(f"{name}: no such published network{known}")
+    for name in names:
+        one = BACKBONES[name]
+        rates = f"{one.trained_rate:,} Hz" + (", or any other rate" if one.any_rate else "")
+        layers = ", ".join(f"{layer} ({width:,})" for layer, width in one.layers.items())
+        weights = one.file.url if isinstance(one.file, PublishedFile) else one.file.remedy
+        print_text(f"{name}: {one.title}, {one.num_parameters:,} parameters")
+        print_text(f"  input: waveform at {rates}, at least {one.least_seconds:g} s")
+        print_text(f"  layers (channels): {layers}")
+        print_text(f"  weights: {'on this machine' if one.file.is_here else weights}")
+        print_text(f"  licence: {one.licence}")
+        print_text(f"  citation: {one.citation}")
+    print_next(
+        "python", "train.py", "experiment=frozen", f"feature.backbone={names[0]}", "data=folder", "data.root=DIR"
+    )
 
 
 def _settings(overrides: list[str] | None, classes: int, *groups: str) -> _Settings:

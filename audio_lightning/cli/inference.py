@@ -62,6 +62,20 @@ def predict_command(
         bool, typer.Option("--per-recording", help="One row for each recording: the mean of its windows.")
     ] = False,
     top_k: Annotated[int | None, typer.Option(min=1, help="Only the K most probable classes.")] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="P|CLASS=P", help="Least probability of a prediction, else `unknown`; may be repeated by class."
+        ),
+    ] = None,
+    min_precision: Annotated[
+        float | None, typer.Option(help="Share of the predictions that shall be right; the threshold follows.")
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Probabilities before calibration.")] = False,
+    typicality: Annotated[
+        bool,
+        typer.Option("--typicality", help="Share of the validation clips less typical; 0: unlike those trained on."),
+    ] = False,
     output_format: Annotated[
         Format | None, typer.Option("--format", help="Default: a table on a terminal, else CSV.", show_default=False)
     ] = None,
@@ -84,9 +98,13 @@ def predict_command(
 
     Exit code 1 if a recording could not be read; it has a row that says why, or in a submission an empty answer.
     """
-    options = {"window_seconds": window, "hop_seconds": hop, "batch_size": batch_size}
+    options: dict[str, Any] = {"window_seconds": window, "hop_seconds": hop, "batch_size": batch_size}
     of_table = TableOptions(root, submission, path_column)
     if (table := table_among(recordings, of_table)) is not None:
+        if threshold or min_precision is not None or raw or typicality:
+            raise ConfigError(
+                "--threshold, --min-precision, --raw and --typicality are for recordings, not for a table of them"
+            )
         if output_format not in (None, Format.CSV):
             raise ConfigError(f"--format {output_format}: a table of recordings is answered as CSV; leave it out")
         return _answer(checkpoint, table, of_table, output, top_k, device, trust, options)
@@ -95,18 +113,24 @@ def predict_command(
         raise ConfigError("--format table is for the screen; leave --output out, or choose csv or json")
     classifier, files = _opened(checkpoint, recordings, device, trust)
     from audio_lightning.inference.predict import predict
+    from audio_lightning.inference.rejection import choose_thresholds
 
+    options["thresholds"], said = choose_thresholds(classifier, threshold or [], min_precision)
+    options |= {"raw": raw, "typicality": typicality}
+    if said:
+        print(said, file=sys.stderr)
     predictions = predict(classifier, files, per_recording=per_recording, **options)
     if chosen is Format.TABLE:
         failed = print_predictions(predictions, classifier.task, top_k)
     else:
         write = _write_csv if chosen is Format.CSV else _write_json
         with _output(output) as file:
-            failed = write(file, predictions, classifier.task, top_k)
+            failed = write(file, predictions, classifier.task, top_k, typicality=typicality)
     if output is None:
-        typed = {"--window": window, "--hop": hop, "--top-k": top_k}
+        typed = {"--window": window, "--hop": hop, "--top-k": top_k, "--min-precision": min_precision}
         words = [str(word) for pair in typed.items() if pair[1] is not None for word in pair]
-        words += ["--per-recording"] * per_recording
+        words += [word for text in threshold or [] for word in ("--threshold", text)]
+        words += ["--per-recording"] * per_recording + ["--raw"] * raw + ["--typicality"] * typicality
         where = ("--output", "predictions.csv")
         print_next_on_terminal("audio-lightning", "predict", checkpoint, *_few(recordings), *words, *where)
     else:
@@ -266,13 +290,16 @@ def _writable(path: Path | None) -> Iterator[None]:
         raise ConfigError(f"--output {path}: cannot be written ({error.strerror or error})") from error
 
 
-def _write_csv(file: IO[str], predictions: "Iterator[Prediction]", task: AudioTask, top_k: int | None) -> int:
+def _write_csv(
+    file: IO[str], predictions: "Iterator[Prediction]", task: AudioTask, top_k: int | None, *, typicality: bool
+) -> int:
     """Rows as they come; returns the number of recordings that could not be read."""
     writer = csv.writer(file, lineterminator="\n")
     columns = ["predicted", *(f"probability {name}" for name in task.classes)]
     if top_k:
         ranks = range(1, min(top_k, task.num_classes) + 1)
         columns = [name for rank in ranks for name in (f"class_{rank}", f"probability_{rank}")]
+    columns += ["typicality"] * typicality
     writer.writerow(["path", "start_seconds", "end_seconds", *columns, "error"])
     failed = set[Path]()
     for found in predictions:
@@ -283,11 +310,15 @@ def _write_csv(file: IO[str], predictions: "Iterator[Prediction]", task: AudioTa
         values = [LABEL_SEPARATOR.join(found.labels), *(f"{share:.8f}" for share in found.probabilities.tolist())]
         if top_k:
             values = [value for name, share in _ranked(found, task, top_k) for value in (name, f"{share:.8f}")]
+        if typicality:
+            values.append(f"{found.typicality:.4f}")
         writer.writerow([found.path, f"{found.start_seconds:.3f}", f"{found.stop_seconds:.3f}", *values, ""])
     return len(failed)
 
 
-def _write_json(file: IO[str], predictions: "Iterator[Prediction]", task: AudioTask, top_k: int | None) -> int:
+def _write_json(
+    file: IO[str], predictions: "Iterator[Prediction]", task: AudioTask, top_k: int | None, *, typicality: bool
+) -> int:
     """One array, an element at a time; returns the number of recordings that could not be read."""
     failed, separator = set[Path](), "[\n"
     for found in predictions:
@@ -302,6 +333,8 @@ def _write_json(file: IO[str], predictions: "Iterator[Prediction]", task: AudioT
                 "predicted": found.labels if task.multilabel else found.labels[0],
                 "probabilities": dict(_ranked(found, task, top_k)),
             }
+            if typicality:
+                entry["typicality"] = found.typicality
         file.write(separator + to_json(entry))
         separator = ",\n"
     file.write("\n]\n" if separator == ",\n" else "[]\n")

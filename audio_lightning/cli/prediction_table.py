@@ -82,7 +82,7 @@ def _rows(found: "Sequence[Prediction]", names: Sequence[str], task: AudioTask, 
                 name,
                 f"{prediction.start_seconds:.1f} to {prediction.stop_seconds:.1f}",
                 ", ".join(prediction.labels) or "none of the classes",
-                ", ".join(f"{share[label]:.3f}" for label in prediction.labels),
+                ", ".join(f"{share[label]:.3f}" for label in prediction.labels if label in share),
                 ", ".join(others[: max(0, number - len(prediction.labels))]),
             ]
         )

@@ -111,6 +111,25 @@ class FitResult:
 
 
 @dataclass(frozen=True)
+class FitCalibration:
+    """How far the probabilities of the model can be trusted, on out-of-fold predictions.
+
+    Attributes:
+        method: ``temperature`` or ``vector``.
+        ece, brier: calibration error and Brier score, each clip calibrated by clips of other groups.
+        ece_uncalibrated, brier_uncalibrated: the same of the probabilities as trained.
+        temperature: that the logits are divided by; None where classes differ.
+    """
+
+    method: str
+    ece: float
+    brier: float
+    ece_uncalibrated: float
+    brier_uncalibrated: float
+    temperature: float | None = None
+
+
+@dataclass(frozen=True)
 class LearningPoint:
     """The metric, where this share of the recordings was trained on.
 
@@ -156,6 +175,7 @@ class FitSummary:
         fold_origin: where they come from, in words.
         candidates: in the order in which they were tried.
         result: None where nothing was selected.
+        calibration: None where nothing was calibrated.
         predict_ms: what the model takes a clip, in milliseconds, on the CPU in batches and without decoding.
         infer_limit_ms: what it may take at most; None: any time.
         refit: whether the model's members were trained on all recordings, in place of the models of the folds.
@@ -184,6 +204,7 @@ class FitSummary:
     fold_origin: str = ""
     candidates: list[FitCandidate] = field(default_factory=list)
     result: FitResult | None = None
+    calibration: FitCalibration | None = None
     predict_ms: float | None = None
     infer_limit_ms: float | None = None
     refit: bool = False
@@ -219,7 +240,7 @@ class FitSummary:
         return _record(cls, values, "fit")
 
 
-_RECORDS: dict[str, type[Any]] = {"machine": FitMachine, "result": FitResult}
+_RECORDS: dict[str, type[Any]] = {"machine": FitMachine, "result": FitResult, "calibration": FitCalibration}
 _LISTS: dict[str, type[Any]] = {
     "properties": FitProperty,
     "choices": FitChoice,

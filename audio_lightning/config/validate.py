@@ -32,6 +32,9 @@ RANGES = {
 }
 """Least and greatest values of keys that nothing else looks at before it is too late."""
 
+CALIBRATIONS = ("auto", "temperature", "vector", "none")
+"""Values of ``calibration``."""
+
 SHARES = ("data.test_fraction", "data.validation_fraction")
 """Keys whose values are fractions; wrong ones are refused also where a split by folds does not use them."""
 
@@ -67,6 +70,8 @@ def check_config(config: DictConfig) -> None:
             limits = f"at least {least}" if most == math.inf else f"{least} to {most}"
             shown = "null" if value is None else f"{value!r}" if isinstance(value, str) else value
             raise ConfigError(f"{key}={shown}: expected a number, {limits}")
+    if (method := config.get("calibration", "none")) not in CALIBRATIONS:
+        raise ConfigError(f"calibration={method}: expected one of {', '.join(CALIBRATIONS)}")
     for key in SHARES:
         share = OmegaConf.select(config, key)
         number = isinstance(share, (int, float)) and not isinstance(share, bool)

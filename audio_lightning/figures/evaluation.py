@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from audio_lightning.figures.colours import text_on
+from audio_lightning.metrics.calibration import Reliability
 
 BLUE, ORANGE, GREY = "#2563a6", "#d9730d", "#6b7280"
 
@@ -60,6 +61,28 @@ def draw_confusion(counts: Int64[np.ndarray, "classes classes"], classes: Sequen
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
     correct = counts.trace() / max(1, counts.sum())
     axes.set_title(f"{counts.sum()} {part} clips, accuracy {correct:.3f}", fontsize=10)
+    return figure
+
+
+def draw_reliability(found: Reliability, title: str) -> Figure:
+    """Share of correct predictions against their probability, with the number of predictions as bars below.
+
+    Args:
+        found: in bins; a calibrated classifier lies on the diagonal.
+        title: above.
+    """
+    figure = Figure(figsize=(5.0, 5.6), dpi=110, layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    upper.plot([0, 1], [0, 1], color=GREY, linestyle=":", linewidth=1, label="calibrated")
+    upper.plot(found.confidence, found.frequency, "o-", color=BLUE, markersize=5, label="these predictions")
+    upper.set(ylabel="share that is correct", xlim=(0, 1), ylim=(0, 1.02))
+    upper.set_title(title, fontsize=10)
+    upper.legend(loc="upper left", frameon=False, fontsize=8)
+    lower.bar(found.confidence, found.clips, width=0.06, color=BLUE)
+    lower.set(xlabel="probability of the prediction", ylabel="clips")
+    for axes in (upper, lower):
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 
 from audio_lightning.core.errors import FileError, UserError
 from audio_lightning.core.files import disk_trouble, read_frame, write_bytes
-from audio_lightning.figures.evaluation import BLUE, GREY, ORANGE, draw_confusion, legible, png
+from audio_lightning.figures.evaluation import BLUE, GREY, ORANGE, draw_confusion, draw_reliability, legible, png
+from audio_lightning.metrics.calibration import reliability
 from audio_lightning.run_folder import RunFolder
 
 MOST_INCHES = 80.0
@@ -22,6 +23,7 @@ def draw_run(folder: Path) -> list[Path]:
     """Draw ``curves.png`` of a finished run, and ``confusion_matrix.png`` where it was tested.
 
     Where clips have several labels, no class is taken for another, and ``average_precision.png`` is drawn instead.
+    ``reliability.png`` shows how far the probabilities can be trusted.
 
     Args:
         folder: with ``history.csv``, and ``predictions.csv`` and ``per_class.csv`` where it was tested.
@@ -83,7 +85,10 @@ def _of_test(files: RunFolder) -> dict[str, Figure]:
     if "average_precision" in per_class:
         return {"average_precision.png": average_precision(per_class)}
     predictions = files.read_predictions(files.predictions)
-    return {"confusion_matrix.png": confusion_matrix(predictions, list(per_class["class"]))}
+    return {
+        "confusion_matrix.png": confusion_matrix(predictions, list(per_class["class"])),
+        "reliability.png": reliability_diagram(predictions),
+    }
 
 
 def curves(history: pd.DataFrame, *, best_epoch: int | None = None) -> Figure:
@@ -152,6 +157,18 @@ def confusion_matrix(predictions: pd.DataFrame, classes: list[str]) -> Figure:
     counts = np.zeros((len(classes), len(classes)), dtype=int)
     np.add.at(counts, (predictions["label"].map(index), predictions["predicted"].map(index)), 1)
     return draw_confusion(counts, classes, "test")
+
+
+def reliability_diagram(predictions: pd.DataFrame) -> Figure:
+    """How far the probabilities can be trusted, see :func:`audio_lightning.figures.evaluation.draw_reliability`.
+
+    Args:
+        predictions: with the columns ``label``, ``predicted``, and ``probability CLASS`` of every class.
+    """
+    names = [name for name in predictions.columns if name.startswith("probability ")]
+    probabilities = predictions[names].to_numpy(dtype=float)
+    found = reliability(probabilities.max(axis=1), (predictions["label"] == predictions["predicted"]).to_numpy())
+    return draw_reliability(found, f"{len(predictions)} test clips, calibration error {found.error:.3f} in ten bins")
 
 
 def average_precision(per_class: pd.DataFrame) -> Figure:

@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from audio_lightning import __version__
-from audio_lightning.classifier.ensemble_file import write_ensemble
+from audio_lightning.classifier.ensemble_file import add_decisions, write_ensemble
 from audio_lightning.compare.fit_summary import (
     CandidateState,
     FitCandidate,
@@ -24,7 +25,8 @@ from audio_lightning.compare.trials import TrialFolder
 from audio_lightning.core.errors import UserError
 from audio_lightning.core.files import write_csv
 from audio_lightning.core.task import LABEL_SEPARATOR
-from audio_lightning.fit.ensemble_selection import SelectionSettings, combined
+from audio_lightning.fit.calibrating import calibrate, typed_method
+from audio_lightning.fit.ensemble_selection import SelectionSettings
 from audio_lightning.fit.learning_points import learning_points
 from audio_lightning.fit.out_of_fold import PREFIX, OutOfFold, read_out_of_fold
 from audio_lightning.fit.selection_bias import AfterSelection, correct_for_selection
@@ -34,6 +36,7 @@ from audio_lightning.fit.tried import Tried
 from audio_lightning.inference.clip_time import seconds_a_clip
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.report.fit_page import write_fit_page
+from audio_lightning.training.results import cross_fitted_thresholds
 
 
 def conclude(folder: Path, tried: Tried, spent: float) -> str:
@@ -69,7 +72,14 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
         refit=tried.refit,
     )
     after = correct_for_selection(predictions, metric, answer.settings)
-    _write_predictions(files, predictions, combined(predictions, answer.ensemble))
+    calibrated = calibrate(predictions, answer.ensemble, runs, typed_method(tried.lines))
+    add_decisions(
+        files.model,
+        thresholds=calibrated.thresholds,
+        calibration=(calibrated.scale, calibrated.bias),
+        validated=calibrated.validated,
+    )
+    _write_predictions(files, predictions, calibrated.probabilities)
     learning, note = _learning(tried, metric)
     summary = FitSummary(
         preset=tried.settings.preset,
@@ -91,6 +101,7 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
         fold_origin=found.fold_origin,
         candidates=[_candidate(name, tried, runs.get(name, []), answer, left_out) for name in tried.names],
         result=_result(predictions, after),
+        calibration=calibrated.summary,
         predict_ms=round(1000 * answer.seconds, 3),
         infer_limit_ms=None if limit is None else 1000 * limit,
         learning=learning,
@@ -128,10 +139,15 @@ def finish(
         outdated = fewer_models(of_folds, tested, limit)
         summary.notes = [note for note in summary.notes if note not in outdated]
         members = [(models[one.name], one.weight or 0.0) for one in summary.selected]
-        # Without validation there are no thresholds but those of the models of the folds.
-        thresholds = load_classifier(files.model).thresholds.tolist() if summary.multilabel else None
+        # Without validation there are no thresholds and no calibration but those of the models of the folds.
+        of_models = load_classifier(files.model)
         write_ensemble(
-            files.model, [Path(path) for path, _ in members], [weight for _, weight in members], thresholds=thresholds
+            files.model,
+            [Path(path) for path, _ in members],
+            [weight for _, weight in members],
+            thresholds=of_models.thresholds.tolist() if summary.multilabel else None,
+            calibration=(of_models.calibration.scale, of_models.calibration.bias),
+            validated=of_models.validated_clips,
         )
         summary.candidates = [replace(one, models=1) if one.name in models else one for one in summary.candidates]
         summary.predict_ms = round(1000 * seconds_a_clip(load_classifier(files.model)), 3)
@@ -215,7 +231,9 @@ def _notes(tried: Tried, predictions: OutOfFold) -> list[str]:
 def _write_predictions(files: FitFolder, predictions: OutOfFold, probabilities: np.ndarray) -> None:
     classes = np.array(predictions.classes, dtype=object)
     if predictions.multilabel:
-        predicted = [LABEL_SEPARATOR.join(classes[row >= 0.5]) for row in probabilities]
+        targets = torch.from_numpy(predictions.targets)
+        thresholds = cross_fitted_thresholds(torch.from_numpy(probabilities), targets, predictions.group).numpy()
+        predicted = [LABEL_SEPARATOR.join(classes[row >= least]) for row, least in zip(probabilities, thresholds)]
     else:
         predicted = classes[probabilities.argmax(axis=1)].tolist()
     names = ["path", "group", "start_seconds", "end_seconds", "label"]

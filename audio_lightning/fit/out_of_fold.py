@@ -20,6 +20,7 @@ from audio_lightning.core.errors import ConfigError, DataError, FileError
 from audio_lightning.core.files import require_folder, shortened
 from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.run_folder import RunFolder
+from audio_lightning.training.results import ENERGY
 
 A_SWEEP_OR_RUN = "expected a folder with sweep.json or config.yaml, as sweep.py and train.py leave them"
 
@@ -43,6 +44,8 @@ class OutOfFold:
         clips: ``path``, ``start_seconds``, ``end_seconds`` (whole recordings: 0 and NaN), ``group`` and ``label`` of
             every clip, in the order of paths and starts.
         targets: whether each label is the clip's.
+        energies: of every clip (:meth:`audio_lightning.classifier.base.Classifier.logits_and_energy`); NaN where they
+            are not known, as for whole recordings.
         probabilities: of every class; NaN where a candidate has no prediction. Clips that a candidate predicts several
             times (seeds, or repeated cross-validation) have the mean.
         num_clips: clips or windows of the data set, tested or not; None where the runs do not say.
@@ -58,6 +61,7 @@ class OutOfFold:
     probabilities: Float32[np.ndarray, "candidates clips classes"]
     num_clips: int | None
     num_tested: int
+    energies: Float32[np.ndarray, "candidates clips"] | None = None
 
     @property
     def group(self) -> Int64[np.ndarray, "clips"]:
@@ -101,6 +105,7 @@ class OutOfFold:
             clips=self.clips[clips].reset_index(drop=True),
             targets=self.targets[clips],
             probabilities=self.probabilities[kept][:, clips],
+            energies=None if self.energies is None else self.energies[kept][:, clips],
         )
         return found, left_out
 
@@ -167,14 +172,13 @@ def candidates_in(paths: Sequence[Path]) -> dict[str, list[RunFolder]]:
     return {"runs": [RunFolder(path) for path in paths]}
 
 
-def read_out_of_fold(candidates: Mapping[str, Sequence[RunFolder]]) -> OutOfFold:
+def read_out_of_fold(candidates: Mapping[str, Sequence[RunFolder]], *, whole: bool | None = None) -> OutOfFold:
     """Read the test predictions of candidates.
-
-    Where recordings were cut into windows in any of the runs, whole recordings are aligned, since candidates may differ
-    in their windows.
 
     Args:
         candidates: runs by the name of the candidate.
+        whole: align whole recordings, or clips; None: whole recordings where any of the runs cut recordings into
+            windows, since candidates may differ in these.
 
     Raises:
         ConfigError: there is no run, or one without a test.
@@ -184,7 +188,7 @@ def read_out_of_fold(candidates: Mapping[str, Sequence[RunFolder]]) -> OutOfFold
     folders = [folder for runs in candidates.values() for folder in runs]
     if not folders:
         raise ConfigError("no run to read out-of-fold predictions from; give folders of runs with a test part")
-    recordings = any(folder.recordings.is_file() for folder in folders)
+    recordings = any(folder.recordings.is_file() for folder in folders) if whole is None else whole
     parts = {name: [_read(folder, recordings) for folder in runs] for name, runs in candidates.items()}
     every = [part for runs in parts.values() for part in runs]
     for part in every[1:]:
@@ -194,12 +198,13 @@ def read_out_of_fold(candidates: Mapping[str, Sequence[RunFolder]]) -> OutOfFold
     _check_agreement(rows, clip, every)
     first = np.unique(clip, return_index=True)[1]
     classes = every[0].classes
-    sums = np.zeros((len(parts), len(first), len(classes)))
+    # The energy is one column more.
+    sums = np.zeros((len(parts), len(first), len(classes) + 1))
     counts = np.zeros((len(parts), len(first), 1))
     places = np.split(clip, np.cumsum([len(part.rows) for part in every])[:-1])
     owners = [number for number, runs in enumerate(parts.values()) for _ in runs]
     for number, part, place in zip(owners, every, places):
-        np.add.at(sums[number], place, part.probabilities)
+        np.add.at(sums[number], place, np.column_stack([part.probabilities, part.rows["energy"]]))
         np.add.at(counts[number], place, 1)
     with np.errstate(invalid="ignore"):
         means = (sums / counts).astype(np.float32)
@@ -211,7 +216,8 @@ def read_out_of_fold(candidates: Mapping[str, Sequence[RunFolder]]) -> OutOfFold
         recordings=recordings,
         clips=rows.loc[first, ["path", "start_seconds", "end_seconds", "group", "label"]].reset_index(drop=True),
         targets=np.concatenate([part.targets for part in every])[first],
-        probabilities=means,
+        probabilities=means[..., :-1],
+        energies=means[..., -1],
         num_clips=max(known, default=None),
         num_tested=len(set().union(*(part.tested for part in every))),
     )
@@ -251,6 +257,7 @@ def _read(folder: RunFolder, recordings: bool) -> _Run:
     rows["group"] = table["path"].where(table["group"] == "", table["group"]) if "group" in table else table["path"]
     rows["start_seconds"] = 0.0 if recordings else table["start_seconds"].astype(float)
     rows["end_seconds"] = np.nan if recordings else table["end_seconds"].astype(float)
+    rows["energy"] = table[ENERGY].astype(float) if ENERGY in table else np.nan
     rows["occurrence"] = rows.groupby(["path", "start_seconds"]).cumcount()
     counted = [folder.read_metrics().get(f"num_clips/{part}") for part in ("train", "validation", "test")]
     tested = of_clips[["path", "start_seconds"]]

@@ -35,6 +35,9 @@ TRAIN_ON_VALIDATION = "data.train_on_validation=true"
 TIME_LIMIT = ("trainer.max_time",)
 """It follows from the time that was left when a round began, and makes no other candidate."""
 
+UNCALIBRATED = "calibration=none"
+"""Override of all trainings: the answer is calibrated as a whole (:mod:`audio_lightning.fit.calibrating`)."""
+
 Result = tuple[TrialFolder, TrialStatus]
 
 
@@ -139,7 +142,8 @@ class Trainings:
 
     def _lines(self, candidate: str, number: int, data: Sequence[str]) -> list[str]:
         own = self.request.settings.candidates[candidate]
-        return [*own, *data, *(self._seeds(own, number) if number else ()), "plots=false"]
+        seeds = self._seeds(own, number) if number else ()
+        return [*own, *data, *seeds, "plots=false", UNCALIBRATED]
 
     def _seeds(self, own: Sequence[str], number: int) -> list[str]:
         """Another seed for the weights, and the same one for folds that are made."""

@@ -15,6 +15,10 @@ class CrossEntropy:
         """Probabilities, which sum to one."""
         return logits.softmax(dim=1)
 
+    def energy(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch"]:
+        """Negative free energy (Liu et al. 2020, arXiv 2010.03759): low for clips unlike those trained on."""
+        return logits.float().logsumexp(dim=1)
+
     def pool(
         self, logits: Float[Tensor, "members batch classes"], weights: Float[Tensor, "members"]
     ) -> Float[Tensor, "batch classes"]:
@@ -47,6 +51,10 @@ class BinaryCrossEntropy:
     def activate(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
         """Probabilities, each on its own."""
         return logits.sigmoid()
+
+    def energy(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch"]:
+        """Negative joint energy (Wang et al. 2021, arXiv 2109.14162): low for clips unlike those trained on."""
+        return F.softplus(logits.float()).sum(dim=1)
 
     def pool(
         self, logits: Float[Tensor, "members batch classes"], weights: Float[Tensor, "members"]

@@ -16,32 +16,40 @@ from audio_lightning.metrics.configured import ConfiguredMetrics
 
 
 class Predictions(Collected):
-    """Probabilities of clips, in the order of the clips' numbers.
+    """Logits and energies of clips, in the order of the clips' numbers.
 
     Args:
         num_classes: number of classes.
     """
 
     clips: list[Tensor]
-    probabilities: list[Tensor]
+    logits: list[Tensor]
+    energies: list[Tensor]
 
     def __init__(self, num_classes: int, **options: Any) -> None:
         super().__init__(**options)
         self.num_classes = num_classes
-        self.add_state("clips", [], dist_reduce_fx="cat")
-        self.add_state("probabilities", [], dist_reduce_fx="cat")
+        for name in ("clips", "logits", "energies"):
+            self.add_state(name, [], dist_reduce_fx="cat")
 
-    def update(self, clip: Int64[Tensor, "batch"], probabilities: Float[Tensor, "batch classes"]) -> None:
-        """Keep a batch: the number of every clip, and its probabilities."""
-        self.clips.append(clip.to(probabilities.device))
-        self.probabilities.append(probabilities.detach())
+    def update(
+        self,
+        clip: Int64[Tensor, "batch"],
+        logits: Float[Tensor, "batch classes"],
+        energies: Float[Tensor, "batch"],
+    ) -> None:
+        """Keep a batch: the number of every clip, its logits and its energy."""
+        self.clips.append(clip.to(logits.device))
+        self.logits.append(logits.detach())
+        self.energies.append(energies.detach())
 
-    def compute(self) -> tuple[Int64[Tensor, "clips"], Float[Tensor, "clips classes"]]:
-        """Numbers of the clips, ascending, and their probabilities, on the CPU."""
+    def compute(self) -> tuple[Int64[Tensor, "clips"], Float[Tensor, "clips classes"], Float[Tensor, "clips"]]:
+        """Numbers of the clips, ascending, their logits and their energies, on the CPU."""
         clips = joined(self.clips, torch.empty(0, dtype=torch.int64)).cpu()
-        probabilities = joined(self.probabilities, torch.empty(0, self.num_classes)).cpu()
+        logits = joined(self.logits, torch.empty(0, self.num_classes)).cpu()
+        energies = joined(self.energies, torch.empty(0)).cpu()
         order = clips.argsort()
-        return clips[order], probabilities[order]
+        return clips[order], logits[order], energies[order]
 
 
 class EvaluationMetrics(Collected):

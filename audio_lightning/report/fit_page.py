@@ -15,6 +15,7 @@ from audio_lightning.compare.fit_summary import FitCandidate, FitFolder, FitSumm
 from audio_lightning.compare.trials import as_text
 from audio_lightning.core.files import to_json
 from audio_lightning.core.task import lower_is_better
+from audio_lightning.report.confidence import coverage_chart, reliability_chart
 from audio_lightning.report.fit_advice import advice, as_typed
 from audio_lightning.report.fit_mistakes import read_answers
 from audio_lightning.report.pages import write_page
@@ -47,6 +48,7 @@ def write_fit_page(folder: Path) -> Path:
     summary = files.read_summary()
     answers = read_answers(files, multilabel=summary.multilabel)
     board = leaderboard(summary)
+    confusion = answers.confusion if answers else None
     write_page(
         files.report,
         "fit_page.html.j2",
@@ -63,6 +65,8 @@ def write_fit_page(folder: Path) -> Path:
         },
         commands=[(found.name, shlex.join(found.overrides)) for found in board[:MOST_ROWS] if found.overrides],
         answers=answers,
+        reliability=reliability_chart(confusion.predictions) if confusion else None,
+        coverage=coverage_chart(confusion.predictions) if confusion else None,
         score="Average precision" if summary.multilabel else "F1",
         properties=summary.properties[:MOST_ROWS],
         choices=[(choice.key, as_text(choice.value), choice.why) for choice in summary.choices[:MOST_ROWS]],

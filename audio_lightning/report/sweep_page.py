@@ -24,6 +24,7 @@ from markupsafe import Markup
 from audio_lightning.compare.notes import nested_selection
 from audio_lightning.compare.trials import REPETITION_KEYS, SweepFacts, SweepFolder, TrialFolder, as_text
 from audio_lightning.report import charts, effects, mistakes
+from audio_lightning.report.confidence import reliability_chart
 from audio_lightning.report.pages import duration, write_page
 from audio_lightning.report.svg import clipped, short
 
@@ -114,6 +115,7 @@ def _board(sweep: SweepFolder, results: pd.DataFrame, board: "Board", number: in
         "rows": board.rows[:MOST_ROWS],
         "columns": _columns(board),
         "answer": _answer(board),
+        "reliability": reliability_chart(found.predictions) if found else None,
         "nested": nested_selection(board.expected, board.unit) if board.expected else None,
         "heat": _heat_map(setups, results, board.axes),
         "effects": charts.effect_charts(effects.main_effects(setups), board.monitor),

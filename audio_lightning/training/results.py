@@ -8,16 +8,21 @@ from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from audio_lightning.classifier.base import Classifier
+from audio_lightning.core.cross_fitting import folds_of_groups
 from audio_lightning.core.files import write_csv
 from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS, TEST, VALIDATION
 from audio_lightning.data.splitting.splits import source_of
+from audio_lightning.metrics.calibration import calibration_metrics
 from audio_lightning.metrics.factory import metrics_of
 from audio_lightning.metrics.multilabel import best_thresholds
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.intervals import Interval, accuracy_interval, balanced_accuracy_interval
 from audio_lightning.training.samples import data_warnings
+
+ENERGY = "energy"
+"""Column of ``predictions.csv``."""
 
 THRESHOLD_FOLDS = 5
 """Parts of the validation clips, each predicted with thresholds that are fitted to the others."""
@@ -26,10 +31,12 @@ THRESHOLD_FOLDS = 5
 def write_results(folder: RunFolder, classifier: Classifier, datamodule: AudioDataModule) -> None:
     """Write what the last test found.
 
-    ``predictions.csv`` has a row a clip, with its group, which is never split, and ``per_class.csv`` a row a class.
+    ``predictions.csv`` has a row a clip, with its group, which is never split, and its energy
+    (:meth:`Classifier.logits_and_energy`), and ``per_class.csv`` a row a class.
     Where recordings were cut into windows, ``recordings.csv`` has a row a recording, with the mean of its windows.
     """
     number, probabilities = classifier.last_predictions()
+    energies = classifier.last_energies()
     clips, rate = datamodule.clips.select(number.numpy()), datamodule.sample_rate
     table = datamodule.manifest.table
     path, label = table["path"].to_numpy()[clips.row], _labels(datamodule)[clips.row]
@@ -40,9 +47,17 @@ def write_results(folder: RunFolder, classifier: Classifier, datamodule: AudioDa
     group = table["group"].to_numpy()
     write_csv(
         folder.predictions,
-        ["path", "group", "start_seconds", "end_seconds", *columns],
+        ["path", "group", "start_seconds", "end_seconds", *columns, ENERGY],
         (
-            [path[place], group[clips.row[place]], f"{start[place]:.3f}", f"{stop[place]:.3f}", label[place], *cells]
+            [
+                path[place],
+                group[clips.row[place]],
+                f"{start[place]:.3f}",
+                f"{stop[place]:.3f}",
+                label[place],
+                *cells,
+                f"{energies[place]:.6g}",
+            ]
             for place, cells in enumerate(_cells(classifier, probabilities))
         ),
     )
@@ -65,13 +80,23 @@ def write_results(folder: RunFolder, classifier: Classifier, datamodule: AudioDa
 def measured(classifier: Classifier, datamodule: AudioDataModule) -> dict[str, float]:
     """The metrics of the last test, with intervals; also those per recording, if recordings were cut into windows.
 
+    ``test/ece`` and ``test/brier`` are those of the calibrated probabilities; where they were calibrated,
+    ``test/ece_uncalibrated`` and ``test/brier_uncalibrated`` are those before.
+
     ``test/accuracy_low`` and ``test/accuracy_high`` are the ends of the 95 % interval over clips, by the groups that
     these come in, counted by ``num_groups/test``; likewise of balanced accuracy, and of whole recordings.
     """
     metrics = {f"test/{name}": float(value) for name, value in classifier.test_metrics.compute().items()}
     number, probabilities = classifier.last_predictions()
-    metrics |= _intervals(classifier, datamodule, datamodule.clips.row[number.numpy()], probabilities, "test/")
+    row = datamodule.clips.row[number.numpy()]
+    metrics |= _intervals(classifier, datamodule, row, probabilities, "test/")
+    metrics |= _calibration(classifier, probabilities, targets_of(datamodule, number))
     return metrics | recording_metrics(classifier, datamodule, TEST)
+
+
+def targets_of(datamodule: AudioDataModule, number: Int64[Tensor, "clips"]) -> Tensor:
+    """Targets of clips by their numbers: index of the class, or whether each label is the clip's."""
+    return torch.from_numpy(datamodule.manifest.targets()[datamodule.clips.row[number.numpy()]])
 
 
 def recording_metrics(classifier: Classifier, datamodule: AudioDataModule, part: str) -> dict[str, float]:
@@ -107,13 +132,25 @@ def cross_fitted_thresholds(
 
     Where there is one group only, nothing is fitted: they are 0.5.
     """
-    _, group = np.unique(group, return_inverse=True)
-    folds = min(THRESHOLD_FOLDS, int(group.max(initial=0)) + 1)
     found = torch.full_like(probabilities, 0.5)
-    for fold in range(folds if folds > 1 else 0):
-        own = torch.from_numpy(group % folds == fold)
+    for part in folds_of_groups(group, THRESHOLD_FOLDS):
+        own = torch.from_numpy(part)
         found[own] = best_thresholds(probabilities[~own], targets[~own])
     return found
+
+
+def _calibration(
+    classifier: Classifier, probabilities: Float[Tensor, "clips classes"], targets: Tensor
+) -> dict[str, float]:
+    """Calibration of the last test, before and after."""
+    multilabel = classifier.task.multilabel
+    found = calibration_metrics(probabilities, targets, multilabel=multilabel)
+    metrics = {f"test/{name}": value for name, value in found.items()}
+    if classifier.calibration.fitted:
+        before = classifier.activate_uncalibrated(classifier.last_logits()[1])
+        found = calibration_metrics(before, targets, multilabel=multilabel)
+        metrics |= {f"test/{name}_uncalibrated": value for name, value in found.items()}
+    return metrics
 
 
 def _intervals(

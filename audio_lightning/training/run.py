@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from audio_lightning.classifier.calibration import method_of
 from audio_lightning.classifier.checkpoint import read_checkpoint
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.factory import check_networks, without_pretrained
@@ -39,7 +40,7 @@ from audio_lightning.training.embed_once import KnownEmbeddings
 from audio_lightning.training.finders import FOUND, find, keep_found, searches
 from audio_lightning.training.history import History
 from audio_lightning.training.precision import interruptible, translate_errors
-from audio_lightning.training.results import recording_metrics, write_results
+from audio_lightning.training.results import recording_metrics, targets_of, write_results
 from audio_lightning.training.setup import describe, make_classifier, open_data, settled_data
 from audio_lightning.training.summary import Metrics, summarize
 from audio_lightning.training.trainer import make_callbacks, make_loggers, make_trainer, silence_lightning
@@ -114,7 +115,7 @@ def train(
         with interruptible(trainer):
             trainer.fit(classifier, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
         classifier, best_epoch = _load_best(classifier, trainer, folder)
-        validated = _validate(classifier, datamodule, trainer, folder)
+        validated = _validate(classifier, datamodule, trainer, folder, plain)
         testing = time.perf_counter()
         if len(datamodule.numbers(TEST)):
             with interruptible(trainer):
@@ -220,15 +221,28 @@ def _load_best(classifier: AudioClassifier, trainer: pl.Trainer, folder: RunFold
 
 
 def _validate(
-    classifier: AudioClassifier, datamodule: AudioDataModule, trainer: pl.Trainer, folder: RunFolder
+    classifier: AudioClassifier,
+    datamodule: AudioDataModule,
+    trainer: pl.Trainer,
+    folder: RunFolder,
+    plain: dict[str, Any],
 ) -> Metrics:
-    """Validate the best weights again where that says more than their epoch did: thresholds, whole recordings."""
+    """Validate the best weights again where that says more than their epoch did.
+
+    Calibration, thresholds, and metrics of whole recordings; these are of probabilities before calibration, as those of
+    the epochs are.
+    """
     multilabel, windows = classifier.task.multilabel, datamodule.hop_samples is not None
-    if not (multilabel or windows) or not len(datamodule.numbers(VALIDATION)):
+    calibration = method_of(plain.get("calibration", "none"), multilabel=multilabel)
+    if not (multilabel or windows or calibration != "none") or not len(datamodule.numbers(VALIDATION)):
         return {}
     with interruptible(trainer):
         trainer.validate(classifier, datamodule=datamodule, verbose=False)
+    metrics = dict[str, float](recording_metrics(classifier, datamodule, VALIDATION))
+    targets = targets_of(datamodule, classifier.last_logits()[0])
+    classifier.calibrate(targets, calibration)
     if multilabel:
-        classifier.choose_thresholds()
-        classifier.store_thresholds(folder.best)
-    return dict(recording_metrics(classifier, datamodule, VALIDATION))
+        classifier.choose_thresholds(targets)
+    classifier.store_decisions(folder.best)
+    temperature = classifier.calibration.temperature
+    return {**metrics, **({} if temperature is None else {"temperature": temperature})}

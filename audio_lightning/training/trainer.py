@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from audio_lightning.config import build, resolve
 from audio_lightning.config.targets import split_node
@@ -126,6 +126,9 @@ def make_trainer(
                 "freeze them for good"
             )
         arguments["strategy"] = ShardedStrategy()
+    elif arguments["strategy"] == "ddp" and isinstance(OmegaConf.select(config, "model.layers"), ListConfig):
+        # Blocks behind the last of the chosen layers get no gradient, for which the other processes would wait.
+        arguments["strategy"] = "ddp_find_unused_parameters_true"
     try:
         trainer = cls(
             **arguments,

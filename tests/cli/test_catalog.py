@@ -199,3 +199,12 @@ def test_published_networks_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     text = output("models", "--pretrained")
     assert row(text, "aisfx")[-1] == "yes"
     assert "pip install" not in text
+
+
+def test_published_networks_are_described() -> None:
+    text = output("models", "--pretrained", "cnn10", "beats")
+    assert "citation: Kong, Q." in text
+    assert "licence: " in text
+    assert "layers (channels): " in text
+    result = CliRunner().invoke(app, ["models", "--pretrained", "beat"])
+    assert (result.exit_code, result.stderr) == (2, "error: beat: no such published network; did you mean beats?\n")

@@ -197,7 +197,7 @@ def test_the_test_equals_that_of_one_process(two: Path, tmp_path: Path) -> None:
     best = pd.read_csv(two / "history.csv").set_index("epoch").loc[together["best_epoch"]]
     config = ["data.split=folds", f"data.test_fold={together['validation_fold']}"]
     validated = evaluate(two, config).metrics
-    for name in ("accuracy", "f1_macro", "loss"):
+    for name in ("accuracy", "f1_macro"):  # the loss of a test is that of calibrated probabilities
         assert best[f"validation/{name}"] == pytest.approx(validated[f"test/{name}"], abs=1e-6)
 
 

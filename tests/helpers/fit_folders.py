@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from sweep_folders import make_sweep, trial
 
 from audio_lightning.compare.fit_summary import (
+    FitCalibration,
     FitCandidate,
     FitChoice,
     FitFolder,
@@ -64,6 +65,7 @@ def whole_summary(root: Path, classes: Sequence[str] = CLASSES, **changes: Any) 
             FitCandidate("late", "", [], "skipped", "no time left"),
         ],
         result=FitResult("accuracy", 0.78, 0.71, 0.84, 0.8, 0.02, False, "40 groups"),
+        calibration=FitCalibration("temperature", 0.031, 0.402, 0.094, 0.431, 1.62),
         learning=[LearningPoint(0.25, 0.6), LearningPoint(0.5, 0.7), LearningPoint(1.0, 0.78)],
         time=[
             TimeSpent("measuring recordings", 12.0),

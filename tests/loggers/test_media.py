@@ -145,7 +145,7 @@ def test_the_numbers_of_the_run_can_be_compared_with_those_of_others(finished: P
 
 def test_pictures_sound_and_tables_are_there(finished: Path, events: EventAccumulator) -> None:
     assert set(events.Tags()["images"]) == {
-        "train/augmented", "test/confusion_matrix", "test/roc", "test/pr", "test/mistakes",
+        "train/augmented", "test/confusion_matrix", "test/reliability", "test/roc", "test/pr", "test/mistakes",
     }  # fmt: skip
     for name in events.Tags()["images"]:
         with Image.open(io.BytesIO(events.Images(name)[0].encoded_image_string)) as image:

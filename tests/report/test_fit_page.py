@@ -20,7 +20,7 @@ from audio_lightning.report.fit_mistakes import Answers, ClassScore
 from audio_lightning.report.fit_page import write_fit_page
 
 HOSTILE_CLASSES = ("a", HOSTILE_CLASS, "c")
-SECTIONS = ["use", "leaderboard", "confusion", "classes", "clips", "data", "time", "next", "notes"]
+SECTIONS = ["use", "leaderboard", "confusion", "classes", "confidence", "clips", "data", "time", "next", "notes"]
 
 
 def predictions(classes: tuple[str, ...]) -> list[tuple[str, str, str]]:
@@ -148,6 +148,13 @@ def test_several_labels_a_clip(tmp_path: Path) -> None:
     assert any("5 clips, 2 of them with a label too many or too few" in words for words in page.words["p"])
     titles = [words for words in page.words["strong"] if "labelled" in words]
     assert titles == ["dog bark missed, labelled dog bark, rain", "siren predicted, labelled as none of the classes"]
+
+
+def test_confidence_is_shown(single: Page) -> None:
+    (words,) = [words for words in single.words["p"] if "calibration error" in words]
+    assert "0.031 (0.094 before calibration), Brier score 0.402 (0.431 before)" in words
+    assert "temperature of 1.62" in words
+    assert {"Reliability", "Precision and coverage"} <= set(single.words["h3"])
 
 
 def test_everything_is_escaped_and_inside(hostile: Page) -> None:

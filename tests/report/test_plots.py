@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from audio_lightning.figures.run_figures import average_precision, confusion_matrix, curves, draw_run, run_title
+from audio_lightning.figures.run_figures import (
+    average_precision,
+    confusion_matrix,
+    curves,
+    draw_run,
+    reliability_diagram,
+    run_title,
+)
 
 
 def predictions(classes: int, clips: int) -> pd.DataFrame:
@@ -100,11 +107,14 @@ def test_average_precision_is_drawn_from_the_highest_to_the_lowest(classes: int)
 
 
 @pytest.mark.parametrize(
-    ("columns", "picture"),
-    [({}, "confusion_matrix.png"), ({"average_precision": [0.5, "nan", 0.25]}, "average_precision.png")],
+    ("columns", "pictures"),
+    [
+        ({}, ["confusion_matrix.png", "reliability.png"]),
+        ({"average_precision": [0.5, "nan", 0.25]}, ["average_precision.png"]),
+    ],
     ids=["one label", "several labels"],
 )
-def test_a_run_is_drawn_from_its_files(tmp_path: Path, columns: dict[str, list[object]], picture: str) -> None:
+def test_a_run_is_drawn_from_its_files(tmp_path: Path, columns: dict[str, list[object]], pictures: list[str]) -> None:
     names = {"class_0": "none", "class_1": "NA", "class_2": "null"}
     predictions(3, 20).replace(names).to_csv(tmp_path / "predictions.csv", index=False)
     per_class = pd.DataFrame({"class": names.values(), **columns, "f1": 0.5, "clips": [9, 0, 11]})
@@ -113,7 +123,7 @@ def test_a_run_is_drawn_from_its_files(tmp_path: Path, columns: dict[str, list[o
         tmp_path / "history.csv", index=False
     )
     paths = draw_run(tmp_path)
-    assert [path.name for path in paths] == ["curves.png", picture]
+    assert [path.name for path in paths] == ["curves.png", *pictures]
     for path in paths:
         assert path.read_bytes().startswith(b"\x89PNG")
 
@@ -128,3 +138,13 @@ def test_plots_name_their_run(tmp_path: Path) -> None:
     assert run_title(folder) == r"CNN, LogMel, seed 3 - runs/first \$1\$"
     (folder / "config.yaml").write_text("- a\n- b\n")
     assert run_title(folder) == r"runs/first \$1\$"
+
+
+def test_a_reliability_diagram_shows_shares_by_probability() -> None:
+    shares = np.repeat([0.55, 0.95], 20)
+    table = pd.DataFrame({"probability a": shares, "probability b": 1 - shares, "predicted": "a"})
+    table["label"] = ["a", "b"] * 10 + ["a"] * 19 + ["b"]
+    upper, lower = reliability_diagram(table).axes
+    line = {line.get_label(): line for line in upper.lines}["these predictions"]
+    np.testing.assert_allclose(line.get_xydata(), [[0.55, 0.5], [0.95, 0.95]])
+    assert [bar.get_height() for bar in lower.patches] == [20, 20]

@@ -154,7 +154,7 @@ def test_figures_that_cannot_be_written_are_a_line_and_drawn_later(
     assert capsys.readouterr().err == f"no plots: {FULL.format(run / 'confusion_matrix.png')}\n"
     assert not [path for path in run.iterdir() if "png" in path.name]
     draw([run])
-    assert {path.name for path in run.glob("*.png")} == {"curves.png", "confusion_matrix.png"}
+    assert {path.name for path in run.glob("*.png")} == {"curves.png", "confusion_matrix.png", "reliability.png"}
 
 
 @pytest.mark.parametrize("most", [pytest.param(1_000, marks=pytest.mark.full), 20_000], ids=["settings", "checkpoints"])

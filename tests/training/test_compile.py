@@ -50,7 +50,9 @@ def test_a_compiled_training_is_the_same_in_two_programs(
     use(monkeypatch, backend)
     torch._dynamo.reset()
     run(tiny_urbansound8k, tmp_path / "run", *OPTIONS, "compile=true")  # batches of 8, 8 and 2; evaluation: 8 and 1
-    assert len(built) <= 3  # training and evaluation, of any size, and of one clip
+    # Training, and evaluation of any size and of one clip. The validation that calibrates is a call deeper, which the
+    # type checks of the tests (jaxtyping) guard on, so that evaluation counts twice here.
+    assert len(built) <= 5
     assert_same(plain, tmp_path / "run")
 
 

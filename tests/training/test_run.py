@@ -26,7 +26,7 @@ def test_the_run_folder_is_complete(trained: Path) -> None:
     draw_run(trained)
     expected = {
         "config.yaml", "metrics.json", "history.csv", "steps.csv", "predictions.csv", "per_class.csv",
-        "environment.json", "curves.png", "confusion_matrix.png", "checkpoints",
+        "environment.json", "curves.png", "confusion_matrix.png", "reliability.png", "checkpoints",
     }  # fmt: skip
     assert {path.name for path in trained.iterdir()} == expected
     assert {path.name for path in (trained / "checkpoints").iterdir()} == {

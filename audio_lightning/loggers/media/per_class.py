@@ -13,7 +13,8 @@ from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import TEST
 from audio_lightning.figures import evaluation as figures
-from audio_lightning.loggers.media.items import Confusion, Curves, Item, Table
+from audio_lightning.loggers.media.items import Confusion, Curves, Figure, Item, Table
+from audio_lightning.metrics.calibration import reliability, top
 from audio_lightning.metrics.factory import metrics_of
 from audio_lightning.metrics.multiclass import ClassificationMetrics
 from audio_lightning.metrics.multilabel import average_precision
@@ -69,9 +70,9 @@ def collect_outputs(classifier: AudioClassifier, datamodule: AudioDataModule, pa
 
 
 def per_class_items(classifier: AudioClassifier, outputs: Outputs) -> list[Item]:
-    """The table of classes, ROC and precision-recall curves (one class against the rest), and the confusion matrix.
+    """The table of classes, ROC and precision-recall curves, confusion matrix and reliability diagram.
 
-    There is no confusion matrix for several labels a clip, and no curve of a class that all clips have, or none.
+    There is no matrix and no diagram for several labels a clip, and no curve of a class that all clips have, or none.
     """
     task, part, targets, probabilities = classifier.task, outputs.part, outputs.targets, outputs.probabilities
     thresholds = classifier.thresholds.cpu() if task.multilabel else None
@@ -88,6 +89,10 @@ def per_class_items(classifier: AudioClassifier, outputs: Outputs) -> list[Item]
         counts = metrics.confusion.numpy()
         figure = figures.draw_confusion(counts, task.classes, part)
         items.append(Confusion(f"{part}/confusion_matrix", figures.png(figure), task.classes, counts))
+        confidence, right = top(probabilities, targets)
+        found = reliability(confidence.numpy(), right.numpy())
+        figure = figures.draw_reliability(found, f"{part}: calibration error {found.error:.3f} in ten bins")
+        items.append(Figure(f"{part}/reliability", figures.png(figure)))
     if roc:
         axes = ("false positive rate", "true positive rate")
         items.append(draw_curves(f"{part}/roc", roc, axes, f"{part}: ROC, area"))
