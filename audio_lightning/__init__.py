@@ -19,13 +19,19 @@ if TYPE_CHECKING:
         Sweep,
         compose,
         compute_features,
+        detect,
         embed,
         evaluate,
+        evaluate_events,
+        explain,
+        export,
         leaderboard,
         load,
         plan,
         predict,
         read_data,
+        robustness,
+        suggest,
         sweep,
         train,
     )  # fmt: skip
@@ -36,8 +42,9 @@ __version__ = "0.2.0"
 
 # Named here, so that the package can be imported, and looked at, without what the work itself takes.
 __all__ = [
-    "Picture", "Run", "Sweep", "compose", "compute_features", "embed", "evaluate", "leaderboard", "load", "plan",
-    "predict", "read_data", "sweep", "train",
+    "Picture", "Run", "Sweep", "compose", "compute_features", "detect", "embed", "evaluate", "evaluate_events",
+    "explain", "export", "leaderboard", "load", "plan", "predict", "read_data", "robustness", "suggest", "sweep",
+    "train",
 ]  # fmt: skip
 
 

@@ -84,6 +84,9 @@ class RunFolder:
         recordings: one row a test recording, where recordings are cut into windows.
         per_class: precision, recall and F1 of every class on the test clips.
         steps: every value as it was logged, where ``logger=csv``.
+        card: what the classifier is, and what to expect of it.
+        robustness: metrics under disturbances, where they were measured.
+        energy: of the training, where ``callbacks=emissions``.
         lock: held by the process that trains here, see :meth:`taken`.
     """
 
@@ -103,6 +106,9 @@ class RunFolder:
     recordings = File("recordings.csv")
     per_class = File("per_class.csv")
     steps = File("steps.csv")
+    card = File("MODEL_CARD.md")
+    robustness = File("robustness.json")
+    energy = File("energy.json")
     lock = File(".lock")
 
     @property

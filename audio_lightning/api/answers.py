@@ -6,28 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from audio_lightning.api.opening import as_classifier, as_recordings
 from audio_lightning.api.training import PathLike, Run, Trust
 
 if TYPE_CHECKING:
     from audio_lightning.classifier.base import Classifier
     from audio_lightning.inference.evaluate import Evaluation
-
-
-def load(checkpoint: PathLike, *, trust: Trust = None, device: str = "cpu") -> "Classifier":
-    """The classifier of a checkpoint file, a run folder or the folder of a fit, in evaluation mode.
-
-    Args:
-        checkpoint: the file or folder.
-        trust: modules of one's own whose classes it may name.
-        device: such as ``"cuda"``.
-
-    Raises:
-        CheckpointError: there is none, or one that asks for what it must not.
-        ConfigError: a device or a module that is not there.
-    """
-    from audio_lightning.inference.load import load_classifier
-
-    return load_classifier(Path(checkpoint).expanduser(), device, trust=trust)
+    from audio_lightning.inference.onnx_model import OnnxModel
 
 
 def predict(
@@ -47,7 +32,7 @@ def predict(
     """Name the class (or classes) of recordings of any rate, channels and length; longer ones window by window.
 
     Args:
-        classifier: a loaded one, a run, or where one lies.
+        classifier: a loaded one, a run, or where one lies; also a file of ONNX, for which torch is not imported.
         recordings: files, and folders to look through.
         window_seconds: of a window; by default a clip of the training.
         hop_seconds: from window to window; by default as in the training, or a window if it had none or
@@ -72,15 +57,20 @@ def predict(
         clips may have several labels), ``probability <class>`` for every class, and ``error`` for a recording that
         cannot be read.
     """
+    from audio_lightning.inference.onnx_model import is_onnx, load_onnx
     from audio_lightning.inference.predict import predict as predictions_of
     from audio_lightning.inference.rejection import choose_thresholds, typed_thresholds
 
-    loaded = _loaded(classifier, trust)
+    loaded: Classifier | OnnxModel
+    if isinstance(classifier, str | Path) and is_onnx(Path(classifier)):
+        loaded = load_onnx(Path(classifier))
+    else:
+        loaded = as_classifier(classifier, trust)
     options: dict[str, Any] = {"window_seconds": window_seconds, "hop_seconds": hop_seconds, "batch_size": batch_size}
     options |= {"raw": raw, "thresholds": choose_thresholds(loaded, typed_thresholds(threshold), min_precision)[0]}
     options["typicality"] = typicality
     several, rows = loaded.task.multilabel, []
-    for found in predictions_of(loaded, _recordings(recordings), per_recording=per_recording, **options):
+    for found in predictions_of(loaded, as_recordings(recordings), per_recording=per_recording, **options):
         labels = found.labels if several or found.labels is None else found.labels[0]
         shares = [None] * len(loaded.task.classes) if found.probabilities is None else found.probabilities.tolist()
         shares += [found.typicality] if typicality else []
@@ -107,10 +97,10 @@ def embed(
     """
     from audio_lightning.inference.embed import embed as embeddings_of
 
-    loaded = _loaded(classifier, trust)
+    loaded = as_classifier(classifier, trust)
     options = {"window_seconds": window_seconds, "hop_seconds": hop_seconds, "batch_size": batch_size}
     size, rows = loaded.embedding_dim, []
-    for found in embeddings_of(loaded, _recordings(recordings), **options):
+    for found in embeddings_of(loaded, as_recordings(recordings), **options):
         vector = [None] * size if found.vector is None else found.vector.tolist()
         rows.append([str(found.path), found.start_seconds, found.stop_seconds, *vector, found.error])
     names = (f"embedding {number}" for number in range(size))
@@ -149,16 +139,3 @@ def evaluate(
     target = None if output is None else Path(output).expanduser()
     options: dict[str, Any] = {"output": target, "trust": trust, "config_dir": config_dir}
     return evaluated(Path(checkpoint).expanduser(), quote_paths(overrides), **options)
-
-
-def _loaded(classifier: "Classifier | Run | PathLike", trust: Trust) -> "Classifier":
-    if isinstance(classifier, Run):
-        return classifier.classifier
-    return load(classifier, trust=trust) if isinstance(classifier, (str, Path)) else classifier
-
-
-def _recordings(recordings: PathLike | Iterable[PathLike]) -> list[Path]:
-    from audio_lightning.audio import find_recordings
-
-    several = [recordings] if isinstance(recordings, (str, Path)) else recordings
-    return find_recordings(Path(path).expanduser() for path in several)

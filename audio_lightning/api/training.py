@@ -145,6 +145,7 @@ def train(*overrides: str, folder: PathLike | None = None, config_dir: PathLike 
     from audio_lightning.config import absolutize_paths, check_config, quote_paths, user_extensions
     from audio_lightning.config.automatic import take_settled
     from audio_lightning.config.trust import trusted_modules
+    from audio_lightning.report.model_card import write_model_card
     from audio_lightning.training.start import compose_run, train_in
 
     if folder is not None:
@@ -165,7 +166,7 @@ def train(*overrides: str, folder: PathLike | None = None, config_dir: PathLike 
             if _what_counts(saved) != _what_counts(config):
                 raise ConfigError(f"{files.path} holds a run with other settings already: choose another folder")
         with interruptible():
-            train_in(files, config)
+            train_in(files, config, then=write_model_card)
         return Run(files.path, trust=trusted_modules())
 
 

@@ -27,6 +27,12 @@ RATES = {
 MOST_COMPRESSION = 0.99
 """MP3 takes no higher number."""
 
+MP3_KILOBITS = ((32_000, 32, 320), (16_000, 8, 160), (0, 8, 64))
+"""From which sample rate on MP3 has which lowest and highest bit rate a channel, in kbit/s."""
+
+OPUS_KILOBITS = (6, 256)
+"""The same for Opus, at any rate."""
+
 BLOCK = 2**15
 """Samples that are coded at once: older encoders put all that they get on the stack."""
 
@@ -83,12 +89,37 @@ class Codec(WaveformAugmentation):
         return torch.from_numpy(np.stack(coded)).to(x.device) * scale
 
 
+def compression_of(name: str, kilobits: float, sample_rate: int) -> float | None:
+    """The compression with which a format has a constant bit rate, as libsndfile computes one from the other.
+
+    LAME takes the nearest bit rate that MP3 has, so that its lowest one is reached without a compression of 1.
+
+    Args:
+        name: ``mp3`` or ``opus``.
+        kilobits: bit rate in kbit/s.
+        sample_rate: of the clips in hertz.
+
+    Returns:
+        None where the format does not have that bit rate at the sample rate.
+    """
+    rate = coding_rate(name, sample_rate)
+    ranges = MP3_KILOBITS if name == "mp3" else ((0, *OPUS_KILOBITS),)
+    least, most = next((low, high) for start, low, high in ranges if rate >= start)
+    found = (most - kilobits) / (most - least)
+    return min(found, MOST_COMPRESSION) if 0 <= found <= 1 else None
+
+
+def coding_rate(name: str, sample_rate: int) -> int:
+    """The sample rate in hertz that clips are coded at: their own, or the next higher one that the format knows."""
+    rates = RATES.get(name, (sample_rate,))
+    return min((rate for rate in rates if rate >= sample_rate), default=rates[-1])
+
+
 def coded_and_decoded(
     clip: Float[np.ndarray, "time"], sample_rate: int, name: str, compression: float
 ) -> Float[np.ndarray, "time"]:
     """What is left of a clip within full scale after a format of ``FORMATS``; as long as it was, float32."""
-    rates = RATES.get(name, (sample_rate,))
-    rate = min((rate for rate in rates if rate >= sample_rate), default=rates[-1])
+    rate = coding_rate(name, sample_rate)
     samples = _resampled(clip, sample_rate, rate)
     memory = io.BytesIO()
     with soundfile.SoundFile(memory, "w", rate, 1, compression_level=compression, **FORMATS[name]) as file:

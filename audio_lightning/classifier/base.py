@@ -14,7 +14,7 @@ from audio_lightning.classifier.autocast import say_float32, use_float32_where_n
 from audio_lightning.classifier.calibration import Calibration, Method, fit
 from audio_lightning.classifier.provenance import check_task
 from audio_lightning.classifier.validated import ValidatedClips
-from audio_lightning.core.task import AudioTask
+from audio_lightning.core.task import UNKNOWN, AudioTask
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.loading.batches import Batch
 from audio_lightning.losses.objective import make_objective
@@ -23,9 +23,6 @@ from audio_lightning.metrics.configured import ConfiguredMetrics
 from audio_lightning.metrics.factory import make_metrics
 from audio_lightning.metrics.multilabel import MultilabelMetrics
 from audio_lightning.models.base import AudioModel
-
-UNKNOWN = "unknown"
-"""What is predicted for a clip with one label, where its most probable class is not probable enough."""
 
 
 class Classifier(pl.LightningModule):

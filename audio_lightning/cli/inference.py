@@ -25,12 +25,19 @@ from audio_lightning.training.console import print_metrics
 if TYPE_CHECKING:
     from audio_lightning.classifier.base import Classifier
     from audio_lightning.inference.embed import Embedding
+    from audio_lightning.inference.onnx_model import OnnxModel
     from audio_lightning.inference.predict import Prediction
 
 Checkpoint = Annotated[
-    Path, typer.Argument(metavar="RUN_DIR_or_CKPT", help="A folder of a run or a fit, or a checkpoint file.")
+    Path,
+    typer.Argument(
+        metavar="RUN_DIR_or_CKPT", help="A folder of a run or a fit, a checkpoint file, or hf://OWNER/NAME."
+    ),
 ]
 Recordings = Annotated[list[Path], typer.Argument(help="Files, and folders to look through.")]
+CheckpointOrOnnx = Annotated[
+    Path, typer.Argument(metavar="RUN_DIR_or_CKPT", help="A folder of a run or a fit, a checkpoint, or a .onnx file.")
+]
 RecordingsOrTable = Annotated[
     list[Path], typer.Argument(help="Files, and folders to look through; or a table that names recordings.")
 ]
@@ -54,7 +61,7 @@ class Format(StrEnum):
 
 @exits
 def predict_command(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointOrOnnx,
     recordings: RecordingsOrTable,
     window: Window = None,
     hop: Hop = None,
@@ -111,14 +118,16 @@ def predict_command(
     chosen = output_format or (Format.TABLE if output is None and sys.stdout.isatty() else Format.CSV)
     if chosen is Format.TABLE and output is not None:
         raise ConfigError("--format table is for the screen; leave --output out, or choose csv or json")
-    classifier, files = _opened(checkpoint, recordings, device, trust)
+    classifier, files = _predictor(checkpoint, device, trust), _found(recordings)
     from audio_lightning.inference.predict import predict
-    from audio_lightning.inference.rejection import choose_thresholds
 
-    options["thresholds"], said = choose_thresholds(classifier, threshold or [], min_precision)
     options |= {"raw": raw, "typicality": typicality}
-    if said:
-        print(said, file=sys.stderr)
+    if threshold or min_precision is not None:
+        from audio_lightning.inference.rejection import choose_thresholds
+
+        options["thresholds"], said = choose_thresholds(classifier, threshold or [], min_precision)
+        if said:
+            print(said, file=sys.stderr)
     predictions = predict(classifier, files, per_recording=per_recording, **options)
     if chosen is Format.TABLE:
         failed = print_predictions(predictions, classifier.task, top_k)
@@ -136,7 +145,7 @@ def predict_command(
     else:
         reader = "read_csv" if chosen is Format.CSV else "read_json"
         _print_written(output, f"import pandas; print(pandas.{reader}({str(output)!r}))")
-    return _print_failed(failed, len(files))
+    return print_failed(failed, len(files))
 
 
 def _answer(
@@ -150,7 +159,7 @@ def _answer(
     options: dict[str, Any],
 ) -> int:
     """Answer a table of recordings."""
-    classifier, _ = _opened(checkpoint, [], device, trust)
+    classifier = _predictor(checkpoint, device, trust)
     request = read_request(table, classifier, of_table)
     with _output(output) as file:
         failed = write_answers(file, request, classifier, top_k, **options)
@@ -159,7 +168,7 @@ def _answer(
     print(said(table, request, classifier.task.classes), file=sys.stderr)
     if output is not None:
         print_written(output)
-    return _print_failed(len(failed), len(set(request.recordings)))
+    return print_failed(len(failed), len(set(request.recordings)))
 
 
 @exits
@@ -177,7 +186,7 @@ def embed_command(
 
     Exit code 1 if a recording could not be read; it is named on the error output.
     """
-    classifier, files = _opened(checkpoint, recordings, device, trust)
+    classifier, files = _classifier(checkpoint, device, trust), _found(recordings)
     from audio_lightning.inference.embed import embed
 
     found = embed(classifier, files, window_seconds=window, hop_seconds=hop, batch_size=batch_size)
@@ -188,7 +197,7 @@ def embed_command(
         _print_written(output, f"import numpy; print(numpy.load({str(output)!r})['embedding'].shape)")
     else:
         _print_written(output, f"import pandas; print(pandas.read_csv({str(output)!r}))")
-    return _print_failed(failed, len(files))
+    return print_failed(failed, len(files))
 
 
 @exits
@@ -209,14 +218,14 @@ def evaluate_command(
     or `data.split` and the like say which. Those that were trained on are counted. A fit has no test clips of its own:
     on its recordings, the figure of its cross-validation is printed.
     """
-    path = _existing(checkpoint)
+    path = find_existing(checkpoint)
     from audio_lightning.config import quote_paths
     from audio_lightning.config.override_checks import check_choices
 
     check_choices(line for line in overrides or [] if line.startswith("data="))  # before torch is imported
     from audio_lightning.fit.evaluation import evaluate
 
-    with _writable(output):
+    with writable(output):
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)
     found = evaluate(path, quote_paths(overrides or []), output=output, trust=trust, config_dir=config_dir)
@@ -233,9 +242,20 @@ def evaluate_command(
         print_next_on_terminal("audio-lightning", "predict", checkpoint, "FILE.wav")
 
 
-def _existing(checkpoint: Path) -> Path:
-    """The checkpoint, found before torch is imported, which takes seconds, and missed before Hydra is."""
+def find_existing(checkpoint: Path) -> Path:
+    """The checkpoint, found before torch is imported, which takes seconds, and missed before Hydra is.
+
+    One of the Hugging Face hub is downloaded.
+
+    Raises:
+        CheckpointError: there is none.
+        ConfigError: see :func:`audio_lightning.inference.hub.pull`.
+    """
     path = checkpoint.expanduser()
+    if str(path).startswith("hf:/"):
+        from audio_lightning.inference.hub import pull
+
+        return pull(path)
     if not os.path.lexists(path):
         raise CheckpointError(f"{path}: there is no such checkpoint or run folder{nearest_path(path)}")
     from audio_lightning.run_folder import find_checkpoint
@@ -243,14 +263,24 @@ def _existing(checkpoint: Path) -> Path:
     return find_checkpoint(path)
 
 
-def _opened(
-    checkpoint: Path, recordings: Iterable[Path], device: str, trust: list[str] | None
-) -> "tuple[Classifier, list[Path]]":
-    path = _existing(checkpoint)
-    from audio_lightning.audio import find_recordings
+def _predictor(checkpoint: Path, device: str, trust: list[str] | None) -> "Classifier | OnnxModel":
+    """A classifier, or a model of ONNX, for which torch is not imported."""
+    from audio_lightning.inference.onnx_model import is_onnx, load_onnx
+
+    return load_onnx(checkpoint, device=device) if is_onnx(checkpoint) else _classifier(checkpoint, device, trust)
+
+
+def _classifier(checkpoint: Path, device: str, trust: list[str] | None) -> "Classifier":
+    path = find_existing(checkpoint)
     from audio_lightning.inference.load import load_classifier
 
-    return load_classifier(path, device, trust=trust), find_recordings(path.expanduser() for path in recordings)
+    return load_classifier(path, device, trust=trust)
+
+
+def _found(recordings: Iterable[Path]) -> list[Path]:
+    from audio_lightning.audio import find_recordings
+
+    return find_recordings(path.expanduser() for path in recordings)
 
 
 def _few(recordings: list[Path]) -> list[Path]:
@@ -263,7 +293,8 @@ def _print_written(output: Path, reading: str) -> None:
     print_next_on_terminal("python", "-c", reading)
 
 
-def _print_failed(failed: int, total: int) -> int:
+def print_failed(failed: int, total: int) -> int:
+    """Print how many recordings could not be read, if any, and return the exit code."""
     if failed:
         print(f"{failed} of {total} recordings could not be read", file=sys.stderr)
     return min(failed, 1)
@@ -272,7 +303,7 @@ def _print_failed(failed: int, total: int) -> int:
 @contextmanager
 def _output(path: Path | None) -> Iterator[IO[str]]:
     """The file to write to; None for the standard output."""
-    with _writable(path):
+    with writable(path):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w", encoding="utf-8", newline="") if path else nullcontext(sys.stdout) as file:
@@ -280,7 +311,7 @@ def _output(path: Path | None) -> Iterator[IO[str]]:
 
 
 @contextmanager
-def _writable(path: Path | None) -> Iterator[None]:
+def writable(path: Path | None) -> Iterator[None]:
     """Say in a line that nothing can be written where the user wants it; a full disk is said by all commands alike."""
     try:
         yield
@@ -365,7 +396,7 @@ def _write_embeddings(found: "Iterator[Embedding]", size: int, output: Path | No
         kept = list(rows())
         paths, starts, ends, vectors = zip(*kept) if kept else ((), (), (), ())
         embedding = np.stack(vectors) if kept else np.empty((0, size), np.float32)
-        with _writable(output):
+        with writable(output):
             output.parent.mkdir(parents=True, exist_ok=True)
             np.savez(output, path=np.array(paths), start_seconds=starts, end_seconds=ends, embedding=embedding)
         return len(failed)

@@ -11,12 +11,20 @@ from audio_lightning.cli.catalog import compatibility_command, features_command,
 from audio_lightning.cli.check import check_command
 from audio_lightning.cli.completion import ConfigDir, complete_override
 from audio_lightning.cli.dashboard import dashboard_command
+from audio_lightning.cli.demo import demo_command
+from audio_lightning.cli.detect import detect_command
+from audio_lightning.cli.explain import explain_command
+from audio_lightning.cli.export import export_command
 from audio_lightning.cli.fit import fit_command
 from audio_lightning.cli.inference import embed_command, evaluate_command, predict_command
 from audio_lightning.cli.labels import labels_command
 from audio_lightning.cli.leaderboard import leaderboard_command
+from audio_lightning.cli.listen import listen_command
 from audio_lightning.cli.plan import plan_command
+from audio_lightning.cli.push import push_command
 from audio_lightning.cli.refit import refit_command
+from audio_lightning.cli.robustness import robustness_command
+from audio_lightning.cli.suggest import suggest_command
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -77,8 +85,13 @@ def sweep_command(overrides: Typed = None, config_dir: ConfigDir = None) -> None
 
 
 app.command("predict")(predict_command)
+app.command("detect")(detect_command)
+app.command("listen")(listen_command)
 app.command("embed")(embed_command)
 app.command("evaluate")(evaluate_command)
+app.command("robustness")(robustness_command)
+app.command("explain")(explain_command)
+app.command("export")(export_command)
 app.command("check")(check_command)
 app.command("plan")(plan_command)
 app.command("fit")(fit_command)
@@ -90,4 +103,7 @@ app.command("labels")(labels_command)
 app.command("leaderboard")(leaderboard_command)
 app.command("dashboard")(dashboard_command)
 app.command("refit")(refit_command)
+app.command("suggest")(suggest_command)
+app.command("push")(push_command)
+app.command("demo")(demo_command)
 app.add_typer(cache_app, name="cache")

@@ -10,6 +10,7 @@ from audio_lightning.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from audio_lightning.classifier.base import Classifier
+    from audio_lightning.inference.onnx_model import OnnxModel
     from audio_lightning.inference.submission import Submission
 
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
@@ -50,7 +51,7 @@ def table_among(recordings: Sequence[Path], options: TableOptions) -> Path | Non
     return tables[0].expanduser() if tables else None
 
 
-def read_request(table: Path, classifier: "Classifier", options: TableOptions) -> "Submission":
+def read_request(table: Path, classifier: "Classifier | OnnxModel", options: TableOptions) -> "Submission":
     """What is to be answered; see :func:`audio_lightning.inference.submission.read_submission`."""
     from audio_lightning.inference.submission import read_submission
 
@@ -64,7 +65,7 @@ def read_request(table: Path, classifier: "Classifier", options: TableOptions) -
 
 
 def write_answers(
-    file: IO[str], request: "Submission", classifier: "Classifier", top_k: int | None, **options: Any
+    file: IO[str], request: "Submission", classifier: "Classifier | OnnxModel", top_k: int | None, **options: Any
 ) -> list[str]:
     """Write rows as they come; returns what is wrong with each recording that could not be read."""
     from audio_lightning.inference.submission import answered

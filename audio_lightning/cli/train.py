@@ -161,7 +161,7 @@ def _train(config: DictConfig, folder: RunFolder, *, check: bool = False) -> tup
     def run() -> None:
         if check:
             check_config(config)
-        metrics.update(run_training(config, folder))
+        metrics.update(run_training(config, folder, then=_write_card))
         print_next("audio-lightning", "predict", folder.path, "FILE.wav")
 
     code = exit_code_of(run, folder=folder.path)
@@ -177,10 +177,16 @@ def _resume(path: Path, overrides: list[str]) -> int:
         print(f"{folder.path} is finished; trainer.max_epochs=N goes on with it")
 
     def run() -> None:
-        train_in(folder, config, again=bool(overrides))
+        train_in(folder, config, again=bool(overrides), then=_write_card)
         print_next("audio-lightning", "predict", folder.path, "FILE.wav")
 
     return exit_code_of(run, folder=folder.path)
+
+
+def _write_card(folder: Path) -> None:
+    from audio_lightning.report.model_card import write_model_card  # it imports torch
+
+    write_model_card(folder)
 
 
 def _help() -> str:

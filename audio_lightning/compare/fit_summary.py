@@ -263,6 +263,7 @@ class FitFolder:
         out_of_fold: predictions of the model, each by members that were not trained on the clip.
         model: the answer, one checkpoint.
         report: a page to show.
+        card: what the model is, and what to expect of it.
     """
 
     path: Path
@@ -274,6 +275,7 @@ class FitFolder:
     out_of_fold = File("out_of_fold.csv")
     model = File("model.ckpt")
     report = File("report.html")
+    card = File("MODEL_CARD.md")
 
     @property
     def sweep(self) -> SweepFolder:

@@ -55,12 +55,23 @@ def write_text(path: Path, text: str) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """The same as :func:`write_text` for bytes."""
+    with written_whole(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give a hidden file beside ``path`` to write to, which takes its place when the block ends without an error.
+
+    Raises:
+        OSError: with the name of the file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
+        os.close(handle)
+        yield Path(partial)
+        with open(partial, "r+b") as file:
             os.fsync(file.fileno())
         os.chmod(partial, 0o644)  # mkstemp makes files that only their owner can read
         os.replace(partial, path)

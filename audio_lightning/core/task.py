@@ -99,6 +99,9 @@ class FeatureShape:
         return f"{self.kind} [{', '.join(map(str, self.dims))}]"
 
 
+UNKNOWN = "unknown"
+"""What is predicted for a clip with one label, where its most probable class is not probable enough."""
+
 LABEL_SEPARATOR = "|"
 """What stands between the labels of a prediction, where there are several in one text."""
 

@@ -106,6 +106,8 @@ class FrontEnd(nn.Module, ABC):
 
     def _apply_to_clips(self, function: Callable[[Tensor], Tensor], waveform: Tensor) -> Tensor:
         """Run ``function`` outside autocast: power spectra overflow float16, decibels lose digits in bfloat16."""
+        if torch.compiler.is_exporting():  # a graph for batches of any size, which no autocast is around
+            return function(waveform.float())
         with torch.autocast(waveform.device.type, enabled=False):
             waveform = waveform.float()
             clips = max(1, SAMPLES_AT_ONCE // waveform.shape[-1])

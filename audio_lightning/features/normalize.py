@@ -191,7 +191,7 @@ def _counting(
     """1 for what counts and 0 for padding, of as many dimensions as the features; a single 1 where all counts."""
     if sound is None:
         return features.new_ones(())
-    return sound.to(features.dtype).reshape(len(sound), *[1] * (features.ndim - 2), sound.shape[1])
+    return sound.to(features.dtype).reshape(sound.shape[0], *[1] * (features.ndim - 2), sound.shape[1])
 
 
 def _usable(variance: Float[Tensor, "..."], mean: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

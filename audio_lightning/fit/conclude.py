@@ -36,6 +36,7 @@ from audio_lightning.fit.tried import Tried
 from audio_lightning.inference.clip_time import seconds_a_clip
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.report.fit_page import write_fit_page
+from audio_lightning.report.model_card import write_model_card
 from audio_lightning.training.results import cross_fitted_thresholds
 
 
@@ -111,6 +112,7 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
     )
     files.write_summary(summary)
     write_fit_page(folder)
+    write_model_card(folder)
     if not tried.refit:
         log_fit(files, summary, tried.lines, tried.config_dir)
     return "; ".join([_sentence(summary), f"{as_text(answer.seconds)} a clip", *answer.notes])
@@ -156,6 +158,7 @@ def finish(
     summary.spent_seconds = round(spent + time.monotonic() - started, 1)
     files.write_summary(summary)
     write_fit_page(folder)
+    write_model_card(folder)
     log_fit(files, summary, lines, config_dir)
 
 

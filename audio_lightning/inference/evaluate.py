@@ -46,6 +46,22 @@ class Evaluation:
     unknown_classes: list[str]
 
 
+@dataclass(frozen=True)
+class LabelledClips:
+    """Clips to test a classifier on.
+
+    Attributes:
+        datamodule: after its setup; its classes are those of the classifier.
+        unknown_classes: see :class:`Evaluation`.
+        train_overlap: number of the recordings to be tested that the classifier was trained on; None where that is not
+            known.
+    """
+
+    datamodule: AudioDataModule
+    unknown_classes: list[str]
+    train_overlap: int | None
+
+
 def evaluate(
     path: Path,
     overrides: Iterable[str] = (),
@@ -80,22 +96,8 @@ def evaluate(
 def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluation:
     silence_lightning()
     classifier = load_classifier(path)
-    config = _data_config(classifier, [line for line in overrides if not line.startswith("trusted_modules=")])
-    datamodule = build(config.data, AudioDataModule, where="data")
-    datamodule.setup()
-    if datamodule.task.multilabel != classifier.task.multilabel:
-        number = {True: "several labels", False: "one label"}
-        raise DataError(
-            f"the classifier predicts {number[classifier.task.multilabel]} a clip, and the data has "
-            f"{number[datamodule.task.multilabel]} (data.label_separator={config.data.get('label_separator')}, "
-            f"data.labels={config.data.get('labels')}, data.multilabel={config.data.get('multilabel')})"
-        )
-    if not any(key == "seed" or key.startswith("data") for key in _typed(overrides).difference(LOADING)):
-        _require_same(classifier, datamodule)
-    unknown: list[str] = []
-    if datamodule.manifest.classes != classifier.task.classes:
-        unknown = datamodule.match_classes(classifier.task.classes)
-    overlap = _train_overlap(classifier, datamodule)
+    clips = labelled_clips(classifier, overrides)
+    datamodule, overlap = clips.datamodule, clips.train_overlap
     trainer = pl.Trainer(
         accelerator="auto",
         devices=1,
@@ -120,7 +122,76 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
         folder = RunFolder(output)
         write_results(folder, classifier, datamodule)
         write_json(folder.metrics, metrics)
-    return Evaluation(without_nan(metrics), unknown)
+    return Evaluation(without_nan(metrics), clips.unknown_classes)
+
+
+def labelled_clips(classifier: Classifier, overrides: Iterable[str] = ()) -> LabelledClips:
+    """The clips to test a classifier on: those of its run, or other ones.
+
+    It is said on the error output if some were trained on.
+
+    Args:
+        classifier: that is tested.
+        overrides: see :func:`evaluate`.
+
+    Raises:
+        CheckpointError, ConfigError, DataError: see :func:`evaluate`.
+    """
+    overrides = [line for line in overrides if not line.startswith("trusted_modules=")]
+    config = _data_config(classifier, overrides)
+    if config.data.split == "train_only":
+        raise ConfigError(
+            "data.split=train_only has no clips to test on: name other recordings by data=NAME data.root=DIR "
+            "data.split=all"
+        )
+    datamodule, unknown = _matched(classifier, config, overrides)
+    return LabelledClips(datamodule, unknown, _train_overlap(classifier, datamodule))
+
+
+def open_data(classifier: Classifier, overrides: Iterable[str] = ()) -> AudioDataModule:
+    """Set up the data of a classifier's run, or other data, with the classes of the classifier.
+
+    Args:
+        classifier: a trained one.
+        overrides: see :func:`evaluate`.
+
+    Raises:
+        CheckpointError, ConfigError, DataError: see :func:`evaluate`.
+    """
+    overrides = list(overrides)
+    return _matched(classifier, _data_config(classifier, overrides), overrides)[0]
+
+
+def run_data(classifier: Classifier) -> AudioDataModule:
+    """The data that a classifier was trained on, after its setup.
+
+    Raises:
+        CheckpointError, ConfigError, DataError: it is not known, not there any more, or not what it was.
+    """
+    return _opened(classifier, _data_config(classifier, []), [])
+
+
+def _matched(classifier: Classifier, config: DictConfig, overrides: list[str]) -> tuple[AudioDataModule, list[str]]:
+    """The data with the classes of the classifier, and its classes that the classifier does not know."""
+    datamodule = _opened(classifier, config, overrides)
+    if datamodule.manifest.classes == classifier.task.classes:
+        return datamodule, []
+    return datamodule, datamodule.match_classes(classifier.task.classes)
+
+
+def _opened(classifier: Classifier, config: DictConfig, overrides: list[str]) -> AudioDataModule:
+    datamodule = build(config.data, AudioDataModule, where="data")
+    datamodule.setup()
+    if datamodule.task.multilabel != classifier.task.multilabel:
+        number = {True: "several labels", False: "one label"}
+        raise DataError(
+            f"the classifier predicts {number[classifier.task.multilabel]} a clip, and the data has "
+            f"{number[datamodule.task.multilabel]} (data.label_separator={config.data.get('label_separator')}, "
+            f"data.labels={config.data.get('labels')}, data.multilabel={config.data.get('multilabel')})"
+        )
+    if not any(key == "seed" or key.startswith("data") for key in _typed(overrides).difference(LOADING)):
+        _require_same(classifier, datamodule)
+    return datamodule
 
 
 def _require_same(classifier: Classifier, datamodule: AudioDataModule) -> None:
@@ -191,11 +262,6 @@ def _data_config(classifier: Classifier, overrides: list[str]) -> DictConfig:
     check_config(config)
     if "data" in typed and not typed & {f"data.{key}" for key in DIVIDING if key != "seed"}:
         _test_on_all(config)
-    if config.data.split == "train_only":
-        raise ConfigError(
-            "data.split=train_only has no clips to test on: name other recordings by data=NAME data.root=DIR "
-            "data.split=all"
-        )
     return config
 
 

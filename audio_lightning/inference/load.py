@@ -8,6 +8,7 @@ import torch
 from audio_lightning.classifier.base import Classifier
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.inference.hub import is_hub_name, pull
 from audio_lightning.run_folder import find_checkpoint
 
 
@@ -15,18 +16,19 @@ def load_classifier(path: Path, device: str = "cpu", *, trust: str | Iterable[st
     """The classifier of a checkpoint, an ensemble of them, a run or a fit, in evaluation mode.
 
     Args:
-        path: file or folder.
+        path: file or folder; ``hf://OWNER/NAME`` for a model of the Hugging Face hub.
         device: such as ``"cuda"``.
         trust: modules of one's own whose classes the file may name.
 
     Raises:
         CheckpointError: see :func:`audio_lightning.run_folder.find_checkpoint` and
             :meth:`AudioClassifier.load_from_checkpoint`.
-        ConfigError: a device that this machine does not have.
+        ConfigError: a device that this machine does not have; see also :func:`audio_lightning.inference.hub.pull`.
     """
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"--device {device} cannot be used here: {reason}") from error
-    return AudioClassifier.load_from_checkpoint(find_checkpoint(path), map_location=device, trust=trust)
+    file = pull(path) if is_hub_name(path) else find_checkpoint(path)
+    return AudioClassifier.load_from_checkpoint(file, map_location=device, trust=trust)

@@ -9,16 +9,20 @@ Classification" (2010).
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
 
-from audio_lightning.classifier.base import Classifier
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.metrics.calibration import top
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from audio_lightning.classifier.base import Classifier
+    from audio_lightning.classifier.validated import ValidatedClips
+    from audio_lightning.inference.onnx_model import OnnxModel
 
 
 @dataclass(frozen=True)
@@ -90,17 +94,19 @@ class CoverageCurve:
         return Operation(threshold, float(self.coverage[reached - 1]), float(self.precision[reached - 1]), self.clips)
 
 
-def curve_of(classifier: Classifier) -> CoverageCurve | None:
+def curve_of(classifier: "Classifier | OnnxModel") -> CoverageCurve | None:
     """The curve of a classifier with one label a clip, on its validation clips; None where it has none."""
-    known = classifier.validated_clips
-    if known is None or not len(known.logits):
+    known = _validated(classifier)
+    if known is None:
         return None
-    confidence, right = top(classifier.activate(known.logits.to(classifier.device)).cpu(), known.targets)
+    from audio_lightning.metrics.calibration import top
+
+    confidence, right = top(*known)
     return CoverageCurve.of(confidence.numpy(), right.numpy())
 
 
 def precise_thresholds(
-    classifier: Classifier, min_precision: float
+    classifier: "Classifier | OnnxModel", min_precision: float
 ) -> tuple[Float[np.ndarray, "classes"], list[Operation | None]]:
     """The lowest thresholds with which predictions were precise enough on the validation clips.
 
@@ -119,8 +125,8 @@ def precise_thresholds(
     """
     if not 0 < min_precision <= 1:
         raise ConfigError(f"--min-precision {min_precision:g}: expected a share above 0 and at most 1")
-    known, classes = classifier.validated_clips, classifier.task.classes
-    if known is None or not len(known.logits):
+    known, classes = _validated(classifier), classifier.task.classes
+    if known is None:
         raise ConfigError(
             "--min-precision: the checkpoint holds no validation clips to choose a threshold on (it was trained "
             "without validation, with calibration=none, or by an earlier version); give --threshold, or train again"
@@ -135,8 +141,7 @@ def precise_thresholds(
                 f"highest precision is {best:.3f}"
             )
         return np.full(len(classes), found.threshold), [found]
-    probabilities = classifier.activate(known.logits.to(classifier.device)).cpu().numpy()
-    targets = known.targets.numpy()
+    probabilities, targets = known[0].numpy(), known[1].numpy()
     operations = [
         CoverageCurve.of(scores, present).at_precision(min_precision)
         for scores, present in zip(probabilities.T, targets.T)
@@ -146,9 +151,18 @@ def precise_thresholds(
     return np.array([math.inf if one is None else one.threshold for one in operations]), operations
 
 
+def _validated(classifier: "Classifier | OnnxModel") -> "tuple[Tensor, Tensor] | None":
+    """Calibrated probabilities and targets of the validation clips; a model of ONNX has none."""
+    clips: ValidatedClips | None = getattr(classifier, "validated_clips", None)
+    if clips is None or not len(clips.logits):
+        return None
+    known: Classifier = classifier  # type: ignore[assignment]
+    return known.activate(clips.logits.to(known.device)).cpu(), clips.targets
+
+
 def choose_thresholds(
-    classifier: Classifier, typed: Sequence[str], min_precision: float | None
-) -> tuple[Float[Tensor, "classes"] | None, str | None]:
+    classifier: "Classifier | OnnxModel", typed: Sequence[str], min_precision: float | None
+) -> tuple[Float[np.ndarray, "classes"] | None, str | None]:
     """Thresholds as a command asks for them.
 
     Args:
@@ -169,16 +183,16 @@ def choose_thresholds(
         values = parse_thresholds(typed, classifier.task.classes)
         curve = None if classifier.task.multilabel or len(set(values)) > 1 else curve_of(classifier)
         said = None if curve is None else _said(curve.at_threshold(float(values[0])))
-        return torch.from_numpy(values).float(), said
+        return values, said
     if min_precision is None:
         return None, None
     values, operations = precise_thresholds(classifier, min_precision)
     if not classifier.task.multilabel:
         assert operations[0] is not None
-        return torch.from_numpy(values).float(), _said(operations[0])
+        return values, _said(operations[0])
     never = [name for name, one in zip(classifier.task.classes, operations) if one is None]
     said = f"never predicted, because no threshold is precise enough on the validation clips: {', '.join(never)}"
-    return torch.from_numpy(values).float(), said if never else None
+    return values, said if never else None
 
 
 def typed_thresholds(threshold: float | Mapping[str, float] | None) -> list[str]:

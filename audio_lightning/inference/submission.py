@@ -5,16 +5,19 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from audio_lightning.audio.find import Finder
-from audio_lightning.classifier.base import Classifier
 from audio_lightning.core.errors import ConfigError, DataError
 from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.data.sources.tables import column_names, read_table
 from audio_lightning.inference.predict import Prediction, predict
+
+if TYPE_CHECKING:
+    from audio_lightning.classifier.base import Classifier
+    from audio_lightning.inference.onnx_model import OnnxModel
 
 LABEL = "label"
 """Column that takes the labels, where the table names no other."""
@@ -86,7 +89,7 @@ def read_submission(
 
 
 def answered(
-    submission: Submission, classifier: Classifier, *, top_k: int | None = None, **options: Any
+    submission: Submission, classifier: "Classifier | OnnxModel", *, top_k: int | None = None, **options: Any
 ) -> Iterator[tuple[list[str], Prediction]]:
     """The rows of the answer, and what each was made from; a recording is answered by the mean of its windows.
 
@@ -94,7 +97,7 @@ def answered(
 
     Args:
         submission: what to answer.
-        classifier: in evaluation mode.
+        classifier: in evaluation mode, or a model of ONNX.
         top_k: number of labels in the label column, the most probable first, with spaces between them.
         **options: see :func:`audio_lightning.inference.windows.batches`.
 

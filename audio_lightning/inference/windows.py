@@ -1,26 +1,39 @@
-"""Recordings of any length as batches of clips of the length that a classifier knows."""
+"""Recordings of any length as batches of clips of the length that a classifier knows; torch is imported by need."""
 
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from audio_lightning.audio import Channel, Levels, check_channel, fit_length, say_cancelling, windows
-from audio_lightning.classifier.base import Classifier
 from audio_lightning.core.errors import AudioError, ConfigError
 from audio_lightning.core.task import AudioTask
 from audio_lightning.data.problems import printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 32
 """Windows that are predicted at once, unless told otherwise."""
+
+
+class TakesClips(Protocol):
+    """A classifier, or a model of ONNX, for which recordings are cut into windows."""
+
+    @property
+    def task(self) -> AudioTask:
+        """Rate, length and padding of the clips."""
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """With ``hop_seconds`` and ``channel`` under ``data``."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,7 @@ class Part:
 
 
 def batches(
-    classifier: Classifier,
+    classifier: TakesClips,
     recordings: Iterable[Path],
     *,
     window_seconds: float | None = None,
@@ -69,8 +82,25 @@ def batches(
     """
     task = classifier.task
     if window_seconds is None:
-        window_seconds = task.clip_seconds
         hop_seconds = classifier.config["data"].get("hop_seconds") if hop_seconds is None else hop_seconds
+    window, hop = window_and_hop(task, window_seconds, hop_seconds)
+    channel = classifier.config["data"].get("channel", "mean")
+    check_channel(channel)
+    return _batches(task, channel, recordings, window, hop, batch_size)
+
+
+def window_and_hop(task: AudioTask, window_seconds: float | None, hop_seconds: float | None) -> tuple[int, int]:
+    """Samples of a window, and from the start of one to the start of the next, at the rate of the task.
+
+    Args:
+        task: knows rate and length of the clips.
+        window_seconds: None for a clip.
+        hop_seconds: None for a window.
+
+    Raises:
+        ConfigError: see :func:`batches`.
+    """
+    window_seconds = task.clip_seconds if window_seconds is None else window_seconds
     hop_seconds = window_seconds if hop_seconds is None else hop_seconds
     window, hop = (seconds * task.sample_rate for seconds in (window_seconds, hop_seconds))
     if not 0.5 < window < task.num_samples + 0.5:
@@ -80,9 +110,7 @@ def batches(
         )
     if not 0.5 < hop < math.inf:
         raise ConfigError(f"--hop {hop_seconds:g}: expected more than 0 seconds")
-    channel = classifier.config["data"].get("channel", "mean")
-    check_channel(channel)
-    return _batches(task, channel, recordings, round(window), round(hop), batch_size)
+    return round(window), round(hop)
 
 
 def _batches(
@@ -116,16 +144,33 @@ def _batches(
     yield pending
 
 
-def stacked(parts: list[Part]) -> Float[Tensor, "rows samples"] | None:
+def samples_of(parts: list[Part]) -> Float[np.ndarray, "rows samples"] | None:
     """The samples of those that have some, one channel after the other; None if none has."""
     waveforms = [part.samples for part in parts if part.samples is not None]
-    return torch.from_numpy(np.concatenate(waveforms)) if waveforms else None
+    return np.concatenate(waveforms) if waveforms else None
 
 
-def merged(parts: list[Part], values: Float[Tensor, "rows values"]) -> Float[Tensor, "parts values"]:
-    """The mean over the channels of each part that has samples, of what was computed for :func:`stacked`."""
+def mean_of_channels(parts: list[Part], values: Float[np.ndarray, "rows values"]) -> Float[np.ndarray, "parts values"]:
+    """The mean over the channels of each part that has samples, of what was computed for :func:`samples_of`."""
     counts = [len(part.samples) for part in parts if part.samples is not None]
-    return values if max(counts) == 1 else torch.stack([rows.mean(dim=0) for rows in values.split(counts)])
+    if max(counts) == 1:
+        return values
+    return np.stack([rows.mean(axis=0) for rows in np.split(values, np.cumsum(counts)[:-1])])
+
+
+def stacked(parts: list[Part]) -> "Float[Tensor, 'rows samples'] | None":
+    """:func:`samples_of` as a tensor."""
+    import torch
+
+    samples = samples_of(parts)
+    return None if samples is None else torch.from_numpy(samples)
+
+
+def merged(parts: list[Part], values: "Float[Tensor, 'rows values']") -> "Float[Tensor, 'parts values']":
+    """:func:`mean_of_channels` of a tensor."""
+    import torch
+
+    return torch.from_numpy(mean_of_channels(parts, values.numpy()))
 
 
 def not_finite(part: Part, values: Float[np.ndarray, "values"], what: str) -> str | None:

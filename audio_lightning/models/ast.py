@@ -159,7 +159,7 @@ class AST(AudioModel):
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
         """Mean of the class and the distillation token behind the last layer."""
-        special = torch.cat([self.class_token, self.distillation_token], dim=1).expand(len(x), -1, -1)
+        special = torch.cat([self.class_token, self.distillation_token], dim=1).expand(x.shape[0], -1, -1)
         tokens = torch.cat([special, self.patches(x).flatten(2).mT], dim=1)
         tokens = tokens + fit_positions(self.positions, self.grid, self._grid(*x.shape[2:]))
         return self.norm(self.layers(tokens)[:, :SPECIAL_TOKENS]).mean(1)

@@ -56,7 +56,7 @@ class KWT(AudioModel):
         if x.shape[-1] != positions.shape[-1]:
             positions = functional.interpolate(positions, x.shape[-1], mode="linear", align_corners=False)
         tokens = self.project(x.flatten(1, 2).mT) + positions.mT
-        first = (self.class_token + self.class_position).expand(len(x), -1, -1)
+        first = (self.class_token + self.class_position).expand(x.shape[0], -1, -1)
         return self.layers(torch.cat([first, tokens], dim=1))[:, 0]
 
 

@@ -213,7 +213,7 @@ class KNNHead(TrainingMemory):
             count = min(self.k + left_out, len(self.rows))
             scale, floor = self.similarity.scale, self.floor
             if count <= left_out:
-                return similarity.new_zeros(len(x), self.num_classes) + 0 * (scale + floor)
+                return similarity.new_zeros(x.shape[0], self.num_classes) + 0 * (scale + floor)
             nearest, place = similarity.topk(count)
             nearest, place = nearest[:, left_out:], place[:, left_out:]
             weight = (scale * nearest).softmax(1)

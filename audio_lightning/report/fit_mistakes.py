@@ -12,7 +12,7 @@ from audio_lightning.compare.fit_summary import FitFolder
 from audio_lightning.core.errors import FileError
 from audio_lightning.core.files import shortened
 from audio_lightning.core.task import LABEL_SEPARATOR
-from audio_lightning.report.mistakes import Confusion, to_hear, with_certainty
+from audio_lightning.report.mistakes import Confusion, Explain, to_hear, with_certainty
 
 PREFIX = "probability "
 """Columns that hold probabilities begin with it."""
@@ -65,8 +65,13 @@ class Answers:
     commonest: float | None
 
 
-def read_answers(folder: FitFolder, *, multilabel: bool) -> Answers | None:
+def read_answers(folder: FitFolder, *, multilabel: bool, explain: Explain | None = None) -> Answers | None:
     """The out-of-fold predictions of a fit; None where there are none.
+
+    Args:
+        folder: of the fit.
+        multilabel: whether clips may have several labels.
+        explain: see :func:`audio_lightning.report.mistakes.to_hear`.
 
     Raises:
         FileError: ``out_of_fold.csv`` is damaged.
@@ -80,7 +85,8 @@ def read_answers(folder: FitFolder, *, multilabel: bool) -> Answers | None:
     table = table.assign(folder=str(_a_run(folder)))
     if table.empty or not classes:
         return None
-    return _several(table, classes, folder.out_of_fold) if multilabel else _single(table, classes, folder.out_of_fold)
+    looked_at = _several if multilabel else _single
+    return looked_at(table, classes, folder.out_of_fold, explain)
 
 
 def _a_run(folder: FitFolder) -> Path:
@@ -89,7 +95,7 @@ def _a_run(folder: FitFolder) -> Path:
     return next(found, folder.trials)
 
 
-def _single(table: pd.DataFrame, classes: list[str], file: Path) -> Answers:
+def _single(table: pd.DataFrame, classes: list[str], file: Path, explain: Explain | None) -> Answers:
     _check_known(table["label"], classes, file)
     table = with_certainty(table, file)
     place = {name: number for number, name in enumerate(classes)}
@@ -109,14 +115,14 @@ def _single(table: pd.DataFrame, classes: list[str], file: Path) -> Answers:
         for row, name in enumerate(classes)
     ]
     wrong = table[table["label"] != table["predicted"]]
-    wrong = wrong.assign(title=wrong["label"] + " predicted as " + wrong["predicted"])
-    heard, unread = to_hear(_most_certain(wrong))
+    wrong = wrong.assign(title=wrong["label"] + " predicted as " + wrong["predicted"], explained=wrong["predicted"])
+    heard, unread = to_hear(_most_certain(wrong), explain)
     confusion = Confusion(classes, counts, 1, len(table), table)
     commonest = float(labelled.max() / len(table))
     return Answers(len(table), len(wrong), _ordered(scores), confusion, heard, unread, commonest)
 
 
-def _several(table: pd.DataFrame, classes: list[str], file: Path) -> Answers:
+def _several(table: pd.DataFrame, classes: list[str], file: Path, explain: Explain | None) -> Answers:
     import torch
 
     from audio_lightning.metrics.multilabel import average_precision
@@ -133,7 +139,7 @@ def _several(table: pd.DataFrame, classes: list[str], file: Path) -> Answers:
         scores.append(ClassScore(name, int(labelled[column]), float(precision) if labelled[column] else None, *ratios))
     wrong = (targets != guesses).any(axis=1)
     found = _worst_labels(table, classes, targets, guesses, probabilities)
-    heard, unread = to_hear(_most_certain(found[wrong]))
+    heard, unread = to_hear(_most_certain(found[wrong]), explain)
     return Answers(len(table), int(wrong.sum()), _ordered(scores), None, heard, unread, None)
 
 
@@ -154,7 +160,10 @@ def _worst_labels(
         + (label.replace(LABEL_SEPARATOR, ", ") or "as none of the classes")
         for row, (column, label) in enumerate(zip(worst, table["label"]))
     ]
-    return table.assign(title=titles, order=certainty[rows, worst], certainty=probabilities[rows, worst])
+    names = [classes[column] for column in worst]
+    return table.assign(
+        title=titles, explained=names, order=certainty[rows, worst], certainty=probabilities[rows, worst]
+    )
 
 
 def _most_certain(wrong: pd.DataFrame) -> pd.DataFrame:

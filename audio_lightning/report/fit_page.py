@@ -7,7 +7,7 @@ confusion matrix of :data:`~audio_lightning.report.mistakes.MOST_CLASSES` classe
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,14 @@ UNNAMED = 0.01
 """Share of the time above which what no stage accounts for has a row of its own."""
 
 
-def write_fit_page(folder: Path) -> Path:
+def write_fit_page(folder: Path, *, relevance: bool = False, trust: str | Iterable[str] | None = None) -> Path:
     """Write ``report.html`` into the folder of a fit.
 
     Args:
         folder: of the fit, whole or ended early; what it lacks is left out. Recordings are read anew, where they are
             still there.
+        relevance: show what the model decides by beside each clip. It takes hundreds of predictions a clip.
+        trust: modules of the user's own whose classes the model may name.
 
     Returns:
         The page.
@@ -43,10 +45,16 @@ def write_fit_page(folder: Path) -> Path:
     Raises:
         ConfigError: the folder holds no fit.
         FileError: ``fit.json`` or ``out_of_fold.csv`` is damaged.
+        CheckpointError: ``relevance``, and there is no model that can be loaded.
     """
     files = FitFolder(folder)
     summary = files.read_summary()
-    answers = read_answers(files, multilabel=summary.multilabel)
+    explain = None
+    if relevance:
+        from audio_lightning.report.fit_relevance import relevance_of_model
+
+        explain = relevance_of_model(files.model, trust)
+    answers = read_answers(files, multilabel=summary.multilabel, explain=explain)
     board = leaderboard(summary)
     confusion = answers.confusion if answers else None
     write_page(
@@ -89,6 +97,7 @@ def _name(summary: FitSummary) -> str:
 def _usage(files: FitFolder) -> dict[str, str]:
     return {
         "shell": shlex.join(["audio-lightning", "predict", str(files.path), "recordings/"]),
+        "explain": shlex.join(["audio-lightning", "explain", str(files.path), "--page"]),
         "python": "\n".join(
             [
                 "import audio_lightning as al",

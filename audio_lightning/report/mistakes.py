@@ -1,7 +1,7 @@
 """What the chosen setup of a sweep, or the model of a fit, takes for what, with clips to listen to."""
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 
 from audio_lightning.audio import resample, select_channels, to_mono
 from audio_lightning.core.errors import FileError, UserError
@@ -19,6 +19,9 @@ from audio_lightning.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from audio_lightning.data.datamodule import AudioDataModule
+
+Explain = Callable[[Float[np.ndarray, "samples"], int, str], dict[str, Any]]
+"""From the sound of a clip, its sample rate and a class to what a page shows of the class's relevance."""
 
 MOST_CLASSES = 40
 """Classes of a confusion matrix that are shown, those with most mistakes."""
@@ -133,12 +136,14 @@ def clips_heard(found: Confusion) -> tuple[list[dict[str, Any]], str | None]:
     return to_hear(order.head(MOST_CLIPS))
 
 
-def to_hear(rows: pd.DataFrame) -> tuple[list[dict[str, Any]], str | None]:
+def to_hear(rows: pd.DataFrame, explain: Explain | None = None) -> tuple[list[dict[str, Any]], str | None]:
     """Clips with their sound and picture.
 
     Args:
         rows: ``path``, ``start_seconds``, ``end_seconds`` (NaN: to the end), ``certainty``, ``title``, and the
-            ``folder`` of a run whose configuration says where the recordings are.
+            ``folder`` of a run whose configuration says where the recordings are; where there is ``explain``, also
+            ``explained``, the class to explain.
+        explain: gives what else is shown of a clip.
 
     Returns:
         The clips, without sound (None) where the recording cannot be read, and why one cannot, if any cannot.
@@ -148,9 +153,9 @@ def to_hear(rows: pd.DataFrame) -> tuple[list[dict[str, Any]], str | None]:
     for clip in rows.to_dict("records"):
         known = {name: clip[name] for name in ("path", "certainty", "title")} | {"start": clip["start_seconds"]}
         try:
-            clips.append(known | _sound(clip, source(clip["folder"])))
+            clips.append(known | _sound(clip, source(clip["folder"]), explain))
         except (UserError, OSError) as error:
-            clips.append(known | {"seconds": None, "mel": None, "audio": None})
+            clips.append(known | {"seconds": None, "mel": None, "audio": None, "relevance": None})
             reason = reason or str(error).splitlines()[0]
     return clips, reason
 
@@ -163,19 +168,20 @@ def _source(folder: str) -> "AudioDataModule":
     return build(RunFolder(Path(folder)).read_config().data, AudioDataModule, where="data")
 
 
-def _sound(clip: Mapping[Hashable, Any], source: "AudioDataModule") -> dict[str, Any]:
+def _sound(clip: Mapping[Hashable, Any], source: "AudioDataModule", explain: Explain | None) -> dict[str, Any]:
     decoded = source.recordings([clip["path"]]).decode(0)
     start = round(clip["start_seconds"] * decoded.sample_rate)
     ends = clip["end_seconds"]
     stop = len(decoded.samples) if math.isnan(ends) else round(ends * decoded.sample_rate)
-    stop = min(stop, start + round(LONGEST_SECONDS * decoded.sample_rate))
     channel = "mean" if source.clip_settings.channel == "each" else source.clip_settings.channel
     used = select_channels(decoded.samples, channel, clip["path"])
-    part = to_mono(used[min(start, len(used) - 1) : max(stop, start + 1)])
+    whole = used[min(start, len(used) - 1) : max(stop, start + 1)]
+    part = to_mono(whole[: round(LONGEST_SECONDS * decoded.sample_rate)])
     rate = min(decoded.sample_rate, source.sample_rate, HIGHEST_RATE)
     samples = resample(part, decoded.sample_rate, rate)
     return {
         "seconds": len(samples) / rate,
         "mel": as_base64(log_mel(samples, rate)),
         "audio": as_base64(flac(samples, rate)),
+        "relevance": None if explain is None else explain(to_mono(whole), decoded.sample_rate, clip["explained"]),
     }

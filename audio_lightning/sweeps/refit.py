@@ -18,6 +18,7 @@ from audio_lightning.config import as_plain, check_config, trusting
 from audio_lightning.config.saved import check_reach, outside
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import write_text
+from audio_lightning.report.model_card import write_model_card
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.sweeps.epochs import is_annealed
 from audio_lightning.sweeps.identity import canonical_config
@@ -49,7 +50,7 @@ def refit(sweep: SweepFolder, *, everything: bool | None = None, trust: str | It
     OmegaConf.update(planned.config, "trusted_modules", typed, force_add=True)  # not what the sweep's files say
     with trusting(typed):
         check_config(planned.config)
-        metrics = train_in(planned.folder, planned.config)
+        metrics = train_in(planned.folder, planned.config, then=write_model_card)
     print(f"card: {write_card(planned, boards[0], metrics)}")
     return planned
 

@@ -128,6 +128,7 @@ def _train(folder: TrialFolder, status: TrialStatus, threads: int) -> str | None
     import torch
 
     from audio_lightning.config import trusting
+    from audio_lightning.report.model_card import write_model_card
     from audio_lightning.sweeps.latency import write_latency
     from audio_lightning.training.run import train
 
@@ -139,6 +140,7 @@ def _train(folder: TrialFolder, status: TrialStatus, threads: int) -> str | None
     with trusting(config.get("trusted_modules")):  # what was typed for the sweep, which wrote this configuration
         metrics = train(config, folder, resume=True, callbacks=_pruning(folder, status))
         write_latency(folder)
+        write_model_card(folder.path)
     if config.monitor in metrics and metrics[config.monitor] is None:
         return f"{config.monitor} is not a number; the epoch was chosen by {metrics['chosen_by']}"
     return None

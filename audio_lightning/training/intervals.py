@@ -1,10 +1,11 @@
-"""Confidence intervals for accuracy over the clips of one evaluation, which may come in groups."""
+"""Confidence intervals over the clips of one evaluation, which may come in groups: accuracy, and paired differences."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Int64, Shaped
+from jaxtyping import Bool, Float, Int64, Shaped
 from scipy.special import ndtri, stdtrit
 
 CONFIDENCE = 0.95
@@ -13,10 +14,13 @@ PRIOR_GROUPS = 2
 """Weight, in groups, of the assumption that all clips of a group are right or wrong together: with few groups the
 variance between them is known badly, and 0.97 of 50 groups would be covered by 91 % of the intervals without it."""
 
+JACKKNIFE_PARTS = 50
+"""Parts that groups are dealt into for the jackknife; more would take longer and tell little more."""
+
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval for a proportion.
+    """A confidence interval.
 
     Attributes:
         low: lower end.
@@ -103,3 +107,53 @@ def balanced_accuracy_interval(
         size = (freedom + PRIOR_GROUPS) / (freedom * variance / chance + PRIOR_GROUPS / together)
     quantile = None if groups == len(correct) else float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
     return Interval(*wilson(mean, min(independent, size), quantile), groups)
+
+
+def difference_interval(difference: Float[np.ndarray, "clips"], group: Shaped[np.ndarray, "clips"]) -> Interval | None:
+    """Interval for the mean of paired differences, by Student's t and the variance between groups.
+
+    The variance has a floor: that of as many pairs as there are groups, none of which differ, with two pairs added
+    that do (Agresti and Min 2005, Statistics in Medicine 24). Otherwise two classifiers that agree on ten clips would
+    be known to agree everywhere.
+
+    Args:
+        difference: between two results of each clip, both from 0 to 1.
+        group: what the clips of a recording, speaker or note have in common.
+
+    Returns:
+        None where there are fewer than two groups.
+    """
+    names, group = np.unique(group, return_inverse=True)
+    groups = len(names)
+    if groups < 2:
+        return None
+    mean = float(difference.mean())
+    error = np.bincount(group, weights=difference - mean) / len(difference)
+    variance = max(groups / (groups - 1) * float(error @ error), 1 / (groups + PRIOR_GROUPS) ** 2)
+    half = float(stdtrit(groups - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(variance)
+    return Interval(max(-1.0, mean - half), min(1.0, mean + half), groups)
+
+
+def jackknife_interval(
+    statistic: Callable[[Int64[np.ndarray, "some"]], float], group: Shaped[np.ndarray, "clips"]
+) -> Interval | None:
+    """Interval for any smooth statistic of the clips, by the delete-a-group jackknife (Kott 2001) and Student's t.
+
+    Args:
+        statistic: computed of the clips at some positions.
+        group: what the clips of a recording, speaker or note have in common; groups are left out as a whole.
+
+    Returns:
+        None where there are fewer than two groups, or nothing defines the statistic.
+    """
+    names, group = np.unique(group, return_inverse=True)
+    parts = min(JACKKNIFE_PARTS, len(names))
+    if parts < 2:
+        return None
+    whole = statistic(np.arange(len(group)))
+    without = np.array([statistic(np.flatnonzero(group % parts != part)) for part in range(parts)])
+    if not np.isfinite([whole, *without]).all():
+        return None
+    variance = (parts - 1) / parts * float(np.square(without - without.mean()).sum())
+    half = float(stdtrit(parts - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(variance)
+    return Interval(whole - half, whole + half, len(names))

@@ -117,7 +117,7 @@ def recording_metrics(classifier: Classifier, datamodule: AudioDataModule, part:
     thresholds = classifier.thresholds.cpu() if classifier.task.multilabel else None
     if thresholds is not None and part == VALIDATION:
         of_clips = torch.from_numpy(datamodule.manifest.targets()[row]).bool()
-        fitted = cross_fitted_thresholds(probabilities, of_clips, _groups(datamodule)[row])
+        fitted = cross_fitted_thresholds(probabilities, of_clips, groups_of(datamodule)[row])
         thresholds = fitted[np.unique(row, return_index=True)[1]]
     whole = metrics_of(classifier.task, means, targets, thresholds=thresholds, configured=classifier.configured)
     return {f"{part}/recording_{name}": float(value) for name, value in whole.compute().items()} | intervals
@@ -162,7 +162,7 @@ def _intervals(
 ) -> dict[str, float]:
     """Ends of the intervals of the accuracies of some clips or recordings, by the rows that these are of."""
     target = torch.from_numpy(datamodule.manifest.targets()[row])
-    group = _groups(datamodule)[row]
+    group = groups_of(datamodule)[row]
     found: dict[str, Interval | None] = {}
     if classifier.task.multilabel:
         correct = ((probabilities >= classifier.thresholds.cpu()) == target.bool()).all(dim=1).numpy()
@@ -179,7 +179,7 @@ def _intervals(
     return {**ends, "num_groups/test": len(set(group))}
 
 
-def _groups(datamodule: AudioDataModule) -> Shaped[np.ndarray, "rows"]:
+def groups_of(datamodule: AudioDataModule) -> Shaped[np.ndarray, "rows"]:
     """What the clips of every row are not independent of; pieces of background noise, of their recording."""
     table = datamodule.manifest.table
     return np.where(table["background"], table["path"], source_of(datamodule.manifest)).astype(str)

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +81,18 @@ def check_multirun(overrides: Sequence[str]) -> None:
             )
 
 
-def train_in(folder: RunFolder, config: DictConfig, *, again: bool = False) -> dict[str, Any]:
+Then = Callable[[Path], object]
+"""What to do with the folder of a run that has ended: rooms below this one write pages and cards."""
+
+
+def train_in(folder: RunFolder, config: DictConfig, *, again: bool = False, then: Then | None = None) -> dict[str, Any]:
     """Train in a folder, or resume there, and print the results; a finished run is only printed, unless ``again``.
+
+    Args:
+        folder: of the run.
+        config: composed and checked.
+        again: go on with a finished run, too.
+        then: called after a training, and not for a run that is only printed.
 
     Returns:
         The contents of ``metrics.json``.
@@ -94,11 +104,19 @@ def train_in(folder: RunFolder, config: DictConfig, *, again: bool = False) -> d
         return metrics
     folder.path.mkdir(parents=True, exist_ok=True)
     with logging_to(folder.log):
-        return run_training(config, folder, resume=True)
+        return run_training(config, folder, resume=True, then=then)
 
 
-def run_training(config: DictConfig, folder: RunFolder, *, resume: bool = False) -> dict[str, Any]:
+def run_training(
+    config: DictConfig, folder: RunFolder, *, resume: bool = False, then: Then | None = None
+) -> dict[str, Any]:
     """Train, draw the plots and print the results; without ``resume`` a folder with a run is refused.
+
+    Args:
+        config: composed and checked.
+        folder: of the run.
+        resume: go on where the run stopped.
+        then: see :func:`train_in`.
 
     Returns:
         The contents of ``metrics.json``.
@@ -115,6 +133,8 @@ def run_training(config: DictConfig, folder: RunFolder, *, resume: bool = False)
             from audio_lightning.figures.run_figures import draw_run
 
             draw_run(folder.path)
+        if then is not None:
+            then(folder.path)
     print_run(metrics, folder.path)
     logging.getLogger(__name__).info("finished in %.1f s", time.perf_counter() - started)
     return metrics

@@ -57,7 +57,7 @@ def test_bash_completes_commands_groups_choices_and_keys() -> None:
     ("words", "cursor", "expected"),
     [
         (["train"], "model=res", ["model=resnet"]),
-        (["train"], "callbacks=[em", ["callbacks=[ema"]),
+        (["train"], "callbacks=[ema", ["callbacks=[ema"]),
         (["train"], "see", ["seed=", "seed=0"]),
         (["train"], "model=nothing", []),
         (["models"], "feature=mf", ["feature=mfcc", "feature=mfcc13"]),

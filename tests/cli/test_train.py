@@ -90,12 +90,12 @@ def test_a_run_is_composed_and_checked_once(way: str, tmp_path: Path, monkeypatc
         monkeypatch.setattr(f"audio_lightning.{module}.check_config", counted("checked", check_config))
     _of_choices.cache_clear()
     if way == "command":
-        monkeypatch.setattr(cli, "run_training", lambda *_: {})
+        monkeypatch.setattr(cli, "run_training", lambda *_, **__: {})
         assert cli.main([f"hydra.run.dir={tmp_path}", "model=lstm"]) == 0
         assert OmegaConf.load(tmp_path / ".hydra/config.yaml").model._target_.endswith(".LSTM")
         assert OmegaConf.load(tmp_path / ".hydra/overrides.yaml") == ["model=lstm"]
     else:
-        monkeypatch.setattr("audio_lightning.training.start.train_in", lambda *_: {})
+        monkeypatch.setattr("audio_lightning.training.start.train_in", lambda *_, **__: {})
         with pytest.raises(ConfigError, match=r"expected a folder with metrics\.json"):
             al.train("model=lstm", folder=tmp_path)
     assert counts == {"composed": 1, "checked": 1}

@@ -37,8 +37,8 @@ from onnx_files import (
 from torch import Tensor
 
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.onnx_contents import require_own_contents
 from audio_lightning.models.pretrained import onnx_runtime
-from audio_lightning.models.pretrained.onnx_contents import require_own_contents
 from audio_lightning.models.pretrained.onnx_file import OnnxFile
 
 pytestmark = pytest.mark.published

@@ -11,9 +11,10 @@ import pytest
 import soundfile
 from fit_folders import CLASSES, whole_summary, write_fit, write_recordings
 from test_sweep_page import HOSTILE, HOSTILE_CLASS, Page
+from untrained import CNN, write_member
 
 from audio_lightning.compare.fit_summary import FitCandidate, FitResult, FitSummary, LearningPoint, TimeSpent
-from audio_lightning.core.errors import ConfigError, FileError
+from audio_lightning.core.errors import CheckpointError, ConfigError, FileError
 from audio_lightning.report import fit_mistakes
 from audio_lightning.report.fit_advice import advice
 from audio_lightning.report.fit_mistakes import Answers, ClassScore
@@ -350,3 +351,19 @@ def test_another_folder_is_no_fit(tmp_path: Path) -> None:
 def test_facts_that_are_not_known(tmp_path: Path, cut: Callable[[FitSummary], FitSummary]) -> None:
     page = Page(write_fit_page(write_fit(tmp_path, cut(whole_summary(tmp_path))).path))
     assert ("Machine" not in page.words["dt"]) or ("no groups known" in page.words["small"])
+
+
+def test_relevance_is_shown_beside_mistakes_where_it_is_asked_for(tmp_path: Path) -> None:
+    write_recordings(tmp_path / "yard", CLASSES, 4)
+    fit = write_fit(tmp_path / "fit", whole_summary(tmp_path / "yard"), predictions(CLASSES), data=tmp_path / "yard")
+    with pytest.raises(CheckpointError):
+        write_fit_page(fit.path, relevance=True)
+    write_member(fit.model, *CNN, classes=CLASSES, sample_rate=16000, num_samples=8000)
+    write_fit_page(fit.path)
+    without = fit.report.read_text()
+    assert "What speaks for" not in without
+    text = write_fit_page(fit.path, relevance=True).read_text()
+    assert text.count("What speaks for dog bark in") == 2
+    assert text.count("What speaks for rain in") == 1
+    assert "dog bark in the model: 0." in text
+    assert "The second picture leaves bright the tenth of the sound" in text

@@ -5,7 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from audio_lightning.training.intervals import accuracy_interval, balanced_accuracy_interval, wilson
+from audio_lightning.training.intervals import (
+    accuracy_interval,
+    balanced_accuracy_interval,
+    difference_interval,
+    jackknife_interval,
+    wilson,
+)
 
 ROUNDS = 400
 
@@ -94,3 +100,46 @@ def test_what_is_all_right_or_all_wrong_is_not_certain(right: bool) -> None:
 
 def test_one_group_says_nothing() -> None:
     assert accuracy_interval(np.array([True, False]), np.zeros(2, int)) is None
+
+
+@pytest.mark.parametrize(("groups", "clips"), [(10, 10), (50, 4), (60, 1)])
+@pytest.mark.parametrize(("before", "kept"), [(0.9, 0.7), (0.97, 0.95)])
+def test_coverage_of_paired_differences(groups: int, clips: int, before: float, kept: float) -> None:
+    """Of the clips that were right, some stay right, more in some groups than in others."""
+    rng = np.random.default_rng(2)
+    covered = []
+    for _ in range(ROUNDS):
+        first, group = drawn(rng, groups, clips, 0.6 if clips > 1 else 0.0, before)
+        stays = rng.random(len(group)) < rng.beta(kept * 2, (1 - kept) * 2, groups)[group]
+        found = difference_interval((first & stays).astype(float) - first, group)
+        assert found is not None
+        covered.append(found.low <= before * (kept - 1) <= found.high)
+    assert np.mean(covered) >= 0.92
+
+
+def test_ten_clips_that_agree_do_not_prove_that_all_do() -> None:
+    found = difference_interval(np.zeros(10), np.arange(10))
+    assert found is not None
+    assert found.low < -0.1 < 0.1 < found.high
+    assert difference_interval(np.zeros(10), np.zeros(10)) is None
+
+
+def test_the_jackknife_of_a_mean_is_its_t_interval() -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=40)
+    found = jackknife_interval(lambda some: float(values[some].mean()), np.arange(40))
+    half = 2.0227 * values.std(ddof=1) / math.sqrt(40)
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=1e-4)
+
+
+def test_the_jackknife_leaves_groups_out_as_a_whole() -> None:
+    rng = np.random.default_rng(3)
+    values, group = np.repeat(rng.normal(size=30), 5), np.repeat(np.arange(30), 5)
+    together = jackknife_interval(lambda some: float(values[some].mean()), group)
+    alone = jackknife_interval(lambda some: float(values[some].mean()), np.arange(150))
+    assert together is not None
+    assert alone is not None
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+    assert jackknife_interval(lambda some: float("nan"), group) is None
+    assert jackknife_interval(lambda some: 0.5, np.zeros(5)) is None

@@ -159,7 +159,7 @@ def _beside(
             if not name.lower().endswith(SUFFIXES):
                 continue
             file = prefix + name
-            if not (of_name := _named_like(name, stems)):
+            if not (of_name := named_like(name, stems)):
                 alone.append(file)
                 continue
             finder.use(name)
@@ -184,7 +184,7 @@ def _beside(
     return rows
 
 
-def _named_like(name: str, stems: Mapping[str, list[str]]) -> list[str]:
+def named_like(name: str, stems: Mapping[str, list[str]]) -> list[str]:
     """The recordings that a file is called like: ``rec.Table.1.selections.txt`` like ``rec.wav``."""
     stem = normalize("NFC", name)
     while "." in stem:

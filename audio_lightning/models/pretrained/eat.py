@@ -183,7 +183,7 @@ class _Network(nn.Module):
         patches = self.local_encoder["proj"](spectrogram.unsqueeze(1))
         _, width, columns, rows = patches.shape
         tokens = patches.flatten(2).mT + positions(columns, rows, width, patches.device)
-        found = [self.pre_norm(torch.cat([self.extra_tokens.expand(len(tokens), -1, -1), tokens], dim=1))]
+        found = [self.pre_norm(torch.cat([self.extra_tokens.expand(tokens.shape[0], -1, -1), tokens], dim=1))]
         for block in self.blocks:
             found.append(block(found[-1]))
         return found

@@ -124,9 +124,9 @@ class _MixedConvolution(nn.Module):
             mixed.reshape(-1, *self.shape[1:]),
             stride=self.stride,
             padding=self.padding,
-            groups=len(x) * self.groups,
+            groups=x.shape[0] * self.groups,
         )
-        return together.reshape(len(x), -1, *together.shape[2:])
+        return together.reshape(x.shape[0], -1, *together.shape[2:])
 
 
 class _BentReLU(nn.Module):
@@ -143,7 +143,7 @@ class _BentReLU(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         bends = 2 * self.coef_net(context).sigmoid() - 1
-        lines = bends.view(len(x), -1, 1, 1, 4) * self.lambdas + self.init_v
+        lines = bends.view(x.shape[0], -1, 1, 1, 4) * self.lambdas + self.init_v
         slope, other_slope, height, other_height = lines.unbind(-1)
         return torch.maximum(x * slope + height, x * other_slope + other_height)
 

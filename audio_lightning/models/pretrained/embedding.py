@@ -88,7 +88,8 @@ class Embedding(FrontEnd):
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 values"]:
         """The pooled layers, one behind the other; zeros follow a clip that is too short for the network."""
         # On a CPU clip by clip: what is known of one does not depend on the others in a single bit.
-        parts = waveform.split(1) if waveform.device.type == "cpu" else [waveform]
+        alone = waveform.device.type == "cpu" and not torch.compiler.is_exporting()
+        parts = waveform.split(1) if alone else [waveform]
         return torch.cat([self._pooled(part) for part in parts]).unsqueeze(1)
 
     def _pooled(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch values"]:

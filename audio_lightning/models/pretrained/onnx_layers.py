@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.models.pretrained.onnx_runtime import one_line
+from audio_lightning.core.onnx_session import one_line
 
 TRIAL_SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16)
 """Lengths of clips that are tried in turn where a network takes any; the first that works is its shortest."""

@@ -1,7 +1,6 @@
 """ONNX runtime, which computes networks that are files of ONNX; these are kept as bytes, which a checkpoint holds."""
 
 import hashlib
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -9,8 +8,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from audio_lightning.core.errors import ConfigError
-from audio_lightning.models.pretrained.onnx_contents import require_own_contents
+from audio_lightning.core import onnx_session
 
 MOST_SESSIONS = 8
 
@@ -28,12 +26,7 @@ def runtime(backbone: str) -> Any:
     Raises:
         ConfigError: it is not installed.
     """
-    try:
-        return import_module("onnxruntime")
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"backbone={backbone} needs ONNX runtime: pip install 'audio-lightning[onnx]', or onnxruntime"
-        ) from error
+    return onnx_session.runtime(f"backbone={backbone}")
 
 
 def buffer_of(content: bytes) -> UInt8[Tensor, "bytes"]:
@@ -63,28 +56,7 @@ def session(content: UInt8[Tensor, "bytes"], backbone: str, name: str) -> Any:
     if key not in _sessions:
         while len(_sessions) >= MOST_SESSIONS:
             del _sessions[next(iter(_sessions))]
-        _sessions[key] = _open(content.cpu().numpy().tobytes(), backbone, name, key[1])
+        _sessions[key] = onnx_session.open_session(
+            content.cpu().numpy().tobytes(), name, threads=key[1], needed_by=f"backbone={backbone}"
+        )
     return _sessions[key]
-
-
-def _open(content: bytes, backbone: str, name: str, threads: int) -> Any:
-    package = runtime(backbone)
-    require_own_contents(content, name)
-    options = package.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what goes wrong is raised, too
-    # The runtime's own format, which it would guess, has not been looked into.
-    options.add_session_config_entry("session.load_model_format", "ONNX")
-    # On Apple silicon, these kernels of release 1.27 return wrong results for single clips.
-    options.add_session_config_entry("mlas.disable_kleidiai", "1")
-    try:
-        # No libraries of operators are registered: a network that names others does not get as far as this.
-        return package.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's errors have nothing else in common
-        raise ConfigError(f"ONNX runtime {package.__version__} cannot run {name}: {one_line(error)}") from error
-
-
-def one_line(error: Exception) -> str:
-    """What an error of the runtime says, in one line of moderate length."""
-    return " ".join(str(error).split())[:200]

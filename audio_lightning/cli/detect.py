@@ -1,0 +1,180 @@
+"""``audio-lightning detect``: events in recordings of any length, as tables of other programs."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from audio_lightning.cli.check import require_writable
+from audio_lightning.cli.exit_codes import exits
+from audio_lightning.cli.inference import (
+    BatchSize,
+    Checkpoint,
+    Device,
+    Recordings,
+    Trust,
+    Window,
+    find_existing,
+    print_failed,
+    writable,
+)  # fmt: skip
+from audio_lightning.cli.output import print_written
+from audio_lightning.core.cores import cores
+from audio_lightning.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from audio_lightning.inference.detect import Outcome
+    from audio_lightning.inference.event_tables import EventTable, Format
+
+RECORDINGS_A_WORKER = 4
+"""Recordings from which on another process is worth its start, by default."""
+
+
+class TableFormat(StrEnum):
+    """How events are written."""
+
+    RAVEN = "raven"
+    AUDACITY = "audacity"
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+
+
+class Smooth(StrEnum):
+    """How scores of neighbouring windows are combined."""
+
+    MEDIAN = "median"
+    MEAN = "mean"
+    NONE = "none"
+
+
+@exits
+def detect_command(
+    checkpoint: Checkpoint,
+    recordings: Recordings,
+    output_format: Annotated[
+        TableFormat | None, typer.Option("--format", help="Default: by the suffix of --output, else csv.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="One table (FILE.csv), or a folder with one for each recording.")
+    ] = None,
+    threshold: Annotated[
+        list[str] | None,
+        typer.Option(metavar="auto | NUMBER | CLASS=NUMBER", help="Probability of an event; may be repeated."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="CLASS", help="A class that is not reported; may be repeated.")
+    ] = None,
+    merge_gap: Annotated[float, typer.Option(help="Longest gap in seconds within an event.")] = 0.0,
+    min_duration: Annotated[float, typer.Option(help="Seconds of the shortest event.")] = 0.0,
+    smooth: Annotated[Smooth, typer.Option(help="Smoothing over overlapping windows.")] = Smooth.MEDIAN,
+    window: Window = None,
+    hop: Annotated[
+        float | None, typer.Option(help="Seconds from window to window; default: a quarter of a window.")
+    ] = None,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Of a folder: leave out recordings whose table is there.")
+    ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; default: by the number of recordings and cores.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Annotations to compare with: a file, or a folder with one for each recording.")
+    ] = None,
+    batch_size: BatchSize = 32,
+    device: Device = "cpu",
+    trust: Trust = None,
+) -> int:
+    """Detect events: where in recordings of any length a class is, from its onset to its offset.
+
+    Classes that mean no event (their name begins with _, or is background, silence, unknown, ...) are not reported
+    unless they have a threshold of their own.
+
+    Exit code 1 if a recording could not be read; it is named on the error output.
+    """
+    folder = output if output is not None and (output.is_dir() or not output.suffix) else None
+    if skip_existing and (folder is None or reference is not None):
+        raise ConfigError("--skip-existing needs --output FOLDER, and --reference needs all events; leave one out")
+    path = find_existing(checkpoint)
+    from audio_lightning.inference.detect import DetectionPlan, Processes, detect_all, make_jobs
+    from audio_lightning.inference.event_metrics import read_reference
+    from audio_lightning.inference.event_tables import BY_SUFFIX
+    from audio_lightning.inference.events import EventSettings
+    from audio_lightning.inference.load import load_classifier
+    from audio_lightning.inference.thresholds import choose_thresholds, read_thresholds
+
+    by_suffix = BY_SUFFIX.get(output.suffix.lower()) if output is not None and folder is None else None
+    kind: Format = output_format.value if output_format else by_suffix or "csv"
+    jobs = make_jobs([argument.expanduser() for argument in recordings], folder, kind)
+    total = len(jobs)
+    table = None if folder is not None else _table(kind, output, total)
+    if skip_existing:
+        jobs = [job for job in jobs if job.output is None or not job.output.exists()]
+    annotations = read_reference(reference.expanduser(), [job.recording for job in jobs]) if reference else None
+    classifier = load_classifier(path, device, trust=trust)
+    thresholds, notes = choose_thresholds(classifier, read_thresholds(threshold or ["auto"]), ignore or [])
+    settings = EventSettings(thresholds, smooth.value, merge_gap, min_duration)
+    plan = DetectionPlan(settings, window, hop, batch_size).resolved(classifier)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    number = workers or (max(1, min(cores(), len(jobs) // RECORDINGS_A_WORKER)) if device == "cpu" else 1)
+    processes = Processes(number, path, device, tuple(trust or ())) if number > 1 else None
+    began = time.perf_counter()
+    with writable(output), table or nullcontext():
+        found = list(_with_errors_named(detect_all(classifier, jobs, plan, kind, table=table, processes=processes)))
+    _print_summary(found, total - len(jobs), time.perf_counter() - began)
+    if output is not None:
+        print_written(output)
+    if annotations is not None:
+        _print_metrics(found, annotations)
+    return print_failed(sum(outcome.error is not None for outcome in found), len(jobs))
+
+
+def _table(kind: "Format", output: Path | None, recordings: int) -> "EventTable":
+    """The one table of all recordings."""
+    from audio_lightning.inference.event_tables import event_table
+
+    if kind == "audacity" and recordings > 1:
+        raise ConfigError(
+            f"--format audacity: a label track belongs to one recording, found {recordings:,}; give --output FOLDER"
+        )
+    table = event_table(output, kind)
+    if output is not None:
+        require_writable("--output", output)
+        output.parent.mkdir(parents=True, exist_ok=True)
+    return table
+
+
+def _with_errors_named(outcomes: "Iterable[Outcome]") -> "Iterator[Outcome]":
+    for outcome in outcomes:
+        if outcome.error is not None:
+            print(outcome.error, file=sys.stderr)
+        yield outcome
+
+
+def _print_summary(found: "list[Outcome]", skipped: int, seconds: float) -> None:
+    sound = sum(outcome.seconds for outcome in found)
+    events = sum(len(outcome.events) for outcome in found)
+    factor = f", real-time factor {seconds / sound:.4f}" if sound else ""
+    left_out = f"; {skipped:,} skipped, whose tables are there" if skipped else ""
+    print(
+        f"{events:,} events in {len(found):,} recording{'s' * (len(found) != 1)} of {sound / 60:,.1f} min "
+        f"(in {seconds:.1f} s{factor}){left_out}",
+        file=sys.stderr,
+    )
+
+
+def _print_metrics(found: "list[Outcome]", annotations: "DataFrame") -> None:
+    from audio_lightning.inference.detect import to_frame
+    from audio_lightning.inference.event_metrics import evaluate_events
+
+    seconds = {str(outcome.recording): outcome.seconds for outcome in found if outcome.error is None}
+    for name, value in evaluate_events(to_frame(found), annotations, seconds=seconds).items():
+        print(f"{name} {value:.4f}", file=sys.stderr)

@@ -1,0 +1,213 @@
+"""Detected events against annotated ones: event- and segment-based F1, PSDS and the errors of onsets."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path, PurePosixPath
+from typing import Any
+from unicodedata import normalize
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from audio_lightning.core.errors import ConfigError, DataError
+from audio_lightning.data.sources.annotated import named_like
+from audio_lightning.data.sources.annotation_files import SUFFIXES, read_annotations
+from audio_lightning.inference.event_tables import COLUMNS
+
+COLLAR_SECONDS = 0.2
+"""Tolerance of onsets; of offsets, it is half of the event's length if that is more."""
+
+SEGMENT_SECONDS = 1.0
+
+
+def evaluate_events(
+    detections: pd.DataFrame, reference: pd.DataFrame, *, seconds: Mapping[str, float]
+) -> dict[str, float]:
+    """Metrics of detected events, over all recordings together.
+
+    Event- and segment-based metrics are micro-averages by ``sed_eval`` (Mesaros, Heittola and Virtanen, "Metrics for
+    Polyphonic Sound Event Detection", 2016). An event is right if its onset is within :data:`COLLAR_SECONDS`, and its
+    offset within the same or half of the event's length. A segment is a second. PSDS (Bilen et al. 2020) is that of
+    DCASE's first scenario, by ``sed_scores_eval``, with an event's confidence as its score. Events below the threshold
+    of the detection have none, so it is a lower bound.
+
+    Args:
+        detections: a table with ``path``, ``start_seconds``, ``end_seconds``, ``label`` and ``confidence``.
+        reference: the first four of these.
+        seconds: lengths of all recordings, by path; rows of other recordings are not used.
+
+    Returns:
+        ``event_f1``, ``event_precision``, ``event_recall``, ``segment_f1``, ``psds``, and of :func:`onset_errors` the
+        ``onset_error_median``, the ``onset_error_absolute_median``, and their number, ``events_matched``. A metric that
+        nothing defines is NaN.
+
+    Raises:
+        ConfigError: the packages are missing.
+    """
+    detections, reference = (_usable(table, seconds) for table in (detections, reference))
+    labels = sorted({*detections["label"], *reference["label"]})
+    if not labels:
+        raise DataError("there are no events to compare, neither detected nor annotated")
+    sound_event = _package("sed_eval").sound_event
+    of_events = sound_event.EventBasedMetrics(labels, t_collar=COLLAR_SECONDS)
+    of_segments = sound_event.SegmentBasedMetrics(labels, time_resolution=SEGMENT_SECONDS)
+    for path, length in seconds.items():
+        right, found = _items(reference, path), _items(detections, path)
+        of_events.evaluate(right, found)
+        of_segments.evaluate(right, found, evaluated_length_seconds=length)
+    overall = of_events.results_overall_metrics()["f_measure"]
+    errors = onset_errors(detections, reference)
+    return {
+        "event_f1": float(overall["f_measure"]),
+        "event_precision": float(overall["precision"]),
+        "event_recall": float(overall["recall"]),
+        "segment_f1": float(of_segments.results_overall_metrics()["f_measure"]["f_measure"]),
+        "psds": _psds(detections, reference, seconds, labels),
+        "onset_error_median": float(np.median(errors)) if len(errors) else np.nan,
+        "onset_error_absolute_median": float(np.median(np.abs(errors))) if len(errors) else np.nan,
+        "events_matched": float(len(errors)),
+    }
+
+
+def onset_errors(detections: pd.DataFrame, reference: pd.DataFrame) -> Float[np.ndarray, "matched"]:
+    """Detected minus annotated onsets in seconds, of all pairs of events of one class that overlap.
+
+    Each annotated event is paired with the detected one that has the most of it, and each detected one is used once.
+
+    Args:
+        detections: see :func:`evaluate_events`.
+        reference: see :func:`evaluate_events`.
+    """
+    errors = list[float]()
+    known = {key: rows.sort_values("start_seconds") for key, rows in detections.groupby(["path", "label"])}
+    for key, events in reference.sort_values("start_seconds").groupby(["path", "label"]):
+        if (found := known.get(key)) is None:
+            continue
+        starts, stops = found["start_seconds"].to_numpy(float), found["end_seconds"].to_numpy(float)
+        free = np.ones(len(found), bool)
+        for start, stop in events[["start_seconds", "end_seconds"]].itertuples(index=False, name=None):
+            overlap = (np.minimum(stops, stop) - np.maximum(starts, start)) * free
+            if (best := int(overlap.argmax())) >= 0 and overlap[best] > 0:
+                free[best] = False
+                errors.append(starts[best] - start)
+    return np.array(errors)
+
+
+def read_reference(where: Path, recordings: Sequence[Path]) -> pd.DataFrame:
+    """Read the annotations of recordings.
+
+    Args:
+        where: a folder with a file for every recording, called like it (``rec.txt``, ``rec.Table.1.selections.txt`` for
+            ``rec.wav``), at any depth; or one file, which names the recordings unless there is one.
+        recordings: the recordings.
+
+    Returns:
+        The columns ``path``, ``start_seconds``, ``end_seconds`` and ``label``; the index counts rows.
+
+    Raises:
+        DataError: a recording without a file, or with several; a file that cannot be read, or rows that cannot be used.
+    """
+    if where.is_dir():
+        tables = [_of_recording(file, path) for path, file in _files_of(where, recordings)]
+    elif len(recordings) == 1:
+        tables = [_of_recording(where, recordings[0])]
+    else:
+        tables = [_of_several(where, recordings)]
+    table = pd.concat(tables, ignore_index=True)
+    return table.rename(columns={"stop_seconds": "end_seconds"})[[*COLUMNS[:4]]]
+
+
+def _usable(table: pd.DataFrame, seconds: Mapping[str, float]) -> pd.DataFrame:
+    """The events of known recordings, within them."""
+    table = table[table["path"].isin(list(seconds)) & table["label"].notna()]
+    lengths = table["path"].map(dict(seconds))
+    table = table.assign(end_seconds=np.minimum(table["end_seconds"], lengths))
+    return table[table["start_seconds"] < table["end_seconds"]]
+
+
+def _items(table: pd.DataFrame, path: str) -> list[dict[str, Any]]:
+    """The events of a recording as sed_eval takes them."""
+    columns = {"start_seconds": "onset", "end_seconds": "offset", "label": "event_label"}
+    rows = table[table["path"] == path].sort_values("start_seconds").rename(columns=columns)
+    return [{str(name): value for name, value in row.items()} for row in rows[[*columns.values()]].to_dict("records")]
+
+
+def _psds(
+    detections: pd.DataFrame, reference: pd.DataFrame, seconds: Mapping[str, float], labels: Sequence[str]
+) -> float:
+    """PSDS of DCASE's first scenario, which asks for exact times."""
+    package, scores, truth = _package("sed_scores_eval"), dict[str, pd.DataFrame](), dict[str, list[Any]]()
+    for path, length in seconds.items():
+        rows = detections[detections["path"] == path]
+        times = np.unique([0.0, length, *rows["start_seconds"], *rows["end_seconds"]])
+        values = np.zeros((len(times) - 1, len(labels)))
+        for start, stop, label, confidence in rows[[*COLUMNS[1:]]].itertuples(index=False, name=None):
+            within = (times[:-1] >= start) & (times[:-1] < stop)
+            column = values[:, labels.index(label)]
+            column[within] = np.maximum(column[within], confidence)
+        scores[path] = _Scores({"onset": times[:-1], "offset": times[1:], **dict(zip(labels, values.T))})
+        events = reference[reference["path"] == path][["start_seconds", "end_seconds", "label"]]
+        truth[path] = list(events.itertuples(index=False, name=None))
+    options = {"dtc_threshold": 0.7, "gtc_threshold": 0.7, "alpha_ct": 0.0, "alpha_st": 1.0}
+    found, *_ = package.intersection_based.psds(scores, truth, dict(seconds), **options)
+    return float(found)
+
+
+class _Scores(pd.DataFrame):
+    """Scores whose arrays can be written to, as sed_scores_eval 0.0.4 needs them; pandas 3 gives read-only ones."""
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        return _Scores(found) if isinstance(key, list) else found
+
+    def to_numpy(self, *_: Any, **__: Any) -> np.ndarray:
+        return super().to_numpy(copy=True)
+
+
+def _package(name: str) -> Any:
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"events are evaluated with the package {error.name}: pip install 'audio-lightning[events]'"
+        ) from error
+
+
+def _files_of(folder: Path, recordings: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Each recording with its file; where recordings share a name, the name of the folder decides."""
+    stems, files = dict[str, list[str]](), dict[str, list[Path]]()
+    for path in recordings:
+        for stem in dict.fromkeys([path.name, path.stem]):
+            stems.setdefault(normalize("NFC", stem), []).append(str(path))
+    for file in sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES):
+        named = named_like(file.name, stems)
+        if len(named) > 1:
+            named = [name for name in named if Path(name).parent.name == file.parent.name]
+        for name in named:
+            files.setdefault(name, []).append(file)
+    for path in recordings:
+        found = files.get(str(path), [])
+        if len(found) != 1:
+            said = f"{len(found)}, such as {found[0].name} and {found[1].name}" if found else "none"
+            raise DataError(f"{folder}: expected one file of annotations that is called like {path}, found {said}")
+        yield path, found[0]
+
+
+def _of_recording(file: Path, path: Path) -> pd.DataFrame:
+    return _rows(file, names_recordings=False).assign(path=str(path))
+
+
+def _of_several(file: Path, recordings: Sequence[Path]) -> pd.DataFrame:
+    rows, names = _rows(file, names_recordings=True), {path.name: str(path) for path in recordings}
+    if len(names) < len(recordings):
+        raise DataError(f"{file}: the recordings have names in common; give a folder with a file for each of them")
+    named = rows["path"].map(lambda name: names.get(PurePosixPath(str(name).replace("\\", "/")).name))
+    return rows.assign(path=named)[named.notna()]
+
+
+def _rows(file: Path, *, names_recordings: bool) -> pd.DataFrame:
+    read = read_annotations(file, {}, names_recordings=names_recordings)
+    if read.problems:
+        raise DataError(f"{file}: {len(read.problems)} rows cannot be used; the first: {read.problems[0]}")
+    return read.rows[read.rows["label"] != ""]

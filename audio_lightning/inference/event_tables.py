@@ -1,0 +1,206 @@
+"""Tables of events, an event at a time: Raven selection tables, Audacity label tracks, CSV, JSON lines and Parquet."""
+
+import contextlib
+import csv
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Literal, Self
+
+from audio_lightning.audio import describe
+from audio_lightning.core.errors import AudioError, ConfigError
+from audio_lightning.core.files import to_json
+from audio_lightning.inference.events import Event
+
+Format = Literal["raven", "audacity", "csv", "jsonl", "parquet"]
+
+ENDINGS: dict[Format, str] = {
+    "raven": ".detections.selections.txt",
+    "audacity": ".detections.labels.txt",
+    "csv": ".detections.csv",
+    "jsonl": ".detections.jsonl",
+    "parquet": ".detections.parquet",
+}
+"""Endings of the table of one recording; ``data=annotations`` finds text files with them beside the recording."""
+
+BY_SUFFIX: dict[str, Format] = {".txt": "raven", ".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
+"""Format of a file, by its suffix."""
+
+COLUMNS = ("path", "start_seconds", "end_seconds", "label", "confidence")
+
+RAVEN_COLUMNS = (
+    *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
+    *("Begin File", "Begin Path", "File Offset (s)", "Annotation", "Confidence"),
+)
+
+ROWS_OF_A_GROUP = 10_000
+"""Rows of Parquet that are held in memory until they are written."""
+
+_AS_SPACES = str.maketrans("\t\r\n", "   ")
+
+
+class EventTable:
+    """A table of the events of one recording after another; a context manager.
+
+    Args:
+        path: the file; None for the standard output.
+
+    Raises:
+        ConfigError: a package that is missing, or a format that is not for the screen.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._recording = Path()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the file."""
+
+    def begin(self, recording: Path) -> None:
+        """Make a recording the one that the next events are of."""
+        self._recording = recording
+
+    def write(self, event: Event) -> None:
+        """Write an event."""
+        raise NotImplementedError
+
+    def _row(self, event: Event) -> dict[str, Any]:
+        """The event by :data:`COLUMNS`; microseconds are more than any sample rate has."""
+        times = round(event.start_seconds, 6), round(event.stop_seconds, 6)
+        return dict(zip(COLUMNS, (str(self._recording), *times, event.label, round(event.confidence, 4))))
+
+
+class _Text(EventTable):
+    """A table of lines, each of which can be read at once."""
+
+    _header = ""
+    _file: IO[str]
+
+    def __enter__(self) -> Self:
+        # Names of files may hold bytes that are not UTF-8.
+        opened = self._path and self._path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+        self._file = opened or sys.stdout
+        self._write_line(self._header)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._path:
+            self._file.close()
+
+    def _write_line(self, line: str) -> None:
+        self._file.write(line)
+        self._file.flush()
+
+
+class _Csv(_Text):
+    _header = ",".join(COLUMNS) + "\n"
+
+    def write(self, event: Event) -> None:
+        row = self._row(event)
+        row |= {name: f"{row[name]:.6f}" for name in ("start_seconds", "end_seconds")}
+        row["confidence"] = f"{event.confidence:.4f}"
+        csv.writer(self._file, lineterminator="\n").writerow(row.values())
+        self._file.flush()
+
+
+class _JsonLines(_Text):
+    def write(self, event: Event) -> None:
+        self._write_line(to_json(self._row(event)) + "\n")
+
+
+class _Audacity(_Text):
+    def write(self, event: Event) -> None:
+        label = event.label.translate(_AS_SPACES)
+        self._write_line(f"{event.start_seconds:.6f}\t{event.stop_seconds:.6f}\t{label}\n")
+
+
+class _Raven(_Text):
+    """Times of several recordings continue from one to the next, as in Raven; offsets are within the recording."""
+
+    _header = "\t".join(RAVEN_COLUMNS) + "\n"
+    _selections = 0
+    _begin_seconds = _end_seconds = _nyquist = 0.0
+
+    def begin(self, recording: Path) -> None:
+        super().begin(recording)
+        self._begin_seconds = self._end_seconds
+        with contextlib.suppress(AudioError):  # it has no events then
+            info = describe(recording)
+            self._end_seconds += info.duration_seconds
+            self._nyquist = info.sample_rate / 2
+
+    def write(self, event: Event) -> None:
+        self._selections += 1
+        begin, end = self._begin_seconds + event.start_seconds, self._begin_seconds + event.stop_seconds
+        cells = [str(self._selections), "Spectrogram 1", "1", f"{begin:.6f}", f"{end:.6f}", "0", f"{self._nyquist:g}"]
+        cells += [self._recording.name, str(self._recording.absolute()), f"{event.start_seconds:.6f}"]
+        cells += [event.label, f"{event.confidence:.4f}"]
+        self._write_line("\t".join(cell.translate(_AS_SPACES) for cell in cells) + "\n")
+
+
+class _Parquet(EventTable):
+    def __init__(self, path: Path | None) -> None:
+        super().__init__(path)
+        if path is None:
+            raise ConfigError("--format parquet is not for the screen; give --output FILE.parquet, or a folder")
+        try:
+            self._arrow: Any = import_module("pyarrow")
+            self._parquet: Any = import_module("pyarrow.parquet")
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"--format parquet needs the package {error.name}: pip install 'audio-lightning[parquet]'"
+            ) from error
+        text, number = self._arrow.string(), self._arrow.float64()
+        self._schema = self._arrow.schema(list(zip(COLUMNS, (text, number, number, text, number))))
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> Self:
+        self._writer = self._parquet.ParquetWriter(self._path, self._schema)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._write_rows()
+        finally:
+            self._writer.close()
+
+    def write(self, event: Event) -> None:
+        self._rows.append(self._row(event))
+        if len(self._rows) >= ROWS_OF_A_GROUP:
+            self._write_rows()
+
+    def _write_rows(self) -> None:
+        self._writer.write_table(self._arrow.Table.from_pylist(self._rows, schema=self._schema))
+        self._rows = []
+
+
+_TABLES: dict[Format, type[EventTable]] = {
+    "raven": _Raven,
+    "audacity": _Audacity,
+    "csv": _Csv,
+    "jsonl": _JsonLines,
+    "parquet": _Parquet,
+}
+
+
+def event_table(path: Path | None, kind: Format) -> EventTable:
+    """A table of a format.
+
+    Args:
+        path: the file; None for the standard output.
+        kind: the format.
+
+    Raises:
+        ConfigError: see :class:`EventTable`.
+    """
+    return _TABLES[kind](path)

@@ -1,0 +1,357 @@
+"""The accuracy of a classifier on test clips that are corrupted: noise, level, reverberation, codecs and the like."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int64, Shaped
+from torch import Tensor
+
+from audio_lightning.config import trusting, user_extensions
+from audio_lightning.core.errors import CheckpointError, ConfigError, DataError
+from audio_lightning.core.files import write_bytes, write_csv, write_json
+from audio_lightning.core.progress import Progress
+from audio_lightning.core.task import metric_names
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.manifest import TEST
+from audio_lightning.figures.evaluation import png
+from audio_lightning.figures.robustness import draw_robustness
+from audio_lightning.inference.corruptions import Condition, conditions
+from audio_lightning.inference.evaluate import labelled_clips
+from audio_lightning.inference.load import load_classifier
+from audio_lightning.inference.windows import BATCH_SIZE
+from audio_lightning.metrics.multilabel import average_precision
+from audio_lightning.training.intervals import (
+    Interval,
+    accuracy_interval,
+    difference_interval,
+    jackknife_interval,
+)
+from audio_lightning.training.results import groups_of, targets_of
+
+CLEAN = "none"
+"""The corruption of clips as they are."""
+
+FILES = ("robustness.csv", "robustness.json", "robustness.png")
+"""Files that :func:`write_robustness` writes."""
+
+
+@dataclass(frozen=True)
+class ConditionResult:
+    """The metric of a classifier under one condition.
+
+    Intervals are those of 95 % over groups of clips; None where there are fewer than two groups.
+
+    Attributes:
+        model: path of the classifier, as it was given.
+        corruption: its kind, or :data:`CLEAN`.
+        condition: the corruption and its strength in words.
+        series: what is varied in strength.
+        value: the strength; None where there is only one.
+        unit: of the strength.
+        metric: ``accuracy``, or ``mean_average_precision`` where clips may have several labels.
+        score: the metric.
+        low, high: ends of its interval.
+        difference: to the metric of the clean clips, paired by clip.
+        difference_low, difference_high: ends of its interval.
+        num_clips: clips tested.
+        num_groups: groups that they come in.
+        difference_to_first: to the metric of the first classifier under this condition, paired by clip; None for the
+            first.
+        difference_to_first_low, difference_to_first_high: ends of its interval.
+    """
+
+    model: str
+    corruption: str
+    condition: str
+    series: str
+    value: float | None
+    unit: str
+    metric: str
+    score: float
+    low: float | None
+    high: float | None
+    difference: float
+    difference_low: float | None
+    difference_high: float | None
+    num_clips: int
+    num_groups: int
+    difference_to_first: float | None = None
+    difference_to_first_low: float | None = None
+    difference_to_first_high: float | None = None
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """Predictions of a classifier under every condition.
+
+    Attributes:
+        model: its path.
+        conditions: the clean one, which is None, first.
+        probabilities: of every condition.
+        targets: of the clips.
+        group: of the clips.
+        keys: by which clips are known again in other data.
+        multilabel: whether clips may have several labels.
+    """
+
+    model: str
+    conditions: list[Condition | None]
+    probabilities: list[Float[Tensor, "clips classes"]]
+    targets: Tensor
+    group: Shaped[np.ndarray, "clips"]
+    keys: list[tuple[Any, ...]]
+    multilabel: bool
+
+
+def robustness(
+    path: Path,
+    overrides: Iterable[str] = (),
+    *,
+    against: Path | None = None,
+    only: Iterable[str] = (),
+    clips: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    trust: str | Iterable[str] | None = None,
+    config_dir: str | Path | None = None,
+    progress: Progress | None = None,
+) -> list[ConditionResult]:
+    """Test a classifier on clean and on corrupted clips.
+
+    Clips are loaded once, and each is corrupted in every way. A corruption changes the sound before its padding, and
+    what is random in it follows from ``seed``, the condition and the position of the clip.
+
+    Args:
+        path: checkpoint or run folder.
+        overrides: data to test on, see :func:`audio_lightning.inference.evaluate.evaluate`.
+        against: another classifier, which is tested on the same clips.
+        only: kinds of corruption (:data:`audio_lightning.inference.corruptions.CORRUPTIONS`); none: all.
+        clips: most test clips, drawn by ``seed``; None: all.
+        seed: of what is random.
+        device: such as ``"cuda"``.
+        trust: modules of the user's own whose classes the checkpoints may name.
+        config_dir: folder with YAML files of the user's own.
+        progress: is called with the number of clips that are done.
+
+    Returns:
+        The clean clips first, then every condition; then the same of the other classifier.
+
+    Raises:
+        CheckpointError, ConfigError, DataError: see :func:`audio_lightning.inference.evaluate.evaluate`; also an
+            unknown kind, or another classifier that is tested on other clips.
+    """
+    overrides, only = list(overrides), list(only)
+    if against == path:
+        raise ConfigError(f"--against {against}: it is the same classifier; name another one, or leave it out")
+    with user_extensions(overrides, config_dir), trusting(trust):
+        found = [
+            _tested(one, overrides, only, clips, seed, device, progress) for one in (path, against) if one is not None
+        ]
+    if len(found) == 2:
+        _require_same_clips(*found)
+    first = _results(found[0])
+    return first + [row for other in found[1:] for row in _compared(_results(other), other, found[0])]
+
+
+def _tested(
+    path: Path,
+    overrides: list[str],
+    only: list[str],
+    clips: int | None,
+    seed: int,
+    device: str,
+    progress: Progress | None,
+) -> _Tested:
+    classifier = load_classifier(path, device)
+    every: list[Condition | None] = [None, *conditions(classifier.task.sample_rate, only)]
+    datamodule = labelled_clips(classifier, overrides).datamodule
+    number = datamodule.numbers(TEST)
+    if not len(number):
+        raise DataError(f"{datamodule.root}: there are no test clips; name other recordings by data=NAME data.root=DIR")
+    position = np.arange(len(number))
+    if clips is not None and clips < len(position):
+        position = np.sort(np.random.default_rng(seed).permutation(position)[:clips])
+    predicted: list[list[Tensor]] = [[] for _ in every]
+    with torch.random.fork_rng(devices=[]):
+        for start in range(0, len(position), BATCH_SIZE):
+            some = position[start : start + BATCH_SIZE]
+            for place, corrupted in enumerate(_corrupted(datamodule, some, every, seed)):
+                predicted[place].append(classifier.probabilities(corrupted).cpu())
+            if progress is not None:
+                progress(start + len(some), len(position))
+    probabilities = [torch.cat(parts) for parts in predicted]
+    _require_finite(path, every, probabilities)
+    row = datamodule.clips.row[number[position]]
+    return _Tested(
+        str(path),
+        every,
+        probabilities,
+        targets_of(datamodule, torch.from_numpy(number[position])),
+        groups_of(datamodule)[row],
+        _keys(datamodule, number[position]),
+        classifier.task.multilabel,
+    )
+
+
+def _corrupted(
+    datamodule: AudioDataModule,
+    position: Int64[np.ndarray, "batch"],
+    every: Sequence[Condition | None],
+    seed: int,
+) -> Iterable[Float[Tensor, "batch samples"]]:
+    """A batch of test clips under every condition, one after the other."""
+    batch = datamodule.batch(TEST, position)
+    for condition in every:
+        if condition is None:
+            yield batch["waveform"]
+            continue
+        yield torch.stack(
+            [
+                condition.apply(waveform, length, datamodule.task, (seed, place))
+                for waveform, length, place in zip(batch["waveform"], batch["length"].tolist(), position.tolist())
+            ]
+        )
+
+
+def _require_finite(path: Path, every: Sequence[Condition | None], probabilities: Sequence[Tensor]) -> None:
+    for condition, values in zip(every, probabilities):
+        if not bool(values.isfinite().all()):
+            what = "clean clips" if condition is None else f"clips with {condition.name}"
+            raise CheckpointError(
+                f"{path}: the probabilities of {what} hold NaN or infinite values; see whether the checkpoint is "
+                "damaged"
+            )
+
+
+def _keys(datamodule: AudioDataModule, number: Int64[np.ndarray, "clips"]) -> list[tuple[Any, ...]]:
+    """Content of the recording, start in milliseconds and label of each clip."""
+    clips = datamodule.clips.select(number)
+    start = np.rint(1000 * clips.offset / datamodule.sample_rate).astype(np.int64)
+    labels = datamodule.manifest.table["label"].to_numpy()[clips.row]
+    return [(content.tobytes(), *rest) for content, *rest in zip(datamodule.hashes[clips.row], start.tolist(), labels)]
+
+
+def _require_same_clips(first: _Tested, other: _Tested) -> None:
+    if first.keys != other.keys or first.multilabel != other.multilabel:
+        raise DataError(
+            f"--against {other.model}: it is tested on other clips ({len(other.keys):,}) than {first.model} "
+            f"({len(first.keys):,}); name the same for both by data=NAME data.root=DIR"
+        )
+
+
+def _results(found: _Tested) -> list[ConditionResult]:
+    clean = found.probabilities[0]
+    rows = []
+    for condition, probabilities in zip(found.conditions, found.probabilities):
+        score, interval = _score(found, probabilities)
+        difference, of_difference = _difference(found, probabilities, clean)
+        rows.append(
+            ConditionResult(
+                model=found.model,
+                corruption=CLEAN if condition is None else condition.corruption,
+                condition="clean" if condition is None else condition.name,
+                series="clean" if condition is None else condition.series,
+                value=None if condition is None else condition.value,
+                unit="" if condition is None else condition.unit,
+                metric=metric_names(multilabel=found.multilabel)[0],
+                score=score,
+                low=_end(interval, "low"),
+                high=_end(interval, "high"),
+                difference=difference,
+                # A figure does not differ from itself.
+                difference_low=0.0 if condition is None else _end(of_difference, "low"),
+                difference_high=0.0 if condition is None else _end(of_difference, "high"),
+                num_clips=len(found.group),
+                num_groups=len(np.unique(found.group)),
+            )
+        )
+    return rows
+
+
+def _compared(rows: list[ConditionResult], other: _Tested, first: _Tested) -> list[ConditionResult]:
+    """The rows of a classifier, with the differences to the first one; a condition that it lacks has none."""
+    known = {condition and condition.name: place for place, condition in enumerate(first.conditions)}
+    compared = []
+    for row, condition, probabilities in zip(rows, other.conditions, other.probabilities):
+        place = known.get(condition and condition.name)
+        if place is not None:
+            difference, interval = _difference(other, probabilities, first.probabilities[place], first)
+            row = replace(
+                row,
+                difference_to_first=difference,
+                difference_to_first_low=_end(interval, "low"),
+                difference_to_first_high=_end(interval, "high"),
+            )
+        compared.append(row)
+    return compared
+
+
+def _score(found: _Tested, probabilities: Float[Tensor, "clips classes"]) -> tuple[float, Interval | None]:
+    if found.multilabel:
+        precision = _mean_average_precision(probabilities, found.targets)
+        return precision(np.arange(len(found.group))), jackknife_interval(precision, found.group)
+    correct = _correct(probabilities, found.targets)
+    return float(correct.mean()), accuracy_interval(correct, found.group)
+
+
+def _difference(
+    found: _Tested, probabilities: Tensor, others: Tensor, of_others: _Tested | None = None
+) -> tuple[float, Interval | None]:
+    """How much better the probabilities are than others of the same clips."""
+    targets = (of_others or found).targets
+    if found.multilabel:
+        own = _mean_average_precision(probabilities, found.targets)
+        other = _mean_average_precision(others, targets)
+
+        def gained(some: Int64[np.ndarray, "some"]) -> float:
+            return own(some) - other(some)
+
+        return gained(np.arange(len(found.group))), jackknife_interval(gained, found.group)
+    difference = _correct(probabilities, found.targets).astype(float) - _correct(others, targets)
+    return float(difference.mean()), difference_interval(difference, found.group)
+
+
+def _correct(probabilities: Float[Tensor, "clips classes"], targets: Tensor) -> np.ndarray:
+    return (probabilities.argmax(dim=1) == targets).numpy()
+
+
+def _mean_average_precision(
+    probabilities: Float[Tensor, "clips classes"], targets: Tensor
+) -> Callable[[Int64[np.ndarray, "some"]], float]:
+    """The mean over the classes that occur, of the clips at some positions."""
+    labelled = targets > 0.5
+
+    def of_some(some: Int64[np.ndarray, "some"]) -> float:
+        place = torch.from_numpy(some)
+        pairs = zip(probabilities[place].T, labelled[place].T)
+        return float(torch.stack([average_precision(*pair) for pair in pairs]).nanmean())
+
+    return of_some
+
+
+def as_table(rows: Sequence[ConditionResult]) -> pd.DataFrame:
+    """One row a condition and classifier; columns are the attributes of :class:`ConditionResult`."""
+    return pd.DataFrame([asdict(row) for row in rows])
+
+
+def write_robustness(folder: Path, rows: Sequence[ConditionResult]) -> list[Path]:
+    """Write the results as a table, as JSON (a list of rows) and as a figure; returns the files."""
+    files = [folder / name for name in FILES]
+    plain = [asdict(row) for row in rows]
+    write_csv(files[0], list(plain[0]), ([_cell(value) for value in row.values()] for row in plain))
+    write_json(files[1], plain)
+    write_bytes(files[2], png(draw_robustness(as_table(rows))))
+    return files
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.6g}" if isinstance(value, float) else value
+
+
+def _end(interval: Interval | None, name: Literal["low", "high"]) -> float | None:
+    return None if interval is None else getattr(interval, name)

@@ -1,0 +1,262 @@
+"""What a model card says: facts from a checkpoint and from the folder of the run or fit that it lies in."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from audio_lightning.classifier.checkpoint import check_checkpoint, is_ensemble, read_contents
+from audio_lightning.classifier.ensemble_file import check_contents
+from audio_lightning.classifier.provenance import described_data
+from audio_lightning.compare.fit_summary import FitFolder, FitSummary
+from audio_lightning.core.errors import CheckpointError, FileError
+from audio_lightning.core.files import first_line, read_json, read_text, without_nan
+from audio_lightning.core.task import AudioTask
+from audio_lightning.data.manifest import SPLITS
+from audio_lightning.metrics.calibration import CALIBRATION_METRICS
+from audio_lightning.models.pretrained.registry import BACKBONES, HUB
+from audio_lightning.run_folder import FIT, RunFolder
+
+MOST_ROWS = 1000
+"""Rows of a table."""
+
+OWNER_AND_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+"""Name of a model on the Hugging Face hub."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A metric by its name in ``metrics.json`` without the split, and its 95 % interval where there is one."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    condition: str = ""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Published weights that a classifier was built on."""
+
+    name: str
+    licence: str
+    citation: str = ""
+
+
+def card_contents(checkpoint: Path) -> dict[str, Any]:
+    """The values of the template ``model_card.md.j2``.
+
+    Args:
+        checkpoint: a file; what lies in the folder of its run or fit is used, too.
+
+    Raises:
+        CheckpointError: the file is damaged, or describes no classifier.
+        FileError: another file of the folder is damaged.
+    """
+    members, calibrated = _members(checkpoint)
+    try:
+        task = AudioTask.from_dict(members[0]["hyper_parameters"]["task"])
+        configs = [dict(member["hyper_parameters"]["config"]) for member in members]
+        data = described_data(members[0])
+        values = _of_classifier(task, configs, data)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{checkpoint} does not say what it predicts ({type(error).__name__})") from error
+    folder = folder_of(checkpoint)
+    values |= _of_fit(folder) if folder is not None and (folder / FIT).exists() else _of_run(folder)
+    values["calibration"] = {**values["calibration"], "fitted": calibrated}
+    values["columns"], values["classes"] = _class_rows(task, values.pop("class_counts"), values.pop("per_class"))
+    return values
+
+
+def folder_of(checkpoint: Path) -> Path | None:
+    """The folder of the run or fit that a checkpoint lies in; None where it lies by itself."""
+    if (checkpoint.parent / FIT).exists():
+        return checkpoint.parent
+    run = RunFolder(checkpoint.parent.parent)
+    return run.path if checkpoint.parent == run.best.parent and run.metrics.exists() else None
+
+
+def _members(checkpoint: Path) -> tuple[list[dict[str, Any]], bool]:
+    """The checkpoints in a file, that with the largest weight first, and whether its probabilities are calibrated."""
+    contents, where = read_contents(checkpoint), str(checkpoint)
+    if not is_ensemble(contents):
+        member = check_checkpoint(contents, where=where)
+        return [member], _is_calibrated(member)
+    found = check_contents(contents, where=where)
+    order = sorted(range(len(found.members)), key=lambda place: -found.weights[place])
+    calibrated = found.calibration is not None or all(map(_is_calibrated, found.members))
+    return [found.members[place] for place in order], calibrated
+
+
+def _is_calibrated(member: Mapping[str, Any]) -> bool:
+    state = member["state_dict"]
+    pairs = (("calibration.scale", 1.0), ("calibration.bias", 0.0))
+    found = [(state.get(name), plain) for name, plain in pairs] if isinstance(state, dict) else []
+    return any(isinstance(value, Tensor) and bool((value != plain).any()) for value, plain in found)
+
+
+def _of_classifier(task: AudioTask, configs: Sequence[dict[str, Any]], data: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file itself says."""
+    config = configs[0]
+    source = _class_name(config["data"])
+    root = config["data"].get("root")
+    return {
+        "task": task,
+        "dataset": PurePath(str(root)).name if root else source,
+        "source": source,
+        "config": {name: str(config[name]) for name in ("seed", "monitor") if config.get(name) is not None},
+        "networks": list(
+            dict.fromkeys(f"{_class_name(one['model'])} on {_class_name(one['feature'])}" for one in configs)
+        ),
+        "num_members": len(configs),
+        "optimizer": _class_name(config.get("optimizer") or {}),
+        "weights": list(dict.fromkeys(found for one in configs for found in _published(one))),
+        "class_counts": [int(count) for count in data["clips_of_classes"]],
+        "counts": {split: int(count) for split, count in dict(data.get("clips", {})).items() if split in SPLITS},
+    }
+
+
+def _class_name(node: Mapping[str, Any]) -> str:
+    return str(node.get("_target_") or "").rpartition(".")[2]
+
+
+def _published(config: Mapping[str, Any]) -> list[Weights]:
+    """Published weights that a configuration begins with, by ``backbone`` or ``pretrained``."""
+    found = []
+    for node in (config["feature"], config["model"]):
+        backbone, pretrained = node.get("backbone"), node.get("pretrained")
+        name = HUB.sub("", str(backbone or pretrained))
+        if not pretrained:
+            continue
+        if name in BACKBONES:
+            network = BACKBONES[name]
+            found.append(Weights(network.title, network.licence, network.citation))
+        elif pretrained is True and backbone is None:
+            found.append(Weights(f"the published weights of {_class_name(node)}", "that of their publisher"))
+        elif OWNER_AND_NAME.fullmatch(name):
+            found.append(Weights(name, f"that of https://huggingface.co/{name}"))
+        else:
+            found.append(Weights(PurePath(name).name, "that of the file or the run"))
+    return found
+
+
+def _of_run(folder: Path | None) -> dict[str, Any]:
+    """What the folder of a run says; nothing of a checkpoint by itself."""
+    empty: dict[str, Any] = {"metrics": {}, "tested": "", "figures": [], "calibration": {}, "per_class": None}
+    if folder is None:
+        return {**empty, "kind": "checkpoint", "versions": {}, "robustness": [], "energy": None, "fit": None}
+    files = RunFolder(folder)
+    metrics = {name: value for name, value in without_nan(files.read_metrics()).items() if value is not None}
+    tested = next((part for part in ("test", "validation") if any(name.startswith(f"{part}/") for name in metrics)), "")
+    ends = {f"{name}{kind}": f"test/{name}{kind}" for name in CALIBRATION_METRICS for kind in ("", "_uncalibrated")}
+    return {
+        **empty,
+        **_beside(folder),
+        "kind": "run",
+        "metrics": metrics,
+        "tested": tested,
+        "figures": _figures(metrics, f"{tested}/"),
+        "calibration": {name: metrics[key] for name, key in ends.items() if key in metrics},
+        "per_class": files.read_per_class() if files.per_class.exists() else None,
+        "fit": None,
+    }
+
+
+def _of_fit(folder: Path) -> dict[str, Any]:
+    """What the folder of a fit says."""
+    summary = FitFolder(folder).read_summary()
+    return {
+        **_beside(folder),
+        "kind": "fit",
+        "metrics": {},
+        "tested": "cross-validation",
+        "figures": _expected(summary),
+        "calibration": {},
+        "per_class": None,
+        "fit": summary,
+    }
+
+
+def _beside(folder: Path) -> dict[str, Any]:
+    """Files that a run and a fit may have alike."""
+    files = RunFolder(folder)
+    found = read_json(files.environment) if files.environment.exists() else {}
+    packages = found.get("packages")
+    return {
+        "versions": {**(packages if isinstance(packages, dict) else {}), "Python": found.get("python", "unknown")},
+        "robustness": _robustness(files.robustness),
+        "energy": _energy(files.energy),
+    }
+
+
+def _expected(summary: FitSummary) -> list[Figure]:
+    found = summary.result
+    return [] if found is None else [Figure(found.metric, found.expected, found.low, found.high)]
+
+
+def _figures(metrics: Mapping[str, Any], prefix: str) -> list[Figure]:
+    """Metrics of a part, but for ends of intervals and what the section on calibration has."""
+    found = []
+    for key, value in metrics.items():
+        name = key.removeprefix(prefix)
+        plain = not name.endswith(("_low", "_high", "_uncalibrated")) and name not in CALIBRATION_METRICS
+        if key.startswith(prefix) and plain and isinstance(value, int | float):
+            found.append(Figure(name, value, metrics.get(f"{key}_low"), metrics.get(f"{key}_high")))
+    return found
+
+
+def _robustness(file: Path) -> list[Figure]:
+    """The rows of ``robustness.json``; none where there is no file.
+
+    Raises:
+        FileError: it holds something else.
+    """
+    if not file.exists():
+        return []
+
+    def figure(row: Mapping[str, Any]) -> Figure:
+        low, high = (None if row.get(end) is None else float(row[end]) for end in ("low", "high"))
+        return Figure(str(row["metric"]), float(row["value"]), low, high, str(row["condition"]))
+
+    try:
+        return [figure(row) for row in json.loads(read_text(file))[:MOST_ROWS]]
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise FileError(
+            f"{file} is damaged: expected a list of rows with condition, metric and value ({first_line(error)})"
+        ) from error
+
+
+def _energy(file: Path) -> dict[str, Any] | None:
+    """What ``energy.json`` says (:class:`audio_lightning.training.emissions.Emissions`); None where there is no file.
+
+    Raises:
+        FileError: it is damaged.
+    """
+    if not file.exists():
+        return None
+    found = read_json(file)
+    try:
+        numbers = {name: float(found[name]) for name in ("energy_kwh", "seconds")}
+        emissions = None if found["emissions_kg"] is None else float(found["emissions_kg"])
+        return {**numbers, "emissions_kg": emissions, **{name: str(found[name]) for name in ("country", "codecarbon")}}
+    except (LookupError, TypeError, ValueError) as error:
+        raise FileError(f"{file} is damaged: expected the energy of a training ({first_line(error)})") from error
+
+
+def _class_rows(
+    task: AudioTask, counts: Sequence[int], per_class: pd.DataFrame | None
+) -> tuple[list[str], list[list[Any]]]:
+    """Columns of ``per_class.csv``, where it is there; and name, training clips and these columns of every class."""
+    columns = [] if per_class is None else [str(name) for name in per_class.columns if name != "class"]
+    tests = {} if per_class is None else {str(row["class"]): row for row in per_class.to_dict("records")}
+    rows = []
+    for name, count in list(zip(task.classes, counts))[:MOST_ROWS]:
+        tested = without_nan(tests.get(name, {}))
+        rows.append([name, count, *(tested.get(column) for column in columns)])
+    return columns, rows

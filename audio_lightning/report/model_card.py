@@ -1,0 +1,145 @@
+"""``MODEL_CARD.md``: what a classifier is, what it was trained and tested on, how to use it, and its limits.
+
+The card follows Mitchell et al., "Model Cards for Model Reporting" (2019). Its YAML header is that of the Hugging Face
+hub (``ModelCardData`` and ``EvalResult`` of huggingface_hub), so that it can be the ``README.md`` of a model there.
+Words that come from data, a checkpoint or a folder are escaped; of paths only the last name is shown.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from audio_lightning import __version__
+from audio_lightning.core.files import write_text
+from audio_lightning.report.card_contents import OWNER_AND_NAME, card_contents
+from audio_lightning.run_folder import RunFolder, find_checkpoint
+
+FEW_CLIPS, MOST_NAMED = 50, 20
+"""Training clips of a class below which the card names it among the limits, and how many are named there."""
+
+HUB_METRICS = {"f1_macro": "f1", "f1_micro": "f1"}
+"""Names of the hub for metrics that have others here."""
+
+LEAKAGE = {
+    "none found": "Groups (source recordings, speakers, notes) and the content of all clips were compared: no group "
+    "and no audio is in more than one split.",
+    "cannot be excluded": "No audio is in more than one split. The data names no groups (source recordings, speakers), "
+    "so clips of one source may be in several splits, and the figures may be too good.",
+    "present": "Some groups or recordings are in more than one split, so the figures are too good.",
+}
+"""Statements by the entry ``leakage`` of ``metrics.json``."""
+
+SPECIAL = re.compile(r"([\\`*\[\]<>|#~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
+"""What means something in Markdown, HTML or a table; an underscore within a word does not."""
+
+PLACE = re.compile(r"(?<![\w/:.])~?/(?:[^\s,;:()'\"/]+/)*([^\s,;:()'\"/]+)")
+"""A path of a machine in a sentence; its last name is a group."""
+
+
+def write_model_card(folder: Path) -> Path:
+    """Write ``MODEL_CARD.md`` into the folder of a finished run or fit.
+
+    Raises:
+        CheckpointError: the folder has no checkpoint, or a damaged one.
+        FileError: another file of the folder is damaged.
+    """
+    card = RunFolder(folder).card  # the folder of a fit has the same name for it
+    write_text(card, model_card(find_checkpoint(folder)))
+    return card
+
+
+def model_card(checkpoint: Path) -> str:
+    """The card of a checkpoint, with what is known of the run or fit in whose folder it lies.
+
+    Raises:
+        CheckpointError, FileError: see :func:`audio_lightning.report.card_contents.card_contents`.
+    """
+    values = card_contents(checkpoint)
+    return _header(values) + _rendered(values)
+
+
+def _header(values: Mapping[str, Any]) -> str:
+    """The metadata of the hub, between lines of dashes."""
+    results = [
+        {
+            "type": HUB_METRICS.get(figure.name, figure.name),
+            "value": round(figure.value, 4),
+            "name": _words(figure.name),
+        }
+        for figure in values["figures"]
+        if values["tested"] != "validation"
+    ]
+    dataset = {
+        "type": re.sub(r"[^\w.-]+", "-", values["dataset"]),
+        "name": values["dataset"],
+        "split": values["tested"],
+    }
+    bases = [found.name for found in values["weights"] if OWNER_AND_NAME.fullmatch(found.name)]
+    header = {
+        "library_name": "audio-lightning",
+        "pipeline_tag": "audio-classification",
+        "tags": ["audio", "audio-classification", "pytorch", "lightning"],
+        **({"base_model": bases} if bases else {}),
+        **({"metrics": list(dict.fromkeys(result["type"] for result in results))} if results else {}),
+    }
+    if results:
+        task = {"type": "audio-classification", "name": "Audio classification"}
+        tested = {"task": task, "dataset": dataset, "metrics": results}
+        header["model-index"] = [{"name": _title(values), "results": [tested]}]
+    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---\n\n"
+
+
+def _rendered(values: Mapping[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: _escaped(value) if isinstance(value, str) else value,
+    )
+    environment.filters |= {"words": _words, "number": "{:,}".format, "cell": _cell, "placeless": _placeless}
+    text = environment.get_template("model_card.md.j2").render(
+        values,
+        title=_title(values),
+        leakage=LEAKAGE,
+        few=[name for name, count, *_ in values["classes"] if count < FEW_CLIPS],
+        few_clips=FEW_CLIPS,
+        most_named=MOST_NAMED,
+        version=__version__,
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
+
+
+def _title(values: Mapping[str, Any]) -> str:
+    several = values["num_members"] > 1
+    network = f"ensemble of {values['num_members']} networks" if several else values["networks"][0]
+    return f"{values['dataset']}: {network}"
+
+
+def _words(name: str) -> str:
+    return str(name).replace("_", " ")
+
+
+def _placeless(text: str) -> str:
+    """A sentence with the last name of each path in it."""
+    return PLACE.sub(r"\1", text)
+
+
+def _cell(value: Any) -> str:
+    """A value of a table: three digits of a share, no digits of a count, nothing for what is not known."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) > 1 else f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    line = "".join(sign if sign.isprintable() else " " for sign in text)
+    return SPECIAL.sub(r"\\\1", line).replace("\\<", "&lt;").replace("\\>", "&gt;")

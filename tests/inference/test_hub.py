@@ -1,0 +1,230 @@
+"""Classifiers on the Hugging Face hub, against a hub on this machine."""
+
+import pickle
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from hub_server import COMMIT, TOKEN, Hub, serving
+from typer.testing import CliRunner
+from untrained import CNN, LSTM, write_member
+
+import audio_lightning as al
+from audio_lightning.classifier.checkpoint import read_contents
+from audio_lightning.classifier.ensemble_file import write_ensemble
+from audio_lightning.cli.main import app
+from audio_lightning.core.errors import ConfigError
+from audio_lightning.inference.hub import is_hub_name, pull, without_places
+from audio_lightning.report.model_card import write_model_card
+
+pytest.importorskip("huggingface_hub")
+
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's upload
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """A hub, and somebody who is logged in there."""
+    with serving() as found:
+        monkeypatch.setenv("HF_ENDPOINT", found.url)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)  # its transfer is not of HTTP alone
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        yield found
+
+
+def invoke(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def one_line(text: str) -> str:
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1
+    return text
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 2000), 8000, subtype="FLOAT")
+    return tmp_path / "a.wav"
+
+
+def test_what_was_pushed_predicts_as_before(trained: Path, sound: Path, hub: Hub) -> None:
+    code, out, error = invoke("push", trained, "somebody/tones")
+    assert code == 0, error
+    assert f"uploaded: {hub.url}/somebody/tones" in out
+    files = hub.models["somebody/tones"]
+    assert set(files) == {"README.md", "config.yaml", "metrics.json", "model.ckpt"}
+    assert files["metrics.json"] == (trained / "metrics.json").read_bytes()
+    before, after = (invoke("predict", name, sound) for name in (trained, "hf://somebody/tones"))
+    assert after == before
+    assert after[0] == 0
+
+
+def test_nothing_of_the_machine_is_uploaded(trained: Path, tiny_urbansound8k: Path, hub: Hub) -> None:
+    assert "urban sound=8k" in (trained / "config.yaml").read_text(encoding="utf-8")
+    assert invoke("push", trained, "somebody/tones")[0] == 0
+    files = hub.models["somebody/tones"]
+    for name, content in files.items():
+        assert str(tiny_urbansound8k.parent).encode() not in content, name
+        assert str(trained.parent).encode() not in content, name
+    config = yaml.safe_load(files["config.yaml"])
+    assert config["data"]["root"] == tiny_urbansound8k.name
+    assert config["logger"] == {}
+
+
+def test_a_dry_run_asks_the_hub_nothing(trained: Path, hub: Hub) -> None:
+    code, out, _ = invoke("push", trained, "somebody/tones", "--dry-run")
+    assert code == 0
+    assert "model.ckpt: " in out
+    assert f"would be uploaded to {hub.url}/somebody/tones" in out
+    assert hub.requests == []
+
+
+def test_a_second_push_replaces_the_files(tmp_path: Path, hub: Hub) -> None:
+    first, second = (write_member(tmp_path / f"{seed}.ckpt", *CNN, seed=seed) for seed in (0, 1))
+    assert invoke("push", first, "somebody/tones")[0] == 0
+    before = hub.models["somebody/tones"]["model.ckpt"]
+    assert invoke("push", second, "somebody/tones")[0] == 0
+    assert hub.models["somebody/tones"]["model.ckpt"] != before
+    assert set(hub.models["somebody/tones"]) == {"README.md", "model.ckpt"}
+
+
+def test_the_card_is_that_of_the_folder(trained: Path, tmp_path: Path, hub: Hub) -> None:
+    """Which its owner may have written in."""
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    text = write_model_card(run).read_text(encoding="utf-8") + "\nRecorded by us.\n"
+    (run / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+    assert invoke("push", run / "checkpoints/best.ckpt", "somebody/tones")[0] == 0
+    assert hub.models["somebody/tones"]["README.md"].decode() == text
+
+
+def test_a_private_model_is_made_so(trained: Path, hub: Hub) -> None:
+    assert invoke("push", trained, "somebody/tones", "--private")[0] == 0
+    assert hub.private == {"somebody/tones"}
+
+
+def test_a_revision_is_asked_for(tmp_path: Path, hub: Hub) -> None:
+    hub.models["a/b"] = {"model.ckpt": write_member(tmp_path / "m.ckpt", *CNN).read_bytes()}
+    for name in ("hf://a/b@v1", f"hf://a/b@{COMMIT}"):
+        assert al.load(name).task.num_classes == 3
+    assert any("/resolve/v1/model.ckpt" in request for request in hub.requests)
+
+
+def test_an_ensemble_travels(tmp_path: Path, sound: Path, hub: Hub) -> None:
+    members = [write_member(tmp_path / f"{name}.ckpt", *model) for name, model in (("cnn", CNN), ("lstm", LSTM))]
+    write_ensemble(tmp_path / "model.ckpt", members, [2, 1], notes={"folder": "/home/somebody/fit"})
+    assert invoke("push", tmp_path / "model.ckpt", "somebody/both")[0] == 0
+    assert b"/home/somebody" not in hub.models["somebody/both"]["model.ckpt"]
+    before, after = (al.predict(name, sound) for name in (tmp_path / "model.ckpt", "hf://somebody/both"))
+    assert after.equals(before)
+
+
+def test_an_optimizer_stays_at_home(tmp_path: Path) -> None:
+    contents = read_contents(write_member(tmp_path / "m.ckpt", *CNN))
+    assert "optimizer_states" in contents
+    assert set(without_places(contents)) == {"hyper_parameters", "state_dict", "audio_lightning"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("hf://a/b", "Repository Not Found"),
+        ("hf://a/empty", "expected a model with model.ckpt"),
+        ("hf://a/full@v9", "Revision Not Found"),
+        ("hf://a", "expected hf://OWNER/NAME"),
+        ("hf://a/b/c", "expected hf://OWNER/NAME"),
+        ("hf://../x@y z", "expected hf://OWNER/NAME"),
+    ],
+)
+def test_a_model_that_is_not_there_is_one_line(hub: Hub, sound: Path, name: str, said: str) -> None:
+    hub.models = {"a/empty": {"README.md": b""}, "a/full": {"model.ckpt": b"PK"}}
+    code, _, error = invoke("predict", name, sound)
+    assert code == 2
+    with pytest.raises(ConfigError, match=said):
+        pull(name)
+    one_line(error)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", pickle.dumps({"a": 1}), b"PK\x03\x04" + bytes(100)])
+def test_a_strangers_file_is_read_as_such(hub: Hub, sound: Path, content: bytes) -> None:
+    hub.models["a/b"] = {"model.ckpt": content}
+    code, _, error = invoke("predict", "hf://a/b", sound)
+    assert code == 2
+    assert "not a checkpoint" in one_line(error)
+
+
+def test_a_strangers_code_is_not_run(hub: Hub, sound: Path, tmp_path: Path) -> None:
+    class Code:
+        def __reduce__(self) -> tuple[object, ...]:
+            return Path.touch, (tmp_path / "run",)
+
+    torch.save({"state_dict": Code()}, tmp_path / "evil.ckpt")
+    hub.models["a/b"] = {"model.ckpt": (tmp_path / "evil.ckpt").read_bytes()}
+    assert invoke("predict", "hf://a/b", sound)[0] == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_who_is_not_logged_in_is_told_how(trained: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    code, _, error = invoke("push", trained, "somebody/tones")
+    assert code == 2
+    assert "hf auth login" in one_line(error)
+    assert hub.models == {}
+
+
+@pytest.mark.parametrize("name", ["tones", "a/b/c", "a b/c", "a/b@main", "../b", ""])
+def test_a_name_that_is_none_is_refused_before_the_hub_is_asked(trained: Path, hub: Hub, name: str) -> None:
+    code, _, error = invoke("push", trained, name)
+    assert code == 2
+    assert "OWNER/NAME" in one_line(error)
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_hub_that_is_out_of_order_is_one_line(trained: Path, hub: Hub, status: int) -> None:
+    hub.status = status
+    code, _, error = invoke("push", trained, "somebody/tones")
+    assert code == 2
+    assert str(status) in one_line(error)
+
+
+def test_no_network_is_one_line(trained: Path, sound: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    started = time.monotonic()
+    for arguments in (["push", trained, "a/b"], ["predict", "hf://a/b", sound]):
+        code, _, error = invoke(*arguments)
+        assert code == 2
+        assert "Connection refused" in one_line(error)
+    assert time.monotonic() - started < 20  # huggingface_hub alone tries for 24 s to download a file
+
+
+def test_what_was_downloaded_is_there_offline(
+    tmp_path: Path, sound: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.models["a/b"] = {"model.ckpt": write_member(tmp_path / "m.ckpt", *CNN).read_bytes()}
+    assert invoke("predict", "hf://a/b", sound)[0] == 0
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert invoke("predict", "hf://a/b", sound)[0] == 0
+
+
+def test_without_the_package_it_is_named(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    code, _, error = invoke("predict", "hf://a/b", sound)
+    assert code == 2
+    assert "pip install 'audio-lightning[hub]'" in one_line(error)
+
+
+def test_names_on_the_hub_are_known_as_text_and_as_paths() -> None:
+    assert is_hub_name("hf://a/b")
+    assert is_hub_name(Path("hf://a/b"))
+    assert not is_hub_name("hf/a/b")

@@ -1,0 +1,235 @@
+"""Model cards: what they say of a run, a fit and a checkpoint, and that they say it of hostile ones, too."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import yaml
+from fit_folders import whole_summary, write_fit
+from running import run
+from untrained import CNN, LSTM, write_member
+
+import audio_lightning as al
+from audio_lightning.classifier.checkpoint import read_checkpoint, write_checkpoint
+from audio_lightning.classifier.ensemble_file import write_ensemble
+from audio_lightning.core.errors import CheckpointError, FileError
+from audio_lightning.models.pretrained.registry import BACKBONES
+from audio_lightning.report.card_contents import card_contents
+from audio_lightning.report.model_card import LEAKAGE, model_card, write_model_card
+
+
+@pytest.fixture
+def folder(trained: Path, tmp_path: Path) -> Path:
+    """A run with a card, which may be changed."""
+    copied = Path(shutil.copytree(trained, tmp_path / "run"))
+    write_model_card(copied)
+    return copied
+
+
+def parts(card: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """The header, and the text of each section by its title."""
+    _, header, text = card.split("---\n", 2)
+    sections = text.split("\n## ")
+    return yaml.safe_load(header), {section.partition("\n")[0]: section.partition("\n")[2] for section in sections[1:]}
+
+
+def test_trials_of_a_sweep_have_cards(swept: Path) -> None:
+    cards = sorted(swept.glob("trials/*/MODEL_CARD.md"))
+    assert len(cards) == 2
+    header, sections = parts(cards[0].read_text(encoding="utf-8"))
+    assert set(sections) == {
+        "Results", "Calibration", "Classes", "Data", "Training", "How to use", "Intended use and limits", "Licences",
+        "Energy", "Versions",
+    }  # fmt: skip
+    assert header["library_name"] == "audio-lightning"
+    assert header["pipeline_tag"] == "audio-classification"
+
+
+def test_a_run_has_a_card_which_a_second_look_does_not_replace(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    words = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", *tiny.TRAIN_OVERRIDES, "trainer.max_epochs=1"]
+    al.train(*words, "plots=false", folder=tmp_path / "run")
+    card = tmp_path / "run/MODEL_CARD.md"
+    edited = card.read_text(encoding="utf-8") + "\nRecorded by us.\n"
+    card.write_text(edited, encoding="utf-8")
+    al.train(*words, "plots=false", folder=tmp_path / "run")
+    assert card.read_text(encoding="utf-8") == edited
+
+
+def test_its_figures_are_those_of_the_run(trained: Path) -> None:
+    metrics = json.loads((trained / "metrics.json").read_text())
+    header, sections = parts(model_card(trained / "checkpoints/best.ckpt"))
+    low, high = (f"{metrics[f'test/accuracy_{end}']:.3f}" for end in ("low", "high"))
+    assert f"| accuracy | {metrics['test/accuracy']:.3f} | {low} to {high} |" in sections["Results"]
+    assert f"{metrics['num_clips/test']} test clips" in sections["Results"]
+    assert f"| {metrics['test/ece']:.3f} | {metrics['test/ece_uncalibrated']:.3f} |" in sections["Calibration"]
+    assert f"temperature of {metrics['temperature']:.3f}" in sections["Calibration"]
+    assert LEAKAGE[metrics["leakage"]] in sections["Data"]
+    (result,) = header["model-index"][0]["results"]
+    assert {"type": "accuracy", "value": round(metrics["test/accuracy"], 4), "name": "accuracy"} in result["metrics"]
+
+
+def test_its_classes_have_their_clips(trained: Path) -> None:
+    checkpoint = read_checkpoint(trained / "checkpoints/best.ckpt")
+    counts = checkpoint["hyper_parameters"]["class_counts"]
+    _, sections = parts(model_card(trained / "checkpoints/best.ckpt"))
+    for name, count in zip(tiny.CLASSES, counts):
+        assert f"| {name} | {count} |" in sections["Classes"]
+        assert name in sections["Intended use and limits"]  # it has few clips
+
+
+def test_the_header_is_what_the_hub_reads(folder: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    card = hub.ModelCard((folder / "MODEL_CARD.md").read_text(encoding="utf-8"))
+    assert card.data.pipeline_tag == "audio-classification"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    values = {found.metric_type: found.metric_value for found in card.data.eval_results}
+    assert values["accuracy"] == round(metrics["test/accuracy"], 4)
+    assert all(found.task_type == "audio-classification" for found in card.data.eval_results)
+
+
+def test_no_place_of_the_machine_is_in_it(folder: Path, tiny_urbansound8k: Path) -> None:
+    card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for place in (folder.parent, tiny_urbansound8k.parent, Path.home()):
+        assert str(place) not in card
+    assert tiny_urbansound8k.name in card
+
+
+def test_robustness_and_energy_are_shown_where_they_were_measured(folder: Path) -> None:
+    rows = [
+        {"condition": "noise at 10 dB", "metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6},
+        {"condition": "MP3|64 kbit/s", "metric": "f1_macro", "value": 0.25},
+    ]
+    (folder / "robustness.json").write_text(json.dumps(rows))
+    energy = {"energy_kwh": 0.0125, "emissions_kg": None, "seconds": 60.0, "country": None, "codecarbon": "3.0"}
+    (folder / "energy.json").write_text(json.dumps(energy))
+    _, sections = parts(write_model_card(folder).read_text(encoding="utf-8"))
+    assert "| noise at 10 dB | accuracy | 0.500 | 0.400 to 0.600 |" in sections["Robustness"]
+    assert "| MP3\\|64 kbit/s | f1 macro | 0.250 |  |" in sections["Robustness"]
+    assert "0.0125 kWh in 60 s of training, as codecarbon 3.0 estimates it" in " ".join(sections["Energy"].split())
+    (folder / "energy.json").write_text(json.dumps({**energy, "emissions_kg": 0.005, "country": "DEU"}))
+    assert "0.005 kg of CO2 equivalent by the mean electricity of DEU" in write_model_card(folder).read_text()
+
+
+def test_a_run_without_test_clips(tmp_path: Path) -> None:
+    root = tiny.write_folder(tmp_path / "data", clips=4)
+    run(root, tmp_path / "run", "data=folder", "data.split=train_only", "data.validation_fraction=0.25")
+    header, sections = parts(write_model_card(tmp_path / "run").read_text(encoding="utf-8"))
+    assert "model-index" not in header
+    assert "also chose the epoch, so the figures are too good" in sections["Results"]
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    values = card_contents(write_member(tmp_path / "m.ckpt", *CNN, multilabel=True))
+    assert values["task"].multilabel
+    text = model_card(tmp_path / "m.ckpt")
+    assert "any number of 3 classes" in text
+    assert "whose probability reaches their threshold" in text
+
+
+def test_a_checkpoint_by_itself_claims_nothing(tmp_path: Path) -> None:
+    header, sections = parts(model_card(write_member(tmp_path / "m.ckpt", *CNN)))
+    assert "nothing is known of its accuracy" in sections["Results"]
+    assert "uncalibrated" in sections["Calibration"]
+    assert "metrics" not in header
+    assert "| audio-lightning |" in sections["Versions"]
+
+
+def test_a_fit_has_the_figure_after_selection(tmp_path: Path) -> None:
+    summary = replace(whole_summary(tmp_path / "data"), notes=["/home/somebody/data/a.wav cannot be read"])
+    files = write_fit(tmp_path / "fit", summary)
+    members = [write_member(tmp_path / f"{name}.ckpt", *model) for name, model in (("cnn", CNN), ("lstm", LSTM))]
+    write_ensemble(files.model, members, [2, 1])
+    header, sections = parts(write_model_card(files.path).read_text(encoding="utf-8"))
+    assert "| accuracy | 0.780 | 0.710 to 0.840 |" in sections["Results"]
+    assert "the interval is over 40 groups" in " ".join(sections["Results"].split())
+    (result,) = header["model-index"][0]["results"]
+    assert result["dataset"]["split"] == "cross-validation"
+    assert "ensemble of 2 networks" in header["model-index"][0]["name"]
+    assert "* a.wav cannot be read" in sections["Data"]
+    assert "somebody" not in sections["Data"]
+
+
+@pytest.mark.parametrize(
+    ("node", "options", "said"),
+    [
+        ("feature", {"backbone": "aisfx", "pretrained": True}, f"{BACKBONES['aisfx'].title}: licence CC BY 4.0"),
+        ("model", {"backbone": "aisfx", "pretrained": "published"}, f"{BACKBONES['aisfx'].title}: licence CC BY 4.0"),
+        ("feature", {"backbone": "aisfx", "pretrained": False}, "Training began with random weights"),
+        ("model", {"pretrained": True}, "the published weights of CNN: licence that of their publisher"),
+        ("model", {"pretrained": "/home/somebody/runs/first"}, "first: licence that of the file or the run"),
+        ("model", {"pretrained": "facebook/wav2vec2-base"}, "https://huggingface.co/facebook/wav2vec2-base"),
+    ],
+)
+def test_weights_that_were_begun_with_are_named(tmp_path: Path, node: str, options: dict[str, Any], said: str) -> None:
+    contents = read_checkpoint(write_member(tmp_path / "m.ckpt", *CNN))
+    contents["hyper_parameters"]["config"][node] |= options
+    write_checkpoint(tmp_path / "m.ckpt", contents)
+    header, sections = parts(model_card(tmp_path / "m.ckpt"))
+    assert said in sections["Licences"]
+    assert "somebody" not in sections["Licences"]
+    bases = [options["pretrained"]] if "facebook" in str(options["pretrained"]) else None
+    assert header.get("base_model") == bases
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    "a | b",
+    "`x` [y](javascript:z)",
+    "line\nbreak\n## Results",
+    "{{ 7 * 7 }}{% include 'x' %}",
+    "---\nlicense: mit",
+    "\u202e\ud800",
+)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_of_classes_stay_text(tmp_path: Path, name: str) -> None:
+    """No HTML, no cell, no section, no header and no template comes of them."""
+    plain = write_member(tmp_path / "plain.ckpt", *CNN, classes=("a", "b", "c"))
+    odd = write_member(tmp_path / "odd.ckpt", *CNN, classes=("a", name, "c"))
+    (header, expected), (_, sections) = (parts(model_card(file)) for file in (plain, odd))
+    assert list(sections) == list(expected)
+    assert "<script>" not in model_card(odd)
+    assert "49" not in sections["Classes"]
+    rows = [line for line in sections["Classes"].splitlines() if line.startswith("|")]
+    assert len(rows) == 5
+    assert {row.replace("\\|", "").count("|") for row in rows} == {3}
+    assert parts(model_card(odd))[0] == header
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", "[1]", '[{"condition": 1}]', '[{"condition": "a", "metric": "b", "value": "x"}]']
+)
+def test_damaged_robustness_is_one_line(folder: Path, content: str) -> None:
+    (folder / "robustness.json").write_text(content)
+    with pytest.raises(FileError, match=r"robustness\.json"):
+        write_model_card(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"energy_kwh": "x", "seconds": 1, "emissions_kg": 1}'])
+def test_damaged_energy_is_one_line(folder: Path, content: str) -> None:
+    (folder / "energy.json").write_text(content)
+    with pytest.raises(FileError, match=r"energy\.json"):
+        write_model_card(folder)
+
+
+@pytest.mark.parametrize("part", ["task", "config"])
+def test_a_checkpoint_that_describes_no_classifier_is_one_line(tmp_path: Path, part: str) -> None:
+    contents = read_checkpoint(write_member(tmp_path / "m.ckpt", *CNN))
+    contents["hyper_parameters"][part] = "x"
+    write_checkpoint(tmp_path / "m.ckpt", contents)
+    with pytest.raises(CheckpointError, match="does not say what it predicts"):
+        model_card(tmp_path / "m.ckpt")
+
+
+@pytest.mark.parametrize("counts", ["x", ["x", "y", "z"], [1, 2], None])
+def test_a_checkpoint_with_odd_counts_is_one_line(tmp_path: Path, counts: Any) -> None:
+    contents = read_checkpoint(write_member(tmp_path / "m.ckpt", *CNN))
+    contents["audio_lightning"]["data"] = {"clips_of_classes": counts}
+    write_checkpoint(tmp_path / "m.ckpt", contents)
+    with pytest.raises(CheckpointError, match="does not say what it predicts"):
+        model_card(tmp_path / "m.ckpt")
