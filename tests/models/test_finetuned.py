@@ -119,6 +119,14 @@ def test_batch_normalization_is_frozen_where_it_was_published(tmp_path: Path) ->
     assert (state["normalize.running_mean"] != 0).any()
 
 
+@pytest.mark.full
+def test_blocks_behind_the_chosen_layers_need_no_gradient_on_several_devices(tmp_path: Path) -> None:
+    root = tiny.write_urbansound8k(tmp_path / "data")
+    two = ["trainer=ddp_sim", "data.batch_size=4", "trainer.max_epochs=2", "model.layers=[conv_block1]"]
+    metrics = run(root, tmp_path / "run", *two, settings=FINETUNED)
+    assert (metrics["devices"], metrics["epochs"]) == (2, 2)
+
+
 def test_a_classifier_on_the_published_network_goes_on_as_it_was(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path / "data")
     head = ["model=dnn", "model.hidden_dims=[5]", "feature.layers=[conv_block1]", "trainer.max_epochs=1"]

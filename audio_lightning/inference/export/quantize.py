@@ -42,7 +42,7 @@ def quantize(graph: OnnxGraph, clips: Float[np.ndarray, "clips samples"]) -> Any
         ConfigError: a network without such operators, or one that the quantizer fails on.
     """
     import onnx
-    from onnxruntime.quantization import (  # type: ignore[import-untyped]
+    from onnxruntime.quantization import (
         CalibrationDataReader,
         QuantFormat,
         QuantType,
