@@ -16,7 +16,7 @@ from audio_lightning.inference.windows import Part, batches, mean_of_channels, n
 if TYPE_CHECKING:
     from audio_lightning.classifier.base import Classifier
 
-Probabilities = Float[np.ndarray, "rows classes"]
+Probabilities = Float[np.ndarray, "parts classes"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Answers(Protocol):
 
     def of(
         self, parts: list[Part], samples: Float[np.ndarray, "rows samples"]
-    ) -> tuple[Probabilities, Float[np.ndarray, "rows"] | None]:
+    ) -> tuple[Probabilities, Float[np.ndarray, "parts"] | None]:
         """Probability of every class for each part that has samples, and how typical it is, where that is asked for."""
 
     def decide(self, probabilities: Probabilities) -> list[list[str]]:
@@ -65,7 +65,7 @@ class _OfClassifier:
 
     def of(
         self, parts: list[Part], samples: Float[np.ndarray, "rows samples"]
-    ) -> tuple[Probabilities, Float[np.ndarray, "rows"] | None]:
+    ) -> tuple[Probabilities, Float[np.ndarray, "parts"] | None]:
         import torch
 
         classifier = self.classifier
