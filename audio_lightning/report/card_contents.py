@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -162,7 +162,10 @@ def _of_run(folder: Path | None) -> dict[str, Any]:
         "metrics": metrics,
         "tested": tested,
         "figures": _figures(metrics, f"{tested}/"),
-        "calibration": {name: metrics[key] for name, key in ends.items() if key in metrics},
+        "calibration": {
+            **{name: metrics[key] for name, key in ends.items() if key in metrics},
+            "temperature": metrics.get("temperature"),
+        },
         "per_class": files.read_per_class() if files.per_class.exists() else None,
         "fit": None,
     }
@@ -177,7 +180,7 @@ def _of_fit(folder: Path) -> dict[str, Any]:
         "metrics": {},
         "tested": "cross-validation",
         "figures": _expected(summary),
-        "calibration": {},
+        "calibration": {} if summary.calibration is None else asdict(summary.calibration),
         "per_class": None,
         "fit": summary,
     }

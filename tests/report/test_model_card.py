@@ -149,6 +149,7 @@ def test_a_fit_has_the_figure_after_selection(tmp_path: Path) -> None:
     (result,) = header["model-index"][0]["results"]
     assert result["dataset"]["split"] == "cross-validation"
     assert "ensemble of 2 networks" in header["model-index"][0]["name"]
+    assert "| expected calibration error | 0.031 | 0.094 |" in sections["Calibration"]
     assert "* a.wav cannot be read" in sections["Data"]
     assert "somebody" not in sections["Data"]
 
