@@ -109,8 +109,9 @@ def fit(
 ) -> tuple[Float[Tensor, "classes"], Float[Tensor, "classes"]]:
     """Fit scale and bias by the cross-entropy of clips that were not trained on.
 
-    Targets are smoothed as Platt (1999, section 2.2) does, by one clip more of each kind: without it, clips that are
-    all predicted correctly would ask for probabilities of 1. There is one minimum, so no start matters.
+    Targets are smoothed as by one clip more, of every class alike (several labels: one clip more of each kind, Platt
+    1999, section 2.2): without it, clips that are all predicted correctly would ask for probabilities of 1. There is
+    one minimum, so no start matters.
 
     Args:
         logits: of clips that the network was not trained on.
@@ -136,8 +137,9 @@ def _of_clips(
     known: Float64[Tensor, "clips classes"], target: Int64[Tensor, "clips"], method: Method
 ) -> tuple[Tensor, Tensor]:
     count, classes = known.shape
-    smooth = torch.full_like(known, 1 / (count + classes))
-    smooth.scatter_(1, target[:, None], (count + 1) / (count + classes))
+    rest = 1 / ((count + 1) * classes)
+    smooth = torch.full_like(known, rest)
+    smooth.scatter_(1, target[:, None], count / (count + 1) + rest)
 
     def loss(scale: Tensor, bias: Tensor) -> Tensor:
         return F.cross_entropy(known * scale + bias, smooth)

@@ -35,8 +35,8 @@ def test_temperature_undoes_a_scale(sharpness: float) -> None:
 
 def test_temperature_is_where_the_smoothed_cross_entropy_is_lowest() -> None:
     logits, targets = drawn(50, 4, 3.0)
-    smooth = torch.full((50, 4), 1 / 54, dtype=torch.float64)
-    smooth[torch.arange(50), targets] = 51 / 54
+    smooth = torch.full((50, 4), 1 / 204, dtype=torch.float64)
+    smooth[torch.arange(50), targets] = 50 / 51 + 1 / 204
     known = logits.double()
     best = minimize_scalar(lambda scale: float(F.cross_entropy(known * scale, smooth)), bounds=(0.01, 10))
     scale, _ = fit(logits, targets, "temperature", multilabel=False)
@@ -74,7 +74,7 @@ def test_clips_that_are_all_correct_do_not_ask_for_certainty() -> None:
     logits = 5 * torch.eye(4).repeat(5, 1)
     scale, _ = fit(logits, torch.arange(4).repeat(5), "temperature", multilabel=False)
     probabilities = (logits * scale).softmax(1).max(1).values
-    assert float(probabilities.max()) == pytest.approx(21 / 24, abs=1e-3)  # Platt's target for the label of 20 clips
+    assert float(probabilities.max()) == pytest.approx(20 / 21 + 1 / 84, abs=1e-3)  # the smoothed target of 20 clips
 
 
 @pytest.mark.parametrize("logits", [torch.zeros(0, 3), torch.tensor([[1.0, math.nan, 0.0]])], ids=["no clip", "NaN"])
