@@ -196,7 +196,11 @@ def robustness(
         config_dir=config_dir,
     )
     if output is not None:
-        write_robustness(Path(output).expanduser(), rows)
+        from audio_lightning.report.model_card import card_renewed
+
+        folder = Path(output).expanduser()
+        with card_renewed(folder):
+            write_robustness(folder, rows)
     return as_table(rows)
 
 

@@ -76,7 +76,9 @@ def robustness_command(
         )
     _print_rows(rows)
     if output is not None:
-        with writable(output):
+        from audio_lightning.report.model_card import card_renewed
+
+        with writable(output), card_renewed(output):
             print_written(*write_robustness(output, rows))
 
 

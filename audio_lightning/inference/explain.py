@@ -30,7 +30,7 @@ MARKED_SHARE = 0.1
 
 BLOCK_BANDS = 4
 BLOCKS_IN_TIME = 10
-"""An occluded block is so many bands high, and lasts this part of the sound; blocks overlap by half."""
+"""Height of an occluded block in bands, and its length as a share of the sound; blocks overlap by half."""
 
 
 @dataclass(frozen=True)

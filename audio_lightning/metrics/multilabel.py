@@ -70,10 +70,6 @@ class MultilabelMetrics(EvaluationMetrics):
         thresholds = self.thresholds.to(clips.device)
         return {"average_precision": self._average_precision(), **scores, "threshold": thresholds, "clips": clips}
 
-    def best_thresholds(self) -> Float[Tensor, "classes"]:
-        """Thresholds with which the F1 of every class is highest on the clips counted (:func:`best_threshold`)."""
-        return best_thresholds(*self.clips())
-
     def clips(self) -> tuple[Float[Tensor, "clips classes"], Bool[Tensor, "clips classes"]]:
         """Probabilities, and whether each label is one of the clip's."""
         none = self.thresholds.new_empty(0, self.thresholds.shape[-1])

@@ -225,13 +225,13 @@ def _robustness(file: Path) -> list[Figure]:
 
     def figure(row: Mapping[str, Any]) -> Figure:
         low, high = (None if row.get(end) is None else float(row[end]) for end in ("low", "high"))
-        return Figure(str(row["metric"]), float(row["value"]), low, high, str(row["condition"]))
+        return Figure(str(row["metric"]), float(row["score"]), low, high, str(row["condition"]))
 
     try:
         return [figure(row) for row in json.loads(read_text(file))[:MOST_ROWS]]
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise FileError(
-            f"{file} is damaged: expected a list of rows with condition, metric and value ({first_line(error)})"
+            f"{file} is damaged: expected a list of rows with condition, metric and score ({first_line(error)})"
         ) from error
 
 

@@ -6,7 +6,8 @@ Words that come from data, a checkpoint or a folder are escaped; of paths only t
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,20 @@ def write_model_card(folder: Path) -> Path:
     card = RunFolder(folder).card  # the folder of a fit has the same name for it
     write_text(card, model_card(find_checkpoint(folder)))
     return card
+
+
+@contextmanager
+def card_renewed(folder: Path) -> Iterator[None]:
+    """Write the card of a run or a fit anew when files of its folder have changed, unless it was edited.
+
+    Raises:
+        CheckpointError, FileError: see :func:`write_model_card`.
+    """
+    card = RunFolder(folder).card
+    unedited = card.is_file() and card.read_text(encoding="utf-8") == model_card(find_checkpoint(folder))
+    yield
+    if unedited:
+        write_model_card(folder)
 
 
 def model_card(checkpoint: Path) -> str:

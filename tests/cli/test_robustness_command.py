@@ -1,11 +1,13 @@
 """The command prints a row a condition, writes its files and says in a line what is wrong."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from audio_lightning.cli.main import app
+from audio_lightning.report.model_card import write_model_card
 
 
 def invoke(*words: str | Path) -> tuple[int, str, str]:
@@ -51,3 +53,15 @@ def test_mistakes_are_one_line(trained: Path, words: list[str], said: str) -> No
     code, _, err = invoke("robustness", trained, *words)
     assert (code, len(err.splitlines())) == (2, 1)
     assert said in err
+
+
+def test_the_card_of_a_run_gets_a_section_unless_it_was_edited(trained: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "run"))
+    card = write_model_card(folder)
+    assert "## Robustness" not in card.read_text(encoding="utf-8")
+    words = ("robustness", folder, "--only", "clipping", "--output", folder)
+    assert invoke(*words)[0] == 0
+    assert "## Robustness" in card.read_text(encoding="utf-8")
+    card.write_text("mine", encoding="utf-8")
+    assert invoke(*words)[0] == 0
+    assert card.read_text(encoding="utf-8") == "mine"

@@ -78,7 +78,6 @@ def test_other_clips_cannot_be_compared(trained: Path, monkeypatch: pytest.Monke
         robustness(best, against=last, only=["level"])
 
 
-@pytest.mark.filterwarnings("ignore:torch.searchsorted")
 def test_several_labels_have_mean_average_precision(tmp_path: Path) -> None:
     checkpoint = write_member(tmp_path / "several.ckpt", *CNN, multilabel=True)
     data = tiny.write_hot_table(tmp_path / "data")

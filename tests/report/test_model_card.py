@@ -100,8 +100,8 @@ def test_no_place_of_the_machine_is_in_it(folder: Path, tiny_urbansound8k: Path)
 
 def test_robustness_and_energy_are_shown_where_they_were_measured(folder: Path) -> None:
     rows = [
-        {"condition": "noise at 10 dB", "metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6},
-        {"condition": "MP3|64 kbit/s", "metric": "f1_macro", "value": 0.25},
+        {"condition": "noise at 10 dB", "metric": "accuracy", "score": 0.5, "low": 0.4, "high": 0.6},
+        {"condition": "MP3|64 kbit/s", "metric": "f1_macro", "score": 0.25},
     ]
     (folder / "robustness.json").write_text(json.dumps(rows))
     energy = {"energy_kwh": 0.0125, "emissions_kg": None, "seconds": 60.0, "country": None, "codecarbon": "3.0"}
@@ -203,7 +203,7 @@ def test_names_of_classes_stay_text(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ["{}", "[1]", '[{"condition": 1}]', '[{"condition": "a", "metric": "b", "value": "x"}]']
+    "content", ["{}", "[1]", '[{"condition": 1}]', '[{"condition": "a", "metric": "b", "score": "x"}]']
 )
 def test_damaged_robustness_is_one_line(folder: Path, content: str) -> None:
     (folder / "robustness.json").write_text(content)

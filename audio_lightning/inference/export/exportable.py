@@ -109,7 +109,7 @@ def power_of(
 
 
 def fourier_matrix(length: int, n_fft: int) -> Float64[Tensor, "parts length"]:
-    """Cosines, then sines, of the ``n_fft // 2 + 1`` frequencies of a transform, for frames of so many samples."""
+    """Cosines, then sines, of the ``n_fft // 2 + 1`` frequencies of a transform, for frames of that length."""
     # The product modulo n_fft keeps the argument small, and so exact.
     turns = torch.outer(torch.arange(n_fft // 2 + 1), torch.arange(length)) % n_fft
     angle = turns.double() * (2 * math.pi / n_fft)

@@ -52,7 +52,7 @@ def quantize(graph: OnnxGraph, clips: Float[np.ndarray, "clips samples"]) -> Any
     if not graph.weighted:
         raise ConfigError("--int8: the network has no convolution or matrix product to quantize; leave it out")
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # the runtime has no types
         """Clips one by one, so that a batch takes no memory."""
 
         def __init__(self) -> None:
