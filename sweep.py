@@ -1,4 +1,4 @@
-"""Train every combination and compare them: ``python sweep.py feature=logmel,mfcc model=cnn,resnet seed=0,1,2``."""
+"""Train all combinations and compare them: ``python sweep.py feature=logmel,mfcc model=cnn,resnet seed=0,1,2``."""
 
 import sys
 

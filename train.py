@@ -1,4 +1,4 @@
-"""Train one audio classifier: ``python train.py model=resnet feature=mfcc``."""
+"""Train an audio classifier: ``python train.py model=resnet feature=mfcc``."""
 
 import sys
 

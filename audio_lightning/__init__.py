@@ -1,6 +1,7 @@
 """Experiments and sweeps for audio classification on PyTorch Lightning and Hydra.
 
-In a notebook, ``import audio_lightning as al`` has all that the commands do; :mod:`audio_lightning.api` describes it:
+``import audio_lightning as al`` gives notebooks and programs a function for each command; see
+:mod:`audio_lightning.api`:
 
     run = al.train("model=cnn", "trainer.max_epochs=5")
     run.metrics, run.history, run.plots["curves"]
@@ -36,11 +37,11 @@ if TYPE_CHECKING:
         train,
     )  # fmt: skip
 
-let_threads_sleep()  # before anything imports torch
+let_threads_sleep()  # must precede the first import of torch
 
 __version__ = "0.2.0"
 
-# Named here, so that the package can be imported, and looked at, without what the work itself takes.
+# A literal list keeps `import audio_lightning` and `dir()` free of torch, Lightning and pandas.
 __all__ = [
     "Picture", "Run", "Sweep", "compose", "compute_features", "detect", "embed", "evaluate", "evaluate_events",
     "explain", "export", "leaderboard", "load", "plan", "predict", "read_data", "robustness", "suggest", "sweep",

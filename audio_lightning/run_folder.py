@@ -1,4 +1,4 @@
-"""What a run leaves behind, and where."""
+"""Run folder: the files of a training, with their names, readers and checks."""
 
 import contextlib
 import os
@@ -15,6 +15,8 @@ from audio_lightning.config.saved import as_config, read_saved
 from audio_lightning.core.errors import CheckpointError, ConfigError, FileError
 from audio_lightning.core.files import (
     A_RUN,
+    check_creatable,
+    check_owner,
     kind_of,
     nearest_path,
     open_regular,
@@ -29,27 +31,33 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TEXTS = ("split", "leakage", "warnings", "chosen_by", "precision", "float32_layers", "device", "lower_is_better")
-"""Entries of ``metrics.json`` that are words; of the others, all with a figure are numbers."""
+"""Entries of ``metrics.json`` that are text; all other entries are numbers or null."""
 
 SHOWN = ("num_clips/train", "num_clips/validation", "num_clips/test", "epochs", "best_epoch", "parameters", "seconds")
-"""Entries that the ``metrics.json`` of every training has."""
+"""Entries that every ``metrics.json`` of a training has."""
 
 TIMED = ("seconds", "training_seconds")
-"""Columns of ``history.csv`` that a resumed training adds up."""
+"""Columns of ``history.csv`` with durations in seconds, which a resumed training needs."""
 
 LARGEST = 1e300
-"""Largest number in it: what is larger cannot be added up."""
+"""Largest absolute value in ``metrics.json``; sums of larger values could overflow."""
 
 FIT = "fit.json"
 MODEL = "model.ckpt"
-"""Files of the folder of a fit: what shows that it is one, and its answer."""
+"""Files of the folder of a fit that has a result: its summary, and the classifier."""
+
+FIT_STATE = "state.json"
+"""File of every fit that has begun: its decisions."""
+
+RUN_KEY = "hydra.run.dir"
+"""Key of the run folder on the command line."""
 
 ZIP = b"PK\x03\x04"
-"""How every checkpoint of this program begins."""
+"""First bytes of a checkpoint, which is a ZIP archive."""
 
 
 class File:
-    """A file of a folder with a ``path``, as an attribute that gives its own."""
+    """Descriptor: the path of a file with a fixed name in a folder that has the attribute ``path``."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -59,7 +67,7 @@ class File:
 
 
 def run_files(folder: "RunFolder") -> list[Path]:
-    """Those files of a run that are worth keeping elsewhere: all in its folder, and the best checkpoint."""
+    """List the files of a run to upload to a logger: all files in its folder, and the best checkpoint."""
     files = [path for path in sorted(folder.path.glob("*.*")) if path != folder.lock]
     return [path for path in (*files, folder.best) if path.is_file()]
 
@@ -71,23 +79,23 @@ class RunFolder:
     Attributes:
         path: the folder (``hydra.run.dir``).
         config: the resolved configuration.
-        environment: machine and versions.
-        log: what was logged, with times.
-        problems: what is wrong with the data, where something is.
-        history: one row an epoch.
-        best: checkpoint of the epoch with the best validation metric; of the last one where nothing is validated.
-        last: checkpoint of the last epoch, which a resumed training goes on from.
-        previous: checkpoint of the epoch before, for a ``last`` that is damaged.
-        metrics: test and validation metrics and costs, flat; there once the run is finished.
-        lr_finder: loss of the batch at every learning rate that ``tuner.lr_find=true`` tried.
-        predictions: one row a test clip; like the next two, only where there are test clips.
-        recordings: one row a test recording, where recordings are cut into windows.
+        environment: hardware and versions.
+        log: log messages with times.
+        problems: problems of the data; written only if there are any.
+        history: one row per epoch.
+        best: checkpoint of the epoch with the best validation metric; of the last epoch if there is no validation.
+        last: checkpoint of the last epoch, from which a training resumes.
+        previous: checkpoint of the epoch before, used if ``last`` is damaged.
+        metrics: test and validation metrics and costs, a flat object; written when the run is finished.
+        lr_finder: loss at every learning rate that ``tuner.lr_find=true`` tried.
+        predictions: one row per test clip; this and the next two are written only if there are test clips.
+        recordings: one row per test recording; written if recordings are cut into windows.
         per_class: precision, recall and F1 of every class on the test clips.
-        steps: every value as it was logged, where ``logger=csv``.
-        card: what the classifier is, and what to expect of it.
-        robustness: metrics under disturbances, where they were measured.
-        energy: of the training, where ``callbacks=emissions``.
-        lock: held by the process that trains here, see :meth:`taken`.
+        steps: every logged value; written with ``logger=csv``.
+        card: the model card: intended use, data, metrics and limits.
+        robustness: metrics on corrupted clips; written by ``audio-lightning robustness``.
+        energy: energy and emissions of the training; written with ``callbacks=emissions``.
+        lock: lock file of the process that trains in this folder, see :meth:`taken`.
     """
 
     path: Path
@@ -113,21 +121,21 @@ class RunFolder:
 
     @property
     def is_begun(self) -> bool:
-        """Whether something came of a training here: a checkpoint, an epoch, a search, or results.
+        """Whether the folder holds results of a training: an epoch, a checkpoint, a learning rate search or metrics.
 
-        A run that its data or its configuration stopped before that leaves nothing that another could not replace.
+        A run that failed earlier, because of its data or its configuration, leaves only files that can be overwritten.
         """
-        came = (self.history, self.lr_finder, self.metrics, *self.best.parent.glob("*.ckpt"))
-        return any(path.exists() for path in came)
+        results = (self.history, self.lr_finder, self.metrics, *self.best.parent.glob("*.ckpt"))
+        return any(path.exists() for path in results)
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
-        """Have the folder, which exists, for this process alone.
+        """Lock the folder, which must exist, for this process.
 
         Raises:
-            ConfigError: another one has it.
+            ConfigError: another process holds the lock.
         """
-        from filelock import FileLock, Timeout  # late, for it is not needed to say what is wrong with a command
+        from filelock import FileLock, Timeout  # late: error messages about a command do not need it
 
         lock = FileLock(self.lock)
         try:
@@ -135,7 +143,7 @@ class RunFolder:
                 lock.acquire(timeout=0)
         except Timeout as error:
             raise ConfigError(
-                f"{self.path}: another process trains there now; wait for its end, or choose another hydra.run.dir"
+                f"{self.path}: another process is training there; wait until it ends, or choose another hydra.run.dir"
             ) from error
         try:
             yield
@@ -143,38 +151,28 @@ class RunFolder:
             lock.release()
 
     def check_usable(self) -> None:
-        """Refuse a folder that cannot be written, is taken, or holds a run, which would be overwritten.
+        """Check that a new training can use the folder: writable, not locked, without results to overwrite.
 
         Raises:
-            ConfigError: with the reason.
+            ConfigError: it cannot.
+            FileError: see :meth:`check_files`.
         """
-        self.check_writable()
+        check_creatable(self.path, key=RUN_KEY)
         self.check_files()
         with self.taken() if self.lock.exists() else contextlib.nullcontext():
             self.check_unbegun()
 
     def check_unbegun(self) -> None:
-        """Refuse a folder that holds a run.
+        """Check that the folder contains no run, sweep or fit.
 
         Raises:
-            ConfigError: see :attr:`is_begun`.
+            ConfigError: it holds a run (:attr:`is_begun`), or is the folder of a sweep or a fit.
         """
+        check_owner(self.path, "run", key=RUN_KEY)
         if self.is_begun:
             raise ConfigError(
-                f"{self.path} holds a run already: go on with it by resume={self.path}, or choose another hydra.run.dir"
-            )
-
-    def check_writable(self) -> None:
-        """Refuse a folder that cannot be made, or not written.
-
-        Raises:
-            ConfigError: with the reason.
-        """
-        nearest = next(path for path in (self.path.absolute(), *self.path.absolute().parents) if path.exists())
-        if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-            raise ConfigError(
-                f"{self.path} cannot be made: {nearest} is {'not writable' if nearest.is_dir() else 'not a folder'}; "
-                "choose another hydra.run.dir"
+                f"{self.path}: holds a run already; continue it with resume={self.path}, or choose another "
+                "hydra.run.dir"
             )
 
     def write_config(self, config: DictConfig) -> None:
@@ -182,17 +180,17 @@ class RunFolder:
         write_text(self.config, OmegaConf.to_yaml(config, resolve=True))
 
     def check_files(self) -> None:
-        """Refuse a folder in which something else has the name of a file: writing would wait for ever, or go elsewhere.
+        """Check that every path of the run is a regular file or free; writing to a pipe would block for ever.
 
         Raises:
-            FileError: a pipe, a device or a folder in place of a file, or a link that leads out of the folder.
+            FileError: a file is a pipe, a device or a folder, or a symbolic link leads out of the folder.
         """
         inside = self.path.resolve()
         entries = [entry for cls in type(self).__mro__ for entry in vars(cls).values()]
         for path in {self.path / entry.name for entry in entries if isinstance(entry, File)}:
             for place in (path.parent, path):
                 if place != self.path and place.is_symlink() and not place.resolve().is_relative_to(inside):
-                    raise FileError(f"{place} is a link that leads out of the folder: put the file itself in its place")
+                    raise FileError(f"{place}: a link that leads out of the folder; replace it by the file itself")
             if path.exists() and not path.is_file():
                 raise FileError(f"{path}: expected a file, found {kind_of(path.stat().st_mode)}; move it away")
 
@@ -200,11 +198,11 @@ class RunFolder:
         """Read the configuration of the run.
 
         Args:
-            complete: all nodes of a training must be there.
+            complete: require all nodes of a training.
 
         Raises:
-            ConfigError: the folder holds no run.
-            FileError: the file is damaged, or holds what a run does not save.
+            ConfigError: the folder contains no run.
+            FileError: the file is damaged, or was not written by a run.
         """
         if not os.path.lexists(self.config):
             require_folder(self.path, A_RUN)
@@ -215,10 +213,10 @@ class RunFolder:
         """Read ``metrics.json``.
 
         Args:
-            required: entries that must be there, and numbers.
+            required: entries that must exist and be numbers.
 
         Returns:
-            Flat, with the names of today; empty where there is no file.
+            Flat dictionary with the current names of metrics; empty if there is no file.
 
         Raises:
             FileError: the file is damaged.
@@ -230,25 +228,25 @@ class RunFolder:
             known = isinstance(value, str) if name in TEXTS else number or value is None
             if not known or (value is None and name in required):
                 what = f"{shortened(name)} is {shortened(value)}" if name in found else f"it lacks {name}"
-                raise FileError(f"{self.metrics} is damaged: {what}")
+                raise FileError(f"{self.metrics} is damaged: {what}; restore a copy")
         return found
 
     def read_history(self, required: Iterable[str] = ()) -> "pd.DataFrame":
-        """Read ``history.csv``: one row an epoch.
+        """Read ``history.csv``: one row per epoch.
 
         Args:
-            required: columns that must be there beside ``epoch``, without an empty cell.
+            required: columns that must exist in addition to ``epoch``, without an empty cell.
 
         Raises:
             FileError: the file is missing or damaged.
         """
         history = read_frame(self.history, required=["epoch", *required])
         if list(history["epoch"]) != list(range(1, len(history) + 1)):
-            raise FileError(f"{self.history} is damaged: expected the epochs 1, 2, ... in the first column")
+            raise FileError(f"{self.history} is damaged: expected the epochs 1, 2, ... in the column epoch")
         return history
 
     def read_predictions(self, path: Path) -> "pd.DataFrame":
-        """Read ``predictions.csv`` or ``recordings.csv``: what was predicted, with the probability of each class.
+        """Read ``predictions.csv`` or ``recordings.csv``: labels, predictions and the probability of each class.
 
         Raises:
             FileError: the file is missing or damaged.
@@ -256,7 +254,7 @@ class RunFolder:
         return read_frame(path, texts=["path", "group", "label", "predicted"], required=["path", "label", "predicted"])
 
     def read_per_class(self) -> "pd.DataFrame":
-        """Read ``per_class.csv``: one row a class.
+        """Read ``per_class.csv``: one row per class.
 
         Raises:
             FileError: the file is missing or damaged.
@@ -264,44 +262,49 @@ class RunFolder:
         return read_frame(self.per_class, texts=["class"], required=["class"])
 
     def check_resumable(self) -> None:
-        """Refuse to go on with a run whose files are damaged, before anything heavy is imported.
+        """Check that the files of an interrupted run are complete; called before torch is imported.
 
         Raises:
-            FileError: with the file.
+            ConfigError: it is the folder of a sweep or a fit.
+            FileError: a file is damaged.
         """
+        check_owner(self.path, "run", key=RUN_KEY)
         self.check_files()
-        remedy = "put a copy back, or train again in another hydra.run.dir"
+        remedy = "restore a copy, or train again in another hydra.run.dir"
         try:
             if self.last.exists() or self.previous.exists():
                 self.read_history(TIMED)
             if self.steps.exists():
-                # A value may be NaN, and a process that was killed leaves half a line, which the logger drops.
+                # A value may be NaN, and a killed process leaves an incomplete line, which the logger drops.
                 read_frame(self.steps, texts=["name"], required=["step", "epoch", "name"], whole=False)
         except FileError as error:
             raise FileError(f"{error}; {remedy}") from error
 
 
 def find_checkpoint(path: Path) -> Path:
-    """The checkpoint itself, the best one of a run folder, or the answer of a fit; its contents are not looked at.
+    """Find the checkpoint file of a path: the file itself, the best one of a run, or the classifier of a fit.
+
+    Only its first bytes are read.
+
+    Args:
+        path: checkpoint file, run folder or fit folder.
 
     Raises:
         CheckpointError: there is none.
     """
-    named = not path.is_dir()
-    if not named:
+    is_file = not path.is_dir()
+    if not is_file:
         path = _of_folder(path)
     elif not path.exists():
-        raise CheckpointError(f"{path}: there is no such checkpoint or run folder{nearest_path(path)}")
+        raise CheckpointError(f"{path}: no such checkpoint or run folder{nearest_path(path)}")
     try:
-        with open_regular(path, most=sys.maxsize, follow=named) as file:
+        with open_regular(path, most=sys.maxsize, follow=is_file) as file:
             begins = file.read(len(ZIP))
     except FileError as error:
         raise CheckpointError(str(error)) from error
-    # Other formats of torch, which may hold code, are refused when the file is read.
+    # Older formats of torch, which may hold code, are rejected when the file is loaded.
     if begins.isascii() and begins != ZIP[: len(begins)]:
-        raise CheckpointError(
-            f"{path} is not a checkpoint: expected a file such as checkpoints/best.ckpt, or its run folder"
-        )
+        raise CheckpointError(f"{path}: not a checkpoint; name a file such as checkpoints/best.ckpt, or its run folder")
     return path
 
 
@@ -309,10 +312,10 @@ def _of_folder(path: Path) -> Path:
     best = RunFolder(path).best
     if best.exists():
         return best
-    if not (path / FIT).exists():
-        raise CheckpointError(f"{path} has no checkpoints/best.ckpt: expected the folder of a run, or a .ckpt file")
-    if not (path / MODEL).exists():
+    if not (path / FIT_STATE).exists() and not (path / FIT).exists():
         raise CheckpointError(
-            f"{path} has no {MODEL} yet: the fit has not come to its answer; give its command again, which goes on"
+            f"{path}: no checkpoints/best.ckpt in it; name the folder of a run or of a fit, or a .ckpt file"
         )
+    if not (path / MODEL).exists():
+        raise CheckpointError(f"{path}: the fit is not finished (no {MODEL} in it); continue it with the same command")
     return path / MODEL

@@ -1,9 +1,9 @@
-"""Every architecture under one protocol: `python benchmarks/architectures.py speech=DIR instruments=DIR ...`.
+"""Comparison of all architectures under one protocol: `python benchmarks/architectures.py speech=DIR ...`.
 
-Grouped splits (no speaker, source recording or note on both sides), 70 % to train, 10 % to choose the epoch, 20 % to
-test; the same front end, optimizer, schedule and number of epochs for all, no augmentation, nothing pretrained. A seed
-draws the split as well as the weights, so that the deviation over seeds holds both; equal seeds have equal splits.
-Every training is a run of `train.py` in --runs; those that are there already are read and not run again.
+Splits are grouped (no speaker, source recording or note on both sides): 70 % for training, 10 % for the choice of the
+epoch, 20 % for the test. Front end, optimizer, schedule and number of epochs are the same for all; there is no
+augmentation and no pretraining. A seed determines split and weights, so the standard deviation over seeds includes
+both. Each training is a run of `train.py` in --runs; existing runs are read and not repeated.
 """
 
 import argparse
@@ -28,7 +28,7 @@ COLUMNS = ("accuracy", "balanced", "parameters", "MMACs", "s/epoch", "epochs")
 
 
 def train(data: str, root: str, model: str, seed: int, epochs: int, runs: Path, more: list[str]) -> dict[str, float]:
-    """metrics.json of a training, which is run unless it is there."""
+    """Return metrics.json of a training; train if it does not exist."""
     folder = runs / f"{data}-{model}-{seed}"
     metrics = folder / "metrics.json"
     if not metrics.is_file():
@@ -41,7 +41,7 @@ def train(data: str, root: str, model: str, seed: int, epochs: int, runs: Path, 
 
 
 def row(found: list[dict[str, float]]) -> list[str]:
-    """What a line of the table says of the runs of several seeds."""
+    """Format the runs of several seeds as a row of the table."""
     return [
         *(_spread([metrics[f"test/{name}"] for metrics in found]) for name in ("accuracy", "balanced_accuracy")),
         f"{found[0]['parameters']:,}",
@@ -62,9 +62,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["cnn", "bcresnet"], help="choices of model=")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument("--runs", type=Path, default=Path("outputs/architectures"), help="folder of the run folders")
+    parser.add_argument("--runs", type=Path, default=Path("outputs/architectures"), help="parent of the run folders")
     parser.add_argument(
-        "--override", action="append", default=[], help="passed on to train.py, such as data.batch_size=16"
+        "--override", action="append", default=[], help="override for train.py, such as data.batch_size=16"
     )
     options = parser.parse_args()
     for entry in options.data:

@@ -1,15 +1,15 @@
-"""Clips per second of one epoch: ours beside what people use instead, all with the same small network.
+"""Clips per second of one epoch, compared with common alternatives; all train the same small network.
 
     python benchmarks/data.py urbansound8k=DIR speech_commands=DIR instruments=DIR
 
-(a) what notebooks do: librosa loads a clip and computes its log-mel in `__getitem__`; no workers
-(b) soundfile and torchaudio per clip, in a DataLoader with 2 workers
-(c) ours, cold: the recordings are decoded, then trained on
-(d) ours, warm: a later epoch, through Lightning, with the features kept from the first one, as `train.py` does
-(e) the ceiling: the same front end and network in a bare loop over batches of waveforms that lie in memory
-(f) a harder one: the network alone over batches of finished log-mel spectrograms that lie in memory
+(a) usual in notebooks: librosa loads a clip and computes its log-mel spectrogram in `__getitem__`; no workers
+(b) soundfile and torchaudio for each clip, in a DataLoader with 2 workers
+(c) ours, cold: recordings are decoded first
+(d) ours, warm: a later epoch in Lightning, with the features cached in the first one, as in `train.py`
+(e) upper bound: the same front end and network in a plain loop over batches of waveforms in memory
+(f) stricter upper bound: only the network, in a plain loop over batches of log-mel spectrograms in memory
 
-Beside them the input side alone: (a) and ours, without and with the log-mel.
+The input pipeline alone is also measured: (a) and ours, with and without the log-mel spectrogram.
 """
 
 import argparse
@@ -47,24 +47,24 @@ N_MELS = 64
 COMPARED = [
     ("(d) warm / (e) ceiling", "(d) ours, warm", "(e) ceiling: waveforms in memory"),
     ("(d) warm / (f) harder ceiling", "(d) ours, warm", "(f) log-mels in memory"),
-    ("features computed anew / (e) ceiling", "(d) if features were computed anew", "(e) ceiling: waveforms in memory"),
+    ("features recomputed / (e) ceiling", "(d) if features were recomputed", "(e) ceiling: waveforms in memory"),
     ("(c) cold / (b)", "(c) ours, cold", "(b) soundfile, torchaudio, 2 workers"),
     ("input alone, ours / (a)", "input: ours", "input: (a) librosa"),
     ("with log-mel, ours / (a)", "input: ours with log-mel", "input: (a) librosa with log-mel"),
     ("the same in later epochs", "input: ours with log-mel, later epochs", "input: (a) librosa with log-mel"),
 ]
 MOST_SLOW_CLIPS = 400
-"""Clips of an epoch of (a), which is long for what it says."""
+"""Number of clips in an epoch of (a), limited because it is slow."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", metavar="NAME=DIR")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    parser.add_argument("--json", type=Path, help="also write the results to this file")
     arguments = parser.parse_args()
     silence_lightning()
-    keep_freed_memory()  # for all of them alike
+    keep_freed_memory()  # for all alternatives alike
     results = {}
     for pair in arguments.data:
         name, _, root = pair.partition("=")
@@ -119,7 +119,7 @@ def measure(name: str, root: str, repeats: int) -> dict[str, Any]:
             )
             warm = lightning_epoch(classifier, datamodule, keep=False)
             ours.setdefault("(c) ours, cold", []).append(len(clips) / (decoding + len(clips) / warm))
-            ours.setdefault("(d) if features were computed anew", []).append(warm)
+            ours.setdefault("(d) if features were recomputed", []).append(warm)
             ours.setdefault("(d) ours, warm", []).append(lightning_epoch(classifier, datamodule, keep=True))
             record(ours, "(e) ceiling: waveforms in memory", *ceiling(classifier, datamodule, features=False))
             record(ours, "(f) log-mels in memory", *ceiling(classifier, datamodule, features=True))
@@ -128,7 +128,7 @@ def measure(name: str, root: str, repeats: int) -> dict[str, Any]:
             record(ours, "input: (a) librosa with log-mel", *input_only(clips, librosa_logmel, most=MOST_SLOW_CLIPS))
             record(ours, "input: ours with log-mel", *our_input(datamodule, classifier))
             record(ours, "input: ours with log-mel, later epochs", *our_input(datamodule, classifier, later=True))
-            if len(ours["(d) ours, warm"]) < repeats:  # another cold start, on an empty cache
+            if len(ours["(d) ours, warm"]) < repeats:  # another cold start, with an empty cache
                 fresh().cache.clear()
                 datamodule = fresh()
                 started = time.perf_counter()
@@ -158,7 +158,7 @@ def make_classifier(config: DictConfig, datamodule: AudioDataModule) -> AudioCla
 
 
 class ClipFiles:
-    """The training clips as files and places in them, for those who read them one by one."""
+    """Training clips as files and positions in them, for loaders that read clip by clip."""
 
     def __init__(self, datamodule: AudioDataModule) -> None:
         clips = datamodule.clips.select(datamodule.numbers("train"))
@@ -168,7 +168,7 @@ class ClipFiles:
         self.paths = [str(datamodule.root / path) for path in table["path"].to_numpy()[clips.row]]
         self.starts = (clips.offset / self.rate).tolist()
         self.targets = datamodule.manifest.targets()[clips.row].tolist()
-        # The same frames as ours: windows of 25 ms every 10 ms.
+        # The same frames as in our front end: windows of 25 ms every 10 ms.
         self.frames = {"win_length": round(0.025 * self.rate), "hop_length": round(0.01 * self.rate)}
         self.frames["n_fft"] = 2 ** (self.frames["win_length"] - 1).bit_length()
 
@@ -190,7 +190,7 @@ def librosa_logmel(clips: ClipFiles, index: int) -> Tensor:
 
 
 class TorchaudioLogMel:
-    """soundfile and torchaudio, a clip at a time."""
+    """Loader with soundfile and torchaudio, clip by clip."""
 
     def __init__(self, clips: ClipFiles) -> None:
         self.mel = torchaudio.transforms.MelSpectrogram(clips.rate, n_mels=N_MELS, **clips.frames)
@@ -245,7 +245,7 @@ def per_clip(
 
 
 def fitted(classifier: AudioClassifier, features: Tensor) -> Tensor:
-    """As many frames as the network was made for: the other libraries may count one more or less."""
+    """Crop or pad to the network's number of frames, from which other libraries differ by one."""
     frames = classifier.front_end.output_shape.dims[-1]
     features = torch.nn.functional.pad(features, (0, max(0, frames - features.shape[-1])))[..., :frames]
     return features.contiguous(memory_format=classifier.memory_format)
@@ -291,7 +291,7 @@ class EpochTimes(pl.Callback):
 
 
 def lightning_epoch(classifier: AudioClassifier, datamodule: AudioDataModule, *, keep: bool) -> float:
-    """Clips per second of the second epoch of a training; with ``keep``, its features are known from the first."""
+    """Clips per second of a training's second epoch; with ``keep``, its features are cached in the first one."""
     classifier.memory = FeatureMemory(torch.from_numpy(~datamodule.clips.background), 4.0) if keep else None
     times = EpochTimes()
     trainer = pl.Trainer(
@@ -320,7 +320,7 @@ def input_only(clips: ClipFiles, load: Callable[[ClipFiles, int], Tensor], *, mo
 def our_input(
     datamodule: AudioDataModule, classifier: AudioClassifier | None, *, later: bool = False
 ) -> tuple[int, float]:
-    """An epoch of batches, with their features if there is a classifier; ``later``, with those of an earlier epoch."""
+    """Time an epoch of batches, with features if there is a classifier; ``later``: with cached features."""
     memory = FeatureMemory(torch.from_numpy(~datamodule.clips.background), 4.0)
     with torch.no_grad():
         for _ in range(2 if later else 1):

@@ -1,8 +1,8 @@
-"""How hard the demo data is: `python benchmarks/demo.py`.
+"""Difficulty of the demo data: `python benchmarks/demo.py`.
 
 Two classifiers on the demo's official split (test fold 5, validation fold 1): logistic regression on the log-mel
-spectrogram averaged over time, which knows the spectrum and nothing of its course; and what `make train` trains, `cnn`
-on `logmel`, run as a user would. The first should stay at or below 0.70, the second reach 0.90.
+spectrogram averaged over time, which lacks all temporal information, and `cnn` on `logmel`, trained by `make train`
+with its default options. The accuracy of the first should be at most 0.70, that of the second at least 0.90.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TEST_FOLD, VALIDATION_FOLD = 5, 1
 
 
 def average_spectra(root: Path, table: pd.DataFrame) -> np.ndarray:
-    """Mean over time of every clip's own frames (no padding), float array of shape [clips, mels]."""
+    """Average each clip's own frames (no padding) over time; float array of shape [clips, mels]."""
     front_end = LogMel(sample_rate=SAMPLE_RATE, num_samples=4 * SAMPLE_RATE, normalize="none")
     spectra = []
     for fold, name in zip(table["fold"], table["slice_file_name"]):
@@ -39,7 +39,7 @@ def average_spectra(root: Path, table: pd.DataFrame) -> np.ndarray:
 
 
 def logistic_regression(root: Path) -> tuple[float, float]:
-    """Test accuracy, and the regularisation that the validation fold chose."""
+    """Return the test accuracy, and the regularisation chosen on the validation fold."""
     table = pd.read_csv(root / "metadata/UrbanSound8K.csv")
     spectra, labels, folds = average_spectra(root, table), table["class"].to_numpy(), table["fold"].to_numpy()
     train = ~np.isin(folds, (TEST_FOLD, VALIDATION_FOLD))
@@ -55,7 +55,7 @@ def logistic_regression(root: Path) -> tuple[float, float]:
 
 
 def network(seed: int) -> dict[str, float]:
-    """metrics.json of a training."""
+    """Train, and return metrics.json."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "train.py", "data=demo", "feature=logmel", "model=cnn", f"seed={seed}"]
         subprocess.run([*command, f"hydra.run.dir={folder}/run"], cwd=PROJECT, check=True, stdout=subprocess.DEVNULL)
@@ -64,7 +64,7 @@ def network(seed: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the network's trainings")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of the network")
     seeds = parser.parse_args().seeds
     linear, strength = logistic_regression(demo_root())
     print(f"{'classifier':44} {'seed':>4} {'test accuracy':>13} {'seconds':>8}")

@@ -1,9 +1,9 @@
-"""Does the marked tenth of an explanation matter more than any other tenth? On the test clips of runs.
+"""Test of explanations: does the marked tenth matter more than other tenths? On the test clips of runs.
 
-Of every clip, the predicted class is explained, and its probability is computed once without the marked tenth of the
-time-frequency plane, once without a random tenth and once without the loudest tenth. A random tenth is as blocky as an
-explanation: the highest values of noise on a coarse grid. Printed are mean drops of the probability, and means of the
-paired difference to the random and to the loudest tenth, with 95 % intervals over groups of clips.
+For every clip, the predicted class is explained. Its probability is computed without the marked tenth of the
+time-frequency plane, without a random tenth, and without the loudest tenth. A random tenth is as blocky as an
+explanation: the highest values of noise on a coarse grid. The output has mean drops of the probability, and means of
+the paired differences to the random and the loudest tenth, with 95 % intervals over groups of clips.
 """
 
 import argparse
@@ -26,11 +26,11 @@ from audio_lightning.training.intervals import difference_interval
 from audio_lightning.training.results import groups_of
 
 GRID = (8, 10)
-"""Bands and times of the noise that random tenths are made of, about as many as an occlusion has blocks."""
+"""Numbers of bands and times of the noise for random tenths, similar to the number of blocks of an occlusion."""
 
 
 def random_tenth(plane: TimeFrequencyPlane, frames: int, generator: torch.Generator) -> Tensor:
-    """A tenth of the cells before the padding, in blobs."""
+    """Choose a tenth of the cells before the padding, in blocks."""
     noise = torch.rand(1, 1, *GRID, generator=generator)
     values = torch.zeros(BANDS, plane.frames)
     values[:, :frames] = functional.interpolate(noise, (BANDS, frames), mode="bilinear", align_corners=False)[0, 0]
@@ -38,7 +38,7 @@ def random_tenth(plane: TimeFrequencyPlane, frames: int, generator: torch.Genera
 
 
 def drops(classifier: Classifier, waveform: Tensor, method: str, generator: torch.Generator) -> tuple[float, ...]:
-    """By how much the probability of the predicted class falls: marked, random and loudest tenth removed."""
+    """Drops of the predicted class's probability without the marked, a random and the loudest tenth."""
     number = int(classifier.probabilities(waveform[None]).cpu()[0].argmax())
     found = explain(classifier, waveform, number, method=method)  # type: ignore[arg-type]
     frames = found.plane.sounding_frames(waveform)
@@ -51,7 +51,7 @@ def main() -> None:
     """Explain test clips of each run, and print a row for each run and method."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--clips", type=int, default=100, help="test clips of each run, drawn at random")
+    parser.add_argument("--clips", type=int, default=100, help="number of random test clips of each run")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     print("| run | method | clips | marked | random | loudest | marked - random | marked - loudest | s a clip |")
@@ -75,7 +75,7 @@ def main() -> None:
             for other in (1, 2):
                 gain = found[:, 0] - found[:, other]
                 interval = difference_interval(gain, group)
-                assert interval is not None, "one group of clips says nothing about others"
+                assert interval is not None, "an interval needs more than one group of clips"
                 gains.append(f"{gain.mean():+.3f} ({interval.low:+.3f} to {interval.high:+.3f})")
             means = " | ".join(f"{value:.3f}" for value in found.mean(axis=0))
             print(

@@ -1,9 +1,9 @@
-"""What only a GPU can show, checked in one command: `python benchmarks/gpu.py --check`.
+"""Checks of everything that can only be tested on a GPU: `python benchmarks/gpu.py --check`.
 
 Trainings in float32, bfloat16 and float16, compiled, with DDP on all visible devices, with resident data, killed and
-resumed; the throughput beside the network alone, the memory from epoch to epoch, and a sweep with two trials a GPU.
-Each check runs the programs that a user runs, in processes of their own, on generated recordings. The last line is the
-verdict. Without a GPU the same checks run on the CPU as a rehearsal, and there is no verdict.
+resumed; the throughput compared with the network alone, the memory from epoch to epoch, and a sweep with two trials a
+GPU. Each check runs the user's commands, in processes of their own, on generated recordings. The last line is the
+verdict. Without a GPU the same checks run on the CPU as a rehearsal, without a verdict.
 """
 
 import csv
@@ -24,29 +24,28 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LEARNED = 0.8
-"""Accuracy on the validation clips of the generated words, of which chance is 1 in 35."""
+"""Minimum validation accuracy on the generated words; chance is 1 in 35."""
 PRECISION_COSTS = 0.05
-"""Most accuracy that another precision, or compilation, may cost: about three standard errors of 700 clips at 0.9."""
+"""Maximum loss of accuracy by another precision or compilation: about three standard errors of 700 clips at 0.9."""
 EQUAL = 1e-5
-"""Largest difference of two losses that are called equal: CUDA sums in an order of its own where an operation has no
-deterministic kernel."""
+"""Maximum difference of losses that count as equal: without deterministic kernels, the order of summation varies."""
 RATE_OF_THE_NETWORK = 0.7
-"""Least share of the clips per second of the network alone that a training has to reach."""
+"""Minimum rate of a training in clips per second, as a fraction of that of the network alone."""
 GROWTH_MB = 8.0
-"""Most memory by which an epoch may end above the second one."""
+"""Maximum growth of memory after the second epoch, in megabytes."""
 TIMEOUT = 240
-"""Seconds after which one program is ended: a hang is a failure, not a hole in the ten minutes."""
+"""Timeout of a program in seconds, so that a hang counts as a failure and leaves time for the other checks."""
 NO_VERDICT = 3
-"""Exit code where there is no GPU: neither passed nor failed."""
+"""Exit code without a GPU: neither passed nor failed."""
 
 
 class CheckError(Exception):
-    """What was found is not what was expected; the message holds both."""
+    """The result of a check is not the expected one; the message contains both."""
 
 
 @dataclass
 class Outcome:
-    """What became of one check."""
+    """Result of one check."""
 
     name: str
     state: str
@@ -56,14 +55,14 @@ class Outcome:
 
 @dataclass
 class Bench:
-    """Where the checks run.
+    """Environment of the checks.
 
     Attributes:
-        root: a folder for the recordings and all runs.
+        root: folder for the recordings and all runs.
         gpu: whether there is a GPU to check.
         clips: number of generated recordings.
-        epochs: of a training.
-        outcomes: so far.
+        epochs: epochs of a training.
+        outcomes: results so far.
     """
 
     root: Path
@@ -82,10 +81,10 @@ class Bench:
         ]  # fmt: skip
 
     def program(self, *arguments: str, **environment: str) -> str:
-        """What a program of the repository prints.
+        """Run a program of the repository, and return its output.
 
         Raises:
-            CheckError: it failed, or did not end in time.
+            CheckError: it failed, or timed out.
         """
         try:
             done = subprocess.run(
@@ -104,7 +103,7 @@ class Bench:
         return {**os.environ, "PYTHONPATH": path, "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 
     def run(self, name: str, *overrides: str) -> Path:
-        """The folder of a training, which is made once."""
+        """Return the folder of a training, which runs once."""
         folder = self.root / "runs" / name
         if not (folder / "metrics.json").exists():
             self.program("train.py", *self.common, *overrides, f"hydra.run.dir={folder}")
@@ -116,7 +115,7 @@ def metrics(folder: Path) -> dict[str, Any]:
 
 
 def losses(folder: Path) -> list[float]:
-    """Loss of every epoch, on the training and the validation clips."""
+    """Training and validation loss of every epoch."""
     with (folder / "history.csv").open(newline="", encoding="utf-8") as file:
         return [float(row[name]) for row in csv.DictReader(file) for name in ("train/loss", "validation/loss")]
 
@@ -126,7 +125,7 @@ def accuracy(folder: Path) -> float:
 
 
 def require(holds: bool, found: str) -> str:
-    """``found`` where something holds.
+    """Return ``found`` if a condition holds.
 
     Raises:
         CheckError: it does not.
@@ -155,7 +154,7 @@ def check_compile(bench: Bench) -> str:
 
 
 def check_ddp(bench: Bench) -> str:
-    """Evaluation on all devices equals that on one, clip for clip."""
+    """Check that evaluation on all devices equals that on one, clip by clip."""
     trainer = ["trainer=ddp"] if bench.gpu else ["trainer=ddp_sim"]
     folder = bench.run("ddp", *trainer, f"trainer.max_epochs={bench.epochs}")
     count = device_count(bench) if bench.gpu else 2
@@ -175,7 +174,7 @@ def device_count(bench: Bench) -> int:
 
 
 def check_resident(bench: Bench) -> str:
-    """Where training clips live changes nothing but the speed."""
+    """Check that the location of training clips changes the speed only."""
     one, other = (losses(bench.run(f"resident-{value}", f"data.resident={value}")) for value in ("true", "false"))
     difference = max(abs(a - b) for a, b in zip(one, other, strict=True))
     return require(
@@ -186,7 +185,7 @@ def check_resident(bench: Bench) -> str:
 
 
 def check_resume(bench: Bench) -> str:
-    """A training that is killed in its middle and resumed equals one that was not."""
+    """Check that a training that is killed and resumed equals an uninterrupted one."""
     whole = losses(bench.run("float32"))
     folder = bench.root / "runs" / "killed"
     with (bench.root / "killed.txt").open("w") as output:
@@ -202,7 +201,7 @@ def check_resume(bench: Bench) -> str:
         process.send_signal(signal.SIGKILL)
         process.wait()
     require((folder / "checkpoints" / "last.ckpt").exists(), "the training left no checkpoint before it was killed")
-    require(not (folder / "metrics.json").exists(), "the training ended before it was killed: take more clips")
+    require(not (folder / "metrics.json").exists(), "the training ended before it was killed; use more clips")
     bench.program("train.py", f"resume={folder}")
     resumed = losses(folder)
     difference = max(abs(a - b) for a, b in zip(whole, resumed, strict=True))
@@ -241,7 +240,7 @@ def check_memory(bench: Bench) -> str:
     output = bench.program("-c", MEMORY, str(bench.root / "runs" / "memory"), *bench.common)
     found = json.loads(output.strip().splitlines()[-1])
     if not bench.gpu:
-        return "a CPU's memory is not measured"
+        return "memory is not measured on a CPU"
     growth = max(found["allocated"][2:]) - found["allocated"][1]
     return require(
         growth <= GROWTH_MB,
@@ -293,19 +292,19 @@ CHECKS: dict[str, Callable[[Bench], str]] = {
 
 
 def check(clips: int | None = None, epochs: int = 6, only: str | None = None, file: Path | None = None) -> int:
-    """Run the checks, print a line each and the verdict.
+    """Run the checks; print a line for each, and the verdict.
 
     Args:
         clips: number of generated recordings of 1 s; None for 7,000 on a GPU and 350 on a CPU.
-        epochs: of a training.
+        epochs: epochs of a training.
         only: names of checks, separated by commas; None for all.
-        file: where the outcomes go as JSON.
+        file: path of a JSON file for the results.
 
     Returns:
-        Exit code: 0 all passed, 1 one failed, :data:`NO_VERDICT` without a GPU.
+        Exit code: 0 if all passed, 1 if one failed, :data:`NO_VERDICT` without a GPU.
     """
     if lacking := missing_packages():
-        print(f"this interpreter lacks {', '.join(lacking)}; see docs/gpu.md")
+        print(f"this interpreter lacks {', '.join(lacking)}; see the documentation on GPUs")
         return NO_VERDICT
     import torch
     from gpu_rates import generate
@@ -331,7 +330,7 @@ def check(clips: int | None = None, epochs: int = 6, only: str | None = None, fi
 
 
 def attempt(title: str, function: Callable[[Bench], str], bench: Bench) -> Outcome:
-    """Run one check and print its line."""
+    """Run one check, and print its line."""
     started = time.perf_counter()
     try:
         state, detail = "passed", function(bench)
@@ -344,7 +343,7 @@ def attempt(title: str, function: Callable[[Bench], str], bench: Bench) -> Outco
 
 @functools.cache
 def missing_packages() -> list[str]:
-    """What train.py imports and this interpreter does not have, by the names of the package index."""
+    """Packages that train.py imports and this interpreter lacks, by their names in the package index."""
     modules = {
         "hydra-core": "hydra", "omegaconf": "omegaconf", "antlr4-python3-runtime": "antlr4", "lightning": "lightning",
         "torch": "torch", "torchaudio": "torchaudio", "torchmetrics": "torchmetrics", "soundfile": "soundfile",

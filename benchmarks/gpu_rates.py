@@ -1,4 +1,4 @@
-"""Clips per second of training beside the network alone: see `gpu.py`."""
+"""Clips per second of training, compared with the network alone: see `gpu.py`."""
 
 import argparse
 import contextlib
@@ -38,7 +38,7 @@ PARTIALS = 3
 
 
 def rates(arguments: argparse.Namespace) -> None:
-    """Print the rates, and write them where `--json` says."""
+    """Print the rates, and write them to the file of `--json`."""
     gpu = torch.cuda.is_available()
     clips = arguments.clips or (105_000 if gpu else 1_750)
     batch_size = arguments.batch_size or (256 if gpu else 32)
@@ -88,10 +88,10 @@ def rates(arguments: argparse.Namespace) -> None:
 
 
 def generate(root: Path, clips: int) -> None:
-    """Words of a machine: every class glides between its own formants, at another pitch, place and level each time."""
+    """Generate words: each class glides between its own formants; pitch, position and level vary."""
     random = np.random.default_rng(0)
     time_ = np.arange(RATE) / RATE
-    formants = random.uniform(200.0, 4_000.0, (CLASSES, 2, PARTIALS))  # hertz, at the begin and at the end
+    formants = random.uniform(200.0, 4_000.0, (CLASSES, 2, PARTIALS))  # hertz, at the beginning and at the end
     for number in range(clips):
         label = number % CLASSES
         folder = root / f"word{label:02}"
@@ -106,7 +106,7 @@ def generate(root: Path, clips: int) -> None:
 
 
 def fastest_epoch(config: DictConfig, folder: RunFolder) -> float:
-    """Clips per second of a training by the program, in the fastest epoch after the first."""
+    """Clips per second of a training by the program, in its fastest epoch after the first."""
     with contextlib.redirect_stdout(io.StringIO()):
         metrics = train(config, folder)
     with folder.history.open(newline="") as file:
@@ -115,7 +115,7 @@ def fastest_epoch(config: DictConfig, folder: RunFolder) -> float:
 
 
 def network_rate(classifier: AudioClassifier, config: DictConfig, device: torch.device, batches: int) -> float:
-    """Clips per second of the network over spectrograms that lie on the device."""
+    """Clips per second of the network on spectrograms in the device's memory."""
     size = config.data.batch_size
     with torch.no_grad():
         waveform = 0.1 * torch.randn(size, classifier.task.num_samples, device=device)
@@ -127,7 +127,7 @@ def network_rate(classifier: AudioClassifier, config: DictConfig, device: torch.
 
 
 class PerClip(Dataset):
-    """soundfile and torchaudio, a clip at a time."""
+    """Data set with soundfile and torchaudio, clip by clip."""
 
     def __init__(self, files: list[Path], frames: int) -> None:
         self.files, self.frames = files, frames
@@ -146,7 +146,7 @@ class PerClip(Dataset):
 def loader_rate(
     classifier: AudioClassifier, config: DictConfig, device: torch.device, files: list[Path], workers: int, batches: int
 ) -> float:
-    """Clips per second of the network behind a DataLoader that reads and transforms every clip."""
+    """Clips per second of the network with a DataLoader that reads and transforms every clip."""
     frames = classifier.front_end.output_shape.dims[-1]
     loader = DataLoader(
         PerClip(files, frames),
@@ -171,7 +171,7 @@ def one_thread(_: int) -> None:
 
 
 WARM_UP = 5
-"""Steps before the clock starts: workers start, kernels are chosen."""
+"""Warm-up steps before the measurement, in which workers start and kernels are chosen."""
 
 
 def steps_per_second(
@@ -202,7 +202,7 @@ def _wait(device: torch.device) -> None:
 
 
 class Until(Callback):
-    """Stops when the validation clips are known well enough."""
+    """Stop the training when the validation accuracy is reached."""
 
     def __init__(self, accuracy: float) -> None:
         self.accuracy, self.reached = accuracy, False
@@ -213,7 +213,7 @@ class Until(Callback):
 
 
 def seconds_to(accuracy: float, config: DictConfig, folder: RunFolder) -> tuple[int, float] | None:
-    """Epochs and seconds of training and validation until the accuracy is reached, if it is."""
+    """Epochs and seconds of training and validation to reach the accuracy, or None."""
     check_config(config)
     until = Until(accuracy)
     with contextlib.redirect_stdout(io.StringIO()):

@@ -1,9 +1,9 @@
-"""How well rankings of out-of-fold predictions find labels that were swapped, on real clips and with cheap models.
+"""Detection of swapped labels by rankings of out-of-fold predictions, on real clips with cheap models.
 
-5 % of the labels are swapped at random, each for another class. Statistics of log-mel frames go through models of
-scikit-learn, cross-validated by group (speaker, source recording, note), and their out-of-fold probabilities through
-each ranking. A figure is the share of swapped labels among the first N clips of the ranking, where N is the number of
-swapped ones; mean over the seeds of the swaps.
+5 % of the labels are swapped at random, each for another class. Models of scikit-learn get statistics of log-mel frames
+and are cross-validated by group (speaker, source recording, note); each ranking gets their out-of-fold probabilities. A
+value is the fraction of swapped labels among the first N clips of the ranking, where N is the number of swapped labels;
+averaged over the seeds of the swaps.
 """
 
 import argparse
@@ -35,11 +35,11 @@ RATE, SECONDS = 22_050, 4.0
 SWAPPED = 0.05
 FOLDS = 5
 LEAST_CLIPS = 100
-"""Clips of a word of Speech Commands from which on it is a class."""
+"""Minimum number of clips of a class in Speech Commands."""
 
 
 def clips(data: Path) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Data sets with ``path``, ``label`` and ``group``."""
+    """Yield data sets with the columns ``path``, ``label`` and ``group``."""
     words = [
         (path, path.parent.name, path.name.partition("_")[0]) for path in data.glob("speech_commands/*/*_nohash_*")
     ]
@@ -54,7 +54,7 @@ def clips(data: Path) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def features(path: Path, front_end: LogMel) -> np.ndarray:
-    """Means, deviations, and means of the thirds of the log-mel frames of a recording."""
+    """Means, standard deviations, and means of the three thirds of a recording's log-mel frames."""
     samples, info = read(path)
     mono = resample(to_mono(samples), info.sample_rate, RATE)[: round(RATE * SECONDS)]
     frames = front_end(
@@ -67,7 +67,7 @@ def features(path: Path, front_end: LogMel) -> np.ndarray:
 
 
 def models(seed: int) -> dict[str, Any]:
-    """From soft to overconfident."""
+    """Models from underconfident to overconfident."""
     scaled = StandardScaler()
     return {
         "logistic regression, C 0.01": make_pipeline(scaled, LogisticRegression(C=0.01, max_iter=300)),
@@ -79,7 +79,7 @@ def models(seed: int) -> dict[str, Any]:
 
 
 def out_of_fold(model: Any, inputs: np.ndarray, labels: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
-    """Probabilities of every clip by models that were not fitted to its group."""
+    """Predict every clip by models that were not fitted to its group."""
     found = np.zeros((len(labels), labels.max() + 1))
     with np.errstate(all="ignore"):
         for train, test in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(inputs, labels, groups):
@@ -91,7 +91,7 @@ def out_of_fold(model: Any, inputs: np.ndarray, labels: np.ndarray, groups: np.n
 
 
 def calibrated(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """With the temperature that is best for the labels as they are given."""
+    """Calibrate with the temperature that minimizes the cross-entropy of the given labels."""
     logits = np.log(probabilities)
 
     def softmax(inverse: float) -> np.ndarray:
@@ -104,14 +104,14 @@ def calibrated(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def margin_of_logs(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Logarithm of the ratio of the label's probability and the highest other one; no temperature changes its order."""
+    """Log ratio of the label's and the highest other probability; the temperature does not change its ranking."""
     rows, others = np.arange(len(labels)), probabilities.copy()
     others[rows, labels] = 0
     return np.log(probabilities[rows, labels]) - np.log(others.max(axis=1))
 
 
 def pruned_first(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Self-confidence, those first that confident learning prunes."""
+    """Self-confidence; clips pruned by confident learning come first."""
     pruned = find_label_issues(labels, probabilities, filter_by="prune_by_noise_rate", n_jobs=1)
     return get_label_quality_scores(labels, probabilities, method="self_confidence") - pruned
 
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--save", type=Path, help="folder for the out-of-fold predictions")
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore")  # of convergence: the models are to be cheap
+    warnings.simplefilter("ignore")  # convergence warnings: the models are meant to be cheap
     front_end = LogMel(sample_rate=RATE, num_samples=round(RATE * SECONDS), normalize="none")
     sums: dict[str, list[float]] = {name: [] for name in RANKINGS}
     print(f"{'':<44}{'accuracy':>10}" + "".join(f"{name:>17}" for name in RANKINGS), flush=True)

@@ -1,6 +1,7 @@
-"""What it costs to index a data set: seconds and memory for a generated one, a million clips unless told otherwise.
+"""Time and memory to index a data set, by default a generated one of a million clips.
 
-The recordings are empty files, since nothing is decoded: it is about tables, folders, splits and guards alone.
+The recordings are empty files, because nothing is decoded: only tables, folders, splits and leakage checks are
+measured.
 """
 
 import argparse
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def write(root: Path, clips: int) -> None:
-    """A folder a class, and a table of the same files with a speaker each."""
+    """Write a folder for each class, and a table of the same files with a speaker each."""
     rng = np.random.default_rng(0)
     speakers = rng.integers(0, max(1, clips // CLIPS_A_GROUP), clips)
     with (root / "table.csv").open("w", newline="") as file:
@@ -87,7 +88,7 @@ def measure(root: Path, clips: int) -> list[dict[str, Any]]:
 
 
 def peak() -> int:
-    """Largest memory that this process has had, in bytes."""
+    """Peak memory of this process in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -1,17 +1,17 @@
-"""What each rule of a plan is worth: trainings with what it chose, and with what would hold without it.
+"""Value of each planning rule: trainings with the rule's choice, and with the usual value instead.
 
-For each data set, a network of the quick candidate of a fit (``--candidate`` names another) is trained on the first
-folds as planned, and once more for each rule whose choice differs from the usual value; the number of epochs is the
-same for all. A line is a rule on a data set: accuracy on the clips (or whole recordings) of the tested folds without
-and with it, the gain with its 95 % interval over groups, bootstrapped on the same clips, and how much longer the
-training is. Networks are trained once a fold, and differences between seeds are not in the interval.
+For each data set, the network of a fit's quick candidate (``--candidate`` selects another) is trained on the first
+folds as planned, and once more for each rule whose choice differs from the usual value, with the same number of epochs.
+A row is a rule on a data set: accuracy on the clips (or whole recordings) of the tested folds without and with the
+rule, the gain with its 95 % interval, bootstrapped over groups on the same clips, and the ratio of training times. Each
+fold is trained once; the interval does not include differences between seeds.
 """
 
 import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,30 +38,28 @@ USUAL = {
     "frames": ["feature.hop_seconds=0.01", "feature.window_seconds=0.025"],
     "shift": ["augment.waveform.shift.max_seconds=0.1"],
 }
-"""What holds without a rule: the defaults of the data sources, front ends and augmentations that have none."""
+"""Values without a rule: the defaults of data sources, front ends and augmentations that have no rules."""
 
 TURNED = {"data.padding": ("repeat", "zero"), "data.batch_size": (16, 32), "data.sampling": ("balanced", "uniform")}
-"""Keys that are tried with their other value, too, where a rule leaves the usual one."""
+"""Keys for which the other value is tried, too, if a rule does not choose the usual one."""
 
 BOOTSTRAPS = 2000
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Trainings of a data set: ``""`` is the plan itself; ``lines`` take the place of what a rule chose."""
+    """Trainings on a data set: ``""`` is the plan itself; ``lines`` replace a rule's choice."""
 
     name: str
     lines: tuple[str, ...]
 
 
-def data_sets(data: Path) -> Iterator[tuple[str, list[str]]]:
-    yield "UrbanSound8K", ["data=urbansound8k", f"data.root={data / 'urbansound8k'}"]
-    yield "speech", ["data=speech_commands", f"data.root={data / 'speech_commands'}"]
-    yield "instruments", ["data=instruments", f"data.root={data / 'instruments'}"]
+SETS = ("urbansound8k", "speech_commands", "instruments")
+"""Data sources, which are also the names of their folders."""
 
 
 def variants(lines: list[str]) -> list[Variant]:
-    """The plan, and it without each rule that chose something else than the usual value."""
+    """Yield the plan, and the plan without each rule that does not choose the usual value."""
     config = compose(lines)
     keys = automatic_keys(config)
     build_data(config)
@@ -81,7 +79,7 @@ def variants(lines: list[str]) -> list[Variant]:
 
 
 def train(lines: Sequence[str], folder: Path) -> float:
-    """Train, unless that was done; processor seconds."""
+    """Train unless the folder exists; return the processor time in seconds."""
     taken = folder.with_name(f"{folder.name}.seconds")
     if not taken.exists():
         taken.parent.mkdir(parents=True, exist_ok=True)
@@ -90,13 +88,13 @@ def train(lines: Sequence[str], folder: Path) -> float:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
             _, status, used = os.wait4(process.pid, 0)
         if status:
-            raise SystemExit(f"{' '.join(command)} failed: see {log.name}")
+            raise SystemExit(f"{' '.join(command)} failed; see {log.name}")
         taken.write_text(str(used.ru_utime + used.ru_stime))
     return float(taken.read_text())
 
 
 def answers(folders: Sequence[Path]) -> pd.DataFrame:
-    """Whether each recording of the tested folds was answered rightly by the mean of its clips, and its group."""
+    """Whether the mean prediction of each recording's clips is right, and the recording's group."""
     parts = []
     for folder in folders:
         run = RunFolder(folder)
@@ -111,7 +109,7 @@ def answers(folders: Sequence[Path]) -> pd.DataFrame:
 
 
 def gain(before: pd.DataFrame, after: pd.DataFrame, *, balanced: bool) -> tuple[float, float, float]:
-    """Gain in accuracy, or in the mean recall of the classes, and its 95 % interval."""
+    """Gain in accuracy, or in balanced accuracy, and its 95 % interval."""
     after = after.loc[before.index]
     groups = pd.factorize(before["group"])[0]
     labels = pd.factorize(before["label"])[0]
@@ -139,11 +137,13 @@ def gain(before: pd.DataFrame, after: pd.DataFrame, *, balanced: bool) -> tuple[
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with speech_commands, urbansound8k and instruments")
-    parser.add_argument("out", type=Path, help="folder for the trainings; what is there is not trained again")
-    parser.add_argument("--candidate", default="quick", help="of a fit, that is trained")
-    parser.add_argument("--folds", type=int, default=8, help="that the recordings are divided into")
-    parser.add_argument("--tested", type=int, default=2, help="number of folds that are tested")
+    parser.add_argument("out", type=Path, help="folder for the trainings; existing ones are not repeated")
+    parser.add_argument("--candidate", default="quick", help="candidate of a fit to train")
+    parser.add_argument("--folds", type=int, default=8, help="number of folds")
+    parser.add_argument("--tested", type=int, default=2, help="number of folds to test")
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=SETS)
+    parser.add_argument("--rules", nargs="+", choices=USUAL, default=[*USUAL], help="rules to train without")
     parser.add_argument("--workers", type=int, default=1, help="trainings at once, with a thread each")
     arguments = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -151,9 +151,11 @@ def main() -> None:
     fixed = [*own, f"trainer.max_epochs={arguments.epochs}", f"data.folds={arguments.folds}", "trainer=cpu"]
     fixed += ["data.train_on_validation=true", "plots=false", "data.bad_recordings=skip"]
     planned = {}
-    for name, data in data_sets(arguments.data):
-        lines = quote_paths([*data, *fixed])
-        planned[name] = (lines, variants([*lines, "data.test_fold=1"]))
+    for name in arguments.sets:
+        lines = quote_paths([f"data={name}", f"data.root={arguments.data / name}", *fixed])
+        plan, *others = variants([*lines, "data.test_fold=1"])
+        kept = [one for one in others if one.name.removesuffix(" turned") in arguments.rules]
+        planned[name] = (lines, [plan, *kept])
     jobs = [
         (name, variant, fold)
         for fold in range(1, arguments.tested + 1)

@@ -1,12 +1,13 @@
-"""What choosing among equally good setups does to the figures of a sweep, by simulation, without training networks.
+"""Selection bias in the results of a sweep, and its correction, by simulation without training networks.
 
-Each line is a design with two procedures: the former one (the row with the best mean validation, its t interval
-over repetitions, Wilcoxon's test where folds allow it) and that of today (nested selection, the variance over clips and
-repetitions). Bias and width are in points of accuracy; coverage is that of 95 % intervals; false is the share of sweeps
-in which any row is called different from the first one (family-wise type I error at 0.05, with Holm's correction).
+Each row is a design with two procedures. The former one takes the row with the best mean validation, its t interval
+over repetitions, and Wilcoxon's test where folds allow it. The current one has nested selection, and the variance over
+clips and repetitions. Bias and width are in points of accuracy; coverage is that of 95 % intervals; false is the
+fraction of sweeps in which any row is declared different from the first one (family-wise type I error at 0.05, with
+Holm's correction).
 
-In ``drawn`` sweeps the correctness of every clip and candidate is drawn; in ``fitted`` ones logistic regressions are
-fitted to generated features, so that training parts overlap. See tests/helpers/simulated_sweeps.py.
+In ``drawn`` sweeps, the correctness of every clip and candidate is drawn. In ``fitted`` ones, logistic regressions are
+fitted to generated features, so that training sets overlap. See tests/helpers/simulated_sweeps.py.
 """
 
 import argparse
@@ -41,12 +42,12 @@ FITTED = {
     "200 clips, 8 rows, 3 seeds of a split": Plan("fixed", 3, 8),
 }
 LOT = 50
-"""Sweeps that are in memory at once."""
+"""Number of sweeps in memory at a time."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sweeps", type=int, default=500, help="simulated sweeps a line")
+    parser.add_argument("--sweeps", type=int, default=500, help="number of simulated sweeps of a row")
     lots = max(1, parser.parse_args().sweeps // LOT)
     print(f"{lots * LOT} sweeps a line. Before -> after.")
     print(f"{'design':<46}{'bias':>16}{'coverage':>16}{'width':>16}{'false':>16}")

@@ -1,4 +1,4 @@
-"""How long it takes from typing the command to the first training step, beside the import that nobody can avoid.
+"""Time from the command to the first training step, compared with the import of Lightning.
 
 `python benchmarks/startup.py` prints medians over several starts: `python train.py --help`; `import lightning.pytorch`;
 and a training on the demo data, already decoded, from the start of the process to the end of its first step.
@@ -53,9 +53,9 @@ def main() -> None:
         "to the first step, cnn on logmel": to_first_step,
         "to the first step, resnet on mfcc": lambda: to_first_step("model=resnet", "feature=mfcc"),
     }
-    to_first_step()  # writes and decodes the demo data, and warms the disk cache
+    to_first_step()  # writes and decodes the demo data, and fills the disk cache
     times: dict[str, list[float]] = {name: [] for name in measured}
-    for _ in range(REPEATS):  # in turn, so that a busy moment does not hit one of them only
+    for _ in range(REPEATS):  # interleaved, so that a busy moment does not affect only one of them
         for name, measure in measured.items():
             started = time.perf_counter()
             found = measure()

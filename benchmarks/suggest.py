@@ -1,9 +1,9 @@
-"""Accuracy for labels spent: clips chosen as `audio-lightning suggest` chooses them against random ones, on real clips.
+"""Accuracy for a number of labels: clips chosen by `audio-lightning suggest`, compared with random ones, on real clips.
 
-Embeddings of a published network are computed once and a linear head is trained on them. Each round adds clips with
-their labels, fits logistic regression to all labelled clips, and measures accuracy on test clips of other groups
-(source recordings, speakers, notes). `badge` is the choice of `suggest`, `margin` takes the most uncertain clips alone.
-All choices begin with the same random clips of a seed.
+Embeddings of a published network are computed once. Each round adds labelled clips, fits logistic regression to all
+labelled clips, and measures the accuracy on test clips of other groups (source recordings, speakers, notes). `badge` is
+the strategy of `suggest`; `margin` takes the most uncertain clips. For a seed, all strategies start with the same
+random clips.
 
     python benchmarks/suggest.py data=urbansound8k data.root=DIR data.split=grouped --seeds 0 1 2 3 4
 """
@@ -32,11 +32,11 @@ CHOICES: dict[str, Choice] = {
     "margin": lambda shares, vectors, number, seed: np.argsort(-uncertainty(shares), kind="stable")[:number],
     "badge": lambda shares, vectors, number, seed: choose(shares, vectors, number, seed=seed),
 }
-"""Places of clips to label, by probabilities and embeddings of all that have no label yet."""
+"""Selects clips to label: indices, given probabilities and embeddings of all unlabelled clips."""
 
 
 def embedded(data: AudioDataModule, front_end: Embedding, *splits: str) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings ``[clips, values]`` and targets of the clips of some splits."""
+    """Compute embeddings ``[clips, values]`` and targets of the clips of some splits."""
     vectors, targets = [], []
     for split in splits:
         for start in range(0, len(data.numbers(split)), BATCH):
@@ -48,7 +48,7 @@ def embedded(data: AudioDataModule, front_end: Embedding, *splits: str) -> tuple
 
 
 def probabilities(labelled: np.ndarray, targets: np.ndarray, others: np.ndarray, classes: int) -> np.ndarray:
-    """Of a linear head; 0 for classes without a labelled clip."""
+    """Predict with a linear head; 0 for classes without a labelled clip."""
     head = LogisticRegression(C=0.1, max_iter=500).fit(labelled, targets)
     shares = np.zeros((len(others), classes))
     shares[:, head.classes_] = head.predict_proba(others)
@@ -84,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="+", help="data=NAME data.root=DIR [KEY=VALUE]...")
     parser.add_argument("--backbone", default="aisfx")
-    parser.add_argument("--number", type=int, default=20, help="labels of a round")
+    parser.add_argument("--number", type=int, default=20, help="number of labels of a round")
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     options = parser.parse_args()

@@ -1,9 +1,9 @@
-"""What a trial of a sweep costs beside its training: `python benchmarks/sweep.py [--trials 48] [--only ours,...]`.
+"""Overhead of a sweep's trials: `python benchmarks/sweep.py [--trials 48] [--only ours,...]`.
 
-The same trainings on the demo data, a few seconds each: by `sweep.py`, by `train.py -m` with Hydra's basic launcher, by
-a fresh `python train.py` each, and by Hydra's joblib launcher where it is installed. Overhead is the time of the
-workers that was not spent in epochs or the test, for each trial: start, imports, data, plots and files. For our sweep
-also the time from the fork to the first training step, and what the sweep's own process grows by.
+The same trainings on the demo data, of a few seconds each, run by `sweep.py`, by `train.py -m` with Hydra's basic
+launcher, by a new `python train.py` each, and by Hydra's joblib launcher if it is installed. Overhead is the workers'
+time outside epochs and test, for each trial: start, imports, data, plots and files. For our sweep, the time from the
+fork to the first training step and the memory growth of the sweep's own process are measured, too.
 """
 
 import argparse
@@ -30,7 +30,7 @@ TRAINING += ["trainer.limit_train_batches=5", "trainer.limit_val_batches=2", "tr
 
 
 def run_and_time(job: Any) -> None:
-    """What a trial's process does, with the moment of its first training step noted."""
+    """Run the process of one trial, and record the time of its first training step."""
     from lightning.pytorch.callbacks import Callback
 
     import audio_lightning.training.run as training
@@ -50,24 +50,24 @@ def run_and_time(job: Any) -> None:
 
 
 def working(folders: list[Path]) -> float:
-    """Seconds that trainings spent in their epochs and in the test."""
+    """Seconds that trainings spent in epochs and test."""
     found = [json.loads((folder / "metrics.json").read_text()) for folder in folders]
     return sum(metrics["seconds"] + metrics["test_seconds"] for metrics in found)
 
 
 def age() -> float:
-    """Seconds since this process was forked, as Linux has it."""
+    """Seconds since this process was forked, from Linux's /proc."""
     ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def resident_mb(pid: int) -> float:
-    """Resident set of a process, as Linux has it."""
+    """Resident memory of a process in megabytes, from Linux's /proc."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def ours(trials: int, folder: Path) -> tuple[float, list[Path]]:
-    """``sweep.py``, in a process that is watched."""
+    """Run ``sweep.py`` in a monitored process."""
     line = [sys.executable, __file__, "--sweep", f"seed=range(0,{trials})", f"sweep.dir={folder}/sweep", *TRAINING]
     line += [f"sweep.workers={WORKERS}", "sweep.reuse=false"]
     started = time.perf_counter()
@@ -105,7 +105,7 @@ def _watch(process: subprocess.Popen[bytes], sweep: Path, trials: int, watched: 
 
 
 def multirun(trials: int, folder: Path, *, launcher: str = "basic") -> tuple[float, list[Path]]:
-    """``train.py -m`` with a launcher of Hydra's."""
+    """Run ``train.py -m`` with one of Hydra's launchers."""
     line = [
         sys.executable,
         "train.py",
@@ -120,7 +120,7 @@ def multirun(trials: int, folder: Path, *, launcher: str = "basic") -> tuple[flo
 
 
 def fresh(trials: int, folder: Path) -> tuple[float, list[Path]]:
-    """A ``python train.py`` for each training, as many at once as the sweep runs."""
+    """Run ``python train.py`` for each training, as many in parallel as in the sweep."""
     lines = [
         [sys.executable, "train.py", f"seed={seed}", f"hydra.run.dir={folder}/fresh/{seed}", *TRAINING]
         for seed in range(trials)
@@ -152,7 +152,7 @@ WAYS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=48)
-    parser.add_argument("--others", type=int, default=8, help="trials of the ways that cost the same for each of them")
+    parser.add_argument("--others", type=int, default=8, help="number of trials of the alternatives")
     parser.add_argument("--only", default=",".join(WAYS), help="some of: %(default)s")
     options = parser.parse_args()
     overheads: dict[str, float] = {}

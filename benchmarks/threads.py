@@ -1,12 +1,12 @@
-"""What waiting threads cost, alone and beside another busy process: `python benchmarks/threads.py`.
+"""Cost of waiting threads, on an idle machine and beside another busy process: `python benchmarks/threads.py`.
 
-Where the threads of an operation meet, those that come first wait for the others. They spin for some milliseconds
-(300,000 turns) in the hope that it does not take longer. Beside another process that needs a core it does: the late
-thread is not running, and the cores are busy with waiting. `OMP_WAIT_POLICY=passive` lets threads sleep at once,
-`GOMP_SPINCOUNT=N` after N turns. Both are read when torch is imported, so every setting is a process of its own.
+At the end of a parallel operation, early threads wait for the others. By default they spin for some milliseconds
+(300,000 turns). If another process needs a core, a late thread may not be running while the cores are busy spinning.
+`OMP_WAIT_POLICY=passive` makes threads sleep immediately, `GOMP_SPINCOUNT=N` after N turns. Both are read when torch is
+imported, so every setting has a process of its own.
 
-Each row is a setting: milliseconds a training step on noise, and in brackets their ratio to 300,000 turns on the idle
-machine. Settings take turns, and the median over the rounds is shown.
+Each row is a setting: milliseconds of a training step on noise, and in brackets the ratio to 300,000 turns on the idle
+machine. Settings are interleaved; the median over the rounds is shown.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from statistics import median
 
 DEFAULT = "spin 300,000"
-"""What libgomp does where nothing is set."""
+"""Default of libgomp."""
 
 SETTINGS: dict[str, dict[str, str]] = {
     DEFAULT: {"GOMP_SPINCOUNT": "300000"},
@@ -36,7 +36,7 @@ CLIPS, PICTURE = 8, (1, 64, 401)
 
 
 def measure(seconds: float) -> dict[str, list[float]]:
-    """Milliseconds of a training step by model, alone and beside a busy process, over so many seconds each."""
+    """Milliseconds of a training step by model, idle and beside a busy process, measured for ``seconds`` each."""
     found: dict[str, list[float]] = {}
     for name in MODELS:
         step = training_step(name)
@@ -52,7 +52,7 @@ def measure(seconds: float) -> dict[str, list[float]]:
 
 
 def training_step(name: str) -> Callable[[], None]:
-    """What trains a network on one batch of noise."""
+    """Return a function that trains a network on one batch of noise."""
     import torch
     from torch.nn import functional
 
@@ -73,7 +73,7 @@ def training_step(name: str) -> Callable[[], None]:
 
 @contextmanager
 def neighbour(busy: bool) -> Iterator[None]:
-    """Another process that keeps one core busy, or none."""
+    """Context with another process that keeps one core busy, or without."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if busy else None
     try:
         yield
@@ -85,7 +85,7 @@ def neighbour(busy: bool) -> Iterator[None]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a model and setting, alone and not, in a round")
+    parser.add_argument("--seconds", type=float, default=2.0, help="duration of each measurement in seconds")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

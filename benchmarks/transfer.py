@@ -1,10 +1,10 @@
-"""What published networks are worth: `python benchmarks/transfer.py DATA OUT --backbones aisfx speech_embedding`.
+"""Transfer learning with published networks: `python benchmarks/transfer.py DATA OUT --backbones aisfx cnn14`.
 
 DATA is a folder with speech_commands, urbansound8k and instruments. For each set and seed, on one grouped split (no
-speaker, source recording or note on both sides): a linear and a small network on each published network as it is, each
-published network trained further, `experiment=auto` from scratch, and the mean of the probabilities of the latter two
-strongest, chosen on the validation clips. Every training is a run of `train.py` in OUT; those that are there are read
-and not run again. Embedding is timed on an empty cache, in a process of its own.
+speaker, source recording or note on both sides): a linear and a small network on each frozen published network, each
+published network fine-tuned, `experiment=auto` from scratch, and the mean of the probabilities of the best run from
+published weights and the one from scratch, chosen on the validation clips. Each training is a run of `train.py` in OUT;
+existing runs are read and not repeated. Embedding is timed with an empty cache, in a process of its own.
 """
 
 import argparse
@@ -50,20 +50,20 @@ print(time.perf_counter() - started)
 
 
 def ways(chosen: list[str], backbones: list[str], finetune: list[str], scratch: list[str]) -> dict[str, list[str]]:
-    """Overrides of each way to train, by its name."""
+    """Overrides of each way to train, by name."""
     found = {}
     for name in backbones:
         frozen = ["experiment=frozen", f"feature.backbone={name}", *RATES.get(name, [])]
         found[f"{name}, linear"] = [*frozen, "model=linear"]
         found[f"{name}, 256 hidden"] = frozen
-        if name not in RATES:  # a file of ONNX is not trained
+        if name not in RATES:  # ONNX files cannot be trained
             found[f"{name}, fine-tuned"] = ["experiment=finetuned", f"model.backbone={name}", *finetune]
     found["from scratch"] = ["experiment=auto", *scratch]
     return {way: lines for way, lines in found.items() if way.rpartition(", ")[2] in chosen}
 
 
 def train(lines: list[str], folder: Path) -> dict[str, float]:
-    """metrics.json of a training, which is run unless it is there."""
+    """Return metrics.json of a training; train if it does not exist."""
     if not (folder / "metrics.json").is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         started = time.perf_counter()
@@ -76,7 +76,7 @@ def train(lines: list[str], folder: Path) -> dict[str, float]:
 
 
 def embed(lines: list[str], file: Path) -> float:
-    """Seconds that embedding all clips of a set takes, where the cache has their samples and no embeddings."""
+    """Seconds to embed all clips of a set, with cached samples and no cached embeddings."""
     if not file.is_file():
         file.parent.mkdir(parents=True, exist_ok=True)
         environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
@@ -87,7 +87,7 @@ def embed(lines: list[str], file: Path) -> float:
 
 
 def together(folders: list[Path]) -> float:
-    """Accuracy of the mean of the probabilities that several runs have for the test clips."""
+    """Accuracy of the mean of several runs' probabilities for the test clips."""
     tables = []
     for folder in folders:
         run = RunFolder(folder)
@@ -99,12 +99,12 @@ def together(folders: list[Path]) -> float:
 
 
 def epoch_seconds(folder: Path) -> float:
-    """Median over the epochs, validation included."""
+    """Median time of an epoch, validation included."""
     return float(pd.read_csv(folder / "history.csv")["seconds"].median())
 
 
 def rows(options: argparse.Namespace, name: str) -> Iterator[list[str]]:
-    """Lines of a set's table."""
+    """Yield rows of a set's table."""
     known = ways(options.ways, options.backbones, options.finetune, options.scratch)
     found: dict[str, list[dict[str, float]]] = {way: [] for way in known}
     both: list[float] = []
@@ -136,7 +136,7 @@ def rows(options: argparse.Namespace, name: str) -> Iterator[list[str]]:
 
 
 COLUMNS = {"embed": 0, "wall": 0, "epoch": 2}
-"""Seconds to embed, of the command (embeddings known), and of an epoch; digits of each."""
+"""Seconds to embed, of the command (with cached embeddings), and of an epoch; digits of each."""
 
 
 def _spread(values: list[float]) -> str:
@@ -152,8 +152,8 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="+", default=["aisfx", "speech_embedding"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
-    parser.add_argument("--finetune", nargs="*", default=[], help="further overrides of what is trained further")
-    parser.add_argument("--scratch", nargs="*", default=[], help="further overrides of what is trained from scratch")
+    parser.add_argument("--finetune", nargs="*", default=[], help="further overrides for fine-tuning")
+    parser.add_argument("--scratch", nargs="*", default=[], help="further overrides for training from scratch")
     options = parser.parse_args()
     options.data, options.out = options.data.resolve(), options.out.resolve()
     for name in options.sets:

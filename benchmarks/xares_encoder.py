@@ -1,10 +1,9 @@
-"""An encoder for X-ARES (https://github.com/jimbozhang/xares), to compare with the figures that others publish.
+"""Encoder for X-ARES (https://github.com/jimbozhang/xares), for comparison with published results.
 
     XARES_NETWORK=aisfx python -m xares.run benchmarks/xares_encoder.py src/tasks/*_task.py
 
-XARES_NETWORK is a published network, as ``feature.backbone`` takes it, whose last layer is the encoding (XARES_LAYER
-names another), or the folder of a run of one's own: then the encoding is the embedding of each window, as long as its
-clips.
+XARES_NETWORK is a published network, as for ``feature.backbone``, whose last layer (or XARES_LAYER) is the encoding. Or
+it is the folder of a run; then the encoding is the embedding of each window with the length of the run's clips.
 """
 
 import os
@@ -21,24 +20,24 @@ from audio_lightning.models.pretrained.registry import chosen_layers, layers_of,
 from audio_lightning.run_folder import RunFolder
 
 SECONDS = 10
-"""Of sound from which the time between frames is found."""
+"""Seconds of sound for the measurement of the time between frames."""
 
 
 class PublishedEncoder(nn.Module):
-    """Waveforms [batch, samples] to encodings [batch, frames, values], in the words that X-ARES asks for.
+    """Encoder in the interface of X-ARES: waveforms [batch, samples] to encodings [batch, frames, values].
 
     Args:
-        name: of the network, or the folder of a run; None: what XARES_NETWORK says.
-        layer: of a published network; None: what XARES_LAYER says, or the last one.
-        pretrained: whether a published network has its weights.
+        name: name of the network, or the folder of a run; None for XARES_NETWORK.
+        layer: layer of a published network; None for XARES_LAYER, or the last one.
+        pretrained: whether to load the published weights.
 
     Attributes:
-        sampling_rate: in hertz.
-        output_dim: values of a frame.
-        hop_size_in_ms: milliseconds from frame to frame.
+        sampling_rate: sample rate in hertz.
+        output_dim: number of values of a frame.
+        hop_size_in_ms: time between frames in milliseconds.
 
     Raises:
-        ConfigError: there is no such network, layer or run, or the weights cannot be had.
+        ConfigError: there is no such network, layer or run, or the weights are not available.
     """
 
     def __init__(self, name: str | None = None, layer: str | None = None, *, pretrained: bool = True) -> None:
@@ -61,7 +60,7 @@ class PublishedEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, audio: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch frames values"]:
-        """The encodings of waveforms from -1 to 1."""
+        """Encode waveforms from -1 to 1."""
         if self.classifier is None:
             return layers_of(self.backbone, audio)[0][self.layer].mT
         padded = functional.pad(audio, (0, -audio.shape[1] % self.window))

@@ -1,4 +1,4 @@
-"""Fixtures that every room shares."""
+"""Fixtures shared by all packages."""
 
 import os
 from pathlib import Path
@@ -7,23 +7,23 @@ from types import ModuleType
 import pytest
 import tiny
 
-# Two test processes share two cores; and more threads than cores make small networks slower, not faster.
+# Two test processes share two cores, and more threads than cores slow small networks down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
 def _private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or fills the user's cache; tests of one process share one, for the demo data's sake."""
+    """Temporary cache instead of the user's, shared by the tests of a process for the demo data."""
     root = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("AUDIO_LIGHTNING_CACHE", str(root))
-    # No test depends on the published weights that are on a machine.
+    # No test depends on published weights on the machine.
     monkeypatch.setenv("TORCH_HOME", str(root / "torch"))
     monkeypatch.delenv("AUDIO_LIGHTNING_WEIGHTS", raising=False)
 
 
 @pytest.fixture(autouse=True)
 def _random_weights(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Published networks have weights at random, so that no test depends on the packages that are installed."""
+    """Published networks with random weights, so that no test depends on the installed packages."""
     from audio_lightning.models.pretrained.registry import BACKBONES
 
     if request.node.get_closest_marker("published") is None:
@@ -33,7 +33,7 @@ def _random_weights(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture(scope="session")
 def torchaudio() -> ModuleType:
-    """torchaudio, which results are compared with. Its compiled extension does not load beside every torch."""
+    """torchaudio, as a reference. Its compiled extension does not load with every version of torch."""
     from audio_lightning.models.torchaudio_networks import import_error
 
     if import_error is not None:

@@ -1,4 +1,4 @@
-"""What notebooks use."""
+"""The Python API for notebooks and programs."""
 
 import signal
 import subprocess
@@ -37,7 +37,7 @@ def finished(settings: list[str], tmp_path_factory: pytest.TempPathFactory) -> a
         return al.train(*settings, folder=folder)
 
 
-def test_to_import_it_is_quick_and_imports_nothing_heavy() -> None:
+def test_import_is_fast_and_light() -> None:
     code = "import sys, audio_lightning as al; assert 'train' in dir(al); print([*sys.modules])"
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert not any(f"'{name}'" in modules for name in ("torch", "lightning", "pandas", "numpy", "hydra"))
@@ -46,7 +46,7 @@ def test_to_import_it_is_quick_and_imports_nothing_heavy() -> None:
     assert not any(f"'{name}'" in modules for name in ("torch", "lightning"))
 
 
-def test_names_are_those_of_the_api_and_of_no_room() -> None:
+def test_exports_do_not_clash_with_module_names() -> None:
     """A module of the same name would take the place of a function once it is imported."""
     from audio_lightning import api
 
@@ -58,7 +58,7 @@ def test_names_are_those_of_the_api_and_of_no_room() -> None:
         _ = al.trane
 
 
-def test_a_run_has_what_was_found(finished: al.Run) -> None:
+def test_run_exposes_its_results(finished: al.Run) -> None:
     assert finished.metrics["num_clips/test"] == len(finished.predictions) == 9
     accuracy = (finished.predictions["label"] == finished.predictions["predicted"]).mean()
     assert accuracy == pytest.approx(finished.metrics["test/accuracy"])
@@ -71,7 +71,7 @@ def test_a_run_has_what_was_found(finished: al.Run) -> None:
     assert "finished in" in (finished.folder / "train.log").read_text()
 
 
-def test_the_same_call_finds_the_run_and_another_is_told(finished: al.Run, settings: list[str]) -> None:
+def test_repeated_calls_return_the_run_and_other_settings_are_rejected(finished: al.Run, settings: list[str]) -> None:
     before = (finished.folder / "metrics.json").stat().st_mtime_ns
     assert al.train(*settings, folder=finished.folder).metrics == finished.metrics
     assert (finished.folder / "metrics.json").stat().st_mtime_ns == before
@@ -79,16 +79,16 @@ def test_the_same_call_finds_the_run_and_another_is_told(finished: al.Run, setti
         al.train(*settings, "seed=3", folder=finished.folder)
 
 
-def test_other_recordings_are_another_run(finished: al.Run, settings: list[str], tmp_path: Path) -> None:
+def test_other_recordings_need_another_run_folder(finished: al.Run, settings: list[str], tmp_path: Path) -> None:
     other = tiny.write_urbansound8k(tmp_path / "other", seed=1)
     with pytest.raises(ConfigError, match="holds a run with other settings"):
         al.train(*settings, f"data.root={other}", folder=finished.folder)
 
 
-def test_a_run_that_its_data_stopped_may_have_other_settings_the_next_time(tmp_path: Path) -> None:
+def test_settings_may_change_after_a_data_error(tmp_path: Path) -> None:
     root = tiny.write_folder(tmp_path / "data")
     given = ["data=folder", f"data.root={root}", *tiny.TRAIN_OVERRIDES, "trainer.max_epochs=1", "plots=false"]
-    with pytest.raises(DataError, match=r"mend data\.group_pattern"):
+    with pytest.raises(DataError, match=r"correct data\.group_pattern"):
         al.train(*given, "data.group_pattern=wav", folder=tmp_path / "run")
     assert al.train(*given, folder=tmp_path / "run").metrics["epochs"] == 1
 
@@ -101,7 +101,7 @@ def test_a_folder_is_named_by_the_time_of_the_call() -> None:
     assert first != second
 
 
-def test_a_training_that_was_interrupted_leaves_ctrl_c_as_it_was() -> None:
+def test_interrupted_trainings_restore_the_signal_handler() -> None:
     from audio_lightning.api.training import interruptible
 
     before = signal.getsignal(signal.SIGINT)
@@ -119,7 +119,7 @@ def test_a_run_has_a_folder_of_its_own(settings: list[str], tmp_path: Path, monk
     assert "finished in" in (second.folder / "train.log").read_text()
 
 
-def test_recordings_are_answered_for(finished: al.Run, tiny_urbansound8k: Path) -> None:
+def test_predict_and_embed_return_tables(finished: al.Run, tiny_urbansound8k: Path) -> None:
     folder = tiny_urbansound8k / "audio/fold1"
     found = al.predict(finished, folder)
     assert len(found) == 9
@@ -136,17 +136,17 @@ def test_recordings_are_answered_for(finished: al.Run, tiny_urbansound8k: Path) 
     assert "cannot be opened" in missing["error"][0]
 
 
-def test_it_evaluates(finished: al.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_returns_metrics(finished: al.Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = al.evaluate(finished, output=tmp_path / "out")
     assert found.metrics["test/accuracy"] == pytest.approx(finished.metrics["test/accuracy"])
     assert (tmp_path / "out/metrics.json").is_file()
     assert found.metrics["num_train_overlap"] == 0
     capsys.readouterr()
     assert al.evaluate(finished, "data.split=all").metrics["num_train_overlap"] == 18
-    assert "18 of 36 clips were trained on" in capsys.readouterr().err
+    assert "18 of 36 clips were in the training data" in capsys.readouterr().err
 
 
-def test_data_and_features_can_be_looked_at(settings: list[str], tiny_urbansound8k: Path) -> None:
+def test_read_data_and_compute_features(settings: list[str], tiny_urbansound8k: Path) -> None:
     data = al.read_data(*settings)
     assert len(data.manifest) == 36
     path = tiny_urbansound8k / "audio/fold1" / Path(data.manifest.table["path"][0]).name
@@ -161,18 +161,18 @@ def test_features_reach_to_the_end_of_a_recording(tmp_path: Path) -> None:
     assert al.compute_features(tmp_path / "long.wav", *whole).shape == (1, 8190)
 
 
-def test_mistakes_are_raised_as_they_are_printed_by_the_commands(tmp_path: Path) -> None:
+def test_mistakes_are_raised_with_the_message_of_the_commands(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for call, message in (
         (lambda: al.train("model=resnt"), "did you mean resnet"),
         (lambda: al.compose("trainer.max_epoch=3"), "did you mean trainer.max_epochs"),
-        (lambda: al.load(tmp_path / "none.ckpt"), "there is no such checkpoint"),
-        (lambda: al.Run(tmp_path), "expected a folder with metrics.json"),
+        (lambda: al.load(tmp_path / "none.ckpt"), "no such checkpoint"),
+        (lambda: al.Run(tmp_path), "no finished training, as metrics.json is missing"),
         (lambda: al.Sweep(tmp_path), "expected a folder with sweep.json"),
         (lambda: al.sweep("model=cnn,resnt"), "did you mean resnet"),
-        (lambda: al.train(folder=tmp_path / "file/run"), "file is not a folder"),
-        (lambda: al.train("resume=runs/first"), "name the run by folder="),
-        (lambda: al.sweep("model=cnn,lstm", "sweep.dry_run=true"), "leaves nothing to return"),
+        (lambda: al.train(folder=tmp_path / "file/run"), "file: Not a directory"),
+        (lambda: al.train("resume=runs/first"), "use folder=RUN_DIR"),
+        (lambda: al.sweep("model=cnn,lstm", "sweep.dry_run=true"), "not supported by al.sweep"),
         (lambda: al.leaderboard(), "give monitor, and a sweep"),
     ):
         with pytest.raises(UserError, match=message):
@@ -189,7 +189,7 @@ def test_a_sweep_is_read(swept: Path) -> None:
     assert found.page.is_file()
 
 
-def test_what_stands_beside_a_leaderboard_comes_with_it(tmp_path: Path) -> None:
+def test_leaderboard_has_notes(tmp_path: Path) -> None:
     several = [trial(0.8 + seed / 100, model=model, seed=seed) for model in ("cnn", "dnn") for seed in range(3)]
     make_sweep(tmp_path / "a", [trial(0.9, model="lstm")])
     make_sweep(tmp_path / "b", several)
@@ -214,9 +214,7 @@ def test_boards_are_counted_as_in_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_a_sweep_is_made_and_found_again(
-    settings: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sweep_is_run_once(settings: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     line = [*settings, "seed=0,1", "plots=false", "logger=none"]
     first = al.sweep(*line, folder=tmp_path / "s")
     assert first.leaderboard["n"].tolist() == [2]
@@ -248,7 +246,7 @@ def test_a_process_of_a_sweep_passes_over_the_main_program(monkeypatch: pytest.M
     assert sys.modules["__main__"] is main
 
 
-def test_models_of_ones_own_are_trained_and_loaded(outside: Path, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_user_models_are_trained_and_loaded(outside: Path, tiny_urbansound8k: Path, tmp_path: Path) -> None:
     line = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", *foreign.LINE, "trust=my_sounds"]
     assert al.compose(*line, config_dir=outside / "conf").trusted_modules == "my_sounds"
     with pytest.raises(ConfigError, match="there is no such feature"):

@@ -1,4 +1,4 @@
-"""The order of the rooms: each may import from those above it, never from one below."""
+"""Import order of the rooms: each may import from rooms above it, never from one below."""
 
 import ast
 from pathlib import Path
@@ -32,7 +32,7 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             above = package[: len(package) + 1 - node.level] if node.level else []
             module = ".".join([*above, *([node.module] if node.module else [])])
-            # Of the package itself, each name may be a room, and those that __init__ gives are the API's.
+            # Each name imported from the package itself may be a room; names exported by __init__ belong to the API.
             names |= {f"{module}.{alias.name}" for alias in node.names} if module == "audio_lightning" else {module}
         elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
             "import_module",
@@ -50,7 +50,7 @@ def test_every_room_has_its_place() -> None:
     assert {room(path) for path in MODULES} - {"__init__"} == set(ROOMS)
 
 
-def test_imports_go_upwards() -> None:
+def test_rooms_import_only_from_rooms_above() -> None:
     assert not [
         f"{path.relative_to(PACKAGE)} imports {name}, which is below it"
         for path in MODULES
@@ -78,7 +78,7 @@ def test_imports_go_upwards() -> None:
         "__import__('audio_lightning.sweeps')",
     ],
 )
-def test_an_import_is_seen_however_it_is_written(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_forms_of_imports_are_found(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.PACKAGE", tmp_path)
     (tmp_path / "models").mkdir()
     (tmp_path / "models/cnn.py").write_text(line)
@@ -92,7 +92,7 @@ def test_the_api_is_seen_where_it_is_named_by_the_package(tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "models").glob("*.py")), ids=lambda path: path.stem)
-def test_architectures_know_neither_lightning_nor_hydra_nor_each_other(path: Path) -> None:
+def test_architectures_import_neither_lightning_nor_hydra_nor_each_other(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     modules = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     modules |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

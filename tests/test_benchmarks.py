@@ -79,7 +79,7 @@ def test_a_program_that_fails_fails_its_check(gpu_check, tmp_path: Path) -> None
 
 
 @pytest.mark.full
-def test_the_checks_rehearse_on_a_cpu(tmp_path: Path) -> None:
+def test_checks_run_on_a_cpu(tmp_path: Path) -> None:
     file = tmp_path / "found.json"
     arguments = ["--check", "--clips", "350", "--epochs", "4", "--json", str(file)]
     done = subprocess.run([sys.executable, BENCHMARKS / "gpu.py", *arguments], capture_output=True, text=True)
@@ -100,7 +100,7 @@ def encoder(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(("name", "rate", "hop"), [("aisfx", 44_100, 186), ("mn04_as", 32_000, 320)])
-def test_published_networks_are_encoders_as_xares_wants_them(name: str, rate: int, hop: float, encoder) -> None:
+def test_published_networks_are_xares_encoders(name: str, rate: int, hop: float, encoder) -> None:
     made = encoder(name, pretrained=False)
     assert made.sampling_rate == rate
     assert made.hop_size_in_ms == pytest.approx(hop, rel=0.04)
@@ -108,7 +108,7 @@ def test_published_networks_are_encoders_as_xares_wants_them(name: str, rate: in
     assert made(sample).shape == (2, pytest.approx(50_000 / rate * 1000 / hop, abs=1), made.output_dim)
 
 
-def test_a_run_is_an_encoder_as_xares_wants_it(encoder, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_runs_are_xares_encoders(encoder, tiny_urbansound8k: Path, tmp_path: Path) -> None:
     run(tiny_urbansound8k, tmp_path / "run", "trainer.max_epochs=1")
     made = encoder(str(tmp_path / "run"))
     assert (made.sampling_rate, made.hop_size_in_ms) == (8000, 250)

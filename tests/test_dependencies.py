@@ -23,18 +23,18 @@ PINNED = {
 
 
 @pytest.mark.parametrize("requirement", REQUIREMENTS, ids=str)
-def test_the_tested_version_is_one_that_users_may_have(requirement: Requirement) -> None:
+def test_pinned_versions_are_allowed(requirement: Requirement) -> None:
     assert requirement.specifier.contains(PINNED[canonicalize_name(requirement.name)])
 
 
 @pytest.mark.parametrize("name", ["torch", "torchvision", "torchaudio"])
-def test_torch_has_a_least_and_an_upper_version(name: str) -> None:
+def test_torch_has_lower_and_upper_bounds(name: str) -> None:
     """Not one version alone: users choose theirs by their CUDA."""
     (requirement,) = (declared for declared in REQUIREMENTS if declared.name == name)
     assert {specifier.operator for specifier in requirement.specifier} == {">=", "<"}
 
 
 @pytest.mark.parametrize("workflow", sorted((PROJECT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name)
-def test_what_a_workflow_makes_is_in_the_makefile(workflow: Path) -> None:
+def test_make_targets_of_workflows_exist(workflow: Path) -> None:
     made = set(re.findall(r"make ([a-z-]+)", workflow.read_text()))
     assert made <= set(re.findall(r"^([a-z-]+):.*##", (PROJECT / "Makefile").read_text(), re.MULTILINE))

@@ -208,8 +208,8 @@ def test_only_several_labels_bring_thresholds() -> None:
         single.choose_thresholds(torch.zeros(0, 3))
 
 
-def test_a_checkpoint_of_before_loads(tmp_path: Path) -> None:
-    """It has no train_clips, no thresholds, and a task that does not say how many labels a clip has."""
+def test_old_checkpoints_load(tmp_path: Path) -> None:
+    """It has no train_clips, no thresholds, and a task without the entry multilabel."""
     task = AudioTask(tiny.CLASSES, tiny.RATE, 2000).to_dict()
     del task["multilabel"]
     parameters = {"config": plain(composed(separator=None)), "task": task, "class_counts": [5, 3, 2]}
@@ -305,21 +305,21 @@ def test_the_monitor_follows_from_the_data(separator: str | None, override: str,
     ("separator", "metric", "meant"),
     [
         ("|", "validation/balanced_accuracy", "validation/accuracy"),
-        (None, "validation/mean_average_precision", "logged are"),
+        (None, "validation/mean_average_precision", "logged metrics"),
         ("|", "train/accuracy", "validation/accuracy"),
     ],
 )
-def test_a_metric_of_the_other_kind_of_task_is_refused(separator: str | None, metric: str, meant: str) -> None:
-    with pytest.raises(ConfigError, match=f"monitor={metric}: nothing logs this metric.*{meant}"):
+def test_metrics_of_the_other_task_are_rejected(separator: str | None, metric: str, meant: str) -> None:
+    with pytest.raises(ConfigError, match=f"monitor={metric}: this metric is not logged.*{meant}"):
         composed(f"monitor={metric}", separator=separator)
 
 
-def test_a_monitor_that_leads_nowhere_is_named() -> None:
+def test_unknown_monitors_are_reported() -> None:
     with pytest.raises(ConfigError, match=r"monitor: Interpolation key 'nowhere' not found"):
         composed("monitor=${nowhere}")
 
 
-def test_thresholds_for_validation_figures_do_not_know_the_clips_that_they_judge() -> None:
+def test_validation_thresholds_are_fitted_on_other_groups() -> None:
     generator = torch.Generator().manual_seed(0)
     probabilities = torch.rand(60, 4, generator=generator)
     targets = torch.rand(60, 4, generator=generator) < 0.3  # nothing to be learned

@@ -1,4 +1,4 @@
-"""The notebooks of the documentation: what is stored is clean, and they still run."""
+"""Notebooks of the documentation: stored outputs are clean, and the notebooks run."""
 
 import re
 import subprocess
@@ -29,12 +29,12 @@ def texts(path: Path) -> str:
     return nbformat.writes(found)
 
 
-def test_there_is_one() -> None:
+def test_a_notebook_exists() -> None:
     assert FOLDER / "first_steps.ipynb" in NOTEBOOKS
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_what_is_stored_is_whole_and_clean(path: Path) -> None:
+def test_stored_notebooks_are_complete_and_clean(path: Path) -> None:
     stored = cells(path)
     assert [cell.execution_count for cell in stored] == list(range(1, len(stored) + 1)), "executed from top to bottom"
     outputs = [output for cell in stored for output in cell.outputs]

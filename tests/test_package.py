@@ -1,4 +1,4 @@
-"""The wheel works where there is no checkout."""
+"""The wheel works without a checkout of the repository."""
 
 import os
 import subprocess

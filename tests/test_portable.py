@@ -1,4 +1,4 @@
-"""A sample of `make test-portable`: the suite holds on CPUs with fewer instructions than this one."""
+"""A sample of `make test-portable`: the tests pass on CPUs with fewer instructions."""
 
 import os
 import platform
@@ -20,7 +20,7 @@ SAMPLE = [
     "tests/features/test_spectral.py",
     *(f"tests/models/test_models.py::test_overfits_a_tiny_batch[{name}]" for name in MODELS),
     "tests/models/test_models.py::test_it_trains_under_bfloat16_autocast[lstm]",
-    "tests/training/test_precision.py::test_what_really_ran_is_written_and_features_stay_float32",
+    "tests/training/test_precision.py::test_the_actual_precision_is_written_and_features_stay_float32",
     "tests/training/test_precision.py::test_batches_that_are_accumulated_equal_a_large_one",
 ]
 

@@ -46,14 +46,16 @@ NAMES = (
     "torch.nn.parallel.DistributedDataParallel._set_params_and_buffers_to_ignore_for_model",
     "torch.ops.mkldnn._is_mkldnn_bf16_supported",
     "torch.utils._python_dispatch.TorchDispatchMode",
+    "torch.utils._pytree.tree_flatten",
     "torch.utils._pytree.tree_leaves",
     "torch.utils._pytree.tree_map",
+    "torch.utils._pytree.tree_unflatten",
     "wandb.Run._assert_can_log_artifact",
     "wandb.Run._public_api",
     "wandb_workspaces.reports.v2.Report._to_model",
     "wandb_workspaces.workspaces.Workspace._to_model",
 )
-"""Importable ones."""
+"""Importable names."""
 
 ATTRIBUTES: dict[str, Callable[[], Any]] = {
     "torchaudio.pipelines.Wav2Vec2Bundle._model_type": lambda: wav2vec2(),
@@ -93,6 +95,9 @@ OVERRIDDEN = {
     "torch.nn.modules.module.Module._load_from_state_dict",
 }
 """Methods of library classes, each overridden in a class of this package."""
+
+METACLASSES_SET = {"_abc_impl", "_backward_cls"}
+"""Attributes that a metaclass (of ``abc``, of ``torch.autograd.Function``) sets in every class."""
 
 PUBLIC = {"os._exit", "sys._getframe"}
 """Documented, although they begin with an underscore."""
@@ -161,7 +166,7 @@ def overridden() -> dict[str, tuple[Any, Any]]:
             if inspect.isclass(cls) and cls.__module__ == module.__name__:
                 for base in cls.__mro__[1:]:
                     if base.__module__.partition(".")[0] not in ("audio_lightning", "abc", "enum", "typing"):
-                        for name in vars(base).keys() & vars(cls).keys() - {"_abc_impl"}:
+                        for name in vars(base).keys() & vars(cls).keys() - METACLASSES_SET:
                             if is_private(name):
                                 full = f"{base.__module__}.{base.__qualname__}.{name}"
                                 found[full] = vars(base)[name], vars(cls)[name]
@@ -185,18 +190,18 @@ def found(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_private_name_is_there(name: str) -> None:
+def test_private_names_exist(name: str) -> None:
     found(name)
 
 
 @pytest.mark.parametrize("name", CALLED)
-def test_a_private_function_takes_what_it_took(name: str) -> None:
+def test_private_functions_have_the_same_parameters(name: str) -> None:
     parameters = inspect.signature(found(name)).parameters.values()
     assert ", ".join(str(value.replace(annotation=value.empty)) for value in parameters) == CALLED[name]
 
 
 @pytest.mark.parametrize("name", ATTRIBUTES)
-def test_a_private_attribute_is_there(name: str) -> None:
+def test_private_attributes_exist(name: str) -> None:
     assert hasattr(ATTRIBUTES[name](), name.rpartition(".")[2])
 
 

@@ -1,7 +1,8 @@
-"""Everything that the commands do, for notebooks and programs: ``import audio_lightning as al``.
+"""Python API for notebooks and programs: ``import audio_lightning as al``.
 
-What the commands print as an error is raised here (:class:`audio_lightning.core.errors.UserError`). Choices are given
-as they are typed: ``al.train("model=resnet", "trainer.max_epochs=3")``. Nothing heavy is imported before it is needed.
+There is one function for each command. Overrides are the same strings as on the command line:
+``al.train("model=resnet", "trainer.max_epochs=3")``. An error that a command prints is raised as
+:class:`audio_lightning.core.errors.UserError`. Heavy libraries are imported when a function first needs them.
 """
 
 from audio_lightning.api.analysis import detect, evaluate_events, explain, export, robustness, suggest

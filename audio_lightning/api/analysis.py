@@ -1,4 +1,4 @@
-"""Detections, suggestions, robustness and explanations of trained classifiers, and their export."""
+"""Event detection, active learning, robustness, explanation and export of trained classifiers."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -31,25 +31,50 @@ def detect(
     batch_size: int = 32,
     trust: Trust = None,
 ) -> pd.DataFrame:
-    """Detect events: where in recordings of any length a class is, from its onset to its offset.
+    """Detect sound events: onset, offset and class, in recordings of any length.
 
     Args:
-        classifier: a loaded one, a run, or where one lies.
-        recordings: files, and folders to look through.
-        threshold: probability that an event reaches: a number, ``auto`` for the best F1 on the validation clips, or
-            both by class, where ``""`` stands for all others.
-        ignore: classes that are not reported, beside those that mean no event, such as ``background``.
-        merge_gap_seconds: longest gap within an event.
-        min_duration_seconds: shortest event.
-        smoothing: of the scores of overlapping windows: ``median``, ``mean`` or ``none``.
-        window_seconds: of a window; by default a clip of the training.
-        hop_seconds: from window to window; by default a quarter of a window.
-        batch_size: windows at once.
+        classifier: a loaded classifier, a run, or a path as in :func:`load`.
+        recordings: files, and folders that are searched for recordings.
+        threshold: minimum probability of an event: a number, ``auto`` for the best F1 on the validation clips, or a
+            mapping from class to a number or ``auto``; the key ``""`` stands for all other classes.
+        ignore: classes that are not reported. Classes that mean no event, such as ``background``, are not reported
+            either, unless ``threshold`` has a number for them.
+        merge_gap_seconds: longest gap within an event, in seconds.
+        min_duration_seconds: duration of the shortest event, in seconds.
+        smoothing: smoothing of the scores of overlapping windows: ``median``, ``mean`` or ``none``.
+        window_seconds: window length in seconds; None for the clip length of the training.
+        hop_seconds: seconds from the start of one window to the next; None for a quarter of a window.
+        batch_size: windows in a batch.
         trust: see :func:`load`.
 
     Returns:
-        One row an event: ``path``, ``start_seconds``, ``end_seconds``, ``label``, ``confidence`` (its highest
+        One row per event: ``path``, ``start_seconds``, ``end_seconds``, ``label``, ``confidence`` (its highest
         probability), and ``error`` for a recording that cannot be read.
+
+    Raises:
+        CheckpointError: see :func:`load`.
+        ConfigError: see :func:`load`; also an invalid window, hop, duration or threshold, or an unknown class.
+        DataError: a folder without recordings.
+
+    Example:
+        For a trained classifier, give its run folder: ``al.detect("runs/first", "recordings")``. This one is
+        untrained, and its probability of either class is far from 0.99:
+
+        >>> import tempfile
+        >>> import numpy, soundfile
+        >>> import audio_lightning as al
+        >>> from audio_lightning.classifier.classifier import AudioClassifier
+        >>> from audio_lightning.config import as_plain
+        >>> from audio_lightning.core.task import AudioTask
+        >>> task = AudioTask(("dog", "siren"), sample_rate=8000, num_samples=8000)
+        >>> config = as_plain(al.compose("data=demo", "feature.normalize=clip"))
+        >>> classifier = AudioClassifier(config, task.to_dict(), [1, 1]).eval()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     soundfile.write(f"{folder}/street.wav", numpy.zeros(16000), 8000)
+        ...     events = al.detect(classifier, folder, threshold=0.99)
+        >>> len(events)
+        0
     """
     from audio_lightning.inference.detect import DetectionPlan, detect_all, make_jobs, to_frame
     from audio_lightning.inference.events import EventSettings
@@ -67,16 +92,23 @@ def detect(
 def evaluate_events(
     detections: pd.DataFrame, reference: "pd.DataFrame | PathLike", recordings: PathLike | Iterable[PathLike]
 ) -> dict[str, float]:
-    """Compare detected events with annotated ones.
+    """Compute metrics of detected events against annotated events: F1, PSDS and onset errors.
 
     Args:
-        detections: as :func:`detect` returns them.
-        reference: a table with ``path``, ``start_seconds``, ``end_seconds`` and ``label``; or a file of annotations, or
-            a folder with one for each recording, as Raven and Audacity write them.
-        recordings: as they were given to :func:`detect`, since those without events count, too.
+        detections: the table that :func:`detect` returns.
+        reference: a table with ``path``, ``start_seconds``, ``end_seconds`` and ``label``; an annotation file of Raven
+            or Audacity; or a folder with one such file for each recording.
+        recordings: the same as for :func:`detect`, because recordings without events count as well.
 
     Returns:
         See :func:`audio_lightning.inference.event_metrics.evaluate_events`.
+
+    Example:
+        It needs ``pip install 'audio-lightning[events]'``.
+
+        >>> import audio_lightning as al
+        >>> events = al.detect("runs/first", "recordings")  # doctest: +SKIP
+        >>> al.evaluate_events(events, "annotations", "recordings")["event_f1"]  # doctest: +SKIP
     """
     from audio_lightning.audio import describe
     from audio_lightning.inference.event_metrics import evaluate_events as evaluated
@@ -101,23 +133,39 @@ def suggest(
     batch_size: int = 32,
     trust: Trust = None,
 ) -> pd.DataFrame:
-    """Choose the windows of unlabelled recordings that are worth a label: uncertain and unlike each other.
+    """Active learning: choose windows of unlabelled recordings to label next, uncertain and diverse ones.
 
     Args:
-        classifier: a loaded one, a run, or where one lies.
-        recordings: files, and folders to look through.
-        number: of windows.
-        like: a clip; then the recordings with the most similar window are chosen.
-        labelled: tables of earlier suggestions, which are left out.
-        seed: of the draws.
-        window_seconds: of a window; see :func:`predict`.
-        hop_seconds: from window to window; likewise.
-        batch_size: windows at once.
+        classifier: a loaded classifier, a run, or a path as in :func:`load`.
+        recordings: files, and folders that are searched for recordings.
+        number: number of windows.
+        like: path of a clip; the recordings with the most similar window are then chosen instead.
+        labelled: tables of earlier suggestions; their windows are left out.
+        seed: seed of the random draws.
+        window_seconds: window length in seconds; see :func:`predict`.
+        hop_seconds: seconds from the start of one window to the next; see :func:`predict`.
+        batch_size: windows in a batch.
         trust: see :func:`load`.
 
     Returns:
-        One row a window, the most important first: ``path``, ``start_seconds``, ``end_seconds``, ``label`` (empty, to
-        fill in), ``predicted``, ``probability`` and ``score``. Paths are relative to the folder where one was named.
+        One row per window, the most important first: ``path``, ``start_seconds``, ``end_seconds``, ``label`` (empty, to
+        be filled in), ``predicted``, ``probability`` and ``score``. Paths are relative to ``recordings`` if that is one
+        folder.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy, soundfile
+        >>> import audio_lightning as al
+        >>> from audio_lightning.classifier.classifier import AudioClassifier
+        >>> from audio_lightning.config import as_plain
+        >>> from audio_lightning.core.task import AudioTask
+        >>> task = AudioTask(("dog", "siren"), sample_rate=8000, num_samples=8000)
+        >>> config = as_plain(al.compose("data=demo", "feature.normalize=clip"))
+        >>> classifier = AudioClassifier(config, task.to_dict(), [1, 1]).eval()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     soundfile.write(f"{folder}/street.wav", numpy.random.default_rng(0).normal(0, 0.1, 24000), 8000)
+        ...     al.suggest(classifier, folder, number=2)["path"].tolist()
+        ['street.wav', 'street.wav']
     """
     from audio_lightning.inference.suggest import COLUMNS
     from audio_lightning.inference.suggest import suggest as suggestions
@@ -160,23 +208,28 @@ def robustness(
     trust: Trust = None,
     config_dir: PathLike | None = None,
 ) -> pd.DataFrame:
-    """Test a classifier on corrupted test clips: noise, level, reverberation, codecs, telephone, shift and the like.
+    """Robustness benchmark: test a classifier on corrupted test clips (noise, reverberation, codecs and others).
 
     Args:
         checkpoint: a run, the folder of a run or a fit, or a checkpoint file.
-        *overrides: ``data=NAME`` and ``data.KEY=VALUE``, see :func:`evaluate`; none: the data of the run.
+        *overrides: ``data=NAME`` and ``data.KEY=VALUE``, see :func:`evaluate`; none for the data of the run.
         against: another classifier, which is tested on the same clips.
-        only: kinds of corruption; none: all.
-        clips: most test clips, drawn by ``seed``; None: all.
-        seed: of noise, rooms and drawn clips.
-        device: such as ``"cuda"``.
+        only: kinds of corruption, keys of :data:`audio_lightning.inference.corruptions.CORRUPTIONS`; none for all.
+        clips: maximum number of test clips, drawn with ``seed``; None for all.
+        seed: seed of the noise, the room impulse responses and the drawn clips.
+        device: torch device, such as ``"cuda"``.
         output: folder for ``robustness.csv``, ``robustness.json`` and ``robustness.png``.
         trust: see :func:`load`.
-        config_dir: folder with YAML files of the user's own, laid out like ``conf/``.
+        config_dir: see :func:`compose`.
 
     Returns:
-        One row a condition, the clean clips first; columns are the attributes of
+        One row per condition, the clean clips first; columns are the attributes of
         :class:`audio_lightning.inference.robustness.ConditionResult`.
+
+    Example:
+        >>> import audio_lightning as al
+        >>> table = al.robustness("runs/first", only=["noise", "codec"], clips=200)  # doctest: +SKIP
+        >>> table[["condition", "score", "difference"]]  # doctest: +SKIP
     """
     from audio_lightning.config import quote_paths
     from audio_lightning.inference.robustness import as_table, write_robustness
@@ -212,14 +265,35 @@ def explain(
     method: "Method | None" = None,
     trust: Trust = None,
 ) -> "Explanation":
-    """Which part of a recording decided: relevance over time and frequency, and the sound with and without it.
+    """Explain a prediction: relevance over time and frequency, and the sound with and without the relevant part.
 
     Args:
-        classifier: a loaded one, a run, or where one lies.
-        recording: a file; of a long one, the clip in which the class is most probable is explained.
-        class_name: the class; None: the most probable one.
-        method: ``"gradcam"`` or ``"occlusion"``; None: the former for convolutional networks on spectrograms.
+        classifier: a loaded classifier, a run, or a path as in :func:`load`.
+        recording: a file; in a long recording, the clip in which the class is most probable is explained.
+        class_name: the class to explain; None for the most probable one.
+        method: ``"gradcam"`` or ``"occlusion"``; None for Grad-CAM if the network is convolutional and its feature is a
+            spectrogram, else occlusion.
         trust: see :func:`load`.
+
+    Returns:
+        Relevance ``[bands, frames]``; the probability of the class for the clip, for its most relevant tenth alone, and
+        for the clip without it; and both parts as waveforms.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy, soundfile
+        >>> import audio_lightning as al
+        >>> from audio_lightning.classifier.classifier import AudioClassifier
+        >>> from audio_lightning.config import as_plain
+        >>> from audio_lightning.core.task import AudioTask
+        >>> task = AudioTask(("dog", "siren"), sample_rate=8000, num_samples=8000)
+        >>> config = as_plain(al.compose("data=demo", "feature.normalize=clip"))
+        >>> classifier = AudioClassifier(config, task.to_dict(), [1, 1]).eval()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     soundfile.write(f"{folder}/street.wav", numpy.random.default_rng(0).normal(0, 0.1, 8000), 8000)
+        ...     explanation = al.explain(classifier, f"{folder}/street.wav", class_name="siren")
+        >>> explanation.method, explanation.relevance.shape == explanation.marked.shape
+        ('gradcam', True)
     """
     from audio_lightning.inference.explain import explain_recording
 
@@ -238,23 +312,33 @@ def export(
     trust: Trust = None,
     config_dir: PathLike | None = None,
 ) -> "Exported":
-    """Write a classifier as one graph, from waveforms to calibrated probabilities, for other runtimes.
+    """Export a classifier to ONNX or torch.export: one graph from waveforms to calibrated probabilities.
 
-    It is compared with the classifier on real clips, and not written if a probability differs by more than 1e-4.
+    The exported graph is compared with the classifier on real clips. The file is not written if a probability differs
+    by more than 1e-4.
 
     Args:
         checkpoint: a run, the folder of a run or a fit, or a checkpoint file.
-        output: the file: ``.onnx``, or ``.pt2`` for ``torch-export``.
-        *overrides: ``data.KEY=VALUE``, where the data of the run is elsewhere now.
+        output: the file to write: ``.onnx``, or ``.pt2`` for ``torch-export``.
+        *overrides: ``data.KEY=VALUE``, if the data of the run is at another path.
         format: ``onnx`` or ``torch-export``.
-        int8: the networks in integers, calibrated on training clips; ONNX only.
-        clips: folder with recordings to compare on; by default the test clips of the run.
-        opset: version of the operators of ONNX; None for that of the exporter.
+        int8: quantize the networks to eight-bit integers, calibrated on training clips; ONNX only.
+        clips: folder with recordings for the comparison; None for the test clips of the run.
+        opset: version of the ONNX operator set; None for the exporter's default.
         trust: see :func:`load`.
-        config_dir: folder with YAML files of the user's own, laid out like ``conf/``.
+        config_dir: see :func:`compose`.
 
     Returns:
-        ``path``, ``megabytes``, ``parity``, ``any_length``, ``metadata`` and ``int8``.
+        An object with the attributes ``path``, ``megabytes``, ``parity``, ``any_length``, ``metadata`` and ``int8``.
+
+    Example:
+        It needs ``pip install 'audio-lightning[export]'``.
+
+        >>> import audio_lightning as al
+        >>> exported = al.export("runs/first", "first.onnx")  # doctest: +SKIP
+        >>> exported.parity.max_difference < 1e-4  # doctest: +SKIP
+        True
+        >>> al.predict("first.onnx", "recordings")  # doctest: +SKIP
     """
     from audio_lightning.config import quote_paths
     from audio_lightning.inference.export.export import export as exported
@@ -267,7 +351,7 @@ def export(
         quote_paths(overrides),
         output_format=format,
         int8=int8,
-        clips=None if clips is None else Path(clips),
+        clips=None if clips is None else Path(clips).expanduser(),
         opset=opset,
         trust=trust,
         config_dir=config_dir,

@@ -1,4 +1,4 @@
-"""Predictions, embeddings and tests of trained classifiers."""
+"""Prediction, embedding and evaluation with trained classifiers."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -29,33 +29,59 @@ def predict(
     batch_size: int = 32,
     trust: Trust = None,
 ) -> pd.DataFrame:
-    """Name the class (or classes) of recordings of any rate, channels and length; longer ones window by window.
+    """Predict the class (or classes) of recordings of any sample rate, length and number of channels.
+
+    Recordings that are longer than a clip of the training are predicted window by window.
 
     Args:
-        classifier: a loaded one, a run, or where one lies; also a file of ONNX, for which torch is not imported.
-        recordings: files, and folders to look through.
-        window_seconds: of a window; by default a clip of the training.
-        hop_seconds: from window to window; by default as in the training, or a window if it had none or
-            ``window_seconds`` is given.
-        per_recording: one row for each recording, with the mean of its windows.
-        raw: give the probabilities before calibration.
-        threshold: least probability of a prediction, for all classes or by class; below it, the prediction is
-            ``unknown``, or no label where clips may have several.
-        min_precision: in its place, the share of the predictions that shall be right; the threshold is the lowest with
-            which those of the validation clips were.
-        typicality: add a column of that name: the share of the validation clips that the classifier finds less typical,
-            near 0 for sounds unlike those trained on.
-        batch_size: windows at once.
+        classifier: a loaded classifier, a run, or a path as in :func:`load`; also the path of an ONNX file, for which
+            torch is not imported.
+        recordings: files, and folders that are searched for recordings.
+        window_seconds: window length in seconds; None for the clip length of the training.
+        hop_seconds: seconds from the start of one window to the next; None for the hop of the training, or for the
+            window length if the training had no windows or ``window_seconds`` is given.
+        per_recording: return one row for each recording, with the mean of its windows.
+        raw: return probabilities before calibration.
+        threshold: minimum probability of a prediction, for all classes or by class. Below it, the prediction is
+            ``unknown``, or has no label if the data is multi-label.
+        min_precision: target precision: the threshold is the lowest one that reaches it on the validation clips. It
+            cannot be combined with ``threshold``.
+        typicality: add a column ``typicality``: the share of the validation clips that are less typical by their energy
+            score; near 0 for sounds unlike the training data.
+        batch_size: windows in a batch.
         trust: see :func:`load`.
 
-    Raises:
-        ConfigError: see :func:`load`; also a threshold that is none, both of the last two, or a precision that cannot
-            be reached.
-
     Returns:
-        One row a window, or a recording: ``path``, ``start_seconds``, ``end_seconds``, ``predicted`` (a list where
-        clips may have several labels), ``probability <class>`` for every class, and ``error`` for a recording that
-        cannot be read.
+        One row per window (or recording): ``path``, ``start_seconds``, ``end_seconds``, ``predicted`` (a list if the
+        data is multi-label), ``probability <class>`` for every class, ``typicality`` if requested, and ``error`` for a
+        recording that cannot be read.
+
+    Raises:
+        CheckpointError: see :func:`load`.
+        ConfigError: see :func:`load`; also a threshold that is not a probability, ``threshold`` together with
+            ``min_precision``, or a precision that no threshold reaches.
+        DataError: a folder without recordings.
+
+    Example:
+        For a trained classifier, give its run folder: ``al.predict("runs/first", "recordings")``. This one is
+        untrained:
+
+        >>> import tempfile
+        >>> import numpy, soundfile
+        >>> import audio_lightning as al
+        >>> from audio_lightning.classifier.classifier import AudioClassifier
+        >>> from audio_lightning.config import as_plain
+        >>> from audio_lightning.core.task import AudioTask
+        >>> task = AudioTask(("dog", "siren"), sample_rate=8000, num_samples=8000)
+        >>> config = as_plain(al.compose("data=demo", "feature.normalize=clip"))
+        >>> classifier = AudioClassifier(config, task.to_dict(), [1, 1]).eval()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     soundfile.write(f"{folder}/street.wav", numpy.zeros(16000), 8000)
+        ...     predictions = al.predict(classifier, folder)
+        >>> predictions["end_seconds"].tolist()
+        [1.0, 2.0]
+        >>> [name for name in predictions if name.startswith("probability")]
+        ['probability dog', 'probability siren']
     """
     from audio_lightning.inference.onnx_model import is_onnx, load_onnx
     from audio_lightning.inference.predict import predict as predictions_of
@@ -88,12 +114,28 @@ def embed(
     batch_size: int = 32,
     trust: Trust = None,
 ) -> pd.DataFrame:
-    """The embedding of recordings, window by window: the input of the network's head.
+    """Compute embeddings of recordings, window by window: the input of the network's head.
 
-    The arguments are those of :func:`predict`.
+    The arguments are the same as for :func:`predict`.
 
     Returns:
-        One row a window: ``path``, ``start_seconds``, ``end_seconds``, ``embedding 0`` and so on, and ``error``.
+        One row per window: ``path``, ``start_seconds``, ``end_seconds``, ``embedding 0`` and so on, and ``error``.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy, soundfile
+        >>> import audio_lightning as al
+        >>> from audio_lightning.classifier.classifier import AudioClassifier
+        >>> from audio_lightning.config import as_plain
+        >>> from audio_lightning.core.task import AudioTask
+        >>> task = AudioTask(("dog", "siren"), sample_rate=8000, num_samples=8000)
+        >>> config = as_plain(al.compose("data=demo", "feature.normalize=clip"))
+        >>> classifier = AudioClassifier(config, task.to_dict(), [1, 1]).eval()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     soundfile.write(f"{folder}/street.wav", numpy.zeros(16000), 8000)
+        ...     embeddings = al.embed(classifier, folder).filter(like="embedding")
+        >>> embeddings.shape == (2, classifier.embedding_dim)
+        True
     """
     from audio_lightning.inference.embed import embed as embeddings_of
 
@@ -114,22 +156,28 @@ def evaluate(
     trust: Trust = None,
     config_dir: PathLike | None = None,
 ) -> "Evaluation":
-    """Test a classifier again, on the test clips of its run or on other labelled recordings.
+    """Evaluate a classifier on the test clips of its run, or on other labelled recordings.
 
-    Other recordings are all tested unless they have a test part of their own, or ``data.split`` and the like say which.
-    It is printed if some were trained on. A fit has no test clips of its own: on its recordings, the figure of its
-    cross-validation is given.
+    Other data is tested as a whole, unless it has a test split, or overrides such as ``data.split`` select recordings.
+    A warning is printed if tested recordings were part of the training. A fit has no test split: on its own recordings,
+    the cross-validation metrics are returned.
 
     Args:
         checkpoint: a run, the folder of a run or a fit, or a checkpoint file.
-        *overrides: ``data=NAME`` and ``data.KEY=VALUE``; none: the data of the run.
-        output: folder for ``metrics.json`` and ``predictions.csv``.
+        *overrides: ``data=NAME`` and ``data.KEY=VALUE``; none for the data of the run.
+        output: folder for ``metrics.json``, ``predictions.csv`` and ``per_class.csv``.
         trust: see :func:`load`.
-        config_dir: folder with YAML files of the user's own, laid out like ``conf/``.
+        config_dir: see :func:`compose`.
 
     Returns:
-        ``metrics``, among them ``num_train_overlap``, the number of clips that the classifier was trained on; and
-        ``unknown_classes``, whose clips were left out.
+        An object with the attributes ``metrics``, which include ``num_train_overlap``, the number of tested clips that
+        were in the training data; and ``unknown_classes``, the classes of the data that the classifier does not have.
+        Their clips are left out.
+
+    Example:
+        >>> import audio_lightning as al
+        >>> al.evaluate("runs/first").metrics["test/accuracy"]  # doctest: +SKIP
+        >>> al.evaluate("runs/first", "data=folder", "data.root=other").metrics  # doctest: +SKIP
     """
     from audio_lightning.config import quote_paths
     from audio_lightning.fit.evaluation import evaluate as evaluated

@@ -14,14 +14,21 @@ if TYPE_CHECKING:
 
 
 class Sweep:
-    """A sweep and the comparison of its finished trials; a notebook shows the leaderboard.
+    """A sweep folder and the comparison of its finished trials; in a notebook, it is displayed as the leaderboard.
 
     Args:
-        folder: of the sweep.
-        trust: modules of the user's own whose classes its checkpoints may name.
+        folder: the sweep folder.
+        trust: modules of the user's own whose classes the checkpoints may name.
 
     Raises:
-        ConfigError: the folder holds no sweep.
+        ConfigError: the folder contains no sweep.
+
+    Example:
+        >>> import audio_lightning as al
+        >>> sweep = al.Sweep("sweeps/first")  # doctest: +SKIP
+        >>> sweep.leaderboard[["name", "n", "test/accuracy mean"]]  # doctest: +SKIP
+        >>> sweep.best.metrics["test/accuracy"]  # doctest: +SKIP
+        >>> classifier = sweep.refit().classifier  # doctest: +SKIP
     """
 
     def __init__(self, folder: PathLike, *, trust: Trust = None) -> None:
@@ -33,24 +40,24 @@ class Sweep:
 
     @property
     def results(self) -> pd.DataFrame:
-        """One row a trial, with every choice, metric and key of its configuration."""
+        """Table with one row per trial: choices, metrics and configuration keys."""
         from audio_lightning.compare.trial_table import read_results
 
         return read_results([self._files])
 
     @property
     def leaderboard(self) -> pd.DataFrame:
-        """One row a setup, the best first; see :func:`leaderboard`."""
+        """Table with one row per setup, the best first; see :func:`leaderboard`."""
         return leaderboard(self.folder)
 
     @property
     def page(self) -> Path:
-        """The page to look at in a browser and to send to others."""
+        """Path of ``report.html``, the self-contained page of the sweep."""
         return self._files.report
 
     @property
     def best(self) -> Run:
-        """The first trial of the setup that leads the leaderboard, by the validation metric.
+        """The first trial of the setup with the best validation metric.
 
         Raises:
             ConfigError: no trial is finished.
@@ -61,10 +68,10 @@ class Sweep:
         return Run(self.folder / results["folder"].iloc[trial], trust=self._trust)
 
     def refit(self, *, everything: bool | None = None) -> Run:
-        """Train the best setup once more, on training and validation clips, and write a card of what to expect.
+        """Train the best setup once more, on training and validation clips, and write a model card.
 
         Args:
-            everything: train on the test part, too; by default where every fold was tested in turn.
+            everything: also train on the test clips; None does so if every fold was tested in turn.
 
         Raises:
             ConfigError: no trial is finished, or the trials are on several data sets.
@@ -87,19 +94,24 @@ class Sweep:
 
 
 def sweep(*overrides: str, folder: PathLike | None = None, config_dir: PathLike | None = None) -> Sweep:
-    """Train every combination, each in a process of its own, and compare them.
+    """Train every combination of the given values, each in a process of its own, and compare them.
 
-    The same call again finishes what is missing and repeats nothing.
+    A repeated call runs unfinished trials only.
 
     Args:
-        *overrides: as ``sweep.py`` takes them: ``"model=cnn,lstm"``, ``"sweep.workers=2"``.
-        folder: of the sweep; by default one below ``sweeps``.
-        config_dir: see :func:`audio_lightning.api.training.compose`.
+        *overrides: overrides of ``sweep.py``, such as ``"model=cnn,lstm"`` and ``"sweep.workers=2"``.
+        folder: the sweep folder; None for one below ``sweeps``.
+        config_dir: see :func:`compose`.
 
     Raises:
-        ConfigError: a mistake in what was asked for.
+        ConfigError: an invalid override.
         UserError: no trial is finished.
-        Interrupted: the sweep was told to stop.
+        Interrupted: the sweep was interrupted by a signal.
+
+    Example:
+        >>> import audio_lightning as al
+        >>> sweep = al.sweep("data=demo", "model=cnn,lstm", "seed=0,1", folder="sweeps/first")  # doctest: +SKIP
+        >>> sweep.leaderboard  # doctest: +SKIP
     """
     from audio_lightning.config import user_extensions
     from audio_lightning.config.trust import trusted_modules
@@ -109,32 +121,40 @@ def sweep(*overrides: str, folder: PathLike | None = None, config_dir: PathLike 
     with user_extensions(arguments, config_dir):
         request = parse_sweep_args(arguments, config_dir)
         if request.settings.dry_run:
-            raise ConfigError("sweep.dry_run=true leaves nothing to return: it is for `python sweep.py`")
+            raise ConfigError(
+                "sweep.dry_run=true: not supported by al.sweep(), as no trial runs; use `python sweep.py`"
+            )
         result = run_sweep(request, plan_sweep(request))
         if result.exit_code >= 128:
             raise Interrupted(result.exit_code)
         if result.exit_code and "done" not in result.states:
-            raise UserError(f"{request.folder.path}: no trial is finished; their folders say why, in error.txt")
+            raise UserError(f"{request.folder.path}: no trial is finished; see error.txt in the trials' folders")
         return Sweep(request.folder.path, trust=trusted_modules())
 
 
 def leaderboard(*sweeps: PathLike, monitor: str | None = None) -> pd.DataFrame:
-    """The setups of one or several sweeps, the best by its validation metric first.
+    """Compare the setups of one or several sweeps, ordered by the validation metric, the best first.
 
     Args:
-        *sweeps: their folders.
-        monitor: validation metric to order by; by default that of the sweeps.
+        *sweeps: sweep folders.
+        monitor: validation metric to order by; None for the monitor of the sweeps.
 
     Returns:
-        One row a setup: ``name``, ``n`` repetitions, ``mean``, ``std``, ``low`` and ``high`` of the metrics, costs, and
-        the paired test against the first row. ``expected <metric> mean``, ``low`` and ``high`` of the first row are the
-        figure to expect of that choice, by nested selection where clips are validated on and tested in turn; the test
-        figures of single rows are descriptive then. Data sets that cannot be compared follow one another in ``board``,
-        counted from 1. ``frame.attrs["notes"]`` has what is said beside the figures, a list of sentences: leaking
-        splits, what the intervals are, rows that were left out, and what the tests cannot tell.
+        One row per setup: ``name``, number of repetitions ``n``, ``mean``, ``std``, ``low`` and ``high`` of the
+        metrics, costs, and the paired test against the first row. ``expected <metric> mean``, ``low`` and ``high`` of
+        the first row estimate the metric of the selected setup. They come from nested selection if every clip is
+        validated on and tested in turn; the test metrics of single rows are then descriptive. Data sets that cannot be
+        compared have boards of their own, numbered from 1 in the column ``board``. ``frame.attrs["notes"]`` is a list
+        of sentences on leaking splits, the meaning of the intervals, left out rows and limits of the tests.
 
     Raises:
-        ConfigError: no sweep, one without finished trials, or several that chose by different metrics.
+        ConfigError: no sweep, a sweep without finished trials, or sweeps with different monitors.
+
+    Example:
+        >>> import audio_lightning as al
+        >>> board = al.leaderboard("sweeps/first", "sweeps/second")  # doctest: +SKIP
+        >>> board[["name", "test/accuracy mean", "test/accuracy low", "test/accuracy high"]]  # doctest: +SKIP
+        >>> board.attrs["notes"]  # doctest: +SKIP
     """
     from audio_lightning.compare.leaderboard import leaderboard_record
 
@@ -145,17 +165,17 @@ def leaderboard(*sweeps: PathLike, monitor: str | None = None) -> pd.DataFrame:
     )
     if len(boards) == 1:
         frame = frame.drop(columns="board")
-    said = [(number, note) for number, board in numbered for note in _said(board)]
-    frame.attrs["notes"] = [f"Board {number}: {note}" if len(boards) > 1 else note for number, note in said]
+    notes = [(number, note) for number, board in numbered for note in _notes(board)]
+    frame.attrs["notes"] = [f"Board {number}: {note}" if len(boards) > 1 else note for number, note in notes]
     return frame
 
 
-def _said(board: "Board") -> list[str]:
-    """Everything that stands beside the figures of a board."""
-    from audio_lightning.compare.notes import answer
+def _notes(board: "Board") -> list[str]:
+    """Stamps, the verdict, the meaning of the intervals and the notes of a board, as sentences."""
+    from audio_lightning.compare.notes import conclusions
 
     interval = [f"Intervals: {board.interval}."] if board.rows else []
-    return [*board.stamps, *answer(board), *interval, *board.notes]
+    return [*board.stamps, *conclusions(board), *interval, *board.notes]
 
 
 def _boards(*sweeps: PathLike, monitor: str | None = None) -> "list[Board]":
@@ -166,5 +186,5 @@ def _boards(*sweeps: PathLike, monitor: str | None = None) -> "list[Board]":
     folders = [SweepFolder(Path(folder).expanduser()) for folder in sweeps]
     boards = boards_of(read_results(folders), folders, monitor)
     if not any(board.rows for board in boards):
-        raise ConfigError(f"{', '.join(map(str, sweeps))}: no trial is finished yet, so there is nothing to compare")
+        raise ConfigError(f"{', '.join(map(str, sweeps))}: no trial is finished yet; repeat the command of the sweep")
     return boards

@@ -1,4 +1,4 @@
-"""Classifiers and recordings as callers name them: a path, an object of this package, or several paths."""
+"""Resolve arguments of the API: classifiers, runs and recordings, given as objects or as paths."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,17 +11,27 @@ if TYPE_CHECKING:
 
 
 def load(checkpoint: PathLike, *, trust: Trust = None, device: str = "cpu") -> "Classifier":
-    """The classifier of a checkpoint file, a run folder or the folder of a fit, in evaluation mode.
+    """Load a classifier from a checkpoint file, a run folder, the folder of a fit or the Hugging Face hub.
 
     Args:
         checkpoint: the file or folder; ``hf://OWNER/NAME``, or ``hf://OWNER/NAME@REVISION``, for a model of the Hugging
             Face hub.
-        trust: modules of one's own whose classes it may name.
-        device: such as ``"cuda"``.
+        trust: modules of the user's own whose classes the checkpoint may name.
+        device: torch device, such as ``"cuda"``.
+
+    Returns:
+        The classifier in evaluation mode. It maps waveforms ``[batch, samples]`` to logits ``[batch, classes]``.
 
     Raises:
-        CheckpointError: there is none, or one that asks for what it must not.
-        ConfigError: a device or a module that is not there.
+        CheckpointError: there is no checkpoint, it is damaged, or it names a class that is not allowed.
+        ConfigError: a device or a module that does not exist.
+
+    Example:
+        >>> import torch
+        >>> import audio_lightning as al
+        >>> classifier = al.load("runs/first")  # doctest: +SKIP
+        >>> waveform = torch.zeros(1, classifier.task.num_samples)  # doctest: +SKIP
+        >>> classifier.probabilities(waveform).shape  # doctest: +SKIP
     """
     from audio_lightning.inference.load import load_classifier
 
@@ -29,24 +39,24 @@ def load(checkpoint: PathLike, *, trust: Trust = None, device: str = "cpu") -> "
 
 
 def as_folder(checkpoint: "Run | PathLike") -> Path:
-    """The folder of a run, or a path as it is named."""
+    """Return the folder of a run, or the path that was given."""
     return checkpoint.folder if isinstance(checkpoint, Run) else Path(checkpoint).expanduser()
 
 
 def as_classifier(classifier: "Classifier | Run | PathLike", trust: Trust) -> "Classifier":
-    """A loaded classifier as it is; that of a run, or of a path."""
+    """Return a loaded classifier unchanged; load the classifier of a run or a path."""
     if isinstance(classifier, Run):
         return classifier.classifier
     return load(classifier, trust=trust) if isinstance(classifier, str | Path) else classifier
 
 
 def as_recordings(recordings: PathLike | Iterable[PathLike]) -> list[Path]:
-    """Recordings that are named, and those below folders that are named."""
+    """Return the recordings among the paths, and all recordings below the folders among them."""
     from audio_lightning.audio import find_recordings
 
     return find_recordings(as_paths(recordings))
 
 
 def as_paths(paths: PathLike | Iterable[PathLike]) -> list[Path]:
-    """One path, or several."""
+    """Return one or several paths as a list, with ``~`` expanded."""
     return [Path(path).expanduser() for path in ([paths] if isinstance(paths, str | Path) else paths)]

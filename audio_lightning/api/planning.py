@@ -1,4 +1,4 @@
-"""Plans: what training follows from what recordings are like."""
+"""Automatic configuration: measure a data set and derive the settings of its training."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,17 +10,27 @@ if TYPE_CHECKING:
 
 
 def plan(*overrides: str, folder: PathLike | None = None, config_dir: PathLike | None = None) -> "Plan":
-    """Measure recordings, and settle what training follows from them; nothing is trained but some steps on noise.
+    """Measure a data set and derive the settings of its training, without training it.
+
+    The only computation with a network is a few training steps on noise, to measure their time and memory.
 
     Args:
-        *overrides: such as ``"data=folder"`` and ``"data.root=DIR"``, and what is given already.
-        folder: the plan is written to ``experiment/plan.yaml`` in it, a recipe for ``config_dir=folder`` and
-            ``"experiment=plan"``. None: it is not written.
-        config_dir: see :func:`audio_lightning.api.training.compose`.
+        *overrides: such as ``"data=folder"`` and ``"data.root=DIR"``; settings that are given are kept.
+        folder: folder for ``experiment/plan.yaml``, a recipe for ``config_dir=folder`` and ``"experiment=plan"``; None
+            writes no file.
+        config_dir: see :func:`compose`.
 
     Raises:
-        ConfigError: a mistake in what was asked for, or choices that do not go together.
-        DataError: recordings that are no data set of this kind, or cannot be divided.
+        ConfigError: an invalid override, or settings that do not go together.
+        DataError: recordings that do not form a data set of this kind, or cannot be split.
+
+    Example:
+        >>> import audio_lightning as al
+        >>> plan = al.plan("data=folder", "data.root=recordings", folder="plan")  # doctest: +SKIP
+        >>> plan.choices  # doctest: +SKIP
+        >>> run = al.train(
+        ...     "data=folder", "data.root=recordings", "experiment=plan", config_dir="plan"
+        ... )  # doctest: +SKIP
     """
     from audio_lightning.config import quote_paths, user_extensions
     from audio_lightning.fit.plan import make_plan, write_plan

@@ -1,4 +1,4 @@
-"""Trainings and their run folders."""
+"""Training, run folders and composed configurations."""
 
 import signal
 import threading
@@ -24,7 +24,17 @@ Trust = str | Iterable[str] | None
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG of a run, at ``path``; a notebook shows it."""
+    """A PNG figure of a run; a notebook displays it.
+
+    Attributes:
+        path: the file.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from audio_lightning import Picture
+        >>> Picture(Path("runs/first/curves.png")).path.name
+        'curves.png'
+    """
 
     path: Path
 
@@ -33,14 +43,23 @@ class Picture:
 
 
 class Run:
-    """A finished training and the files of its folder.
+    """A finished training and the files of its run folder.
 
     Args:
-        folder: of the run.
-        trust: modules of the user's own whose classes its checkpoint may name.
+        folder: the run folder.
+        trust: modules of the user's own whose classes the checkpoint may name.
 
     Raises:
-        ConfigError: there is no finished run.
+        ConfigError: the folder contains no finished run.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import audio_lightning as al
+        >>> with tempfile.TemporaryDirectory() as folder:  # stands for the folder of a training
+        ...     _ = Path(folder, "metrics.json").write_text('{"test/accuracy": 0.75}')
+        ...     al.Run(folder).metrics["test/accuracy"]
+        0.75
     """
 
     def __init__(self, folder: PathLike, *, trust: Trust = None) -> None:
@@ -50,37 +69,37 @@ class Run:
         self.trust = trust
         self._files = RunFolder(self.folder)
         if not self._files.metrics.is_file():
-            raise ConfigError(f"{self.folder}: expected a folder with metrics.json, as a finished training leaves it")
+            raise ConfigError(f"{self.folder}: no finished training, as metrics.json is missing; name a finished run")
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """The contents of ``metrics.json``, flat, such as ``metrics["test/accuracy"]``."""
+        """Contents of ``metrics.json``, a flat dictionary with keys such as ``test/accuracy``."""
         return self._files.read_metrics()
 
     @cached_property
     def config(self) -> DictConfig:
-        """The configuration of the run."""
+        """The resolved configuration of the run."""
         return self._files.read_config()
 
     @property
     def history(self) -> pd.DataFrame:
-        """One row an epoch."""
+        """Table with one row per epoch: losses, metrics, learning rates and times."""
         return self._files.read_history()
 
     @property
     def predictions(self) -> pd.DataFrame:
-        """One row a test clip: what it is, what it was taken for, and the probability of every class."""
+        """Table with one row per test clip: label, predicted class and the probability of every class."""
         return self._files.read_predictions(self._tested(self._files.predictions))
 
     @property
     def per_class(self) -> pd.DataFrame:
-        """Precision, recall and F1 of every class on the test clips."""
+        """Table with one row per class: precision, recall and F1 on the test clips."""
         self._tested(self._files.per_class)
         return self._files.read_per_class()
 
     @property
     def plots(self) -> dict[str, Picture]:
-        """The pictures of the run by their names, such as ``curves`` and ``confusion_matrix``; drawn if need be."""
+        """Figures of the run by name, such as ``curves`` and ``confusion_matrix``; drawn now if they are missing."""
         if not (self.folder / "curves.png").exists():
             from audio_lightning.figures.run_figures import draw_run
 
@@ -104,12 +123,12 @@ class Run:
 
     def _tested(self, path: Path) -> Path:
         if not path.is_file():
-            raise ConfigError(f"{self.folder} has no {path.name}: the run had no clips to test on")
+            raise ConfigError(f"{self.folder}: no {path.name}, as the run had no test clips; evaluate it on other data")
         return path
 
 
 def compose(*overrides: str, config_dir: PathLike | None = None) -> DictConfig:
-    """The configuration of a training, checked.
+    """Compose and validate the configuration of a training.
 
     Args:
         *overrides: such as ``"model=resnet"``.
@@ -117,6 +136,12 @@ def compose(*overrides: str, config_dir: PathLike | None = None) -> DictConfig:
 
     Raises:
         ConfigError: see :func:`audio_lightning.config.compose` and :func:`audio_lightning.config.check_config`.
+
+    Example:
+        >>> import audio_lightning as al
+        >>> config = al.compose("data=demo", "model=cnn", "optimizer.lr=3e-4")
+        >>> config.optimizer.lr, config.model._target_
+        (0.0003, 'audio_lightning.models.cnn.CNN')
     """
     from audio_lightning.config import check_config, quote_paths, user_extensions
     from audio_lightning.config import compose as compose_
@@ -129,23 +154,31 @@ def compose(*overrides: str, config_dir: PathLike | None = None) -> DictConfig:
 
 
 def train(*overrides: str, folder: PathLike | None = None, config_dir: PathLike | None = None) -> Run:
-    """Train, choose the best epoch on the validation clips, and test it once.
+    """Train a classifier, select the best epoch on the validation clips, and test it once.
 
     Args:
-        *overrides: such as ``"model=resnet"``; ``"trust=my_sounds"`` lets classes of one's own be named.
-        folder: of the run; by default one below ``runs`` with the time as its name. A run that stopped in it is gone
-            on with by the same call, and one that is finished is not trained again.
+        *overrides: such as ``"model=resnet"``; ``"trust=my_sounds"`` allows classes of a module of your own.
+        folder: the run folder; None for one below ``runs``, named after the time. The same call resumes a run that was
+            interrupted there, and returns a finished run without training again.
         config_dir: see :func:`compose`.
 
     Raises:
-        ConfigError: a mistake in what was asked for, or a folder with a run that had other settings.
+        ConfigError: an invalid override, or a folder that holds a sweep, a fit or a run with other settings.
         DataError: recordings that cannot be used.
-        Interrupted: the training was told to stop.
+        Interrupted: the training was interrupted by a signal.
+
+    Example:
+        >>> import audio_lightning as al
+        >>> run = al.train("data=demo", "model=cnn", "trainer.max_epochs=5", folder="runs/first")  # doctest: +SKIP
+        >>> run.metrics["test/accuracy"]  # doctest: +SKIP
+        >>> run.plots["confusion_matrix"]  # doctest: +SKIP
     """
     from audio_lightning.config import absolutize_paths, check_config, quote_paths, user_extensions
     from audio_lightning.config.automatic import take_settled
     from audio_lightning.config.trust import trusted_modules
+    from audio_lightning.core.files import check_creatable, check_owner
     from audio_lightning.report.model_card import write_model_card
+    from audio_lightning.run_folder import RUN_KEY
     from audio_lightning.training.start import compose_run, train_in
 
     if folder is not None:
@@ -156,15 +189,16 @@ def train(*overrides: str, folder: PathLike | None = None, config_dir: PathLike 
         with open_dict(config):
             del config["hydra"]
         if config.resume is not None:
-            raise ConfigError(f"resume={config.resume}: name the run by folder=, and a training goes on in it")
-        files.check_writable()
+            raise ConfigError(f"resume={config.resume}: not supported by al.train(); use folder=RUN_DIR, which resumes")
+        check_creatable(files.path, key=RUN_KEY)
+        check_owner(files.path, "run", key=RUN_KEY)
         check_config(config)
         absolutize_paths(config)
         if files.is_begun and files.config.is_file():
             saved = files.read_config()
             take_settled(config, saved)
-            if _what_counts(saved) != _what_counts(config):
-                raise ConfigError(f"{files.path} holds a run with other settings already: choose another folder")
+            if _identity(saved) != _identity(config):
+                raise ConfigError(f"{files.path}: holds a run with other settings; choose another folder")
         with interruptible():
             train_in(files, config, then=write_model_card)
         return Run(files.path, trust=trusted_modules())
@@ -172,7 +206,7 @@ def train(*overrides: str, folder: PathLike | None = None, config_dir: PathLike 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C interrupt what comes next, too: once it has, Lightning ignores it for as long as the process lives."""
+    """Restore the SIGINT handler at the end: after Lightning has stopped a training, Ctrl-C would be ignored."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -181,8 +215,8 @@ def interruptible() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-def _what_counts(config: DictConfig) -> tuple[Any, ...]:
-    """What makes a run another one: whatever changes its result, and where its recordings are."""
+def _identity(config: DictConfig) -> tuple[Any, ...]:
+    """Return the settings that identify a run: everything that changes its result, and the paths of its data."""
     from audio_lightning.config import as_plain
     from audio_lightning.config.overrides import PATH_KEY
     from audio_lightning.sweeps.identity import canonical_config

@@ -1,4 +1,4 @@
-"""One recording: open, seek, decode, resample, describe, and say what is wrong with it."""
+"""Single recordings: open, seek, decode, resample, cut into windows, describe and check."""
 
 from audio_lightning.audio.channels import (
     SILENCE,

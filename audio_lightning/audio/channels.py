@@ -1,4 +1,4 @@
-"""Which channels of a recording are used, and whether their mean can be."""
+"""Selection of channels, and detection of channels that cancel in their mean."""
 
 import os
 from dataclasses import dataclass
@@ -11,39 +11,41 @@ from audio_lightning.core.errors import AudioError, ConfigError
 from audio_lightning.core.files import shortened
 
 Channel = Literal["mean", "left", "right", "each"] | int
-"""``mean``: of all channels. ``left``, ``right``: the first, the second; a recording of one channel is taken as it is.
-A number: that channel, counted from 1. ``each``: all of them, one by one."""
+"""``mean``: the mean of all channels. ``left``, ``right``: the first, the second; a mono recording is used as it is.
+A number: that channel, counted from 1. ``each``: all channels, one by one."""
 
 SILENCE = 1e-4
-"""Peak (of 1.0) below which a recording counts as silence, which may recur: 3 steps of 16 bits."""
+"""Peak amplitude below which a recording is silent, 3 steps of 16-bit audio; silent recordings are not duplicates."""
 
 CANCELLING = 0.1
-"""RMS of the mean of channels, as a share of what it is for independent channels, below which they cancel: -20 dB."""
+"""Threshold for cancelling channels: RMS of their mean relative to that of independent channels, -20 dB."""
 
 
 def check_channel(channel: object) -> None:
-    """Check a choice of channel, which may come from a checkpoint.
+    """Check a value of ``data.channel``, which may come from a checkpoint.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: the value is not a channel.
     """
     number = isinstance(channel, int) and not isinstance(channel, bool) and channel > 0
     if not number and channel not in ("mean", "left", "right", "each"):
-        raise ConfigError(f"data.channel={shortened(channel)}: channels are counted from 1; or mean, left, right, each")
+        raise ConfigError(
+            f"data.channel={shortened(channel)}: no such channel; expected mean, left, right, each, or a number from 1"
+        )
 
 
 def select_channels(
     samples: Float[np.ndarray, "frames channels"], channel: Channel, path: str | os.PathLike[str]
 ) -> Float[np.ndarray, "frames used"]:
-    """The channel that is asked for, or their mean; all of them for ``each``.
+    """Select a channel, the mean of all channels, or all of them (``each``).
 
     Args:
-        samples: of all channels.
-        channel: which is wanted.
-        path: of the recording, for the message.
+        samples: samples of all channels.
+        channel: the channel to select.
+        path: path of the recording, for the message.
 
     Raises:
-        AudioError: a number that the recording has no channel for.
+        AudioError: the recording has fewer channels.
     """
     count = samples.shape[1]
     if channel == "each" or (count == 1 and isinstance(channel, str)):
@@ -53,17 +55,17 @@ def select_channels(
     number = {"left": 1, "right": 2}.get(channel, 0) if isinstance(channel, str) else channel
     if number > count:
         raise AudioError(
-            f"{path}: has {count} channel{'s' * (count > 1)}, data.channel={channel} asks for number {number}; choose "
+            f"{path}: has {count} channel{'s' * (count > 1)}, but data.channel={channel} needs number {number}; choose "
             "mean, left or right, or leave the recording out"
         )
     return samples[:, number - 1 : number]
 
 
 def cancel(channels: Any, peak: Any, rms: Any, mean_rms: Any) -> Any:
-    """Whether channels cancel in their mean, as those of opposite polarity do; for numbers or arrays.
+    """Whether channels cancel in their mean, as channels of opposite polarity do; accepts numbers and arrays.
 
     Args:
-        channels: their number.
+        channels: number of channels.
         peak: largest absolute value of a sample.
         rms: root mean square of the samples of all channels.
         mean_rms: root mean square of the mean of the channels.
@@ -73,7 +75,7 @@ def cancel(channels: Any, peak: Any, rms: Any, mean_rms: Any) -> Any:
 
 
 def say_cancelling(count: int, example: str) -> str:
-    """A clause on recordings whose channels cancel, with one of them as an example."""
+    """Sentence about recordings whose channels cancel, with one of them as an example."""
     s, have = ("", "has") if count == 1 else ("s", "have")
     return (
         f"{count:,} recording{s} {have} channels that cancel, so that their mean is nearly silent (such as {example})"
@@ -82,7 +84,7 @@ def say_cancelling(count: int, example: str) -> str:
 
 @dataclass
 class Levels:
-    """Levels of the channels of a recording and of their mean, taken while the recording is read in blocks."""
+    """Levels of the channels of a recording and of their mean, accumulated over blocks."""
 
     _channels: int = 1
     _frames: int = 0

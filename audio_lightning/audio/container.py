@@ -1,9 +1,8 @@
-"""What a container promises about its own length.
+"""Detection of truncated files, from the length that a container states.
 
-libsndfile makes the best of a file that is cut short: it lowers the frame count and says nothing, so the promise has
-to be compared with the size of the file here. Followed are the chunk layouts of RIFF/WAVE (Microsoft and IBM, 1991),
-RF64 (EBU Tech 3306), Wave64 (Sony), AIFF-C (Apple, 1991), CAF (Apple), the header of Sun/NeXT audio, and the pages of
-Ogg (RFC 3533).
+libsndfile silently reads a truncated file with a lower frame count, so the stated length is compared with the size of
+the file here. This module reads the chunks of RIFF/WAVE (Microsoft and IBM, 1991), RF64 (EBU Tech 3306), Wave64
+(Sony), AIFF-C (Apple, 1991) and CAF (Apple), the header of Sun/NeXT audio, and the pages of Ogg (RFC 3533).
 """
 
 import os
@@ -14,12 +13,12 @@ from typing import BinaryIO
 _OGG_LARGEST_PAGE = 65_307
 
 _MOST_CHUNKS = 10_000
-"""Chunks before the samples beyond which a file is none of these; a gigabyte of empty ones would take minutes."""
+"""Maximum number of chunks before the samples; a gigabyte of empty chunks would take minutes."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a family of containers writes its chunks: a name, a size, and that many bytes."""
+    """Chunk layout of a family of containers: a name, a size, and as many bytes of content."""
 
     first_chunk: int
     name_bytes: int
@@ -31,7 +30,7 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Samples:
-    """Where the samples begin, and how many bytes of them the header promises."""
+    """Position of the samples, and their size in bytes as stated in the header."""
 
     start: int
     size: int
@@ -41,8 +40,8 @@ class _Samples:
     def is_open_ended(self) -> bool:
         """Whether the size is only a placeholder.
 
-        A program that writes to a pipe can't return to fill in the size: it leaves 0 or -1 there, or the largest size
-        that it dares to promise, which lies at (or less than 8 KiB below) half or all of what the field can hold.
+        A program that writes to a pipe cannot return to fill in the size. It writes 0, -1, or a maximum size: a value
+        at (or less than 8 KiB below) half or all of the range of the field.
         """
         return self.size <= 0 or -self.size % 2 ** (self.size_bits - 1) <= 2**13
 
@@ -58,7 +57,7 @@ _LAYOUTS = {
 
 
 def missing_bytes(file: BinaryIO) -> int:
-    """How many bytes of samples the header promises that the file does not hold; 0 where it promises nothing."""
+    """Number of bytes of samples that the header states but the file lacks; 0 if the header states no size."""
     file_size = os.fstat(file.fileno()).st_size
     file.seek(0)
     if file.read(4) == b"OggS":
@@ -70,10 +69,10 @@ def missing_bytes(file: BinaryIO) -> int:
 
 
 def completed_wav_header(file: BinaryIO) -> bytes | None:
-    """The header of a WAV whose writer left a length of 0, with the length filled in; None for any other file.
+    """Header of a WAV with a placeholder length of 0, with the true length filled in; None for any other file.
 
-    libsndfile takes such a length at its word and reads nothing, while it knows the other placeholders. A data chunk
-    that is empty on purpose is told apart by the size of the whole, which then counts exactly what is there.
+    libsndfile interprets a length of 0 literally and reads nothing, but recognizes other placeholders. An intentionally
+    empty data chunk is recognized by the RIFF size, which then matches the file.
     """
     file.seek(0)
     magic, riff_size = struct.unpack("<4sI", file.read(8).ljust(8))
@@ -104,7 +103,7 @@ def _find_samples(file: BinaryIO) -> _Samples | None:
     file_size = os.fstat(file.fileno()).st_size
     position, wide_size = layout.first_chunk, None
     for _ in range(_MOST_CHUNKS):
-        if position > file_size:  # a size of nonsense, which may be more than any file can be sought to
+        if position > file_size:  # an invalid size, which may exceed every possible offset
             return None
         file.seek(position)
         header = file.read(header_bytes)
@@ -119,7 +118,7 @@ def _find_samples(file: BinaryIO) -> _Samples | None:
             return _Samples(position, size, size_bits=8 * size_bytes)
         if size < 0:
             return None
-        if header.startswith(b"ds64"):  # of RF64: riff size, size of the data chunk, ... of 8 bytes each
+        if header.startswith(b"ds64"):  # RF64: RIFF size, size of the data chunk, ... of 8 bytes each
             (wide_size,) = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))
         position += size + -size % layout.alignment
     return None

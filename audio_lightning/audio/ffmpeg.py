@@ -1,7 +1,8 @@
 """Decoding with the ffmpeg program: M4A, AAC, WMA, WebM and other formats that libsndfile does not read.
 
-ffmpeg is used where it is installed, or where the package imageio-ffmpeg brings it. It is told the container that the
-first bytes show, and may open nothing but the one file: a playlist under the name of a recording leads nowhere.
+The program is an installed ffmpeg, or the one of the package imageio-ffmpeg. The container format is given explicitly,
+by the first bytes of the file, and ffmpeg may open only local files, so that a playlist that is named like a recording
+cannot lead to other files or addresses.
 """
 
 import os
@@ -17,15 +18,15 @@ from typing import BinaryIO
 from audio_lightning.core.errors import AudioError
 
 MAX_BYTES = 2**33
-"""Most bytes of float32 samples that a recording is decoded to."""
+"""Maximum size of a decoded recording in bytes of float32 samples."""
 
 MAX_SECONDS_OF_WORK = 900
 
 STATING_DURATION = ("asf", "matroska", "mov")
-"""Containers whose header states how long they are; of others ffmpeg makes a guess."""
+"""Containers whose header states the duration; for others, ffmpeg estimates it."""
 
 TOLERANCE = 0.5
-"""Seconds by which a recording may be shorter than stated: another track may be longer, and padding is cut off."""
+"""Seconds by which a recording may be shorter than stated: another track may be longer, and padding is removed."""
 
 AU_HEADER_BYTES = 24
 
@@ -33,17 +34,17 @@ LACKING = "needs ffmpeg to be decoded, which is not installed; install ffmpeg, o
 
 
 def executable() -> str | None:
-    """Path of the ffmpeg program; None where there is none."""
+    """Path of the ffmpeg program; None if there is none."""
     if found := shutil.which("ffmpeg"):
         return found
     try:
         return str(import_module("imageio_ffmpeg").get_ffmpeg_exe())
-    except (ImportError, RuntimeError):  # the package has no program for every platform
+    except (ImportError, RuntimeError):  # imageio-ffmpeg lacks a program for some platforms
         return None
 
 
 def is_outdated(error: str) -> bool:
-    """Whether a recording was refused for want of ffmpeg, which is there now."""
+    """Whether a recorded error says that ffmpeg was missing, while it is installed now."""
     return LACKING in error and executable() is not None
 
 
@@ -52,7 +53,7 @@ def decode_to_file(path: Path, demuxer: str) -> BinaryIO:
 
     Args:
         path: the recording.
-        demuxer: ffmpeg's name of its container.
+        demuxer: ffmpeg's name of the container.
 
     Raises:
         AudioError: ffmpeg is not installed, cannot decode the recording, or would write more than :data:`MAX_BYTES`.
@@ -60,7 +61,7 @@ def decode_to_file(path: Path, demuxer: str) -> BinaryIO:
     program = executable()
     if program is None:
         raise AudioError(f"{path}: {LACKING}")
-    decoded = tempfile.TemporaryFile()  # noqa: SIM115 - it is handed out open
+    decoded = tempfile.TemporaryFile()  # noqa: SIM115 - returned open
     line = [program, "-hide_banner", "-nostdin", "-nostats", "-v", "level+info", "-xerror", "-threads", "1"]
     line += ["-protocol_whitelist", "file"]
     line += ["-f", demuxer, "-i", f"file:{os.path.abspath(path)}", "-map", "0:a:0", "-map_metadata", "-1"]
@@ -78,16 +79,16 @@ def decode_to_file(path: Path, demuxer: str) -> BinaryIO:
 
 
 def _failure(done: "subprocess.CompletedProcess[bytes]", decoded: BinaryIO, demuxer: str) -> str | None:
-    """Why what ffmpeg wrote cannot be used; None where it can."""
-    said = done.stderr.decode(errors="replace")
+    """Reason why ffmpeg's output cannot be used; None if it can."""
+    output = done.stderr.decode(errors="replace")
     size = decoded.seek(0, os.SEEK_END)
     if size >= MAX_BYTES:
         return f"more than {MAX_BYTES // 2**30} GiB of samples"
-    if errors := re.findall(r"\[(?:error|fatal)\] (.*)", said):
+    if errors := re.findall(r"\[(?:error|fatal)\] (.*)", output):
         return str(errors[-1]).strip()
     if done.returncode != 0 or size <= AU_HEADER_BYTES:
-        return "no reason given" if done.returncode else "it holds no sound"
-    stated = re.search(r"Duration: (\d+):(\d+):([\d.]+)", said) if demuxer in STATING_DURATION else None
+        return "no reason given" if done.returncode else "it contains no audio"
+    stated = re.search(r"Duration: (\d+):(\d+):([\d.]+)", output) if demuxer in STATING_DURATION else None
     decoded.seek(0)
     _, start, _, _, rate, channels = struct.unpack(">6I", decoded.read(AU_HEADER_BYTES))
     seconds = (size - start) / (4 * channels * rate)

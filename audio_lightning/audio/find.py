@@ -1,4 +1,4 @@
-"""Recordings below folders: one finder for training, check, prediction and folders of noise."""
+"""Search for recordings in folders, shared by training, check, prediction and noise folders."""
 
 import errno
 import fnmatch
@@ -18,25 +18,25 @@ log = logging.getLogger(__name__)
 HIDDEN = "hidden"
 
 LEFTOVERS = frozenset({"__MACOSX", "@eaDir", "lost+found", "System Volume Information", "$RECYCLE.BIN"})
-"""Folders of operating systems and archives, which hold no recordings of anybody; passed over like hidden ones."""
+"""Folders of operating systems and archives without recordings of the user; ignored like hidden folders."""
 
 MOST_ENDINGS = 5
 
 
 @dataclass
 class Finder:
-    """Lists the recordings below a folder, and counts everything else.
+    """List of the recordings below a folder, with counts of all other files.
 
-    Links to folders are followed; below a folder, every folder is entered once, so that links may lead in circles.
-    Names that start with a dot, and :data:`LEFTOVERS`, are hidden.
+    Symbolic links to folders are followed; every folder is visited once, so that cyclic links do no harm. Names that
+    start with a dot, and :data:`LEFTOVERS`, are hidden.
 
     Args:
         root: the folder.
-        ignore: patterns, as in a shell, of the names or of the paths below ``root`` that are passed over.
+        ignore: shell patterns of names, or of paths below ``root``, to ignore.
 
     Attributes:
-        passed_over: number of files other than recordings, by their endings, and of what is :data:`HIDDEN`.
-        ignored: number of files and folders that each pattern of ``ignore`` has met.
+        passed_over: number of files that are not recordings, by suffix, and of hidden entries (:data:`HIDDEN`).
+        ignored: number of files and folders that matched each pattern of ``ignore``.
     """
 
     root: Path
@@ -75,7 +75,7 @@ class Finder:
         return sorted(found)
 
     def others(self, below: str = "") -> list[str]:
-        """Sorted names of the files in the folder ``below`` that are no recordings.
+        """Sorted names of the files in the folder ``below`` that are not recordings.
 
         Raises:
             OSError: the folder cannot be read.
@@ -84,22 +84,22 @@ class Finder:
         return self._others[below]
 
     def use(self, name: str) -> None:
-        """Count a file that is no recording as one that is not passed over."""
+        """Count a file that is not a recording as used, such as a file of annotations."""
         self.passed_over -= Counter([_ending(name)])
 
     def summary(self) -> str:
-        """What was passed over, such as ``"3 other files (.txt 2, .csv 1), 1 hidden"``; or nothing."""
+        """Summary of ignored files, such as ``"3 other files (.txt 2, .csv 1), 1 hidden"``; may be empty."""
         endings = Counter({ending: count for ending, count in self.passed_over.items() if ending != HIDDEN})
-        said = []
+        parts = []
         if total := endings.total():
             frequent = sorted(endings.items(), key=lambda entry: (-entry[1], entry[0]))[:MOST_ENDINGS]
             named = [f"{ending} {count:,}" for ending, count in frequent]
             named += [f"{len(endings) - MOST_ENDINGS} more endings"] if len(endings) > MOST_ENDINGS else []
-            said.append(f"{total:,} other file{'s' * (total != 1)} ({', '.join(named)})")
+            parts.append(f"{total:,} other file{'s' * (total != 1)} ({', '.join(named)})")
         if hidden := self.passed_over[HIDDEN]:
-            said.append(f"{hidden:,} hidden")
-        said += [f"{count:,} by data.ignore={pattern}" for pattern, count in self.ignored.items()]
-        return ", ".join(said)
+            parts.append(f"{hidden:,} hidden")
+        parts += [f"{count:,} by data.ignore={pattern}" for pattern, count in self.ignored.items()]
+        return ", ".join(parts)
 
     def _list(self, below: str) -> tuple[list[str], list[str]]:
         folders, recordings, others = list[str](), list[str](), list[str]()
@@ -135,18 +135,18 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError as error:
-        if error.errno == errno.ELOOP:  # a link that leads to itself
+        if error.errno == errno.ELOOP:  # a symbolic link to itself
             return False
         raise
 
 
 def find_recordings(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are named, and every recording below the folders that are named, sorted.
+    """List the given files, and all recordings below the given folders, in the given order.
 
-    What is passed over in a folder is logged.
+    Recordings of a folder are sorted. Numbers of ignored files are logged.
 
     Raises:
-        DataError: a folder without any, or one that cannot be read.
+        DataError: a folder without recordings, or one that cannot be read.
     """
     found: list[Path] = []
     for path in paths:
@@ -157,14 +157,14 @@ def find_recordings(paths: Iterable[Path]) -> list[Path]:
         try:
             below = finder.recordings()
         except OSError as error:
-            raise DataError(f"{error.filename}: {error.strerror or error}; check who may read it") from error
+            raise DataError(f"{error.filename}: {error.strerror or error}; check its permissions") from error
         passed_over = finder.summary()
         if not below:
             raise DataError(
-                f"{path}: holds no recordings{f', only {passed_over}' if passed_over else ''}; expected files such as "
-                "WAV, FLAC, OGG or MP3"
+                f"{path}: contains no recordings{f', only {passed_over}' if passed_over else ''}; expected files "
+                "such as WAV, FLAC, OGG or MP3"
             )
         if passed_over:
-            log.warning("%s: passed over %s", path, passed_over)
+            log.warning("%s: ignored %s", path, passed_over)
         found += [path / name for name in below]
     return found

@@ -1,4 +1,4 @@
-"""Audio file formats, recognized by the ending of a name or by the first bytes of a file."""
+"""Audio file formats, recognized by suffix or by the first bytes of a file."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -16,11 +16,11 @@ FFMPEG_SUFFIXES = frozenset(
 )
 
 AUDIO_SUFFIXES = LIBSNDFILE_SUFFIXES | FFMPEG_SUFFIXES
-"""Lower-case endings of recordings. A file with another ending is a recording if its first bytes say so."""
+"""Lower-case suffixes of recordings. A file with another suffix is a recording if its first bytes identify a format."""
 
 HEADER_BYTES = 64
 
-# Sources: sndfile.c (guess_file_type) of libsndfile 1.2.
+# Source: sndfile.c (guess_file_type) of libsndfile 1.2.
 _LIBSNDFILE_MAGIC = (
     b"fLaC", b"OggS", b".snd", b"dns.", b"caff", b"riff\x2e\x91\xcf\x11", b"ID3", b"NIST_1A", b"Creative Voice File",
     b" paf", b"fap ", b"PVF1\n", b"2BIT", b"ALawSoundFile**", b"Extended Instrument: ",
@@ -33,7 +33,7 @@ _CHUNKED = {
     b"RF64": (b"WAVE",),
     b"FORM": (b"AIFF", b"AIFC", b"8SVX", b"16SV"),
 }
-# Beginnings that other files have, too: libsndfile is asked whether it can open them.
+# Ambiguous signatures, which other files have as well: libsndfile must be able to open the file.
 _LIBSNDFILE_AMBIGUOUS = (b"MATLAB 5.0 MAT-file", b"\x00\x00\x00\x00", b"\x00\x00\x03\xe8", b"\xf0\x7e", b"\x01\x04")
 
 _FFMPEG_MAGIC = {
@@ -49,14 +49,14 @@ _FFMPEG_MAGIC = {
 
 
 def is_recording(path: Path) -> bool:
-    """Whether a file is a recording, by its ending or else by its first bytes; it need not be one that can be decoded.
+    """Whether a file is a recording, by its suffix or its first bytes; it may still be impossible to decode.
 
-    A file that cannot be opened is none, unless its ending is known.
+    A file that cannot be opened is a recording only if its suffix is known.
     """
     if path.suffix.lower() in AUDIO_SUFFIXES:
         return True
     try:
-        if not path.is_file():  # opening a pipe would wait for ever
+        if not path.is_file():  # opening a pipe would block
             return False
         with path.open("rb") as file:
             header = file.read(HEADER_BYTES)
@@ -64,14 +64,14 @@ def is_recording(path: Path) -> bool:
                 return True
     except (OSError, ValueError):
         return False
-    if header.startswith(_LIBSNDFILE_AMBIGUOUS) or header[8:12] == b"\x00\x02\x00\x00":  # the latter is HTK
+    if header.startswith(_LIBSNDFILE_AMBIGUOUS) or header[8:12] == b"\x00\x02\x00\x00":  # the second is HTK
         return _opens(path)
-    # Two bytes are too few to take a file of any ending for a recording.
+    # The signature of AC-3 has only two bytes, too few for a file with an unknown suffix.
     return ffmpeg_demuxer(header) not in (None, "ac3")
 
 
 def ffmpeg_demuxer(header: bytes) -> str | None:
-    """Ffmpeg's name of the container that begins like this, of those that libsndfile does not read."""
+    """Name that ffmpeg gives to a container with this header; None if libsndfile reads it, or if it is unknown."""
     if header[4:8] == b"ftyp":
         return "mov"
     if len(header) > 1 and header[0] == 0xFF and header[1] & 0xF6 == 0xF0:  # sync word of ADTS, ISO 13818-7

@@ -1,10 +1,9 @@
-"""The length of an MP3 that does not state it.
+"""Exact length of an MP3 file whose header does not state it.
 
-Encoders put the number of frames into a first, silent frame (a "Xing" or "Info" header), but many files have none.
-libsndfile then guesses from the size of the file and the bit rate of the first frame: too long by a quarter of a second
-for a file with a large tag, and with a variable bit rate so much too short that most of the sound is never read.
-Counting the frame headers (ISO 11172-3 and 13818-3, layer III) gives the exact number at a small part of the cost of
-decoding.
+Encoders write the number of frames into a first, silent frame (a "Xing" or "Info" header), but many files lack it.
+libsndfile then estimates the length from the file size and the bit rate of the first frame: a quarter of a second too
+long for a file with a large tag, and far too short with a variable bit rate, so that most of the sound is never read.
+Counting the frame headers (ISO 11172-3 and 13818-3, layer III) gives the exact number, much faster than decoding.
 """
 
 import functools
@@ -15,16 +14,16 @@ _KBPS_MPEG1 = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _KBPS_MPEG2 = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
 _SAMPLE_RATES_MPEG1 = (44_100, 48_000, 32_000)
 
-# Sync, version, layer and sample rate: what all the frames of a stream have in common.
+# Bits that all frames of a stream have in common: sync word, version, layer and sample rate.
 _COMMON_BITS = 0xFFFE_0C00
 _NO_CHECKSUM = 0x0001_0000
 
 
 def count_mpeg_samples(file: BinaryIO) -> int | None:
-    """Number of samples of each channel that decoding an MP3 gives, where the file does not state it.
+    """Count the samples per channel of an MP3 file whose header does not state them.
 
     Returns:
-        None for a file that states its length itself, and for one in which no frame of layer III is found.
+        None if the header states the length, or if the file has no frame of layer III.
     """
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = _find_frame(data, _after_id3(data))
@@ -41,14 +40,14 @@ def count_mpeg_samples(file: BinaryIO) -> int | None:
 
 
 def begins_with_frames(file: BinaryIO) -> bool:
-    """Whether a file begins with two frames of layer III, one behind the other."""
+    """Whether a file begins with two consecutive frames of layer III."""
     with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         length = _frame_length(_header_at(data, 0))
         return bool(length) and _frame_length(_header_at(data, length)) > 0
 
 
 def _count_frames(data: mmap.mmap, start: int, common: int) -> int:
-    """Number of complete frames; damaged stretches between them are passed over."""
+    """Number of complete frames; damaged data between them is skipped."""
     count, position = 0, start
     while True:
         header = _header_at(data, position)
@@ -66,7 +65,7 @@ def _count_frames(data: mmap.mmap, start: int, common: int) -> int:
 
 
 def _find_frame(data: mmap.mmap, position: int, common: int | None = None) -> int | None:
-    """Offset of the next header that is followed by a second one where its frame ends."""
+    """Offset of the next frame header that is followed by another one at the end of its frame."""
     while (position := data.find(b"\xff", position)) >= 0:
         header = _header_at(data, position)
         length = _frame_length(header)
@@ -79,7 +78,7 @@ def _find_frame(data: mmap.mmap, position: int, common: int | None = None) -> in
 
 
 def _after_id3(data: mmap.mmap) -> int:
-    """Offset behind an ID3v2 tag, whose size is written in seven bits a byte."""
+    """Offset after an ID3v2 tag, whose size is stored in seven bits per byte."""
     if data[:3] != b"ID3" or len(data) < 10:
         return 0
     a, b, c, d = data[6:10]
@@ -92,7 +91,7 @@ def _header_at(data: mmap.mmap, position: int) -> int:
 
 @functools.lru_cache(maxsize=1024)
 def _frame_length(header: int) -> int:
-    """Length in bytes of the frame with this header; 0 for what is no header of layer III."""
+    """Length in bytes of the frame with this header; 0 if it is not a header of layer III."""
     version, layer = header >> 19 & 3, header >> 17 & 3
     bitrate, sample_rate = header >> 12 & 15, header >> 10 & 3
     if header >> 21 != 0x7FF or version == 1 or layer != 1 or bitrate in (0, 15) or sample_rate == 3:
@@ -105,7 +104,7 @@ def _frame_length(header: int) -> int:
 
 
 def _xing_flags(data: mmap.mmap, start: int) -> int | None:
-    """What a Xing header says that it states (1: the number of frames); None where the frame holds none."""
+    """Flags of a Xing header (1: it states the number of frames); None if the frame has none."""
     header = _header_at(data, start)
     is_mpeg1, is_mono = header >> 19 & 3 == 3, header >> 6 & 3 == 3
     side_info_bytes = (17 if is_mono else 32) if is_mpeg1 else (9 if is_mono else 17)

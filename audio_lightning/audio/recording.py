@@ -1,4 +1,4 @@
-"""One open recording, of which everything that is read is checked."""
+"""Open recordings whose header and samples are checked while they are read."""
 
 import mmap
 import os
@@ -21,11 +21,10 @@ from audio_lightning.core.errors import AudioError
 MIN_SAMPLE_RATE = 1_000
 
 MAX_SAMPLE = 2.0**31
-"""Largest absolute value of a sample, where full scale is 1. Whole numbers of 32 bits that were written as floats reach
-it; beyond it there is no sound, and the power of a spectrum would soon be infinite in float32."""
-
-# After a seek the decoders of MP3 and Vorbis lack what they keep from earlier frames, and libsndfile hands out the
-# wrong samples that follow: off by half of full scale, and right when decoding starts 4,608 frames earlier.
+"""Maximum absolute value of a sample, where full scale is 1. 32-bit integers written as floats reach it. Larger values
+are not sound, and the power of their spectrum could overflow float32."""
+# After a seek, the decoders of MP3 and Vorbis lack the state of earlier frames, and libsndfile returns wrong samples:
+# off by half of full scale, and correct only if decoding starts 4,608 frames earlier.
 _DECODERS_WITH_MEMORY = {"MP3", "OGG"}
 _PREROLL_FRAMES = 16_384
 _SKIP_FRAMES = 65_536
@@ -35,13 +34,13 @@ _UNKNOWN_LENGTH = 2**63 - 1
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of a recording says.
+    """Properties of a recording, from its header.
 
     Attributes:
         path: the file.
-        sample_rate: in hertz.
+        sample_rate: sample rate in hertz.
         channels: number of channels.
-        frames: number of samples of each channel.
+        frames: number of samples per channel.
         container: libsndfile's name of the file format, e.g. ``"WAV"``, or ffmpeg's, e.g. ``"MOV"``.
         encoding: libsndfile's name of the sample format, e.g. ``"PCM_16"``, or ``"ffmpeg"``.
     """
@@ -55,34 +54,34 @@ class AudioInfo:
 
     @property
     def duration_seconds(self) -> float:
-        """Length in seconds."""
+        """Duration in seconds."""
         return self.frames / self.sample_rate
 
 
 def describe(path: str | os.PathLike[str]) -> AudioInfo:
-    """Reads the header of a recording, without decoding it.
+    """Read the header of a recording, without decoding it.
 
-    The length is the exact one, also for an MP3 that does not state it (its frames are counted then).
+    The length is exact, also for an MP3 that does not state it (its frames are counted).
 
     Raises:
-        AudioError: for what is missing, unreadable, empty, not a recording, or shorter than its header says.
+        AudioError: the file is missing, unreadable, empty, not a recording, or shorter than its header states.
     """
     with Recording(path) as recording:
         return recording.info
 
 
 class Recording:
-    """An open recording, read from front to back; a context manager.
+    """Open recording for sequential reading; a context manager.
 
     Args:
-        path: the file, in any format that libsndfile reads, or ffmpeg where it is installed.
+        path: the file, in any format that libsndfile reads, or ffmpeg if it is installed.
 
     Attributes:
-        info: what its header says.
+        info: properties from its header.
 
     Raises:
-        AudioError: on opening, for what is missing, unreadable, empty, not a recording, or shorter than its header
-            says.
+        AudioError: on opening, if the file is missing, unreadable, empty, not a recording, or shorter than its header
+            states.
     """
 
     info: AudioInfo
@@ -112,24 +111,24 @@ class Recording:
         self._file.close()
 
     def require_sound(self) -> None:
-        """Refuses a recording that holds no frames, or has a sample rate at which no sound is stored.
+        """Refuse a recording without frames, or with an implausibly low sample rate.
 
         Raises:
-            AudioError: with the reason.
+            AudioError: the recording is refused.
         """
         if self.info.frames == 0:
             raise AudioError(f"{self._path}: holds a header but no frames; replace the file or leave it out")
         if self.info.sample_rate < MIN_SAMPLE_RATE:
             raise AudioError(
                 f"{self._path}: has a sample rate of {self.info.sample_rate} Hz, expected at least "
-                f"{MIN_SAMPLE_RATE} Hz; the header is wrong, or this is no sound"
+                f"{MIN_SAMPLE_RATE} Hz; export the file again, or leave it out"
             )
 
     def seek(self, frame: int) -> None:
-        """Goes forward to a frame, such that what is read next equals what reading from the start gives.
+        """Skip forward to a frame; the samples that follow equal those of sequential reading from the start.
 
         Raises:
-            AudioError: where the recording cannot be decoded up to there.
+            AudioError: the recording cannot be decoded up to this frame.
         """
         if self._file.can_seek:
             preroll = _PREROLL_FRAMES if self.info.container in _DECODERS_WITH_MEMORY else 0
@@ -143,11 +142,11 @@ class Recording:
             self.read(min(_SKIP_FRAMES, frame - self._position))
 
     def read(self, frames: int) -> Float[np.ndarray, "frames channels"]:
-        """The next frames as float32, where full scale is 1; a float recording may exceed it and is left as it is.
+        """Read the next frames as float32, where full scale is 1; float recordings may exceed it and are not clipped.
 
         Raises:
-            AudioError: where the recording cannot be decoded, holds fewer frames than its header says, or holds samples
-                that are NaN, infinite or beyond :data:`MAX_SAMPLE`.
+            AudioError: the recording cannot be decoded, has fewer frames than its header states, or has samples that
+                are NaN, infinite or beyond :data:`MAX_SAMPLE`.
         """
         try:
             samples = self._file.read(frames, dtype="float32", always_2d=True)
@@ -155,7 +154,7 @@ class Recording:
             raise self._undecodable(error) from error
         if len(samples) < frames:
             raise AudioError(
-                f"{self._path}: is truncated: holds {self._position + len(samples):,} frames, its header says "
+                f"{self._path}: is truncated: it has {self._position + len(samples):,} frames, its header states "
                 f"{self.info.frames:,}; replace the file or leave it out"
             )
         if fault := fault_of(samples, self.info.sample_rate, self._position):
@@ -172,12 +171,12 @@ class Recording:
 
 
 def fault_of(samples: Float[np.ndarray, "frames channels"], sample_rate: int, position: int = 0) -> str | None:
-    """What is wrong with samples: NaN, infinite or beyond :data:`MAX_SAMPLE`; None where nothing is.
+    """Describe invalid samples (NaN, infinite or beyond :data:`MAX_SAMPLE`); None if all are valid.
 
     Args:
         samples: float32, where full scale is 1.
-        sample_rate: in hertz.
-        position: frame of the first one, from the beginning of the recording.
+        sample_rate: sample rate in hertz.
+        position: index of the first frame in the recording.
     """
     if not samples.size or (samples.min() >= -MAX_SAMPLE and samples.max() <= MAX_SAMPLE):  # false for NaN
         return None
@@ -191,16 +190,16 @@ def fault_of(samples: Float[np.ndarray, "frames channels"], sample_rate: int, po
 
 
 def _open(path: Path) -> tuple["_SoundFile", int]:
-    """The file, and its true number of frames."""
+    """Open a file; also return its true number of frames."""
     try:
-        mode = path.stat().st_mode  # before opening, which would wait for ever on a pipe
+        mode = path.stat().st_mode  # before opening, which would block on a pipe
         if not stat.S_ISREG(mode):
             kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
             raise AudioError(f"{path}: is {kind}, expected a recording; name a file")
         file = path.open("rb")
-    except (OSError, ValueError) as error:  # a ValueError where the name holds a null character
+    except (OSError, ValueError) as error:  # ValueError: the name contains a null character
         reason = error.strerror if isinstance(error, OSError) else error
-        raise AudioError(f"{path}: cannot be opened ({reason}); check the path and who may read it") from error
+        raise AudioError(f"{path}: cannot be opened ({reason}); check the path and its permissions") from error
     with file:
         return _open_checked(path, file)
 
@@ -211,7 +210,7 @@ def _open_checked(path: Path, file: BinaryIO) -> tuple["_SoundFile", int]:
         raise AudioError(f"{path}: is an empty file (0 bytes), expected a recording; replace it or leave it out")
     if missing := missing_bytes(file):
         raise AudioError(
-            f"{path}: is truncated: {missing:,} bytes are missing of those that its header says follow, the file has "
+            f"{path}: is truncated: {missing:,} bytes are missing of the number stated in its header, the file has "
             f"{file_size:,}; replace the file or leave it out"
         )
     if demuxer := ffmpeg_demuxer(read_header(file)):
@@ -227,7 +226,7 @@ def _open_checked(path: Path, file: BinaryIO) -> tuple["_SoundFile", int]:
     frames = sound.frames
     if sound.format == "MP3":
         frames = count_mpeg_samples(file) or frames
-        if frames > sound.frames:  # libsndfile reads no further than its guess, so it has to guess higher
+        if frames > sound.frames:  # libsndfile stops at its estimate, which padding raises
             padding = file_size * frames // max(1, sound.frames)
             sound = _open_with_soundfile(path, _Patched(file, padding=padding))
     elif header := completed_wav_header(file):
@@ -235,7 +234,7 @@ def _open_checked(path: Path, file: BinaryIO) -> tuple["_SoundFile", int]:
         frames = sound.frames
     if frames == _UNKNOWN_LENGTH:
         raise AudioError(
-            f"{path}: does not say how long it is, as when its encoder wrote to a pipe; encode it again to a file"
+            f"{path}: does not state its length, as if its encoder had written to a pipe; encode it again to a file"
         )
     return sound, frames
 
@@ -243,22 +242,22 @@ def _open_checked(path: Path, file: BinaryIO) -> tuple["_SoundFile", int]:
 def _open_with_soundfile(path: Path, file: "Path | _Patched | BinaryIO") -> "_SoundFile":
     try:
         return _SoundFile(file)
-    except (soundfile.SoundFileError, TypeError) as error:  # a TypeError for headerless *.raw
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless *.raw file
         raise AudioError(
             f"{path}: is not a recording that can be decoded ({_reason(error)}); expected WAV, FLAC, OGG, "
-            "OPUS, MP3, AIFF, AU, W64 or CAF, or what ffmpeg reads: M4A, AAC, WMA, WebM"
+            "OPUS, MP3, AIFF, AU, W64 or CAF, or a format of ffmpeg: M4A, AAC, WMA, WebM"
         ) from error
 
 
 class _SoundFile(soundfile.SoundFile):
-    """Leaves out the seek with which soundfile ends every read of a seekable file.
+    """SoundFile without the seek that soundfile does after every read of a seekable file.
 
-    It would go to where the file is already, but at the cost of what the decoder remembers: an MP3 read in blocks would
-    have wrong samples at the beginning of each.
+    The seek goes to the current position, but resets the state of the decoder: an MP3 read in blocks would have wrong
+    samples at the beginning of each block.
 
     Attributes:
-        container: of the file that ffmpeg decoded this one from; empty for others.
-        decoded: the temporary file that ffmpeg wrote, closed with this one.
+        container: container of the file that ffmpeg decoded; empty for other files.
+        decoded: temporary file written by ffmpeg, closed together with this one.
     """
 
     container = ""
@@ -280,7 +279,7 @@ class _SoundFile(soundfile.SoundFile):
 
 
 class _Patched:
-    """A file as libsndfile should see it: with another beginning, or seemingly longer by zeros behind its end."""
+    """View of a file for libsndfile: with another header, or apparently longer by zeros at its end."""
 
     def __init__(self, file: BinaryIO, *, beginning: bytes = b"", padding: int = 0) -> None:
         self._beginning = beginning

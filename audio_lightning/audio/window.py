@@ -1,4 +1,4 @@
-"""Clips of one length: fitting a short recording, and cutting a long one in bounded memory."""
+"""Clips of fixed length: padding short recordings, and cutting long ones into windows with bounded memory."""
 
 import os
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ _MIN_BLOCK_FRAMES = 65_536
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of a recording.
+    """A segment of a recording.
 
     Attributes:
-        start_seconds: where it begins in the recording.
-        stop_seconds: where it ends, never behind the end of the recording.
-        samples: one channel, float32; of ``channel="each"`` a row for every channel.
+        start_seconds: start in the recording.
+        stop_seconds: end in the recording, at most the end of the recording.
+        samples: one channel, float32; with ``channel="each"``, one row per channel.
     """
 
     start_seconds: float
@@ -34,22 +34,25 @@ class Window:
 def fit_length(
     samples: Float[np.ndarray, "samples"], num_samples: int, padding: Padding
 ) -> Float[np.ndarray, "num_samples"]:
-    """Cuts the end of a longer clip, and fills up a shorter one behind its end.
+    """Cut or pad a clip at its end to a given length.
 
     Args:
         samples: at least one sample.
-        num_samples: the length asked for.
-        padding: ``"zero"``; ``"repeat"`` the clip; ``"reflect"`` it forth and back without doubling its ends, as
-            ``numpy.pad`` does.
+        num_samples: required length.
+        padding: ``"zero"``; ``"repeat"`` to repeat the clip; ``"reflect"`` to reflect it back and forth without
+            repeating its ends, as ``numpy.pad`` does.
 
     Returns:
-        Contiguous float32; a view where nothing has to be filled up or converted.
+        Contiguous float32; a view if nothing has to be padded or converted.
+
+    Raises:
+        ValueError: the clip is empty.
     """
     length = len(samples)
     if length >= num_samples:
         return np.ascontiguousarray(samples[:num_samples], dtype=np.float32)
     if length == 0:
-        raise ValueError("an empty clip cannot be filled up")
+        raise ValueError("an empty clip cannot be padded")
     if padding == "zero":
         fitted = np.zeros(num_samples, dtype=np.float32)
         fitted[:length] = samples
@@ -74,26 +77,28 @@ def windows(
     channel: Channel = "mean",
     levels: Levels | None = None,
 ) -> Iterator[Window]:
-    """Cuts a recording of any length into windows, one channel at the sample rate asked for.
+    """Cut a recording of any length into windows of one channel, resampled.
 
-    Memory depends on the length of a window, not on that of the recording. Window ``k`` begins ``k * hop_samples`` into
-    what :func:`load` gives and equals it there. All are full but the last, which reaches to the end of the recording;
-    where fewer than ``tail_samples`` of it are new, it is left out. A recording that fits one window gives exactly one.
+    Memory depends on the length of a window, not of the recording. Window ``k`` equals the result of :func:`load` from
+    sample ``k * hop_samples`` on. All windows are full except the last one, which ends at the end of the recording; it
+    is left out if fewer than ``tail_samples`` of its samples are new. A recording that fits into one window gives
+    exactly one.
 
     Args:
         path: the file.
-        sample_rate: rate of the windows in hertz.
+        sample_rate: sample rate of the windows in hertz.
         window_samples: length of a window at that rate.
-        hop_samples: samples from the start of a window to the start of the next.
-        tail_samples: fewest samples behind the last full window that make another one; by default 5 % of a window.
-        channel: which channel, see :data:`audio_lightning.audio.channels.Channel`.
-        levels: those of the channels whose mean is taken are added here, as far as the recording has been read.
+        hop_samples: hop from the start of one window to the next, in samples.
+        tail_samples: minimum number of samples after the last full window for another one; default: 5 % of a window.
+        channel: the channel, see :data:`audio_lightning.audio.channels.Channel`.
+        levels: accumulates the levels of the channels whose mean is used, while the recording is read.
 
     Yields:
         The windows in order.
 
     Raises:
-        AudioError: as :func:`decode` does, after the windows before the damage; there is no limit to the length.
+        AudioError: see :func:`decode`, raised after the windows before the damage; the length is not limited.
+        ValueError: ``window_samples`` or ``hop_samples`` is less than 1.
     """
     if window_samples < 1 or hop_samples < 1:
         raise ValueError(f"windows and hops need at least 1 sample, got {window_samples} and {hop_samples}")
@@ -106,7 +111,7 @@ def windows(
 
         def window(start: int, samples: Float[np.ndarray, "samples channels"]) -> Window:
             stop = start + len(samples)
-            # The last sample stands for what its period holds of the recording, be it a little less or more.
+            # Rounding: the period of the last sample may end a little before or after the recording.
             stop_seconds = info.duration_seconds if stop >= total else stop / sample_rate
             rows = np.ascontiguousarray(samples.T)
             return Window(start / sample_rate, stop_seconds, rows if channel == "each" else rows[0])

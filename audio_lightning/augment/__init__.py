@@ -1,4 +1,4 @@
-"""Augmentations of waveforms, of spectrograms and of pairs of clips with their targets; one a file."""
+"""Augmentations of waveforms, spectrograms and pairs of clips with their targets; one class per module."""
 
 from audio_lightning.augment.augmentation import Augmentation
 from audio_lightning.augment.base import PairAugmentation, SpectrogramAugmentation, WaveformAugmentation

@@ -1,4 +1,4 @@
-"""All augmentations of a training, in the order in which they are applied."""
+"""Container of all augmentations of a training, applied in their configured order."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -21,25 +21,34 @@ KINDS: dict[str, type[nn.Module]] = {
 
 
 class Augmentation(nn.Module):
-    """What a choice of ``conf/augment`` describes.
+    """Augmentation pipeline built from a choice of ``conf/augment``.
 
-    Waveforms are changed clip by clip and then mixed in pairs; features are mixed in pairs and then changed clip by
-    clip. In evaluation mode everything stays as it is. There are no parameters and nothing for a checkpoint.
+    Waveforms are changed clip by clip, then mixed in pairs; features are mixed in pairs, then changed clip by clip.
+    In evaluation mode, inputs are returned unchanged. The module has no parameters and adds nothing to a checkpoint.
 
     Args:
-        config: ``waveform``, ``spectrogram`` and ``pairs``, each a mapping from names to augmentations (``_target_``
-            and arguments), applied in this order; null in place of one leaves it out.
-        sample_rate: rate of the waveforms in hertz.
+        config: mapping with the keys ``waveform``, ``spectrogram`` and ``pairs``. Each maps names to augmentations
+            (``_target_`` and arguments), which are applied in this order; null disables one.
+        sample_rate: sample rate of the waveforms in hertz.
 
     Raises:
-        ConfigError: an unknown kind, target or argument.
+        ConfigError: an unknown kind, target or argument, or an invalid value.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.augment import Augmentation
+        >>> polarity = {"_target_": "audio_lightning.augment.polarity.Polarity", "p": 1.0}
+        >>> augmentation = Augmentation({"waveform": {"polarity": polarity}}, sample_rate=16000)
+        >>> waveform, target = augmentation.on_waveforms(torch.tensor([[0.25, -0.5]]), torch.tensor([3]))
+        >>> waveform, target
+        (tensor([[-0.2500,  0.5000]]), tensor([3]))
     """
 
     def __init__(self, config: Mapping[str, Any], *, sample_rate: int) -> None:
         super().__init__()
         for kind in config:
             if kind not in KINDS:
-                raise ConfigError(f"augment has no {kind}" + did_you_mean(kind, list(KINDS), listing="there are"))
+                raise ConfigError(f"augment.{kind}: no such kind" + did_you_mean(kind, list(KINDS), listing="kinds"))
         self.waveform, self.spectrogram, self.pairs = (
             nn.ModuleList(
                 build(node, cls, where=f"augment.{kind}.{name}", sample_rate=sample_rate)
@@ -51,12 +60,12 @@ class Augmentation(nn.Module):
 
     @property
     def changes_waveforms(self) -> bool:
-        """Whether features differ from epoch to epoch because waveforms do."""
+        """Whether waveforms are changed, so that features differ from epoch to epoch."""
         return _any_active([*self.waveform, *self._mixing("waveform")])
 
     @property
     def mixes_waveforms(self) -> bool:
-        """Whether clips are mixed with others before features are computed."""
+        """Whether clips are mixed with one another before features are computed."""
         return _any_active(self._mixing("waveform"))
 
     @property
@@ -71,7 +80,7 @@ class Augmentation(nn.Module):
 
     @property
     def lacks(self) -> list[str]:
-        """Sources for which :meth:`set_recordings` has to be called before training: ``noise``, ``rir``."""
+        """Sources of recordings, ``noise`` or ``rir``, that :meth:`set_recordings` must provide before training."""
         lacking = (module for module in self._recorded() if module.p > 0 and not module.has_recordings)
         return sorted({module.source for module in lacking})
 
@@ -82,13 +91,13 @@ class Augmentation(nn.Module):
         starts: Int64[Tensor, "recordings"],
         stops: Int64[Tensor, "recordings"],
     ) -> None:
-        """Hand out the recordings of a source: see :meth:`RecordedAugmentation.set_recordings`."""
+        """Pass recordings to all augmentations of a source: see :meth:`RecordedAugmentation.set_recordings`."""
         for module in self._recorded():
             if module.source == source:
                 module.set_recordings(samples, starts, stops)
 
     def digest_of_recordings(self) -> str:
-        """A name for all recordings that were handed out; of none, too."""
+        """SHA-256 of all recordings in use, in hexadecimal; also defined if there are none."""
         found = hashlib.sha256()
         for module in self._recorded():
             for tensor in module.buffers():
@@ -96,7 +105,11 @@ class Augmentation(nn.Module):
         return found.hexdigest()
 
     def leave_out(self, source: str) -> bool:
-        """Go without the recordings of a source, where no augmentation requires them; whether that is so."""
+        """Disable the augmentations of a source that has no recordings, unless one of them requires recordings.
+
+        Returns:
+            Whether they were disabled.
+        """
         modules = [module for module in self._recorded() if module.source == source and module.p > 0]
         if any(module.required for module in modules):
             return False
@@ -107,9 +120,9 @@ class Augmentation(nn.Module):
     def on_waveforms(
         self, waveform: Float[Tensor, "batch time"], target: Shaped[Tensor, "batch *classes"]
     ) -> tuple[Float[Tensor, "batch time"], Shaped[Tensor, "batch *classes"]]:
-        """What comes before the front end; targets are handed back untouched unless waveforms are mixed.
+        """Apply the augmentations of waveforms; targets are returned unchanged unless waveforms are mixed.
 
-        Only targets that are rows of probabilities can be mixed, see :class:`PairAugmentation`.
+        Only targets in the form of probabilities can be mixed, see :class:`PairAugmentation`.
         """
         for module in self.waveform:
             waveform = module(waveform)
@@ -120,7 +133,7 @@ class Augmentation(nn.Module):
     def on_features(
         self, features: Float[Tensor, "batch channels ..."], target: Shaped[Tensor, "batch *classes"]
     ) -> tuple[Float[Tensor, "batch channels ..."], Shaped[Tensor, "batch *classes"]]:
-        """What comes after the front end; features [B, C, T] are waveforms, of which no bins can be masked."""
+        """Apply the augmentations of features; raw waveforms ``[B, C, T]`` have no bins to mask, and are only mixed."""
         for mixing in self._mixing("features"):
             features, target = mixing(features, target)
         if features.dim() == 4:

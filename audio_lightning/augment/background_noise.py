@@ -13,22 +13,28 @@ from audio_lightning.core.errors import ConfigError
 
 
 class BackgroundNoise(RecordedAugmentation):
-    """Adds a random piece of a random noise recording to each clip, at a volume or a signal-to-noise ratio of its own.
+    """Background noise: a random excerpt of a random noise recording, at a random volume or signal-to-noise ratio.
 
-    Warden (2018, arXiv 1804.03209) trains with the volume from 0 to 0.1 in 80 % of the clips.
-
-    Recordings shorter than a clip are repeated.
+    Noise recordings shorter than a clip are repeated. Warden (2018, arXiv 1804.03209) trains with a volume of 0 to 0.1
+    in 80 % of the clips.
 
     Args:
-        volume: range of the factor that the recording is multiplied by, drawn uniformly; null where ``snr_db`` is
-            given.
-        snr_db: range of the signal-to-noise ratio over the whole clip in decibels, drawn uniformly; null where
-            ``volume`` is given. At a ratio, a silent clip stays silent.
-        required: refuse to train without recordings of noise; False: train without noise then.
+        volume: range of the amplitude factor of the noise, drawn uniformly; null if ``snr_db`` is given.
+        snr_db: range of the signal-to-noise ratio over the whole clip in decibels, drawn uniformly; null if ``volume``
+            is given. With a ratio, a silent clip stays silent.
+        required: whether training without noise recordings is an error; otherwise, this augmentation is disabled.
         sample_rate, p: see :class:`WaveformAugmentation`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: an invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.augment.background_noise import BackgroundNoise
+        >>> augment = BackgroundNoise(sample_rate=16000, volume=(0.1, 0.1), p=1.0)
+        >>> augment.set_recordings(torch.ones(100), starts=torch.tensor([0]), stops=torch.tensor([100]))
+        >>> augment(torch.zeros(1, 4))
+        tensor([[0.1000, 0.1000, 0.1000, 0.1000]])
     """
 
     source: ClassVar[str] = "noise"
@@ -45,7 +51,7 @@ class BackgroundNoise(RecordedAugmentation):
         super().__init__(sample_rate=sample_rate, p=p)
         if (volume is None) == (snr_db is None):
             raise ConfigError(
-                f"volume is {volume} and snr_db is {snr_db}: give a range for one, and null for the other"
+                f"volume is {volume} and snr_db is {snr_db}; give a range for one, and null for the other"
             )
         if volume is not None:
             require_range("volume", volume, least=0)
@@ -54,7 +60,7 @@ class BackgroundNoise(RecordedAugmentation):
         self.volume, self.snr_db, self.required = volume, snr_db, required
 
     def augment(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:
-        """Clips with noise.
+        """Add noise to clips.
 
         Raises:
             RuntimeError: there are no recordings.

@@ -1,4 +1,4 @@
-"""What every augmentation is: a module that changes some clips of a batch in training, and none in evaluation."""
+"""Base classes of augmentations: modules that change some clips of a batch in training, and none in evaluation."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,25 +12,25 @@ from torch import Tensor, nn
 from audio_lightning.core.checks import require_choice
 from audio_lightning.core.errors import ConfigError
 
-# On a CPU, intermediate results of this many values stay in the caches: about twice as fast as a whole batch of
-# four-second clips at once.
+# Maximum number of values that a CPU processes at once, so that intermediate results stay in its caches: about twice
+# as fast as a whole batch of four-second clips at once.
 VALUES_AT_ONCE = 2**17
 
 Domain = Literal["waveform", "features"]
 
 
 class _Random(nn.Module):
-    """Shared by all: the probability of each clip, and who is drawn.
+    """Base of all augmentations: the random choice of the clips to change.
 
-    Everything is drawn from PyTorch's global generators, so that whoever seeds them gets the same batch again. Nothing
-    is learned and nothing is stored in a checkpoint.
+    All random numbers come from PyTorch's global generators, so that a seed reproduces a batch. There are no
+    parameters, and nothing is stored in a checkpoint.
 
     Args:
-        sample_rate: rate of the waveforms in hertz.
-        p: probability of each clip to be changed.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that a clip is changed.
 
     Raises:
-        ConfigError: ``p`` is no probability.
+        ConfigError: ``p`` is not a probability.
     """
 
     def __init__(self, *, sample_rate: int, p: float) -> None:
@@ -41,63 +41,91 @@ class _Random(nn.Module):
         self.p = p
 
     def extra_repr(self) -> str:
-        """The probability."""
+        """Show the probability in the module's representation."""
         return f"p={self.p}"
 
     def _drawn(self, clips: int, device: torch.device) -> Int64[Tensor, "drawn"]:
-        # Drawn on the CPU, whose answer a GPU's queue of work need not be waited for.
+        # Drawn on the CPU: reading a result from the GPU would wait for all work queued there.
         return torch.nonzero(torch.rand(clips) < self.p).flatten().to(device)
 
 
 class _ClipAugmentation(_Random, ABC):
-    """Changes clips each for itself; subclasses implement :meth:`augment`."""
+    """Changes each clip on its own; subclasses implement :meth:`augment`."""
 
     @abstractmethod
     def augment(self, x: Float[Tensor, "drawn ..."]) -> Float[Tensor, "drawn ..."]:
-        """Changed clips, all of them, of float32 clips that must be left as they are."""
+        """Return changed copies of all given float32 clips; ``x`` itself must not be modified."""
 
     def forward(self, x: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch ..."]:
-        """The batch with some clips changed; in evaluation mode the batch itself."""
+        """Change some clips of a batch; in evaluation mode, return the batch itself."""
         if not self.training or self.p == 0:
             return x
         drawn = self._drawn(len(x), x.device)
         if len(drawn) == 0:
             return x
-        # Half precision is too coarse for samples, and transforms don't take it.
+        # Half precision is too coarse for samples, and Fourier transforms do not support it.
         with torch.autocast(x.device.type, enabled=False):
             changed = in_pieces(self.augment, (x if len(drawn) == len(x) else x[drawn]).float()).to(x.dtype)
         return changed if len(drawn) == len(x) else x.index_copy(0, drawn, changed)
 
 
 class WaveformAugmentation(_ClipAugmentation):
-    """Waveforms [B, T] to waveforms of the same shape; see :class:`_ClipAugmentation`."""
+    """Augmentation of waveforms ``[B, T]``, which keeps their shape; subclasses implement :meth:`augment`.
+
+    Args:
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that a clip is changed.
+
+    Raises:
+        ConfigError: ``p`` is not a probability.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.augment import WaveformAugmentation
+        >>> class Reverse(WaveformAugmentation):
+        ...     def augment(self, x):
+        ...         return x.flip(1)
+        >>> reverse = Reverse(sample_rate=16000, p=1.0)
+        >>> reverse(torch.tensor([[0.1, 0.2, 0.3]]))
+        tensor([[0.3000, 0.2000, 0.1000]])
+        >>> reverse.eval()(torch.tensor([[0.1, 0.2, 0.3]]))
+        tensor([[0.1000, 0.2000, 0.3000]])
+    """
 
     @abstractmethod
     def augment(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:
-        """Changed waveforms."""
+        """Return changed copies of all given waveforms."""
 
 
 class SpectrogramAugmentation(_ClipAugmentation):
-    """Features [B, C, F, N] to features of the same shape; see :class:`_ClipAugmentation`."""
+    """Augmentation of spectrograms ``[B, C, F, N]``, which keeps their shape; subclasses implement :meth:`augment`.
+
+    Args:
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that a clip is changed.
+
+    Raises:
+        ConfigError: ``p`` is not a probability.
+    """
 
     @abstractmethod
     def augment(self, x: Float[Tensor, "drawn channels bins frames"]) -> Float[Tensor, "drawn channels bins frames"]:
-        """Changed features."""
+        """Return changed copies of all given features."""
 
 
 class PairAugmentation(_Random, ABC):
-    """Mixes a clip with another one of the batch, and their targets with them; subclasses implement :meth:`mix`.
+    """Augmentation that mixes clips of a batch in pairs, with their targets; subclasses implement :meth:`mix`.
 
-    Targets are rows of probabilities, one a class: one-hot, several labels a clip, or already mixed. What is mixed is
-    a weighted mean of two rows, so a row's sum stays between those two sums, and values stay between 0 and 1.
+    Targets are rows of probabilities, one for each class: one-hot, multi-hot or already mixed. A mixed target is the
+    weighted mean of two rows, so its sum lies between their sums, and its values stay between 0 and 1.
 
     Args:
-        domain: whether ``waveform`` or ``features`` are mixed.
-        sample_rate: rate of the waveforms in hertz.
-        p: probability of each clip to be mixed with another.
+        domain: what is mixed, ``waveform`` or ``features``.
+        sample_rate: sample rate of the waveforms in hertz.
+        p: probability that a clip is mixed with another.
 
     Raises:
-        ConfigError: ``p`` is no probability, or ``domain`` is neither of the two.
+        ConfigError: ``p`` is not a probability, or ``domain`` is invalid.
     """
 
     def __init__(self, *, sample_rate: int, p: float, domain: Domain) -> None:
@@ -109,12 +137,12 @@ class PairAugmentation(_Random, ABC):
     def mix(
         self, x: Float[Tensor, "drawn ..."], other: Float[Tensor, "drawn ..."]
     ) -> tuple[Float[Tensor, "drawn ..."], Float[Tensor, "drawn"]]:
-        """Mixed float32 clips, and the weight from 0 to 1 that the target of each of ``x`` has in them."""
+        """Mix float32 clips with others; return them, and the weight (0 to 1) of the target of each clip of ``x``."""
 
     def forward(
         self, x: Float[Tensor, "batch ..."], target: Float[Tensor, "batch classes"]
     ) -> tuple[Float[Tensor, "batch ..."], Float[Tensor, "batch classes"]]:
-        """The batch with some clips mixed; the batch itself in evaluation mode, or if it is a single clip."""
+        """Mix some clips of a batch; in evaluation mode, or for a single clip, return the batch itself."""
         if not self.training or self.p == 0 or len(x) < 2:
             return x, target
         drawn = self._drawn(len(x), x.device)
@@ -130,7 +158,7 @@ class PairAugmentation(_Random, ABC):
 def in_pieces(
     function: Callable[[Float[Tensor, "some ..."]], Float[Tensor, "some ..."]], x: Float[Tensor, "batch ..."]
 ) -> Float[Tensor, "batch ..."]:
-    """Apply a function of clips to a batch, on a CPU to so few clips at once that they stay in its caches."""
+    """Apply a function to a batch; on a CPU, in chunks of clips that fit into its caches."""
     clips = max(1, VALUES_AT_ONCE // max(1, x[0].numel()))
     return (
         function(x) if x.device.type != "cpu" or len(x) <= clips else torch.cat([function(y) for y in x.split(clips)])
@@ -140,10 +168,10 @@ def in_pieces(
 def require_range(
     name: str, limits: tuple[float, float], *, least: float = -math.inf, above: float = -math.inf
 ) -> None:
-    """Check a range to draw from.
+    """Check the range of a random value.
 
     Raises:
-        ConfigError: not two finite numbers in ascending order, of at least ``least`` and greater than ``above``.
+        ConfigError: not two finite numbers in ascending order, at least ``least`` and greater than ``above``.
     """
     if len(limits) != 2 or not (above < limits[0] <= limits[1] < math.inf and least <= limits[0]):
         bound = f" greater than {above:g}" if above > -math.inf else ""
@@ -152,40 +180,40 @@ def require_range(
 
 
 def uniform(limits: tuple[float, float], like: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch"]:
-    """A number for each clip of ``like``, uniform between the limits, on its device."""
+    """Draw a number for each clip of ``like``, uniformly between the limits, on its device."""
     return torch.empty(len(like), device=like.device).uniform_(*limits)
 
 
 def log_uniform(limits: tuple[float, float], like: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch"]:
-    """A positive number for each clip of ``like``, whose logarithm is uniform between those of the limits."""
+    """Draw a positive number for each clip of ``like``, log-uniformly between the limits."""
     lowest, highest = map(math.log, limits)
     return uniform((lowest, highest), like).exp()
 
 
 def random_below(limit: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
-    """A whole number from 0 on below each limit, which is far below 2^31."""
+    """Draw an integer from 0 to ``limit - 1`` for each limit; limits must be far below 2^31."""
     return torch.randint(2**31 - 1, limit.shape, device=limit.device) % limit
 
 
 def beta(alpha: float, like: Float[Tensor, "batch ..."]) -> Float[Tensor, "batch"]:
-    """A number for each clip of ``like``, drawn from Beta(alpha, alpha)."""
+    """Draw a number for each clip of ``like`` from Beta(alpha, alpha)."""
     concentration = torch.full((len(like),), alpha)
-    # Drawn on the CPU: a handful of numbers, which the distribution's checks would otherwise wait for.
+    # Drawn on the CPU: the argument checks of the distribution would otherwise wait for the GPU.
     return torch.distributions.Beta(concentration, concentration).sample().to(like.device)
 
 
 def from_decibels(level: Float[Tensor, "batch"]) -> Float[Tensor, "batch 1"]:
-    """Factors of amplitude, a column for multiplying waveforms with."""
+    """Convert levels in decibels to amplitude factors, as a column that multiplies waveforms."""
     return torch.pow(10, level / 20)[:, None]
 
 
 def rms(waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1"]:
-    """Root of the mean square of each clip."""
+    """Root mean square of each clip."""
     return waveform.square().mean(dim=1, keepdim=True).sqrt()
 
 
 def _partners(clips: int) -> Int64[Tensor, "clips"]:
-    """Another clip for each, by one random cycle through all of them: nobody is mixed with itself."""
+    """Index of another clip for each clip, from one random cycle, so that no clip is mixed with itself."""
     order = torch.randperm(clips)
     partner = torch.empty_like(order)
     partner[order] = order.roll(1)

@@ -22,36 +22,45 @@ RATES = {
     "mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
     "opus": (8000, 12000, 16000, 24000, 48000),
 }
-"""Sample rates in hertz that a format knows; clips with another one are resampled. Vorbis takes any."""
+"""Sample rates in hertz that a format supports; clips at other rates are resampled. Vorbis supports any rate."""
 
 MOST_COMPRESSION = 0.99
-"""MP3 takes no higher number."""
+"""Maximum compression level that libsndfile accepts for MP3."""
 
 MP3_KILOBITS = ((32_000, 32, 320), (16_000, 8, 160), (0, 8, 64))
-"""From which sample rate on MP3 has which lowest and highest bit rate a channel, in kbit/s."""
+"""Bit rates of MP3 for each range of sample rates: minimum sample rate in hertz, minimum and maximum kbit/s."""
 
 OPUS_KILOBITS = (6, 256)
-"""The same for Opus, at any rate."""
+"""Minimum and maximum bit rate of Opus in kbit/s, at any sample rate."""
 
 BLOCK = 2**15
-"""Samples that are coded at once: older encoders put all that they get on the stack."""
+"""Samples encoded at once: older encoders put their whole input on the stack."""
 
 
 class Codec(WaveformAugmentation):
-    """Codes and decodes each clip in memory, as recordings from the internet and from telephones have been.
+    """Lossy-codec augmentation: each clip is encoded and decoded, like recordings from the internet or telephones.
 
-    Length, place and loudness are kept; a clip beyond full scale is not clipped. Coding is work for a CPU, clip by
-    clip, and dear: a second of sound at 22 050 Hz takes 10 (Vorbis) to 50 (Opus) milliseconds, and clips on a GPU are
-    waited for.
+    Length, timing and loudness are kept; clips beyond full scale are not clipped. Encoding is slow: it runs in memory
+    on the CPU, clip by clip, and a GPU waits for it. One second of sound at 22 050 Hz takes 10 (Vorbis) to 50 (Opus)
+    milliseconds.
 
     Args:
-        formats: each clip draws one of these: ``mp3``, ``vorbis``, ``opus``.
-        compression: range of the compression, drawn uniformly, from 0 for the largest files to 0.99 for the smallest.
-            At 22 050 Hz that is 160 to 10 kbit/s in MP3, 90 to 40 in Vorbis (for noise) and 256 to 9 in Opus.
+        formats: ``mp3``, ``vorbis``, ``opus``; each clip draws one of the given formats.
+        compression: range of the compression level, drawn uniformly, from 0 for the largest files to 0.99 for the
+            smallest. At 22 050 Hz that is 160 to 10 kbit/s for MP3, 90 to 40 for Vorbis (noise) and 256 to 9 for Opus.
         sample_rate, p: see :class:`WaveformAugmentation`.
 
     Raises:
-        ConfigError: an option that cannot work, or a format that the installed libsndfile cannot write.
+        ConfigError: an invalid option, or a format that the installed libsndfile cannot write.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.augment.codec import Codec
+        >>> _ = torch.manual_seed(0)
+        >>> clip = 0.1 * torch.randn(1, 8000)
+        >>> coded = Codec(sample_rate=16000, formats=["vorbis"], compression=(0.9, 0.9), p=1.0)(clip)
+        >>> coded.shape, torch.equal(coded, clip)
+        (torch.Size([1, 8000]), False)
     """
 
     def __init__(
@@ -72,13 +81,13 @@ class Codec(WaveformAugmentation):
             container, subtype = FORMATS[name]["format"], FORMATS[name]["subtype"]
             if subtype not in soundfile.available_subtypes(container):
                 raise ConfigError(
-                    f"formats: {name} cannot be written by libsndfile {soundfile.__libsndfile_version__}: leave it "
+                    f"formats: {name} cannot be written by libsndfile {soundfile.__libsndfile_version__}; leave it "
                     "out, or install a newer soundfile (0.12)"
                 )
         self.formats, self.compression = list(formats), compression
 
     def augment(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:
-        """Coded and decoded clips."""
+        """Encode and decode clips."""
         formats = torch.randint(len(self.formats), (len(x),)).tolist()
         levels = torch.empty(len(x)).uniform_(*self.compression).tolist()
         scale = x.abs().amax(dim=1, keepdim=True).clamp(min=1)
@@ -90,17 +99,17 @@ class Codec(WaveformAugmentation):
 
 
 def compression_of(name: str, kilobits: float, sample_rate: int) -> float | None:
-    """The compression with which a format has a constant bit rate, as libsndfile computes one from the other.
+    """Compression level at which libsndfile encodes with a given constant bit rate.
 
-    LAME takes the nearest bit rate that MP3 has, so that its lowest one is reached without a compression of 1.
+    LAME takes the nearest bit rate of MP3, so that the lowest one is reached with a compression below 1.
 
     Args:
         name: ``mp3`` or ``opus``.
         kilobits: bit rate in kbit/s.
-        sample_rate: of the clips in hertz.
+        sample_rate: sample rate of the clips in hertz.
 
     Returns:
-        None where the format does not have that bit rate at the sample rate.
+        The compression level; None if the format does not support the bit rate at this sample rate.
     """
     rate = coding_rate(name, sample_rate)
     ranges = MP3_KILOBITS if name == "mp3" else ((0, *OPUS_KILOBITS),)
@@ -110,7 +119,7 @@ def compression_of(name: str, kilobits: float, sample_rate: int) -> float | None
 
 
 def coding_rate(name: str, sample_rate: int) -> int:
-    """The sample rate in hertz that clips are coded at: their own, or the next higher one that the format knows."""
+    """Lowest sample rate in hertz, at or above ``sample_rate``, that a format supports; its highest one if none is."""
     rates = RATES.get(name, (sample_rate,))
     return min((rate for rate in rates if rate >= sample_rate), default=rates[-1])
 
@@ -118,7 +127,7 @@ def coding_rate(name: str, sample_rate: int) -> int:
 def coded_and_decoded(
     clip: Float[np.ndarray, "time"], sample_rate: int, name: str, compression: float
 ) -> Float[np.ndarray, "time"]:
-    """What is left of a clip within full scale after a format of ``FORMATS``; as long as it was, float32."""
+    """Encode and decode a clip within full scale with a format of ``FORMATS``; return float32 of the same length."""
     rate = coding_rate(name, sample_rate)
     samples = _resampled(clip, sample_rate, rate)
     memory = io.BytesIO()

@@ -13,23 +13,31 @@ from audio_lightning.augment.spectrum import fast_length
 from audio_lightning.core.errors import ConfigError
 
 EXPONENTS = {"white": 0, "pink": 1, "brown": 2}
-"""The power of each colour falls with this power of the frequency."""
+"""Exponent of each colour: the noise power is proportional to 1 / frequency^exponent."""
 
 
 class ColoredNoise(WaveformAugmentation):
-    """Adds Gaussian noise at a signal-to-noise ratio of its own to each clip; a silent clip stays silent.
+    """Gaussian noise of a random colour, added to each clip at a random signal-to-noise ratio.
 
-    The noise is made in the frequency domain, where independent Gaussian values are given the slope of the colour
+    A silent clip stays silent. The noise is generated in the frequency domain, by shaping the spectrum of white noise
     (Timmer & König 1995).
 
     Args:
         snr_db: range of the signal-to-noise ratio over the whole clip in decibels, drawn uniformly.
-        colors: each clip draws one of them: white (equal power in every hertz), pink (-3 dB an octave), brown (-6 dB
-            an octave).
+        colors: each clip draws one of these: white (equal power in every hertz), pink (-3 dB per octave), brown (-6 dB
+            per octave).
         sample_rate, p: see :class:`WaveformAugmentation`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: an invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.augment.colored_noise import ColoredNoise
+        >>> clip = torch.ones(1, 16000)
+        >>> noise = ColoredNoise(sample_rate=16000, snr_db=(20.0, 20.0), colors=["pink"], p=1.0)(clip) - clip
+        >>> round(10 * torch.log10(1 / noise.square().mean()).item(), 2)
+        20.0
     """
 
     def __init__(
@@ -48,7 +56,7 @@ class ColoredNoise(WaveformAugmentation):
         self.colors = tuple(colors)
 
     def augment(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:
-        """Clips with noise."""
+        """Add noise to clips."""
         return add_at_snr(x, self._noise(x), uniform(self.snr_db, x))
 
     def _noise(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:
@@ -58,5 +66,5 @@ class ColoredNoise(WaveformAugmentation):
         bins = torch.arange(samples // 2 + 1, device=x.device, dtype=x.dtype)
         amplitude = bins.clamp(min=1).pow(-exponent / 2)
         spectrum = torch.randn(amplitude.shape, dtype=torch.complex64, device=x.device) * amplitude
-        spectrum[:, 0] = 0  # an offset is no noise
+        spectrum[:, 0] = 0  # no constant offset
         return torch.fft.irfft(spectrum, samples)[:, : x.shape[1]]

@@ -9,17 +9,25 @@ from audio_lightning.core.checks import require_positive
 
 
 class CutMix(PairAugmentation):
-    """A stretch of time of one clip in its place in another one (Yun et al. 2019, arXiv 1905.04899, along time).
+    """CutMix along time: a segment of each clip is replaced by that of another (Yun et al. 2019, arXiv 1905.04899).
 
-    The weights of the two targets are the shares of the samples (or frames) that come from each.
+    The weights of the two targets are the shares of the samples (or frames) from each clip.
 
     Args:
-        alpha: each clip draws the share that is kept from the distribution Beta(alpha, alpha); 1 is uniform.
-        domain: whether ``waveform`` or ``features`` are mixed.
+        alpha: parameter of the distribution Beta(alpha, alpha) of the share that is kept; 1 is uniform.
+        domain: what is mixed, ``waveform`` or ``features``.
         sample_rate, p: see :class:`PairAugmentation`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: an invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.augment.cutmix import CutMix
+        >>> clips = torch.tensor([[1.0] * 10, [2.0] * 10])
+        >>> mixed, target = CutMix(sample_rate=16000)(clips, torch.eye(2))
+        >>> torch.allclose((mixed[0] == 1).float().mean(), target[0, 0])  # weight = share of its own samples
+        True
     """
 
     def __init__(self, *, sample_rate: int, alpha: float = 1.0, domain: Domain = "waveform", p: float = 1.0) -> None:
@@ -30,7 +38,7 @@ class CutMix(PairAugmentation):
     def mix(
         self, x: Float[Tensor, "drawn ... time"], other: Float[Tensor, "drawn ... time"]
     ) -> tuple[Float[Tensor, "drawn ... time"], Float[Tensor, "drawn"]]:
-        """Clips with a part of another, and the share that is their own."""
+        """Replace a segment of each clip; return the clips, and the share of each that is its own."""
         length = x.shape[-1]
         width = ((1 - beta(self.alpha, x)) * length).round().long()
         start = random_below(length - width + 1)

@@ -7,14 +7,20 @@ from audio_lightning.augment.base import WaveformAugmentation, from_decibels, re
 
 
 class Gain(WaveformAugmentation):
-    """Multiplies each clip by a factor of its own. Nothing is clipped.
+    """Random gain for each clip; nothing is clipped.
 
     Args:
         gain_db: range of the gain in decibels, drawn uniformly.
         sample_rate, p: see :class:`WaveformAugmentation`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: an invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.augment.gain import Gain
+        >>> Gain(sample_rate=16000, gain_db=(20.0, 20.0), p=1.0)(torch.tensor([[0.01, -0.02]]))
+        tensor([[ 0.1000, -0.2000]])
     """
 
     def __init__(self, *, sample_rate: int, gain_db: tuple[float, float] = (-6.0, 6.0), p: float = 0.5) -> None:
@@ -23,5 +29,5 @@ class Gain(WaveformAugmentation):
         self.gain_db = gain_db
 
     def augment(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:
-        """Louder or quieter clips."""
+        """Multiply clips by their gains."""
         return x * from_decibels(uniform(self.gain_db, x))

@@ -11,16 +11,23 @@ from audio_lightning.core.errors import ConfigError
 
 
 class MuLaw(WaveformAugmentation):
-    """Rounds samples to steps that grow with their size, as mu-law coding does (ITU-T G.711, its continuous formula).
+    """Mu-law quantization: steps grow with the amplitude (ITU-T G.711, continuous formula).
 
     Samples beyond full scale are clipped.
 
     Args:
-        levels: most values that a sample can have; telephones have 256.
+        levels: maximum number of distinct sample values; telephones use 256.
         sample_rate, p: see :class:`WaveformAugmentation`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: an invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.augment.mu_law import MuLaw
+        >>> ramp = torch.linspace(-1, 1, 1000)[None]
+        >>> len(MuLaw(sample_rate=8000, levels=16, p=1.0)(ramp).unique())
+        15
     """
 
     def __init__(self, *, sample_rate: int, levels: int = 256, p: float = 0.5) -> None:
@@ -30,9 +37,9 @@ class MuLaw(WaveformAugmentation):
         self.levels = levels
 
     def augment(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:
-        """Coded and decoded clips."""
+        """Quantize clips."""
         mu = self.levels - 1
-        # An odd number of steps has one at zero, so that silence stays silent.
+        # An odd number of levels includes zero, so that silence stays silent.
         steps = mu // 2
         compressed = torch.log1p(mu * x.abs().clamp(max=1)) / math.log1p(mu)
         rounded = (compressed * steps).round() / steps

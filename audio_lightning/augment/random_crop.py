@@ -12,18 +12,24 @@ from audio_lightning.core.errors import ConfigError
 
 
 class RandomCrop(WaveformAugmentation):
-    """Keeps a piece of each clip, from a random place in it, as if the recording had been shorter.
+    """Random crop: a random segment of each clip is kept, as if the recording were shorter.
 
-    The piece is put at the beginning, as short recordings are. Where clips are padded much, leave enough of each for
-    its sound to be in it.
+    The segment moves to the beginning of the clip, where short recordings are. If clips have much padding, choose
+    ``share`` such that a segment still contains sound.
 
     Args:
         share: range of the share of the clip that is kept, drawn uniformly.
-        fill: what follows the piece: ``"zero"``, or ``"repeat"`` for the piece again and again.
+        fill: padding after the segment: ``"zero"``, or ``"repeat"`` to repeat the segment.
         sample_rate, p: see :class:`WaveformAugmentation`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: an invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.augment.random_crop import RandomCrop
+        >>> RandomCrop(sample_rate=16000, share=(0.5, 0.5), p=1.0)(torch.ones(1, 6))
+        tensor([[1., 1., 1., 0., 0., 0.]])
     """
 
     def __init__(
@@ -42,7 +48,7 @@ class RandomCrop(WaveformAugmentation):
         self.share, self.fill = share, fill
 
     def augment(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:
-        """Pieces of clips."""
+        """Crop clips."""
         length = x.shape[1]
         kept = (uniform(self.share, x) * length).round().long().clamp(min=1)
         start = random_below(length - kept + 1)

@@ -1,4 +1,4 @@
-"""Base class of augmentations that take recordings."""
+"""Base class of augmentations that use recordings."""
 
 from abc import ABC
 from typing import ClassVar
@@ -11,11 +11,11 @@ from audio_lightning.augment.base import WaveformAugmentation
 
 
 class RecordedAugmentation(WaveformAugmentation, ABC):
-    """Changes clips with the help of recordings, which :meth:`set_recordings` hands over before training.
+    """Augmentation that uses recordings, which :meth:`set_recordings` provides before training.
 
     Attributes:
-        source: what kind of recordings it needs; the key ``<source>_dir`` of a training names a folder of them.
-        required: whether a training without such recordings is refused; otherwise it goes without this augmentation.
+        source: kind of the recordings, ``noise`` or ``rir``; the key ``<source>_dir`` of a training is their folder.
+        required: whether training without recordings is an error; otherwise, this augmentation is disabled.
     """
 
     source: ClassVar[str]
@@ -42,30 +42,30 @@ class RecordedAugmentation(WaveformAugmentation, ABC):
         starts: Int64[Tensor, "recordings"],
         stops: Int64[Tensor, "recordings"],
     ) -> None:
-        """Take over the recordings, which are drawn with equal probability.
+        """Set the recordings to draw from, with equal probability.
 
         Args:
-            samples: of all recordings, at the sample rate of the clips.
-            starts: first sample of each recording.
-            stops: sample after the last one of each recording.
+            samples: concatenated samples of all recordings, at the sample rate of the clips.
+            starts: index of the first sample of each recording.
+            stops: index after the last sample of each recording.
 
         Raises:
-            ValueError: no recordings, or one that is empty or not within ``samples``.
+            ValueError: there are no recordings, or one is empty or not within ``samples``.
         """
         if len(starts) == 0 or len(starts) != len(stops):
             raise ValueError(f"expected a start and a stop of at least one recording, got {len(starts)}, {len(stops)}")
         if not bool(((starts >= 0) & (starts < stops) & (stops <= len(samples))).all()):
-            raise ValueError(f"every recording must be a part, and not an empty one, of the {len(samples)} samples")
+            raise ValueError(f"every recording must be a non-empty part of the {len(samples)} samples")
         device = self.samples.device
         self.samples = samples.to(device)
         self.starts, self.lengths = starts.to(device), (stops - starts).to(device)
 
     def _draw_recordings(self, clips: int) -> Int64[Tensor, "clips"]:
-        """A recording for each clip.
+        """Draw the index of a recording for each clip.
 
         Raises:
-            RuntimeError: there are none.
+            RuntimeError: there are no recordings.
         """
         if not self.has_recordings:
-            raise RuntimeError(f"{type(self).__name__} has no recordings yet: call set_recordings() with some first")
+            raise RuntimeError(f"{type(self).__name__} has no recordings; call set_recordings() first")
         return torch.randint(len(self.starts), (clips,), device=self.samples.device)

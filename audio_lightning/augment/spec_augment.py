@@ -1,4 +1,4 @@
-"""SpecAugment: masks over bands of frequencies and over stretches of time."""
+"""SpecAugment: frequency and time masks."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,24 +9,33 @@ from audio_lightning.core.errors import ConfigError
 
 
 class SpecAugment(SpectrogramAugmentation):
-    """Hides stripes of bins and of frames (Park et al. 2019, arXiv 1904.08779).
+    """SpecAugment: masks bands of bins and of frames (Park et al. 2019, arXiv 1904.08779).
 
-    There is no time warping, which gains least there. Each stripe of each clip has a width of its own, uniform from 0
-    to the widest, and a place of its own; stripes may overlap. Places are drawn over the whole clip, its padding
-    included, as in ``torchaudio.functional.mask_along_axis`` and in the training of the Audio Spectrogram Transformer:
-    a short clip keeps more of its sound.
+    Time warping, the least effective part of the paper's method, is not included. Each mask of each clip has its own
+    width, drawn uniformly from 0 to the maximum, and its own position; masks may overlap. Positions are drawn over the
+    whole clip including its padding, as in ``torchaudio.functional.mask_along_axis`` and in the training of the Audio
+    Spectrogram Transformer, so that a short clip keeps more of its sound.
 
     Args:
-        n_freq_masks: number of stripes of bins; 0 for none.
-        freq_mask_param: most bins that a stripe hides.
-        n_time_masks: number of stripes of frames; 0 for none.
-        time_mask_param: most frames that a stripe hides.
-        time_fraction: most that a stripe hides of all frames, whatever ``time_mask_param`` says.
-        fill: value behind which is hidden; None for the mean of the clip.
+        n_freq_masks: number of frequency masks; 0 for none.
+        freq_mask_param: maximum width of a frequency mask in bins.
+        n_time_masks: number of time masks; 0 for none.
+        time_mask_param: maximum width of a time mask in frames.
+        time_fraction: maximum width of a time mask as a fraction of all frames; limits ``time_mask_param``.
+        fill: value of masked cells; None for the mean of the clip.
         sample_rate, p: see :class:`SpectrogramAugmentation`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: an invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.augment.spec_augment import SpecAugment
+        >>> _ = torch.manual_seed(0)
+        >>> augment = SpecAugment(sample_rate=16000, n_time_masks=1, time_mask_param=10, n_freq_masks=0, fill=0.0)
+        >>> masked = augment(torch.ones(8, 1, 40, 100))
+        >>> masked.shape, bool((masked == 0).sum(dim=3).max() <= 10)
+        (torch.Size([8, 1, 40, 100]), True)
     """
 
     def __init__(
@@ -58,7 +67,7 @@ class SpecAugment(SpectrogramAugmentation):
         self.fill = fill
 
     def augment(self, x: Float[Tensor, "drawn channels bins frames"]) -> Float[Tensor, "drawn channels bins frames"]:
-        """Features behind stripes; all channels of a clip behind the same ones."""
+        """Mask features; all channels of a clip have the same masks."""
         clips, _, bins, frames = x.shape
         widest = min(self.time_mask_param, int(self.time_fraction * frames))
         in_bins = _stripes(clips, self.n_freq_masks, min(self.freq_mask_param, bins), bins, x.device)
@@ -69,7 +78,7 @@ class SpecAugment(SpectrogramAugmentation):
 
 
 def _stripes(clips: int, masks: int, widest: int, size: int, device: torch.device) -> Bool[Tensor, "clips size"]:
-    """True where at least one of the stripes of a clip is."""
+    """True where at least one mask of a clip covers a bin or frame."""
     width = torch.randint(widest + 1, (clips, masks, 1), device=device)
     start = random_below(size - width + 1)
     place = torch.arange(size, device=device)

@@ -12,17 +12,25 @@ from audio_lightning.core.checks import count_samples, require_choice
 
 
 class TimeShift(WaveformAugmentation):
-    """Moves each clip in time by a whole number of samples, uniform from ``-max_seconds`` to ``max_seconds``.
+    """Random time shift of each clip, from ``-max_seconds`` to ``max_seconds``.
 
-    Filled with zeros, it is a random crop of the clip with ``max_seconds`` of silence put at both ends.
+    With ``fill="zero"``, this equals a random crop of the clip padded by ``max_seconds`` of silence at both ends.
 
     Args:
-        max_seconds: furthest shift either way.
-        fill: what comes in at the end that is left free: ``"zero"``, or ``"roll"`` for what went out at the other end.
+        max_seconds: maximum shift in either direction, in seconds.
+        fill: content of the free end: ``"zero"``, or ``"roll"`` for the samples that were shifted out at the other end.
         sample_rate, p: see :class:`WaveformAugmentation`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: an invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.augment.time_shift import TimeShift
+        >>> clip = torch.arange(100.0)[None]
+        >>> shifted = TimeShift(sample_rate=1000, max_seconds=0.05, fill="roll", p=1.0)(clip)
+        >>> torch.equal(shifted.sort().values, clip)  # nothing is lost
+        True
     """
 
     def __init__(
@@ -34,11 +42,11 @@ class TimeShift(WaveformAugmentation):
         self.fill = fill
 
     def augment(self, x: Float[Tensor, "drawn time"]) -> Float[Tensor, "drawn time"]:
-        """Clips that begin earlier or later."""
+        """Shift clips."""
         clips, length = x.shape
         furthest = self.max_samples if self.fill == "roll" else min(self.max_samples, length)
         shift = torch.randint(-furthest, furthest + 1, (clips,), device=x.device)
-        # A window of each padded clip: whole rows are copied, where an index for each sample would be slow.
+        # Each output row is a window of the padded clip: copying rows is faster than indexing every sample.
         if self.fill == "roll":
             padded, start = torch.cat([x, x], dim=1), -shift % length
         else:

@@ -1,1 +1,1 @@
-"""The LightningModule that trains every architecture, and its parts: factory, optimizers, schedulers, checkpoints."""
+"""The LightningModule that trains every model, and its parts: factory, optimizers, schedulers, checkpoints."""

@@ -1,4 +1,4 @@
-"""The interface of trained classifiers, and their test."""
+"""Base class of trained classifiers: prediction and test."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,25 +26,25 @@ from audio_lightning.models.base import AudioModel
 
 
 class Classifier(pl.LightningModule):
-    """Waveforms in; logits, probabilities, labels and embeddings out; and the metrics of a test.
+    """Base class of classifiers: from waveforms to logits, probabilities, labels and embeddings, with test metrics.
 
-    Prediction, embedding and evaluation use nothing else of a classifier. Subclasses have ``forward``, ``embed``,
+    Prediction, embedding and evaluation only use this interface. Subclasses implement ``forward``, ``embed``,
     ``networks`` and ``embedding_dim``.
 
     Args:
         config: the composed configuration as plain Python.
-        task: what the data asks for.
+        task: the classification task.
 
     Attributes:
-        calibration: from logits to calibrated ones; the identity until it is fitted.
-        validated_clips: logits and targets of the validation clips; None without them, or without calibration.
-        thresholds: probability of every class, ``[classes]``, from which on it is predicted; only where clips may
-            have several labels.
+        calibration: calibration of logits; the identity until it is fitted.
+        validated_clips: logits and targets of the validation clips; None without validation clips or calibration.
+        thresholds: minimum probability at which each class is predicted, ``[classes]``; only if clips may have several
+            labels.
         trained_on: fingerprints of the segments of the training clips
-            (:func:`audio_lightning.data.store.fingerprints.segments`); None where unknown.
+            (:func:`audio_lightning.data.store.fingerprints.segments`); None if unknown.
         data: description of all data of the training (:func:`audio_lightning.data.store.fingerprints.describe`).
         float32_layers: types of layers that the device cannot compute in the trainer's precision and that run in
-            float32; None before they are looked for.
+            float32; None before :meth:`setup`.
 
     Raises:
         ConfigError: metrics that cannot be computed for this task.
@@ -69,7 +69,7 @@ class Classifier(pl.LightningModule):
 
     @property
     def networks(self) -> Sequence[AudioModel]:
-        """The networks, without their front ends."""
+        """Networks, without their front ends."""
         raise NotImplementedError
 
     @property
@@ -78,27 +78,27 @@ class Classifier(pl.LightningModule):
         raise NotImplementedError
 
     def embed(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch embedding"]:
-        """The embedding of every clip."""
+        """Compute the embedding of every clip."""
         raise NotImplementedError
 
     def activate(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
-        """Calibrated probabilities, float32: of a softmax, or a sigmoid for each class of several labels."""
+        """Compute calibrated probabilities, float32: softmax, or sigmoid for several labels."""
         return self.objective.activate(self.calibration(logits.float()))
 
     def activate_uncalibrated(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
-        """Probabilities without the calibration, as the network was trained to give them."""
+        """Compute probabilities without calibration."""
         return self.objective.activate(logits.float())
 
     @torch.inference_mode()
     def logits(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch classes"]:
-        """Logits of every class before calibration, float32, in evaluation mode."""
+        """Compute logits before calibration, float32, in evaluation mode."""
         return self.logits_and_energy(waveform)[0]
 
     @torch.inference_mode()
     def logits_and_energy(
         self, waveform: Float[Tensor, "batch samples"]
     ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch"]]:
-        """:meth:`logits`, and the energy of every clip, which is low for sounds unlike those trained on."""
+        """Compute :meth:`logits`, and the energy of every clip, which is low for sounds unlike the training clips."""
         if self.training:
             self.eval()
         return self.outputs(waveform.to(self.device))
@@ -106,18 +106,18 @@ class Classifier(pl.LightningModule):
     def outputs(
         self, waveform: Float[Tensor, "batch samples"]
     ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch"]]:
-        """The same, in the present mode and on the present device."""
+        """Compute logits and energies in the current mode and on the current device."""
         logits = self(waveform).float()
         return logits, self.objective.energy(logits)
 
     def typicality(self, energy: Float[Tensor, "batch"]) -> Float[Tensor, "batch"] | None:
-        """Share of the validation clips whose energy is lower: near 0 for sounds unlike those trained on.
+        """Return the fraction of the validation clips with a lower energy: near 0 for sounds unlike the training clips.
 
         Args:
-            energy: of :meth:`logits_and_energy`.
+            energy: energies of :meth:`logits_and_energy`.
 
         Returns:
-            None where the energies of the validation clips are not known.
+            The fraction for each clip; None if the energies of the validation clips are not known.
         """
         known = None if self.validated_clips is None else self.validated_clips.energies
         if known is None or not len(known):
@@ -126,19 +126,19 @@ class Classifier(pl.LightningModule):
 
     @torch.inference_mode()
     def probabilities(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch classes"]:
-        """Calibrated probability of every class, float32, in evaluation mode."""
+        """Compute calibrated probabilities, float32, in evaluation mode."""
         return self.activate(self.logits(waveform))
 
     def decide(
         self, probabilities: Float[Tensor, "clips classes"], thresholds: Float[Tensor, "classes"] | None = None
     ) -> list[list[str]]:
-        """The labels predicted for every clip: the most probable class, or each one that reaches its threshold.
+        """Predict the labels of every clip: the most probable class, or all classes that reach their thresholds.
 
         Args:
-            probabilities: of every clip and class.
-            thresholds: least probability of each class. None: those of the classifier where clips may have several
-                labels, else none. Where a clip has one label, that of a clip whose most probable class stays below its
-                threshold is :data:`UNKNOWN`.
+            probabilities: probability of every class for every clip.
+            thresholds: minimum probability of each class. None: the classifier's own if clips may have several labels,
+                otherwise none. If a clip has one label, it is :data:`UNKNOWN` if the most probable class is below its
+                threshold.
         """
         names = self.task.classes
         if thresholds is None and self.task.multilabel:
@@ -153,10 +153,10 @@ class Classifier(pl.LightningModule):
         return [[names[index] if clip[index] else UNKNOWN] for index, clip in zip(best, reached)]
 
     def setup(self, stage: str) -> None:
-        """Refuse data whose targets mean other classes, and find layers that run in float32 on this device.
+        """Check that the data has the classifier's classes, and find layers that must run in float32 on this device.
 
         Raises:
-            DataError: other names, or in another order; or another sample rate.
+            DataError: other classes or another order of them, or another sample rate.
             ConfigError: a network that cannot be computed in the trainer's precision.
         """
         if self.float32_layers is None:
@@ -171,11 +171,11 @@ class Classifier(pl.LightningModule):
             check_task(self._datamodule.task, self.task)
 
     def on_test_epoch_start(self) -> None:
-        """Forget the last evaluation."""
+        """Reset the test metrics."""
         self._start(self.test_metrics)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a batch."""
+        """Update the test metrics with a batch."""
         self._count(batch, self.test_metrics)
 
     def on_test_epoch_end(self) -> None:
@@ -183,24 +183,24 @@ class Classifier(pl.LightningModule):
         self._end("test", self.test_metrics)
 
     def last_predictions(self) -> tuple[Int64[Tensor, "clips"], Float[Tensor, "clips classes"]]:
-        """Numbers of the clips, ascending, and their probabilities, of the last test or validation of its own."""
+        """Return indices, ascending, and probabilities of the clips of the last test or stand-alone validation."""
         number, logits = self.last_logits()
         return number, self.activate(logits)
 
     def last_logits(self) -> tuple[Int64[Tensor, "clips"], Float[Tensor, "clips classes"]]:
-        """The same, with logits before calibration."""
+        """Return indices, ascending, and logits before calibration of the same clips."""
         number, logits, _ = self.predictions.compute()
         return number, logits
 
     def last_energies(self) -> Float[Tensor, "clips"]:
-        """Energies of these clips, see :meth:`logits_and_energy`."""
+        """Return the energies of these clips, see :meth:`logits_and_energy`."""
         return self.predictions.compute()[2]
 
     def calibrate(self, targets: Tensor, method: Method) -> None:
         """Fit the calibration to the clips of the last validation, and keep their logits and targets.
 
         Args:
-            targets: of the clips of :meth:`last_logits`, in their order.
+            targets: targets of the clips of :meth:`last_logits`, in the same order.
             method: see :data:`audio_lightning.classifier.calibration.Method`; ``none`` does nothing.
         """
         _, logits, energies = self.predictions.compute()
@@ -211,7 +211,7 @@ class Classifier(pl.LightningModule):
 
     @property
     def _datamodule(self) -> AudioDataModule | None:
-        """The data that the trainer has, where it is of this program."""
+        """The trainer's datamodule, if it is one of this program."""
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
         return datamodule if isinstance(datamodule, AudioDataModule) else None
 
@@ -220,7 +220,7 @@ class Classifier(pl.LightningModule):
         return bool(self.trainer.state.fn == TrainerFn.FITTING)
 
     def _outputs(self, batch: Batch) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch"]]:
-        """Logits and energies of a batch, in float32."""
+        """Compute logits and energies of a batch, in float32."""
         return self.outputs(batch["waveform"])
 
     def _start(self, metrics: EvaluationMetrics) -> None:
@@ -230,11 +230,11 @@ class Classifier(pl.LightningModule):
             metrics.thresholds = self.thresholds
 
     def _count(self, batch: Batch, metrics: EvaluationMetrics) -> None:
-        """Count a batch, and keep its logits and energies outside of a training.
+        """Update metrics with a batch; outside of a training, also keep its logits and energies.
 
         The last batch of an evaluation may be empty, see
         :class:`audio_lightning.data.loading.batches.EpochBatches`. The loss of an evaluation is the plain
-        cross-entropy, so that runs with other losses compare.
+        cross-entropy, so that runs with different training losses can be compared.
         """
         logits = batch["waveform"].new_zeros(0, self.task.num_classes)
         energies, target = logits.sum(dim=1), batch["target"]

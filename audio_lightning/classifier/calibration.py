@@ -1,7 +1,7 @@
-"""Calibrated probabilities: scale and shift a trained network's logits, so that a probability is a relative frequency.
+"""Calibration of probabilities: scale and bias of logits such that probabilities are relative frequencies.
 
 Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017), section 4.2: one temperature
-for all logits, or a scale and a bias for each class. With several labels a clip, each class has its own: Platt,
+for all logits, or a scale and a bias for each class. With several labels per clip, each class has its own: Platt,
 "Probabilistic Outputs for Support Vector Machines" (1999).
 """
 
@@ -14,29 +14,29 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor, nn
 
 Method = Literal["temperature", "vector", "none"]
-"""``temperature``: a scale; ``vector``: a scale and a bias for each class; ``none``: probabilities as trained."""
+"""``temperature``: one scale; ``vector``: a scale and a bias for each class; ``none``: uncalibrated probabilities."""
 
 STEEPEST = 50.0
-"""Largest scale, and the inverse of the smallest: logits beyond it have been divided by zero, not calibrated."""
+"""Maximum scale, and the inverse of the minimum; more extreme values mean a division by zero, not a calibration."""
 
 MOST_STEPS = 200
-"""Steps of the optimizer; problems of this size need about twenty."""
+"""Maximum number of optimizer steps; problems of this size need about twenty."""
 
 
 class Calibration(nn.Module):
-    """Calibrated log-odds of logits: ``log_softmax(logits) * scale + bias``, or ``logits * scale + bias`` by class.
+    """Calibrated log odds: ``log_softmax(logits) * scale + bias``, or ``logits * scale + bias`` for several labels.
 
-    Until :meth:`put` it returns logits unchanged, so that probabilities of a classifier without calibration keep every
-    bit. A state dict without it is that of such a classifier.
+    Until :meth:`put` it returns logits unchanged to the last bit. A state dict without its entries is that of a
+    classifier without calibration.
 
     Args:
         num_classes: number of classes.
         multilabel: whether a clip may have several labels.
 
     Attributes:
-        scale: positive, ``[classes]``.
-        bias: ``[classes]``.
-        fitted: whether it changes anything.
+        scale: positive scales, ``[classes]``.
+        bias: biases, ``[classes]``.
+        fitted: whether the calibration changes anything.
     """
 
     scale: Tensor
@@ -51,15 +51,15 @@ class Calibration(nn.Module):
 
     @property
     def temperature(self) -> float | None:
-        """Number that logits are divided by; None where classes differ, or nothing was fitted."""
+        """Temperature that logits are divided by; None if classes differ, or nothing is fitted."""
         same = self.fitted and bool((self.scale == self.scale[0]).all()) and not self.bias.any()
         return 1 / float(self.scale[0]) if same else None
 
     def put(self, scale: Float[Tensor, "classes"], bias: Float[Tensor, "classes"]) -> None:
-        """Use a scale and a bias, such as :func:`fit` finds.
+        """Set scale and bias, such as those of :func:`fit`.
 
         Raises:
-            ValueError: a scale that is not positive, a number that is not finite, or not one for each class.
+            ValueError: a scale that is not positive, a value that is not finite, or a wrong number of values.
         """
         _check(scale, bias, len(self.scale))
         self.scale.copy_(scale)
@@ -67,11 +67,11 @@ class Calibration(nn.Module):
         self._notice()
 
     def reset(self) -> None:
-        """Return logits unchanged from now on."""
+        """Reset to the identity."""
         self.put(torch.ones_like(self.scale), torch.zeros_like(self.bias))
 
     def forward(self, logits: Float[Tensor, "batch classes"]) -> Float[Tensor, "batch classes"]:
-        """Logits whose softmax (or sigmoid) is the calibrated probability."""
+        """Calibrate logits: their softmax (or sigmoid) is the calibrated probability."""
         if not self.fitted:
             return logits
         known = logits if self.multilabel else logits.log_softmax(dim=1)
@@ -84,19 +84,19 @@ class Calibration(nn.Module):
         state_dict.setdefault(f"{prefix}scale", torch.ones_like(self.scale))
         state_dict.setdefault(f"{prefix}bias", torch.zeros_like(self.bias))
         scale, bias = state_dict[f"{prefix}scale"], state_dict[f"{prefix}bias"]
-        if scale.shape == self.scale.shape and bias.shape == self.bias.shape:  # torch names those of other shapes
+        if scale.shape == self.scale.shape and bias.shape == self.bias.shape:  # torch reports other shapes itself
             _check(scale, bias, len(self.scale))
         super()._load_from_state_dict(state_dict, prefix, *others)
         self._notice()
 
 
 def method_of(name: str, *, multilabel: bool) -> Method:
-    """The method that ``calibration`` of a configuration names.
+    """Return the method for ``calibration`` of a configuration.
 
-    ``auto`` is a temperature, or a scale and a bias for each class where a clip may have several labels.
+    ``auto`` is a temperature, or a scale and a bias for each class if clips may have several labels.
 
     Args:
-        name: of a method, or ``auto``.
+        name: name of a method, or ``auto``.
         multilabel: whether a clip may have several labels.
     """
     methods: dict[str, Method] = {"temperature": "temperature", "vector": "vector", "none": "none"}
@@ -107,20 +107,20 @@ def method_of(name: str, *, multilabel: bool) -> Method:
 def fit(
     logits: Float[Tensor, "clips classes"], targets: Tensor, method: Method, *, multilabel: bool
 ) -> tuple[Float[Tensor, "classes"], Float[Tensor, "classes"]]:
-    """Fit scale and bias by the cross-entropy of clips that were not trained on.
+    """Fit scale and bias by minimizing the cross-entropy of clips that the network was not trained on.
 
-    Targets are smoothed as by one clip more, of every class alike (several labels: one clip more of each kind, Platt
-    1999, section 2.2): without it, clips that are all predicted correctly would ask for probabilities of 1. There is
-    one minimum, so no start matters.
+    Targets are smoothed by one additional clip, spread evenly over the classes (several labels: one additional clip
+    with and one without the label, Platt 1999, section 2.2). Without smoothing, clips that are all predicted correctly
+    would need probabilities of 1. There is one minimum, so the start does not matter.
 
     Args:
-        logits: of clips that the network was not trained on.
-        targets: index of the class, ``[clips]``, or whether each label is the clip's, ``[clips, classes]``.
-        method: see :data:`Method`. With several labels a clip, ``temperature`` is a scale for each class.
+        logits: logits of clips that the network was not trained on.
+        targets: index of the class, ``[clips]``, or presence of each label, ``[clips, classes]``.
+        method: see :data:`Method`. If clips may have several labels, ``temperature`` is a scale for each class.
         multilabel: whether a clip may have several labels.
 
     Returns:
-        Scale and bias, float32; 1 and 0 where there is nothing to fit to: no clip, or logits that are not finite.
+        Scale and bias, float32; 1 and 0 if there is nothing to fit: no clips, or logits that are not finite.
     """
     classes = logits.shape[1]
     scale, bias = torch.ones(classes), torch.zeros(classes)
@@ -147,7 +147,7 @@ def _of_clips(
     if method == "temperature":
         scale, _ = _minimize(lambda scale, _: loss(scale, torch.zeros(1, dtype=torch.float64)), 1, with_bias=False)
         return scale.float().expand(classes).clone(), torch.zeros(classes)
-    # Few clips say little about a class: its scale and bias are held to those of all by one clip's worth of loss.
+    # A class has few clips, so its scale and bias are regularized towards the common ones, with the weight of one clip.
     common, _ = _minimize(lambda scale, _: loss(scale, torch.zeros(1, dtype=torch.float64)), 1, with_bias=False)
 
     def held(scale: Tensor, bias: Tensor) -> Tensor:
@@ -174,7 +174,7 @@ def _of_class(known: Float64[Tensor, "clips"], present: Bool[Tensor, "clips"], m
 def _minimize(
     loss: Callable[[Tensor, Tensor], Tensor], size: int, *, with_bias: bool, start: Tensor | None = None
 ) -> tuple[Float64[Tensor, "size"], Float64[Tensor, "size"]]:
-    """The logarithm of the scale is what is searched, so that no scale is negative."""
+    """Minimize the loss over the logarithm of the scale, which keeps the scale positive, and over the bias."""
     log_scale = torch.zeros(size, dtype=torch.float64) if start is None else start.log().expand(size).clone()
     bias = torch.zeros(size, dtype=torch.float64)
     log_scale.requires_grad_()

@@ -1,4 +1,4 @@
-"""Which features and models go together, and what each pair costs, found without any audio."""
+"""Compatibility of features and models, and the cost of each pair, determined without audio."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.classifier.factory import build_front_end, build_network, check_forward
 from audio_lightning.config import choices, compose, config_dir, resolve
+from audio_lightning.config.trust import is_trusted
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import AudioTask, FeatureShape, InputKind
 from audio_lightning.data.settings import ClipSettings
@@ -20,15 +21,15 @@ from audio_lightning.models.base import AudioModel
 
 @dataclass(frozen=True)
 class Cell:
-    """A feature with a model.
+    """A pair of a feature and a model.
 
     Attributes:
-        feature: name of the choice.
-        model: name of the choice.
-        shape: what the front end gives; None where it cannot be built.
-        network: on the meta device, without any values; None where the two do not go together.
-        reason: why not.
-        takes: what the model takes.
+        feature: name of the feature's choice.
+        model: name of the model's choice.
+        shape: output shape of the front end; None if it cannot be built.
+        network: the network on the meta device; None if the two do not fit together.
+        reason: why they do not fit together.
+        takes: kind of input of the model.
     """
 
     feature: str
@@ -46,15 +47,15 @@ class Cell:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one clip through the network."""
+        """Multiply-accumulates of the network for one clip."""
         assert self.network is not None
         return self.network.macs()
 
 
 def task_of(overrides: Iterable[str], num_classes: int) -> AudioTask:
-    """Clips as the data keys of a command line describe them, with so many classes.
+    """Build a task with clips as described by the data keys of a command line, and ``num_classes`` classes.
 
-    What would follow from recordings (``auto``) is as for most data sets.
+    Values that would be derived from recordings (``auto``) are those of most data sets.
 
     Raises:
         ConfigError: clips without a sample.
@@ -73,14 +74,14 @@ def cells(
     *,
     ensemble: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[Cell]:
-    """Every feature with every model.
+    """Yield every pair of a feature and a model.
 
     Args:
-        features: names of choices.
-        models: names of choices.
-        task: clips and number of classes.
-        overrides: keys of ``feature`` and ``model`` that are set for all choices that have them.
-        ensemble: the ``ensemble`` node of each cell.
+        features: names of features.
+        models: names of models.
+        task: length and sample rate of clips, and number of classes.
+        overrides: keys of ``feature`` and ``model``, set for all choices that have them.
+        ensemble: the ``ensemble`` node of each configuration.
     """
     overrides = list(overrides)
     is_changed = any(line.startswith("model.") for line in overrides)
@@ -99,7 +100,8 @@ def cells(
             try:
                 with torch.device("meta"):
                     network = build_network(config, shape, task)
-                if is_changed:  # with the options that it comes with, whatever can be built can be run
+                # With default options, networks of this package that can be built can also be run.
+                if is_changed or is_trusted(node["_target_"]):
                     check_forward(config, network, shape, task)
             except ConfigError as error:
                 yield Cell(feature, model, shape, None, str(error), takes[model])
@@ -114,7 +116,10 @@ def best_feature(
     *,
     ensemble: Mapping[str, Any] = MappingProxyType({}),
 ) -> Cell:
-    """A model with the first of waveform, log-mel and all other features that it can be built on."""
+    """Return a model with the first feature on which it can be built: log-mel, waveform, then all others.
+
+    If it can be built on none, the cell has no network, and the reason.
+    """
     names = dict.fromkeys(("logmel", "waveform", *choices("feature")))
     refused = []
     for cell in cells(names, [model], task, overrides, ensemble=ensemble):
@@ -125,7 +130,7 @@ def best_feature(
 
 
 def _node(group: str, name: str, overrides: list[str]) -> dict[str, Any]:
-    """The node of a choice, with those overrides that fit it."""
+    """Compose the node of a choice, with those overrides whose keys it has."""
     config = _composed(group, name)
     fitting = [line for line in overrides if line.startswith(f"{group}.") and _has(config, line.partition("=")[0])]
     node = compose([f"{group}={name}", *fitting])[group] if fitting else config[group]
@@ -137,7 +142,7 @@ def _node(group: str, name: str, overrides: list[str]) -> dict[str, Any]:
 def _composed(group: str, name: str) -> DictConfig:
     file = config_dir() / group / f"{name}.yaml"
     node = OmegaConf.load(file) if file.is_file() else None
-    # To compose everything for each of some forty choices takes longer than all that is done with them.
+    # Composing the whole configuration for each of about forty choices would take longer than all other steps.
     if isinstance(node, DictConfig) and "defaults" not in node:
         return DictConfig({group: node})
     return compose([f"{group}={name}"])

@@ -1,4 +1,4 @@
-"""Several trained classifiers that predict together."""
+"""Ensembles of trained classifiers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,31 +16,33 @@ from audio_lightning.models.base import AudioModel
 
 
 class CheckpointEnsemble(Classifier):
-    """The weighted mean of the probabilities of trained classifiers, such as those of all folds of a cross-validation.
+    """Weighted mean of the probabilities of trained classifiers, such as those of all folds of a cross-validation.
 
-    Architectures and features may differ. It predicts, embeds and is tested as any classifier; it is not trained.
+    Architectures and features may differ. The ensemble predicts, embeds and is tested like any classifier, but cannot
+    be trained.
 
-    Logits are those whose probabilities are this mean. An embedding is the embeddings of all members, one after the
-    other, unweighted. Front ends with the same configuration and the same statistics are computed once.
+    Logits are those of the mean probabilities. An embedding is the unweighted concatenation of the members' embeddings.
+    Front ends with the same configuration and the same statistics are computed once.
 
     Args:
-        members: with the same classes, sample rate, clips, windows and channel.
-        weights: of the members, with the sum 1.
-        thresholds: where clips may have several labels, the probability of every class from which on it is predicted;
-            None for the weighted mean of the members' thresholds.
-        names: of the members, for messages.
-        notes: what the writer of the file noted.
-        calibration: scale and bias of the mean of the members, each of which has its own; None: it is not calibrated.
+        members: classifiers with the same classes, sample rate, clips, windows and channel.
+        weights: weights of the members, with the sum 1.
+        thresholds: if clips may have several labels, the probability threshold of every class; None for the weighted
+            mean of the members' thresholds.
+        names: names of the members, for messages.
+        notes: notes by the writer of the file.
+        calibration: scale and bias that calibrate the mean, in addition to the members' own calibrations; None for no
+            calibration.
 
     Attributes:
-        config: that of the member with the largest weight: the data that is tested unless other data is named, and the
-            metrics. ``trainer.precision`` is that of all members, or float32 where they differ.
+        config: configuration of the member with the largest weight; it defines the default test data and the metrics.
+            ``trainer.precision`` is that of all members, or float32 if they differ.
         data: description of the data of the same member.
-        trained_on: what any member was trained on; None where one does not know.
+        trained_on: fingerprints of the training data of all members; None if they are unknown for one.
 
     Raises:
         ConfigError: members that do not fit together, or thresholds that do not fit the classes.
-        ValueError: a calibration that does not fit them.
+        ValueError: a calibration that does not fit the classes.
     """
 
     def __init__(
@@ -75,22 +77,22 @@ class CheckpointEnsemble(Classifier):
 
     @property
     def networks(self) -> Sequence[AudioModel]:
-        """The networks of the members."""
+        """Networks of the members."""
         return [member.network for member in self._members()]
 
     @property
     def embedding_dim(self) -> int:
-        """Sum of the members'."""
+        """Sum of the members' embedding sizes."""
         return sum(member.embedding_dim for member in self._members())
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch classes"]:
-        """Logits of the weighted mean of the members' calibrated probabilities, float32."""
+        """Compute the logits of the weighted mean of the members' calibrated probabilities, float32."""
         return self._pooled(self._logits_of_each(waveform))
 
     def outputs(
         self, waveform: Float[Tensor, "batch samples"]
     ) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch"]]:
-        """Logits, and the weighted mean of the members' energies."""
+        """Compute logits, and the weighted mean of the members' energies."""
         logits = self._logits_of_each(waveform)
         energies = torch.stack([self.objective.energy(one) for one in logits])
         return self._pooled(logits), self._weights(energies) @ energies
@@ -102,19 +104,19 @@ class CheckpointEnsemble(Classifier):
         calibrated = torch.stack([member.calibration(one) for member, one in zip(self._members(), logits)])
         return self.objective.pool(calibrated, self._weights(calibrated))
 
-    def _weights(self, beside: Tensor) -> Float[Tensor, "members"]:
-        return torch.tensor(self.weights, dtype=torch.float32, device=beside.device)
+    def _weights(self, like: Tensor) -> Float[Tensor, "members"]:
+        return torch.tensor(self.weights, dtype=torch.float32, device=like.device)
 
     def embed(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch embedding"]:
-        """The embeddings of the members, one after the other."""
+        """Concatenate the embeddings of the members."""
         return torch.cat(self._of_each(waveform, lambda member, features: member.network.embed(features)), dim=1)
 
     def _of_each(
         self, waveform: Float[Tensor, "batch samples"], compute: Callable[[ClassifierNetwork, Tensor], Tensor]
     ) -> list[Tensor]:
-        """What is computed from the features of each member, in the order of the members."""
+        """Apply a function to the features of each member, in the order of the members."""
         members, found = self._members(), dict[int, Tensor]()
-        for group in self._groups:  # so that the features of one front end are in memory at a time
+        for group in self._groups:  # only the features of one front end are in memory at a time
             features = members[group[0]].front_end(waveform)
             for place in group:
                 found[place] = compute(members[place], members[place].arranged(features))
@@ -125,7 +127,7 @@ class CheckpointEnsemble(Classifier):
 
 
 def _with_precision(config: dict[str, Any], members: Sequence[ClassifierNetwork]) -> dict[str, Any]:
-    """A configuration with the precision of all members."""
+    """Return the configuration with the precision of all members."""
     nodes = [member.config.get("trainer") for member in members]
     if not all(isinstance(node, dict) for node in nodes):
         return config
@@ -134,7 +136,7 @@ def _with_precision(config: dict[str, Any], members: Sequence[ClassifierNetwork]
 
 
 def _share_front_ends(members: Sequence[ClassifierNetwork]) -> list[list[int]]:
-    """Places of the members, those together whose front ends give the same features; they have one from then on."""
+    """Group members whose front ends give the same features, and let each group share one front end."""
     groups: list[list[int]] = []
     for place, member in enumerate(members):
         group = next((found for found in groups if _same_features(members[found[0]], member)), None)

@@ -1,7 +1,7 @@
-"""The one LightningModule that every architecture is trained in."""
+"""The LightningModule in which every model is trained."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,28 +36,31 @@ from audio_lightning.metrics.factory import make_metrics
 from audio_lightning.metrics.multilabel import best_thresholds
 
 DECISIONS = {"calibration.scale", "calibration.bias", "thresholds"}
-"""Entries of a state dict that follow from the validation of the best weights."""
+"""Entries of a state dict that are determined after the training, on the validation clips."""
 
 
 class AudioClassifier(ClassifierNetwork):
-    """Front end, network, loss, metrics and optimizer in one module: training, evaluation and checkpoints.
+    """LightningModule with front end, network, loss, metrics and optimizer: training, evaluation and checkpoints.
 
-    Tasks with several labels a clip differ in the loss, the metrics, and ``thresholds``.
+    Tasks with several labels per clip have another loss and other metrics, and ``thresholds``.
 
     Args:
         config: the composed configuration as plain Python; ``feature``, ``model``, ``augment``, ``optimizer``,
             ``scheduler``, ``ensemble``, ``loss``, ``metrics``, ``finetune``, ``monitor``, ``seed`` and
-            ``channels_last`` are used here, the rest travels in the checkpoint.
-        task: what the data asks for, as :meth:`AudioTask.to_dict` gives it.
+            ``channels_last`` are used here, the rest is only stored in the checkpoint.
+        task: the classification task, as from :meth:`AudioTask.to_dict`.
         class_counts: number of training clips of every class, for ``loss.class_weights=balanced``.
-        train_clips: number of training clips; where a clip has one label, that is the sum of ``class_counts``.
+        train_clips: number of training clips; if a clip has one label, the sum of ``class_counts``.
 
     Attributes:
-        memory: features that later epochs need not compute again; None computes them each time.
-        beginning: what it began with, where :meth:`begin` found a run in ``model.pretrained``.
+        memory: cache of features for later epochs; None computes them each time.
+        views: cache of the features of augmented clips; None computes them each time.
+        beginning: description of the initial weights, if :meth:`begin` found a run in ``model.pretrained``.
+        joint_forward: function from the features to the logits of a training step, which replaces the network in a
+            fused training (:mod:`audio_lightning.training.fusion`); None in any other training.
 
     Raises:
-        ConfigError: a target, an argument or a combination that cannot work.
+        ConfigError: invalid target, argument or combination.
     """
 
     class_weights: Tensor
@@ -79,10 +82,11 @@ class AudioClassifier(ClassifierNetwork):
         self.memory: Memory | None = None
         self.views: Views | None = None
         self.beginning: str | None = None
+        self.joint_forward: Callable[[Tensor], Tensor] | None = None
         self.data = {"classes": list(self.task.classes), "clips_of_classes": class_counts}
 
     def begin(self) -> Beginning | None:
-        """Take the weights of the run that ``model.pretrained`` names; None where it names none.
+        """Load the weights of the run in ``model.pretrained``, and return them; return None if it is not a run.
 
         Raises:
             CheckpointError, ConfigError: see :func:`audio_lightning.classifier.warm_start.read_beginning`.
@@ -92,12 +96,12 @@ class AudioClassifier(ClassifierNetwork):
             return None
         found = read_beginning(path, self.config, self.task.to_dict(), self.network, self.front_end)
         self.load_state_dict(found.weights, strict=False)
-        self.beginning = found.said
+        self.beginning = found.origin
         return found
 
     @torch.no_grad()
     def memorize(self, batches: Iterable[Batch]) -> None:
-        """Give the network the features of the training clips, which it keeps (:meth:`AudioModel.memorize`).
+        """Let the network memorize the features of the training clips (:meth:`AudioModel.memorize`).
 
         Args:
             batches: all training clips once, in order, without augmentation, on the device of the front end.
@@ -108,31 +112,32 @@ class AudioClassifier(ClassifierNetwork):
         self.network.memorize(features, targets)
 
     def _outputs(self, batch: Batch) -> tuple[Float[Tensor, "batch classes"], Float[Tensor, "batch"]]:
-        """Logits and energies of a batch, in float32."""
+        """Compute logits and energies of a batch, in float32."""
         logits = self._classified(self._features(batch)).float()
         return logits, self.objective.energy(logits)
 
     def _features(self, batch: Batch) -> Tensor:
-        """Features of a batch, which are computed once where they may be."""
+        """Compute features of a batch, or take them from the cache."""
         if self.memory is None:
             return self.front_end(batch["waveform"])
         return self.memory(batch["clip"], batch["waveform"], self.front_end)
 
     def _augmented_logits(self, batch: Batch) -> tuple[Float[Tensor, "clips classes"], Tensor]:
-        """Logits of the clips as they are changed for this epoch, and their targets, which may be mixed.
+        """Compute logits of the augmented clips, and their targets, which may be mixed.
 
-        Of an ensemble, one member's after the other; each has the clips changed and mixed otherwise, save for members
-        that hear differently.
+        For an ensemble, the members' logits are concatenated. Each member gets other augmentations of the clips, except
+        members with different channels of the same input.
         """
         changed = [self._augmented(batch) for _ in range(self.copies)]
         features, target = changed[0] if self.copies == 1 else map(torch.cat, zip(*changed))
         learners = self.members // self.copies
         if learners > 1:
             target = torch.cat([part for part in target.chunk(self.copies) for _ in range(learners)])
-        return self._classified(features).float(), target
+        logits = self.joint_forward(self.arranged(features)) if self.joint_forward else self._classified(features)
+        return logits.float(), target
 
     def _augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Features of the clips as they are changed for this epoch, and their targets."""
+        """Compute features of the augmented clips, and their targets."""
         augmentation, target = self.augmentation, batch["target"]
         if augmentation.mixes_targets:
             target = shares(target, self.task.num_classes)
@@ -146,29 +151,29 @@ class AudioClassifier(ClassifierNetwork):
         return augmentation.on_features(features, target)
 
     def setup(self, stage: str) -> None:
-        """Check what the epochs are chosen by, the data, and the layers of the network on this device.
+        """Check the monitored metrics, the data, and the layers of the network on this device.
 
         Raises:
             DataError: see :meth:`Classifier.setup`.
-            ConfigError: likewise; also a monitor of a class that the data lacks.
+            ConfigError: see :meth:`Classifier.setup`; also a monitored metric of a class that the data lacks.
         """
         if stage == "fit":
             self.configured.check_monitors(self.config)
         super().setup(stage)
 
     def on_fit_start(self) -> None:
-        """Train all modules, also of a classifier that was loaded, and note what is trained on, for later tests."""
+        """Set training mode, also for a loaded classifier, and record the training data for later tests."""
         self.train()
-        self.calibration.reset()  # which was that of other weights
+        self.calibration.reset()  # it belongs to the weights before this training
         self.validated_clips = None
         if (datamodule := self._datamodule) is not None:
             self.trained_on = segments(datamodule, datamodule.manifest.rows(TRAIN))
             self.data = describe(datamodule)
 
     def on_train_epoch_start(self) -> None:
-        """Make everything random in an epoch, and what is frozen in it, a function of the seed and the epoch's number.
+        """Seed the random generators by seed and epoch, and freeze parameters by epoch.
 
-        So a resumed training draws what it would have drawn, and no generator's state has to be stored.
+        A resumed training therefore draws the same numbers, and no generator's state has to be stored.
         """
         seed_generators((self.config["seed"], self.current_epoch, self.global_rank))
         self.finetuning.start_epoch(self.current_epoch, processes=self.trainer.world_size)
@@ -176,35 +181,35 @@ class AudioClassifier(ClassifierNetwork):
         self.train_metrics.reset()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch, with class weights and label smoothing, summed over an ensemble.
+        """Compute the loss of a batch, with class weights and label smoothing, summed over an ensemble.
 
-        Where clips are mixed, the training's own accuracy counts the class that a clip was before.
+        If clips are mixed, the training accuracy refers to the class of the clip before mixing.
         """
         logits, target = self._augmented_logits(batch)
         losses = self.loss(logits, target, self.class_weights)
         self.train_metrics.update(logits, torch.cat([batch["target"]] * self.members), losses)
         loss = self.loss.mean(losses, target, self.class_weights)
-        if logs_at(self.trainer, self.global_step + 1):  # the other steps nobody writes down, and each costs time
+        if logs_at(self.trainer, self.global_step + 1):  # logging has a cost, and other steps are not written
             self.log("train/step_loss", loss, sync_dist=True)
-        return loss * self.members  # the sum of their losses: each network learns as it would alone
+        return loss * self.members  # the sum over members, so that each network learns as it would alone
 
     def on_after_backward(self) -> None:
-        """Leave frozen parameters without a gradient."""
+        """Discard gradients of frozen parameters."""
         self.finetuning.drop_gradients()
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch and step the schedules that go by epochs, both before the checkpoint of this epoch is written.
+        """Log the epoch and step epoch-wise schedules, both before the checkpoint of this epoch is written.
 
-        Lightning would log the epoch and step a plateau after it, so that a run that is killed in between would lose
-        them when it is resumed; and it would step other schedules before the validation, so that the history and the
-        loggers would have the rate of the next epoch.
+        Lightning would log the epoch and step a plateau after that, so that a run killed in between would lose both
+        when it is resumed. It would step other schedules before the validation, so that the history and the loggers
+        would contain the rate of the next epoch.
         """
         metrics = self.train_epoch_metrics()
         self.log_dict(metrics, logger=False)
         for logger in self.loggers:
             values = {name: float(value) for name, value in metrics.items()}
             logger.log_metrics({**values, "epoch": self.current_epoch}, step=self.global_step - 1)
-        # Lightning keeps what it measured in an epoch until it measures it again.
+        # Lightning keeps the metrics of an epoch until they are computed again.
         known = self.trainer.callback_metrics.items()
         fresh = {name: value for name, value in known if self.validated or not name.startswith("validation/")}
         for config in self.trainer.lr_scheduler_configs:
@@ -212,24 +217,24 @@ class AudioClassifier(ClassifierNetwork):
                 end_epoch(config.scheduler, config.monitor, {**fresh, **metrics})
 
     def lr_scheduler_step(self, scheduler: LRScheduler, metric: Any) -> None:
-        """Step schedules that go by optimizer steps; :meth:`on_train_epoch_end` steps the others."""
+        """Step schedules that are stepped with the optimizer; :meth:`on_train_epoch_end` steps the others."""
         if any(
             config.scheduler is scheduler and config.interval == "step" for config in self.trainer.lr_scheduler_configs
         ):
             scheduler.step()
 
     def train_epoch_metrics(self) -> dict[str, Tensor]:
-        """Loss and the metric to choose by over the epoch, while the weights were changing."""
+        """Return loss and main metric over the epoch, computed while the weights were changing."""
         self.train_metrics.gather()
         metrics = self.train_metrics.compute()
         return {f"train/{name}": metrics[name] for name in ("loss", metric_names(multilabel=self.task.multilabel)[0])}
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last evaluation."""
+        """Reset the validation metrics."""
         self._start(self.validation_metrics)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a batch."""
+        """Update the validation metrics with a batch."""
         self._count(batch, self.validation_metrics)
 
     def on_validation_epoch_end(self) -> None:
@@ -238,24 +243,24 @@ class AudioClassifier(ClassifierNetwork):
         self.validated = True
 
     def choose_thresholds(self, targets: Tensor) -> None:
-        """Set ``thresholds`` to those with which the F1 of every class is highest on the last validation's clips.
+        """Set ``thresholds`` to the values that maximize the F1 of every class on the clips of the last validation.
 
         Args:
-            targets: whether each label is the clip's, of the clips of :meth:`last_predictions`, in their order.
+            targets: presence of each label in the clips of :meth:`last_predictions`, in the same order.
         """
-        assert self.task.multilabel, "one label a clip needs no thresholds"
+        assert self.task.multilabel, "one label per clip needs no thresholds"
         _, probabilities = self.last_predictions()
         self.thresholds.copy_(best_thresholds(probabilities, targets > 0.5))
 
     def configure_optimizers(self) -> Any:
-        """The optimizer and the schedule that the configuration names."""
+        """Build the optimizer and the schedule of the configuration."""
         optimizer = make_optimizer(self.config["optimizer"], self.finetuning.parameter_groups(), self.finetuning.kinds)
         self.finetuning.decay_rates(optimizer)
         if self.config["scheduler"]["_target_"] is None:
             return optimizer
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
-            raise ConfigError("a scheduler needs the length of the training: give trainer.max_epochs or scheduler=none")
+            raise ConfigError("scheduler: needs the length of the training; give trainer.max_epochs or scheduler=none")
         a_step = self.trainer.accumulate_grad_batches
         epochs = self.trainer.max_epochs or -1
         if epochs < 0:  # trainer.max_steps alone
@@ -265,7 +270,7 @@ class AudioClassifier(ClassifierNetwork):
         return {"optimizer": optimizer, "lr_scheduler": scheduler}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say what wrote the file and what was trained on; configuration and task are in ``hyper_parameters``."""
+        """Add format, version and training data; configuration and task are in ``hyper_parameters``."""
         checkpoint["audio_lightning"] = {
             "format": CHECKPOINT_VERSION,
             "version": __version__,
@@ -283,9 +288,9 @@ class AudioClassifier(ClassifierNetwork):
             check_same_data(checkpoint, self._datamodule)
 
     def store_decisions(self, path: Path) -> None:
-        """Put calibration, validated clips and ``thresholds`` into a checkpoint of these weights.
+        """Add calibration, validated clips and ``thresholds`` to a checkpoint of these weights.
 
-        It was written before they were found.
+        The checkpoint was written before they were determined.
 
         Raises:
             CheckpointError: see :func:`read_checkpoint`.
@@ -306,20 +311,20 @@ class AudioClassifier(ClassifierNetwork):
         *,
         trust: str | Iterable[str] | None = None,
     ) -> Classifier:
-        """Rebuild a classifier from a checkpoint and nothing else, in evaluation mode.
+        """Load a classifier from a checkpoint alone, in evaluation mode.
 
-        The file may be an ensemble of checkpoints; then it is a :class:`CheckpointEnsemble`.
+        If the file is an ensemble of checkpoints, the result is a :class:`CheckpointEnsemble`.
 
-        Only tensors and plain containers are read from the file, and nothing that it names is imported or called
-        unless the allow-list or ``trust`` has it; what the file says that it trusts counts for nothing.
+        Only tensors and plain containers are read from the file. Names in the file are imported or called only if the
+        allow-list or ``trust`` contains them; modules that the file itself declares as trusted are ignored.
 
         Args:
             checkpoint_path: file that a training, or :func:`write_ensemble`, wrote.
-            map_location: device to put it on.
-            trust: modules of one's own whose classes it may name.
+            map_location: device of the classifier.
+            trust: your own modules whose classes the file may name.
 
         Raises:
-            ConfigError: a module to trust that is not to be found.
-            CheckpointError: not such a file, or one that asks for what it must not.
+            ConfigError: a module in ``trust`` does not exist.
+            CheckpointError: not such a file, or one that names anything that is not allowed.
         """
         return load(cls, Path(checkpoint_path), trust=trust).to(map_location).eval()

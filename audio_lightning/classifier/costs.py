@@ -7,11 +7,11 @@ from audio_lightning.classifier.factory import build_network, without_pretrained
 
 
 def costs(classifier: AudioClassifier) -> dict[str, int]:
-    """Size and price of the network.
+    """Count parameters and multiply-accumulates of the network.
 
     Returns:
-        ``parameters``: trainable ones. ``frozen_parameters``: the others, where there are any. ``macs``: see
-        :meth:`AudioModel.macs`.
+        ``parameters``: number of trainable parameters. ``frozen_parameters``: number of the others, if there are any.
+        ``macs``: see :meth:`AudioModel.macs`.
     """
     sizes = {True: 0, False: 0}
     for parameter in classifier.network.parameters():

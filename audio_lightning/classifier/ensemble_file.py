@@ -1,13 +1,13 @@
-"""One file with several checkpoints and their weights: the format of :class:`CheckpointEnsemble`.
+"""File format of :class:`CheckpointEnsemble`: several checkpoints with their weights.
 
 It is a dictionary of tensors and plain containers, which ``torch.load(path, weights_only=True)`` opens::
 
     audio_lightning  ensemble_format, version (of the program that wrote it), notes
-    members          of each checkpoint what a prediction needs: hyper_parameters, state_dict, audio_lightning
-    weights          of each member, positive, sum 1
-    thresholds       [classes] float32 where clips may have several labels, else None
-    calibration      scale and bias, each [classes] float32, of the mean of the members; None where it is not calibrated
-    validated        logits of the mean and targets of clips that no member was trained on; None where there are none
+    members          the parts of each checkpoint for prediction: hyper_parameters, state_dict, audio_lightning
+    weights          weight of each member, positive, sum 1
+    thresholds       [classes] float32 if clips may have several labels, else None
+    calibration      scale and bias, each [classes] float32, of the members' mean; None if it is not calibrated
+    validated        logits of the mean, and targets, of clips that no member was trained on; None if there are none
 """
 
 import math
@@ -29,22 +29,22 @@ from audio_lightning.core.task import AudioTask
 ENSEMBLE_VERSION = 1
 
 MOST_MEMBERS = 256
-"""Members of an ensemble: ten candidates with five folds, five times over."""
+"""Maximum number of members: ten candidates with five folds, repeated five times."""
 
 KEPT = ("hyper_parameters", "state_dict", "audio_lightning")
-"""Parts of a checkpoint that a prediction needs; the others are there to resume a training."""
+"""Parts of a checkpoint for prediction; the others are for resuming a training."""
 
 
 @dataclass(frozen=True)
 class EnsembleContents:
-    """The contents of a file.
+    """Contents of a file.
 
     Attributes:
         members: the checkpoints.
-        weights: of the members, with the sum 1.
-        thresholds: probability of every class from which on it is predicted; None for the members' weighted mean.
-        notes: what the writer noted.
-        calibration: scale and bias of the mean of the members; None where it is not calibrated.
+        weights: weights of the members, with the sum 1.
+        thresholds: probability threshold of every class; None for the weighted mean of the members' thresholds.
+        notes: notes of the writer.
+        calibration: scale and bias of the members' mean; None if it is not calibrated.
         validated: plain values of :class:`~audio_lightning.classifier.validated.ValidatedClips`, unchecked, or None.
     """
 
@@ -66,22 +66,22 @@ def write_ensemble(
     calibration: tuple[Tensor, Tensor] | None = None,
     validated: ValidatedClips | None = None,
 ) -> None:
-    """Write one file that predicts the weighted mean of the probabilities of several checkpoints.
+    """Write a file that predicts the weighted mean of the probabilities of several checkpoints.
 
-    States of optimizers and of trainings are left out. The file is written whole, or the old one stays.
+    States of optimizers and trainings are omitted. The file is written atomically.
 
     Args:
         path: the file.
         members: checkpoints with the same classes, sample rate, clips, windows and channel.
-        weights: of the members, positive; they are divided by their sum.
-        thresholds: where clips may have several labels, the probability of every class from which on it is predicted;
-            None for the weighted mean of the members' thresholds.
+        weights: positive weights of the members; they are divided by their sum.
+        thresholds: if clips may have several labels, the probability threshold of every class; None for the weighted
+            mean of the members' thresholds.
         notes: plain values to keep in the file, such as the names of the members.
-        calibration: scale and bias, each ``[classes]``, of the mean of the members.
+        calibration: scale and bias, each ``[classes]``, of the members' mean.
         validated: clips that no member was trained on, with logits of the mean.
 
     Raises:
-        ConfigError: no members, other weights or thresholds than are needed, or members that do not fit together.
+        ConfigError: no members, a wrong number of weights or thresholds, or members that do not fit together.
         CheckpointError: see :func:`audio_lightning.classifier.checkpoint.read_checkpoint`.
         OSError: the file cannot be written.
     """
@@ -93,7 +93,9 @@ def write_ensemble(
         try:
             parts.append((str(member), AudioTask.from_dict(parameters["task"]), parameters["config"]["data"]))
         except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f"{member} does not say what it predicts ({type(error).__name__})") from error
+            raise CheckpointError(
+                f"{member} does not describe its predictions ({type(error).__name__}); use another checkpoint"
+            ) from error
     check_members(parts)
     task = parts[0][1]
     if thresholds is not None:
@@ -114,7 +116,7 @@ def add_decisions(
     calibration: tuple[Tensor, Tensor] | None = None,
     validated: ValidatedClips | None = None,
 ) -> None:
-    """Put what :func:`write_ensemble` takes beside the members into a file that it wrote without.
+    """Add thresholds, calibration and validated clips to a file that :func:`write_ensemble` wrote without them.
 
     Raises:
         CheckpointError: see :func:`audio_lightning.classifier.checkpoint.read_contents`.
@@ -135,15 +137,14 @@ def _decisions(
 
 
 def check_contents(contents: Mapping[str, Any], *, where: str) -> EnsembleContents:
-    """Refuse what is no ensemble of checkpoints.
+    """Validate the contents of an ensemble file.
 
     Args:
-        contents: of a file, see :func:`audio_lightning.classifier.checkpoint.read_contents`.
+        contents: contents of a file, see :func:`audio_lightning.classifier.checkpoint.read_contents`.
         where: the file, for messages.
 
     Raises:
-        CheckpointError: another version of the format, parts that do not fit one another, or a member that is no
-            checkpoint.
+        CheckpointError: another version of the format, inconsistent parts, or an invalid checkpoint among the members.
     """
     written = contents["audio_lightning"]
     if written["ensemble_format"] != ENSEMBLE_VERSION:
@@ -154,13 +155,15 @@ def check_contents(contents: Mapping[str, Any], *, where: str) -> EnsembleConten
     members, weights, thresholds = (contents.get(name) for name in ("members", "weights", "thresholds"))
     notes = written.get("notes", {})
     if not isinstance(members, list) or not isinstance(weights, list) or not isinstance(notes, dict):
-        raise CheckpointError(f"{where} is damaged: expected lists of members and weights")
+        raise CheckpointError(f"{where} is damaged: expected lists of members and weights; use another file")
     if thresholds is not None and not (isinstance(thresholds, Tensor) and thresholds.dtype == torch.float32):
-        raise CheckpointError(f"{where} is damaged: expected thresholds of type float32, or none")
+        raise CheckpointError(f"{where} is damaged: expected thresholds of type float32, or none; use another file")
     calibration = contents.get("calibration")
     pair = isinstance(calibration, list) and len(calibration) == 2
     if calibration is not None and not (pair and all(isinstance(value, Tensor) for value in calibration)):
-        raise CheckpointError(f"{where} is damaged: expected scale and bias of a calibration, or none")
+        raise CheckpointError(
+            f"{where} is damaged: expected scale and bias of a calibration, or none; use another file"
+        )
     try:
         shares = _shares(weights, len(members))
     except ConfigError as error:
@@ -172,18 +175,18 @@ def check_contents(contents: Mapping[str, Any], *, where: str) -> EnsembleConten
 
 
 def of_member(where: str, number: int) -> str:
-    """How a message calls a member; ``number`` counts from 0."""
+    """Return the name of a member in messages; ``number`` counts from 0."""
     return f"{where}, member {number + 1}"
 
 
 def check_members(members: Sequence[tuple[str, AudioTask, Mapping[str, Any]]]) -> None:
-    """Refuse members that would need different clips, or whose classes differ.
+    """Check that members have the same classes and need the same clips.
 
     Args:
         members: name, task, and ``data`` of the configuration of each.
 
     Raises:
-        ConfigError: the first two that differ, and in what.
+        ConfigError: two members differ; the message names them and the difference.
     """
     first, *others = [(name, _common(task, data)) for name, task, data in members]
     for name, values in others:
@@ -196,24 +199,26 @@ def check_members(members: Sequence[tuple[str, AudioTask, Mapping[str, Any]]]) -
 
 
 def check_thresholds(thresholds: Float[Tensor, "..."], task: AudioTask) -> None:
-    """Refuse thresholds that are not one probability for each of several labels.
+    """Check that thresholds are one probability for each class of a task with several labels.
 
     Raises:
-        ConfigError: with what was expected.
+        ConfigError: they are not.
     """
     _check_thresholds(thresholds.tolist(), task)
 
 
 def _check_thresholds(thresholds: Any, task: AudioTask) -> None:
     if not task.multilabel:
-        raise ConfigError("thresholds are for clips that may have several labels; these have one")
+        raise ConfigError("thresholds are for clips that may have several labels, and these have one; omit them")
     numbers = thresholds if isinstance(thresholds, Sequence) else [thresholds]
     if len(numbers) != task.num_classes or not all(isinstance(value, float) and 0 <= value <= 1 for value in numbers):
-        raise ConfigError(f"thresholds: expected {task.num_classes} probabilities, one for each class")
+        raise ConfigError(
+            f"thresholds: not one probability for each class; give {task.num_classes} numbers from 0.0 to 1.0"
+        )
 
 
 def _common(task: AudioTask, data: Mapping[str, Any]) -> dict[str, Any]:
-    """What members share, by how it is called."""
+    """Values that all members must share, by their names in messages."""
     return {
         "classes": task.classes,
         "number of labels of a clip": "several" if task.multilabel else "one",
@@ -232,24 +237,26 @@ def _text(value: Any) -> str:
 
 def _shares(weights: Sequence[float], count: int) -> list[float]:
     if not 1 <= count <= MOST_MEMBERS:
-        raise ConfigError(f"an ensemble has 1 to {MOST_MEMBERS} members, found {count}")
+        raise ConfigError(f"an ensemble cannot have {count} members; give 1 to {MOST_MEMBERS}")
     if len(weights) != count:
-        raise ConfigError(f"an ensemble needs one weight for each member, found {len(weights)} for {count}")
+        raise ConfigError(
+            f"an ensemble of {count} members cannot have {len(weights)} weights; give one for each member"
+        )
     for weight in weights:
         # so that no share vanishes in float32
         if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 1e-6 <= weight <= 1e6:
-            raise ConfigError(f"weight {weight}: expected a number from 1e-6 to 1e6; leave members without weight out")
+            raise ConfigError(f"weight {weight}: expected a number from 1e-6 to 1e6; omit members without weight")
     total = math.fsum(weights)
     return [weight / total for weight in weights]
 
 
 def _check_apart(members: Sequence[Mapping[str, Any]], where: str) -> None:
-    """Refuse members that share their weights: each would be built, so that a small file could take all memory."""
+    """Refuse members that share tensors: each member is built, so a small file could allocate all memory."""
     taken = set[int]()
     for member in members:
         state = member["state_dict"]
         tensors = [value for value in state.values() if isinstance(value, Tensor)] if isinstance(state, dict) else []
         own = {tensor.untyped_storage().data_ptr() for tensor in tensors if tensor.numel()}
         if own & taken:
-            raise CheckpointError(f"{where}: refused: its members share their weights")
+            raise CheckpointError(f"{where}: refused: its members share their weights; use another file")
         taken |= own

@@ -1,4 +1,4 @@
-"""From a configuration to its front end and network, and whether they and all that trains them fit together."""
+"""Building of front end and network from a configuration, and checks that all parts of a training fit together."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audio_lightning.augment import Augmentation
 from audio_lightning.classifier.bounds import check_clip, limited_features, limited_network
@@ -17,10 +17,10 @@ from audio_lightning.classifier.optimizers import make_optimizer
 from audio_lightning.classifier.schedulers import TrainingLength, make_scheduler, monitored
 from audio_lightning.classifier.warm_start import KEY, buildable_model, own_checkpoint, read_beginning
 from audio_lightning.config import build, resolve
-from audio_lightning.config.targets import REFUSALS, refused, split_node, takes
+from audio_lightning.config.targets import REFUSALS, raised_by_user, refused, split_node, takes
 from audio_lightning.config.trust import is_trusted
 from audio_lightning.config.validate import is_multilabel
-from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.errors import ConfigError, UserError
 from audio_lightning.core.task import AudioTask, FeatureShape
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.features.input_hints import enlarging_settings
@@ -29,14 +29,14 @@ from audio_lightning.metrics.configured import check_metrics
 from audio_lightning.models.base import AudioModel, IncompatibleInput
 
 ENSEMBLE_INPUTS = ("all", "channel")
-"""Choices of ``ensemble.inputs``: the whole feature for each member, or one channel in turn."""
+"""Values of ``ensemble.inputs``: each member gets the whole feature, or one channel in turn."""
 
 
 def build_front_end(config: Mapping[str, Any], task: AudioTask) -> FrontEnd:
-    """The front end of a configuration, for the clips of a task.
+    """Build the front end of a configuration for the clips of a task.
 
     Raises:
-        ConfigError: a target, an argument or a combination that cannot work.
+        ConfigError: invalid target, argument or combination.
     """
     return build(
         config["feature"], FrontEnd, where="feature", sample_rate=task.sample_rate, num_samples=task.num_samples
@@ -44,18 +44,18 @@ def build_front_end(config: Mapping[str, Any], task: AudioTask) -> FrontEnd:
 
 
 def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTask) -> AudioModel:
-    """The network of a configuration, or the ensemble of several, for a front end's output and a task's classes.
+    """Build the network of a configuration, or an ensemble, for a front end's output and a task's classes.
 
-    With the adapters of ``finetune.lora``, beside the layers that it begins with.
+    The adapters of ``finetune.lora`` are added to the layers.
 
     Raises:
-        ConfigError: a target, an argument or a combination that cannot work; where the features are too small, with
+        ConfigError: invalid target, argument or combination. If the features are too small, the message contains
             settings that make them large enough.
     """
 
-    def make(seen: FeatureShape) -> AudioModel:
+    def make(input_shape: FeatureShape) -> AudioModel:
         node = buildable_model(config["model"])
-        return build(node, AudioModel, where="model", input_shape=seen, num_classes=task.num_classes)
+        return build(node, AudioModel, where="model", input_shape=input_shape, num_classes=task.num_classes)
 
     members, apart = check_ensemble(config)
     try:
@@ -70,10 +70,10 @@ def build_network(config: Mapping[str, Any], shape: FeatureShape, task: AudioTas
 
 
 def check_ensemble(config: Mapping[str, Any]) -> tuple[int, bool]:
-    """The number of members of a configuration's ensemble, and whether each gets one channel of the feature.
+    """Return the number of members of a configuration's ensemble, and whether each gets one channel of the feature.
 
     Raises:
-        ConfigError: another number than a positive integer, or an unknown input.
+        ConfigError: a number that is not a positive integer, or an unknown value of ``inputs``.
     """
     node = config.get("ensemble") or {}
     if not isinstance(node, Mapping):
@@ -87,20 +87,49 @@ def check_ensemble(config: Mapping[str, Any]) -> tuple[int, bool]:
 
 
 def _labels(config: Mapping[str, Any], task: AudioTask) -> AudioTask:
-    """The task as far as a configuration tells: several labels a clip, and as many classes as the loss has weights."""
+    """Task defined by a configuration: multilabel or not, and as many classes as the loss has weights."""
     node = config["loss"] or {}
     weights = next((node[key] for key in ("weight", "pos_weight") if isinstance(node.get(key), list)), task.classes)
     classes = tuple(map(str, range(max(2, len(weights)))))
     return replace(task, classes=classes, multilabel=task.multilabel or is_multilabel(config))
 
 
-def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
-    """Check that front end, network, fine-tuning, loss, metrics, optimizer and schedule can work, without memory.
+def check_choices(config: Mapping[str, Any], task: AudioTask) -> None:
+    """Check what does not depend on keys that are ``auto``, such as the length of clips, before data is measured.
 
-    All of them are built, and the network is run once on what the front end gives.
+    These are the kind of the network's input, loss, metrics, optimizer and schedule. Other mistakes are left to
+    :func:`check_networks`.
+
+    Args:
+        config: resolved configuration, of :func:`audio_lightning.config.automatic.provisional`.
+        task: task with its provisional clips.
 
     Raises:
-        ConfigError: they cannot.
+        ConfigError: a choice that cannot work with any clips.
+    """
+    nodes = without_pretrained(config)
+    try:
+        with torch.device("meta"), torch.no_grad(), warnings.catch_warnings(action="ignore"):
+            build_network(nodes, build_front_end(nodes, task).output_shape, task)
+    except IncompatibleInput as error:
+        if error.least is None:  # an input of the other kind; one that is too small may be large enough for other clips
+            raise
+    except ConfigError:
+        pass
+    TrainingLoss(config["loss"], _labels(config, task), mixed=False)
+    check_metrics(config.get("metrics"), multilabel=is_multilabel(config))
+    layer = nn.Linear(1, 1)
+    optimizer = make_optimizer(config["optimizer"], [{"params": list(layer.parameters())}])
+    make_scheduler(config["scheduler"], optimizer, TrainingLength(steps=100, epochs=10), **monitored(config))
+
+
+def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
+    """Check that front end, network, fine-tuning, loss, metrics, optimizer and schedule fit together.
+
+    All of them are built. The network is built and run once on the meta device, which allocates no memory.
+
+    Raises:
+        ConfigError: they do not.
     """
     check_features(config, task)
     front_end = build_front_end(config, task)
@@ -108,7 +137,7 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
     TrainingLoss(config["loss"], _labels(config, task), mixed=augmentation.mixes_targets)
     check_metrics(config.get("metrics"), multilabel=task.multilabel or is_multilabel(config))
     with torch.device("meta"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # an error below says more
+        warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # an error below is more specific
         network = build_network(config, front_end.output_shape, task)
     check_forward(config, network, front_end.output_shape, task)
     if (path := own_checkpoint(config["model"])) is not None:
@@ -119,10 +148,10 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
 
 
 def check_features(config: Mapping[str, Any], task: AudioTask) -> FeatureShape | None:
-    """Find out what the front end gives, without memory; None where that takes somebody else's code.
+    """Determine the front end's output shape on the meta device; None if this would run code of another author.
 
     Raises:
-        ConfigError: a target or an argument that cannot work, or more memory for a clip than there is a reason for.
+        ConfigError: invalid target or argument, or an unreasonable amount of memory for a clip.
     """
     check_clip(task)
     target, _ = split_node(config["feature"], where="feature")
@@ -133,7 +162,7 @@ def check_features(config: Mapping[str, Any], task: AudioTask) -> FeatureShape |
 
 
 def check_size(config: Mapping[str, Any], task: AudioTask, state: Mapping[str, Tensor]) -> None:
-    """Refuse a front end or a network that would be larger than the weights to be loaded into it, before it is built.
+    """Check before building that front end and network would not be larger than the weights to load into them.
 
     Raises:
         ConfigError: see :func:`check_features` and :func:`limited_network`.
@@ -141,7 +170,7 @@ def check_size(config: Mapping[str, Any], task: AudioTask, state: Mapping[str, T
     check_clip(task)
     feature, _ = split_node(config["feature"], where="feature")
     if not is_trusted(feature) and takes(resolve(feature, FrontEnd, where="feature"), "backbone"):
-        # Its weights are registered by the network, and again as what is not trained.
+        # Its weights are registered twice: as parameters of the network, and then as buffers.
         with limited_network(state, times=3), limited_features(), warnings.catch_warnings(action="ignore"):
             build_front_end(config, task)
     shape = check_features(config, task)
@@ -152,42 +181,47 @@ def check_size(config: Mapping[str, Any], task: AudioTask, state: Mapping[str, T
 
 
 def check_forward(config: Mapping[str, Any], network: AudioModel, shape: FeatureShape, task: AudioTask) -> None:
-    """Run a network of the meta device once: with some options there are layers, but nothing that they could compute.
+    """Run a network once on the meta device: some options give layers that can be built but not run.
 
     Raises:
-        ConfigError: it cannot be run.
+        ConfigError: the network cannot be run.
     """
     error = _failure(network, network.quick_dims())
     target, arguments = split_node(config["model"], where="model")
-    if error and is_trusted(target):  # what somebody else wrote may compute with values
+    if error and is_trusted(target):  # code of another author may depend on values, which meta tensors lack
         with torch.random.fork_rng(devices=()):
             error = _failure(build_network(config, shape, task), shape.dims)
     if error:
         cls = resolve(target, AudioModel, where="model")
         raise ConfigError(
-            f"model: {cls.__name__} cannot compute on a {shape}: {refused(cls, arguments, error)}"
+            f"model: {cls.__name__} cannot compute on a {shape}: "
+            + (raised_by_user(error) or refused(cls, arguments, error))
         ) from error
 
 
 def _failure(network: AudioModel, dims: Sequence[int]) -> Exception | None:
-    """What two clips make a network raise."""
+    """Return the exception that a network raises for two clips, or None."""
     for name, parameter in network.named_parameters():
-        if not parameter.numel():  # on the meta device, convolutions with kernels of no size pass
-            return ValueError(f"there is nothing in {name} of shape {list(parameter.shape)}")
+        if not parameter.numel():  # on the meta device, convolutions with empty kernels raise nothing
+            return ValueError(f"{name} of shape {list(parameter.shape)} is empty")
     try:
         with torch.no_grad():
             network.eval()(torch.empty(2, *dims, device=next(network.parameters()).device))
-    except REFUSALS as error:
+    except UserError:
+        raise
+    except Exception as error:  # a mistake in a user's own class is reported, one of this package raised
+        if not isinstance(error, REFUSALS) and raised_by_user(error) is None:
+            raise
         return error
     return None
 
 
 def without_pretrained(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a classifier whose weights a checkpoint has, so that no published ones are looked for."""
+    """Return the configuration without published weights, for a classifier whose weights are in a checkpoint."""
     found = dict(config)
     for name, base in (("feature", FrontEnd), ("model", AudioModel)):
         target, arguments = split_node(config[name], where=name)
-        # Also where the node says nothing of it: then its default is meant.
+        # Also if the node lacks the key, because the default may be published weights.
         if KEY in arguments or takes(resolve(target, base, where=name), KEY):
             found[name] = {**config[name], KEY: None}
     return found

@@ -1,4 +1,4 @@
-"""Fine-tuning: what keeps the weights that it begins with, for how long, and how fast each layer learns."""
+"""Fine-tuning: frozen stages, their duration, and learning rates of layers."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -23,29 +23,29 @@ DEFAULTS: dict[str, Any] = {
 BATCH_NORMS = ("train", "frozen")
 
 BATCH_NORM = nn.modules.batchnorm._BatchNorm
-"""Layers whose statistics ``batch_norm`` is about."""
+"""Layers whose statistics ``batch_norm`` concerns."""
 
 ALL = "all"
-"""In place of a stage's name: all but the head."""
+"""Value in place of a stage's name: all stages except the head."""
 
 
 class Finetuning:
-    """Frozen stages of a network, or adapters, and learning rates that decay from its head to its input.
+    """Frozen stages or adapters of a network, and learning rates that decay from its head to its input.
 
-    All parameters belong to the optimizer from the start. Frozen ones get no gradient, and so the optimizer neither
-    moves nor decays them; batch normalization and dropout among them work as in evaluation. Whether they are frozen
-    follows from the number of the epoch alone, so that a resumed training goes on as it would have.
+    All parameters belong to the optimizer from the start. Frozen ones get no gradient, so the optimizer does not change
+    them; their batch normalization and dropout are in evaluation mode. Whether they are frozen depends only on the
+    number of the epoch, so that a resumed training continues identically.
 
-    Of a network with adapters (:func:`audio_lightning.classifier.lora.add_adapters`), these and the head alone train.
-    Each adapter belongs to the stage of its layer. Dropout works as in training there.
+    In a network with adapters (:func:`audio_lightning.classifier.lora.add_adapters`), only these and the head are
+    trained. Each adapter belongs to the stage of its layer. Dropout is in training mode there.
 
     Args:
-        config: the node ``finetune`` of a configuration; None, as in those that have none: everything trains alike.
-        network: whose stages (:meth:`AudioModel.stages`) are meant.
-        front_end: what comes before it; parameters of it are taken for parts of the first stage.
+        config: the node ``finetune`` of a configuration; None, or one without keys, trains all parameters alike.
+        network: network with the stages (:meth:`AudioModel.stages`).
+        front_end: front end; its parameters belong to the first stage.
 
     Raises:
-        ConfigError: a value that cannot be used, or a stage that the network does not have.
+        ConfigError: an invalid value, or a stage that the network does not have.
     """
 
     def __init__(self, config: Mapping[str, Any] | None, network: AudioModel, front_end: nn.Module) -> None:
@@ -59,20 +59,20 @@ class Finetuning:
         self.front_end = front_end
         self.stages = network.stages()
         next(iter(self.stages.values())).extend(front_end.parameters())
-        # While parameters have their shapes, which FSDP flattens.
+        # Determined before FSDP flattens the parameters, which loses their shapes.
         self.kinds = parameter_kinds(network, front_end)
         names = list(self.stages)[: _number_frozen(settings["freeze"], network)]
         self.frozen = {parameter for name in names for parameter in self.stages[name]}
         if settings["lora"] is not None:
             front_end.requires_grad_(False)
-        # An architecture may have frozen some of them for good.
+        # The architecture itself may have frozen some of them permanently.
         self.held = [parameter for name in names for parameter in self.stages[name] if parameter.requires_grad]
         self._without_gradient: list[nn.Parameter] = []
         if self.unfreeze_epoch is None:
             self._require_gradients(False)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """What an optimizer is built from, from the head to the input; ``decay`` is for :meth:`decay_rates`."""
+        """Return parameter groups for an optimizer, from head to input; :meth:`decay_rates` uses ``decay``."""
         if not self._apart:
             return [{"params": [*self.network.parameters(), *self.front_end.parameters()], "decay": 1.0}]
         published = set(getattr(self.network, "backbone", self.network).parameters()) - set(
@@ -88,28 +88,28 @@ class Finetuning:
 
     @property
     def _apart(self) -> bool:
-        """Whether stages have learning rates of their own."""
+        """Whether stages have different learning rates."""
         return (self.layer_decay, self.backbone_lr_ratio) != (1, 1)
 
     def stage_of(self, group: Mapping[str, Any]) -> str | None:
-        """The stage that a group of an optimizer's parameters is of; None where groups are not of single stages."""
+        """Return the stage of an optimizer's parameter group; None if groups are not stages."""
         owners = (name for name, stage in self.stages.items() if any(group["params"][0] is one for one in stage))
         return next(owners, None) if self._apart else None
 
     @staticmethod
     def decay_rates(optimizer: Optimizer) -> None:
-        """Lower the learning rates of an optimizer that has just been built; the first group, the head, keeps it."""
+        """Apply the decay to the learning rates of a new optimizer; the first group, the head, keeps its rate."""
         for group in optimizer.param_groups:
             group["lr"] *= group.pop("decay")
 
     def start_epoch(self, epoch: int, *, processes: int) -> None:
-        """Freeze what is frozen in an epoch, and let everything else train.
+        """Freeze and unfreeze parameters for an epoch.
 
         Args:
-            epoch: its number, from 0.
-            processes: that train together. They average the gradients of those parameters that require one when the
-                training starts, so where some are frozen for a time, these go on requiring one, which
-                :meth:`drop_gradients` throws away.
+            epoch: number of the epoch, from 0.
+            processes: number of processes that train together. They average the gradients of the parameters that
+                require one when the training starts. Temporarily frozen parameters must therefore still require a
+                gradient, which :meth:`drop_gradients` discards.
         """
         if not self.frozen and not self.freezes_batch_norm:
             return
@@ -122,26 +122,26 @@ class Finetuning:
         owned = [set(module.parameters()) for module in modules]
         last = max((place for place, found in enumerate(owned) if found and found <= self.frozen), default=-1)
         for place, (module, parameters) in enumerate(zip(modules, owned)):
-            # One without parameters, such as a dropout, is among the frozen where some come after it.
+            # A module without parameters, such as dropout, is frozen if frozen modules follow it.
             if parameters <= self.frozen and (parameters or place < last):
                 module.eval()
         for module in self._batch_norms():
             module.eval()
 
     def _batch_norms(self) -> Iterator[nn.Module]:
-        """Batch normalizations that keep the statistics that they begin with."""
+        """Yield batch normalizations that keep their initial statistics."""
         inside = {id(module) for module in self.network.head.modules()}
         for module in self.network.modules() if self.freezes_batch_norm else ():
             if isinstance(module, BATCH_NORM) and module.affine and id(module) not in inside:
                 yield module
 
     def drop_gradients(self) -> None:
-        """Throw away gradients that had to be computed; to be called after each backward pass."""
+        """Discard gradients of frozen parameters; call it after each backward pass."""
         for parameter in self._without_gradient:
             parameter.grad = None
 
     def __str__(self) -> str:
-        """Number of the network's parameters, and how many of them are frozen."""
+        """Describe the number of the network's parameters, and how many of them are frozen."""
         sizes = {parameter: parameter.numel() for parameter in self.network.parameters()}
         always = sum(size for parameter, size in sizes.items() if not parameter.requires_grad)
         first = sum(sizes.get(parameter, 0) for parameter in self.held if parameter.requires_grad)
@@ -185,7 +185,15 @@ def _check(settings: Mapping[str, Any]) -> None:
 
 
 def _number_frozen(freeze: Any, network: AudioModel) -> int:
-    """How many stages are frozen where ``freeze`` names the last one, a module that it is the last of, or a share."""
+    """Return the number of frozen stages.
+
+    Args:
+        freeze: name of the last frozen stage or of a module that contains it, a fraction, :data:`ALL`, or None.
+        network: network with the stages.
+
+    Raises:
+        ConfigError: no such stage, or no stage would be trained.
+    """
     names = list(network.stages())
     if freeze is None:
         return 0
@@ -203,5 +211,7 @@ def _number_frozen(freeze: Any, network: AudioModel) -> int:
             f"(from the input on: {', '.join(names)})"
         )
     if inside[-1] == len(names):
-        raise ConfigError(f"finetune.freeze={freeze} leaves nothing of {model} to train: {ALL} is all but the head")
+        raise ConfigError(
+            f"finetune.freeze={freeze} leaves nothing of {model} to train; {ALL} freezes all except the head"
+        )
     return inside[-1]

@@ -1,4 +1,4 @@
-"""Classifiers from checkpoints, and from ensembles of them."""
+"""Loading of classifiers from checkpoints and from ensembles of checkpoints."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,7 +23,7 @@ Network = TypeVar("Network", bound=ClassifierNetwork)
 
 
 def load(cls: type[ClassifierNetwork], path: Path, *, trust: str | Iterable[str] | None) -> Classifier:
-    """Build a classifier from a file, as :meth:`AudioClassifier.load_from_checkpoint` does."""
+    """Load a classifier from a file, see :meth:`AudioClassifier.load_from_checkpoint`."""
     contents = read_contents(path)
     with trusting(trust):
         if is_ensemble(contents):
@@ -37,7 +37,7 @@ def _load_ensemble(cls: type[ClassifierNetwork], contents: dict[str, Any], where
     members = []
     contents.clear()
     for name in names:
-        members.append(_build(cls, found.members.pop(0), name))  # so that its weights are not kept twice
+        members.append(_build(cls, found.members.pop(0), name))  # pop, so that its weights are not in memory twice
     try:
         ensemble = CheckpointEnsemble(
             members,
@@ -54,10 +54,10 @@ def _load_ensemble(cls: type[ClassifierNetwork], contents: dict[str, Any], where
 
 
 def _build(cls: type[Network], checkpoint: dict[str, Any], where: str) -> Network:
-    """A classifier of a checkpoint's hyperparameters, with its weights."""
+    """Build a classifier from a checkpoint's hyperparameters, and load its weights."""
     parameters = checkpoint["hyper_parameters"]
     try:
-        # Nothing is trained, and a stage may have had another name when the file was written.
+        # Fine-tuning options are not needed, and the names of stages may have changed since the file was written.
         finetune = saved_adapters(parameters["config"].get("finetune"), checkpoint["state_dict"])
         config = {**without_pretrained(parameters["config"]), "finetune": finetune}
         check_size(config, AudioTask.from_dict(parameters["task"]), checkpoint["state_dict"])
@@ -75,7 +75,9 @@ def _build(cls: type[Network], checkpoint: dict[str, Any], where: str) -> Networ
         raise CheckpointError(f"{where}: refused: {error}") from error
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{where} does not fit the classifier it describes: {reason}") from error
+        raise CheckpointError(
+            f"{where} does not fit the classifier it describes: {reason}; use another checkpoint"
+        ) from error
     return classifier
 
 

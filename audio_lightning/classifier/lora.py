@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA): two small matrices beside each layer, which train in place of its weights."""
+"""Low-rank adapters (LoRA): two small matrices for each layer, trained instead of its weights."""
 
 import copy
 import itertools
@@ -18,29 +18,29 @@ from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.models.base import AudioModel
 
 DEFAULTS: dict[str, Any] = {"rank": 8, "alpha": 16, "dropout": 0.0, "targets": AUTO, "layers": None}
-"""Keys of ``finetune.lora``. ``layers`` are names of layers, which a checkpoint brings in place of ``targets``."""
+"""Keys of ``finetune.lora`` and their defaults. Checkpoints set ``layers``, names of layers, instead of ``targets``."""
 
 DOWN, UP = ".lora_A.default.weight", ".lora_B.default.weight"
-"""Ends of the names of an adapter's two matrices: from the layer's input to the rank, and on to its output."""
+"""Suffixes of the names of an adapter's two matrices: from the layer's input to the rank, and on to its output."""
 
 BASE = ".base_layer."
-"""What the package peft puts into the names of a layer's own weights, where an adapter is beside it."""
+"""Part of the name of a layer's own weights that the package peft inserts if the layer has an adapter."""
 
 INPUTS = re.compile(r"(q|k|v|qkv|query|key|value)(_proj)?|linear_[qkv]|to_(q|k|v|qkv)|query_key_value")
-"""Names of the projections to queries, keys and values of attention in timm, torchaudio and transformers, and here."""
+"""Names of attention's query, key and value projections in timm, torchaudio, transformers and this package."""
 
 OUTPUTS = ("proj", "out_proj", "o_proj", "linear_out", "to_out", "out")
-"""Names of the output projection beside them."""
+"""Names of the output projection in the same modules."""
 
 MAX_NAMED = 8
-"""Layers that an error message lists."""
+"""Maximum number of layers that an error message lists."""
 
 
 def adapter_settings(finetune: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The settings of the adapters of a configuration's node ``finetune``, complete; None where it has none.
+    """Return the complete adapter settings of a configuration's node ``finetune``; None if it has none.
 
     Raises:
-        ConfigError: a key that there is not, or a value that cannot be used.
+        ConfigError: an unknown key, or an invalid value.
     """
     given = (finetune or {}).get("lora")
     if given is None:
@@ -65,17 +65,17 @@ def adapter_settings(finetune: Mapping[str, Any] | None) -> dict[str, Any] | Non
 
 
 def add_adapters(network: AudioModel, finetune: Mapping[str, Any] | None) -> None:
-    """Put adapters (Hu et al. 2021, arXiv 2106.09685) beside layers of a network, in place, where ``finetune`` asks.
+    """Add adapters (Hu et al. 2021, arXiv 2106.09685) to layers of a network, in place, if ``finetune`` defines them.
 
-    The output of a layer becomes ``W x + alpha / rank * B A x``. ``B`` begins with zeros, so that the network first
-    computes what it did without. Then only adapters and head require gradients.
+    The output of a layer becomes ``W x + alpha / rank * B A x``. ``B`` is initialized with zeros, so that the network's
+    output does not change at first. Afterwards, only adapters and head require gradients.
 
     Args:
-        network: with the weights that it begins with, or on the meta device.
+        network: network with its initial weights, or on the meta device.
         finetune: the node of a configuration.
 
     Raises:
-        ConfigError: the package peft is missing, a setting cannot be used, or no layer can have an adapter.
+        ConfigError: the package peft is missing, a setting is invalid, or no layer can have an adapter.
     """
     settings = adapter_settings(finetune)
     if settings is None:
@@ -89,27 +89,28 @@ def add_adapters(network: AudioModel, finetune: Mapping[str, Any] | None) -> Non
         r=settings["rank"],
         lora_alpha=settings["alpha"],
         lora_dropout=settings["dropout"],
-        # As a pattern: peft takes a name in a list for the end of other names, too.
+        # As a regular expression: peft also matches a name in a list with the ends of other names.
         target_modules="|".join(map(re.escape, names)),
     )
     peft.inject_adapter_in_model(config, network)
-    for parameter in head:  # peft freezes whatever is not an adapter
+    for parameter in head:  # peft freezes all parameters that are not adapters
         parameter.requires_grad_(True)
     for name in names:
         adapted: Any = network.get_submodule(name)
-        for size in adapted.base_layer.__constants__:  # such as the stride, which some networks look up
+        for size in adapted.base_layer.__constants__:  # such as the stride, which some networks read
             if not hasattr(adapted, size):
                 setattr(adapted, size, getattr(adapted.base_layer, size))
     for module in network.modules():
         if isinstance(module, nn.TransformerEncoderLayer):
-            # In evaluation, its fused kernel would read the weights of its layers and leave the adapters out.
+            # In evaluation, its fused kernel would read the layers' weights and ignore the adapters.
             module.activation_relu_or_gelu = 0
 
 
 def saved_adapters(finetune: Mapping[str, Any] | None, state: Iterable[str]) -> dict[str, Any] | None:
-    """The node ``finetune`` to build a classifier with that takes the weights of a checkpoint: its adapters alone.
+    """Return the node ``finetune`` for building a classifier that loads a checkpoint: only its adapters.
 
-    They are put where the checkpoint has them: what ``targets: auto`` means may differ between versions of a library.
+    They are added to the layers that have them in the checkpoint, because the layers of ``targets: auto`` may differ
+    between versions of a library.
 
     Args:
         finetune: the node of the checkpoint's configuration.
@@ -123,24 +124,24 @@ def saved_adapters(finetune: Mapping[str, Any] | None, state: Iterable[str]) -> 
 
 
 def is_adapter(name: str) -> bool:
-    """Whether a name of a weight is that of an adapter's."""
+    """Return whether a weight belongs to an adapter, by its name."""
     return name.endswith((DOWN, UP))
 
 
 def plain_name(name: str) -> str:
-    """The name that a weight has where no adapter is beside it."""
+    """Return the name of a weight in a network without adapters."""
     return name.replace(BASE, ".")
 
 
 def merge_adapters(state: Mapping[str, Tensor], finetune: Mapping[str, Any] | None) -> dict[str, Tensor]:
-    """Weights of a network that computes without adapters what another one does with them; others stay as they are.
+    """Merge adapters into the weights of their layers, which gives the same outputs without adapters.
 
     Args:
-        state: of the network with adapters.
+        state: state dict of the network with adapters.
         finetune: the node of its configuration.
 
     Raises:
-        CheckpointError: an adapter does not fit the layer that it is beside.
+        CheckpointError: an adapter does not fit its layer.
     """
     settings = adapter_settings(finetune)
     found = {plain_name(name): value for name, value in state.items() if not is_adapter(name)}
@@ -149,7 +150,7 @@ def merge_adapters(state: Mapping[str, Tensor], finetune: Mapping[str, Any] | No
             layer = name.removesuffix(DOWN)
             try:
                 down, up, weight = state[name], state[layer + UP], found[f"{layer}.weight"]
-                # Behind a convolution of the layer's kernel comes one of 1 x 1: their product is a kernel, too.
+                # A convolution with the layer's kernel, then one of 1 x 1: their product is a kernel, too.
                 product = (up.flatten(1) @ down.flatten(1)).view_as(weight)
             except (KeyError, RuntimeError) as error:
                 raise CheckpointError(f"the adapter of {layer} does not fit that layer: {error}") from error
@@ -162,12 +163,12 @@ def _peft() -> Any:
         return import_module("peft")
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"finetune=lora needs the package {error.name}: pip install 'audio-lightning[lora]'"
+            f"finetune=lora needs the package {error.name}; pip install 'audio-lightning[lora]'"
         ) from error
 
 
 def _target_layers(network: AudioModel, targets: str | Sequence[str]) -> list[str]:
-    """Names of the layers that ``targets`` means: ``auto``, or ends of names."""
+    """Names of the layers that ``targets`` selects: ``auto``, or ends of names."""
     layers, model = _adaptable(network), network.title.lower()
     called = _called(network, layers)
     if targets == AUTO:
@@ -176,7 +177,9 @@ def _target_layers(network: AudioModel, targets: str | Sequence[str]) -> list[st
             projections if projections and called.issuperset(projections) else [*filter(called.__contains__, layers)]
         )
         if not chosen:
-            raise ConfigError(f"finetune=lora: {model} has no layer before its head that an adapter could be beside")
+            raise ConfigError(
+                f"finetune=lora: {model} has no layer before its head that supports adapters; use finetune=full"
+            )
         return chosen
     some = ", ".join(itertools.islice(dict.fromkeys(map(_end, filter(called.__contains__, layers))), MAX_NAMED))
     found: list[str] = []
@@ -185,21 +188,21 @@ def _target_layers(network: AudioModel, targets: str | Sequence[str]) -> list[st
         if not ending:
             raise ConfigError(
                 f"finetune.lora.targets: before its head, {model} has no linear layer and no convolution in one group, "
-                f"without dilation, that is called {target} (there are: {some}, ...)"
+                f"without dilation, called {target}; use one of: {some}, ..."
             )
         if passed := [name for name in ending if name not in called]:
             raise ConfigError(
-                f"finetune.lora.targets: {model} reads the weights of {passed[0]} without calling that layer, so that "
-                f"an adapter beside it would change nothing; use auto, or others: {some}, ..."
+                f"finetune.lora.targets: {model} reads the weights of {passed[0]} without calling that layer, so an "
+                f"adapter would have no effect; use auto, or others: {some}, ..."
             )
         found += ending
     return list(dict.fromkeys(found))
 
 
 def _adaptable(network: AudioModel) -> list[str]:
-    """Names of the layers before the head that peft computes an adapter of.
+    """Names of the layers before the head for which peft supports adapters.
 
-    By their exact types: what derives from them computes otherwise.
+    By their exact types, because subclasses may compute something else.
     """
     head = {id(parameter) for parameter in network.stages()["head"]}
     return [name for name, layer in network.named_modules() if _is_plain(layer) and id(layer.weight) not in head]
@@ -207,13 +210,13 @@ def _adaptable(network: AudioModel) -> list[str]:
 
 def _is_plain(layer: Any) -> bool:
     if type(layer) in (nn.Conv1d, nn.Conv2d):
-        # The adapter's convolution has the layer's kernel, stride and padding, but no dilation, and pads with zeros.
+        # The adapter's convolution has the layer's kernel, stride and padding, but no dilation, and zero padding.
         return layer.groups == 1 and set(layer.dilation) == {1} and layer.padding_mode == "zeros"
     return type(layer) is nn.Linear
 
 
 def _projections(layers: Sequence[str]) -> list[str]:
-    """The projections of attention: to queries, keys and values, and back."""
+    """Projections of attention: query, key, value and output."""
     inputs = {name for name in layers if INPUTS.fullmatch(name.rpartition(".")[2])}
     blocks = {name.rpartition(".")[0] for name in inputs}
     outputs = {f"{block}.{name}" for block in blocks for name in OUTPUTS}
@@ -222,9 +225,9 @@ def _projections(layers: Sequence[str]) -> list[str]:
 
 
 def _called(network: AudioModel, layers: Collection[str]) -> set[str]:
-    """Those layers that the network calls; all of them where the network cannot be run.
+    """Return the layers that the network calls; all of them if the network cannot be run.
 
-    Attention that is written by hand or fused reads the weights of a layer instead.
+    Hand-written or fused attention reads the weights of a layer without calling it.
     """
     for device in dict.fromkeys((torch.device("meta"), next(network.parameters()).device)):
         with suppress(*REFUSALS), torch.no_grad(), torch.random.fork_rng(devices=()):
@@ -236,7 +239,7 @@ def _called(network: AudioModel, layers: Collection[str]) -> set[str]:
 
 
 class _Calls:
-    """Whether a layer has been called."""
+    """Record whether a layer has been called."""
 
     def __init__(self, layer: nn.Module) -> None:
         self.happened = False
@@ -247,7 +250,7 @@ class _Calls:
 
 
 def _copied(network: AudioModel, device: torch.device) -> AudioModel:
-    """A network to be run once, without memory for weights: on the meta device, or with those of the network itself."""
+    """Copy a network for one run without allocating weights: on the meta device, or sharing the network's own."""
     memo: dict[int, Any] = {id(buffer): buffer.to(device) for buffer in network.buffers()}
     for parameter in network.parameters():
         memo[id(parameter)] = nn.Parameter(parameter.detach().to(device), requires_grad=False)
@@ -255,7 +258,7 @@ def _copied(network: AudioModel, device: torch.device) -> AudioModel:
 
 
 def _end(name: str) -> str:
-    """What to call a layer by: the last part of its name, unless that is a number."""
+    """Short name of a layer: the last part of its name, unless that is a number."""
     last = name.rpartition(".")[2]
     return name if last.isdigit() else last
 

@@ -1,4 +1,4 @@
-"""The part of a classifier that predicts: front end and network."""
+"""Front end and network of a classifier, for prediction."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,28 +16,28 @@ from audio_lightning.models.base import AudioModel
 
 
 class ClassifierNetwork(Classifier):
-    """Front end and network of a configuration: waveforms in; logits, probabilities, labels and embeddings out.
+    """Front end and network of a configuration: from waveforms to logits, probabilities, labels and embeddings.
 
     Args:
         config: the composed configuration as plain Python.
-        task: what the data asks for.
+        task: the classification task.
 
     Attributes:
-        config: the configuration, with the options that front end and network read from published weights.
+        config: the configuration, including the options that front end and network derived from published weights.
 
     Raises:
-        ConfigError: a target, an argument or a combination of feature and model that cannot work.
+        ConfigError: an invalid target or argument, or a feature and a model that do not fit together.
     """
 
     def __init__(self, config: dict[str, Any], task: AudioTask) -> None:
         super().__init__(config, task)
         self.front_end = build_front_end(config, task)
         self.network = build_network(config, self.front_end.output_shape, task)
-        # A checkpoint is loaded without published weights, so it has to say what they are the weights of.
-        heard = {**config["feature"], **self.front_end.inferred_options}
+        # Checkpoints are loaded without published weights, so the configuration must contain the derived options.
+        feature = {**config["feature"], **self.front_end.inferred_options}
         inferred = {**own_options(config["model"]), **self.network.inferred_options}
-        self.config = {**config, "feature": heard, "model": {**config["model"], **inferred}}
-        # The networks that learn, and the changed copies of a batch that they learn from.
+        self.config = {**config, "feature": feature, "model": {**config["model"], **inferred}}
+        # Number of networks that are trained, and of parts of a batch that they are trained on.
         self.members, self.copies = 1, 1
         if isinstance(self.network, Ensemble):
             self.members, self.copies = len(self.network.members), self.network.copies
@@ -48,7 +48,7 @@ class ClassifierNetwork(Classifier):
 
     @property
     def networks(self) -> Sequence[AudioModel]:
-        """The one network."""
+        """The network, in a list."""
         return [self.network]
 
     @property
@@ -57,24 +57,24 @@ class ClassifierNetwork(Classifier):
         return self.network.embedding_dim
 
     def compile_network(self) -> None:
-        """Have the network compiled when it is first called; in place, so that a checkpoint has the same names."""
+        """Compile the network at its first call; in place, so that names in checkpoints stay the same."""
         self.network.compile()
         self.compiled = True
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch classes"]:
-        """Logits of every class."""
+        """Compute the logits."""
         return self._classified(self.front_end(waveform))
 
     def embed(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch embedding"]:
-        """The input of the network's head."""
+        """Compute the input of the network's head."""
         return self.network.embed(self.arranged(self.front_end(waveform)))
 
     def arranged(self, features: Tensor) -> Tensor:
-        """Features in one memory format in training and in prediction: the two differ in the last bits."""
+        """Use one memory format in training and prediction, because results differ in the last bits otherwise."""
         return features.contiguous(memory_format=self.memory_format) if features.dim() == 4 else features
 
     def _classified(self, features: Tensor) -> Float[Tensor, "batch classes"]:
-        """Logits; a compiled network is one program for batches of all sizes."""
+        """Compute the logits; a compiled network is one program for all batch sizes."""
         features = self.arranged(features)
         if self.compiled:
             torch._dynamo.maybe_mark_dynamic(features, 0)

@@ -1,4 +1,4 @@
-"""Optimizers: PyTorch's by their own names."""
+"""Optimizers: PyTorch's, by their class names, with separate weight decays of norms and biases."""
 
 import types
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,15 +12,15 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.models.base import NORMALIZATIONS
 
 UNSUITABLE = {
-    "LBFGS": "it computes the loss of a batch several times in a step, so that each clip would be counted as often",
-    "SparseAdam": "it takes sparse gradients, and no layer here has any",
-    "Muon": "it takes matrices alone, and networks have biases and kernels, too",
+    "LBFGS": "it computes the loss of a batch several times in a step, which would count each clip several times",
+    "SparseAdam": "it needs sparse gradients, which no layer here has",
+    "Muon": "it optimizes matrices only, and networks also have biases and convolution kernels",
 }
-"""Optimizers of PyTorch that cannot train the networks of this package, and why."""
+"""Optimizers of PyTorch that cannot train the networks of this package, with the reason."""
 
 
 WEIGHT_DECAYS = {"norm_weight_decay": "norm", "bias_weight_decay": "bias"}
-"""Keys of ``optimizer`` that this program applies, named as in torchvision's training scripts; the kind of each."""
+"""Keys of ``optimizer`` handled here, named as in torchvision's training scripts, and the kind of their parameters."""
 
 
 def make_optimizer(
@@ -28,18 +28,18 @@ def make_optimizer(
     groups: Iterable[Mapping[str, Any]],
     kinds: Mapping[nn.Parameter, str] = types.MappingProxyType({}),
 ) -> Optimizer:
-    """The optimizer that a configuration names.
+    """Build the optimizer of a configuration.
 
-    Normalizations and biases have parameter groups of their own where their weight decay differs from that of other
-    parameters: ``norm_weight_decay`` and ``bias_weight_decay``; None, or no such key, is the optimizer's own.
+    Normalizations and biases are in separate parameter groups if ``norm_weight_decay`` or ``bias_weight_decay`` differs
+    from the weight decay of other parameters; None, or a missing key, means the same weight decay.
 
     Args:
         node: ``_target_`` and arguments under the class's own names.
         groups: parameter groups of :meth:`audio_lightning.classifier.finetune.Finetuning.parameter_groups`.
-        kinds: of parameters: ``"norm"`` or ``"bias"`` (:func:`parameter_kinds`).
+        kinds: kinds of parameters, ``"norm"`` or ``"bias"`` (:func:`parameter_kinds`).
 
     Raises:
-        ConfigError: a target or an argument that cannot work.
+        ConfigError: invalid target or argument.
     """
     target, arguments = split_node(node, where="optimizer")
     cls = resolve(target, Optimizer, where="optimizer")
@@ -48,10 +48,13 @@ def make_optimizer(
         value = decays[kind]
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
             raise ConfigError(
-                f"optimizer.{key}={value}: expected 0.0 or more, or null for that of optimizer.weight_decay"
+                f"optimizer.{key}={value}: not a weight decay; use 0.0 or more, or null for optimizer.weight_decay"
             )
     if cls.__module__.startswith("torch.") and cls.__name__ in UNSUITABLE:
-        raise ConfigError(f"optimizer._target_=torch.optim.{cls.__name__} cannot be used: {UNSUITABLE[cls.__name__]}")
+        raise ConfigError(
+            f"optimizer._target_=torch.optim.{cls.__name__} cannot be used: {UNSUITABLE[cls.__name__]}; "
+            "use optimizer=adamw, for example"
+        )
     own = accepted(cls)[0].get("weight_decay")
     if own is not None:
         default = arguments.get("weight_decay", own.default)
@@ -62,7 +65,7 @@ def make_optimizer(
 
 
 def parameter_kinds(*parts: nn.Module) -> dict[nn.Parameter, str]:
-    """The parameters of normalizations (``"norm"``), and the biases of other layers (``"bias"``)."""
+    """Map parameters of normalizations to ``"norm"``, and biases of other layers to ``"bias"``."""
     found = {}
     for module in (module for part in parts for module in part.modules()):
         for name, parameter in module.named_parameters(recurse=False):
@@ -76,7 +79,7 @@ def parameter_kinds(*parts: nn.Module) -> dict[nn.Parameter, str]:
 def _divided(
     group: Mapping[str, Any], kinds: Mapping[nn.Parameter, str], decays: Mapping[str, float]
 ) -> Iterator[dict[str, Any]]:
-    """A parameter group, divided by weight decay; the first part has the optimizer's own."""
+    """Split a parameter group by weight decay; the first part has the optimizer's own."""
     parts: dict[float | None, list[nn.Parameter]] = {None: []}
     for parameter in group["params"]:
         parts.setdefault(decays.get(kinds.get(parameter, "")), []).append(parameter)

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: PyTorch's by their own names, and what PyTorch has none of; how each is stepped."""
+"""Learning-rate schedules: PyTorch's, by their class names, two additional ones, and when each is stepped."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -16,20 +16,33 @@ from audio_lightning.metrics.configured import mode_of
 INTERVALS = ("step", "epoch")
 
 LIGHTNING_KEYS = ("interval", "monitor")
-"""Keys of a ``scheduler`` node that are Lightning's: when the schedule is stepped, and by which metric."""
+"""Keys of a ``scheduler`` node for Lightning: when the schedule is stepped, and the metric that it monitors."""
 
 
 class WarmupCosine(LambdaLR):
-    """Linear warm-up, then half a cosine down (Loshchilov & Hutter 2017, without restarts); one step a batch.
+    """Linear warm-up, then cosine decay (Loshchilov & Hutter 2017, without restarts), stepped with the optimizer.
 
     Args:
-        optimizer: whose learning rate is the highest reached.
-        total_steps: optimizer steps of the whole training.
-        warmup_ratio: share of them spent warming up.
-        min_lr_ratio: last learning rate as a share of the highest.
+        optimizer: optimizer; its learning rate is the peak.
+        total_steps: number of optimizer steps of the whole training.
+        warmup_ratio: fraction of the steps for the warm-up.
+        min_lr_ratio: final learning rate as a fraction of the peak.
 
     Raises:
-        ConfigError: a share that is not from 0 to 1.
+        ConfigError: a ratio outside [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.classifier.schedulers import WarmupCosine
+        >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        >>> scheduler = WarmupCosine(optimizer, total_steps=4, warmup_ratio=0.25, min_lr_ratio=0.0)
+        >>> rates = []
+        >>> for step in range(4):
+        ...     rates.append(round(scheduler.get_last_lr()[0], 2))
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [0.5, 1.0, 0.75, 0.25]
     """
 
     def __init__(self, optimizer: Optimizer, *, total_steps: int, warmup_ratio: float, min_lr_ratio: float) -> None:
@@ -47,17 +60,30 @@ class WarmupCosine(LambdaLR):
 
 
 class Decay(LambdaLR):
-    """Constant learning rate for some epochs, then exponential decay; one step an epoch.
+    """Constant learning rate for some epochs, then exponential decay, stepped once per epoch.
 
-    PyTorch has no class for it, only a ``SequentialLR`` of two schedules, whose options have no keys of their own.
+    With PyTorch alone, it would be a ``SequentialLR`` of two schedules, whose options are hard to set in a sweep.
 
     Args:
-        optimizer: whose learning rate is the highest.
-        whole_epochs: epochs at the whole rate.
-        gamma: factor of each epoch's rate to the one before.
+        optimizer: optimizer; its learning rate is the initial one.
+        whole_epochs: number of epochs at the initial rate.
+        gamma: factor of the learning rate in each later epoch.
 
     Raises:
-        ConfigError: less than no epochs, or a gamma that is not from 0 to 1.
+        ConfigError: a negative number of epochs, or a gamma outside [0, 1].
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.classifier.schedulers import Decay
+        >>> optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        >>> scheduler = Decay(optimizer, whole_epochs=2, gamma=0.5)
+        >>> rates = []
+        >>> for epoch in range(4):
+        ...     rates.append(scheduler.get_last_lr()[0])
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [1.0, 1.0, 0.5, 0.25]
     """
 
     def __init__(self, optimizer: Optimizer, *, whole_epochs: int, gamma: float) -> None:
@@ -69,7 +95,7 @@ class Decay(LambdaLR):
 
 def _require_share(name: str, value: float) -> None:
     if not 0 <= value <= 1:
-        raise ConfigError(f"scheduler.{name}={value}: expected a share from 0.0 to 1.0")
+        raise ConfigError(f"scheduler.{name}={value}: expected a fraction from 0.0 to 1.0")
 
 
 LIMITS: Mapping[str, tuple[Callable[[float], bool], str]] = {
@@ -78,21 +104,21 @@ LIMITS: Mapping[str, tuple[Callable[[float], bool], str]] = {
     "final_div_factor": (lambda value: value > 0, "more than 0"),
     "gamma": (lambda value: value >= 0, "0 or more"),
     "patience": (lambda value: value >= 0, "0 or more"),
-    "pct_start": (lambda value: 0 <= value <= 1, "a share from 0.0 to 1.0"),
+    "pct_start": (lambda value: 0 <= value <= 1, "a fraction from 0.0 to 1.0"),
 }
-"""Values without which a schedule of PyTorch divides by zero or takes the rate below it, which it does not check."""
+"""Valid ranges of arguments that PyTorch does not check: other values divide by zero or give negative rates."""
 
 BY_STEP: tuple[type[LRScheduler], ...] = (WarmupCosine, OneCycleLR, CyclicLR)
-"""Schedules that go by optimizer steps unless ``interval`` says otherwise; others go by epochs, as in their papers."""
+"""Schedules that are stepped with the optimizer by default; others are stepped after each epoch, as in their papers."""
 
 
 @dataclass(frozen=True)
 class TrainingLength:
-    """How long a training lasts.
+    """Length of a training.
 
     Attributes:
-        steps: optimizer steps.
-        epochs: passes over the training clips.
+        steps: number of optimizer steps.
+        epochs: number of epochs.
     """
 
     steps: int
@@ -107,21 +133,21 @@ def make_scheduler(
     monitor: str,
     metrics: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | None:
-    """What ``configure_optimizers`` returns for a schedule; None for a constant rate.
+    """Build the ``lr_scheduler`` entry of ``configure_optimizers``; None for a constant rate.
 
-    What a schedule needs to know of the training (``T_max``, ``total_steps``, ``epochs`` and ``steps_per_epoch``,
-    ``max_lr`` of :class:`~torch.optim.lr_scheduler.OneCycleLR`, ``mode`` of a plateau) is filled in unless it is given.
+    Arguments that follow from the training (``T_max``, ``total_steps``, ``epochs`` and ``steps_per_epoch``, ``max_lr``
+    of :class:`~torch.optim.lr_scheduler.OneCycleLR`, ``mode`` of a plateau) are filled in unless they are given.
 
     Args:
         node: ``scheduler`` of a configuration: ``_target_``, arguments under the class's own names, ``interval``
             (``"step"`` or ``"epoch"``) and, for :class:`~torch.optim.lr_scheduler.ReduceLROnPlateau`, ``monitor``.
-        optimizer: whose rates are scheduled.
-        length: of the training.
-        monitor: metric that a plateau goes by, unless the node names one.
-        metrics: node of the configuration, which says whether less or more of a metric is better.
+        optimizer: optimizer whose learning rates are scheduled.
+        length: length of the training.
+        monitor: metric that a plateau monitors, unless the node names one.
+        metrics: ``metrics`` of the configuration, which defines whether lower or higher values of a metric are better.
 
     Raises:
-        ConfigError: a target or an argument that cannot work.
+        ConfigError: invalid target or argument.
     """
     target, arguments = split_node(node, where="scheduler")
     if target is None:
@@ -145,17 +171,19 @@ def make_scheduler(
 
 
 def monitored(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments ``monitor`` and ``metrics`` of :func:`make_scheduler`, from a configuration."""
+    """Return the arguments ``monitor`` and ``metrics`` of :func:`make_scheduler` from a configuration."""
     return {"monitor": config["monitor"], "metrics": config.get("metrics")}
 
 
 def _interval(cls: type[LRScheduler], arguments: dict[str, Any]) -> str:
-    """When a schedule is stepped; the key is taken from the arguments."""
+    """Return when a schedule is stepped; remove the key from the arguments."""
     interval: str = arguments.pop("interval", None) or ("step" if issubclass(cls, BY_STEP) else "epoch")
     if interval not in INTERVALS:
         raise ConfigError(f"scheduler.interval={interval}: expected one of {', '.join(INTERVALS)}")
     if interval == "step" and issubclass(cls, ReduceLROnPlateau):
-        raise ConfigError(f"scheduler.interval=step: {cls.__name__} waits for a metric, which each epoch has once")
+        raise ConfigError(
+            f"scheduler.interval=step: {cls.__name__} needs a metric, which is computed once per epoch; use epoch"
+        )
     return interval
 
 
@@ -168,11 +196,13 @@ def _build(
     *,
     where: str,
 ) -> LRScheduler:
-    """A schedule, and those that it is made of (``schedulers`` of SequentialLR and ChainedScheduler)."""
+    """Build a schedule, and the schedules inside it (``schedulers`` of SequentialLR and ChainedScheduler)."""
     target, arguments = split_node(node, where=where)
     cls = resolve(target, LRScheduler, where=where)
     if takes(cls, "lr_lambda"):
-        raise ConfigError(f"{where}: {cls.__name__} needs a function, which a configuration cannot name")
+        raise ConfigError(
+            f"{where}: {cls.__name__} needs a function, which a configuration cannot name; use another class"
+        )
     if isinstance(parts := arguments.get("schedulers"), (list, tuple)):
         arguments["schedulers"] = [
             _build(part, optimizer, length, interval, mode, where=f"{where}.schedulers.{place}")
@@ -194,7 +224,7 @@ def _build(
             arguments["pct_start"] = math.nextafter(start, 1)
     if issubclass(cls, ReduceLROnPlateau):
         known["mode"] = mode()
-        if isinstance(least := arguments.get("min_lr"), (int, float)):  # of the highest rate; others keep their share
+        if isinstance(least := arguments.get("min_lr"), (int, float)):  # for the highest rate; others in proportion
             arguments["min_lr"] = [least * (rate / (max(rates) or 1.0)) for rate in rates]
     made: LRScheduler = build(
         {"_target_": target, **arguments}, LRScheduler, where=where, offered=known, optimizer=optimizer
@@ -203,12 +233,12 @@ def _build(
 
 
 def end_epoch(scheduler: LRScheduler, monitor: str | None, metrics: Mapping[str, Any]) -> None:
-    """Step a schedule that goes by epochs; one that waits for a metric only where the epoch has a finite one.
+    """Step a schedule after an epoch; one that monitors a metric only if the epoch has a finite value of it.
 
     Args:
-        scheduler: to step.
-        monitor: metric that it goes by.
-        metrics: everything that is known of the epoch that has ended.
+        scheduler: schedule to step.
+        monitor: metric that it monitors.
+        metrics: all metrics of the epoch that has ended.
     """
     if not isinstance(scheduler, ReduceLROnPlateau):
         scheduler.step()

@@ -1,8 +1,8 @@
-"""The clips that a classifier was validated on, as its checkpoint keeps them: thresholds for any wish follow from them.
+"""Validation logits and targets in checkpoints, from which rejection thresholds are computed.
 
-Which probability is high enough depends on what a wrong answer costs, which only the user knows. So no threshold is
-stored for it but the logits and targets of the validation clips, from which :mod:`audio_lightning.inference.rejection`
-computes it.
+The best threshold for rejecting uncertain predictions depends on the cost of errors, which only the user knows. So the
+checkpoint does not store a threshold but the logits and targets of the validation clips, from which
+:mod:`audio_lightning.inference.rejection` computes one.
 """
 
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 VALIDATED = "validated"
-"""Entry of a checkpoint that holds them."""
+"""Key of a checkpoint's entry for them."""
 
 MOST_NUMBERS = 500_000
-"""Logits that are kept at most, 2 MB: 10,000 clips of 50 classes. Further clips are left out, evenly."""
+"""Maximum number of stored logits, 2 MB: 10,000 clips of 50 classes. Beyond it, clips are subsampled evenly."""
 
 
 @dataclass(frozen=True)
 class ValidatedClips:
-    """Logits and targets of clips that a classifier was not trained on.
+    """Logits and targets of clips that were not in the training set.
 
     Attributes:
-        logits: before calibration, float32.
-        targets: index of the class, ``[clips]`` int64, or whether each label is the clip's, ``[clips, classes]`` bool.
-        energies: of :meth:`Classifier.logits_and_energy`; None where they are not known.
+        logits: logits before calibration, float32.
+        targets: index of the class, ``[clips]`` int64, or presence of each label, ``[clips, classes]`` bool.
+        energies: energies of :meth:`Classifier.logits_and_energy`; None if not known.
     """
 
     logits: Float[Tensor, "clips classes"]
@@ -37,7 +37,7 @@ class ValidatedClips:
     def of(
         cls, logits: Float[Tensor, "clips classes"], targets: Tensor, energies: Float[Tensor, "clips"] | None = None
     ) -> Self:
-        """Of all clips, or as many as are kept."""
+        """Create from all clips, subsampled if there are too many."""
         most = max(1, MOST_NUMBERS // logits.shape[1])
         step = -(-len(logits) // most)
         kept = targets[::step].cpu()
@@ -48,13 +48,13 @@ class ValidatedClips:
         )
 
     def to_plain(self) -> dict[str, Tensor]:
-        """Tensors only, as a checkpoint may hold them."""
+        """Convert to a dict of tensors, as stored in checkpoints."""
         known = {"logits": self.logits, "targets": self.targets, "energies": self.energies}
         return {name: value.clone() for name, value in known.items() if value is not None}
 
     @classmethod
     def from_plain(cls, values: Any, *, num_classes: int, multilabel: bool) -> Self | None:
-        """The inverse of :meth:`to_plain`; None for a checkpoint without.
+        """Restore the result of :meth:`to_plain`; None if a checkpoint has none.
 
         Raises:
             ValueError: tensors of other shapes or types, indices of no class, or logits that are not finite.

@@ -1,7 +1,7 @@
-"""Begin with the weights of a run of one's own, whatever the architecture: ``model.pretrained=RUN_DIR``.
+"""Initial weights from a run of this program, for every architecture: ``model.pretrained=RUN_DIR``.
 
-Published weights are the architectures' own business (:mod:`audio_lightning.models.hub`); these come out of a
-checkpoint of this program, which says what they are the weights of.
+Published weights are loaded by the models themselves (:mod:`audio_lightning.models.hub`). This module loads checkpoints
+of this program, which describe the network that their weights belong to.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,35 +25,37 @@ from audio_lightning.models.published import Published
 from audio_lightning.run_folder import find_checkpoint
 
 NETWORK, FRONT_END, BACKBONE = "network.", "front_end.", "backbone."
-"""What names of weights in a checkpoint begin with."""
+"""Prefixes of the names of weights in a checkpoint."""
 
 KEY = "pretrained"
-"""Option that every choice of ``model`` has: published weights, where the architecture takes such, or a run."""
+"""Option of every ``model`` choice: published weights, if there are any for the architecture, or a run."""
 
 ARCHITECTURE = "architecture"
-"""Option of those whose published weights bring an architecture of their own."""
+"""Option of models whose published weights define the architecture."""
 
 DECIDING = ("ensemble", "model", "feature")
-"""Nodes that say which network it is."""
+"""Nodes of the configuration that determine the network."""
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """Weights to begin with.
+    """Initial weights.
 
     Attributes:
-        weights: of network and front end, by their names in a classifier.
-        statistics: whether those of the front end are among them, since the clips are heard as they were.
-        said: what is taken and what is new, in a sentence.
+        weights: weights of network and front end, by their names in a classifier.
+        statistics: whether they include the statistics of the front end, whose features are the same.
+        origin: sentence that describes which weights are taken and which are new.
     """
 
     weights: dict[str, Tensor]
     statistics: bool
-    said: str
+    origin: str
 
 
 def own_checkpoint(model: Mapping[str, Any]) -> Path | None:
-    """The checkpoint of this program that the node of a model names: of a run folder, a ``.ckpt`` file, or of W&B.
+    """Return the checkpoint that a model's node names: in a run folder, a ``.ckpt`` file, or in a W&B artifact.
+
+    None if it names none of these.
 
     Raises:
         ConfigError: see :func:`audio_lightning.classifier.artifacts.artifact_folder`.
@@ -70,10 +72,10 @@ def own_checkpoint(model: Mapping[str, Any]) -> Path | None:
 
 
 def buildable_model(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The node of a model as its class is built from: a run of one's own is loaded afterwards.
+    """Return a model's node for building its class; weights of a run are removed from it, and loaded afterwards.
 
     Raises:
-        ConfigError: neither a run, nor anything that the class takes.
+        ConfigError: ``pretrained`` is neither a run nor a value that the class accepts.
     """
     target, arguments = split_node(model, where="model")
     cls = resolve(target, AudioModel, where="model")
@@ -83,19 +85,19 @@ def buildable_model(model: Mapping[str, Any]) -> dict[str, Any]:
         return {**node, KEY: None, **own_options(node)} if path else node
     if (named := node.pop(KEY, None)) is not None and path is None:
         raise ConfigError(
-            f"model.pretrained={named}: there is no such run or checkpoint, and of {cls.__name__} no published weights "
-            "are known; expected the folder of a run, or its checkpoints/best.ckpt"
+            f"model.pretrained={named}: there is no such run or checkpoint, and {cls.__name__} has no published "
+            "weights; give the folder of a run, or its checkpoints/best.ckpt"
         )
     return node
 
 
 def own_options(model: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that follow from the run that the node of a model names: those that it had from published weights."""
+    """Return options that the run named by a model's node had derived from published weights."""
     path = own_checkpoint(model)
     if path is None or model.get(ARCHITECTURE, ...) is not None:
         return {}
     saved = read_checkpoint(path)["hyper_parameters"]["config"]
-    # A network that was used as it was published is the feature of its run.
+    # If the published network was frozen, it is the feature of the run.
     found = next((node[ARCHITECTURE] for node in (saved["model"], saved["feature"]) if node.get(ARCHITECTURE)), None)
     return {ARCHITECTURE: found} if found else {}
 
@@ -103,33 +105,33 @@ def own_options(model: Mapping[str, Any]) -> dict[str, Any]:
 def read_beginning(
     path: Path, config: Mapping[str, Any], task: Mapping[str, Any], network: AudioModel, front_end: nn.Module
 ) -> Beginning:
-    """Read the weights that a classifier begins with; its own are not touched, and may be on the meta device.
+    """Read the initial weights of a classifier; its own are not changed, and may be on the meta device.
 
-    Adapters of the run are merged into the layers beside them; those of the classifier are new. The head is taken where
-    the classes are the same, in the same order; else the classifier keeps its new one. The statistics of the features
-    are taken where feature and sample rate are. What a network keeps of the training clips
-    (:meth:`AudioModel.memorize`) is not taken: the clips may be others.
+    Adapters of the run are merged into their layers; those of the classifier are new. The head is taken if the classes
+    and their order are the same; otherwise the classifier keeps its new one. The statistics of the features are taken
+    if feature and sample rate are the same. Memorized training clips (:meth:`AudioModel.memorize`) are not taken,
+    because the training clips may differ.
 
     Args:
-        path: of the checkpoint.
-        config: of the classifier.
-        task: likewise, as :meth:`AudioTask.to_dict` gives it.
-        network: of the classifier.
-        front_end: likewise.
+        path: path of the checkpoint.
+        config: configuration of the classifier.
+        task: task of the classifier, as from :meth:`AudioTask.to_dict`.
+        network: network of the classifier.
+        front_end: front end of the classifier.
 
     Raises:
-        CheckpointError: the file is damaged, or none of this program.
-        ConfigError: the weights are of another network.
+        CheckpointError: the file is damaged, or not a checkpoint of this program.
+        ConfigError: the weights are those of another network.
     """
     saved = read_checkpoint(path)
-    before, heard = saved["hyper_parameters"]["config"], saved["hyper_parameters"]["task"]
+    before, saved_task = saved["hyper_parameters"]["config"], saved["hyper_parameters"]["task"]
     try:
         state = merge_adapters(saved["state_dict"], before.get("finetune"))
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}; use another checkpoint") from error
     if isinstance(network, Published) and any(name.startswith(FRONT_END + BACKBONE) for name in state):
         state = {NETWORK + name: value for name, value in from_probe(state).items()}
-    same_classes = all(heard[key] == task[key] for key in ("classes", "multilabel"))
+    same_classes = all(saved_task[key] == task[key] for key in ("classes", "multilabel"))
     heads, own = set(_head_names(network)), set(memory_names(network))
     weights = {}
     for name, value in network.state_dict().items():
@@ -139,9 +141,9 @@ def read_beginning(
         if found is None or found.shape != value.shape:
             raise ConfigError(f"model.pretrained={path}: {_difference(before, config, plain_name(name), found, value)}")
         weights[NETWORK + name] = found
-    parts = ["the network" if same_classes else "all of the network but the head, as the classes are others"]
+    parts = ["the network" if same_classes else "the network except its head, because the classes differ"]
     measured = list(front_end.state_dict())
-    same = before["feature"] == config["feature"] and heard["sample_rate"] == task["sample_rate"]
+    same = before["feature"] == config["feature"] and saved_task["sample_rate"] == task["sample_rate"]
     statistics = same and all(FRONT_END + name in state for name in measured)
     new = ""
     if statistics:
@@ -149,19 +151,19 @@ def read_beginning(
     if measured and statistics:
         parts.append("the statistics of the features")
     elif measured:
-        new = "; the statistics of the features are new, as they are computed otherwise"
+        new = "; the statistics of the features are computed again, because the feature or the sample rate differs"
     return Beginning(weights, statistics, f"begins with the weights of {path}: {' and '.join(parts)}{new}")
 
 
 def from_probe(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of :class:`Published` of a classifier that was trained on the network as it was published.
+    """Convert weights of a classifier on embeddings to those of :class:`Published` for fine-tuning.
 
     Args:
-        state: of the classifier, with ``feature=embedding`` and ``model=linear`` or ``dnn``.
+        state: state dict of a classifier with ``feature=embedding`` and ``model=linear`` or ``dnn``.
     """
     found: dict[str, Tensor] = {}
     hidden = [name for name in state if name.startswith(NETWORK + "layers.")]
-    last = 3 * len({name.split(".")[2] for name in hidden}) + 1  # behind a linear layer come ReLU and dropout
+    last = 3 * len({name.split(".")[2] for name in hidden}) + 1  # each linear layer is followed by ReLU and dropout
     for name, value in state.items():
         if name.startswith(FRONT_END + BACKBONE):
             found[name.removeprefix(FRONT_END)] = value
@@ -187,20 +189,20 @@ def _head_names(network: AudioModel) -> Iterator[str]:
 def _difference(
     before: Mapping[str, Any], now: Mapping[str, Any], name: str, found: Tensor | None, value: Tensor
 ) -> str:
-    """What is said of weights that do not fit."""
+    """Describe the difference between weights that do not fit and the network."""
     options = [
         f"{node}.{key}={_shown(before[node].get(key))}"
         for node in DECIDING
         for key in sorted({*(before.get(node) or {}), *(now.get(node) or {})} - {KEY})
         if (before.get(node) or {}).get(key) != (now.get(node) or {}).get(key)
     ]
-    has = "is not there" if found is None else f"has shape {list(found.shape)} there"
+    has = "is missing in the file" if found is None else f"has shape {list(found.shape)} in the file"
     remedy = (
         f"they were trained with {' '.join(options)}"
         if options
-        else "see model and feature of the config.yaml beside it"
+        else "see model and feature in the config.yaml of that run"
     )
-    return f"these are the weights of another network ({name} {has}, and {list(value.shape)} here): {remedy}"
+    return f"these are the weights of another network ({name} {has}, expected {list(value.shape)}); {remedy}"
 
 
 def _shown(value: Any) -> str:

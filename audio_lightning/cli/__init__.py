@@ -1,1 +1,1 @@
-"""What is typed: ``train.py`` and ``audio-lightning <command>``."""
+"""Command line: ``train.py``, ``sweep.py`` and ``audio-lightning <command>``."""

@@ -1,4 +1,4 @@
-"""``audio-lightning cache list|clear``: list or remove decoded recordings, and embeddings of clips."""
+"""``audio-lightning cache list|clear``: list or remove decoded recordings and embeddings of clips."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,17 +12,17 @@ from audio_lightning.core.text_tables import Column, print_table
 if TYPE_CHECKING:
     from audio_lightning.data.store.cache import Cache
 
-cache_app = typer.Typer(no_args_is_help=True, help="Show or remove decoded recordings.")
+cache_app = typer.Typer(no_args_is_help=True, help="List or remove decoded recordings.")
 
 Folder = Annotated[
-    Path | None, typer.Option("--dir", help="Cache folder; default: $AUDIO_LIGHTNING_CACHE, or the user's.")
+    Path | None, typer.Option("--dir", help="Cache folder; default: $AUDIO_LIGHTNING_CACHE, or the user's cache.")
 ]
 
 
 @cache_app.command("list")
 @exits
 def list_command(folder: Folder = None) -> None:
-    """Show the decoded data sets, those used last first."""
+    """List the decoded data sets, the most recently used first."""
     from datetime import datetime
 
     from audio_lightning.data.store.embeddings import kept
@@ -33,7 +33,7 @@ def list_command(folder: Folder = None) -> None:
         size = sum(file.stat().st_size for file in embeddings)
         print(f"embeddings of published networks in {cache.root}: {len(embeddings)}, {size / 1e6:,.1f} MB")
     if not sets:
-        print(f"{cache.root} holds no decoded recordings; a training decodes those that it needs")
+        print(f"{cache.root} contains no decoded recordings; a training decodes the recordings of its data")
         print_next("audio-lightning", "train", "data=folder", "data.root=DIR")
         return
     print(f"decoded recordings in {cache.root}")
@@ -60,7 +60,7 @@ def list_command(folder: Folder = None) -> None:
 @cache_app.command("clear")
 @exits
 def clear_command(folder: Folder = None) -> None:
-    """Remove all decoded data sets and embeddings; a training makes them again."""
+    """Remove all decoded data sets and embeddings; a training creates them again."""
     from audio_lightning.data.store.embeddings import clear
 
     cache = _cache(folder)

@@ -1,4 +1,4 @@
-"""``audio-lightning models | features | compatibility``: what can be chosen, and what goes with what."""
+"""``audio-lightning models | features | compatibility``: list models and features, and which can be combined."""
 
 import math
 from collections.abc import Sequence
@@ -32,18 +32,26 @@ _NAME = Column("", whole=True)
 PARAMETERS, MACS = (Column(name, "right", whole=True) for name in ("parameters", "MACs"))
 
 BEGIN_WITH = (
-    "Begin with cnn, which is quick. matchboxnet (words) and panns (all else) are right more often, for two to five "
-    "times the time. The best settings found are experiment=best_speech, best_urbansound and best_instruments."
+    "Start with cnn, which is fast. matchboxnet (words) and panns (other sounds) are more accurate, for two to five "
+    "times the training time. The best recipes are experiment=best_speech, best_urbansound and best_instruments."
 )
-"""From the architectures under one protocol, in the README."""
+"""Advice from the comparison of architectures under one protocol (``docs/benchmarks``)."""
 
 CLIPS = ("data", "trusted_modules", "hydra")
-"""What describes the clips, or where choices come from."""
+"""Config groups and keys that describe the clips, or the location of choices."""
 
 
 @dataclass(frozen=True)
 class _Settings:
-    """What was typed: features and models that are named, further keys, the clips, and the ``ensemble`` node."""
+    """Parsed overrides.
+
+    Attributes:
+        features: names of features on the command line.
+        models: names of models on the command line.
+        keys: all other overrides.
+        task: sample rate and length of the clips, and number of classes.
+        ensemble: the node ``ensemble``.
+    """
 
     features: list[str]
     models: list[str]
@@ -54,7 +62,7 @@ class _Settings:
 
 Pretrained = Annotated[
     bool,
-    typer.Option("--pretrained", help="List published networks; with names of some, describe these: layers, citation."),
+    typer.Option("--pretrained", help="List the published networks; with names: their layers, licence and citation."),
 ]
 
 
@@ -62,7 +70,7 @@ Pretrained = Annotated[
 def models_command(
     overrides: Overrides = None, classes: Classes = 10, config_dir: ConfigDir = None, pretrained: Pretrained = False
 ) -> None:
-    """List the models: what each takes, its parameters and its multiply-accumulates for a clip."""
+    """List the models: input, number of parameters, and multiply-accumulates (MACs) per clip."""
     if pretrained:
         _describe(overrides) if overrides else _published()
         return
@@ -95,7 +103,7 @@ def models_command(
 
 @exits
 def features_command(overrides: Overrides = None, classes: Classes = 10, config_dir: ConfigDir = None) -> None:
-    """List the features: what each gives for a clip."""
+    """List the features: shape and number of values per clip."""
     from audio_lightning.classifier.catalog import cells
     from audio_lightning.config import choices
     from audio_lightning.config.overrides import command_line
@@ -112,7 +120,7 @@ def features_command(overrides: Overrides = None, classes: Classes = 10, config_
 
 @exits
 def compatibility_command(overrides: Overrides = None, classes: Classes = 10, config_dir: ConfigDir = None) -> None:
-    """Show which model goes with which feature, and why the others do not."""
+    """Show which models and features can be combined, and why the others cannot."""
     from audio_lightning.classifier.catalog import cells
     from audio_lightning.config import choices
 
@@ -133,7 +141,7 @@ def compatibility_command(overrides: Overrides = None, classes: Classes = 10, co
                 marks.append(str(reasons.setdefault(cell.reason, len(reasons) + 1)))
         rows.append((model, *marks))
     _print((_NAME, *(Column(name, whole=True) for name in names)), rows, typed.task)
-    print_text("-: the model takes the other kind of input, a waveform or a spectrogram")
+    print_text("-: the model needs the other kind of input (waveform or spectrogram)")
     for reason, number in reasons.items():
         print_text(f"{number}: {reason}")
     print_next("python", "sweep.py", "data=folder", "data.root=DIR", "feature=logmel,mfcc", "model=cnn,resnet")
@@ -149,7 +157,7 @@ def _published() -> None:
     rows = []
     for name, one in BACKBONES.items():
         macs = "-"
-        if one.trainable:  # what is computed elsewhere cannot be counted
+        if one.trainable:  # other networks run in another runtime, where MACs cannot be counted
             with torch.device("meta"):
                 macs = f"{count_macs(one(one.trained_rate), 1, one.trained_rate):,}"
         rate = f"{one.trained_rate:,} Hz" + (" or any other" if one.any_rate else "")
@@ -162,16 +170,16 @@ def _published() -> None:
         if not isinstance(file, PublishedFile):
             print_text(f"{name}: {file.remedy}")
     if sizes := [f"{name} {file.megabytes} MB" for name, file in missing.items() if isinstance(file, PublishedFile)]:
-        print_text(f"downloaded when first used, or taken from the folder {MIRROR}: {', '.join(sizes)}")
+        print_text(f"downloaded at first use, or taken from the folder {MIRROR}: {', '.join(sizes)}")
     print_text(
-        "also: a folder in the layout of the Hugging Face hub, or a name there, of AST, wav2vec 2.0, HuBERT, WavLM, "
-        "UniSpeech, data2vec, SEW, Whisper or CLAP; and FILE.onnx, a network that takes a waveform"
+        "also: a model of the Hugging Face hub, by name or by folder (AST, wav2vec 2.0, HuBERT, WavLM, UniSpeech, "
+        "data2vec, SEW, Whisper, CLAP); and FILE.onnx, a network that takes a waveform"
     )
     print_next("python", "train.py", "experiment=frozen", "feature.backbone=cnn10", "data=folder", "data.root=DIR")
 
 
 def _describe(names: Sequence[str]) -> None:
-    """Print what is known of published networks: input, layers, weights, licence and citation."""
+    """Print details of published networks: input, layers, weights, licence and citation."""
     from audio_lightning.config.suggest import did_you_mean
     from audio_lightning.core.errors import ConfigError
     from audio_lightning.models.pretrained.published_files import PublishedFile
@@ -198,7 +206,16 @@ def _describe(names: Sequence[str]) -> None:
 
 
 def _settings(overrides: list[str] | None, classes: int, *groups: str) -> _Settings:
-    """What was typed, of which only the clips and the named groups can make a difference."""
+    """Parse the overrides, and reject keys that cannot change the listing.
+
+    Args:
+        overrides: as typed.
+        classes: number of classes.
+        *groups: config groups that the command depends on, besides :data:`CLIPS`.
+
+    Raises:
+        ConfigError: an override of another group.
+    """
     from audio_lightning.classifier.catalog import task_of
     from audio_lightning.classifier.factory import check_ensemble
     from audio_lightning.config import compose, quote_paths
@@ -211,12 +228,12 @@ def _settings(overrides: list[str] | None, classes: int, *groups: str) -> _Setti
         group = key.lstrip("+~").partition(".")[0]
         if group == "experiment":
             raise ConfigError(
-                f"{line}: a recipe has one model and one feature, and this command compares all; "
-                "its clips are those of " + _clips(compose([line]))
+                f"{line}: a recipe has one model and one feature, but this command compares all; "
+                "for clips like its own, give " + _clips(compose([line]))
             )
         if group not in (*CLIPS, *groups):
             listed = ", ".join(("data", *groups[:-1])) + f" and {groups[-1]}"
-            raise ConfigError(f"{key} makes no difference here: only {listed} keys do")
+            raise ConfigError(f"{key}: has no effect on this command; give only keys of {listed}")
         if key in named and equals:
             named[key] = list(dict.fromkeys(name.strip() for name in value.split(",")))
         else:
@@ -228,10 +245,10 @@ def _settings(overrides: list[str] | None, classes: int, *groups: str) -> _Setti
 
 
 def _compose_any(keys: list[str], named: dict[str, list[str]]) -> "DictConfig":
-    """The configuration with the first of the named choices that have all the keys.
+    """Compose the configuration with the first combination of the named choices that accepts all keys.
 
     Raises:
-        ConfigError: what is wrong with a choice, or with the keys.
+        ConfigError: an unknown choice, or keys that no combination accepts.
     """
     from audio_lightning.config import compose
     from audio_lightning.core.errors import ConfigError

@@ -1,4 +1,4 @@
-"""``audio-lightning check``: what is wrong with a data set, before anything is trained on it."""
+"""``audio-lightning check``: audit of a data set before training."""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import typer
 
 from audio_lightning.cli.completion import ConfigDir
 from audio_lightning.cli.exit_codes import exits
-from audio_lightning.cli.output import print_next
+from audio_lightning.cli.output import print_demo_data, print_next
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.text_tables import Column, print_table
 
@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from audio_lightning.data.audit import Finding
 
 AXES = ("data", "seed", "trust", "trusted_modules")
-"""Keys that the data depends on."""
+"""Config groups and keys that the data depends on."""
 
 SKIPPED = {"missing", "undecodable", "unreadable", "not_finite", "empty"}
-"""Kinds of findings that stop a training unless ``data.bad_recordings`` leaves the recordings out."""
+"""Kinds of findings that stop a training unless ``data.bad_recordings=skip`` leaves the recordings out."""
 
 EXAMPLES = 3
+"""Examples shown for each kind of finding."""
+
 WIDTH = 100
-"""Columns of a table that is not written to a terminal."""
+"""Characters per line if the output is not a terminal."""
 
 
 @exits
@@ -33,16 +35,16 @@ def check_command(
         list[str] | None,
         typer.Argument(metavar="data=NAME data.root=DIR [data.KEY=VALUE]", help="The data, as for a training."),
     ] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="File for all findings: kind, where, what.")] = None,
-    report: Annotated[Path | None, typer.Option(help="HTML page to look at and listen to.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="CSV file for all findings.")] = None,
+    report: Annotated[Path | None, typer.Option(help="HTML page with plots and sounds.")] = None,
     allow: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help="A kind of finding that is all right; may be repeated.")
+        list[str] | None, typer.Option(metavar="KIND", help="A kind of finding to accept; may be repeated.")
     ] = None,
     config_dir: ConfigDir = None,
 ) -> int:
-    """Look for everything that is wrong with a data set: rows, files, sound, classes, splits.
+    """Check a data set for problems: rows of tables, files, sound, classes and splits.
 
-    Exit code 1 if anything is found, but for the kinds that --allow names.
+    The exit code is 1 if there are findings of kinds that --allow does not name.
     """
     overrides, allow = overrides or [], allow or []
     from audio_lightning.config import check_config, compose, quote_paths
@@ -56,13 +58,14 @@ def check_command(
             require_writable(option, file.expanduser())
     config = compose(quote_paths(overrides))
     check_config(config)
+    print_demo_data(quote_paths(overrides))
     from audio_lightning.data.audit import KINDS, audit
     from audio_lightning.data.problems import printable
 
     for kind in allow:
         if kind not in KINDS:
-            raise ConfigError(f"--allow {kind}: there is no such kind" + did_you_mean(kind, KINDS, listing="kinds"))
-    # Lightning is imported from here on, when everything cheap has been checked.
+            raise ConfigError(f"--allow {kind}: no such kind of finding" + did_you_mean(kind, KINDS, listing="kinds"))
+    # The following modules import Lightning, which takes seconds; all cheap checks come before.
     from audio_lightning.core.files import write_csv
     from audio_lightning.data.opening import examine
     from audio_lightning.training.decoding_progress import decoding_shown
@@ -86,9 +89,13 @@ def check_command(
         print(f"page: {report}")
     words = command_line(overrides, config_dir)
     wrong = any(finding.kind not in allow for finding in findings)
+    skippable = {finding.kind for finding in findings if finding.severity == "error"} & SKIPPED
+    stops = bool(skippable) and config.data.bad_recordings == "error"
+    if stops:
+        print("data.bad_recordings=skip trains without the recordings that cannot be read")
     if wrong and report is None:
         print_next("audio-lightning", "check", *words, "--report", "check.html")
-    elif {finding.kind for finding in findings if finding.severity == "error"} & SKIPPED:
+    elif stops:
         print_next("python", "train.py", *words, "data.bad_recordings=skip")
     else:
         print_next("python", "train.py", *words)
@@ -102,21 +109,32 @@ def _require_data_key(override: str) -> None:
 
 
 def require_writable(option: str, file: Path) -> None:
-    """Find out before the recordings are decoded, which may take hours."""
+    """Check that a file can be written, before the recordings are decoded, which may take hours.
+
+    Raises:
+        ConfigError: it cannot.
+    """
     above = next(parent for parent in file.absolute().parents if parent.exists())
     if file.is_dir():
-        raise ConfigError(f"{option} {file}: is a folder, expected the name of a file")
+        raise ConfigError(f"{option} {file}: is a folder; give the name of a file")
     if not above.is_dir() or not os.access(above, os.W_OK):
-        raise ConfigError(f"{option} {file}: nothing can be written to {above}; choose another folder")
+        raise ConfigError(f"{option} {file}: {above} is not writable; choose another folder")
 
 
 def _show(findings: Sequence["Finding"], allow: Sequence[str], recordings: int, *, complete: bool) -> None:
-    """A table with a few examples of every kind, the gravest first, and the sum."""
+    """Print a table with a few examples of every kind of finding, the most severe first, and the total.
+
+    Args:
+        findings: all findings.
+        allow: kinds that are accepted.
+        recordings: number of recordings.
+        complete: whether all findings are also written to a file.
+    """
     from audio_lightning.data.problems import join_equal
 
     count = f"{recordings:,} recording{'s' * (recordings != 1)}"
     if not findings:
-        print(f"nothing wrong in {count}")
+        print(f"no problems in {count}")
         return
     kinds: dict[str, list[Finding]] = {}
     for finding in findings:
@@ -137,7 +155,7 @@ def _show(findings: Sequence["Finding"], allow: Sequence[str], recordings: int, 
     )
     print_table(columns, rows, keys=3, piped_width=WIDTH)
     allowed = sum(finding.kind in allow for finding in findings)
-    said = f"{len(findings):,} problem{'s' * (len(findings) != 1)} in {count}"
-    print(said + (f", {allowed:,} of them of allowed kinds" if allowed else ""))
+    total = f"{len(findings):,} problem{'s' * (len(findings) != 1)} in {count}"
+    print(total + (f", {allowed:,} of them of allowed kinds" if allowed else ""))
     if not complete and any(len(found) > EXAMPLES for found in kinds.values()):
         print("--csv FILE writes all of them")

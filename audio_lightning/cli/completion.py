@@ -1,6 +1,6 @@
-"""Overrides on a command line of typer: completion of groups, their choices and keys, and ``--config-dir``.
+"""Shell completion of overrides for Typer commands: config groups, their choices and keys; and ``--config-dir``.
 
-Every command imports this module, and only a completion needs the configuration: it is imported in the functions.
+Every command imports this module, but only completion needs the configuration, so functions import it.
 """
 
 import os
@@ -17,10 +17,15 @@ ConfigDir = Annotated[
 
 
 def complete_override(context: typer.Context, incomplete: str) -> list[str]:
-    """Candidates for the word at the cursor, with the words before it in the ``overrides`` of the context.
+    """Return the candidates for the word at the cursor.
 
-    A key comes with its default, and a group with its choices, so that a shell adds no space behind a lone ``KEY=``.
-    Bash ends a word at ``=``: behind ``model=`` the incomplete word is what follows, and candidates are values alone.
+    A key is completed together with its default, and a group with its choices; otherwise a shell would add a space
+    after a single candidate ``KEY=``. Bash splits words at ``=``: after ``model=``, the incomplete word is the value,
+    and the candidates are values.
+
+    Args:
+        context: context of the command; its parameter ``overrides`` has the words before the cursor.
+        incomplete: the word at the cursor.
     """
     from audio_lightning.config.location import searching
 
@@ -33,7 +38,7 @@ def _completed(context: typer.Context, incomplete: str) -> list[str]:
     from audio_lightning.config.location import groups
 
     typed: list[str] = [str(word) for word in context.params.get("overrides") or []]
-    if typed and typed[-1] in groups() and not incomplete:  # typer leaves out an = at the cursor
+    if typed and typed[-1] in groups() and not incomplete:  # Typer drops an = at the cursor
         return list(_values(typed[-1], ""))
     if typed and typed[-1] == "=":
         return list(_values(typed[-2] if len(typed) > 1 else "", incomplete))
@@ -44,7 +49,7 @@ def _completed(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def _values(key: str, value: str) -> Iterator[str]:
-    """Choices of a group; behind a comma, as in a sweep or a list, further ones."""
+    """Choices of a group that begin with the value; after a comma (a sweep or a list), the remaining choices."""
     from audio_lightning.config.location import choices, groups
 
     before, comma, last = value.rpartition(",")
@@ -62,7 +67,7 @@ def _chosen(words: Iterable[str]) -> Mapping[str, str]:
 
 
 def _keys(chosen: Mapping[str, str], start: str) -> Iterable[str]:
-    """Groups and keys that begin so; of a group of which one is chosen, the keys of that choice."""
+    """Groups and keys that begin with ``start``; if a choice of the group was typed, only the keys of that choice."""
     from audio_lightning.config.keys import defaults_of, keys_of_choices
     from audio_lightning.config.location import choices, groups
 

@@ -1,4 +1,4 @@
-"""``audio-lightning demo``: a page on this machine where a classifier can be tried."""
+"""``audio-lightning demo``: local web page to try a classifier."""
 
 from typing import Annotated
 
@@ -11,19 +11,19 @@ from audio_lightning.cli.inference import Checkpoint, Device, Trust, find_existi
 @exits
 def demo_command(
     checkpoint: Checkpoint,
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Of the page; 0: a free one.")] = 7860,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the page; 0: any free port.")] = 7860,
+    host: Annotated[str, typer.Option(help="Address to bind; 0.0.0.0 gives other machines access.")] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
     device: Device = "cpu",
     trust: Trust = None,
 ) -> None:
-    """Open a web page on this machine: upload or record a sound, see its spectrogram and the probabilities.
+    """Serve a local web page: upload or record a sound, view its spectrogram and the class probabilities.
 
-    Needs `pip install 'audio-lightning[demo]'`. Ctrl-C ends it.
+    It needs `pip install 'audio-lightning[demo]'`. Stop it with Ctrl-C.
     """
     path = find_existing(checkpoint)
     from audio_lightning.inference.demo import require_gradio, serve
     from audio_lightning.inference.load import load_classifier
 
-    require_gradio()  # before seconds of imports
+    require_gradio()  # fails before the classifier is loaded, which takes seconds
     serve(load_classifier(path, device, trust=trust), host=host, port=port, browser=browser)

@@ -1,4 +1,4 @@
-"""``audio-lightning detect``: events in recordings of any length, as tables of other programs."""
+"""``audio-lightning detect``: sound event detection in recordings of any length, with tables for Raven and Audacity."""
 
 import sys
 import time
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from audio_lightning.inference.event_tables import EventTable, Format
 
 RECORDINGS_A_WORKER = 4
-"""Recordings from which on another process is worth its start, by default."""
+"""Default minimum of recordings per process; with fewer, starting a process takes longer than it saves."""
 
 
 class TableFormat(StrEnum):
-    """How events are written."""
+    """File format of events."""
 
     RAVEN = "raven"
     AUDACITY = "audacity"
@@ -48,7 +48,7 @@ class TableFormat(StrEnum):
 
 
 class Smooth(StrEnum):
-    """How scores of neighbouring windows are combined."""
+    """Smoothing of the scores of neighbouring windows."""
 
     MEDIAN = "median"
     MEAN = "mean"
@@ -60,48 +60,48 @@ def detect_command(
     checkpoint: Checkpoint,
     recordings: Recordings,
     output_format: Annotated[
-        TableFormat | None, typer.Option("--format", help="Default: by the suffix of --output, else csv.")
+        TableFormat | None, typer.Option("--format", help="File format; default: by the suffix of --output, else csv.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="One table (FILE.csv), or a folder with one for each recording.")
+        Path | None, typer.Option(help="One table (FILE.csv), or a folder for one table per recording.")
     ] = None,
     threshold: Annotated[
         list[str] | None,
-        typer.Option(metavar="auto | NUMBER | CLASS=NUMBER", help="Probability of an event; may be repeated."),
+        typer.Option(metavar="auto | NUMBER | CLASS=NUMBER", help="Minimum probability of an event; may be repeated."),
     ] = None,
     ignore: Annotated[
-        list[str] | None, typer.Option(metavar="CLASS", help="A class that is not reported; may be repeated.")
+        list[str] | None, typer.Option(metavar="CLASS", help="Class to leave out; may be repeated.")
     ] = None,
-    merge_gap: Annotated[float, typer.Option(help="Longest gap in seconds within an event.")] = 0.0,
-    min_duration: Annotated[float, typer.Option(help="Seconds of the shortest event.")] = 0.0,
-    smooth: Annotated[Smooth, typer.Option(help="Smoothing over overlapping windows.")] = Smooth.MEDIAN,
+    merge_gap: Annotated[float, typer.Option(help="Longest gap within an event, in seconds.")] = 0.0,
+    min_duration: Annotated[float, typer.Option(help="Duration of the shortest event, in seconds.")] = 0.0,
+    smooth: Annotated[Smooth, typer.Option(help="Smoothing of the scores of overlapping windows.")] = Smooth.MEDIAN,
     window: Window = None,
     hop: Annotated[
-        float | None, typer.Option(help="Seconds from window to window; default: a quarter of a window.")
+        float | None, typer.Option(help="Seconds between window starts; default: a quarter of a window.")
     ] = None,
     skip_existing: Annotated[
-        bool, typer.Option("--skip-existing", help="Of a folder: leave out recordings whose table is there.")
+        bool, typer.Option("--skip-existing", help="Skip recordings whose table exists in the folder --output.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes; default: by the number of recordings and cores.")
+        int | None, typer.Option(min=1, help="Number of processes; default: by the number of recordings and cores.")
     ] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="Annotations to compare with: a file, or a folder with one for each recording.")
+        Path | None, typer.Option(help="Annotations to evaluate against: a file, or a folder with one per recording.")
     ] = None,
     batch_size: BatchSize = 32,
     device: Device = "cpu",
     trust: Trust = None,
 ) -> int:
-    """Detect events: where in recordings of any length a class is, from its onset to its offset.
+    """Detect sound events: onset, offset and class, in recordings of any length.
 
-    Classes that mean no event (their name begins with _, or is background, silence, unknown, ...) are not reported
-    unless they have a threshold of their own.
+    Classes that mean no event (background, silence, unknown, ... or a name that begins with _) are reported only if
+    --threshold CLASS=NUMBER names them.
 
-    Exit code 1 if a recording could not be read; it is named on the error output.
+    The exit code is 1 if a recording cannot be read; stderr names it.
     """
     folder = output if output is not None and (output.is_dir() or not output.suffix) else None
     if skip_existing and (folder is None or reference is not None):
-        raise ConfigError("--skip-existing needs --output FOLDER, and --reference needs all events; leave one out")
+        raise ConfigError("--skip-existing: needs --output FOLDER, and excludes --reference; change the options")
     path = find_existing(checkpoint)
     from audio_lightning.inference.detect import DetectionPlan, Processes, detect_all, make_jobs
     from audio_lightning.inference.event_metrics import read_reference
@@ -138,12 +138,12 @@ def detect_command(
 
 
 def _table(kind: "Format", output: Path | None, recordings: int) -> "EventTable":
-    """The one table of all recordings."""
+    """Open one table for the events of all recordings."""
     from audio_lightning.inference.event_tables import event_table
 
     if kind == "audacity" and recordings > 1:
         raise ConfigError(
-            f"--format audacity: a label track belongs to one recording, found {recordings:,}; give --output FOLDER"
+            f"--format audacity: a label track is for one recording, found {recordings:,}; give --output FOLDER"
         )
     table = event_table(output, kind)
     if output is not None:
@@ -163,7 +163,7 @@ def _print_summary(found: "list[Outcome]", skipped: int, seconds: float) -> None
     sound = sum(outcome.seconds for outcome in found)
     events = sum(len(outcome.events) for outcome in found)
     factor = f", real-time factor {seconds / sound:.4f}" if sound else ""
-    left_out = f"; {skipped:,} skipped, whose tables are there" if skipped else ""
+    left_out = f"; {skipped:,} skipped, as their tables exist" if skipped else ""
     print(
         f"{events:,} events in {len(found):,} recording{'s' * (len(found) != 1)} of {sound / 60:,.1f} min "
         f"(in {seconds:.1f} s{factor}){left_out}",

@@ -1,4 +1,4 @@
-"""Exit codes of commands: success, a message for a user's mistake, or the traceback of a defect."""
+"""Exit codes of commands: success, a user's mistake (one message), or a defect of the program (traceback)."""
 
 import functools
 import sys
@@ -16,11 +16,12 @@ P = ParamSpec("P")
 
 
 def exits(action: Callable[P, int | None]) -> Callable[P, None]:
-    """Make a command of typer end with the exit code of its function, see :func:`exit_code_of`.
+    """Decorate a function as a Typer command that exits with the function's exit code, see :func:`exit_code_of`.
 
-    Modules and folders of the user's own count that its ``overrides`` and its ``config_dir`` name, where it has any.
+    If the function has the arguments ``overrides`` and ``config_dir``, the user's own modules and YAML files that they
+    name can be used while it runs.
     """
-    import typer  # late: train.py and sweep.py need no typer, which takes a tenth of a second
+    import typer  # late: train.py and sweep.py do not need it, and its import takes a tenth of a second
 
     @functools.wraps(action)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -40,19 +41,23 @@ def exits(action: Callable[P, int | None]) -> Callable[P, None]:
 
 
 def exit_code_of(action: Callable[[], int | None], *, folder: Path | None = None, then: str = "") -> int:
-    """Run ``action`` and return an exit code.
+    """Run ``action``, print its errors, and return an exit code.
 
     Args:
         action: returns its exit code; None for 0.
-        folder: of the run that it trains, if it does.
-        then: how to continue after an interruption, or when there is room again; by default to resume ``folder``.
+        folder: run folder, if ``action`` is a training.
+        then: how to continue after an interruption or a full disk; by default, how to resume ``folder``.
 
     Returns:
-        The code of ``action``; 2 with a message for a user's mistake; 1 for a full disk or memory, with a message, and
-        for a defect, with its traceback; 130 or 143 when interrupted.
+        The code of ``action``; 2 for a user's mistake, with a message; 1 for a full disk or out of memory, with a
+        message, or for a defect, with a traceback; 130 or 143 after a signal; 141 if a pipe is closed by its reader.
     """
     if folder is not None:
-        then = f"go on with: {command('python', 'train.py', f'resume={folder}')}"
+        from audio_lightning.config.trust import trusted_modules  # late, as in `exits`
+
+        names = ",".join(trusted_modules())
+        trust = [f"trust=[{names}]" if "," in names else f"trust={names}"] if names else []
+        then = f"continue with: {command('python', 'train.py', f'resume={folder}', *trust)}"
     hint = f"; {then}" if then else ""
     try:
         return action() or 0
@@ -76,8 +81,8 @@ def exit_code_of(action: Callable[[], int | None], *, folder: Path | None = None
 
 
 def _remedy(error: Exception) -> str | None:
-    """What to do about a machine that is too small; None for a defect of the program."""
+    """Message for an exhausted resource (memory, disk); None for a defect of the program."""
     # By name, because torch is not imported here.
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
-        return "the memory is too small for this: try a smaller data.batch_size"
+        return "out of memory; reduce data.batch_size"
     return disk_trouble(error)

@@ -1,4 +1,4 @@
-"""``audio-lightning explain``: which part of a clip a classifier decided by."""
+"""``audio-lightning explain``: relevance of time and frequency for the prediction of a clip."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from audio_lightning.inference.nearest import Neighbour
 
 WIDTH = 100
-"""Columns of text that is not written to a terminal."""
+"""Characters per line if the output is not a terminal."""
 
 
 class MethodName(StrEnum):
-    """How relevance is computed."""
+    """Method that computes the relevance."""
 
     GRADCAM = "gradcam"
     OCCLUSION = "occlusion"
@@ -31,37 +31,40 @@ class MethodName(StrEnum):
 @exits
 def explain_command(
     checkpoint: Checkpoint,
-    recording: Annotated[Path | None, typer.Argument(help="A recording; of a long one, its most certain clip.")] = None,
+    recording: Annotated[
+        Path | None,
+        typer.Argument(help="Recording; of a long one, the clip with the highest probability is explained."),
+    ] = None,
     class_name: Annotated[
-        str | None, typer.Option("--class", metavar="NAME", help="The class; default: the most probable one.")
+        str | None, typer.Option("--class", metavar="NAME", help="Class to explain; default: the most probable one.")
     ] = None,
     method: Annotated[
         MethodName | None,
-        typer.Option(help="Default: gradcam for convolutional networks on spectrograms, else occlusion."),
+        typer.Option(help="Method; default: gradcam for convolutional networks on spectrograms, else occlusion."),
     ] = None,
-    neighbours: Annotated[int, typer.Option(min=0, help="Nearest training clips to name; 0: none.")] = 5,
+    neighbours: Annotated[int, typer.Option(min=0, help="Number of nearest training clips; 0: none.")] = 5,
     output: Annotated[
-        Path | None, typer.Option(help="Folder for picture, sounds and figures; default: explanation_RECORDING.")
+        Path | None, typer.Option(help="Folder for figure, sounds and JSON; default: explanation_RECORDING.")
     ] = None,
     page: Annotated[
-        bool, typer.Option("--page", help="Of a fit: show relevance beside the mistakes of its page, anew.")
+        bool, typer.Option("--page", help="Write the page of a fit again, with the relevance of its mistakes.")
     ] = False,
     device: Device = "cpu",
     trust: Trust = None,
 ) -> None:
-    """Show which part of a recording decided: a picture, the marked tenth to listen to, and the clip without it.
+    """Explain a prediction: a relevance map, the most relevant tenth as a sound, and the clip without it.
 
-    The marked tenth of the time-frequency plane is the one with the highest relevance for the class. Its probability
-    before and after the tenth is removed says how much depends on it. The nearest training clips by embedding are named
-    where the data of the run is still there.
+    The marked tenth of the time-frequency plane has the highest relevance for the class. The probability of the class
+    before and after its removal measures how much the prediction depends on it. The nearest training clips by embedding
+    are listed if the data of the run still exists.
     """
     if page:
         if recording is not None:
-            raise ConfigError(f"--page explains the mistakes of a fit: leave {recording} out")
+            raise ConfigError(f"--page: explains the mistakes of a fit, not a recording; leave {recording} out")
         _write_page(checkpoint, trust)
         return
     if recording is None:
-        raise ConfigError("name a recording to explain, or --page for the mistakes of a fit")
+        raise ConfigError("RECORDING: missing; name a recording to explain, or give --page for the mistakes of a fit")
     path = find_existing(checkpoint)
     from audio_lightning.inference.explain import explain_recording, write_explanation
     from audio_lightning.inference.load import load_classifier
@@ -81,7 +84,7 @@ def explain_command(
 
 
 def _nearest(classifier: "Classifier", found: "Explanation", number: int) -> "tuple[list[Neighbour], str | None]":
-    """Training clips, or why none can be named."""
+    """Return the nearest training clips, or the reason why there are none."""
     if not number:
         return [], None
     import torch

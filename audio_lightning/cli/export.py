@@ -1,4 +1,4 @@
-"""``audio-lightning export``: a trained classifier as a file for other runtimes."""
+"""``audio-lightning export``: export of a trained classifier to ONNX or torch.export."""
 
 import sys
 from pathlib import Path
@@ -21,21 +21,25 @@ def export_command(
     output: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="File to write; .pt2 for torch-export.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[data.KEY=VALUE]...", help="Where the data of the run is now.", show_default=False),
+        typer.Argument(metavar="[data.KEY=VALUE]...", help="New paths of the run's data.", show_default=False),
     ] = None,
-    output_format: Annotated[str, typer.Option("--format", metavar="onnx|torch-export", help="Of the file.")] = "onnx",
-    int8: Annotated[bool, typer.Option("--int8", help="Networks in integers, calibrated on training clips.")] = False,
+    output_format: Annotated[
+        str, typer.Option("--format", metavar="onnx|torch-export", help="Format of the file.")
+    ] = "onnx",
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantize networks to int8, calibrated on training clips.")
+    ] = False,
     clips: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Recordings to compare on; default: the run's test clips.")
+        Path | None, typer.Option(metavar="DIR", help="Recordings for the comparison; default: the run's test clips.")
     ] = None,
-    opset: Annotated[int | None, typer.Option(help="Version of ONNX's operators.", show_default=False)] = None,
+    opset: Annotated[int | None, typer.Option(help="ONNX operator set version.", show_default=False)] = None,
     trust: Trust = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Write a classifier as one graph, from waveforms to calibrated probabilities, front end and ensemble inside.
+    """Export a classifier as one graph from waveforms to calibrated probabilities, with front end and ensemble.
 
-    It is compared with the checkpoint on real clips in the target's own runtime first: a float model that differs by
-    more than 1e-4 in a probability is not written. `audio-lightning predict MODEL.onnx` runs it without torch.
+    The graph is first compared with the checkpoint on real clips, in the target runtime: a float model whose
+    probabilities differ by more than 1e-4 is not written. `audio-lightning predict MODEL.onnx` runs it without torch.
     """
     path = find_existing(checkpoint)
     from audio_lightning.config import quote_paths
@@ -70,7 +74,7 @@ def _print_found(found: "Exported") -> None:
         if "metric" in int8:
             print(f"{int8['metric']}: float {int8['float']:.4f}, int8 {int8['int8']:.4f}")
         else:
-            print("int8: its accuracy is not known, as recordings of --clips have no labels", file=sys.stderr)
+            print("int8: accuracy unknown, as the recordings of --clips have no labels", file=sys.stderr)
     print(f"one clip: {times}")
     length = "any length" if found.any_length else f"{found.metadata.task.num_samples} samples"
     print(f"clips of {length}, {found.megabytes:.2f} MB")

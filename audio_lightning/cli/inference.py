@@ -1,4 +1,4 @@
-"""``audio-lightning predict | embed | evaluate``: a trained classifier on other recordings."""
+"""``audio-lightning predict | embed | evaluate``: apply a trained classifier to recordings."""
 
 import csv
 import errno
@@ -14,9 +14,9 @@ import typer
 
 from audio_lightning.cli.completion import ConfigDir
 from audio_lightning.cli.exit_codes import exits
-from audio_lightning.cli.output import print_next_on_terminal, print_written
+from audio_lightning.cli.output import print_next_on_terminal, print_written, trust_options
 from audio_lightning.cli.prediction_table import print_predictions
-from audio_lightning.cli.submission import TableOptions, read_request, said, table_among, write_answers
+from audio_lightning.cli.submission import TableOptions, read_request, summarize, table_among, write_answers
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.core.files import nearest_path, to_json
 from audio_lightning.core.task import LABEL_SEPARATOR, AudioTask
@@ -30,29 +30,27 @@ if TYPE_CHECKING:
 
 Checkpoint = Annotated[
     Path,
-    typer.Argument(
-        metavar="RUN_DIR_or_CKPT", help="A folder of a run or a fit, a checkpoint file, or hf://OWNER/NAME."
-    ),
+    typer.Argument(metavar="RUN_DIR_or_CKPT", help="Folder of a run or a fit, checkpoint file, or hf://OWNER/NAME."),
 ]
-Recordings = Annotated[list[Path], typer.Argument(help="Files, and folders to look through.")]
+Recordings = Annotated[list[Path], typer.Argument(help="Files, and folders that are searched for recordings.")]
 CheckpointOrOnnx = Annotated[
-    Path, typer.Argument(metavar="RUN_DIR_or_CKPT", help="A folder of a run or a fit, a checkpoint, or a .onnx file.")
+    Path, typer.Argument(metavar="RUN_DIR_or_CKPT", help="Folder of a run or a fit, checkpoint file, or .onnx file.")
 ]
 RecordingsOrTable = Annotated[
-    list[Path], typer.Argument(help="Files, and folders to look through; or a table that names recordings.")
+    list[Path], typer.Argument(help="Files, and folders that are searched; or one table of recordings.")
 ]
-Window = Annotated[float | None, typer.Option(help="Seconds a window; default: a clip of the training.")]
-Hop = Annotated[float | None, typer.Option(help="Seconds from window to window; default: as trained, or a window.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Windows at once.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+Window = Annotated[float | None, typer.Option(help="Window length in seconds; default: a clip of the training.")]
+Hop = Annotated[float | None, typer.Option(help="Seconds between window starts; default: see above.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Windows per batch.")]
+Device = Annotated[str, typer.Option(help="Torch device: cpu, cuda, cuda:1, mps.")]
 Trust = Annotated[
     list[str] | None,
-    typer.Option(metavar="MODULE", help="A module of your own whose classes may be named; may be repeated."),
+    typer.Option(metavar="MODULE", help="Module of your own whose classes a checkpoint may name; may be repeated."),
 ]
 
 
 class Format(StrEnum):
-    """How predictions are written."""
+    """Output format of predictions."""
 
     TABLE = "table"
     CSV = "csv"
@@ -66,58 +64,65 @@ def predict_command(
     window: Window = None,
     hop: Hop = None,
     per_recording: Annotated[
-        bool, typer.Option("--per-recording", help="One row for each recording: the mean of its windows.")
+        bool, typer.Option("--per-recording", help="One row per recording: the mean of its windows.")
     ] = False,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Only the K most probable classes.")] = None,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Show only the K most probable classes.")] = None,
     threshold: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="P|CLASS=P", help="Least probability of a prediction, else `unknown`; may be repeated by class."
+            metavar="P|CLASS=P",
+            help="Minimum probability, else the prediction is `unknown`; may be repeated for classes.",
         ),
     ] = None,
     min_precision: Annotated[
-        float | None, typer.Option(help="Share of the predictions that shall be right; the threshold follows.")
+        float | None, typer.Option(help="Precision on the validation clips that determines the threshold.")
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Probabilities before calibration.")] = False,
     typicality: Annotated[
         bool,
-        typer.Option("--typicality", help="Share of the validation clips less typical; 0: unlike those trained on."),
+        typer.Option("--typicality", help="Add the share of validation clips that are less typical; 0: unlike all."),
     ] = False,
     output_format: Annotated[
-        Format | None, typer.Option("--format", help="Default: a table on a terminal, else CSV.", show_default=False)
+        Format | None,
+        typer.Option("--format", help="Output format; default: table on a terminal, else CSV.", show_default=False),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="File to write to; default: the screen.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File to write; default: stdout.")] = None,
     batch_size: BatchSize = 32,
     device: Device = "cpu",
     trust: Trust = None,
-    root: Annotated[Path | None, typer.Option(help="Of a table: folder with its recordings; default: its own.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of the recordings of a table; default: the table's folder.")
+    ] = None,
     submission: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of a table: sample with the wanted rows and columns.")
+        Path | None, typer.Option(metavar="FILE", help="Sample submission with the rows and columns for a table.")
     ] = None,
     path_column: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of a table: the column that names recordings.")
+        str | None, typer.Option(metavar="NAME", help="Column of a table that names the recordings.")
     ] = None,
 ) -> int:
-    """Predict the class (or classes) of recordings of any rate, channels and length; longer ones window by window.
+    """Predict the class (or classes) of recordings of any sample rate, length and number of channels.
 
-    A table of recordings in their place (test.csv) is answered row by row, as a submission: its columns that tell rows
-    apart, and `label`; with a column for each class, their probabilities. A recording is answered as a whole.
+    Long recordings are predicted window by window. The default hop is that of the training; without windows in the
+    training, or with --window, windows do not overlap.
 
-    Exit code 1 if a recording could not be read; it has a row that says why, or in a submission an empty answer.
+    Given a table of recordings (test.csv), predict each row and write a submission file: the columns that identify
+    rows, and `label`; or, if the table has a column for each class, probabilities. A recording gets one prediction.
+
+    The exit code is 1 if a recording cannot be read; its row has the reason, or empty cells in a submission.
     """
     options: dict[str, Any] = {"window_seconds": window, "hop_seconds": hop, "batch_size": batch_size}
     of_table = TableOptions(root, submission, path_column)
     if (table := table_among(recordings, of_table)) is not None:
         if threshold or min_precision is not None or raw or typicality:
             raise ConfigError(
-                "--threshold, --min-precision, --raw and --typicality are for recordings, not for a table of them"
+                "--threshold, --min-precision, --raw, --typicality: not supported for a table; name the recordings"
             )
         if output_format not in (None, Format.CSV):
-            raise ConfigError(f"--format {output_format}: a table of recordings is answered as CSV; leave it out")
+            raise ConfigError(f"--format {output_format}: submissions for a table are CSV; leave the option out")
         return _answer(checkpoint, table, of_table, output, top_k, device, trust, options)
     chosen = output_format or (Format.TABLE if output is None and sys.stdout.isatty() else Format.CSV)
     if chosen is Format.TABLE and output is not None:
-        raise ConfigError("--format table is for the screen; leave --output out, or choose csv or json")
+        raise ConfigError("--format table: only for the screen; leave --output out, or choose csv or json")
     classifier, files = _predictor(checkpoint, device, trust), _found(recordings)
     from audio_lightning.inference.predict import predict
 
@@ -125,9 +130,9 @@ def predict_command(
     if threshold or min_precision is not None:
         from audio_lightning.inference.rejection import choose_thresholds
 
-        options["thresholds"], said = choose_thresholds(classifier, threshold or [], min_precision)
-        if said:
-            print(said, file=sys.stderr)
+        options["thresholds"], note = choose_thresholds(classifier, threshold or [], min_precision)
+        if note:
+            print(note, file=sys.stderr)
     predictions = predict(classifier, files, per_recording=per_recording, **options)
     if chosen is Format.TABLE:
         failed = print_predictions(predictions, classifier.task, top_k)
@@ -139,6 +144,7 @@ def predict_command(
         typed = {"--window": window, "--hop": hop, "--top-k": top_k, "--min-precision": min_precision}
         words = [str(word) for pair in typed.items() if pair[1] is not None for word in pair]
         words += [word for text in threshold or [] for word in ("--threshold", text)]
+        words += trust_options(trust)
         words += ["--per-recording"] * per_recording + ["--raw"] * raw + ["--typicality"] * typicality
         where = ("--output", "predictions.csv")
         print_next_on_terminal("audio-lightning", "predict", checkpoint, *_few(recordings), *words, *where)
@@ -158,14 +164,14 @@ def _answer(
     trust: list[str] | None,
     options: dict[str, Any],
 ) -> int:
-    """Answer a table of recordings."""
+    """Predict the recordings of a table, and write a submission."""
     classifier = _predictor(checkpoint, device, trust)
     request = read_request(table, classifier, of_table)
     with _output(output) as file:
         failed = write_answers(file, request, classifier, top_k, **options)
     for error in failed:
         print(error, file=sys.stderr)
-    print(said(table, request, classifier.task.classes), file=sys.stderr)
+    print(summarize(table, request, classifier.task.classes), file=sys.stderr)
     if output is not None:
         print_written(output)
     return print_failed(len(failed), len(set(request.recordings)))
@@ -175,16 +181,18 @@ def _answer(
 def embed_command(
     checkpoint: Checkpoint,
     recordings: Recordings,
-    output: Annotated[Path | None, typer.Option(help="FILE.npz or FILE.csv; default: CSV on the screen.")] = None,
+    output: Annotated[Path | None, typer.Option(help="FILE.npz or FILE.csv; default: CSV on stdout.")] = None,
     window: Window = None,
     hop: Hop = None,
     batch_size: BatchSize = 32,
     device: Device = "cpu",
     trust: Trust = None,
 ) -> int:
-    """Write the embeddings of recordings, window by window: the input of the network's head.
+    """Compute the embeddings of recordings, window by window: the input of the network's head.
 
-    Exit code 1 if a recording could not be read; it is named on the error output.
+    The default hop is that of the training; without windows in the training, or with --window, windows do not overlap.
+
+    The exit code is 1 if a recording cannot be read; stderr names it.
     """
     classifier, files = _classifier(checkpoint, device, trust), _found(recordings)
     from audio_lightning.inference.embed import embed
@@ -192,7 +200,8 @@ def embed_command(
     found = embed(classifier, files, window_seconds=window, hop_seconds=hop, batch_size=batch_size)
     failed = _write_embeddings(found, classifier.embedding_dim, output)
     if output is None:
-        print_next_on_terminal("audio-lightning", "embed", checkpoint, *_few(recordings), "--output", "embeddings.npz")
+        words = ("--output", "embeddings.npz", *trust_options(trust))
+        print_next_on_terminal("audio-lightning", "embed", checkpoint, *_few(recordings), *words)
     elif output.suffix == ".npz":
         _print_written(output, f"import numpy; print(numpy.load({str(output)!r})['embedding'].shape)")
     else:
@@ -205,18 +214,18 @@ def evaluate_command(
     checkpoint: Checkpoint,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[data=NAME] [data.KEY=VALUE]...", help="Other data, or the run's own changed."),
+        typer.Argument(metavar="[data=NAME] [data.KEY=VALUE]...", help="Other data, or changes to the run's data."),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for metrics.json and predictions.csv.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
     trust: Trust = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Test a classifier again, on the test clips of its run or on other labelled recordings.
+    """Evaluate a classifier on the test clips of its run, or on other labelled recordings.
 
-    Classes of other recordings are matched by name. All of them are tested unless they have a test part of their own,
-    or `data.split` and the like say which. Those that were trained on are counted. A fit has no test clips of its own:
-    on its recordings, the figure of its cross-validation is printed.
+    Classes of other data are matched by name. Other data is tested as a whole, unless it has a test split, or keys such
+    as `data.split` select recordings. Recordings that were part of the training are counted. A fit has no test split:
+    on its own recordings, its cross-validation metrics are printed.
     """
     path = find_existing(checkpoint)
     from audio_lightning.config import quote_paths
@@ -235,17 +244,17 @@ def evaluate_command(
         print_metrics(found.metrics, "test")
     if found.unknown_classes:
         unknown = ", ".join(found.unknown_classes)
-        print(f"left out, because the classifier does not know them: {unknown}", file=sys.stderr)
+        print(f"classes left out, as the classifier does not have them: {unknown}", file=sys.stderr)
     if not as_json:
         if output is not None:
             print_written(*(output / name for name in ("metrics.json", "predictions.csv", "per_class.csv")))
-        print_next_on_terminal("audio-lightning", "predict", checkpoint, "FILE.wav")
+        print_next_on_terminal("audio-lightning", "predict", checkpoint, "FILE.wav", *trust_options(trust))
 
 
 def find_existing(checkpoint: Path) -> Path:
-    """The checkpoint, found before torch is imported, which takes seconds, and missed before Hydra is.
+    """Find the checkpoint file of a run, a fit or a path, before the imports of torch and Hydra, which take seconds.
 
-    One of the Hugging Face hub is downloaded.
+    A checkpoint of the Hugging Face hub is downloaded.
 
     Raises:
         CheckpointError: there is none.
@@ -257,14 +266,14 @@ def find_existing(checkpoint: Path) -> Path:
 
         return pull(path)
     if not os.path.lexists(path):
-        raise CheckpointError(f"{path}: there is no such checkpoint or run folder{nearest_path(path)}")
+        raise CheckpointError(f"{path}: no such checkpoint or run folder{nearest_path(path)}")
     from audio_lightning.run_folder import find_checkpoint
 
     return find_checkpoint(path)
 
 
 def _predictor(checkpoint: Path, device: str, trust: list[str] | None) -> "Classifier | OnnxModel":
-    """A classifier, or a model of ONNX, for which torch is not imported."""
+    """Load a checkpoint, or an ONNX file, for which torch is not imported."""
     from audio_lightning.inference.onnx_model import is_onnx, load_onnx
 
     return load_onnx(checkpoint, device=device) if is_onnx(checkpoint) else _classifier(checkpoint, device, trust)
@@ -284,7 +293,7 @@ def _found(recordings: Iterable[Path]) -> list[Path]:
 
 
 def _few(recordings: list[Path]) -> list[Path]:
-    """Recordings for a command that is shown: those of a shell's pattern are named by their folder."""
+    """Shorten the recordings for a printed command: more than three, as from a shell pattern, become their folder."""
     return recordings if len(recordings) <= 3 else [recordings[0].parent]
 
 
@@ -302,7 +311,7 @@ def print_failed(failed: int, total: int) -> int:
 
 @contextmanager
 def _output(path: Path | None) -> Iterator[IO[str]]:
-    """The file to write to; None for the standard output."""
+    """Open the file to write; stdout for None."""
     with writable(path):
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -312,19 +321,21 @@ def _output(path: Path | None) -> Iterator[IO[str]]:
 
 @contextmanager
 def writable(path: Path | None) -> Iterator[None]:
-    """Say in a line that nothing can be written where the user wants it; a full disk is said by all commands alike."""
+    """Convert an error of writing to ``path`` into a ConfigError; a full disk is left to :func:`exit_code_of`."""
     try:
         yield
     except OSError as error:
         if path is None or error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise ConfigError(f"--output {path}: cannot be written ({error.strerror or error})") from error
+        raise ConfigError(
+            f"--output {path}: cannot be written ({error.strerror or error}); choose another file"
+        ) from error
 
 
 def _write_csv(
     file: IO[str], predictions: "Iterator[Prediction]", task: AudioTask, top_k: int | None, *, typicality: bool
 ) -> int:
-    """Rows as they come; returns the number of recordings that could not be read."""
+    """Write rows as they are predicted; return the number of recordings that could not be read."""
     writer = csv.writer(file, lineterminator="\n")
     columns = ["predicted", *(f"probability {name}" for name in task.classes)]
     if top_k:
@@ -350,7 +361,7 @@ def _write_csv(
 def _write_json(
     file: IO[str], predictions: "Iterator[Prediction]", task: AudioTask, top_k: int | None, *, typicality: bool
 ) -> int:
-    """One array, an element at a time; returns the number of recordings that could not be read."""
+    """Write one JSON array, element by element; return the number of recordings that could not be read."""
     failed, separator = set[Path](), "[\n"
     for found in predictions:
         entry: dict[str, object] = {"path": str(found.path)}
@@ -378,7 +389,7 @@ def _ranked(found: "Prediction", task: AudioTask, top_k: int | None) -> list[tup
 
 
 def _write_embeddings(found: "Iterator[Embedding]", size: int, output: Path | None) -> int:
-    """Rows as they come, or arrays at the end; returns the number of recordings that could not be read."""
+    """Write CSV rows as they are computed, or NPZ arrays at the end; return the number of unreadable recordings."""
     failed = set[Path]()
 
     def rows() -> Iterator[tuple[str, float, float, Any]]:

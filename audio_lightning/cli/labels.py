@@ -1,4 +1,4 @@
-"""``audio-lightning labels``: clips that probably have a wrong label."""
+"""``audio-lightning labels``: find label errors from out-of-fold predictions."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from audio_lightning.fit.label_errors import LabelAudit
 
 WIDTH = 100
-"""Columns of text that is not written to a terminal."""
+"""Characters per line if the output is not a terminal."""
 
 LEAST = 0.001
-"""Label quality that is shown as a figure."""
+"""Smallest label quality that is printed as a number."""
 
 Folders = Annotated[
     list[Path],
@@ -29,12 +29,12 @@ Folders = Annotated[
 @exits
 def labels_command(
     folders: Folders,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="File for all of these clips.")] = None,
-    most: Annotated[int, typer.Option("--most", min=1, help="Clips to print.")] = 20,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="CSV file for all suspicious clips.")] = None,
+    most: Annotated[int, typer.Option("--most", min=1, help="Number of clips to print.")] = 20,
 ) -> int:
-    """Find label errors: clips whose out-of-fold prediction contradicts the label, worst first.
+    """Find label errors: clips whose out-of-fold prediction differs from the label, the lowest label quality first.
 
-    Exit code 0 whether any are found or not: a contradiction is a clip to listen to, not yet an error.
+    The exit code is 0 even if there are some: listen to these clips, because the prediction can be wrong as well.
     """
     if csv_file is not None:
         csv_file = csv_file.expanduser()
@@ -56,13 +56,13 @@ def labels_command(
 
 
 def _print_basis(audit: "LabelAudit") -> None:
-    """What was examined by which predictions, and what limits them."""
+    """Print the number of clips, the models behind the predictions, and notes on their limits."""
     found, ensemble = audit.predictions, audit.ensemble
     what = "recordings" if found.recordings else "clips"
     members = ", ".join(f"{name} ({weight:.2g})" for name, weight in ensemble.weights.items())
     print_text(
         f"{audit.errors['confident'].sum():,} of {len(found.clips):,} {what} probably have a wrong label, by confident "
-        f"learning; {len(audit.errors):,} have another prediction than their label (out of fold, by {members}, "
+        f"learning; the prediction of {len(audit.errors):,} differs from the label (out of fold, by {members}, "
         f"{ensemble.metric.replace('_', ' ')} {ensemble.score:.3f})",
         piped_width=WIDTH,
     )

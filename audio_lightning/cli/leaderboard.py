@@ -1,4 +1,4 @@
-"""``audio-lightning leaderboard``: the finished trials of sweeps, as a table and in words."""
+"""``audio-lightning leaderboard``: comparison of the finished trials of sweeps."""
 
 import sys
 from pathlib import Path
@@ -10,15 +10,15 @@ from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.output import print_next
 from audio_lightning.core.files import A_SWEEP, require_folder
 
-Sweeps = Annotated[list[Path], typer.Argument(metavar="SWEEP_DIR...", help="Folders that sweep.py left.")]
-Monitor = Annotated[str | None, typer.Option(help="Validation metric to order by; default: that of the sweeps.")]
+Sweeps = Annotated[list[Path], typer.Argument(metavar="SWEEP_DIR...", help="Sweep folders, as sweep.py writes them.")]
+Monitor = Annotated[str | None, typer.Option(help="Validation metric to order by; default: monitor of the sweeps.")]
 
 
 @exits
 def leaderboard_command(sweeps: Sweeps, monitor: Monitor = None) -> int:
-    """Compare the finished trials of one or several sweeps: mean and spread over folds and seeds, cost, paired tests.
+    """Compare the finished trials of sweeps: mean and spread over folds and seeds, costs, paired tests.
 
-    Exit code 1 if no trial is finished.
+    The exit code is 1 if no trial is finished.
     """
     for path in sweeps:
         require_folder(path.expanduser(), A_SWEEP)
@@ -37,7 +37,7 @@ def leaderboard_command(sweeps: Sweeps, monitor: Monitor = None) -> int:
     states = ", ".join(f"{count} {state}" for state, count in results["state"].value_counts().items())
     print(f"{len(results)} trials" + (f": {states}" if states else ""))
     if not boards:
-        print("no trial is finished yet, so there is nothing to compare")
+        print("no trial is finished yet; the sweep's command continues it")
         print_next("python", "sweep.py", *facts[0].overrides)
         return 1
     print_boards(boards)

@@ -1,4 +1,4 @@
-"""``audio-lightning listen``: a trained classifier on a microphone, a pipe or a file."""
+"""``audio-lightning listen``: live classification of a microphone, a pipe or a file."""
 
 import sys
 from collections.abc import Iterator
@@ -24,28 +24,28 @@ def listen_command(
     checkpoint: Checkpoint,
     source: Annotated[
         str | None,
-        typer.Option(metavar="FILE | -", help="A recording, or - for 16-bit mono PCM; default: microphone."),
+        typer.Option(metavar="FILE | -", help="A recording, or - for 16-bit mono PCM on stdin; default: microphone."),
     ] = None,
-    rate: Annotated[int | None, typer.Option(min=1, help="Sample rate of the pipe in hertz.")] = None,
+    rate: Annotated[int | None, typer.Option(min=1, help="Sample rate of stdin in Hz.")] = None,
     microphone: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Input device: number or part of name.")
+        str | None, typer.Option(metavar="NAME", help="Input device: number, or part of its name.")
     ] = None,
-    real_time: Annotated[bool, typer.Option("--real-time", help="Play a recording at its own pace.")] = False,
-    threshold: Annotated[float, typer.Option(min=0, max=1, help="Least probability to print.")] = 0.0,
+    real_time: Annotated[bool, typer.Option("--real-time", help="Read a recording at the speed of playback.")] = False,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Minimum probability to print.")] = 0.0,
     window: Window = None,
     hop: Hop = None,
     device: Device = "cpu",
     trust: Trust = None,
 ) -> None:
-    """Predict live sound window by window, and print each answer as it comes; end with Ctrl-C.
+    """Classify live sound window by window, and print each prediction at once; stop with Ctrl-C.
 
-    By default there are four hops in a window. At the end, the latency (from the last sample of a window to its answer)
-    and the real-time factor are printed.
+    By default, the hop is a quarter of a window. At the end, the latency (from the last sample of a window to its
+    prediction) and the real-time factor are printed.
     """
     if (rate is None) == (source == PIPE):
-        raise ConfigError("--rate is the sample rate of a pipe: give both --source - and --rate HERTZ, or neither")
+        raise ConfigError("--rate: the sample rate of a pipe; give both --source - and --rate HERTZ, or neither")
     if source is not None and microphone is not None:
-        raise ConfigError("--source and --microphone: give one of them")
+        raise ConfigError("--source, --microphone: exclude each other; give one of them")
     path = find_existing(checkpoint)
     from audio_lightning.inference.live import LiveStatistics, listen
     from audio_lightning.inference.load import load_classifier
@@ -57,8 +57,8 @@ def listen_command(
         for answer in answers:
             shares = dict(zip(classifier.task.classes, answer.probabilities.tolist()))
             if max(shares.values()) >= threshold:
-                said = ", ".join(f"{name} {shares[name]:.3f}" for name in answer.labels) or "none of the classes"
-                print(f"{answer.start_seconds:.2f} to {answer.stop_seconds:.2f} s: {said}", flush=True)
+                text = ", ".join(f"{name} {shares[name]:.3f}" for name in answer.labels) or "none of the classes"
+                print(f"{answer.start_seconds:.2f} to {answer.stop_seconds:.2f} s: {text}", flush=True)
     _print_statistics(statistics)
 
 
@@ -70,7 +70,7 @@ def _opened(
     classifier: "Classifier",
     statistics: "LiveStatistics",
 ) -> "tuple[Iterator[Block], int]":
-    """The source and its sample rate."""
+    """Open the source; return its blocks and its sample rate in Hz."""
     from audio_lightning.audio import describe
     from audio_lightning.inference.live import microphone, microphone_rate, of_recording, raw_pcm
 
@@ -90,7 +90,7 @@ def _print_statistics(statistics: "LiveStatistics") -> None:
     import numpy as np
 
     if not statistics.latencies:
-        print("no window was full: the sound was shorter than one", file=sys.stderr)
+        print("no predictions: the sound was shorter than one window", file=sys.stderr)
         return
     median, high, most = 1000 * np.percentile(np.array(statistics.latencies), (50, 95, 100))
     print(
@@ -101,7 +101,7 @@ def _print_statistics(statistics: "LiveStatistics") -> None:
     )
     if statistics.dropped_seconds:
         print(
-            f"{statistics.dropped_seconds:.1f} s of sound were dropped, as the classifier is slower than the sound: "
+            f"{statistics.dropped_seconds:.1f} s of sound were dropped, as the classifier is slower than real time; "
             "give a longer --hop",
             file=sys.stderr,
         )

@@ -1,7 +1,8 @@
 """``audio-lightning <command>``."""
 
 import platform
-from typing import Annotated
+import sys
+from typing import Annotated, Any
 
 import typer
 
@@ -34,12 +35,37 @@ Typed = Annotated[
 
 
 def main() -> None:
-    """Entry point of the command."""
-    app()
+    """Entry point of the command.
+
+    A mistake in the arguments is one line on standard error and exit code 2.
+    """
+    try:
+        code = app(prog_name="audio-lightning", standalone_mode=False)
+    except typer.Abort:
+        code = 1
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # some versions of typer include their own click
+            raise
+        code = _print_usage_error(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _print_usage_error(error: Any) -> int:
+    """Print a usage error of click in one line and return its exit code."""
+    where = error.ctx.command_path if getattr(error, "ctx", None) else "audio-lightning"
+    message = error.format_message().strip()
+    if type(error).__name__ == "NoArgsIsHelpError":  # a group without a command: the help
+        print(message, end="\n" if message else "", file=sys.stderr)
+    else:
+        message = message.replace("Value error, ", "")  # the prefix of messages about choices
+        words = " ".join(message.split()).rstrip(".").replace(". Did you mean", "; did you mean")
+        advice = "" if words.endswith("?") else f"; see {where} --help"
+        print(f"error: {where}: {words[:1].lower()}{words[1:]}{advice}", file=sys.stderr)
+    return int(error.exit_code)
 
 
 def _print_versions(asked: bool) -> None:
-    """Versions of the package and of what its figures depend on, read without an import."""
+    """Print the versions of the package and of the libraries that its results depend on, without importing them."""
     if asked:
         from importlib.metadata import version
 
@@ -55,7 +81,7 @@ def _commands(
         bool, typer.Option("--version", callback=_print_versions, is_eager=True, help="Print versions and exit.")
     ] = False,
 ) -> None:
-    """Train audio classifiers and use them."""
+    """Train, compare and use audio classifiers."""
 
 
 @app.command(
@@ -64,7 +90,7 @@ def _commands(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def train_command(overrides: Typed = None, config_dir: ConfigDir = None) -> None:
-    """Train, as `python train.py` does: `audio-lightning train model=resnet feature=mfcc`."""
+    """Train a classifier, like `python train.py`: `audio-lightning train model=resnet feature=mfcc`."""
     from audio_lightning.cli.train import main as train
     from audio_lightning.config.overrides import command_line
 
@@ -77,7 +103,7 @@ def train_command(overrides: Typed = None, config_dir: ConfigDir = None) -> None
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def sweep_command(overrides: Typed = None, config_dir: ConfigDir = None) -> None:
-    """Train every combination and compare them, as `python sweep.py` does."""
+    """Train all combinations and compare them, like `python sweep.py`."""
     from audio_lightning.cli.sweep import main as sweep
     from audio_lightning.config.overrides import command_line
 
@@ -94,7 +120,7 @@ app.command("explain")(explain_command)
 app.command("export")(export_command)
 app.command("check")(check_command)
 app.command("plan")(plan_command)
-app.command("fit")(fit_command)
+app.command("fit", context_settings={"ignore_unknown_options": True})(fit_command)
 app.command("models")(models_command)
 app.command("features")(features_command)
 app.command("compatibility")(compatibility_command)

@@ -1,4 +1,4 @@
-"""``audio-lightning plan``: what recordings are like, and what training follows from it."""
+"""``audio-lightning plan``: measure a data set and derive the settings of its training."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,17 +7,17 @@ import typer
 
 from audio_lightning.cli.completion import ConfigDir, complete_override
 from audio_lightning.cli.exit_codes import exits
-from audio_lightning.cli.output import print_next, print_written
+from audio_lightning.cli.output import print_demo_data, print_next, print_written
 from audio_lightning.core.text_tables import Column, print_table
 
 WIDTH = 120
-"""Columns of a table that is not written to a terminal."""
+"""Characters per line if the output is not a terminal."""
 
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="data=NAME data.root=DIR [KEY=VALUE]",
-        help="The data, and what is given already, as for a training.",
+        help="The data, as for a training, and settings to keep.",
         autocompletion=complete_override,
     ),
 ]
@@ -29,15 +29,17 @@ def plan_command(
     output: Annotated[Path, typer.Option(help="Folder for the plan.")] = Path("plan"),
     config_dir: ConfigDir = None,
 ) -> None:
-    """Measure recordings, say what training follows from it and why, and write it as a recipe to be edited.
+    """Measure a data set, derive settings for its training with their reasons, and write them as a recipe.
 
-    Nothing is trained but some steps, on noise, to know what they take. The plan is OUTPUT/experiment/plan.yaml;
-    `python train.py --config-dir OUTPUT experiment=plan` trains it, and sweep.py varies it.
+    The only training is a few steps on noise, to measure their time. The plan is OUTPUT/experiment/plan.yaml, which you
+    may edit; `python train.py --config-dir OUTPUT experiment=plan` trains it, and sweep.py varies it.
     """
     from audio_lightning.api.planning import plan
+    from audio_lightning.config import quote_paths
     from audio_lightning.fit.plan import FILE
     from audio_lightning.sweeps.progress import duration
 
+    print_demo_data(quote_paths(overrides or []))
     found = plan(*(overrides or []), folder=output, config_dir=config_dir)
     columns = (Column("property", whole=True), Column("found"), Column("used for"))
     print_table(columns, [(row.name, row.value, ", ".join(row.uses)) for row in found.properties], piped_width=WIDTH)
@@ -47,8 +49,8 @@ def plan_command(
     print_table(columns, rows, keys=2, piped_width=WIDTH)
     print()
     machine = found.machine
-    step = f"{1000 * found.step_seconds:.0f} ms a step"
+    step = f"{1000 * found.step_seconds:.0f} ms per step"
     print(f"{machine.device}, {machine.cores} cores, {machine.memory_gb:.0f} GB: {step}")
-    print(f"{found.steps:,} steps: about {duration(found.seconds)}, and decoding, validation and test")
+    print(f"{found.steps:,} steps: about {duration(found.seconds)}, plus decoding, validation and test")
     print_written(output / FILE)
     print_next("python", "train.py", "--config-dir", output, "experiment=plan")

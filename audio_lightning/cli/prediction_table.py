@@ -1,4 +1,4 @@
-"""Predictions as a table on the terminal."""
+"""Table of predictions for the terminal."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from audio_lightning.inference.predict import Prediction
 
 MOST_LIKELY = 3
-"""Classes in a row, unless told otherwise; fewer in a narrow terminal."""
+"""Default number of classes per row; fewer in a narrow terminal."""
 
 LONG_FOLDER = 20
-"""Characters of a common folder from which on it is named once, above the table."""
+"""A common folder with more characters is printed once, above the table."""
 
 SHORTEST_NAME = 12
-"""Characters that are left of the path of a recording at least."""
+"""Minimum characters of a shortened path of a recording."""
 
 COLUMNS = (
     Column("recording", whole=True),
@@ -32,10 +32,10 @@ COLUMNS = (
 
 
 def print_predictions(predictions: "Iterable[Prediction]", task: AudioTask, top_k: int | None) -> int:
-    """Print a row for each window or recording; returns the number of recordings that could not be read.
+    """Print one row per window or recording; return the number of recordings that could not be read.
 
-    In a narrow terminal the folder that the recordings share is named once, above the table. Then fewer classes are
-    shown, unless their number was typed (``top_k``), and at last paths are shortened from the left.
+    To fit a narrow terminal, the common folder of the recordings is first moved above the table. Then the number of
+    classes is reduced, unless ``top_k`` fixes it. Finally, paths are shortened from the left.
     """
     found = list(predictions)
     folder, whole, below = _names([below_here(prediction.path) for prediction in found])
@@ -60,14 +60,14 @@ def print_predictions(predictions: "Iterable[Prediction]", task: AudioTask, top_
 
 
 def _names(paths: Sequence[Path]) -> tuple[Path, list[str], list[str]]:
-    """The folder that recordings share, and their paths as they are and below it."""
+    """Return the common folder of the recordings, their full paths, and their paths relative to the folder."""
     alike = len({path.is_absolute() for path in paths}) == 1
     folder = Path(os.path.commonpath([path.parent for path in paths])) if alike else Path()
     return folder, [str(path) for path in paths], [str(path.relative_to(folder) if alike else path) for path in paths]
 
 
 def _rows(found: "Sequence[Prediction]", names: Sequence[str], task: AudioTask, number: int) -> list[list[str]]:
-    """The cells of each row, with so many classes in it."""
+    """Return the cells of each row, with ``number`` classes per row."""
     rows = []
     for name, prediction in zip(names, found):
         if prediction.probabilities is None or prediction.labels is None:
@@ -90,7 +90,7 @@ def _rows(found: "Sequence[Prediction]", names: Sequence[str], task: AudioTask, 
 
 
 def _shortened(name: str, most: int) -> str:
-    """The end of a path, from a folder's name on where one fits, behind an ellipsis."""
+    """Shorten a path from the left to ``most`` characters: an ellipsis, and the end, cut at a slash if possible."""
     if len(name) <= most:
         return name
     ends = [f"…/{name[place + 1 :]}" for place, letter in enumerate(name) if letter == "/"]

@@ -1,4 +1,4 @@
-"""``audio-lightning push``: a trained classifier on the Hugging Face hub."""
+"""``audio-lightning push``: upload a trained classifier to the Hugging Face hub."""
 
 from typing import Annotated
 
@@ -12,14 +12,14 @@ from audio_lightning.cli.output import print_next
 @exits
 def push_command(
     checkpoint: Checkpoint,
-    name: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Of the model on the hub.")],
-    private: Annotated[bool, typer.Option("--private", help="Show a new model to its owner alone.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be uploaded, and upload nothing.")] = False,
+    name: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Name of the model on the hub.")],
+    private: Annotated[bool, typer.Option("--private", help="Make the model private, if it is new.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files without uploading them.")] = False,
 ) -> None:
     """Upload a classifier to the Hugging Face hub: model.ckpt, its card as README.md, config.yaml and metrics.json.
 
-    The card is MODEL_CARD.md of the run or fit, as it is now. Paths of this machine become their last names. Log in
-    before by `hf auth login`, or set HF_TOKEN.
+    The card is the current MODEL_CARD.md of the run or fit. Absolute paths are reduced to their last component. Log in
+    first with `hf auth login`, or set HF_TOKEN.
     """
     path = find_existing(checkpoint)
     from audio_lightning.core.files import read_text

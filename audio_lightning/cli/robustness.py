@@ -1,4 +1,4 @@
-"""``audio-lightning robustness``: a trained classifier on corrupted test clips."""
+"""``audio-lightning robustness``: evaluate a classifier on corrupted test clips."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from audio_lightning.inference.robustness import ConditionResult
 
 WIDTH = 100
-"""Columns of text that is not written to a terminal."""
+"""Characters per line if the output is not a terminal."""
 
 
 @exits
@@ -25,7 +25,7 @@ def robustness_command(
     checkpoint: Checkpoint,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[data=NAME] [data.KEY=VALUE]...", help="Other data, or the run's own changed."),
+        typer.Argument(metavar="[data=NAME] [data.KEY=VALUE]...", help="Other data, or changes to the run's data."),
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for robustness.csv, .json and .png.")] = None,
     only: Annotated[
@@ -38,16 +38,18 @@ def robustness_command(
     against: Annotated[
         Path | None, typer.Option(metavar="RUN_DIR_or_CKPT", help="Another classifier, tested on the same clips.")
     ] = None,
-    clips: Annotated[int | None, typer.Option(min=1, help="Most test clips, drawn by the seed; default: all.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of noise, rooms and drawn clips.")] = 0,
+    clips: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of test clips, drawn at random; default: all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of noise, room responses and drawn clips.")] = 0,
     device: Device = "cpu",
     trust: Trust = None,
     config_dir: ConfigDir = None,
 ) -> None:
-    """Test a classifier on corrupted clips: noise, level, reverberation, codecs, telephone, shift, clipping, rate.
+    """Evaluate a classifier on corrupted clips: noise, level, reverberation, codecs, telephone, shift, clipping, rate.
 
-    The clips are those that `audio-lightning evaluate` tests. Each figure has a 95 % interval over groups of clips, and
-    so has its difference to the clean clips, paired by clip.
+    The clips are the same as for `audio-lightning evaluate`. Each metric, and its difference to the clean clips, paired
+    by clip, has a 95 % interval over groups of clips.
     """
     path = find_existing(checkpoint)
     other = None if against is None else find_existing(against)

@@ -1,4 +1,4 @@
-"""``audio-lightning predict RUN_DIR test.csv``: a table of recordings, answered as a submission."""
+"""``audio-lightning predict RUN_DIR test.csv``: submission file of predictions for a table of recordings."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from audio_lightning.inference.submission import Submission
 
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
-"""Endings of tables."""
+"""File name suffixes of tables."""
 
 
 @dataclass(frozen=True)
 class TableOptions:
-    """Options that only a table of recordings has.
+    """Options that apply only to a table of recordings.
 
     Attributes:
         root: ``--root``.
@@ -33,26 +33,26 @@ class TableOptions:
 
 
 def table_among(recordings: Sequence[Path], options: TableOptions) -> Path | None:
-    """The table that is to be answered, where one is named in place of recordings.
+    """Return the table of recordings among the arguments; None if they are recordings.
 
     Raises:
-        ConfigError: other recordings beside it, or options for a table without one.
+        ConfigError: a table together with other recordings, or options for a table without one.
     """
     tables = [path for path in recordings if path.suffix.lower() in TABLES]
     if tables and len(recordings) > 1:
-        raise ConfigError(f"{tables[0]}: a table of recordings is answered alone; leave the other arguments out")
+        raise ConfigError(f"{tables[0]}: a table must be the only argument; leave the other recordings out")
     given = {
         "--root": options.root,
         "--submission": options.submission,
         "--path-column": options.path_column,
     }
     if not tables and (only := [name for name, value in given.items() if value is not None]):
-        raise ConfigError(f"{only[0]} is for a table of recordings, such as test.csv; name one in place of recordings")
+        raise ConfigError(f"{only[0]}: needs a table of recordings, such as test.csv; give one instead of recordings")
     return tables[0].expanduser() if tables else None
 
 
 def read_request(table: Path, classifier: "Classifier | OnnxModel", options: TableOptions) -> "Submission":
-    """What is to be answered; see :func:`audio_lightning.inference.submission.read_submission`."""
+    """Read the table; see :func:`audio_lightning.inference.submission.read_submission`."""
     from audio_lightning.inference.submission import read_submission
 
     return read_submission(
@@ -67,11 +67,11 @@ def read_request(table: Path, classifier: "Classifier | OnnxModel", options: Tab
 def write_answers(
     file: IO[str], request: "Submission", classifier: "Classifier | OnnxModel", top_k: int | None, **options: Any
 ) -> list[str]:
-    """Write rows as they come; returns what is wrong with each recording that could not be read."""
-    from audio_lightning.inference.submission import answered
+    """Write rows as they are predicted; return the errors of recordings that could not be read."""
+    from audio_lightning.inference.submission import predicted_rows
 
     writer = csv.writer(file, lineterminator="\n")
-    rows = answered(request, classifier, top_k=top_k, **options)
+    rows = predicted_rows(request, classifier, top_k=top_k, **options)
     writer.writerow(request.rows.columns)
     failed: dict[Path, str] = {}
     for cells, prediction in rows:
@@ -81,8 +81,8 @@ def write_answers(
     return list(failed.values())
 
 
-def said(table: Path, request: "Submission", classes: Iterable[str]) -> str:
-    """What was written, in one line."""
+def summarize(table: Path, request: "Submission", classes: Iterable[str]) -> str:
+    """Summarize the written submission in one line."""
     filled = request.label_column or f"{len(request.class_columns)} columns of classes"
     lacking = sorted(set(classes) - {*request.class_columns.values()}) if request.class_columns else []
     without = f"; no column for {', '.join(lacking)}" if lacking else ""

@@ -1,4 +1,4 @@
-"""``audio-lightning suggest``: which windows of unlabelled recordings to label next."""
+"""``audio-lightning suggest``: active learning, the windows of unlabelled recordings to label next."""
 
 import csv
 import sys
@@ -17,27 +17,30 @@ from audio_lightning.cli.output import print_next_on_terminal, print_written
 def suggest_command(
     checkpoint: Checkpoint,
     recordings: Recordings,
-    number: Annotated[int, typer.Option("--n", min=1, help="Windows to choose.")] = 50,
+    number: Annotated[int, typer.Option("--n", min=1, help="Number of windows.")] = 50,
     like: Annotated[
         Path | None,
-        typer.Option(help="A clip: choose the recordings with the most similar window.", show_default=False),
+        typer.Option(help="Choose the recordings with the window most similar to this clip.", show_default=False),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="FILE.csv; default: the screen.")] = None,
+    output: Annotated[Path | None, typer.Option(help="FILE.csv; default: stdout.")] = None,
     labelled: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE.csv", help="Earlier suggestions to leave out; may be repeated."),
+        typer.Option(metavar="FILE.csv", help="Table of earlier suggestions to leave out; may be repeated."),
     ] = None,
     window: Window = None,
     hop: Hop = None,
     batch_size: BatchSize = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws among uncertain windows.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws among uncertain windows.")] = 0,
     device: Device = "cpu",
     trust: Trust = None,
 ) -> int:
-    """Choose the windows of recordings that are worth a label: uncertain and unlike each other, or like a clip.
+    """Choose windows of recordings to label next: uncertain and diverse ones, or windows similar to a clip.
 
-    The table has an empty column `label` to fill in; data=table and data=annotations read it. Exit code 1 if a
-    recording could not be read; it is named on the error output.
+    The table has an empty column `label` to fill in; data=table and data=annotations read it.
+
+    The default hop is that of the training; without windows in the training, or with --window, windows do not overlap.
+
+    The exit code is 1 if a recording cannot be read; stderr names it.
     """
     if output is not None:
         require_writable("--output", output.expanduser())

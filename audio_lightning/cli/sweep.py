@@ -1,4 +1,4 @@
-"""``sweep.py``: many trainings, and what they say together."""
+"""``sweep.py``: train all combinations of choices, and compare them."""
 
 import sys
 from collections.abc import Sequence
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from audio_lightning.cli.config_dir import take_config_dir
 from audio_lightning.cli.exit_codes import exit_code_of
-from audio_lightning.cli.output import print_next
+from audio_lightning.cli.output import print_next, trust_options
 from audio_lightning.config import compose, user_extensions
 from audio_lightning.config.location import choices
 from audio_lightning.config.slips import unknown_option
+from audio_lightning.config.trust import trusted_modules
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.text_tables import print_text
 
@@ -18,19 +19,20 @@ if TYPE_CHECKING:
     from audio_lightning.sweeps.sweep import SweepPlan, SweepRequest, SweepResult
 
 MOST_SHOWN = 500
-"""Trials that a dry run lists."""
+"""Largest number of trials that a dry run lists."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``sweep.py`` with arguments and return its exit code.
 
-    0: every trial is done, or cannot work. 1: a trial failed. 2: a mistake in what was asked for. 130, 143: stopped.
+    0: every trial is done or skipped as incompatible. 1: a trial failed, or an error of the program, memory or disk. 2:
+    an invalid argument. 130, 143: a signal.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if any(argument in ("-h", "--help") for argument in arguments):
         print(_help())
         return 0
-    return exit_code_of(lambda: _main(arguments), then="the same command goes on")
+    return exit_code_of(lambda: _main(arguments), then="the same command continues")
 
 
 def _main(arguments: list[str]) -> int:
@@ -46,8 +48,8 @@ def _main(arguments: list[str]) -> int:
             _print_preview(request, plan)
             return 0
         result = run_sweep(request, plan)
-    _print_next(request, result)
-    return result.exit_code
+        _print_next(request, result)
+        return result.exit_code
 
 
 def _print_preview(request: "SweepRequest", plan: "SweepPlan") -> None:
@@ -56,7 +58,7 @@ def _print_preview(request: "SweepRequest", plan: "SweepPlan") -> None:
 
     settings = request.settings
     if plan.trials:
-        found = preview(request.folder, plan.trials, reuse=settings.reuse)
+        found = preview(request.folder, plan.trials, reuse=settings.reuse, fuse=settings.fuse)
         for state, status in found.trials[:MOST_SHOWN]:
             print_text(f"{state:<11} {describe(status)}" + (f": {status.reason}" if status.reason else ""), indent=12)
         if len(found.trials) > MOST_SHOWN:
@@ -64,8 +66,12 @@ def _print_preview(request: "SweepRequest", plan: "SweepPlan") -> None:
         skipped = sum(state == "skipped" for state, _ in found.trials)
         counts = f"{len(found.trials)} trials, {skipped} cannot work, {found.open} to run"
         print(f"{counts}; folder: {request.folder.path}")
+        if found.groups:
+            print(
+                f"sweep.fuse={settings.fuse}: {len(found.groups)} groups of {', '.join(map(str, found.groups))} trials"
+            )
         if found.seconds is not None:
-            print(f"about {duration(found.seconds)} for one at a time, from trials that are finished")
+            print(f"about {duration(found.seconds)} one after the other, estimated from finished trials")
     else:
         sampler, axes = settings.search["sampler"], ", ".join(plan.axes)
         print(f"a search by {sampler} of {axes}, {settings.trials} trials")
@@ -83,15 +89,17 @@ def _print_next(request: "SweepRequest", result: "SweepResult") -> None:
     elif not result.contents:
         print_next("audio-lightning", "compatibility")  # which features and models go together
     else:
-        print_next("audio-lightning", "refit" if len(result.contents) == 1 else "leaderboard", request.folder.path)
+        one = len(result.contents) == 1
+        trust = trust_options(trusted_modules()) if one else []
+        print_next("audio-lightning", "refit" if one else "leaderboard", request.folder.path, *trust)
 
 
 def _help() -> str:
     return f"""\
 usage: python sweep.py [KEY=VALUE,VALUE,...] [sweep=PLAN] [sweep.KEY=VALUE ...]
 
-Train every combination, each in a process of its own, and compare them. The
-same line again finishes what is missing.
+Train all combinations, each in a process of its own, and compare them. The same
+command again runs unfinished trials only.
 
 Vary any key of a training (python train.py --help), in Hydra's grammar:
   feature=logmel,mfcc model=cnn,resnet optimizer=adam,sgd seed=0,1,2
@@ -101,7 +109,7 @@ YAML files of your own: --config-dir DIR
 
 Plans: sweep={"|".join(choices("sweep"))}
 
-Keys of the sweep, with their meaning: {Path("conf") / "sweep" / "default.yaml"}
+Keys of the sweep, with comments: {Path("conf") / "sweep" / "default.yaml"}
   sweep.name=NAME sweep.dry_run=true sweep.workers=4
   'sweep.zip=[[model,optimizer.lr]]' 'sweep.exclude=[{{model: lstm}}]'
 """

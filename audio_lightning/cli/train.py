@@ -1,4 +1,4 @@
-"""``train.py``: one training, or one a combination under ``-m``."""
+"""``train.py``: one training, or with ``-m`` one training per combination."""
 
 import argparse
 import sys
@@ -10,7 +10,7 @@ from omegaconf import DictConfig, open_dict
 
 from audio_lightning.cli.config_dir import take_config_dir
 from audio_lightning.cli.exit_codes import exit_code_of
-from audio_lightning.cli.output import print_next
+from audio_lightning.cli.output import print_next, trust_options
 from audio_lightning.config import (
     absolutize_paths,
     check_config,
@@ -25,6 +25,7 @@ from audio_lightning.config.location import choices, groups
 from audio_lightning.config.overrides import is_group, single_value
 from audio_lightning.config.recipes import leave_out
 from audio_lightning.config.slips import unknown_option
+from audio_lightning.config.trust import trusted_modules
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.messages import terminal_width, wrapped
 from audio_lightning.run_folder import RunFolder
@@ -43,7 +44,8 @@ from audio_lightning.training.start import (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``train.py`` with arguments and return its exit code.
 
-    0: done. 1: a defect, or a job of a multirun failed. 2: a mistake in what was asked for. 130, 143: interrupted.
+    0: done. 1: an error of the program, memory or disk. 2: an invalid argument. 130, 143: a signal. A multirun returns
+    the highest code of its jobs.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if any(argument in ("-h", "--help") for argument in arguments):
@@ -59,7 +61,7 @@ def _main(arguments: list[str]) -> int:
         base = compose([], with_hydra=True)
         raise ConfigError(unknown_option(arguments, unknown[0], base, "python train.py"))
     if typed.shell_completion:
-        raise ConfigError("-sc: `audio-lightning --install-completion` installs the completion of groups and keys")
+        raise ConfigError("-sc: not supported; `audio-lightning --install-completion` installs shell completion")
     typed.multirun |= "hydra.mode=MULTIRUN" in typed.overrides
     overrides = quote_paths(typed.overrides, multirun=typed.multirun)
     flags = [argument for argument in arguments if argument not in typed.overrides]
@@ -68,11 +70,11 @@ def _main(arguments: list[str]) -> int:
 
 
 def _options() -> argparse.ArgumentParser:
-    """Hydra's options, written out; a mistake in one is an error of ours instead of the whole list."""
+    """Return Hydra's argument parser; an invalid option raises a ConfigError instead of printing the whole usage."""
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"{message}; `python train.py --help` shows what can be given")
+        raise ConfigError(f"{message}; see `python train.py --help`")
 
     parser = get_args_parser()
     parser.allow_abbrev, parser.error = False, refuse  # type: ignore[method-assign]
@@ -83,11 +85,11 @@ def _start(typed: Any, flags: list[str], overrides: list[str]) -> int:
     resumed = [line for line in overrides if line.startswith("resume=") and line != "resume=null"]
     if resumed:
         if typed.multirun:
-            raise ConfigError("resume= goes on with one run, and -m starts many: leave one of them out")
+            raise ConfigError("resume=: continues one run, but -m starts many; leave one of them out")
         others = [line for line in overrides if line not in resumed and not line.startswith("trusted_modules=")]
         return _resume(Path(str(single_value(parse_overrides(resumed[-1:])[0]))), others)
     if typed.cfg or typed.info or typed.hydra_help:
-        compose(overrides)  # says a mistake in one line; the rest is Hydra's
+        compose(overrides)  # reports an invalid override in one line; Hydra does the rest
         overrides = [*overrides, *deletions(overrides)]
     elif typed.multirun:
         check_multirun(overrides)
@@ -107,7 +109,7 @@ def _start(typed: Any, flags: list[str], overrides: list[str]) -> int:
 
 
 def _run_job(config: DictConfig) -> int:
-    """Do what ``hydra.main`` does with one job, without composing it again."""
+    """Run one job as ``hydra.main`` does, without composing the configuration again."""
     from hydra._internal.callbacks import Callbacks
     from hydra.core.utils import run_job
     from hydra.types import HydraContext, RunMode
@@ -121,7 +123,7 @@ def _run_job(config: DictConfig) -> int:
         config,
         job_dir_key="hydra.run.dir",
         job_subdir_key=None,
-        hydra_context=HydraContext(config_loader=cast(Any, None), callbacks=callbacks),  # launchers alone need one
+        hydra_context=HydraContext(config_loader=cast(Any, None), callbacks=callbacks),  # only launchers use the loader
     )
     callbacks.on_run_end(config=config, config_name="train", job_return=result)
     code, _ = result.return_value
@@ -139,7 +141,7 @@ def _enter_hydra(flags: list[str], overrides: list[str], *, multirun: bool) -> i
         if multirun:
             print(f"\n#{HydraConfig.get().job.num}: {' '.join(HydraConfig.get().overrides.task)}")
             leave_out(config, [line for line in parse_overrides(HydraConfig.get().overrides.task) if is_group(line)])
-            config.trainer.devices = 1  # where it is auto, there may be more; see check_multirun
+            config.trainer.devices = 1  # `auto` could mean several devices; see check_multirun
         code, value = _train(config, RunFolder(Path(HydraConfig.get().runtime.output_dir)), check=True)
         codes.append(code)
         if code >= 128:
@@ -155,14 +157,14 @@ def _enter_hydra(flags: list[str], overrides: list[str], *, multirun: bool) -> i
 
 
 def _train(config: DictConfig, folder: RunFolder, *, check: bool = False) -> tuple[int, float | None]:
-    """The exit code of a job, and the value of its monitor, for a sweeper of Hydra that optimizes it."""
+    """Train one job; return its exit code, and the value of its monitor for Hydra sweepers that optimize it."""
     metrics: dict[str, Any] = {}
 
     def run() -> None:
         if check:
             check_config(config)
         metrics.update(run_training(config, folder, then=_write_card))
-        print_next("audio-lightning", "predict", folder.path, "FILE.wav")
+        print_next("audio-lightning", "predict", folder.path, "FILE.wav", *trust_options(trusted_modules()))
 
     code = exit_code_of(run, folder=folder.path)
     return code, metrics.get(config.monitor)
@@ -174,23 +176,23 @@ def _resume(path: Path, overrides: list[str]) -> int:
     if not is_first_process():
         return 0 if finished else exit_code_of(lambda: follow(config, folder, resume=True))
     if finished:
-        print(f"{folder.path} is finished; trainer.max_epochs=N goes on with it")
+        print(f"{folder.path} is finished; trainer.max_epochs=N continues it")
 
     def run() -> None:
         train_in(folder, config, again=bool(overrides), then=_write_card)
-        print_next("audio-lightning", "predict", folder.path, "FILE.wav")
+        print_next("audio-lightning", "predict", folder.path, "FILE.wav", *trust_options(trusted_modules()))
 
     return exit_code_of(run, folder=folder.path)
 
 
 def _write_card(folder: Path) -> None:
-    from audio_lightning.report.model_card import write_model_card  # it imports torch
+    from audio_lightning.report.model_card import write_model_card  # late: imports torch
 
     write_model_card(folder)
 
 
 def _help() -> str:
-    width = terminal_width() or 80  # what every terminal has
+    width = terminal_width() or 80
     axes = "\n".join(
         wrapped(f"  {group}={'| '.join(choices(group))}", indent=4, width=width).replace("| ", "|")
         for group in groups()
@@ -199,21 +201,21 @@ def _help() -> str:
     return f"""\
 usage: python train.py [KEY=VALUE ...]
 
-Train, choose the best epoch on the validation clips, test it once, and write a
+Train, select the best epoch on the validation clips, test it once, and write a
 run folder.
 
-Choose:
+Choices:
 {axes}
 
-Set, for example:
+Settings, for example:
   data=folder data.root=DIR trainer.max_epochs=30 optimizer.lr=3e-4 seed=1
   hydra.run.dir=DIR
 
 Also:
-  resume=RUN_DIR            go on where a run stopped, in its folder
-  trust=MODULE              a module of your own, whose classes may be named
-  --config-dir DIR          YAML files of your own
-  -m model=cnn,resnet       a run for every combination
-  --cfg job [--resolve]     show the configuration and all its keys
-  --hydra-help              what else Hydra understands
+  resume=RUN_DIR            continue an interrupted run in its folder
+  trust=MODULE              allow classes of a module of your own
+  --config-dir DIR          YAML files of your own, laid out like conf/
+  -m model=cnn,resnet       one run for every combination
+  --cfg job [--resolve]     print the configuration and all its keys
+  --hydra-help              print Hydra's own options
 """

@@ -1,1 +1,1 @@
-"""From finished trials to a defensible statement: results, statistics, leaderboard."""
+"""Comparison of finished trials: results table, statistics, leaderboard."""

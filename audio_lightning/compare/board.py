@@ -1,4 +1,4 @@
-"""Leaderboards: rows, and the figure to expect of the chosen one."""
+"""Data classes of a leaderboard: rows, and the expected metric of the chosen row."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -9,40 +9,42 @@ Unit = Literal["folds", "splits", "seeds"]
 
 
 COSTS = ("parameters", "macs", "latency_ms", "epoch_seconds", "peak_memory_mb")
-"""What a row costs; medians over its trials."""
+"""Cost columns of a row; medians over its trials."""
 
 LEAKAGE = {
-    "present": "Training and test share recordings, so the figures are too good (leakage present)",
-    "cannot be excluded": "Nothing in the data says which clips belong together, so leakage cannot be excluded",
+    "present": "Training and test share recordings, so the metrics are optimistic (leakage present)",
+    "cannot be excluded": "The data has no groups of clips that belong together, so leakage cannot be excluded",
 }
-"""What is said of splits that leak, the worst first."""
+"""Warnings by result of the leakage check, the worst first."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One setup: a configuration, over its repetitions.
+    """Row of a leaderboard: one setup (a configuration), averaged over its repetitions.
 
     Attributes:
         setup: identity of the configuration without seed and folds.
-        name: for people: the choices in which the rows differ, such as ``logmel cnn adam`` or ``optimizer.lr=0.001``.
-        choices: every choice that all its trials share, of groups (``{"feature": "logmel", "model": "cnn", ...}``) and
-            of the axes of the sweep.
-        trials: positions in the results, of the trials that the figures come from.
-        n: number of repetitions; what one is, see :attr:`Board.unit`.
-        validation: of the metric by which the rows are ordered (:attr:`Board.monitor`).
-        test: of :attr:`Board.metric`; None where there was no test. It describes the row; the figure to expect of the
-            chosen one is :attr:`Board.expected`.
-        recording: the same for whole recordings, where these were cut into windows.
-        parameters: trainable ones; like the next ones the median over the trials, None where it is not known.
-        macs: multiply-accumulates for a clip.
-        latency_ms: for a clip on the machine that trained.
-        epoch_seconds: of an epoch of training, with its validation.
-        peak_memory_mb: of the process of a trial.
-        comparison: against the best row; None for that one itself.
-        leakage: the worst that is known of any of its trials: ``none found``, ``cannot be excluded`` or ``present``.
-        validation_redrawn: whether its seeds are tested on the same clips and differ in those for training and
-            validation, so that its validation metric has another meaning than that of rows with a fixed division.
-        pareto: whether no other row has fewer MACs at a validation metric as good, or a better one for as many.
+        name: short name: the choices in which the rows differ, such as ``logmel cnn adam`` or ``optimizer.lr=0.001``.
+        choices: every choice that all trials of the setup share: of groups (``{"feature": "logmel", "model": "cnn",
+            ...}``) and of the axes of the sweep.
+        trials: positions of the setup's trials in the results.
+        n: number of repetitions (see :attr:`Board.unit`).
+        validation: mean and interval of the metric that orders the rows (:attr:`Board.monitor`).
+        test: mean and interval of :attr:`Board.metric`; None without a test. It describes this row; the expected
+            metric of the chosen row is :attr:`Board.expected`.
+        recording: the same for whole recordings, if recordings were cut into windows.
+        parameters: number of trainable parameters; this and the following costs are medians over the trials, None if
+            unknown.
+        macs: multiply-accumulate operations per clip.
+        latency_ms: latency per clip in milliseconds, on the machine that trained.
+        epoch_seconds: duration of a training epoch including validation, in seconds.
+        peak_memory_mb: peak memory of the process of a trial, in MB.
+        comparison: comparison with the best row; None for the best row itself.
+        leakage: worst result of the leakage check over the trials: ``none found``, ``cannot be excluded`` or
+            ``present``.
+        validation_redrawn: whether the seeds share the test clips but have different training and validation clips.
+            Their validation metrics are then measured on different clips, unlike the metrics of rows with fixed splits.
+        pareto: whether the row is Pareto-optimal in validation metric and MACs.
     """
 
     setup: str
@@ -66,15 +68,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Expected:
-    """The figure to expect of the setup that validation chooses (:mod:`audio_lightning.compare.selection`).
+    """Expected test metric of the setup that validation chooses (:mod:`audio_lightning.compare.selection`).
 
     Attributes:
-        test: of :attr:`Board.metric`.
-        recording: the same for whole recordings, where these were cut into windows.
+        test: mean and interval of :attr:`Board.metric`.
+        recording: the same for whole recordings, if recordings were cut into windows.
         n: number of repetitions.
-        nested: whether it was chosen anew in every repetition, by the validation of that one alone; otherwise no clip
-            that orders the rows is tested on, and the figure is that of the first row.
-        chosen: names of the rows that were chosen, with the number of repetitions.
+        nested: whether selection was repeated in every repetition, by the validation metric of that repetition alone.
+            Otherwise no test clip determines the order of the rows, and ``test`` is the metric of the first row.
+        chosen: names of the chosen rows, with the number of repetitions that chose each.
     """
 
     test: Spread
@@ -86,22 +88,23 @@ class Expected:
 
 @dataclass(frozen=True)
 class Board:
-    """The setups that were trained on the same recordings, the best first.
+    """Leaderboard: the setups that were trained on the same recordings, the best first.
 
     Attributes:
-        metric: the test metric that is shown, such as ``test/accuracy``.
-        monitor: the metric by which the rows are ordered, such as ``validation/accuracy``; where the rows cut
-            recordings into other windows it is that of whole recordings, the same as ``metric``.
-        rows: by the mean of ``monitor``, the best first; never by the test metric, but where windows differ.
-        unit: what a repetition is: a fold (test parts are disjoint), a split (they overlap), or a seed (they are the
-            same).
-        interval: which interval stands in the rows, over what, in words.
-        expected: of the first row, which is the chosen one; None where there was no test, or where the rows have no
-            repetitions in common.
-        no_winner: why the first row is not distinguishable from others, and what would settle it; None where it is.
-        axes: the keys that vary, as they were typed.
-        notes: sentences for people: what the figures do not say, and which rows are incomplete.
-        stamps: warnings that belong beside every figure: leaking splits.
+        metric: test metric, such as ``test/accuracy``.
+        monitor: metric that orders the rows, such as ``validation/accuracy``. If the rows cut recordings into different
+            windows, both ``monitor`` and ``metric`` are metrics of whole recordings.
+        rows: setups by the mean of ``monitor``, the best first; never by the test metric.
+        unit: kind of repetition: ``folds`` (disjoint test sets), ``splits`` (overlapping test sets) or ``seeds`` (the
+            same test set).
+        interval: description of the intervals in the rows.
+        expected: expected metric of the first row, which is the chosen one; None without a test, or if the rows have
+            no repetitions in common.
+        no_winner: why the first row is not distinguishable from others, and what would settle it; None if it is
+            distinguishable, or the only row.
+        axes: keys that vary, in the order of the command line.
+        notes: sentences about limits of the metrics and about incomplete rows.
+        stamps: warnings about leakage, to show with every metric.
     """
 
     metric: str

@@ -1,8 +1,8 @@
-"""Per-clip results of trials: how much each group of clips adds to a metric.
+"""Per-clip results of trials: the influence of each group of clips on a metric.
 
-A group is what splits never divide: the recording, speaker or subject that clips belong to, or else the file. Its
-influence on a metric is that of the delete-one-group jackknife, which is exact for means over clips: ``(value -
-value without the group) * share of the clips that are left``. (Efron and Stein, "The Jackknife Estimate of Variance",
+A group is the unit that splits never divide: the group of clips in the manifest, or the file of clips without one. Its
+influence on a metric is computed by the delete-one-group jackknife, which is exact for means over clips: ``(value -
+value without the group) * share of the remaining clips``. (Efron and Stein, "The Jackknife Estimate of Variance",
 Annals of Statistics 9, 1981.)
 """
 
@@ -17,21 +17,21 @@ from audio_lightning.compare.statistics import Influence
 from audio_lightning.run_folder import RunFolder
 
 AGREES = 1e-4
-"""A metric that is computed anew from the predictions and differs by more from the one on file is another metric."""
+"""Maximum difference between a metric recomputed from the predictions and its value in ``metrics.json``."""
 
 Counts = Float[np.ndarray, "groups 3 classes"]
-"""Clips that are of a class and predicted as it, that are of it, and that are predicted as it."""
+"""Counts by class: correctly predicted clips, clips of the class, clips predicted as the class."""
 
 
 Sparse = tuple[Int64[np.ndarray, "groups"], Float[np.ndarray, "groups"]]
-"""Numbers of groups, and the influence of each; that of a number that occurs twice is the sum."""
+"""Indices of groups, and the influence of each; the influences of a repeated index are summed."""
 
 
 class ClipResults:
-    """Influence of groups of clips on the metrics of trials, read from their predictions once it is asked for.
+    """Influence of groups of clips on the metrics of trials, read lazily from the predictions.
 
     Args:
-        folders: of the trials, by their position in the results.
+        folders: folder of each trial, by its position in the results.
     """
 
     def __init__(self, folders: Mapping[int, Path]) -> None:
@@ -40,15 +40,16 @@ class ClipResults:
         self._known: dict[tuple[int, str], tuple[float, Sparse] | None] = {}
 
     def influence(self, trial: int, column: str, value: float) -> Sparse | None:
-        """Influence of the groups that a trial is tested on.
+        """Return the influence of each test group of a trial.
 
         Args:
             trial: position in the results.
-            column: the metric, such as ``test/accuracy`` or ``test/recording_accuracy``.
-            value: of the metric on file.
+            column: name of the metric, such as ``test/accuracy`` or ``test/recording_accuracy``.
+            value: value of the metric in ``metrics.json``.
 
         Returns:
-            None where it is not known: without predictions, or for a metric that they do not give.
+            None if unknown: there are no predictions, the metric cannot be computed from them, or the result differs
+            from ``value`` by more than :data:`AGREES`.
         """
         if (trial, column) not in self._known:
             self._known[trial, column] = self._read(trial, column)
@@ -70,7 +71,7 @@ class ClipResults:
 
 
 def mean_of(trials: Sequence[Sparse]) -> Sparse:
-    """Influence on the mean of several trials."""
+    """Return the influence on the mean metric of several trials."""
     return (
         np.concatenate([numbers for numbers, _ in trials]),
         np.concatenate([influence for _, influence in trials]) / len(trials),
@@ -78,7 +79,7 @@ def mean_of(trials: Sequence[Sparse]) -> Sparse:
 
 
 def matrices(*setups: Sequence[Sparse]) -> list[Influence]:
-    """Influence on each repetition (rows) of the groups that occur in any of them (columns), a matrix a setup."""
+    """Return one influence matrix per setup: repetitions in rows, all groups of all setups in columns."""
     groups = np.unique(np.concatenate([numbers for repetitions in setups for numbers, _ in repetitions]))
     found = []
     for repetitions in setups:
@@ -92,7 +93,7 @@ _Found = tuple[float, list[str], Float[np.ndarray, "groups"]]
 
 
 def _influence(path: Path, metric: str) -> _Found | None:
-    """A metric of a table of predictions, names of the groups, and the influence of each on the metric."""
+    """Compute a metric from a table of predictions; return it with the names and the influence of the groups."""
     if metric not in ("accuracy", "loss", *METRICS) or not path.is_file():
         return None
     try:
@@ -111,7 +112,7 @@ def _influence(path: Path, metric: str) -> _Found | None:
         if metric == "accuracy":
             return _of_mean((table["label"] == table["predicted"]).to_numpy(dtype=float), groups, names)
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # a table that is damaged or of another kind; the metric itself is in metrics.json
+        return None  # a damaged or different table; the metric itself is in metrics.json
     counts = _counts(table, groups, len(names))
     total, function = counts.sum(axis=0), METRICS[metric]
     clips = counts[:, 1].sum(axis=1)
@@ -157,4 +158,4 @@ METRICS: dict[str, Callable[[Counts], Float[np.ndarray, "groups"]]] = {
     "balanced_accuracy": _balanced_accuracy,
     "f1_macro": _f1_macro,
 }
-"""Metrics that come from counts, beside ``accuracy`` and ``loss``, which are means over clips."""
+"""Metrics computed from counts; ``accuracy`` and ``loss`` are means over clips."""

@@ -1,4 +1,4 @@
-"""The folder of a fit, and what is known of the fit; written by ``audio-lightning fit``, read by its page."""
+"""Folder and summary (``fit.json``) of a fit; written by ``audio-lightning fit``, read by its page."""
 
 import os
 from dataclasses import asdict, dataclass, field, fields
@@ -14,19 +14,19 @@ from audio_lightning.run_folder import LARGEST, File
 if TYPE_CHECKING:
     import pandas as pd
 
-A_FIT = "expected a folder with fit.json, as audio-lightning fit leaves it"
+A_FIT = "expected a folder with fit.json, written by audio-lightning fit"
 
 TRAIN_SHARE = "data.train_share"
-"""Key of the share of the training part; trials of a fit that have it as a choice are those of its learning curve."""
+"""Key of the share of training data; trials of a fit that vary it belong to the learning curve."""
 
 CandidateState = Literal["selected", "trained", "stopped", "failed", "skipped"]
-"""``selected``: a member of the model. ``trained``: on all folds, not selected. ``stopped``: on some of the folds,
-since it could not win or the time was up. ``skipped``: never begun."""
+"""``selected``: member of the ensemble. ``trained``: trained on all folds, not selected. ``stopped``: trained on some
+folds, because it could not win or the time was up. ``failed``: a training failed. ``skipped``: not trained."""
 
 
 @dataclass(frozen=True)
 class FitProperty:
-    """A property of the data set: what was measured or counted, what was found, and the keys that depend on it."""
+    """Property of the data set: its name, its value as text, and the keys that depend on it."""
 
     name: str
     value: str
@@ -35,7 +35,7 @@ class FitProperty:
 
 @dataclass(frozen=True)
 class FitChoice:
-    """A key that followed from the recordings or the machine, its value, and a clause that says why."""
+    """Setting that was derived from the recordings or the machine: its key, value and reason."""
 
     key: str
     value: Any
@@ -44,7 +44,7 @@ class FitChoice:
 
 @dataclass(frozen=True)
 class FitMachine:
-    """Where it ran: the name of the device, cores, and memory in gigabytes."""
+    """Hardware of a fit: name of the device, number of cores, memory in GB."""
 
     device: str
     cores: int | None = None
@@ -53,22 +53,22 @@ class FitMachine:
 
 @dataclass(frozen=True)
 class FitCandidate:
-    """A configuration that was tried, or could have been.
+    """Candidate configuration of a fit, whether it was trained or not.
 
     Attributes:
-        name: short, and no other candidate's.
-        title: what it is, in words.
-        overrides: of its trainings, in Hydra's grammar.
+        name: short unique name.
+        title: description in words.
+        overrides: overrides of its trainings, in Hydra's grammar.
         state: see :data:`CandidateState`.
-        why: the reason for its state, in one line.
-        validation: mean over its folds of the metric on the validation parts.
-        out_of_fold: the metric on the out-of-fold predictions.
-        weight: its share of the model, between 0 and 1.
-        seconds: what its trainings took.
+        why: reason for the state, in one line.
+        validation: mean validation metric over its folds.
+        out_of_fold: metric on the out-of-fold predictions.
+        weight: weight in the ensemble, between 0 and 1.
+        seconds: total duration of its trainings in seconds.
         step_ms: median time of a training step, in milliseconds.
-        epochs: of a training.
-        predict_ms: what predicting takes one of its models a clip, in milliseconds.
-        models: how many models it has in the answer.
+        epochs: number of epochs of a training.
+        predict_ms: prediction time per clip of one of its models, in milliseconds.
+        models: number of its models in the ensemble.
     """
 
     name: str
@@ -88,16 +88,16 @@ class FitCandidate:
 
 @dataclass(frozen=True)
 class FitResult:
-    """What new recordings will show, corrected for the selection.
+    """Expected metric of the model on new recordings, corrected for selection bias.
 
     Attributes:
-        metric: its name.
-        expected: the metric to expect.
-        low, high: ends of its 95 % interval; None where there is none.
-        apparent: the metric on the predictions that selected, too good.
-        gap: how much too good that is.
+        metric: name of the metric.
+        expected: expected value.
+        low, high: ends of the 95 % interval; None if there is none.
+        apparent: value on the predictions that were used for selection, which is optimistic.
+        gap: estimated selection bias, the difference between ``apparent`` and ``expected``.
         whole_recordings: whether recordings were scored by the mean of their windows.
-        unit: what the interval is over, such as ``500 groups``.
+        unit: sampling unit of the interval, such as ``500 groups``.
     """
 
     metric: str
@@ -112,13 +112,14 @@ class FitResult:
 
 @dataclass(frozen=True)
 class FitCalibration:
-    """How far the probabilities of the model can be trusted, on out-of-fold predictions.
+    """Calibration of the model's probabilities, measured on out-of-fold predictions.
 
     Attributes:
         method: ``temperature`` or ``vector``.
-        ece, brier: calibration error and Brier score, each clip calibrated by clips of other groups.
-        ece_uncalibrated, brier_uncalibrated: the same of the probabilities as trained.
-        temperature: that the logits are divided by; None where classes differ.
+        ece, brier: expected calibration error and Brier score; the probabilities of each clip are calibrated
+            on clips of other groups; without groups, of other recordings.
+        ece_uncalibrated, brier_uncalibrated: the same before calibration.
+        temperature: divisor of the logits; None if each class has its own.
     """
 
     method: str
@@ -131,13 +132,12 @@ class FitCalibration:
 
 @dataclass(frozen=True)
 class LearningPoint:
-    """The metric, where this share of the recordings was trained on.
+    """Point of a learning curve.
 
     Attributes:
-        share: of the training part, between 0 and 1.
-        value: of the metric on the test part.
-        gain_low, gain_high: ends of the 95 % interval of how much more it is than at the next smaller share; None where
-            it is not known.
+        share: share of the training data, between 0 and 1.
+        value: test metric after training on this share.
+        gain_low, gain_high: ends of the 95 % interval of the gain over the next smaller share; None if unknown.
     """
 
     share: float
@@ -148,7 +148,7 @@ class LearningPoint:
 
 @dataclass(frozen=True)
 class TimeSpent:
-    """What a part of a fit took."""
+    """Duration of a stage of a fit, in seconds."""
 
     what: str
     seconds: float
@@ -156,33 +156,33 @@ class TimeSpent:
 
 @dataclass
 class FitSummary:
-    """What is known of a fit (``fit.json``); it grows from stage to stage, and one that ended early has less.
+    """Summary of a fit (``fit.json``), written with its model; entries of stages that did not run are empty.
 
     Attributes:
         preset: ``fast``, ``good`` or ``best``.
-        metric: that candidates are chosen by, without its split.
-        version: of this package.
-        budget_seconds, spent_seconds: from the command to the page; None: no budget, or not known.
+        metric: metric that selects candidates, without its split.
+        version: version of this package.
+        budget_seconds, spent_seconds: time budget, and time from the command to the page; None: no budget, or unknown.
         multilabel: whether a clip may have several labels.
-        command: words of the command line, as they were typed.
-        data: overrides that name the recordings, as they were typed.
+        command: words of the command line.
+        data: overrides that name the recordings.
         classes: names of the classes.
-        recordings, clips, groups: how many; None where it is not known, or no groups are.
-        properties: of the data set.
-        choices: keys that followed from it.
-        machine: where it ran.
+        recordings, clips, groups: numbers of recordings, clips and groups; None if unknown, or if there are no groups.
+        properties: properties of the data set.
+        choices: settings that were derived from these properties.
+        machine: hardware that ran the fit.
         folds: number of folds.
-        fold_origin: where they come from, in words.
-        candidates: in the order in which they were tried.
-        result: None where nothing was selected.
-        calibration: None where nothing was calibrated.
-        predict_ms: what the model takes a clip, in milliseconds, on the CPU in batches and without decoding.
-        infer_limit_ms: what it may take at most; None: any time.
-        refit: whether the model's members were trained on all recordings, in place of the models of the folds.
-        learning: metric by share of the recordings.
-        learning_note: which candidate that is of, and on what, in a sentence.
-        time: what the time went into, in the order of the stages.
-        notes: one sentence each.
+        fold_origin: origin of the folds, in words.
+        candidates: candidates in the order in which they were tried.
+        result: expected metric; None if nothing was selected.
+        calibration: calibration of the model; None if it was not calibrated.
+        predict_ms: prediction time of the model per clip in milliseconds, on the CPU in batches, without decoding.
+        infer_limit_ms: limit of ``predict_ms``; None: no limit.
+        refit: whether the members were trained again on all recordings; otherwise they are the models of the folds.
+        learning: learning curve over the share of recordings.
+        learning_note: sentence that names the candidate and the data of the learning curve.
+        time: durations of the stages, in order.
+        notes: further notes, one sentence each.
     """
 
     preset: str
@@ -215,20 +215,25 @@ class FitSummary:
 
     @property
     def selected(self) -> list[FitCandidate]:
-        """Members of the model, that with the largest weight first."""
+        """Members of the ensemble, the largest weight first."""
         members = [candidate for candidate in self.candidates if candidate.state == "selected"]
         return sorted(members, key=lambda candidate: -(candidate.weight or 0.0))
 
+    @property
+    def scored_unit(self) -> str:
+        """Rows of the out-of-fold predictions in words: ``recordings`` or ``clips``."""
+        return "recordings" if self.result is not None and self.result.whole_recordings else "clips"
+
     def as_plain(self) -> dict[str, Any]:
-        """Plain values, as JSON has them."""
+        """Convert to plain values for JSON."""
         return asdict(self)
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> "FitSummary":
-        """From plain values; entries that later versions have added are passed over, and null is what is not known.
+        """Create from plain values; unknown entries of later versions are ignored, and null means unknown.
 
         Raises:
-            ConfigError: an entry is missing, or of another kind than it should be, in one line.
+            ConfigError: an entry is missing or has the wrong type.
         """
         values = dict(values)
         for name, single in _RECORDS.items():
@@ -252,18 +257,18 @@ _LISTS: dict[str, type[Any]] = {
 
 @dataclass(frozen=True)
 class FitFolder:
-    """The files of one fit.
+    """Files of one fit.
 
     Attributes:
         path: the folder (``fit.dir``).
         summary: :class:`FitSummary`.
-        plan: what followed from the recordings, a recipe.
-        trials: folder of a sweep over candidates and folds.
-        refits: folder of a sweep over members of the model that were trained on all recordings.
-        out_of_fold: predictions of the model, each by members that were not trained on the clip.
-        model: the answer, one checkpoint.
-        report: a page to show.
-        card: what the model is, and what to expect of it.
+        plan: planned settings, as a recipe (``experiment=plan``).
+        trials: folder of the sweep over candidates and folds.
+        refits: folder of the sweep over members that were trained on all recordings.
+        out_of_fold: out-of-fold predictions of the model.
+        model: checkpoint of the final model.
+        report: HTML page.
+        card: model card.
     """
 
     path: Path
@@ -279,14 +284,14 @@ class FitFolder:
 
     @property
     def sweep(self) -> SweepFolder:
-        """The trainings."""
+        """Sweep folder of the trainings."""
         return SweepFolder(self.trials)
 
     def read_summary(self) -> FitSummary:
-        """What is known of the fit.
+        """Read the summary of the fit.
 
         Raises:
-            ConfigError: the folder holds no fit.
+            ConfigError: the folder contains no fit.
             FileError: ``fit.json`` is damaged.
         """
         if not os.path.lexists(self.summary):
@@ -295,14 +300,14 @@ class FitFolder:
         try:
             return FitSummary.from_plain(read_json(self.summary))
         except ConfigError as error:
-            raise FileError(f"{self.summary} is damaged: {first_line(error)}") from error
+            raise FileError(f"{self.summary} is damaged: {first_line(error)}; restore a copy") from error
 
     def write_summary(self, summary: FitSummary) -> None:
-        """Replace what is known of the fit."""
+        """Write the summary of the fit."""
         write_json(self.summary, summary.as_plain())
 
     def read_out_of_fold(self) -> "pd.DataFrame":
-        """Read ``out_of_fold.csv``: one row a clip, or a recording, with the probability of each class.
+        """Read ``out_of_fold.csv``: one row per clip or per recording, with the probability of each class.
 
         Raises:
             FileError: the file is missing or damaged.
@@ -315,7 +320,7 @@ Record = TypeVar("Record")
 
 
 def _record(kind: type[Record], entry: Any, where: str) -> Record:
-    """A JSON object as what it describes."""
+    """Build a record from a JSON object."""
     if not isinstance(entry, dict):
         raise ConfigError(f"{where}: expected an object, found {shortened(entry)}")
     known = {part.name for part in fields(cast(Any, kind))}  # all kinds are dataclasses

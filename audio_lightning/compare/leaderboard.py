@@ -1,4 +1,4 @@
-"""Leaderboards from finished trials: repetitions averaged, the best row found, the others compared with it."""
+"""Leaderboards of finished trials: average repetitions, order the rows, compare them with the best one."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,21 +23,21 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import write_csv
 
 CLIP, HOP = "config.data.clip_seconds", "config.data.hop_seconds"
-"""How a trial cuts recordings into clips; without a hop each is one."""
+"""Keys of the windows that a trial cuts recordings into; without a hop, a recording is one clip."""
 
 
 def make_boards(results: pd.DataFrame, monitor: str, axes: Sequence[str], sweeps: Sequence[SweepFolder]) -> list[Board]:
-    """One board for the finished trials on each content, in the order in which they occur.
+    """Make one leaderboard for each set of recordings, in the order of the trials.
 
-    Within a division of the recordings seeds are averaged first, and rows are compared on the divisions that all of
-    them have. A row with fewer than half of the divisions of another one is left out, or it would take these from all.
-    Where rows cut recordings into different windows, whole recordings take the place of these, for order and tests.
+    Seeds with the same splits are averaged first. Rows are compared on the repetitions that all of them have; a row
+    with fewer than half of the repetitions of another row is left out, because it would reduce the common repetitions.
+    If rows cut recordings into different windows, metrics of whole recordings are used for order and tests.
 
     Args:
-        results: as :func:`audio_lightning.compare.trial_table.read_results` gives them.
-        monitor: the metric by which rows are ordered and the best is found, such as ``validation/accuracy``.
-        axes: the keys that vary, as they were typed.
-        sweeps: where the trials are, for what they predicted.
+        results: table from :func:`audio_lightning.compare.trial_table.read_results`.
+        monitor: metric that orders the rows, such as ``validation/accuracy``.
+        axes: keys that vary, in the order of the command line.
+        sweeps: sweep folders with the predictions of the trials.
     """
     results = results.reset_index(drop=True)
     clips = ClipResults({place: _folder(trial, sweeps) for place, trial in enumerate(results.to_dict("records"))})
@@ -53,28 +53,28 @@ def make_boards(results: pd.DataFrame, monitor: str, axes: Sequence[str], sweeps
 
 
 def boards_of(results: pd.DataFrame, sweeps: Sequence[SweepFolder], monitor: str | None = None) -> list[Board]:
-    """The boards of sweeps, by the metric and the axes that are kept with them.
+    """Make the leaderboards of sweeps, with the metric and the axes that are stored in their folders.
 
     Args:
-        results: see :func:`make_boards`, as is ``sweeps``.
-        sweeps: at least one, unless ``monitor`` is given.
-        monitor: the metric by which rows are ordered; None for that of the sweeps.
+        results: see :func:`make_boards`.
+        sweeps: sweep folders; at least one, unless ``monitor`` is given.
+        monitor: metric that orders the rows; None: the monitor of the sweeps.
 
     Raises:
-        ConfigError: several sweeps that chose by different metrics, or a folder without a sweep.
+        ConfigError: the sweeps use different metrics, or a folder contains no sweep.
     """
     facts = [sweep.read_facts() for sweep in sweeps]
     monitors = list(dict.fromkeys([monitor] if monitor else [fact.monitor for fact in facts]))
     if len(monitors) != 1:
         raise ConfigError(
-            f"sweeps that chose by {' and by '.join(monitors) or 'nothing'}: give monitor, and a sweep"
+            f"monitor: the sweeps use {' and '.join(monitors) or 'none'}; give monitor, and a sweep"
             + "".join(f", such as --monitor {first}" for first in monitors[:1])
         )
     return make_boards(results, monitors[0], list(dict.fromkeys(axis for fact in facts for axis in fact.axes)), sweeps)
 
 
 def write_leaderboard(sweep: SweepFolder, boards: Sequence[Board]) -> None:
-    """Write ``leaderboard.csv``: one row a setup; the column ``board`` counts the sets of recordings."""
+    """Write ``leaderboard.csv``: one row per setup; the column ``board`` numbers the sets of recordings."""
     records = [
         {"board": number, "rank": rank, **leaderboard_record(board, row)}
         for number, board in enumerate(boards, 1)
@@ -148,13 +148,13 @@ def _cut_differently(trials: pd.DataFrame) -> bool:
 
 
 def _of_recordings(trials: pd.DataFrame, metric: str, recording: str) -> Float[np.ndarray, "trials"]:
-    """The metric of whole recordings; where these are not cut, every one is a clip."""
+    """Return the metric of whole recordings; an uncut recording is one clip."""
     cut = np.array([hop is not None for hop in column_of(trials, HOP)])
     return np.where(cut, numbers(trials, recording), numbers(trials, metric))
 
 
 def _clips_tested(setup: Setup, unit: Unit) -> float:
-    """Test clips behind a row: of all folds together, otherwise of a repetition; NaN where it is not known."""
+    """Return the number of test clips of a row: over all folds, otherwise per repetition; NaN if unknown."""
     counts = setup.means("num_clips/test")
     if counts is None:
         return math.nan
@@ -184,7 +184,7 @@ def _row(setup: str, found: Setup, monitor: str, metric: str) -> Row:
 
 
 def against_best(best_first: list[Setup], metric: str, shared: bool, chosen_on_test: bool) -> list[Comparison]:
-    """Every row but the first against the first, on the ``metric``; none is possible without shared repetitions."""
+    """Compare all other rows with the first on ``metric``; without shared repetitions, no test is possible."""
     best, *others = best_first
     differences = []
     for other in others:
@@ -206,7 +206,7 @@ def against_best(best_first: list[Setup], metric: str, shared: bool, chosen_on_t
 
 
 def _on_front(row: Row, rows: list[Row], sign: int) -> bool:
-    """Whether no other row is at least as good and as cheap, and one of both more so."""
+    """Return whether a row is Pareto-optimal: no other row is as good and as cheap, and better in one of the two."""
     if row.macs is None:
         return False
 
@@ -220,7 +220,7 @@ def _on_front(row: Row, rows: list[Row], sign: int) -> bool:
 
 
 def leaderboard_record(board: Board, row: Row) -> dict[str, Any]:
-    """The row of ``leaderboard.csv`` for a row of a board."""
+    """Return the columns of ``leaderboard.csv`` for a row of a board."""
     comparison = row.comparison
     spreads: Mapping[str, Spread | None] = {
         board.monitor: row.validation,
@@ -254,7 +254,7 @@ def leaderboard_record(board: Board, row: Row) -> dict[str, Any]:
 
 
 def _expected(board: Board, row: Row) -> dict[str, Any]:
-    """The figure to expect of the chosen row, which is the first one; empty for the others."""
+    """Return the columns of the expected metric, which are empty for all rows but the first, chosen one."""
     found = board.expected
     if found is None:
         return {}

@@ -1,4 +1,4 @@
-"""What a row of the leaderboard is called: the choices in which it differs from the others."""
+"""Names of leaderboard rows, made of the choices in which the rows differ."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,11 +9,11 @@ import pandas as pd
 from audio_lightning.compare.trials import REPETITION_KEYS, as_text
 
 PLACES = ("data.root", "cache.", "hydra.")
-"""Where things lie; of no account to a result."""
+"""Prefixes of keys of locations, which do not affect results."""
 
 
 def choices_of(trials: pd.DataFrame) -> dict[str, Any]:
-    """Every choice that all ``trials`` share, those aside that only repeat."""
+    """Return every choice that all ``trials`` share, except seeds and folds."""
     found = {}
     for column in trials.columns:
         key = column.removeprefix("choice.")
@@ -28,14 +28,14 @@ def choices_of(trials: pd.DataFrame) -> dict[str, Any]:
 
 
 def row_names(setups: Mapping[str, pd.DataFrame], axes: Sequence[str]) -> dict[str, str]:
-    """A name for every setup: values of groups bare (``logmel cnn``), those of keys behind them (``optimizer.lr=0.1``).
+    """Name every setup: values of groups alone (``logmel cnn``), then keys with values (``optimizer.lr=0.1``).
 
-    It is made of the axes in which the setups differ. Where these do not tell them apart, as with trials of several
-    sweeps, other choices follow, then keys of the configuration, and at last the setup itself.
+    A name consists of the axes in which the setups differ. If these are not enough, as with trials of several sweeps,
+    other choices follow, then keys of the configuration, and finally the hash of the setup.
 
     Args:
-        setups: finished trials of each.
-        axes: the keys that vary, in the order in which they were typed.
+        setups: finished trials of each setup.
+        axes: keys that vary, in the order of the command line.
     """
     values = {setup: choices_of(trials) for setup, trials in setups.items()}
     configs = {
@@ -73,14 +73,14 @@ def _differ(key: str, values: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def _alike(parts: Mapping[str, list[str]]) -> list[list[str]]:
-    """Setups that have the same name so far."""
+    """Return the groups of setups that still have the same name."""
     names = {setup: " ".join(part) for setup, part in parts.items()}
     several = [name for name, times in Counter(names.values()).items() if times > 1]
     return [[setup for setup in names if names[setup] == name] for name in several]
 
 
 def _part(key: str, values: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """What a name says of a choice: nothing of a group of which none was chosen."""
+    """Format a choice for a name; a group without a choice is left out."""
     value = values.get(key)
     text = f"{value:.4g}" if isinstance(value, float) else as_text(value)
     is_group = "." not in key and key not in config

@@ -6,14 +6,14 @@ from audio_lightning.compare.board import Unit
 from audio_lightning.compare.trials import as_text
 
 Redrawn = tuple[str, ...]
-"""Parts of the data, such as ``("train", "validation")``."""
+"""Splits that differ between repetitions, such as ``("train", "validation")``."""
 
 
 def unit_of(trials: pd.DataFrame) -> Unit:
-    """Seeds where all trials are tested on the same clips, folds where no two divisions are, otherwise splits.
+    """Infer the kind of repetition: seeds (same test clips), folds (disjoint test clips) or splits (overlapping).
 
     Args:
-        trials: finished ones on the same content; ``windows`` says how each of them cuts recordings.
+        trials: finished trials on the same content; the column ``windows`` describes their windows.
     """
     if (trials["division"] == trials["division"].iloc[0]).all() or _tested_alike(trials):
         return "seeds"
@@ -24,7 +24,7 @@ def unit_of(trials: pd.DataFrame) -> Unit:
 
 
 def repetitions_of(trials: pd.DataFrame, unit: Unit) -> pd.Series:
-    """What tells the repetitions of a setup apart: seeds, where each has one division; otherwise the divisions."""
+    """Return the repetition of every trial: its seed if each seed has one split, otherwise its split."""
     divisions = trials["division"].map(as_text)
     seeds = seeds_of(trials)
     alone = divisions.groupby([trials["setup"], seeds]).nunique().max() == 1
@@ -32,24 +32,24 @@ def repetitions_of(trials: pd.DataFrame, unit: Unit) -> pd.Series:
 
 
 def seeds_of(trials: pd.DataFrame) -> pd.Series:
-    """The seed of every trial, as text."""
+    """Return the seed of every trial as text."""
     return (trials["config.seed"] if "config.seed" in trials else trials["seed"]).map(as_text)
 
 
 def redrawn_parts(trials: pd.DataFrame, unit: Unit) -> Redrawn:
-    """The parts of the data that differ between repetitions that train on overlapping clips."""
+    """Return the splits that differ between repetitions whose training clips overlap."""
     if unit in ("folds", "splits"):
         return ("train", "validation", "test")
     return ("train", "validation") if validation_redrawn(trials) else ()
 
 
 def validation_redrawn(trials: pd.DataFrame) -> bool:
-    """Whether trials of one setup that are tested on the same clips differ in those for training and validation."""
+    """Return whether trials of one setup share the test clips but differ in training and validation clips."""
     return bool(trials.groupby("setup")["division"].nunique().max() > 1)
 
 
 def _tested_alike(trials: pd.DataFrame) -> bool:
-    """The same clips, as far as recordings are cut into the same windows, and otherwise the same recordings."""
+    """Return whether all trials have the same test recordings, and trials with equal windows the same test clips."""
     clips = trials.groupby("windows")["tested_clips"].nunique(dropna=False)
     known = bool(trials["tested_clips"].notna().all())
     return known and len(set(trials["tested_recordings"])) == 1 and bool(clips.max() == 1)

@@ -1,11 +1,11 @@
-"""Order of the setups, and nested selection: the figure to expect of the setup that validation chooses.
+"""Order of the setups, and nested selection: the expected test metric of the setup that validation chooses.
 
-With rotated folds or redrawn splits each clip is validated on in one repetition and tested on in another. A setup that
-has the best mean validation metric is then also one that happens to suit the test clips, and its mean test metric is
-too good. Nested selection chooses anew in every repetition, by the validation of that repetition alone, whose clips it
-does not test on (Varma and Simon, "Bias in Error Estimation When Using Cross-Validation for Model Selection", BMC
-Bioinformatics 7, 2006). The mean of the test metrics of those that are chosen has no such bias. Its price is that it
-speaks of the choice from one repetition, which is a little worse than that from all of them.
+With rotated folds or redrawn splits, each clip is a validation clip in one repetition and a test clip in another. The
+setup with the best mean validation metric then also happens to suit the test clips, and its mean test metric is
+optimistic. Nested selection chooses a setup in every repetition, by the validation clips of that repetition alone
+(Varma and Simon, "Bias in Error Estimation When Using Cross-Validation for Model Selection", BMC Bioinformatics 7,
+2006). The mean test metric of the chosen setups has no such bias. It describes a choice from one repetition, which is
+slightly worse than a choice from all of them.
 """
 
 from collections import Counter
@@ -20,46 +20,46 @@ from audio_lightning.compare.setups import Setup, spread_of
 from audio_lightning.compare.statistics import Spread
 
 DIGITS = 9
-"""Decimal places in which two metrics agree if they are tied."""
+"""Decimal places to which metrics are rounded; metrics that are then equal are tied."""
 
 
 def ordered(setups: Sequence[Setup], monitor: str) -> list[int]:
-    """Places of the setups, the best first: by the mean of the metric, then loss, then MACs, then parameters."""
+    """Return the order of the setups, the best first: by the mean of the metric, then loss, MACs, parameters."""
     return list(_order(_criteria(setups, monitor, None)))
 
 
 def choose(
     criteria: Sequence[Float[np.ndarray, "setups n"]],
 ) -> Int64[np.ndarray, "n"]:
-    """The best setup of every repetition.
+    """Return the best setup of every repetition.
 
     Args:
-        criteria: smaller is better; each breaks the ties of those before it, and the place of a setup breaks the rest.
+        criteria: values to minimize; each breaks ties of the previous ones, and the order of the setups all others.
     """
     return np.array([_order([values[:, place] for values in criteria])[0] for place in range(criteria[0].shape[1])])
 
 
 def is_nested(unit: Unit, setups: Sequence[Setup]) -> bool:
-    """Whether clips that order the setups are also tested on, in other repetitions, so that selection is nested."""
+    """Return whether clips that order the setups are test clips in other repetitions, so that selection is nested."""
     return unit in ("folds", "splits") and len(setups) > 1 and len(setups[0].repetitions) > 1
 
 
 def expected(setups: Sequence[Setup], monitor: str, metric: str, unit: Unit) -> Expected | None:
-    """The figure to expect of the chosen setup.
+    """Estimate the test metric of the chosen setup.
 
     Args:
-        setups: the best first, on the same repetitions.
-        monitor: the metric that chooses.
-        metric: the test metric.
-        unit: what a repetition is.
+        setups: setups on the same repetitions, the best first.
+        monitor: metric that selects the setup.
+        metric: test metric.
+        unit: kind of repetition.
 
     Returns:
-        None where there was no test.
+        None without a test.
     """
     nested = is_nested(unit, setups)
     n = len(setups[0].repetitions)
     if nested:
-        # The order of the rows has all repetitions in it: to break ties by it would select on test clips after all.
+        # Break ties by name: the order of the rows depends on all repetitions, and so on test clips.
         setups = sorted(setups, key=lambda setup: setup.name)
     chosen = choose(_criteria(setups, monitor, n)).tolist() if nested else [0] * n
     found = _of_chosen(setups, chosen, metric)
@@ -85,7 +85,7 @@ def _of_chosen(setups: Sequence[Setup], chosen: Sequence[int], column: str) -> S
 
 
 def _criteria(setups: Sequence[Setup], monitor: str, n: int | None) -> list[Float[np.ndarray, "setups *n"]]:
-    """What setups are ordered by, smaller is better; for each of ``n`` repetitions, or for their mean."""
+    """Return the values to minimize, for each of ``n`` repetitions or (None) for their mean."""
     part, _, name = monitor.partition("/")
     loss = f"{part}/recording_loss" if name.startswith("recording_") else f"{part}/loss"
     sign = 1 if setups[0].lower_is_better(monitor) else -1
@@ -101,4 +101,4 @@ def _criteria(setups: Sequence[Setup], monitor: str, n: int | None) -> list[Floa
 
 
 def _order(criteria: Sequence[Float[np.ndarray, "setups"]]) -> Int64[np.ndarray, "setups"]:
-    return np.lexsort(criteria[::-1])  # stable: of equals the one that was typed first
+    return np.lexsort(criteria[::-1])  # stable: the setup that was given first wins a tie

@@ -21,13 +21,13 @@ from audio_lightning.core.task import METRICS, MULTILABEL_METRICS, lower_is_bett
 
 @dataclass(frozen=True)
 class Setup:
-    """The trials of a setup.
+    """Trials of one setup.
 
     Attributes:
-        name: for people.
-        repetitions: trials by repetition; several seeds may share one.
-        redrawn: parts of the data that overlap from one repetition to the next, so that the correction for overlapping
-            training parts applies to their metrics.
+        name: short name of the setup.
+        repetitions: trials by repetition; several seeds may share one repetition.
+        redrawn: splits that differ between repetitions; the correction for overlapping training sets applies to their
+            metrics.
         clips: influence of groups of clips on the metrics of all trials.
     """
 
@@ -37,25 +37,25 @@ class Setup:
     clips: ClipResults
 
     def over(self, repetitions: Sequence[str]) -> "Setup":
-        """The same on some of the repetitions, in their order."""
+        """Return the setup with some of its repetitions, in the given order."""
         return replace(self, repetitions={key: self.repetitions[key] for key in repetitions})
 
     @cached_property
     def trials(self) -> pd.DataFrame:
-        """All of them."""
+        """All trials of the setup."""
         return pd.concat(self.repetitions.values())
 
     def averages(self, column: str) -> Float[np.ndarray, "n"]:
-        """A metric, averaged within every repetition; NaN where a trial lacks it."""
+        """Return the mean of a metric within every repetition; NaN if a trial lacks it."""
         return np.array([numbers(trials, column).mean() for trials in self.repetitions.values()])
 
     def means(self, column: str) -> Float[np.ndarray, "n"] | None:
-        """The same as :meth:`averages`; None where any trial lacks the metric."""
+        """Return :meth:`averages`, or None if any trial lacks the metric."""
         found = self.averages(column)
         return found if np.isfinite(found).all() else None
 
     def influence(self, column: str) -> list[Sparse] | None:
-        """Influence of the groups of clips on the metric of every repetition; None where it is not known."""
+        """Return the influence of the groups of clips on the metric of every repetition; None if unknown."""
         found = []
         for trials in self.repetitions.values():
             each = [
@@ -68,36 +68,36 @@ class Setup:
         return found
 
     def spread(self, column: str) -> Spread | None:
-        """Mean and interval of a metric; None where a trial lacks it."""
+        """Return the mean and interval of a metric; None if a trial lacks it."""
         values = self.means(column)
         return None if values is None else spread_of(column, values, self.influence(column), self.ratio(column))
 
     def ratio(self, column: str) -> float:
-        """Clips of the part that the metric is of / clips trained on; 0.0 where repetitions share no correction."""
+        """Return the ratio of evaluated clips to training clips; 0.0 if the overlap correction does not apply."""
         if part_of(column) not in self.redrawn:
             return 0.0
         trials = self.trials
         return float(np.mean(numbers(trials, f"num_clips/{part_of(column)}") / numbers(trials, "num_clips/train")))
 
     def lower_is_better(self, column: str) -> bool:
-        """Whether a smaller value of a metric is the better one, as the trials recorded it."""
+        """Return whether lower is better for a metric, as recorded by the trials."""
         recorded = {name for cell in column_of(self.trials, "lower_is_better") for name in str(cell or "").split()}
         return lower_is_better(column, recorded)
 
     @property
     def validation_redrawn(self) -> bool:
-        """Whether trials that are tested on the same clips differ in those for training and validation."""
+        """Whether trials share the test clips but differ in training and validation clips."""
         return "test" not in self.redrawn and len(set(self.trials["division"])) > 1
 
     def median(self, column: str) -> float | None:
-        """Of the trials that have it."""
+        """Return the median of a column over the trials that have it."""
         known = numbers(self.trials, column)
         known = known[np.isfinite(known)]
         return float(np.median(known)) if len(known) else None
 
 
 def spread_of(column: str, values: Float[np.ndarray, "n"], influence: list[Sparse] | None, ratio: float) -> Spread:
-    """Mean and interval of a metric: losses have no upper end, and those that a configuration adds have no end."""
+    """Return the mean and interval of a metric; a loss has no upper bound, a configured metric has no bounds."""
     name = column.rpartition("/")[2].removeprefix("recording_")
     lowest, highest = (0.0, 1.0) if name in METRICS + MULTILABEL_METRICS else (-math.inf, math.inf)
     known = None if influence is None else matrices(influence)[0]
@@ -105,7 +105,7 @@ def spread_of(column: str, values: Float[np.ndarray, "n"], influence: list[Spars
 
 
 def make_setups(trials: pd.DataFrame, axes: list[str], redrawn: Redrawn, clips: ClipResults) -> dict[str, Setup]:
-    """The setups among trials, which have the columns ``setup`` and ``repetition``."""
+    """Group trials into setups, by their columns ``setup`` and ``repetition``."""
     by_setup = {str(setup): found for setup, found in trials.groupby("setup", sort=False)}
     names = row_names(by_setup, axes)
     return {
@@ -117,7 +117,11 @@ def make_setups(trials: pd.DataFrame, axes: list[str], redrawn: Redrawn, clips: 
 
 
 def on_common(setups: dict[str, Setup], unit: Unit, notes: list[str]) -> tuple[dict[str, Setup], bool]:
-    """The setups on the repetitions that they share, and whether there are such; what is amiss goes into ``notes``."""
+    """Restrict setups to their common repetitions, and append problems to ``notes``.
+
+    Returns:
+        The setups, and whether they have repetitions in common.
+    """
     most = max(len(setup.repetitions) for setup in setups.values())
     kept = {key: setup for key, setup in setups.items() if 2 * len(setup.repetitions) >= most}
     if few := [setup for key, setup in setups.items() if key not in kept]:
@@ -126,9 +130,7 @@ def on_common(setups: dict[str, Setup], unit: Unit, notes: list[str]) -> tuple[d
     everything = dict.fromkeys(key for setup in kept.values() for key in setup.repetitions)
     common = [key for key in everything if all(key in setup.repetitions for setup in kept.values())]
     if not common:
-        notes.append(
-            f"The rows have no {unit} in common, so each stands for itself and none is tested against another."
-        )
+        notes.append(f"The rows have no {unit} in common, so they are not tested against each other.")
         return kept, False
     if lacking := [setup for setup in kept.values() if len(setup.repetitions) < len(everything)]:
         named = ", ".join(f"{setup.name} ({len(setup.repetitions)} of {len(everything)})" for setup in lacking)
@@ -139,7 +141,7 @@ def on_common(setups: dict[str, Setup], unit: Unit, notes: list[str]) -> tuple[d
 
 
 def _on_common_seeds(setups: dict[str, Setup], unit: Unit, notes: list[str]) -> dict[str, Setup]:
-    """The setups with the seeds that all of them have within a repetition, where they have such in common."""
+    """Restrict the trials of every repetition to the seeds that all setups have there, if there are any."""
     seeds = {
         key: {name: list(seeds_of(trials)) for name, trials in setup.repetitions.items()}
         for key, setup in setups.items()
@@ -175,23 +177,23 @@ def _on_common_seeds(setups: dict[str, Setup], unit: Unit, notes: list[str]) -> 
 
 
 def _label(trials: pd.DataFrame, unit: Unit) -> str:
-    """Name of a repetition for people."""
+    """Return a readable name of a repetition."""
     folds = {int(fold) for fold in column_of(trials, "test_fold") if fold is not None}
     return f"fold {folds.pop()}" if unit == "folds" and len(folds) == 1 else f"one {unit[:-1]}"
 
 
 def part_of(metric: str) -> str:
-    """The part of the data that a metric is of."""
+    """Return the split of a metric, such as ``test`` for ``test/accuracy``."""
     return metric.partition("/")[0]
 
 
 def column_of(trials: pd.DataFrame, name: str) -> list[Any]:
-    """A column; None for all where there is none."""
+    """Return a column; None for every trial if there is no such column."""
     return trials[name].tolist() if name in trials else [None] * len(trials)
 
 
 def numbers(trials: pd.DataFrame, column: str) -> Float[np.ndarray, "trials"]:
-    """A column; NaN for what is not known."""
+    """Return a numeric column; NaN for unknown values."""
     return (
         trials[column].to_numpy(dtype=float, na_value=math.nan) if column in trials else np.full(len(trials), math.nan)
     )

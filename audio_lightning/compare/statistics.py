@@ -1,17 +1,17 @@
 """Intervals for means over repetitions, paired tests between setups, and corrections for multiple comparisons.
 
-One estimator has clips and repetitions in it. The variance of a mean over repetitions (folds, splits or seeds) is
+One estimator covers clips and repetitions. The variance of a mean over repetitions (folds, splits or seeds) is
 
     variance = groups + (1 / n + n_test / n_train) * excess
 
-* ``groups``: the cluster-robust variance over groups of clips. Each group (recording, speaker, subject) moves the mean
+* ``groups``: the cluster-robust variance over groups of clips. Each group (recording, speaker, subject) shifts the mean
   by its influence, in all repetitions that test it: ``G / (G - 1) * sum(influence ** 2)``. It is the linear form of a
   cluster bootstrap over groups across repetitions (Cameron and Miller, "A Practitioner's Guide to Cluster-Robust
   Inference", Journal of Human Resources 50, 2015), with no random numbers in it.
-* ``excess``: the variance between repetitions beyond what their different clips explain (analysis of variance, not
-  below zero): other training clips, other seeds, another row chosen. Training parts overlap, so it is divided as in
-  Nadeau and Bengio, "Inference for the Generalization Error" (Machine Learning 52, 2003); seeds of one division are
-  independent, with a ratio of 0.
+* ``excess``: the variance between repetitions that their different test clips do not explain (analysis of variance, at
+  least zero). Its sources are other training clips, other seeds and another chosen row. Training sets overlap, so the
+  factor follows Nadeau and Bengio, "Inference for the Generalization Error" (Machine Learning 52, 2003). Seeds with the
+  same splits are independent; their ratio is 0.
 
 Degrees of freedom follow Satterthwaite, "An Approximate Distribution of Estimates of Variance Components" (Biometrics
 Bulletin 2, 1946). ``benchmarks/selection.py`` prints simulated bias, coverage and type I error.
@@ -26,21 +26,21 @@ from jaxtyping import Float
 from scipy.special import ndtri, stdtr, stdtrit
 
 ALPHA = 0.05
-"""Probability of calling a difference one where there is none; intervals have the confidence ``1 - ALPHA``."""
+"""Significance level of the tests; intervals have the confidence ``1 - ALPHA``."""
 
 POWER = 0.8
-"""Probability of finding a difference that is there, in :func:`needed` (Cohen's convention)."""
+"""Power of the test in :func:`needed` (Cohen's convention)."""
 
 SAME = 1e-12
-"""Values that vary by less are equal but for rounding."""
+"""Tolerance for equal values, which differ by rounding only."""
 
 FEWEST = 3
-"""Repetitions from which on their variance alone, without that over clips, gives an interval."""
+"""Minimum number of repetitions for an interval without per-clip results."""
 
 NOT_DISTINGUISHABLE = "not distinguishable"
 
 Influence = Float[np.ndarray, "n groups"]
-"""What each group of clips adds to the value of each repetition; rows sum to zero (:mod:`.clips`)."""
+"""Influence of each group of clips on the value of each repetition; rows sum to zero (:mod:`.clip_results`)."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Error:
     """Variance of a mean over repetitions, by source.
 
     Attributes:
-        groups: over groups of clips; 0.0 where results by clip are not known.
-        repetitions: between repetitions, beyond what their different clips explain.
-        freedom: degrees of freedom, for intervals.
-        freedom_of_tests: the same with the variance between repetitions counted in full, so that few repetitions
-            have heavy tails even where clips happen to explain all of it. Many comparisons look far into the tails:
-            with 3 folds, 3 seeds and 20 rows the family-wise error is 0.08 without it (benchmarks/selection.py).
+        groups: variance over groups of clips; 0.0 without per-clip results.
+        repetitions: variance between repetitions that their different clips do not explain.
+        freedom: degrees of freedom for intervals.
+        freedom_of_tests: degrees of freedom for tests. They use the full variance between repetitions, so that few
+            repetitions give heavy tails even if the clips explain all of it. Many comparisons depend on the tails: with
+            3 folds, 3 seeds and 20 rows, ``freedom`` would give a family-wise error of 0.08 (benchmarks/selection.py).
     """
 
     groups: float
@@ -69,13 +69,13 @@ class Error:
 
 @dataclass(frozen=True)
 class Spread:
-    """A mean over repetitions with its interval.
+    """Mean over repetitions with its confidence interval.
 
     Attributes:
-        mean: over the repetitions.
+        mean: mean over the repetitions.
         std: sample standard deviation (divided by n - 1); None for a single repetition.
-        low, high: ends of the interval for the mean. None where nothing is known of single clips and there are fewer
-            than :data:`FEWEST` repetitions, or all of these are equal.
+        low, high: ends of the interval of the mean. None if there are no per-clip results and fewer than :data:`FEWEST`
+            repetitions, or if all repetitions are equal.
     """
 
     mean: float
@@ -86,16 +86,16 @@ class Spread:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A row of the leaderboard against the best one, repetition by repetition.
+    """Paired comparison of a leaderboard row with the best row.
 
     Attributes:
-        test: name of the test; empty where none is possible.
-        n: number of pairs.
-        difference: mean of the row minus that of the best one, in units of the metric.
-        p: two-sided; None where no test is possible.
-        p_holm: the same, corrected for the number of comparisons.
-        verdict: for people: ``not distinguishable``, ``worse, p = 0.01``, or why no test is possible.
-        error: of the difference; None where no test is possible.
+        test: name of the test; empty if none is possible.
+        n: number of pairs (repetitions).
+        difference: mean of the row minus mean of the best row, in units of the metric.
+        p: two-sided p-value; None if no test is possible.
+        p_holm: p-value with Holm's correction for the number of comparisons.
+        verdict: readable result: ``not distinguishable``, ``worse, p = 0.01``, or why no test is possible.
+        error: variance of the difference; None if no test is possible.
     """
 
     test: str
@@ -108,13 +108,13 @@ class Comparison:
 
 
 def error_of(values: Float[np.ndarray, "n"], influence: Influence | None = None, *, ratio: float = 0.0) -> Error:
-    """Variance of the mean of ``values``; see the head of this module.
+    """Estimate the variance of the mean of ``values``; see the module docstring.
 
     Args:
-        values: one for each repetition.
-        influence: of the groups on each of them; None: not known, so that all variance is that between repetitions.
-        ratio: clips measured on / clips trained on, where the repetitions train on overlapping parts of the same
-            recordings; 0.0: they are independent.
+        values: one value per repetition.
+        influence: influence of the groups on each value; None if unknown: all variance is then between repetitions.
+        ratio: ratio of evaluated clips to training clips, if the training sets of the repetitions overlap; 0.0 if the
+            repetitions are independent.
     """
     n = len(values)
     between = float(values.var(ddof=1)) if n > 1 else 0.0
@@ -143,20 +143,21 @@ def spread(
     lowest: float = 0.0,
     highest: float = math.inf,
 ) -> Spread:
-    """Mean, standard deviation and interval of a metric.
+    """Compute mean, standard deviation and confidence interval of a metric.
 
-    With results by clip and a metric that ends at 1 the interval is Wilson's ("Probable Inference, the Law of
-    Succession, and Statistical Inference", Journal of the American Statistical Association 22, 1927) for the number of
-    clips that has the same variance, the effective sample size (Dean and Pagano, "Evaluating Confidence Interval
-    Methods for Binomial Proportions in Clustered Surveys", Journal of Survey Statistics and Methodology 3, 2015), with
-    the quantile of the t distribution. Otherwise it is the t interval, cut at the ends of the metric.
+    With per-clip results and a metric bounded by 1, this is the Wilson interval ("Probable Inference, the Law of
+    Succession, and Statistical Inference", Journal of the American Statistical Association 22, 1927) with two changes.
+    Its sample size is the effective one, the number of clips with the same variance (Dean and Pagano, "Evaluating
+    Confidence Interval Methods for Binomial Proportions in Clustered Surveys", Journal of Survey Statistics and
+    Methodology 3, 2015). Its quantile is that of the t distribution. Otherwise it is the t interval, clipped to the
+    range of the metric.
 
     Args:
-        values: one for each repetition.
-        influence: of the groups of clips on each of them, where that is known.
+        values: one value per repetition.
+        influence: influence of the groups of clips on each value; None if unknown.
         ratio: as in :func:`error_of`.
-        lowest: smallest value that the metric can have.
-        highest: largest one.
+        lowest: lower bound of the metric.
+        highest: upper bound of the metric.
     """
     n, mean = len(values), float(values.mean())
     std = float(values.std(ddof=1)) if n > 1 else None
@@ -178,20 +179,20 @@ def spread(
 def paired_t(
     differences: Float[np.ndarray, "n"], influence: Influence | None = None, *, ratio: float = 0.0
 ) -> tuple[float | None, Error]:
-    """The paired t-test, two-sided, with the variance of :func:`error_of`.
+    """Compute the two-sided paired t-test with the variance of :func:`error_of`.
 
-    Without results by clip and with a ratio it is the corrected resampled t-test of Nadeau and Bengio, and for folds
-    that are drawn repeatedly the corrected repeated k-fold test of Bouckaert and Frank, "Evaluating the Replicability
-    of Significance Tests for Comparing Learning Algorithms" (PAKDD 2004).
+    Without per-clip results and with a ratio, this is the corrected resampled t-test of Nadeau and Bengio. For repeated
+    k-fold cross-validation it is the corrected test of Bouckaert and Frank, "Evaluating the Replicability of
+    Significance Tests for Comparing Learning Algorithms" (PAKDD 2004).
 
     Args:
-        differences: two at least.
-        influence: of the groups on each of them, where it is known.
+        differences: at least two differences, one per repetition.
+        influence: influence of the groups on each difference; None if unknown.
         ratio: as in :func:`error_of`.
 
     Returns:
-        p, and the variance. p is 1.0 where the mean is zero, and None where all differences are equal and no results by
-        clip are known: nothing says then how far chance goes.
+        The p-value and the variance. The p-value is 1.0 if the mean is zero, and None if all differences are equal and
+        there are no per-clip results, because the variance is then unknown.
     """
     mean, error = float(differences.mean()), error_of(differences, influence, ratio=ratio)
     if abs(mean) <= SAME:
@@ -202,14 +203,14 @@ def paired_t(
 
 
 def holm(p: Sequence[float | None], comparisons: int | None = None) -> list[float | None]:
-    """Holm's correction for many comparisons: the chance of even one false difference stays below :data:`ALPHA`.
+    """Apply Holm's correction for multiple comparisons, which bounds the family-wise error rate by :data:`ALPHA`.
 
     Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (Scandinavian Journal of Statistics 6, 1979). None
     stays None, and does not count.
 
     Args:
-        p: of the comparisons that are made.
-        comparisons: how many could have been made; by default those in ``p``.
+        p: p-values of the comparisons.
+        comparisons: number of possible comparisons; None: the number of p-values.
     """
     order = sorted((value, place) for place, value in enumerate(p) if value is not None)
     total = len(order) if comparisons is None else comparisons
@@ -229,15 +230,15 @@ def compare(
     chosen_on_test: bool,
     lower_is_better: bool = False,
 ) -> list[Comparison]:
-    """Compare rows with the best one; the test does not depend on how many rows there are.
+    """Compare rows with the best row, by the same test for any number of rows.
 
     Args:
-        differences: for every row, its metric minus that of the best one, repetition by repetition.
-        influences: for every row, those of the groups on the differences; one None leaves them out for all.
-        ratios: for every row, n_test / n_train where repetitions overlap, otherwise 0.0.
-        chosen_on_test: the clips that chose the best row are among those that it is tested on, as with rotated folds.
-            The best of m rows is then the best of all m * (m - 1) / 2 pairs, which Holm's correction has to count.
-        lower_is_better: a smaller value of the metric is the better one.
+        differences: for every row, its metric minus that of the best row, one value per repetition.
+        influences: for every row, the influence of the groups on the differences; ignored if it is None for any row.
+        ratios: for every row, n_test / n_train if repetitions overlap, otherwise 0.0.
+        chosen_on_test: whether clips that chose the best row are among its test clips, as with rotated folds. Holm's
+            correction then counts all m * (m - 1) / 2 pairs of the m rows.
+        lower_is_better: whether lower is better for the metric.
     """
     rows = len(differences) + 1
     by_clip = all(known is not None for known in influences)
@@ -259,12 +260,12 @@ def compare(
 
 @dataclass(frozen=True)
 class Needed:
-    """How many times as many would tell two rows apart; None where no number of them alone does.
+    """Sample size needed to distinguish two rows, as multiples of the present one; None if no multiple is enough.
 
     Attributes:
-        clips: as a multiple of the test clips.
-        repetitions: as a multiple of the seeds or splits.
-        both: as the same multiple of the one and of the other.
+        clips: multiple of the test clips alone.
+        repetitions: multiple of the seeds or splits alone.
+        both: common multiple of both together.
     """
 
     clips: float | None
@@ -273,18 +274,18 @@ class Needed:
 
 
 def needed(comparison: Comparison, comparisons: int, *, clips_only: bool) -> Needed:
-    """Power calculation: how much more would find the difference that was observed, with a power of :data:`POWER`.
+    """Compute the sample size that detects the observed difference with a power of :data:`POWER` (power analysis).
 
-    A two-sided test at ``ALPHA / comparisons`` finds a true difference d with this power where its variance is at most
+    A two-sided test at ``ALPHA / comparisons`` finds a true difference d with this power if its variance is at most
     ``(d / (z[1 - ALPHA / (2 * comparisons)] + z[POWER])) ** 2`` (Cohen, "Statistical Power Analysis for the Behavioral
-    Sciences", 1988). The variance over groups falls with the number of clips, that between repetitions with their
-    number.
+    Sciences", 1988). The variance over groups decreases with the number of clips, the variance between repetitions with
+    the number of repetitions.
 
     Args:
-        comparison: with an error.
-        comparisons: for how many of them p is corrected.
-        clips_only: the number of repetitions cannot be raised, as that of folds that come with the data; more clips
-            then are more of each fold, and take down both.
+        comparison: comparison with an error.
+        comparisons: number of comparisons in Holm's correction.
+        clips_only: whether the number of repetitions is fixed, as the number of folds of a data set. More clips then
+            enlarge each fold and reduce both variances.
     """
     error = comparison.error
     if error is None or abs(comparison.difference) <= SAME:
@@ -317,7 +318,7 @@ def _verdict(comparison: Comparison, worse: bool) -> str:
     if comparison.n < 2:
         return f"{'one split' if comparison.n else 'no splits in common'}: no test possible"
     if comparison.p_holm is None:
-        return f"{comparison.difference:+.3g} every time: no test possible"
+        return f"{comparison.difference:+.3g} in every repetition: no test possible"
     if comparison.p_holm >= ALPHA:
         return NOT_DISTINGUISHABLE
     p = "p < 0.001" if comparison.p_holm < 0.001 else f"p = {comparison.p_holm:.2g}"

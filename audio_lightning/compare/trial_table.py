@@ -1,4 +1,4 @@
-"""Trials as a table: one row each, with every choice, metric and key of the configuration."""
+"""Table of trials: one row per trial, with all choices, metrics and keys of the configuration."""
 
 import hashlib
 import json
@@ -17,26 +17,27 @@ from audio_lightning.core.files import read_frame, write_csv
 STATUS = (
     "state", "reason", "hash", "setup", "content", "division", "attempts", "seconds", "peak_memory_mb",
 )  # fmt: skip
-"""What is taken from the status of a trial as it is."""
+"""Columns that are copied from the status of a trial."""
 
 FIRST = ("trial", "folder", *STATUS)
 
 TESTED = ("tested_clips", "tested_recordings")
-"""Digests of what a trial was tested on; see :func:`read_results`."""
+"""Digests of the test clips and test recordings of a trial; see :func:`read_results`."""
 
 
 def read_results(sweeps: Iterable[SweepFolder]) -> pd.DataFrame:
-    """One row a trial, in the order of the sweeps and of the numbers in them.
+    """Read the results of sweeps: one row per trial, in the order of the sweeps and of the trial numbers.
 
-    Trials with equal hashes would compute the same and are counted once; a finished one is preferred. One whose files
-    are damaged has failed, with the damage as its reason; ``attrs["damaged"]`` lists these reasons.
+    Trials with equal hashes are identical and appear once; a finished one is preferred. A trial with damaged files
+    counts as failed, with the damage as its reason; ``attrs["damaged"]`` lists these reasons.
 
     Returns:
-        The columns ``trial``, ``folder`` (relative to the sweep), those of :data:`STATUS`, ``choice.<axis or group>``,
-        every metric under its own name (``seconds`` of the training as ``training_seconds``), ``latency_ms``, digests
-        of the clips and of the recordings that it was tested on (:data:`TESTED`; None where all finished trials on the
-        same content have one division, which says as much), and ``config.<key>`` for every leaf of the configuration;
-        before them ``sweep``, where there are several. Values keep their Python types, and what a trial lacks is None.
+        A table with the columns ``trial``, ``folder`` (relative to the sweep), the columns :data:`STATUS`,
+        ``choice.<axis or group>``, every metric under its own name (``seconds`` of the training as
+        ``training_seconds``), ``latency_ms``, the digests :data:`TESTED` of the test clips and test recordings (None if
+        all finished trials on the same content have the same splits), and ``config.<key>`` for every leaf of the
+        configuration. With several sweeps, the first column is ``sweep``. Values keep their Python types; missing
+        values are None.
     """
     folders = list(sweeps)
     found: dict[str, dict[str, Any]] = {}
@@ -78,7 +79,7 @@ def read_results(sweeps: Iterable[SweepFolder]) -> pd.DataFrame:
 
 
 def write_results(sweep: SweepFolder) -> pd.DataFrame:
-    """Write ``results.csv`` and return what it holds; an empty cell is None, words are bare, the rest is JSON."""
+    """Write ``results.csv`` and return the table; None is an empty cell, text is unquoted, other values are JSON."""
     results = read_results([sweep])
     rows = ([None if value is None else as_text(value) for value in row] for row in results.itertuples(index=False))
     write_csv(sweep.results, list(results.columns), rows)
@@ -96,7 +97,7 @@ def _row(sweep: SweepFolder, folder: TrialFolder, status: TrialStatus) -> dict[s
         metrics = folder.read_metrics()
         config = _config(folder)
         if status.state == "done" and not (metrics and config):
-            raise FileError(f"{folder.path} is damaged: it lacks metrics.json or config.yaml")
+            raise FileError(f"{folder.path} is damaged: it lacks metrics.json or config.yaml; restore a copy")
         renamed = {{"seconds": "training_seconds"}.get(name, name): value for name, value in metrics.items()}
         latency = folder.read_latency().get("latency_ms")
         return {**row, **renamed, "latency_ms": latency, **config}
@@ -109,7 +110,7 @@ def _place(sweep: SweepFolder, folder: TrialFolder) -> str:
 
 
 def _tested(folder: TrialFolder) -> tuple[str | None, str | None]:
-    """Digests of the clips and of the recordings in ``predictions.csv``, in whatever order; None without a test."""
+    """Return order-independent digests of the clips and recordings in ``predictions.csv``; None without a test."""
     if not folder.predictions.exists():
         return None, None
     place = ["path", "start_seconds", "end_seconds"]
@@ -123,7 +124,7 @@ def _tested(folder: TrialFolder) -> tuple[str | None, str | None]:
 
 
 def _config(folder: TrialFolder) -> dict[str, Any]:
-    """Every leaf of the configuration; none where the trial had not come so far."""
+    """Return every leaf of the configuration; empty if the trial has not written it yet."""
     return dict(_leaves("config", read_saved(folder.config))) if os.path.lexists(folder.config) else {}
 
 

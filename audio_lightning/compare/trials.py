@@ -1,4 +1,4 @@
-"""The folder of a sweep, and what is kept there of every trial; written by sweeps, read by whoever compares them."""
+"""Folders of sweeps and trials, and their status files; written by sweeps, read by comparisons."""
 
 import contextlib
 import math
@@ -15,38 +15,38 @@ from audio_lightning.core.files import A_SWEEP, first_line, read_json, require_f
 from audio_lightning.run_folder import File, RunFolder
 
 State = Literal["queued", "running", "done", "failed", "skipped", "interrupted", "pruned"]
-"""``skipped``: it cannot work. ``interrupted``: it goes on where it stopped. ``pruned``: a search gave it up."""
+"""``skipped``: incompatible choices. ``interrupted``: will be resumed. ``pruned``: stopped early by a search."""
 
 REPETITION_KEYS = ("seed", "data.seed", "data.test_fold", "data.validation_fold")
-"""Keys that repeat a setup; they are not part of its identity or its name."""
+"""Keys of repetitions; they are not part of the identity or the name of a setup."""
 
 ENDED: tuple[State, ...] = ("done", "skipped", "pruned")
-"""States in which there is nothing left to do."""
+"""States of trials that are complete."""
 
 
 @dataclass
 class TrialStatus:
-    """What is known of a trial (``status.json``).
+    """Status of a trial (``status.json``).
 
     Attributes:
-        number: its place in the sweep.
-        hash: identity: equal for trials that would compute the same (see :mod:`audio_lightning.sweeps.identity`).
+        number: number of the trial in the sweep.
+        hash: identity, equal for trials with equal results (see :mod:`audio_lightning.sweeps.identity`).
         state: see :data:`State`.
-        overrides: what was typed for it, in Hydra's grammar, fixed keys included.
+        overrides: its overrides in Hydra's grammar, fixed keys included.
         choices: value of each axis of the sweep, such as ``{"model": "cnn", "seed": 0}``.
         groups: choice of each group of the configuration, such as ``{"data": "demo", "model": "cnn", ...}``.
-        setup: identity without seed and folds: trials that repeat one another have it in common.
-        content: fingerprint of the labelled recordings, however they are divided.
-        division: fingerprint of how they are divided.
-        reason: why it was skipped, or failed, in one line.
-        attempts: how often it was started.
-        exit_code: of its process; negative for the signal that ended it.
-        started, finished: of the last attempt, in ISO 8601 with the offset from UTC.
-        seconds: from the start of the process to its end, over all attempts.
-        peak_memory_mb: largest resident set of its process.
-        host, pid: where it runs, or ran.
-        reused_from: folder of the trial whose result was taken, where it was not run here.
-        search: number of the trial in the study of a search, and by what it may be given up, where there is one.
+        setup: identity without seed and folds, shared by all repetitions of a configuration.
+        content: fingerprint of the labelled recordings, independent of the splits.
+        division: fingerprint of the splits.
+        reason: why it was skipped or failed, in one line.
+        attempts: number of starts.
+        exit_code: exit code of its process; negative: the signal that ended it.
+        started, finished: times of the last attempt, in ISO 8601 with the offset from UTC.
+        seconds: duration of its processes over all attempts, in seconds.
+        peak_memory_mb: peak resident set size of its process, in MB.
+        host, pid: host and process that run it, or ran it.
+        reused_from: folder of the trial whose result was copied; None if it was run here.
+        search: trial number and pruning settings of a search; None without a search.
     """
 
     number: int
@@ -72,13 +72,13 @@ class TrialStatus:
 
 
 class TrialFolder(RunFolder):
-    """The folder of a trial: that of a run, with a state.
+    """Folder of a trial: a run folder with a status.
 
     Attributes:
         status: :class:`TrialStatus`.
-        lock: as of a run; held by the process that runs the trial for as long as it lives.
-        error: traceback of a trial that failed.
-        latency: what one clip takes on this machine, see :mod:`audio_lightning.sweeps.latency`.
+        lock: lock file of the run; held by the process of the trial while it runs.
+        error: traceback of a failed trial.
+        latency: latency of a clip on this machine, see :mod:`audio_lightning.sweeps.latency`.
     """
 
     status = File("status.json")
@@ -86,7 +86,7 @@ class TrialFolder(RunFolder):
     latency = File("latency.json")
 
     def read_status(self) -> TrialStatus:
-        """What is known of the trial.
+        """Read the status of the trial.
 
         Raises:
             FileError: ``status.json`` is missing or damaged.
@@ -94,11 +94,11 @@ class TrialFolder(RunFolder):
         return _read_record(self.status, TrialStatus)
 
     def write_status(self, status: TrialStatus) -> None:
-        """Replace what is known of the trial."""
+        """Write the status of the trial."""
         write_json(self.status, asdict(status))
 
     def read_latency(self) -> dict[str, float]:
-        """``latency_ms`` of ``latency.json``; empty where there is no file.
+        """Read ``latency_ms`` from ``latency.json``; empty if there is no file.
 
         Raises:
             FileError: the file is damaged.
@@ -111,13 +111,13 @@ class TrialFolder(RunFolder):
         return {"latency_ms": float(value)}
 
     def damage(self, status: TrialStatus) -> str | None:
-        """What is wrong with the files of a trial, in a line: those that are compared, or that it goes on from."""
+        """Check the files of the trial that comparison or resuming needs; return the first problem in one line."""
         try:
             self.check_files()
             if status.state == "done":
                 read_saved(self.config)
                 if not self.read_metrics():
-                    raise FileError(f"{self.metrics} is missing or empty")
+                    raise FileError(f"{self.metrics} is missing or empty; restore a copy")
                 self.read_latency()
                 for path in (self.predictions, self.recordings):
                     if path.exists():
@@ -135,15 +135,15 @@ class TrialFolder(RunFolder):
 
 @dataclass
 class SweepFacts:
-    """What is known of a sweep as a whole (``sweep.json``).
+    """Facts about a sweep as a whole (``sweep.json``).
 
     Attributes:
-        name: as it was given, or the hash of the grid.
-        overrides: the command line.
-        axes: the keys that vary, in the order in which they were typed.
-        monitor: the validation metric that trials are chosen by, such as ``validation/accuracy``.
-        created: in ISO 8601.
-        version: of this package.
+        name: given name, or the hash of the grid.
+        overrides: overrides of the command line.
+        axes: keys that vary, in the order of the command line.
+        monitor: validation metric that orders setups, such as ``validation/accuracy``.
+        created: time of creation in ISO 8601.
+        version: version of this package.
     """
 
     name: str
@@ -156,17 +156,17 @@ class SweepFacts:
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """The files of one sweep.
+    """Files of one sweep.
 
     Attributes:
         path: the folder (``sweep.dir``).
         facts: :class:`SweepFacts`.
-        trials: a folder a trial.
-        results: one row a trial.
-        leaderboard: one row a setup.
-        report: a page to show.
+        trials: parent folder of the trials.
+        results: table with one row per trial.
+        leaderboard: table with one row per setup.
+        report: HTML page.
         study: database of a search.
-        storage: URL of the database, for the trials of a search alone to read.
+        storage: URL of that database, in a file that only its owner can read, because it may contain a password.
     """
 
     path: Path
@@ -180,10 +180,10 @@ class SweepFolder:
     storage = File(".storage")
 
     def read_facts(self) -> SweepFacts:
-        """What is known of the sweep.
+        """Read the facts about the sweep.
 
         Raises:
-            ConfigError: the folder holds no sweep.
+            ConfigError: the folder contains no sweep.
             FileError: ``sweep.json`` is damaged.
         """
         if not os.path.lexists(self.facts):
@@ -192,11 +192,11 @@ class SweepFolder:
         return _read_record(self.facts, SweepFacts)
 
     def write_facts(self, facts: SweepFacts) -> None:
-        """Replace what is known of the sweep."""
+        """Write the facts about the sweep."""
         write_json(self.facts, asdict(facts))
 
     def folders(self) -> Iterator[tuple[TrialFolder, TrialStatus]]:
-        """Every trial, in the order of their numbers; a folder without a status, or with a damaged one, is none."""
+        """Yield all trials with a readable status, in the order of their numbers."""
         trials = []
         for folder in self._with_status():
             with contextlib.suppress(FileError):
@@ -204,7 +204,7 @@ class SweepFolder:
         yield from sorted(trials, key=lambda trial: trial[1].number)
 
     def lost(self) -> Iterator[tuple[TrialFolder, str]]:
-        """Trials of which nothing is known, since their status is damaged, each with what is wrong in a line."""
+        """Yield the trials with a damaged status, each with the problem in one line."""
         for folder in self._with_status():
             try:
                 folder.read_status()
@@ -212,7 +212,7 @@ class SweepFolder:
                 yield folder, str(error)
 
     def set_aside(self, folder: TrialFolder) -> Path:
-        """Move a damaged trial out of the trials, to where it is kept."""
+        """Move a damaged trial into the folder ``damaged`` of the sweep, and return its new path."""
         aside = self.path / "damaged" / folder.path.name
         number = 1
         while aside.exists():
@@ -226,7 +226,7 @@ class SweepFolder:
         return [TrialFolder(path.parent) for path in sorted(self.trials.glob("*/status.json"))]
 
     def trial(self, number: int, identity: str) -> TrialFolder:
-        """The folder for a new trial; the name is for people, and never taken apart."""
+        """Return the folder for a new trial, named after its number and identity; the name is never parsed."""
         return TrialFolder(self.trials / f"{number:04d}-{identity[:8]}")
 
 
@@ -234,21 +234,21 @@ Record = TypeVar("Record", TrialStatus, SweepFacts)
 
 
 def _read_record(path: Path, kind: type[Record]) -> Record:
-    """A JSON object as what it describes; entries that later versions have added are passed over."""
+    """Read a record from a JSON file; unknown entries of later versions are ignored."""
     known = {entry.name for entry in fields(kind)}
     values = {name: value for name, value in read_json(path).items() if name in known}
     try:
         check_arguments(kind, values, {}, where=path.name)
     except ConfigError as error:
-        raise FileError(f"{path} is damaged: {first_line(error)}") from error
+        raise FileError(f"{path} is damaged: {first_line(error)}; restore a copy") from error
     return kind(**values)
 
 
 def is_free(folder: TrialFolder) -> bool:
-    """Whether no process runs the trial, whatever its status says."""
+    """Return whether no process runs the trial, independent of its status."""
     from filelock import FileLock, Timeout
 
-    if not folder.lock.exists():  # nor has any ever run it, and none is made to look as if
+    if not folder.lock.exists():  # never run; do not create a lock file
         return True
     try:
         with FileLock(folder.lock, timeout=0):
@@ -258,5 +258,5 @@ def is_free(folder: TrialFolder) -> bool:
 
 
 def as_text(value: Any) -> str:
-    """A value as a person would type it: strings bare, everything else as JSON."""
+    """Format a value as on the command line: strings unquoted, everything else as JSON."""
     return value if isinstance(value, str) else to_json(value)

@@ -1,6 +1,6 @@
-"""From what was typed to a checked configuration, and from a configuration to objects.
+"""Configuration: compose overrides, check the result, and build objects from it.
 
-Nothing here imports torch or Lightning: a mistake is answered before they are loaded.
+Nothing here imports torch or Lightning, so that a mistake is reported before they are loaded.
 """
 
 from audio_lightning.config.compose import change, compose, expand_multirun, user_extensions

@@ -1,6 +1,6 @@
-"""Compose a configuration from typed overrides.
+"""Compose a configuration from command-line overrides.
 
-Every override is checked against the configuration that it would change, so that a mistake is one line.
+Every override is checked against the configuration that it would change, so that a mistake is reported in one line.
 """
 
 import copy
@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from audio_lightning.config.automatic import AUTO
+from audio_lightning.config.automatic import AUTO, PROVISIONAL
 from audio_lightning.config.keys import defaults_of
 from audio_lightning.config.location import config_dir, last_change, searched, searching
 from audio_lightning.config.override_checks import check_choice, check_key, check_resolved
@@ -37,26 +37,22 @@ KEPT = {
     "loss": ("class_weights", "label_smoothing"),
     "optimizer": ("norm_weight_decay", "bias_weight_decay"),
 }
-"""By node, keys that this program itself applies, whatever class is named."""
+"""For each node, keys that this program itself applies, whatever class the node names."""
 
 SEARCH_PATH = "hydra.searchpath"
-"""The key that names folders with YAML files of the user's own; ``--config-dir`` names one."""
-
-
-NOMINAL_RATE = 22050
-"""Hertz at which samples are counted until it is known what ``data.sample_rate=auto`` is."""
+"""The key for folders with the user's own YAML files; ``--config-dir`` adds one folder."""
 
 
 def _samples(count: int, *, _root_: DictConfig) -> float:
     rate = _root_.data.sample_rate
-    return float(count / (NOMINAL_RATE if rate == AUTO else rate))
+    return float(count / (PROVISIONAL["data.sample_rate"] if rate == AUTO else rate))
 
 
 OmegaConf.register_new_resolver("samples", _samples, replace=True)
-"""``${samples:2048}``: 2,048 samples in seconds, at the sample rate of the data."""
+"""``${samples:2048}``: the duration of 2,048 samples in seconds, at the sample rate of the data."""
 
 OmegaConf.register_new_resolver("either", lambda first, second: second if first is None else first, replace=True)
-"""``${either:A,B}``: A, or B where A is null."""
+"""``${either:A,B}``: A, or B if A is null."""
 
 
 def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool = False) -> DictConfig:
@@ -64,13 +60,13 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
 
     Args:
         overrides: for example ``["model=resnet", "trainer.max_epochs=3"]``, paths already quoted (:func:`quote_paths`).
-        name: ``train``, a training, or ``sweep``, how many of them are made and run.
+        name: file to compose: ``train`` (a training) or ``sweep`` (the plan of many trainings).
         with_hydra: keep the ``hydra`` node.
 
     Raises:
         UnknownKey: an unknown key.
         ConfigError: an override that is not in Hydra's grammar, an unknown choice, a value of another type than the
-            one it replaces, or an interpolation that leads nowhere.
+            default, or an interpolation that cannot be resolved.
     """
     parsed = parse_overrides(overrides)
     chosen = [override for override in parsed if is_group(override, name)]
@@ -78,7 +74,7 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
     keys = _without_left_out([override for override in parsed if not is_group(override, name)], left_out)
     retargeted = _retargeted(keys, base)
     for override in keys:
-        if not _is_below(override.key_or_group, retargeted):  # its keys are those of another class
+        if not _is_below(override.key_or_group, retargeted):  # such keys are arguments of another class
             check_key(override, base)
     config = _with_keys(base, keys, retargeted)
     with open_dict(config):
@@ -90,7 +86,7 @@ def compose(overrides: Iterable[str], *, name: str = "train", with_hydra: bool =
 
 
 def deletions(overrides: Iterable[str]) -> list[str]:
-    """Overrides by which Hydra itself leaves out what :func:`compose` leaves out of a recipe: ``~data.words``."""
+    """Deletions (``~data.words``) that make Hydra leave out the keys that :func:`compose` drops from a recipe."""
     parsed = parse_overrides(overrides)
     _, left_out = _base("train", parsed, [override for override in parsed if is_group(override)])
     typed = {override.key_or_group for override in parsed if override.type is OverrideType.DEL}
@@ -98,7 +94,7 @@ def deletions(overrides: Iterable[str]) -> list[str]:
 
 
 def _base(name: str, parsed: Iterable[Override], chosen: Iterable[Override]) -> tuple[DictConfig, list[LeftOut]]:
-    """The configuration of the choices alone, each checked to exist, and what is left out of a recipe."""
+    """Compose the choices alone, after checking that each exists; also return the keys left out of a recipe."""
     with searching(_places(parsed)):
         for override in chosen:
             check_choice(override)
@@ -107,7 +103,7 @@ def _base(name: str, parsed: Iterable[Override], chosen: Iterable[Override]) -> 
 
 
 def _without_left_out(keys: list[Override], left_out: Iterable[LeftOut]) -> list[Override]:
-    """Say what of a recipe is left out, unless it was typed to be deleted, in which case there is no more to do."""
+    """Print which keys of a recipe are left out; drop typed deletions of these keys, which would delete nothing."""
     deleted = {override.key_or_group for override in keys if override.type is OverrideType.DEL}
     for found in left_out:
         if shown := [key for key in found.keys if key not in deleted]:
@@ -117,7 +113,7 @@ def _without_left_out(keys: list[Override], left_out: Iterable[LeftOut]) -> list
 
 
 def _record_overrides(hydra: DictConfig, parsed: Iterable[Override]) -> None:
-    """Write into Hydra's node what Hydra writes there where it composes all overrides itself."""
+    """Record the overrides in Hydra's node, as Hydra does when it composes them itself."""
     own = [override for override in parsed if not override.is_hydra_override()]
     hydra.overrides.task = [line_of(override) for override in own]
     known = list(hydra.overrides.hydra)
@@ -130,10 +126,10 @@ def _record_overrides(hydra: DictConfig, parsed: Iterable[Override]) -> None:
 
 @contextmanager
 def user_extensions(overrides: Iterable[str], config_dir: str | Path | None = None) -> Iterator[None]:
-    """Apply the user's own modules and folders that a command line names, until the context ends.
+    """Context manager that applies the user's own modules and configuration folders named on a command line.
 
     Args:
-        overrides: as typed; ``trusted_modules`` and ``hydra.searchpath`` are read.
+        overrides: command-line overrides; ``trusted_modules`` and ``hydra.searchpath`` are read.
         config_dir: folder of ``--config-dir``.
 
     Raises:
@@ -148,17 +144,17 @@ def user_extensions(overrides: Iterable[str], config_dir: str | Path | None = No
 
 
 def change(config: DictConfig, overrides: Iterable[str]) -> DictConfig:
-    """A copy of a configuration with some keys set, each checked to exist.
+    """Copy a configuration with some keys changed, each checked to exist.
 
     Raises:
         ConfigError: an override that is not in Hydra's grammar, a key that does not exist, or a value of another
-            type than the one it replaces.
+            type than the current one.
     """
     changed = copy.deepcopy(config)
     for override in parse_overrides(overrides):
         if override.is_sweep_override() or override.type is OverrideType.DEL:
             raise ConfigError(
-                f"{override.input_line}: expected KEY=VALUE with one value; a list is {override.key_or_group}=[...,...]"
+                f"{override.input_line}: expected one value; type a list as {override.key_or_group}=[...,...]"
             )
         check_key(override, config)
         OmegaConf.update(changed, override.key_or_group, override.value())
@@ -167,7 +163,7 @@ def change(config: DictConfig, overrides: Iterable[str]) -> DictConfig:
 
 
 def expand_multirun(overrides: Iterable[str]) -> list[list[str]]:
-    """The jobs that ``-m`` would start: one list of overrides each, in Hydra's order.
+    """Expand the jobs of ``-m``: one list of overrides per job, in Hydra's order.
 
     Raises:
         ConfigError: an override that is not in Hydra's grammar.
@@ -184,11 +180,9 @@ def expand_multirun(overrides: Iterable[str]) -> list[list[str]]:
 def _of_choices(
     name: str, lines: tuple[str, ...], folders: tuple[Path, ...], _changed: int
 ) -> tuple[DictConfig, list[LeftOut]]:
-    """The configuration of some choices, composed once: the trials of a sweep make the same ones again and again.
+    """Compose choices, and drop keys of a recipe that the choices lack; cached for the trials of a sweep.
 
-    Keys of a recipe that the choices lack are left out of it.
-
-    In a notebook it is composed again when the user's own files in ``folders`` have changed.
+    They are composed again if the user's own files in ``folders`` have changed, as in a notebook.
     """
     GlobalHydra.instance().clear()
     try:
@@ -198,7 +192,7 @@ def _of_choices(
         return config, leave_out(config, parse_overrides(lines))
     except RecursionError as error:
         raise ConfigError(
-            f"{' '.join(lines)}: the defaults of a YAML file lead back to itself; look for the circle in "
+            f"{' '.join(lines)}: the defaults of a YAML file form a cycle; look for it in "
             + " and ".join(map(str, folders or [config_dir()]))
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
@@ -208,11 +202,11 @@ def _of_choices(
 
 
 def _upgraded(config: DictConfig) -> DictConfig:
-    """A configuration with the names of this version, where YAML files of the user's own have older ones."""
+    """Upgrade a configuration in which the user's own YAML files have names of earlier versions."""
     plain: Any = OmegaConf.to_container(config)
     if replaced := upgrade(plain, over_defaults=True):
-        _say(f"YAML files in {', '.join(map(str, searched()))} have names of an earlier version: {', '.join(replaced)}")
-        for key, value in defaults_of().items():  # also of a node that a single value replaced, as ensemble: 4 did
+        _say(f"YAML files in {', '.join(map(str, searched()))} use names of an earlier version: {', '.join(replaced)}")
+        for key, value in defaults_of().items():  # also of a node that a single value replaced: ensemble: 4
             parent, _, name = key.rpartition(".")
             if isinstance(node := plain.get(parent), dict):
                 node.setdefault(name, value)
@@ -226,10 +220,10 @@ def _upgraded(config: DictConfig) -> DictConfig:
 
 
 def search_path(overrides: Iterable[str]) -> list[str]:
-    """Overrides by which Hydra itself finds what :func:`compose` finds: folders in place of packages."""
+    """Rewrite overrides so that Hydra itself finds the files that :func:`compose` finds; packages become folders."""
     parsed = parse_overrides(overrides)
     with searching(_places(parsed)):
-        # Hydra has no word for no choice, which is that of a group in OPTIONAL unless one is made.
+        # Hydra cannot express "no choice", which is the default of the groups in OPTIONAL.
         kept = [override for override in parsed if override.key_or_group != SEARCH_PATH and not _is_no_choice(override)]
         return [*map(line_of, kept), *_search_path(searched())]
 
@@ -244,7 +238,7 @@ def _search_path(folders: Iterable[Path]) -> list[str]:
 
 
 def _places(parsed: Iterable[Override]) -> list[str]:
-    """Folders with YAML files that a command line names; Hydra, too, may not find one in a place that is not there."""
+    """Folders with YAML files that a command line names, with interpolations resolved."""
     places: list[str] = []
     for override in parsed:
         if option := OPTIONS.get(override.key_or_group):
@@ -265,7 +259,7 @@ def _places(parsed: Iterable[Override]) -> list[str]:
 
 
 def _retargeted(keys: Iterable[Override], base: DictConfig) -> set[str]:
-    """Nodes for which another class is typed than their choice names: ``optimizer._target_=torch.optim.RAdam``."""
+    """Nodes whose class an override replaces: ``optimizer._target_=torch.optim.RAdam``."""
     found = set()
     for override in keys:
         node, _, name = override.key_or_group.rpartition(".")
@@ -281,11 +275,11 @@ def _is_below(key: str, nodes: Iterable[str]) -> bool:
 
 
 def _drop_inherited(config: DictConfig, node: str, keys: Iterable[Override]) -> None:
-    """Remove arguments that the choice set and the new class does not take, and say so; typed arguments stay."""
+    """Remove arguments of the choice that the new class does not take, with a note; typed arguments stay."""
     from audio_lightning.config.targets import is_allowed, resolve, takes
 
     target = OmegaConf.select(config, f"{node}._target_")
-    if not is_allowed(target, where=node):  # which check_config says, unless it is trusted by then
+    if not is_allowed(target, where=node):  # reported by check_config, unless the module is trusted by then
         return
     cls = resolve(target, object, where=node)
     typed = {override.key_or_group.removeprefix(f"{node}.").partition(".")[0] for override in keys}
@@ -301,14 +295,14 @@ def _drop_inherited(config: DictConfig, node: str, keys: Iterable[Override]) -> 
 
 @lru_cache(maxsize=64)
 def _say(text: str) -> None:
-    """Say it once: a configuration is composed several times, and each trial of a sweep anew."""
+    """Print a note once: a configuration is composed several times, and again for each trial of a sweep."""
     print(f"note: {text}", file=sys.stderr)
 
 
 def _with_keys(base: DictConfig, keys: list[Override], retargeted: Iterable[str] = ()) -> DictConfig:
-    """A copy with keys set as Hydra sets them, which does so when all choices are made."""
+    """Copy a configuration with keys set as Hydra sets them, after all choices are made."""
     config = copy.deepcopy(base)
-    OmegaConf.clear_cache(config)  # the time by which a run folder is named is that of now
+    OmegaConf.clear_cache(config)  # the run folder's name contains the current time
     try:
         for key in (override.key_or_group for override in keys):
             if _is_below(key, retargeted) and OmegaConf.select(config, key) is None:

@@ -1,4 +1,4 @@
-"""Suggestions for keys, choices and arguments that do not exist."""
+"""Suggestions for unknown keys, choices and arguments."""
 
 import os
 import re
@@ -11,12 +11,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config.keys import all_keys, keys_of_choices
-from audio_lightning.config.location import choice_file, choices, groups
+from audio_lightning.config.location import choice_file, choices, groups, searched
 from audio_lightning.config.renamed import CHOICES, key_now
 from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.config.trust import trusted_modules
 
 MOST_LISTED = 8
-"""Choices that are listed beside the nearest one."""
+"""Maximum number of choices to list in addition to the nearest one."""
 
 SYNONYMS = {
     "trainer.max_epochs": "epochs num_epochs n_epochs nb_epochs epoch max_epoch num_train_epochs",
@@ -59,13 +60,13 @@ SYNONYMS = {
     "logger=tensorboard": "tensorboard tb",
     "python sweep.py sweep=search": "hparams_search optuna",
 }
-"""What to type here, and what other programs call it; behind a key without a value the typed value goes on."""
+"""Keys and overrides of this program, with their names in other programs; a typed value is added to a bare key."""
 
 RECORDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aif", ".aiff")
-"""Endings of usual recordings, for a suggestion only."""
+"""Suffixes of common audio files, for suggestions only."""
 
 INFERRED = "num_classes n_classes classes num_labels in_channels input_size input_shape input_dim"
-"""Names of what follows from the data and the feature."""
+"""Names of options that are inferred from the data and the feature."""
 
 CHOICE_SYNONYMS = {
     "feature=logmel": "melspectrogram melspec logmelspectrogram",
@@ -83,11 +84,18 @@ CHOICE_SYNONYMS = {
     "logger=tensorboard": "tb",
     "callbacks=early_stopping": "earlystop",
 }
-"""Choices, and what other programs call them, in small letters without separators."""
+"""Choices, with their names in other programs, in lower case without separators."""
 
 
 def unknown_key(parts: list[str], depth: int, node: Any, base: DictConfig) -> str:
-    """The message about a key of ``base`` of which ``parts[depth]`` is not in ``node``, the node that is above it."""
+    """Message about an unknown key.
+
+    Args:
+        parts: the parts of the dotted key; ``parts[depth]`` is not in ``node``.
+        depth: index of the unknown part.
+        node: the node above the unknown part.
+        base: the composed configuration.
+    """
     key, typed, parent = ".".join(parts), ".".join(parts[: depth + 1]), ".".join(parts[:depth])
     if new := key_now(key, node.get("_target_") if isinstance(node, DictConfig) else None):
         return f"{key}: renamed; type {new}"
@@ -98,7 +106,7 @@ def unknown_key(parts: list[str], depth: int, node: Any, base: DictConfig) -> st
         chosen = base.hydra.runtime.choices.get(group) if "hydra" in base else None
         return f"there is no key {key}{f' with {group}={chosen}' if chosen else ''}; it needs {group}={one_of(having)}"
     if _plain(parts[-1]) in map(_plain, INFERRED.split()):
-        return f"there is no key {typed}: it follows from the data and the feature; leave it out"
+        return f"there is no key {typed}: it is inferred from the data and the feature; leave it out"
     if depth and not isinstance(node, DictConfig):
         return f"there is no key {typed}: {parent} is a single value"
     if (new := key_now(key, None)) and (new in keys_of_choices() or new in all_keys(base)):
@@ -116,7 +124,7 @@ def unknown_key(parts: list[str], depth: int, node: Any, base: DictConfig) -> st
 
 
 def meant_by(word: str, base: DictConfig) -> str | None:
-    """What to type for a key that was named by its last part, in other letters, or as another program calls it."""
+    """Key or override for a word: the last part of a key, another spelling, or a name from another program."""
     word = _plain(word)
     for meant, words in SYNONYMS.items():
         if word in map(_plain, words.split()):
@@ -126,13 +134,13 @@ def meant_by(word: str, base: DictConfig) -> str | None:
 
 
 def unknown_choice(group: str, name: str) -> str:
-    """The message about a choice that does not exist."""
+    """Message about a choice that does not exist."""
     if new := CHOICES.get(f"{group}={name}"):
         return f"{group}={name}: renamed; type {new}"
     known, plain = choices(group), _plain(name)
     message = f"{group}={name}: there is no such {group}"
     if group == "data" and (found := _source_of(Path(os.path.expanduser(name)))):
-        return f"{message}; recordings of your own are {found}"
+        return f"{message}; for your own recordings, use {found}"
     same = [choice for choice in known if _plain(choice) == plain]
     if same or (same := [choice for choice in known if plain in CHOICE_SYNONYMS.get(f"{group}={choice}", "").split()]):
         return f"{message}; did you mean {same[0]}?"
@@ -140,17 +148,19 @@ def unknown_choice(group: str, name: str) -> str:
         if plain.startswith(_plain(choice)) and (option := _option_of(group, choice, plain[len(_plain(choice)) :])):
             return f"{message}; did you mean {group}={choice} {option}?"
     hint = did_you_mean(name.lower(), known)
+    # A trusted module usually comes with YAML files.
+    yaml = "; for a YAML file of your own, add --config-dir DIR" if trusted_modules() and not searched() else ""
     if hint and len(known) > MOST_LISTED:
-        return message + hint
-    own = "; recordings of your own are data=folder data.root=DIR" if group == "data" else ""
+        return message + hint + yaml
+    own = yaml or ("; for your own recordings, use data=folder data.root=DIR" if group == "data" else "")
     return f"{message}{hint} (choices: {', '.join(known)}){own}"
 
 
 def source_of(root: Path) -> str:
-    """What to type for a folder of recordings: the data source whose files are in it, and the folder."""
+    """Overrides for a folder of recordings: the data source that fits its files, and the folder."""
     typed = shlex.quote(f"data.root={root}")
     inside: list[Path] = []
-    with suppress(OSError):  # a folder that cannot be read, which the data source says
+    with suppress(OSError):  # an unreadable folder, reported by the data source
         inside = sorted(root.iterdir())
     tables = [path for path in inside if path.suffix in (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")]
     for marker, name in (
@@ -160,7 +170,7 @@ def source_of(root: Path) -> str:
     ):
         if (root / marker).exists():
             return f"data={name} {typed}"
-    if lie_beside_annotations([path.name for path in inside]):
+    if has_annotation_files([path.name for path in inside]):
         return f"data=annotations {typed}"
     has_folders = any(path.is_dir() for path in inside)
     table = "" if has_folders and not tables else f"data=table {typed} data.table="
@@ -169,8 +179,8 @@ def source_of(root: Path) -> str:
     return table if tables and not has_folders else f"{folder}, or {table}" if table else folder
 
 
-def lie_beside_annotations(names: list[str]) -> bool:
-    """Whether a text file is called like one of the recordings, as label tracks and selection tables are."""
+def has_annotation_files(names: list[str]) -> bool:
+    """Whether the names include a text file named after a recording, as label tracks and selection tables are."""
     others = {name.rpartition(".")[0] for name in names if name.lower().endswith(RECORDINGS)}
     return any(
         ".".join(parts[:count]) in others
@@ -180,14 +190,14 @@ def lie_beside_annotations(names: list[str]) -> bool:
 
 
 def one_of(names: list[str]) -> str:
-    """Names in a sentence, at most three of them."""
+    """Join up to three names with commas and "or"."""
     if len(names) > 3:
         return ", ".join([*names[:3], "..."])
     return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _source_of(path: Path) -> str | None:
-    if os.path.isdir(path):  # Path.is_dir() raises for a name that no file can have
+    if os.path.isdir(path):  # Path.is_dir() raises for an impossible file name
         return source_of(path)
     if os.path.isfile(path):
         return f"data=table {shlex.quote(f'data.root={path.parent}')} {shlex.quote(f'data.table={path.name}')}"
@@ -195,7 +205,7 @@ def _source_of(path: Path) -> str | None:
 
 
 def _option_of(group: str, choice: str, rest: str) -> str | None:
-    """The option of a choice whose comment lists ``rest`` as a value: ``resnet50`` is ``resnet`` with a depth of 50."""
+    """Option whose comment lists ``rest`` as a value: ``resnet50`` is ``model=resnet`` with ``model.depth=50``."""
     text = choice_file(group, choice).read_text(encoding="utf-8") if rest else ""
     for line in re.findall(r"^\w+: .+#.*\|.*$", text, re.MULTILINE):
         key, _, comment = line.partition(":")
@@ -206,7 +216,7 @@ def _option_of(group: str, choice: str, rest: str) -> str | None:
 
 
 def _by_word(base: DictConfig) -> dict[str, list[str]]:
-    """From the last part of a key to the keys that end in it: those of ``base``, or else those of other choices."""
+    """Map the last part of a key to all keys that end in it: keys of ``base``, otherwise keys of other choices."""
     found: dict[str, list[str]] = {}
     for keys in (all_keys(base), keys_of_choices()):
         more: dict[str, list[str]] = {}
@@ -223,7 +233,7 @@ def _shown(keys: list[str], base: DictConfig) -> str:
 
 def _with_choice(key: str, base: DictConfig) -> str:
     if key == "data.root" and str(OmegaConf.select(base, "data._target_")).endswith(".Demo"):
-        return "data=folder data.root"  # the generated recordings have a folder of their own
+        return "data=folder data.root"  # data.root of the demo is a folder of generated recordings
     having = keys_of_choices().get(key)
     if not having or key in all_keys(base):
         return key

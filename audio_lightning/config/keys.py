@@ -1,4 +1,4 @@
-"""All keys of the configuration, those of choices that were not made among them."""
+"""All keys of the configuration, including keys of choices that are not selected."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
@@ -10,25 +10,25 @@ from omegaconf import DictConfig, OmegaConf
 from audio_lightning.config.location import choice_file, choices, config_dir, groups, last_change, searched
 
 GLOBAL = ("experiment", "debug", "hydra")
-"""Groups whose choices set keys of other groups, or keys of Hydra."""
+"""Groups whose choices set keys of other groups or of Hydra."""
 
 
 def all_keys(config: DictConfig) -> list[str]:
-    """The keys of a configuration, nodes included, and the groups that can be chosen; those of Hydra are left out."""
+    """Keys of a configuration, including nodes and groups, without those of Hydra."""
     plain: Any = OmegaConf.to_container(config)
     return [*groups(), *_keys({name: node for name, node in plain.items() if name != "hydra"})]
 
 
 def keys_of_choices() -> dict[str, list[str]]:
-    """From a key to the choices of its group that have it: ``{"model.depth": ["densenet", "resnet", "vgg"]}``.
+    """Map each key to the choices of its group that have it: ``{"model.depth": ["densenet", "resnet", "vgg"]}``.
 
-    The keys of a sweep are among them.
+    Keys of a sweep are included.
     """
     return _keys_of_choices(searched(), last_change(searched()))
 
 
 def defaults_of(group: str | None = None, choice: str | None = None) -> dict[str, Any]:
-    """Keys, nodes included, and their values: of a choice of a group, or of ``train.yaml`` beside the groups."""
+    """Keys (including nodes) and values of a choice of a group, or of ``train.yaml`` outside of the groups."""
     import yaml
 
     if group is None or group not in groups():
@@ -38,7 +38,7 @@ def defaults_of(group: str | None = None, choice: str | None = None) -> dict[str
 
 
 def target_of(group: str, choice: str) -> str | None:
-    """The class that a choice of a group names."""
+    """Path of the class that a choice of a group names."""
     return _read(group, choice).get("_target_")
 
 
@@ -53,11 +53,11 @@ def _keys_of_choices(_folders: tuple[Path, ...], _changed: int) -> dict[str, lis
     return found
 
 
-@cache  # within one index: building blocks are read once
+@cache  # for the duration of one index, so that shared files are read once
 def _read(group: str, name: str, readers: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The keys of a file of a group, with those of the files that it begins with.
+    """Read the keys of a file of a group, including those of the files in its defaults list.
 
-    Files in ``readers``, whose defaults led to this one, are not read again, should defaults form a circle.
+    ``readers`` are the files whose defaults led to this one; they are not read again, in case defaults form a cycle.
     """
     import yaml
 
@@ -65,7 +65,7 @@ def _read(group: str, name: str, readers: tuple[str, ...] = ()) -> dict[str, Any
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         text: Any = yaml.load(file.read_text(encoding="utf-8"), Loader=loader) if file.is_file() else {}
-    except (yaml.YAMLError, OSError, UnicodeDecodeError):  # a file of the user's own, which is not chosen
+    except (yaml.YAMLError, OSError, UnicodeDecodeError):  # an invalid file of the user, which is not chosen
         text = {}
     own = dict(text) if isinstance(text, dict) else {}
     found: dict[str, Any] = {}

@@ -1,6 +1,6 @@
 """Checks of single overrides against the configuration that they would change.
 
-Hydra's own messages about a typo take several lines, and advise a ``+`` with which the typo composes silently.
+Hydra's own messages about a typo take several lines, and suggest a ``+``, with which the typo composes silently.
 """
 
 from collections.abc import Iterable
@@ -20,17 +20,17 @@ from audio_lightning.config.slips import several_values
 from audio_lightning.core.errors import ConfigError
 
 OPEN_NODES = ("augment", "callbacks", "logger", "metrics")
-"""Nodes to which an entry of one's own can be added with ``+``."""
+"""Nodes to which ``+`` can add an entry."""
 
 SEVERAL = ("augment", "callbacks", "debug", "experiment", "logger", "metrics", "trainer")
-"""Groups of which several choices can be made at once; of others, one would be written over the other."""
+"""Groups that allow several choices at once; in others, the second would override the first."""
 
 OPTIONAL = ("debug", "experiment")
-"""Groups of which none need be chosen."""
+"""Groups that need no choice."""
 
 
-class UnknownKey(ConfigError):  # noqa: N818 - named like the mistake
-    """An override of a key that is not there, or not with the choices that were made.
+class UnknownKey(ConfigError):  # noqa: N818 - named after the mistake
+    """An override of a key that does not exist, or not with the choices that were made.
 
     Attributes:
         line: the override.
@@ -42,7 +42,7 @@ class UnknownKey(ConfigError):  # noqa: N818 - named like the mistake
 
 
 def check_choices(overrides: Iterable[str]) -> None:
-    """Check that what is chosen exists, without the time that composing takes.
+    """Check that all choices exist, without composing, which takes longer.
 
     Raises:
         ConfigError: an unknown choice.
@@ -53,26 +53,32 @@ def check_choices(overrides: Iterable[str]) -> None:
 
 
 def check_resolved(override: Override, base: DictConfig, config: DictConfig) -> None:
-    """Check the type of what an interpolation gives, such as ``${oc.env:NAME}``; check_config says if it gives none."""
+    """Check the type of a resolved interpolation, such as ``${oc.env:NAME}``; check_config reports unresolved ones.
+
+    Raises:
+        ConfigError: the value has another type than the default.
+    """
     if "${" in line_of(override):
         with suppress(OmegaConfBaseException):
             key = override.key_or_group
             default = None if OmegaConf.is_missing(base, key) else OmegaConf.select(base, key)
             found = OmegaConf.select(config, key)
             if expected := _expected(key, default, found):
-                # The value is not said: it may be a secret, and messages are logged.
+                # The message omits the value: it may be a secret, and messages are logged.
                 kind = "text" if isinstance(found, str) else f"a {type(found).__name__}"
-                raise ConfigError(f"{line_of(override)} gives {kind}: expected {expected}, the default is {default}")
+                raise ConfigError(
+                    f"{line_of(override)}: resolves to {kind}, expected {expected}; the default is {default}"
+                )
 
 
 def check_choice(override: Override) -> None:
-    """Check that the choice of a group exists, and that there are as many as the group takes.
+    """Check that the choice of a group exists, and that the group allows the number of choices.
 
     Raises:
-        ConfigError: with the nearest choice.
+        ConfigError: an unknown choice (the message suggests the nearest one), no choice, or too many.
     """
     group = override.key_or_group
-    if is_hydras(override):  # it says itself which there are
+    if is_hydras(override):  # Hydra reports unknown choices of its own groups
         return
     if override.type is OverrideType.DEL:
         raise ConfigError(f"~{group}: a training needs a {group}; choose another one" + _or_none(group))
@@ -80,11 +86,11 @@ def check_choice(override: Override) -> None:
         raise ConfigError(several_values(override))
     value = override.value()
     if value in (None, []) and group not in OPTIONAL:
-        raise ConfigError(f"{override.input_line}: expected a choice, there are: {', '.join(choices(group))}")
+        raise ConfigError(f"{override.input_line}: expected a choice; choices: {', '.join(choices(group))}")
     if isinstance(value, list) and len(value) > 1 and group not in SEVERAL:
         names = ",".join(map(str, value))
         raise ConfigError(
-            f"{override.input_line}: a training has one {group}; each in turn is -m {group}={names}, or "
+            f"{override.input_line}: a training has one {group}; to train each in turn, use -m {group}={names} or "
             f"python sweep.py {group}={names}"
         )
     for name in as_list(value):
@@ -92,7 +98,7 @@ def check_choice(override: Override) -> None:
             if str(name) in choices_in(config_dir(), group):
                 file = own[0] / group / f"{name}.yaml"
                 raise ConfigError(
-                    f"{file}: there is a {group}={name} already, which would be taken; give it another name"
+                    f"{file}: {group}={name} exists already, and would be used instead; give it another name"
                 )
         elif name is not None and str(name) not in choices(group):
             raise ConfigError(unknown_choice(group, str(name)))
@@ -103,17 +109,17 @@ def _or_none(group: str) -> str:
 
 
 def check_key(override: Override, base: DictConfig) -> None:
-    """Check that a configuration has a key, and the type of the value for it.
+    """Check that a configuration has a key, and the type of its new value.
 
     Raises:
-        UnknownKey: with the nearest key.
-        ConfigError: a value of another type than the one it replaces.
+        UnknownKey: an unknown key; the message suggests the nearest one.
+        ConfigError: a value of another type than the default.
     """
     key = override.key_or_group
     node: Any = base
     parts = key.split(".")
     for depth, part in enumerate(parts):
-        if isinstance(node, DictConfig) and part in node.keys():  # noqa: SIM118 - `in` denies a missing value
+        if isinstance(node, DictConfig) and part in node.keys():  # noqa: SIM118 - `in` is False for a missing value
             is_open = OmegaConf.is_missing(node, part) or OmegaConf.is_interpolation(node, part)
             node = None if is_open else node[part]
             continue
@@ -128,11 +134,11 @@ def check_key(override: Override, base: DictConfig) -> None:
 
 
 def _check_type(key: str, default: Any, value: Any) -> None:
-    """A number stays a number and a list a list; what the default leaves open is for the target's signature to say."""
+    """Check that a value has the type of the default; if the default is null, the target's signature decides later."""
     if isinstance(value, QuotedString):
         value = value.text
     if value == "" and TEXT_KEY.search(key):
-        raise ConfigError(f"{key}=: there is no value behind the equals sign")
+        raise ConfigError(f"{key}=: the value is missing; type {key}=VALUE, or {key}=null")
     if isinstance(value, str) and "${" in value:
         return
     if expected := _expected(key, default, value):
@@ -144,7 +150,7 @@ def _check_type(key: str, default: Any, value: Any) -> None:
 
 
 def _expected(key: str, default: Any, value: Any) -> str | None:
-    """What a value should be in place of a default; None if it is that."""
+    """Expected type of a value, from that of the default; None if the value has it."""
     expected: tuple[type, ...]
     if value is None or default is None or (value == AUTO and key in AUTOMATIC):
         return None

@@ -1,6 +1,6 @@
-"""Typed overrides: quoting for Hydra's grammar, and parsing.
+"""Command-line overrides: quoting for Hydra's grammar, and parsing.
 
-Hydra's grammar refuses many paths that people type; :func:`quote_paths` lets them mean what they say.
+Hydra's grammar refuses many common paths; :func:`quote_paths` quotes them.
 """
 
 import os
@@ -21,41 +21,43 @@ PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume|backbo
 """Keys whose values are paths."""
 
 NETWORK_KEY = re.compile(r"\.backbone$")
-"""Those whose values may also be names of published networks."""
+"""Keys whose values may be paths or names of published networks."""
 
 TEXT_KEY = re.compile(rf"{PATH_KEY.pattern}|(?:^|[._])(?:table|column|separator|pattern)$")
-"""Keys whose values are taken as typed: paths, and others in which signs occur that mean something to Hydra."""
+"""Keys whose values are taken literally: paths, and others that may contain characters of Hydra's grammar."""
 
 LIST_KEY = re.compile(r"(?:^|\.)(?:ignore|label_columns)$")
-"""Keys whose values are lists of patterns; one pattern needs no brackets."""
+"""Keys whose values are lists of patterns; a single pattern needs no brackets."""
 
 SHORT = {"trust": "trusted_modules"}
-"""Short forms of keys, on a command line and in Python."""
+"""Short forms of keys, on the command line and in Python."""
 
 _ENTRY = re.compile(r"\s*(\w+)\s*:\s*('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^,{}]+?)\s*(?:,|$)")
-"""One entry of a mapping: a name, and a value that is quoted or has no comma."""
+"""One entry of a mapping: a name, and a value that is quoted or contains no comma."""
 
 
 def quote_paths(arguments: Iterable[str], *, multirun: bool = False) -> list[str]:
-    """Make paths, column names, separators and patterns on the command line mean what they say.
+    """Quote paths, column names, separators and patterns on the command line for Hydra's grammar.
 
-    Short forms of keys are written out (:data:`SHORT`).
+    Hydra's grammar refuses ``~``, ``=``, ``;``, parentheses, commas and letters such as ``ö`` in an unquoted value.
+    Values of the keys :data:`TEXT_KEY` are quoted, unless they are ``null`` or already quoted; ``~`` in a path is
+    expanded. Short forms of keys (:data:`SHORT`) are expanded as well.
 
-    Hydra's grammar refuses ``~``, ``=``, ``;``, parentheses, commas and letters such as ``ö`` in a bare value. The
-    value of such a key is put in quotes, with ``~`` expanded in a path, unless it is ``null`` or already quoted. Under
-    ``multirun`` a comma separates values of an axis, except in a path that exists as it was typed.
+    Args:
+        arguments: overrides as typed.
+        multirun: split values at commas, which separate the values of a sweep, except in an existing path.
     """
     return [_quote_path(_written_out(argument), multirun) for argument in arguments]
 
 
 def holds_path(key: str, value: object) -> bool:
-    """Whether a value is that of a path, though perhaps of one that is not there."""
+    """Whether a value is a path, existing or not."""
     named = NETWORK_KEY.search(key) and not ("/" in str(value) or str(value).endswith(".onnx"))
     return bool(PATH_KEY.search(key)) and not named
 
 
 def command_line(overrides: Iterable[str] | None, config_dir: str | os.PathLike[str] | None) -> list[str]:
-    """The words of a command line: ``--config-dir``, where a folder is given, and overrides."""
+    """Arguments of a command line: ``--config-dir``, if a folder is given, and the overrides."""
     option = [] if config_dir is None else ["--config-dir", os.fspath(config_dir)]
     return [*option, *(overrides or [])]
 
@@ -95,22 +97,22 @@ def _quote_path(argument: str, multirun: bool) -> str:
 
 
 def _is_single(value: str) -> bool:
-    """Whether a value is one text, rather than a list, an interpolation, or values with commas between them."""
+    """Whether a value is a single text, not a list, an interpolation or comma-separated values."""
     quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
     return value not in ("", "null") and value[0] != "[" and "${" not in value and (quoted or "," not in value)
 
 
 def _with_choices(value: str) -> str:
-    """Let ``${model}`` in the name of a folder stand for the choice, in place of all its keys.
+    """Let ``${model}`` in a folder name refer to the name of the choice, instead of to all keys of the node.
 
-    ``${hydra:runtime.choices.model}``, which Hydra itself resolves in a run alone, is written as it can be composed.
+    ``${hydra:runtime.choices.model}``, which Hydra resolves only during a run, becomes an interpolation of the node.
     """
     named = re.sub(rf"\$\{{({'|'.join(groups())})\}}", r"${hydra.runtime.choices.\1}", value)
     return named.replace("${hydra:", "${hydra.")
 
 
 def _quoted_mapping(value: str) -> str | None:
-    """``{train:a.csv,test:b.csv}`` with every value in quotes; None for what is no such mapping."""
+    """Quote every value of ``{train:a.csv,test:b.csv}``; None for other texts."""
     if not (value.startswith("{") and value.endswith("}")):
         return None
     inside, position, entries = value[1:-1], 0, []
@@ -123,7 +125,7 @@ def _quoted_mapping(value: str) -> str | None:
 
 
 def quoted(value: str, *, is_path: bool) -> str:
-    """A value in quotes of Hydra's grammar; in a path ``~`` is expanded."""
+    """Quote a value for Hydra's grammar; ``~`` in a path is expanded."""
     if len(value) >= 2 and value[0] == value[-1] and value[0] in "'\"":
         value = value[1:-1].replace("\\" + value[0], value[0])
     if is_path:
@@ -132,44 +134,50 @@ def quoted(value: str, *, is_path: bool) -> str:
 
 
 def in_quotes(text: str) -> str:
-    """A text in quotes of Hydra's grammar, whatever is in it."""
-    # There the grammar gives a backslash a meaning only before a quote, so only there it is doubled.
+    """Quote an arbitrary text for Hydra's grammar."""
+    # Inside quotes, a backslash is special only before a quote, so only there it is doubled.
     escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text)
     return f"'{escaped}'"
 
 
 def parse_overrides(overrides: Iterable[str]) -> list[Override]:
-    """Overrides in Hydra's grammar, taken apart.
+    """Parse overrides in Hydra's grammar.
 
     Raises:
-        ConfigError: one that is not in the grammar.
+        ConfigError: an override that is not in the grammar.
     """
     parser = OverridesParser.create()
     lines, parsed = list(overrides), []
     for place, line in enumerate(lines):
         try:
             parsed.append(parser.parse_override(line))
-        except (HydraException, ValueError, RecursionError) as error:  # also a number of thousands of digits
+        except (HydraException, ValueError, RecursionError) as error:  # ValueError: a number with thousands of digits
             raise ConfigError(unreadable(lines, place, first_line(error))) from error
         check_decimal(line)
     return parsed
 
 
 def line_of(override: Override) -> str:
-    """The override as it was typed."""
+    """Text of the override as typed."""
     assert override.input_line is not None
     return override.input_line
 
 
 def single_value(override: Override) -> Any:
-    """The value of a key that is the same for all trainings of a command line, as plain Python."""
+    """Value of a key that must be the same for all trainings of a command line, as plain Python.
+
+    Raises:
+        ConfigError: several values.
+    """
     if override.is_sweep_override():
-        raise ConfigError(f"{override.input_line}: several are a list: {override.key_or_group}=[...,...]")
+        raise ConfigError(
+            f"{override.input_line}: expected one value or a list; type {override.key_or_group}=[...,...]"
+        )
     value: Any = None if override.type is OverrideType.DEL else override.value()
     plain = [entry.text if isinstance(entry, QuotedString) else entry for entry in as_list(value)]
     return plain if isinstance(value, list) else plain[0]
 
 
 def as_list(value: Any) -> list[Any]:
-    """A list as it is; of a single value, the list of it."""
+    """Wrap a single value in a list; return a list unchanged."""
     return value if isinstance(value, list) else [value]

@@ -1,7 +1,7 @@
-"""Recipes beside typed choices: keys of a recipe that the choice in place of its own does not have.
+"""Recipes combined with other choices: keys of a recipe that the other choice does not have.
 
-A recipe (``experiment=``) may set keys that only its own choice of a group has: ``data.words``, which
-``data=speech_commands`` has and ``data=folder`` lacks. Hydra merges them all the same.
+A recipe (``experiment=``) may set keys that only its own choice of a group has: ``data.words`` exists with
+``data=speech_commands``, but not with ``data=folder``. Hydra merges such keys nevertheless; here they are removed.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ RECIPE = "experiment"
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Keys of a recipe that a typed choice lacks.
+    """Keys of a recipe that a typed choice does not have.
 
     Attributes:
         recipe: ``experiment=best_speech``, as typed.
@@ -39,11 +39,14 @@ class LeftOut:
 
 
 def leave_out(config: DictConfig, chosen: Iterable[Override]) -> list[LeftOut]:
-    """Remove keys that come from a recipe and that the typed choice of their group lacks, in place.
+    """Remove keys of a recipe that the typed choice of their group does not have, in place.
 
     Args:
-        config: composed of choices.
-        chosen: the typed choices; without a recipe among them nothing is removed.
+        config: configuration composed from choices.
+        chosen: the typed choices; without a recipe among them, nothing is removed.
+
+    Returns:
+        The removed keys, by choice.
     """
     typed = {override.key_or_group: override for override in chosen if override.type is not OverrideType.DEL}
     recipe = typed.pop(RECIPE, None)
@@ -62,7 +65,7 @@ def leave_out(config: DictConfig, chosen: Iterable[Override]) -> list[LeftOut]:
 
 
 def _lacking(node: DictConfig, group: str, names: list[str]) -> Iterator[str]:
-    """Keys of a node that neither the file of its choice names nor, where that may name fewer, its class takes."""
+    """Keys of a node that are neither in the file of its choice nor accepted by its class."""
     known = keys_of_choices()
     for name in map(str, node):
         key = f"{group}.{name}"
@@ -75,7 +78,7 @@ def _lacking(node: DictConfig, group: str, names: list[str]) -> Iterator[str]:
 
 
 def _may_take(node: DictConfig, group: str, names: list[str], argument: str) -> bool:
-    """Whether the class of a node takes an argument that its file does not name.
+    """Whether the class of a node may accept an argument that its file does not name.
 
     Files of this package name every argument; the class is not imported for them.
     """
@@ -85,17 +88,17 @@ def _may_take(node: DictConfig, group: str, names: list[str], argument: str) -> 
     own = all(name in choices_in(config_dir(), group) for name in names)
     if target is None or (own and target in [target_of(group, name) for name in names]):
         return False
-    # A class that is not trusted is refused later, with the reason.
+    # A class that is not trusted is refused later, with a message.
     return not is_allowed(target, where=group) or takes(resolve(target, object, where=group), argument)
 
 
 def _open_lacking(node: DictConfig, path: str, names: list[str]) -> Iterator[str]:
-    """Entries for which a recipe sets arguments, and no choice names the class: ``callbacks.early_stopping``."""
+    """Entries with arguments from a recipe, but without a class from a choice: ``callbacks.early_stopping``."""
     for name, entry in node.items():
         key = f"{path}.{name!s}"
         if not isinstance(entry, DictConfig) or not entry or "_target_" in entry:
             continue
-        if any(isinstance(child, DictConfig) for child in entry.values()):  # as augment.waveform has
+        if any(isinstance(child, DictConfig) for child in entry.values()):  # a node of entries: augment.waveform
             yield from _open_lacking(entry, key, names)
         elif not {*names} & {*keys_of_choices().get(key, ())}:
             yield key

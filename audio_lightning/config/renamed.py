@@ -1,14 +1,14 @@
-"""Names of earlier versions, and what they are called now.
+"""Renamed classes, keys and arguments of earlier versions.
 
-A configuration that an earlier version saved is upgraded when it is read (:func:`upgrade`), and so are the metrics of a
-run (:func:`upgrade_metrics`). An old name on the command line is an error that says the new one (:func:`key_now`,
-:func:`argument_now`). CONTRIBUTING says how long a name stays.
+A configuration saved by an earlier version is upgraded when it is read (:func:`upgrade`), and so are the metrics of a
+run (:func:`upgrade_metrics`). An old name on the command line is an error whose message has the new name
+(:func:`key_now`, :func:`argument_now`). CONTRIBUTING states how long an old name is supported.
 """
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_MOVED = {  # package -> modules and classes; in 0.1 each class was named by its package alone
+_MOVED = {  # package -> module.Class; version 0.1 named each class by its package alone
     "models": (
         "ast.AST bcresnet.BCResNet cnn.CNN cnn_deep.CNNDeep conv1d.Conv1D conv1d_vgg.Conv1DVGG conv2d_vgg.Conv2DVGG "
         "crnn.CRNN dnn.DNN kwt.KWT lstm.LSTM matchboxnet.MatchboxNet panns.PANNs sincnet.SincNet timm.Timm "
@@ -48,7 +48,7 @@ TARGETS: dict[str, str] = {
     "audio_lightning.training.tensorboard.TensorBoardLogger": "audio_lightning.loggers.tensorboard.TensorBoardLogger",
     "audio_lightning.training.wandb.WandbLogger": "audio_lightning.loggers.wandb.WandbLogger",
 }
-"""By its old path, the path of a class."""
+"""New path of each class, by its old path."""
 
 _TRANSFORMER = {"width": "embed_dim", "depth": "num_layers", "heads": "num_heads"}
 _GROUPS = {"layers": "num_layers", "hidden": "hidden_dim"}
@@ -77,12 +77,12 @@ ARGUMENTS: dict[str, dict[str, str]] = {
         "final_fraction": "min_lr_ratio",
     },
 }
-"""By the old path of a class and the old name of an argument, its name."""
+"""New name of each argument, by the old path of its class and its old name."""
 
 ADDED: dict[str, dict[str, Any]] = {
     "audio_lightning.schedulers.OneCycle": {"cycle_momentum": False},
 }
-"""By the old path of a class, arguments with which the class of today does what that one did."""
+"""Arguments that make the new class behave as the old one, by the old path of the class."""
 
 KEYS: dict[str, str] = {
     "room_dir": "rir_dir",
@@ -94,38 +94,38 @@ KEYS: dict[str, str] = {
     "find_batch_size": "tuner.scale_batch_size",
     "max_batch_size": "tuner.max_batch_size",
 }
-"""By its old dotted name, a key that belongs to no class; a value may have moved into a node of the same name."""
+"""New name of each key outside of classes, by its old dotted name; ``ensemble: 4`` became a node of the same name."""
 
 OPTIONS = {"conf_dir": "--config-dir"}
-"""Keys that are options of commands today; a saved configuration loses them."""
+"""Keys that have become options of commands; they are removed from a saved configuration."""
 
 CHOICES: dict[str, str] = {
     "augment=city": "augment=urban_light",
     "augment=notes": "augment=instruments_strong",
     "augment=words": "augment=speech_strong",
 }
-"""Choices by what was typed for them."""
+"""New name of each choice, by its old name."""
 
 METRICS = {
     **{f"clips/{split}": f"num_clips/{split}" for split in ("train", "validation", "test")},
     "groups/test": "num_groups/test",
     "trained_on": "num_train_overlap",
 }
-"""Entries of ``metrics.json``, by their old names."""
+"""New names of entries of ``metrics.json``, by their old names."""
 
 NEW_NODES = ("ensemble", "metrics", "tuner")
-"""Nodes that a training's configuration may lack, if an earlier version saved it; then they are empty."""
+"""Nodes that a configuration of an earlier version may lack; they are added empty."""
 
 
 def upgrade(values: dict[str, Any], *, over_defaults: bool = False) -> list[str]:
     """Replace old names in a configuration, in place.
 
     Args:
-        values: plain Python, of whatever version.
-        over_defaults: keys under their new names hold defaults, which values under the old names replace.
+        values: configuration of any version, as plain Python.
+        over_defaults: the new names hold default values, which values under the old names replace.
 
     Returns:
-        What was replaced, as ``old -> new`` with dotted keys and paths of classes.
+        The replacements, as ``old -> new`` with dotted keys or class paths.
     """
     replaced = []
     for old, new in KEYS.items():
@@ -134,7 +134,7 @@ def upgrade(values: dict[str, Any], *, over_defaults: bool = False) -> list[str]
         if node is None or name not in node or (above == old and isinstance(node[name], dict)):
             continue
         value = node.pop(name)
-        if (into := _node(values, above, make=True)) is None:  # damaged, as the check of the file says
+        if (into := _node(values, above, make=True)) is None:  # a damaged file, reported by a later check
             node[name] = value
             continue
         if over_defaults or last not in into:
@@ -164,14 +164,14 @@ def upgrade(values: dict[str, Any], *, over_defaults: bool = False) -> list[str]
 
 
 def upgrade_metrics(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The contents of ``metrics.json``, of whatever version, with the names of today."""
+    """Contents of ``metrics.json`` of any version, under the current names."""
     return {METRICS.get(name, name): value for name, value in values.items()}
 
 
 def key_now(key: str, target: Any) -> str | None:
-    """The dotted name of a key that is typed by its old name; None for any other key.
+    """New dotted name of a renamed key; None for any other key.
 
-    ``target`` is the class of the node that the key is in; None for whichever class had it.
+    ``target`` is the class path of the node that contains the key; None for any class.
     """
     if key in KEYS:
         return KEYS[key]
@@ -181,9 +181,9 @@ def key_now(key: str, target: Any) -> str | None:
 
 
 def argument_now(target: Any, name: str) -> str | None:
-    """The name of an argument that is called by its old one; None for any other.
+    """New name of a renamed argument; None for any other argument.
 
-    ``target`` is the path of the class, old or new; None for the first that had the argument.
+    ``target`` is the path of the class, old or new; None for the first class that had the argument.
     """
     for old, names in ARGUMENTS.items():
         if target in (None, old, TARGETS.get(old)) and name in names:
@@ -192,7 +192,7 @@ def argument_now(target: Any, name: str) -> str | None:
 
 
 def _node(values: dict[str, Any], key: str, *, make: bool = False) -> Any:
-    """The mapping at a dotted key; None where there is none, unless it is to be made."""
+    """The mapping at a dotted key, created if ``make``; None if there is none."""
     node = values
     for name in key.split(".") if key else ():
         inside = node.setdefault(name, {}) if make else node.get(name)
@@ -203,7 +203,7 @@ def _node(values: dict[str, Any], key: str, *, make: bool = False) -> Any:
 
 
 def _targeted(node: Any, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every mapping with a ``_target_``, and the beginning of the dotted keys in it."""
+    """Every mapping with a ``_target_``, with the prefix of its dotted keys."""
     if isinstance(node, dict) and isinstance(node.get("_target_"), str):
         yield place, node
     inside = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, (list, tuple)) else ()

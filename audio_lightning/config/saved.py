@@ -1,7 +1,7 @@
-"""Configurations that come from a file: of a run, of a trial, of a checkpoint.
+"""Configurations read from files: of runs, trials and checkpoints.
 
-Somebody else may have made the file. What a run saves is resolved, so that nothing in it is resolved again: an
-interpolation could read environment variables of whoever opens it, and send them to an address that stands beside it.
+The file may come from a stranger. A saved configuration is resolved, so interpolations in it are refused: one could
+read environment variables of the person who opens it, and send them to an address in the same file.
 """
 
 import re
@@ -19,52 +19,52 @@ from audio_lightning.core.errors import ConfigError, FileError
 from audio_lightning.core.files import first_line, read_text, shortened
 
 MOST_YAML = 2**20
-"""Bytes of a saved configuration, which has some thousand."""
+"""Maximum size of a saved configuration in bytes; usual ones have a few thousand."""
 
 MOST_DEPTH = 32
-"""Nodes within one another."""
+"""Maximum depth of nested nodes."""
 
 NODES = (*(name for name in groups() if name not in ("hydra", "experiment", "debug")), "ensemble", "tuner")
-"""Keys of a training's configuration under which others stand."""
+"""Nodes of a training's configuration."""
 
 PLAIN = (str, bool, int, float, type(None))
 
 REACHING = ("callbacks", "logger", "trainer")
-"""Nodes whose targets write files, or send what happens elsewhere."""
+"""Nodes whose targets write files or send data over the network."""
 
 OUTSIDE = re.compile(r"^[\w.+-]*:/|^file:|://|^[/~\\]|(?:^|[/\\])\.\.(?:[/\\]|$)", re.IGNORECASE)
-"""Addresses, and places that are not within the run folder."""
+"""Pattern of network addresses, and of paths outside of the run folder."""
 
 PLACE_KEY = re.compile(r"(?:dir|path|root|file|folder)$")
-"""Arguments that are paths: in a file, relative ones are within its folder, and not where the command is typed."""
+"""Arguments that are paths; in a saved configuration, they are relative to its folder, not to the current one."""
 
 ADDRESS_KEY = re.compile(r"(?:uri|url|host|address|endpoint|key|token)$")
-"""Arguments that say where something is sent, or whose account gets it, whatever they look like."""
+"""Arguments that are addresses or accounts, whatever their values are."""
 
 FREE_TEXT = ("notes", "tags")
-"""Arguments that are only shown."""
+"""Arguments that are only displayed."""
 
 
 def read_saved(path: Path, *, complete: bool = False) -> dict[str, Any]:
-    """Read the configuration that a run saved.
+    """Read the saved configuration of a run.
 
     Args:
         path: ``config.yaml``.
-        complete: all nodes of a training must be there.
+        complete: require all nodes of a training.
 
     Returns:
-        Plain values, with the names of today (:mod:`audio_lightning.config.renamed`).
+        Plain values, with current names (:mod:`audio_lightning.config.renamed`).
 
     Raises:
-        FileError: it cannot be read, is no such configuration, or holds an interpolation.
+        FileError: it cannot be read, is not a configuration of a run, or contains an interpolation.
     """
     text = read_text(path, most=MOST_YAML)
     try:
         _check_events(yaml.parse(text, Loader=yaml.CSafeLoader))
-        # What OmegaConf wrote any YAML parser reads alike, and this one in a fifth of the time.
+        # OmegaConf writes standard YAML; this parser takes a fifth of the time of OmegaConf's own.
         values = yaml.load(text, Loader=yaml.CSafeLoader)
     except (yaml.YAMLError, ValueError, OverflowError) as error:
-        raise FileError(f"{path} is not the configuration of a run: {first_line(error)}") from error
+        raise FileError(f"{path} is not the configuration of a run: {first_line(error)}; restore a copy") from error
     if not isinstance(values, dict):
         raise FileError(f"{path} is not the configuration of a run: expected keys and values")
     check_resolved(values, where=str(path))
@@ -72,53 +72,57 @@ def read_saved(path: Path, *, complete: bool = False) -> dict[str, Any]:
     for name in NODES if complete else [name for name in NODES if name in values] or NODES:
         if not isinstance(values.get(name), dict):
             found = f"{name} is {shortened(values[name])}" if name in values else f"it lacks {name}"
-            raise FileError(f"{path} is not the configuration of a run: {found}")
+            raise FileError(f"{path} is not the configuration of a run: {found}; restore a copy")
     return values
 
 
 def as_config(values: Mapping[str, Any], *, where: str) -> DictConfig:
-    """A configuration of plain values, closed to further keys.
+    """Build a configuration, to which no keys can be added, from plain values.
+
+    Args:
+        values: keys and values.
+        where: name of the file, for messages.
 
     Raises:
-        FileError: values that a configuration cannot have.
+        FileError: values that a configuration cannot hold.
     """
     try:
         config = OmegaConf.create(dict(values))
     except (OmegaConfBaseException, ValueError) as error:
-        raise FileError(f"{where} is not the configuration of a run: {first_line(error)}") from error
+        raise FileError(f"{where} is not the configuration of a run: {first_line(error)}; restore a copy") from error
     OmegaConf.set_struct(config, True)
     return config
 
 
 def as_plain(config: DictConfig) -> dict[str, Any]:
-    """A configuration as plain Python, with its interpolations resolved."""
+    """Convert a configuration to plain Python, with interpolations resolved."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
     return dict(plain)
 
 
 def check_resolved(values: Any, *, where: str) -> None:
-    """Refuse what is not plain or not resolved in a configuration that comes from a file.
+    """Refuse values of a saved configuration that are not plain, or not resolved.
 
     Raises:
-        FileError: an interpolation, or a value of another type, with its key.
+        FileError: an interpolation, or a value of another type; the message has its key.
     """
     for key, value in _entries(values):
         if not isinstance(value, PLAIN):
-            raise FileError(f"{where}: {shortened(key)} is a {type(value).__name__}: expected text or a number")
+            raise FileError(f"{where}: {shortened(key)} is a {type(value).__name__}, expected text or a number")
         if "${" in key or (isinstance(value, str) and "${" in value):
             raise FileError(
-                f"{where}: {shortened(key)}={shortened(value)} is refused: a saved configuration is resolved, and an "
-                "interpolation could read what is yours alone, such as environment variables; type it again"
+                f"{where}: {shortened(key)}={shortened(value)} is refused: an interpolation in a saved configuration "
+                "could read private values, such as environment variables; type the value on the command line"
             )
 
 
 def outside(config: DictConfig, node: str, folder: Path) -> list[tuple[str, str]]:
-    """Keys and values of a node of :data:`REACHING` that are addresses, or places outside of the run folder."""
+    """Keys and values in a node of :data:`REACHING` that are addresses, or paths outside of the run folder."""
     inside = folder.resolve()
 
     def leads_out(key: str, value: str) -> bool:
         if PLACE_KEY.search(key) and "://" not in value and not value.startswith("~"):
-            return not (inside / value).resolve().is_relative_to(inside)  # a link may lead anywhere
+            return not (inside / value).resolve().is_relative_to(inside)  # resolves symbolic links
         return bool(ADDRESS_KEY.search(key) or OUTSIDE.search(value))
 
     entries = _entries(OmegaConf.to_container(config[node]) if config.get(node) else {}, f"{node}.")
@@ -130,18 +134,18 @@ def outside(config: DictConfig, node: str, folder: Path) -> list[tuple[str, str]
 
 
 def check_reach(config: DictConfig, nodes: Iterable[str], folder: Path, *, typed: Iterable[str] = ()) -> None:
-    """Refuse to use what a file says of addresses, and of places outside of its folder.
+    """Refuse addresses, and paths outside of the run folder, that come from a file.
 
-    Other places are made absolute, in place: relative to the folder.
+    Other paths are made absolute, in place, relative to the folder.
 
     Args:
-        config: that comes from the file.
-        nodes: of :data:`REACHING`, those that were not typed anew.
-        folder: of the run.
-        typed: keys whose values do not come from the file.
+        config: configuration from the file.
+        nodes: nodes of :data:`REACHING` that were not replaced on the command line.
+        folder: folder of the run.
+        typed: keys whose values come from the command line.
 
     Raises:
-        ConfigError: the first of them, and how to type it.
+        ConfigError: such a value; the message has the override that confirms it.
     """
     for node in nodes:
         for key, value in outside(config, node, folder):
@@ -149,8 +153,8 @@ def check_reach(config: DictConfig, nodes: Iterable[str], folder: Path, *, typed
                 continue
             choice = f"{node}={key.split('.')[1]} " if node != "trainer" else ""
             raise ConfigError(
-                f"{key}={shortened(value, 200)} of a saved configuration leads out of its folder, and is not used "
-                f"unless it is typed again: {choice}{key}=..."
+                f"{key}={shortened(value, 200)} of a saved configuration leads out of its folder, and is refused; "
+                f"to use it, type it on the command line: {choice}{key}=..."
             )
         for key, value in list(_entries(OmegaConf.to_container(config[node]) if config.get(node) else {}, f"{node}.")):
             if isinstance(value, str) and PLACE_KEY.search(key) and key not in typed:
@@ -158,7 +162,7 @@ def check_reach(config: DictConfig, nodes: Iterable[str], folder: Path, *, typed
 
 
 def _check_events(events: Iterable[Any]) -> None:
-    """Refuse what no saved configuration has, before it is built: aliases can stand for more than fits into memory."""
+    """Refuse aliases and deep nesting before parsing: aliases can expand to more than fits into memory."""
     depth = 0
     for event in events:
         if isinstance(event, yaml.CollectionStartEvent):
@@ -170,7 +174,7 @@ def _check_events(events: Iterable[Any]) -> None:
 
 
 def _entries(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf, and every empty node, with its dotted key."""
+    """Every leaf and every node, with its dotted key; the value of a node is None."""
     names: Iterable[Any] = values.items() if isinstance(values, dict) else enumerate(values)
     for name, value in names:
         key = f"{prefix}{name}"

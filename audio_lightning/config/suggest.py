@@ -5,7 +5,7 @@ from difflib import get_close_matches
 
 
 def did_you_mean(word: str, known: Iterable[str], *, listing: str | None = None) -> str:
-    """The end of an error message: the nearest known word, or else all of them after ``listing`` ("choices")."""
+    """End of an error message: the nearest known word, or else all known words after ``listing`` ("choices")."""
     known = sorted(set(known))
     if near := get_close_matches(word, known, n=1, cutoff=0.6):
         return f"; did you mean {near[0]}?"

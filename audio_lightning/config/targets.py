@@ -1,17 +1,19 @@
-"""Names in a configuration, and the classes they may stand for.
+"""Class paths in a configuration: which are allowed, and how their objects are built.
 
-A configuration can come out of a checkpoint that somebody else made. So a name is never simply imported and called.
-It must be a class of the kind that its node wants, and defined by this package, by the library of that node
-(:data:`LIBRARIES`), or by a module which the user trusts (:mod:`audio_lightning.config.trust`).
+A configuration may come from a stranger's checkpoint, so a path is never simply imported and called. It must name a
+class of the kind that its node requires, defined by this package, by the library of that node (:data:`LIBRARIES`), or
+by a module that the user trusts (:mod:`audio_lightning.config.trust`).
 """
 
 import dataclasses
 import inspect
+import os
 import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from traceback import walk_tb
 from typing import Any, Literal, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
@@ -19,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from audio_lightning.config.renamed import TARGETS, argument_now
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.trust import is_trusted, trusted_modules
-from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.errors import ConfigError, UserError
 from audio_lightning.core.files import shortened
 from audio_lightning.core.settings import Settings
 
@@ -36,41 +38,41 @@ LIBRARIES: Mapping[str, str] = {
     "logger": "lightning.pytorch.loggers",
     "trainer": "lightning.pytorch",
 }
-"""By node of the configuration, the library whose classes it may name beside those of this package."""
+"""For each node of the configuration, the library whose classes it may name in addition to classes of this package."""
 
 TOP_LEVEL = frozenset({PACKAGE, *(library.partition(".")[0] for library in LIBRARIES.values())})
-"""Top-level packages of all targets but the user's own."""
+"""Top-level packages of all targets except the user's own."""
 
 REFUSALS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
-"""What a class raises that cannot work with a value."""
+"""Exceptions that a constructor raises for invalid values."""
 
 
 def library_of(where: str) -> str | None:
-    """The library whose classes a node may name: ``torch.optim`` for ``optimizer``; None where there is none."""
+    """Library whose classes a node may name: ``torch.optim`` for ``optimizer``; None if there is none."""
     return LIBRARIES.get(where.partition(".")[0])
 
 
 def is_allowed(target: Any, *, where: str) -> bool:
-    """Whether ``target`` may be named at all in a node; :func:`resolve` still checks what it is."""
+    """Whether a node may name ``target``; :func:`resolve` also checks the class itself."""
     if not isinstance(target, str) or target in TARGETS:
         return False
     return _is_of(target, PACKAGE) or is_trusted(target) or _is_of(target, library_of(where))
 
 
 def refusal(target: Any, *, where: str) -> str:
-    """What to say of a target that may not be named, and what to do where it may be a class of the user's own."""
+    """Message about a target that is not allowed, with the remedy for a class of the user's own."""
     if isinstance(target, str) and target in TARGETS:
-        return f"{target} has moved: expected {TARGETS[target]}"
+        return f"{target} has moved; type {TARGETS[target]}"
     top = target.partition(".")[0] if isinstance(target, str) else ""
     known = {*TOP_LEVEL, *sys.stdlib_module_names}
     if top not in known and "." in str(target) and all(part.isidentifier() for part in str(target).split(".")):
         return (
-            f"{target} is not allowed: it is no class of {PACKAGE}; if it is yours, or you know what is in it, trust "
+            f"{target} is not allowed: it is not a class of {PACKAGE}; if it is yours, or you know its code, trust "
             f"its module: trust={top} in a training or sweep, --trust {top} with a checkpoint"
         )
     library = library_of(where)
     owners = f"{PACKAGE} or {library}" if library else PACKAGE
-    return f"{target} is not allowed: expected a class of {owners}"
+    return f"{target} is not allowed; expected a class of {owners}"
 
 
 def _is_of(name: str, package: str | None) -> bool:
@@ -78,15 +80,15 @@ def _is_of(name: str, package: str | None) -> bool:
 
 
 def resolve(target: Any, kind: type[T], *, where: str) -> type[T]:
-    """The class that ``target`` names.
+    """Import the class that ``target`` names.
 
     Args:
-        target: dotted name, such as ``"audio_lightning.models.vision.ResNet"``.
-        kind: class it must be or derive from.
+        target: dotted path, such as ``"audio_lightning.models.vision.ResNet"``.
+        kind: required base class.
         where: key in the configuration, for the message.
 
     Raises:
-        ConfigError: a name outside the allow-list, one that does not exist, or one of another kind.
+        ConfigError: a path outside of the allowed packages, one that does not exist, or a class of another kind.
     """
     if not is_allowed(target, where=where):
         raise ConfigError(f"{where}._target_={refusal(target, where=where)}")
@@ -96,9 +98,11 @@ def resolve(target: Any, kind: type[T], *, where: str) -> type[T]:
     except ModuleNotFoundError as error:
         if error.name is None or not module_name.startswith(error.name):
             raise ConfigError(
-                f"{where}._target_={target} needs the package {error.name}: pip install {error.name}"
+                f"{where}._target_={target} needs the package {error.name}; pip install {error.name}"
             ) from error
-        raise ConfigError(f"{where}._target_={target}: there is no module {module_name}") from error
+        raise ConfigError(
+            f"{where}._target_={target}: there is no module {module_name}; check the spelling, or install it"
+        ) from error
     except Exception as error:
         if not is_trusted(module_name):
             raise
@@ -108,12 +112,14 @@ def resolve(target: Any, kind: type[T], *, where: str) -> type[T]:
     if found is None:
         raise ConfigError(f"{where}._target_={target}: {module_name} has no {name}" + did_you_mean(name, dir(module)))
     if not isinstance(found, type) or not issubclass(found, kind):
-        raise ConfigError(f"{where}._target_={target} is not a {kind.__name__}, which {where} must be")
-    # Checked on what was found, not on its name: a module's imports are attributes of it, too.
+        raise ConfigError(
+            f"{where}._target_={target} is not a {kind.__name__}, which {where} must be; name another class"
+        )
+    # The module that defines the class is checked, because a module's imports are attributes of it as well.
     home, library = found.__module__, library_of(where)
     if not (_is_of(home, PACKAGE) or is_trusted(home) or _is_of(f"{home}.", library)):
         owners = " or ".join((PACKAGE, *([library] if library else []), *trusted_modules()))
-        raise ConfigError(f"{where}._target_={target} is defined in {home}, which is not a part of {owners}")
+        raise ConfigError(f"{where}._target_={target} is defined in {home}; expected a class of {owners}")
     return found
 
 
@@ -125,17 +131,17 @@ def build(
     offered: Mapping[str, Any] = types.MappingProxyType({}),
     **supplied: Any,
 ) -> T:
-    """Make the object that a node of the configuration describes.
+    """Build the object that a node of the configuration describes.
 
     Args:
-        node: ``_target_`` and the arguments for it.
-        kind: class the target must be or derive from.
+        node: ``_target_`` and its arguments.
+        kind: required base class.
         where: key of the node in the configuration, for messages.
-        offered: arguments that the program can work out, passed where the class takes them and the node has none.
-        **supplied: further arguments, which the program works out and no configuration names.
+        offered: arguments inferred by the program, passed if the class accepts them and the node does not set them.
+        **supplied: further arguments of the program, which the configuration must not set.
 
     Raises:
-        ConfigError: see :func:`resolve`; also an argument the target does not take, or a value it refuses.
+        ConfigError: see :func:`resolve`; also an unknown argument, or a value that the class refuses.
     """
     target, arguments = split_node(node, where=where)
     cls = resolve(target, kind, where=where)
@@ -144,14 +150,29 @@ def build(
     check_arguments(cls, arguments, supplied, where=where)
     try:
         return cls(**grouped(cls, arguments), **supplied)
-    except REFUSALS as error:  # a value of the right type that the class refuses, such as dropout=2
+    except REFUSALS as error:  # an invalid value of the right type, such as dropout=2
         raise ConfigError(f"{where}: {cls.__name__} refuses its arguments: {refused(cls, arguments, error)}") from error
+    except Exception as error:  # a mistake in a user's own class is reported with its file and line
+        if isinstance(error, UserError) or (own := raised_by_user(error)) is None:
+            raise
+        raise ConfigError(f"{where}: {own}") from error
+
+
+def raised_by_user(error: Exception) -> str | None:
+    """Describe an exception that passed through a trusted module, with its place there; None for any other."""
+    frames = [place for place in walk_tb(error.__traceback__) if is_trusted(place[0].f_globals.get("__name__", ""))]
+    if not frames:
+        return None
+    frame, line = frames[-1]
+    code, message = frame.f_code, next(iter(str(error).strip().splitlines()), "")
+    file = os.path.relpath(code.co_filename)
+    return f"{code.co_qualname} raised {type(error).__name__}: {message} ({file}, line {line})"
 
 
 def refused(cls: type, arguments: Mapping[str, Any], error: Exception) -> str:
-    """What an exception says, in one line, and the arguments that may have led to it: those that are no defaults."""
+    """First line of an exception's message, with the arguments that may have caused it (all that are not defaults)."""
     message = next(iter(str(error).strip().splitlines()), "")
-    if not isinstance(error, (RuntimeError, ValueError)):  # made to be read by who wrote the class
+    if not isinstance(error, (RuntimeError, ValueError)):  # its message is meant for developers
         message = f"{type(error).__name__}: {message}" if message else type(error).__name__
     defaults = {name: parameter.default for name, parameter in accepted(cls)[0].items()}
     given = ", ".join(
@@ -167,17 +188,21 @@ def _plain(value: Any) -> Any:
 
 
 def split_node(node: Mapping[str, Any] | DictConfig, *, where: str) -> tuple[Any, dict[str, Any]]:
-    """The target and the arguments of a node, as plain Python."""
+    """Split a node into its target and its arguments, as plain Python.
+
+    Raises:
+        ConfigError: the node has no ``_target_``.
+    """
     plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
     plain = dict(plain) if isinstance(plain, Mapping) else None
     if plain is None or "_target_" not in plain:
-        raise ConfigError(f"{where} has no _target_: expected the name of a class and its arguments")
-    plain.pop("_partial_", None)  # Hydra's way to leave arguments to the program, which completes all targets
+        raise ConfigError(f"{where} has no _target_; expected the path of a class and its arguments")
+    plain.pop("_partial_", None)  # Hydra's flag for partial construction; the program completes every target
     return plain.pop("_target_"), {str(key): value for key, value in plain.items()}
 
 
 def grouped(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments as the class takes them: those of its :class:`Settings` gathered in one object each."""
+    """Group arguments for the constructor: the fields of each :class:`Settings` argument become one object."""
     given = dict(arguments)
     for name, settings in _settings(cls).items():
         fields = {field.name for field in dataclasses.fields(settings)}
@@ -186,16 +211,16 @@ def grouped(cls: type, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def takes(cls: type, name: str) -> bool:
-    """Whether a class takes an argument of this name."""
+    """Whether a class accepts an argument of this name."""
     parameters, _, takes_any = accepted(cls)
     return name in parameters or takes_any
 
 
 def check_arguments(cls: type, arguments: Mapping[str, Any], supplied: Mapping[str, Any], *, where: str) -> None:
-    """Hold arguments against the signature of ``cls``.
+    """Check arguments against the signature of ``cls``.
 
     Raises:
-        ConfigError: a name that it does not take, one that is missing, or a value that its annotation excludes.
+        ConfigError: an unknown or missing argument, or a value that its annotation excludes.
     """
     parameters, hints, takes_any = accepted(cls)
     open_names = [name for name in parameters if name not in supplied]
@@ -211,11 +236,11 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], supplied: Mapping[s
             raise ConfigError(f"{where}.{name}={shown}: expected {_describe(hints[name])}")
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in arguments and name not in supplied:
-            raise ConfigError(f"{where}.{name} must be given: {cls.__name__} needs it")
+            raise ConfigError(f"{where}.{name} must be given: {cls.__name__} needs it; type {where}.{name}=VALUE")
 
 
 def accepted(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
-    """What a configuration may say of ``cls``: as :func:`_signature`, with the fields of :class:`Settings` in it."""
+    """Arguments that a configuration may set: :func:`_signature`, with the fields of :class:`Settings` arguments."""
     parameters, hints, takes_any = _signature(cls)
     for name, settings in _settings(cls).items():
         del parameters[name], hints[name]
@@ -226,15 +251,15 @@ def accepted(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any], b
 
 
 def _settings(cls: type) -> dict[str, Any]:
-    """The groups of arguments that ``cls`` takes, as it has them by default."""
+    """Default values of the :class:`Settings` arguments of ``cls``, by name."""
     defaults = {name: parameter.default for name, parameter in _signature(cls)[0].items()}
     return {name: default for name, default in defaults.items() if isinstance(default, Settings)}
 
 
 def _signature(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any], bool]:
-    """What ``cls`` takes by name, the annotations of that, and whether it takes any other name.
+    """Named parameters of ``cls``, their annotations, and whether it accepts any other name.
 
-    A constructor with ``**options`` hands them on to that of the class it derives from.
+    A constructor with ``**options`` is assumed to pass them on to the constructor of its base class.
     """
     parameters: dict[str, inspect.Parameter] = {}
     hints: dict[str, Any] = {}
@@ -244,17 +269,17 @@ def _signature(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any],
             continue
         try:
             found = dict(inspect.signature(base).parameters)
-        except (ValueError, TypeError):  # one in C that has none
+        except (ValueError, TypeError):  # a class implemented in C, without a signature
             return parameters, hints, True
         try:
             annotated = typing.get_type_hints(constructor)
-        except (NameError, TypeError):  # an annotation that only a type checker can read
+        except (NameError, TypeError):  # an annotation that exists only for type checkers
             annotated = {}
         named = {
             name: value for name, value in found.items() if value.kind not in (value.VAR_KEYWORD, value.VAR_POSITIONAL)
         }
         if parameters and base.__module__.partition(".")[0] in TOP_LEVEL - {PACKAGE}:
-            # A library's class may give its base what that requires, as TensorBoardLogger does.
+            # A library's class may itself supply what its base requires, as TensorBoardLogger does.
             named = {
                 name: value.replace(default=None) if value.default is value.empty else value
                 for name, value in named.items()

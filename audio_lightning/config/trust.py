@@ -1,7 +1,7 @@
-"""Modules from outside this package whose classes may be named, as far as the user says so.
+"""Modules outside of this package whose classes the user allows.
 
-What counts is what a person types, for as long as the command or the call lasts. No file ever adds to it: neither a
-checkpoint nor a run folder, which somebody else may have made, nor a YAML.
+Only the command line or an argument of a call can trust a module, for as long as the command or the call lasts. A
+file never can: neither a checkpoint nor a run folder nor a YAML, which may come from a stranger.
 """
 
 import importlib.util
@@ -23,15 +23,15 @@ _trusted: ContextVar[tuple[str, ...]] = ContextVar("trusted", default=())
 
 @contextmanager
 def trusting(modules: str | Iterable[str] | None) -> Iterator[None]:
-    """Let a configuration name classes that these modules, or modules within them, define.
+    """Context manager that allows classes defined in these modules or their submodules.
 
-    Nothing is imported here, which may take seconds; a module is when a class of it is asked for.
+    No module is imported here, because an import may take seconds; it is imported when one of its classes is needed.
 
     Args:
-        modules: names of modules, as ``import`` takes them; or one of them; None for none.
+        modules: name or names of modules, as in ``import``; None for none.
 
     Raises:
-        ConfigError: no such module is to be found.
+        ConfigError: there is no such module.
     """
     several = isinstance(modules, Iterable) and not isinstance(modules, str)
     names: list[Any] = [] if modules is None else list(modules) if several else [modules]
@@ -45,17 +45,17 @@ def trusting(modules: str | Iterable[str] | None) -> Iterator[None]:
 
 
 def trusted_modules() -> tuple[str, ...]:
-    """The modules that count here and now."""
+    """Trusted modules in the current context."""
     return _trusted.get()
 
 
 def is_trusted(name: str) -> bool:
-    """Whether a module or a class is in one of the modules that count here and now."""
+    """Whether a module or a class belongs to a trusted module."""
     return any(name == module or name.startswith(f"{module}.") for module in _trusted.get())
 
 
 def source_files(module: str) -> list[Path]:
-    """The Python files of the package or module of this name, sorted, found without importing it; none if unknown."""
+    """Sorted Python files of a package or module, found without importing it; none if it is unknown."""
     spec = _find(module.partition(".")[0])
     if spec is None:
         return []
@@ -66,7 +66,7 @@ def source_files(module: str) -> list[Path]:
 
 
 def package_folder(name: str) -> Path | None:
-    """The folder of a package, found without importing it; None if there is none."""
+    """Folder of a package, found without importing it; None if there is none."""
     top, *below = name.split(".")
     spec = _find(top)
     folders = [Path(folder, *below) for folder in (spec and spec.submodule_search_locations) or ()]
@@ -76,33 +76,33 @@ def package_folder(name: str) -> Path | None:
 def _require_module(name: Any) -> None:
     if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
         example = re.sub(r"\W", "_", Path(str(name)).stem)
-        raise ConfigError(f"trust={name}: expected the name of a module as import takes it, such as {example}")
+        raise ConfigError(f"trust={name}: expected the name of a module, as in import, such as {example}")
     top = name.partition(".")[0]
     if _find(top) is not None:
         return
     here = os.path.isdir(top) or os.path.isfile(f"{top}.py")
     remedy = (
-        "it lies in the current folder, where Python does not look for it: put PYTHONPATH=. before the command"
+        "it is in the current folder, which is not on Python's path; put PYTHONPATH=. before the command"
         if here
-        else "put PYTHONPATH=FOLDER before the command, with the folder that it lies in, or install it"
+        else "put PYTHONPATH=FOLDER before the command, with the folder that contains it, or install it"
     )
     looked = ", ".join(dict.fromkeys(_own_path())) or "none"
     raise ConfigError(
-        f"trust={name}: there is no module {top} among the installed ones and in the folders on Python's path "
+        f"trust={name}: there is no module {top} among the installed ones, nor in the folders on Python's path "
         f"({looked}); {remedy}"
     )
 
 
 def _find(top: str) -> Any:
-    """The specification of a module of the highest level, for which nothing has to be imported."""
+    """Specification of a top-level module, which is found without any import."""
     try:
         return importlib.util.find_spec(top)
-    except (ValueError, ImportError):  # of __main__, for one
+    except (ValueError, ImportError):  # for example __main__
         return None
 
 
 def _own_path() -> list[str]:
-    """Folders on Python's path but for those of its libraries."""
+    """Folders on Python's path, without the folders of the standard library and of installed packages."""
     libraries = (*sysconfig.get_paths().values(), *site.getsitepackages(), str(Path(os.__file__).parent))
     entries = [entry or os.getcwd() for entry in sys.path]
     return [entry for entry in entries if os.path.isdir(entry) and not entry.startswith(libraries)]

@@ -1,1 +1,1 @@
-"""Foundations without torch: the task, errors, files, messages, processor cores."""
+"""Foundations shared by all other packages: task, errors, files, messages, threads, checkpoint archives."""

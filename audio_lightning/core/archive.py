@@ -1,7 +1,8 @@
-"""Archives of ``torch.save``: a checksum over every byte, and what they unpack to before anything is unpacked.
+"""Integrity and safety checks of ``torch.save`` archives, made before ``torch.load`` is called.
 
-A checkpoint comes from a disk that may be damaged, or from a stranger. So its bytes are compared with the checksum that
-it carries, and its structure is read with sizes in place of tensors, before ``torch.load`` is called.
+A checkpoint may be damaged, or come from a stranger. :func:`check_seal` compares its bytes with the checksum that it
+carries. :func:`check_contents` reads its pickle with storage sizes in place of tensors, and refuses an archive that
+would unpack to more than the file holds.
 """
 
 import collections
@@ -19,13 +20,13 @@ import torch
 
 SEAL = b"sha256:"
 SEALED = struct.pack("<H", len(SEAL) + 64)
-"""Length of a sealed archive's comment, in the two bytes that end an archive without one."""
+"""Length of a sealed archive's ZIP comment: the last field of the archive, two zero bytes if there is no comment."""
 
 MOST_VALUES = 10_000
-"""Values that an archive of any size may have: fewer than this take no memory worth a refusal."""
+"""Number of values that any archive may hold; a larger pickle may hold one value per byte."""
 
 DEEPEST = 64
-"""Levels of containers within containers; configurations have about six."""
+"""Maximum depth of nested containers; configurations have about six levels."""
 
 OPCODES = (
     pickle.PROTO, pickle.STOP, pickle.MARK, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.BININT,
@@ -34,7 +35,7 @@ OPCODES = (
     pickle.APPENDS, pickle.SETITEM, pickle.SETITEMS, pickle.BINPUT, pickle.LONG_BINPUT, pickle.BINGET,
     pickle.LONG_BINGET, pickle.GLOBAL, pickle.REDUCE, pickle.BUILD, pickle.BINPERSID,
 )  # fmt: skip
-"""Instructions of pickle that ``torch.save`` writes; some of the others reserve whatever memory they name."""
+"""Pickle opcodes that ``torch.save`` writes; some other opcodes allocate as much memory as their argument states."""
 
 STORAGES = {
     "BoolStorage": torch.bool,
@@ -50,19 +51,19 @@ STORAGES = {
     "ComplexFloatStorage": torch.complex64,
     "ComplexDoubleStorage": torch.complex128,
 }
-"""What the elements of a storage are, by the name under which it is pickled."""
+"""Data types of storages, by the class name under which they are pickled."""
 
 
-class DamagedArchive(Exception):  # noqa: N818 - it is said by whoever knows what the file should have been
-    """Bytes are missing, or are not those that were written."""
+class DamagedArchive(Exception):  # noqa: N818 - the caller, who knows the file's purpose, reports it as an error
+    """Bytes are missing, or differ from the bytes that were written."""
 
 
-class RefusedArchive(Exception):  # noqa: N818 - likewise
-    """It is whole, and asks for what no checkpoint needs."""
+class RefusedArchive(Exception):  # noqa: N818 - as DamagedArchive
+    """The archive is intact, but contains something that no checkpoint needs."""
 
 
 def seal(file: BinaryIO) -> None:
-    """Append the SHA-256 of an archive to it, as its comment, which other readers pass over."""
+    """Append the SHA-256 of an archive to it, as its ZIP comment, which other readers ignore."""
     body = file.seek(-len(SEALED), os.SEEK_END)
     digest = _digest(file, body)
     file.seek(body)
@@ -70,10 +71,10 @@ def seal(file: BinaryIO) -> None:
 
 
 def check_seal(file: BinaryIO) -> None:
-    """Compare an archive with its checksum; one without a seal, of an older version, with the CRC-32 of each record.
+    """Compare an archive with its SHA-256 seal; without a seal (older versions), with the CRC-32 of each record.
 
     Raises:
-        DamagedArchive: they differ, or it is no archive.
+        DamagedArchive: the checksums differ, or the file is not an archive.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 22))
@@ -84,18 +85,18 @@ def check_seal(file: BinaryIO) -> None:
             except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
                 raise DamagedArchive(str(error)) from error
         if damaged is not None:
-            raise DamagedArchive(f"the checksum of {damaged} is another")
+            raise DamagedArchive(f"the checksum of {damaged} does not match")
         return
     body = size - len(SEALED) - len(SEAL) - 64
     if body < 0 or SEALED + SEAL + _digest(file, body) != file.read():
-        raise DamagedArchive("its checksum is another, or is missing")
+        raise DamagedArchive("its checksum does not match, or is missing")
 
 
 def check_contents(file: BinaryIO) -> None:
-    """Refuse an archive that would take more memory than the file has bytes, or that is to call anything.
+    """Refuse an archive that would take more memory than the file has bytes, or whose pickle would call a function.
 
     Raises:
-        DamagedArchive: it is no archive of ``torch.save``.
+        DamagedArchive: the file is not an archive of ``torch.save``.
         RefusedArchive: it is one, and must not be loaded.
     """
     size = file.seek(0, os.SEEK_END)
@@ -112,13 +113,13 @@ def check_contents(file: BinaryIO) -> None:
             contents = _Structure(pickled, {name.removeprefix(f"{root}/data/"): sizes[name] for name in sizes}).load()
         except RefusedArchive:
             raise
-        except Exception as error:  # whatever a damaged stream of instructions makes of the stack
+        except Exception as error:  # a damaged opcode stream can raise anything
             raise DamagedArchive(f"its structure cannot be read ({type(error).__name__})") from error
     _check_count(contents, max(MOST_VALUES, len(pickled)))
 
 
 def _digest(file: BinaryIO, length: int) -> bytes:
-    """SHA-256 of the first ``length`` bytes, in hexadecimal; the file is left behind them."""
+    """SHA-256 of the first ``length`` bytes, in hexadecimal; leaves the file positioned after them."""
     found = hashlib.sha256()
     file.seek(0)
     while length > 0 and (block := file.read(min(length, 2**20))):
@@ -135,19 +136,19 @@ def _opened(file: BinaryIO) -> zipfile.ZipFile:
 
 
 class _Structure(pickle._Unpickler):
-    """The containers of a pickle, with None in place of every tensor: nothing is imported, called or allocated.
+    """Unpickler that builds containers with None in place of tensors, and imports, calls and allocates nothing.
 
-    It is the one in Python, which can be held to some instructions, and keeps what it memorizes in a dictionary.
+    It derives from Python's pure-Python unpickler, whose opcodes can be restricted, and whose memo is a dictionary.
 
     Args:
-        pickled: what ``torch.save`` pickled.
-        records: size in bytes of the storages, by name.
+        pickled: the content of ``data.pkl``.
+        records: size of each storage in bytes, by name.
     """
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         code: handler for code, handler in pickle._Unpickler.dispatch.items() if bytes([code]) in OPCODES
     }
-    # The state of an ordered dictionary: versions of modules, which nobody needs here.
+    # The state of an ordered dictionary (module versions in a state_dict) is not needed here.
     dispatch[pickle.BUILD[0]] = lambda self: self.stack.pop()
 
     def __init__(self, pickled: bytes, records: Mapping[str, int]) -> None:
@@ -155,17 +156,17 @@ class _Structure(pickle._Unpickler):
         self._records = records
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a name: plain containers for themselves, a storage's class for the type of its elements."""
+        """Return a replacement for a global: plain containers unchanged, the data type for a storage class."""
         known: dict[tuple[str, str], Any] = {
             ("collections", "OrderedDict"): collections.OrderedDict,
-            ("collections", "Counter"): collections.Counter,  # of schedules with milestones
+            ("collections", "Counter"): collections.Counter,  # the milestones of MultiStepLR
             ("torch", "Size"): tuple,
             ("torch._utils", "_rebuild_tensor_v2"): self._tensor,
-            # Tensors with attributes, as FSDP leaves them. To call the types themselves could reserve memory.
+            # Tensors with attributes, as FSDP leaves them. Calling the types could allocate memory.
             ("torch._tensor", "_rebuild_from_type_v2"): _with_attributes,
             ("torch", "Tensor"): "Tensor",
             ("torch.nn.parameter", "Parameter"): "Parameter",
-            # What callbacks and optimizers of others may keep, and torch makes nothing larger of.
+            # Values of third-party callbacks and optimizers; they take no more memory than their pickle.
             ("torch._utils", "_rebuild_parameter"): _nothing,
             ("torch", "device"): _nothing,
             ("__builtin__", "complex"): _nothing,
@@ -181,10 +182,10 @@ class _Structure(pickle._Unpickler):
         )
 
     def persistent_load(self, pid: Any) -> int:
-        """Number of elements of a storage; torch would read past the end of one that is shorter than is said."""
+        """Return the number of elements of a storage. Its record must have that size: torch would read past its end."""
         _, dtype, key, _, elements = pid
         if elements * dtype.itemsize != self._records[key]:
-            raise RefusedArchive("it does not hold as many numbers as it says")
+            raise RefusedArchive("it does not hold as many numbers as it states")
         return elements
 
     def _tensor(self, storage: int, offset: int, shape: Iterable[int], stride: Iterable[int], *_: Any) -> None:
@@ -196,17 +197,20 @@ class _Structure(pickle._Unpickler):
 
 
 def _nothing(*_: Any) -> None:
-    """Stands for a call whose result is of no interest; its arguments have been looked at."""
+    """Stand-in for a call whose result is not needed; its arguments have been checked already."""
 
 
 def _with_attributes(rebuild: Callable[..., Any], _: str, arguments: Iterable[Any], attributes: Any) -> Any:
-    """The attributes in place of the tensor, which is looked at as any other."""
+    """Check the tensor like any other, and return its attributes in its place."""
     rebuild(*arguments)
     return attributes
 
 
 def _check_count(contents: Any, most: int) -> None:
-    """Refuse containers that are in one another so often, or so deep, that whoever goes through them never ends."""
+    """Refuse containers nested so deep, or referenced so often, that a traversal would not end.
+
+    The limits are ``DEEPEST`` levels and ``most`` values, shared containers counted each time.
+    """
     level, count = [contents], 0
     for _ in range(DEEPEST):
         count += len(level)
@@ -215,7 +219,7 @@ def _check_count(contents: Any, most: int) -> None:
         level = [value for container in level for value in _values(container)]
         if not level:
             return
-    raise RefusedArchive("its containers hold one another too often")
+    raise RefusedArchive("its containers are nested too deep, or refer to one another too often")
 
 
 def _values(container: Any) -> Iterable[Any]:

@@ -1,4 +1,4 @@
-"""Processor cores: how many there are to work with, and work in as many threads."""
+"""CPU cores and threads."""
 
 import os
 from collections import deque
@@ -9,46 +9,46 @@ from typing import TypeVar
 T = TypeVar("T")
 
 SPINS = 1000
-"""Turns that a thread waits for others awake, about ten microseconds; libgomp's own default is 300,000."""
+"""Iterations that a waiting OpenMP thread spins before it sleeps, about 10 us; libgomp's default is 300,000."""
 
 
 def cores() -> int:
-    """Cores that this process may use: fewer than there are, where it is bound to some or its container has a quota.
+    """Number of cores available to this process.
 
-    A quota is rounded up to whole cores. ``LOKY_MAX_CPU_COUNT`` lowers the number, too.
+    CPU affinity, a container's quota (rounded up to whole cores) and ``LOKY_MAX_CPU_COUNT`` reduce it.
     """
-    # Late, as torch below: this is imported where neither is needed.
+    # Late, as torch below: most modules that import this one need neither.
     from joblib import cpu_count  # type: ignore[import-untyped]
 
     return int(cpu_count())
 
 
 def let_threads_sleep() -> None:
-    """Have OpenMP threads that wait for others sleep after microseconds, not milliseconds.
+    """Let waiting OpenMP threads sleep after microseconds instead of milliseconds.
 
-    Beside another busy process, the thread that is waited for may not be running, and the cores are busy with waiting:
-    ``benchmarks/threads.py``. libgomp reads the variable when torch is imported. What the user set is left as it is.
+    If other processes are busy, the thread that the others wait for may not be running, and spinning wastes the cores
+    (``benchmarks/threads.py``). libgomp reads the variable when torch is imported. A value set by the user is kept.
     """
     if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
         os.environ["GOMP_SPINCOUNT"] = str(SPINS)
 
 
 def at_most_set(threads: int) -> int:
-    """So many threads, or as many as the user set (``OMP_NUM_THREADS``) where these are fewer; torch is not asked."""
-    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # more are for loops within loops
+    """Return ``threads``, or ``OMP_NUM_THREADS`` if that is set and smaller, without importing torch."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # further numbers are for nested loops
     return min(threads, int(first)) if first.isdecimal() and int(first) > 0 else threads
 
 
 def share_threads(processes: int) -> int:
-    """Let this process and others that work beside it have all cores together, and no more than these.
+    """Set the number of torch threads of this process to its share of the cores.
 
-    A number that the user set (``OMP_NUM_THREADS``), or that was set for this process before, is never exceeded.
+    It never exceeds a number that the user set (``OMP_NUM_THREADS``), or that was set for this process before.
 
     Args:
-        processes: how many share the cores, this one among them.
+        processes: number of processes that share the cores, this one included.
 
     Returns:
-        The threads of this process.
+        The number of threads of this process.
     """
     import torch
 
@@ -61,10 +61,13 @@ def share_threads(processes: int) -> int:
 
 
 def busy_cores(seconds: float = 0.1) -> tuple[float, int]:
-    """Cores of the machine that other processes keep busy, measured while this one sleeps, and all that there are.
+    """Measure how many cores of the machine are busy with other processes, while this one sleeps.
 
     Args:
-        seconds: how long to measure.
+        seconds: duration of the measurement.
+
+    Returns:
+        Busy cores, and all cores of the machine.
     """
     from psutil import cpu_count, cpu_percent
 
@@ -73,7 +76,7 @@ def busy_cores(seconds: float = 0.1) -> tuple[float, int]:
 
 
 def in_order(function: Callable[[int], T], items: Sequence[int], workers: int) -> Iterator[T]:
-    """Yield results of threads in the order of the items; the number computed ahead is bounded."""
+    """Apply a function in ``workers`` threads; yield results in the order of the items, with a bounded look-ahead."""
     pool = ThreadPoolExecutor(workers)
     ahead: deque[Future[T]] = deque()
     try:

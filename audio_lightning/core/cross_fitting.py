@@ -1,4 +1,4 @@
-"""Cross-fitting: what is fitted to predictions is applied to those of other groups."""
+"""Cross-fitting: the calibration and thresholds of each clip are fitted to clips of other groups."""
 
 from collections.abc import Iterator
 
@@ -7,14 +7,14 @@ from jaxtyping import Bool, Shaped
 
 
 def folds_of_groups(group: Shaped[np.ndarray, "clips"], most: int) -> Iterator[Bool[np.ndarray, "clips"]]:
-    """Parts of the clips that share no group, together all of them; none where there is one group only.
+    """Divide clips into folds that share no group; no fold if there is only one group.
 
     Args:
-        group: of each clip.
-        most: number of parts, unless there are fewer groups.
+        group: group of each clip.
+        most: number of folds, unless there are fewer groups.
 
     Yields:
-        Whether each clip is in the part.
+        A mask over the clips for each fold: True for clips in the fold.
     """
     _, number = np.unique(group, return_inverse=True)
     folds = min(most, int(number.max(initial=0)) + 1)

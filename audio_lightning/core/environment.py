@@ -1,4 +1,4 @@
-"""Versions and machine of a run."""
+"""Software versions and hardware of a run."""
 
 import contextlib
 import platform
@@ -25,7 +25,7 @@ PACKAGES = (
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, for ``environment.json``."""
+    """Content of ``environment.json``: versions of packages, processor, GPUs and command-line arguments."""
     versions = {"audio-lightning": __version__}
     for package in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):

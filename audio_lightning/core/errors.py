@@ -1,18 +1,18 @@
-"""What can go wrong because of what the program was given.
+"""Exceptions for mistakes that the user can correct.
 
-Everything a user can cause (a typo, a missing folder, a corrupt recording, a hostile checkpoint) is raised as a
-subclass of :class:`UserError`. The command line prints its message without a traceback and exits with
-``exit_code``; any other exception is a defect of this program and keeps its traceback.
+A typo, a missing folder, a corrupt recording or a hostile checkpoint is raised as a subclass of :class:`UserError`. The
+command line prints its message without a traceback and exits with ``exit_code``. Any other exception is a defect of
+this program and keeps its traceback.
 """
 
 LONGEST_LINE = 3_000
-"""Characters of a line of a message; of a longer one, which repeats what was given, the middle is left out."""
+"""Maximum characters of a line of a message; the middle of a longer line, which repeats the input, is left out."""
 
 
 class UserError(Exception):
-    """A mistake outside this program: the message says what was found, where, what was expected and what to do.
+    """A mistake outside this program; the message states where, what was found, what was expected and what to do.
 
-    It is one line, whatever was typed or read, unless the class lists several problems.
+    The message is one line, whatever the input contains, unless the class may list several problems (``may_list``).
     """
 
     exit_code = 2
@@ -26,38 +26,38 @@ class UserError(Exception):
 
 
 class ConfigError(UserError):
-    """An unknown key, choice or target, a wrong argument, a combination that cannot work."""
+    """An unknown key, choice or target, a wrong argument, or an impossible combination."""
 
 
 class AudioError(UserError):
-    """One recording that cannot be read, or not as it claims to be."""
+    """A recording that cannot be read, or whose content contradicts its header."""
 
 
 class DataError(UserError):
-    """A data set that cannot be used as it is: wrong rows, missing or unreadable recordings, leaking splits."""
+    """A data set that cannot be used as it is: invalid rows, unreadable recordings, leakage between splits."""
 
     may_list = True
 
 
 class FileError(UserError):
-    """A file of a run or a sweep that is damaged, or not what its name says."""
+    """A file of a run or a sweep that is damaged, or not of the expected kind."""
 
 
 class CheckpointError(UserError):
-    """A file that is not a checkpoint of this program, or one that asks for something it must not."""
+    """A file that is not a checkpoint of this program, or that refers to classes outside the allowed ones."""
 
 
 class DiskError(UserError):
-    """A disk that is full or fails; what was to be written is not there, and what was there before is whole."""
+    """A disk that is full or failing; the new file is not written, and the old one is intact."""
 
     exit_code = 1
 
 
-class Interrupted(Exception):  # noqa: N818 - it is nobody's error
-    """A training was told to stop; what it had reached is in ``checkpoints/last.ckpt``.
+class Interrupted(Exception):  # noqa: N818 - an interruption is not an error
+    """The training was interrupted by a signal; ``checkpoints/last.ckpt`` holds its last state.
 
     Attributes:
-        exit_code: 130 for Ctrl-C, 143 for SIGTERM, as shells have it.
+        exit_code: 130 for Ctrl-C (SIGINT), 143 for SIGTERM, by the convention of shells.
     """
 
     def __init__(self, exit_code: int) -> None:

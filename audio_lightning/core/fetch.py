@@ -1,4 +1,4 @@
-"""Resumable, checked downloads of single files."""
+"""Resumable downloads of single files, verified by checksum."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
@@ -15,26 +15,26 @@ from audio_lightning.core.messages import print_and_log
 Progress = Callable[[int, int], None]
 
 TIMEOUT_SECONDS = 30.0
-"""How long a server may say nothing."""
+"""Maximum time without data from a server, in seconds."""
 
 CHUNK_BYTES = 2**20
 
 
 def fetch(urls: Sequence[str], file: Path, *, checksum: str | None, progress: Progress | None = None) -> None:
-    """Download a file, or the rest of it, and check it; a complete file is not downloaded again.
+    """Download a file, or the rest of a partial download, and verify its checksum; a complete file is kept.
 
-    Pooch checks the file and puts it into place. It downloads every file from its beginning, so what it calls for the
-    bytes (:func:`_receive`) is our own: it keeps them in ``<file>.part``, and the next call asks for the rest. Only one
+    pooch verifies the file and moves it into place. It restarts every download from the beginning, so the downloader
+    (:func:`_receive`) is our own: it keeps bytes in ``<file>.part``, and the next call requests the rest. Only one
     process at a time may fetch a file: see :func:`locked`.
 
     Args:
-        urls: addresses of the same file, each tried where the one before fails.
-        file: where to write it.
-        checksum: that the file must have, ``sha256:...`` or ``md5:...`` in hexadecimal; None where it is unknown.
-        progress: called with the number of bytes that have arrived and of all, where the server tells.
+        urls: mirrors of the same file; each is tried if the previous one fails.
+        file: destination.
+        checksum: expected checksum, ``sha256:...`` or ``md5:...`` in hexadecimal; None if unknown.
+        progress: called with the number of bytes received and the total; never, if the server does not state the total.
 
     Raises:
-        DataError: no network, an error of the server, a connection that breaks off, a full disk, or a wrong checksum.
+        DataError: no network, a server error, a connection that breaks off, a full disk, or a wrong checksum.
     """
     import pooch
 
@@ -55,12 +55,12 @@ def fetch(urls: Sequence[str], file: Path, *, checksum: str | None, progress: Pr
             failed.append(f"{url} has changed or arrived damaged, and was deleted: {str(error).partition('. ')[0]}")
         except (OSError, HTTPException) as error:
             failed.append(f"{url} cannot be fetched: {reason_of(error)}")
-    raise DataError(f"{'; '.join(failed)}; {_what_is_kept(part)}")
+    raise DataError(f"{'; '.join(failed)}; {_kept_bytes(part)}")
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the right to download to a folder, which is made; another process is waited for.
+    """Lock a download folder, which is created if missing; waits while another process holds the lock.
 
     Raises:
         DataError: the folder cannot be written.
@@ -73,10 +73,8 @@ def locked(folder: Path) -> Iterator[None]:
         except Timeout:
             print_and_log(f"another process is downloading to {folder}: waiting for it")
             lock.acquire()
-    except (OSError, NotImplementedError) as error:  # the latter from a file system without locks
-        raise DataError(
-            f"cannot download to {folder}: {reason_of(error)}; name a folder that can be written"
-        ) from error
+    except (OSError, NotImplementedError) as error:  # NotImplementedError: a file system without locks
+        raise DataError(f"cannot download to {folder}: {reason_of(error)}; choose a writable folder") from error
     try:
         yield
     finally:
@@ -90,7 +88,7 @@ def _receive(url: str, part: Path, progress: Progress | None) -> None:
     with response, part.open("ab" if done else "wb") as out:
         length = response.headers["Content-Length"]
         total = done + int(length) if length else None
-        # `read` would wait for the whole chunk, and lose the beginning of one that does not arrive as a whole.
+        # `read` would wait for a whole chunk, and lose the beginning of a chunk that breaks off.
         while chunk := response.read1(CHUNK_BYTES):
             out.write(chunk)
             done += len(chunk)
@@ -101,7 +99,7 @@ def _receive(url: str, part: Path, progress: Progress | None) -> None:
 
 
 def _request(url: str, have: int) -> tuple[HTTPResponse | None, int]:
-    """The response and the position it begins at, ``have`` if possible; no response where that is the end already."""
+    """The response and its start position, ``have`` if possible; no response if the file is complete already."""
     headers = {"Range": f"bytes={have}-"} if have else {}
     try:
         response = urlopen(Request(url, headers=headers), timeout=TIMEOUT_SECONDS)
@@ -119,16 +117,16 @@ def _request(url: str, have: int) -> tuple[HTTPResponse | None, int]:
 
 
 def reason_of(error: Exception) -> str:
-    """What an error of the network or of a file says, in few words."""
+    """Short reason of a network or file error."""
     if isinstance(error, HTTPError):
-        return f"the server answers {error.code} {error.reason}"
+        return f"the server returned {error.code} {error.reason}"
     if isinstance(error, URLError) and isinstance(error.reason, Exception):
         error = error.reason
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
-def _what_is_kept(part: Path) -> str:
+def _kept_bytes(part: Path) -> str:
     size = part.stat().st_size if part.exists() else 0
     if not size:
-        return "nothing has arrived yet, the same command tries again"
-    return f"the {size:,} bytes that have arrived are kept, the same command goes on from there"
+        return "nothing has arrived yet; repeat the command to try again"
+    return f"the {size:,} bytes that have arrived are kept; repeat the command to continue from there"

@@ -1,7 +1,7 @@
-"""Atomic writes, and readers that turn any damage to a file into one line.
+"""Atomic writes, and readers that report any damage to a file in one line.
 
-A killed process or a full disk never leaves half a file. What is read may come from anybody: a file may be missing,
-empty, a pipe, of another encoding, or made to exhaust the memory.
+A killed process or a full disk never leaves a partial file. Input files are not trusted: a file may be missing, empty,
+a pipe, in another encoding, or made to exhaust the memory.
 """
 
 import contextlib
@@ -21,50 +21,54 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from audio_lightning.core.errors import ConfigError, FileError
 
-A_RUN = "expected a folder with config.yaml, as a training leaves it"
-A_SWEEP = "expected a folder with sweep.json, as sweep.py leaves it"
-"""What is said of a folder that is none."""
+A_RUN = "expected a folder with config.yaml, written by a training"
+A_SWEEP = "expected a folder with sweep.json, written by sweep.py"
+"""Descriptions of expected folders, for error messages."""
 
-FIT_STATE = "state.json", "clock.json"
-"""Files by which the folder of a fit is known, also of one that has not ended."""
+OWNERS: Mapping[str, Sequence[str]] = {
+    "fit": ("state.json", "clock.json"),
+    "sweep": ("sweep.json",),
+    "run": ("config.yaml",),
+}
+"""Files that identify the folder of a fit (including an unfinished one), of a sweep and of a run."""
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MOST_JSON = 2**24
-"""Bytes of a JSON file."""
+"""Maximum size of a JSON file in bytes."""
 
 MOST_CSV = 2**32
-"""Bytes of a table."""
+"""Maximum size of a CSV file in bytes."""
 
 MOST_HEADER = 2**22
-"""Bytes of its first line."""
+"""Maximum length of a CSV file's header line in bytes."""
 
 MOST_COLUMNS = 20_000
-"""Columns of a table: predictions have one for each class."""
+"""Maximum number of columns of a CSV file; predictions have one for each class."""
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole file in UTF-8, or leave the old one as it was.
+    """Write a text file in UTF-8 atomically: on failure, the old file remains.
 
     Raises:
-        OSError: with the name of the file.
+        OSError: it cannot be written; the error contains the name of the file.
     """
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """The same as :func:`write_text` for bytes."""
+    """Write a binary file atomically; see :func:`write_text`."""
     with written_whole(path) as partial:
         partial.write_bytes(content)
 
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a hidden file beside ``path`` to write to, which takes its place when the block ends without an error.
+    """Yield a hidden file in the folder of ``path`` to write to; it replaces ``path`` if the block raises no error.
 
     Raises:
-        OSError: with the name of the file.
+        OSError: it cannot be written; the error contains the name of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -82,29 +86,33 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a full disk."""
+
+
 def disk_trouble(error: BaseException) -> str | None:
-    """A line on a disk that is full or fails, with the remedy; None for any other error."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    """Describe a full or failing disk in one line, with the remedy; None for any other error."""
+    if isinstance(error, OSError) and error.errno in FULL:
         return f"the disk is full ({error.filename or 'while writing the run folder'}): make room"
     if isinstance(error, OSError) and error.filename and error.errno in (errno.EIO, errno.EFBIG, errno.EROFS):
         return f"{error.filename}: {error.strerror}"
-    if "disk is full" in str(error):  # as SQLite says it, through SQLAlchemy and Optuna
+    if "disk is full" in str(error):  # SQLite's message, passed on by SQLAlchemy and Optuna
         return "the disk is full (while writing a database): make room"
     return None
 
 
 def write_json(path: Path, values: Any) -> None:
-    """Write JSON for people to read, too; see :func:`to_json`."""
+    """Write indented JSON; see :func:`to_json`."""
     write_text(path, to_json(values, indent=2) + "\n")
 
 
 def to_json(values: Any, *, indent: int | None = None) -> str:
-    """JSON that every reader takes: null for NaN and infinity, which Python writes as words outside JSON."""
+    """Serialize to standard JSON: NaN and infinity, which Python would write as non-standard words, become null."""
     return json.dumps(without_nan(values), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
 def without_nan(values: Any) -> Any:
-    """Plain values with None in place of every NaN and infinity, at any depth."""
+    """Replace every NaN and infinity by None, at any depth."""
     if isinstance(values, Mapping):
         return {key: without_nan(value) for key, value in values.items()}
     if isinstance(values, list | tuple):
@@ -114,20 +122,21 @@ def without_nan(values: Any) -> Any:
 
 @contextlib.contextmanager
 def open_regular(path: Path, *, most: int, follow: bool = False) -> Iterator[BinaryIO]:
-    """Open a file to read it, unless it is something else by that name.
+    """Open a regular file for reading.
 
     Args:
         path: the file.
-        most: bytes that it may have.
-        follow: it may be a link that leads out of its folder, since it was named itself.
+        most: maximum size in bytes.
+        follow: allow a symbolic link that leads out of its folder; for paths that the user gave.
 
     Raises:
-        FileError: it is missing, cannot be read, is a pipe, a device or a folder, leads elsewhere, or is too large.
+        FileError: the file is missing, unreadable or too large, is a pipe, a device or a folder, or is a link that
+            leads out of its folder.
     """
     try:
         if not follow and path.is_symlink() and not path.resolve().is_relative_to(path.parent.resolve()):
-            raise FileError(f"{path} is a link that leads out of its folder: put the file itself in its place")
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # to open a pipe would wait for its writer
+            raise FileError(f"{path} is a link that leads out of its folder; put the file itself in its place")
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a blocking open of a pipe would hang
         with os.fdopen(handle, "rb") as file:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
@@ -136,23 +145,23 @@ def open_regular(path: Path, *, most: int, follow: bool = False) -> Iterator[Bin
                 raise FileError(f"{path}: {found.st_size:,} bytes, expected at most {most:,}")
             yield file
     except UnicodeDecodeError as error:
-        raise FileError(f"{path} is damaged: byte {error.start:,} is not UTF-8") from error
+        raise FileError(f"{path} is damaged: byte {error.start:,} is not UTF-8; restore a copy") from error
     except OSError as error:
         raise FileError(f"{path}: {error.strerror or error}") from error
 
 
 def read_text(path: Path, *, most: int = MOST_JSON) -> str:
-    """Read a whole file in UTF-8.
+    """Read a text file in UTF-8.
 
     Raises:
-        FileError: see :func:`open_regular`; also if it is not UTF-8.
+        FileError: see :func:`open_regular`; or the file is not UTF-8.
     """
     with open_regular(path, most=most) as file:
         return file.read(most).decode("utf-8")
 
 
 def kind_of(mode: int) -> str:
-    """The kind of a file that is no regular one, by its mode, in words."""
+    """Name the kind of a non-regular file, from its mode."""
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a device")
 
@@ -161,12 +170,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        FileError: see :func:`read_text`; also if it is not JSON, or not an object.
+        FileError: see :func:`read_text`; or the file is not JSON, or not an object.
     """
     try:
         found = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise FileError(f"{path} is not JSON: {first_line(error)}") from error
+        raise FileError(f"{path} is damaged, not JSON: {first_line(error)}; restore a copy") from error
     if not isinstance(found, dict):
         raise FileError(f"{path}: expected a JSON object, found {shortened(found)}")
     return found
@@ -175,18 +184,18 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_frame(
     path: Path, *, texts: Sequence[str] = (), required: Sequence[str] = (), others: bool = True, whole: bool = True
 ) -> "pd.DataFrame":
-    """Read a table that this program wrote.
+    """Read a CSV file that this program wrote.
 
     Args:
-        path: a CSV file.
-        texts: columns that hold words, where they are there, as they stand: a class may be called "none". All others
-            hold numbers, NaN where they are empty.
-        required: columns that must be there, without an empty cell where they hold numbers.
-        others: read columns that are not required, too.
-        whole: the last line counts even without a line break; if False, it is left out then.
+        path: the file.
+        texts: columns that hold text, if present; kept verbatim, because a class may be called "none". All others hold
+            numbers; an empty cell is NaN.
+        required: columns that must be present; a required column of numbers has no empty cell.
+        others: also read columns that are not required.
+        whole: keep a last line without a line break; False drops it, for a file that is still being written.
 
     Raises:
-        FileError: see :func:`open_regular`; also if it is not such a table.
+        FileError: see :func:`open_regular`; or the file is not such a table.
     """
     import pandas as pd
 
@@ -194,9 +203,9 @@ def read_frame(
         try:
             header = next(csv.reader([file.readline(MOST_HEADER).decode("utf-8")]), [])
             if lacking := [name for name in required if name not in header]:
-                raise FileError(f"{path} is damaged: its header lacks {', '.join(lacking)}")
+                raise FileError(f"{path} is damaged: its header lacks {', '.join(lacking)}; restore a copy")
             if len(header) > MOST_COLUMNS or len(header) > len(set(header)):
-                raise FileError(f"{path} is damaged: its header has too many columns, or one twice")
+                raise FileError(f"{path} is damaged: its header has too many columns, or one twice; restore a copy")
             wanted = [name for name in header if others or name in required]
             numbers = [name for name in wanted if name not in texts]
             file.seek(0)
@@ -215,30 +224,30 @@ def read_frame(
         except UnicodeDecodeError:
             raise
         except (ValueError, OverflowError, Warning, csv.Error) as error:
-            raise FileError(f"{path} is damaged: {first_line(error)}") from error
+            raise FileError(f"{path} is damaged: {first_line(error)}; restore a copy") from error
     if wrong := [name for name in numbers if frame[name].dtype.kind not in "iuf" and len(frame)]:
-        raise FileError(f"{path} is damaged: {shortened(wrong[0])} has a value that is no number")
+        raise FileError(f"{path} is damaged: {shortened(wrong[0])} has a value that is not a number; restore a copy")
     if empty := [name for name in wanted if name in (*texts, *required) and frame[name].isna().any()]:
-        raise FileError(f"{path} is damaged: {shortened(empty[0])} has no value in a row")
+        raise FileError(f"{path} is damaged: {shortened(empty[0])} has no value in a row; restore a copy")
     if not isinstance(frame.index, pd.RangeIndex):
-        raise FileError(f"{path} is damaged: its rows have more values than its header has names")
+        raise FileError(f"{path} is damaged: its rows have more values than its header has names; restore a copy")
     return frame
 
 
 def first_line(error: Exception) -> str:
-    """What an exception says, in one line."""
+    """First line of an exception's message."""
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 def shortened(value: Any, most: int = 40) -> str:
-    """A value as it may stand in a message."""
+    """Representation of a value for a message: printable, at most ``most`` characters."""
     text = value if isinstance(value, str) else repr(value)
     text = "".join(sign if sign.isprintable() else "?" for sign in text[: most + 1])
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write a table with a header line."""
+    """Write a CSV file with a header line, atomically."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
@@ -247,44 +256,93 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 
 
 def require_folder(path: Path, expected: str) -> None:
-    """Refuse a folder that does not exist; cheap, so that a typing error is answered before Hydra is imported.
+    """Raise an error if a folder does not exist; without imports, so that a typo is reported before Hydra is imported.
 
     Args:
-        path: as it was typed.
-        expected: what the folder should be.
+        path: the folder, as typed.
+        expected: description of the expected folder.
 
     Raises:
-        ConfigError: with the nearest path that exists.
+        ConfigError: there is no such folder (the message suggests the nearest path), or it is the folder of a fit.
     """
     if not os.path.lexists(path):
         raise ConfigError(f"{path}: {expected}; there is no such folder{nearest_path(path)}")
-    if expected in (A_RUN, A_SWEEP) and all((path / name).is_file() for name in FIT_STATE):
+    if expected in (A_RUN, A_SWEEP) and owner_of(path) == "fit":
         raise ConfigError(
-            f"{path}: {expected}; it is the folder of a fit, which goes on with {_fit_command(path)} (add refit=true "
-            f"for models that are trained on everything); its trainings are the sweep {path / 'trials'}"
+            f"{path}: {expected}; it is the folder of a fit: continue it with {_fit_command(path)} (add refit=true "
+            f"for models trained on all data); its trainings are in the sweep {path / 'trials'}"
         )
+
+
+def owner_of(folder: Path) -> str | None:
+    """Return what a folder belongs to: ``fit``, ``sweep`` or ``run``; None if it is missing or belongs to none."""
+    owners = (kind for kind, names in OWNERS.items() if all(os.path.isfile(folder / name) for name in names))
+    return next(owners, None)
+
+
+def check_owner(folder: Path, kind: str, *, key: str) -> None:
+    """Check that a folder belongs to nothing, or to something of the same kind; other results would be overwritten.
+
+    Args:
+        folder: the folder to write to.
+        kind: what is written there: ``fit``, ``sweep`` or ``run``.
+        key: key of the folder on the command line, for the message.
+
+    Raises:
+        ConfigError: it belongs to something else (:func:`owner_of`).
+    """
+    if (owner := owner_of(folder)) not in (None, kind):
+        raise ConfigError(f"{key}={folder}: is the folder of a {owner}, not of a {kind}; give another folder")
+
+
+def check_creatable(folder: Path, *, key: str) -> None:
+    """Check that a folder can be created and written, by a temporary folder in it or in its nearest existing parent.
+
+    Args:
+        folder: the folder.
+        key: key of the folder on the command line, for the message.
+
+    Raises:
+        ConfigError: it cannot.
+        OSError: the disk is full (:func:`disk_trouble`).
+    """
+    whole = folder.absolute()
+    nearest = next(path for path in (whole, *whole.parents) if os.path.exists(path))
+    try:
+        for name in whole.relative_to(nearest).parts:
+            with contextlib.suppress(FileNotFoundError):
+                os.stat(nearest / name)  # raises an error for a name that the file system cannot store
+        with tempfile.TemporaryDirectory(prefix=".writable.", dir=nearest):
+            pass
+    except OSError as error:
+        if error.errno in FULL:
+            raise
+        raise ConfigError(
+            f"{key}={shortened(str(folder), 200)}: cannot be created or written ({shortened(str(nearest), 200)}: "
+            f"{error.strerror}); give another folder"
+        ) from error
 
 
 def _fit_command(folder: Path) -> str:
     try:
         words = read_json(folder / "trials/sweep.json")["overrides"]
         return shlex.join(["audio-lightning", "fit", *map(str, words)])
-    except (FileError, KeyError, TypeError):  # no training was begun
-        return "the line that began it"
+    except (FileError, KeyError, TypeError):  # no training has begun
+        return "the command that began it"
 
 
 def nearest_path(path: Path) -> str:
-    """The end of an error message about a path that does not exist: the nearest one that does, or nothing.
+    """Suggestion at the end of an error message about a missing path: the nearest existing path, or nothing.
 
     Args:
-        path: as it was typed; the nearest one is shown in the same form, quoted for the shell.
+        path: the path as typed; the suggestion has the same form (relative or absolute), quoted for the shell.
     """
     above = next(parent for parent in path.absolute().parents if os.path.exists(parent))
     missing, *below = path.absolute().relative_to(above).parts
     names: list[str] = []
-    with contextlib.suppress(OSError):  # a file, or a folder that cannot be read
+    with contextlib.suppress(OSError):  # ``above`` is a file, or an unreadable folder
         names = os.listdir(above)
-    from difflib import get_close_matches  # not where nothing is wrong
+    from difflib import get_close_matches  # imported only after a mistake
 
     near = get_close_matches(missing, sorted(names), n=1, cutoff=0.6)
     if not near or len(path.parts) <= len(below):

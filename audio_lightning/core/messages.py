@@ -1,4 +1,4 @@
-"""Messages on the terminal, in its width, and in the log of a run."""
+"""Messages on the terminal and in the log of a run."""
 
 import io
 import logging
@@ -20,34 +20,34 @@ _LOG = logging.getLogger(__name__)
 FORMAT = "[%(asctime)s][%(levelname)s] %(message)s"
 
 WORDS: Any = {"break_long_words": False, "break_on_hyphens": False}
-"""Options of textwrap: wrap between words, and never within a word or path."""
+"""Options of :mod:`textwrap`: wrap between words, never within a word or path."""
 
 
 class RunLog(logging.FileHandler):
-    """``train.log``: where it can no longer be written, that is said in one line and the run goes on.
+    """Log handler for ``train.log`` that reports a write failure once, in one line, and lets the run continue.
 
-    The traceback that logging would print, for every line, is not what is wrong with a training on a full disk.
+    By default, logging prints a traceback for every line, which does not help on a full disk.
     """
 
     _failed = False
 
     def _open(self) -> io.TextIOWrapper:
-        # Without a buffer: what could not be written must not be tried again when the file is closed.
+        # Unbuffered: closing the file must not retry lines that could not be written.
         return io.TextIOWrapper(io.FileIO(self.baseFilename, self.mode), "utf-8", write_through=True)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say it once where the file cannot be written; another error is a defect of the program."""
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - name of the overridden method
+        """Report a write failure once; any other error is a defect of the program."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
         elif not self._failed:
             self._failed = True
-            print(f"{self.baseFilename}: {error.strerror or error}: lines are missing from it", file=sys.stderr)
+            print(f"{self.baseFilename}: {error.strerror or error}; lines are missing from it", file=sys.stderr)
 
 
 @contextmanager
 def logging_to(file: Path) -> Iterator[None]:
-    """Write what is logged meanwhile to a run's ``train.log``, and not to that of another run of the same process."""
+    """Write log records to ``train.log`` of one run while the context is active; a process may do several runs."""
     handler = RunLog(file)
     handler.setFormatter(logging.Formatter(FORMAT))
     root = logging.getLogger()
@@ -66,7 +66,7 @@ def logging_to(file: Path) -> Iterator[None]:
 
 
 def log_failure(error: Exception) -> None:
-    """Log what ended a run: of a user's mistake its message, of a defect its traceback, and no interruption."""
+    """Log the cause of a failed run: the message of a user's mistake, the traceback of a defect; skip interruptions."""
     if isinstance(error, UserError):
         _LOG.info("stopped: %s", error, exc_info=error if error.__cause__ else None)
     elif not isinstance(error, Interrupted):
@@ -78,7 +78,7 @@ def print_and_log(text: str, *, shown: str | None = None) -> None:
 
     Args:
         text: the line.
-        shown: what is printed instead, where the terminal is too narrow for it.
+        shown: shorter text to print instead, for a narrow terminal.
     """
     print(text if shown is None else shown, flush=True)
     _LOG.info("%s", text)
@@ -86,7 +86,7 @@ def print_and_log(text: str, *, shown: str | None = None) -> None:
 
 @contextmanager
 def logged_warnings() -> Iterator[None]:
-    """Write Python's warnings to the log, too."""
+    """Also write Python warnings to the log while the context is active."""
     show = warnings.showwarning
 
     def show_and_log(message: Any, category: type[Warning], filename: str, *rest: Any, **named: Any) -> None:
@@ -101,19 +101,19 @@ def logged_warnings() -> Iterator[None]:
 
 
 def timestamp() -> str:
-    """Now, in ISO 8601 with the offset from UTC."""
+    """Current time in ISO 8601 with the offset from UTC."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def terminal_width() -> int | None:
-    """Columns of the terminal, or of COLUMNS; None in a pipe or a file."""
+    """Width of the terminal in columns, or the value of COLUMNS; None for a pipe or a file."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
         return shutil.get_terminal_size().columns
     return None
 
 
 def wrapped(text: str, *, indent: int = 0, width: int | None) -> str:
-    """Wrap a paragraph into lines of at most ``width`` columns; None: leave it in one line."""
+    """Wrap a paragraph into lines of at most ``width`` columns; None keeps it in one line."""
     return textwrap.fill(text, width, subsequent_indent=" " * indent, **WORDS) if width else text
 
 
@@ -121,11 +121,11 @@ def fitting(versions: Sequence[str], width: int | None) -> str | None:
     """Choose the longest version of a line that fits.
 
     Args:
-        versions: the same message, from long to short.
-        width: columns; None: any number.
+        versions: versions of the same message, from long to short.
+        width: available columns; None for no limit.
 
     Returns:
-        The first version of at most ``width`` columns; None if there is none.
+        The first version of at most ``width`` columns; None if no version fits.
     """
     if width is None:
         return versions[0]
@@ -135,5 +135,5 @@ def fitting(versions: Sequence[str], width: int | None) -> str | None:
 
 
 def below_here(path: Path) -> Path:
-    """A path relative to the current folder, if it is below it."""
+    """Return a path below the current folder relative to it, any other path unchanged."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -1,9 +1,9 @@
-"""What a file of ONNX refers to, read from its bytes alone, before the runtime opens it.
+"""References of an ONNX file to external data and custom operators, read from its bytes before the runtime opens it.
 
-A file may come with somebody else's checkpoint. That it reaches the runtime as bytes, without a path, is not enough:
-tensors may lie outside of it, and release 1.32 still reads them from the working directory where they are sparse or in
-a branch; releases from before 2026 followed ``..`` from there, too, and took one location for an address in the memory
-of the process (https://github.com/microsoft/onnxruntime/pull/27430, 28709 and 29011). So they are refused here.
+A file may come with a stranger's checkpoint. Passing it to the runtime as bytes, without a path, is not enough: tensors
+may be stored outside of it. Release 1.32 still reads external tensors from the working directory if they are sparse or
+in a branch. Releases before 2026 also followed ``..`` from there, and read one special location as an address in the
+memory of the process (https://github.com/microsoft/onnxruntime/pull/27430, 28709 and 29011). Such files are refused.
 """
 
 from collections.abc import Iterator
@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from audio_lightning.core.errors import ConfigError
 
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
-"""Domains of the operators that every build of ONNX runtime brings; those of others are somebody's code."""
+"""Operator domains that every build of ONNX runtime includes; operators of other domains need custom libraries."""
 
-# Field numbers of onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto: what may hold tensors or nodes.
+# Field numbers of onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto: messages that may hold tensors or
+# nodes.
 _INSIDE = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -33,12 +34,12 @@ _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 
 @dataclass
 class Contents:
-    """What is in a file.
+    """Contents of an ONNX file.
 
     Attributes:
-        is_whole: whether all tensors are in the file itself.
-        domains: of the operators of its nodes.
-        own_domains: of the functions that it defines by nodes of its own.
+        is_whole: whether all tensors are stored in the file itself.
+        domains: operator domains of its nodes.
+        own_domains: domains of functions that the file itself defines.
     """
 
     is_whole: bool = True
@@ -47,35 +48,36 @@ class Contents:
 
 
 def require_own_contents(content: bytes, name: str) -> None:
-    """Refuse a file that needs more than itself and the operators of the runtime.
+    """Refuse a file that needs external data, or operators that the runtime does not include.
 
     Args:
         content: the bytes of the file.
-        name: of the file, for messages.
+        name: name of the file, for messages.
 
     Raises:
-        ConfigError: it is not a file of ONNX, refers to other files, or has operators of other domains.
+        ConfigError: it is not an ONNX file, refers to other files, or has operators of other domains.
     """
     try:
         found = read_contents(content)
     except ValueError as error:
-        raise ConfigError(f"{name} is not a file of ONNX ({error}): export the network as ONNX") from error
+        raise ConfigError(f"{name} is not an ONNX file ({error}); export the network as ONNX") from error
     if not found.is_whole:
         raise ConfigError(
-            f"{name} refers to weights in other files, expected all in one: save it with onnx.save(onnx.load(FILE), "
+            f"{name} refers to weights in other files, expected all in one; save it with onnx.save(onnx.load(FILE), "
             "FILE, save_as_external_data=False)"
         )
     if foreign := sorted(found.domains - found.own_domains - DOMAINS):
         raise ConfigError(
-            f"{name} has operators of the domain {', '.join(foreign)}, expected those of ONNX alone: export it without"
+            f"{name} has operators of the domain {', '.join(foreign)}, expected standard ONNX operators only; export "
+            "the network without them"
         )
 
 
 def read_contents(content: bytes) -> Contents:
-    """What is in the bytes of a file; the weights themselves are skipped.
+    """Parse the structure of an ONNX file; the weights themselves are skipped.
 
     Raises:
-        ValueError: they are no protocol buffers.
+        ValueError: the bytes are not protocol buffers.
     """
     found = Contents()
     waiting = [("model", memoryview(content))]
@@ -95,12 +97,12 @@ def read_contents(content: bytes) -> Contents:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field: a whole number, or bytes."""
+    """Field number and value of each field of a protocol-buffer message; a value is an integer or bytes."""
     place = 0
     while place < len(message):
         tag, place = _number(message, place)
         kind = tag & 7
-        # Readers cut longer tags down to 32 bits, and would see another field than is seen here.
+        # Other readers truncate longer tags to 32 bits, and would read a different field.
         if not 8 <= tag < 1 << 32 or kind not in (_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES):
             raise ValueError(f"an unknown field at byte {place}")
         value, place = _number(message, place) if kind in (_VARINT, _LENGTH) else (kind, place)
@@ -116,7 +118,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def _number(message: memoryview, place: int) -> tuple[int, int]:
-    """The number that begins at a place, and where it ends."""
+    """Decode the varint at a position; return its value and the position after it."""
     number = 0
     for index in range(10):
         if place + index >= len(message):

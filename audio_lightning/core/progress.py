@@ -1,22 +1,27 @@
-"""How far long work is: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, occasional lines elsewhere."""
 
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
 SECONDS_BETWEEN_LINES = 10.0
 
-Progress = Callable[[int, int], None]
-"""Called with how much is done, and with all there is to do."""
+
+class Progress(Protocol):
+    """Callback with the number of finished items and the total."""
+
+    def __call__(self, done: int, total: int, what: str = "") -> None:
+        """Show progress, with the label ``what`` instead of that of the display."""
 
 
 @contextlib.contextmanager
 def progress_shown(what: str) -> Iterator[Progress]:
-    """Show it from the first call on; nothing where there is none.
+    """Show progress from the first call of the yielded function on; show nothing if it is never called.
 
     Args:
-        what: is done, in a few words.
+        what: label of the work, a few words; used where the callback gets none.
     """
     if not sys.stdout.isatty():
         yield _Lines(what)
@@ -25,12 +30,14 @@ def progress_shown(what: str) -> Iterator[Progress]:
     from rich.progress import TaskID
 
     with Bar(transient=True) as display:
-        tasks: list[TaskID] = []
+        tasks: dict[str, TaskID] = {}
+        usual = what
 
-        def show(done: int, total: int) -> None:
-            if not tasks:
-                tasks.append(display.add_task(what, total=total))
-            display.update(tasks[0], completed=done, total=total)
+        def show(done: int, total: int, what: str = "") -> None:
+            label = what or usual
+            if label not in tasks:
+                tasks[label] = display.add_task(label, total=total)
+            display.update(tasks[label], completed=done, total=total)
 
         yield show
 
@@ -40,8 +47,8 @@ class _Lines:
         self._what = what
         self._last = 0.0
 
-    def __call__(self, done: int, total: int) -> None:
+    def __call__(self, done: int, total: int, what: str = "") -> None:
         now = time.monotonic()
         if now - self._last >= SECONDS_BETWEEN_LINES or done == total:
-            print(f"{self._what}: {done}/{total}", flush=True)
+            print(f"{what or self._what}: {done}/{total}", flush=True)
             self._last = now

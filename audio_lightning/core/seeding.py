@@ -1,4 +1,4 @@
-"""Seeds of all generators that something random may be drawn from."""
+"""Seeding of all random number generators."""
 
 import random
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import torch
 
 
 def seed_generators(entropy: Sequence[int]) -> None:
-    """Let everything that is drawn from now on be a function of some whole numbers, of 0 or more."""
+    """Seed Python's, NumPy's and PyTorch's generators from a sequence of non-negative integers."""
     number = int(np.random.SeedSequence(list(entropy)).generate_state(1)[0])
     random.seed(number)
     np.random.seed(number)  # noqa: NPY002 - libraries draw from the legacy generator

@@ -1,10 +1,10 @@
-"""Groups of arguments that a configuration states flat."""
+"""Groups of arguments whose keys are not nested in a configuration."""
 
 
 class Settings:
-    """Base of dataclasses whose fields stand in a configuration beside the arguments of the class that takes them.
+    """Base class of argument groups: dataclasses whose fields a configuration does not nest.
 
-    They all have defaults, and the class that takes a group gives its own for it, which may differ from theirs.
-    A data source takes ``clips: ClipSettings``; the configuration says ``data.sample_rate``, not
-    ``data.clips.sample_rate`` (:func:`audio_lightning.config.targets.build`).
+    A data source has the argument ``clips: ClipSettings``, but the key is ``data.sample_rate``, not
+    ``data.clips.sample_rate`` (:func:`audio_lightning.config.targets.build`). All fields have defaults; the default of
+    the argument may override them.
     """

@@ -1,4 +1,4 @@
-"""What a data set asks for, and the shapes that flow from the data through the front end into the network."""
+"""The classification task that a data set defines, and the input shapes of front ends and networks."""
 
 import hashlib
 import json
@@ -12,17 +12,17 @@ Padding = Literal["zero", "repeat", "reflect"]
 
 @dataclass(frozen=True)
 class AudioTask:
-    """What the network has to answer, and on what kind of clip.
+    """Classification task: classes, and sample rate and length of the clips.
 
-    It is made by the data module, shapes the front end and the network, and travels in the checkpoint.
+    The data module creates it; it determines the shapes of front end and network, and is stored in the checkpoint.
 
     Attributes:
-        classes: names of the classes; the position is the index of the logit.
+        classes: class names; the position is the index of the logit.
         sample_rate: rate in hertz to which every recording is resampled.
         num_samples: length of a clip in samples at that rate.
-        padding: how a recording shorter than ``num_samples`` is filled up: with zeros, by repeating it, or by
-            reflecting it at its end.
-        multilabel: whether a clip may carry several labels at once.
+        padding: how a recording shorter than ``num_samples`` is padded at its end: with zeros (``"zero"``), by
+            repeating it (``"repeat"``), or by reflecting it (``"reflect"``).
+        multilabel: whether a clip may have several labels.
     """
 
     classes: tuple[str, ...]
@@ -43,7 +43,7 @@ class AudioTask:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes, which is the number of logits."""
+        """Number of classes, equal to the number of logits."""
         return len(self.classes)
 
     @property
@@ -53,35 +53,35 @@ class AudioTask:
 
     @property
     def classes_sha256(self) -> str:
-        """Hash of the names of the classes in their order, by which it is found out that a file has others."""
+        """SHA-256 of the ordered class names, to detect a file with other classes."""
         return hashlib.sha256(json.dumps(self.classes).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain Python containers only, as a checkpoint may hold them."""
+        """Convert to plain Python containers, the only ones that a checkpoint can hold."""
         return {**asdict(self), "classes": list(self.classes)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "AudioTask":
-        """The inverse of :meth:`to_dict`."""
+        """Inverse of :meth:`to_dict`."""
         return cls(**{**values, "classes": tuple(values["classes"])})
 
 
 @dataclass(frozen=True)
 class FeatureShape:
-    """Shape of what a front end hands to the network, without the batch dimension.
+    """Shape of the network's input as the front end computes it, without the batch dimension.
 
     Attributes:
         kind: ``"waveform"`` with ``dims == (channels, samples)``, or ``"spectrogram"`` with
             ``dims == (channels, bins, frames)``.
-        dims: the sizes.
-        sample_rate: rate in hertz of the recordings that it is of; None where nobody needs to know.
-        is_sound: whether neighbours in the last axis are neighbours in time; a row of numbers that is none can be given
-            to networks that take a waveform for what it is worth, but means nothing to those that know of hertz.
+        dims: sizes of the dimensions.
+        sample_rate: sample rate of the recordings in hertz; None if no network needs it.
+        is_sound: whether the last axis is time. False for a vector of summary features, which a waveform network can
+            process, but a network with filters in hertz cannot.
     """
 
     kind: InputKind
     dims: tuple[int, ...]
-    # Where it comes from, and not what it is like.
+    # Provenance, not part of the shape.
     sample_rate: int | None = field(default=None, compare=False)
     is_sound: bool = field(default=True, compare=False)
 
@@ -95,44 +95,67 @@ class FeatureShape:
         """Number of input channels of the network."""
         return self.dims[0]
 
+    @property
+    def bins(self) -> int:
+        """Number of frequency bins of a spectrogram.
+
+        Raises:
+            ValueError: a waveform.
+        """
+        return self._of_spectrogram("bins", 1)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of a spectrogram.
+
+        Raises:
+            ValueError: a waveform.
+        """
+        return self._of_spectrogram("frames", 2)
+
+    def _of_spectrogram(self, name: str, axis: int) -> int:
+        if self.kind != "spectrogram":
+            raise ValueError(f"a waveform has no {name}; its dims are (channels, samples)")
+        return self.dims[axis]
+
     def __str__(self) -> str:
         return f"{self.kind} [{', '.join(map(str, self.dims))}]"
 
 
 UNKNOWN = "unknown"
-"""What is predicted for a clip with one label, where its most probable class is not probable enough."""
+"""Predicted label of a clip whose most probable class is below the confidence threshold (single-label only)."""
 
 LABEL_SEPARATOR = "|"
-"""What stands between the labels of a prediction, where there are several in one text."""
+"""Separator between the labels of one prediction, in a text with several."""
 
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "loss")
-"""Metrics of one evaluation; logged as ``validation/<name>`` and ``test/<name>``."""
+"""Metrics of one evaluation of single-label clips; logged as ``validation/<name>`` and ``test/<name>``."""
 
 MULTILABEL_METRICS = ("mean_average_precision", "f1_macro", "f1_micro", "accuracy", "loss")
-"""The same where clips have several labels; accuracy is the share of clips whose whole set of labels is right."""
+"""Metrics of multi-label clips; ``accuracy`` is the share of clips with exactly the right set of labels."""
 
 
 PER_CLASS = ("none", None)
-"""Values of a metric's ``average`` that ask for one value a class."""
+"""Values of a metric's ``average`` that give one value for each class."""
 
 
 def metric_names(*, multilabel: bool) -> tuple[str, ...]:
-    """Metrics of one evaluation; the first is the one to choose by unless somebody names another."""
+    """Names of the metrics of one evaluation; the first is the default metric for model selection."""
     return MULTILABEL_METRICS if multilabel else METRICS
 
 
 def monitorable_metrics(*, multilabel: bool) -> tuple[str, ...]:
-    """Everything that a training logs every epoch, and so can be monitored."""
+    """Metrics that every training logs each epoch, and that ``monitor`` can name."""
     names = metric_names(multilabel=multilabel)
     return f"train/{names[0]}", "train/loss", *(f"validation/{name}" for name in names)
 
 
 def configured_metric(metric: str, nodes: Mapping[str, Any] | None) -> str | None:
-    """The key in ``metrics`` that a metric is measured by, itself or for one of the classes; None where none is.
+    """Find the key in ``metrics`` that computes a metric, overall or for one class; None if there is none.
 
     Args:
         metric: such as ``validation/auroc``, or ``test/recall_siren``, which needs ``metrics.recall.average=none``.
-        nodes: ``metrics`` of a configuration.
+        nodes: the node ``metrics`` of a configuration.
     """
     name = metric.rpartition("/")[2].removeprefix("recording_")
     found = [
@@ -145,10 +168,10 @@ def configured_metric(metric: str, nodes: Mapping[str, Any] | None) -> str | Non
 
 
 def lower_is_better(metric: str, others: Iterable[str] = ()) -> bool:
-    """Whether a smaller value of ``metric`` is the better one.
+    """Whether lower values of ``metric`` are better.
 
     Args:
-        metric: such as ``validation/accuracy``, or ``test/recording_loss`` of whole recordings.
-        others: metrics beside the loss for which lower is better.
+        metric: such as ``validation/accuracy``, or ``test/recording_loss`` for whole recordings.
+        others: names of metrics besides the loss for which lower is better.
     """
     return metric.rpartition("/")[2].removeprefix("recording_") in ("loss", *others)

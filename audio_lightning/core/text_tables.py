@@ -1,4 +1,4 @@
-"""Tables and paragraphs that fit the terminal."""
+"""Tables and paragraphs that fit the terminal width."""
 
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -8,19 +8,19 @@ from typing import Literal
 from audio_lightning.core.messages import WORDS, terminal_width, wrapped
 
 GAPS = (2, 1)
-"""Spaces between columns, and where a table is too wide for them."""
+"""Spaces between columns; the second value is for a table that is too wide with the first."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; the cells of a ``whole`` one are not wrapped, such as paths and figures."""
+    """A column of a table; cells of a ``whole`` column, such as paths and figures, are not wrapped."""
 
     name: str
     justify: Literal["left", "right"] = "left"
     whole: bool = False
 
     def widths(self, cells: Sequence[str]) -> tuple[int, int]:
-        """The least width, at which no word is cut, and the natural one."""
+        """Minimum width, at which no word is cut, and natural width."""
         lines = [line for cell in (self.name, *cells) for line in cell.split("\n")]
         natural = max(map(_width, lines))
         return (natural if self.whole else max(_width(word) for line in lines for word in line.split(" "))), natural
@@ -29,11 +29,11 @@ class Column:
 def print_table(
     columns: Sequence[Column], rows: Sequence[Sequence[str]], *, keys: int = 1, piped_width: int | None = None
 ) -> None:
-    """Print a table in the width of the terminal, without a cut word.
+    """Print a table that fits the width of the terminal, and never break a word.
 
     Cells are wrapped between words. If that is not enough, the columns are divided among several tables, each with the
-    first ``keys`` columns; if one column is too wide for that, each row is a paragraph. In a pipe or a file without
-    COLUMNS set, the table is ``piped_width`` columns wide; None: as wide as needed.
+    first ``keys`` columns. If one column is too wide for that, each row is printed as a paragraph. If the output is a
+    pipe or a file and COLUMNS is not set, the table is ``piped_width`` characters wide; None: as wide as needed.
     """
     width = terminal_width() or piped_width
     sizes = _sizes(columns, rows)
@@ -55,13 +55,13 @@ def print_table(
 
 
 def surplus_width(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
-    """Columns of the terminal by which a table is too wide to be printed as one; 0 if it fits."""
+    """Characters by which a table is too wide for the terminal to be printed in one piece; 0 if it fits."""
     width = terminal_width()
     return max(0, _total((least for least, _ in _sizes(columns, rows)), GAPS[-1]) - width) if width else 0
 
 
 def print_text(text: str, *, indent: int = 0, piped_width: int | None = None) -> None:
-    """Print a paragraph, wrapped between words and indented but for its first line; see :func:`print_table`."""
+    """Print a paragraph, wrapped between words, with all lines but the first indented; see :func:`print_table`."""
     print(wrapped(text, indent=indent, width=terminal_width() or piped_width))
 
 
@@ -72,12 +72,12 @@ def _width(text: str) -> int:
 
 
 def _sizes(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[tuple[int, int]]:
-    """The least and the natural width of each column."""
+    """Minimum and natural width of each column."""
     return [column.widths([row[place] for row in rows]) for place, column in enumerate(columns)]
 
 
 def _divided(least: Sequence[int], keys: int, width: int, gap: int) -> list[list[int]]:
-    """The columns of each table: the keys, and as many others as fit."""
+    """Divide the columns among tables: each has the key columns, and as many others as fit."""
     parts: list[list[int]] = []
     for place in range(keys, len(least)):
         if not parts or _total((least[number] for number in (*parts[-1], place)), gap) > width:
@@ -91,7 +91,7 @@ def _total(widths: Iterable[int], gap: int) -> int:
 
 
 def _shared(sizes: Sequence[tuple[int, int]], width: int, gap: int) -> list[int]:
-    """Natural widths, the widest reduced first until they fit, none below its least one."""
+    """Reduce the natural widths, the widest first, until they fit; no column goes below its minimum."""
     widths = [natural for _, natural in sizes]
     while _total(widths, gap) > width:
         widest = max((place for place in range(len(widths)) if widths[place] > sizes[place][0]), key=widths.__getitem__)

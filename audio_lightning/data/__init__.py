@@ -1,1 +1,1 @@
-"""Many recordings: sources, manifests, splits, the cache and batches of clips."""
+"""Data sets: sources, manifests, splits, the cache of decoded recordings, and batches of clips."""

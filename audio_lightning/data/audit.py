@@ -1,4 +1,4 @@
-"""Everything that is odd about a data set, found in one pass and stopping at nothing."""
+"""Audit of a data set: all errors, warnings and hints, found in one pass."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,58 +21,59 @@ if TYPE_CHECKING:
     from audio_lightning.data.opening import Opened
 
 MOST_CLIPPED = 1e-3
-"""Share of samples at full scale above which a recording counts as clipped. A loud recording touches full scale now
-and then; one sample in a thousand is a peak cut off in every few milliseconds, which can be heard."""
+"""Share of samples at full scale above which a recording counts as clipped. A loud recording reaches full scale now
+and then; one sample in a thousand means a clipped peak every few milliseconds, which is audible."""
 
 MOST_LEFT_OUT = 0.05
-"""Share of what sounds that may be in no clip."""
+"""Maximum share of the sounding duration that may be outside of all clips."""
 
 SHORTEST = 0.1
-"""Share of a clip's length below which a clip counts as short: nine tenths of what a network is shown are padding."""
+"""Share of a clip's length below which a clip counts as short: nine tenths of the network's input are padding."""
 
 MOST_NAMED = 5
-"""Copies of one recording that are named."""
+"""Maximum number of copies of one recording to name."""
 
 KINDS = {
     "leak": "the same source or the same sound in more than one split",
-    "splits": "reasons why the splits cannot be made as asked for",
+    "splits": "reasons why the requested splits cannot be made",
+    "classes": "a single class, or a class whose name cannot be printed",
     "table": "rows of a table that cannot be used",
-    "missing": "recordings that are listed, but not there",
+    "missing": "listed recordings that do not exist",
     "undecodable": "recordings that need ffmpeg, which is not installed",
     "unreadable": "files that are damaged or not recordings",
     "not_finite": "recordings with samples that are NaN, infinite or impossibly large",
-    "empty": "files without a sound in them: no bytes, or a header only",
-    "duplicate": "recordings with the same sound under several names",
-    "left_out": f"more than {MOST_LEFT_OUT:.0%} of what sounds is in no clip",
+    "empty": "files without samples: empty, or a header only",
+    "duplicate": "recordings with identical samples and different names",
+    "left_out": f"more than {MOST_LEFT_OUT:.0%} of the sounding duration is in no clip",
     "few_clips": f"classes with fewer than {FEWEST_A_CLASS} clips, or with none in one of the splits",
-    "cancelling": "recordings whose channels cancel: their mean is silent or almost so",
+    "cancelling": "recordings whose channels cancel: their mean is silent or almost silent",
     "silent": f"recordings that never exceed {SILENCE:g} of full scale",
     "clipped": f"recordings with more than {MOST_CLIPPED:.1%} of their samples at full scale",
-    "unlisted": "recordings that lie beside the listed ones, but are not listed",
-    "odd_rate": "recordings with another sample rate than most, and so perhaps another origin or bandwidth",
+    "unlisted": "recordings in the folders of the listed ones, and below, that are not listed",
+    "odd_rate": "recordings with another sample rate than most, which suggests another origin or bandwidth",
     "short": f"clips shorter than {SHORTEST:.0%} of the length that they are padded to",
 }
-"""Every kind of finding, and what it is; the gravest first within a severity."""
+"""Kinds of findings with descriptions, the most severe first within a severity."""
 
 SEVERITIES = {
     "error": "stop training or make its results wrong",
     "warning": "may make results wrong",
     "hint": "worth a look",
 }
-"""How grave a finding can be, and what that means; the gravest first."""
+"""Severities of findings with descriptions, the most severe first."""
 
-_ERRORS = {"leak", "splits", "table", "missing", "undecodable", "unreadable", "not_finite", "empty"}
+_ERRORS = {"leak", "splits", "classes", "table", "missing", "undecodable", "unreadable", "not_finite", "empty"}
 _HINTS = {"unlisted", "odd_rate", "short"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is odd.
+    """One finding about a data set.
 
     Attributes:
         kind: one of :data:`KINDS`.
         where: a recording, a row of a table, or a class.
-        what: what was found there, and against what it was held.
+        what: observation, and the expectation that it violates.
     """
 
     kind: str
@@ -86,15 +87,15 @@ class Finding:
 
 
 def audit(datamodule: "AudioDataModule", examination: "Opened") -> list[Finding]:
-    """Find everything that is odd about a data set.
+    """Find all errors, warnings and hints of a data set.
 
     Args:
-        datamodule: whose clips were examined.
-        examination: what :func:`audio_lightning.data.opening.examine` returns.
+        datamodule: data module whose clips were examined.
+        examination: result of :func:`audio_lightning.data.opening.examine`.
 
     Returns:
-        The findings by severity, by :data:`KINDS`, and in the order of the data; none twice. Line breaks, escape
-        characters and what is not text in the names of files are written as escapes, so that they can be shown
+        The findings without duplicates, by severity, by :data:`KINDS`, and in the order of the data. Line breaks,
+        escape characters and undecodable characters in file names are escaped, so that the texts can be displayed
         anywhere.
     """
     every = chain(
@@ -114,7 +115,7 @@ def audit(datamodule: "AudioDataModule", examination: "Opened") -> list[Finding]
 
 
 def _as_finding(problem: Problem) -> Finding:
-    """A problem, with the commonest reasons for an unreadable recording told apart."""
+    """Convert a problem to a finding, with separate kinds for the most common reasons of unreadable recordings."""
     kind = problem.kind
     if kind == "unreadable" and LACKING in problem.what:
         kind = "undecodable"
@@ -127,15 +128,15 @@ def _as_finding(problem: Problem) -> Finding:
 
 def _unlisted(manifest: Manifest, ignore: Sequence[str]) -> Iterator[Finding]:
     for path, problem in unlisted(manifest, ignore):
-        yield Finding("unlisted", path, problem or "is not listed, and so is not used")
+        yield Finding("unlisted", path, problem or "is not listed, and therefore not used")
 
 
 def _recordings(examination: "Opened") -> Iterator[Finding]:
-    """What the samples of single recordings, and their rates, say."""
+    """Findings about samples and sample rates of single recordings."""
     audio, facts = examination.audio, examination.audio.facts
     readable = audio.stops > audio.starts
     rates, counts = np.unique(facts["sample_rate"][readable], return_counts=True)
-    # Without a rate that more than half of them have, none is odd.
+    # If no sample rate belongs to more than half of the recordings, none is unusual.
     usual = next((rate for rate, count in zip(rates, counts) if 2 * count > counts.sum()), None)
     descriptions: dict[str, tuple[np.ndarray, Callable[[np.void], str]]] = {
         "silent": (facts["peak"] < SILENCE, lambda fact: f"is silent: its peak is {fact['peak']:.2g} of full scale"),
@@ -149,7 +150,7 @@ def _recordings(examination: "Opened") -> Iterator[Finding]:
         ),
         "odd_rate": (
             (facts["sample_rate"] != usual) & (usual is not None),
-            lambda fact: f"has {fact['sample_rate']:,} Hz, most of the recordings have {usual:,} Hz",
+            lambda fact: f"has {fact['sample_rate']:,} Hz, while most recordings have {usual:,} Hz",
         ),
     }
     paths = _paths(examination)
@@ -160,8 +161,8 @@ def _recordings(examination: "Opened") -> Iterator[Finding]:
 
 def _cancelling(fact: np.void) -> str:
     ratio = float(fact["mean_rms"] / fact["rms"])
-    left = f"lies {-20 * np.log10(ratio):.0f} dB below them" if ratio > SILENCE else "is silent"
-    return f"its {fact['channels']} channels cancel: their mean {left}; choose data.channel=left, or right or each"
+    level = f"is {-20 * np.log10(ratio):.0f} dB below them" if ratio > SILENCE else "is silent"
+    return f"its {fact['channels']} channels cancel: their mean {level}; choose data.channel=left, right or each"
 
 
 def _short(datamodule: "AudioDataModule", examination: "Opened") -> Iterator[Finding]:
@@ -175,10 +176,10 @@ def _short(datamodule: "AudioDataModule", examination: "Opened") -> Iterator[Fin
 
 
 def _left_out(datamodule: "AudioDataModule", examination: "Opened") -> Iterator[Finding]:
-    """How much of what sounds is never trained on, where recordings are cut to one clip each."""
+    """Finding about the sounding duration that is never used, if each recording is cut to one clip."""
     if datamodule.hop_samples is not None:
         return
-    from audio_lightning.data.clip_choice import left_out  # imports torch, and kinds of findings are named without
+    from audio_lightning.data.clip_choice import left_out  # imports torch, which KINDS does not need
 
     whole = datamodule.num_samples / datamodule.sample_rate
     seconds = clip_seconds(datamodule, examination)
@@ -189,16 +190,17 @@ def _left_out(datamodule: "AudioDataModule", examination: "Opened") -> Iterator[
     yield Finding(
         "left_out",
         f"{longer:,} of {len(stretches.last):,} recordings",
-        f"{share:.0%} of what sounds lies behind the clip of {whole:g} s that each is cut to: choose "
-        f"data.hop_seconds={whole:g} for windows all along them, data.clip_seconds=auto data.hop_seconds=auto, or "
-        "longer clips",
+        f"{share:.0%} of the sounding duration is after the first {whole:g} s, the only clip of a recording; choose "
+        f"data.hop_seconds={whole:g} for windows over whole recordings, data.clip_seconds=auto data.hop_seconds=auto, "
+        "or longer clips",
     )
 
 
 def clip_seconds(datamodule: "AudioDataModule", examination: "Opened") -> Float[np.ndarray, "rows"]:
-    """Length in seconds of what each row of the manifest means, before it is padded, or cut into windows.
+    """Duration in seconds of each row of the manifest, before padding or cutting into windows.
 
-    It is 0 where nothing can be read, and at most a clip of background noise, which is drawn out of a longer one.
+    It is 0 for an unreadable recording, and at most the length of a clip for background noise, which is drawn from a
+    longer recording.
     """
     manifest, whole = examination.manifest, np.iinfo(np.int64).max // 4
     stretches = cut(manifest, examination.recording, examination.audio, datamodule.sample_rate, whole, None)
@@ -207,11 +209,11 @@ def clip_seconds(datamodule: "AudioDataModule", examination: "Opened") -> Float[
 
 
 def _duplicates(examination: "Opened") -> Iterator[Finding]:
-    """One finding for every set of recordings with the same samples."""
+    """One finding for each set of recordings with identical samples."""
     hashes = np.ascontiguousarray(examination.audio.hashes)
     first_channel = np.zeros(len(hashes), dtype=bool)
     first_channel[examination.recording] = examination.manifest.table["channel"].to_numpy() <= 1
-    # Zeros stand for silence, and for what could not be read.
+    # The hash of a silent or unreadable recording is zero.
     known = np.flatnonzero(hashes.any(axis=1) & first_channel)
     if not len(known):
         return
@@ -230,27 +232,25 @@ def _duplicates(examination: "Opened") -> Iterator[Finding]:
         more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
         different = sorted({labels[index] for index in indices.tolist()})
         contradiction = f"; the labels differ: {' and '.join(different)}" if len(different) > 1 else ""
-        yield Finding("duplicate", paths[first], f"has the same sound as {named}{more}{contradiction}")
+        yield Finding("duplicate", paths[first], f"has the same samples as {named}{more}{contradiction}")
 
 
 def _few_clips(manifest: Manifest) -> Iterator[Finding]:
-    """Classes of which there is too little."""
+    """Findings about classes with too few clips."""
     counts = {split: manifest.class_counts(split) for split in (*SPLITS, "")}
-    # Splits without any clip are not meant to be: all is tested on, or the splits could not be made.
+    # Splits without any clip are intended (data.split=all), or could not be made.
     used = [split for split in SPLITS if any(counts[split])]
     for number, name in enumerate(manifest.classes):
         total = sum(count[number] for count in counts.values())
         without = [split for split in used if not counts[split][number]]
-        said = [f"has {total} clip{'s' * (total != 1)}, at least {FEWEST_A_CLASS} are wanted"] * (
-            total < FEWEST_A_CLASS
-        )
-        said += [f"has no clip in {' and '.join(without)}"] * bool(without)
-        if said:
-            yield Finding("few_clips", f"class {name}", "; ".join(said))
+        lacks = [f"has {total} clip{'s' * (total != 1)}, expected at least {FEWEST_A_CLASS}"] * (total < FEWEST_A_CLASS)
+        lacks += [f"has no clip in {' and '.join(without)}"] * bool(without)
+        if lacks:
+            yield Finding("few_clips", f"class {name}", "; ".join(lacks))
 
 
 def _paths(examination: "Opened") -> np.ndarray:
-    """The path of every recording, as the table has it, with the channel where each is one."""
+    """Path of every recording as in the table, with its channel if each channel is a clip."""
     paths, table = np.full(len(examination.audio), "", dtype=object), examination.manifest.table
     named = [f"{path}, channel {number}" if number else path for path, number in zip(table["path"], table["channel"])]
     paths[examination.recording] = np.array(named, dtype=object)
@@ -258,9 +258,9 @@ def _paths(examination: "Opened") -> np.ndarray:
 
 
 def _labels(examination: "Opened", indices: Int64[np.ndarray, "some"]) -> dict[int, str]:
-    """Everything that each of some recordings is said to be, by its position."""
+    """All labels of each recording in ``indices``, joined by slashes."""
     rows = np.flatnonzero(np.isin(examination.recording, indices))
-    said: dict[int, set[str]] = {index: set() for index in indices.tolist()}
+    labels_of: dict[int, set[str]] = {index: set() for index in indices.tolist()}
     for index, label in zip(examination.recording[rows].tolist(), examination.manifest.table["label"].iloc[rows]):
-        said[index].add(label)
-    return {index: "/".join(sorted(labels)) for index, labels in said.items()}
+        labels_of[index].add(label)
+    return {index: "/".join(sorted(labels)) for index, labels in labels_of.items()}

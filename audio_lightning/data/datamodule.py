@@ -1,4 +1,4 @@
-"""From a manifest to batches of waveforms."""
+"""Lightning data module: from a manifest to batches of waveforms."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ class _Ready:
 
 
 class AudioDataModule(Source):
-    """Recordings of one data source, split, checked, decoded once and loaded in batches.
+    """Base class of data modules: recordings of one source, split, checked, decoded once and loaded in batches.
 
-    A source is a subclass that says what its clips are (:meth:`~audio_lightning.data.source.Source.read`).
+    A source is a subclass that lists its clips (:meth:`~audio_lightning.data.source.Source.read`).
 
     Args:
         **options: see :class:`audio_lightning.data.source.Source`.
@@ -51,75 +51,75 @@ class AudioDataModule(Source):
         self._resident: Gather | None = None
 
     def unlisted(self) -> list[str]:
-        """Recordings below the root that are not among the data though they lie beside it; none where all are taken."""
+        """Recordings in the folders of the data set that are not part of it; none by default."""
         return []
 
     # After setup
 
     @property
     def problems(self) -> list[Problem]:
-        """What was found wrong and passed over, after :meth:`setup`."""
+        """Problems that were found and tolerated, after :meth:`setup`."""
         return self._open().problems
 
     @property
     def leakage(self) -> Leakage:
-        """What can be said about leakage, after :meth:`setup`."""
+        """Result of the leakage checks, after :meth:`setup`."""
         return self._open().leakage
 
     @property
     def split_method(self) -> SplitMethod:
-        """How the clips were divided, after :meth:`setup`."""
+        """Method by which the clips were split, after :meth:`setup`."""
         method = self._open().method
         assert method is not None
         return method
 
     @property
     def pool(self) -> Pool:
-        """What the data source holds, after :meth:`setup`."""
+        """All clips of the data source, before a seed or a setting selects some, after :meth:`setup`."""
         return self._open().pool
 
     @property
     def manifest(self) -> Manifest:
-        """The rows with their splits, after :meth:`setup`."""
+        """Manifest with splits, after :meth:`setup`."""
         return self._loaded().manifest
 
     @property
     def audio(self) -> DecodedAudio:
-        """The decoded recordings, one a file, after :meth:`setup`."""
+        """Decoded recordings after :meth:`setup`: one per file, or per channel of a file if each channel is a clip."""
         return self._loaded().audio
 
     @property
     def hashes(self) -> UInt8[np.ndarray, "rows bytes"]:
-        """Of the content of every row's recording, after :meth:`setup`; zeros for silence."""
+        """Hash of each row's decoded recording, after :meth:`setup`; zeros for a silent or unreadable one."""
         ready = self._loaded()
         return ready.audio.hashes[ready.recording]
 
     @property
     def content(self) -> UInt8[np.ndarray, "rows bytes"]:
-        """Digest of every row's recording, after :meth:`setup`; zeros where it cannot be read."""
+        """Content digest of each row's recording, after :meth:`setup`; zeros for an unreadable one."""
         ready = self._loaded()
         return ready.audio.content[ready.recording]
 
     @property
     def facts(self) -> Shaped[np.ndarray, "rows"]:
-        """Facts of every row's file, after :meth:`setup`; columns: :data:`audio_lightning.data.store.decoded.FACTS`."""
+        """Measurements (:data:`audio_lightning.data.store.decoded.FACTS`) of each row's file, after :meth:`setup`."""
         ready = self._loaded()
         return ready.audio.facts[ready.recording]
 
     @property
     def clips(self) -> Clips:
-        """The clips of all splits, after :meth:`setup`."""
+        """Clips of all splits, after :meth:`setup`."""
         return self._loaded().clips
 
     @property
     def task(self) -> AudioTask:
-        """What the data set asks for, after :meth:`setup`."""
+        """Classification task of the data set, after :meth:`setup`."""
         manifest = self.manifest
         multilabel = manifest.label_separator is not None
         return AudioTask(manifest.classes, self.sample_rate, self.num_samples, self.padding, multilabel)
 
     def numbers(self, split: str) -> Int64[np.ndarray, "clips"]:
-        """Positions of the clips of a split among all clips."""
+        """Indices of the clips of a split among all clips."""
         ready = self._loaded()
         return np.flatnonzero((ready.manifest.table["split"] == split).to_numpy()[ready.clips.row])
 
@@ -132,11 +132,11 @@ class AudioDataModule(Source):
         return np.bincount(targets, minlength=len(ready.manifest.classes)).tolist()
 
     def prepare_data(self) -> None:
-        """Decode what is not decoded yet; Lightning calls this in one process a machine."""
+        """Decode recordings that are not in the cache; Lightning calls this in one process per machine."""
         self.setup()
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the manifest, split it, guard the splits, and open the decoded recordings.
+        """Read the manifest, split it, check the splits for leakage, and open the decoded recordings.
 
         Raises:
             DataError: see :func:`audio_lightning.data.opening.open_source`.
@@ -146,16 +146,16 @@ class AudioDataModule(Source):
             self._use(self._opened.manifest, self._opened.recording, self._opened.audio)
 
     def match_classes(self, classes: Sequence[str]) -> list[str]:
-        """Give the classes another order and number: those of a trained classifier, matched by name.
+        """Use the classes of a trained classifier, matched by name, instead of the classes of the data.
 
-        Upper and lower case, and spaces, hyphens and underscores, are not told apart. Clips of other classes are
-        left out; of a clip with several labels, the other labels are.
+        Case, spaces, hyphens and underscores are ignored. Clips of classes that the classifier lacks are removed; a
+        clip with several labels loses only the labels that the classifier lacks.
 
         Returns:
-            The names that were not found among ``classes``.
+            Names of classes that are not in ``classes``.
 
         Raises:
-            DataError: no name in common.
+            DataError: the two lists of classes have no name in common.
         """
         ready = self._loaded()
         manifest = ready.manifest
@@ -164,7 +164,7 @@ class AudioDataModule(Source):
         unknown = [name for name, match in renamed.items() if match is None]
         if len(unknown) == len(renamed):
             raise DataError(
-                f"the classifier knows {', '.join(classes)}; the data has {', '.join(manifest.classes)}: "
+                f"the classifier has the classes {', '.join(classes)}; the data has {', '.join(manifest.classes)}; "
                 "expected at least one class in common"
             )
 
@@ -182,11 +182,11 @@ class AudioDataModule(Source):
     # Loaders
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Training clips, in an order that depends on the seed and the epoch alone."""
+        """Training clips, in an order that depends only on the seed and the epoch."""
         return self._loader(TRAIN)
 
     def val_dataloader(self) -> DataLoader[Any] | tuple[()]:
-        """Validation clips in the order of the manifest; Lightning validates nothing where there are none."""
+        """Validation clips in the order of the manifest; without any, Lightning skips validation."""
         return self._loader(VALIDATION) if len(self.numbers(VALIDATION)) else ()
 
     def test_dataloader(self) -> DataLoader[Any]:
@@ -194,31 +194,31 @@ class AudioDataModule(Source):
         return self._loader(TEST)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a batch; one of resident clips gets its samples where they lie."""
+        """Move a batch to a device; for resident clips, gather its samples there."""
         if "start" in batch:
             assert self._resident is not None
             batch = fetch(batch, self._resident)
         return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def sample_waveforms(self, most: int, *, seed: int) -> Iterator[Float[Tensor, "batch samples"]]:
-        """Batches of at most ``most`` different training clips, drawn with ``seed``; for feature statistics."""
+        """Draw at most ``most`` distinct training clips with ``seed``, in batches; for feature statistics."""
         dataset = self._dataset(TRAIN)
         drawn = np.random.RandomState(seed).permutation(len(dataset))[:most]
         for start in range(0, len(drawn), self.batch_size):
             yield dataset.batch(Draw(0, drawn[start : start + self.batch_size]))["waveform"]
 
     def batch(self, split: str, position: Int64[np.ndarray, "batch"]) -> Batch:
-        """Some of the clips of a split, by their positions in it, as the first epoch has them; on the CPU."""
+        """Batch of clips by their indices in the split, as in the first epoch; on the CPU."""
         return self._dataset(split).batch(Draw(0, position))
 
     def _open(self) -> Opened:
         if self._opened is None:
-            raise RuntimeError("call setup() before asking a data module for what it found")
+            raise RuntimeError("call setup() before reading the checks of a data module")
         return self._opened
 
     def _loaded(self) -> _Ready:
         if self._ready is None:
-            raise RuntimeError("call setup() before asking a data module for its clips")
+            raise RuntimeError("call setup() before reading the clips of a data module")
         return self._ready
 
     def _use(self, manifest: Manifest, recording: Int64[np.ndarray, "rows"], audio: DecodedAudio) -> None:
@@ -245,15 +245,15 @@ class AudioDataModule(Source):
         classes = None
         if training and self.loading.sampling == "balanced":
             if dataset.target.ndim == 2:
-                raise ConfigError("data.sampling=balanced needs one label a clip, and these have several: use uniform")
+                raise ConfigError("data.sampling=balanced: needs one label per clip, clips have several; use uniform")
             classes = dataset.target
-        # Lightning takes the first batches of every epoch for those to be learned by heart.
+        # Lightning's overfit_batches uses the first batches of every epoch, so the order must not change.
         same = self.trainer is not None and self.trainer.overfit_batches > 0  # type: ignore[attr-defined]
         sampler = EpochSampler(len(dataset), seed=self.seed, shuffle=training, classes=classes, same=same)
         rank, processes = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
         batches = EpochBatches(sampler, self.batch_size, training=training, rank=rank, processes=processes)
         if training and not len(batches):
-            raise DataError(f"{len(dataset)} training clips for {processes} devices: expected one for each at least")
+            raise DataError(f"{len(dataset)} training clips for {processes} devices; expected at least one for each")
         workers = 0 if resident else self.loading.num_workers
         return DataLoader(
             dataset,
@@ -262,7 +262,8 @@ class AudioDataModule(Source):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available() and not resident,
-            # Without one of its own, a loader draws from the global generator, and so changes what dropout draws.
+            # Without its own generator, a loader draws from the global one, which changes the random numbers of
+            # dropout.
             generator=torch.Generator().manual_seed(self.seed),
         )
 
@@ -282,5 +283,5 @@ def _plain(name: str) -> str:
 
 
 def _as_is(batch: Any) -> Any:
-    """The data set has put the batch together already."""
+    """Return the batch, which the data set has assembled already."""
     return batch

@@ -1,4 +1,4 @@
-"""Open a data source: read its manifest, split it, guard the splits, and decode its recordings."""
+"""Opening of a data source: read its manifest, split it, check the splits, and decode the recordings."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +22,12 @@ from audio_lightning.data.store.recordings import OneChannel
 
 @dataclass(frozen=True)
 class Pool:
-    """What a data source holds, before a seed or a setting draws some of it (:meth:`Source.complete`).
+    """All clips of a data source, before a seed or a setting selects some (:meth:`Source.complete`).
 
     Attributes:
-        manifest: one row a clip, as :meth:`Source.read` found them.
-        content: digest of every row's recording, see :func:`audio_lightning.data.store.decoded.content_digest`.
-        noise: the same for the recordings of noise that come with the data.
+        manifest: one row per clip, as returned by :meth:`Source.read`.
+        content: content digest of each row's recording, see :func:`audio_lightning.data.store.decoded.content_digest`.
+        noise: content digests of the noise recordings of the data set.
     """
 
     manifest: Manifest
@@ -40,13 +40,13 @@ class Opened:
     """A data set with its splits and its decoded recordings.
 
     Attributes:
-        manifest: rows that can be used, with their splits.
-        recording: position of each row's recording in ``audio``.
-        audio: one recording a file.
-        problems: what is wrong with it.
-        method: how the splits were made; None where they cannot be, which :func:`examine` alone passes over.
-        leakage: what can be said about it.
-        pool: what the source holds.
+        manifest: usable rows, with their splits.
+        recording: index of each row's recording in ``audio``.
+        audio: decoded recordings: one per file, or per channel of a file if each channel is a clip.
+        problems: problems of the data.
+        method: method of the split; None if it cannot be made, which only :func:`examine` tolerates.
+        leakage: result of the leakage checks.
+        pool: all clips of the source.
     """
 
     manifest: Manifest
@@ -60,7 +60,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """Recordings; the one of each row; the rows that cannot be used, and why."""
+    """Decoded recordings, the index of each row's recording, and the unusable rows with their problems."""
 
     recording: Int64[np.ndarray, "rows"]
     audio: DecodedAudio
@@ -70,11 +70,11 @@ class _Decoded:
 
 
 def open_source(source: Source) -> Opened:
-    """Read, split, guard and decode, and stop where the data cannot be used.
+    """Read, split, check and decode a data source; raise an error if the data cannot be used.
 
     Raises:
-        DataError: splits that leak or cannot be made.
-        ProblemsError: wrong rows, missing and unreadable recordings, all of them at once.
+        DataError: the folder is not a data set of this kind, or its splits leak or cannot be made.
+        ProblemsError: invalid rows, missing or unreadable recordings, all of them at once.
     """
     checks = source.checks
     manifest = pool = _read(source)
@@ -89,21 +89,21 @@ def open_source(source: Source) -> Opened:
     recording, audio, problems = decoded.recording, decoded.audio, problems + decoded.problems
     if problems and checks.bad_recordings == "error":
         raise ProblemsError(
-            problems, "mend them, or choose data.bad_recordings=skip (or silence) to go on without these recordings"
+            problems, "correct them, or choose data.bad_recordings=skip (or silence) to continue without them"
         )
     if checks.bad_recordings == "skip" and len(decoded.bad):
         kept = np.setdiff1d(np.arange(len(manifest)), decoded.bad)
         manifest, recording = manifest.select(kept), recording[kept]
         for split in source.plan.parts(method):
             if not len(manifest.rows(split)):
-                raise DataError(f"no clip of the {split} part can be read: see what is wrong with data.root")
+                raise DataError(f"no clip of the {split} split can be read; check data.root with audio-lightning check")
     copies = guard_content(manifest, recording, audio.hashes, method, allow=checks.allow_leakage)
     leakage = "present" if "present" in (leakage, copies) else leakage
     return Opened(manifest, recording, audio, problems, method, leakage, decoded.pool)
 
 
 def examine(source: Source) -> Opened:
-    """Find everything that is wrong with the data, without stopping at the first mistake.
+    """Find all problems of the data, without stopping at the first one.
 
     Raises:
         DataError: the folder is not a data set of this kind.
@@ -113,6 +113,8 @@ def examine(source: Source) -> Opened:
     problems = manifest.problems + source.missing(manifest)
     method: SplitMethod | None = None
     leakage: Leakage = "cannot be excluded"
+    if (reason := manifest.unusable_classes()) is not None:
+        problems.append(Problem("classes", reason, "classes"))
     try:
         found = assign_splits(manifest, source.plan)
         manifest = source.complete(_used(manifest))
@@ -147,13 +149,13 @@ def _read(source: Source) -> Manifest:
 
 
 def _used(manifest: Manifest) -> Manifest:
-    """Without the clips that no part has, see ``train_share`` of :class:`.SplitPlan`."""
+    """Remove clips without a split, see ``train_share`` of :class:`.SplitPlan`."""
     used = (manifest.table["split"] != "").to_numpy()
     return manifest if used.all() else manifest.select(np.flatnonzero(used))
 
 
 def _by_channel(source: Source, manifest: Manifest) -> Manifest:
-    """A row for every channel of a clip, where each is a clip of its own."""
+    """Add a row for every channel of a clip, if each channel is a clip."""
     if source.clip_settings.channel != "each":
         return manifest
     number, paths = pd.factorize(manifest.table["path"])
@@ -168,12 +170,12 @@ def _by_channel(source: Source, manifest: Manifest) -> Manifest:
 
 
 def _decode(source: Source, manifest: Manifest, pool: Manifest, known: list[Problem]) -> _Decoded:
-    """Decode the whole pool, once for all seeds that draw from it, because trials are compared on the content of it.
+    """Decode all clips of the source, not only those of this seed: trials are compared by the content of the source.
 
     Args:
-        source: says what a path is, and has the cache.
+        source: resolves paths, and has the cache.
         manifest: rows that are used.
-        pool: rows that there are.
+        pool: all rows.
         known: problems whose recordings are not reported again.
     """
     recording, drawn = pd.factorize(_keys(manifest))
@@ -193,7 +195,7 @@ def _decode(source: Source, manifest: Manifest, pool: Manifest, known: list[Prob
     audio = every.select([place[path] for path in drawn])
     named, root = {problem.where for problem in known}, os.path.abspath(source.root)
     problems = [
-        # An error names its file in full, since it is also said where only one is looked at.
+        # The message of an error begins with the full path, which the problem has in `where`.
         Problem(paths[index], error.removeprefix(f"{os.path.join(root, paths[index])}: "), "unreadable")
         for index, error in audio.errors.items()
         if paths[index] not in named
@@ -206,7 +208,7 @@ def _decode(source: Source, manifest: Manifest, pool: Manifest, known: list[Prob
     problems += [
         Problem(
             paths[recording[row]],
-            f"its part from {begin[row]:g} s on is behind its end at {seconds[row]:.3f} s",
+            f"its clip begins at {begin[row]:g} s, after the end of the recording at {seconds[row]:.3f} s",
             "unreadable",
         )
         for row in np.flatnonzero(behind).tolist()
@@ -216,6 +218,6 @@ def _decode(source: Source, manifest: Manifest, pool: Manifest, known: list[Prob
 
 
 def _keys(manifest: Manifest) -> np.ndarray:
-    """What is decoded for every row: its path, and the channel where the row says one."""
+    """Key of each row's decoded audio: its path, and the channel if the row has one."""
     pairs = zip(manifest.table["path"], manifest.table["channel"].fillna(0).astype(int))
     return np.array([f"{path}\0{channel}" if channel else path for path, channel in pairs], dtype=object)

@@ -1,4 +1,4 @@
-"""What is wrong with a data set, all of it at once."""
+"""Problems of a data set, collected instead of raised one by one."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ MOST_PLACES = 5
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """One problem of a data set.
 
     Attributes:
         where: a file, or a row of a table (``"train.csv, line 17"``).
-        what: what was found there and what was expected.
-        kind: ``table``, ``missing``, ``unreadable``, ``splits`` or ``leak``.
+        what: what was found and what was expected.
+        kind: ``table``, ``classes``, ``missing``, ``unreadable``, ``splits`` or ``leak``.
     """
 
     where: str
@@ -29,45 +29,45 @@ class Problem:
 
 
 def printable(text: str) -> str:
-    """Text with everything escaped that a screen or a file in UTF-8 cannot show on one line."""
+    """Escape characters that cannot be displayed on one line, or written in UTF-8."""
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 @runtime_checkable
-class Said(Protocol):
-    """Something that is said about a place: a problem, or a finding of ``check``."""
+class Observation(Protocol):
+    """A problem, or a finding of ``check``: an observation with its place."""
 
     @property
     def where(self) -> str:
-        """The place."""
+        """A file, a row of a table, or a class."""
 
     @property
     def what(self) -> str:
-        """What is said."""
+        """The observation."""
 
 
 @dataclass(frozen=True)
 class Joined:
-    """Problems that say the same about several places.
+    """Problems with the same text at several places.
 
     Attributes:
-        what: what all of them say.
-        where: the places, in the order of the problems.
+        what: text of the problems.
+        where: their places, in order.
     """
 
     what: str
     where: list[str]
 
     def places(self, most: int) -> str:
-        """The first ``most`` places, and the number of the others."""
+        """The first ``most`` places, and the number of further ones."""
         rest = len(self.where) - most
         return ", ".join(self.where[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
-def join_equal(problems: Iterable[Said]) -> list[Joined]:
-    """Put problems or findings together that say the same."""
+def join_equal(problems: Iterable[Observation]) -> list[Joined]:
+    """Group problems or findings by their text."""
     places: dict[str, list[str]] = {}
     for problem in problems:
         places.setdefault(problem.what, []).append(problem.where)
@@ -75,10 +75,10 @@ def join_equal(problems: Iterable[Said]) -> list[Joined]:
 
 
 class ProblemsError(DataError):
-    """A data set with problems.
+    """Error about a data set with problems.
 
     Attributes:
-        problems: all of them; the message shows the first :data:`MOST_SHOWN` that differ, with up to
+        problems: all problems; the message shows the first :data:`MOST_SHOWN` distinct ones, with up to
             :data:`MOST_PLACES` places each.
     """
 

@@ -1,43 +1,43 @@
-"""Data sources: what a data set says of itself, before anything is decoded."""
+"""Base class of data sources: the list of clips of a data set, before any audio is decoded."""
 
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
 
+from audio_lightning.core.progress import Progress
 from audio_lightning.core.task import Padding
 from audio_lightning.data.clip_choice import ClipChoice, Stretches, choose_clips
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.problems import Problem
 from audio_lightning.data.settings import CacheSettings, CheckSettings, ClipSettings, LoadingSettings
 from audio_lightning.data.splitting.splits import SplitPlan
-from audio_lightning.data.store.cache import Progress
 from audio_lightning.data.store.measurements import MEASURED, measure
 from audio_lightning.data.store.recordings import Recordings
 
 
 class Source(pl.LightningDataModule, ABC):
-    """A data set that says what its clips are (:meth:`read`); the other methods have answers for most of them.
+    """Data set that lists its clips (:meth:`read`); the other methods have defaults that suit most data sets.
 
     Args:
         root: folder of the data set.
         clips: how clips are cut from recordings.
-        splits: how clips are divided.
-        checks: what to do about bad data.
-        loading: how clips come into batches.
-        cache: where decoded recordings are kept.
+        splits: how clips are split.
+        checks: handling of bad data.
+        loading: settings of batches.
+        cache: settings of the cache of decoded recordings.
 
     Attributes:
-        clip_settings, plan, checks, loading: as they were given.
-        batch_size: clips a batch, on each device; a search may change it.
-        cache: of decoded recordings.
-        progress: called with the number of recordings prepared and of all.
-        say: called with what the names of recordings were found to say, before anything is decoded.
+        clip_settings, plan, checks, loading: the arguments ``clips``, ``splits``, ``checks`` and ``loading``.
+        batch_size: clips per batch, on each device; the batch size finder may change it.
+        cache: cache of decoded recordings.
+        progress: callback with the number of written, measured or decoded recordings and the total.
+        say: callback with information inferred from file names, before any audio is decoded.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class Source(pl.LightningDataModule, ABC):
 
     @cached_property
     def clip_choice(self) -> ClipChoice:
-        """How clips are cut; what is ``auto`` is measured when it is first asked for.
+        """Clip settings; ``auto`` ones are inferred on first access, which measures the recordings.
 
         Raises:
-            DataError: where it is: the folder is not a data set of this kind.
+            DataError: the folder is not a data set of this kind.
         """
         settings = self.clip_settings
         if not settings.automatic:
@@ -76,39 +76,39 @@ class Source(pl.LightningDataModule, ABC):
 
     @property
     def sample_rate(self) -> int:
-        """Rate of the clips in hertz."""
+        """Sample rate of the clips in hertz."""
         return self.clip_choice.shape.sample_rate
 
     @property
     def num_samples(self) -> int:
-        """Samples a clip."""
+        """Samples per clip."""
         return self.clip_choice.shape.num_samples
 
     @property
     def hop_samples(self) -> int | None:
-        """Samples from window to window; None for one clip a recording."""
+        """Hop from one window to the next in samples; None for one clip per recording."""
         return self.clip_choice.shape.hop_samples
 
     @property
     def padding(self) -> Padding:
-        """How a short recording is filled up."""
+        """How short recordings are padded."""
         return self.clip_choice.shape.padding
 
     @property
     def seed(self) -> int:
-        """Of a split made here and of the order of the batches."""
+        """Seed of randomly drawn splits and of the batch order."""
         return self.plan.seed
 
     @abstractmethod
     def read(self) -> Manifest:
-        """One row a clip, from tables and file names alone; rows that are wrong go into its ``problems``.
+        """List the clips, from tables and file names alone; invalid rows become ``problems`` of the manifest.
 
         Raises:
             DataError: the folder is not a data set of this kind.
         """
 
     def infers_multilabel(self) -> bool:
-        """Whether a clip may have several labels, where ``multilabel=auto`` leaves that to the data.
+        """Whether clips may have several labels, for ``multilabel=auto``.
 
         Raises:
             DataError: the folder is not a data set of this kind.
@@ -116,7 +116,7 @@ class Source(pl.LightningDataModule, ABC):
         return self.read().label_separator is not None
 
     def stretches(self) -> Stretches:
-        """What clips are cut from, measured: the parts of recordings that the rows of the manifest mean.
+        """Measure the segments of recordings from which clips are cut, one for each row of the manifest.
 
         Raises:
             DataError: the folder is not a data set of this kind.
@@ -129,25 +129,29 @@ class Source(pl.LightningDataModule, ABC):
         number, paths = pd.factorize(table["path"])
         new = [path for path in paths if path not in self._measured]
         if new:
-            found = measure(self.recordings(new), self.cache, progress=self.progress)
+            found = measure(self.recordings(new), self.cache, progress=self.progress_of("measuring recordings"))
             self._measured |= dict(zip(new, found))
         measured = np.array([self._measured[path] for path in paths], MEASURED)
         start, stop = (table[f"{name}_seconds"].to_numpy(dtype=np.float64) for name in ("start", "stop"))
         return Stretches(measured[number], start, stop, marked=bool(np.isfinite(stop).any()))
 
+    def progress_of(self, what: str) -> Callable[[int, int], None] | None:
+        """Return the callback of :attr:`progress` for work with another label than that of the display."""
+        return None if self.progress is None else partial(self.progress, what=what)
+
     def complete(self, manifest: Manifest) -> Manifest:
-        """Rows that depend on the splits; called when these are known, before anything is decoded."""
+        """Add rows that depend on the splits; called after splitting, before any audio is decoded."""
         return manifest
 
     def missing(self, manifest: Manifest) -> list[Problem]:
-        """A problem for every recording that is not there."""
+        """A problem for each recording that does not exist."""
         return manifest.missing_files()
 
     def noise_paths(self) -> list[Path]:
-        """Recordings of noise that come with the data, for an augmentation that adds some."""
+        """Noise recordings of the data set, for augmentation with background noise."""
         return []
 
     def recordings(self, paths: Sequence[str]) -> Recordings:
-        """What is decoded, one recording for every distinct path of the manifest."""
+        """Recordings to decode, one for each distinct path of the manifest."""
         root = os.path.abspath(self.root)
         return Recordings([os.path.join(root, path) for path in paths])

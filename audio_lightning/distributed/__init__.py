@@ -1,1 +1,1 @@
-"""Processes of one training: on several devices, on several machines, sharded."""
+"""Distributed training: several devices, several machines, FSDP."""

@@ -1,4 +1,4 @@
-"""Parameters, gradients and the optimizer's state divided among devices, which takes less memory on each."""
+"""Fully sharded data parallel (FSDP): parameters, gradients and optimizer state are divided among the devices."""
 
 from contextlib import AbstractContextManager
 from typing import Any
@@ -18,12 +18,12 @@ from torchmetrics import Metric
 
 
 class ShardedStrategy(FSDPStrategy):
-    """Fully sharded data parallel training: what ``trainer.strategy=fsdp`` is here.
+    """Strategy of fully sharded data parallel (FSDP) training, chosen by ``trainer.strategy=fsdp``.
 
-    Its checkpoints are those of any other training: one file with the whole network, put together on the first
-    process. What comes after the training (choosing thresholds, testing) has the whole network on every device, as
-    every use of the checkpoint will. Mixed precision is autocast alone: Lightning's would hand the front end its
-    waveforms and filters in 16 bits, too. Lightning refuses FSDP on CPUs; this works there, to see that it does.
+    A checkpoint is one file with the whole network, gathered on the first process, as with any other strategy.
+    The steps after the training (choosing thresholds, testing) run the whole network on every device, as every later
+    use of the checkpoint does. Mixed precision is autocast alone: Lightning's own would also cast the waveforms and
+    filters of the front end to 16 bits. Lightning refuses FSDP on CPUs; this strategy allows it, for tests.
     """
 
     def __init__(self) -> None:
@@ -31,17 +31,17 @@ class ShardedStrategy(FSDPStrategy):
 
     @property
     def mixed_precision_config(self) -> None:
-        """Parameters, buffers and gradients stay in float32."""
+        """None: parameters, buffers and gradients stay in float32."""
         return None
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """The whole network, for a checkpoint."""
+        """Gather the whole network for a checkpoint."""
         assert self.model is not None
         with self._whole():
             return self.model.state_dict()
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
-        """The whole state of an optimizer, for a checkpoint, as it would be without sharding."""
+        """Gather the whole state of an optimizer for a checkpoint, in the format of an unsharded training."""
         assert self.model is not None
         optimizer = getattr(optimizer, "_optimizer", optimizer)
         with self._whole():
@@ -49,14 +49,14 @@ class ShardedStrategy(FSDPStrategy):
             return FullyShardedDataParallel.rekey_optim_state_dict(state, OptimStateKeyType.PARAM_ID, self.model)
 
     def share_buffers(self) -> None:
-        """Give all processes the running means of the first one, which go into the checkpoints."""
+        """Broadcast the buffers of the first process, such as running means, because checkpoints hold those."""
         module: Any = self.lightning_module
         for part in (module.front_end, module.network):
             for buffer in part.buffers():
                 torch.distributed.broadcast(buffer, 0)
 
     def _whole(self) -> AbstractContextManager[None]:
-        """On the device: what Lightning does, putting it together in main memory, crashes where the device is a CPU."""
+        """Gather state on the device: Lightning's way, gathering in main memory, crashes if the device is a CPU."""
         assert self.model is not None
         return FullyShardedDataParallel.state_dict_type(
             self.model, StateDictType.FULL_STATE_DICT, FullStateDictConfig(), FullOptimStateDictConfig()
@@ -76,6 +76,6 @@ class ShardedStrategy(FSDPStrategy):
         def clip(optimizer: Any, clip_val: float) -> None:
             sharded.clip_grad_norm_(clip_val)
 
-        # The norm of all shards together, which Lightning's plugin cannot take since it does not know the model.
+        # Clip by the norm over all shards; Lightning's plugin cannot, because it has no access to the model.
         self.precision_plugin.clip_grad_by_norm = clip  # type: ignore[method-assign]
         return sharded

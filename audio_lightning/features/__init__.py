@@ -1,4 +1,4 @@
-"""Front ends, from a waveform ``[batch, time]`` to ``[batch, channels, bins, frames]``; one a file."""
+"""Front ends from waveforms ``[batch, time]`` to features ``[batch, channels, bins, frames]``, one per file."""
 
 from audio_lightning.features.base import FrontEnd
 

@@ -1,4 +1,4 @@
-"""What every front end is: a module from waveforms to the network's input, in float32, whatever goes on around it."""
+"""Base class of front ends: from waveforms to the network's input, always computed in float32."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
@@ -15,34 +15,35 @@ from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.features.normalize import NormalizeMode, make_normalization
 from audio_lightning.features.padding import sound_frames
 
-# On a CPU, intermediate results of this many samples stay in the caches, and their memory is reused rather than
-# fetched from the system anew: three to four times as fast as a whole batch of four-second clips at once.
+# On a CPU, intermediate results of this many samples stay in the caches and their memory is reused. That is three to
+# four times as fast as computing a whole batch of four-second clips at once.
 SAMPLES_AT_ONCE = 2**18
 
 
 class FrontEnd(nn.Module, ABC):
-    """Waveform [B, T] to features [B, C, T'] or [B, C, F, N]; subclasses implement :meth:`compute`.
+    """Base class of front ends: waveform [B, T] to features [B, C, T'] or [B, C, F, N].
 
-    Clips of any length from one sample on are taken, ``num_samples`` is only the usual one. The module stays in
-    float32 under autocast and when the network around it is cast to another precision.
+    Subclasses implement :meth:`compute`. A front end accepts clips of any length from one sample on; ``num_samples`` is
+    only the usual length. The module stays in float32 under autocast and when the network around it is cast to
+    another precision.
 
     Args:
         sample_rate: rate of the waveforms in hertz.
-        num_samples: usual length of a clip in samples, from which :attr:`output_shape` follows.
-        normalize: ``"none"``; ``"clip"``, mean 0 and standard deviation 1 over each channel of a clip; ``"minmax"``,
-            each from 0 to 1 (both over the frames before the padding of a clip, which becomes 0); ``"statistics"``,
-            mean 0 and standard deviation 1 in each bin over the training data, which needs :meth:`fit`; or two
-            numbers, the mean and the standard deviation to normalize by.
+        num_samples: usual length of a clip in samples, which determines :attr:`output_shape`.
+        normalize: how the features are scaled. ``"none"`` leaves them as they are. ``"clip"`` gives each channel of a
+            clip mean 0 and standard deviation 1, ``"minmax"`` the range from 0 to 1; both ignore the padding of a clip,
+            which becomes 0. ``"statistics"`` gives each bin mean 0 and standard deviation 1 over the training data and
+            needs :meth:`fit`. Two numbers are the mean and the standard deviation to normalize by.
 
     Attributes:
-        kind: what the network gets, a waveform or a picture.
+        kind: kind of the output, ``"waveform"`` or ``"spectrogram"``.
         is_sound: whether neighbours in the last axis of the output are neighbours in time.
-        learnable: whether it has parameters to train; an option may decide that.
-        inferred_options: options that follow from published weights; with them the same front end can be built without
+        learnable: whether the front end has trainable parameters; an option may determine it.
+        inferred_options: options that were derived from published weights. A front end built with them does not need
             the weights.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: invalid option.
     """
 
     kind: ClassVar[InputKind] = "spectrogram"
@@ -58,13 +59,13 @@ class FrontEnd(nn.Module, ABC):
 
     @abstractmethod
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch channels ..."]:
-        """Raw features, before normalization, of float32 waveforms; every clip for itself."""
+        """Compute raw features, before normalization, of float32 waveforms; clips must not affect each other."""
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch channels ..."]:
-        """Normalized features in float32; gradients flow through it only if it is ``learnable``.
+        """Compute normalized features in float32; gradients flow through it only if it is ``learnable``.
 
         Raises:
-            RuntimeError: the mode ``statistics`` is neither fitted nor loaded.
+            RuntimeError: ``normalize="statistics"``, and the statistics are neither fitted nor loaded.
         """
         if not self.learnable:
             waveform = waveform.detach()
@@ -78,7 +79,7 @@ class FrontEnd(nn.Module, ABC):
 
     @cached_property
     def output_shape(self) -> FeatureShape:
-        """Shape of the features of one clip of ``num_samples``, found by computing them once."""
+        """Shape of the features of one clip of ``num_samples``, computed from a silent clip."""
         with torch.no_grad():
             silence = torch.zeros(1, self.num_samples, device=self._device)
             dims = tuple(self.compute(silence).shape[1:])
@@ -86,17 +87,21 @@ class FrontEnd(nn.Module, ABC):
 
     @property
     def needs_statistics(self) -> bool:
-        """Whether the normalization learns from the training data."""
+        """Whether :meth:`fit` has to compute statistics of the training data."""
         return self.normalization.needs_statistics
 
     @property
     def is_fitted(self) -> bool:
-        """Whether the normalization has all that it needs."""
+        """Whether the normalization is ready to use."""
         return self.normalization.is_fitted
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Float[Tensor, "batch time"]]) -> None:
-        """Learn the training statistics from batches of waveforms; nothing is read if none are needed."""
+        """Compute the training statistics from batches of waveforms; reads nothing if none are needed.
+
+        Raises:
+            ValueError: statistics are needed, and there are no batches.
+        """
         device = self._device
         self.normalization.fit(self._apply_to_clips(self.compute, batch.to(device)) for batch in batches)
 
@@ -105,18 +110,18 @@ class FrontEnd(nn.Module, ABC):
         return next(chain(self.parameters(), self.buffers()), torch.empty(0)).device
 
     def _apply_to_clips(self, function: Callable[[Tensor], Tensor], waveform: Tensor) -> Tensor:
-        """Run ``function`` outside autocast: power spectra overflow float16, decibels lose digits in bfloat16."""
-        if torch.compiler.is_exporting():  # a graph for batches of any size, which no autocast is around
+        """Apply ``function`` outside autocast: power spectra overflow float16, decibels lose digits in bfloat16."""
+        if torch.compiler.is_exporting():  # the exported graph takes batches of any size and runs without autocast
             return function(waveform.float())
         with torch.autocast(waveform.device.type, enabled=False):
             waveform = waveform.float()
             clips = max(1, SAMPLES_AT_ONCE // waveform.shape[-1])
-            # A compiled or exported graph must not depend on the size of a batch.
+            # A compiled or exported graph must not depend on the batch size.
             whole = waveform.device.type != "cpu" or len(waveform) <= clips or torch.compiler.is_compiling()
             return function(waveform) if whole else torch.cat([function(x) for x in waveform.split(clips)])
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Follow ``.to()`` to a device but not to a precision, as when a network is cast to bfloat16 as a whole."""
+        """Move to another device, but keep the precision when the network is cast, to bfloat16 for example."""
 
         def keep_precision(tensor: Tensor) -> Tensor:
             moved = fn(tensor)

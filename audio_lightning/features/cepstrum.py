@@ -1,4 +1,4 @@
-"""From decibels to cepstral coefficients and their course over time."""
+"""Cepstral coefficients and their deltas, from a spectrogram in decibels."""
 
 import math
 
@@ -9,21 +9,23 @@ from torch import Tensor, nn
 from audio_lightning.core.checks import require_choice, require_positive, require_table
 from audio_lightning.core.errors import ConfigError
 
-DELTA_REACH = 2  # frames to either side: HTK's and torchaudio's usual five
+DELTA_REACH = 2  # frames on either side: five frames in all, the default of HTK and torchaudio
 
 
 class Cepstrum(nn.Module):
-    """Orthonormal DCT-II over the bands, with deltas as further channels: [B, bands, N] to [B, 1 + deltas, n, N].
+    """Cepstral coefficients (orthonormal DCT-II over the bands), with deltas as channels.
+
+    [B, bands, N] to [B, 1 + deltas, coefficients, N].
 
     Args:
-        coefficients: number of coefficients, from the zeroth (the level) on.
+        coefficients: number of coefficients, including the zeroth (the level).
         bands: number of bands.
-        deltas: 0 for the coefficients alone, 1 with their slopes, 2 also with the slopes of the slopes.
-        option: name of the option that holds ``coefficients``.
-        bands_option: name of the option that holds ``bands``.
+        deltas: 0 for the coefficients alone, 1 to add delta, 2 to add delta and delta-delta coefficients.
+        option: name of the option that sets ``coefficients``, for error messages.
+        bands_option: name of the option that sets ``bands``, for error messages.
 
     Raises:
-        ConfigError: more coefficients than bands, none at all, or an unknown order of deltas.
+        ConfigError: more coefficients than bands, no coefficients, or an unknown order of deltas.
     """
 
     dct: Tensor
@@ -33,13 +35,13 @@ class Cepstrum(nn.Module):
         require_positive(option, coefficients)
         require_choice("deltas", deltas, [0, 1, 2])
         if coefficients > bands:
-            raise ConfigError(f"{option} is {coefficients}, more than the {bands} bands: use at most {bands_option}")
+            raise ConfigError(f"{option} is {coefficients}, more than the {bands} bands; use at most {bands_option}")
         require_table(f"{option} and {bands_option}", coefficients, bands)
         self.deltas = deltas
         self.register_buffer("dct", orthonormal_dct(coefficients, bands).float(), persistent=False)
 
     def forward(self, decibels: Float[Tensor, "batch bands frames"]) -> Float[Tensor, "batch orders n frames"]:
-        """Coefficients, slopes and slopes of slopes, one order a channel."""
+        """Compute coefficients, deltas and delta-deltas, each as a channel."""
         orders = [self.dct @ decibels]
         for _ in range(self.deltas):
             orders.append(slopes(orders[-1]))
@@ -47,7 +49,7 @@ class Cepstrum(nn.Module):
 
 
 def orthonormal_dct(coefficients: int, bands: int) -> Float[Tensor, "coefficients bands"]:
-    """Matrix of the orthonormal DCT-II, equal to that of ``torchaudio.functional.create_dct`` to the last bit."""
+    """Matrix of the orthonormal DCT-II: the transpose of ``torchaudio.functional.create_dct``, to the last bit."""
     order = torch.arange(float(coefficients))[:, None]
     dct = torch.cos(math.pi / bands * (torch.arange(float(bands)) + 0.5) * order)
     dct[0] *= 1 / math.sqrt(2)
@@ -55,9 +57,10 @@ def orthonormal_dct(coefficients: int, bands: int) -> Float[Tensor, "coefficient
 
 
 def slopes(features: Float[Tensor, "batch bins frames"]) -> Float[Tensor, "batch bins frames"]:
-    """Slope of each bin over time by linear regression over five frames; the first and the last frame are repeated.
+    """Deltas of each bin: linear regression over five frames; the first and the last frame are repeated.
 
-    The formula of the HTK Book (section 5.9). Nothing but sums, so that no clip depends on others in the last bit.
+    The formula of the HTK Book (section 5.9). It is computed by sums only, so that the other clips of a batch do not
+    change a clip's deltas, not even in the last bit.
     """
     frames = features.shape[-1]
     padded = nn.functional.pad(features, (DELTA_REACH, DELTA_REACH), mode="replicate")

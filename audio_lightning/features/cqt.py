@@ -1,4 +1,4 @@
-"""Constant-Q transform."""
+"""Constant-Q transform front end."""
 
 import math
 
@@ -14,22 +14,30 @@ from audio_lightning.features.stft import Decibel
 
 
 class CQT(FrontEnd):
-    """Levels of geometrically spaced frequencies, [B, T] to [B, 1, n_bins, 1 + T // hop_length], in decibels.
+    """Constant-Q transform in decibels, [B, T] to [B, 1, n_bins, 1 + T // hop_length].
 
-    Every bin sees the same number of periods and so has the same resolution in semitones: another pitch moves the
-    picture of an instrument up or down and does not stretch it (Brown 1991). A sine of amplitude 1 on a bin lies at
-    0 dB. Frames are centred on multiples of the hop, with zeros beyond both ends of the clip.
+    The frequencies are spaced geometrically. Every bin covers the same number of periods, so the resolution is the same
+    in semitones everywhere: a change of pitch shifts the spectrogram of an instrument along the bins and does not
+    stretch it (Brown 1991). A sine of amplitude 1 at the frequency of a bin has 0 dB. Frames are centred on multiples
+    of the hop, with zeros beyond both ends of the clip.
 
     Args:
         n_bins: number of frequencies.
-        bins_per_octave: how many of them double the frequency.
-        f_min: the lowest frequency in hertz.
-        hop_seconds: distance of two frames.
-        top_db: range that is kept below the loudest value of each clip, in decibels; None for all.
+        bins_per_octave: number of bins in an octave.
+        f_min: lowest frequency in hertz.
+        hop_seconds: distance between two frames in seconds.
+        top_db: dynamic range below the maximum of each clip in decibels; None for a floor of -100 dB alone.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`.
 
     Raises:
-        ConfigError: an option that cannot work, or a frequency above half the sample rate.
+        ConfigError: invalid option, or a frequency above half the sample rate.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.features.cqt import CQT
+        >>> front_end = CQT(sample_rate=16000, num_samples=16000, n_bins=48, f_min=130.8, normalize="clip")
+        >>> front_end(torch.randn(2, 16000)).shape
+        torch.Size([2, 1, 48, 101])
     """
 
     def __init__(
@@ -49,17 +57,17 @@ class CQT(FrontEnd):
             require_positive(name, value)
         require_table("bins_per_octave", bins_per_octave)
         require_table("bins_per_octave and f_min", 2 * bins_per_octave, _periods(bins_per_octave) * sample_rate / f_min)
-        # So between f_min and half the sample rate there are less than 24 octaves.
+        # The check above leaves fewer than 24 octaves between f_min and half the sample rate.
         frequencies = [f_min * 2 ** (number / bins_per_octave) for number in range(min(n_bins, 24 * bins_per_octave))]
         usable = sum(frequency < sample_rate / 2 for frequency in frequencies)
         if usable < n_bins:
             remedy = f"n_bins of at most {usable}" if usable else "a lower f_min"
             raise ConfigError(
                 f"the highest of {n_bins} bins lies at {frequencies[-1]:.0f} Hz, not below half the sample rate of "
-                f"{sample_rate} Hz: use {remedy}"
+                f"{sample_rate} Hz; use {remedy}"
             )
         self.hop_length = count_samples("hop_seconds", hop_seconds, sample_rate)
-        # One octave at a time: each needs kernels half as long as the one below.
+        # One octave at a time: its kernels are half as long as those of the octave below.
         octaves = (frequencies[first : first + bins_per_octave] for first in range(0, n_bins, bins_per_octave))
         kernels = [_kernels(octave, bins_per_octave, sample_rate) for octave in octaves]
         for number, kernel in enumerate(kernels):
@@ -68,14 +76,14 @@ class CQT(FrontEnd):
         self.decibel = Decibel(top_db)
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 bins frames"]:
-        """The levels as a picture of one channel."""
+        """Compute the levels as a spectrogram with one channel."""
         octaves = [self._power(waveform, self.get_buffer(f"kernel{number}")) for number in range(self.octaves)]
         return self.decibel(torch.cat(octaves, dim=1)).unsqueeze(1)
 
     def _power(
         self, waveform: Float[Tensor, "batch time"], kernels: Float[Tensor, "parts length"]
     ) -> Float[Tensor, "batch bins frames"]:
-        # A convolution would be the same, but on a CPU it rounds a clip differently with the size of its batch.
+        # A convolution gives the same, but on a CPU its rounding of a clip depends on the batch size.
         length = kernels.shape[-1]
         padded = nn.functional.pad(waveform, (length // 2, length // 2 + 1))
         frames = padded.unfold(-1, length, self.hop_length)
@@ -84,7 +92,7 @@ class CQT(FrontEnd):
 
 
 def _kernels(frequencies: list[float], bins_per_octave: int, sample_rate: int) -> Float[Tensor, "parts length"]:
-    """Cosines, then sines, each under a Hann window of Q periods, centred in an odd length; on the CPU."""
+    """Cosine kernels, then sine kernels, under Hann windows of Q periods, centred in an odd length; on the CPU."""
     with torch.device("cpu"):
         hertz = torch.tensor(frequencies, dtype=torch.float64)[:, None]
         lengths = _periods(bins_per_octave) * sample_rate / hertz
@@ -97,5 +105,5 @@ def _kernels(frequencies: list[float], bins_per_octave: int, sample_rate: int) -
 
 
 def _periods(bins_per_octave: int) -> float:
-    """Q: the periods of a frequency under its window."""
+    """Q: number of periods of a frequency within its window."""
     return 1 / (2 ** (1 / bins_per_octave) - 1)

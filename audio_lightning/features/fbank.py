@@ -1,4 +1,4 @@
-"""Kaldi's log-mel filter bank energies, which the Audio Spectrogram Transformer and many speech models see."""
+"""Kaldi's log-mel filter bank energies, the input of the Audio Spectrogram Transformer and many speech models."""
 
 from typing import Literal
 
@@ -18,29 +18,39 @@ POVEY_EXPONENT = 0.85
 
 
 class FBank(FrontEnd):
-    """Natural logarithm of the power in mel bands, [B, T] to [B, 1, n_mels, frames].
+    """Kaldi's log-mel filter bank energies, [B, T] to [B, 1, n_mels, frames].
 
-    Kaldi's ``compute-fbank-feats`` without dither and energy: frames lie within the clip, each loses its mean and is
-    pre-emphasized with 0.97. Equal to ``torchaudio.compliance.kaldi.fbank``; as that function is told to by the Audio
-    Spectrogram Transformer (Gong, Chung & Glass 2021) with the values given here. The mean of the clip, which that one
-    subtracts beforehand, falls away with the mean of each frame. A clip shorter than a window is filled up with zeros.
+    The output is the natural logarithm of the power in mel bands, as in ``compute-fbank-feats`` without dither and
+    energy. Frames lie within the clip; each is centred to mean 0 and pre-emphasized with 0.97. A clip shorter than a
+    window is padded with zeros.
 
-    As in Kaldi the transform is no longer than the window needs: where bands are narrower than the distance of its
-    frequencies, some hold nothing and stay at log(1.19e-7). Networks that were trained so expect them.
+    Equal to ``torchaudio.compliance.kaldi.fbank``; the default options are those of the Audio Spectrogram Transformer
+    (Gong, Chung & Glass 2021). That model also subtracts the mean of the clip, which makes no difference here because
+    the mean of each frame is subtracted.
+
+    As in Kaldi, the transform is no longer than the window needs. Bands narrower than the distance of its frequencies
+    can be empty; their value is always log(1.19e-7). Networks trained on Kaldi features expect that.
 
     Args:
         n_mels: number of mel bands.
-        window_seconds: length of the window.
-        hop_seconds: distance of two frames.
-        window: ``"hanning"``, or ``"povey"``, Kaldi's own (a Hann window to the power of 0.85).
+        window_seconds: length of the window in seconds.
+        hop_seconds: distance between the starts of two frames in seconds.
+        window: ``"hanning"``, or ``"povey"``, Kaldi's default (a Hann window to the power of 0.85).
         f_min: lower edge of the lowest band in hertz.
         f_max: upper edge of the highest band in hertz; None for half the sample rate.
-        min_frames: fewest frames; a shorter spectrogram is padded with zeros before it is normalized. The Audio
-            Spectrogram Transformer pads clips of 1 s to 128 frames, of 5 s to 512, of 10 s to 1024.
+        min_frames: minimum number of frames; a shorter spectrogram is padded with zeros before it is normalized. The
+            Audio Spectrogram Transformer pads clips of 1 s to 128 frames, of 5 s to 512, of 10 s to 1024.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.features.fbank import FBank
+        >>> front_end = FBank(sample_rate=16000, num_samples=16000, min_frames=128, normalize="clip")
+        >>> front_end(torch.randn(2, 16000)).shape  # 98 frames, padded to 128
+        torch.Size([2, 1, 128, 128])
     """
 
     window: Tensor
@@ -73,7 +83,7 @@ class FBank(FrontEnd):
         self.register_buffer("weights", weights.to(torch.get_default_device()), persistent=False)
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 mels frames"]:
-        """The logarithmic energies as a picture of one channel."""
+        """Compute the log energies as a spectrogram with one channel."""
         length = len(self.window)
         missing = max(0, length - waveform.shape[-1])
         frames = nn.functional.pad(waveform, (0, missing)).unfold(-1, length, self.hop_length)

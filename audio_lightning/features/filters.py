@@ -1,4 +1,4 @@
-"""Triangular filters over the frequencies of a transform, and the spectrogram in their bands."""
+"""Triangular filter banks, and spectrograms filtered by them."""
 
 import math
 import warnings
@@ -17,13 +17,14 @@ from audio_lightning.features.stft import FrameSettings, PowerSpectrogram, small
 MelScale = Literal["htk", "slaney"]
 MelNorm = Literal["slaney"] | None
 
-# Zeros behind the window only interpolate between frequencies; filters that need more than this are a mistake.
+# Padding the window with zeros only interpolates between frequencies; filters that need more than this factor are a
+# mistake in the options.
 LONGEST_PADDING = 16
 
 
 @dataclass(frozen=True)
 class BandSettings(FrameSettings):
-    """Frames of a short-time Fourier transform, and the range of the filters over its frequencies.
+    """Frame settings of a short-time Fourier transform, and the frequency range of a filter bank.
 
     Attributes:
         f_min: lower edge of the lowest band in hertz.
@@ -36,7 +37,7 @@ class BandSettings(FrameSettings):
 
 @dataclass(frozen=True)
 class MelSettings(BandSettings):
-    """A mel spectrogram but for the number of its bands.
+    """Settings of a mel spectrogram, without the number of bands.
 
     Attributes:
         mel_scale: ``"htk"``, logarithmic throughout, or ``"slaney"``, linear up to 1 kHz (Auditory Toolbox, librosa).
@@ -49,14 +50,14 @@ class MelSettings(BandSettings):
     def spectrogram(
         self, sample_rate: int, n_mels: int, *, center: bool = True, magnitude: bool = False
     ) -> "FilteredSpectrogram":
-        """The mel spectrogram; arguments and errors are those of :class:`FilteredSpectrogram`."""
+        """Build the mel spectrogram; see :class:`FilteredSpectrogram` for arguments and errors."""
         filters = MelFilters(sample_rate, n_mels, self.f_min, self.f_max, self.mel_scale, self.norm)
         return FilteredSpectrogram(filters, self, center=center, magnitude=magnitude)
 
 
 @dataclass(frozen=True)
 class Filters(ABC):
-    """Overlapping triangles between two frequencies; subclasses say how they are spaced.
+    """Base class of banks of overlapping triangular filters; subclasses define their spacing.
 
     Attributes:
         sample_rate: rate of the waveforms in hertz.
@@ -65,7 +66,7 @@ class Filters(ABC):
         f_max: upper edge of the last filter in hertz; None for half the sample rate.
 
     Raises:
-        ConfigError: options that leave no band of frequencies.
+        ConfigError: the options leave no frequency range.
     """
 
     sample_rate: int
@@ -74,16 +75,16 @@ class Filters(ABC):
     f_max: float | None
 
     name: ClassVar[str]
-    """What the filters are called in messages."""
+    """Kind of the filters, for error messages."""
     count_option: ClassVar[str]
-    """The option that holds their number."""
+    """Name of the option that sets the number of filters."""
 
     def __post_init__(self) -> None:
         require_positive(self.count_option, self.count)
         nyquist = self.sample_rate / 2
         if self.f_max is not None and self.f_max > nyquist:
             raise ConfigError(
-                f"f_max is {self.f_max}, above half the sample rate of {self.sample_rate} Hz: "
+                f"f_max is {self.f_max}, above half the sample rate of {self.sample_rate} Hz; "
                 f"use null or at most {nyquist:g}"
             )
         if not 0 <= self.f_min < self.upper_edge:
@@ -97,53 +98,54 @@ class Filters(ABC):
         return self.sample_rate / 2 if self.f_max is None else self.f_max
 
     def weights(self, n_fft: int) -> Float[Tensor, "bins filters"]:
-        """Weight of each frequency of a transform of length ``n_fft`` in each filter, on the CPU."""
+        """Weight of each frequency bin of a transform of length ``n_fft`` in each filter, on the CPU."""
         require_table(f"{self.count_option} and n_fft", n_fft // 2 + 1, self.count)
-        # The values are looked at even where modules are built on meta; and empty filters are an error, no warning.
+        # The values are needed even when modules are built on the meta device. Warnings about empty filters are
+        # silenced here, because check() raises an error for them.
         with torch.device("cpu"), warnings.catch_warnings(action="ignore"):
             return self.triangles(n_fft).float()
 
     @abstractmethod
     def triangles(self, n_fft: int) -> Float[Tensor, "bins filters"]:
-        """The filters; see :meth:`weights`."""
+        """Compute the filters; see :meth:`weights`."""
 
     def count_empty(self, n_fft: int) -> int:
-        """Number of filters that lie between two frequencies of the transform and would always give zero."""
+        """Count the filters that lie between two frequencies of the transform, whose output is always zero."""
         return int((self.weights(n_fft).amax(0) == 0).sum())
 
     def choose_n_fft(self, window_length: int) -> int | None:
-        """The smallest power of two that holds the window and leaves no filter empty, if a sensible one does."""
+        """Return the smallest sensible power of two that covers the window and leaves no filter empty, or None."""
         shortest = smallest_n_fft(window_length)
         lengths = (shortest << doublings for doublings in range(LONGEST_PADDING.bit_length()))
         return next((n_fft for n_fft in lengths if not self.count_empty(n_fft)), None)
 
     def check(self, n_fft: int, window_length: int) -> None:
-        """Raise :class:`ConfigError`, naming the ways out, if a transform of length ``n_fft`` leaves filters empty."""
+        """Raise :class:`ConfigError`, with the remedies, if a transform of length ``n_fft`` leaves filters empty."""
         if not (empty := self.count_empty(n_fft)):
             return
         enough = self.choose_n_fft(max(n_fft, window_length))
-        # A frequency lies in two filters at most, so there is no use in trying more than that.
+        # A frequency lies in at most two filters, so larger numbers need not be tried.
         fewer = range(min(self.count - 1, n_fft + 2), 0, -1)
         largest = next((n for n in fewer if not replace(self, count=n).count_empty(n_fft)), None)
         remedies = [
-            f"n_fft={enough} (the smallest power of two that does)" if enough else "",
+            f"n_fft={enough} (the smallest power of two that fills them)" if enough else "",
             f"{self.count_option} of at most {largest}" if largest else "",
         ]
         raise ConfigError(
             f"{empty} of {self.count} {self.name} filters between {self.f_min:g} and {self.upper_edge:g} Hz are empty "
-            f"with n_fft={n_fft} at {self.sample_rate} Hz: use {' or '.join(filter(None, remedies)) or 'a wider band'}"
+            f"with n_fft={n_fft} at {self.sample_rate} Hz; use {' or '.join(filter(None, remedies)) or 'a wider band'}"
         )
 
 
 @dataclass(frozen=True)
 class MelFilters(Filters):
-    """Filters equally spaced on the mel scale, with straight sides over the hertz axis (torchaudio, librosa).
+    """Filters equally spaced on the mel scale, triangular over the hertz axis (torchaudio, librosa).
 
     Attributes:
         mel_scale, norm: see :class:`MelSettings`.
 
     Raises:
-        ConfigError: see :class:`Filters`; also unknown names.
+        ConfigError: see :class:`Filters`; also an unknown ``mel_scale`` or ``norm``.
     """
 
     mel_scale: MelScale = "htk"
@@ -158,7 +160,7 @@ class MelFilters(Filters):
         require_choice("norm", self.norm, [None, "slaney"])
 
     def triangles(self, n_fft: int) -> Float[Tensor, "bins filters"]:
-        """The filters; see :meth:`weights`."""
+        """Compute the filters; see :meth:`weights`."""
         lowest, highest = (hertz_to_mel(hertz, self.mel_scale) for hertz in (self.f_min, self.upper_edge))
         edges = mel_to_hertz(torch.linspace(lowest, highest, self.count + 2), self.mel_scale)
         weights = triangles_between(edges, n_fft, self.sample_rate)
@@ -167,14 +169,14 @@ class MelFilters(Filters):
 
 @dataclass(frozen=True)
 class KaldiFilters(Filters):
-    """Filters equally spaced on HTK's mel scale, with straight sides over the mel axis, as Kaldi has them."""
+    """Filters equally spaced on HTK's mel scale, triangular over the mel axis, as in Kaldi."""
 
     name = "mel"
     count_option = "n_mels"
 
     def triangles(self, n_fft: int) -> Float[Tensor, "bins filters"]:
-        """The filters; see :meth:`weights`."""
-        # Step for step as Kaldi does it: in narrow bands the logarithm shows the last bits of the weights.
+        """Compute the filters; see :meth:`weights`."""
+        # The order of operations is Kaldi's: in narrow bands the logarithm magnifies rounding errors of the weights.
         lowest, highest = (1127 * math.log(1 + hertz / 700) for hertz in (self.f_min, self.upper_edge))
         mel = 1127 * (1 + self.sample_rate / n_fft * torch.arange(n_fft // 2 + 1) / 700).log()
         points = lowest + torch.arange(self.count + 2) * ((highest - lowest) / (self.count + 1))
@@ -185,22 +187,22 @@ class KaldiFilters(Filters):
 
 @dataclass(frozen=True)
 class LinearFilters(Filters):
-    """Filters equally spaced in hertz."""
+    """Filters equally spaced in hertz (linear-frequency filter bank)."""
 
     name = "linear"
     count_option = "n_filters"
 
     def triangles(self, n_fft: int) -> Float[Tensor, "bins filters"]:
-        """The filters; see :meth:`weights`."""
+        """Compute the filters; see :meth:`weights`."""
         edges = torch.linspace(self.f_min, self.upper_edge, self.count + 2)
         return triangles_between(edges, n_fft, self.sample_rate)
 
 
-# Step for step as torchaudio computes them, to the last bit: published figures and checkpoints depend on these filters.
+# The functions below equal torchaudio's to the last bit: published figures and checkpoints depend on these filters.
 
 
 def triangles_between(edges: Float[Tensor, "edges"], n_fft: int, sample_rate: int) -> Float[Tensor, "bins filters"]:
-    """Triangles over the hertz axis; each rises from one edge to the next, and falls to the one after that."""
+    """Triangles over the hertz axis; each rises from one edge to the next one, and falls to the edge after it."""
     frequencies = torch.linspace(0, sample_rate // 2, n_fft // 2 + 1)
     distances, widths = edges - frequencies[:, None], edges.diff()
     return torch.minimum(-distances[:, :-2] / widths[:-1], distances[:, 2:] / widths[1:]).clamp_min(0)
@@ -214,7 +216,7 @@ SLANEY_LOG_STEP = math.log(6.4) / 27
 
 
 def hertz_to_mel(hertz: float, scale: MelScale) -> float:
-    """Mel of a frequency: O'Shaughnessy's formula, as in HTK, or that of Slaney's Auditory Toolbox."""
+    """Convert hertz to mel: O'Shaughnessy's formula, as in HTK, or the formula of Slaney's Auditory Toolbox."""
     if scale == "htk":
         return 2595 * math.log10(1 + hertz / 700)
     if hertz < SLANEY_LOG_HERTZ:
@@ -232,16 +234,16 @@ def mel_to_hertz(mels: Float[Tensor, "points"], scale: MelScale) -> Float[Tensor
 
 
 class FilteredSpectrogram(nn.Module):
-    """Power, or magnitude, in the bands of filters, [B, T] to [B, filters, frames].
+    """Spectrogram in the bands of a filter bank, [B, T] to [B, filters, frames].
 
     Args:
         filters: the filters, which also hold the sample rate.
         frames: lengths of window, hop and transform.
         center: see :class:`PowerSpectrogram`.
-        magnitude: weigh and add up magnitudes in place of powers.
+        magnitude: sum magnitudes instead of powers.
 
     Raises:
-        ConfigError: lengths that cannot work, or an ``n_fft`` that leaves filters empty.
+        ConfigError: invalid lengths, or an ``n_fft`` that leaves filters empty.
     """
 
     weights: Tensor
@@ -259,6 +261,6 @@ class FilteredSpectrogram(nn.Module):
         self.register_buffer("weights", weights.to(torch.get_default_device()), persistent=False)
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch filters frames"]:
-        """Power, or magnitude, in each band in each frame."""
+        """Compute the power, or the magnitude, of each band in each frame."""
         spectrogram = self.power(waveform)
         return self.weights @ (spectrogram.sqrt() if self.magnitude else spectrogram)

@@ -1,4 +1,4 @@
-"""A spectrogram as one long row."""
+"""Flattened spectrogram for one-dimensional networks."""
 
 from typing import ClassVar
 
@@ -10,17 +10,25 @@ from audio_lightning.features.spectrogram import Spectrogram
 
 
 class FlatSpectrogram(Spectrogram):
-    """Spectrogram bin by bin in one row, [B, T] to [B, 1, bins * frames], for networks that take a waveform.
+    """Spectrogram flattened into one row, bin after bin, [B, T] to [B, 1, bins * frames].
 
-    The Speech Commands systems feed one-dimensional convolutions with it. Neighbours in the row are neighbours in time
-    only within a bin, so a picture network is the better choice for anything but a comparison with them.
+    It is for networks that take a waveform: the Speech Commands recipes feed one-dimensional convolutions with it.
+    Neighbours in the row are neighbours in time only within a bin. Use it to compare with those recipes; otherwise a
+    two-dimensional network on :class:`Spectrogram` is the better choice.
 
-    Options are those of :class:`Spectrogram`.
+    Options: see :class:`Spectrogram`.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.features.flat_spectrogram import FlatSpectrogram
+        >>> front_end = FlatSpectrogram(sample_rate=16000, num_samples=16000, normalize="clip")
+        >>> front_end(torch.randn(2, 16000)).shape  # 257 bins x 101 frames
+        torch.Size([2, 1, 25957])
     """
 
     kind: ClassVar[InputKind] = "waveform"
     is_sound: ClassVar[bool] = False
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 values"]:
-        """The picture's rows, one behind the other."""
+        """Compute the spectrogram and flatten it."""
         return super().compute(waveform).flatten(1)[:, None]

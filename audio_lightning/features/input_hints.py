@@ -1,4 +1,4 @@
-"""Settings that make a front end's output as large as a network needs it."""
+"""Suggestion of settings for which a front end's output is large enough for a network."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,12 +16,14 @@ ATTEMPTS = 20
 
 
 def enlarging_settings(node: Mapping[str, Any], task: AudioTask, least: tuple[int, ...]) -> str:
-    """What to type so that the features of a clip are large enough; tried out, and empty where nothing is found.
+    """Return overrides that make the features of a clip large enough; every alternative has been tried.
+
+    Alternatives are joined by "or"; the result is empty if none works.
 
     Args:
         node: the configuration's ``feature``.
-        task: clips as they are.
-        least: smallest sizes behind the channels, (samples,) or (bins, frames).
+        task: the task with its current clip length.
+        least: minimum sizes after the channels, (samples,) or (bins, frames).
     """
     found = _sizes(node, task)
     if found is None:
@@ -41,8 +43,8 @@ def enlarging_settings(node: Mapping[str, Any], task: AudioTask, least: tuple[in
 
 
 def _more_bins(node: Mapping[str, Any], bins: int) -> dict[str, int]:
-    """Options that give so many bins."""
-    if "bins_per_octave" in node:  # as many more in each octave, so that the highest frequency stays
+    """Options that give ``bins`` bins."""
+    if "bins_per_octave" in node:  # scaled with the number of bins, so that the highest frequency stays
         return {"n_bins": bins, "bins_per_octave": math.ceil(node["bins_per_octave"] * bins / node["n_bins"])}
     for coefficients, bands in (("n_mfcc", "n_mels"), ("n_lfcc", "n_filters")):
         if coefficients in node:
@@ -51,7 +53,7 @@ def _more_bins(node: Mapping[str, Any], bins: int) -> dict[str, int]:
 
 
 def _hops(node: Mapping[str, Any], ratio: float) -> Iterator[float]:
-    """Ever shorter hops in seconds, in steps of a tenth of a millisecond or more."""
+    """Yield ever shorter hops in seconds, in steps of at least a tenth of a millisecond."""
     if "hop_seconds" in node:
         for attempt in range(ATTEMPTS):
             hop = math.floor(node["hop_seconds"] / ratio * 0.98**attempt * 1e4) / 1e4
@@ -60,7 +62,7 @@ def _hops(node: Mapping[str, Any], ratio: float) -> Iterator[float]:
 
 
 def _lengths(seconds: float, ratio: float) -> Iterator[float]:
-    """Ever longer clips in seconds, in steps of a hundredth of a second or more."""
+    """Yield ever longer clips in seconds, in steps of at least a hundredth of a second."""
     for attempt in range(ATTEMPTS):
         yield math.ceil(seconds * ratio * 1.02**attempt * 100) / 100
 
@@ -71,7 +73,7 @@ def _first(
     least: tuple[int, ...],
     alternatives: Iterable[tuple[dict[str, Any], float]],
 ) -> tuple[dict[str, Any], float] | None:
-    """The first of the alternatives, options of the feature and the length of a clip, that is large enough."""
+    """Return the first alternative (options of the feature, length of a clip in seconds) that is large enough."""
     for options, seconds in alternatives:
         sizes = _sizes({**node, **options}, replace(task, num_samples=round(seconds * task.sample_rate)))
         if sizes is not None and all(found >= needed for found, needed in zip(sizes, least)):
@@ -80,9 +82,9 @@ def _first(
 
 
 def _sizes(node: Mapping[str, Any], task: AudioTask) -> tuple[int, ...] | None:
-    """Sizes of the features behind the channels; None where they cannot be made."""
+    """Sizes of the features after the channels; None if the front end cannot be built."""
     try:
-        with torch.device("cpu"):  # a network may just be built without memory
+        with torch.device("cpu"):  # the caller may be building a network on the meta device
             made: FrontEnd = build(
                 node, FrontEnd, where="feature", sample_rate=task.sample_rate, num_samples=task.num_samples
             )

@@ -11,22 +11,29 @@ from audio_lightning.features.stft import Decibel
 
 
 class LFCC(FrontEnd):
-    """Orthonormal DCT-II of the levels in linearly spaced bands, [B, T] to [B, 1 + deltas, n_lfcc, frames].
+    """Linear-frequency cepstral coefficients, [B, T] to [B, 1 + deltas, n_lfcc, frames].
 
-    They keep the detail of high frequencies that the mel scale blurs. Equal to torchaudio's ``LFCC`` (zero padded) on
-    single clips.
+    Orthonormal DCT-II of the levels in linearly spaced bands. They keep the detail of high frequencies that the mel
+    scale blurs. Equal to torchaudio's ``LFCC`` (zero padded) on single clips.
 
     Args:
-        n_lfcc: number of coefficients, from the zeroth (the level) on.
+        n_lfcc: number of coefficients, including the zeroth (the level).
         n_filters: number of bands.
-        deltas: 0 for the coefficients alone, 1 with their slopes over five frames as a second channel, 2 also with the
-            slopes of the slopes as a third.
-        bands: frames, and the range of the filters.
-        top_db: range that is kept below the loudest band of each clip, in decibels; None for all.
+        deltas: 0 for the coefficients alone; 1 adds deltas over five frames as a second channel; 2 also adds
+            delta-deltas as a third.
+        bands: frame settings and the frequency range of the filters.
+        top_db: dynamic range below the maximum of each clip in decibels; None for a floor of -100 dB alone.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.features.lfcc import LFCC
+        >>> front_end = LFCC(sample_rate=16000, num_samples=16000, n_lfcc=20, normalize="clip")
+        >>> front_end(torch.randn(2, 16000)).shape
+        torch.Size([2, 1, 20, 101])
     """
 
     def __init__(
@@ -48,5 +55,5 @@ class LFCC(FrontEnd):
         self.decibel = Decibel(top_db)
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch orders coefficients frames"]:
-        """The coefficients as a picture of one channel for each order."""
+        """Compute the coefficients, one channel for each order of deltas."""
         return self.cepstrum(self.decibel(self.bands(waveform)))

@@ -1,4 +1,4 @@
-"""Log-mel spectrogram and constant-Q transform, side by side."""
+"""Log-mel spectrogram and constant-Q transform as channels."""
 
 from typing import Any
 
@@ -14,22 +14,31 @@ from audio_lightning.features.normalize import NormalizeMode
 
 
 class LogMelCQT(FrontEnd):
-    """The pictures of :class:`LogMel` and of :class:`CQT` as two channels, [B, T] to [B, 2, n_bins, frames].
+    """Log-mel spectrogram and constant-Q transform as two channels, [B, T] to [B, 2, n_bins, frames].
 
-    The first has frames of one length and all that is heard up to half the sample rate; in the second, long frames
-    tell the partials of low notes apart, and another pitch is the same picture further up. Networks that each see one
-    of the channels err on different notes: ``ensemble.num_members=2 ensemble.inputs=channel``.
+    The log-mel spectrogram (:class:`LogMel`) has short frames of one length and covers all frequencies up to half the
+    sample rate. The constant-Q transform (:class:`CQT`) resolves the partials of low notes with long frames, and a
+    change of pitch only shifts it. Networks trained on one channel each make errors on different notes, which helps an
+    ensemble: ``ensemble.num_members=2 ensemble.inputs=channel``.
 
     Args:
-        n_bins: number of mel bands, and of the constant-Q transform's frequencies.
-        mel: frames and filters of the log-mel spectrogram; the hop is that of both.
-        bins_per_octave: how many of the constant-Q transform's frequencies double the frequency.
-        cqt_f_min: the lowest of them in hertz.
-        top_db: range that is kept below the loudest value of each channel of a clip, in decibels; None for all.
-        sample_rate, num_samples, normalize: see :class:`FrontEnd`; ``"statistics"`` are those of each channel.
+        n_bins: number of mel bands and of frequencies of the constant-Q transform.
+        mel: settings of frames and filters of the log-mel spectrogram; both channels use its hop.
+        bins_per_octave: number of bins in an octave of the constant-Q transform.
+        cqt_f_min: lowest frequency of the constant-Q transform in hertz.
+        top_db: dynamic range below the maximum of each channel of a clip in decibels; None for a floor of -100 dB
+            alone.
+        sample_rate, num_samples, normalize: see :class:`FrontEnd`; ``"statistics"`` are computed for each channel.
 
     Raises:
-        ConfigError: an option that cannot work, or a frequency above half the sample rate.
+        ConfigError: invalid option, or a frequency above half the sample rate.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.features.log_mel_cqt import LogMelCQT
+        >>> front_end = LogMelCQT(sample_rate=16000, num_samples=16000, n_bins=48, cqt_f_min=130.8, normalize="clip")
+        >>> front_end(torch.randn(2, 16000)).shape
+        torch.Size([2, 2, 48, 101])
     """
 
     def __init__(
@@ -57,5 +66,5 @@ class LogMelCQT(FrontEnd):
         )
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 2 bins frames"]:
-        """The log-mel spectrogram, and the levels of the constant-Q transform."""
+        """Compute the log-mel spectrogram, and the levels of the constant-Q transform."""
         return torch.cat([self.logmel.compute(waveform), self.cqt.compute(waveform)], dim=1)

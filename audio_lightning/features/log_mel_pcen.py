@@ -1,4 +1,4 @@
-"""Log-mel spectrogram and per-channel energy normalization, side by side."""
+"""Log-mel spectrogram and per-channel energy normalization (PCEN) as channels."""
 
 from collections.abc import Sequence
 
@@ -15,22 +15,31 @@ from audio_lightning.features.stft import Decibel
 
 
 class LogMelPCEN(FrontEnd):
-    """The pictures of :class:`LogMel` and of one or more :class:`PCEN` as channels, [B, T] to [B, C, n_mels, frames].
+    """Log-mel spectrogram and one or more PCEN spectrograms as channels, [B, T] to [B, C, n_mels, frames].
 
-    The first channel keeps how loud a sound is and all that goes on behind it; the others take both away, each with a
-    memory of its own (multi-rate PCEN: Ick & McFee 2021, arXiv 2102.03468). Networks that each see one of the channels
-    err on different clips: ``ensemble.num_members=2 ensemble.inputs=channel``. All come from one Fourier transform.
+    The first channel (:class:`LogMel`) keeps the level of a sound and the background behind it. The other channels
+    (:class:`PCEN`) remove both, each with its own time constant (multi-rate PCEN: Ick & McFee 2021, arXiv 2102.03468).
+    Networks trained on one channel each make errors on different clips, which helps an ensemble:
+    ``ensemble.num_members=2 ensemble.inputs=channel``. All channels are computed from one Fourier transform.
 
     Args:
         n_mels: number of mel bands.
-        mel: frames and filters.
+        mel: settings of frames and filters.
         top_db: see :class:`LogMel`.
-        time_constants_seconds: memory of the gain control in each channel but the first.
-        control: of the gain in each channel but the first.
-        sample_rate, num_samples, normalize: see :class:`FrontEnd`; ``"statistics"`` are those of each channel.
+        time_constants_seconds: time constant in seconds of each PCEN channel.
+        control: gain, bias and power of the PCEN channels.
+        sample_rate, num_samples, normalize: see :class:`FrontEnd`; ``"statistics"`` are computed for each channel.
 
     Raises:
-        ConfigError: an option that cannot work, also no time constant at all.
+        ConfigError: invalid option, also if there is no time constant.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.features.log_mel_pcen import LogMelPCEN
+        >>> options = {"time_constants_seconds": [0.1, 0.4], "normalize": "clip"}
+        >>> front_end = LogMelPCEN(sample_rate=16000, num_samples=16000, **options)
+        >>> front_end(torch.randn(2, 16000)).shape
+        torch.Size([2, 3, 64, 101])
     """
 
     def __init__(
@@ -49,7 +58,9 @@ class LogMelPCEN(FrontEnd):
         self.mel = mel.spectrogram(sample_rate, n_mels)
         self.decibel = Decibel(top_db)
         if not time_constants_seconds:
-            raise ConfigError("time_constants_seconds is empty, expected one number or more; feature=logmel has none")
+            raise ConfigError(
+                "time_constants_seconds is empty, expected one number or more; use feature=logmel for no PCEN channel"
+            )
         frame_rate = sample_rate / self.mel.power.hop_length
         self.controls = nn.ModuleList(
             GainControl(n_mels, frame_rate, control, time_constant_seconds=seconds)
@@ -57,7 +68,7 @@ class LogMelPCEN(FrontEnd):
         )
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch channels mels frames"]:
-        """The log-mel spectrogram, and the normalized magnitudes for each time constant."""
+        """Compute the log-mel spectrogram, and the normalized magnitudes for each time constant."""
         power = self.mel.power(waveform)
         decibels = self.decibel(self.mel.weights @ power)
         magnitude = self.mel.weights @ power.sqrt()

@@ -12,19 +12,26 @@ from audio_lightning.features.normalize import NormalizeMode
 
 
 class Mel(FrontEnd):
-    """Power or magnitude in mel bands, [B, T] to [B, 1, n_mels, frames].
+    """Mel spectrogram in power or magnitude, [B, T] to [B, 1, n_mels, frames].
 
-    Equal to the mel spectrograms of torchaudio (zero padded) and, with ``mel_scale`` and ``norm`` both ``"slaney"``, of
-    librosa.
+    Equal to torchaudio's mel spectrogram (zero padded) and, with ``mel_scale`` and ``norm`` both ``"slaney"``, to
+    librosa's.
 
     Args:
         n_mels: number of mel bands.
-        mel: frames and filters.
-        scale: what is weighed and added up, ``"magnitude"`` or ``"power"``.
+        mel: settings of frames and filters.
+        scale: ``"magnitude"`` or ``"power"``; the filters sum it over the frequencies.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.features.mel import Mel
+        >>> front_end = Mel(sample_rate=16000, num_samples=16000, n_mels=40, normalize="clip")
+        >>> front_end(torch.randn(2, 16000)).shape
+        torch.Size([2, 1, 40, 101])
     """
 
     def __init__(
@@ -42,5 +49,5 @@ class Mel(FrontEnd):
         self.mel = mel.spectrogram(sample_rate, n_mels, magnitude=scale == "magnitude")
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 mels frames"]:
-        """The mel spectrogram as a picture of one channel."""
+        """Compute the mel spectrogram with one channel."""
         return self.mel(waveform).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Features that were computed in an earlier epoch."""
+"""Memory of features across epochs."""
 
 from collections.abc import Callable
 
@@ -7,24 +7,24 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 Compute = Callable[[Float[Tensor, "some time"]], Float[Tensor, "some channels ..."]]
-"""A front end."""
+"""Front end, as a function."""
 
 Memory = Callable[[Int64[Tensor, "batch"], Float[Tensor, "batch time"], Compute], Float[Tensor, "batch channels ..."]]
-"""Gives the features of the clips of a batch, by their numbers, and computes those that it does not know."""
+"""Returns the features of a batch, given the clips' indices; computes features that are not cached."""
 
 Views = Callable[[Int64[Tensor, "batch"], Float[Tensor, "batch time"]], Float[Tensor, "batch channels ..."] | None]
-"""Gives the features of the clips of a batch as they are changed in training, where it knows those of all of them."""
+"""Returns the features of augmented versions of a batch, given the clips' indices; None unless it holds all."""
 
 
 class FeatureMemory:
-    """Keeps the features of clips that are the same in every epoch, so that they are computed once.
+    """Cache of the features of clips that are the same in every epoch.
 
-    A front end treats every clip for itself, so what is kept is bit for bit what would be computed again, in whatever
-    batch. Clips for which there is no room are computed each time.
+    A front end processes every clip independently, so cached features equal newly computed ones to the last bit,
+    in any batch. Clips that do not fit are computed each time.
 
     Args:
-        fixed: of every clip whether it is the same each time.
-        max_gb: most gigabytes (10^9 bytes) of features.
+        fixed: for every clip, whether it is the same in every epoch.
+        max_gb: size limit of the features in gigabytes (10^9 bytes).
     """
 
     def __init__(self, fixed: Bool[Tensor, "clips"], max_gb: float) -> None:
@@ -40,11 +40,11 @@ class FeatureMemory:
         waveform: Float[Tensor, "batch time"],
         compute: Callable[[Float[Tensor, "some time"]], Float[Tensor, "some channels ..."]],
     ) -> Float[Tensor, "batch channels ..."]:
-        """The features of a batch, computed where they are not known.
+        """Return the features of a batch; compute and cache the missing ones.
 
         Args:
-            clip: number of each clip.
-            waveform: of each.
+            clip: index of each clip.
+            waveform: waveform of each clip.
             compute: the front end.
         """
         slot = self._slot[clip]
@@ -67,7 +67,7 @@ class FeatureMemory:
     def _keep(self, clip: Int64[Tensor, "some"], features: Float[Tensor, "some channels ..."]) -> None:
         if self._kept is None:
             room = self._max_bytes // (features[0].numel() * features.element_size())
-            # Memory that was asked for and not written to takes no room.
+            # The operating system provides memory only when it is written to.
             self._kept = features.new_empty((min(room, int(self._fixed.sum())), *features.shape[1:]))
         place = {number: index for index, number in enumerate(clip.tolist()) if self._fixed[number]}
         chosen = list(place.items())[: len(self._kept) - self._used]

@@ -11,22 +11,30 @@ from audio_lightning.features.stft import Decibel
 
 
 class MFCC(FrontEnd):
-    """Orthonormal DCT-II of the log-mel spectrogram in decibels, [B, T] to [B, 1 + deltas, n_mfcc, frames].
+    """Mel-frequency cepstral coefficients, [B, T] to [B, 1 + deltas, n_mfcc, frames].
 
-    Davis & Mermelstein 1980, with the decibel scale of torchaudio and librosa in place of the natural logarithm.
+    Orthonormal DCT-II of the log-mel spectrogram (Davis & Mermelstein 1980), with the decibel scale of torchaudio and
+    librosa instead of the natural logarithm.
 
     Args:
-        n_mfcc: number of coefficients, from the zeroth (the level) on.
+        n_mfcc: number of coefficients, including the zeroth (the level).
         n_mels: number of mel bands.
-        deltas: 0 for the coefficients alone, 1 with their slopes over five frames as a second channel, 2 also with the
-            slopes of the slopes as a third.
-        mel: frames and filters.
+        deltas: 0 for the coefficients alone; 1 adds deltas over five frames as a second channel; 2 also adds
+            delta-deltas as a third.
+        mel: settings of frames and filters.
         center: whether frames are centred on multiples of the hop or start there; see :class:`PowerSpectrogram`.
-        top_db: range that is kept below the loudest mel value of each clip, in decibels; None for all.
+        top_db: dynamic range below the maximum mel value of each clip in decibels; None for a floor of -100 dB alone.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.features.mfcc import MFCC
+        >>> front_end = MFCC(sample_rate=16000, num_samples=16000, n_mfcc=20, deltas=2, normalize="clip")
+        >>> front_end(torch.randn(2, 16000)).shape  # coefficients, deltas and delta-deltas
+        torch.Size([2, 3, 20, 101])
     """
 
     def __init__(
@@ -48,5 +56,5 @@ class MFCC(FrontEnd):
         self.decibel = Decibel(top_db)
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch orders coefficients frames"]:
-        """The coefficients as a picture of one channel for each order."""
+        """Compute the coefficients, one channel for each order of deltas."""
         return self.cepstrum(self.decibel(self.mel(waveform)))

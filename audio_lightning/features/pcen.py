@@ -1,4 +1,4 @@
-"""Per-channel energy normalization."""
+"""Per-channel energy normalization (PCEN) front end."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -18,11 +18,11 @@ FLOOR = 1e-6
 
 @dataclass(frozen=True)
 class GainSettings(Settings):
-    """An automatic gain control, and the root behind it.
+    """Settings of an automatic gain control and the root compression after it.
 
     Attributes:
-        gain: how much of the smoothed level is taken away, 1 for all of it.
-        bias: offset before the root; smaller values show quieter sounds.
+        gain: exponent of the smoothed level to divide by; 1 removes the level completely.
+        bias: offset before the root; smaller values emphasize quieter sounds.
         power: exponent of the root.
     """
 
@@ -32,24 +32,34 @@ class GainSettings(Settings):
 
 
 class PCEN(FrontEnd):
-    """Mel magnitudes under an automatic gain control and a root, [B, T] to [B, 1, n_mels, frames].
+    """Mel spectrogram with per-channel energy normalization, [B, T] to [B, 1, n_mels, frames].
 
-    Each magnitude E is divided by a power of its own smoothed past M, which takes away stationary noise, the distance
-    of the source and the colour of the channel: (E / (1e-6 + M)^gain + bias)^power - bias^power, with
-    M[t] = (1 - s) M[t - 1] + s E[t] and M[0] = E[0] (Wang et al. 2017, arXiv 1607.05666; magnitudes in place of powers
-    and s from the time constant as in Lostanlen et al. 2019 and librosa).
+    Each magnitude E is divided by a power of its own smoothed past M and compressed by a root. This removes stationary
+    noise, the distance of the source and the colour of the channel:
+    (E / (1e-6 + M)^gain + bias)^power - bias^power, with M[t] = (1 - s) M[t - 1] + s E[t] and M[0] = E[0]
+    (Wang et al. 2017, arXiv 1607.05666). As in Lostanlen et al. 2019 and librosa, E are magnitudes instead of powers,
+    and s is derived from the time constant.
 
     Args:
         n_mels: number of mel bands.
-        mel: frames and filters.
-        time_constant_seconds: memory of the gain control.
-        control: of the gain.
-        learnable: whether smoothing, gain, bias and power are trained, in every band for itself; the values given are
-            where they start.
+        mel: settings of frames and filters.
+        time_constant_seconds: time constant of the smoothing in seconds.
+        control: gain, bias and power of the formula.
+        learnable: whether smoothing, gain, bias and power are trained, separately in every band; the given values
+            are the initial ones.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.features.pcen import PCEN
+        >>> front_end = PCEN(sample_rate=16000, num_samples=16000, learnable=True, normalize="clip")
+        >>> front_end(torch.randn(2, 16000)).shape
+        torch.Size([2, 1, 64, 101])
+        >>> sum(parameter.numel() for parameter in front_end.parameters())  # 4 in each of 64 bands
+        256
     """
 
     def __init__(
@@ -73,16 +83,16 @@ class PCEN(FrontEnd):
         )
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 mels frames"]:
-        """The normalized magnitudes as a picture of one channel."""
+        """Compute the normalized magnitudes as a spectrogram with one channel."""
         return self.control(self.mel(waveform)).unsqueeze(1)
 
 
 class GainControl(nn.Module):
-    """The automatic gain control of :class:`PCEN` and the root behind it, on the magnitudes in any bands.
+    """Automatic gain control and root compression of :class:`PCEN`, [B, bins, frames] to the same shape.
 
     Args:
         bins: number of bands.
-        frame_rate: frames a second.
+        frame_rate: frames per second.
         settings: gain, bias and power.
         time_constant_seconds, learnable: see :class:`PCEN`.
 
@@ -107,18 +117,18 @@ class GainControl(nn.Module):
         super().__init__()
         require_positive("time_constant_seconds", time_constant_seconds)
         self.learnable = learnable
-        # What is learned are logarithms, as in the paper: no step can make a parameter negative.
+        # The logarithms are trained, as in the paper: no optimizer step can make a parameter negative.
         self._register("smoothing_logit", smoothing_logit(time_constant_seconds * frame_rate), bins)
         for name, value in asdict(settings).items():
             require_positive(name, value)
             self._register(f"log_{name}", math.log(value), bins)
 
     def forward(self, magnitude: Float[Tensor, "batch bins frames"]) -> Float[Tensor, "batch bins frames"]:
-        """The normalized magnitudes."""
+        """Normalize magnitudes."""
         bias, power = self.log_bias.exp(), self.log_power.exp()
         level = smooth(magnitude, self.smoothing_logit.sigmoid())
         controlled = magnitude * (-self.log_gain.exp() * (FLOOR + level).log()).exp()
-        # The formula of PCEN's docstring without the difference of two almost equal numbers where it is quiet.
+        # The formula in the docstring of PCEN, without the difference of two almost equal numbers in quiet frames.
         return bias**power * torch.expm1(power * torch.log1p(controlled / bias))
 
     def _register(self, name: str, start: float, bins: int) -> None:
@@ -130,9 +140,9 @@ class GainControl(nn.Module):
 
 
 def smoothing_logit(frames: float) -> float:
-    """Logit of the coefficient s of a first-order filter whose response decays within so many frames.
+    """Logit of the coefficient s of a first-order filter with a time constant of ``frames``.
 
-    That is s = 2 / (1 + sqrt(1 + 4 frames^2)), what librosa's formula comes to.
+    s = 2 / (1 + sqrt(1 + 4 frames^2)), equivalent to librosa's formula.
     """
     return math.log(2 / math.expm1(math.log1p(4 * frames**2) / 2))
 
@@ -140,10 +150,10 @@ def smoothing_logit(frames: float) -> float:
 def smooth(
     values: Float[Tensor, "batch bins frames"], coefficient: Float[Tensor, "bins 1"]
 ) -> Float[Tensor, "batch bins frames"]:
-    """First-order smoothing over the frames that starts from the first one.
+    """First-order recursive smoothing over the frames, initialized with the first frame.
 
-    Every pass adds what lies twice as far back as in the last one (Hillis & Steele 1986): a handful of operations on
-    whole tensors, where a recursion would take one for each frame.
+    A parallel prefix sum (Hillis & Steele 1986): every pass doubles the number of past frames included. That takes a
+    few operations on whole tensors; a recursion would take one for each frame.
     """
     frames = values.shape[-1]
     smoothed = torch.cat([values[..., :1], coefficient * values[..., 1:]], dim=-1)

@@ -1,4 +1,4 @@
-"""Short-time spectrum on a linear frequency axis."""
+"""Spectrogram on a linear frequency axis."""
 
 from typing import Literal
 
@@ -16,12 +16,20 @@ class Spectrogram(FrontEnd):
 
     Args:
         frames: lengths of window, hop and transform.
-        scale: magnitude, power, or power in decibels.
-        top_db: in decibels, the range that is kept below the loudest value of each clip; None for all.
+        scale: ``"magnitude"``, ``"power"``, or ``"decibel"``, the power in decibels.
+        top_db: with ``scale="decibel"``, dynamic range below the maximum of each clip in decibels; None for a
+            floor of -100 dB alone.
         sample_rate, num_samples, normalize: see :class:`FrontEnd`.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.features.spectrogram import Spectrogram
+        >>> front_end = Spectrogram(sample_rate=16000, num_samples=16000, normalize="clip")
+        >>> front_end(torch.randn(2, 16000)).shape
+        torch.Size([2, 1, 257, 101])
     """
 
     def __init__(
@@ -41,7 +49,7 @@ class Spectrogram(FrontEnd):
         self.decibel = Decibel(top_db)
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 bins frames"]:
-        """The spectrogram as a picture of one channel."""
+        """Compute the spectrogram with one channel."""
         power = self.power(waveform)
         if self.scale == "magnitude":
             power = power.sqrt()

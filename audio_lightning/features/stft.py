@@ -1,4 +1,4 @@
-"""The short-time Fourier transform and the decibel scale that spectral front ends share."""
+"""Short-time Fourier transform and decibel scale, shared by the spectral front ends."""
 
 from dataclasses import dataclass
 
@@ -15,13 +15,13 @@ POWER_FLOOR = 1e-10  # -100 dB, as in torchaudio and librosa
 
 @dataclass(frozen=True)
 class FrameSettings(Settings):
-    """Frames of a short-time Fourier transform.
+    """Frame settings of a short-time Fourier transform.
 
     Attributes:
-        window_seconds: length of the Hann window.
-        hop_seconds: distance between the starts of two frames.
-        n_fft: length of the transform in samples, even; None for the smallest power of two that holds the window and,
-            where there are filters, leaves none of them empty.
+        window_seconds: length of the Hann window in seconds.
+        hop_seconds: distance between the starts of two frames in seconds.
+        n_fft: length of the transform in samples, even. None chooses the smallest power of two that is not shorter
+            than the window and, with a filter bank, leaves no filter empty.
     """
 
     window_seconds: float = 0.025
@@ -30,15 +30,15 @@ class FrameSettings(Settings):
 
 
 class PowerSpectrogram(nn.Module):
-    """Squared magnitude of the short-time Fourier transform, [B, T] to [B, n_fft // 2 + 1, frames].
+    """Power spectrogram, [B, T] to [B, n_fft // 2 + 1, frames].
 
-    The window is a periodic Hann window, beyond both ends of the clip lie zeros.
+    The window is a periodic Hann window. Zeros are padded at both ends of the clip.
 
     Args:
         sample_rate: rate of the waveforms in hertz.
         frames: lengths of window, hop and transform.
-        center: True centres the windows on multiples of the hop, 1 + T // hop_length frames. False starts them there,
-            as many as reach the end of the clip, the last of them filled up with zeros.
+        center: True centres the windows on multiples of the hop, which gives 1 + T // hop_length frames. False starts
+            the windows there; the last frame is padded with zeros at the end of the clip.
 
     Raises:
         ConfigError: a length below one sample, or an ``n_fft`` that is odd or shorter than the window.
@@ -55,12 +55,12 @@ class PowerSpectrogram(nn.Module):
         if self.n_fft < window_length or self.n_fft % 2:
             raise ConfigError(
                 f"n_fft is {self.n_fft}, expected an even number of at least {window_length} samples, the window at "
-                f"{sample_rate} Hz: use null or {smallest_n_fft(window_length)}"
+                f"{sample_rate} Hz; use null or {smallest_n_fft(window_length)}"
             )
         self.register_buffer("window", torch.hann_window(window_length, dtype=torch.float32), persistent=False)
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch bins frames"]:
-        """Power of each frequency in each frame."""
+        """Compute the power of each frequency in each frame."""
         spectrum = torch.stft(
             waveform if self.center else self._reach_the_end(waveform),
             self.n_fft,
@@ -75,7 +75,7 @@ class PowerSpectrogram(nn.Module):
         return spectrum.real.square().addcmul_(spectrum.imag, spectrum.imag)
 
     def _reach_the_end(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch padded"]:
-        """Zeros around the waveform, so that frames of ``n_fft``, the window in their middle, cover all of it."""
+        """Pad with zeros so that frames of ``n_fft``, with the window in their middle, cover the whole waveform."""
         beyond = max(0, waveform.shape[-1] - len(self.window))
         hops = -(-beyond // self.hop_length)
         before = (self.n_fft - len(self.window)) // 2
@@ -84,10 +84,12 @@ class PowerSpectrogram(nn.Module):
 
 
 class Decibel(nn.Module):
-    """Power to decibels (0 dB is a power of 1), cut off ``top_db`` below the loudest value of each clip.
+    """Power to decibels, relative to a power of 1.
+
+    Lower values are raised to ``top_db`` below the maximum of each clip, and to at least -100 dB.
 
     Args:
-        top_db: range that is kept, in decibels; None keeps everything above -100 dB.
+        top_db: dynamic range in decibels; None for a floor of -100 dB alone.
 
     Raises:
         ConfigError: ``top_db`` is not positive.
@@ -99,7 +101,7 @@ class Decibel(nn.Module):
         self.top_db = top_db
 
     def forward(self, power: Float[Tensor, "batch bins frames"]) -> Float[Tensor, "batch bins frames"]:
-        """Level of each value, of every clip for itself."""
+        """Convert power to decibels, separately for every clip."""
         if self.top_db is None:
             floored = power.clamp_min(POWER_FLOOR)
         else:
@@ -109,5 +111,5 @@ class Decibel(nn.Module):
 
 
 def smallest_n_fft(window_length: int) -> int:
-    """The smallest power of two (at least 2) that holds a window of so many samples."""
+    """Return the smallest power of two, at least 2, that is not shorter than the window."""
     return max(2, 1 << (window_length - 1).bit_length())

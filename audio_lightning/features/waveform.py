@@ -1,4 +1,4 @@
-"""The waveform itself, for networks that learn their own filters."""
+"""Raw waveform, for networks that learn their own filters."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -8,7 +8,21 @@ from audio_lightning.features.normalize import NormalizeMode
 
 
 class Waveform(FrontEnd):
-    """The waveform as one channel, [B, T] to [B, 1, T]."""
+    """Raw waveform as one channel, [B, T] to [B, 1, T].
+
+    Args:
+        sample_rate, num_samples, normalize: see :class:`FrontEnd`.
+
+    Raises:
+        ConfigError: invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.features.waveform import Waveform
+        >>> front_end = Waveform(sample_rate=16000, num_samples=16000)
+        >>> front_end(torch.randn(2, 16000)).shape
+        torch.Size([2, 1, 16000])
+    """
 
     kind = "waveform"
 
@@ -16,5 +30,5 @@ class Waveform(FrontEnd):
         super().__init__(sample_rate=sample_rate, num_samples=num_samples, normalize=normalize)
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 time"]:
-        """The waveform with a dimension for its channel."""
+        """Add the channel dimension."""
         return waveform.unsqueeze(1)

@@ -1,1 +1,1 @@
-"""Matplotlib figures of results, for run folders, dashboards and pages."""
+"""Matplotlib figures of results for run folders, dashboards and HTML reports."""

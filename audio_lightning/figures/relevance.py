@@ -1,4 +1,4 @@
-"""Figures of what a classifier decided by."""
+"""Relevance maps of explained predictions."""
 
 import io
 from typing import Any
@@ -7,15 +7,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 
-from audio_lightning.figures.evaluation import legible
+from audio_lightning.figures.evaluation import legible, set_title
 
 DECIBELS = 80.0
-"""Range of levels that is drawn, below the loudest."""
+"""Dynamic range of the spectrogram in dB, below its maximum."""
 
 TICKS_HZ = (100, 300, 1000, 3000, 10_000)
 
 DIMMED = 0.35
-"""Brightness of what is not marked in a small picture."""
+"""Brightness of the cells of a small picture that are not marked."""
 
 
 def draw_relevance(
@@ -26,15 +26,15 @@ def draw_relevance(
     seconds: float,
     title: str,
 ) -> Figure:
-    """The relevance of every cell above the spectrogram, the marked cells outlined in both.
+    """Draw the relevance map above the spectrogram, with the marked cells outlined in both.
 
     Args:
-        levels: in decibels.
-        relevance: what speaks for the class is positive, and drawn in red.
+        levels: levels in dB.
+        relevance: relevance of each cell for the class; positive values, drawn in red, are evidence for it.
         marked: cells to outline.
-        edges: of the bands in hertz.
-        seconds: length of the clip.
-        title: above.
+        edges: edges of the bands in Hz.
+        seconds: length of the clip in seconds.
+        title: title of the figure.
     """
     figure = Figure(figsize=(7.4, 5.0), dpi=110, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
@@ -54,7 +54,7 @@ def draw_relevance(
         axes.set_ylabel("Hz", fontsize=8)
         axes.tick_params(axis="x", labelsize=8)
     lower.set_xlabel("s", fontsize=8)
-    figure.suptitle(legible(title), fontsize=9)
+    set_title(figure, legible(title), size=9)
     return figure
 
 
@@ -65,7 +65,14 @@ def relevance_picture(
     width: int = 240,
     height: int = 100,
 ) -> bytes:
-    """A small spectrogram as a PNG, in which all but the marked cells is dimmed."""
+    """Draw a small spectrogram with all cells dimmed except the marked ones; return the content of a PNG file.
+
+    Args:
+        levels: levels in dB.
+        marked: cells to show at full brightness.
+        width: width of the picture in pixels.
+        height: height of the picture in pixels.
+    """
     from matplotlib import colormaps
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""The figure of a test of robustness."""
+"""Figure of a robustness evaluation."""
 
 import numpy as np
 import pandas as pd
@@ -8,21 +8,23 @@ from matplotlib.figure import Figure
 from audio_lightning.figures.evaluation import BLUE, GREY, ORANGE
 
 PER_ROW = 4
-"""Panels side by side."""
+"""Number of panels in a row."""
 
 APART = 0.08
-"""Distance of the intervals of two series, in that of two strengths."""
+"""Horizontal offset between two series, relative to the distance between two strengths."""
 
 STYLES = ("-o", "--s", ":^")
-"""Lines and markers of the series of a panel."""
+"""Line styles and markers of the series of a panel."""
 
 
 def draw_robustness(rows: pd.DataFrame) -> Figure:
-    """The metric against the strength of each corruption, with intervals; grey lines are those of the clean clips.
+    """Draw the metric against the strength of each corruption, with confidence intervals.
+
+    Horizontal lines are the values of the clean clips.
 
     Args:
-        rows: of one classifier or two, with ``model``, ``corruption`` (``none`` of the clean clips), ``series``,
-            ``value``, ``unit``, ``metric``, ``score``, ``low``, ``high`` and ``num_clips``, in the order of the axes.
+        rows: results of one or two classifiers in the order of the axes, with ``model``, ``corruption`` (``none``:
+            clean clips), ``series``, ``value``, ``unit``, ``metric``, ``score``, ``low``, ``high`` and ``num_clips``.
     """
     models = list(dict.fromkeys(rows["model"]))
     kinds = [kind for kind in dict.fromkeys(rows["corruption"]) if kind != "none"]

@@ -1,4 +1,4 @@
-"""Plots of one run, drawn from the files of its folder."""
+"""Plots of a run, drawn from the files of its folder."""
 
 import sys
 from collections.abc import Iterable
@@ -11,22 +11,34 @@ from omegaconf import OmegaConf
 
 from audio_lightning.core.errors import FileError, UserError
 from audio_lightning.core.files import disk_trouble, read_frame, write_bytes
-from audio_lightning.figures.evaluation import BLUE, GREY, ORANGE, draw_confusion, draw_reliability, legible, png
+from audio_lightning.figures.evaluation import (
+    BLUE,
+    GREY,
+    ORANGE,
+    draw_confusion,
+    draw_reliability,
+    legible,
+    png,
+    set_title,
+)
+from audio_lightning.figures.text import class_label, text_columns, text_inches
 from audio_lightning.metrics.calibration import reliability
 from audio_lightning.run_folder import RunFolder
 
 MOST_INCHES = 80.0
-"""Height up to which a picture grows with the number of classes."""
+"""Maximum height of a figure in inches; the height grows with the number of classes."""
+
+USUAL_NAME = 20
+"""Maximum width of class names, in columns, for which a bar chart is not widened."""
 
 
 def draw_run(folder: Path) -> list[Path]:
-    """Draw ``curves.png`` of a finished run, and ``confusion_matrix.png`` where it was tested.
+    """Draw ``curves.png`` of a finished run, and figures of its test results.
 
-    Where clips have several labels, no class is taken for another, and ``average_precision.png`` is drawn instead.
-    ``reliability.png`` shows how far the probabilities can be trusted.
+    These are ``confusion_matrix.png`` and ``reliability.png`` or, for multi-label clips, ``average_precision.png``.
 
     Args:
-        folder: with ``history.csv``, and ``predictions.csv`` and ``per_class.csv`` where it was tested.
+        folder: run folder with ``history.csv``, and with ``predictions.csv`` and ``per_class.csv`` if it was tested.
 
     Returns:
         The files written.
@@ -38,32 +50,32 @@ def draw_run(folder: Path) -> list[Path]:
         figures["lr_finder.png"] = lr_finder(read_frame(files.lr_finder))
     if files.per_class.exists():
         figures |= _of_test(files)
-    # The curves last: where they are, the others are, too (draw_runs).
+    # The curves come last: draw_runs skips a run that has them.
     for name, figure in sorted(figures.items(), key=lambda entry: entry[0] == "curves.png"):
-        figure.suptitle(title, fontsize=10, color=GREY)
+        set_title(figure, title, color=GREY)
         write_bytes(folder / name, png(figure))
     return [folder / name for name in figures]
 
 
 def draw_runs(folders: Iterable[Path]) -> None:
-    """Draw the figures of those finished runs that have none yet."""
+    """Draw the figures of the finished runs that have none yet; one line on standard error for each that fails."""
     for folder in folders:
         if not (folder / "curves.png").exists():
             try:
                 draw_run(folder)
             except (FileError, OSError) as error:
-                said = str(error) if isinstance(error, FileError) else disk_trouble(error)
-                if said is None:
+                reason = str(error) if isinstance(error, FileError) else disk_trouble(error)
+                if reason is None:
                     raise
-                print(f"no plots: {said}", file=sys.stderr, flush=True)
+                print(f"no plots: {reason}", file=sys.stderr, flush=True)
 
 
 def run_title(folder: Path) -> str:
-    """What was trained, and the folder: ``CNN, LogMel, UrbanSound8K, seed 0 - runs/first``."""
+    """Return the title of the figures of a run: ``CNN, LogMel, UrbanSound8K, seed 0 - runs/first``."""
     place = "/".join(folder.absolute().parts[-2:])
     try:
         config = RunFolder(folder).read_config()
-    except UserError:  # the plots need nothing else of it
+    except UserError:  # the figures need nothing else of the configuration
         return legible(place)
     targets = [OmegaConf.select(config, f"{name}._target_") for name in ("model", "feature", "data")]
     words = [str(target).rpartition(".")[2] for target in targets if target]
@@ -72,7 +84,7 @@ def run_title(folder: Path) -> str:
 
 
 def _best_epoch(files: RunFolder) -> int | None:
-    """None for a run that has not ended."""
+    """Epoch whose weights were kept; None if the run has not ended."""
     try:
         found = files.read_metrics().get("best_epoch")
     except FileError:
@@ -92,13 +104,11 @@ def _of_test(files: RunFolder) -> dict[str, Figure]:
 
 
 def curves(history: pd.DataFrame, *, best_epoch: int | None = None) -> Figure:
-    """Loss and accuracy of training and validation over the epochs, and the learning rate.
-
-    In place of the accuracy stands the mean average precision where clips have several labels.
+    """Draw loss and accuracy (multi-label: mean average precision) over the epochs, and the learning rate.
 
     Args:
-        history: one row an epoch, as ``history.csv`` has it.
-        best_epoch: the epoch whose weights were kept, which is marked; None where that is not known.
+        history: ``history.csv``, one row per epoch.
+        best_epoch: epoch to mark, whose weights were kept; None if it is not known.
     """
     quality = "mean_average_precision" if "validation/mean_average_precision" in history else "accuracy"
     figure = Figure(figsize=(10, 3.9), dpi=120, layout="constrained")
@@ -122,23 +132,23 @@ def curves(history: pd.DataFrame, *, best_epoch: int | None = None) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)
     if named := {str(line.get_label()): line for axes in (loss, right) for line in axes.lines}:
-        # Below the axes: within them it hides curves, and the mark of a late epoch crosses it.
+        # Below the axes, where it hides no curve.
         figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named), frameon=False)
     return figure
 
 
 def lr_finder(tried: pd.DataFrame) -> Figure:
-    """Loss over the learning rates that were tried before a training.
+    """Draw the loss against the learning rates of the learning rate finder.
 
     Args:
-        tried: one row a rate, as ``lr_finder.csv`` has it.
+        tried: ``lr_finder.csv``, one row per learning rate.
     """
     figure = Figure(figsize=(5, 3.6), dpi=120, layout="constrained")
     axes = figure.subplots()
-    axes.plot(tried["learning_rate"], tried["loss"], ".", color=GREY, markersize=4, label="of a batch")
+    axes.plot(tried["learning_rate"], tried["loss"], ".", color=GREY, markersize=4, label="loss of a batch")
     mean = tried["loss"].rolling(11, center=True, min_periods=6).mean()
-    axes.plot(tried["learning_rate"], mean, color=BLUE, label="mean of eleven")
-    axes.set(title="Learning rates tried", xlabel="learning rate", ylabel="loss", xscale="log")
+    axes.plot(tried["learning_rate"], mean, color=BLUE, label="moving average of 11 batches")
+    axes.set(title="Learning rate finder", xlabel="learning rate", ylabel="loss", xscale="log")
     axes.set_ylim(0, 2 * tried["loss"].head(20).mean())
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
@@ -147,11 +157,11 @@ def lr_finder(tried: pd.DataFrame) -> Figure:
 
 
 def confusion_matrix(predictions: pd.DataFrame, classes: list[str]) -> Figure:
-    """Which class is taken for which, see :func:`audio_lightning.figures.evaluation.draw_confusion`.
+    """Draw the confusion matrix of test predictions (:func:`audio_lightning.figures.evaluation.draw_confusion`).
 
     Args:
-        predictions: with the columns ``label`` and ``predicted``.
-        classes: in the order of the axes.
+        predictions: table with the columns ``label`` and ``predicted``.
+        classes: class names in the order of the axes.
     """
     index = {name: position for position, name in enumerate(classes)}
     counts = np.zeros((len(classes), len(classes)), dtype=int)
@@ -160,10 +170,10 @@ def confusion_matrix(predictions: pd.DataFrame, classes: list[str]) -> Figure:
 
 
 def reliability_diagram(predictions: pd.DataFrame) -> Figure:
-    """How far the probabilities can be trusted, see :func:`audio_lightning.figures.evaluation.draw_reliability`.
+    """Draw the reliability diagram of test predictions (:func:`audio_lightning.figures.evaluation.draw_reliability`).
 
     Args:
-        predictions: with the columns ``label``, ``predicted``, and ``probability CLASS`` of every class.
+        predictions: table with the columns ``label``, ``predicted``, and ``probability CLASS`` for each class.
     """
     names = [name for name in predictions.columns if name.startswith("probability ")]
     probabilities = predictions[names].to_numpy(dtype=float)
@@ -172,20 +182,22 @@ def reliability_diagram(predictions: pd.DataFrame) -> Figure:
 
 
 def average_precision(per_class: pd.DataFrame) -> Figure:
-    """Average precision of every class as a bar, the highest at the top, with the number of its test clips.
+    """Draw the average precision of each class as a bar, highest first, with its number of test clips.
 
     Args:
-        per_class: with the columns ``class``, ``average_precision`` (NaN where no clip has the label) and ``clips``.
+        per_class: table with the columns ``class``, ``average_precision`` (NaN if no clip has the label) and ``clips``.
     """
     table = per_class.sort_values("average_precision", kind="stable", ascending=False, ignore_index=True)
     scores = table["average_precision"]
     height = min(MOST_INCHES, 1.2 + 0.25 * len(table))
-    figure = Figure(figsize=(7, height), dpi=120, layout="constrained")
+    size = min(9.0, 0.7 * 72 * height / len(table))
+    names = [class_label(name) for name in table["class"]]
+    width = 7 + text_inches(max(0, max(map(text_columns, names), default=0) - USUAL_NAME), size)
+    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     axes = figure.subplots()
     places = range(len(table))
     axes.barh(places, scores.fillna(0), color=BLUE)
-    size = min(9.0, 0.7 * 72 * height / len(table))
-    axes.set_yticks(places, [legible(name) for name in table["class"]], fontsize=size)
+    axes.set_yticks(places, names, fontsize=size)
     for place, score, clips in zip(places, scores.fillna(0), table["clips"]):
         axes.text(score + 0.01, place, f"{clips} clip{'s' * (clips != 1)}", va="center", fontsize=size, color=GREY)
     axes.set(xlabel="average precision", xlim=(0, 1.15), ylim=(len(table) - 0.5, -0.5))

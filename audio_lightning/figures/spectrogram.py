@@ -1,4 +1,4 @@
-"""The log-mel spectrogram of a recording, with its axes."""
+"""Log-mel spectrogram of a recording with axes in seconds and Hz."""
 
 import math
 from typing import TYPE_CHECKING
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MEL_BANDS, COLUMNS, DECIBELS = 96, 600, 80.0
-"""Rows of the picture, about the number of its columns, and the level below the loudest at which it is dark."""
+"""Number of mel bands, approximate number of frames, and dynamic range in dB below the maximum."""
 
 TICKS = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000)
-"""Hertz with a label."""
+"""Frequencies of the tick labels in Hz."""
 
 
 def draw_spectrogram(samples: Float[np.ndarray, "samples"], sample_rate: int, *, width: float = 9.0) -> "Figure":
-    """Draw a log-mel spectrogram over seconds and hertz.
+    """Draw a log-mel spectrogram over seconds and Hz.
 
     Args:
-        samples: within [-1, 1].
-        sample_rate: of the samples in hertz.
-        width: of the picture in inches.
+        samples: waveform within [-1, 1].
+        sample_rate: sample rate in Hz.
+        width: width of the figure in inches.
     """
     from matplotlib.figure import Figure
 
@@ -61,5 +61,5 @@ def draw_spectrogram(samples: Float[np.ndarray, "samples"], sample_rate: int, *,
 
 
 def _mel(hertz: float) -> float:
-    """The mel scale of O'Shaughnessy (1987), which the front end has."""
+    """Mel scale of O'Shaughnessy (1987), as in the front end."""
     return 2595 * math.log10(1 + hertz / 700)

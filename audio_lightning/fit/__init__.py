@@ -1,1 +1,1 @@
-"""From a portfolio of candidates to one classifier: out-of-fold predictions, ensemble selection, label errors."""
+"""Automatic training within a time budget: portfolio of candidates, ensemble selection, label errors."""

@@ -1,77 +1,77 @@
-"""What there is time for in a fit."""
+"""Time budget of a fit: the candidates, folds and steps that fit into it."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 RESERVE = 0.08
-"""Share of the budget for what comes after the trainings: selection, the model's file, the page; and for estimates that
+"""Share of the budget reserved for the work after the trainings (selection, model file, page) and for estimates that
 were too low."""
 
 LEAST_RESERVE = 8.0
-"""Seconds that it takes at least."""
+"""Minimum of the reserve in seconds."""
 
 TRIAL_SECONDS = 8.0
-"""What a training takes besides its steps, before one was measured: its process, its data, its test."""
+"""Assumed overhead of a training in seconds: its process, its data and its test."""
 
 BETWEEN = 0.08
-"""Time for what happens between steps, as a share of that of the steps, and :data:`VALIDATION`, that for validation.
-Assumptions: neither was measured by itself."""
+"""Overhead between steps as a share of the time of the steps; an assumption, because it was not measured alone."""
 
 VALIDATION = 0.17
+"""Duration of validation as a share of the time of the steps; an assumption like :data:`BETWEEN`."""
 
 WANTED_STEPS = 2500
-"""Steps of a training below which more trainings are no gain: fewer candidates and folds are trained longer instead.
-Two networks together had 74.1 % of fold 2 of UrbanSound8K right after 3,000 steps and 75.3 after 7,500
-(``best_urbansound``); after 500 they were far behind."""
+"""Steps per training below which fewer candidates and folds are trained longer instead. An ensemble of two networks had
+an accuracy of 74.1 % on fold 2 of UrbanSound8K after 3,000 steps and 75.3 % after 7,500 (``best_urbansound``); after
+500 steps it was far behind."""
 
 FEW_STEPS = 1200
-"""Steps of a training below which a second and third fold are no gain, where these are trained at the same time: the
-first one is trained longer instead. An assumption; other numbers were not compared."""
+"""Steps per training below which the first fold is trained longer instead of training two or three folds in parallel.
+An assumption; other numbers were not compared."""
 
 FEW_STEPS_AFTER_ONE_ANOTHER = 2000
-"""The same, where they take further time: two networks together had 0.83 of the words of one fold of Speech Commands
-right after 1,408 steps and 0.88 after 2,640 (35 classes, 198 words; single runs)."""
+"""The same for folds that are trained one after another. An ensemble of two networks had an accuracy of 0.83 on one
+fold of Speech Commands after 1,408 steps and 0.88 after 2,640 (35 classes, 198 words; single runs)."""
 
 WANTED_EPOCHS = 100
-"""Epochs that are enough where clips are so few that they make fewer steps."""
+"""Number of epochs that is enough for data sets so small that they give fewer steps."""
 
 LEAST_STEPS = 900
-"""Steps below which the quickest candidate is a better answer than the strongest one: in three minutes it had 0.53 of
-UrbanSound8K right after 1,323 steps (two folds), the strongest one 0.35 after 449 (the first of them). Single runs; no
-number in between was tried."""
+"""Steps per training below which the quickest candidate is better than the strongest one. In three minutes on
+UrbanSound8K, the quickest had an accuracy of 0.53 after 1,323 steps (two folds), the strongest 0.35 after 449 (the
+first of them). Single runs; no number in between was tried."""
 
 MOST_STEPS, MOST_EPOCHS = 5000, 200
-"""Steps and epochs beyond which a training from scratch gains little
+"""Numbers of steps and epochs above which a training from scratch gains little
 (:data:`audio_lightning.planning.rules.STEPS`)."""
 
 MARGIN = 1.1
-"""How much longer than those before further trainings may take for which there must be time."""
+"""Safety factor: further trainings must fit even if they take this many times as long as the earlier ones."""
 
 
 @dataclass(frozen=True)
 class Workers:
-    """What trains.
+    """Workers that run trainings.
 
     Attributes:
-        number: trainings at once.
-        alone: how much faster a training is that has the threads of all of them to itself.
+        number: number of trainings at the same time.
+        alone: speed-up of a training that uses the threads of all workers.
     """
 
     number: int
     alone: float = 1.0
 
     def gain(self, trainings: int) -> float:
-        """How much faster trainings are where fewer of them run than could, so that each has more threads."""
+        """Return the speed-up of each training if fewer trainings than workers run, each with more threads."""
         if trainings >= self.number:
             return 1.0
         return 1 + (self.alone - 1) * (self.number / trainings - 1) / (self.number - 1)
 
     def round_seconds(self, times: Sequence[float]) -> float:
-        """What the trainings of a round take together, where some workers may have nothing to do at its end.
+        """Estimate the seconds of a round of trainings; some workers may be idle at its end.
 
         Args:
-            times: of each, where all workers train.
+            times: seconds of each training if all workers train.
         """
         if not times:
             return 0.0
@@ -82,17 +82,17 @@ class Workers:
 
 @dataclass(frozen=True)
 class Allocation:
-    """What there is time for.
+    """Trainings that fit into the budget.
 
     Attributes:
-        candidates: names of those that are tried on the first fold.
-        survivors: how many of them, chosen by their validation, are trained on the other folds.
-        folds: how many folds are tested.
-        steps: of every training.
-        at_once: folds that are tested at once in the beginning: more than one where there is nothing to choose.
-        aside: names of those whose trainings take next to nothing, and that are trained on all tested folds in the end.
-        extra: names of those that the time left after all others is enough for, on all tested folds.
-        extra_steps: of a training of each of them.
+        candidates: names of the candidates that are trained on the first fold.
+        survivors: number of candidates, chosen by validation, that are trained on the other folds.
+        folds: number of tested folds.
+        steps: steps of every training.
+        at_once: number of folds trained in parallel at the beginning; more than one if there is only one candidate.
+        aside: names of candidates on frozen embeddings, which train in seconds, at the end, on all tested folds.
+        extra: names of candidates that are trained in the remaining time, on all tested folds.
+        extra_steps: steps of a training of each ``extra`` candidate.
     """
 
     candidates: tuple[str, ...]
@@ -117,18 +117,18 @@ def allocate(
     wanted_steps: float | None = None,
     fewest_folds: int = 1,
 ) -> Allocation:
-    """Choose how much is tried: the most for which every training is as long as is wanted.
+    """Choose candidates, folds and steps: as many trainings as possible with the wanted number of steps each.
 
     Args:
-        seconds: that there are for trainings.
-        step_seconds: of every candidate, from strong to quick, where all workers train.
-        steps_an_epoch: of a training.
-        workers: that train.
-        folds: that there are.
-        members: most candidates of the answer.
-        trial_seconds: what a training takes besides its steps.
-        wanted_steps: of a training, before more of them are worth it; None: :func:`enough_steps`.
-        fewest_folds: that are tested.
+        seconds: time for trainings.
+        step_seconds: seconds per step of every candidate, from strong to quick, while all workers train.
+        steps_an_epoch: steps per epoch.
+        workers: workers that run the trainings.
+        folds: number of folds.
+        members: maximum number of ensemble members.
+        trial_seconds: overhead of a training besides its steps, in seconds.
+        wanted_steps: steps per training that take precedence over more trainings; None: :func:`enough_steps`.
+        fewest_folds: minimum number of tested folds.
     """
     names = tuple(step_seconds)
     wanted = wanted_steps or enough_steps(steps_an_epoch)
@@ -138,7 +138,7 @@ def allocate(
         return min(FEW_STEPS if tested <= workers.number else FEW_STEPS_AFTER_ONE_ANOTHER, wanted)
 
     def scheme(tested: int, tried: Sequence[str], kept: int) -> Allocation:
-        at_once = tested if len(tried) == 1 and tested % workers.number == 0 else 1  # no worker waits for a first fold
+        at_once = tested if len(tried) == 1 and tested % workers.number == 0 else 1  # no idle workers at first
         return Allocation(tuple(tried), min(members, len(tried), kept), tested, 0, at_once)
 
     quickest = min(step_seconds, key=lambda name: step_seconds[name])
@@ -157,17 +157,17 @@ def allocate(
 
 
 def enough_steps(steps_an_epoch: int) -> int:
-    """Steps of a training that more trainings are worth more than."""
+    """Return the steps per training above which more trainings are better than longer ones."""
     return min(WANTED_STEPS, WANTED_EPOCHS * steps_an_epoch)
 
 
 def most_steps(steps_an_epoch: int) -> int:
-    """Steps that a training has at most."""
+    """Return the maximum number of steps of a training."""
     return min(MOST_STEPS, MOST_EPOCHS * steps_an_epoch)
 
 
 def _several(candidates: int, folds: int) -> Sequence[tuple[int, int, int]]:
-    """Folds that are tested, candidates that are tried, and those that are trained on all folds, from most to least."""
+    """List schemes of tested folds, tried candidates and survivors, the largest first."""
     tested = sorted({folds, *(count for count in (5, 3) if count < folds)}, reverse=True)
     several = [(candidates, kept) for kept in (3, 2) if kept <= candidates] + [(min(2, candidates), 1)]
     return [(count, *tried) for count in tested for tried in several]
@@ -176,7 +176,7 @@ def _several(candidates: int, folds: int) -> Sequence[tuple[int, int, int]]:
 def _steps(
     scheme: Allocation, seconds: float, step_seconds: Mapping[str, float], workers: Workers, trial_seconds: float
 ) -> int:
-    """Steps that every training has; survivors are taken for the slowest ones."""
+    """Return the steps per training of a scheme, with the slowest candidates as survivors (the worst case)."""
     times = sorted((step_seconds[name] for name in scheme.candidates), reverse=True)
     rounds = [times * scheme.at_once, times[: scheme.survivors] * (scheme.folds - scheme.at_once)]
     overhead = sum(trial_seconds * math.ceil(len(trials) / workers.number) for trials in rounds)
@@ -186,13 +186,13 @@ def _steps(
 
 
 def more_folds(seconds: float, training_seconds: Sequence[float], folds: int, *, workers: Workers) -> int:
-    """How many more folds there is time to test.
+    """Return how many more folds can be tested in the remaining time.
 
     Args:
-        seconds: that are left for trainings.
-        training_seconds: of a training of each survivor, where all workers train.
-        folds: that were not tested.
-        workers: that train.
+        seconds: remaining time for trainings.
+        training_seconds: seconds per training of each survivor, while all workers train.
+        folds: number of untested folds.
+        workers: workers that run the trainings.
     """
     for count in range(folds, 0, -1):
         if MARGIN * workers.round_seconds([*training_seconds] * count) <= seconds:
@@ -203,18 +203,18 @@ def more_folds(seconds: float, training_seconds: Sequence[float], folds: int, *,
 def extra_candidate(
     seconds: float, step_seconds: Mapping[str, float], steps_an_epoch: int, most: int, folds: int, *, workers: Workers
 ) -> tuple[str, int] | None:
-    """The first candidate whose trainings the time that is left is enough for, and the steps of each.
+    """Return the first untried candidate that can be trained in the remaining time, and the steps per training.
 
     Args:
-        seconds: that are left for trainings.
-        step_seconds: of every candidate that was not tried, from strong to quick, where all workers train.
-        steps_an_epoch: of a training.
-        most: steps of a training.
-        folds: that each is tested on.
-        workers: that train.
+        seconds: remaining time for trainings.
+        step_seconds: seconds per step of every untried candidate, from strong to quick, while all workers train.
+        steps_an_epoch: steps per epoch.
+        most: maximum number of steps per training.
+        folds: number of folds to train on.
+        workers: workers that run the trainings.
 
     Returns:
-        None where a training of each would be shorter than :func:`enough_steps`.
+        None if the trainings of every candidate would be shorter than :func:`enough_steps`.
     """
     least = min(most, enough_steps(steps_an_epoch))
     processes = TRIAL_SECONDS * math.ceil(folds / workers.number)
@@ -226,10 +226,10 @@ def extra_candidate(
 
 
 def aside_seconds(candidates: int, folds: int, *, workers: Workers) -> float:
-    """What the trainings take that take next to nothing: their processes."""
+    """Estimate the seconds of trainings on frozen embeddings, which consist of the overhead of their processes."""
     return TRIAL_SECONDS * math.ceil(candidates * folds / workers.number)
 
 
 def reserve(budget: float) -> float:
-    """Seconds that trainings leave to what comes after them."""
+    """Return the seconds reserved for the work after the trainings."""
     return max(LEAST_RESERVE, RESERVE * budget)

@@ -1,8 +1,8 @@
-"""Calibration of a fit's answer by its out-of-fold predictions.
+"""Calibration of a fit's ensemble on its out-of-fold predictions.
 
-Members are not calibrated on their own: the mean of several networks is less confident than each, so one calibration
-of the mean takes its place (Rahaman and Thiery, "Uncertainty Quantification and Deep Ensembles", NeurIPS 2021). Windows
-are calibrated where recordings are cut into windows, since those are what the model answers first.
+Members are not calibrated separately: the mean of several networks is less confident than each of them, so the mean is
+calibrated as a whole (Rahaman and Thiery, "Uncertainty Quantification and Deep Ensembles", NeurIPS 2021). If recordings
+are cut into windows, the predictions of windows are calibrated, because they are the direct output of the model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from audio_lightning.classifier.calibration import Calibration, Method, fit, met
 from audio_lightning.classifier.validated import ValidatedClips
 from audio_lightning.compare.fit_summary import FitCalibration
 from audio_lightning.core.cross_fitting import folds_of_groups
+from audio_lightning.core.recording_means import recording_means
 from audio_lightning.fit.ensemble_selection import SelectedEnsemble, combined
 from audio_lightning.fit.out_of_fold import OutOfFold, read_out_of_fold
 from audio_lightning.metrics.calibration import calibration_metrics
@@ -24,21 +25,20 @@ from audio_lightning.metrics.multilabel import best_thresholds
 from audio_lightning.run_folder import RunFolder
 
 CALIBRATION_FOLDS = 5
-"""Parts of the groups, each calibrated by the others for the figures of the page."""
+"""Number of folds of groups; for the reported metrics, each fold is calibrated on the others."""
 
 
 @dataclass(frozen=True)
 class CalibratedAnswer:
-    """The out-of-fold predictions of an ensemble, calibrated.
+    """Calibrated out-of-fold predictions of an ensemble.
 
     Attributes:
-        scale, bias: of the calibration that all clips are fitted to, which the model has; see
+        scale, bias: parameters of the final calibration, fitted to all clips; see
             :class:`audio_lightning.classifier.calibration.Calibration`.
-        probabilities: of the clips (or whole recordings) of the out-of-fold predictions, each calibrated by clips of
-            other groups.
-        validated: logits and targets of the clips or windows, before calibration.
-        thresholds: with the best F1 on these; None where a clip has one label.
-        summary: for the page; None without calibration.
+        probabilities: out-of-fold probabilities of clips or whole recordings, each calibrated on clips of other groups.
+        validated: logits and targets of the clips or windows before calibration.
+        thresholds: thresholds that maximize F1 on ``validated``; None for single-label tasks.
+        summary: calibration metrics for the page; None without calibration.
     """
 
     scale: Tensor
@@ -50,7 +50,7 @@ class CalibratedAnswer:
 
 
 def typed_method(lines: Sequence[str]) -> str:
-    """The value of ``calibration`` among overrides, or ``auto``."""
+    """Return the value of ``calibration`` among overrides, or ``auto``."""
     typed = [line.partition("=")[2] for line in lines if line.startswith("calibration=")]
     return typed[-1] if typed else "auto"
 
@@ -61,9 +61,9 @@ def calibrate(
     """Calibrate a selected ensemble.
 
     Args:
-        predictions: of the candidates, without gaps.
-        ensemble: selected from them.
-        runs: of each member, one for each fold.
+        predictions: out-of-fold predictions of the candidates, without gaps.
+        ensemble: ensemble that was selected from the candidates.
+        runs: runs of each member, one per fold.
         calibration: see :func:`audio_lightning.classifier.calibration.method_of`.
 
     Raises:
@@ -95,7 +95,7 @@ def calibrate(
 
 
 def _energies(predictions: OutOfFold, ensemble: SelectedEnsemble) -> Float[Tensor, "clips"] | None:
-    """The weighted mean of the members' energies, as the model has it; None where runs do not say theirs."""
+    """Return the weighted mean of the members' energies, as the model computes it; None if runs lack energies."""
     if predictions.energies is None:
         return None
     places = [predictions.candidates.index(name) for name in ensemble.weights]
@@ -142,7 +142,7 @@ def _activate(logits: Tensor, scale: Tensor, bias: Tensor, *, multilabel: bool) 
 def _cross_fitted(
     logits: Tensor, targets: Tensor, group: Int64[np.ndarray, "clips"], method: Method, *, multilabel: bool
 ) -> Float[Tensor, "clips classes"]:
-    """Probabilities of every clip, calibrated by clips of other groups; with one group only, uncalibrated."""
+    """Calibrate the probabilities of every clip on clips of other groups; a single group stays uncalibrated."""
     found = _activate(logits, *fit(logits[:0], targets[:0], "none", multilabel=multilabel), multilabel=multilabel)
     for own in folds_of_groups(group, CALIBRATION_FOLDS):
         inside = torch.from_numpy(own)
@@ -154,10 +154,9 @@ def _cross_fitted(
 def _by_recording(
     windows: OutOfFold, probabilities: Float32[np.ndarray, "windows classes"], whole: OutOfFold
 ) -> Float32[np.ndarray, "recordings classes"]:
-    """The mean of the windows of each recording."""
+    """Average the probabilities over the windows of each recording, in the order of the whole recordings."""
     place = whole.clips.reset_index().groupby("path")["index"].first()
-    row = windows.clips["path"].map(place).to_numpy()
-    sums, counts = np.zeros((len(whole.clips), probabilities.shape[1])), np.zeros((len(whole.clips), 1))
-    np.add.at(sums, row, probabilities)
-    np.add.at(counts, row, 1)
-    return (sums / counts).astype(np.float32)
+    recording = windows.clips["path"].map(place).to_numpy()
+    duration = (windows.clips["end_seconds"] - windows.clips["start_seconds"]).to_numpy()
+    duration = np.maximum(duration, 0.001)  # the times are rounded to milliseconds
+    return recording_means(recording, probabilities, duration).astype(np.float32)

@@ -1,4 +1,4 @@
-"""How long a fit has taken, over all the times that its command was given."""
+"""Clock of a fit, which continues across interruptions."""
 
 import math
 import os
@@ -13,27 +13,31 @@ from audio_lightning.core.errors import FileError
 from audio_lightning.core.files import read_json, write_json
 
 BEAT = 5.0
-"""Seconds between notes of the time that has passed: what a kill can lose of it."""
+"""Seconds between updates of the file; a kill can lose this much time."""
 
 
 class Clock:
-    """Time spent on a fit, noted in a file every few seconds, so that a killed fit knows it when it goes on.
+    """Clock of the time spent on a fit, stored in a file every few seconds, so that a killed fit can be resumed.
 
     Args:
-        file: where it is noted.
-        running: seconds that count, too, as the command has been running for them.
+        file: file of the time spent.
+        running: seconds for which the command has already been running; they count, too.
+
+    Attributes:
+        earlier: seconds of earlier runs of the command.
     """
 
     def __init__(self, file: Path, running: float = 0.0) -> None:
         self._file = file
-        self._before = _noted(file) + running
+        self.earlier = _noted(file)
+        self._before = self.earlier + running
         self._started = time.monotonic()
         self._ended = threading.Event()
         self._beating = threading.Thread(target=self._beat, daemon=True)
 
     @property
     def spent(self) -> float:
-        """Seconds so far, those of earlier times among them."""
+        """Seconds so far, including earlier runs of the command."""
         return self._before + time.monotonic() - self._started
 
     def __enter__(self) -> "Clock":
@@ -54,12 +58,12 @@ class Clock:
     def _note(self) -> None:
         try:
             write_json(self._file, {"spent_seconds": round(self.spent, 1)})
-        except OSError:  # a full disk, which the trainings say
+        except OSError:  # a full disk, which the trainings report
             return
 
 
 def seconds_running() -> float:
-    """Seconds since this process was started, its imports among them."""
+    """Return the seconds since this process was started, including its imports."""
     return max(0.0, time.time() - Process().create_time())
 
 

@@ -1,4 +1,4 @@
-"""The end of a fit: out-of-fold predictions, the selected ensemble, what it will show, its file and its page."""
+"""End of a fit: select the ensemble, estimate its expected metric, calibrate it, and write model, summary and page."""
 
 import time
 from dataclasses import replace
@@ -25,6 +25,7 @@ from audio_lightning.compare.trials import TrialFolder
 from audio_lightning.core.errors import UserError
 from audio_lightning.core.files import write_csv
 from audio_lightning.core.task import LABEL_SEPARATOR
+from audio_lightning.fit.announce import few_steps, over_budget
 from audio_lightning.fit.calibrating import calibrate, typed_method
 from audio_lightning.fit.ensemble_selection import SelectionSettings
 from audio_lightning.fit.learning_points import learning_points
@@ -41,19 +42,19 @@ from audio_lightning.training.results import cross_fitted_thresholds
 
 
 def conclude(folder: Path, tried: Tried, spent: float) -> str:
-    """Select, and write everything that a fit leaves; for a process of its own.
+    """Select the ensemble, and write all output of a fit. Call it in a separate process.
 
     Args:
-        folder: of the fit.
-        tried: its trainings.
+        folder: folder of the fit.
+        tried: trainings of the fit.
         spent: seconds of the fit so far.
 
     Returns:
-        The answer in one sentence.
+        The result in one sentence.
 
     Raises:
-        ConfigError: a metric that ensembles cannot be selected by.
-        DataError: no training left predictions that can be used.
+        ConfigError: ensembles cannot be selected by the metric.
+        DataError: no training has usable predictions.
     """
     started = time.monotonic()
     files, found = FitFolder(folder), tried.survey
@@ -110,25 +111,28 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
         time=[TimeSpent(what, seconds) for what, seconds in tried.times.items()],
         notes=[*_notes(tried, predictions), *answer.notes],
     )
+    summary.notes += over_budget(summary)
     files.write_summary(summary)
     write_fit_page(folder)
     write_model_card(folder)
     if not tried.refit:
         log_fit(files, summary, tried.lines, tried.config_dir)
-    return "; ".join([_sentence(summary), f"{as_text(answer.seconds)} a clip", *answer.notes])
+    return "; ".join([_sentence(summary), f"{as_text(answer.seconds)} per clip", *answer.notes])
 
 
 def finish(
-    folder: Path, lines: list[str], config_dir: str | None, models: dict[str, str], said: str, spent: float
+    folder: Path, lines: list[str], config_dir: str | None, models: dict[str, str], note: str, spent: float
 ) -> None:
-    """Put models that were trained on all recordings into the file, and say so on the page; for a process of its own.
+    """Replace the models of the folds by those trained on all recordings, and update the page.
+
+    Call it in a separate process.
 
     Args:
-        folder: of the fit, concluded with the models of the folds.
+        folder: folder of the fit, which was concluded with the models of the folds.
         lines: overrides of all trainings.
         config_dir: folder of ``--config-dir``.
-        models: checkpoint of every member by name; none: the models of the folds stay.
-        said: what the page says of it.
+        models: checkpoint of every member by name; empty: the models of the folds are kept.
+        note: note for the page.
         spent: seconds of the fit so far.
     """
     started = time.monotonic()
@@ -139,9 +143,9 @@ def finish(
         of_folds = {one.name: one.models or 0 for one in summary.selected}
         tested: dict[str, int] = dict.fromkeys(of_folds, summary.folds or 0)
         outdated = fewer_models(of_folds, tested, limit)
-        summary.notes = [note for note in summary.notes if note not in outdated]
+        summary.notes = [one for one in summary.notes if one not in outdated]
         members = [(models[one.name], one.weight or 0.0) for one in summary.selected]
-        # Without validation there are no thresholds and no calibration but those of the models of the folds.
+        # Trained without validation clips, so thresholds and calibration are those of the models of the folds.
         of_models = load_classifier(files.model)
         write_ensemble(
             files.model,
@@ -154,8 +158,11 @@ def finish(
         summary.candidates = [replace(one, models=1) if one.name in models else one for one in summary.candidates]
         summary.predict_ms = round(1000 * seconds_a_clip(load_classifier(files.model)), 3)
         summary.refit = True
-    summary.notes = list(dict.fromkeys([*summary.notes, said]))  # a kill may have come after this had been written
+    before = over_budget(summary)
     summary.spent_seconds = round(spent + time.monotonic() - started, 1)
+    # An interrupted call may have written the note already.
+    kept = [one for one in summary.notes if one not in before]
+    summary.notes = list(dict.fromkeys([*kept, note, *over_budget(summary)]))
     files.write_summary(summary)
     write_fit_page(folder)
     write_model_card(folder)
@@ -197,12 +204,12 @@ def _candidate(
 
 
 def _learning(tried: Tried, metric: str) -> tuple[list[LearningPoint], str]:
-    """The learning curve; none where its trainings left nothing to compare, which is no reason to have no answer."""
+    """Return the learning curve; an error is printed and gives no curve, because the model does not need it."""
     name, paths = tried.learning
     try:
         return learning_points(name, [TrialFolder(Path(path)) for path in paths], metric)
     except UserError as error:
-        print(f"there is no learning curve: {error}", flush=True)
+        print(f"no learning curve: {error}", flush=True)
         return [], ""
 
 
@@ -223,10 +230,12 @@ def _result(predictions: OutOfFold, after: AfterSelection) -> FitResult:
 
 def _notes(tried: Tried, predictions: OutOfFold) -> list[str]:
     notes = list(tried.survey.notes)
+    if too_few := few_steps(tried.steps):
+        notes.append(too_few)
     if predictions.num_clips is not None and predictions.num_tested < predictions.num_clips:
         notes.append(
-            f"{predictions.num_tested:,} of {predictions.num_clips:,} clips were tested, those of {tried.folds} folds "
-            f"of {len(tried.survey.folds)}: a larger budget tests more of them"
+            f"{predictions.num_tested:,} of {predictions.num_clips:,} clips of the recordings were tested, in "
+            f"{tried.folds} of {len(tried.survey.folds)} folds; a larger budget tests more of them"
         )
     return notes
 
@@ -257,4 +266,4 @@ def _sentence(summary: FitSummary) -> str:
     interval = f" ({found.low:.3f} to {found.high:.3f})" if found.low is not None and found.high is not None else ""
     what = "whole recordings" if found.whole_recordings else "clips"
     members = ", ".join(f"{candidate.name} {candidate.weight:.2f}" for candidate in summary.selected)
-    return f"{found.metric} to expect on new {what}: {found.expected:.3f}{interval}; made of {members}"
+    return f"expected {found.metric} on new {what}: {found.expected:.3f}{interval}; members: {members}"

@@ -1,4 +1,4 @@
-"""Embed the clips of a fit before its trainings, which then find what a published network makes of them."""
+"""Embeddings of pretrained networks, computed once before the trainings of a fit."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,19 +10,19 @@ from audio_lightning.sweeps.executors.forkserver import call
 from audio_lightning.sweeps.progress import duration
 
 MOST = 0.35
-"""Share of the time left that embedding may take."""
+"""Maximum share of the remaining time for embedding."""
 
 
 def embed_frozen(found: Survey, candidates: Mapping[str, Untimed], seconds: float) -> Survey:
-    """Embed all clips for the candidates that learn from what published networks make of them.
+    """Embed all clips for the candidates that train on embeddings of pretrained networks.
 
     Args:
-        found: with what predicting takes.
-        candidates: those that can be tried.
-        seconds: that are left of the budget.
+        found: survey with prediction times.
+        candidates: possible candidates.
+        seconds: remaining seconds of the budget.
 
     Returns:
-        The survey, where candidates whose embedding would take too long cannot be tried.
+        The survey, in which candidates whose embedding would take too long are marked as impossible.
     """
     surveyed = dict(found.candidates)
     for name, one in candidates.items():
@@ -36,7 +36,7 @@ def embed_frozen(found: Survey, candidates: Mapping[str, Untimed], seconds: floa
 
 
 def embed_all(config: dict[str, Any]) -> None:
-    """Embed all clips of the data of a settled configuration, where no run has done so; in a process of its own."""
+    """Embed all clips of the data of a configuration, unless they are cached. Call it in a separate process."""
     import torch
     from omegaconf import OmegaConf
 

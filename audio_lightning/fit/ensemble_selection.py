@@ -1,10 +1,10 @@
 """Greedy ensemble selection with replacement over out-of-fold predictions.
 
-Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble Selection from Libraries of Models" (ICML 2004): starting from the
-best candidates, the one is added again and again that improves the mean of the probabilities most, and the ensemble is
-kept that was best on the way. A candidate that is added several times has a larger weight.
+Caruana, Niculescu-Mizil, Crew and Ksikes, "Ensemble Selection from Libraries of Models" (ICML 2004): selection starts
+from the best candidates. Each round adds the candidate that improves the mean of the probabilities most. The result is
+the best ensemble of all rounds. A candidate that is added several times has a larger weight.
 
-The same code selects on many samples of groups at once, so that :mod:`.selection_bias` repeats it for every bootstrap.
+The same code selects on many samples of groups at once, so that :mod:`.selection_bias` can repeat it on bootstraps.
 """
 
 import math
@@ -17,23 +17,24 @@ from audio_lightning.fit.group_scores import GroupScores
 from audio_lightning.fit.out_of_fold import OutOfFold
 
 DIGITS = 9
-"""Decimals of the scores that are compared: those that differ by rounding alone are ties."""
+"""Decimal places of compared scores, so that differences by rounding count as ties."""
 
 Compositions = Int64[np.ndarray, "samples candidates"]
-"""How often each candidate was added, for every sample."""
+"""Number of times that each candidate was added, for every sample."""
 
 
 @dataclass(frozen=True)
 class SelectionSettings:
-    """How an ensemble is selected.
+    """Settings of ensemble selection.
 
     Attributes:
-        max_members: most different candidates in it; 1: the best one is chosen alone.
-        rounds: most additions, from which the weights follow; as in the paper, the best ensemble on the way is kept.
-        initial: most candidates of the sorted initialization: the best one, the best two and so on are tried, and
-            selection begins with those that are best together. Starting from one alone overfits (section 2.2 there).
-        costs: of every candidate in an ensemble, however large its weight, such as seconds a clip; empty: none.
-        most_cost: most that the members cost together. Candidates that alone cost more are never selected.
+        max_members: maximum number of distinct candidates; 1: the best candidate alone.
+        rounds: maximum number of additions, which determine the weights.
+        initial: maximum number of candidates of the sorted initialization: the best one, the best two and so on are
+            tried, and selection begins with the best of these ensembles. Starting from one candidate overfits (section
+            2.2 of the paper).
+        costs: cost of every candidate in an ensemble, independent of its weight, such as seconds per clip; empty: none.
+        most_cost: maximum total cost of the members. Candidates that cost more alone are never selected.
     """
 
     max_members: int = 1
@@ -45,13 +46,13 @@ class SelectionSettings:
 
 @dataclass(frozen=True)
 class SelectedEnsemble:
-    """An ensemble of candidates, whose answer is the weighted mean of their probabilities.
+    """Ensemble of candidates, which predicts the weighted mean of their probabilities.
 
     Attributes:
-        metric: by which it was selected.
-        weights: of its members by name, which sum to 1; the largest first.
-        score: of the metric on the clips that it was selected on, and so too good (:mod:`.selection_bias`).
-        single: the same of every candidate alone.
+        metric: metric of the selection.
+        weights: weights of the members by name, the largest first; they sum to 1.
+        score: metric on the clips of the selection, and therefore optimistic (:mod:`.selection_bias`).
+        single: the same metric for every candidate alone.
     """
 
     metric: str
@@ -64,9 +65,9 @@ def select_ensemble(predictions: OutOfFold, metric: str, settings: SelectionSett
     """Select an ensemble on all clips.
 
     Args:
-        predictions: without gaps, see :meth:`OutOfFold.complete`; of equal candidates the first one is preferred.
-        metric: one of :data:`audio_lightning.fit.group_scores.SUPPORTED`.
-        settings: how.
+        predictions: predictions without gaps, see :meth:`OutOfFold.complete`; the first of equal candidates wins.
+        metric: one of :data:`audio_lightning.fit.settings.METRICS`.
+        settings: settings of the selection.
 
     Raises:
         ConfigError: the metric is not supported.
@@ -87,18 +88,18 @@ def select_ensemble(predictions: OutOfFold, metric: str, settings: SelectionSett
 
 
 def combined(predictions: OutOfFold, ensemble: SelectedEnsemble) -> Float32[np.ndarray, "clips classes"]:
-    """Out-of-fold probabilities of an ensemble."""
+    """Return the out-of-fold probabilities of an ensemble."""
     places = [predictions.candidates.index(name) for name in ensemble.weights]
     weights = np.array(list(ensemble.weights.values()), dtype=np.float32)
     return np.tensordot(weights, predictions.probabilities[places], 1)
 
 
 class Library:
-    """Candidates to select from, each by its out-of-fold probabilities.
+    """Library of candidates to select from, given by their out-of-fold probabilities.
 
     Args:
-        probabilities: of every candidate.
-        group_scores: what scores them on samples of groups.
+        probabilities: out-of-fold probabilities of every candidate.
+        group_scores: metric on samples of groups.
     """
 
     def __init__(self, probabilities: Float[np.ndarray, "candidates clips classes"], group_scores: GroupScores) -> None:
@@ -116,8 +117,8 @@ class Library:
         """Select an ensemble in every sample.
 
         Args:
-            weights: of the groups; a sample needs a group with a weight.
-            settings: how; one candidate at least costs no more than there may be spent.
+            weights: weights of the groups; each sample needs a group with a nonzero weight.
+            settings: settings of the selection; at least one candidate must be within ``most_cost``.
         """
         costs = np.array(settings.costs or [0.0] * self.num_candidates)
         single = np.where(costs <= settings.most_cost, self.single(weights).round(DIGITS), -np.inf)
@@ -133,7 +134,7 @@ class Library:
             fits = (current > 0) @ costs + costs[order[:, place]] <= settings.most_cost
             current[rows[fits], order[fits, place]] = 1
             _keep(best, best_score, current, self.scores(current, weights).round(DIGITS))
-        # Samples that begin with fewer members are in step with the others after one addition for each that they lack.
+        # Samples that begin with fewer members make more additions, until all samples have the same number.
         current = best.copy()
         for _ in range(settings.rounds - 1):
             growing = current.sum(axis=1) < settings.rounds
@@ -146,7 +147,7 @@ class Library:
     def scores(
         self, compositions: Compositions, weights: Float[np.ndarray, "samples groups"]
     ) -> Float[np.ndarray, "samples"]:
-        """Score of one ensemble in each sample."""
+        """Return the score of one ensemble per sample."""
         found = np.zeros(len(compositions))
         for composition, rows in _distinct(compositions):
             mean = self._sum(composition) / np.float32(composition.sum())
@@ -161,7 +162,7 @@ class Library:
         costs: Float[np.ndarray, "candidates"],
         most_cost: float,
     ) -> tuple[Compositions, Float[np.ndarray, "samples"]]:
-        """Every ensemble with the candidate that improves it most, and its score."""
+        """Add the best candidate to every ensemble; return the new ensembles and their scores."""
         grown, scores = compositions.copy(), np.zeros(len(compositions))
         for composition, rows in _distinct(compositions):
             members = composition > 0
@@ -169,7 +170,7 @@ class Library:
             allowed = members if np.count_nonzero(members) >= most else members | affordable
             candidates = allowed.nonzero()[0]
             means = self._sum(composition)[:, None] + self._probabilities[:, candidates]
-            if self._group_scores.is_negated:  # a loss; of the other metrics nothing depends on the sum
+            if self._group_scores.is_negated:  # a loss; other metrics are the same for sum and mean
                 means /= np.float32(composition.sum() + 1)
             found = self._group_scores.of(means)(weights[rows]).round(DIGITS)
             chosen = found.argmax(axis=1)
@@ -190,13 +191,13 @@ def _keep(
     current: Compositions,
     score: Float[np.ndarray, "samples"],
 ) -> None:
-    """Replace the best ensembles where the current ones are better; of equal ones the earlier, smaller one stays."""
+    """Replace the best ensembles by better current ones; in a tie, the earlier, smaller ensemble is kept."""
     better = score > best_score
     best[better], best_score[better] = current[better], score[better]
 
 
 def _distinct(compositions: Compositions) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Every composition that occurs, and the samples that have it."""
+    """Return the distinct compositions, each with the samples that have it."""
     found, inverse = np.unique(compositions, axis=0, return_inverse=True)
     order = np.argsort(inverse.reshape(-1), kind="stable")
     ends = np.cumsum(np.bincount(inverse.reshape(-1), minlength=len(found)))

@@ -1,4 +1,4 @@
-"""Evaluate a fit: on its own recordings by cross-validation, on others as any classifier."""
+"""Evaluation of a fit: by cross-validation on its own recordings, by a test on other recordings."""
 
 import sys
 from collections.abc import Iterable
@@ -12,20 +12,20 @@ from audio_lightning.inference.evaluate import evaluate as evaluate_classifier
 
 
 def evaluate(path: Path, overrides: Iterable[str] = (), *, output: Path | None = None, **options: Any) -> Evaluation:
-    """Test a classifier again; one of a fit, where no data is named, by the figure of its page.
+    """Test a classifier again; for a fit without named data, return its cross-validated metric.
 
-    Every recording of a fit was trained on by some of the networks that answer together, so that a test of the model on
-    these says nothing. Each was also predicted by networks that were not trained on it.
+    Some networks of a fit's ensemble were trained on each of its recordings, so a test of the ensemble on them would be
+    meaningless. The out-of-fold predictions come from networks that were not trained on the recording.
 
     Args:
-        path: checkpoint, folder of a run, or folder of a fit or the model in it.
+        path: checkpoint, run folder, fit folder, or the model in a fit folder.
         overrides: see :func:`audio_lightning.inference.evaluate.evaluate`.
-        output: likewise.
-        **options: likewise.
+        output: see there.
+        **options: see there.
 
     Raises:
-        ConfigError: also an output for the recordings of a fit, which has it already.
-        CheckpointError: see there, as for other errors.
+        ConfigError: ``output`` is given for the recordings of a fit, whose predictions are in its folder.
+        CheckpointError: see :func:`audio_lightning.inference.evaluate.evaluate`, also for other errors.
     """
     overrides = list(overrides)
     keys = {line.partition("=")[0].lstrip("+") for line in overrides}
@@ -38,19 +38,19 @@ def evaluate(path: Path, overrides: Iterable[str] = (), *, output: Path | None =
         return evaluate_classifier(path, overrides, output=output, **options)
     if output is not None:
         raise ConfigError(
-            f"--output {output}: the predictions of the recordings of this fit are in {files.out_of_fold}; leave it "
-            "out, or name other recordings by data=NAME data.root=DIR"
+            f"--output {output}: the predictions of this fit's recordings are already in {files.out_of_fold}; remove "
+            "--output, or give other recordings by data=NAME data.root=DIR"
         )
     print(
-        f"the networks of {files.path} were trained on these recordings: the figure is that of cross-validation, after "
-        f"selection ({files.report}); name other recordings by data=NAME data.root=DIR",
+        f"the networks of {files.path} were trained on these recordings: the metric is that of cross-validation, "
+        f"corrected for selection ({files.report}); to test on other recordings, give data=NAME data.root=DIR",
         file=sys.stderr,
     )
     return Evaluation(_metrics(files, summary), [])
 
 
 def _metrics(files: FitFolder, summary: FitSummary) -> Metrics:
-    """What the page says, as ``metrics.json`` of a run names it."""
+    """Return the metrics of a fit under the names of a run's ``metrics.json``."""
     assert summary.result is not None
     found = summary.result
     name = f"test/{'recording_' * found.whole_recordings}{found.metric}"

@@ -1,4 +1,4 @@
-"""Metrics of many members at once, over groups of clips with weights, as bootstraps of groups need them."""
+"""Metrics of many candidates at once, over weighted groups of clips, for bootstraps of groups."""
 
 from collections.abc import Callable
 
@@ -9,45 +9,43 @@ from scipy.sparse import csr_array
 from audio_lightning.compare.clip_results import METRICS as COUNTED
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import lower_is_better
+from audio_lightning.fit.settings import METRICS
 
 MEANS = ("accuracy", "loss")
 
-SUPPORTED = {False: (*MEANS[:1], *COUNTED, *MEANS[1:]), True: ("mean_average_precision", "loss")}
-"""Metrics by whether clips have several labels. Those that need a threshold a class are missing there: thresholds are
-fitted to validation clips, and those of a mean of networks are not known before it is made."""
-
 SMALLEST = 1e-12
-"""Probability below which a loss rises no further, as in the metrics of trainings."""
+"""Lower bound of probabilities in a loss, as in the metrics of trainings."""
 
 MOST_CELLS = 2**23
-"""Weights of clips that are in memory at once."""
+"""Maximum number of clip weights in memory at the same time."""
 
 Probabilities = Float[np.ndarray, "classes members clips"]
-"""Classes come first, so that the largest one is found by a pass over whole arrays."""
+"""Probabilities with the classes as the first axis, so that the largest is found by passes over whole arrays."""
 
 Score = Callable[[Float[np.ndarray, "samples groups"]], Float[np.ndarray, "samples members"]]
-"""Scores of all members in every sample, which weights the groups; higher is better. A sample needs a clip."""
+"""Function from samples (weights of the groups) to the scores of all members; higher is better. A sample must not be
+empty."""
 
 
 def check_metric(metric: str, *, multilabel: bool) -> None:
-    """Check that ensembles can be selected by a metric, before anything is trained for it.
+    """Check that ensembles can be selected by a metric, before any training.
 
     Raises:
-        ConfigError: it is not one of :data:`SUPPORTED`.
+        ConfigError: the metric is not one of :data:`~audio_lightning.fit.settings.METRICS`.
     """
-    if metric not in SUPPORTED[multilabel]:
-        which = "of several labels a clip" if multilabel else "of one label a clip"
+    if metric not in METRICS[multilabel]:
+        which = "multi-label" if multilabel else "single-label"
         raise ConfigError(
-            f"metric={metric}: ensembles {which} are selected by one of {', '.join(SUPPORTED[multilabel])}"
+            f"metric={metric}: not supported for {which} data; choose one of {', '.join(METRICS[multilabel])}"
         )
 
 
 class GroupScores:
-    """Scores of members by a metric; higher is better, so that a loss is negated.
+    """Scores of members by a metric; higher is better, so a loss is negated.
 
     Args:
-        metric: one of :data:`SUPPORTED`.
-        targets: whether each label is the clip's.
+        metric: one of :data:`~audio_lightning.fit.settings.METRICS`.
+        targets: labels of every clip as booleans.
         group: number of the group of every clip, from 0.
         multilabel: whether clips may have several labels.
 
@@ -73,11 +71,11 @@ class GroupScores:
 
     @property
     def is_negated(self) -> bool:
-        """Whether scores are the metric with its sign changed."""
+        """Whether scores are the negated metric, as for a loss."""
         return lower_is_better(self.metric)
 
     def of(self, probabilities: Probabilities) -> Score:
-        """Scores of members, for any samples of groups."""
+        """Return a function that scores members on any samples of groups."""
         if self.metric in MEANS:
             sums = (self._member @ self._values(probabilities).T).T
             return lambda weights: (weights @ sums.T) / (weights @ self.num_clips)[:, None]
@@ -129,16 +127,16 @@ class GroupScores:
 
 
 def _largest(probabilities: Probabilities) -> Integer[np.ndarray, "members clips"]:
-    """The first class with the largest probability.
+    """Return the first class with the largest probability.
 
-    A pass over narrow integers for each class takes a sixth of the time of ``argmax``, and selection spends most here.
+    One pass over narrow integers per class takes a sixth of the time of ``argmax``, where selection spends most time.
     """
     kind = np.int8 if len(probabilities) <= np.iinfo(np.int8).max else np.int32
     best = probabilities[0].copy()
     found = np.zeros(best.shape, dtype=kind)
     for place in range(1, len(probabilities)):
         higher = (probabilities[place] > best).astype(kind)
-        np.maximum(found, higher * kind(place), out=found)  # places ascend
+        np.maximum(found, higher * kind(place), out=found)  # class indices ascend
         np.maximum(best, probabilities[place], out=best)
     return found
 
@@ -147,7 +145,7 @@ _Ranking = tuple[Int64[np.ndarray, "clips"], Bool[np.ndarray, "clips"], Int64[np
 
 
 def _ranking(scores: Float[np.ndarray, "clips"], targets: Bool[np.ndarray, "clips"]) -> _Ranking:
-    """Clips from the highest score on, whether they have the label, and the last one of every distinct score."""
+    """Return clips by descending score, whether each has the label, and the last clip of every distinct score."""
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     last = np.append(ranked[1:] != ranked[:-1], True).nonzero()[0]
@@ -160,7 +158,7 @@ def _average_precision(
     targets: Bool[np.ndarray, "clips"],
     last: Int64[np.ndarray, "scores"],
 ) -> Float[np.ndarray, "samples"]:
-    """The step-wise one of :func:`audio_lightning.metrics.multilabel.average_precision`, with weights; 0 for no hit."""
+    """Compute :func:`audio_lightning.metrics.multilabel.average_precision` with weights; 0 without positive clips."""
     ranked = weights[:, order]
     guesses = ranked.cumsum(axis=1)[:, last]
     hits = (ranked * targets).cumsum(axis=1)[:, last]

@@ -1,11 +1,12 @@
-"""Label errors: clips whose out-of-fold prediction contradicts the label, worst first.
+"""Label errors: clips whose out-of-fold prediction contradicts the label, the worst first.
 
-Confident learning (Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", Journal
-of Artificial Intelligence Research 70, 2021), by the library cleanlab: it estimates how many labels of each class are
-wrong, and prunes as many clips (by noise rate, which was best in the paper). These are marked ``confident``. The clips
-are ranked by self-confidence, the probability of the label; those that come after the confident ones are listed, too,
-since the estimate is low where networks are unsure. Where clips have several labels, every class is examined on its own
-(Thyagarajan et al., "Identifying Incorrect Annotations in Multi-Label Classification Data", arXiv 2211.13895).
+The method is confident learning (Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset
+Labels", Journal of Artificial Intelligence Research 70, 2021) in the library cleanlab. It estimates the number of wrong
+labels of each class and prunes as many clips (by noise rate, which was best in the paper); these are marked
+``confident``. Clips are ranked by self-confidence, the probability of their label. Clips beyond the confident ones are
+listed, too, because the estimate is low if the networks are uncertain. For multi-label data, every class is examined
+separately (Thyagarajan et al., "Identifying Incorrect Annotations in Multi-Label Classification Data", arXiv
+2211.13895).
 """
 
 import contextlib
@@ -22,8 +23,8 @@ from jaxtyping import Float, Int64
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.fit.ensemble_selection import SelectedEnsemble, SelectionSettings, combined, select_ensemble
-from audio_lightning.fit.group_scores import SUPPORTED
 from audio_lightning.fit.out_of_fold import OutOfFold, candidates_in, read_out_of_fold
+from audio_lightning.fit.settings import METRICS
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -37,26 +38,27 @@ METHOD: dict[str, Any] = {
 }
 
 THRESHOLD = 0.5
-"""Probability from which on a label is predicted, where clips may have several."""
+"""Decision threshold for multi-label data."""
 
 LEAST_CLASSES = 2
 
 MOST_MEMBERS = 3
-"""Candidates whose mean prediction is compared with the labels."""
+"""Maximum number of candidates in the ensemble that is compared with the labels."""
 
 GOOD = 0.8
-"""Accuracy below which wrong predictions outnumber wrong labels by far, since few data sets have over 10 % of these."""
+"""Accuracy or mean average precision below which wrong predictions far outnumber wrong labels; few data sets have more
+than 10 % wrong labels."""
 
 
 @dataclass(frozen=True)
 class LabelAudit:
-    """Label errors of a data set.
+    """Result of a label audit.
 
     Attributes:
         errors: see :func:`find_label_errors`.
-        predictions: of the candidates that were compared.
-        ensemble: whose predictions contradict the labels.
-        notes: what limits the result, in sentences.
+        predictions: out-of-fold predictions of the candidates.
+        ensemble: ensemble whose predictions were compared with the labels.
+        notes: limits of the result, one sentence each.
     """
 
     errors: pd.DataFrame
@@ -66,26 +68,26 @@ class LabelAudit:
 
 
 def audit_labels(folders: Sequence[Path]) -> LabelAudit:
-    """Find label errors by the test predictions of a sweep over folds, or of the runs of all folds.
+    """Find label errors from the test predictions of a fit, of a sweep over folds, or of one run per fold.
 
     Args:
         folders: see :func:`audio_lightning.fit.out_of_fold.candidates_in`.
 
     Raises:
-        ConfigError: nothing to read, or cleanlab is not installed.
-        DataError: runs that disagree.
+        ConfigError: there are no predictions, or cleanlab is not installed.
+        DataError: the runs have different labels or classes, or all probabilities are NaN.
         FileError: a file is damaged.
     """
     predictions, left_out = read_out_of_fold(candidates_in(folders)).complete()
-    ensemble = select_ensemble(predictions, SUPPORTED[predictions.multilabel][0], SelectionSettings(MOST_MEMBERS))
+    ensemble = select_ensemble(predictions, METRICS[predictions.multilabel][0], SelectionSettings(MOST_MEMBERS))
     notes = [f"{name} is left out: it {reason}." for name, reason in left_out.items()]
     total, tested = predictions.num_clips, predictions.num_tested
     if total is not None and tested < total:
         notes.append(f"Only {tested:,} of {total:,} clips were tested; a sweep with sweep=folds tests all of them.")
     if ensemble.score < GOOD:
         notes.append(
-            f"At this {ensemble.metric.replace('_', ' ')} most contradictions are errors of the networks, not of the "
-            "labels: train better ones for a better list."
+            f"At this {ensemble.metric.replace('_', ' ')}, most contradictions are errors of the networks, not of the "
+            "labels; train better networks for a better list."
         )
     return LabelAudit(find_label_errors(predictions, combined(predictions, ensemble)), predictions, ensemble, notes)
 
@@ -94,13 +96,13 @@ def find_label_errors(predictions: OutOfFold, probabilities: Float[np.ndarray, "
     """Find clips that may have a wrong label.
 
     Args:
-        predictions: the clips with their labels.
-        probabilities: out-of-fold ones of every clip, such as those of an ensemble.
+        predictions: clips with their labels.
+        probabilities: out-of-fold probabilities of every clip, such as those of an ensemble.
 
     Returns:
-        The columns :data:`COLUMNS`, one row for every clip with another prediction than its label, the worst first;
-        whole recordings have no start and end. ``label_quality`` is the probability of the label; of several labels,
-        cleanlab's mean over the classes, in which the worst counts most.
+        A table with the columns :data:`COLUMNS` and one row per clip whose prediction differs from its label, the worst
+        first; without the columns of start and end for whole recordings. ``label_quality`` is the probability of the
+        label. For multi-label data it is cleanlab's mean over the classes, in which the worst class counts most.
 
     Raises:
         ConfigError: cleanlab is not installed.
@@ -110,7 +112,7 @@ def find_label_errors(predictions: OutOfFold, probabilities: Float[np.ndarray, "
     confident = np.isin(np.arange(len(predicted)), places)
     found = predictions.clips.assign(predicted=predicted, label_quality=quality, confident=confident)[list(COLUMNS)]
     found = found[found["label"] != found["predicted"]]
-    # Equal qualities go by path: the sort of cleanlab is not stable.
+    # Sort equal qualities by path, because the sort of cleanlab is not stable.
     found = found.sort_values(["label_quality", "path", "start_seconds"], kind="stable").reset_index(drop=True)
     return found.drop(columns=["start_seconds", "end_seconds"]) if predictions.recordings else found
 
@@ -130,7 +132,7 @@ def _single(predictions: OutOfFold, probabilities: Float[np.ndarray, "clips clas
 
 def _several(predictions: OutOfFold, probabilities: Float[np.ndarray, "clips classes"]) -> _Issues:
     cleanlab = _cleanlab()
-    # A class that no clip has, or every clip, has nothing to compare.
+    # A class that no clip has, or every clip, cannot be examined.
     kept = predictions.targets.any(axis=0) & ~predictions.targets.all(axis=0)
     if not kept.any():
         return np.zeros(0, dtype=np.int64), np.ones(len(probabilities))
@@ -151,7 +153,7 @@ def _predicted(predictions: OutOfFold, probabilities: Float[np.ndarray, "clips c
 
 @contextlib.contextmanager
 def _small_classes() -> Iterator[None]:
-    """Leave out the warning that no clip of a class with few clips is marked: ranked they all are."""
+    """Suppress cleanlab's warning that small classes have no marked clips: all clips are ranked anyway."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "May not flag all label issues", UserWarning)
         yield
@@ -163,6 +165,6 @@ def _cleanlab() -> "ModuleType":
         import cleanlab.multilabel_classification.filter  # late: with scikit-learn it takes more than a second
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"label errors are found by the package {error.name}: pip install 'audio-lightning[labels]'"
+            f"label errors: {error.name} is not installed; pip install 'audio-lightning[labels]'"
         ) from error
     return cleanlab

@@ -1,6 +1,6 @@
-"""The learning curve of a fit: a quick candidate, trained again on shares of its training part.
+"""Learning curve of a fit: a quick candidate, trained again on shares of its training clips.
 
-Its trainings are trials like others, but their predictions are in no ensemble.
+These trainings are trials, too, but their predictions are not part of any ensemble.
 """
 
 from collections.abc import Sequence
@@ -15,35 +15,36 @@ from audio_lightning.fit.state import FitState, Pass, Training
 from audio_lightning.fit.trainings import TRAIN_ON_VALIDATION, Trainings, length_lines
 
 SHARES = (0.5, 0.25)
-"""Shares of the training part that are trained on, the first alone where one training runs at a time."""
+"""Shares of the training clips; only the first is used if one training runs at a time."""
 
 PART = 0.05
-"""Most of the budget that it may take."""
+"""Maximum share of the budget for the learning curve."""
 
 SLOWER = 1.1
-"""How much longer a training may take than the one that it repeats."""
+"""Safety factor on the duration of the training that is repeated."""
 
 
 def plan_learning(
     lines: Sequence[str], passes: Sequence[Pass], trainings: Trainings, *, budget: float, left: float
 ) -> list[Training]:
-    """Choose the trainings: those of the quickest member, or else of the quickest candidate, that there is time for.
+    """Plan the trainings of the learning curve: of the quickest member, otherwise of the quickest candidate.
 
-    Each differs from a finished training of the first fold in its share alone: it has as many steps, and what followed
-    from the recordings there.
+    Each repeats a finished training of the first fold with a smaller share of the clips, the same number of steps and
+    the same settings derived from the recordings.
 
     Args:
         lines: overrides of all trainings.
-        passes: of the fit.
-        trainings: of the fit, those of its passes finished.
+        passes: passes of the fit.
+        trainings: trainings of the fit, which are finished.
         budget: seconds of the whole fit.
-        left: seconds that there are for trainings.
+        left: remaining seconds for trainings.
 
     Returns:
-        The trainings; empty where there is no time, or where the time ended all that they could repeat.
+        The trainings; empty if there is no time, if no training was finished before its time limit, or if the
+        trainings of the fit themselves use a share of the clips.
     """
     if any(line.partition("=")[0] == TRAIN_SHARE for line in lines):
-        return []  # a share of a share is no point of a curve up to the whole
+        return []  # the fit itself uses a share, so the curve would lack the training on all clips
     allowed = min(left, PART * budget)
     members = {name for one in passes for name in one.survivors}
     whole = [
@@ -62,16 +63,16 @@ def plan_learning(
 
 
 def has_ended(state: FitState) -> bool:
-    """Whether a learning curve was planned, and all of its trainings have ended."""
+    """Return whether a learning curve was planned and all its trainings have ended."""
     return bool(state.learning) and all(one.trial for one in state.learning)
 
 
 def run_learning(state: FitState, trainings: Trainings, monitor: str) -> tuple[str, list[str]]:
-    """Run those trainings of a learning curve that are missing.
+    """Run the missing trainings of a learning curve.
 
     Returns:
-        The candidate, and the folders of its finished trainings, that on the whole training part among them; nothing
-        where none is planned.
+        The candidate, and the folders of its finished trainings, including that on all training clips; both empty if no
+        learning curve is planned.
 
     Raises:
         DiskError: the disk was full.
@@ -83,7 +84,7 @@ def run_learning(state: FitState, trainings: Trainings, monitor: str) -> tuple[s
     ended = has_ended(state)
     if not ended:
         shares = " and ".join(f"{100 * one.share:.0f} %" for one in planned)
-        print(f"learning curve: {name} on {shares} of the training part of the first fold", flush=True)
+        print(f"learning curve: {name} on {shares} of the training clips of the first fold", flush=True)
     results = trainings.results(planned, monitor, ended=ended)
     first = [one for each in state.passes for one in each.rounds[0]]
     whole = {one.trial for one in first if (one.name, one.fold) == (name, fold)}
@@ -93,7 +94,7 @@ def run_learning(state: FitState, trainings: Trainings, monitor: str) -> tuple[s
 
 
 def ran_whole(folder: TrialFolder) -> bool:
-    """Whether a training had all of its epochs, and was not ended by the time."""
+    """Return whether a training completed all its epochs before its time limit."""
     return int(folder.read_metrics()["epochs"]) == int(folder.read_config().trainer.max_epochs)
 
 
@@ -102,7 +103,7 @@ def _repeated(lines: Sequence[str], training: Training, folder: TrialFolder, sha
     steps = int(config.trainer.max_epochs) * _steps(clips, config)
     epochs = max(1, round(steps / _steps(max(1, round(share * clips)), config)))
     typed = compose([*lines, *training.lines])
-    # What is automatic would be settled by fewer recordings.
+    # Fixed, because settings that are auto would otherwise be derived from fewer recordings.
     settled = {key: OmegaConf.select(config, key) for key in automatic_keys(typed)}
     own = [
         *training.lines,
@@ -114,6 +115,6 @@ def _repeated(lines: Sequence[str], training: Training, folder: TrialFolder, sha
 
 
 def _steps(clips: int, config: DictConfig) -> int:
-    """Steps of an epoch, see :class:`audio_lightning.data.loading.batches.EpochBatches`."""
+    """Return the steps per epoch, see :class:`audio_lightning.data.loading.batches.EpochBatches`."""
     full, rest = divmod(clips, int(config.data.batch_size))
     return full + (rest > 1 or (rest == 1 and full == 0))

@@ -1,4 +1,4 @@
-"""The points of a learning curve, from the test predictions of its trainings."""
+"""Points of a learning curve, computed from the test predictions of its trainings."""
 
 from collections.abc import Sequence
 
@@ -18,22 +18,23 @@ BOOTSTRAPS = 1000
 
 
 def learning_points(name: str, folders: Sequence[TrialFolder], metric: str) -> tuple[list[LearningPoint], str]:
-    """Score trainings that differ in the share of their training part, on the test part that they have in common.
+    """Score trainings on different shares of the training clips, on their common test clips.
 
-    The interval of a gain is over groups, by bootstraps of the difference on the same clips; where no clip tells the
-    two apart, it is the rule of three. It holds the networks fixed, each of which was trained once.
+    A gain is the difference from the training on the next smaller share. Its 95 % interval is from a bootstrap of
+    groups, or from the rule of three if no clip distinguishes the two trainings. It does not include the variance of
+    training, because each network was trained once.
 
     Args:
-        name: of the candidate.
-        folders: of the finished trainings; those that the time ended are left out.
-        metric: one of :data:`audio_lightning.fit.group_scores.SUPPORTED`.
+        name: name of the candidate.
+        folders: folders of the finished trainings; trainings that reached their time limit are left out.
+        metric: one of :data:`audio_lightning.fit.settings.METRICS`.
 
     Returns:
-        The points by their shares, and a sentence that says what they are of; neither where there are fewer than two.
+        The points by share, and a sentence that describes them; both empty if there are fewer than two points.
 
     Raises:
         ConfigError: the metric is not supported.
-        DataError: the trainings are of different recordings.
+        DataError: the trainings are on different recordings.
     """
     clips = {str(folder.path): int(folder.read_metrics()["num_clips/train"]) for folder in folders}
     whole = sorted((folder for folder in folders if ran_whole(folder)), key=lambda folder: clips[str(folder.path)])
@@ -52,7 +53,7 @@ def learning_points(name: str, folders: Sequence[TrialFolder], metric: str) -> t
 
 
 def _scores(found: OutOfFold, metric: str) -> Float[np.ndarray, "samples trainings"]:
-    """The metric of each training on all groups, and then on bootstraps of them."""
+    """Return the metric of each training: on all groups in the first row, then on bootstraps of the groups."""
     scores = GroupScores(metric, found.targets, found.group, multilabel=found.multilabel)
     groups = scores.num_groups
     drawn = np.random.default_rng(0).multinomial(groups, np.full(groups, 1 / groups), size=BOOTSTRAPS)
@@ -64,7 +65,7 @@ def _scores(found: OutOfFold, metric: str) -> Float[np.ndarray, "samples trainin
 def _interval(
     samples: Float[np.ndarray, "samples trainings"], place: int, found: OutOfFold, metric: str
 ) -> tuple[float, float] | tuple[None, None]:
-    """Of the gain of a training over the one before it; a metric between 0 and 1 can gain no more than that."""
+    """Return the interval of the gain over the next smaller share, clipped to the range of the metric."""
     groups = len(set(found.group.tolist()))
     if groups < 2:
         return None, None

@@ -1,7 +1,7 @@
-"""Out-of-fold predictions: those of every clip by networks that were not trained on it, aligned across candidates.
+"""Out-of-fold predictions of candidates, aligned by clip.
 
-A candidate is a configuration that is trained once for every fold. Each of these runs predicts its test part, so that
-all of them together predict every clip.
+A candidate is a configuration that is trained once per fold. Each of its runs predicts its own test clips, so that
+every clip is predicted by a network that was not trained on it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,14 +22,14 @@ from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.results import ENERGY
 
-A_SWEEP_OR_RUN = "expected a folder with sweep.json or config.yaml, as sweep.py and train.py leave them"
+A_SWEEP_OR_RUN = "expected a folder with sweep.json or config.yaml, as written by sweep.py and train.py"
 
 PREFIX = "probability "
-"""Columns of the tables of predictions that hold probabilities begin with it."""
+"""Prefix of the probability columns in tables of predictions."""
 
 KEY = ["path", "start_seconds", "occurrence"]
-"""What makes a clip. Clips of one run that share path and start (channels, or recordings that are cut into rows) are
-counted in their order, which is that of the manifest in all runs."""
+"""Columns that identify a clip. Clips of one run with the same path and start (channels, or recordings cut into rows)
+are numbered in their order, which is that of the manifest in all runs."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class OutOfFold:
     """Out-of-fold predictions of several candidates on the same clips.
 
     Attributes:
-        candidates: their names.
+        candidates: names of the candidates.
         classes: names of the classes.
         multilabel: whether a clip may have several labels.
         recordings: whether a clip is a whole recording, predicted by the mean of its windows.
         clips: ``path``, ``start_seconds``, ``end_seconds`` (whole recordings: 0 and NaN), ``group`` and ``label`` of
             every clip, in the order of paths and starts.
-        targets: whether each label is the clip's.
-        energies: of every clip (:meth:`audio_lightning.classifier.base.Classifier.logits_and_energy`); NaN where they
-            are not known, as for whole recordings.
-        probabilities: of every class; NaN where a candidate has no prediction. Clips that a candidate predicts several
-            times (seeds, or repeated cross-validation) have the mean.
-        num_clips: clips or windows of the data set, tested or not; None where the runs do not say.
-        num_tested: those of them that any run was tested on.
+        targets: labels of every clip as booleans.
+        energies: energy of every clip (:meth:`audio_lightning.classifier.base.Classifier.logits_and_energy`); NaN if
+            unknown, as for whole recordings.
+        probabilities: probabilities of every class; NaN if a candidate has no prediction for the clip. Several
+            predictions of a clip by one candidate (seeds, or repeated cross-validation) are averaged.
+        num_clips: number of clips or windows of the data set, tested or not; None if the runs do not record it.
+        num_tested: number of these that were tested in any run.
     """
 
     candidates: tuple[str, ...]
@@ -65,22 +65,22 @@ class OutOfFold:
 
     @property
     def group(self) -> Int64[np.ndarray, "clips"]:
-        """Number of the group of every clip: what folds never divide, or else the recording."""
+        """Number of the group of every clip, which folds never divide; the recording if there are no groups."""
         return pd.factorize(self.clips["group"], sort=True)[0].astype(np.int64)
 
     @property
     def predicted(self) -> Bool[np.ndarray, "candidates clips"]:
-        """Whether a candidate has a prediction of a clip."""
+        """Whether a candidate has a prediction for a clip."""
         return np.isfinite(self.probabilities).all(axis=-1)
 
     def complete(self) -> tuple["OutOfFold", dict[str, str]]:
-        """Candidates and clips without a gap: the clips of the candidate that has most, and all that have these, too.
+        """Restrict to the clips of the candidate with the most predictions, and to candidates that predict all of them.
 
-        Successive halving stops candidates after some of the folds. Scores on different clips do not compare, so such
-        candidates are left out, as those are whose networks diverged.
+        Successive halving stops candidates after some folds. Scores on different clips are not comparable, so such
+        candidates are left out, as are candidates whose networks diverged.
 
         Returns:
-            The predictions, and for every candidate that is left out the reason.
+            The predictions without gaps, and the reason for every candidate that is left out.
 
         Raises:
             DataError: no candidate has any prediction.
@@ -111,13 +111,13 @@ class OutOfFold:
 
 
 def candidates_of(sweep: SweepFolder) -> dict[str, list[RunFolder]]:
-    """The finished runs of a sweep by candidate: those that differ in nothing but fold and seed.
+    """Group the finished runs of a sweep by candidate; runs of one candidate differ only in fold and seed.
 
     Returns:
-        Runs by the name of the candidate, which says in what candidates differ, such as ``logmel cnn``; sorted by name.
+        Runs by the name of the candidate, such as ``logmel cnn``, sorted by name.
 
     Raises:
-        ConfigError: no trial is finished, or the trials are of different recordings or labels.
+        ConfigError: no trial is finished, or the trials are on different recordings or labels.
     """
     axes = sweep.read_facts().axes
     results = read_results([sweep])
@@ -125,7 +125,7 @@ def candidates_of(sweep: SweepFolder) -> dict[str, list[RunFolder]]:
     if done.empty:
         raise ConfigError(f"{sweep.path}: no trial is finished; give the sweep's command again")
     if (contents := len(set(done["content"]))) > 1:
-        raise ConfigError(f"{sweep.path}: its trials are of {contents} different data sets; give a sweep of one")
+        raise ConfigError(f"{sweep.path}: the trials are on {contents} different data sets; give a sweep on one")
     setups = {str(setup): trials for setup, trials in done.groupby("setup", sort=False)}
     names = row_names(setups, axes)
     return {
@@ -135,10 +135,10 @@ def candidates_of(sweep: SweepFolder) -> dict[str, list[RunFolder]]:
 
 
 def candidates_of_fit(fit: FitFolder) -> dict[str, list[RunFolder]]:
-    """The finished trainings of a fit by candidate, without those of its learning curve.
+    """Group the finished trainings of a fit by candidate, without those of its learning curve.
 
     Raises:
-        ConfigError: none is finished.
+        ConfigError: no training is finished.
     """
     found: dict[str, list[RunFolder]] = {}
     for folder, status in fit.sweep.folders():
@@ -150,13 +150,15 @@ def candidates_of_fit(fit: FitFolder) -> dict[str, list[RunFolder]]:
 
 
 def candidates_in(paths: Sequence[Path]) -> dict[str, list[RunFolder]]:
-    """The candidates in folders that a user names.
+    """Find the candidates in the given folders.
 
     Args:
-        paths: of one fit or one sweep, whose setups are the candidates, or of runs, which together are one candidate.
+        paths: folder of one fit or one sweep, whose setups are the candidates, or folders of runs, which together are
+            one candidate.
 
     Raises:
-        ConfigError: a folder is neither, or there are several sweeps.
+        ConfigError: a folder contains no fit, sweep or run; a sweep is given with other folders; or nothing has
+            finished.
     """
     for path in paths:
         require_folder(path, A_SWEEP_OR_RUN)
@@ -164,7 +166,7 @@ def candidates_in(paths: Sequence[Path]) -> dict[str, list[RunFolder]]:
             return candidates_of_fit(FitFolder(path))
     sweeps = [path for path in paths if SweepFolder(path).facts.exists()]
     if sweeps and len(paths) > 1:
-        raise ConfigError(f"{sweeps[0]}: one sweep is read at a time; give it alone, or folders of runs")
+        raise ConfigError(f"{sweeps[0]}: a sweep cannot be combined with other folders; give it alone")
     if sweeps:
         return candidates_of(SweepFolder(sweeps[0]))
     if other := [path for path in paths if not RunFolder(path).config.exists()]:
@@ -177,17 +179,17 @@ def read_out_of_fold(candidates: Mapping[str, Sequence[RunFolder]], *, whole: bo
 
     Args:
         candidates: runs by the name of the candidate.
-        whole: align whole recordings, or clips; None: whole recordings where any of the runs cut recordings into
-            windows, since candidates may differ in these.
+        whole: align whole recordings (True) or clips (False). None: whole recordings if any run cut recordings into
+            windows, because candidates may have different windows.
 
     Raises:
-        ConfigError: there is no run, or one without a test.
+        ConfigError: there is no run, or a run has no test.
         DataError: runs differ in classes, or in the label or the group of a clip.
         FileError: a file is missing or damaged.
     """
     folders = [folder for runs in candidates.values() for folder in runs]
     if not folders:
-        raise ConfigError("no run to read out-of-fold predictions from; give folders of runs with a test part")
+        raise ConfigError("no run to read out-of-fold predictions from; give folders of runs with a test")
     recordings = any(folder.recordings.is_file() for folder in folders) if whole is None else whole
     parts = {name: [_read(folder, recordings) for folder in runs] for name, runs in candidates.items()}
     every = [part for runs in parts.values() for part in runs]
@@ -198,7 +200,7 @@ def read_out_of_fold(candidates: Mapping[str, Sequence[RunFolder]], *, whole: bo
     _check_agreement(rows, clip, every)
     first = np.unique(clip, return_index=True)[1]
     classes = every[0].classes
-    # The energy is one column more.
+    # One more column for the energy.
     sums = np.zeros((len(parts), len(first), len(classes) + 1))
     counts = np.zeros((len(parts), len(first), 1))
     places = np.split(clip, np.cumsum([len(part.rows) for part in every])[:-1])
@@ -240,7 +242,7 @@ class _Run:
 def _read(folder: RunFolder, recordings: bool) -> _Run:
     if not folder.predictions.is_file():
         raise ConfigError(
-            f"{folder.path} has no predictions.csv: expected a run with a test part, such as those of sweep=folds"
+            f"{folder.path}: has no predictions.csv; expected a run with a test, such as those of sweep=folds"
         )
     multilabel = "average_precision" in folder.read_per_class()
     of_clips = folder.read_predictions(folder.predictions)
@@ -249,10 +251,10 @@ def _read(folder: RunFolder, recordings: bool) -> _Run:
     columns = [name for name in table.columns if name.startswith(PREFIX)]
     classes = tuple(name.removeprefix(PREFIX) for name in columns)
     if not classes or not {"start_seconds", "end_seconds"} <= set(of_clips):
-        raise FileError(f"{file} is damaged: it lacks the probabilities or the places of the clips")
+        raise FileError(f"{file} is damaged: it lacks the probabilities or the times of the clips; restore a copy")
     probabilities = table[columns].to_numpy(dtype=float)
     if ((probabilities < 0) | (probabilities > 1)).any():
-        raise FileError(f"{file} is damaged: a probability is not between 0 and 1")
+        raise FileError(f"{file} is damaged: a probability is not between 0 and 1; restore a copy")
     rows = table[["path", "label"]].copy()
     rows["group"] = table["path"].where(table["group"] == "", table["group"]) if "group" in table else table["path"]
     rows["start_seconds"] = 0.0 if recordings else table["start_seconds"].astype(float)
@@ -282,7 +284,9 @@ def _targets(
     for row, entry in enumerate(labels):
         for name in [part for part in entry.split(LABEL_SEPARATOR) if part] if multilabel else [entry]:
             if name not in place:
-                raise FileError(f"{file} is damaged: no column has the probability of {shortened(name)}")
+                raise FileError(
+                    f"{file} is damaged: no column has the probability of {shortened(name)}; restore a copy"
+                )
             targets[row, place[name]] = True
     return targets
 

@@ -1,7 +1,7 @@
-"""Passes of a fit: what is tried first, and what a larger budget adds to it.
+"""Passes of a fit: the trainings of the first budget, and the trainings that a larger budget adds.
 
-The trainings of earlier passes stay in the choice. A further pass trains longer, with another seed, and on all folds
-that were tested before, so that its candidates compare with the earlier ones on the same clips.
+Earlier trainings stay available for selection. A further pass trains longer, with another seed and on all folds tested
+before, so that its candidates are comparable with earlier ones on the same clips.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,23 +20,23 @@ from audio_lightning.fit.refitting import share_of_refit
 from audio_lightning.fit.state import FitState, Pass
 
 LONGER = (2.0, 1.5, 1.0)
-"""How much longer the trainings of a further pass should be, in the order in which it is tried: a little longer ones
-learn little, but with another seed they still improve the mean of all."""
+"""Factors by which the trainings of a further pass should be longer, in order of preference. Slightly longer trainings
+gain little themselves, but with another seed they still improve the ensemble."""
 
 PLANNED_AGAIN = 3
-"""How often trainings are planned in the time that the refit of those before leaves."""
+"""Number of iterations of planning trainings and the refit that follows them."""
 
 FINISH = 0.25
-"""Most of the time of a further pass that goes into earlier candidates on folds that they were not tested on."""
+"""Maximum share of the time of a further pass for training earlier candidates on additional folds."""
 
 
 def pass_name(candidate: str, number: int) -> str:
-    """What a candidate of a pass is called; passes are counted from 0."""
+    """Return the name of a candidate in a pass; passes are counted from 0."""
     return candidate if number == 0 else f"{candidate} ({number + 1})"
 
 
 def tried_names(passes: Sequence[Pass]) -> dict[str, tuple[str, int]]:
-    """Candidate and pass by the name that they have together, in the order in which they were tried."""
+    """Return candidate and pass number by :func:`pass_name`, in the order in which they were tried."""
     return {
         pass_name(candidate, number): (candidate, number)
         for number, one in enumerate(passes)
@@ -45,7 +45,7 @@ def tried_names(passes: Sequence[Pass]) -> dict[str, tuple[str, int]]:
 
 
 def preferred(candidates: Iterable[str], passes: Sequence[Pass]) -> list[str]:
-    """Candidates in the order in which a further pass prefers them: winners, those not tried yet, and losers."""
+    """Sort candidates for a further pass: earlier survivors, untried candidates, then earlier losers."""
     tried = tried_names(passes)
     won = {tried[name][0] for one in passes for name in one.survivors}
     known = {candidate for candidate, _ in tried.values()}
@@ -53,7 +53,7 @@ def preferred(candidates: Iterable[str], passes: Sequence[Pass]) -> list[str]:
 
 
 def folds_tested(passes: Sequence[Pass]) -> dict[str, int]:
-    """Number of folds of every candidate that was trained on all that its pass, or a later one, tested."""
+    """Return the number of folds of every candidate that was trained on all folds of its pass or of a later one."""
     tested: dict[str, int] = {}
     for one in passes:
         tested |= dict.fromkeys([*one.survivors, *one.finish], one.allocation.folds)
@@ -61,12 +61,12 @@ def folds_tested(passes: Sequence[Pass]) -> dict[str, int]:
 
 
 def next_edition(state: FitState, begun: float, *, keeps: bool) -> FitState:
-    """What a fit knows when its recordings have changed: which candidates lost, where that is likely to hold.
+    """Return the initial state after the recordings have changed.
 
     Args:
-        state: before.
-        begun: seconds on the clock.
-        keeps: whether most of the recordings are the old ones.
+        state: state before the change.
+        begun: seconds on the clock when the change was found.
+        keeps: keep the list of candidates that lost, because most recordings are unchanged.
     """
     tried = tried_names(state.passes)
     won = {tried[name][0] for one in state.passes for name in one.survivors}
@@ -89,21 +89,21 @@ def plan_pass(
     refit: bool,
     aside: Sequence[str] = (),
 ) -> Pass | None:
-    """Plan the first pass, or what a larger budget adds.
+    """Plan the first pass, or a further pass for a larger budget.
 
     Args:
-        budget: see :func:`further_pass`, also for what follows.
-        seconds: that are left for trainings.
-        step_seconds: of every candidate.
-        steps_an_epoch: of a training.
-        passes: those before; none: the first one is planned.
-        training_seconds: of a training of each candidate that was tried.
-        workers: that train.
-        folds: that there are.
-        members: most candidates of the answer.
-        refit: whether time is kept to train the members on all recordings.
-        aside: further candidates, whose trainings take next to nothing; a further pass trains them on the folds that it
-            adds, and not anew.
+        budget: seconds of the whole fit.
+        seconds: remaining time for trainings.
+        step_seconds: seconds per step of every candidate.
+        steps_an_epoch: steps per epoch.
+        passes: earlier passes; empty for the first one.
+        training_seconds: seconds per training of each candidate that was tried.
+        workers: workers that run the trainings.
+        folds: number of folds.
+        members: maximum number of ensemble members.
+        refit: whether to reserve time to train the members on all recordings.
+        aside: candidates on frozen embeddings, which train in seconds. A further pass trains them on its additional
+            folds only.
     """
     aside = () if passes else tuple(aside)
     kept = aside_seconds(len(aside), folds, workers=workers)
@@ -147,21 +147,21 @@ def further_pass(
     folds: int,
     members: int,
 ) -> Pass | None:
-    """What a larger budget adds.
+    """Plan a further pass for a larger budget.
 
     Args:
         budget: seconds of the whole fit.
-        seconds: that are left for trainings.
-        step_seconds: of every candidate, from strong to quick.
-        steps_an_epoch: of a training.
-        passes: those before, at least one.
-        training_seconds: of a training of each candidate that was tried, by its name.
-        workers: that train.
-        folds: that there are.
-        members: most candidates of the answer.
+        seconds: remaining time for trainings.
+        step_seconds: seconds per step of every candidate, from strong to quick.
+        steps_an_epoch: steps per epoch.
+        passes: earlier passes, at least one.
+        training_seconds: seconds per training of each candidate that was tried, by name.
+        workers: workers that run the trainings.
+        folds: number of folds.
+        members: maximum number of ensemble members.
 
     Returns:
-        The pass; None where there is too little time for trainings as long as the earlier ones.
+        The pass; None if there is too little time for trainings as long as the earlier ones.
     """
     tested = folds_tested(passes)
     before = max((one.allocation.folds for one in passes), default=1)

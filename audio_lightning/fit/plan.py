@@ -1,4 +1,4 @@
-"""A plan: what recordings are like, what follows from it, and what that costs on this machine."""
+"""Training plan: measurements of the recordings, settings derived from them, and their cost on this machine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +17,9 @@ from audio_lightning.core.files import write_text
 from audio_lightning.core.task import AudioTask
 from audio_lightning.data.manifest import Manifest
 from audio_lightning.data.splitting.splits import SplitMethod
+from audio_lightning.fit.settings import BAD_RECORDINGS
 from audio_lightning.fit.survey import Machine
-from audio_lightning.planning.fingerprint import Property, fingerprint, unreadable
+from audio_lightning.planning.fingerprint import Property, fingerprint, require_sound, unreadable
 from audio_lightning.planning.rules import Choice, Facts
 from audio_lightning.planning.settle import build_data
 from audio_lightning.training.decoding_progress import decoding_shown
@@ -26,31 +27,31 @@ from audio_lightning.training.step_time import seconds_a_step
 from audio_lightning.training.trainer import silence_lightning
 
 RECIPE = "experiment=auto"
-"""What is planned where no other recipe is named."""
+"""Default experiment of a plan."""
 
 NOT_PLANNED = ("hydra", "experiment", "debug", "logger", "callbacks")
-"""Groups that a plan leaves to the command line."""
+"""Config groups that are not part of a plan and remain choices of the command line."""
 
 FILE = Path("experiment/plan.yaml")
-"""Where a plan lies in its folder, so that ``--config-dir`` finds it."""
+"""Path of the plan in its folder, where ``--config-dir`` finds it."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A training that is planned, not begun.
+    """Planned training.
 
     Attributes:
-        config: settled, and without Hydra's node.
-        groups: the choice of every group.
-        choices: from each key that followed from the recordings to its value and the reason.
-        properties: of the data set.
-        machine: where the step was measured.
-        step_seconds: median time of a training step there.
-        steps_an_epoch: steps of an epoch.
-        task: of the data.
-        manifest: the clips, divided.
-        split_method: how they are divided.
-        unreadable: recordings that cannot be read.
+        config: configuration without ``auto`` and without Hydra's node.
+        groups: choice of every group.
+        choices: value and reason of each key that was derived from the recordings.
+        properties: properties of the data set.
+        machine: hardware on which the step was timed.
+        step_seconds: median time of a training step in seconds.
+        steps_an_epoch: steps per epoch.
+        task: task of the data.
+        manifest: clips with their splits.
+        split_method: how the splits are made.
+        unreadable: paths of recordings that cannot be read.
     """
 
     config: DictConfig
@@ -67,7 +68,7 @@ class Plan:
 
     @property
     def title(self) -> str:
-        """The network and what it sees, in a few words."""
+        """Network and feature in a few words."""
         members = int(self.config.ensemble.num_members)
         network = f"{members} x {self.groups['model']}" if members > 1 else str(self.groups["model"])
         return f"{network} on {self.config.feature.get('backbone') or self.groups['feature']}"
@@ -79,24 +80,26 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """About what the training would take, without decoding, validation and test."""
+        """Estimated duration of the training in seconds, without decoding, validation and test."""
         return self.steps * self.step_seconds
 
 
 def make_plan(overrides: Sequence[str], *, timed: bool = True) -> Plan:
-    """Measure the recordings, settle what follows from them, and time some steps.
+    """Measure the recordings, derive the settings that are ``auto``, and time some training steps.
 
     Args:
-        overrides: of a training, with quoted paths; without a recipe, ``experiment=auto`` is planned.
-        timed: whether to time steps; else they count as 0 seconds.
+        overrides: overrides of a training, with quoted paths; without an experiment, ``experiment=auto`` is planned.
+        timed: whether to time steps; otherwise their time is 0 seconds.
 
     Raises:
-        ConfigError: a mistake in what was asked for, or choices that do not go together.
-        DataError: recordings that are no data set of this kind, or cannot be divided.
+        ConfigError: a mistake in the overrides, or choices that cannot be combined.
+        DataError: the recordings are not a data set of this kind, are all unreadable or silent, have unusable classes,
+            or cannot be split as configured.
     """
     silence_lightning()
     lines = list(overrides)
-    if not any(override.key_or_group == "experiment" for override in parse_overrides(lines)):
+    typed = {override.key_or_group for override in parse_overrides(lines)}
+    if "experiment" not in typed:
         lines.insert(0, RECIPE)
     config = compose(lines, with_hydra=True)
     chosen: Any = OmegaConf.to_container(config.hydra.runtime.choices)
@@ -107,6 +110,15 @@ def make_plan(overrides: Sequence[str], *, timed: bool = True) -> Plan:
     facts = Facts(datamodule)
     properties = fingerprint(facts)
     manifest = facts.divided
+    bad = unreadable(facts)
+    require_sound(facts)
+    manifest.require_usable_classes()
+    if bad and BAD_RECORDINGS not in typed:
+        # Otherwise they stop the training.
+        total = manifest.table.loc[~manifest.table["background"], "path"].nunique()
+        reason = f"{len(bad):,} of {total:,} recordings cannot be read"
+        choices[BAD_RECORDINGS] = ("skip", reason)
+        OmegaConf.update(config, BAD_RECORDINGS, "skip")
     multilabel = manifest.label_separator is not None
     task = AudioTask(manifest.classes, datamodule.sample_rate, datamodule.num_samples, datamodule.padding, multilabel)
     plain: Any = OmegaConf.to_container(config, resolve=True)
@@ -124,12 +136,12 @@ def make_plan(overrides: Sequence[str], *, timed: bool = True) -> Plan:
         task,
         manifest,
         facts.split_method,
-        unreadable(facts),
+        bad,
     )
 
 
 def machine() -> Machine:
-    """This machine."""
+    """Describe this machine: its GPU, otherwise its CPU."""
     import psutil
     import torch
 
@@ -140,10 +152,10 @@ def machine() -> Machine:
 
 
 def write_plan(plan: Plan, folder: Path) -> Path:
-    """Write a plan as a recipe that ``--config-dir FOLDER experiment=plan`` names, with the reasons as comments.
+    """Write a plan as an experiment for ``--config-dir FOLDER experiment=plan``, with the reasons as comments.
 
     Raises:
-        OSError: nothing can be written there.
+        OSError: the file cannot be written.
     """
     path = folder / FILE
     write_text(path, plan_text(plan))
@@ -151,8 +163,8 @@ def write_plan(plan: Plan, folder: Path) -> Path:
 
 
 def plan_text(plan: Plan) -> str:
-    """A recipe that composes to the configuration of a plan."""
-    lines = ["# @package _global_", "# Made by `audio-lightning plan` from what the recordings are like:"]
+    """Return the YAML of an experiment that composes to the configuration of a plan."""
+    lines = ["# @package _global_", "# Made by `audio-lightning plan` from these properties of the recordings:"]
     lines += [f"# {found.name}: {found.value}" for found in plan.properties]
     lines += ["# Every line may be changed.", "defaults:"]
     lines += [f"  - override /{name}: {_value(choice)}" for name, choice in plan.groups.items()]
@@ -167,7 +179,7 @@ def _value(value: Any) -> str:
 
 
 def _differences(values: Any, base: Any) -> dict[str, Any]:
-    """Keys of a nested mapping whose values are others than in another one, or not there."""
+    """Return the entries of a nested mapping that differ from, or are missing in, a second one."""
     found = {}
     for key, value in values.items():
         other = base.get(key)

@@ -1,4 +1,4 @@
-"""Parts of a fit that import heavy libraries, each to be called in a process of its own."""
+"""Parts of a fit that import heavy libraries; call each in a separate process."""
 
 from pathlib import Path
 
@@ -24,9 +24,9 @@ def conclude(folder: Path, tried: Tried, spent: float) -> str:
 
 
 def finish(
-    folder: Path, lines: list[str], config_dir: str | None, models: dict[str, str], said: str, spent: float
+    folder: Path, lines: list[str], config_dir: str | None, models: dict[str, str], note: str, spent: float
 ) -> None:
     """See :func:`audio_lightning.fit.conclude.finish`."""
     from audio_lightning.fit import conclude
 
-    conclude.finish(folder, lines, config_dir, models, said, spent)
+    conclude.finish(folder, lines, config_dir, models, note, spent)

@@ -1,4 +1,4 @@
-"""Which recordings a fit has seen, so that new, changed and removed ones are found before anything is decoded."""
+"""List of a fit's recordings, to find new, changed and removed recordings without decoding."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,17 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.sweeps.identity import digest
 
 DIGITS = 16
-"""Hexadecimal digits of a digest."""
+"""Number of hexadecimal digits of a digest."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Between two looks.
+    """Difference between two lists of recordings.
 
     Attributes:
-        new, gone: number of recordings that only the second look, or only the first, found.
-        changed: those with other labels, groups, folds or sizes.
-        written: those that are alike, but were written at another time.
+        new, gone: number of recordings that are only in the second list, or only in the first.
+        changed: number of recordings with other labels, groups, folds or sizes.
+        written: number of recordings that differ only in their modification time.
     """
 
     new: int
@@ -37,18 +37,18 @@ class Difference:
 def look(
     lines: Sequence[str], candidates: Sequence[Sequence[str]], config_dir: str | None = None
 ) -> dict[str, list[Any]]:
-    """List the recordings by tables, file names and sizes alone; for a process of its own.
+    """List the recordings from tables and file attributes, without decoding. Call it in a separate process.
 
     Args:
         lines: overrides of every training, with quoted paths.
-        candidates: overrides of each; the first one that can be composed says what the data is.
+        candidates: overrides of each candidate; the first one that can be composed determines the data.
         config_dir: folder of ``--config-dir``.
 
     Returns:
-        For every path a digest of its rows of the manifest and its size, and when it was written, in nanoseconds.
+        For every path, a digest of its manifest rows and its size, and its modification time in nanoseconds.
 
     Raises:
-        ConfigError: a mistake in what was asked for.
+        ConfigError: a mistake in the overrides.
         DataError: the folder is not a data set of this kind.
     """
     from audio_lightning.planning.settle import build_source
@@ -67,7 +67,7 @@ def look(
 
 
 def difference(before: Mapping[str, Sequence[Any]], now: Mapping[str, Sequence[Any]]) -> Difference:
-    """Compare two looks."""
+    """Compare two lists of recordings."""
     both = before.keys() & now.keys()
     alike = [path for path in both if before[path][0] == now[path][0]]
     return Difference(
@@ -79,11 +79,11 @@ def difference(before: Mapping[str, Sequence[Any]], now: Mapping[str, Sequence[A
 
 
 def set_aside(folders: Sequence[Path], aside: Path) -> None:
-    """Move what was trained on earlier recordings, once; a kill between two moves does no harm.
+    """Move folders of trainings on earlier recordings; an interruption between two moves is harmless.
 
     Args:
-        folders: to move, where they exist.
-        aside: folder that they go into; where it exists, that was done before.
+        folders: folders to move, if they exist.
+        aside: target folder; if it exists, the folders have been moved already.
     """
     if aside.exists():
         return
@@ -106,7 +106,7 @@ def _composed(lines: Sequence[str], candidates: Sequence[Sequence[str]]) -> Any:
 
 
 def _written(path: Path) -> tuple[int, int]:
-    """Size and time; of a file that is missing, which the trainings say, neither."""
+    """Return size and modification time of a file; (-1, 0) for a missing file, which the trainings report."""
     try:
         found = os.stat(path)
     except OSError:

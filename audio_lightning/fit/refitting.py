@@ -1,4 +1,4 @@
-"""One model of each member, trained on all recordings, in place of the models of the folds (``refit=true``)."""
+"""Refit of ensemble members (``refit=true``): one model each, trained on all recordings."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from audio_lightning.fit.state import Training
 from audio_lightning.sweeps.epochs import is_annealed
 
 ONE_DIVISION = 1.5
-"""All clips / those trained on, where there are no folds, about."""
+"""Approximate ratio of all clips to training clips without folds."""
 
 EVERYTHING = (
     "data.split=train_only",
@@ -22,18 +22,18 @@ EVERYTHING = (
 )
 """Overrides of a training on all clips."""
 
-WITHOUT_TIME = "refit=true: {needed} were needed and {left} left, so the file holds the models of the folds."
+WITHOUT_TIME = "refit=true: it needs {needed}, but {left} are left, so the file holds the models of the folds."
 FAILED = "refit=true: {why}, so the file holds the models of the folds."
 DONE = (
-    "The file holds one model of each member, trained once on all recordings ({epochs}). The figure is that of the "
-    "cross-validation, whose models were trained on fewer of them."
+    "The file holds one model of each member, trained once on all recordings ({epochs}). The expected metric is that "
+    "of the cross-validation, whose models were trained on fewer recordings."
 )
-"""What is said of a refit, on the page, too."""
+"""Notes about a refit, for the terminal and the page."""
 
 
 @dataclass(frozen=True)
 class Again:
-    """The training of a member on all clips: its epochs, and about how many seconds it takes."""
+    """Planned training of a member on all clips: number of epochs and estimated seconds."""
 
     epochs: int
     seconds: float
@@ -42,9 +42,9 @@ class Again:
 def refitted(
     planned: Sequence[Training], finished: Mapping[str, Sequence[TrialFolder]], failures: Mapping[str, str]
 ) -> tuple[dict[str, str], str]:
-    """Checkpoints of the members that were trained on all recordings, and what there is to say.
+    """Return the checkpoints of the members trained on all recordings, and a note about the refit.
 
-    None of them where any failed or was stopped by the time: members are not mixed.
+    If any member failed or reached its time limit, no checkpoint is returned, because the two kinds are not mixed.
     """
     models, epochs = {}, []
     for one in planned:
@@ -53,20 +53,20 @@ def refitted(
         (run,) = finished[one.name]
         trained = int(run.read_metrics()["epochs"])
         if f"trainer.max_epochs={trained}" not in one.lines:
-            return {}, FAILED.format(why=f"there was time for {trained} epochs of {one.name} only")
+            return {}, FAILED.format(why=f"{one.name} had time for {trained} epochs only")
         models[one.name] = str(run.best)
         epochs.append(f"{one.name}: {trained} epochs")
     return models, DONE.format(epochs=", ".join(epochs))
 
 
 def share_of_refit(allocation: Allocation, step_seconds: Mapping[str, float], *, workers: Workers, folds: int) -> float:
-    """Share of the time of a pass and its refit that the refit takes, where the slowest candidates are selected.
+    """Return the share of the refit in the time of a pass and its refit, if the slowest candidates are selected.
 
     Args:
-        allocation: of the pass.
-        step_seconds: of every candidate.
-        workers: that train.
-        folds: that the data has; a fold's training lacks those that test and that validate it.
+        allocation: trainings of the pass.
+        step_seconds: seconds per step of every candidate.
+        workers: workers that run the trainings.
+        folds: number of folds of the data; two of them, for test and validation, are not trained on in a pass.
     """
     times = [step_seconds[name] for name in allocation.candidates]
     slowest = sorted(times, reverse=True)[: allocation.survivors]
@@ -79,10 +79,10 @@ def share_of_refit(allocation: Allocation, step_seconds: Mapping[str, float], *,
 
 
 def plan_again(runs: Sequence[TrialFolder]) -> Again:
-    """How long a candidate is trained on all clips, after its trainings on the folds.
+    """Plan the training of a candidate on all clips, from its trainings on the folds.
 
-    A schedule that ends at a learning rate of nought is followed as far as the folds were; otherwise there are as many
-    epochs as served best, in the median over the folds.
+    The number of epochs is the median over the folds: of the trained epochs with an annealed schedule, otherwise of the
+    best epochs.
     """
     metrics = [run.read_metrics() for run in runs]
     counted = "epochs" if is_annealed(runs[0].read_config()) else "best_epoch"

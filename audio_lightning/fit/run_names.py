@@ -1,4 +1,4 @@
-"""What the trainings of a fit are called in W&B, TensorBoard and MLflow."""
+"""Names of a fit's trainings in W&B, TensorBoard and MLflow."""
 
 import re
 from collections.abc import Iterable
@@ -8,15 +8,15 @@ from omegaconf import DictConfig, open_dict
 
 
 def name_run(config: DictConfig, fit: Path, training: str, typed: Iterable[str], job_type: str = "trial") -> None:
-    """Name the run of a training in every logger, and put it with the other runs of its fit.
+    """Name the run of a training in every logger, and group it with the other runs of its fit.
 
-    The fit is the group in W&B and the experiment in MLflow; in TensorBoard the folder of a training's events has its
-    name. What was typed stays.
+    The fit is the group in W&B and the experiment in MLflow; in TensorBoard, the folder of the event files gets the
+    name of the training. Names that are set by overrides are kept.
 
     Args:
-        config: of the training, changed in place.
-        fit: folder of the fit, which has the name of the folder.
-        training: what the run is called, such as ``logmel fold=1``.
+        config: configuration of the training, changed in place.
+        fit: folder of the fit, whose name is the name of the fit.
+        training: name of the run, such as ``logmel fold=1``.
         typed: overrides of all trainings.
         job_type: kind of the run within the group.
     """

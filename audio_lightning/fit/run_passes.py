@@ -1,4 +1,4 @@
-"""Run the passes of a fit: which trainings there are, round by round."""
+"""Execution of the passes of a fit, round by round."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,19 +17,19 @@ from audio_lightning.fit.trainings import training_seconds
 from audio_lightning.sweeps.progress import duration
 
 QUICKEST_STEP = 1e-3
-"""Seconds of a step that was not timed, since it takes next to nothing."""
+"""Minimum seconds per step in a plan, for candidates on frozen embeddings, whose steps are not timed."""
 
 GRACE = 2.0
-"""How much longer than planned a training of the first fold may take before it is told to stop with what it has."""
+"""Time limit of a training on the first fold, as a multiple of its planned duration."""
 
 
 def run_passes(fit: RunningFit, found: Survey, monitor: str) -> None:
-    """Run what is missing of the passes, and those for which there is time since.
+    """Run the missing trainings of planned passes, and further passes if the budget allows.
 
     Args:
-        fit: that is running.
-        found: what there is to fit.
-        monitor: metric that survivors are chosen by.
+        fit: the running fit.
+        found: survey of the data and the candidates.
+        monitor: metric that chooses survivors.
 
     Raises:
         ConfigError: no candidate could be trained.
@@ -48,7 +48,7 @@ class _Passes:
         self.workers = Workers(fit.trainings.slots, found.alone)
 
     def begin(self) -> bool:
-        """Begin a pass, where there is time for one that was not planned yet."""
+        """Plan a new pass if there is time for one; return whether there is."""
         passes = self.fit.state.passes
         if passes and self.fit.budget <= max(one.budget for one in passes):
             return False
@@ -56,7 +56,7 @@ class _Passes:
         hopeful = {name: one for name, one in possible.items() if name not in self.fit.state.lost} or possible
         slow: dict[str, str] = {}
         while planned := self._planned(hopeful):
-            # Only now is it known how many models an answer has.
+            # The number of models per candidate is known only after planning.
             found = self._slow(planned, hopeful)
             if not found:
                 break
@@ -64,8 +64,8 @@ class _Passes:
             hopeful = {name: one for name, one in hopeful.items() if name not in slow}
         if planned is None:
             say(
-                f"of {duration(self.fit.budget)} {duration(self.fit.budget_left)} are left: too little for trainings "
-                "as long as those before, so none are added"
+                f"{duration(self.fit.budget_left)} of {duration(self.fit.budget)} left: too little for further "
+                "trainings as long as the earlier ones"
             )
             return False
         planned.slow = slow
@@ -75,7 +75,7 @@ class _Passes:
 
     def _planned(self, candidates: Mapping[str, Surveyed]) -> Pass | None:
         passes, settings = self.fit.state.passes, self.fit.request.settings
-        # Where there is nothing but those that take next to nothing, they are candidates like others.
+        # If all candidates use frozen embeddings, they are planned as ordinary candidates.
         trained = {name: one for name, one in candidates.items() if not one.frozen} or candidates
         return plan_pass(
             self.fit.budget,
@@ -92,7 +92,7 @@ class _Passes:
         )
 
     def _slow(self, planned: Pass, candidates: Mapping[str, Surveyed]) -> dict[str, str]:
-        """Those of the candidates that the models of the planned folds keep out of the answer, and why."""
+        """Return the candidates whose models of all planned folds would exceed the time limit, with the reason."""
         settings = self.fit.request.settings
         if settings.limit_seconds is None:
             return {}
@@ -101,7 +101,7 @@ class _Passes:
         return too_slow(seconds, models, settings.limit_seconds)
 
     def run(self, number: int) -> None:
-        """Run what is missing of a pass."""
+        """Run the missing trainings of a pass."""
         one = self.fit.state.passes[number]
         chosen = one.allocation
         if not one.done:
@@ -134,7 +134,7 @@ class _Passes:
         return [(pass_name(name, number), fold) for name in candidates for fold in folds]
 
     def _extra(self, number: int) -> str | None:
-        """A further candidate, for which the time that is left is enough; None where there is none."""
+        """Choose an untried candidate for the remaining time; None if there is none."""
         one = self.fit.state.passes[number]
         if one.done:
             return None
@@ -158,11 +158,11 @@ class _Passes:
         name, length = found
         chosen = one.allocation
         one.allocation = replace(chosen, extra=(*chosen.extra, name), extra_steps=(*chosen.extra_steps, length))
-        say(f"there is time for {name}, too: {length:,} steps on {_folds(chosen.folds)}")
+        say(f"time for {name}, too: {length:,} steps on {_folds(chosen.folds)}")
         return name
 
     def _steps(self, candidate: str, number: int) -> int:
-        """Steps of a training of a candidate in a pass, as they were planned."""
+        """Return the planned steps per training of a candidate in a pass."""
         chosen = self.fit.state.passes[number].allocation
         return dict(zip(chosen.extra, chosen.extra_steps)).get(candidate, chosen.steps)
 
@@ -172,19 +172,19 @@ class _Passes:
         return any(tried[training.name][0] in aside for training in trainings)
 
     def _added_names(self, number: int) -> list[str]:
-        """Those that a pass tried beside its candidates and that were trained on all of its folds."""
+        """Return the ``aside`` and ``extra`` candidates of a pass that were trained on all of its folds."""
         allocation = self.fit.state.passes[number].allocation
         names = [pass_name(name, number) for name in (*allocation.aside, *allocation.extra)]
         return [name for name in names if len(self.fit.trainings.finished.get(name, ())) >= allocation.folds]
 
     def _kept_for_refit(self, one: Pass) -> float:
-        """Seconds that a pass keeps for what is trained on all recordings."""
+        """Return the seconds that a pass reserves for the refit."""
         return one.kept - aside_seconds(len(one.allocation.aside), len(self.found.folds), workers=self.workers)
 
     def _round(
         self, number: int, place: int, trainings: list[tuple[str, int]], what: str, *, kept: float | None = None
     ) -> None:
-        """Run those trainings of a round of a pass that are missing; ``kept``: seconds for what follows."""
+        """Run the missing trainings of a round of a pass; ``kept``: seconds reserved for later rounds."""
         started = self.fit.spent
         one = self.fit.state.passes[number]
         if place == len(one.rounds):
@@ -200,7 +200,7 @@ class _Passes:
                 allocation = replace(allocation, steps=max(1, int(share * self._steps(candidate, own))))
                 grace = GRACE * training_seconds(self.found.candidates[candidate], allocation)
                 limit = left / waves if is_last else min(left, grace)
-                # Where nothing is chosen by it, the validation part trains, too.
+                # Validation clips that choose nothing are used for training.
                 validated = place == 0 and len(one.allocation.candidates) > 1
                 lines = self.fit.trainings.fold_lines(
                     candidate, own, fold, self.found, allocation, limit, validated=validated
@@ -213,17 +213,17 @@ class _Passes:
             self.fit.timed(what, started)
 
     def _expected(self, one: Pass, trainings: Sequence[tuple[str, int]]) -> float:
-        """Seconds that the trainings of a second round take, as long as those of the first one took."""
+        """Estimate the seconds of a later round from the durations of the first one."""
         taken = self._seconds_beside_others([name for name, _ in trainings], one)
         return max(1e-9, self.workers.round_seconds(taken))
 
     def _seconds_beside_others(self, names: Iterable[str], one: Pass) -> list[float]:
-        """About what a training of each candidate takes where all workers train, and at most that."""
+        """Estimate, as an upper bound, the seconds of a training of each candidate while all workers train."""
         gain = self.workers.gain(min(len(trainings) for trainings in one.rounds))
         return [self.fit.trainings.seconds(name) * gain for name in names]
 
     def _on_further_folds(self, number: int) -> list[tuple[str, int]]:
-        """Trainings on folds for which there is time that was not counted on: steps were quicker than when timed."""
+        """Return trainings on further folds that fit into the budget because steps were quicker than estimated."""
         one = self.fit.state.passes[number]
         if one.done or not one.survivors or any(map(self._is_aside, one.rounds)) or one.allocation.extra:
             return []
@@ -242,18 +242,18 @@ class _Passes:
             return []
         one.allocation = replace(one.allocation, folds=tested + more)
         one.finish = [name for name in names if name not in one.survivors]
-        say(f"there is time for {_folds(more, 'more ')}, {tested + more} of {len(self.found.folds)} in all")
+        say(f"time for {_folds(more, 'more ')}, {tested + more} of {len(self.found.folds)} in all")
         return [(name, fold) for fold in range(tested, tested + more) for name in names]
 
     def _survivors(self, number: int) -> list[str]:
-        """The candidates that are trained on all folds: the best by their validation on the first one."""
+        """Choose the candidates to train on all folds: the best by validation on the first fold."""
         one = self.fit.state.passes[number]
         if one.survivors:
             return one.survivors
         finished = self.fit.trainings.finished
         names = [training.name for training in one.rounds[0] if training.name in finished]
         scores = {name: finished[name][0].read_metrics().get(self.monitor) for name in names}
-        if len(one.allocation.candidates) == 1:  # which nothing is compared with, and nothing was validated
+        if len(one.allocation.candidates) == 1:  # a single candidate is not validated
             scores = dict.fromkeys(names, 0.0)
         sign = 1 if lower_is_better(self.monitor) else -1
         known = {name: float(value) for name, value in scores.items() if value is not None}
@@ -264,14 +264,14 @@ class _Passes:
         kept = ranked[: self._affordable(one, ranked)]
         for place, name in enumerate(ranked[len(kept) :], len(kept)):
             why = f"{self.monitor} {known[name]:.3f} on the first fold, {known[kept[-1]]:.3f} of {kept[-1]}"
-            late = place < one.allocation.survivors  # it would have been kept, had the first fold not taken longer
+            late = place < one.allocation.survivors  # dropped only because the first fold took longer
             one.stopped[name] = f"no time for the other folds; {why}" if late else why
         one.survivors = kept
         self.fit.save()
         return kept
 
     def _affordable(self, one: Pass, ranked: Sequence[str]) -> int:
-        """As many survivors as planned, or fewer where the trainings took longer than their steps were timed at."""
+        """Return the number of survivors: as planned, or fewer if trainings took longer than estimated."""
         others = one.allocation.folds - one.allocation.at_once
         if others == 0:
             return len(ranked)

@@ -1,4 +1,4 @@
-"""A fit that is running: what was asked for, what was decided, and what is left of its time."""
+"""Running fit: its request, its decisions and its remaining time."""
 
 from audio_lightning.compare.fit_summary import FitFolder
 from audio_lightning.fit.budget import reserve
@@ -6,55 +6,56 @@ from audio_lightning.fit.clock import Clock
 from audio_lightning.fit.request import FitRequest
 from audio_lightning.fit.state import FitState
 from audio_lightning.fit.trainings import Trainings
+from audio_lightning.run_folder import FIT_STATE
 
 
 class RunningFit:
-    """What all parts of a fit share.
+    """Objects shared by all parts of a fit.
 
     Args:
-        request: what was asked for.
-        clock: of the fit.
+        request: parsed command line.
+        clock: clock of the fit.
 
     Attributes:
-        state: what was decided.
-        files: of the fit.
-        trainings: of its passes.
-        budget: seconds.
+        state: decisions so far.
+        files: files of the fit.
+        trainings: trainings of its passes.
+        budget: time budget in seconds.
     """
 
     def __init__(self, request: FitRequest, clock: Clock) -> None:
         self.request, self.clock = request, clock
         self.files = FitFolder(request.folder)
-        self._file = request.folder / "state.json"
+        self._file = request.folder / FIT_STATE
         self.state = FitState.read(self._file)
         self.trainings = Trainings(request, self.files.sweep, lambda: self.budget_left)
         self.budget = request.settings.budget_seconds
 
     @property
     def spent(self) -> float:
-        """Seconds so far, since these recordings were found."""
+        """Seconds spent since the recordings last changed."""
         return self.clock.spent - self.state.begun
 
     @property
     def budget_left(self) -> float:
-        """Seconds of the budget."""
+        """Remaining seconds of the budget."""
         return max(0.0, self.budget - self.spent)
 
     @property
     def left(self) -> float:
-        """Seconds of it that there are for trainings."""
+        """Remaining seconds for trainings."""
         return self.budget - reserve(self.budget) - self.spent
 
     def save(self) -> None:
-        """Keep what was decided."""
+        """Write the decisions to their file."""
         self.state.write(self._file)
 
     def timed(self, what: str, started: float) -> None:
-        """Note what a part has taken.
+        """Record the duration of a stage.
 
         Args:
-            what: it is called.
-            started: seconds spent when it began.
+            what: name of the stage.
+            started: value of :attr:`spent` when it began.
         """
         self.state.times[what] = round(self.state.times.get(what, 0.0) + self.spent - started, 1)
         self.save()

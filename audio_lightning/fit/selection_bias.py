@@ -1,15 +1,15 @@
-"""The figure that holds after selection: bootstrap bias correction of cross-validation (BBC-CV).
+"""Correction of selection bias: bootstrap bias correction of cross-validation (BBC-CV).
 
-The score of the best of many candidates on the clips that chose it is too good. Tsamardinos, Greasidou and Borboudakis,
-"Bootstrapping the out-of-sample predictions for efficient and accurate cross-validation" (Machine Learning 107, 2018),
-repeat the selection on bootstraps of the out-of-fold predictions and score what is selected on the clips that are not
-in them. Nothing is trained. Here groups of clips are drawn, since clips of a recording or speaker are not independent,
-and the selection is the very code that selects the final ensemble.
+The score of the best of many candidates on the clips that chose it is optimistic. Tsamardinos, Greasidou and
+Borboudakis, "Bootstrapping the out-of-sample predictions for efficient and accurate cross-validation" (Machine Learning
+107, 2018), repeat the selection on bootstraps of the out-of-fold predictions and score each selection on its out-of-bag
+clips. Nothing is trained. Here groups of clips are sampled, because clips of a recording or speaker are not
+independent, and the selection uses the same code as that of the final ensemble.
 
-The percentiles of the paper's scores are no 95 % interval: an out-of-bag part holds 37 % of the groups, and scores of
-parts vary more than those of the whole. Their intervals held the truth in 96 to 100 % of simulations with 5 to 500
-groups and were a third too wide. An out-of-bag part is a subsample of r of G groups, the rest are d = G - r, so the
-variance of the mean is r / d times that of the scores: the delete-d jackknife (Shao and Wu, "A General Theory for
+The percentiles of these scores are not a 95 % interval: an out-of-bag part has 37 % of the groups, and its score varies
+more than that of the whole. In simulations with 5 to 500 groups, such intervals covered the true value in 96 to 100 %
+of the cases and were a third too wide. An out-of-bag part is a subsample of r of G groups with d = G - r left out, so
+the variance of the mean is r / d times that of the scores: the delete-d jackknife (Shao and Wu, "A General Theory for
 Jackknife Variance Estimation", Annals of Statistics 17, 1989). The interval is Wilson's with that variance and
 Student's t, as for single runs (:mod:`audio_lightning.training.intervals`); in the same simulations it covers 93 to
 100 %.
@@ -17,7 +17,7 @@ Student's t, as for single runs (:mod:`audio_lightning.training.intervals`); in 
 Metrics whose mean depends on the number of clips, such as average precision, are those of out-of-bag parts, which are
 smaller than the whole.
 
-It holds the networks fixed: training them again, with other seeds or recordings, adds to what it covers.
+The networks are fixed: the interval does not include the variance of training with other seeds or recordings.
 """
 
 import math
@@ -35,15 +35,15 @@ from audio_lightning.training.intervals import CONFIDENCE, wilson
 
 @dataclass(frozen=True)
 class AfterSelection:
-    """A metric of a selected ensemble, corrected for the selection.
+    """Metric of a selected ensemble, corrected for selection bias.
 
     Attributes:
-        metric: its name.
-        apparent: on the clips that selected, too good.
-        mean: to expect on new recordings. Selections are made on 63 % of the groups each, so it is rather too low where
-            candidates differ.
-        low, high: ends of its 95 % interval; None with a single group.
-        groups: number of groups, whose results are taken for independent.
+        metric: name of the metric.
+        apparent: optimistic value on the clips of the selection.
+        mean: expected value on new recordings. Each selection uses 63 % of the groups, so this is slightly pessimistic
+            if candidates differ.
+        low, high: ends of the 95 % interval; None with a single group.
+        groups: number of independent groups.
         bootstraps: number of bootstraps.
     """
 
@@ -57,27 +57,27 @@ class AfterSelection:
 
     @property
     def gap(self) -> float:
-        """How much too good the apparent figure is: positive for an accuracy, negative for a loss."""
+        """Selection bias of the apparent value: positive for an accuracy, negative for a loss."""
         return self.apparent - self.mean
 
     @property
     def gap_interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the gap, given the apparent figure."""
+        """95 % interval of the gap, given the apparent value."""
         return None if self.low is None or self.high is None else (self.apparent - self.high, self.apparent - self.low)
 
 
 def correct_for_selection(
     predictions: OutOfFold, metric: str, settings: SelectionSettings, *, bootstraps: int = 500, seed: int = 0
 ) -> AfterSelection:
-    """Estimate a metric of the ensemble that :func:`.select_ensemble` selects, as new recordings will show it.
+    """Estimate the metric on new recordings of the ensemble that :func:`.select_ensemble` selects.
 
     Args:
-        predictions: without gaps, see :meth:`OutOfFold.complete`. Candidates that were stopped early must have been so
-            by their validation clips: stopping by out-of-fold predictions is a selection that is not repeated here.
-        metric: one of :data:`audio_lightning.fit.group_scores.SUPPORTED`.
-        settings: of the selection.
-        bootstraps: how many.
-        seed: of the random numbers.
+        predictions: predictions without gaps, see :meth:`OutOfFold.complete`. Candidates may be stopped early only by
+            their validation clips: stopping by out-of-fold predictions is a selection that is not repeated here.
+        metric: one of :data:`audio_lightning.fit.settings.METRICS`.
+        settings: settings of the selection.
+        bootstraps: number of bootstraps.
+        seed: seed of the random generator.
 
     Raises:
         ConfigError: the metric is not supported.
@@ -97,7 +97,7 @@ def correct_for_selection(
 
 
 def bootstrap_groups(groups: int, bootstraps: int, rng: np.random.Generator) -> Float[np.ndarray, "bootstraps groups"]:
-    """How often each group is drawn, in samples of as many as there are with one group at least left out."""
+    """Sample groups with replacement, with at least one group left out; return the count of each group."""
     drawn = rng.multinomial(groups, np.full(groups, 1 / groups), size=bootstraps)
     while (full := (drawn > 0).all(axis=1)).any():
         drawn[full] = rng.multinomial(groups, np.full(groups, 1 / groups), size=int(full.sum()))
@@ -113,6 +113,6 @@ def _interval(scores: Float[np.ndarray, "bootstraps"], groups: int, *, bounded: 
         half = t * math.sqrt(variance)
         return max(0.0, mean - half), mean + half
     binomial = mean * (1 - mean)
-    # All right, or all wrong: as many independent results as groups.
+    # All correct, or all wrong: the effective size is the number of groups.
     size = binomial / variance if variance > 0 and binomial > 0 else groups
     return wilson(mean, size, t)

@@ -1,4 +1,4 @@
-"""What a fit is told (``conf/fit.yaml``), apart from what its trainings are told."""
+"""Settings of a fit (``conf/fit.yaml``), as opposed to those of its trainings."""
 
 import os
 import re
@@ -6,11 +6,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from audio_lightning.config import as_plain, compose
+from audio_lightning.config import as_plain, choices, compose
 from audio_lightning.config.suggest import did_you_mean
+from audio_lightning.config.targets import check_arguments
 from audio_lightning.core.errors import ConfigError
 
+BAD_RECORDINGS = "data.bad_recordings"
+"""Key that a fit, or a plan with unreadable recordings, sets to ``skip`` unless it is typed."""
+
+METRICS = {
+    False: ("accuracy", "balanced_accuracy", "f1_macro", "loss"),
+    True: ("mean_average_precision", "loss"),
+}
+"""Metrics that choose candidates, for single-label (False) and multi-label tasks (True). Multi-label metrics with
+thresholds are not supported: thresholds are fitted to validation clips, and those of an ensemble are unknown before it
+is made."""
+
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+
+EXAMPLES = {"budget": "90s, 20m or 2h", "infer_limit": "5ms or 0.5s"}
+"""Examples of durations by key."""
+
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 
 SHORT = {
     "preset": "fit",
@@ -20,12 +37,12 @@ SHORT = {
     "infer_limit": "fit.infer_limit",
     "refit": "fit.refit",
 }
-"""Short forms of keys, which are typed most."""
+"""Short forms of the most common keys."""
 
 
 @dataclass(frozen=True)
 class FitSettings:
-    """The keys of ``fit``; ``conf/fit/_portfolio.yaml`` says what each means. ``preset`` is the choice of them."""
+    """Keys of the node ``fit``, see ``conf/fit/_portfolio.yaml``; ``preset`` is the choice of the config group."""
 
     preset: str = "good"
     dir: str | None = None
@@ -44,36 +61,43 @@ class FitSettings:
             if name not in self.candidates:
                 known = list(self.candidates)
                 raise ConfigError(
-                    f"exclude={name}: there is no such candidate" + did_you_mean(name, known, listing="candidates")
+                    f"exclude={name}: no such candidate" + did_you_mean(name, known, listing="candidates")
                 )
         if not self.chosen:
-            raise ConfigError(f"exclude={','.join(self.exclude)} leaves no candidate; there are {len(self.candidates)}")
-        parse_duration(self.budget)
+            raise ConfigError(
+                f"exclude={','.join(self.exclude)}: excludes all {len(self.candidates)} candidates; keep at least one"
+            )
+        metrics = {name for names in METRICS.values() for name in names}
+        if self.metric is not None and self.metric not in metrics:
+            raise ConfigError(
+                f"metric={self.metric}: no such metric" + did_you_mean(self.metric, metrics, listing="metrics")
+            )
+        parse_duration(self.budget, "budget")
         if self.infer_limit is not None:
             parse_duration(self.infer_limit, "infer_limit")
 
     @property
     def budget_seconds(self) -> float:
         """The budget in seconds."""
-        return parse_duration(self.budget)
+        return parse_duration(self.budget, "budget")
 
     @property
     def limit_seconds(self) -> float | None:
-        """What predicting a clip may take, in seconds; None: any time."""
+        """Limit of the prediction time per clip in seconds; None: no limit."""
         return None if self.infer_limit is None else parse_duration(self.infer_limit, "infer_limit")
 
     @property
     def chosen(self) -> dict[str, list[str]]:
-        """The candidates that are not left out."""
+        """Candidates that are not excluded."""
         return {name: list(lines) for name, lines in self.candidates.items() if name not in self.exclude}
 
     def folder(self, name: str) -> Path:
-        """Where the fit lies, given what it is called."""
+        """Return the folder of the fit: ``fit.dir``, otherwise ``fits/<name>``."""
         return Path(os.path.expanduser(self.dir)) if self.dir else Path("fits") / name
 
 
 def split_words(words: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Overrides of the fit, with short forms written out, and those of its trainings."""
+    """Split overrides into those of the fit, with short forms expanded, and those of its trainings."""
     own, others = list[str](), list[str]()
     for word in words:
         key, equals, value = word.partition("=")
@@ -89,32 +113,34 @@ def read_settings(overrides: Iterable[str]) -> FitSettings:
     """Compose the settings of a fit from overrides with quoted paths.
 
     Raises:
-        ConfigError: an unknown key or preset, or a value that cannot be.
+        ConfigError: an unknown key or preset, or an invalid value.
     """
     lines = list(overrides)
     chosen = [line.partition("=")[2] for line in lines if line.startswith("fit=")]
-    return FitSettings(preset=chosen[-1] if chosen else "good", **as_plain(compose(lines, name="fit").fit))
+    for preset in chosen:
+        if preset not in (known := choices("fit")):
+            raise ConfigError(
+                f"preset={preset}: there is no such preset" + did_you_mean(preset, known, listing="presets")
+            )
+    values = as_plain(compose(lines, name="fit").fit)
+    check_arguments(FitSettings, values, {}, where="fit")
+    return FitSettings(preset=chosen[-1] if chosen else "good", **values)
 
 
-def parse_duration(text: str | float, key: str = "budget") -> float:
-    """Seconds of ``90``, ``90s``, ``20m``, ``2h``, ``1h30m`` or ``5ms``.
+def parse_duration(text: str | float, key: str) -> float:
+    """Parse a duration such as ``90s``, ``20m``, ``2h``, ``1h30m`` or ``5ms`` to seconds.
 
     Args:
-        text: the time.
-        key: what it is of, for messages.
+        text: the duration; a value of a YAML file may be a number, which is refused like one without a unit.
+        key: key of the setting, for messages.
 
     Raises:
-        ConfigError: it is none, or none at all.
+        ConfigError: the text is not a positive duration, or has no unit.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", str(text))
-    if parts and "".join(number + unit for number, unit in parts) == str(text):
-        seconds = sum(float(number) * UNITS[unit] for number, unit in parts)
-    else:
-        try:
-            seconds = float(text)
-        except ValueError:
-            seconds = 0.0
+    is_whole = "".join(number + unit for number, unit in parts) == str(text)
+    seconds = sum(float(number) * UNITS[unit] for number, unit in parts) if is_whole else 0.0
     if not 0 < seconds < float("inf"):
-        such = "90s, 20m, 2h or 1h30m" if key == "budget" else "5ms, 0.5s or 0.005"
-        raise ConfigError(f"{key}={text}: expected a time such as {such}")
+        unit = "has no unit; " if NUMBER.fullmatch(str(text)) else ""
+        raise ConfigError(f"{key}={text}: {unit}expected a time such as {EXAMPLES[key]}")
     return seconds

@@ -1,13 +1,12 @@
-"""What a fit has decided, kept in a file: the same command makes the same decisions again."""
+"""Decisions of a fit (``state.json``), so that the same command resumes it with the same decisions."""
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.errors import ConfigError, FileError
 from audio_lightning.core.files import read_json, write_json
 from audio_lightning.fit.budget import Allocation
-from audio_lightning.fit.survey import Machine, Survey, Surveyed
+from audio_lightning.fit.survey import Survey
 
 
 @dataclass
@@ -15,11 +14,11 @@ class Training:
     """One training.
 
     Attributes:
-        name: what its candidate is called.
-        fold: that it tests; None: it is trained on all recordings.
-        lines: overrides.
-        share: of the training part that it trains on.
-        trial: name of the folder of its trial, once it has ended.
+        name: name of its candidate in its pass.
+        fold: tested fold; None: trained on all recordings.
+        lines: overrides of the training.
+        share: share of the training clips that it uses.
+        trial: name of its trial's folder after it has ended.
     """
 
     name: str
@@ -31,18 +30,18 @@ class Training:
 
 @dataclass
 class Pass:
-    """One time through the candidates; a larger budget begins a further one.
+    """One pass over the candidates; a larger budget adds another pass.
 
     Attributes:
-        budget: seconds of the whole fit that it was planned for.
-        allocation: what there is time for.
-        finish: candidates of earlier passes that are trained on the folds that only this pass tests.
-        kept: seconds that its trainings leave to those that take next to nothing, and to those on all recordings.
+        budget: budget of the whole fit for which the pass was planned, in seconds.
+        allocation: trainings that fit into the budget.
+        finish: candidates of earlier passes that are trained on the additional folds of this pass.
+        kept: seconds reserved for candidates on frozen embeddings and for the refit.
         rounds: trainings of each round.
         survivors: candidates that are trained on all folds.
-        stopped: why each other candidate is not.
-        slow: why others were not tried, where predicting with the models of these folds would take them too long.
-        done: nothing is missing of it.
+        stopped: reason for each candidate that was stopped after the first fold.
+        slow: reason for each candidate that was not tried because its predictions would exceed ``infer_limit``.
+        done: whether all trainings of the pass have ended.
     """
 
     budget: float
@@ -58,23 +57,23 @@ class Pass:
 
 @dataclass
 class FitState:
-    """What was decided, in the order of the decisions.
+    """Decisions of a fit in their order.
 
     Attributes:
-        asked: digest of what every training is told, so that a folder serves one question.
-        edition: how often the recordings have changed.
-        begun: seconds on the clock when these recordings were found: the budget counts from there.
-        lost: candidates that were stopped on the recordings before, and why.
-        survey: what there is to fit.
+        asked: digest of the overrides of all trainings, so that a folder holds one fit only.
+        edition: number of times that the recordings have changed.
+        begun: seconds on the clock when the recordings last changed; the budget counts from there.
+        lost: reason for each candidate that was stopped on the earlier recordings.
+        survey: survey of the data and the candidates.
         passes: see :class:`Pass`.
-        learning: trainings of the learning curve, that on the whole training part not among them.
-        concluded: digest of what the answer was selected from, and how.
-        answer: the answer in a sentence.
+        learning: trainings of the learning curve, without the one on all training clips.
+        concluded: digest of the trainings and settings of the last selection.
+        answer: result in a sentence.
         refit: trainings of the members on all recordings.
-        refit_of: ``concluded`` of the answer whose members these are.
-        refit_said: how that ended, once it has.
-        refit_budget: seconds of the fit that it had.
-        times: seconds that each part has taken.
+        refit_of: ``concluded`` of the ensemble whose members are refitted.
+        refit_note: note about the refit after it has ended.
+        refit_budget: budget of the fit when the refit was planned, in seconds.
+        times: duration of each stage in seconds.
     """
 
     asked: str | None = None
@@ -88,44 +87,31 @@ class FitState:
     answer: str | None = None
     refit: list[Training] = field(default_factory=list)
     refit_of: str | None = None
-    refit_said: str | None = None
+    refit_note: str | None = None
     refit_budget: float = 0.0
     times: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, file: Path) -> "FitState":
-        """The decisions of an earlier time; none where there was no such time.
+        """Read earlier decisions; without a file, return an empty state.
 
         Raises:
-            FileError: the file is damaged.
+            ConfigError: the file is not JSON, or has missing or wrong entries.
         """
         if not file.exists():
             return cls()
-        values = read_json(file)
+        from pydantic import TypeAdapter, ValidationError
+
+        remedy = "restore a copy, or begin the fit in another folder (fit.dir=DIR)"
         try:
-            if (found := values.get("survey")) is not None:
-                machine = Machine(**found.pop("machine"))
-                candidates = {name: Surveyed(**one) for name, one in found.pop("candidates").items()}
-                values["survey"] = Survey(machine=machine, candidates=candidates, **found)
-            values["refit"] = [Training(**one) for one in values.get("refit", [])]
-            values["passes"] = [_pass(**one) for one in values.get("passes", [])]
-            values["learning"] = [Training(**one) for one in values.get("learning", [])]
-            return cls(**values)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ConfigError(f"{file} is damaged ({error}): remove it to begin the fit again") from error
+            return TypeAdapter(cls).validate_python(read_json(file))
+        except FileError as error:
+            raise ConfigError(f"{error}; {remedy}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ConfigError(f"{file} is damaged ({where}: {first['msg']}); {remedy}") from error
 
     def write(self, file: Path) -> None:
-        """Keep the decisions."""
+        """Write the decisions."""
         write_json(file, asdict(self))
-
-
-SEVERAL = ("candidates", "aside", "extra", "extra_steps")
-"""Parts of an allocation that are tuples, and lists in a file."""
-
-
-def _pass(allocation: dict[str, Any], rounds: list[list[dict[str, Any]]], **others: Any) -> Pass:
-    return Pass(
-        allocation=Allocation(**{**allocation, **{name: tuple(allocation.get(name, ())) for name in SEVERAL}}),
-        rounds=[[Training(**one) for one in trainings] for trainings in rounds],
-        **others,
-    )

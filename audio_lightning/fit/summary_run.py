@@ -1,4 +1,4 @@
-"""The run that sums up a fit in W&B, TensorBoard and MLflow."""
+"""Summary run of a fit in W&B, TensorBoard and MLflow."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,21 +20,21 @@ from audio_lightning.sweeps.wandb_summary import print_unsent
 from audio_lightning.training.trainer import make_loggers
 
 MOST_CLASSES = 50
-"""Classes up to which the confusion matrix is a table, too."""
+"""Maximum number of classes for which the confusion matrix is also logged as a table."""
 
 SUMMARY = "summary"
-"""Name of the run that sums up a fit."""
+"""Name of the summary run."""
 
 
 def log_fit(folder: FitFolder, summary: FitSummary, lines: Sequence[str], config_dir: str | None = None) -> None:
-    """Log a run ``summary``: leaderboard, figure after the selection, and confusion matrix of the answer.
+    """Log a run ``summary``: leaderboard, expected metric and confusion matrix of the ensemble.
 
-    It never makes a fit fail: what goes wrong is said in a line.
+    It never fails the fit: an error is reported in one line.
 
     Args:
-        folder: of the fit, whose ``out_of_fold.csv`` has been written.
-        summary: what is known of it.
-        lines: overrides of its trainings; without a logger that shows tables, nothing is logged.
+        folder: folder of the fit, in which ``out_of_fold.csv`` has been written.
+        summary: summary of the fit.
+        lines: overrides of its trainings; without a logger that supports tables, nothing is logged.
         config_dir: folder of ``--config-dir``.
     """
     own = [line for line in lines if line.partition("=")[0].lstrip("+~").partition(".")[0] == "logger"]
@@ -50,12 +50,12 @@ def log_fit(folder: FitFolder, summary: FitSummary, lines: Sequence[str], config
         for logger in shown:
             _log(logger, summary, items)
         print_unsent(folder.sweep)
-    except Exception as error:  # loggers are other people's programs, and the answer is written already
+    except Exception as error:  # loggers may raise anything, and the model is already written
         print(f"logger: the summary of the fit could not be logged: {why(error)}", flush=True)
 
 
 def fit_items(folder: FitFolder, summary: FitSummary) -> list[Item]:
-    """The tables of a fit, and the confusion matrix where a clip has one label."""
+    """Make the tables of a fit, and the confusion matrix for single-label tasks."""
     names = ("name", "state", "weight", "validation", "out_of_fold", "seconds", "epochs", "step_ms", "title", "why")
     rows = [[_cell(getattr(found, name)) for name in names] for found in leaderboard(summary)]
     items: list[Item] = [Table("fit/leaderboard", names, rows)]

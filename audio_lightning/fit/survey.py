@@ -1,4 +1,4 @@
-"""What a fit knows before it decides what to try, as plain records that processes hand to one another."""
+"""Survey of a fit: the data, the hardware and the candidates, as plain records that are passed between processes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from audio_lightning.core.task import metric_names
 
 @dataclass(frozen=True)
 class Machine:
-    """What a fit runs on: the name of the device, its cores, and its memory in gigabytes."""
+    """Hardware of a fit: name of the device, number of cores, memory in GB."""
 
     device: str
     cores: int
@@ -17,17 +17,17 @@ class Machine:
 
 @dataclass(frozen=True)
 class Surveyed:
-    """One candidate before it is tried.
+    """Candidate before it is trained.
 
     Attributes:
-        title: what it is, in words.
-        step_seconds: what a step takes with the threads that a training has, beside others.
-        steps_an_epoch: steps of an epoch over the training part of one fold.
-        impossible: why it cannot be tried; None where it can.
-        predict_seconds: what predicting takes one of its models a clip
+        title: description in words.
+        step_seconds: seconds per step with the threads of one worker, while other workers train.
+        steps_an_epoch: steps per epoch over the training clips of one fold.
+        impossible: why it cannot be trained; None if it can.
+        predict_seconds: prediction time of one of its models per clip in seconds
             (:func:`audio_lightning.inference.clip_time.seconds_a_clip`).
-        frozen: whether it is a classifier on what a published network makes of the clips, which is computed once,
-            before the trainings, so that these take next to nothing.
+        frozen: whether it is a classifier on frozen embeddings of a pretrained network. These are computed once before
+            the trainings, so that a training takes seconds.
     """
 
     title: str
@@ -40,22 +40,22 @@ class Surveyed:
 
 @dataclass(frozen=True)
 class Survey:
-    """What there is to fit.
+    """Survey of the data and the candidates of a fit.
 
     Attributes:
-        properties: of the data, as a plan has them: name, value, keys.
-        choices: key, value and reason of everything that followed from the recordings.
-        machine: where the steps were timed.
-        candidates: by name, from strong to quick.
-        folds: overrides of every fold, one of which is tested with each.
-        fold_origin: where the folds come from, in a few words.
-        classes: names.
+        properties: properties of the data as in a plan: name, value, keys.
+        choices: key, value and reason of every setting that was derived from the recordings.
+        machine: hardware on which steps were timed.
+        candidates: candidates by name, from strong to quick.
+        folds: overrides that test each fold.
+        fold_origin: origin of the folds in a few words.
+        classes: names of the classes.
         multilabel: whether a clip may have several labels.
-        recordings: number of them.
-        clips: rows of the manifest.
-        groups: number of groups; None where nobody knows.
-        notes: what a user should know of the data.
-        alone: how much faster a step of the strongest candidate is with the threads of all trainings.
+        recordings: number of recordings.
+        clips: number of manifest rows.
+        groups: number of groups; None if unknown.
+        notes: notes about the data for the user.
+        alone: speed-up of a step of the strongest candidate with the threads of all workers.
     """
 
     properties: list[dict[str, Any]]
@@ -74,5 +74,5 @@ class Survey:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Metrics of such data; the first one is chosen by unless another is named."""
+        """Metrics for the data; the first is the default for selection."""
         return metric_names(multilabel=self.multilabel)

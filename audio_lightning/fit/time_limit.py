@@ -1,8 +1,8 @@
-"""What predicting may take a clip: which candidates, and how many models of their folds, keep to it.
+"""Limit of the prediction time per clip (``infer_limit``): candidates and numbers of models that are within it.
 
-The answer of a fit is the mean of the models of all tested folds of its members, so that a member costs as many times
-what one of its models takes; once, where it is trained on all recordings in the end (``refit=true``). Members whose
-front ends are the same compute them once, and take less than this.
+The ensemble of a fit averages the models of all tested folds of its members, so a member costs the time of one model
+times the number of its models. With ``refit=true``, a member has a single model in the end. Members with equal front
+ends compute the features once, and take less time than this estimate.
 """
 
 import math
@@ -21,14 +21,14 @@ from audio_lightning.run_folder import RunFolder
 
 
 def within_limit(found: Survey, limit: float | None) -> Survey:
-    """The survey, where candidates of which a single model takes longer cannot be tried, with the reason.
+    """Mark a candidate as impossible if a single model of it exceeds the limit.
 
     Args:
-        found: with what predicting takes each candidate.
-        limit: seconds a clip; None: any time.
+        found: survey with prediction times.
+        limit: seconds per clip; None: no limit.
 
     Raises:
-        ConfigError: no candidate keeps to it, even with one model.
+        ConfigError: no candidate is within the limit, even with one model.
     """
     if limit is None:
         return found
@@ -38,7 +38,7 @@ def within_limit(found: Survey, limit: float | None) -> Survey:
         quickest = min(seconds, key=lambda name: seconds[name])
         raise ConfigError(
             f"infer_limit={as_text(limit)}: no candidate predicts a clip in that time on this machine; the quickest is "
-            f"{quickest}, {as_text(seconds[quickest])} with one model: set a higher limit"
+            f"{quickest}, {as_text(seconds[quickest])} with one model; set a higher limit"
         )
     candidates = {
         name: replace(one, impossible=slow.get(name, one.impossible)) for name, one in found.candidates.items()
@@ -47,30 +47,34 @@ def within_limit(found: Survey, limit: float | None) -> Survey:
 
 
 def too_slow(seconds: Mapping[str, float], models: int, limit: float) -> dict[str, str]:
-    """Candidates that are in no answer within the limit, as :func:`fold_models` counts, and why.
+    """Return the candidates that exceed the limit, as counted by :func:`fold_models`, with the reason.
 
     Args:
-        seconds: what a model of each candidate takes a clip.
-        models: of a candidate.
-        limit: seconds a clip.
+        seconds: prediction time per clip of one model of each candidate, in seconds.
+        models: number of models of a candidate.
+        limit: seconds per clip.
     """
     with_models = f" with the models of {models} folds" if models > 1 else ""
     return {
-        name: f"predicting takes {as_text(models * one)} a clip{with_models}, above infer_limit={as_text(limit)}"
+        name: f"predicting takes {as_text(models * one)} per clip{with_models}, above infer_limit={as_text(limit)}"
         for name, one in seconds.items()
         if name not in fold_models(seconds, models, limit)
     }
 
 
 def fold_models(seconds: Mapping[str, float], folds: int, limit: float) -> dict[str, int]:
-    """How many models each candidate may have in the answer: those of all folds.
+    """Return the number of models that each candidate may have in the ensemble: the models of all folds.
 
-    Only where no candidate keeps to the limit so, they have as many as keep to it; those with none are left out.
+    Only if no candidate is within the limit with all models, each has as many as the limit allows. Candidates without
+    any allowed model are left out.
 
     Args:
-        seconds: what a model of each candidate takes a clip.
-        folds: models of a candidate.
-        limit: seconds a clip.
+        seconds: prediction time per clip of one model of each candidate, in seconds.
+        folds: number of models of a candidate.
+        limit: seconds per clip.
+
+    Returns:
+        Number of models by the name of the candidate.
     """
     whole = {name: folds for name, one in seconds.items() if folds * one <= limit}
     return whole or {name: max(1, int(limit / one)) for name, one in seconds.items() if one <= limit}
@@ -78,14 +82,14 @@ def fold_models(seconds: Mapping[str, float], folds: int, limit: float) -> dict[
 
 @dataclass(frozen=True)
 class Answer:
-    """The model of a fit.
+    """Final model of a fit.
 
     Attributes:
-        ensemble: its members and their weights.
-        settings: by which they were selected.
-        models: how many models each member has.
-        seconds: what it takes a clip, measured.
-        notes: what the limit has changed, in sentences.
+        ensemble: members and their weights.
+        settings: settings of the selection.
+        models: number of models of each member.
+        seconds: measured prediction time per clip in seconds.
+        notes: effects of the limit, one sentence each.
     """
 
     ensemble: SelectedEnsemble
@@ -106,23 +110,23 @@ def select_within(
     *,
     refit: bool = False,
 ) -> Answer:
-    """Select an ensemble that keeps to the limit, and write it.
+    """Select an ensemble within the limit, and write it.
 
-    The answer is measured, too: where it takes longer than its parts did, it is selected again from parts that take as
-    much longer.
+    The written model is timed. If it takes longer than the sum of its parts, selection is repeated with the times of
+    all candidates scaled up accordingly.
 
     Args:
-        predictions: of the candidates, without gaps.
-        metric: by which is selected.
-        settings: of the selection, without costs.
-        runs: of every candidate, one for each fold.
-        seconds: what a model of each candidate takes a clip.
-        limit: seconds a clip; None: any time.
-        file: the model's.
-        refit: whether one model of each member will answer in the end, and those of the folds only until then.
+        predictions: predictions of the candidates, without gaps.
+        metric: metric of the selection.
+        settings: settings of the selection, without costs.
+        runs: runs of every candidate, one per fold.
+        seconds: prediction time per clip of one model of each candidate, in seconds.
+        limit: seconds per clip; None: no limit.
+        file: file of the model.
+        refit: whether each member will have a single refitted model in the end.
 
     Raises:
-        ConfigError: no candidate keeps to the limit.
+        ConfigError: no candidate is within the limit.
     """
     slower, chosen = 1.0, None
     while True:
@@ -150,17 +154,15 @@ def select_within(
         slower *= max(1.01, measured / expected)
     assert limit is not None
     if chosen is None:
-        raise ConfigError(
-            f"infer_limit={as_text(limit)}: no candidate that was trained keeps to it; set a higher limit"
-        )
-    late = f"The model takes {as_text(chosen.seconds)} a clip, above infer_limit={as_text(limit)}: it took less before."
+        raise ConfigError(f"infer_limit={as_text(limit)}: no trained candidate is within the limit; set a higher limit")
+    late = f"The model takes {as_text(chosen.seconds)} per clip, above infer_limit={as_text(limit)}: timings vary."
     return replace(chosen, notes=[*chosen.notes, late])
 
 
 def _affordable(
     seconds: Mapping[str, float], folds: Mapping[str, int], settings: SelectionSettings, limit: float | None
 ) -> tuple[dict[str, int], SelectionSettings]:
-    """Models of each candidate that the answer may have, and the settings with what these cost."""
+    """Return the allowed number of models of each candidate, and the settings with their costs."""
     if limit is None:
         return dict(folds), settings
     number = max(folds.values())
@@ -172,14 +174,14 @@ def _affordable(
 
 
 def fewer_models(models: Mapping[str, int], folds: Mapping[str, int], limit: float | None) -> list[str]:
-    """Which members have fewer models than folds were tested, in sentences."""
+    """List the members with fewer models than tested folds, one sentence each."""
     return [
-        f"{name} has {count} of the models of its {folds[name]} folds, to keep to infer_limit={as_text(limit or 0)}"
+        f"{name} has {count} of the models of its {folds[name]} folds, because of infer_limit={as_text(limit or 0)}"
         for name, count in models.items()
         if count < folds[name]
     ]
 
 
 def as_text(seconds: float) -> str:
-    """Milliseconds, as they are shown."""
+    """Format seconds as milliseconds, such as ``5ms``."""
     return f"{1000 * seconds:.3g}ms"

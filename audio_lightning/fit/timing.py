@@ -1,4 +1,4 @@
-"""What steps of the candidates take on this machine, beside one another as they are trained, and alone."""
+"""Timing of the candidates' training steps and predictions on this machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,9 +12,12 @@ from audio_lightning.sweeps.executors.forkserver import call, call_side_by_side
 
 @dataclass(frozen=True)
 class Untimed:
-    """A candidate as it is trained on a fold: its settled configuration, and its task as a mapping.
+    """Candidate to time, as it is trained on a fold.
 
-    ``frozen``: see :class:`audio_lightning.fit.survey.Surveyed`; its steps are not timed.
+    Attributes:
+        config: configuration without ``auto``.
+        task: task of the data as a mapping.
+        frozen: see :class:`audio_lightning.fit.survey.Surveyed`; its steps are not timed.
     """
 
     config: dict[str, Any]
@@ -23,15 +26,15 @@ class Untimed:
 
 
 def timed(found: Survey, candidates: Mapping[str, Untimed], workers: int) -> Survey:
-    """The survey with what a step takes each candidate, what predicting does, and what threads gain.
+    """Add step times, prediction times and the speed-up by more threads to a survey.
 
-    On a CPU, as many processes as will train at once take their steps at the same time: they share caches, memory and
-    clock with one another.
+    On a CPU, as many processes as will train at the same time are timed in parallel, because they share caches, memory
+    and clock frequency.
 
     Args:
-        found: without times.
-        candidates: those that can be tried.
-        workers: trainings at once.
+        found: survey without times.
+        candidates: possible candidates.
+        workers: number of trainings at the same time.
     """
     processes = min(workers, cores()) if found.machine.device == "CPU" else 1
     moving = {name: one for name, one in candidates.items() if not one.frozen}
@@ -52,7 +55,7 @@ def timed(found: Survey, candidates: Mapping[str, Untimed], workers: int) -> Sur
 
 
 def steps_beside_others(candidates: dict[str, Untimed], processes: int) -> dict[str, float]:
-    """Seconds of a step of each candidate, with the threads that a training has; in a process of its own."""
+    """Time a step of each candidate with the threads of one worker. Call it in a separate process."""
     from audio_lightning.core.cores import share_threads
     from audio_lightning.training.trainer import silence_lightning
 
@@ -62,7 +65,10 @@ def steps_beside_others(candidates: dict[str, Untimed], processes: int) -> dict[
 
 
 def alone_with_all_threads(candidates: dict[str, Untimed]) -> tuple[float, dict[str, float]]:
-    """Seconds of a step of the first candidate that has any, and of predicting a clip with each; in its own process."""
+    """Time a step of the first trained candidate with all threads, and the prediction of a clip with each candidate.
+
+    Call it in a separate process.
+    """
     from omegaconf import OmegaConf
 
     from audio_lightning.core.cores import share_threads

@@ -1,4 +1,4 @@
-"""The trainings of a fit: trials of a sweep in its folder, a round of them at a time."""
+"""Trainings of a fit: trials of a sweep in its folder, run round by round."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,31 +28,32 @@ from audio_lightning.sweeps.sources import Listed
 from audio_lightning.sweeps.sweep import make_executor
 
 VALIDATIONS = 20
-"""Most epochs of a training that are validated: with few clips, epochs are short and many."""
+"""Minimum number of validated epochs of a longer training; fewer than twice as many are validated, because small data
+sets have many short epochs."""
 
 TRAIN_ON_VALIDATION = "data.train_on_validation=true"
-"""Override of trainings whose epoch nothing chooses."""
+"""Override of trainings without validation."""
 TIME_LIMIT = ("trainer.max_time",)
-"""It follows from the time that was left when a round began, and makes no other candidate."""
+"""Keys that depend on the remaining time and do not distinguish candidates."""
 
 UNCALIBRATED = "calibration=none"
-"""Override of all trainings: the answer is calibrated as a whole (:mod:`audio_lightning.fit.calibrating`)."""
+"""Override of all trainings: the ensemble is calibrated as a whole (:mod:`audio_lightning.fit.calibrating`)."""
 
 Result = tuple[TrialFolder, TrialStatus]
 
 
 class Trainings:
-    """Runs the trainings of a fit.
+    """Runner of the trainings of a fit.
 
     Args:
-        request: what was asked for.
-        sweep: where their trials lie.
-        left: gives the seconds that are left of the budget.
+        request: parsed command line.
+        sweep: sweep folder of the trials.
+        left: function that returns the remaining seconds of the budget.
 
     Attributes:
-        sweep: its trials.
+        sweep: sweep folder of the trials.
         finished: folders of finished trainings by the name of the candidate, in the order of the folds.
-        failures: why trainings of a candidate failed, by its name.
+        failures: reason of failed trainings by the name of the candidate.
     """
 
     def __init__(self, request: FitRequest, sweep: SweepFolder, left: Callable[[], float]) -> None:
@@ -63,25 +64,25 @@ class Trainings:
 
     @cached_property
     def slots(self) -> int:
-        """Trainings at once."""
+        """Number of trainings at the same time."""
         return self.executor().slots
 
     def executor(self, trainings: int | None = None) -> Executor:
-        """What runs the trials: with fewer of them than there are slots, each has more threads."""
+        """Make the executor of the trials; with fewer trials than slots, each has more threads."""
         settings = self.request.sweep
         if settings.executor == "local" and trainings is not None and trainings < self.slots:
             settings = replace(settings, workers=trainings)
         return make_executor(self.sweep, settings, self._accelerator())
 
     def run(self, planned: Sequence[Training], monitor: str, what: str, *, ended: bool) -> None:
-        """Run those trainings of a round that are missing, and note in each which trial it is.
+        """Run the missing trainings of a round, and record the trial of each.
 
         Args:
-            planned: the trainings.
-            monitor: metric that they are chosen by.
-            what: what they are called.
-            ended: whether all ended at an earlier time, so that only those are run whose files are lost or damaged;
-                else trainings that failed are tried again, too.
+            planned: trainings of the round.
+            monitor: metric that chooses candidates.
+            what: description of the trainings for the progress display.
+            ended: whether all trainings have ended before. Then only those with lost or damaged files run again;
+                otherwise failed trainings run again, too.
 
         Raises:
             DiskError: the disk was full.
@@ -96,14 +97,14 @@ class Trainings:
     def results(
         self, planned: Sequence[Training], monitor: str, what: str = "trainings", *, ended: bool
     ) -> list[Result]:
-        """Run trainings as :meth:`run` does, and return the trial of each, which is no candidate's."""
+        """Run trainings as :meth:`run` does; return their trials without adding them to ``finished``."""
         found = (self._ended(planned) if ended else None) or self._run(planned, monitor, what)
         for one, (folder, _) in zip(planned, found):
             one.trial = folder.path.name
         return found
 
     def seconds(self, name: str) -> float:
-        """What a training of a candidate took, in the mean; 0 where none is finished."""
+        """Return the mean duration of a candidate's trainings in seconds; 0 if none is finished."""
         times = [folder.read_status().seconds for folder in self.finished.get(name, [])]
         return sum(times) / len(times) if times else 0.0
 
@@ -118,18 +119,18 @@ class Trainings:
         *,
         validated: bool,
     ) -> list[str]:
-        """Overrides of a training on a fold.
+        """Return the overrides of a training on a fold.
 
         Args:
-            candidate: as the settings name it.
-            number: of the pass; later ones have other seeds.
-            fold: which one is tested.
-            found: what there is to fit.
-            allocation: of the pass.
-            limit: seconds that the trial may take.
-            validated: whether a part of the clips chooses the epoch; else it trains, too.
+            candidate: name of the candidate in the settings.
+            number: number of the pass; later passes have other seeds.
+            fold: tested fold.
+            found: survey of the data and the candidates.
+            allocation: allocation of the pass.
+            limit: time limit of the trial in seconds.
+            validated: whether validation clips choose the epoch; otherwise they are used for training.
         """
-        if found.candidates[candidate].frozen:  # it has epochs of its own
+        if found.candidates[candidate].frozen:  # its experiment sets the epochs
             length = [TRAIN_ON_VALIDATION, time_limit(limit)]
         else:
             epochs = max(1, round(allocation.steps / found.candidates[candidate].steps_an_epoch))
@@ -137,7 +138,7 @@ class Trainings:
         return [*self._lines(candidate, number, found.folds[fold]), *length]
 
     def lines_on_everything(self, candidate: str, number: int, epochs: int, limit: float) -> list[str]:
-        """Overrides of a training on all recordings; see :meth:`fold_lines`."""
+        """Return the overrides of a training on all recordings; see :meth:`fold_lines`."""
         return [*self._lines(candidate, number, EVERYTHING), f"trainer.max_epochs={epochs}", time_limit(limit)]
 
     def _lines(self, candidate: str, number: int, data: Sequence[str]) -> list[str]:
@@ -146,12 +147,12 @@ class Trainings:
         return [*own, *data, *seeds, "plots=false", UNCALIBRATED]
 
     def _seeds(self, own: Sequence[str], number: int) -> list[str]:
-        """Another seed for the weights, and the same one for folds that are made."""
+        """Return overrides with another seed for the weights, and the same seed for the folds."""
         config = compose([*self.request.lines, *own])
         return [f"seed={config.seed + number}", f"data.seed={OmegaConf.select(config, 'data.seed')}"]
 
     def _ended(self, planned: Sequence[Training]) -> list[Result] | None:
-        """The results of trainings that all ended at an earlier time; None where one is missing or damaged."""
+        """Return the results of trainings that have all ended before; None if one is missing or damaged."""
         found = []
         for one in planned:
             if one.trial is None:
@@ -169,7 +170,7 @@ class Trainings:
     def _run(self, planned: Sequence[Training], monitor: str, what: str) -> list[Result]:
         executor = self.executor(len(planned))
         combinations = [Combination([*self.request.lines, *one.lines], _choices(one), TIME_LIMIT) for one in planned]
-        trials = plan_trials(combinations, quiet=True)  # the survey has said it
+        trials = plan_trials(combinations, quiet=True)  # the survey has printed these values
         for trial in trials:
             name, *others = (f"{key}={value}" for key, value in trial.combination.choices.items())
             training = " ".join([name.removeprefix("candidate="), *others])
@@ -194,7 +195,7 @@ class Trainings:
             progress.close(Counter())
             self._best = progress.best
         if outcome.signal is not None:
-            raise Interrupted(outcome.signal)
+            raise Interrupted(128 + outcome.signal)
         by_hash = {status.hash: (folder, status) for folder, status in self.sweep.folders()}
         hashes = {tuple(trial.combination.overrides): trial.hash for trial in trials}
         return [by_hash[hashes[tuple(combination.overrides)]] for combination in combinations]
@@ -206,13 +207,17 @@ class Trainings:
 
 
 def length_lines(epochs: int, limit: float, *, validated: bool) -> list[str]:
-    """Overrides of a training of some epochs whose trial may take ``limit`` seconds."""
+    """Return the overrides for the number of epochs, validation and the time limit of a training."""
     often = f"trainer.check_val_every_n_epoch={max(1, epochs // VALIDATIONS)}"
     return [f"trainer.max_epochs={epochs}", often if validated else TRAIN_ON_VALIDATION, time_limit(limit)]
 
 
 def time_limit(seconds: float) -> str:
-    """Override of a training whose trial may take some seconds."""
+    """Return the override for the time limit of a training.
+
+    Args:
+        seconds: time limit of its trial, which includes the overhead of the process.
+    """
     hours, rest = divmod(max(3, round(seconds - TRIAL_SECONDS / 2)), 3600)
     return f"trainer.max_time='{hours // 24:02d}:{hours % 24:02d}:{rest // 60:02d}:{rest % 60:02d}'"
 
@@ -223,5 +228,5 @@ def _choices(one: Training) -> dict[str, Any]:
 
 
 def training_seconds(candidate: Surveyed, allocation: Allocation) -> float:
-    """About what a training takes, as far as its steps were timed."""
+    """Estimate the seconds of a training from the time per step."""
     return allocation.steps * candidate.step_seconds * (1 + BETWEEN + VALIDATION) + TRIAL_SECONDS

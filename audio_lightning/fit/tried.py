@@ -1,4 +1,4 @@
-"""What a fit has tried, handed from the process that ran the trials to the one that selects."""
+"""Trainings of a fit, as passed from the process that ran the trials to the one that selects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,17 +15,17 @@ class Tried:
     """The trainings of a fit.
 
     Attributes:
-        survey: what there was to fit.
-        settings: of the fit.
-        lines: overrides of all trainings, as they were typed.
-        words: of the command.
-        names: from what each candidate of each pass is called to the candidate, in the order in which they were tried,
-            and those that were not.
-        folds: that are tested.
+        survey: survey of the data and the candidates.
+        settings: settings of the fit.
+        lines: overrides of all trainings.
+        words: words of the command line.
+        names: candidate by its name in each pass, in the order in which they were tried, followed by untried ones.
+        folds: number of tested folds.
         runs: folders of the finished trainings by name, in the order of the folds.
-        stopped, failed, skipped: why a candidate was not trained on all folds, at all, or never begun; by name.
-        learning: candidate of the learning curve, and folders of its trainings; empty where there is none.
-        times: seconds that each part has taken so far.
+        stopped, failed, skipped: reasons by name why a candidate was stopped after some folds, failed, or never begun.
+        learning: candidate of the learning curve, and folders of its trainings; empty without a learning curve.
+        times: duration of each stage so far, in seconds.
+        steps: largest number of steps of a training.
         refit: whether members are trained on all recordings next, after which :func:`.conclude.finish` ends the fit.
         config_dir: folder of ``--config-dir``.
     """
@@ -42,6 +42,7 @@ class Tried:
     skipped: dict[str, str]
     learning: tuple[str, list[str]]
     times: dict[str, float]
+    steps: int
     refit: bool = False
     config_dir: str | None = None
 
@@ -54,14 +55,14 @@ def what_was_tried(
     failures: Mapping[str, str],
     learning: tuple[str, list[str]],
 ) -> Tried:
-    """Gather what is known of the trainings of a fit.
+    """Collect the trainings of a fit.
 
     Args:
-        found: what there was to fit.
-        state: what was decided.
-        request: what was asked for.
+        found: survey of the data and the candidates.
+        state: decisions of the fit.
+        request: parsed command line.
         runs: folders of the finished trainings by the name of the candidate.
-        failures: why a training of a candidate failed, by its name.
+        failures: reason of a failed training by the name of the candidate.
         learning: see :class:`Tried`.
     """
     tried = tried_names(state.passes)
@@ -82,6 +83,7 @@ def what_was_tried(
         skipped={name: _why_skipped(name, found, state) for name in skipped},
         learning=learning,
         times=state.times,
+        steps=max(one.allocation.steps for one in state.passes),
         refit=request.settings.refit,
         config_dir=request.config_dir,
     )
@@ -93,4 +95,4 @@ def _why_skipped(name: str, found: Survey, state: FitState) -> str:
     if slow := [one.slow[name] for one in state.passes if name in one.slow]:
         return slow[-1]
     lost = state.lost.get(name)
-    return f"worse on the recordings before: {lost}" if lost else "no time in the budget"
+    return f"worse on the earlier recordings: {lost}" if lost else "no time in the budget"

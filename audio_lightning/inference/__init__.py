@@ -1,1 +1,1 @@
-"""From a checkpoint to answers."""
+"""Inference: prediction, evaluation, detection, explanation and export with trained classifiers."""

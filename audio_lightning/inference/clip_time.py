@@ -1,4 +1,4 @@
-"""What predicting takes a clip on this machine, from the waveform to the probabilities."""
+"""Prediction time per clip on this machine, from the waveform to the probabilities."""
 
 import time
 
@@ -9,21 +9,21 @@ from audio_lightning.inference.windows import BATCH_SIZE
 
 SECONDS = 0.3
 LEAST, MOST = 2, 20
-"""How long, and how often at least and at most, a batch is predicted to find it out."""
+"""Duration of the measurement in seconds, and the minimum and maximum number of timed batches."""
 
 
 def seconds_a_clip(classifier: Classifier, threads: int | None = None) -> float:
-    """Time a batch of noise of the size that ``predict`` makes, where the classifier is; the sound changes nothing.
+    """Measure the prediction time per clip on the classifier's device, in batches of noise of the size of ``predict``.
 
-    Decoding is left out. The fastest of several batches counts, since what else the machine does can only make it
-    slower.
+    Decoding is excluded. The fastest of several batches counts, because other processes can only slow a batch down. The
+    time does not depend on the sound.
 
     Args:
-        classifier: trained or not.
-        threads: of the CPU; None: as many as this process has.
+        classifier: a classifier, trained or not.
+        threads: number of CPU threads; None for the current number of torch.
 
     Returns:
-        Seconds of the batch, divided by its clips.
+        Seconds per clip.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
@@ -31,7 +31,7 @@ def seconds_a_clip(classifier: Classifier, threads: int | None = None) -> float:
         generator = torch.Generator().manual_seed(0)
         clips = 0.1 * torch.randn(BATCH_SIZE, classifier.task.num_samples, generator=generator)
         taken: list[float] = []
-        classifier.probabilities(clips).cpu()  # the first one finds memory and kernels
+        classifier.probabilities(clips).cpu()  # warm-up: allocates memory and selects kernels
         while len(taken) < LEAST or (len(taken) < MOST and sum(taken) < SECONDS):
             started = time.perf_counter()
             classifier.probabilities(clips).cpu()

@@ -1,4 +1,4 @@
-"""Corruptions of fixed strength that the robustness of a classifier is measured against."""
+"""Corruptions of fixed strength for robustness benchmarks: noise, level, reverberation, codecs and others."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ SNR_DB = (30, 20, 10, 0)
 GAIN_DB = (12, 6, -10, -20, -30, -40)
 RT60_SECONDS = (0.3, 0.8, 1.5)
 DIRECT_DB = 0.0
-"""Level of the direct sound over that of all echoes: a source as far away as the room's critical distance."""
+"""Direct-to-reverberant ratio in dB: a source at the critical distance of the room."""
 KILOBITS = {"mp3": (128, 64, 32, 16), "opus": (64, 32, 16)}
 TITLES = {"mp3": "MP3", "opus": "Opus"}
 SHIFT_PERCENT = (-25, -10, 10, 25)
@@ -46,12 +46,13 @@ class Condition:
     """A corruption at one strength.
 
     Attributes:
-        corruption: its kind, a key of :data:`CORRUPTIONS`.
-        series: what is varied in strength, such as ``white noise``.
-        value: the strength; None where there is only one.
-        unit: of the strength.
-        corrupt: changes a clip, which it leaves as it is; may draw from torch's global generator.
-        padded: whether it changes a clip with its padding; otherwise the sound alone, which is padded afterwards.
+        corruption: kind of corruption, a key of :data:`CORRUPTIONS`.
+        series: name of the conditions that differ only in strength, such as ``white noise``.
+        value: the strength; None if there is only one.
+        unit: unit of the strength.
+        corrupt: function that returns a corrupted copy of a clip; may use torch's global random generator.
+        padded: whether the corruption applies to the padded clip; otherwise it applies to the sound, which is padded
+            afterwards.
     """
 
     corruption: str
@@ -63,19 +64,19 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """Series and strength in words."""
+        """Series, strength and unit as text."""
         return self.series if self.value is None else f"{self.series}, {self.value:g} {self.unit}"
 
     def apply(
         self, waveform: Float[Tensor, "samples"], length: int, task: AudioTask, seed: tuple[int, ...]
     ) -> Float[Tensor, "samples"]:
-        """A corrupted clip, which depends on nothing but the arguments; torch's global generator is reseeded.
+        """Corrupt a clip deterministically: torch's global generator is seeded from ``seed`` and the condition.
 
         Args:
-            waveform: a clip with its padding.
-            length: of the sound in it, in samples.
-            task: says how the sound is padded.
-            seed: whole numbers of 0 or more.
+            waveform: padded clip.
+            length: samples before the padding.
+            task: task of the classifier; its ``padding`` is used.
+            seed: nonnegative integers.
         """
         entropy = np.random.SeedSequence([*seed, crc32(self.name.encode())])
         torch.manual_seed(int(entropy.generate_state(1)[0]))
@@ -86,11 +87,12 @@ class Condition:
 
 
 def conditions(sample_rate: int, only: Iterable[str] = ()) -> list[Condition]:
-    """All conditions that clips of a sample rate can be corrupted by.
+    """List all conditions for clips of a sample rate.
 
     Args:
-        sample_rate: in hertz; formats lack some bit rates there, and clips of 8 kHz are not resampled to 16.
-        only: keys of :data:`CORRUPTIONS`; none: all.
+        sample_rate: in Hz. Bit rates that a codec does not support at this sample rate are left out, and so are
+            sample rates that are not lower.
+        only: keys of :data:`CORRUPTIONS`; empty for all.
 
     Raises:
         ConfigError: an unknown key, or no condition at this sample rate.
@@ -99,12 +101,12 @@ def conditions(sample_rate: int, only: Iterable[str] = ()) -> list[Condition]:
     for name in only:
         if name not in CORRUPTIONS:
             raise ConfigError(
-                f"--only {name}: there is no such corruption" + did_you_mean(name, CORRUPTIONS, listing="there are")
+                f"--only {name}: no such corruption" + did_you_mean(name, CORRUPTIONS, listing="corruptions")
             )
     chosen = [kind for kind in CORRUPTIONS if not only or kind in only]
     found = [condition for kind in chosen for condition in CORRUPTIONS[kind](sample_rate)]
     if not found:
-        raise ConfigError(f"--only {','.join(only)}: nothing of it changes clips of {sample_rate:,} Hz; leave it out")
+        raise ConfigError(f"--only {','.join(only)}: has no effect on clips of {sample_rate:,} Hz; leave it out")
     return found
 
 
@@ -129,7 +131,7 @@ def _reverberation(sample_rate: int) -> Iterator[Condition]:
 
 
 def _codec(sample_rate: int) -> Iterator[Condition]:
-    """Formats that the installed libsndfile cannot write are left out."""
+    """Lossy codecs, without the formats that the installed libsndfile cannot write."""
     for name, rates in KILOBITS.items():
         for kilobits in rates:
             compression = compression_of(name, kilobits, sample_rate)
@@ -143,7 +145,7 @@ def _codec(sample_rate: int) -> Iterator[Condition]:
 
 
 def _telephone(sample_rate: int) -> Iterator[Condition]:
-    """The band of a telephone, 8 kHz and mu-law."""
+    """Telephone channel: band-pass of 300 to 3400 Hz, 8 kHz sample rate and mu-law coding."""
     low, high = TELEPHONE_BAND
     band = Filter(sample_rate=TELEPHONE_RATE, low_hz=(low, low), high_hz=(high, high), order=TELEPHONE_ORDER)
     coding = MuLaw(sample_rate=TELEPHONE_RATE)
@@ -181,17 +183,17 @@ CORRUPTIONS: dict[str, Callable[[int], Iterator[Condition]]] = {
     "clipping": _clipping,
     "sample_rate": _sample_rate,
 }
-"""Kinds of corruption; each gives its conditions at a sample rate."""
+"""Kinds of corruption, each with the function that yields its conditions at a sample rate."""
 
 
 def shifted(x: Clip, percent: float) -> Clip:
-    """The clip later by a share of its length (earlier, if negative), with zeros in the place that is left free."""
+    """Delay a clip by a percentage of its length (advance it, if negative), filled with zeros."""
     samples = round(percent / 100 * x.shape[1])
     return functional.pad(x, (max(0, samples), max(0, -samples)))[:, max(0, -samples) :][:, : x.shape[1]]
 
 
 def clipped(x: Clip, percent: float) -> Clip:
-    """The clip with its loudest samples clipped, a share of those that are not zero; the level is not made up for."""
+    """Clip the loudest samples, a percentage of the nonzero ones, without restoring the level."""
     sounding = x[x != 0].abs()
     if not len(sounding):
         return x
@@ -200,7 +202,7 @@ def clipped(x: Clip, percent: float) -> Clip:
 
 
 def _through(rate: int, sample_rate: int, x: Clip) -> Clip:
-    """The clip as it is behind a recording at a lower rate."""
+    """Resample a clip to a lower rate and back, as if it had been recorded at that rate."""
     return _resampled(_resampled(x, sample_rate, rate), rate, sample_rate, x.shape[1])
 
 

@@ -1,4 +1,4 @@
-"""A web page on this machine where a classifier can be tried on uploaded and recorded sounds."""
+"""Local web page (Gradio) to try a classifier on uploaded and recorded sounds."""
 
 import socket
 from importlib import import_module
@@ -19,49 +19,49 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_SECONDS = 60
-"""Of the picture; the answers are of the whole recording."""
+"""Longest spectrogram in seconds; the prediction covers the whole recording."""
 
 MOST_BYTES = "200mb"
-"""Of an upload."""
+"""Largest upload."""
 
 MOST_CLASSES = 8
-"""Classes with a bar, the most probable ones."""
+"""Maximum number of classes with a bar, the most probable ones."""
 
 MOST_ROWS = 500
-"""Windows in the table."""
+"""Largest number of windows in the table."""
 
 NARROW = 320
-"""Least width of a column in pixels."""
+"""Minimum width of a column in pixels."""
 
 SECONDS_KEPT = 3600
-"""How long uploads stay on the disk."""
+"""Time after which uploads are deleted, in seconds."""
 
 FONTS = ["system-ui", "Helvetica", "Arial", "sans-serif"]
-"""Of this machine: the page asks for nothing from anywhere."""
+"""Installed fonts: the page loads nothing from the internet."""
 
 Answer = tuple[dict[str, float] | None, "Figure | None", list[list[str]]]
-"""Probabilities by class, the spectrogram, and a row for each window."""
+"""Probabilities by class, the spectrogram, and one row per window."""
 
 
 def require_gradio() -> None:
-    """Refuse to start without the library of the page.
+    """Check that Gradio is installed.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: Gradio is not installed.
     """
     if find_spec("gradio") is None:
-        raise ConfigError("the demo needs a package that is not installed: pip install 'audio-lightning[demo]'")
+        raise ConfigError("demo: gradio is not installed; pip install 'audio-lightning[demo]'")
 
 
-def answer(classifier: Classifier, file: str | None) -> Answer:
-    """What the page shows of a sound; nothing where there is none.
+def predict_upload(classifier: Classifier, file: str | None) -> Answer:
+    """Predict a recording and draw its spectrogram; return an empty result without a recording.
 
     Args:
         classifier: in evaluation mode.
-        file: a recording of any length, rate and number of channels.
+        file: a recording of any length, sample rate and number of channels; None for no recording.
 
     Raises:
-        AudioError: it cannot be read.
+        AudioError: the recording cannot be read.
     """
     if file is None:
         return None, None, []
@@ -70,13 +70,13 @@ def answer(classifier: Classifier, file: str | None) -> Answer:
     for window in found:
         if window.error is not None:
             raise AudioError(window.error.replace(str(path), path.name))
-    shares = np.mean([window.probabilities for window in found if window.probabilities is not None], axis=0)
+    shares = np.average([window.probabilities for window in found], axis=0, weights=[one.duration for one in found])
     rows = [_row(window) for window in found[:MOST_ROWS]]
     return dict(zip(classifier.task.classes, shares.tolist())), _picture(classifier, path), rows
 
 
 def make_page(classifier: Classifier) -> Any:
-    """The page, a ``gradio.Blocks`` that is not served yet.
+    """Build the page as ``gradio.Blocks``, without serving it.
 
     Raises:
         ConfigError: gradio is not installed.
@@ -85,9 +85,9 @@ def make_page(classifier: Classifier) -> Any:
     gradio: Any = import_module("gradio")
     task = classifier.task
 
-    def answered(file: str | None) -> Answer:
+    def shown(file: str | None) -> Answer:
         try:
-            return answer(classifier, file)
+            return predict_upload(classifier, file)
         except AudioError as error:
             raise gradio.Error(str(error), print_exception=False) from error
 
@@ -97,24 +97,24 @@ def make_page(classifier: Classifier) -> Any:
         title="audio-lightning", analytics_enabled=False, delete_cache=(SECONDS_KEPT, SECONDS_KEPT)
     ) as page:
         gradio.Markdown(
-            f"# Which sound is it?\n\n{about} Longer recordings are answered window by window; "
+            f"# Which sound is it?\n\n{about} Longer recordings are classified window by window; "
             f"the spectrogram shows the first {MOST_SECONDS} s."
         )
-        with gradio.Row():  # one below the other in a narrow window
+        with gradio.Row():  # columns are stacked in a narrow window
             with gradio.Column(min_width=NARROW):
-                # Without a button that shares the sound elsewhere.
+                # The default buttons include one that uploads the sound to another site.
                 sound = gradio.Audio(
                     sources=["upload", "microphone"], type="filepath", label="Sound", buttons=["download"]
                 )
             with gradio.Column(min_width=NARROW):
-                shares = gradio.Label(label="Probability, mean of all windows", num_top_classes=MOST_CLASSES)
+                shares = gradio.Label(label="Probability in the recording", num_top_classes=MOST_CLASSES)
         picture = gradio.Plot(show_label=False)
         rows = gradio.Dataframe(
             headers=["start (s)", "end (s)", "predicted", "probability"],
             label=f"Windows, up to {MOST_ROWS}",
             interactive=False,
         )
-        sound.change(answered, sound, [shares, picture, rows])
+        sound.change(shown, sound, [shares, picture, rows])
     return page
 
 
@@ -123,12 +123,12 @@ def serve(classifier: Classifier, *, host: str = "127.0.0.1", port: int = 7860, 
 
     Args:
         classifier: in evaluation mode.
-        host: address to listen on; the default is reached from this machine alone.
-        port: of the page; 0: a free one.
-        browser: open the page.
+        host: address to bind; the default allows connections from this machine only.
+        port: port of the page; 0 for any free port.
+        browser: open the page in a browser.
 
     Raises:
-        ConfigError: gradio is not installed, or the port cannot be had.
+        ConfigError: Gradio is not installed, or the port is not available.
     """
     page = make_page(classifier)
     gradio: Any = import_module("gradio")
@@ -146,8 +146,8 @@ def serve(classifier: Classifier, *, host: str = "127.0.0.1", port: int = 7860, 
         )
     except OSError as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"--host {host} --port {port} cannot be used ({reason}); choose another --port") from error
-    print(f"the page is at {url}; Ctrl-C ends it", flush=True)
+        raise ConfigError(f"--host {host} --port {port}: not available ({reason}); choose another --port") from error
+    print(f"the page is at {url}; stop it with Ctrl-C", flush=True)
     page.block_thread()
 
 

@@ -1,4 +1,4 @@
-"""Events in recordings of any length, and in many recordings side by side."""
+"""Sound event detection in recordings of any length, one after the other or in parallel processes."""
 
 import functools
 from collections import Counter
@@ -21,18 +21,18 @@ from audio_lightning.inference.predict import predict
 from audio_lightning.inference.windows import BATCH_SIZE, window_and_hop
 
 HOPS_A_WINDOW = 4
-"""Hops in a window, unless a hop is given."""
+"""Default number of hops per window."""
 
 
 @dataclass(frozen=True)
 class DetectionPlan:
-    """What is detected, and in which windows.
+    """Settings of a detection: events and windows.
 
     Attributes:
-        events: what makes an event.
-        window_seconds: length of a window; None: a clip of the training.
-        hop_seconds: from the start of a window to the start of the next; None: a quarter of a window.
-        batch_size: windows that are predicted at once.
+        events: thresholds, smoothing and durations of events.
+        window_seconds: window length in seconds; None for the clip length of the training.
+        hop_seconds: seconds from the start of one window to the next; None for a quarter of a window.
+        batch_size: windows in a batch.
     """
 
     events: EventSettings
@@ -41,10 +41,10 @@ class DetectionPlan:
     batch_size: int = BATCH_SIZE
 
     def resolved(self, classifier: Classifier) -> "DetectionPlan":
-        """The plan with the window and the hop of a classifier.
+        """Return the plan with the defaults of a classifier in place of None.
 
         Raises:
-            ConfigError: a window, a hop or a duration that cannot be used.
+            ConfigError: an invalid window, hop or duration.
         """
         for name, seconds in {
             "--merge-gap": self.events.merge_gap_seconds,
@@ -60,7 +60,7 @@ class DetectionPlan:
 
 @dataclass(frozen=True)
 class Job:
-    """A recording, and the file for its events; None: they are returned."""
+    """A recording, and the file for its events (None: no file of its own)."""
 
     recording: Path
     output: Path | None = None
@@ -68,13 +68,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Processes:
-    """Processes that work side by side.
+    """Settings of parallel worker processes.
 
     Attributes:
-        number: how many.
-        checkpoint: what each loads, see :func:`audio_lightning.inference.load.load_classifier`, as the next two.
-        device: such as ``"cpu"``.
-        trust: modules of the user's own.
+        number: number of processes.
+        checkpoint: checkpoint that each process loads with :func:`audio_lightning.inference.load.load_classifier`.
+        device: torch device, such as ``"cpu"``.
+        trust: modules of the user's own whose classes the checkpoint may name.
     """
 
     number: int
@@ -85,13 +85,13 @@ class Processes:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was found in a recording.
+    """Detected events of a recording.
 
     Attributes:
-        recording: as it was named or found.
-        events: all of them, also where they were written to a file.
-        seconds: length of the recording, up to the end of the last window.
-        error: why it could not be read to its end; then nothing was written to a file of its own.
+        recording: path of the recording.
+        events: all events, including events that were written to a file.
+        seconds: length of the recording in seconds, up to the end of the last window.
+        error: reason why it could not be read to its end; its own file is then not written.
     """
 
     recording: Path
@@ -101,19 +101,19 @@ class Outcome:
 
 
 def detect(classifier: Classifier, recording: Path, plan: DetectionPlan, found: Callable[[Event], object]) -> float:
-    """Detect the events of a recording, in memory that does not depend on its length.
+    """Detect the events of a recording with constant memory, whatever its length.
 
     Args:
         classifier: in evaluation mode.
         recording: the file.
         plan: see :class:`DetectionPlan`.
-        found: called with every event as soon as it has ended.
+        found: callback for every event, called as soon as it has ended.
 
     Returns:
-        Where the last window ends, in seconds: the length of the recording, but for what the windows leave out.
+        End of the last window in seconds, which is the length of the recording except for a remainder without a window.
 
     Raises:
-        AudioError: it cannot be read to its end; the events before the damage were found.
+        AudioError: the recording cannot be read to its end; ``found`` was called for the events before the damage.
         ConfigError: see :meth:`DetectionPlan.resolved`.
     """
     plan, task, seconds = plan.resolved(classifier), classifier.task, 0.0
@@ -147,12 +147,12 @@ def detect_all(
         jobs: recordings, and files for their events.
         plan: see :class:`DetectionPlan`.
         kind: format of the files.
-        table: for the events that have no file: each is written when it has ended, or when its recording is finished
-            where several processes work.
-        processes: that work side by side, each with its own copy of the classifier; None: this process works.
+        table: common table for recordings without a file of their own. An event is written when it has ended, or with
+            several processes when its recording is finished.
+        processes: worker processes, each with its own copy of the classifier; None to work in this process.
 
     Raises:
-        ConfigError: see :meth:`DetectionPlan.resolved`; or a process was killed.
+        ConfigError: see :meth:`DetectionPlan.resolved`; or a worker process was killed.
     """
     if processes is None:
         yield from (_detect_in(classifier, job, plan, kind, table) for job in jobs)
@@ -170,14 +170,14 @@ def detect_all(
             yield outcome
     except TerminatedWorkerError as error:
         raise ConfigError(
-            f"--workers {processes.number}: a process was killed, as happens where memory is short; give fewer"
+            f"--workers {processes.number}: a worker was killed, probably for lack of memory; give fewer workers"
         ) from error
 
 
 def _detect_in(
     classifier: Classifier, job: Job, plan: DetectionPlan, kind: Format, table: EventTable | None = None
 ) -> Outcome:
-    """Detect the events of a recording. A file of its own is there when all of it is, and not before."""
+    """Detect the events of a recording; its own file appears only when it is complete."""
     events = list[Event]()
 
     def detect_into(target: EventTable | None) -> float:
@@ -202,16 +202,16 @@ def _detect_in(
 
 
 def make_jobs(arguments: Iterable[Path], folder: Path | None = None, kind: Format = "csv") -> list[Job]:
-    """The recordings that are named or lie below folders that are named, and the files for their events.
+    """Find recordings, and choose the files for their events.
 
     Args:
-        arguments: files and folders.
-        folder: of the files, in which sub-folders are those of the recordings; None: no files.
+        arguments: recordings, and folders that are searched for recordings.
+        folder: output folder, with the same sub-folders as the recordings; None for no files.
         kind: format of the files.
 
     Raises:
         DataError: see :func:`audio_lightning.audio.find_recordings`.
-        ConfigError: two recordings whose events would be written to one file.
+        ConfigError: two recordings would have the same output file.
     """
     places = {
         recording: recording.relative_to(argument) if argument.is_dir() else Path(recording.name)
@@ -227,15 +227,15 @@ def make_jobs(arguments: Iterable[Path], folder: Path | None = None, kind: Forma
         output = folder / place.parent / f"{name}{ENDINGS[kind]}"
         if output in jobs:
             raise ConfigError(
-                f"the events of {jobs[output].recording} and of {recording} would both be written to {output}; "
-                "name the folder above both"
+                f"{output}: would be written for both {jobs[output].recording} and {recording}; "
+                "name the folder above both recordings"
             )
         jobs[output] = Job(recording, output)
     return list(jobs.values())
 
 
 def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
-    """The events by recording and onset; a recording that could not be read has a row with its ``error``."""
+    """Return a table of events by outcome and onset; an unreadable recording has a row with ``error``."""
     rows = list[tuple[object, ...]]()
     for outcome in outcomes:
         path = str(outcome.recording)
@@ -253,5 +253,5 @@ def _work(processes: Processes, plan: DetectionPlan, kind: Format, job: Job) -> 
 
 @functools.lru_cache(maxsize=1)
 def _loaded(checkpoint: Path, device: str, trust: tuple[str, ...]) -> Classifier:
-    """The classifier of this process."""
+    """Load the classifier once per process."""
     return load_classifier(checkpoint, device, trust=trust)

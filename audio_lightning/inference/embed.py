@@ -1,4 +1,4 @@
-"""Embeddings of recordings: what a classifier's head sees of each window."""
+"""Embeddings of recordings, window by window: the inputs of a classifier's head."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from audio_lightning.inference.windows import Part, batches, merged, not_finite,
 
 @dataclass(frozen=True)
 class Embedding:
-    """The embedding of one window of a recording, or why there is none.
+    """The embedding of one window of a recording, or an error.
 
     Attributes:
-        path: the recording, as it was named or found.
-        start_seconds: where the window begins.
-        stop_seconds: where it ends.
-        vector: what the head sees.
-        error: what is wrong with the recording; then the other values are None.
+        path: the recording.
+        start_seconds: start of the window in the recording.
+        stop_seconds: end of the window.
+        vector: input of the head.
+        error: reason why the recording cannot be read; the other values are then None.
     """
 
     path: Path
@@ -33,15 +33,15 @@ class Embedding:
 
 
 def embed(classifier: Classifier, recordings: Iterable[Path], **options: Any) -> Iterator[Embedding]:
-    """Embeddings of every recording, in order.
+    """Compute the embeddings of every recording, in order.
 
     Args:
         classifier: in evaluation mode.
-        recordings: files; one that cannot be read gives an error and does not stop the others.
+        recordings: files; an unreadable one yields an error and does not stop the others.
         **options: window, hop and batch size, see :func:`audio_lightning.inference.windows.batches`.
 
     Raises:
-        ConfigError: a window or hop that cannot be used.
+        ConfigError: an invalid window or hop.
     """
     return _of_windows(classifier, batches(classifier, recordings, **options))
 
@@ -60,7 +60,7 @@ def _of_windows(classifier: Classifier, batched: Iterable[list[Part]]) -> Iterat
 
 @torch.inference_mode()
 def _vectors(classifier: Classifier, parts: list[Part]) -> Float[np.ndarray, "vectors embedding"]:
-    """The embeddings of the parts that can be read, of several channels their mean."""
+    """Embed the readable windows; embeddings of several channels are averaged."""
     waveforms = stacked(parts)
     if waveforms is None:
         return np.empty((0, classifier.embedding_dim), np.float32)

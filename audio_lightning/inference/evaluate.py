@@ -1,4 +1,4 @@
-"""The test metrics of a checkpoint, on the data it was made for or on other labelled recordings."""
+"""Evaluation of a checkpoint on the test clips of its run, or on other labelled recordings."""
 
 import sys
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ from audio_lightning.training.results import division, measured, warnings_of, wr
 from audio_lightning.training.trainer import silence_lightning
 
 LOADING = ("data.batch_size", "data.num_workers", "data.resident")
-"""Keys that leave the data as it was."""
+"""Keys of ``data`` that do not change the clips."""
 
 
 Metrics = dict[str, float | int | str | None]
@@ -33,13 +33,14 @@ Metrics = dict[str, float | int | str | None]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """Result of an evaluation.
 
     Attributes:
-        metrics: flat, as ``metrics.json`` of a run names them, None for what nothing defines; also
-            ``num_train_overlap``, the number of clips (of recordings, where these were cut into windows) that the
-            classifier was trained on, unless its checkpoint is too old to know. ``leakage`` says whether there are any.
-        unknown_classes: classes of the data that the classifier does not know; their clips were left out.
+        metrics: flat dictionary with the names of ``metrics.json``; undefined metrics are None. ``num_train_overlap``
+            is the number of tested clips (or recordings, if these were cut into windows) that were in the training
+            data; it is missing for checkpoints that do not record their training data. ``leakage`` is ``present`` if
+            there are any.
+        unknown_classes: classes of the data that the classifier does not have; their clips were left out.
     """
 
     metrics: Metrics
@@ -51,10 +52,9 @@ class LabelledClips:
     """Clips to test a classifier on.
 
     Attributes:
-        datamodule: after its setup; its classes are those of the classifier.
+        datamodule: after its setup, with the classes of the classifier.
         unknown_classes: see :class:`Evaluation`.
-        train_overlap: number of the recordings to be tested that the classifier was trained on; None where that is not
-            known.
+        train_overlap: number of test recordings that were in the training data; None if that is unknown.
     """
 
     datamodule: AudioDataModule
@@ -70,23 +70,23 @@ def evaluate(
     trust: str | Iterable[str] | None = None,
     config_dir: str | Path | None = None,
 ) -> Evaluation:
-    """Test a classifier again, and say on the error output if it was trained on what it is tested on.
+    """Evaluate a classifier, and warn on stderr if test recordings were in its training data.
 
     Args:
         path: checkpoint or run folder.
-        overrides: ``seed`` and ``data...`` keys. With ``data=NAME`` the data is described anew, but for the run's seed
-            and windows, and all of it is tested unless it has a test part of its own or a key says how to divide it;
-            otherwise it is the run's own, with what is given changed. Sample rate, length and padding of clips and the
-            type of stored samples are always the classifier's.
-        output: folder to which ``metrics.json``, ``predictions.csv`` and ``per_class.csv`` are written.
+        overrides: ``seed`` and ``data...`` keys. Without ``data=NAME``, they change the data of the run. With
+            ``data=NAME``, only the seed and the windows of the run are kept, and all recordings are tested unless the
+            data has a test split or a key defines one. Sample rate, length and padding of clips and the type of stored
+            samples are always those of the classifier.
+        output: folder for ``metrics.json``, ``predictions.csv`` and ``per_class.csv``.
         trust: modules of the user's own whose classes the checkpoint may name.
-        config_dir: folder with YAML files of the user's own.
+        config_dir: folder with the user's own YAML files.
 
     Raises:
         CheckpointError: see :func:`load_classifier`.
-        ConfigError: a key that does not exist, or data that has no test clips.
-        DataError: see :meth:`AudioDataModule.setup`; also no class in common, one label a clip where there may be
-            several, or data of the run that is not what it was, and was not named anew.
+        ConfigError: an unknown key, or data without test clips.
+        DataError: see :meth:`AudioDataModule.setup`; also no common class, one label per clip in place of several or
+            the reverse, or data of the run that has changed.
     """
     overrides = list(overrides)
     with user_extensions(overrides, config_dir), trusting(trust):
@@ -115,7 +115,7 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
     if overlap:
         metrics["leakage"] = "present"
     elif _typed(overrides) & {"data", "seed", *(f"data.{key}" for key in DIVIDING)}:
-        metrics["leakage"] = "cannot be excluded"  # the division that was checked is not the one of the training
+        metrics["leakage"] = "cannot be excluded"  # the checked splits are not those of the training
     if overlap is not None:
         metrics["num_train_overlap"] = overlap
     if output is not None:
@@ -126,12 +126,12 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
 
 
 def labelled_clips(classifier: Classifier, overrides: Iterable[str] = ()) -> LabelledClips:
-    """The clips to test a classifier on: those of its run, or other ones.
+    """Open the clips to test a classifier on: the test clips of its run, or other clips.
 
-    It is said on the error output if some were trained on.
+    A warning is printed on stderr if some of them were in the training data.
 
     Args:
-        classifier: that is tested.
+        classifier: the classifier to test.
         overrides: see :func:`evaluate`.
 
     Raises:
@@ -141,8 +141,7 @@ def labelled_clips(classifier: Classifier, overrides: Iterable[str] = ()) -> Lab
     config = _data_config(classifier, overrides)
     if config.data.split == "train_only":
         raise ConfigError(
-            "data.split=train_only has no clips to test on: name other recordings by data=NAME data.root=DIR "
-            "data.split=all"
+            "data.split=train_only: no test clips; name other recordings with data=NAME data.root=DIR data.split=all"
         )
     datamodule, unknown = _matched(classifier, config, overrides)
     return LabelledClips(datamodule, unknown, _train_overlap(classifier, datamodule))
@@ -152,7 +151,7 @@ def open_data(classifier: Classifier, overrides: Iterable[str] = ()) -> AudioDat
     """Set up the data of a classifier's run, or other data, with the classes of the classifier.
 
     Args:
-        classifier: a trained one.
+        classifier: a trained classifier.
         overrides: see :func:`evaluate`.
 
     Raises:
@@ -163,16 +162,16 @@ def open_data(classifier: Classifier, overrides: Iterable[str] = ()) -> AudioDat
 
 
 def run_data(classifier: Classifier) -> AudioDataModule:
-    """The data that a classifier was trained on, after its setup.
+    """Set up the data that a classifier was trained on.
 
     Raises:
-        CheckpointError, ConfigError, DataError: it is not known, not there any more, or not what it was.
+        CheckpointError, ConfigError, DataError: the data is unknown, missing or has changed.
     """
     return _opened(classifier, _data_config(classifier, []), [])
 
 
 def _matched(classifier: Classifier, config: DictConfig, overrides: list[str]) -> tuple[AudioDataModule, list[str]]:
-    """The data with the classes of the classifier, and its classes that the classifier does not know."""
+    """Set up data with the classes of the classifier; return also the classes that the classifier does not have."""
     datamodule = _opened(classifier, config, overrides)
     if datamodule.manifest.classes == classifier.task.classes:
         return datamodule, []
@@ -185,9 +184,10 @@ def _opened(classifier: Classifier, config: DictConfig, overrides: list[str]) ->
     if datamodule.task.multilabel != classifier.task.multilabel:
         number = {True: "several labels", False: "one label"}
         raise DataError(
-            f"the classifier predicts {number[classifier.task.multilabel]} a clip, and the data has "
+            f"the classifier predicts {number[classifier.task.multilabel]} per clip, but the data has "
             f"{number[datamodule.task.multilabel]} (data.label_separator={config.data.get('label_separator')}, "
-            f"data.labels={config.data.get('labels')}, data.multilabel={config.data.get('multilabel')})"
+            f"data.labels={config.data.get('labels')}, data.multilabel={config.data.get('multilabel')}); "
+            "change these keys, or evaluate another classifier"
         )
     if not any(key == "seed" or key.startswith("data") for key in _typed(overrides).difference(LOADING)):
         _require_same(classifier, datamodule)
@@ -197,13 +197,13 @@ def _opened(classifier: Classifier, config: DictConfig, overrides: list[str]) ->
 def _require_same(classifier: Classifier, datamodule: AudioDataModule) -> None:
     if found := difference(classifier.data, datamodule):
         raise DataError(
-            f"{datamodule.root}: the data is not what the classifier was trained and tested on: {found}; put it back, "
-            "or name the data by data.root=DIR, and classes are matched by name"
+            f"{datamodule.root}: the data has changed since the training: {found}; restore it, "
+            "or name the data with data.root=DIR, which matches classes by name"
         )
 
 
 def _require_finite(classifier: Classifier, datamodule: AudioDataModule) -> None:
-    """Refuse probabilities that are no numbers: figures made of them would look like those of a bad classifier.
+    """Check that all probabilities are finite; metrics of NaN would look like those of a bad classifier.
 
     Raises:
         CheckpointError: some are NaN or infinite.
@@ -214,21 +214,24 @@ def _require_finite(classifier: Classifier, datamodule: AudioDataModule) -> None
         path = datamodule.manifest.table["path"].iloc[datamodule.clips.row[wrong[0]]]
         raise CheckpointError(
             f"the probabilities of {len(wrong)} of {len(number)} test clips hold NaN or infinite values, the first is "
-            f"{path}; see whether the checkpoint is damaged"
+            f"{path}; the checkpoint may be damaged, restore it or train again"
         )
 
 
 def _train_overlap(classifier: Classifier, datamodule: AudioDataModule) -> int | None:
-    """How many of the recordings to be tested were trained on; None where that is not known. It is said, too."""
+    """Count, and report on stderr, the test recordings that were in the training data; None if unknown."""
     if classifier.trained_on is None:
-        print("not known: whether these clips were trained on, which older checkpoints do not say", file=sys.stderr)
+        print(
+            "overlap with the training data is unknown, as the checkpoint does not record its training data",
+            file=sys.stderr,
+        )
         return None
     rows = np.unique(datamodule.clips.row[datamodule.numbers(TEST)])
     found = int(overlapping(segments(datamodule, rows), classifier.trained_on).sum())
     if found:
         what = "clips" if datamodule.hop_samples is None else "recordings"
         print(
-            f"{found} of {len(rows)} {what} were trained on: the figures say nothing about other recordings",
+            f"{found} of {len(rows)} {what} were in the training data: the metrics do not hold for new recordings",
             file=sys.stderr,
         )
     return found
@@ -237,7 +240,7 @@ def _train_overlap(classifier: Classifier, datamodule: AudioDataModule) -> int |
 def _data_config(classifier: Classifier, overrides: list[str]) -> DictConfig:
     trained, task, typed = classifier.config, classifier.task, _typed(overrides)
     if not all(isinstance(trained.get(name), dict) for name in ("data", "trainer")) or "seed" not in trained:
-        raise CheckpointError("the checkpoint does not say what data it was trained on: name some by data=NAME")
+        raise CheckpointError("the checkpoint does not record its training data; name the test data with data=NAME")
     if "data" in typed:
         hop = trained["data"].get("hop_seconds")
         kept = [
@@ -245,18 +248,18 @@ def _data_config(classifier: Classifier, overrides: list[str]) -> DictConfig:
             f"data.hop_seconds={'null' if hop is None else hop}",
             f"data.channel={trained['data'].get('channel', 'mean')}",
         ]
-        config = compose([*kept, *overrides])  # what is typed comes later, and so counts
+        config = compose([*kept, *overrides])  # later overrides take precedence
     else:
         saved = as_config(trained, where="the checkpoint")
         OmegaConf.set_struct(saved, False)
-        if saved.data.get("seed") == saved.seed:  # as it was before it was resolved
+        if saved.data.get("seed") == saved.seed:  # restore the interpolation that was resolved when saving
             saved.data.seed = "${seed}"
         OmegaConf.set_struct(saved, True)
         config = change(saved, overrides)
     config.data.sample_rate = task.sample_rate
     config.data.clip_seconds = task.clip_seconds
     config.data.padding = task.padding
-    config.data.cache_dtype = trained["data"].get("cache_dtype", config.data.cache_dtype)  # it rounds
+    config.data.cache_dtype = trained["data"].get("cache_dtype", config.data.cache_dtype)  # rounds samples alike
     if labels_depend_on_data(config):
         config.data.multilabel = task.multilabel
     check_config(config)
@@ -266,14 +269,14 @@ def _data_config(classifier: Classifier, overrides: list[str]) -> DictConfig:
 
 
 def _test_on_all(config: DictConfig) -> None:
-    """Test on all clips, unless the data itself says which of them are for that."""
+    """Test on all clips, unless the data has a test split of its own."""
     usual = config.data.split
-    if usual != "official":  # what a division needs is not asked for where there may be none
+    if usual != "official":  # reading must not require the keys of a split that may not apply
         config.data.split = "all"
-    says = (build(config.data, AudioDataModule, where="data").read().table["split"] == TEST).any()
-    config.data.split = usual if says else "all"
-    if not says:
-        print("all clips are tested (data.split=all): this data has no test part of its own", file=sys.stderr)
+    has_test_split = (build(config.data, AudioDataModule, where="data").read().table["split"] == TEST).any()
+    config.data.split = usual if has_test_split else "all"
+    if not has_test_split:
+        print("all clips are tested (data.split=all), as this data has no test split of its own", file=sys.stderr)
 
 
 def _typed(overrides: Iterable[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Detected events against annotated ones: event- and segment-based F1, PSDS and the errors of onsets."""
+"""Metrics of sound event detection: event- and segment-based F1, PSDS and onset errors."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
@@ -16,39 +16,41 @@ from audio_lightning.data.sources.annotation_files import SUFFIXES, read_annotat
 from audio_lightning.inference.event_tables import COLUMNS
 
 COLLAR_SECONDS = 0.2
-"""Tolerance of onsets; of offsets, it is half of the event's length if that is more."""
+"""Tolerance of onsets in seconds; the tolerance of offsets is half of the event's length if that is larger."""
 
 SEGMENT_SECONDS = 1.0
+"""Segment length of the segment-based metrics, in seconds."""
 
 
 def evaluate_events(
     detections: pd.DataFrame, reference: pd.DataFrame, *, seconds: Mapping[str, float]
 ) -> dict[str, float]:
-    """Metrics of detected events, over all recordings together.
+    """Compute metrics of detected events, pooled over all recordings.
 
     Event- and segment-based metrics are micro-averages by ``sed_eval`` (Mesaros, Heittola and Virtanen, "Metrics for
-    Polyphonic Sound Event Detection", 2016). An event is right if its onset is within :data:`COLLAR_SECONDS`, and its
-    offset within the same or half of the event's length. A segment is a second. PSDS (Bilen et al. 2020) is that of
-    DCASE's first scenario, by ``sed_scores_eval``, with an event's confidence as its score. Events below the threshold
-    of the detection have none, so it is a lower bound.
+    Polyphonic Sound Event Detection", 2016). A detected event is correct if its onset is within :data:`COLLAR_SECONDS`
+    of the annotation, and its offset within the same time or half of the event's length. PSDS (Bilen et al. 2020) is
+    that of DCASE's first scenario, by ``sed_scores_eval``, with the confidence of an event as its score. Events below
+    the detection threshold have no score, so PSDS is a lower bound.
 
     Args:
         detections: a table with ``path``, ``start_seconds``, ``end_seconds``, ``label`` and ``confidence``.
-        reference: the first four of these.
-        seconds: lengths of all recordings, by path; rows of other recordings are not used.
+        reference: a table with the first four of these columns.
+        seconds: lengths of all recordings in seconds, by path; rows of other recordings are ignored.
 
     Returns:
-        ``event_f1``, ``event_precision``, ``event_recall``, ``segment_f1``, ``psds``, and of :func:`onset_errors` the
-        ``onset_error_median``, the ``onset_error_absolute_median``, and their number, ``events_matched``. A metric that
-        nothing defines is NaN.
+        ``event_f1``, ``event_precision``, ``event_recall``, ``segment_f1`` and ``psds``; and from
+        :func:`onset_errors`, ``onset_error_median``, ``onset_error_absolute_median`` and ``events_matched``, their
+        number. Undefined metrics are NaN.
 
     Raises:
-        ConfigError: the packages are missing.
+        ConfigError: ``sed_eval`` or ``sed_scores_eval`` is not installed.
+        DataError: no events, neither detected nor annotated.
     """
     detections, reference = (_usable(table, seconds) for table in (detections, reference))
     labels = sorted({*detections["label"], *reference["label"]})
     if not labels:
-        raise DataError("there are no events to compare, neither detected nor annotated")
+        raise DataError("no events to compare, neither detected nor annotated; lower the threshold, or check the paths")
     sound_event = _package("sed_eval").sound_event
     of_events = sound_event.EventBasedMetrics(labels, t_collar=COLLAR_SECONDS)
     of_segments = sound_event.SegmentBasedMetrics(labels, time_resolution=SEGMENT_SECONDS)
@@ -71,9 +73,9 @@ def evaluate_events(
 
 
 def onset_errors(detections: pd.DataFrame, reference: pd.DataFrame) -> Float[np.ndarray, "matched"]:
-    """Detected minus annotated onsets in seconds, of all pairs of events of one class that overlap.
+    """Compute detected minus annotated onsets in seconds, for matched pairs of overlapping events of one class.
 
-    Each annotated event is paired with the detected one that has the most of it, and each detected one is used once.
+    Each annotated event is matched with the detected event of the largest overlap; a detected event is matched once.
 
     Args:
         detections: see :func:`evaluate_events`.
@@ -98,15 +100,15 @@ def read_reference(where: Path, recordings: Sequence[Path]) -> pd.DataFrame:
     """Read the annotations of recordings.
 
     Args:
-        where: a folder with a file for every recording, called like it (``rec.txt``, ``rec.Table.1.selections.txt`` for
-            ``rec.wav``), at any depth; or one file, which names the recordings unless there is one.
+        where: a folder with one file per recording, of the same name (``rec.txt``, ``rec.Table.1.selections.txt`` for
+            ``rec.wav``), at any depth; or a single file, which names the recordings if there are several.
         recordings: the recordings.
 
     Returns:
-        The columns ``path``, ``start_seconds``, ``end_seconds`` and ``label``; the index counts rows.
+        A table with the columns ``path``, ``start_seconds``, ``end_seconds`` and ``label``.
 
     Raises:
-        DataError: a recording without a file, or with several; a file that cannot be read, or rows that cannot be used.
+        DataError: a recording without a file or with several, an unreadable file, or invalid rows.
     """
     if where.is_dir():
         tables = [_of_recording(file, path) for path, file in _files_of(where, recordings)]
@@ -119,7 +121,7 @@ def read_reference(where: Path, recordings: Sequence[Path]) -> pd.DataFrame:
 
 
 def _usable(table: pd.DataFrame, seconds: Mapping[str, float]) -> pd.DataFrame:
-    """The events of known recordings, within them."""
+    """Keep the events of known recordings, cut at the end of the recording."""
     table = table[table["path"].isin(list(seconds)) & table["label"].notna()]
     lengths = table["path"].map(dict(seconds))
     table = table.assign(end_seconds=np.minimum(table["end_seconds"], lengths))
@@ -127,7 +129,7 @@ def _usable(table: pd.DataFrame, seconds: Mapping[str, float]) -> pd.DataFrame:
 
 
 def _items(table: pd.DataFrame, path: str) -> list[dict[str, Any]]:
-    """The events of a recording as sed_eval takes them."""
+    """Convert the events of a recording to the format of sed_eval."""
     columns = {"start_seconds": "onset", "end_seconds": "offset", "label": "event_label"}
     rows = table[table["path"] == path].sort_values("start_seconds").rename(columns=columns)
     return [{str(name): value for name, value in row.items()} for row in rows[[*columns.values()]].to_dict("records")]
@@ -136,7 +138,7 @@ def _items(table: pd.DataFrame, path: str) -> list[dict[str, Any]]:
 def _psds(
     detections: pd.DataFrame, reference: pd.DataFrame, seconds: Mapping[str, float], labels: Sequence[str]
 ) -> float:
-    """PSDS of DCASE's first scenario, which asks for exact times."""
+    """Compute PSDS of DCASE's first scenario, which requires exact times."""
     package, scores, truth = _package("sed_scores_eval"), dict[str, pd.DataFrame](), dict[str, list[Any]]()
     for path, length in seconds.items():
         rows = detections[detections["path"] == path]
@@ -155,7 +157,7 @@ def _psds(
 
 
 class _Scores(pd.DataFrame):
-    """Scores whose arrays can be written to, as sed_scores_eval 0.0.4 needs them; pandas 3 gives read-only ones."""
+    """A data frame with writable arrays: sed_scores_eval 0.0.4 writes to them, and pandas 3 returns read-only ones."""
 
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)
@@ -170,12 +172,12 @@ def _package(name: str) -> Any:
         return import_module(name)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"events are evaluated with the package {error.name}: pip install 'audio-lightning[events]'"
+            f"evaluation of events: {error.name} is not installed; pip install 'audio-lightning[events]'"
         ) from error
 
 
 def _files_of(folder: Path, recordings: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Each recording with its file; where recordings share a name, the name of the folder decides."""
+    """Yield each recording with its file; if recordings share a name, the name of the folder must match, too."""
     stems, files = dict[str, list[str]](), dict[str, list[Path]]()
     for path in recordings:
         for stem in dict.fromkeys([path.name, path.stem]):
@@ -189,8 +191,8 @@ def _files_of(folder: Path, recordings: Sequence[Path]) -> Iterator[tuple[Path, 
     for path in recordings:
         found = files.get(str(path), [])
         if len(found) != 1:
-            said = f"{len(found)}, such as {found[0].name} and {found[1].name}" if found else "none"
-            raise DataError(f"{folder}: expected one file of annotations that is called like {path}, found {said}")
+            files_found = f"{len(found)}, such as {found[0].name} and {found[1].name}" if found else "none"
+            raise DataError(f"{folder}: expected one annotation file with the name of {path}, found {files_found}")
         yield path, found[0]
 
 
@@ -201,7 +203,7 @@ def _of_recording(file: Path, path: Path) -> pd.DataFrame:
 def _of_several(file: Path, recordings: Sequence[Path]) -> pd.DataFrame:
     rows, names = _rows(file, names_recordings=True), {path.name: str(path) for path in recordings}
     if len(names) < len(recordings):
-        raise DataError(f"{file}: the recordings have names in common; give a folder with a file for each of them")
+        raise DataError(f"{file}: several recordings have the same name; give a folder with one file per recording")
     named = rows["path"].map(lambda name: names.get(PurePosixPath(str(name).replace("\\", "/")).name))
     return rows.assign(path=named)[named.notna()]
 
@@ -209,5 +211,5 @@ def _of_several(file: Path, recordings: Sequence[Path]) -> pd.DataFrame:
 def _rows(file: Path, *, names_recordings: bool) -> pd.DataFrame:
     read = read_annotations(file, {}, names_recordings=names_recordings)
     if read.problems:
-        raise DataError(f"{file}: {len(read.problems)} rows cannot be used; the first: {read.problems[0]}")
+        raise DataError(f"{file}: {len(read.problems)} invalid rows; correct them, first this one: {read.problems[0]}")
     return read.rows[read.rows["label"] != ""]

@@ -1,4 +1,4 @@
-"""Tables of events, an event at a time: Raven selection tables, Audacity label tracks, CSV, JSON lines and Parquet."""
+"""Writers of event tables: Raven selection tables, Audacity label tracks, CSV, JSON Lines and Parquet."""
 
 import contextlib
 import csv
@@ -22,10 +22,10 @@ ENDINGS: dict[Format, str] = {
     "jsonl": ".detections.jsonl",
     "parquet": ".detections.parquet",
 }
-"""Endings of the table of one recording; ``data=annotations`` finds text files with them beside the recording."""
+"""Suffixes of the table of one recording; ``data=annotations`` finds such text and CSV files next to the recording."""
 
 BY_SUFFIX: dict[str, Format] = {".txt": "raven", ".csv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
-"""Format of a file, by its suffix."""
+"""Default format of a file, by its suffix."""
 
 COLUMNS = ("path", "start_seconds", "end_seconds", "label", "confidence")
 
@@ -35,19 +35,19 @@ RAVEN_COLUMNS = (
 )
 
 ROWS_OF_A_GROUP = 10_000
-"""Rows of Parquet that are held in memory until they are written."""
+"""Rows of a Parquet row group, which are collected in memory before they are written."""
 
 _AS_SPACES = str.maketrans("\t\r\n", "   ")
 
 
 class EventTable:
-    """A table of the events of one recording after another; a context manager.
+    """Writer of the events of one recording after the other; a context manager.
 
     Args:
-        path: the file; None for the standard output.
+        path: the file; None for stdout.
 
     Raises:
-        ConfigError: a package that is missing, or a format that is not for the screen.
+        ConfigError: a missing package, or a format that cannot be written to stdout.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -63,7 +63,7 @@ class EventTable:
         """Close the file."""
 
     def begin(self, recording: Path) -> None:
-        """Make a recording the one that the next events are of."""
+        """Start a recording: the following events belong to it."""
         self._recording = recording
 
     def write(self, event: Event) -> None:
@@ -71,19 +71,19 @@ class EventTable:
         raise NotImplementedError
 
     def _row(self, event: Event) -> dict[str, Any]:
-        """The event by :data:`COLUMNS`; microseconds are more than any sample rate has."""
+        """Return the cells of an event by :data:`COLUMNS`; times are rounded to microseconds."""
         times = round(event.start_seconds, 6), round(event.stop_seconds, 6)
         return dict(zip(COLUMNS, (str(self._recording), *times, event.label, round(event.confidence, 4))))
 
 
 class _Text(EventTable):
-    """A table of lines, each of which can be read at once."""
+    """Text table; each line is flushed, so that other programs can read it at once."""
 
     _header = ""
     _file: IO[str]
 
     def __enter__(self) -> Self:
-        # Names of files may hold bytes that are not UTF-8.
+        # File names may contain bytes that are not UTF-8.
         opened = self._path and self._path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
         self._file = opened or sys.stdout
         self._write_line(self._header)
@@ -123,7 +123,7 @@ class _Audacity(_Text):
 
 
 class _Raven(_Text):
-    """Times of several recordings continue from one to the next, as in Raven; offsets are within the recording."""
+    """Raven selection table: times continue from one recording to the next, file offsets start at 0 in each."""
 
     _header = "\t".join(RAVEN_COLUMNS) + "\n"
     _selections = 0
@@ -132,7 +132,7 @@ class _Raven(_Text):
     def begin(self, recording: Path) -> None:
         super().begin(recording)
         self._begin_seconds = self._end_seconds
-        with contextlib.suppress(AudioError):  # it has no events then
+        with contextlib.suppress(AudioError):  # an unreadable recording has no events
             info = describe(recording)
             self._end_seconds += info.duration_seconds
             self._nyquist = info.sample_rate / 2
@@ -150,13 +150,13 @@ class _Parquet(EventTable):
     def __init__(self, path: Path | None) -> None:
         super().__init__(path)
         if path is None:
-            raise ConfigError("--format parquet is not for the screen; give --output FILE.parquet, or a folder")
+            raise ConfigError("--format parquet: cannot be written to stdout; give --output FILE.parquet, or a folder")
         try:
             self._arrow: Any = import_module("pyarrow")
             self._parquet: Any = import_module("pyarrow.parquet")
         except ModuleNotFoundError as error:
             raise ConfigError(
-                f"--format parquet needs the package {error.name}: pip install 'audio-lightning[parquet]'"
+                f"--format parquet: {error.name} is not installed; pip install 'audio-lightning[parquet]'"
             ) from error
         text, number = self._arrow.string(), self._arrow.float64()
         self._schema = self._arrow.schema(list(zip(COLUMNS, (text, number, number, text, number))))
@@ -194,10 +194,10 @@ _TABLES: dict[Format, type[EventTable]] = {
 
 
 def event_table(path: Path | None, kind: Format) -> EventTable:
-    """A table of a format.
+    """Create the writer of a format.
 
     Args:
-        path: the file; None for the standard output.
+        path: the file; None for stdout.
         kind: the format.
 
     Raises:

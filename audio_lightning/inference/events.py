@@ -1,26 +1,28 @@
-"""Events from the scores of windows: smoothing, hysteresis, onsets and offsets, merging of gaps.
+"""Post-processing of window scores into sound events: smoothing, hysteresis, onsets and offsets, merging of gaps.
 
-**Onsets and offsets.** The score of a window is assigned to the middle of the window, and scores between the middles of
-neighbouring windows are interpolated linearly. An onset is where the score rises through half of the event's peak; an
-offset is where it last falls through it.
+**Onsets and offsets.** The score of a window is assigned to its centre, and scores between the centres of neighbouring
+windows are interpolated linearly. The onset is the time at which the score rises through half of the event's peak; the
+offset is the time at which it last falls through this level.
 
-Why this is unbiased: the first window with any of an event begins up to a window before the onset, and the first one
-that the event fills begins at the onset. Halfway, the middle of the window is the onset, and the event fills half of
-the window. So the estimate of an event that is at least a window long is unbiased if the classifier gives half of its
-full score to a window that is half filled. A score in proportion to the share has this property, and so has a step at
-one half. For a step at the share ``q``, onsets are late by ``q - 1/2`` windows, and offsets are early by as much.
+Why this is unbiased: the first window that overlaps an event begins up to one window before the onset, and the first
+window that the event fills begins at the onset. Halfway between, the centre of the window is at the onset, and the
+event fills half of the window. The estimate for an event of at least one window is therefore unbiased if the
+classifier gives half of its full score to a half-filled window. A score proportional to the filled share has this
+property, and so has a step at one half. For a step at the share ``q``, onsets are late by ``q - 1/2`` windows, and
+offsets are early by the same time.
 
 The length of an event that is shorter than a window ``W`` follows from the scores only if ``q`` is known. A classifier
-that responds to the share ``q`` of an event of the length ``L`` gives a length of ``W + L (1 - 2 q)``. The middle of
-the event is unbiased for every ``q``.
+that responds to the share ``q`` of an event of length ``L`` yields the length ``W + L (1 - 2 q)``. The centre of the
+event is unbiased for every ``q``.
 
-The level is half of the peak and not the threshold. A threshold is a demand on certainty: a higher one would move all
-onsets to later times. An event that begins in the first half of the first window begins with the recording.
+The level is half of the peak instead of the threshold, because a threshold expresses the required certainty: a higher
+one would move all onsets to later times. An event that begins in the first half of the first window is assigned the
+start of the recording as its onset.
 
-**Exactness.** Windows are counted, and the time of a window is ``index * hop`` samples; only the place between two
+**Exactness.** Windows are counted, and a window starts at ``index * hop`` samples; only the position between two
 windows is a fraction. Precision does not depend on the length of the recording.
 
-This module needs numpy only; :mod:`audio_lightning.inference.detect` computes the scores.
+This module needs only NumPy; :mod:`audio_lightning.inference.detect` computes the scores.
 """
 
 from array import array
@@ -35,21 +37,21 @@ from jaxtyping import Float
 Smoothing = Literal["median", "mean", "none"]
 
 LOW_SHARE = 0.5
-"""The low threshold of the hysteresis as a share of the high one, so that half of an event's peak is never below it."""
+"""Low threshold of the hysteresis as a share of the high one, so that half of an event's peak is never below it."""
 
 REACH = 0.25
-"""Reach of the smoothing in window lengths: the scores of windows whose middles are within it are combined."""
+"""Reach of the smoothing in window lengths: the scores of windows with centres within it are combined."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """A stretch of a recording in which a class was detected.
+    """A segment of a recording in which a class was detected.
 
     Attributes:
         label: the class.
-        start_seconds: onset, from the beginning of the recording.
-        stop_seconds: offset.
-        confidence: highest smoothed score within.
+        start_seconds: onset in seconds from the beginning of the recording.
+        stop_seconds: offset in seconds.
+        confidence: highest smoothed score of the event.
     """
 
     label: str
@@ -60,13 +62,13 @@ class Event:
 
 @dataclass(frozen=True)
 class EventSettings:
-    """What makes an event.
+    """Settings of the post-processing.
 
     Attributes:
-        thresholds: by class, the score that an event reaches; classes without one are not reported.
-        smoothing: over the windows within :data:`REACH`: their median, which keeps edges and drops outliers, or their
-            mean.
-        merge_gap_seconds: events of a class with a gap of at most so much between them are one.
+        thresholds: minimum peak score of an event, by class; classes without a threshold are not reported.
+        smoothing: combination of the windows within :data:`REACH`: ``median`` keeps edges and removes outliers,
+            ``mean`` averages, ``none`` uses single windows.
+        merge_gap_seconds: events of one class are merged if the gap between them is not longer.
         min_duration_seconds: shorter events are dropped, after merging.
     """
 
@@ -81,9 +83,9 @@ class _Run:
     """Neighbouring windows whose scores reach the low threshold.
 
     Attributes:
-        first: index of the first one.
-        before: the score before it; None at the beginning of the recording.
-        scores: of the windows; four bytes a hop for as long as the class goes on.
+        first: index of the first window.
+        before: score of the window before; None at the beginning of the recording.
+        scores: scores of the windows, four bytes each.
     """
 
     first: int
@@ -93,7 +95,7 @@ class _Run:
 
 @dataclass
 class _Span:
-    """An event in samples."""
+    """Start, stop (in samples) and peak score of an event."""
 
     start: int
     stop: int
@@ -101,14 +103,16 @@ class _Span:
 
 
 class EventFinder:
-    """Finds the events of one recording while its windows come in; memory is that of the events that go on.
+    """Streaming post-processor: finds the events of one recording from its window scores.
+
+    Its memory grows only with the length of the events in progress.
 
     Args:
-        classes: of the scores, in their order.
-        sample_rate: in hertz.
-        window: samples of a window.
-        hop: samples from the start of a window to the start of the next.
-        settings: what makes an event.
+        classes: classes of the scores, in order.
+        sample_rate: in Hz.
+        window: window length in samples.
+        hop: samples from the start of one window to the next.
+        settings: thresholds, smoothing and durations.
     """
 
     def __init__(
@@ -129,17 +133,17 @@ class EventFinder:
         self._end_seconds = 0.0
 
     def add(self, scores: Float[np.ndarray, "classes"], stop_seconds: float) -> list[Event]:
-        """Take the scores of the next window, and return the events that are known to have ended.
+        """Add the scores of the next window; return the events that have ended.
 
         Args:
-            scores: of every class.
-            stop_seconds: where the window ends, or the recording if that is earlier.
+            scores: score of every class.
+            stop_seconds: end of the window, or of the recording if that is earlier.
         """
         self._end_seconds = stop_seconds
         return [event for row in self._smoother.add(scores[self._places]) for event in self._take(row)]
 
     def finish(self) -> list[Event]:
-        """Return the remaining events; what goes on ends with the recording."""
+        """Return the remaining events; those in progress end with the recording."""
         found = [event for row in self._smoother.finish() for event in self._take(row)]
         for place in list(self._runs):
             found += self._close(place, None)
@@ -149,7 +153,7 @@ class EventFinder:
 
     def _take(self, row: Float[np.ndarray, "reported"]) -> list[Event]:
         found, active = list[Event](), row >= self._low
-        if not (self._runs or self._spans or active.any()):  # most of a recording
+        if not (self._runs or self._spans or active.any()):  # the most frequent case
             self._count, self._last = self._count + 1, row
             return found
         for place in [place for place in self._runs if not active[place]]:
@@ -159,7 +163,7 @@ class EventFinder:
                 before = None if self._last is None else float(self._last[place])
                 self._runs[place] = _Run(self._count, before)
             self._runs[place].scores.append(row[place])
-        # A later run of the class begins here or later.
+        # A further run of the class can only begin here or later.
         here = self._sample(self._count, 0.0)
         for place in [place for place, span in self._spans.items() if span.stop + self._gap < here]:
             if place not in self._runs:
@@ -168,13 +172,13 @@ class EventFinder:
         return found
 
     def _close(self, place: int, after: float | None) -> list[Event]:
-        """End a run; ``after`` is the score behind it, None at the end of the recording."""
+        """End a run; ``after`` is the score of the window that follows, None at the end of the recording."""
         run = self._runs.pop(place)
         scores = np.array(run.scores)
         peak = float(scores.max())
         if peak < self._high[place]:
             return []
-        level = peak / 2  # reached by no window outside of the run, because the low threshold is half the high one
+        level = peak / 2  # no window outside of the run reaches it, because the low threshold is half the high one
         above = np.flatnonzero(scores >= level)
         first, last = int(above[0]), int(above[-1])
         left = run.before if first == 0 else float(scores[first - 1])
@@ -204,12 +208,12 @@ class EventFinder:
         return [Event(self._names[place], start, min(stop, self._end_seconds), span.peak)]
 
     def _sample(self, index: int, fraction: float) -> int:
-        """The sample at the middle of a window, or a fraction of a hop behind it."""
+        """Return the sample at the centre of a window, plus a fraction of a hop."""
         return index * self._hop + round(fraction * self._hop + self._window / 2)
 
 
 class _Smoother:
-    """Smooths the rows of a stream, as many as it is given; its ends go on with the first and the last row."""
+    """Sliding median or mean over a stream of rows; the first and the last row are repeated at the ends."""
 
     def __init__(self, smoothing: Smoothing, reach: int) -> None:
         self._reach = 0 if smoothing == "none" else reach
@@ -217,18 +221,18 @@ class _Smoother:
         self._rows: deque[Float[np.ndarray, "reported"]] = deque(maxlen=2 * self._reach + 1)
 
     def add(self, row: Float[np.ndarray, "reported"]) -> list[Float[np.ndarray, "reported"]]:
-        """The row that is smoothed now, if there is one."""
+        """Add a row; return the row whose smoothing is now complete, if there is one."""
         if not self._reach:
             return [row]
         self._rows.extend([row] * (1 if self._rows else self._reach + 1))
         return [self._combine(list(self._rows), axis=0)] if len(self._rows) == self._rows.maxlen else []
 
     def finish(self) -> list[Float[np.ndarray, "reported"]]:
-        """The rows that waited for others."""
+        """Return the rows whose smoothing was not yet complete."""
         rows = self._rows
         return [smoothed for _ in range(self._reach) if rows for smoothed in self.add(rows[-1])]
 
 
 def _crossing(left: float, right: float, level: float) -> float:
-    """Where between two scores, 0 to 1, a straight line passes the level, which lies between them."""
+    """Position from 0 to 1 at which the line between two scores crosses a level that lies between them."""
     return (level - left) / (right - left)

@@ -1,4 +1,4 @@
-"""What of a clip a classifier decided by: relevance over time and frequency, and the sound with and without it."""
+"""Explanations of predictions: relevance over time and frequency, and the sound with and without the relevant part."""
 
 import math
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from audio_lightning.inference.windows import BATCH_SIZE, batches
 Method = Literal["gradcam", "occlusion"]
 
 MARKED_SHARE = 0.1
-"""Share of the cells before the padding that is marked."""
+"""Share of the cells before the padding that is marked as most relevant."""
 
 BLOCK_BANDS = 4
 BLOCKS_IN_TIME = 10
@@ -35,21 +35,21 @@ BLOCKS_IN_TIME = 10
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a classifier gives a class its probability.
+    """Explanation of the probability of a class.
 
     Attributes:
         class_name: the class.
         method: ``gradcam`` or ``occlusion``.
-        plane: bands and frames.
-        samples: the clip as the classifier gets it.
-        relevance: of every cell: what speaks for the class is positive.
-        marked: the tenth of the cells before the padding with the highest relevance.
-        probability: of the class.
-        probability_without: the same without the marked tenth.
-        probability_of_marked: the same of the marked tenth alone.
+        plane: bands and frames of the time-frequency plane.
+        samples: the input clip of the classifier.
+        relevance: relevance of every cell, positive where it is evidence for the class.
+        marked: mask of the tenth of the cells before the padding with the highest relevance.
+        probability: probability of the class for the clip.
+        probability_without: its probability for the clip without the marked tenth.
+        probability_of_marked: its probability for the marked tenth alone.
         without: the clip without the marked tenth.
         of_marked: the marked tenth alone.
-        start_seconds, stop_seconds: where the clip lies in its recording.
+        start_seconds, stop_seconds: position of the clip in its recording.
     """
 
     class_name: str
@@ -69,12 +69,12 @@ class Explanation:
 
 @dataclass(frozen=True)
 class ExplainedWindow:
-    """A window of a recording.
+    """A window of a recording, and the class to explain in it.
 
     Attributes:
-        samples: one channel of it.
-        class_index: the class to explain.
-        start_seconds, stop_seconds: where it lies.
+        samples: one channel of the window.
+        class_index: index of the class to explain.
+        start_seconds, stop_seconds: position of the window in the recording.
     """
 
     samples: Float[Tensor, "samples"]
@@ -90,8 +90,8 @@ def explain_recording(
 
     Args:
         classifier: in evaluation mode.
-        path: a recording of any length and rate.
-        class_name: the class; None: the most probable one of any window.
+        path: a recording of any length and sample rate.
+        class_name: the class; None for the most probable class of any window.
         method: see :func:`explain`.
 
     Raises:
@@ -120,15 +120,15 @@ def explain(
 
     Args:
         classifier: in evaluation mode.
-        waveform: a clip of the length that the classifier knows, on the CPU.
-        class_index: of the class to explain.
-        method: ``gradcam`` or ``occlusion``; None: Grad-CAM where the network is convolutional and its features have an
-            axis of frequencies, else occlusion.
+        waveform: a clip of ``classifier.task.num_samples`` samples, on the CPU.
+        class_index: index of the class to explain.
+        method: ``gradcam`` or ``occlusion``; None for Grad-CAM if the network is convolutional and its features have a
+            frequency axis, else occlusion.
         where: start and end of the clip in its recording, in seconds.
 
     Raises:
-        ConfigError: a method that does not fit the classifier.
-        CheckpointError: probabilities that are no numbers.
+        ConfigError: the method does not support the classifier.
+        CheckpointError: probabilities that are NaN or infinite.
     """
     plane = TimeFrequencyPlane(classifier.task.sample_rate, len(waveform))
     relevance, method = _relevance(classifier, plane, waveform, class_index, method)
@@ -137,7 +137,7 @@ def explain(
     probabilities = classifier.probabilities(torch.stack([waveform, without, of_marked])).cpu()[:, class_index]
     if not bool(probabilities.isfinite().all()):
         raise CheckpointError(
-            "the probabilities of the clip hold NaN or infinite values; see whether the checkpoint is damaged"
+            "the probabilities of the clip hold NaN or infinite values; the checkpoint may be damaged, restore it"
         )
     before, after, alone = probabilities.tolist()
     return Explanation(
@@ -157,7 +157,7 @@ def explain(
 
 
 def mark(relevance: Float[Tensor, "bands frames"], frames: int) -> Bool[Tensor, "bands frames"]:
-    """The cells of the highest relevance, :data:`MARKED_SHARE` of those of the first ``frames``."""
+    """Return a mask of the cells with the highest relevance: the share :data:`MARKED_SHARE` of the first ``frames``."""
     found = torch.zeros(relevance.shape, dtype=torch.bool)
     part = relevance[:, :frames]
     best = part.flatten().argsort(descending=True, stable=True)[: max(1, round(MARKED_SHARE * part.numel()))]
@@ -168,10 +168,10 @@ def mark(relevance: Float[Tensor, "bands frames"], frames: int) -> Bool[Tensor, 
 def occlusion(
     classifier: Classifier, plane: TimeFrequencyPlane, waveform: Float[Tensor, "samples"], class_index: int
 ) -> Float[Tensor, "bands frames"]:
-    """Relevance of every cell: how far the log-odds of the class fall, on average, where a block with it is removed.
+    """Compute the relevance of cells by occlusion: the mean drop of the log-odds if blocks with the cell are removed.
 
-    Blocks are removed from the waveform (Zeiler and Fergus 2014, arXiv 1311.2901, there of a picture), so that any
-    front end and any network will do.
+    Blocks are removed from the waveform, which works with any front end and network; Zeiler and Fergus 2014 (arXiv
+    1311.2901) remove them from an image.
     """
     frames = plane.sounding_frames(waveform)
     blocks = list(_blocks(frames))
@@ -193,7 +193,7 @@ def occlusion(
 def log_odds(
     classifier: Classifier, logits: Float[Tensor, "clips classes"], class_index: int
 ) -> Float[Tensor, "clips"]:
-    """Logarithm of p / (1 - p) of the calibrated probability of a class, which does not saturate as p does."""
+    """Return the log-odds ``log(p / (1 - p))`` of a class, after calibration; they do not saturate like ``p``."""
     calibrated = classifier.calibration(logits.float())
     own = calibrated[:, class_index]
     if classifier.task.multilabel or classifier.task.num_classes == 1:
@@ -203,7 +203,7 @@ def log_odds(
 
 
 def find_window(classifier: Classifier, path: Path, class_index: int | None) -> ExplainedWindow:
-    """The window, and the channel of it, in which a class (or any, where it is None) is most probable.
+    """Find the window and channel in which a class is most probable; for None, the most probable class of any window.
 
     Raises:
         AudioError: the recording cannot be read.
@@ -228,7 +228,7 @@ def find_window(classifier: Classifier, path: Path, class_index: int | None) -> 
 
 
 def write_explanation(folder: Path, found: Explanation, neighbours: list[Neighbour]) -> list[Path]:
-    """Write the picture, the sound with and without the marked tenth, and all figures; returns the files."""
+    """Write a figure, the sound with and without the marked tenth, and a JSON file; return the paths."""
     plane, rate = found.plane, found.plane.sample_rate
     files = [folder / name for name in ("relevance.png", "marked.wav", "without.wav", "explanation.json")]
     levels = plane.levels(torch.from_numpy(found.samples)).numpy()
@@ -263,8 +263,8 @@ def _index(classifier: Classifier, class_name: str | None) -> int | None:
         return None
     if class_name not in classes:
         raise ConfigError(
-            f"--class {class_name}: the classifier knows no such class"
-            + did_you_mean(class_name, classes, listing="it knows")
+            f"--class {class_name}: the classifier has no such class"
+            + did_you_mean(class_name, classes, listing="classes")
         )
     return classes.index(class_name)
 
@@ -286,7 +286,7 @@ def _relevance(
 
 
 def _blocks(frames: int) -> Iterator[tuple[slice, slice]]:
-    """Overlapping blocks that cover the first frames of the plane."""
+    """Yield overlapping blocks that cover the first frames of the plane."""
     length = max(2, math.ceil(frames / BLOCKS_IN_TIME))
     for low in range(0, BANDS - BLOCK_BANDS + 1, BLOCK_BANDS // 2):
         for start in range(0, max(1, frames - length // 2), length // 2):

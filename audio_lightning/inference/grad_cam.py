@@ -1,10 +1,10 @@
-"""Grad-CAM: where the last feature maps of a convolutional network speak for a class.
+"""Grad-CAM (HiResCAM): relevance for a class in the last feature maps of a convolutional network.
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization" (ICCV 2017), in the
 form of Draelos and Carin, "Use HiResCAM instead of Grad-CAM for faithful explanations of convolutional neural networks"
-(2020, arXiv 2011.08891): gradients are not averaged over the picture. Behind global pooling the two are equal. Where a
-network flattens its maps, the mean gradient also marks cells that the logit does not depend on. There is no ReLU: what
-speaks against the class is negative.
+(2020, arXiv 2011.08891): gradients are not averaged over the feature map. With global pooling, both are equal. If a
+network flattens its maps, the mean gradient also marks cells that the logit does not depend on. There is no ReLU:
+evidence against the class is negative.
 """
 
 import math
@@ -24,45 +24,41 @@ from audio_lightning.inference.time_frequency import BANDS, TimeFrequencyPlane
 from audio_lightning.models.base import AudioModel
 
 LEAST_CONVOLUTIONS = 2
-"""Networks with a single convolution cut the picture into patches by it, and decide elsewhere."""
+"""Minimum number of convolutions; a single one is a patch embedding, and its maps are no evidence for a class."""
 
 TONE_AMPLITUDE = 0.3
 
 
-class NotConvolutional(ConfigError):  # noqa: N818 - it tells why a method is not for a classifier
-    """A classifier without feature maps in time and frequency."""
+class NotConvolutional(ConfigError):  # noqa: N818 - the name states the reason
+    """The classifier has no feature maps over time and frequency."""
 
 
 def grad_cam(
     classifier: Classifier, plane: TimeFrequencyPlane, waveform: Float[Tensor, "samples"], class_index: int
 ) -> Float[Tensor, "bands frames"]:
-    """Relevance of every cell of the plane for a class.
+    """Compute the relevance of every cell of the plane for a class.
 
     Args:
         classifier: in evaluation mode.
-        plane: of its clips.
+        plane: time-frequency plane of its clips.
         waveform: a clip, on the CPU.
-        class_index: of the class.
+        class_index: index of the class.
 
     Raises:
-        NotConvolutional: an ensemble, a network without convolutions on spectrograms, or features without an axis of
-            frequencies.
+        NotConvolutional: an ensemble, a network without convolutions on spectrograms, or features without a frequency
+            axis.
     """
     if not isinstance(classifier, ClassifierNetwork) or isinstance(classifier.network, Ensemble):
-        raise NotConvolutional("--method gradcam: it needs one network, and this is an ensemble; use occlusion")
+        raise NotConvolutional("--method gradcam: needs a single network, not an ensemble; use occlusion")
     network, front_end = classifier.network, classifier.front_end
     with torch.no_grad():
         features = classifier.arranged(front_end(waveform[None].to(classifier.device)))
     layer = last_feature_map(network, features)
     if layer is None:
-        raise NotConvolutional(
-            "--method gradcam: it needs a convolutional network on spectrograms, and this is none; use occlusion"
-        )
+        raise NotConvolutional("--method gradcam: needs a convolutional network on spectrograms; use occlusion")
     band = bands_of_bins(front_end, plane)
     if band is None:
-        raise NotConvolutional(
-            "--method gradcam: it needs a feature with an axis of frequencies, and this has none; use occlusion"
-        )
+        raise NotConvolutional("--method gradcam: needs a feature with a frequency axis; use occlusion")
     relevance = _class_activation(network, layer, features, class_index)
     size = (features.shape[2], plane.frames)
     picture = functional.interpolate(relevance[None, None], size, mode="bilinear", align_corners=False)[0, 0]
@@ -71,16 +67,16 @@ def grad_cam(
     share = torch.from_numpy(rows - np.floor(rows)).float()[:, None]
     mapped = torch.lerp(picture[low], picture[(low + 1).clamp(max=len(picture) - 1)], share)
     outside = (torch.arange(BANDS) < int(band[0])) | (torch.arange(BANDS) > int(band[-1]))
-    mapped[outside] = mapped.min()  # the network knows nothing of these bands
+    mapped[outside] = mapped.min()  # these bands are not part of the input of the network
     return mapped
 
 
 def last_feature_map(network: AudioModel, features: Float[Tensor, "1 channels *dims"]) -> nn.Module | None:
-    """The module whose output is the last with the size of the last convolution's: what the network decides by.
+    """Find the module with the last feature map: the last module whose output has the size of the last convolution's.
 
     Returns:
-        None where the network is not convolutional throughout: it has recurrent layers or attention, or fewer than
-        :data:`LEAST_CONVOLUTIONS` convolutions whose output is a picture.
+        None if the network is not fully convolutional: it has recurrent layers or attention, or fewer than
+        :data:`LEAST_CONVOLUTIONS` convolutions with two-dimensional output.
     """
     if features.dim() != 4 or any(
         isinstance(layer, (nn.RNNBase, nn.MultiheadAttention)) for layer in network.modules()
@@ -107,10 +103,10 @@ def last_feature_map(network: AudioModel, features: Float[Tensor, "1 channels *d
 
 
 def bands_of_bins(front_end: FrontEnd, plane: TimeFrequencyPlane) -> Float[np.ndarray, "bins"] | None:
-    """The band of the plane that each bin of a front end responds to most, found by playing a tone in every band.
+    """Find, for each bin of a front end, the band of the plane whose tone gives the strongest response.
 
     Returns:
-        Ascending; None where bins do not go up with the frequency (cepstral coefficients), or differ by channel.
+        Ascending band indices; None if bins do not ascend in frequency (cepstral coefficients), or differ by channel.
     """
     time = torch.arange(plane.num_samples) / plane.sample_rate
     tones = TONE_AMPLITUDE * torch.sin(2 * math.pi * plane.centres[:, None] * time)
@@ -131,12 +127,12 @@ def bands_of_bins(front_end: FrontEnd, plane: TimeFrequencyPlane) -> Float[np.nd
 def _class_activation(
     network: AudioModel, layer: nn.Module, features: Float[Tensor, "1 channels bins frames"], class_index: int
 ) -> Float[Tensor, "rows columns"]:
-    """Feature maps of a layer times the gradient of the logit with respect to them, summed over the maps."""
+    """Multiply the feature maps of a layer by the gradient of the logit, and sum over the maps."""
     maps: list[Tensor] = []
 
     def keep(module: nn.Module, _: object, output: Tensor) -> Tensor:
         maps.append(output.detach().requires_grad_())
-        return maps[-1].clone()  # a layer behind it may work in place
+        return maps[-1].clone()  # the next layer may work in place
 
     handle = layer.register_forward_hook(keep)
     try:

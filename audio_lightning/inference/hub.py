@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub: ``hf://OWNER/NAME`` where a checkpoint is named, and what is uploaded there."""
+"""Download and upload of models on the Hugging Face hub: ``hf://OWNER/NAME``."""
 
 import os
 import re
@@ -16,34 +16,34 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.run_folder import MODEL, RunFolder
 
 SCHEME = re.compile(r"hf:/+")
-"""How names on the hub begin; a path has one slash where two were typed."""
+"""Scheme of names on the hub; ``Path`` collapses its two slashes to one."""
 
 NAME = re.compile(r"(?P<name>\w[\w.-]*/\w[\w.-]*?)(?:@(?P<revision>[\w./-]+))?")
-"""A name, and a branch, tag or commit."""
+"""``OWNER/NAME``, optionally with a branch, tag or commit as ``@REVISION``."""
 
 README = "README.md"
 
 STATUS = re.compile(r"\d{3} Client Error")
-"""Line of an error that says less than the next one."""
+"""Status line of an HTTP error; the next line has the reason."""
 
 SECONDS_TO_ANSWER = 10.0
-"""How long a hub may take to say whether it has a model."""
+"""Timeout of the request for a model's metadata, in seconds."""
 
 LEFT_OUT: Mapping[str, Any] = {"logger": {}, "trusted_modules": None}
-"""Keys of a configuration that are of its owner alone (accounts, addresses, modules), and what stands for them."""
+"""Private keys of a configuration (accounts, addresses, modules), and the values that replace them."""
 
 ABSOLUTE = re.compile(r"[/~\\]|[A-Za-z]:[/\\]")
-"""How absolute paths begin."""
+"""Beginning of an absolute path."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """Files that a push uploads.
+    """Contents of an upload.
 
     Attributes:
         name: ``OWNER/NAME``.
         url: page of the model.
-        files: bytes of each file by its name there.
+        files: size of each file in bytes, by name.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Upload:
 
 
 def is_hub_name(path: Path | str) -> bool:
-    """Whether a checkpoint is named by its name on the hub."""
+    """Return whether a checkpoint is given by a name on the hub, ``hf://...``."""
     return SCHEME.match(str(path)) is not None
 
 
 def pull(path: Path | str) -> Path:
-    """Download a checkpoint from the hub, once; it is a file of a stranger until it is loaded as such.
+    """Download a checkpoint from the hub, unless it is in the cache. Its contents are untrusted.
 
     Args:
         path: ``hf://OWNER/NAME``, or ``hf://OWNER/NAME@REVISION``.
@@ -66,7 +66,7 @@ def pull(path: Path | str) -> Path:
         The file in the cache of huggingface_hub.
 
     Raises:
-        ConfigError: a name that is none, no such model, no network, or huggingface_hub is not installed.
+        ConfigError: an invalid name, no such model, no network, or huggingface_hub is not installed.
     """
     typed = SCHEME.sub("hf://", str(path))
     found = NAME.fullmatch(typed.removeprefix("hf://"))
@@ -77,15 +77,16 @@ def pull(path: Path | str) -> Path:
 
 
 def _downloaded(name: str, revision: str | None) -> Path:
-    """A checkpoint in the cache; what is there already is enough where there is no network.
+    """Download a checkpoint into the cache; without a network, use the cached file.
 
-    The hub is asked for the model first: for a file, huggingface_hub would try to connect for half a minute.
+    The metadata of the model is requested first, with a short timeout: for a file, huggingface_hub would try to connect
+    for half a minute.
     """
     hub = import_module("huggingface_hub")
     unreachable: Exception | None = None
     try:
         hub.HfApi(endpoint=_endpoint()).model_info(name, revision=revision, timeout=SECONDS_TO_ANSWER)
-    except hub.errors.HfHubHTTPError:  # an answer
+    except hub.errors.HfHubHTTPError:  # the hub was reached
         raise
     except Exception as error:
         unreachable = error
@@ -99,27 +100,26 @@ def _downloaded(name: str, revision: str | None) -> Path:
 def push(
     checkpoint: Path, card: str, name: str, *, folder: Path | None = None, private: bool = False, dry_run: bool = False
 ) -> Upload:
-    """Upload a checkpoint with its card, configuration and metrics, which makes the model if there is none.
+    """Upload a checkpoint with its model card, configuration and metrics; create the repository if it does not exist.
 
-    Paths of this machine in the configuration become their last names, and loggers are left out.
+    Absolute paths in the configuration are reduced to their last component, and loggers are left out.
 
     Args:
-        checkpoint: file of a run or a fit.
-        card: becomes ``README.md``.
+        checkpoint: checkpoint file of a run or a fit.
+        card: text of ``README.md``.
         name: ``OWNER/NAME``.
-        folder: of the run, for ``config.yaml`` and ``metrics.json``, where it has them.
-        private: whether a new model is shown to its owner alone.
+        folder: run folder whose ``config.yaml`` and ``metrics.json`` are uploaded, if they exist.
+        private: make a new repository private.
         dry_run: upload nothing.
 
     Raises:
-        ConfigError: a name that is none, an account that may not write there, no network, or huggingface_hub is not
-            installed.
+        ConfigError: an invalid name, no write access, no network, or huggingface_hub is not installed.
         CheckpointError: a damaged checkpoint.
     """
     typed = SCHEME.sub("", name)
     found = NAME.fullmatch(typed)
     if found is None or found["revision"]:
-        raise ConfigError(f"{name}: expected OWNER/NAME, such as somebody/dog-barks")
+        raise ConfigError(f"{name}: expected OWNER/NAME, such as jane/dog-barks")
     with tempfile.TemporaryDirectory() as place:
         files = _prepare(Path(place), checkpoint, card, folder)
         sizes = {file.name: file.stat().st_size for file in files}
@@ -135,7 +135,7 @@ def push(
 
 
 def _prepare(place: Path, checkpoint: Path, card: str, folder: Path | None) -> list[Path]:
-    """The files to upload, in a folder of their own."""
+    """Write the files to upload into a temporary folder."""
     from audio_lightning.classifier.checkpoint import read_contents, write_checkpoint
     from audio_lightning.config.saved import read_saved
 
@@ -151,7 +151,7 @@ def _prepare(place: Path, checkpoint: Path, card: str, folder: Path | None) -> l
 
 
 def without_places(contents: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint, or an ensemble of them, with what a prediction needs and without places of a machine."""
+    """Reduce a checkpoint (or an ensemble of them) to the contents that prediction needs, without absolute paths."""
     from audio_lightning.classifier.checkpoint import is_ensemble
     from audio_lightning.classifier.ensemble_file import KEPT
 
@@ -164,37 +164,35 @@ def without_places(contents: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without places and accounts of its owner."""
+    """Remove absolute paths and private keys from a configuration."""
     own = {name: empty for name, empty in LEFT_OUT.items() if name in config}
     return {**_placeless(config), **own}
 
 
 def _placeless(value: Any) -> Any:
-    """Plain values with the last name of each absolute path in its place."""
+    """Replace absolute paths in nested values by their last component."""
     if isinstance(value, Mapping):
         return {name: _placeless(entry) for name, entry in value.items()}
     if isinstance(value, list):
         return [_placeless(entry) for entry in value]
     if isinstance(value, str) and ABSOLUTE.match(value):
-        return PureWindowsPath(value).name  # of paths with slashes, too
+        return PureWindowsPath(value).name  # handles slashes, too
     return value
 
 
 def _endpoint() -> str | None:
-    """Address of the hub where it is not the usual one; read each time, and not once as huggingface_hub does."""
+    """Address of the hub from HF_ENDPOINT, None for the default; huggingface_hub reads it only once, at its import."""
     return (os.environ.get("HF_ENDPOINT") or "").rstrip("/") or None
 
 
 @contextmanager
 def _refused(what: str, remedy: str) -> Iterator[None]:
-    """Say in one line why the hub cannot be used."""
+    """Convert errors of huggingface_hub into a ConfigError with one line."""
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{what}: the Hugging Face hub needs a package that is not installed: pip install 'audio-lightning[hub]'"
-        ) from error
-    except Exception as error:  # whatever that package and its client for HTTP have as errors
+        raise ConfigError(f"{what}: huggingface_hub is not installed; pip install 'audio-lightning[hub]'") from error
+    except Exception as error:  # the package and its HTTP client have no common base class of errors
         lines = (line.strip() for line in str(error).splitlines() if not STATUS.match(line))
         reason = next(filter(None, lines), type(error).__name__)
         raise ConfigError(f"{what}: the hub cannot be used ({reason}); {remedy}") from error

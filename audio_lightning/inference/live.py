@@ -1,4 +1,4 @@
-"""Classification of sound while it comes in: from a microphone, a pipe or a file."""
+"""Live (streaming) classification of a microphone, a pipe or a file."""
 
 import math
 import queue
@@ -25,25 +25,25 @@ from audio_lightning.inference.detect import HOPS_A_WINDOW
 from audio_lightning.inference.windows import window_and_hop
 
 BLOCK_SECONDS = 0.05
-"""Sound that is taken from a source at once."""
+"""Length of a block of a source in seconds."""
 
 MOST_WAITING = 1200
-"""Blocks that wait for a classifier that is too slow, a minute; further ones are dropped."""
+"""Largest number of queued blocks, one minute of sound; if the classifier is too slow, further ones are dropped."""
 
 Block = tuple[Float[np.ndarray, "samples"], float]
-"""Samples of one channel, float32, and the time when the last of them came (``time.perf_counter``)."""
+"""Samples of one channel, float32, and the arrival time of the last one (``time.perf_counter``)."""
 
 
 @dataclass(frozen=True)
 class LiveAnswer:
-    """The answer for one window.
+    """The prediction for one window.
 
     Attributes:
-        start_seconds: where the window begins, from the first sample on.
-        stop_seconds: where it ends.
-        probabilities: one a class.
-        labels: what is predicted: one class, or any number of them where clips may have several labels.
-        latency_seconds: from when the last sample of the window came to when its probabilities were there.
+        start_seconds: start of the window, counted from the first sample.
+        stop_seconds: end of the window.
+        probabilities: probability of every class.
+        labels: predicted class; any number of classes for multi-label tasks.
+        latency_seconds: time from the arrival of the last sample of the window to its prediction.
     """
 
     start_seconds: float
@@ -55,13 +55,13 @@ class LiveAnswer:
 
 @dataclass
 class LiveStatistics:
-    """How a classifier kept up.
+    """Latency and throughput of live classification.
 
     Attributes:
-        latencies: of all windows, in seconds.
-        busy_seconds: time that resampling and prediction took.
-        heard_seconds: sound that came in.
-        dropped_seconds: sound that was lost because the classifier was too slow.
+        latencies: latency of every window in seconds.
+        busy_seconds: computation time of resampling and prediction.
+        heard_seconds: duration of the received sound.
+        dropped_seconds: duration of the sound that was dropped because the classifier was too slow.
     """
 
     latencies: "array[float]" = field(default_factory=lambda: array("f"))
@@ -71,7 +71,7 @@ class LiveStatistics:
 
     @property
     def real_time_factor(self) -> float:
-        """Time of the computation divided by that of the sound; NaN without sound. Above 1, it cannot keep up."""
+        """Computation time divided by the duration of the sound; NaN without sound. Above 1, live sound is dropped."""
         return self.busy_seconds / self.heard_seconds if self.heard_seconds else math.nan
 
 
@@ -84,20 +84,20 @@ def listen(
     window_seconds: float | None = None,
     hop_seconds: float | None = None,
 ) -> Iterator[LiveAnswer]:
-    """Predict every window of a source as soon as its last sample is there.
+    """Predict every window of a source as soon as its last sample has arrived.
 
-    The windows begin at multiples of the hop, counted in samples, so that their times are exact over days.
+    Windows begin at multiples of the hop, counted in samples, so that their times stay exact over days.
 
     Args:
         classifier: in evaluation mode.
-        blocks: of the source.
-        sample_rate: of the source, in hertz.
-        statistics: filled meanwhile.
-        window_seconds: length of a window; None: a clip of the training.
-        hop_seconds: from the start of a window to the start of the next; None: a quarter of a window.
+        blocks: blocks of the source.
+        sample_rate: sample rate of the source in Hz.
+        statistics: updated after every block.
+        window_seconds: window length in seconds; None for the clip length of the training.
+        hop_seconds: seconds from the start of one window to the next; None for a quarter of a window.
 
     Raises:
-        ConfigError: a window or a hop that cannot be used.
+        ConfigError: an invalid window or hop.
     """
     task = classifier.task
     window, hop = window_and_hop(task, window_seconds, hop_seconds)
@@ -146,13 +146,13 @@ def _listen(
 
 
 def microphone_rate(device: str | int | None = None) -> int:
-    """Sample rate of an input device, in hertz.
+    """Query the sample rate of an input device in Hz.
 
     Args:
-        device: number or part of the name; None: the system's choice.
+        device: number or part of the name; None for the system default.
 
     Raises:
-        ConfigError: the package is missing, or there is no such device.
+        ConfigError: sounddevice is not installed, or there is no such device.
     """
     sounddevice = _sounddevice()
     try:
@@ -162,11 +162,11 @@ def microphone_rate(device: str | int | None = None) -> int:
 
 
 def microphone(sample_rate: int, statistics: LiveStatistics, device: str | int | None = None) -> Iterator[Block]:
-    """Blocks of the first channel of an input device, without end.
+    """Yield blocks of the first channel of an input device, endlessly.
 
     Args:
         sample_rate: see :func:`microphone_rate`.
-        statistics: counts the blocks that are dropped where the classifier is too slow.
+        statistics: counts dropped sound.
         device: see :func:`microphone_rate`.
 
     Raises:
@@ -190,14 +190,14 @@ def microphone(sample_rate: int, statistics: LiveStatistics, device: str | int |
 
 
 def raw_pcm(stream: BinaryIO, sample_rate: int) -> Iterator[Block]:
-    """Blocks of a pipe that holds one channel of 16-bit samples, little-endian, without a header.
+    """Yield blocks of a stream of mono 16-bit little-endian PCM without a header.
 
     Args:
         stream: such as ``sys.stdin.buffer``.
-        sample_rate: in hertz.
+        sample_rate: in Hz.
     """
     rest, most = b"", 2 * round(BLOCK_SECONDS * sample_rate)
-    while data := stream.read1(most):  # type: ignore[attr-defined] # of buffered streams: what is there already
+    while data := stream.read1(most):  # type: ignore[attr-defined] # buffered streams return available bytes
         rest += data
         whole = len(rest) // 2 * 2
         yield np.frombuffer(rest[:whole], "<i2").astype(np.float32) / 32768, time.perf_counter()
@@ -205,15 +205,15 @@ def raw_pcm(stream: BinaryIO, sample_rate: int) -> Iterator[Block]:
 
 
 def of_recording(path: Path, channel: Channel = "mean", *, real_time: bool = False) -> Iterator[Block]:
-    """Blocks of a file.
+    """Yield blocks of a recording.
 
     Args:
         path: the file.
-        channel: which channel; ``each`` is their mean here.
-        real_time: give a block when its last sample would come from a microphone, and not at once.
+        channel: the channel to use; ``each`` is replaced by the mean.
+        real_time: delay each block as if the sound came from a microphone.
 
     Raises:
-        AudioError: it cannot be read.
+        AudioError: the file cannot be read.
     """
     channel = "mean" if channel == "each" else channel
     with Recording(path) as recording:
@@ -233,12 +233,12 @@ def _sounddevice() -> Any:
         return import_module("sounddevice")
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"a microphone needs the package {error.name}: pip install 'audio-lightning[listen]'; or give --source FILE"
+            f"microphone: {error.name} is not installed; pip install 'audio-lightning[listen]', or give --source FILE"
         ) from error
     except OSError as error:
-        raise ConfigError(f"a microphone needs PortAudio ({error}): install libportaudio2, or give --source") from error
+        raise ConfigError(f"microphone: needs PortAudio ({error}); install libportaudio2, or give --source") from error
 
 
 def _no_microphone(device: str | int | None, error: Exception) -> ConfigError:
-    named = "there is no microphone" if device is None else f"--microphone {device}: cannot be used"
-    return ConfigError(f"{named} ({first_line(error)}); python -m sounddevice lists the devices")
+    what = "no microphone found" if device is None else f"--microphone {device}: not available"
+    return ConfigError(f"{what} ({first_line(error)}); `python -m sounddevice` lists the devices")

@@ -1,4 +1,4 @@
-"""Find and open the classifier that somebody names."""
+"""Load a classifier from a checkpoint, a run, a fit or the Hugging Face hub."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,22 +13,22 @@ from audio_lightning.run_folder import find_checkpoint
 
 
 def load_classifier(path: Path, device: str = "cpu", *, trust: str | Iterable[str] | None = None) -> Classifier:
-    """The classifier of a checkpoint, an ensemble of them, a run or a fit, in evaluation mode.
+    """Load the classifier of a checkpoint, a run or a fit (a single network or an ensemble), in evaluation mode.
 
     Args:
         path: file or folder; ``hf://OWNER/NAME`` for a model of the Hugging Face hub.
-        device: such as ``"cuda"``.
-        trust: modules of one's own whose classes the file may name.
+        device: torch device, such as ``"cuda"``.
+        trust: modules of the user's own whose classes the checkpoint may name.
 
     Raises:
         CheckpointError: see :func:`audio_lightning.run_folder.find_checkpoint` and
             :meth:`AudioClassifier.load_from_checkpoint`.
-        ConfigError: a device that this machine does not have; see also :func:`audio_lightning.inference.hub.pull`.
+        ConfigError: a device that is not available; see also :func:`audio_lightning.inference.hub.pull`.
     """
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"--device {device} cannot be used here: {reason}") from error
+        raise ConfigError(f"--device {device}: not available ({reason}); use --device cpu") from error
     file = pull(path) if is_hub_name(path) else find_checkpoint(path)
     return AudioClassifier.load_from_checkpoint(file, map_location=device, trust=trust)

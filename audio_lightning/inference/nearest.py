@@ -1,4 +1,4 @@
-"""The training clips that a classifier embeds most like another clip."""
+"""Nearest training clips of a clip, by the cosine similarity of their embeddings."""
 
 from dataclasses import dataclass
 
@@ -14,18 +14,18 @@ from audio_lightning.inference.evaluate import run_data
 from audio_lightning.inference.windows import BATCH_SIZE
 
 MOST_CLIPS = 2000
-"""Training clips that are looked at; of more, as many are drawn."""
+"""Largest number of training clips that are compared; larger data sets are sampled."""
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """A training clip.
+    """A training clip that is similar to another clip.
 
     Attributes:
-        path: of its recording, as the data names it.
-        label: of the clip.
-        start_seconds: where it begins in the recording.
-        similarity: cosine of the angle between its embedding and that of the other clip.
+        path: recording of the clip, as in the manifest.
+        label: label of the clip.
+        start_seconds: start of the clip in the recording.
+        similarity: cosine similarity of the two embeddings.
     """
 
     path: str
@@ -36,15 +36,15 @@ class Neighbour:
 
 @torch.inference_mode()
 def nearest_training_clips(classifier: Classifier, waveform: Float[Tensor, "samples"], number: int) -> list[Neighbour]:
-    """The training clips with the most similar embeddings, nearest first.
+    """Find the training clips with the most similar embeddings, nearest first.
 
     Args:
         classifier: in evaluation mode.
-        waveform: a clip of the length that it knows.
-        number: of clips.
+        waveform: a clip of ``classifier.task.num_samples`` samples.
+        number: number of clips.
 
     Raises:
-        CheckpointError, ConfigError, DataError: the data of the training is not there any more, or not what it was.
+        CheckpointError, ConfigError, DataError: the training data is missing or has changed.
     """
     datamodule = run_data(classifier)
     numbers = datamodule.numbers(TRAIN)

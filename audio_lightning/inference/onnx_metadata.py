@@ -1,4 +1,4 @@
-"""What a file of ONNX says of its classifier, in its metadata; neither torch nor onnx is imported."""
+"""Metadata of exported ONNX files: task, windows and thresholds of the classifier. Needs neither torch nor onnx."""
 
 import json
 from collections.abc import Mapping
@@ -19,26 +19,27 @@ MOST_CLASSES: Final = 20_000
 LONGEST_CLIP: Final = 2**24
 HIGHEST_RATE: Final = 10**6
 LONGEST_HOP: Final = 10**6
-"""Bounds of what a file may ask for: the samples of a batch are held in memory."""
+"""Upper bounds of values in a file (classes, samples, Hz, seconds), which may be hostile: a batch is held in memory."""
 
 LONGEST_VALUE: Final = 2**22
-"""Characters of a value."""
+"""Largest number of characters of a value."""
 
 
 @dataclass(frozen=True)
 class OnnxMetadata:
-    """What is needed to use a classifier, beside its graph.
+    """Settings that prediction with an exported graph needs.
 
-    Each attribute is an entry of the file's ``metadata_props``, its value as JSON; those of the task have its names.
+    Each attribute is an entry of the file's ``metadata_props``, encoded as JSON; each attribute of ``task`` is an entry
+    of its own.
 
     Attributes:
-        task: classes, rate, length and padding of the clips, and whether a clip may have several labels.
-        version: of the program that wrote the file.
-        hop_seconds: from window to window of longer recordings; None for windows side by side.
-        channel: which channel of a recording, see :data:`audio_lightning.audio.channels.Channel`.
-        thresholds: probability of each class from which on it is predicted; only where clips may have several labels.
-        licence: notes on published weights in it.
-        measured: figures of its export, see :mod:`audio_lightning.inference.export.export`.
+        task: classes, sample rate, length and padding of the clips, and whether a clip may have several labels.
+        version: version of audio-lightning that wrote the file.
+        hop_seconds: seconds from the start of one window to the next; None for adjacent windows.
+        channel: channel of a recording, see :data:`audio_lightning.audio.channels.Channel`.
+        thresholds: minimum probability of each class; None for single-label tasks.
+        licence: notes on the licences of published weights in the file.
+        measured: measurements of the export, see :mod:`audio_lightning.inference.export.export`.
     """
 
     task: AudioTask
@@ -50,7 +51,7 @@ class OnnxMetadata:
     measured: Mapping[str, Any] = field(default_factory=dict)
 
     def to_properties(self) -> dict[str, str]:
-        """The entries of a file."""
+        """Encode the entries of a file."""
         values = {
             FORMAT_KEY: ONNX_FORMAT,
             "audio_lightning_version": self.version,
@@ -65,19 +66,19 @@ class OnnxMetadata:
 
     @classmethod
     def from_properties(cls, properties: Mapping[str, str], where: str) -> "OnnxMetadata":
-        """Read the entries of a file, which anybody may have written.
+        """Decode and validate the entries of a file, which is untrusted.
 
         Args:
-            properties: of the file.
-            where: the file, for messages.
+            properties: ``metadata_props`` of the file.
+            where: the file, for error messages.
 
         Raises:
-            CheckpointError: entries that are missing, of another type, or out of bounds.
+            CheckpointError: entries that are missing, of the wrong type, or out of bounds.
         """
         if FORMAT_KEY not in properties:
             raise CheckpointError(
-                f"{where}: its metadata name no classes, so it is none that audio-lightning export wrote; export a "
-                "checkpoint, or use the file as a feature by feature.backbone=FILE.onnx"
+                f"{where}: not written by audio-lightning export, as its metadata has no classes; export a "
+                "checkpoint, or use the file as a feature with feature.backbone=FILE.onnx"
             )
         entries = _Entries(properties, where)
         if (found := entries.value(FORMAT_KEY)) != ONNX_FORMAT:
@@ -101,7 +102,7 @@ class OnnxMetadata:
             raise CheckpointError(f"{where}: metadata: {error}") from error
         thresholds = entries.numbers("thresholds", 0, 1)
         if (thresholds is not None) != multilabel or (thresholds is not None and len(thresholds) != len(classes)):
-            raise entries.wrong("thresholds", "one for each class where a clip may have several labels, else null")
+            raise entries.wrong("thresholds", "one for each class for multi-label tasks, else null")
         hop = entries.value("hop_seconds")
         if hop is not None and not (_is_number(hop) and 0 < hop <= LONGEST_HOP):
             raise entries.wrong("hop_seconds", "a positive number or null")
@@ -121,7 +122,7 @@ class OnnxMetadata:
 
 @dataclass(frozen=True)
 class _Entries:
-    """Entries of a file, read one by one."""
+    """Typed access to the entries of a file."""
 
     properties: Mapping[str, str]
     where: str

@@ -1,4 +1,4 @@
-"""A classifier that ``audio-lightning export`` wrote as a file of ONNX; torch is not imported."""
+"""Exported ONNX classifiers: loading and prediction with ONNX Runtime, without torch."""
 
 from pathlib import Path
 from typing import Any
@@ -16,45 +16,43 @@ from audio_lightning.inference.onnx_metadata import OnnxMetadata
 SUFFIX = ".onnx"
 
 INPUT, OUTPUT = "waveform", "probabilities"
-"""Names of the only input, float32 ``[batch, samples]``, and of the output, float32 ``[batch, classes]``."""
+"""Names of the input, float32 ``[batch, samples]``, and of the output, float32 ``[batch, classes]``."""
 
 MOST_BYTES = 2**31 - 1
-"""Of a file: protocol buffers cannot be larger."""
+"""Largest file: the limit of protocol buffers."""
 
 
 def is_onnx(path: Path) -> bool:
-    """Whether a path names a file of ONNX, by its ending."""
+    """Return whether a path has the suffix of an ONNX file."""
     return path.suffix.lower() == SUFFIX
 
 
 class OnnxModel:
-    """Probabilities and labels of clips, by ONNX runtime on the CPU.
+    """Classifier that runs an exported graph with ONNX Runtime on the CPU.
 
     Args:
-        content: the bytes of the file, which may be somebody else's.
-        name: of the file, for messages.
-        threads: of the runtime; None for the cores of this process.
+        content: bytes of the file, which may be untrusted.
+        name: name of the file, for error messages.
+        threads: threads of the runtime; None for the cores of this process.
 
     Attributes:
-        metadata: what the file says of the classifier.
-        task: of the metadata.
-        config: what windows are cut by, as the configuration of a classifier has it.
-        any_length: whether clips may have other lengths than ``task.num_samples``.
+        metadata: task, windows and thresholds of the classifier.
+        task: task of the classifier, from the metadata.
+        config: window settings, structured like the configuration of a classifier.
+        any_length: whether clips may have lengths other than ``task.num_samples``.
 
     Raises:
-        ConfigError: the runtime is not installed, or cannot run the file.
-        CheckpointError: it was not written by ``audio-lightning export``, or was changed.
+        ConfigError: ONNX Runtime is not installed, or cannot run the file.
+        CheckpointError: the file was not written by ``audio-lightning export``, or was changed.
     """
 
     def __init__(self, content: bytes, name: str, *, threads: int | None = None) -> None:
         self.name = name
-        self._session = open_session(
-            content, name, threads=threads or at_most_set(cores()), needed_by="a model of ONNX"
-        )
+        self._session = open_session(content, name, threads=threads or at_most_set(cores()), needed_by="an ONNX model")
         try:
             properties = self._session.get_modelmeta().custom_metadata_map
         except UnicodeDecodeError as error:
-            raise CheckpointError(f"{name}: its metadata are no UTF-8; export it again") from error
+            raise CheckpointError(f"{name}: the metadata is not UTF-8; export it again") from error
         self.metadata = OnnxMetadata.from_properties(properties, name)
         self.task: AudioTask = self.metadata.task
         self.config: dict[str, Any] = {
@@ -63,18 +61,21 @@ class OnnxModel:
         self.any_length = self._check_sizes()
 
     def probabilities(self, samples: Float[np.ndarray, "batch samples"]) -> Float[np.ndarray, "batch classes"]:
-        """Calibrated probability of every class.
+        """Compute the calibrated probability of every class.
+
+        Args:
+            samples: float32 waveforms at ``task.sample_rate``.
 
         Raises:
-            CheckpointError: the graph fails, or gives something else.
+            CheckpointError: the graph fails, or its output has the wrong shape.
         """
         try:
             (found,) = self._session.run([OUTPUT], {INPUT: np.ascontiguousarray(samples, dtype=np.float32)})
-        except Exception as error:  # the runtime's errors have nothing else in common
+        except Exception as error:  # the runtime's errors have no common base class
             raise CheckpointError(f"{self.name} fails on clips: {one_line(error)}; export it again") from error
         if found.shape != (len(samples), self.task.num_classes):
             raise CheckpointError(
-                f"{self.name} gives {list(found.shape)} for {len(samples)} clips and {self.task.num_classes} classes; "
+                f"{self.name}: output of shape {list(found.shape)}, expected {[len(samples), self.task.num_classes]}; "
                 "export it again"
             )
         return found
@@ -82,7 +83,7 @@ class OnnxModel:
     def decide(
         self, probabilities: Float[np.ndarray, "clips classes"], thresholds: Float[np.ndarray, "classes"] | None = None
     ) -> list[list[str]]:
-        """The labels predicted for every clip, as :meth:`Classifier.decide` of a checkpoint has them."""
+        """Return the predicted labels of every clip, like :meth:`Classifier.decide` of a checkpoint."""
         names, own = self.task.classes, self.metadata.thresholds
         if thresholds is None and own is not None:
             thresholds = np.array(own, dtype=np.float32)
@@ -95,7 +96,7 @@ class OnnxModel:
         return [[names[index] if yes else UNKNOWN] for index, yes in zip(best, reached)]
 
     def _check_sizes(self) -> bool:
-        """Refuse a graph that does not fit its metadata; returns whether it takes clips of any length."""
+        """Check that the graph fits its metadata; return whether it accepts clips of any length."""
         given = {value.name: (value.type, value.shape) for value in self._session.get_inputs()}
         made = {value.name: (value.type, value.shape) for value in self._session.get_outputs()}
         expected = f"input {INPUT} [batch, samples] and output {OUTPUT} [batch, classes], both float32"
@@ -106,32 +107,30 @@ class OnnxModel:
         samples, classes = given[INPUT][1][1], made[OUTPUT][1][1]
         if isinstance(classes, int) and classes != self.task.num_classes:
             raise CheckpointError(
-                f"{self.name}: its metadata name {self.task.num_classes} classes, its graph gives {classes}; export it "
+                f"{self.name}: {self.task.num_classes} classes in the metadata, but {classes} in the graph; export it "
                 "again"
             )
         if isinstance(samples, int) and samples != self.task.num_samples:
             raise CheckpointError(
-                f"{self.name}: its metadata say {self.task.num_samples} samples, its graph takes {samples}; export it "
+                f"{self.name}: {self.task.num_samples} samples in the metadata, but {samples} in the graph; export it "
                 "again"
             )
         return not isinstance(samples, int)
 
 
 def load_onnx(path: Path, *, device: str = "cpu") -> OnnxModel:
-    """Open a file of ONNX that ``audio-lightning export`` wrote.
+    """Load an ONNX file that ``audio-lightning export`` wrote.
 
     Args:
         path: the file.
-        device: ``cpu``.
+        device: ``cpu``; no other device is supported.
 
     Raises:
-        FileError: the file is missing, no regular file, or too large.
-        ConfigError: another device; also see :class:`OnnxModel`.
+        FileError: the file is missing, not a regular file, or too large.
+        ConfigError: another device; see also :class:`OnnxModel`.
         CheckpointError: see :class:`OnnxModel`.
     """
     if device != "cpu":
-        raise ConfigError(
-            f"--device {device}: a model of ONNX runs on the CPU here; leave it out, or use the checkpoint"
-        )
+        raise ConfigError(f"--device {device}: not supported by ONNX models; leave it out, or use the checkpoint")
     with open_regular(path.expanduser(), most=MOST_BYTES, follow=True) as file:
         return OnnxModel(file.read(), str(path))

@@ -1,4 +1,4 @@
-"""Class probabilities of recordings of any length, rate and number of channels; torch is imported by need."""
+"""Prediction of recordings of any length, sample rate and number of channels; torch is imported only if needed."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,16 +21,16 @@ Probabilities = Float[np.ndarray, "parts classes"]
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one window of a recording, or for all of it, or why there is none.
+    """The prediction for one window or for a whole recording, or an error.
 
     Attributes:
-        path: the recording, as it was named or found.
-        start_seconds: where the window, or the first one, begins.
-        stop_seconds: where it, or the last one, ends.
-        probabilities: one a class.
-        labels: what is predicted: one class, or any number of them where clips may have several labels.
-        typicality: see :meth:`Classifier.typicality`; None unless it was asked for.
-        error: what is wrong with the recording; then the other values are None.
+        path: the recording.
+        start_seconds: start of the (first) window in the recording.
+        stop_seconds: end of the (last) window.
+        probabilities: probability of every class.
+        labels: predicted class; any number of classes for multi-label tasks.
+        typicality: see :meth:`Classifier.typicality`; None if it was not requested.
+        error: reason why the recording cannot be read; the other values are then None.
     """
 
     path: Path
@@ -41,22 +41,27 @@ class Prediction:
     typicality: float | None = None
     error: str | None = None
 
+    @property
+    def duration(self) -> float:
+        """Duration of the window in seconds, without padding; 0 for an error."""
+        return (self.stop_seconds or 0.0) - (self.start_seconds or 0.0)
+
 
 class Answers(Protocol):
-    """What predictions are made of, in arrays of numpy."""
+    """Interface of predictions by a torch classifier or an ONNX model, with NumPy arrays."""
 
     def of(
         self, parts: list[Part], samples: Float[np.ndarray, "rows samples"]
     ) -> tuple[Probabilities, Float[np.ndarray, "parts"] | None]:
-        """Probability of every class for each part that has samples, and how typical it is, where that is asked for."""
+        """Return the probability of every class for each readable window, and its typicality if requested."""
 
     def decide(self, probabilities: Probabilities) -> list[list[str]]:
-        """The labels that are predicted."""
+        """Return the predicted labels."""
 
 
 @dataclass(frozen=True)
 class _OfClassifier:
-    """The answers of a classifier of torch."""
+    """Predictions of a torch classifier."""
 
     classifier: "Classifier"
     thresholds: Float[np.ndarray, "classes"] | None = None
@@ -87,7 +92,7 @@ class _OfClassifier:
 
 @dataclass(frozen=True)
 class _OfModel:
-    """The answers of a model of ONNX."""
+    """Predictions of an ONNX model."""
 
     model: OnnxModel
     thresholds: Float[np.ndarray, "classes"] | None = None
@@ -109,29 +114,29 @@ def predict(
     typicality: bool = False,
     **options: Any,
 ) -> Iterator[Prediction]:
-    """Answer for every recording, in order, in memory that does not depend on how long the recordings are.
+    """Predict recordings in order, with memory that does not depend on their length.
 
     Args:
-        classifier: in evaluation mode, or a model of ONNX.
-        recordings: files; one that cannot be read gives an error and does not stop the others.
-        per_recording: answer once for each, by the mean of the probabilities of its windows, as
-            ``test/recording_accuracy`` of a run does; there is no answer if it cannot be read to its end.
-        raw: give the probabilities before calibration.
+        classifier: in evaluation mode, or an ONNX model.
+        recordings: files; an unreadable one yields an error and does not stop the others.
+        per_recording: yield one prediction per recording, from the mean of the probabilities of its windows, as for
+            ``test/recording_accuracy`` of a run. A recording that cannot be read to its end yields an error.
+        raw: return probabilities before calibration.
         thresholds: see :meth:`Classifier.decide`.
-        typicality: say how much a sound is like the validation clips, see :meth:`Classifier.typicality`; of a
-            recording, the mean of its windows.
+        typicality: compute the similarity to the validation clips, see :meth:`Classifier.typicality`; for a recording,
+            the mean of its windows.
         **options: window, hop and batch size, see :func:`audio_lightning.inference.windows.batches`.
 
     Raises:
-        ConfigError: a window or hop that cannot be used, a checkpoint that does not know what is typical, or ``raw`` or
-            ``typicality`` of a model of ONNX.
+        ConfigError: an invalid window or hop, a checkpoint without the energies that typicality needs, or ``raw`` or
+            ``typicality`` with an ONNX model.
     """
     answers: Answers
     if isinstance(classifier, OnnxModel):
         if raw or typicality:
             raise ConfigError(
-                f"{classifier.name}: a model of ONNX has calibrated probabilities alone: leave out --raw and "
-                "--typicality, or use the checkpoint"
+                f"{classifier.name}: an ONNX model supports neither --raw nor --typicality; leave them out, or use the "
+                "checkpoint"
             )
         answers = _OfModel(classifier, thresholds)
     else:
@@ -149,7 +154,7 @@ def _require_typicality(classifier: "Classifier") -> None:
     known = classifier.validated_clips
     if known is None or known.energies is None or not len(known.energies):
         raise ConfigError(
-            "--typicality: the checkpoint holds no energies of validation clips (it was trained without validation, "
+            "--typicality: the checkpoint contains no energies of validation clips (it was trained without validation, "
             "with calibration=none, or by an earlier version); train again"
         )
 
@@ -174,20 +179,23 @@ def _of_windows(answers: Answers, batched: Iterable[list[Part]]) -> Iterator[Pre
 
 
 def _of_recording(answers: Answers, windows: Iterable[Prediction]) -> Prediction:
-    """The mean of a recording's windows, added up in double precision; its error if there is one."""
+    """Average the windows of a recording, weighted by their duration; return the first error if there is one.
+
+    The sum is kept while the windows are read, so that memory does not depend on the length of the recording.
+    """
     total: Float[np.ndarray, "classes"] | float = 0.0
-    count, shares = 0, list[float]()
+    typical, seconds = 0.0, 0.0
     failed: Prediction | None = None
     for window in windows:
         if window.probabilities is not None:
-            total = total + window.probabilities.astype(np.float64)
-            count += 1
-            shares += [] if window.typicality is None else [window.typicality]
+            total = total + window.duration * window.probabilities.astype(np.float64)
+            typical += window.duration * (window.typicality or 0.0)
+            seconds += window.duration
         else:
             failed = failed or window
         last = window
     if failed is not None:
         return failed
-    mean = np.asarray(total / count, dtype=np.float32)[None]
-    typicality = sum(shares) / len(shares) if shares else None
+    mean = np.asarray(total / seconds, dtype=np.float32)[None]
+    typicality = None if last.typicality is None else typical / seconds
     return Prediction(last.path, 0.0, last.stop_seconds, mean[0], answers.decide(mean)[0], typicality)

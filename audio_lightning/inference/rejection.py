@@ -1,9 +1,9 @@
-"""When to predict nothing: thresholds for the probability of a class, and what they cost and bring.
+"""Selective classification (reject option): thresholds on class probabilities, with their coverage and precision.
 
-Where a clip has one label, a clip whose most probable class stays below its threshold is predicted as ``unknown``. A
-higher threshold gives fewer predictions (coverage), and more of them are right (precision): Chow, "On Optimum
-Recognition Error and Reject Tradeoff" (1970); El-Yaniv and Wiener, "On the Foundations of Noise-free Selective
-Classification" (2010).
+For single-label tasks, the prediction is ``unknown`` if the most probable class stays below its threshold. A higher
+threshold lowers the share of clips with a prediction (coverage) and raises the share of correct predictions
+(precision): Chow, "On Optimum Recognition Error and Reject Tradeoff" (1970); El-Yaniv and Wiener, "On the Foundations
+of Noise-free Selective Classification" (2010).
 """
 
 import math
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Operation:
-    """A threshold, and what it did to clips that were not trained on.
+    """Operating point: a threshold with its coverage and precision on clips outside of the training data.
 
     Attributes:
-        threshold: least probability of a prediction.
-        coverage: share of the clips that have a prediction.
-        precision: share of these predictions that are right; NaN where there is none.
-        clips: number of clips that this was measured on.
+        threshold: minimum probability of a prediction.
+        coverage: share of the clips with a prediction.
+        precision: share of correct predictions; NaN without predictions.
+        clips: number of clips of the measurement.
     """
 
     threshold: float
@@ -48,8 +48,8 @@ class CoverageCurve:
 
     Attributes:
         threshold: distinct probabilities, descending.
-        coverage: share of the clips that reach each.
-        precision: share of these that are right.
+        coverage: share of the clips that reach each threshold.
+        precision: share of correct predictions among them.
         clips: number of all clips.
     """
 
@@ -60,23 +60,24 @@ class CoverageCurve:
 
     @classmethod
     def of(cls, confidence: Float[np.ndarray, "clips"], right: Bool[np.ndarray, "clips"]) -> "CoverageCurve":
-        """The curve of predictions.
+        """Compute the curve of a set of predictions.
 
         Args:
-            confidence: probability of what is predicted for every clip.
-            right: whether it is right.
+            confidence: probability of the predicted class of every clip.
+            right: whether the prediction is correct.
         """
         order = np.argsort(-confidence, kind="stable")
         scores = confidence[order]
-        last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]  # equal ones are predicted together
+        last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]  # equal scores share a threshold
         number = np.arange(1, len(scores) + 1)
         hits = np.cumsum(right[order])
         return cls(scores[last], number[last] / max(1, len(scores)), hits[last] / number[last], len(scores))
 
     def at_precision(self, least: float) -> Operation | None:
-        """The lowest threshold from which on predictions are precise enough; None where none is.
+        """Find the lowest threshold that reaches a precision; None if there is none.
 
-        It lies halfway to the next lower probability, so that clips like those it was found on are predicted.
+        The threshold lies halfway to the next lower probability, so that clips similar to the lowest accepted one are
+        accepted.
         """
         places = np.flatnonzero(self.precision >= least)
         if not len(places):
@@ -87,7 +88,7 @@ class CoverageCurve:
         return Operation(middle, float(self.coverage[place]), float(self.precision[place]), self.clips)
 
     def at_threshold(self, threshold: float) -> Operation:
-        """What a threshold does."""
+        """Return coverage and precision of a threshold."""
         reached = int((self.threshold >= threshold).sum())
         if not reached:
             return Operation(threshold, 0.0, math.nan, self.clips)
@@ -95,7 +96,7 @@ class CoverageCurve:
 
 
 def curve_of(classifier: "Classifier | OnnxModel") -> CoverageCurve | None:
-    """The curve of a classifier with one label a clip, on its validation clips; None where it has none."""
+    """Compute the curve of a single-label classifier on its validation clips; None if the checkpoint holds none."""
     known = _validated(classifier)
     if known is None:
         return None
@@ -108,27 +109,27 @@ def curve_of(classifier: "Classifier | OnnxModel") -> CoverageCurve | None:
 def precise_thresholds(
     classifier: "Classifier | OnnxModel", min_precision: float
 ) -> tuple[Float[np.ndarray, "classes"], list[Operation | None]]:
-    """The lowest thresholds with which predictions were precise enough on the validation clips.
+    """Find the lowest thresholds that reach a precision on the validation clips.
 
-    Where a clip has one label, there is one threshold for all classes; else one for each class, and a class that never
-    was precise enough is never predicted.
+    For single-label tasks, all classes have the same threshold. For multi-label tasks, each class has its own, and a
+    class that cannot reach the precision is never predicted.
 
     Args:
         classifier: with validation clips in its checkpoint.
-        min_precision: share of the predictions that are right, above 0 and at most 1.
+        min_precision: target precision, above 0 and at most 1.
 
     Returns:
-        A threshold for each class, and what each did (one for all, where a clip has one label).
+        The threshold of each class, and the operating point of each (only one for single-label tasks).
 
     Raises:
-        ConfigError: a precision out of range, or that nothing reached; or a checkpoint without validation clips.
+        ConfigError: a precision out of range or out of reach, or a checkpoint without validation clips.
     """
     if not 0 < min_precision <= 1:
         raise ConfigError(f"--min-precision {min_precision:g}: expected a share above 0 and at most 1")
     known, classes = _validated(classifier), classifier.task.classes
     if known is None:
         raise ConfigError(
-            "--min-precision: the checkpoint holds no validation clips to choose a threshold on (it was trained "
+            "--min-precision: the checkpoint contains no validation clips to choose a threshold on (it was trained "
             "without validation, with calibration=none, or by an earlier version); give --threshold, or train again"
         )
     if not classifier.task.multilabel:
@@ -137,8 +138,8 @@ def precise_thresholds(
         if (found := curve.at_precision(min_precision)) is None:
             best = float(curve.precision.max())
             raise ConfigError(
-                f"--min-precision {min_precision:g}: no threshold reached it on {curve.clips} validation clips; the "
-                f"highest precision is {best:.3f}"
+                f"--min-precision {min_precision:g}: no threshold reaches it on {curve.clips} validation clips; give "
+                f"at most {best:.3f}"
             )
         return np.full(len(classes), found.threshold), [found]
     probabilities, targets = known[0].numpy(), known[1].numpy()
@@ -147,12 +148,14 @@ def precise_thresholds(
         for scores, present in zip(probabilities.T, targets.T)
     ]
     if not any(operations):
-        raise ConfigError(f"--min-precision {min_precision:g}: no class reached it on {len(targets)} validation clips")
+        raise ConfigError(
+            f"--min-precision {min_precision:g}: no class reaches it on {len(targets)} validation clips; give less"
+        )
     return np.array([math.inf if one is None else one.threshold for one in operations]), operations
 
 
 def _validated(classifier: "Classifier | OnnxModel") -> "tuple[Tensor, Tensor] | None":
-    """Calibrated probabilities and targets of the validation clips; a model of ONNX has none."""
+    """Calibrated probabilities and targets of the validation clips; None for an ONNX model."""
     clips: ValidatedClips | None = getattr(classifier, "validated_clips", None)
     if clips is None or not len(clips.logits):
         return None
@@ -163,40 +166,40 @@ def _validated(classifier: "Classifier | OnnxModel") -> "tuple[Tensor, Tensor] |
 def choose_thresholds(
     classifier: "Classifier | OnnxModel", typed: Sequence[str], min_precision: float | None
 ) -> tuple[Float[np.ndarray, "classes"] | None, str | None]:
-    """Thresholds as a command asks for them.
+    """Resolve the options ``--threshold`` and ``--min-precision``.
 
     Args:
-        classifier: that predicts.
-        typed: see :func:`parse_thresholds`.
-        min_precision: see :func:`precise_thresholds`; None: not asked for.
+        classifier: the classifier that predicts.
+        typed: values of ``--threshold``, see :func:`parse_thresholds`.
+        min_precision: see :func:`precise_thresholds`; None if not given.
 
     Returns:
-        The thresholds, None where nothing was asked for; and what they did to the validation clips, in a sentence,
-        where that is known.
+        The thresholds, None without either option; and a sentence on their coverage and precision on the validation
+        clips, None if these are unknown.
 
     Raises:
-        ConfigError: both, or one that cannot be met.
+        ConfigError: both options, or a value that is invalid or out of reach.
     """
     if typed and min_precision is not None:
-        raise ConfigError("--threshold and --min-precision: give one of the two")
+        raise ConfigError("--threshold, --min-precision: exclude each other; give one of the two")
     if typed:
         values = parse_thresholds(typed, classifier.task.classes)
         curve = None if classifier.task.multilabel or len(set(values)) > 1 else curve_of(classifier)
-        said = None if curve is None else _said(curve.at_threshold(float(values[0])))
-        return values, said
+        note = None if curve is None else _described(curve.at_threshold(float(values[0])))
+        return values, note
     if min_precision is None:
         return None, None
     values, operations = precise_thresholds(classifier, min_precision)
     if not classifier.task.multilabel:
         assert operations[0] is not None
-        return values, _said(operations[0])
+        return values, _described(operations[0])
     never = [name for name, one in zip(classifier.task.classes, operations) if one is None]
-    said = f"never predicted, because no threshold is precise enough on the validation clips: {', '.join(never)}"
-    return values, said if never else None
+    note = f"never predicted, because no threshold is precise enough on the validation clips: {', '.join(never)}"
+    return values, note if never else None
 
 
 def typed_thresholds(threshold: float | Mapping[str, float] | None) -> list[str]:
-    """Thresholds of a Python call, as a command has them."""
+    """Convert the ``threshold`` argument of :func:`audio_lightning.predict` to values of ``--threshold``."""
     if threshold is None:
         return []
     if isinstance(threshold, Mapping):
@@ -204,7 +207,7 @@ def typed_thresholds(threshold: float | Mapping[str, float] | None) -> list[str]
     return [str(threshold)]
 
 
-def _said(found: Operation) -> str:
+def _described(found: Operation) -> str:
     right = "none" if math.isnan(found.precision) else f"{100 * found.precision:.1f} %"
     return (
         f"threshold {found.threshold:.3f}: {100 * found.coverage:.1f} % of {found.clips} validation clips reach it, "
@@ -213,14 +216,14 @@ def _said(found: Operation) -> str:
 
 
 def parse_thresholds(texts: Iterable[str], classes: Sequence[str]) -> Float[np.ndarray, "classes"]:
-    """Thresholds as they are typed: ``0.6`` for all classes, ``siren=0.8`` for one, in any order.
+    """Parse values of ``--threshold``: ``0.6`` for all classes, ``siren=0.8`` for one, in any order.
 
     Args:
-        texts: each a number, or the name of a class and a number; classes that none names have the number, or 0.
-        classes: all of them.
+        texts: the values. Classes without a value of their own have the one for all classes, or 0.
+        classes: all classes, in order.
 
     Raises:
-        ConfigError: a text of another form, no probability, or a class that there is not.
+        ConfigError: an invalid value, or an unknown class.
     """
     common, single = 0.0, dict[str, float]()
     for text in texts:
@@ -236,7 +239,5 @@ def parse_thresholds(texts: Iterable[str], classes: Sequence[str]) -> Float[np.n
         elif name in classes:
             single[name] = value
         else:
-            raise ConfigError(
-                f"--threshold {text}: there is no class {name}{did_you_mean(name, classes, listing='classes')}"
-            )
+            raise ConfigError(f"--threshold {text}: no such class{did_you_mean(name, classes, listing='classes')}")
     return np.array([single.get(name, common) for name in classes])

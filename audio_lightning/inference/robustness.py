@@ -1,4 +1,4 @@
-"""The accuracy of a classifier on test clips that are corrupted: noise, level, reverberation, codecs and the like."""
+"""Robustness benchmark: the metric of a classifier on corrupted test clips, with intervals and paired differences."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -34,35 +34,35 @@ from audio_lightning.training.intervals import (
 from audio_lightning.training.results import groups_of, targets_of
 
 CLEAN = "none"
-"""The corruption of clips as they are."""
+"""Name of the condition without corruption."""
 
 FILES = ("robustness.csv", "robustness.json", "robustness.png")
-"""Files that :func:`write_robustness` writes."""
+"""Files of :func:`write_robustness`."""
 
 
 @dataclass(frozen=True)
 class ConditionResult:
     """The metric of a classifier under one condition.
 
-    Intervals are those of 95 % over groups of clips; None where there are fewer than two groups.
+    Intervals are 95 % confidence intervals over groups of clips; None for fewer than two groups.
 
     Attributes:
-        model: path of the classifier, as it was given.
-        corruption: its kind, or :data:`CLEAN`.
-        condition: the corruption and its strength in words.
-        series: what is varied in strength.
-        value: the strength; None where there is only one.
-        unit: of the strength.
-        metric: ``accuracy``, or ``mean_average_precision`` where clips may have several labels.
-        score: the metric.
-        low, high: ends of its interval.
-        difference: to the metric of the clean clips, paired by clip.
-        difference_low, difference_high: ends of its interval.
-        num_clips: clips tested.
-        num_groups: groups that they come in.
-        difference_to_first: to the metric of the first classifier under this condition, paired by clip; None for the
-            first.
-        difference_to_first_low, difference_to_first_high: ends of its interval.
+        model: path of the classifier, as given.
+        corruption: kind of corruption, or :data:`CLEAN`.
+        condition: corruption and strength as text.
+        series: name of the conditions that differ only in strength.
+        value: the strength; None if the corruption has only one.
+        unit: unit of the strength.
+        metric: ``accuracy``; ``mean_average_precision`` for multi-label tasks.
+        score: value of the metric.
+        low, high: interval of ``score``.
+        difference: difference to the score on clean clips, paired by clip.
+        difference_low, difference_high: interval of ``difference``.
+        num_clips: number of tested clips.
+        num_groups: number of their groups.
+        difference_to_first: difference to the score of the first classifier under this condition, paired by clip; None
+            for the first classifier.
+        difference_to_first_low, difference_to_first_high: interval of ``difference_to_first``.
     """
 
     model: str
@@ -90,12 +90,12 @@ class _Tested:
     """Predictions of a classifier under every condition.
 
     Attributes:
-        model: its path.
-        conditions: the clean one, which is None, first.
-        probabilities: of every condition.
-        targets: of the clips.
-        group: of the clips.
-        keys: by which clips are known again in other data.
+        model: path of the classifier.
+        conditions: all conditions; the first one, None, is the clean one.
+        probabilities: probabilities under each condition.
+        targets: targets of the clips.
+        group: group of every clip.
+        keys: keys that identify the same clips in other data, see :func:`_keys`.
         multilabel: whether clips may have several labels.
     """
 
@@ -123,31 +123,32 @@ def robustness(
 ) -> list[ConditionResult]:
     """Test a classifier on clean and on corrupted clips.
 
-    Clips are loaded once, and each is corrupted in every way. A corruption changes the sound before its padding, and
-    what is random in it follows from ``seed``, the condition and the position of the clip.
+    Clips are loaded once, and each is corrupted under every condition. A corruption changes the sound before its
+    padding, except time shifts, which move the padded clip. Random values depend on ``seed``, the condition and the
+    position of the clip.
 
     Args:
         path: checkpoint or run folder.
         overrides: data to test on, see :func:`audio_lightning.inference.evaluate.evaluate`.
         against: another classifier, which is tested on the same clips.
-        only: kinds of corruption (:data:`audio_lightning.inference.corruptions.CORRUPTIONS`); none: all.
-        clips: most test clips, drawn by ``seed``; None: all.
-        seed: of what is random.
-        device: such as ``"cuda"``.
+        only: kinds of corruption (:data:`audio_lightning.inference.corruptions.CORRUPTIONS`); empty for all.
+        clips: largest number of test clips, drawn with ``seed``; None for all.
+        seed: seed of all random values.
+        device: torch device, such as ``"cuda"``.
         trust: modules of the user's own whose classes the checkpoints may name.
-        config_dir: folder with YAML files of the user's own.
-        progress: is called with the number of clips that are done.
+        config_dir: folder with the user's own YAML files.
+        progress: callback with the numbers of finished and of all clips.
 
     Returns:
-        The clean clips first, then every condition; then the same of the other classifier.
+        The result on clean clips, then on every condition; then the same for the other classifier.
 
     Raises:
         CheckpointError, ConfigError, DataError: see :func:`audio_lightning.inference.evaluate.evaluate`; also an
-            unknown kind, or another classifier that is tested on other clips.
+            unknown kind of corruption, or different test clips of the other classifier.
     """
     overrides, only = list(overrides), list(only)
     if against == path:
-        raise ConfigError(f"--against {against}: it is the same classifier; name another one, or leave it out")
+        raise ConfigError(f"--against {against}: the same classifier; name another one, or leave it out")
     with user_extensions(overrides, config_dir), trusting(trust):
         found = [
             _tested(one, overrides, only, clips, seed, device, progress) for one in (path, against) if one is not None
@@ -172,7 +173,7 @@ def _tested(
     datamodule = labelled_clips(classifier, overrides).datamodule
     number = datamodule.numbers(TEST)
     if not len(number):
-        raise DataError(f"{datamodule.root}: there are no test clips; name other recordings by data=NAME data.root=DIR")
+        raise DataError(f"{datamodule.root}: no test clips; name other recordings with data=NAME data.root=DIR")
     position = np.arange(len(number))
     if clips is not None and clips < len(position):
         position = np.sort(np.random.default_rng(seed).permutation(position)[:clips])
@@ -204,7 +205,7 @@ def _corrupted(
     every: Sequence[Condition | None],
     seed: int,
 ) -> Iterable[Float[Tensor, "batch samples"]]:
-    """A batch of test clips under every condition, one after the other."""
+    """Yield a batch of test clips under every condition."""
     batch = datamodule.batch(TEST, position)
     for condition in every:
         if condition is None:
@@ -223,13 +224,13 @@ def _require_finite(path: Path, every: Sequence[Condition | None], probabilities
         if not bool(values.isfinite().all()):
             what = "clean clips" if condition is None else f"clips with {condition.name}"
             raise CheckpointError(
-                f"{path}: the probabilities of {what} hold NaN or infinite values; see whether the checkpoint is "
-                "damaged"
+                f"{path}: the probabilities of {what} hold NaN or infinite values; the checkpoint may be damaged, "
+                "restore it or train again"
             )
 
 
 def _keys(datamodule: AudioDataModule, number: Int64[np.ndarray, "clips"]) -> list[tuple[Any, ...]]:
-    """Content of the recording, start in milliseconds and label of each clip."""
+    """Return the content hash of the recording, the start in milliseconds and the label of each clip."""
     clips = datamodule.clips.select(number)
     start = np.rint(1000 * clips.offset / datamodule.sample_rate).astype(np.int64)
     labels = datamodule.manifest.table["label"].to_numpy()[clips.row]
@@ -239,8 +240,8 @@ def _keys(datamodule: AudioDataModule, number: Int64[np.ndarray, "clips"]) -> li
 def _require_same_clips(first: _Tested, other: _Tested) -> None:
     if first.keys != other.keys or first.multilabel != other.multilabel:
         raise DataError(
-            f"--against {other.model}: it is tested on other clips ({len(other.keys):,}) than {first.model} "
-            f"({len(first.keys):,}); name the same for both by data=NAME data.root=DIR"
+            f"--against {other.model}: tested on other clips ({len(other.keys):,}) than {first.model} "
+            f"({len(first.keys):,}); name the same data for both with data=NAME data.root=DIR"
         )
 
 
@@ -263,7 +264,7 @@ def _results(found: _Tested) -> list[ConditionResult]:
                 low=_end(interval, "low"),
                 high=_end(interval, "high"),
                 difference=difference,
-                # A figure does not differ from itself.
+                # The difference of the clean clips to themselves is exactly 0.
                 difference_low=0.0 if condition is None else _end(of_difference, "low"),
                 difference_high=0.0 if condition is None else _end(of_difference, "high"),
                 num_clips=len(found.group),
@@ -274,7 +275,7 @@ def _results(found: _Tested) -> list[ConditionResult]:
 
 
 def _compared(rows: list[ConditionResult], other: _Tested, first: _Tested) -> list[ConditionResult]:
-    """The rows of a classifier, with the differences to the first one; a condition that it lacks has none."""
+    """Add the differences to the first classifier, for the conditions that both have."""
     known = {condition and condition.name: place for place, condition in enumerate(first.conditions)}
     compared = []
     for row, condition, probabilities in zip(rows, other.conditions, other.probabilities):
@@ -302,7 +303,7 @@ def _score(found: _Tested, probabilities: Float[Tensor, "clips classes"]) -> tup
 def _difference(
     found: _Tested, probabilities: Tensor, others: Tensor, of_others: _Tested | None = None
 ) -> tuple[float, Interval | None]:
-    """How much better the probabilities are than others of the same clips."""
+    """Difference of the metric between two sets of probabilities of the same clips, with its interval."""
     targets = (of_others or found).targets
     if found.multilabel:
         own = _mean_average_precision(probabilities, found.targets)
@@ -323,7 +324,7 @@ def _correct(probabilities: Float[Tensor, "clips classes"], targets: Tensor) -> 
 def _mean_average_precision(
     probabilities: Float[Tensor, "clips classes"], targets: Tensor
 ) -> Callable[[Int64[np.ndarray, "some"]], float]:
-    """The mean over the classes that occur, of the clips at some positions."""
+    """Return a function from positions of clips to their mean average precision over the classes that occur."""
     labelled = targets > 0.5
 
     def of_some(some: Int64[np.ndarray, "some"]) -> float:
@@ -335,12 +336,12 @@ def _mean_average_precision(
 
 
 def as_table(rows: Sequence[ConditionResult]) -> pd.DataFrame:
-    """One row a condition and classifier; columns are the attributes of :class:`ConditionResult`."""
+    """Return a table with one row per condition and classifier; columns are attributes of :class:`ConditionResult`."""
     return pd.DataFrame([asdict(row) for row in rows])
 
 
 def write_robustness(folder: Path, rows: Sequence[ConditionResult]) -> list[Path]:
-    """Write the results as a table, as JSON (a list of rows) and as a figure; returns the files."""
+    """Write the results as CSV, JSON (a list of rows) and a figure; return the paths."""
     files = [folder / name for name in FILES]
     plain = [asdict(row) for row in rows]
     write_csv(files[0], list(plain[0]), ([_cell(value) for value in row.values()] for row in plain))

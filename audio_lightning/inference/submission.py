@@ -1,4 +1,4 @@
-"""A table of recordings without labels, answered: the submission file of a competition."""
+"""Submission files: predictions for a table of unlabelled recordings, as competitions require them."""
 
 import os
 import re
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from audio_lightning.inference.onnx_model import OnnxModel
 
 LABEL = "label"
-"""Column that takes the labels, where the table names no other."""
+"""Default name of the column for the predicted labels."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A table that is to be answered.
+    """A table of recordings to predict.
 
     Attributes:
-        rows: columns of the answer in their order, as text; what is predicted is still empty or a placeholder.
-        recordings: of each row.
-        label_column: takes the predicted labels; None where classes have columns of their own.
-        class_columns: from the columns that take probabilities to their classes.
+        rows: columns of the submission in order, as text; cells of predictions are empty or placeholders.
+        recordings: recording of each row.
+        label_column: column for the predicted labels; None if each class has its own column.
+        class_columns: maps columns for probabilities to their classes.
     """
 
     rows: pd.DataFrame
@@ -48,22 +48,23 @@ def read_submission(
     sample: Path | None = None,
     path_column: str | None = None,
 ) -> Submission:
-    """Read a table of recordings, and find out what its answer looks like.
+    """Read a table of recordings, and infer the columns of its submission.
 
-    Without a sample, a table with a column for each class, or with a column ``label``, is its own sample. Any other is
-    answered by the columns that tell its rows apart, and ``label``.
+    With a sample, the submission has the rows and columns of the sample. Without one, a table with columns for at least
+    two classes, or with a column ``label``, is its own sample. For any other table, the submission has the columns with
+    unique values, and ``label``.
 
     Args:
-        table: CSV, TSV, Parquet or JSON Lines. One column names recordings: by their paths, their names, or their names
-            without the ending.
-        classes: of the classifier.
-        root: folder with the recordings; None: that of the table.
-        sample: a submission with placeholders: the answer has its rows, and its columns in their order.
-        path_column: the column that names recordings; None: the one by which most are found.
+        table: CSV, TSV, Parquet or JSON Lines. One column names the recordings: by path, by name, or by name without
+            suffix.
+        classes: classes of the classifier.
+        root: folder with the recordings; None for the folder of the table.
+        sample: sample submission with placeholders.
+        path_column: column that names the recordings; None for the column by which most are found.
 
     Raises:
-        ConfigError: a folder or a column that is not there.
-        DataError: a table that cannot be read or lacks rows of the sample, or recordings that are not there.
+        ConfigError: a folder or a column that does not exist.
+        DataError: an unreadable table, a table without some rows of the sample, or missing recordings.
     """
     rows = _read(table)
     column, recordings = _recordings(table, rows, root or table.parent, path_column)
@@ -77,7 +78,7 @@ def read_submission(
         strange = [name for name in columns if name not in {*answers, *keys}]
         if not keys or strange or (not class_columns and len(answers) != 1):
             raise DataError(
-                f"{sample} has the columns {', '.join(columns)}: expected some of {table.name} "
+                f"{sample}: has the columns {', '.join(columns)}; expected some of {table.name} "
                 f"({', '.join(_names(rows))}), and one for the label or one for each class ({', '.join(classes)})"
             )
         recordings = _of_sample(sample, wanted[keys], table, rows[keys], recordings)
@@ -88,28 +89,28 @@ def read_submission(
     return Submission(wanted[kept].assign(**{LABEL: ""}), recordings, LABEL, {})
 
 
-def answered(
+def predicted_rows(
     submission: Submission, classifier: "Classifier | OnnxModel", *, top_k: int | None = None, **options: Any
 ) -> Iterator[tuple[list[str], Prediction]]:
-    """The rows of the answer, and what each was made from; a recording is answered by the mean of its windows.
+    """Yield the rows of the submission with their predictions: for a recording, the mean of its windows.
 
-    Cells of recordings that cannot be read stay empty.
+    Cells of unreadable recordings stay empty.
 
     Args:
-        submission: what to answer.
-        classifier: in evaluation mode, or a model of ONNX.
-        top_k: number of labels in the label column, the most probable first, with spaces between them.
+        submission: the table.
+        classifier: in evaluation mode, or an ONNX model.
+        top_k: number of labels in the label column, the most probable first, separated by spaces.
         **options: see :func:`audio_lightning.inference.windows.batches`.
 
     Raises:
-        ConfigError: ``top_k`` without a label column, or with classes whose names hold spaces.
+        ConfigError: ``top_k`` without a label column, or with classes whose names contain spaces.
     """
     classes = classifier.task.classes
     if top_k is not None:
         if submission.label_column is None:
-            raise ConfigError("--top-k: every class has a column of its own here; leave it out")
+            raise ConfigError("--top-k: every class has a column of its own in this table; leave it out")
         if spaced := [name for name in classes if " " in name]:
-            raise ConfigError(f"--top-k: labels are separated by spaces, and class {spaced[0]} holds one; leave it out")
+            raise ConfigError(f"--top-k: separates labels by spaces, but class {spaced[0]} contains one; leave it out")
     found = predict(classifier, list(dict.fromkeys(submission.recordings)), per_recording=True, **options)
     known: dict[Path, Prediction] = {}
     place = {name: number for number, name in enumerate(classes)}
@@ -132,16 +133,16 @@ def answered(
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """All columns of a table as text.
+    """Read all columns of a table as text.
 
     Raises:
-        DataError: it cannot be read, or a row is wrong.
+        DataError: an unreadable table or an invalid row.
     """
     if not os.path.lexists(path):
-        raise DataError(f"{path}: there is no such table")
+        raise DataError(f"{path}: no such table; check the path")
     rows, problems = read_table(path, (), column_names(path))
     if problems:
-        raise DataError(f"{path}: {problems[0].where}: {problems[0].what}; every row is to be answered, so mend it")
+        raise DataError(f"{path}: {problems[0].where}: {problems[0].what}; correct it, as every row needs a prediction")
     return rows
 
 
@@ -151,7 +152,7 @@ def _names(table: pd.DataFrame) -> list[str]:
 
 
 def _class_columns(columns: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
-    """Columns named after classes: exactly, or but for case and what stands between words."""
+    """Map columns to classes by name, exactly or ignoring case and word separators; at least two must match."""
 
     def plain(name: str) -> str:
         return re.sub(r"[\W_]+", "_", name.casefold())
@@ -163,16 +164,18 @@ def _class_columns(columns: Sequence[str], classes: Sequence[str]) -> dict[str, 
 
 
 def _recordings(table: Path, rows: pd.DataFrame, root: Path, path_column: str | None) -> tuple[str, list[Path]]:
-    """The column that names recordings, and these.
+    """Find the column that names the recordings, and the recording of each row.
 
     Raises:
-        ConfigError: a folder or a column that is not there.
-        DataError: some recordings are not there.
+        ConfigError: a folder or a column that does not exist.
+        DataError: missing recordings.
     """
     if not root.is_dir():
-        raise ConfigError(f"--root {root}: there is no such folder")
+        raise ConfigError(f"--root {root}: no such folder; give the folder with the recordings")
     if path_column is not None and path_column not in rows:
-        raise ConfigError(f"--path-column {path_column}: {table} has the columns {', '.join(_names(rows))}")
+        raise ConfigError(
+            f"--path-column {path_column}: no such column in {table}; it has the columns {', '.join(_names(rows))}"
+        )
     search = _Search(root)
     columns = _names(rows) if path_column is None else [path_column]
     found = {name: [search(cell) for cell in rows[name]] for name in columns}
@@ -182,21 +185,21 @@ def _recordings(table: Path, rows: pd.DataFrame, root: Path, path_column: str | 
     if len(lacking) == len(rows):
         first = ", ".join(f"{name} {rows[name].iloc[0]}" for name in columns[:5])
         raise DataError(
-            f"{table}: no column names recordings below {root} (its first row: {first}); name their folder by --root "
-            "DIR, and the column by --path-column NAME"
+            f"{table}: no column names recordings below {root} (first row: {first}); give their folder with --root "
+            "DIR, and the column with --path-column NAME"
         )
     if lacking:
         again = search.several(lacking[0])
-        where = f"lies there {again} times" if again > 1 else "is not there"
+        where = f"exists {again} times" if again > 1 else "does not exist"
         raise DataError(
             f"{table}: {len(lacking):,} of {len(rows):,} recordings of column {best} are not found below {root}: the "
-            f"first, {lacking[0]}, {where}; name their folder by --root DIR"
+            f"first, {lacking[0]}, {where}; give their folder with --root DIR"
         )
     return best, [path for path in found[best] if path is not None]
 
 
 class _Search:
-    """Finds recordings below a folder by their paths, or by names that only one of them has."""
+    """Finds recordings below a folder by relative path, or by unique name."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -209,7 +212,7 @@ class _Search:
         return found[0] if len(found) == 1 else None
 
     def several(self, cell: str) -> int:
-        """How many recordings have this name."""
+        """Number of recordings with this name."""
         return len(self._all().get(Path(cell).name, []))
 
     def _all(self) -> dict[str, list[Path]]:
@@ -218,7 +221,7 @@ class _Search:
             try:
                 paths = [self._root / below for below in Finder(self._root).recordings()]
             except OSError as error:
-                raise DataError(f"{error.filename}: {error.strerror or error}; check who may read it") from error
+                raise DataError(f"{error.filename}: {error.strerror or error}; check its permissions") from error
             for path in paths:
                 for name in {path.name, path.stem}:
                     self._named.setdefault(name, []).append(path)
@@ -228,10 +231,10 @@ class _Search:
 def _of_sample(
     sample: Path, wanted: pd.DataFrame, table: Path, rows: pd.DataFrame, recordings: Sequence[Path]
 ) -> list[Path]:
-    """The recording of each row of a sample, by the columns that it shares with the table.
+    """Find the recording of each row of a sample, by the columns that it shares with the table.
 
     Raises:
-        DataError: a row is not in the table, or in several rows with different recordings.
+        DataError: a row without a match in the table, or with several different recordings.
     """
     by_key: dict[tuple[str, ...], set[Path]] = {}
     for key, path in zip(rows.itertuples(index=False, name=None), recordings):
@@ -241,7 +244,7 @@ def _of_sample(
     if wrong:
         first = ", ".join(wanted.iloc[wrong[0]])
         raise DataError(
-            f"{sample}: {len(wrong):,} of {len(wanted):,} rows are not one recording of {table.name}, the first is "
-            f"{', '.join(_names(wanted))} {first}; expected every row in both"
+            f"{sample}: {len(wrong):,} of {len(wanted):,} rows do not match one recording of {table.name}, the first "
+            f"is {', '.join(_names(wanted))} {first}; both files must have every row"
         )
     return [next(iter(paths)) for paths in found]

@@ -1,4 +1,4 @@
-"""Which windows of unlabelled recordings to label next: uncertain and diverse ones, or those that are like a clip."""
+"""Active learning: choose windows of unlabelled recordings to label, by uncertainty and diversity or by similarity."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.inference.windows import Part, batches, merged, not_finite, stacked
 
 COLUMNS = ("path", "start_seconds", "end_seconds", "label", "predicted", "probability", "score")
-"""Columns of the table, which ``data=table`` and ``data=annotations`` read once ``label`` is filled in."""
+"""Columns of the table; once ``label`` is filled in, ``data=table`` and ``data=annotations`` can read it."""
 
 CANDIDATES, CANDIDATES_EACH = 10_000, 20
-"""Windows that are kept to choose from, the most uncertain ones, and at least how many for each that is chosen: the
-memory does not grow with the recordings."""
+"""Minimum number of candidates (the most uncertain windows) in total and per chosen window; the larger one bounds the
+memory."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Suggestion:
     """A window to label.
 
     Attributes:
-        path: relative to the folder where one was looked through, else absolute.
-        start_seconds: where it begins.
-        stop_seconds: where it ends.
-        predicted: labels that the classifier predicts.
-        probability: of the most probable class.
+        path: recording, relative to the folder if one folder was searched, else absolute.
+        start_seconds: start of the window in the recording.
+        stop_seconds: end of the window.
+        predicted: predicted labels.
+        probability: probability of the most probable class.
         score: uncertainty from 0 to 1 (:func:`uncertainty`), or the cosine similarity to a clip.
     """
 
@@ -45,7 +45,7 @@ class Suggestion:
     score: float
 
     def row(self) -> list[Any]:
-        """Cells of :data:`COLUMNS`; the label is empty."""
+        """Return the cells of :data:`COLUMNS`; the label is empty."""
         predicted = LABEL_SEPARATOR.join(self.predicted)
         times = f"{self.start_seconds:.3f}", f"{self.stop_seconds:.3f}"
         return [self.path, *times, "", predicted, f"{self.probability:.4f}", f"{self.score:.4f}"]
@@ -53,7 +53,7 @@ class Suggestion:
 
 @dataclass
 class Suggestions:
-    """Windows to label, the most important first, and what is wrong with recordings that could not be read."""
+    """Windows to label, the most important first, and errors of unreadable recordings."""
 
     windows: list[Suggestion]
     errors: list[str] = field(default_factory=list)
@@ -85,16 +85,16 @@ def suggest(
 
     Args:
         classifier: in evaluation mode.
-        recordings: files, and folders to look through; one that cannot be read does not stop the others.
-        number: of windows.
-        like: a clip; then the windows with the most similar embeddings are chosen, one of each recording.
+        recordings: files, and folders that are searched; an unreadable file does not stop the others.
+        number: number of windows.
+        like: path of a clip; the windows with the most similar embeddings are chosen instead, one per recording.
         labelled: tables with ``path``, ``start_seconds`` and ``end_seconds``, such as earlier suggestions; windows that
             overlap their rows are left out.
-        seed: of the draws (:func:`choose`).
+        seed: seed of the random draws (:func:`choose`).
         **options: window, hop and batch size, see :func:`audio_lightning.inference.windows.batches`.
 
     Raises:
-        ConfigError: a number, a window or a hop that cannot be used.
+        ConfigError: an invalid number, window or hop.
         AudioError: ``like`` cannot be read.
         DataError: a folder without recordings.
         FileError: a table of ``labelled`` is damaged.
@@ -138,20 +138,21 @@ def choose(
     """Choose uncertain and diverse windows: BADGE (Ash et al., ICLR 2020, arXiv 1906.03671).
 
     A window is represented by the gradient of the loss with respect to the head's weights, with the prediction as its
-    label: the outer product of ``probabilities - prediction`` and the embedding. It is long where the prediction is
-    uncertain. The seeding of k-means++ (Arthur and Vassilvitskii 2007) draws windows with the squared distance to the
-    ones drawn before as their weight, beginning with the longest. The gradient of a certain prediction, which is zero,
-    counts as drawn, so that no label is spent on it. The products are never formed.
+    label: the outer product of ``probabilities - prediction`` and the embedding. Its norm is large for an uncertain
+    prediction. The seeding of k-means++ (Arthur and Vassilvitskii 2007) starts with the largest norm, and then draws
+    windows with probability proportional to the squared distance to the nearest drawn window. The zero vector, the
+    gradient of a certain prediction, counts as drawn, so that no label is spent on certain predictions. The outer
+    products are never computed explicitly.
 
     Args:
-        probabilities: of all windows.
-        vectors: their embeddings.
-        number: of windows; all where there are fewer.
+        probabilities: probabilities of all windows.
+        vectors: embeddings of all windows.
+        number: number of windows to choose; all windows if there are fewer.
         multilabel: whether a window may have several labels.
-        seed: of the draws.
+        seed: seed of the random draws.
 
     Returns:
-        Places of the windows, in the order in which they were drawn.
+        Indices of the windows, in the order of the draws.
     """
     if multilabel:
         errors = probabilities - (probabilities >= 0.5)
@@ -164,7 +165,7 @@ def choose(
     free = np.ones(len(squares), dtype=bool)
     for _ in range(min(number, len(squares))):
         weights = np.where(free, nearest, 0.0)
-        if not chosen or not weights.sum() > 0:  # the rest are certain, or copies: the most uncertain first
+        if not chosen or not weights.sum() > 0:  # first draw, or only certain windows and copies are left
             place = int(np.where(free, squares, -1.0).argmax())
         else:
             place = int(generator.choice(len(weights), p=weights / weights.sum()))
@@ -178,15 +179,15 @@ def choose(
 def uncertainty(
     probabilities: Float[np.ndarray, "windows classes"], thresholds: Float[np.ndarray, "classes"] | None = None
 ) -> Float[np.ndarray, "windows"]:
-    """Uncertainty from 0 to 1.
+    """Compute the uncertainty of predictions, from 0 to 1.
 
     Args:
-        probabilities: of every class.
-        thresholds: of the classes where a window may have several labels; None: it has one.
+        probabilities: probability of every class.
+        thresholds: thresholds of the classes for multi-label tasks; None for single-label tasks.
 
     Returns:
-        1 minus the margin between the two most probable classes (Scheffer et al. 2001); with several labels, of the
-        class that is closest to its threshold, as a share of the way to 0 or 1.
+        1 minus the margin between the two most probable classes (Scheffer et al. 2001). For multi-label tasks, 1 minus
+        the distance of the closest class to its threshold, as a share of the distance from the threshold to 0 or 1.
     """
     if thresholds is None:
         second, first = np.sort(probabilities, axis=1)[:, -2:].T
@@ -196,7 +197,7 @@ def uncertainty(
 
 
 class _Labelled:
-    """Stretches of recordings that have a label already, by the names of the recordings."""
+    """Segments of recordings that are labelled already, by the names of the recordings."""
 
     def __init__(self, stretches: dict[str, list[tuple[float, float]]]) -> None:
         self._stretches = stretches
@@ -211,14 +212,14 @@ class _Labelled:
         return cls(found)
 
     def overlaps(self, name: str, window: _Window) -> bool:
-        """Whether a window has something in common with a labelled stretch; where it only touches one, it has not."""
+        """Whether a window overlaps a labelled segment; a window that only touches one does not overlap it."""
         start, stop = window.start_seconds + 0.001, window.stop_seconds - 0.001  # times of tables are in milliseconds
         known = self._stretches.get(name) or self._stretches.get(str(window.path.absolute())) or []
         return any(start < end and begin < stop for begin, end in known)
 
 
 def _windows(classifier: Classifier, files: Iterable[Path], errors: list[str], **options: Any) -> Iterator[_Window]:
-    """The windows that can be read; what is wrong with others is added to ``errors``."""
+    """Yield the readable windows; append errors of the others to ``errors``."""
     for parts in batches(classifier, files, **options):
         values = _outputs(classifier, parts)
         for part in parts:
@@ -236,7 +237,7 @@ def _windows(classifier: Classifier, files: Iterable[Path], errors: list[str], *
 
 @torch.inference_mode()
 def _outputs(classifier: Classifier, parts: list[Part]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Embedding and probabilities of each part that can be read, of several channels their mean."""
+    """Compute embedding and probabilities of each readable window, averaged over channels."""
     waveforms = stacked(parts)
     if waveforms is None:
         return iter(())
@@ -273,7 +274,7 @@ def _uncertain(
 def _similar(
     windows: Iterable[_Window], number: int, query: Float[np.ndarray, "windows values"]
 ) -> list[tuple[_Window, float]]:
-    """The best window of each recording, by its cosine similarity to the most similar window of the clip."""
+    """Return the most similar window of each recording, by cosine similarity to the nearest window of the clip."""
     best = dict[Path, tuple[_Window, float]]()
     for window in windows:
         score = float((query @ _directions(window.vector[None])[0]).max())
@@ -291,5 +292,5 @@ def _query(classifier: Classifier, like: Path, **options: Any) -> Float[np.ndarr
 
 
 def _directions(vectors: Float[np.ndarray, "windows values"]) -> Float[np.ndarray, "windows values"]:
-    """Vectors of length 1; a zero vector stays."""
+    """Normalize vectors to length 1; zero vectors stay zero."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)

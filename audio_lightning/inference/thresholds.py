@@ -1,4 +1,4 @@
-"""Thresholds of the classes for detection: given, or those with the best F1 on the validation clips."""
+"""Detection thresholds of the classes: fixed values, or the best F1 on the validation clips."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,32 +13,33 @@ from audio_lightning.metrics.multilabel import best_thresholds
 AUTO = "auto"
 
 DEFAULT = 0.5
-"""Threshold where there are no validation clips."""
+"""Threshold of every class if the checkpoint contains no validation clips."""
 
 LEAST = 1e-6
-"""A threshold of zero would make everything an event."""
+"""Smallest threshold; with a threshold of zero, the whole recording would be one event."""
 
 NO_EVENTS = frozenset({"background", "background noise", "silence", "unknown", "other", "none", "nothing", "no call"})
-"""Classes that are no events, in small letters and with spaces between words; so are those that begin with ``_``."""
+"""Classes that are not events, in lower case with spaces between words; names that begin with ``_`` are not either."""
 
 
 def choose_thresholds(
     classifier: Classifier, given: str | float | Mapping[str, str | float] = AUTO, ignore: Iterable[str] = ()
 ) -> tuple[dict[str, float], list[str]]:
-    """Thresholds of the classes to report, and notes on them.
+    """Choose the thresholds of the reported classes; return them with notes.
 
-    ``auto`` is the threshold with the best F1 on the validation clips: that of the classifier where clips may have
-    several labels, else the best of each class against all others. It is :data:`DEFAULT` where the checkpoint holds no
-    validation clips.
+    ``auto`` is the threshold of each class with the best F1 on the validation clips: for multi-label tasks, the
+    threshold of the classifier; otherwise that of the class against all others. It is :data:`DEFAULT` if the checkpoint
+    contains no validation clips.
 
     Args:
         classifier: in evaluation mode.
-        given: ``auto``, a number for all classes, or both by class, where ``""`` stands for all others.
-        ignore: classes that are not reported. Those of :data:`NO_EVENTS` are not either, unless they have a number of
-            their own.
+        given: ``auto``, a number for all classes, or a mapping from class to either; the key ``""`` stands for all
+            other classes.
+        ignore: classes that are not reported. Classes of :data:`NO_EVENTS` are not reported either, unless they have a
+            number of their own.
 
     Raises:
-        ConfigError: a class that the classifier does not have, or a number that is no probability.
+        ConfigError: an unknown class, or a number that is not a probability.
     """
     by_class = dict(given) if isinstance(given, Mapping) else {"": given}
     general = by_class.pop("", AUTO)
@@ -50,18 +51,18 @@ def choose_thresholds(
     chosen, notes = _general(classifier, general)
     chosen |= {name: _checked(value, name) for name, value in by_class.items()}
     if hidden:
-        notes.append(f"not reported: {', '.join(hidden)}; a threshold of its own makes a class reported")
+        notes.append(f"not reported: {', '.join(hidden)}; give a class a threshold of its own to report it")
     reported = {name: chosen[name] for name in classes if name not in hidden}
     if not reported:
-        raise ConfigError(f"no class is left to report: {', '.join(hidden)} are ignored")
+        raise ConfigError(f"--ignore: no class is left to report, as {', '.join(hidden)} are ignored; ignore fewer")
     return reported, notes
 
 
 def read_thresholds(words: Iterable[str]) -> dict[str, str | float]:
-    """Read ``auto``, ``0.6`` and ``CLASS=0.7``, as they are typed, for :func:`choose_thresholds`.
+    """Parse values of ``--threshold`` (``auto``, ``0.6``, ``CLASS=0.7``) for :func:`choose_thresholds`.
 
     Raises:
-        ConfigError: something else.
+        ConfigError: an invalid value.
     """
     found: dict[str, str | float] = {"": AUTO}
     for word in words:
@@ -83,7 +84,7 @@ def _general(classifier: Classifier, general: str | float) -> tuple[dict[str, fl
     if classifier.task.multilabel:
         values = classifier.thresholds
     elif clips is None or not len(clips.targets):
-        note = f"the checkpoint holds no validation clips to choose thresholds by: {DEFAULT} for every class"
+        note = f"the threshold of every class is {DEFAULT}, as the checkpoint contains no validation clips"
         return dict.fromkeys(classes, DEFAULT), [note]
     else:
         probabilities = classifier.activate(clips.logits.to(classifier.device)).cpu()

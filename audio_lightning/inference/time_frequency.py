@@ -1,4 +1,4 @@
-"""The time-frequency plane that explanations mark, and waveforms of which a part of the plane is kept or removed."""
+"""Time-frequency plane of explanations: masking of a waveform in mel bands and frames."""
 
 import numpy as np
 import torch
@@ -10,27 +10,28 @@ from audio_lightning.features.padding import sound_lengths
 from audio_lightning.features.stft import POWER_FLOOR, smallest_n_fft
 
 BANDS = 32
-"""Bands of the plane, of equal width on the mel scale, so that a cell is about as much to the ear in every band."""
+"""Number of bands, of equal width on the mel scale, so that cells of all bands are perceptually comparable."""
 
 WINDOW_SECONDS = 0.046
+"""Approximate window length of the transform in seconds, rounded up to a suitable FFT size."""
 
 SMALLEST = 1e-12
-"""Magnitude that keeps 0 / 0 away."""
+"""Smallest magnitude of a divisor, to avoid 0 / 0."""
 
 QUIET = 0.1
-"""Share of the magnitudes of a clip that lie below the level that removed cells are brought down to."""
+"""Quantile of the magnitudes of a clip; removed cells are attenuated to this level."""
 
 
 class TimeFrequencyPlane:
-    """Mel bands by frames of a short-time Fourier transform, of clips of one sample rate and length.
+    """Mel bands and frames of a short-time Fourier transform, for clips of one sample rate and length.
 
     Attributes:
-        sample_rate: in hertz.
-        num_samples: length of a clip.
-        n_fft, hop_length: of the transform, in samples.
-        frames: number of frames; they are centred on multiples of the hop.
-        edges: of the bands in hertz, ``[BANDS + 1]``.
-        band: of every frequency of the transform.
+        sample_rate: in Hz.
+        num_samples: clip length in samples.
+        n_fft, hop_length: FFT size and hop in samples.
+        frames: number of frames, which are centred on multiples of the hop.
+        edges: band edges in Hz, ``[BANDS + 1]``.
+        band: band index of every frequency bin.
     """
 
     def __init__(self, sample_rate: int, num_samples: int) -> None:
@@ -46,24 +47,24 @@ class TimeFrequencyPlane:
 
     @property
     def centres(self) -> Float[Tensor, "bands"]:
-        """Middle of every band in hertz."""
+        """Centre frequency of every band in Hz."""
         return (self.edges[1:] + self.edges[:-1]) / 2
 
     def sounding_frames(self, waveform: Float[Tensor, "samples"]) -> int:
-        """Number of frames before the padding of a clip."""
+        """Return the number of frames before the padding of a clip."""
         return min(self.frames, 1 + int(sound_lengths(waveform[None])[0]) // self.hop_length)
 
     def keep(
         self, waveform: Float[Tensor, "samples"], kept: Bool[Tensor, "masks bands frames"]
     ) -> Float[Tensor, "masks samples"]:
-        """A clip of which only some cells are left, once for each mask; its padding stays as it is.
+        """Attenuate all cells of a clip outside of a mask, once for each mask; padding is unchanged.
 
-        Other cells are brought down to the clip's own quiet level, :data:`QUIET`. Holes of digital silence would be a
-        sound of their own to a network, which no training clip has.
+        Cells are attenuated to a quiet level of the clip itself, :data:`QUIET`, because digital silence would be unlike
+        the training clips.
 
         Args:
-            waveform: ``num_samples``, on the CPU.
-            kept: the cells that are left.
+            waveform: a clip of ``num_samples``, on the CPU.
+            kept: masks of the cells to keep.
         """
         spectrum = self._spectrum(waveform)
         magnitude = spectrum.abs()
@@ -78,7 +79,7 @@ class TimeFrequencyPlane:
         return sound
 
     def levels(self, waveform: Float[Tensor, "samples"]) -> Float[Tensor, "bands frames"]:
-        """Mean power of every cell in decibels."""
+        """Compute the mean power of every cell in dB."""
         power = self._spectrum(waveform).abs().square()
         sums = torch.zeros(BANDS, self.frames).index_add_(0, self.band, power)
         counts = torch.bincount(self.band, minlength=BANDS).clamp(min=1)

@@ -1,4 +1,4 @@
-"""Recordings of any length as batches of clips of the length that a classifier knows; torch is imported by need."""
+"""Windows of recordings of any length, as batches of clips for a classifier; torch is imported only if needed."""
 
 import logging
 import math
@@ -21,31 +21,31 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 32
-"""Windows that are predicted at once, unless told otherwise."""
+"""Default number of windows in a batch."""
 
 
 class TakesClips(Protocol):
-    """A classifier, or a model of ONNX, for which recordings are cut into windows."""
+    """Interface of classifiers and ONNX models: the clips that they accept."""
 
     @property
     def task(self) -> AudioTask:
-        """Rate, length and padding of the clips."""
+        """Sample rate, length and padding of the clips."""
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """With ``hop_seconds`` and ``channel`` under ``data``."""
+        """Configuration; ``data.hop_seconds`` and ``data.channel`` are used."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A window of a recording, or why there is none.
+    """A window of a recording, or an error.
 
     Attributes:
-        path: the recording, as it was named or found.
-        start_seconds: where the window begins.
-        stop_seconds: where it ends.
-        samples: at the rate and of the length that the classifier knows, a row for every channel that it answers for.
-        error: what is wrong with the recording; then the other values are None.
+        path: the recording.
+        start_seconds: start of the window in the recording.
+        stop_seconds: end of the window.
+        samples: clips at the sample rate and length of the classifier, one row per channel.
+        error: reason why the recording cannot be read; the other values are then None.
     """
 
     path: Path
@@ -63,22 +63,22 @@ def batches(
     hop_seconds: float | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Iterator[list[Part]]:
-    """Windows of all recordings, in order, in memory that does not depend on how long the recordings are.
+    """Cut recordings into windows, in order, with memory that does not depend on their length.
 
-    What is asked for is checked at once, and not when the first window is. The channel is that of the training
-    (``data.channel``); where that is ``each``, a window has all of them, and its answer is their mean (:func:`merged`).
-    Recordings whose channels cancel in the mean are counted in one warning at the end.
+    Arguments are checked when the function is called, not when the first window is requested. The channel is that of
+    the training (``data.channel``). With ``each``, a window has all channels, and their outputs are averaged
+    (:func:`merged`). At the end, one warning counts recordings whose channels cancel in the mean.
 
     Args:
-        classifier: knows rate, length and padding of the clips, and the windows of its training.
-        recordings: files; one that cannot be read gives an error and does not stop the others.
-        window_seconds: length of the windows that a longer recording is cut into; by default, and at most, a clip.
-        hop_seconds: from the start of one window to the next; by default ``data.hop_seconds`` of the training, or the
-            length of a window if that is given or there were no windows.
-        batch_size: windows that come at once.
+        classifier: defines the clips, the channel and the hop of the training.
+        recordings: files; an unreadable one yields an error and does not stop the others.
+        window_seconds: window length in seconds, at most a clip; None for a clip.
+        hop_seconds: seconds from the start of one window to the next; None for ``data.hop_seconds`` of the training, or
+            for the window length if the training had no windows or ``window_seconds`` is given.
+        batch_size: windows in a batch.
 
     Raises:
-        ConfigError: a window, a hop or a channel that cannot be used.
+        ConfigError: an invalid window, hop or channel.
     """
     task = classifier.task
     if window_seconds is None:
@@ -90,12 +90,12 @@ def batches(
 
 
 def window_and_hop(task: AudioTask, window_seconds: float | None, hop_seconds: float | None) -> tuple[int, int]:
-    """Samples of a window, and from the start of one to the start of the next, at the rate of the task.
+    """Convert window and hop from seconds to samples at the sample rate of the task.
 
     Args:
-        task: knows rate and length of the clips.
-        window_seconds: None for a clip.
-        hop_seconds: None for a window.
+        task: defines sample rate and length of the clips.
+        window_seconds: window length in seconds; None for the clip length.
+        hop_seconds: seconds from the start of one window to the next; None for the window length.
 
     Raises:
         ConfigError: see :func:`batches`.
@@ -137,21 +137,21 @@ def _batches(
             cancelling.append(path)
     if cancelling:
         log.warning(
-            "%s: the classifier takes the mean, as in its training; give one channel of each recording, or train one "
-            "with data.channel=left",
+            "%s: the classifier averages channels, as in its training; give recordings with one channel, or train with "
+            "data.channel=left",
             say_cancelling(len(cancelling), printable(str(cancelling[0]))),
         )
     yield pending
 
 
 def samples_of(parts: list[Part]) -> Float[np.ndarray, "rows samples"] | None:
-    """The samples of those that have some, one channel after the other; None if none has."""
+    """Concatenate the samples of readable windows, one channel after the other; None if there are none."""
     waveforms = [part.samples for part in parts if part.samples is not None]
     return np.concatenate(waveforms) if waveforms else None
 
 
 def mean_of_channels(parts: list[Part], values: Float[np.ndarray, "rows values"]) -> Float[np.ndarray, "parts values"]:
-    """The mean over the channels of each part that has samples, of what was computed for :func:`samples_of`."""
+    """Average outputs for the rows of :func:`samples_of` over the channels of each readable window."""
     counts = [len(part.samples) for part in parts if part.samples is not None]
     if max(counts) == 1:
         return values
@@ -159,7 +159,7 @@ def mean_of_channels(parts: list[Part], values: Float[np.ndarray, "rows values"]
 
 
 def stacked(parts: list[Part]) -> "Float[Tensor, 'rows samples'] | None":
-    """:func:`samples_of` as a tensor."""
+    """Return :func:`samples_of` as a tensor."""
     import torch
 
     samples = samples_of(parts)
@@ -167,15 +167,15 @@ def stacked(parts: list[Part]) -> "Float[Tensor, 'rows samples'] | None":
 
 
 def merged(parts: list[Part], values: "Float[Tensor, 'rows values']") -> "Float[Tensor, 'parts values']":
-    """:func:`mean_of_channels` of a tensor."""
+    """Apply :func:`mean_of_channels` to a tensor."""
     import torch
 
     return torch.from_numpy(mean_of_channels(parts, values.numpy()))
 
 
 def not_finite(part: Part, values: Float[np.ndarray, "values"], what: str) -> str | None:
-    """Why what a classifier gives for a part cannot be used: it is NaN or infinite; None where it is not."""
+    """Return an error message if outputs of a window are NaN or infinite, else None."""
     if np.isfinite(values).all():
         return None
     where = f"from {part.start_seconds:.3f} to {part.stop_seconds:.3f} s"
-    return f"{part.path}: the {what} {where} hold NaN or infinite values; see whether the checkpoint is damaged"
+    return f"{part.path}: the {what} {where} hold NaN or infinite values; the checkpoint may be damaged, restore it"

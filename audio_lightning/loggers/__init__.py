@@ -1,1 +1,1 @@
-"""TensorBoard, W&B, MLflow and CSV loggers, and what they show beside metrics."""
+"""TensorBoard, W&B, MLflow and CSV loggers; :mod:`.media` logs figures, tables and clips."""

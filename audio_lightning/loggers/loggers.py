@@ -1,4 +1,4 @@
-"""``steps.csv``, and the base of the TensorBoard, W&B and MLflow loggers."""
+"""CSV logger of single steps, and the base class of the TensorBoard, W&B and MLflow loggers."""
 
 import csv
 import os
@@ -25,13 +25,23 @@ RATE = "learning_rate"
 
 
 class StepLogger(Logger):
-    """``steps.csv``: one row a logged value, with the columns ``step,epoch,name,value``.
+    """CSV logger: ``steps.csv``, one row per logged value, with the columns ``step,epoch,name,value``.
 
-    Rows are only ever added, so metrics may come and go; a resumed run drops what was logged after its checkpoint
-    and goes on in the same file (Lightning's CSVLogger deletes the file when it starts).
+    Rows are only appended, so the set of metrics may change during a run. A resumed run drops the rows logged after its
+    checkpoint and continues the same file; Lightning's CSVLogger deletes the file when it starts.
 
     Args:
         save_dir: the run folder.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     logger = StepLogger(folder)
+        ...     logger.log_metrics({"train/loss": 0.5, "epoch": 0}, step=9)
+        ...     print(logger.path.read_text(encoding="utf-8"))
+        step,epoch,name,value
+        9,1,train/loss,0.5
+        <BLANKLINE>
     """
 
     HEADER = ("step", "epoch", "name", "value")
@@ -48,16 +58,16 @@ class StepLogger(Logger):
 
     @property
     def version(self) -> str:
-        """There is one file a run."""
+        """Empty: a run folder has one such file."""
         return ""
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """The configuration is in config.yaml."""
+        """Do nothing: the configuration is in ``config.yaml``."""
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Add a row a value."""
+        """Append one row per value."""
         step = int(step or 0)
         epoch = int(metrics.get("epoch", -1)) + 1
         if not self._started:
@@ -69,9 +79,9 @@ class StepLogger(Logger):
             )
 
     def _keep_before(self, epoch: int) -> None:
-        """Start the file, or drop what a killed run logged between its last checkpoint and its end.
+        """Start the file, or drop the rows that a killed run logged after its last checkpoint.
 
-        By epochs: the metrics of an epoch and the first loss of the next one may have the same step.
+        Rows are compared by epoch, because the metrics of an epoch and the first loss of the next may share a step.
         """
         rows: list[list[str]] = []
         if self.path.exists():
@@ -85,13 +95,13 @@ class StepLogger(Logger):
 
 @dataclass(frozen=True)
 class Row:
-    """Values that are logged at once.
+    """Values that are logged together.
 
     Attributes:
-        epoch: counted from 1.
-        step: counted from 0.
-        values: by name.
-        of_epoch: whether they are the metrics of a whole epoch.
+        epoch: number of the epoch, from 1.
+        step: number of the optimizer step, from 0.
+        values: values by name.
+        of_epoch: whether the values are the metrics of a whole epoch.
     """
 
     epoch: int
@@ -100,24 +110,24 @@ class Row:
     of_epoch: bool
 
     def points(self) -> Iterator[tuple[str, float, int]]:
-        """Name, value and x of each value: the epoch for metrics of an epoch, otherwise the step."""
+        """Yield the name, the value and the x of each value: the epoch for metrics of an epoch, otherwise the step."""
         for name, value in self.values.items():
             yield name, value, self.epoch if self.of_epoch and not name.startswith(RATE) else self.step
 
 
 class RunLogger(Logger):
-    """Base of the loggers of a run: a logger of Lightning's behind it, opened when the training begins.
+    """Base class of the loggers of a run: wraps a Lightning logger, which is opened when the training begins.
 
-    It adds one row an epoch in place of several, the configuration and the ``metrics.json`` of the run folder, and the
-    way in which the run ended. What cannot be written (the disk is full, a server does not respond) is reported once,
-    and the training continues.
+    Beyond Lightning's logger, it merges the metrics of an epoch into one row, logs the configuration and the
+    ``metrics.json`` of the run folder, and records how the run ended. A failed write (the disk is full, a server does
+    not respond) is reported once, and the training continues.
 
     Args:
         save_dir: the run folder.
-        log_files: keep the files of the run folder, the best checkpoint among them, as artifacts.
+        log_files: store the files of the run folder, including the best checkpoint, as artifacts.
 
     Attributes:
-        trainer: that logs.
+        trainer: the trainer of the run; None before the run begins.
     """
 
     title: str
@@ -154,7 +164,7 @@ class RunLogger(Logger):
 
     @abstractmethod
     def open(self) -> Logger:
-        """Begin the run, or continue it, and return Lightning's logger of it."""
+        """Begin or continue the run, and return its Lightning logger."""
 
     def write_config(self, config: dict[str, Any], *, multilabel: bool) -> None:
         """Log the configuration as hyperparameters."""
@@ -171,7 +181,7 @@ class RunLogger(Logger):
         self.backend.log_metrics(numbers, epoch)
 
     def write_files(self, paths: Sequence[Path]) -> None:
-        """Keep files of the run folder; a logger that takes ``log_files`` overrides this."""
+        """Store files of the run folder as artifacts; a logger with the option ``log_files`` overrides this."""
         raise NotImplementedError
 
     def close(self, backend: Any, exit_code: int) -> None:
@@ -190,8 +200,8 @@ class RunLogger(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log a row.
 
-        Validation metrics wait for the training metrics of their epoch, so that an epoch has one row. Validation
-        metrics without training metrics, and test metrics, belong to the best epoch and not to the history.
+        Validation metrics are held back until the training metrics of their epoch arrive, so that an epoch has one row.
+        Validation metrics without training metrics, and test metrics, belong to the best epoch and not to the history.
         """
         values = {name: float(value) for name, value in metrics.items() if name != "epoch"}
         if all(name.startswith("test/") for name in values):
@@ -212,7 +222,7 @@ class RunLogger(Logger):
         self.attempt(lambda: self.write_summary(values, epoch))
 
     def log_results(self) -> None:
-        """Log ``metrics.json`` and, where they are wanted, the files of the finished run folder."""
+        """Log ``metrics.json`` and, with ``log_files``, the files of the finished run folder."""
         if self._backend is not None:
             metrics = read_json(self.folder.metrics)
             self.log_summary(metrics, metrics["epochs"])
@@ -221,20 +231,20 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Nothing: Lightning calls this after the training and after each evaluation, and the run ends once."""
+        """Do nothing: Lightning calls this after each fit and each evaluation; :meth:`finish` ends the run."""
 
     def finish(self, exit_code: int = 0) -> None:
         """End the run.
 
         Args:
-            exit_code: anything but 0 marks it as failed.
+            exit_code: a nonzero code marks the run as failed.
         """
         if (backend := self._backend) is not None:
             self._backend = None
             self.attempt(lambda: self.close(backend, exit_code))
 
     def attempt(self, write: Callable[[], None]) -> None:
-        """Write, or report once that it failed and continue; a :class:`UserError` is raised."""
+        """Call ``write``; report the first failure in one line and continue. A :class:`UserError` is raised."""
         if self._failed and self.gives_up:
             return
         try:
@@ -244,7 +254,7 @@ class RunLogger(Logger):
         except Exception as error:
             if not self._failed:
                 what = "nothing more is logged" if self.gives_up else "not everything is logged"
-                print_and_log(f"{self.title}: {what} ({why(error)}); the training goes on")
+                print_and_log(f"{self.title}: {what} ({why(error)}); the training continues")
             self._failed = True
 
     def _begin(self, *, multilabel: bool) -> None:
@@ -254,13 +264,13 @@ class RunLogger(Logger):
             self.write_config(config, multilabel=multilabel)
 
     def _rates(self) -> dict[str, float]:
-        """The learning rate, and with several parameter groups also that of each."""
+        """Return the learning rate, and that of each parameter group if there are several."""
         if self.trainer is None or not self.trainer.optimizers:
             return {}
         groups = [group for optimizer in self.trainer.optimizers for group in optimizer.param_groups]
         rates = {RATE: float(groups[0]["lr"])}
         module = self.trainer.lightning_module
-        if isinstance(module, AudioClassifier):  # those of a stage differ in their weight decay alone
+        if isinstance(module, AudioClassifier):  # the groups of one stage differ only in their weight decay
             names = [module.finetuning.stage_of(group) for group in groups]
         else:
             names = [str(group.get("name", place)) for place, group in enumerate(groups)] if len(groups) > 1 else []
@@ -269,10 +279,10 @@ class RunLogger(Logger):
 
 @contextmanager
 def runs_ended(trainer: pl.Trainer) -> Iterator[None]:
-    """End the runs of a trainer's loggers with the context: as finished, failed or interrupted.
+    """End the runs of a trainer's loggers when the context ends: as finished, failed or interrupted.
 
     Args:
-        trainer: whose run folder is complete when the context ends well.
+        trainer: trainer of the run; its run folder is complete when the context ends without an error.
     """
     loggers = [logger for logger in trainer.loggers if isinstance(logger, RunLogger)]
     for logger in loggers:
@@ -290,7 +300,7 @@ def runs_ended(trainer: pl.Trainer) -> Iterator[None]:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The settings of a training with dotted keys; a target is named by its class alone."""
+    """Flatten the settings of a training to dotted keys; a ``_target_`` is shortened to its class name."""
     found: dict[str, Any] = {}
     for name, value in config.items():
         if not prefix and name in ("logger", "hydra", "dashboard", "plots", "resume", "callbacks"):
@@ -305,7 +315,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def read_state(file: Path) -> dict[str, Any]:
-    """The run that a run folder belongs to, on a server; empty where the file is missing or damaged."""
+    """Read the server-side identity of a run from its run folder; empty if the file is missing or damaged."""
     with suppress(FileError):
         if file.is_file() and isinstance(state := read_json(file), dict):
             return state
@@ -313,14 +323,14 @@ def read_state(file: Path) -> dict[str, Any]:
 
 
 def why(error: BaseException) -> str:
-    """The first line of an error, or its kind."""
+    """Return the first line of an error, or the name of its type if it has no message."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _exit_code(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return 130
-    if type(error).__name__ == "TrialPruned":  # a search gave it up, which is nobody's failure
+    if type(error).__name__ == "TrialPruned":  # pruned by a search, which is not a failure
         return 0
     code = getattr(error, "exit_code", None) or getattr(error, "code", None)
     return code if isinstance(code, int) else 1

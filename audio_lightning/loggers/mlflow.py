@@ -1,4 +1,4 @@
-"""MLflow: runs on a server or in a database of this machine."""
+"""MLflow logger: runs on a tracking server or in a local database."""
 
 import logging
 import os
@@ -17,36 +17,41 @@ from audio_lightning.core.files import write_json
 from audio_lightning.loggers.loggers import Row, RunLogger, flat, read_state
 
 MAX_METRICS_PER_REQUEST = 100
-"""A server takes no more at once."""
+"""Limit of MLflow servers for one request."""
 
 SECONDS_TO_BEGIN = 60.0
-"""How long a run waits for others that begin in the same database, the first of which creates its tables."""
+"""Seconds that a run waits for other runs that begin in the same database; the first of them creates the tables."""
 
 PATIENCE = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-"""Settings of MLflow that the environment may override: by its own defaults it waits minutes for an absent server."""
+"""Defaults of MLflow's environment variables: MLflow's own defaults wait minutes for an absent server."""
 
 
 class MlflowLogger(RunLogger):
-    """A run in MLflow; a resumed training continues it.
+    """MLflow logger; a resumed training continues its run.
 
-    Metrics of epochs are drawn over the epoch; metrics of steps, and learning rates, over the step; they are sent once
-    an epoch. Parameters are the configuration; artifacts are figures, tables and clips.
+    The x axis is the epoch for metrics of an epoch, and the step for metrics of steps and learning rates. Metrics are
+    sent once per epoch. The configuration is logged as parameters; figures, tables and clips as artifacts.
 
     Args:
         save_dir: the run folder.
         experiment_name: experiment of the run.
-        run_name: name of the run; None: MLflow makes one up.
-        tracking_uri: server or database; None: MLFLOW_TRACKING_URI where it is set, otherwise a database in the working
+        run_name: name of the run; None: MLflow generates one.
+        tracking_uri: server or database; None: MLFLOW_TRACKING_URI if it is set, otherwise a database in the working
             directory, where ``mlflow ui`` looks for it.
-        tags: labels and their values.
-        log_files: keep the files of the run folder, the best checkpoint among them, as artifacts.
+        tags: MLflow tags of the run, with their values.
+        log_files: store the files of the run folder, including the best checkpoint, as artifacts.
 
     Raises:
-        ModuleNotFoundError: MLflow is not installed, or what it needs for a database.
+        ModuleNotFoundError: MLflow is not installed, or SQLAlchemy and Alembic, which it needs for a database.
+
+    Example:
+        >>> logger = MlflowLogger("runs/example", tracking_uri="http://localhost:5000", tags={"site": "north"})
+        >>> logger.name, logger.tracking_uri
+        ('mlflow', 'http://localhost:5000')
     """
 
     title = "MLflow"
@@ -72,7 +77,7 @@ class MlflowLogger(RunLogger):
         self._waiting: list[tuple[str, float, int, int]] = []
 
     def open(self) -> MLFlowLogger:
-        """Begin the run, or continue that of the run folder where it has the same server."""
+        """Begin a run, or continue the one recorded in the run folder if it is on the same server."""
         for name, value in PATIENCE.items():
             os.environ.setdefault(name, value)
         import mlflow
@@ -81,7 +86,7 @@ class MlflowLogger(RunLogger):
             logging.getLogger(module).setLevel(logging.ERROR)
         state = self.folder.path / "mlflow.json"
         before = read_state(state)
-        # Not the address in the folder, which somebody else may have written there.
+        # Never the address stored in the folder: another person may have written it.
         uri = self.tracking_uri or mlflow.get_tracking_uri()
         known = before.get("run_id") if before.get("tracking_uri") == uri else None
         environment = os.environ.get("MLFLOW_TRACKING_URI")
@@ -89,7 +94,7 @@ class MlflowLogger(RunLogger):
             with _alone(uri):
                 logger = MLFlowLogger(tracking_uri=uri, run_id=known, **self._described)
                 _begin(logger)
-        finally:  # Lightning's logger sets the address for the whole process, and so for its next training
+        finally:  # Lightning's logger sets the address for the whole process, also for the next training
             mlflow.set_tracking_uri(environment)  # type: ignore[arg-type]
         if known:
             logger.experiment.update_run(known, status="RUNNING")
@@ -97,14 +102,14 @@ class MlflowLogger(RunLogger):
         return logger
 
     def write_config(self, config: dict[str, Any], *, multilabel: bool) -> None:
-        """Log the configuration as parameters, without those that a continued run has already, and as a file."""
+        """Log the configuration as a file and as parameters, except parameters that a continued run already has."""
         known = self.backend.experiment.get_run(self.backend.run_id).data.params
         values = {_key(name): value for name, value in flat(config).items()}
         self.backend.log_hyperparams({name: value for name, value in values.items() if name not in known})
         self.backend.experiment.log_artifact(self.backend.run_id, str(self.folder.config))
 
     def write_row(self, row: Row) -> None:
-        """Keep a row until its epoch has ended, and then send all."""
+        """Buffer a row; send all rows when the epoch has ended."""
         now = int(time.time() * 1000)
         self._waiting += [(_key(name), value, now, x) for name, value, x in row.points()]
         if row.of_epoch:
@@ -115,7 +120,7 @@ class MlflowLogger(RunLogger):
         super().write_summary({_key(name): value for name, value in values.items()}, epoch)
 
     def write_files(self, paths: Sequence[Path]) -> None:
-        """Keep files as the artifact ``run``."""
+        """Store files as the artifact ``run``."""
         for path in paths:
             place = Path("run", path.relative_to(self.folder.path).parent).as_posix()
             self.backend.experiment.log_artifact(self.backend.run_id, str(path), place)
@@ -148,7 +153,7 @@ def _begin(logger: MLFlowLogger) -> None:
 
 @contextmanager
 def _alone(uri: str) -> Iterator[None]:
-    """Hold off other runs that begin in the same database file: two that create its tables at once fail."""
+    """Lock out other runs that begin in the same database file: two that create its tables at once fail."""
     path = Path(uri.partition(":///")[2].partition("?")[0])
     if not uri.startswith("sqlite:///") or not path.name:
         yield
@@ -159,5 +164,5 @@ def _alone(uri: str) -> Iterator[None]:
 
 
 def _key(name: str) -> str:
-    """A name that MLflow takes."""
+    """Replace the characters that MLflow does not allow in names."""
     return re.sub(r"[^\w/. -]", "_", name)

@@ -1,4 +1,4 @@
-"""TensorBoard: event files in the run folder."""
+"""TensorBoard logger: event files in the run folder."""
 
 import threading
 from importlib.util import find_spec
@@ -12,18 +12,22 @@ from audio_lightning.loggers.loggers import RunLogger, flat
 
 
 class TensorBoardLogger(RunLogger):
-    """Event files of TensorBoard.
+    """TensorBoard logger.
 
-    Metrics of epochs are drawn over the epoch; metrics of steps, and learning rates, over the step. The tab ``HPARAMS``
-    has the configuration and ``results/...``, the numbers of ``metrics.json`` (NaN until the run is finished).
+    The x axis is the epoch for metrics of an epoch, and the step for metrics of steps and learning rates. The tab
+    ``HPARAMS`` has the configuration and ``results/...``, the numbers of ``metrics.json`` (NaN until the run ends).
 
     Args:
         save_dir: the run folder.
-        name: folder of the event files in it.
-        flush_seconds: longest time until a logged value is on the disk.
+        name: subfolder of the event files in the run folder.
+        flush_seconds: longest time in seconds until a logged value is on the disk.
 
     Raises:
         ModuleNotFoundError: TensorBoard is not installed.
+
+    Example:
+        >>> TensorBoardLogger("runs/example", flush_seconds=5).name
+        'tensorboard'
     """
 
     title = "TensorBoard"
@@ -36,8 +40,8 @@ class TensorBoardLogger(RunLogger):
         self._hook = threading.excepthook
 
     def open(self) -> LightningTensorBoardLogger:
-        """Begin a file of events."""
-        # An error of the writer's thread is raised here as well, and reported in one line.
+        """Begin an event file."""
+        # An error of the writer thread is raised in this thread, too, and reported there in one line.
         self._hook, threading.excepthook = threading.excepthook, self._except_writers
         return LightningTensorBoardLogger(
             self.folder.path,
@@ -48,7 +52,7 @@ class TensorBoardLogger(RunLogger):
         )
 
     def write_config(self, config: dict[str, Any], *, multilabel: bool) -> None:
-        """Log the configuration as text and as hyperparameters, with the results that they are compared by."""
+        """Log the configuration as text and as hyperparameters, with placeholders for the results."""
         text = OmegaConf.to_yaml(OmegaConf.create(config))
         self.backend.experiment.add_text("config", f"```yaml\n{text}\n```", 0)
         names = [*metric_names(multilabel=multilabel), *config.get("metrics", {})]

@@ -1,4 +1,4 @@
-"""Weights & Biases: no prompt, no long wait for a network, no lost run."""
+"""Weights & Biases logger: no prompt, no long wait for the network, no lost run."""
 
 import contextlib
 import os
@@ -21,37 +21,41 @@ if TYPE_CHECKING:
     import wandb
 
 SECONDS_TO_START = 6.0
-"""How long until it has taken the run; with what wandb does before and after, a start takes 10 s at most."""
+"""Seconds until the server must have accepted the run; with wandb's own work, a start takes 10 s at most."""
 
 SECONDS_TO_END = 60
-"""How long a run may go on sending when its training has ended; what is left then can be sent later."""
+"""Seconds that a run may continue to send after its training; the rest can be sent later with ``wandb sync``."""
 
 
 class WandbLogger(RunLogger):
-    """A run in Weights & Biases.
+    """Weights & Biases logger.
 
-    Its history has a row an epoch and a row every ``trainer.log_every_n_steps`` steps, with ``epoch`` (from 1) and
-    ``step`` as the x axes. Its config is that of the run folder, its summary that of ``metrics.json``, where
-    ``validation/...`` are those of the best epoch.
+    The history has one row per epoch and one row every ``trainer.log_every_n_steps`` steps; the x axes are ``epoch``
+    (from 1) and ``step``. The config is that of the run folder. The summary is ``metrics.json``, whose
+    ``validation/...`` values are those of the best epoch.
 
-    A resumed training continues its run online. Offline wandb cannot do that: there it is a second run of the same
-    group, and ``continues`` in its config is the id of the first.
+    A resumed training continues its run online. Offline, wandb cannot continue a run: the resumed training is a second
+    run of the same group, and ``continues`` in its config is the id of the first.
 
     Args:
         save_dir: the run folder.
         project: project of the run.
         entity: user or team; None: the default of the account.
-        group: runs that belong together.
+        group: name shared by runs that belong together.
         job_type: kind of the run within the group.
-        name: name of the run; None: wandb makes one up.
-        tags: labels.
-        notes: a longer description.
-        mode: ``auto`` is online where there is a key (``wandb login`` or WANDB_API_KEY), and offline otherwise;
-            WANDB_MODE decides where it is set. ``online`` without a key is offline, too.
-        log_files: send the files of the run folder, the best checkpoint among them, as an artifact.
+        name: name of the run; None: wandb generates one.
+        tags: W&B tags of the run.
+        notes: longer description of the run.
+        mode: ``auto`` is online with an API key (``wandb login`` or WANDB_API_KEY), and offline otherwise;
+            WANDB_MODE decides if it is set. ``online`` without a key is offline, too.
+        log_files: send the files of the run folder, including the best checkpoint, as an artifact.
 
     Raises:
-        ConfigError: on first use, where wandb refuses a name.
+        ConfigError: on first use, if wandb refuses a name.
+
+    Example:
+        >>> WandbLogger("runs/example", project="birds", mode="offline").name
+        'w&b'
     """
 
     title = "W&B"
@@ -81,7 +85,7 @@ class WandbLogger(RunLogger):
         }
 
     def open(self) -> LightningWandbLogger:
-        """Begin a run, online or offline, or continue that of the run folder."""
+        """Begin a run, online or offline, or continue the one recorded in the run folder."""
         state = self.folder.path / "wandb" / "run.json"
         before = read_state(state)
         if not (isinstance(before.get("id"), str) and isinstance(before.get("offline"), bool)):
@@ -101,11 +105,11 @@ class WandbLogger(RunLogger):
         return LightningWandbLogger(save_dir=self.folder.path, experiment=run)
 
     def write_config(self, config: dict[str, Any], *, multilabel: bool) -> None:
-        """Log the configuration, nested as it is."""
+        """Log the configuration as a nested dictionary."""
         self.backend.log_hyperparams(config)
 
     def write_row(self, row: Row) -> None:
-        """Add a row to the history."""
+        """Append a row to the history."""
         self.backend.log_metrics({"epoch": row.epoch, "step": row.step, **row.values})
 
     def write_summary(self, values: Mapping[str, Any], epoch: int) -> None:
@@ -123,20 +127,20 @@ class WandbLogger(RunLogger):
         run.log_artifact(artifact)
 
     def close(self, backend: Any, exit_code: int) -> None:
-        """End the run, and print how to send it where that has not been done."""
+        """End the run; if it was not sent, print the command that sends it."""
         run = backend.experiment
         left = run.offline
         try:
             run.finish(exit_code=exit_code)
-        except Exception as error:  # whatever wandb or its process died of: the training has ended as it has
+        except Exception as error:  # whatever wandb or its process died of: the training itself has ended
             left = True
             if not isinstance(error, TimeoutError):
-                print_and_log(f"W&B: the run was not ended in good order ({type(error).__name__})")
+                print_and_log(f"W&B: the run could not be closed ({type(error).__name__})")
         if left and not run.disabled:
             print_and_log(f"W&B: kept on this machine; send it with: wandb sync {shlex.quote(run.settings.sync_dir)}")
 
     def _start_online(self, before: dict[str, Any]) -> "wandb.Run | None":
-        """A run that is sent as it is written (or none that is, where that is asked for); None where it cannot be."""
+        """Begin a run that is sent while it is written, or a disabled one; None if the server cannot be used."""
         import wandb
 
         settings = wandb.setup().settings
@@ -148,7 +152,7 @@ class WandbLogger(RunLogger):
         try:
             if mode != "disabled":
                 why_not = asking(settings.base_url, SECONDS_TO_ANSWER, proxies_of(settings))
-                import wandb.apis.public  # wandb.init needs seconds for that, in which the server answers
+                import wandb.apis.public  # wandb.init needs seconds for this import; the server responds meanwhile
 
                 if reason := why_not():
                     raise wandb.errors.CommError(reason)
@@ -157,9 +161,9 @@ class WandbLogger(RunLogger):
             if not run.disabled:
                 _ask_nothing_more(run)
             return run
-        except (wandb.Error, TimeoutError) as error:  # also a key that is none; a wrong name is refused offline, too
+        except (wandb.Error, TimeoutError) as error:  # also an invalid key; offline refuses invalid names, too
             reason = str(error).strip().partition("\n")[0]
-            print_and_log(f"W&B: going on offline, since the server cannot be used ({reason})")
+            print_and_log(f"W&B: the server cannot be used ({reason}); continuing offline")
             return None
 
     def _start_offline(self, before: dict[str, Any]) -> "wandb.Run":
@@ -178,7 +182,7 @@ class WandbLogger(RunLogger):
 
         settings = wandb.Settings(
             silent=True,
-            reinit="create_new",  # or the second training of a process would go on in the run of the first
+            reinit="create_new",  # otherwise the second training of a process would continue the first run
             init_timeout=init_timeout,
             finish_timeout=SECONDS_TO_END,
             finish_timeout_raises=True,
@@ -188,11 +192,11 @@ class WandbLogger(RunLogger):
 
 
 def _ask_nothing_more(run: "wandb.Run") -> None:
-    """Let no table and no artifact wait for the server, which may have died by then.
+    """Log tables and artifacts without a request to the server, which may not respond any more.
 
-    Of each, wandb would ask in the training's own thread whether its name is taken by one of another type, and give the
-    table up when there is no answer; without that it is written, and sent when there is a server.
+    For each, wandb would ask the server from the training's thread whether the name is taken by another type, and drop
+    the table if there is no response. Without that request the table is written, and sent when the server responds.
     """
     with contextlib.suppress(AttributeError):
-        run._public_api()  # logs in, now that the server is there; later ones are this one
+        run._public_api()  # logs in while the server responds; later calls return the same object
         setattr(run, "_assert_can_log_artifact", lambda artifact: None)  # noqa: B010 - wandb has no setting for it

@@ -1,4 +1,4 @@
-"""Whether W&B's server can be used: whether there is a key for it, and whether it answers within a known time."""
+"""Check of the W&B server: whether an API key exists, and whether the server responds within a time limit."""
 
 import contextlib
 import netrc
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SECONDS_TO_ANSWER = 3.5
-"""How long a server may take to show that it is there, before wandb is told to use it."""
+"""Time limit in seconds for the server's first response, before wandb is started online."""
 
 
 def start(function: Callable[[], T]) -> Future[T]:
-    """Call a function in a thread that nobody waits for at the end of the process.
+    """Call a function in a daemon thread, which does not delay the end of the process.
 
-    Looking up a name has no time limit of its own, and wandb tries again for as long as it likes.
+    A DNS lookup has no time limit of its own, and wandb retries without a limit.
     """
     future: Future[T] = Future()
 
@@ -40,30 +40,30 @@ def start(function: Callable[[], T]) -> Future[T]:
 
 
 def asking(url: str, seconds: float, proxies: Mapping[str, str] | None = None) -> Callable[[], str | None]:
-    """Begin to ask a server whether it is there, in the background and without telling it anything.
+    """Start a request to a server in the background; it sends no data.
 
     Args:
-        url: of the server, ``https://...``.
-        seconds: time limit for its answer, including the lookup of its address.
+        url: URL of the server, ``https://...``.
+        seconds: time limit for the response, including the DNS lookup.
         proxies: URL of the proxy for ``http`` and for ``https``; None for those of the environment.
 
     Returns:
-        A function that waits for the rest of the time and returns why the server cannot be used, or None where it can:
-        any answer will do but that of a broken server (HTTP status 5xx).
+        A function that waits for the rest of the time and returns why the server cannot be used, or None if it can be
+        used. Every HTTP status except 5xx counts as usable.
     """
     future = start(lambda: _ask(url, seconds, proxies))
 
-    def answer() -> str | None:
+    def reason() -> str | None:
         try:
             return future.result(seconds)
         except TimeoutError:
-            return f"{url} has not answered for {seconds:g} s"
+            return f"{url} did not respond within {seconds:g} s"
 
-    return answer
+    return reason
 
 
 def has_key(settings: "wandb.Settings") -> bool:
-    """Whether there is a key for the server, so that nobody has to be asked for one."""
+    """Return whether an API key for the server is known, so that wandb does not prompt for one."""
     if settings.api_key or settings.identity_token_file:
         return True
     names = [os.environ["NETRC"]] if "NETRC" in os.environ else ["~/.netrc", "~/_netrc"]
@@ -75,7 +75,7 @@ def has_key(settings: "wandb.Settings") -> bool:
 
 
 def proxies_of(settings: "wandb.Settings") -> dict[str, str] | None:
-    """Those that wandb was told to use; None where it goes by the environment."""
+    """Return the proxies set in wandb's settings; None if wandb uses those of the environment."""
     named = {"http": settings.http_proxy, "https": settings.https_proxy}
     return {scheme: url for scheme, url in named.items() if url} or None
 
@@ -86,11 +86,11 @@ def _ask(url: str, seconds: float, proxies: Mapping[str, str] | None) -> str | N
         with opener.open(f"{url.rstrip('/')}/graphql", timeout=seconds):
             return None
     except urllib.error.HTTPError as error:
-        return f"{url} answers {error.code} {error.reason}" if error.code >= 500 else None
+        return f"{url} responds with {error.code} {error.reason}" if error.code >= 500 else None
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
-        if isinstance(reason, ssl.SSLError):  # it is there, and whom wandb trusts is not ours to say
+        if isinstance(reason, ssl.SSLError):  # the server responds; wandb has its own trusted certificates
             return None
         if isinstance(reason, TimeoutError):
-            return f"{url} has not answered for {seconds:g} s"
+            return f"{url} did not respond within {seconds:g} s"
         return f"{url}: {getattr(reason, 'strerror', None) or reason}"

@@ -1,1 +1,1 @@
-"""Losses: modules from logits ``[batch, classes]`` and targets to a loss a clip, ``[batch]``; one a file."""
+"""Losses: modules that map logits ``[batch, classes]`` and targets to a loss per clip ``[batch]``; one per file."""

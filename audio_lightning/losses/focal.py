@@ -1,4 +1,4 @@
-"""Focal loss: cross-entropy that counts the less, the surer the right answer is."""
+"""Focal loss: cross-entropy with less weight on well-classified clips."""
 
 import torch
 import torch.nn.functional as F
@@ -7,17 +7,25 @@ from torch import Tensor, nn
 
 
 class FocalLoss(nn.Module):
-    """Focal loss (Lin et al. 2017, arXiv 1708.02002), of a softmax or, with several labels a clip, of sigmoids.
+    """Focal loss (Lin et al. 2017, arXiv 1708.02002) of a softmax or, for multi-label clips, of one sigmoid per class.
 
-    The cross-entropy of each class is multiplied by ``(1 - p) ** gamma``, where ``p`` is the probability of the right
-    answer. The paper's ``alpha`` is ``loss.class_weights`` here.
+    The cross-entropy of each class is multiplied by ``(1 - p) ** gamma``, where ``p`` is the probability of the
+    target. Use ``loss.class_weights`` for the paper's ``alpha``.
 
     Args:
         gamma: focusing parameter; 0 is cross-entropy.
-        multilabel: a sigmoid for every class in place of the softmax.
+        multilabel: use a sigmoid for each class instead of a softmax.
 
     Raises:
-        ValueError: a negative ``gamma``.
+        ValueError: ``gamma`` is negative.
+
+    Example:
+        >>> import torch
+        >>> loss = FocalLoss(gamma=2.0)
+        >>> logits = torch.tensor([[4.0, 0.0], [0.5, 0.0]])
+        >>> easy, hard = loss(logits, torch.tensor([0, 0])).tolist()
+        >>> print(f"{easy:.5f} {hard:.5f}")
+        0.00001 0.06757
     """
 
     def __init__(self, gamma: float = 2.0, *, multilabel: bool = False) -> None:
@@ -28,11 +36,11 @@ class FocalLoss(nn.Module):
         self.multilabel = multilabel
 
     def forward(self, logits: Float[Tensor, "batch classes"], target: Tensor) -> Tensor:
-        """Loss of every clip, ``[batch]``, or of every clip and label, ``[batch, classes]``.
+        """Compute the loss per clip ``[batch]`` or, for multi-label clips, per clip and class ``[batch, classes]``.
 
         Args:
-            logits: of every clip and class.
-            target: index of the class, ``[batch]``, or the share of every class, ``[batch, classes]``.
+            logits: raw scores, ``[batch, classes]``.
+            target: class index ``[batch]``, or probability of each class ``[batch, classes]``.
         """
         if self.multilabel:
             return target * self._term(F.logsigmoid(logits)) + (1 - target) * self._term(F.logsigmoid(-logits))

@@ -1,4 +1,4 @@
-"""The loss that a training minimizes: a class of ``torch.nn``, of this package, or of a trusted module."""
+"""Training loss: a loss class of ``torch.nn``, of this package or of a trusted module, adapted to a task."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from audio_lightning.core.task import AudioTask
 from audio_lightning.losses.objective import Objective, make_objective, shares
 
 PROGRAM_KEYS = ("class_weights", "label_smoothing")
-"""Keys of ``loss`` that this program applies to losses that have no such argument."""
+"""Keys of ``loss`` that :class:`TrainingLoss` applies itself if the loss class has no such argument."""
 
 
 def _indices(target: Tensor, classes: int) -> Tensor:
-    """Class indices, or the shares of the classes as they are."""
+    """Return class indices ``[batch]`` or probabilities ``[batch, classes]`` unchanged."""
     return target
 
 
 def _signs(target: Tensor, classes: int) -> Tensor:
-    """``[batch, classes]``: 1 for the labels of a clip, -1 for the others."""
+    """Return targets ``[batch, classes]`` of +1 for the labels of a clip and -1 for the other classes."""
     return 2 * shares(target, classes) - 1
 
 
 def _positions(target: Tensor, classes: int) -> Tensor:
-    """``[batch, classes]``: indices of the labels of a clip, filled up with -1."""
+    """Return the indices of the labels of each clip, padded with -1: ``[batch, classes]``."""
     labels = shares(target, classes) > 0.5
     order = labels.int().argsort(dim=1, descending=True, stable=True)
     return torch.where(labels.gather(1, order), order, -1)
@@ -38,11 +38,11 @@ def _positions(target: Tensor, classes: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Form:
-    """What a loss takes.
+    """Target format of a loss.
 
     Attributes:
-        target: from the target of a task to that of the loss.
-        soft: whether its target may lie between two classes, as mixing and label smoothing make it.
+        target: function that converts the target of a task and the number of classes to the target of the loss.
+        soft: whether targets may be fractional, as mixing and label smoothing make them.
         multilabel: whether a clip may have several labels.
     """
 
@@ -63,13 +63,13 @@ FORMS: Mapping[str, Form] = {
     "SmoothL1Loss": Form(shares),
     "SoftMarginLoss": Form(_signs, soft=False),
 }
-"""Losses of ``torch.nn`` that fit logits and labels."""
+"""Losses of ``torch.nn`` for logits and labels, with their target formats."""
 
 UNSUITABLE = {
     "BCELoss": "it takes probabilities, which lose precision; use torch.nn.BCEWithLogitsLoss",
     "CTCLoss": "it compares sequences, and a clip has labels without an order",
     "CosineEmbeddingLoss": "it compares pairs of embeddings",
-    "GaussianNLLLoss": "it takes a variance beside each prediction",
+    "GaussianNLLLoss": "it needs a variance for each prediction",
     "HingeEmbeddingLoss": "it takes distances between pairs",
     "KLDivLoss": "it takes log-probabilities; torch.nn.CrossEntropyLoss has the same gradient",
     "LinearCrossEntropyLoss": "it takes embeddings, and has a linear layer of its own that no checkpoint would hold",
@@ -80,21 +80,31 @@ UNSUITABLE = {
     "TripletMarginLoss": "it compares triplets of embeddings",
     "TripletMarginWithDistanceLoss": "it compares triplets of embeddings",
 }
-"""Losses of ``torch.nn`` that cannot train a classifier, and why."""
+"""Losses of ``torch.nn`` that cannot train a classifier, with the reason."""
 
 
 class TrainingLoss(nn.Module):
-    """A loss with the class weights, the label smoothing and the targets of a task.
+    """Loss with class weights, label smoothing and the target format of a task.
 
-    Without a ``_target_`` it is cross-entropy, or binary cross-entropy where a clip may have several labels.
+    Without a ``_target_`` it is cross-entropy, or binary cross-entropy for multi-label clips.
 
     Args:
-        node: ``loss`` of a configuration.
-        task: whose logits and targets come.
+        node: node ``loss`` of the configuration.
+        task: task of the classifier.
         mixed: whether an augmentation mixes the targets of clips.
 
     Raises:
-        ConfigError: a target, a value or a combination that cannot work.
+        ConfigError: invalid target, value or combination.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import AudioTask
+        >>> task = AudioTask(("dog", "rain", "siren"), sample_rate=8000, num_samples=8000)
+        >>> node = {"_target_": "torch.nn.CrossEntropyLoss", "class_weights": "none", "label_smoothing": 0.1}
+        >>> loss = TrainingLoss(node, task)
+        >>> logits, target, weights = torch.zeros(4, 3), torch.tensor([0, 1, 2, 0]), torch.ones(3)
+        >>> loss(logits, target, weights).shape
+        torch.Size([4])
     """
 
     def __init__(self, node: Mapping[str, Any], task: AudioTask, *, mixed: bool = False) -> None:
@@ -111,11 +121,11 @@ class TrainingLoss(nn.Module):
         self.form = _form(cls, target)
         name = cls.__name__
         if task.multilabel and not self.form.multilabel:
-            raise ConfigError(f"loss: {name} takes one label a clip, and these clips have several; use loss=bce")
+            raise ConfigError(f"loss: {name} takes one label per clip, and these clips have several; use loss=bce")
         if not self.form.soft and (mixed or self.smoothing):
             cause = "augment mixes the labels of clips" if mixed else "loss.label_smoothing spreads them"
-            raise ConfigError(f"loss: {name} takes whole labels, and {cause}; leave that out, or use loss=auto")
-        # Its own arguments for these come before what this program does in their place.
+            raise ConfigError(f"loss: {name} takes whole labels, and {cause}; remove that, or use loss=auto")
+        # Arguments of the loss class take precedence over the weights and the smoothing that are applied here.
         self.weight_argument = "pos_weight" if task.multilabel else "weight" * (self.form.target is _indices)
         if not self.weight_argument or not takes(cls, self.weight_argument) or is_trusted(target):
             self.weight_argument = ""
@@ -123,7 +133,7 @@ class TrainingLoss(nn.Module):
         for key in ("weight", "pos_weight"):
             if isinstance(given.get(key), list):
                 if self.weighted:
-                    raise ConfigError(f"loss.{key} and loss.class_weights=balanced: give one of them")
+                    raise ConfigError(f"loss.{key}: class weights are given twice; set loss.class_weights=none")
                 given[key] = _weights(given[key], task.num_classes, where=f"loss.{key}")
                 self.weight_argument = ""
         offered: dict[str, Any] = {"multilabel": task.multilabel}
@@ -132,7 +142,7 @@ class TrainingLoss(nn.Module):
             offered["label_smoothing"] = self.smoothing
         supplied = {"reduction": "none"} if takes(cls, "reduction") else {}
         self.loss = build({"_target_": target, **given}, nn.Module, where="loss", offered=offered, **supplied)
-        for module in self.loss.modules():  # weights of classes follow from the configuration, not from a checkpoint
+        for module in self.loss.modules():  # class weights come from the configuration, not from a checkpoint
             for key, buffer in list(module.named_buffers(recurse=False)):
                 module.register_buffer(key, buffer, persistent=False)
         if self.weight_argument:
@@ -140,12 +150,12 @@ class TrainingLoss(nn.Module):
         self._try(task, mixed, name)
 
     def forward(self, logits: Float[Tensor, "batch classes"], target: Tensor, weights: Tensor) -> Tensor:
-        """Loss of every clip, ``[batch]``.
+        """Compute the loss per clip, ``[batch]``.
 
         Args:
-            logits: of every clip and class.
-            target: index of the class, ``[batch]``, or the share of every class, ``[batch, classes]``.
-            weights: of the classes, ``[classes]``.
+            logits: raw scores, ``[batch, classes]``.
+            target: class index ``[batch]``, or probability of each class ``[batch, classes]``.
+            weights: class weights, ``[classes]``.
         """
         shaped = self.form.target(self._smoothed(target), self.classes)
         if self.weight_argument:
@@ -161,7 +171,7 @@ class TrainingLoss(nn.Module):
         return losses.mean(dim=1) if losses.dim() == 2 else losses
 
     def mean(self, losses: Float[Tensor, "batch"], target: Tensor, weights: Tensor) -> Float[Tensor, ""]:
-        """Mean over the batch, weighted as the clips are."""
+        """Compute the mean over the batch of the losses of :meth:`forward`, which include the class weights."""
         return self.objective.mean(losses, target, weights)
 
     def _smoothed(self, target: Tensor) -> Tensor:
@@ -171,7 +181,7 @@ class TrainingLoss(nn.Module):
         return shares(target, self.classes) * (1 - self.smoothing) + self.smoothing * spread
 
     def _try(self, task: AudioTask, mixed: bool, name: str) -> None:
-        """Compute it for two clips, so that what cannot work is refused before any audio is read."""
+        """Compute the loss of two clips, so that an invalid loss fails before any audio is read."""
         target = torch.arange(2) % task.num_classes
         if task.multilabel or mixed:
             target = shares(target, task.num_classes)
@@ -180,30 +190,28 @@ class TrainingLoss(nn.Module):
             of_classes = self.loss(logits, self.form.target(self._smoothed(target), self.classes))
         except REFUSALS as error:
             message = next(iter(str(error).strip().splitlines()), type(error).__name__)
-            raise ConfigError(f"loss: {name} cannot compute on logits and labels: {message}") from error
+            raise ConfigError(f"loss: {name} cannot be computed from logits and labels: {message}") from error
         if not isinstance(of_classes, Tensor) or of_classes.shape not in ((2,), logits.shape):
             found = list(of_classes.shape) if isinstance(of_classes, Tensor) else type(of_classes).__name__
-            raise ConfigError(f"loss: {name} gives {found} for 2 clips; expected a loss a clip, [2]")
+            raise ConfigError(f"loss: {name} returns {found} for 2 clips; return one loss per clip, [2]")
         if task.multilabel and self.weighted and not self.weight_argument and of_classes.dim() == 1:
             raise ConfigError(
-                f"loss.class_weights=balanced: {name} does not give a loss for every label, so labels cannot be "
-                "weighted; use loss=bce or loss=focal, or leave the weights out"
+                f"loss.class_weights=balanced: {name} does not return a loss for each class, so classes cannot be "
+                "weighted; use loss=bce, loss=focal or loss.class_weights=none"
             )
 
 
 def check_loss(loss: Mapping[str, Any] | None) -> None:
-    """Check what this program reads itself of the node ``loss``.
+    """Check ``class_weights`` and ``label_smoothing`` of the node ``loss``.
 
     Raises:
-        ConfigError: a value that cannot be used.
+        ConfigError: a missing or invalid value.
     """
     if loss is None:
-        raise ConfigError("loss=null: a training needs one; its keys are loss.class_weights and loss.label_smoothing")
+        raise ConfigError("loss=null: a training needs a loss; use loss=auto")
     for key in PROGRAM_KEYS:
         if key not in loss:
-            raise ConfigError(
-                f"loss.{key} must be given: {'none' if key == 'class_weights' else '0.0'} switches it off"
-            )
+            raise ConfigError(f"loss.{key}: missing; add `- _options` to the `defaults` of the YAML file of the loss")
     if (mode := loss["class_weights"]) not in ("none", "balanced"):
         raise ConfigError(f"loss.class_weights={mode}: expected none or balanced")
     smoothing = loss["label_smoothing"]
@@ -212,18 +220,22 @@ def check_loss(loss: Mapping[str, Any] | None) -> None:
 
 
 def _form(cls: type[nn.Module], target: Any) -> Form:
-    """What a class takes; torch has classes that are no losses, and losses that do not fit."""
+    """Target format of a loss class.
+
+    Raises:
+        ConfigError: the class is not a loss, or not one for logits and labels.
+    """
     if is_trusted(target) or not cls.__module__.startswith("torch."):
         return Form()
     if cls.__name__ in UNSUITABLE:
         raise ConfigError(f"loss._target_={target} cannot be used: {UNSUITABLE[cls.__name__]}")
     if not issubclass(cls, _Loss) or cls.__name__ not in FORMS:
-        raise ConfigError(f"loss._target_={target} is not a loss that fits logits and labels: {', '.join(FORMS)}")
+        raise ConfigError(f"loss._target_={target} is not a loss of logits and labels; use one of {', '.join(FORMS)}")
     return FORMS[cls.__name__]
 
 
 def _weights(values: list[Any], classes: int, *, where: str) -> Tensor:
-    """A list of a configuration as the tensor that a class of torch takes."""
+    """A list of class weights as a tensor."""
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-        raise ConfigError(f"{where}={values}: expected a list of numbers, one for each class")
+        raise ConfigError(f"{where}={values}: expected a list of numbers, one per class")
     return torch.tensor(values, dtype=torch.float32)

@@ -1,6 +1,6 @@
-"""Metrics that collect one evaluation's clips over all batches and processes.
+"""Base classes of metrics that collect the clips of an evaluation over all batches and processes.
 
-No state is a float64 tensor, because a module that holds one cannot be moved to Apple's GPUs.
+No state is a float64 tensor, because a module with one cannot be moved to Apple GPUs.
 """
 
 from abc import abstractmethod
@@ -16,10 +16,18 @@ from audio_lightning.metrics.configured import ConfiguredMetrics
 
 
 class Predictions(Collected):
-    """Logits and energies of clips, in the order of the clips' numbers.
+    """Logits and energies of clips, sorted by clip index.
 
     Args:
         num_classes: number of classes.
+
+    Example:
+        >>> import torch
+        >>> predictions = Predictions(num_classes=2)
+        >>> predictions.update(torch.tensor([1, 0]), torch.tensor([[0.0, 1.0], [2.0, 0.0]]), torch.zeros(2))
+        >>> clips, logits, energies = predictions.compute()
+        >>> clips.tolist(), logits.tolist()
+        ([0, 1], [[2.0, 0.0], [0.0, 1.0]])
     """
 
     clips: list[Tensor]
@@ -38,13 +46,19 @@ class Predictions(Collected):
         logits: Float[Tensor, "batch classes"],
         energies: Float[Tensor, "batch"],
     ) -> None:
-        """Keep a batch: the number of every clip, its logits and its energy."""
+        """Add a batch.
+
+        Args:
+            clip: index of each clip.
+            logits: raw scores, ``[batch, classes]``.
+            energies: energy score of each clip.
+        """
         self.clips.append(clip.to(logits.device))
         self.logits.append(logits.detach())
         self.energies.append(energies.detach())
 
     def compute(self) -> tuple[Int64[Tensor, "clips"], Float[Tensor, "clips classes"], Float[Tensor, "clips"]]:
-        """Numbers of the clips, ascending, their logits and their energies, on the CPU."""
+        """Return the clip indices in ascending order, their logits and their energies, on the CPU."""
         clips = joined(self.clips, torch.empty(0, dtype=torch.int64)).cpu()
         logits = joined(self.logits, torch.empty(0, self.num_classes)).cpu()
         energies = joined(self.energies, torch.empty(0)).cpu()
@@ -53,11 +67,11 @@ class Predictions(Collected):
 
 
 class EvaluationMetrics(Collected):
-    """Mean loss over the clips of one evaluation, and the metrics of the subclasses.
+    """Base class of the metrics of an evaluation, with the mean loss over its clips.
 
     Args:
         num_classes: number of classes.
-        configured: further metrics, computed from the probabilities of all clips at once.
+        configured: additional metrics, computed from the probabilities of all clips at once.
     """
 
     losses: list[Tensor]
@@ -71,20 +85,26 @@ class EvaluationMetrics(Collected):
 
     @abstractmethod
     def update(self, logits: Float[Tensor, "batch classes"], target: Tensor, loss: Float[Tensor, "batch"]) -> None:
-        """Add a batch: logits of every clip and class, targets, and the loss of every clip."""
+        """Add a batch.
+
+        Args:
+            logits: raw scores, ``[batch, classes]``.
+            target: class index ``[batch]``, or 1 for the labels of a clip and 0 otherwise ``[batch, classes]``.
+            loss: loss of each clip, ``[batch]``.
+        """
         self.losses.append(loss.detach().float())
 
     @abstractmethod
     def compute(self) -> dict[str, Tensor]:
-        """The metrics by name, as scalars in float64 (float32 where the device lacks it)."""
+        """Compute the metrics by name, as scalars in float64 (float32 on devices without it)."""
 
     @abstractmethod
     def per_class(self) -> dict[str, Tensor]:
-        """Columns of a table with one row a class."""
+        """Compute the columns of a table with one row per class."""
 
     @abstractmethod
     def clips(self) -> tuple[Float[Tensor, "clips classes"], Tensor]:
-        """Probabilities and targets of all clips."""
+        """Return the probabilities and targets of all clips."""
 
     def _scalars(self, **values: Tensor) -> dict[str, Tensor]:
         values["loss"] = joined(self.losses, torch.empty(0)).double().mean()
@@ -95,7 +115,13 @@ class EvaluationMetrics(Collected):
 
 
 def precision_recall_f1(hits: Tensor, targets: Tensor, predictions: Tensor) -> dict[str, Tensor]:
-    """Columns of ``[classes]``, 0 where undefined, with the number of clips of each class."""
+    """Compute precision, recall and F1 of each class (0 if undefined), and its number of clips; each ``[classes]``.
+
+    Args:
+        hits: number of correct predictions of each class.
+        targets: number of clips of each class.
+        predictions: number of predictions of each class.
+    """
     return {
         "precision": (hits / predictions).nan_to_num(),
         "recall": (hits / targets).nan_to_num(),
@@ -105,6 +131,6 @@ def precision_recall_f1(hits: Tensor, targets: Tensor, predictions: Tensor) -> d
 
 
 def joined(state: list[Tensor], nothing: Tensor) -> Tensor:
-    """All batches of a state, on a device that has float64, or ``nothing`` if there was none."""
+    """Concatenate all batches of a state, on a device with float64; return ``nothing`` if there is no batch."""
     tensor = dim_zero_cat(state) if len(state) else nothing
     return tensor.cpu() if tensor.device.type == "mps" else tensor

@@ -1,4 +1,4 @@
-"""How well probabilities agree with relative frequencies: calibration error, Brier score, and a reliability curve."""
+"""Calibration metrics: expected calibration error, Brier score and reliability diagram."""
 
 from dataclasses import dataclass
 
@@ -9,19 +9,19 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_calibration_error
 
 BINS = 15
-"""Bins of the calibration error, of equal width, as in Guo et al. 2017."""
+"""Number of bins of the calibration error, of equal width, as in Guo et al. 2017."""
 
 CALIBRATION_METRICS = ("ece", "brier")
-"""Metrics of :func:`calibration_metrics`, without their split; lower is better."""
+"""Metrics of :func:`calibration_metrics`, without the split in the name; lower is better."""
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Probabilities and relative frequencies, bin by bin; without the bins that are empty.
+    """Reliability diagram: mean probability and accuracy of each non-empty bin.
 
     Attributes:
-        confidence: mean probability of a bin.
-        frequency: share of its predictions that are right.
+        confidence: mean probability of the bin.
+        frequency: share of its predictions that are correct.
         clips: number of its predictions.
     """
 
@@ -31,7 +31,7 @@ class Reliability:
 
     @property
     def error(self) -> float:
-        """Expected calibration error: mean distance of probability and frequency, weighted by the predictions."""
+        """Expected calibration error: mean distance of confidence and frequency, weighted by the bin counts."""
         total = self.clips.sum()
         return float((self.clips * np.abs(self.confidence - self.frequency)).sum() / total) if total else float("nan")
 
@@ -39,15 +39,15 @@ class Reliability:
 def calibration_metrics(
     probabilities: Float[Tensor, "clips classes"], targets: Tensor, *, multilabel: bool
 ) -> dict[str, float]:
-    """Expected calibration error and Brier score.
+    """Compute the expected calibration error and the Brier score.
 
-    Where a clip has one label, the calibration error (Naeini et al. 2015; Guo et al. 2017, equation 3) is that of the
-    probability of the predicted class, and the Brier score (Brier 1950) is the squared distance from the target, summed
-    over the classes: from 0 to 2. With several labels both are means over the classes, each on its own.
+    With one label per clip, the calibration error (Naeini et al. 2015; Guo et al. 2017, equation 3) is computed from
+    the probability of the predicted class. The Brier score (Brier 1950) is the squared distance from the target, summed
+    over the classes, from 0 to 2. With several labels per clip, both are computed per class and averaged.
 
     Args:
-        probabilities: of every clip and class.
-        targets: index of the class, ``[clips]``, or whether each label is the clip's, ``[clips, classes]``.
+        probabilities: class probabilities, ``[clips, classes]``.
+        targets: class index ``[clips]``, or whether a clip has each label ``[clips, classes]``.
         multilabel: whether a clip may have several labels.
 
     Returns:
@@ -67,7 +67,7 @@ def calibration_metrics(
 def top(
     probabilities: Float[Tensor, "clips classes"], targets: Int64[Tensor, "clips"]
 ) -> tuple[Float[Tensor, "clips"], Bool[Tensor, "clips"]]:
-    """The probability of the predicted class of every clip, and whether that is the clip's."""
+    """Return the probability of the predicted class of each clip, and whether the prediction is correct."""
     confidence, predicted = probabilities.max(dim=1)
     return confidence, predicted == targets
 
@@ -75,7 +75,13 @@ def top(
 def reliability(
     confidence: Float[np.ndarray, "clips"], right: Bool[np.ndarray, "clips"], bins: int = 10
 ) -> Reliability:
-    """Probabilities and relative frequencies in bins of equal width."""
+    """Compute mean probability and accuracy in bins of equal width.
+
+    Args:
+        confidence: probability of each prediction.
+        right: whether it is correct.
+        bins: number of bins over [0, 1]; empty ones are left out.
+    """
     place = np.clip((confidence * bins).astype(int), 0, bins - 1)
     counts = np.bincount(place, minlength=bins)
     known = counts > 0

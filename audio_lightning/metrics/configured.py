@@ -1,4 +1,4 @@
-"""Metrics that a configuration names: classes of ``torchmetrics.classification``, this package or a trusted module."""
+"""Metrics of the node ``metrics``: classes of ``torchmetrics.classification``, this package or a trusted module."""
 
 import inspect
 import math
@@ -30,14 +30,14 @@ from audio_lightning.metrics.collected import Collected
 TASKS = ("binary", "multiclass", "multilabel")
 
 UNSUITABLE = {
-    "ConfusionMatrix": "it gives a matrix; predictions.csv and confusion_matrix.png have the counts",
+    "ConfusionMatrix": "it returns a matrix; predictions.csv and confusion_matrix.png have the counts",
     "Fairness": "it compares groups of people, which audio data here does not have",
     "GroupStatRates": "it compares groups of people, which audio data here does not have",
-    "PrecisionRecallCurve": "it gives a curve; use torchmetrics.classification.AveragePrecision",
-    "ROC": "it gives a curve; use torchmetrics.classification.AUROC",
-    "StatScores": "it gives counts; use torchmetrics.classification.Precision, Recall or Specificity",
+    "PrecisionRecallCurve": "it returns a curve; use torchmetrics.classification.AveragePrecision",
+    "ROC": "it returns a curve; use torchmetrics.classification.AUROC",
+    "StatScores": "it returns counts; use torchmetrics.classification.Precision, Recall or Specificity",
 }
-"""Metrics of torchmetrics, without the prefix of the task, that no number or row of numbers a class comes out of."""
+"""Metrics of torchmetrics (without the task prefix) that return neither a number nor one number per class."""
 
 HIGHER_IS_BETTER = {
     "EER": False,
@@ -50,35 +50,43 @@ HIGHER_IS_BETTER = {
 }
 """Metrics of torchmetrics whose own ``higher_is_better`` is None."""
 
-
 COUNTS = ("num_classes", "num_labels")
-"""Arguments that are the number of classes."""
+"""Arguments that hold the number of classes."""
 
 MAX_CELLS = 10_000_000
 """Largest product of an argument, such as a number of thresholds, and the number of classes.
 
-Tables of this size are made before anything is counted, and a checkpoint of somebody else's can ask for any.
+Metrics allocate tables of this size in advance, and a checkpoint of unknown origin can request any size.
 """
 
 
 class ConfiguredMetrics:
-    """The metrics of the node ``metrics``, each computed once from the probabilities of all clips of an evaluation.
+    """Metrics of the node ``metrics``, each computed once from the probabilities of all clips of an evaluation.
 
-    A class of torchmetrics that takes a ``task``, such as ``AUROC``, stands for the one of the task at hand. ``average:
-    none`` gives one value a class, under the name of the metric and of the class, also for classes that have no
-    such argument; other vectors are averaged over the classes. Metrics at a fixed precision, recall, sensitivity or
-    specificity give their threshold beside the value of each class.
+    A torchmetrics class that takes a ``task``, such as ``AUROC``, is replaced by the class for this task. With
+    ``average: none``, every metric returns one value per class, named after the metric and the class. Other vectors are
+    averaged over the classes. Metrics at a fixed precision, recall, sensitivity or specificity also return the
+    threshold of each class.
 
     Args:
-        nodes: by name of the metric, ``_target_`` and arguments under the class's own names.
-        task: whose probabilities and labels come.
+        nodes: ``_target_`` and arguments (named as in the class) of each metric, by the name of the metric.
+        task: task of the classifier.
 
     Attributes:
-        names: what :meth:`compute` returns, in order.
+        names: names of the values that :meth:`compute` returns, in order.
         lower_is_better: names of the metrics for which lower is better.
 
     Raises:
-        ConfigError: a name, a target or an argument that cannot work, also with such probabilities and labels.
+        ConfigError: invalid name, target or argument, or a metric that cannot be computed for this task.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import AudioTask
+        >>> task = AudioTask(("dog", "rain"), sample_rate=8000, num_samples=8000)
+        >>> metrics = ConfiguredMetrics({"auroc": {"_target_": "torchmetrics.classification.AUROC"}}, task)
+        >>> probabilities = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]])
+        >>> metrics.compute(probabilities, torch.tensor([0, 1, 0]))
+        {'auroc': tensor(1.)}
     """
 
     def __init__(self, nodes: Mapping[str, Any] | None, task: AudioTask) -> None:
@@ -90,7 +98,7 @@ class ConfiguredMetrics:
             self._metrics[name] = _build(name, node, task)
             found = list(self._result(name, *_sample(task)))
             if again := sorted({*found} & {*self.names}):
-                raise ConfigError(f"metrics.{name}: {again[0]} is the name of two metrics; give this one another name")
+                raise ConfigError(f"metrics.{name}: {again[0]} is the name of two metrics; rename one of them")
             self.names += found
             self.lower_is_better += found if _higher_is_better(name, node) is False else []
 
@@ -98,10 +106,10 @@ class ConfiguredMetrics:
         return len(self.names)
 
     def check_monitors(self, config: Mapping[str, Any]) -> None:
-        """Refuse a monitor of a class that there is not, once the classes are known.
+        """Check the class in the name of each monitor, once the classes are known.
 
         Raises:
-            ConfigError: with the metrics that there are.
+            ConfigError: no metric has that name; the message lists the existing ones.
         """
         nodes = [config, config["scheduler"], *(config.get("callbacks") or {}).values()]
         for monitor in sorted({str(node["monitor"]) for node in nodes if node and node.get("monitor")}):
@@ -111,14 +119,14 @@ class ConfiguredMetrics:
                 raise ConfigError(f"monitor={monitor}: no such metric with these classes{hint}")
 
     def compute(self, probabilities: Float[Tensor, "clips classes"], targets: Tensor) -> dict[str, Tensor]:
-        """The metrics by name, as scalars; all are NaN without clips.
+        """Compute the metrics by name, as scalars; NaN without clips.
 
         Args:
-            probabilities: of every clip and class.
-            targets: index of the label, ``[clips]``, or whether each label is the clip's, ``[clips, classes]``.
+            probabilities: class probabilities, ``[clips, classes]``.
+            targets: class index ``[clips]``, or whether a clip has each label ``[clips, classes]``.
 
         Raises:
-            UserError: a metric that cannot be computed from these clips.
+            UserError: a metric cannot be computed from these clips.
         """
         if not len(targets):
             return dict.fromkeys(self.names, torch.tensor(math.nan))
@@ -134,7 +142,7 @@ class ConfiguredMetrics:
         if getattr(library, type(metric).__name__, None) is type(metric) and _parts(type(metric))[0] == "binary":
             probabilities = probabilities[:, 1]
         metric.reset()
-        with warnings.catch_warnings(action="ignore"):  # of classes without clips, whose values are NaN or 0
+        with warnings.catch_warnings(action="ignore"):  # about classes without clips, whose values are NaN or 0
             try:
                 metric.update(probabilities, targets)
                 value = metric.compute()
@@ -145,7 +153,7 @@ class ConfiguredMetrics:
         shapes = [part.shape for part in parts if isinstance(part, Tensor)]
         if len(shapes) != len(parts) or len(parts) > 2 or {*shapes} not in ({()}, {(self._task.num_classes,)}):
             found = " and ".join(str(list(part.shape)) if isinstance(part, Tensor) else repr(part) for part in parts)
-            raise ConfigError(f"{where} gives {found}; expected a number, or one for each class")
+            raise ConfigError(f"{where} returns {found}; expected one number, or one per class")
         suffixed = list(zip(parts, ("", "_threshold")))
         if shapes[0] == ():
             return {f"{name}{suffix}": part for part, suffix in suffixed}
@@ -158,7 +166,9 @@ class ConfiguredMetrics:
 
 
 def check_metrics(nodes: Mapping[str, Any] | None, *, multilabel: bool) -> None:
-    """Build and compute metrics before the classes are known: as many as the arguments speak of, at least two.
+    """Build and compute metrics before the classes are known.
+
+    The number of classes is the largest in the arguments, and at least two.
 
     Raises:
         ConfigError: see :class:`ConfiguredMetrics`.
@@ -171,14 +181,14 @@ def check_metrics(nodes: Mapping[str, Any] | None, *, multilabel: bool) -> None:
 
 
 def mode_of(monitor: str, nodes: Mapping[str, Any] | None = None) -> Literal["min", "max"]:
-    """Whether less or more of a metric is better, as Lightning and torch call it.
+    """Return whether a lower (``min``) or higher (``max``) value of a metric is better.
 
     Args:
         monitor: name of the metric, such as ``validation/accuracy``.
-        nodes: ``metrics`` of the configuration.
+        nodes: node ``metrics`` of the configuration.
 
     Raises:
-        ConfigError: a metric that does not say it.
+        ConfigError: the class of the metric does not define ``higher_is_better``.
     """
     name = configured_metric(monitor, nodes)
     if nodes is None or name is None:
@@ -186,8 +196,8 @@ def mode_of(monitor: str, nodes: Mapping[str, Any] | None = None) -> Literal["mi
     higher = _higher_is_better(name, nodes[name])
     if higher is None:
         raise ConfigError(
-            f"{monitor}: metrics.{name} does not say whether more or less of it is better; set higher_is_better of its "
-            "class to True or False"
+            f"{monitor}: metrics.{name} does not define whether higher is better; set higher_is_better of its class to "
+            "True or False"
         )
     return "max" if higher else "min"
 
@@ -206,50 +216,54 @@ def _higher_is_better(name: str, node: Mapping[str, Any]) -> bool | None:
 
 
 def _parts(cls: type) -> tuple[str | None, str]:
-    """The task that a class of torchmetrics is for, and its name without the task; None for whichever task."""
+    """Task of a torchmetrics class (None: any) and its name without the task."""
     task = next((task for task in TASKS if cls.__name__.startswith(task.capitalize())), None)
     return task, cls.__name__.removeprefix((task or "").capitalize())
 
 
 def _build(name: str, node: Mapping[str, Any], task: AudioTask) -> tuple[Metric, bool]:
-    """A metric, and whether it gives one value a class."""
+    """The metric, and whether it returns one value per class."""
     where = f"metrics.{name}"
     if not re.fullmatch(r"[^\W\d]\w*", name) or name.startswith("recording_"):
-        raise ConfigError(f"{where}: expected a name of letters, digits and underscores, and not recording_...")
+        raise ConfigError(
+            f"{where}: invalid name; use letters, digits and underscores, and do not begin with a digit or recording_"
+        )
     if name in METRICS + MULTILABEL_METRICS:
-        raise ConfigError(f"{where}: every evaluation has a metric of this name; give this one another name")
+        raise ConfigError(f"{where}: every evaluation has a metric of this name; rename this one")
     target, arguments = split_node(node, where=where)
     cls = resolve(target, Metric, where=where)
     if issubclass(cls, Collected):
-        raise ConfigError(f"{where}._target_={target} collects clips for the metrics; expected a metric")
+        raise ConfigError(f"{where}._target_={target} is an internal collector of clips; use a metric")
     if cls.__module__.startswith("torchmetrics.") and not is_trusted(cls.__module__):
         cls = _of_task(cls, target, arguments, task, where=where)
         target = f"{library.__name__}.{cls.__name__}"
     per_class = "average" in arguments and arguments["average"] in PER_CLASS
-    averages = "average" in inspect.signature(cls).parameters  # some hand it on to a base class, to no effect
+    averages = "average" in inspect.signature(cls).parameters  # some classes pass it to a base class that ignores it
     if not averages and (average := arguments.pop("average", "macro")) not in ("macro", *PER_CLASS):
-        raise ConfigError(f"{where}.average={average}: {cls.__name__} gives one value a class; expected macro or none")
+        raise ConfigError(
+            f"{where}.average={average}: {cls.__name__} returns one value per class; expected macro or none"
+        )
     count = task.num_classes
     for key, value in arguments.items():
         if key in COUNTS and value not in (None, count):
-            raise ConfigError(f"{where}.{key}={value}: these clips have {count} classes; leave it out, it is filled in")
+            raise ConfigError(f"{where}.{key}={value}: these clips have {count} classes; remove this key")
         if isinstance(value, int) and value * count > MAX_CELLS:
             raise ConfigError(f"{where}.{key}={value}: expected at most {MAX_CELLS // count} for {count} classes")
     offered = {"num_classes": count, "num_labels": count, "multilabel": task.multilabel}
     metric = build({"_target_": target, **arguments}, Metric, where=where, offered=offered)
-    metric.sync_on_compute = False  # the clips of all processes come together
+    metric.sync_on_compute = False  # it is computed from the gathered clips of all processes
     return metric, per_class
 
 
 def _of_task(cls: type[Metric], target: Any, arguments: dict[str, Any], task: AudioTask, *, where: str) -> type[Metric]:
-    """The class of torchmetrics for a task; ``task`` is taken from the arguments.
+    """The torchmetrics class for a task; removes ``task`` from the arguments.
 
     Raises:
-        ConfigError: one that cannot be used, or not for such a task.
+        ConfigError: the class cannot be used, or not for this task.
     """
     wanted, base = _parts(cls)
     if getattr(library, cls.__name__, None) is not cls:
-        raise ConfigError(f"{where}._target_={target} is not a metric of {library.__name__}")
+        raise ConfigError(f"{where}._target_={target} is not a metric of {library.__name__}; name another class")
     if base in UNSUITABLE:
         raise ConfigError(f"{where}._target_={target} cannot be used: {UNSUITABLE[base]}")
     usual = "multilabel" if task.multilabel else "multiclass"
@@ -259,19 +273,22 @@ def _of_task(cls: type[Metric], target: Any, arguments: dict[str, Any], task: Au
             raise ConfigError(f"{where}.task={wanted}: expected {' | '.join(TASKS)}")
     if wanted not in (usual, "binary") or (wanted == "binary" and (task.multilabel or task.num_classes != 2)):
         labels = "several labels" if task.multilabel else "one label"
-        takes_one = {"binary": "two classes", "multiclass": "one label a clip", "multilabel": "several labels a clip"}
+        kinds = {"binary": "two classes", "multiclass": "one label per clip", "multilabel": "several labels per clip"}
         raise ConfigError(
-            f"{where}: {wanted} metrics are for {takes_one[wanted]}, and these clips have {labels} of "
-            f"{task.num_classes} classes; use the {usual} one"
+            f"{where}: {wanted} metrics are for {kinds[wanted]}, and these clips have {labels} of "
+            f"{task.num_classes} classes; use the {usual} metric"
         )
     found: type[Metric] | None = getattr(library, f"{wanted.capitalize()}{base}", None)
     if found is None or (base, wanted) == ("ExactMatch", "multiclass"):
-        raise ConfigError(f"{where}._target_={target} cannot be used: torchmetrics has none for a {wanted} task")
+        raise ConfigError(
+            f"{where}._target_={target} cannot be used: torchmetrics does not have it for {wanted} tasks; choose "
+            "another metric"
+        )
     return found
 
 
 def _sample(task: AudioTask) -> tuple[Tensor, Tensor]:
-    """Probabilities and labels; every class occurs, unless there are thousands, and in other clips it does not."""
+    """Sample probabilities and labels; each class has positives and negatives, unless there are thousands."""
     number = task.num_classes
     labels = torch.arange(max(8, min(2 * number + 1, MAX_CELLS // number))) % number
     probabilities = torch.rand(len(labels), number, generator=torch.Generator().manual_seed(0))
@@ -281,6 +298,6 @@ def _sample(task: AudioTask) -> tuple[Tensor, Tensor]:
 
 
 def _labels(classes: Iterable[str]) -> list[str]:
-    """Names of classes as a part of a metric's name; their numbers, where two would be the same."""
+    """Class names as part of a metric name; class numbers if two names would be equal."""
     labels = [re.sub(r"[^\w.-]+", "_", name) for name in classes]
     return labels if len({*labels}) == len(labels) else [str(place) for place in range(len(labels))]

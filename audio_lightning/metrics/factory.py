@@ -1,4 +1,4 @@
-"""The metrics of a task."""
+"""Construction of the metrics of a task."""
 
 import torch
 from jaxtyping import Float
@@ -13,11 +13,11 @@ from audio_lightning.metrics.multilabel import MultilabelMetrics
 
 
 def make_metrics(task: AudioTask, configured: ConfiguredMetrics | None = None) -> EvaluationMetrics:
-    """The metrics that every evaluation of a task has, and further ones.
+    """Make the standard metrics of a task.
 
     Args:
-        task: whose logits and targets come.
-        configured: the further ones.
+        task: task of the classifier.
+        configured: additional metrics.
     """
     return (MultilabelMetrics if task.multilabel else ClassificationMetrics)(task.num_classes, configured)
 
@@ -30,14 +30,14 @@ def metrics_of(
     thresholds: Float[Tensor, "*clips classes"] | None = None,
     configured: ConfiguredMetrics | None = None,
 ) -> EvaluationMetrics:
-    """The metrics of probabilities that are there already, such as the means over the windows of recordings.
+    """Make the metrics of given probabilities, such as the means over the windows of recordings.
 
     Args:
-        task: of the classifier.
-        probabilities: of every clip and class.
-        targets: index of the label, ``[clips]``, or whether each label is the clip's, ``[clips, classes]``.
-        thresholds: where clips may have several labels, see :class:`MultilabelMetrics`.
-        configured: the further ones.
+        task: task of the classifier.
+        probabilities: class probabilities, ``[clips, classes]``.
+        targets: class index ``[clips]``, or whether a clip has each label ``[clips, classes]``.
+        thresholds: thresholds of multi-label predictions, see :class:`MultilabelMetrics`.
+        configured: additional metrics.
     """
     metrics = make_metrics(task, configured)
     if thresholds is not None and isinstance(metrics, MultilabelMetrics):

@@ -1,4 +1,4 @@
-"""Metrics where every clip has one label."""
+"""Single-label classification metrics."""
 
 from typing import Any
 
@@ -10,17 +10,26 @@ from audio_lightning.metrics.base import EvaluationMetrics, joined, precision_re
 
 
 class ClassificationMetrics(EvaluationMetrics):
-    """Accuracy, balanced accuracy, macro F1 and loss, over all clips and so independent of the batches.
+    """Accuracy, balanced accuracy, macro F1 and mean loss over all clips, independent of the batch size.
 
-    Balanced accuracy is the mean recall over the classes that occur in the targets; macro F1 is the mean over the
-    classes that occur in targets or predictions (both as scikit-learn defines them).
+    Balanced accuracy is the mean recall over the classes that occur in the targets. Macro F1 is the mean over the
+    classes that occur in targets or predictions. Both are defined as in scikit-learn.
+
+    Example:
+        >>> import torch
+        >>> metrics = ClassificationMetrics(num_classes=2)
+        >>> logits, target = torch.tensor([[2.0, 0.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 1, 1])
+        >>> metrics.update(logits, target, torch.nn.functional.cross_entropy(logits, target, reduction="none"))
+        >>> found = metrics.compute()
+        >>> round(float(found["accuracy"]), 3), round(float(found["balanced_accuracy"]), 3)
+        (0.667, 0.75)
     """
 
     pairs: list[Tensor]
 
     def __init__(self, num_classes: int, *options: Any, **named: Any) -> None:
         super().__init__(num_classes, *options, **named)
-        # Of every clip, and no matrix: that of thousands of classes would take gigabytes before anything is counted.
+        # Pairs and not a confusion matrix, which takes gigabytes for thousands of classes.
         self.add_state("pairs", [], dist_reduce_fx="cat")
         if self.configured:
             self.add_state("probabilities", [], dist_reduce_fx="cat")
@@ -31,9 +40,9 @@ class ClassificationMetrics(EvaluationMetrics):
         """Add a batch.
 
         Args:
-            logits: of every clip and class; the largest is the prediction.
-            target: index of the label.
-            loss: of every clip.
+            logits: raw scores, ``[batch, classes]``; the largest one is the prediction.
+            target: class index, ``[batch]``.
+            loss: loss of each clip, ``[batch]``.
         """
         super().update(logits, target, loss)
         self.pairs.append(torch.stack((target, logits.argmax(dim=1))).T)
@@ -41,7 +50,7 @@ class ClassificationMetrics(EvaluationMetrics):
             self.probabilities.append(logits.detach().float().softmax(dim=1))
 
     def compute(self) -> dict[str, Tensor]:
-        """The metrics by name, as scalars in float64 (float32 where the device lacks it)."""
+        """Compute the metrics by name, as scalars in float64 (float32 on devices without it)."""
         hits, targets, predictions = self._counts()
         recall = hits / targets
         f1 = 2 * hits / (targets + predictions)
@@ -52,16 +61,16 @@ class ClassificationMetrics(EvaluationMetrics):
         )
 
     def per_class(self) -> dict[str, Tensor]:
-        """Precision, recall, F1 (each ``[classes]``, 0 where undefined) and the number of clips of every class."""
+        """Compute precision, recall and F1 of each class (0 if undefined), and its number of clips, ``[classes]``."""
         return precision_recall_f1(*self._counts())
 
     def clips(self) -> tuple[Float[Tensor, "clips classes"], Int64[Tensor, "clips"]]:
-        """Probabilities, which are collected for configured metrics alone, and indices of the labels."""
+        """Return the probabilities, collected only if there are configured metrics, and the class indices."""
         return joined(self.probabilities, torch.empty(0, self.num_classes)), self._pairs()[0]
 
     @property
     def confusion(self) -> Int64[Tensor, "classes classes"]:
-        """Number of clips of each class (row) for which each class (column) was predicted, on the CPU."""
+        """Confusion matrix on the CPU: number of clips by label (rows) and prediction (columns)."""
         target, predicted = self._pairs()
         places = target * self.num_classes + predicted
         return torch.bincount(places, minlength=self.num_classes**2).view(self.num_classes, self.num_classes)

@@ -1,4 +1,4 @@
-"""Metrics where a clip may have any number of labels, and the thresholds from which on labels are predicted."""
+"""Multi-label classification metrics, and thresholds of the predicted labels."""
 
 from typing import Any
 
@@ -10,17 +10,25 @@ from audio_lightning.metrics.base import EvaluationMetrics, joined, precision_re
 
 
 class MultilabelMetrics(EvaluationMetrics):
-    """Mean average precision, macro and micro F1, accuracy and loss, where a clip may have any number of labels.
+    """Mean average precision, macro and micro F1, subset accuracy and mean loss of multi-label predictions.
 
     All scores are kept, because average precision depends on the order of all of them. It is the step-wise area under
-    the precision-recall curve, without interpolation, where equal scores count as one step (scikit-learn's
-    ``average_precision_score``); its mean is over the classes that occur in the targets. Macro F1 is the mean over the
-    classes that occur in targets or predictions. Accuracy is the share of clips whose whole set of labels is right.
-    A metric that nothing defines, such as the mean over no class, is NaN.
+    the precision-recall curve, without interpolation, and equal scores count as one step (scikit-learn's
+    ``average_precision_score``). Its mean is over the classes that occur in the targets. Macro F1 is the mean over the
+    classes that occur in targets or predictions. Accuracy is the share of clips whose set of labels is predicted
+    exactly. An undefined metric, such as a mean over no class, is NaN.
 
     Attributes:
-        thresholds: probability of every class, ``[classes]``, from which on it is predicted; ``[clips, classes]`` where
-            each clip has its own.
+        thresholds: minimum probability at which each class is predicted, ``[classes]``, or ``[clips, classes]`` if each
+            clip has its own.
+
+    Example:
+        >>> import torch
+        >>> metrics = MultilabelMetrics(num_classes=2)
+        >>> logits, target = torch.tensor([[2.0, 1.0], [-1.0, 3.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> metrics.update(logits, target, torch.zeros(2))
+        >>> float(metrics.compute()["mean_average_precision"]), float(metrics.compute()["accuracy"])
+        (1.0, 0.5)
     """
 
     targets: list[Tensor]
@@ -40,16 +48,16 @@ class MultilabelMetrics(EvaluationMetrics):
         """Add a batch.
 
         Args:
-            logits: of every clip and class.
-            target: 1 for the labels of a clip, 0 for the others.
-            loss: of every clip.
+            logits: raw scores, ``[batch, classes]``.
+            target: 1 for the labels of a clip and 0 otherwise, ``[batch, classes]``.
+            loss: loss of each clip, ``[batch]``.
         """
         super().update(logits, target, loss)
         self.probabilities.append(logits.detach().float().sigmoid())
-        self.targets.append((target > 0.5).to(torch.uint8))  # bytes, as not every backend can exchange truth values
+        self.targets.append((target > 0.5).to(torch.uint8))  # not every distributed backend can gather booleans
 
     def compute(self) -> dict[str, Tensor]:
-        """The metrics by name, as scalars in float64 (float32 where the device lacks it)."""
+        """Compute the metrics by name, as scalars in float64 (float32 on devices without it)."""
         probabilities, targets = self.clips()
         hits, labelled, predicted = self._counts()
         return self._scalars(
@@ -60,10 +68,10 @@ class MultilabelMetrics(EvaluationMetrics):
         )
 
     def per_class(self) -> dict[str, Tensor]:
-        """Columns of ``[classes]``.
+        """Compute metrics of each class, each ``[classes]``.
 
-        ``average_precision`` is NaN where no clip has the label; precision, recall and F1 at ``threshold`` are 0 where
-        undefined; ``clips`` is the number of clips that have the label.
+        ``average_precision`` is NaN if no clip has the label. Precision, recall and F1 at ``threshold`` are 0 if
+        undefined. ``clips`` is the number of clips with the label.
         """
         scores = precision_recall_f1(*self._counts())
         clips = scores.pop("clips")
@@ -71,7 +79,7 @@ class MultilabelMetrics(EvaluationMetrics):
         return {"average_precision": self._average_precision(), **scores, "threshold": thresholds, "clips": clips}
 
     def clips(self) -> tuple[Float[Tensor, "clips classes"], Bool[Tensor, "clips classes"]]:
-        """Probabilities, and whether each label is one of the clip's."""
+        """Return the probabilities, and whether each clip has each label."""
         none = self.thresholds.new_empty(0, self.thresholds.shape[-1])
         return joined(self.probabilities, none), joined(self.targets, none).bool()
 
@@ -89,7 +97,12 @@ class MultilabelMetrics(EvaluationMetrics):
 
 
 def average_precision(scores: Float[Tensor, "clips"], targets: Bool[Tensor, "clips"]) -> Float[Tensor, ""]:
-    """Mean of the precision over the clips that have the label, in float64; NaN if none has."""
+    """Compute the average precision of one class in float64; NaN if no clip has the label.
+
+    Args:
+        scores: score of each clip.
+        targets: whether each clip has the label.
+    """
     _, hits, guesses = _at_distinct_scores(scores, targets)
     gained = hits.diff(prepend=hits.new_zeros(1))
     return (hits.double() / guesses * gained).sum() / gained.sum()
@@ -98,22 +111,27 @@ def average_precision(scores: Float[Tensor, "clips"], targets: Bool[Tensor, "cli
 def best_thresholds(
     probabilities: Float[Tensor, "clips classes"], targets: Bool[Tensor, "clips classes"]
 ) -> Float[Tensor, "classes"]:
-    """:func:`best_threshold` of every class."""
+    """Compute :func:`best_threshold` of every class."""
     return torch.stack([best_threshold(*pair) for pair in zip(probabilities.T, targets.T)])
 
 
 def best_threshold(scores: Float[Tensor, "clips"], targets: Bool[Tensor, "clips"]) -> Float[Tensor, ""]:
-    """The threshold from which on a label is predicted with the highest F1.
+    """Return the threshold with the highest F1 of one class.
 
-    It lies halfway between two neighbouring scores, or between 0 and the lowest one. Of several that are equally good
-    the one nearest to 0.5 is taken, and of two equally near the higher one. It is 0.5 if no clip has the label.
+    The threshold is halfway between two neighbouring scores, or between 0 and the lowest one. Ties are resolved in
+    favour of the threshold nearest to 0.5, and of the higher of two equally near ones. The threshold is 0.5 if no clip
+    has the label.
+
+    Args:
+        scores: probability of each clip.
+        targets: whether each clip has the label.
     """
     if not targets.any():
         return scores.new_tensor(0.5)
     scores, hits, guesses = _at_distinct_scores(scores, targets)
     below = torch.cat((scores[1:], scores.new_zeros(1)))
     halfway = ((scores.double() + below.double()) / 2).to(scores.dtype)
-    # No number lies between two neighbouring floats; rounded down, the threshold would let the lower one in.
+    # No number lies between two adjacent floats; rounded down, the threshold would include the lower one.
     candidates = torch.where(halfway > below, halfway, scores)
     f1 = 2 * hits.double() / (hits[-1] + guesses)
     best = candidates[f1 == f1.max()]
@@ -121,7 +139,7 @@ def best_threshold(scores: Float[Tensor, "clips"], targets: Bool[Tensor, "clips"
 
 
 def _at_distinct_scores(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The distinct scores, highest first; how many clips with the label reach each, and how many clips at all."""
+    """Distinct scores in descending order, with the numbers of positives and of clips that reach each of them."""
     scores, order = scores.sort(descending=True)
     last_of_equals = torch.ones_like(targets)
     last_of_equals[:-1] = scores[1:] != scores[:-1]

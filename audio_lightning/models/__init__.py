@@ -1,4 +1,4 @@
-"""Architectures, from a front end's output to logits ``[batch, classes]``; one a file."""
+"""Model architectures: modules from a front end's output to logits ``[batch, classes]``, one per file."""
 
 from audio_lightning.models.base import AudioModel, IncompatibleInput
 

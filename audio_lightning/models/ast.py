@@ -17,7 +17,7 @@ from audio_lightning.models.hub import check_sample_rate, hub_folder, read_archi
 from audio_lightning.models.layers import transformer_encoder
 
 SPECIAL_TOKENS = 2
-"""The class token and DeiT's distillation token, whose mean is the embedding."""
+"""Number of special tokens, the class token and DeiT's distillation token; their mean is the embedding."""
 
 DEIT_BASE: dict[str, Any] = {
     "hidden_size": 768,
@@ -31,14 +31,14 @@ DEIT_BASE: dict[str, Any] = {
     "num_mel_bins": 128,
     "max_length": 1024,
 }
-"""The published network, in the words of the Hugging Face hub."""
+"""Architecture of the published network, with the keys of its ``config.json`` on the Hugging Face hub."""
 
 ONLY: dict[str, tuple[Any, ...]] = {
     "model_type": ("audio-spectrogram-transformer",),
     "hidden_act": ("gelu",),
     "qkv_bias": (True,),
 }
-"""What can be built of all that may be described there."""
+"""Values of ``config.json`` that are supported."""
 
 RENAMED = {
     r"^audio_spectrogram_transformer\.": "",
@@ -57,38 +57,47 @@ RENAMED = {
     r"\.(intermediate\.dense|mlp\.fc1)\.": ".linear1.",
     r"\.(output\.dense|mlp\.fc2)\.": ".linear2.",
 }
-"""Published names, of transformers 4 and 5, and what stands for them here, in the order of replacement."""
+"""Regular expressions of tensor names in transformers 4 and 5, and their replacements, in order of application."""
 
 
 class AST(AudioModel):
     """Audio Spectrogram Transformer (Gong et al. 2021, arXiv 2104.01778).
 
-    Positions are learned for the grid of patches that ``input_shape`` has. Those of the published grid, and those for
-    clips of another length, are cut out of the middle or interpolated, see :func:`fit_positions`. The defaults are
-    DeiT-tiny's; the published weights are those of DeiT-base: ``embed_dim`` 768, 12 layers, 12 heads.
+    Position embeddings are learned for the grid of patches of ``input_shape``. To fit published embeddings to this
+    grid, or learned ones to clips of another length, they are cropped to the middle or interpolated, see
+    :func:`fit_positions`. The defaults are the sizes of DeiT-tiny. The published weights have the sizes of DeiT-base:
+    ``embed_dim`` 768, 12 layers, 12 heads.
 
     Args:
         input_shape: shape of the spectrogram; the published weights expect ``(log-mel energies of Kaldi - mean) /
             (2 standard deviations)`` with 128 bins.
         num_classes: number of logits.
-        embed_dim: channels of a token.
+        embed_dim: size of a token.
         num_layers: number of layers.
         num_heads: attention heads of a layer.
         stride: bins and frames from one patch of 16 x 16 to the next.
-        dropout: probability of dropping an activation; the paper has none.
-        pretrained: null, a folder in the layout of the Hugging Face hub, or a name there, such as
-            ``MIT/ast-finetuned-audioset-10-10-0.4593``. The weights bring an architecture of their own, in place
-            of the four options above.
-        architecture: null, or the network in the words of :data:`DEIT_BASE`, in place of those four options; what
-            ``pretrained`` has found, for a checkpoint is loaded without it.
+        dropout: dropout probability; 0 in the paper.
+        pretrained: None, a folder in the layout of the Hugging Face hub, or a name on the hub, such as
+            ``MIT/ast-finetuned-audioset-10-10-0.4593``. The architecture of the weights replaces the four options
+            from ``embed_dim`` to ``stride``.
+        architecture: None, or the architecture with the keys of :data:`DEIT_BASE`, which replaces those four options.
+            Checkpoints store the architecture of published weights here, so that they load without the published files.
 
     Attributes:
-        inferred_options: options that follow from ``pretrained``.
+        inferred_options: options derived from ``pretrained``.
 
     Raises:
-        IncompatibleInput: the input is no spectrogram, or smaller than a patch.
-        ConfigError: ``num_heads`` that does not divide ``embed_dim``; weights that cannot be had, are of another
-            network, or were trained on another sample rate.
+        IncompatibleInput: the input is not a spectrogram, or is smaller than a patch.
+        ConfigError: ``num_heads`` does not divide ``embed_dim``; or the weights are not available, belong to another
+            network, or were trained at another sample rate.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.ast import AST
+        >>> model = AST(FeatureShape("spectrogram", (1, 64, 101)), num_classes=10, num_layers=2)
+        >>> model(torch.randn(2, 1, 64, 101)).shape
+        torch.Size([2, 10])
     """
 
     input_kind = "spectrogram"
@@ -110,14 +119,18 @@ class AST(AudioModel):
         folder = None
         if pretrained is True:
             raise ConfigError(
-                "model.pretrained=true: there are several; name one, such as MIT/ast-finetuned-audioset-10-10-0.4593"
+                "model.pretrained=true: several weights are published; name one, such as "
+                "MIT/ast-finetuned-audioset-10-10-0.4593"
             )
         if pretrained:
             folder = hub_folder(str(pretrained))
             architecture = read_architecture(folder, DEIT_BASE, ONLY, expected="an Audio Spectrogram Transformer")
         elif architecture is None:
             if embed_dim % num_heads:
-                raise ConfigError(f"ast needs an embed_dim that num_heads divides, got {embed_dim} and {num_heads}")
+                raise ConfigError(
+                    f"ast needs an embed_dim that num_heads divides, got {embed_dim} and {num_heads}; "
+                    "use embed_dim=192 and num_heads=3, for example"
+                )
             architecture = {
                 **DEIT_BASE,
                 "hidden_size": embed_dim,
@@ -158,21 +171,21 @@ class AST(AudioModel):
             self._load(folder, self._grid(architecture["num_mel_bins"], architecture["max_length"]))
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
-        """Mean of the class and the distillation token behind the last layer."""
+        """Average the class token and the distillation token after the last layer."""
         special = torch.cat([self.class_token, self.distillation_token], dim=1).expand(x.shape[0], -1, -1)
         tokens = torch.cat([special, self.patches(x).flatten(2).mT], dim=1)
         tokens = tokens + fit_positions(self.positions, self.grid, self._grid(*x.shape[2:]))
         return self.norm(self.layers(tokens)[:, :SPECIAL_TOKENS]).mean(1)
 
     def _grid(self, bins: int, frames: int) -> tuple[int, int]:
-        """Patches over frequency and over time."""
+        """Number of patches over frequency and over time."""
         patch, strides = self.patches.kernel_size[0], self.patches.stride
         return (bins - patch) // strides[0] + 1, (frames - patch) // strides[1] + 1
 
     def _load(self, folder: Path, published: tuple[int, int]) -> None:
-        """Load all but the head, the positions from another grid, the patches shared out over the channels.
+        """Load all weights except the head's; fit the positions to the grid, and the patches to the channels.
 
-        On the meta device nothing is loaded, but everything is checked.
+        On the meta device everything is checked but nothing is loaded.
         """
         stored = read_weights(folder, self.positions.device)
         try:
@@ -183,15 +196,17 @@ class AST(AudioModel):
         except (KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ConfigError(
-                f"model.pretrained: {folder} does not hold the network that it describes: {reason}"
+                f"model.pretrained: {folder} does not hold the network that it describes: {reason}; use another folder"
             ) from error
         if unexpected or any(not name.startswith("head.") for name in missing):
             names = ", ".join((*unexpected, *missing)[:3])
-            raise ConfigError(f"model.pretrained: {folder} holds no AST: missing or unknown are {names}...")
+            raise ConfigError(
+                f"model.pretrained: {folder} contains no AST: missing or unknown are {names}...; use another folder"
+            )
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by their names here, without the published head."""
+    """Rename published tensors to this module's names, and drop the published head."""
     renamed = {}
     for name, tensor in state.items():
         for pattern, replacement in RENAMED.items():
@@ -207,10 +222,10 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def fit_positions(
     positions: Float[Tensor, "1 tokens width"], old: tuple[int, int], new: tuple[int, int]
 ) -> Float[Tensor, "1 fitted width"]:
-    """Positions of another grid of patches; those of the special tokens stay.
+    """Fit position embeddings to another grid of patches; the embeddings of special tokens stay.
 
-    As in the authors' ``ast_models.py``: along an axis that does not grow, the middle of the grid is cut out, so that
-    neighbours stay as far apart as they were; an axis that grows is interpolated.
+    As in the authors' ``ast_models.py``: an axis that does not grow is cropped to its middle, which keeps the distance
+    between neighbours; an axis that grows is interpolated.
     """
     if old == new:
         return positions

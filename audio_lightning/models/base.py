@@ -1,4 +1,4 @@
-"""What every architecture is: an embedding of the front end's output, and a head on it."""
+"""Base class of models: an embedding of the front end's output, and a head that turns it into logits."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,17 +18,17 @@ REMEDIES: dict[InputKind, dict[str, str]] = {
     "waveform": {"samples": "longer clips"},
     "spectrogram": {"bins": "a feature with more bins", "frames": "a shorter hop or longer clips"},
 }
-"""The sizes of an input behind its channels, and how each is made larger."""
+"""Axes of an input after its channels, and how to enlarge each of them."""
 
 NORMALIZATIONS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
-"""Layers that belong to the one before them."""
+"""Layers that belong to the stage of the layer before them."""
 
 
-class IncompatibleInput(ConfigError):  # noqa: N818 - it tells why two choices do not go together
-    """The model and the front end's output cannot go together.
+class IncompatibleInput(ConfigError):  # noqa: N818 - explains why two choices do not go together
+    """Error about a front end's output that the model cannot process.
 
     Attributes:
-        least: the sizes behind the channels that the model needs, where the output is only too small.
+        least: minimum sizes after the channels, if the output is only too small; otherwise None.
     """
 
     def __init__(self, message: str, *, least: tuple[int, ...] | None = None) -> None:
@@ -37,31 +37,32 @@ class IncompatibleInput(ConfigError):  # noqa: N818 - it tells why two choices d
 
 
 class AudioModel(nn.Module, ABC):
-    """A network that is built from the shape of its input and the number of classes.
+    """Base class of networks that are built from the shape of their input and the number of classes.
 
-    Subclasses call this constructor before they build layers, so that a combination that cannot work costs nothing to
-    find out, then set :attr:`embedding_dim` and :attr:`head` and implement :meth:`embed`. They can be built under
+    Subclasses call this constructor before they build layers, so that an impossible combination is refused at no cost.
+    Then they set :attr:`embedding_dim` and :attr:`head` and implement :meth:`embed`. Models can be built under
     ``torch.device("meta")``.
 
     Args:
-        input_shape: what the front end hands over.
+        input_shape: shape of the front end's output for one clip.
         num_classes: number of logits.
-        minimum_input: smallest sizes behind the channels, (samples,) or (bins, frames), that the layers leave something
-            of; None where any size will do.
+        minimum_input: minimum sizes after the channels, (samples,) or (bins, frames), for which the layers leave at
+            least one value; None if any size works.
 
     Attributes:
-        input_kind: what the model takes.
-        needs_sound: whether it takes a waveform only as such, and no other row of numbers.
+        input_kind: kind of the input, ``"waveform"`` or ``"spectrogram"``.
+        needs_sound: whether the input must be a true waveform, not another vector such as an embedding.
         accepts_variable_length: whether inputs may be shorter or longer in time than ``input_shape``.
-        memorizes: whether it keeps something of the training clips, see :meth:`memorize`.
-        minimum_input: smallest sizes behind the channels.
+        memorizes: whether the model stores the training clips, see :meth:`memorize`.
+        minimum_input: minimum sizes after the channels.
         embedding_dim: size of the embedding.
-        head: layers from the embedding to the logits; the part to replace for other classes.
-        inferred_options: options that follow from published weights; with them the same network can be built without
-            the weights.
+        head: layers from the embedding to the logits; replaced when the classes change.
+        inferred_options: options that were derived from published weights. A model built with them does not need the
+            weights.
 
     Raises:
-        IncompatibleInput: an input of the other kind, one that is no sound, or one that is too small.
+        IncompatibleInput: an input of the other kind, one that is not sound although ``needs_sound``, or one that is
+            too small.
     """
 
     input_kind: ClassVar[InputKind]
@@ -79,12 +80,12 @@ class AudioModel(nn.Module, ABC):
         name, kind = type(self).__name__.lower(), self.input_kind
         if input_shape.kind != kind:
             raise IncompatibleInput(
-                f"{name} takes a {kind}, and the feature gives a {input_shape}: "
+                f"{name} takes a {kind}, and the feature gives a {input_shape.kind}; "
                 f"choose {OTHER_FEATURES[kind]} or a model for {input_shape.kind}s"
             )
         if self.needs_sound and not input_shape.is_sound:
             raise IncompatibleInput(
-                f"{name} takes a waveform, and the feature gives a row of numbers that is none: choose "
+                f"{name} takes a waveform, and the feature gives a vector that is not sound; choose "
                 f"{OTHER_FEATURES[kind]} or another model"
             )
         self.input_shape = input_shape
@@ -93,34 +94,34 @@ class AudioModel(nn.Module, ABC):
         for found, least, (axis, remedy) in zip(input_shape.dims[1:], self.minimum_input, REMEDIES[kind].items()):
             if found < least:
                 raise IncompatibleInput(
-                    f"{name} needs at least {least} {axis}, and the feature gives a {input_shape}: use {remedy}",
+                    f"{name} needs at least {least} {axis}, and the feature gives a {input_shape}; use {remedy}",
                     least=self.minimum_input,
                 )
 
     @property
     def title(self) -> str:
-        """What to call it to a reader."""
+        """Display name."""
         return type(self).__name__
 
     @abstractmethod
     def embed(self, x: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "batch embedding"]:
-        """What the network knows of each clip before it decides."""
+        """Compute the embedding of each clip, from which the head computes the logits."""
 
     def memorize(self, features: Float[Tensor, "clips channels ..."], targets: Tensor) -> None:
-        """Keep what the network needs of the training clips; called once before the first step if it ``memorizes``.
+        """Store what the model needs of the training clips; called once before the first step if it ``memorizes``.
 
-        Before that, logits are zeros, so that a network can be built, measured and loaded without data.
+        Before that, the logits are zeros, so that a model can be built, measured and loaded without data.
 
         Args:
-            features: of all training clips in order, without augmentation.
+            features: features of all training clips in order, without augmentation.
             targets: their classes, int64 ``[clips]``, or rows of 0 and 1, ``[clips, classes]``.
         """
-        raise NotImplementedError(f"{type(self).__name__} keeps nothing of the training clips")
+        raise NotImplementedError(f"{type(self).__name__} does not memorize training clips")
 
     def quick_dims(self) -> list[int]:
-        """Sizes of an input behind the clips to run it once with, on the meta device.
+        """Sizes of one clip's input for a trial run on the meta device.
 
-        There, recurrent layers take seconds for clips of usual length, so these get the shortest.
+        There, recurrent layers take seconds for clips of usual length, so models that have them get the shortest clip.
         """
         dims = list(self.input_shape.dims)
         if self.accepts_variable_length and any(isinstance(layer, nn.RNNBase) for layer in self.modules()):
@@ -128,24 +129,24 @@ class AudioModel(nn.Module, ABC):
         return dims
 
     def macs(self) -> int:
-        """Multiply-accumulates of one clip: products and convolutions, not cheap element-wise work.
+        """Count the multiply-accumulates for one clip: products and convolutions, not cheap element-wise operations.
 
-        To be asked of a network on the meta device: elsewhere, fused recurrent layers hide what they compute.
+        Call it on a model on the meta device: on others, fused recurrent layers hide their products from the counter.
         """
         return count_macs(self, 1, *self.input_shape.dims)
 
     def forward(self, x: Float[Tensor, "batch channels ..."]) -> Float[Tensor, "batch classes"]:
-        """Logits of every class."""
+        """Compute the logits."""
         return self.head(self.embed(x))
 
     def stages(self) -> dict[str, list[nn.Parameter]]:
-        """Every parameter once, by the layer or block that it belongs to, from the input to the head.
+        """Group the parameters by layer or block, from the input to the head; each parameter occurs once.
 
-        Stages are named as modules are, without a leading ``backbone.``; the last is ``head``. They are found in the
-        order in which modules were registered: an architecture that registers them in another order than it calls them
-        in overrides this. A normalization belongs to the layer before it. Of the parameters that are in no layer,
-        tokens and positions belong to the first stage, and a vector of the network itself, which weighs what several
-        stages give, to the last before the head.
+        Stages are named like their modules, without a leading ``backbone.``; the last one is ``head``. Their order is
+        the order in which the modules were registered; a model that calls its modules in another order overrides this
+        method. A normalization belongs to the layer before it. Some parameters are in no layer: tokens and position
+        embeddings belong to the first stage; a vector of the model itself, such as the weights of a sum of stages,
+        belongs to the last stage before the head.
         """
         found: dict[str, list[nn.Parameter]] = {}
         placed = set(self.head.parameters())
@@ -168,17 +169,17 @@ class AudioModel(nn.Module, ABC):
 
 
 def _layers(children: Iterable[tuple[str, nn.Module]], *, listed: bool = False) -> Iterator[tuple[str, nn.Module]]:
-    """Layers and blocks among modules, and in lists of them; also in what wraps such lists, but not within a block.
+    """Yield layers and blocks, also from within lists and modules that wrap such lists, but not from within a block.
 
     Args:
         children: names and modules.
-        listed: whether these are elements of a list, of which each is a block unless it is a list, too.
+        listed: whether the children are elements of a list. Each of them is a block, unless it is a list itself.
     """
     trained = [(name, child) for name, child in children if next(child.parameters(), None) is not None]
     for name, child in trained:
         is_list = isinstance(child, (nn.Sequential, nn.ModuleList))
         alone = len(trained) == 1 and next(child.children(), None) is not None
-        # By its exact type: what a weight normalization puts into a layer derives from it.
+        # The exact type, because the parametrization list of a weight normalization is a subclass of ModuleList.
         wraps = alone or any(type(inner) is nn.ModuleList for inner in child.modules())
         if is_list or (wraps and not listed):
             yield from _layers(((f"{name}.{key}", part) for key, part in child.named_children()), listed=is_list)

@@ -1,4 +1,4 @@
-"""Broadcasted residual network: two-dimensional where it must be, one-dimensional in time where it can."""
+"""BC-ResNet: residual network that broadcasts one-dimensional features in time over the frequencies."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -8,33 +8,42 @@ from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel
 
 DEPTHS = (2, 2, 4, 4)
-"""Blocks of the four stages."""
+"""Number of blocks of the four stages."""
 
 WIDTHS = (8, 12, 16, 20)
 """Channels of the four stages at tau 1."""
 
 STRIDES = (1, 2, 2, 1)
-"""Strides in frequency with which the stages begin."""
+"""Strides in frequency of the first block of the four stages."""
 
 BANDS = 5
-"""Sub-bands of the spectrum, each normalized for itself, and rows that the classifier's kernel covers."""
+"""Number of sub-bands that are normalized separately, and of rows that the classifier's kernel covers."""
 
 
 class BCResNet(AudioModel):
-    """BC-ResNet (Kim et al. 2021, arXiv 2106.04140): the most accuracy per parameter known for keywords.
+    """BC-ResNet (Kim et al. 2021, arXiv 2106.04140), a small network for keyword spotting.
 
-    Time is never strided, and pooled at the end. The frequency axis is halved three times; its rows are normalized in
-    five sub-bands, or, where a number of rows is no multiple of five, in the largest number of equal ones below that.
+    The time axis keeps its length up to the pooling at the end. The frequency axis is halved three times. Its rows are
+    normalized in five sub-bands of equal size. If the number of rows is not a multiple of five, the number of sub-bands
+    is its largest divisor below five.
 
     Args:
-        input_shape: shape of the spectrogram; the paper has 40 log-mel bins of 30 ms windows every 10 ms.
+        input_shape: shape of the spectrogram; in the paper 40 log-mel bins of 30 ms windows every 10 ms.
         num_classes: number of logits.
-        tau: factor on all widths; the paper has 1, 1.5, 2, 3, 6 and 8.
-        dropout: probability with which a whole channel is dropped at the end of a block's path in time.
+        tau: factor of all widths; in the paper 1, 1.5, 2, 3, 6 and 8.
+        dropout: probability of dropping a channel at the end of a block's path in time.
 
     Raises:
-        IncompatibleInput: the input is no spectrogram, or fewer than five rows are left for the classifier.
+        IncompatibleInput: the input is not a spectrogram, or has too few bins to leave five rows for the classifier.
         ConfigError: tau is too small to leave a channel.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.bcresnet import BCResNet
+        >>> model = BCResNet(FeatureShape("spectrogram", (1, 40, 101)), num_classes=12, tau=1.0)
+        >>> model(torch.randn(2, 1, 40, 101)).shape
+        torch.Size([2, 12])
     """
 
     input_kind = "spectrogram"
@@ -43,7 +52,7 @@ class BCResNet(AudioModel):
     def __init__(self, input_shape: FeatureShape, num_classes: int, *, tau: float = 3.0, dropout: float = 0.1) -> None:
         super().__init__(input_shape, num_classes, minimum_input=(8 * (BANDS - 1) + 1, 1))
         if tau < 1 / WIDTHS[0]:
-            raise ConfigError(f"bcresnet needs a tau of at least {1 / WIDTHS[0]}, got {tau}: the paper has 1 to 8")
+            raise ConfigError(f"bcresnet needs a tau of at least {1 / WIDTHS[0]}, got {tau}; the paper has 1 to 8")
         base, *_ = widths = [int(width * tau) for width in WIDTHS]
         rows = _halved(input_shape.dims[1])
         layers: list[nn.Module] = [
@@ -67,21 +76,21 @@ class BCResNet(AudioModel):
             nn.AdaptiveAvgPool2d(1),
             nn.Flatten(),
         )
-        # After the pooling a 1x1 convolution is a linear layer.
+        # After the pooling, the published 1x1 convolution is a linear layer.
         self.head = nn.Linear(self.embedding_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
-        """Mean over frequency and time of the last convolution."""
+        """Average the last convolution over frequency and time."""
         return self.embedding(self.blocks(x))
 
 
 class _Block(nn.Module):
-    """Sum of a path over frequency, one over time of its mean, and the input where that has the same shape.
+    """Sum of a path over frequency, a path over time on its mean, and the input if the shapes agree.
 
     Args:
-        inputs: channels that come in.
-        outputs: channels that go out; where they differ, a 1x1 convolution comes first.
-        rows: rows of the frequency axis that go out.
+        inputs: number of input channels.
+        outputs: number of output channels; if it differs from ``inputs``, a 1x1 convolution comes first.
+        rows: number of output rows on the frequency axis.
         stride: stride in frequency.
         dilation: dilation in time.
         dropout: probability of dropping a channel of the path over time.
@@ -113,7 +122,7 @@ class _Block(nn.Module):
 
 
 class _SubSpectralNorm(nn.Module):
-    """Batch normalization of each channel in each band of the spectrum (Chang et al. 2021, arXiv 2103.13620)."""
+    """Sub-spectral normalization: batch norm of each channel in each sub-band (Chang et al. 2021, arXiv 2103.13620)."""
 
     def __init__(self, channels: int, rows: int) -> None:
         super().__init__()
@@ -127,5 +136,5 @@ class _SubSpectralNorm(nn.Module):
 
 
 def _halved(rows: int) -> int:
-    """Rows that a padded convolution of stride two leaves."""
+    """Number of rows after a padded convolution with stride 2."""
     return (rows + 1) // 2

@@ -11,18 +11,29 @@ from audio_lightning.models.layers import pooled_convolutions
 
 
 class CNN(AudioModel):
-    """Blocks of (convolution, ReLU, max-pooling), then two linear layers.
+    """Small convolutional network: blocks of (convolution, ReLU, max-pooling), then two linear layers.
 
     Args:
         input_shape: shape of the spectrogram; each block halves its bins and frames.
         num_classes: number of logits.
-        channels: channels of the blocks, as many as there are blocks.
-        hidden_dim: width of the first linear layer, which is the embedding.
-        dropout: probability with which an activation is dropped before each linear layer.
+        channels: number of channels of each block.
+        hidden_dim: width of the first linear layer, whose output is the embedding.
+        dropout: dropout probability before each linear layer.
         batch_norm: whether each convolution is followed by batch normalization.
 
     Raises:
-        IncompatibleInput: the input is no spectrogram, or nothing is left of it after the blocks.
+        IncompatibleInput: the input is not a spectrogram, or is too small for the blocks.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.cnn import CNN
+        >>> model = CNN(FeatureShape("spectrogram", (1, 64, 101)), num_classes=10)
+        >>> x = torch.randn(2, 1, 64, 101)
+        >>> model(x).shape
+        torch.Size([2, 10])
+        >>> model.embed(x).shape
+        torch.Size([2, 128])
     """
 
     input_kind = "spectrogram"
@@ -53,5 +64,5 @@ class CNN(AudioModel):
         self.head = nn.Linear(hidden_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
-        """Activations of the first linear layer."""
+        """Compute the activations of the first linear layer."""
         return self.embedding(self.blocks(x))

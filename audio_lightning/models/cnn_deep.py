@@ -1,4 +1,4 @@
-"""Convolutions on spectrograms that are not pooled in between, and linear layers that narrow."""
+"""Deep convolutional network on spectrograms, without pooling between the convolutions."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,24 +13,33 @@ from audio_lightning.models.layers import mlp
 
 
 class CNNDeep(AudioModel):
-    """Convolutions 3x3 with LeakyReLU, one pooling to a fixed size at their end, then linear layers.
+    """Deep convolutional network: 3x3 convolutions with LeakyReLU, one pooling at the end, then linear layers.
 
     Args:
         input_shape: shape of the spectrogram.
         num_classes: number of logits.
-        channels: channels of the convolutions, as many as there are convolutions.
-        strides: step of each convolution in bins and frames; 2 leaves a quarter of the work to all that follow.
-        padding: whether the picture is padded, so that a convolution with stride 1 keeps its size.
+        channels: number of channels of each convolution.
+        strides: stride of each convolution in bins and frames; 2 reduces the work of all later ones to a quarter.
+        padding: whether the spectrogram is padded, so that a convolution with stride 1 keeps its size.
         batch_norm: whether each convolution is followed by batch normalization.
         negative_slope: slope of LeakyReLU below zero; 0 makes it ReLU.
-        pooled: bins and frames of the picture that the linear layers see; null hands them the whole picture, and then
+        pooled: bins and frames after adaptive pooling, the input of the linear layers. None omits the pooling; then
             clips of other lengths are refused.
-        mlp_dims: widths of the linear layers before the head; the last is the embedding.
-        dropout: probability with which an activation of a hidden linear layer is dropped.
+        mlp_dims: widths of the linear layers before the head; the output of the last is the embedding.
+        dropout: dropout probability after each linear layer before the head.
 
     Raises:
-        IncompatibleInput: the input is no spectrogram, or nothing is left of it after the convolutions.
-        ConfigError: not as many strides as channels, or ``pooled`` is not two sizes.
+        IncompatibleInput: the input is not a spectrogram, or is too small for the convolutions.
+        ConfigError: the numbers of strides and channels differ, or ``pooled`` is not two sizes.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.cnn_deep import CNNDeep
+        >>> shape = FeatureShape("spectrogram", (1, 64, 101))
+        >>> model = CNNDeep(shape, num_classes=10, channels=[16, 32], strides=[2, 2])
+        >>> model(torch.randn(2, 1, 64, 101)).shape
+        torch.Size([2, 10])
     """
 
     input_kind = "spectrogram"
@@ -51,11 +60,11 @@ class CNNDeep(AudioModel):
     ) -> None:
         if len(channels) != len(strides):
             raise ConfigError(
-                f"cnndeep has {len(channels)} channels and {len(strides)} strides: give one of each a convolution"
+                f"cnndeep has {len(channels)} channels and {len(strides)} strides; give one stride for each convolution"
             )
         if pooled is not None and len(pooled) != 2:
             raise ConfigError(
-                f"cnndeep pools to bins and frames, expected two sizes in pooled and found {list(pooled)}"
+                f"cnndeep pools to bins and frames, found pooled={list(pooled)}; give two sizes such as pooled=[4,4]"
             )
         margin = 1 if padding else 0
         least = 1
@@ -81,5 +90,5 @@ class CNNDeep(AudioModel):
         self.head = nn.Linear(self.embedding_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
-        """Activations of the last hidden linear layer."""
+        """Compute the activations of the last linear layer before the head."""
         return self.embedding(self.convolutions(x))

@@ -1,4 +1,4 @@
-"""Small convolutional network on the raw waveform."""
+"""Small convolutional network on waveforms."""
 
 from collections.abc import Sequence
 
@@ -14,19 +14,29 @@ POOL = 3
 
 
 class Conv1D(AudioModel):
-    """Blocks of (convolution without padding, ReLU, max-pooling by 3, dropout), then linear layers.
+    """Small convolutional network on waveforms.
+
+    Blocks of (convolution without padding, ReLU, max-pooling by 3, dropout), then linear layers.
 
     Args:
         input_shape: shape of the waveform.
         num_classes: number of logits.
-        channels: channels of the blocks, as many as there are blocks.
-        kernel_sizes: samples that the convolution of each block sees.
-        mlp_dims: widths of the linear layers before the head; the last is the embedding.
-        dropout: probability with which an activation is dropped after each block and each hidden linear layer.
+        channels: number of channels of each block.
+        kernel_sizes: kernel size of each block in samples of its input.
+        mlp_dims: widths of the linear layers before the head; the output of the last is the embedding.
+        dropout: dropout probability after each block and each linear layer before the head.
 
     Raises:
-        IncompatibleInput: the input is no waveform, or nothing is left of it after the blocks.
-        ConfigError: not as many kernel sizes as channels.
+        IncompatibleInput: the input is not a waveform, or is too short for the blocks.
+        ConfigError: the numbers of kernel sizes and channels differ.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.conv1d import Conv1D
+        >>> model = Conv1D(FeatureShape("waveform", (1, 8000)), num_classes=10)
+        >>> model(torch.randn(2, 1, 8000)).shape
+        torch.Size([2, 10])
     """
 
     input_kind = "waveform"
@@ -43,7 +53,7 @@ class Conv1D(AudioModel):
     ) -> None:
         if len(channels) != len(kernel_sizes):
             raise ConfigError(
-                f"conv1d has {len(channels)} channels and {len(kernel_sizes)} kernel_sizes: give one of each a block"
+                f"conv1d has {len(channels)} channels and {len(kernel_sizes)} kernel_sizes; give one size per block"
             )
         least = 1
         for size in reversed(kernel_sizes):
@@ -53,7 +63,7 @@ class Conv1D(AudioModel):
         inputs, length = input_shape.dims
         for outputs, size in zip(channels, kernel_sizes):
             convolution = nn.Conv1d(inputs, outputs, size)
-            # Without normalization the signal would fade away from torch's default weights.
+            # With torch's default initialization, the signal would vanish, as there is no normalization.
             nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
             layers += [convolution, nn.ReLU(), nn.MaxPool1d(POOL), nn.Dropout(dropout)]
             inputs, length = outputs, (length - size + 1) // POOL
@@ -62,5 +72,5 @@ class Conv1D(AudioModel):
         self.head = nn.Linear(self.embedding_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:
-        """Activations of the last hidden layer."""
+        """Compute the activations of the last linear layer before the head."""
         return self.layers(x)

@@ -1,4 +1,4 @@
-"""Deep convolutional network on the raw waveform, in the manner of VGG, with or without skip connections."""
+"""Deep VGG-style convolutional network on waveforms, with or without skip connections."""
 
 from collections.abc import Sequence
 
@@ -13,24 +13,33 @@ from audio_lightning.models.layers import convolutions
 
 
 class Conv1DVGG(AudioModel):
-    """Groups of convolutions with ReLU, each followed by max-pooling by 2, then a linear layer.
+    """Deep VGG-style network on waveforms: groups of convolutions, each with max-pooling by 2, and a linear layer.
 
-    With ``skip``, what a group hands on is also laid beside the output of the next group before that is pooled, so that
-    a pooled map has the channels of its own group and of all before.
+    With ``skip``, the pooled output of a group is also concatenated to the output of the next group before its pooling.
+    So a pooled map has the channels of its own group and of all groups before it.
 
     Args:
         input_shape: shape of the waveform; each group halves its length.
         num_classes: number of logits.
-        channels: channels of the groups, as many as there are groups.
+        channels: number of channels of each group.
         num_layers: number of convolutions in each group.
-        kernel_size: samples that a convolution sees, an odd number.
-        hidden_dim: width of the linear layer, which is the embedding.
-        dropout: probability with which an activation is dropped before the linear layer.
-        skip: whether the groups are connected as described.
+        kernel_size: kernel size in samples, an odd number.
+        hidden_dim: width of the linear layer, whose output is the embedding.
+        dropout: dropout probability before the linear layer.
+        skip: whether the groups have skip connections.
 
     Raises:
-        IncompatibleInput: the input is no waveform, or nothing is left of it after the groups.
-        ConfigError: not as many numbers of layers as of channels.
+        IncompatibleInput: the input is not a waveform, or is too short for the groups.
+        ConfigError: the lengths of ``channels`` and ``num_layers`` differ.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.conv1d_vgg import Conv1DVGG
+        >>> shape = FeatureShape("waveform", (1, 4000))
+        >>> model = Conv1DVGG(shape, num_classes=10, channels=[16, 32], num_layers=[1, 1], skip=True)
+        >>> model(torch.randn(2, 1, 4000)).shape
+        torch.Size([2, 10])
     """
 
     input_kind = "waveform"
@@ -49,7 +58,7 @@ class Conv1DVGG(AudioModel):
     ) -> None:
         if len(channels) != len(num_layers):
             raise ConfigError(
-                f"conv1dvgg has {len(channels)} channels and {len(num_layers)} num_layers: give one of each a group"
+                f"conv1dvgg has {len(channels)} channels and {len(num_layers)} num_layers; give one of each per group"
             )
         shrinks = 2 ** len(channels)
         super().__init__(input_shape, num_classes, minimum_input=(shrinks,))
@@ -71,9 +80,9 @@ class Conv1DVGG(AudioModel):
         self.head = nn.Linear(hidden_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:
-        """Activations of the hidden linear layer."""
+        """Compute the activations of the linear layer."""
         for number, group in enumerate(self.groups):
             y = group(x)
-            # The first group has no group before it, only the waveform.
+            # The first group has no group before it, only the waveform, and so no skip connection.
             x = self.pool(torch.cat([y, x], dim=1) if self.skip and number else y)
         return self.embedding(x)

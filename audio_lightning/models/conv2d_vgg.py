@@ -1,4 +1,4 @@
-"""Deep convolutional network with wide kernels on spectrograms, in the manner of VGG."""
+"""Deep VGG-style convolutional network with large kernels on spectrograms."""
 
 from collections.abc import Sequence
 
@@ -12,20 +12,29 @@ from audio_lightning.models.layers import convolutions
 
 
 class Conv2DVGG(AudioModel):
-    """Groups of convolutions with ReLU, each followed by max-pooling by 2, then a linear layer.
+    """Deep VGG-style network on spectrograms: groups of convolutions, each with max-pooling by 2, and a linear layer.
 
     Args:
         input_shape: shape of the spectrogram; each group halves its bins and frames.
         num_classes: number of logits.
-        channels: channels of the groups, as many as there are groups.
+        channels: number of channels of each group.
         num_layers: number of convolutions in each group.
-        kernel_size: bins and frames that a convolution sees, an odd number.
-        hidden_dim: width of the linear layer, which is the embedding.
-        dropout: probability with which an activation is dropped before the linear layer.
+        kernel_size: kernel size in bins and frames, an odd number.
+        hidden_dim: width of the linear layer, whose output is the embedding.
+        dropout: dropout probability before the linear layer.
 
     Raises:
-        IncompatibleInput: the input is no spectrogram, or too little is left of it for the kernels of the last group.
-        ConfigError: not as many numbers of layers as of channels.
+        IncompatibleInput: the input is not a spectrogram, or is too small for the kernels of the last group.
+        ConfigError: the lengths of ``channels`` and ``num_layers`` differ.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.conv2d_vgg import Conv2DVGG
+        >>> shape = FeatureShape("spectrogram", (1, 40, 51))
+        >>> model = Conv2DVGG(shape, num_classes=10, channels=[8, 16], num_layers=[1, 1], kernel_size=5)
+        >>> model(torch.randn(2, 1, 40, 51)).shape
+        torch.Size([2, 10])
     """
 
     input_kind = "spectrogram"
@@ -43,11 +52,11 @@ class Conv2DVGG(AudioModel):
     ) -> None:
         if len(channels) != len(num_layers):
             raise ConfigError(
-                f"conv2dvgg has {len(channels)} channels and {len(num_layers)} num_layers: give one of each a group"
+                f"conv2dvgg has {len(channels)} channels and {len(num_layers)} num_layers; give one of each per group"
             )
         shrinks = 2 ** len(channels)
-        # On less, outer parts of the last kernels never meet the picture, and as their gradient in bfloat16 on a CPU,
-        # PyTorch 2.11 gives back whatever was in memory.
+        # On smaller inputs, outer parts of the last kernels meet padding only. In bfloat16 on a CPU, PyTorch 2.11
+        # returns uninitialized memory as the gradient of those parts.
         least = max(shrinks, shrinks // 2 * (kernel_size // 2))
         super().__init__(input_shape, num_classes, minimum_input=(least, least))
         groups: list[nn.Module] = []
@@ -67,5 +76,5 @@ class Conv2DVGG(AudioModel):
         self.head = nn.Linear(hidden_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
-        """Activations of the hidden linear layer."""
+        """Compute the activations of the linear layer."""
         return self.embedding(self.groups(x))

@@ -1,4 +1,4 @@
-"""Convolutional front and recurrent back on spectrograms."""
+"""Convolutional recurrent network on spectrograms."""
 
 from collections.abc import Sequence
 
@@ -11,21 +11,31 @@ from audio_lightning.models.layers import Cell, pooled_convolutions, recurrent
 
 
 class CRNN(AudioModel):
-    """Blocks of (convolution, batch normalization, ReLU, max-pooling), then recurrent layers over what is left of time.
+    """Convolutional recurrent network: blocks of (convolution, batch norm, ReLU, max-pooling), then recurrent layers.
+
+    The recurrent layers run over the frames that the blocks leave.
 
     Args:
         input_shape: shape of the spectrogram; each block halves its bins and frames.
         num_classes: number of logits.
-        channels: channels of the blocks, as many as there are blocks.
+        channels: number of channels of each block.
         batch_norm: whether each convolution is followed by batch normalization.
         cell: ``"lstm"`` or ``"gru"``.
         hidden_dim: size of the hidden state of a recurrent layer and direction.
         num_layers: number of recurrent layers.
         bidirectional: whether each recurrent layer also runs backwards.
-        dropout: probability with which a value is dropped between the recurrent layers and in the embedding.
+        dropout: dropout probability between the recurrent layers and in the embedding.
 
     Raises:
-        IncompatibleInput: the input is no spectrogram, or nothing is left of it after the blocks.
+        IncompatibleInput: the input is not a spectrogram, or is too small for the blocks.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.crnn import CRNN
+        >>> model = CRNN(FeatureShape("spectrogram", (1, 64, 101)), num_classes=10)
+        >>> model.embed(torch.randn(2, 1, 64, 101)).shape  # 64 in each direction
+        torch.Size([2, 128])
     """
 
     input_kind = "spectrogram"
@@ -55,6 +65,6 @@ class CRNN(AudioModel):
         self.head = nn.Linear(self.embedding_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
-        """Mean of the recurrent layers' output over time, which does not ask where in the clip the sound is."""
+        """Average the output of the last recurrent layer over time, so that all positions in a clip count alike."""
         outputs, _ = self.recurrent(self.blocks(x).flatten(1, 2).transpose(1, 2))
         return self.dropout(outputs.mean(dim=1))

@@ -1,4 +1,4 @@
-"""Fully connected network on the raw waveform."""
+"""Fully connected networks (multilayer perceptrons) on waveforms and embeddings."""
 
 from collections.abc import Sequence
 from math import prod
@@ -12,16 +12,24 @@ from audio_lightning.models.layers import mlp
 
 
 class DNN(AudioModel):
-    """Hidden layers with ReLU on all samples of a clip at once; the baseline that knows nothing of sound.
+    """Fully connected network with ReLU on all samples of a clip; a baseline without assumptions about sound.
 
     Args:
         input_shape: shape of the waveform.
         num_classes: number of logits.
-        hidden_dims: widths of the hidden layers, from the input to the output.
-        dropout: probability with which an activation of a hidden layer is dropped.
+        hidden_dims: widths of the hidden layers, from input to output.
+        dropout: dropout probability after each hidden layer.
 
     Raises:
-        IncompatibleInput: the input is no waveform.
+        IncompatibleInput: the input is not a waveform.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.dnn import DNN
+        >>> model = DNN(FeatureShape("waveform", (1, 8000)), num_classes=10)
+        >>> model(torch.randn(2, 1, 8000)).shape
+        torch.Size([2, 10])
     """
 
     input_kind = "waveform"
@@ -40,23 +48,34 @@ class DNN(AudioModel):
         self.head = nn.Linear(self.embedding_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:
-        """Activations of the last hidden layer."""
+        """Compute the activations of the last hidden layer."""
         return self.layers(x)
 
 
 class Probe(DNN):
-    """A small network on what a published one makes of a clip (``feature=embedding``), which tells what that knows.
+    """Probe: a small network on the embeddings of a published network (``feature=embedding``).
+
+    Its accuracy measures how well the embeddings separate the classes.
 
     Args:
         input_shape: shape of the embedding.
         num_classes: number of logits.
-        backbone: name of the published network, where it is not given as ``feature.backbone``; the feature, which is
-            built first, takes it from here.
-        hidden_dims: widths of the hidden layers, from the input to the output; none: logistic regression.
-        dropout: probability with which an activation of a hidden layer is dropped.
+        backbone: name of the published network, as a short form of ``feature.backbone``. The network itself does not
+            use it; the configuration of the feature reads it from here.
+        hidden_dims: widths of the hidden layers, from input to output; none for logistic regression.
+        dropout: dropout probability after each hidden layer.
 
     Raises:
-        IncompatibleInput: the input is no waveform, and no embedding.
+        IncompatibleInput: the input is neither a waveform nor an embedding.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.dnn import Probe
+        >>> embedding = FeatureShape("waveform", (1, 512), is_sound=False)
+        >>> model = Probe(embedding, num_classes=10, hidden_dims=[])  # logistic regression
+        >>> model(torch.randn(2, 1, 512)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(

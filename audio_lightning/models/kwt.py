@@ -1,4 +1,4 @@
-"""Keyword transformer: self-attention over the frames of a spectrogram, and nothing else."""
+"""Keyword transformer (KWT): a pure self-attention network on the frames of a spectrogram."""
 
 from typing import Literal
 
@@ -16,20 +16,28 @@ DEPTH = 12
 
 
 class KWT(AudioModel):
-    """KWT-1, -2 and -3 (Berg et al. 2021, arXiv 2104.00769), with as many attention heads of 64 channels.
+    """Keyword transformer: KWT-1, -2 and -3 (Berg et al. 2021, arXiv 2104.00769).
 
-    Each frame is a token; a class token goes in front, and what becomes of it is the embedding. The learned positions
-    are interpolated where a clip has another number of frames.
+    Each frame is a token. A class token is prepended; its output is the embedding. The learned positions are
+    interpolated if a clip has another number of frames.
 
     Args:
-        input_shape: shape of the spectrogram; the paper has 40 MFCC of 30 ms windows every 10 ms, 98 frames.
+        input_shape: shape of the spectrogram; in the paper 40 MFCCs of 30 ms windows every 10 ms, 98 frames.
         num_classes: number of logits.
-        size: 1, 2 or 3: number of heads in each of the 12 layers, and the width in units of 64.
-        dropout: probability of dropping an activation after each linear layer; the paper has none.
+        size: 1, 2 or 3: number of attention heads in each of the 12 layers; a head has 64 channels.
+        dropout: dropout probability after each linear layer; 0 in the paper.
 
     Raises:
-        IncompatibleInput: the input is no spectrogram.
-        ConfigError: there is no network of this size.
+        IncompatibleInput: the input is not a spectrogram.
+        ConfigError: unknown size.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.kwt import KWT
+        >>> model = KWT(FeatureShape("spectrogram", (1, 40, 98)), num_classes=12)
+        >>> model(torch.randn(2, 1, 40, 98)).shape
+        torch.Size([2, 12])
     """
 
     input_kind = "spectrogram"
@@ -51,7 +59,7 @@ class KWT(AudioModel):
         self.head = nn.Linear(width, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
-        """The class token behind the last layer."""
+        """Return the class token after the last layer."""
         positions: Tensor = self.positions
         if x.shape[-1] != positions.shape[-1]:
             positions = functional.interpolate(positions, x.shape[-1], mode="linear", align_corners=False)
@@ -61,7 +69,7 @@ class KWT(AudioModel):
 
 
 class _Layer(nn.Module):
-    """Attention and a perceptron, each added to its input and then normalized, as in the first transformer."""
+    """Post-norm transformer layer: attention and MLP, each added to its input and then normalized."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

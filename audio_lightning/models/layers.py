@@ -1,4 +1,4 @@
-"""Layers that several architectures begin or end with."""
+"""Layers shared by several architectures."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -12,7 +12,13 @@ Cell: TypeAlias = Literal["lstm", "gru"]
 def mlp(
     widths: Sequence[int], dropout: float, activation: Callable[[], nn.Module] = nn.ReLU
 ) -> tuple[list[nn.Module], int]:
-    """Linear layers from each width to the next, with an activation and dropout after each, and the last width."""
+    """Build a flattening layer, and linear layers with activation and dropout; return the layers and the last width.
+
+    Args:
+        widths: size of the input, then the width of each linear layer.
+        dropout: dropout probability after each linear layer.
+        activation: builds an activation.
+    """
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), activation(), nn.Dropout(dropout)]
@@ -22,22 +28,22 @@ def mlp(
 def recurrent(
     cell: Cell, inputs: int, hidden_dim: int, num_layers: int, *, bidirectional: bool, dropout: float
 ) -> nn.LSTM | nn.GRU:
-    """Recurrent layers on ``[batch, time, inputs]``, with dropout between them."""
+    """Build recurrent layers for ``[batch, time, inputs]``, with dropout between them."""
     return {"lstm": nn.LSTM, "gru": nn.GRU}[cell](
         inputs,
         hidden_dim,
         num_layers,
         batch_first=True,
         bidirectional=bidirectional,
-        dropout=dropout if num_layers > 1 else 0.0,  # there is nothing between the layers of one
+        dropout=dropout if num_layers > 1 else 0.0,  # torch warns about dropout in a single layer
     )
 
 
 def pooled_convolutions(widths: Sequence[int], *, batch_norm: bool) -> list[nn.Sequential]:
-    """Blocks of a 3x3 convolution, ReLU and max-pooling by 2, from each number of channels to the next."""
+    """Build blocks of a 3x3 convolution, ReLU and max-pooling by 2; ``widths`` are the numbers of channels."""
     return [
         nn.Sequential(
-            # Batch normalization subtracts the mean, and any bias with it.
+            # No bias before batch normalization, which subtracts the mean and the bias with it.
             nn.Conv2d(inputs, outputs, kernel_size=3, padding=1, bias=not batch_norm),
             nn.BatchNorm2d(outputs) if batch_norm else nn.Identity(),
             nn.ReLU(),
@@ -50,11 +56,11 @@ def pooled_convolutions(widths: Sequence[int], *, batch_norm: bool) -> list[nn.S
 def convolutions(
     kind: type[nn.Conv1d] | type[nn.Conv2d], inputs: int, outputs: int, num_layers: int, kernel_size: int
 ) -> list[nn.Module]:
-    """Convolutions with ReLU that keep the size of their input."""
+    """Build convolutions with ReLU that keep the size of their input."""
     layers: list[nn.Module] = []
     for number in range(num_layers):
         convolution = kind(outputs if number else inputs, outputs, kernel_size, padding="same")
-        # Ten layers without normalization would let the signal fade away from torch's default weights.
+        # With torch's default initialization, the signal would vanish over ten layers without normalization.
         nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
         nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
         layers += [convolution, nn.ReLU()]
@@ -62,6 +68,6 @@ def convolutions(
 
 
 def transformer_encoder(num_layers: int, embed_dim: int, num_heads: int, **options: Any) -> list[nn.Module]:
-    """Layers of self-attention that normalize first; further options are those of torch's encoder layer."""
+    """Build pre-norm layers of self-attention; ``options`` are passed to ``nn.TransformerEncoderLayer``."""
     shared: dict[str, Any] = {"activation": "gelu", "batch_first": True, "norm_first": True, **options}
     return [nn.TransformerEncoderLayer(embed_dim, num_heads, **shared) for _ in range(num_layers)]

@@ -1,4 +1,4 @@
-"""Multiply-accumulates of a network on the meta device."""
+"""Multiply-accumulates (MACs) of a network on the meta device."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,10 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def count_macs(network: nn.Module, *shape: int) -> int:
-    """Multiply-accumulates of a forward pass in evaluation mode: matrix products and convolutions.
+    """Count the multiply-accumulates of a forward pass in evaluation mode: matrix products and convolutions.
 
     Args:
-        network: on the meta device. On other devices, fused recurrent layers hide their products from the counter.
+        network: network on the meta device; on others, fused recurrent layers hide their products from the counter.
         shape: shape of the input.
     """
     counter = FlopCounterMode(display=False)
@@ -24,10 +24,11 @@ def count_macs(network: nn.Module, *shape: int) -> int:
 
 @contextmanager
 def _one_frame(network: nn.Module) -> Iterator[list[int]]:
-    """Let recurrent layers compute one frame, and collect the products of the others.
+    """Make recurrent layers compute one frame only, and collect the products of the other frames.
 
-    On the meta device, PyTorch takes a recurrent layer apart into some fifteen operations a frame, which the counter
-    meets one by one: ten seconds for three layers on 400 frames. Each frame has the same products, one for each weight.
+    On the meta device, PyTorch decomposes a recurrent layer into about fifteen operations per frame, which the counter
+    processes one by one: ten seconds for three layers on 400 frames. Every frame has the same products, one for each
+    weight.
     """
     left_out: list[int] = []
     layers = [layer for layer in network.modules() if isinstance(layer, nn.RNNBase)]
@@ -41,7 +42,7 @@ def _one_frame(network: nn.Module) -> Iterator[list[int]]:
 
 
 def _first_frame(layer: nn.RNNBase, left_out: list[int]) -> Callable[..., tuple[Tensor, Any]]:
-    """A layer's ``forward`` on the first frame alone, whose output stands for that of the others."""
+    """Return a ``forward`` that computes the first frame only and repeats its output for the others."""
     forward = layer.forward
     weights = sum(weight.numel() for weight in layer.parameters() if weight.dim() == 2)
 

@@ -1,4 +1,4 @@
-"""One-dimensional time-channel separable convolutions with residual connections."""
+"""MatchboxNet: residual network of one-dimensional time-channel separable convolutions."""
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -9,25 +9,33 @@ from audio_lightning.models.base import AudioModel
 FIRST_KERNEL = 11
 LAST_KERNEL = 29
 OUTER_CHANNELS = 128
-"""Widths and kernels of the convolutions before and after the residual blocks, which are the same in all variants."""
+"""Channels and kernel sizes of the convolutions before and after the residual blocks, the same in all variants."""
 
 
 class MatchboxNet(AudioModel):
     """MatchboxNet-BxRxC (Majumdar and Ginsburg 2020, arXiv 2004.08531): convolutions in time, bins as channels.
 
-    A separable convolution, B residual blocks of R separable convolutions with C channels and kernels of 13, 15, 17...
-    frames, a dilated separable convolution, a pointwise one, and the mean over time.
+    A separable convolution; B residual blocks of R separable convolutions with C channels and kernels of 13, 15, 17...
+    frames; a dilated separable convolution, a pointwise one, and the mean over time.
 
     Args:
-        input_shape: shape of the spectrogram; the paper has 64 MFCC of 25 ms windows every 10 ms.
+        input_shape: shape of the spectrogram; in the paper 64 MFCCs of 25 ms windows every 10 ms.
         num_classes: number of logits.
         blocks: number of residual blocks, B.
-        repeats: separable convolutions of a block, R.
-        channels: channels of the blocks, C.
-        dropout: probability of dropping an activation after each layer.
+        repeats: number of separable convolutions in a block, R.
+        channels: number of channels of the blocks, C.
+        dropout: dropout probability after each layer.
 
     Raises:
-        IncompatibleInput: the input is no spectrogram.
+        IncompatibleInput: the input is not a spectrogram.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.matchboxnet import MatchboxNet
+        >>> model = MatchboxNet(FeatureShape("spectrogram", (1, 64, 101)), num_classes=12)
+        >>> model(torch.randn(2, 1, 64, 101)).shape
+        torch.Size([2, 12])
     """
 
     input_kind = "spectrogram"
@@ -60,16 +68,16 @@ class MatchboxNet(AudioModel):
             *_activation(dropout),
         )
         self.embedding_dim = OUTER_CHANNELS
-        # Logits of every frame and their mean, as published, are the logits of the mean.
+        # As the head is linear, this equals the published order: logits of every frame, then their mean.
         self.head = nn.Linear(OUTER_CHANNELS, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
-        """Mean of the last convolution over time."""
+        """Average the last convolution over time."""
         return self.layers(x).mean(-1)
 
 
 class _Block(nn.Module):
-    """Separable convolutions, the input through a pointwise one added before the last activation."""
+    """Separable convolutions with a residual connection through a pointwise convolution."""
 
     def __init__(self, inputs: int, channels: int, kernel_size: int, repeats: int, dropout: float) -> None:
         super().__init__()

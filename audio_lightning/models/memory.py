@@ -1,4 +1,4 @@
-"""Buffers that training clips fill, whose sizes follow from the data rather than from the options of a network."""
+"""Buffers filled from training clips; their sizes depend on the data, not on the options of the network."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -9,32 +9,32 @@ from torch import Tensor, nn
 
 
 class TrainingMemory(nn.Module, ABC):
-    """A head on the training clips themselves: buffers that are filled once, before the first step.
+    """Base class of heads that store training clips: buffers that are filled once, before the first step.
 
-    Loading a state dict replaces the buffers, whatever number of clips either side has, so that a network that was
-    just built takes the weights of a checkpoint.
+    Loading a state dict replaces the buffers, even if the numbers of clips differ, so that a newly built network can
+    load the weights of a checkpoint.
 
     Attributes:
-        stored: names of the buffers, all of which :meth:`fill` sets.
+        stored: names of the buffers; :meth:`fill` sets all of them.
     """
 
     stored: ClassVar[tuple[str, ...]]
 
     @abstractmethod
     def fill(self, embeddings: Float[Tensor, "clips values"], targets: Tensor) -> None:
-        """Set the buffers.
+        """Fill the buffers.
 
         Args:
-            embeddings: of all training clips.
+            embeddings: embeddings of all training clips.
             targets: their classes, int64 ``[clips]``, or rows of 0 and 1, ``[clips, classes]``.
         """
 
     @abstractmethod
     def check(self, stored: Mapping[str, Tensor]) -> None:
-        """Refuse buffers of a state dict with which :meth:`forward` could not compute.
+        """Validate the buffers of a state dict before they are loaded.
 
         Args:
-            stored: the buffers, by name.
+            stored: the buffers by name.
 
         Raises:
             ValueError: a wrong shape, type or value.
@@ -44,7 +44,9 @@ class TrainingMemory(nn.Module, ABC):
         found = {name: state_dict[prefix + name] for name in self.stored if prefix + name in state_dict}
         if found:
             if missing := [name for name in self.stored if name not in found]:
-                raise ValueError(f"{prefix}{missing[0]} is missing beside {prefix}{next(iter(found))}")
+                raise ValueError(
+                    f"{prefix}{missing[0]} is missing, unlike {prefix}{next(iter(found))}; use another checkpoint"
+                )
             try:
                 self.check(found)
             except ValueError as error:
@@ -58,7 +60,7 @@ class TrainingMemory(nn.Module, ABC):
 
 
 def memory_names(network: nn.Module) -> list[str]:
-    """Names in the state dict of a network of what training clips fill."""
+    """Names in the state dict of ``network`` of the buffers that are filled from training clips."""
     return [
         f"{prefix}.{name}" if prefix else name
         for prefix, module in network.named_modules()

@@ -1,4 +1,4 @@
-"""Nearest-centroid and k-nearest-neighbour classifiers of embeddings, with learned temperatures."""
+"""Nearest-centroid and k-nearest-neighbour classifiers on embeddings, with learned temperatures."""
 
 import math
 from collections.abc import Mapping
@@ -23,14 +23,15 @@ MemoryDtype = Literal["float32", "float16"]
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 SPEED = 10.0
-"""Factor of the learned numbers: at the learning rate of a layer, a scale would hardly move in a short training."""
+"""Factor of the learned scalars; without it, they would hardly change in a short training at the learning rate of the
+layers."""
 
 LEAST_FLOOR = 1e-6
-"""Bound of the learned floor, on both sides, so that logarithms stay finite in float32."""
+"""Distance of the learned floor from 0 and 1, so that logarithms stay finite in float32."""
 
 
 def check_metric(metric: str, scale: float) -> None:
-    """Refuse options that :class:`Centroid` and :class:`KNN` share.
+    """Validate the options that :class:`Centroid` and :class:`KNN` share.
 
     Raises:
         ConfigError: an unknown metric, or a scale that is not positive.
@@ -40,33 +41,34 @@ def check_metric(metric: str, scale: float) -> None:
 
 
 class Similarity(nn.Module):
-    """Similarity of embeddings to stored rows, and its scale (inverse temperature), which is learned.
+    """Similarity of embeddings to stored rows, and its learned scale (inverse temperature).
 
     Args:
         values: size of an embedding.
-        metric: ``cosine``: of rows that are L2-normalized; ``euclidean``: minus the squared distance per value.
-        scale: where the learned scale begins.
+        metric: ``cosine`` (rows are L2-normalized), or ``euclidean``, the negative squared distance per value.
+        scale: initial value of the learned scale.
     """
 
     def __init__(self, values: int, metric: Metric, scale: float) -> None:
         super().__init__()
         self.values, self.metric, self.first_scale = values, metric, scale
-        # Of one dimension: sharded training (FSDP) takes no scalars. Zero: weight decay leads back to the option.
+        # One dimension, because sharded training (FSDP) does not support scalars. Zero: weight decay pulls the scale
+        # back to the option.
         self.log_scale = nn.Parameter(torch.zeros(1))
 
     @property
     def scale(self) -> Float[Tensor, "1"]:
-        """The learned scale, positive."""
+        """Learned scale, positive."""
         return self.first_scale * (SPEED * self.log_scale.float()).exp()
 
     def normalized(self, x: Float[Tensor, "rows values"]) -> Float[Tensor, "rows values"]:
-        """Rows as they are stored and compared, float32."""
+        """Return rows in float32, normalized as the metric needs them."""
         return functional.normalize(x.float()) if self.metric == "cosine" else x.float()
 
     def forward(
         self, x: Float[Tensor, "batch values"], rows: Float[Tensor, "rows stored_values"]
     ) -> Float[Tensor, "batch rows"]:
-        """Similarity of each embedding to each stored row, not scaled."""
+        """Compute the similarity of each embedding to each stored row, without the scale."""
         x, rows = self.normalized(x), rows.float()
         product = x @ rows.T
         if self.metric == "cosine":
@@ -76,7 +78,7 @@ class Similarity(nn.Module):
 
 
 class CentroidHead(TrainingMemory):
-    """Class means as the weights of a classifier; see :class:`Centroid`.
+    """Head of :class:`Centroid`: class means as the weights of a classifier.
 
     Args:
         values: size of an embedding.
@@ -94,12 +96,12 @@ class CentroidHead(TrainingMemory):
         self.num_classes = num_classes
         self.similarity = Similarity(values, metric, scale)
         self.register_buffer("centroids", torch.zeros(num_classes, values))
-        # Where clips may have several labels: centroids of the clips without a label, [classes, values].
+        # For clips with several labels: for every class, the centroid of the clips without it, [classes, values].
         self.register_buffer("others", torch.zeros(0, values))
-        self.register_buffer("counts", torch.zeros(2, num_classes, dtype=torch.int64))  # clips with and without
+        self.register_buffer("counts", torch.zeros(2, num_classes, dtype=torch.int64))  # with and without the class
 
     def fill(self, embeddings: Float[Tensor, "clips values"], targets: Tensor) -> None:
-        """Take the means of the embeddings of every class."""
+        """Compute the mean embedding of every class."""
         rows = self.similarity.normalized(embeddings)
         if targets.dim() == 1:
             sums = rows.new_zeros(self.num_classes, rows.shape[1]).index_add_(0, targets, rows)
@@ -126,32 +128,32 @@ class CentroidHead(TrainingMemory):
             raise ValueError(f"counts is {_kind(counts)}, expected int64 {list(self.counts.shape)}, none negative")
 
     def forward(self, x: Float[Tensor, "batch values"]) -> Float[Tensor, "batch classes"]:
-        """Logits; zeros before :meth:`fill`."""
+        """Compute logits; zeros before :meth:`fill`."""
         with full_precision(x):
             similarity = self.similarity(x, self.centroids)
             if len(self.others):
                 difference = self.similarity.scale * (similarity - self.similarity(x, self.others))
-                # A label of all clips, or of none, says nothing of where it is; only how frequent it is.
+                # If all clips have a label, or none has it, its logit depends only on its frequency.
                 known = (self.counts > 0).all(0)
                 with_label, without = self.counts.float() + 0.5
                 return torch.where(known, difference, 0.0) + (with_label / without).log()
             logits = self.similarity.scale * similarity
             known = self.counts[0] > 0
-            # A class without training clips is never the only best one.
+            # A class without training clips never has the only highest logit.
             least = logits.masked_fill(~known, math.inf).amin(1, keepdim=True).nan_to_num(posinf=0.0)
             return torch.where(known, logits, least)
 
 
 class KNNHead(TrainingMemory):
-    """Embeddings and targets of all training clips; see :class:`KNN`.
+    """Head of :class:`KNN`: embeddings and targets of all training clips.
 
     Args:
         values: size of an embedding.
         num_classes: number of logits.
         k: number of neighbours.
         metric, scale: see :class:`Similarity`.
-        floor: where the learned floor begins.
-        dtype: of the stored embeddings.
+        floor: initial value of the learned floor.
+        dtype: type of the stored embeddings.
     """
 
     stored = ("rows", "targets")
@@ -166,27 +168,27 @@ class KNNHead(TrainingMemory):
         self.similarity = Similarity(values, metric, scale)
         self.floor_logit = nn.Parameter(torch.zeros(1))
         self.register_buffer("rows", torch.zeros(0, values, dtype=dtype))
-        # int64 [clips], or uint8 [clips, classes] where clips may have several labels.
+        # int64 [clips], or uint8 [clips, classes] if clips may have several labels.
         self.register_buffer("targets", torch.zeros(0, dtype=torch.int64))
 
     @property
     def floor(self) -> Float[Tensor, "1"]:
-        """The learned share of the probability that is spread over all classes, between 0 and 1."""
+        """Learned share of the floor in the probability, between 0 and 1."""
         begin = math.log(self.first_floor / (1 - self.first_floor))
         share = (SPEED * self.floor_logit.float() + begin).sigmoid()
         return LEAST_FLOOR + (1 - 2 * LEAST_FLOOR) * share
 
     def fill(self, embeddings: Float[Tensor, "clips values"], targets: Tensor) -> None:
-        """Store the embeddings, and the targets beside them.
+        """Store embeddings and targets.
 
         Raises:
-            ConfigError: embeddings that are beyond the range of the stored type.
+            ConfigError: embeddings outside the range of the stored type.
         """
         rows = self.similarity.normalized(embeddings).to(self.rows.device, self.rows.dtype)
         if not rows.isfinite().all():
             raise ConfigError(
                 f"model=knn: embeddings of training clips are NaN, infinite or beyond the range of {rows.dtype}; use "
-                "model.memory_dtype=float32 or model.metric=cosine, and look at the feature"
+                "model.memory_dtype=float32 or model.metric=cosine, and check the feature"
             )
         self.rows = rows
         self.targets = targets.to(rows.device, torch.int64 if targets.dim() == 1 else torch.uint8)
@@ -205,10 +207,10 @@ class KNNHead(TrainingMemory):
             )
 
     def forward(self, x: Float[Tensor, "batch values"]) -> Float[Tensor, "batch classes"]:
-        """Logarithms of probabilities, or log odds for several labels; zeros where there are no neighbours."""
+        """Compute log probabilities, or log odds for several labels; zeros if there are no neighbours."""
         with full_precision(x):
             similarity = self.similarity(x, self.rows)
-            # A training clip is the most similar to itself, and its own target would be the answer.
+            # A training clip is most similar to itself, so its own target must not vote.
             left_out = int(self.training)
             count = min(self.k + left_out, len(self.rows))
             scale, floor = self.similarity.scale, self.floor
@@ -227,25 +229,35 @@ class KNNHead(TrainingMemory):
 
 
 class Centroid(AudioModel):
-    """Nearest-centroid classifier: the mean embedding of every class is its prototype (Snell et al. 2017).
+    """Nearest-centroid classifier: the mean embedding of every class is its prototype.
 
-    arXiv 1703.05175, with a learned scale: logits are ``scale * cosine similarity``, or ``-scale * squared distance /
-    values``. One number is learned by gradient. Where clips may have several labels, a label's logit is the difference
-    between its two centroids, of the clips with and without it, plus the log odds of the label in the training clips.
-    A class without training clips gets the lowest logit of the others.
+    Prototypical networks (Snell et al. 2017, arXiv 1703.05175) with a learned scale, the only trainable parameter.
+    Logits are ``scale * cosine similarity``, or ``-scale * squared distance / values``. If clips may have several
+    labels, a class has two centroids, of the clips with and without it; its logit is the difference of both logits plus
+    the log odds of the label in the training clips. If every clip has one label, a class without training clips gets
+    the lowest logit of the others.
 
-    Training clips are compared to means that contain them, which makes the learned scale a little too large where
-    classes have few clips.
+    The mean of a class contains the training clips that are compared with it. This makes the learned scale slightly too
+    large if classes have few clips.
 
     Args:
-        input_shape: shape of the row of numbers.
+        input_shape: shape of the embedding, ``[channels, values]``.
         num_classes: number of logits.
-        metric: ``cosine``: means of L2-normalized embeddings; or ``euclidean``.
-        scale: factor of the similarities that the training begins with.
+        metric: ``cosine`` (means of L2-normalized embeddings) or ``euclidean``.
+        scale: initial factor of the similarities.
 
     Raises:
         IncompatibleInput: the input is a spectrogram.
         ConfigError: an unknown metric, or a scale that is not positive.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.neighbours import Centroid
+        >>> model = Centroid(FeatureShape("waveform", (1, 2), is_sound=False), num_classes=2)
+        >>> model.memorize(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([0, 1]))
+        >>> model(torch.tensor([[[0.9, 0.1]]])).argmax(1)
+        tensor([0])
     """
 
     input_kind = "waveform"
@@ -261,43 +273,53 @@ class Centroid(AudioModel):
         self.head = CentroidHead(self.embedding_dim, num_classes, metric, scale)
 
     def embed(self, x: Float[Tensor, "batch channels values"]) -> Float[Tensor, "batch embedding"]:
-        """The row of numbers itself."""
+        """Flatten the channels."""
         return x.flatten(1)
 
     @torch.no_grad()
     def memorize(self, features: Float[Tensor, "clips channels values"], targets: Tensor) -> None:
-        """Take the means of the training clips; see :meth:`AudioModel.memorize`."""
+        """Compute the class means of the training clips; see :meth:`AudioModel.memorize`."""
         self.head.fill(self.embed(features), targets)
 
 
 class KNN(AudioModel):
     """k-nearest-neighbour classifier, with neighbours weighted by similarity (Wu et al. 2018, arXiv 1805.01978).
 
-    The memory is the embedding of every training clip, without augmentation. The probability of a class is its share
-    of the ``k`` nearest clips, weighted by ``softmax(scale * similarity)``. It is mixed with a floor that is spread
-    over all classes (half of it for each label where clips may have several). Logits are its logarithm, or its log
-    odds. Scale and floor are learned by gradient.
+    The embedding of every training clip is stored, without augmentation. The probability of a class is its share of the
+    ``k`` nearest clips, weighted by ``softmax(scale * similarity)``. It is mixed with a floor: a uniform
+    distribution over all classes, or a probability of 1/2 for each label if clips may have several. Logits are the
+    logarithms of these probabilities, or their log odds if clips may have several labels. Scale and floor are learned
+    by gradient descent.
 
-    In training mode, the most similar clip is left out, since it is the clip itself:
+    In training mode, the most similar stored clip is left out, because it is the clip itself. This has side effects:
 
-    * of exact duplicates one is left out and the others count, as in leave-one-out validation;
-    * an augmented clip is still nearest to itself unchanged in most cases; where it is not, a true neighbour is left
-      out, which makes training figures a little worse than they would be;
-    * of a clip that is mixed from two (mixup), the second one remains, and so do overlapping windows of the same
-      recording: learned scales are then too large.
+    * Of exact duplicates, one is left out and the others count, as in leave-one-out validation.
+    * An augmented clip is usually most similar to its own original. If it is not, a true neighbour is left out, and
+      training metrics are slightly too low.
+    * If a clip is mixed from two (mixup), the second one stays among the neighbours; so do overlapping windows of the
+      same recording. The learned scale is then too large.
 
     Args:
-        input_shape: shape of the row of numbers.
+        input_shape: shape of the embedding, ``[channels, values]``.
         num_classes: number of logits.
-        k: number of neighbours; all training clips where there are fewer.
-        metric: ``cosine``, of L2-normalized embeddings, or ``euclidean``: minus the squared distance per value.
-        scale: factor of the similarities that the training begins with; 14.3 is the temperature of 0.07 of the paper.
-        floor: share of the probability, spread over all classes, that the training begins with.
-        memory_dtype: of the stored embeddings; computation is in float32.
+        k: number of neighbours; all training clips if there are fewer.
+        metric: ``cosine`` (of L2-normalized embeddings), or ``euclidean``, the negative squared distance per value.
+        scale: initial factor of the similarities; 14.3 is the paper's temperature of 0.07.
+        floor: initial share of the floor in the probability.
+        memory_dtype: type of the stored embeddings; computation is in float32.
 
     Raises:
         IncompatibleInput: the input is a spectrogram.
-        ConfigError: an option that cannot work.
+        ConfigError: invalid option.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.neighbours import KNN
+        >>> model = KNN(FeatureShape("waveform", (1, 2), is_sound=False), num_classes=2, k=1).eval()
+        >>> model.memorize(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]), torch.tensor([0, 1]))
+        >>> model(torch.tensor([[[0.9, 0.1]]])).argmax(1)
+        tensor([0])
     """
 
     input_kind = "waveform"
@@ -326,17 +348,17 @@ class KNN(AudioModel):
         self.head = KNNHead(self.embedding_dim, num_classes, k, metric, scale, floor, DTYPES[memory_dtype])
 
     def embed(self, x: Float[Tensor, "batch channels values"]) -> Float[Tensor, "batch embedding"]:
-        """The row of numbers itself."""
+        """Flatten the channels."""
         return x.flatten(1)
 
     @torch.no_grad()
     def memorize(self, features: Float[Tensor, "clips channels values"], targets: Tensor) -> None:
-        """Store the training clips; see :meth:`AudioModel.memorize`."""
+        """Store the embeddings of the training clips; see :meth:`AudioModel.memorize`."""
         self.head.fill(self.embed(features), targets)
 
 
 def _check_rows(name: str, rows: Tensor, shapes: list[torch.Size]) -> None:
-    """Refuse stored embeddings of another shape or with values that are not finite."""
+    """Raise ValueError for stored embeddings of another shape or with values that are not finite."""
     if not rows.is_floating_point() or rows.shape not in shapes:
         expected = " or ".join(str(list(shape)) for shape in shapes)
         raise ValueError(f"{name} is {_kind(rows)}, expected floating-point numbers of shape {expected}")

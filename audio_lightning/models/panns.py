@@ -1,4 +1,4 @@
-"""Convolutional networks with global pooling, after those of pretrained audio neural networks."""
+"""PANNs: convolutional networks with global pooling, trained from scratch."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,24 +11,33 @@ from audio_lightning.models.base import AudioModel
 
 
 class PANNs(AudioModel):
-    """CNN10 and CNN14 (Kong et al. 2020, arXiv 1912.10211, table 1) of any width; from scratch, without their weights.
+    """PANNs (Kong et al. 2020, arXiv 1912.10211): CNN10 and CNN14 of any width, trained from scratch.
 
     Blocks of two 3x3 convolutions, each with batch normalization and ReLU; between blocks, average pooling halves bins
-    and frames. The mean over the bins is pooled over time as mean plus maximum: a sound that fills the clip counts, and
-    so does a short one. The default is a quarter as wide as CNN10, which suits a few thousand clips and a CPU.
+    and frames. The mean over the bins is pooled over time as mean plus maximum, so that both long and short sounds
+    count. The default is a quarter as wide as CNN10, which suits a few thousand clips and a CPU. For the published
+    weights, use ``model=published``.
 
     Args:
         input_shape: shape of the spectrogram.
         num_classes: number of logits.
-        channels: channels of the blocks; CNN10 has (64, 128, 256, 512), and CNN14 goes on with 1024 and 2048.
-        first_stride: step of the first convolution in bins and frames. 2, which the paper has not, leaves a quarter of
-            the work to all that follows.
-        hidden_dim: width of the linear layer behind the pooling, which is the embedding.
-        block_dropout: probability of dropping an activation after each block; 0.2 in the paper.
-        dropout: probability of dropping an activation before each linear layer; 0.5 in the paper.
+        channels: number of channels of each block; CNN10 has (64, 128, 256, 512), CNN14 also 1024 and 2048.
+        first_stride: stride of the first convolution in bins and frames; 1 in the paper. 2 reduces the work of all
+            later layers to a quarter.
+        hidden_dim: width of the linear layer after the pooling, whose output is the embedding.
+        block_dropout: dropout probability after each block; 0.2 in the paper.
+        dropout: dropout probability before each linear layer; 0.5 in the paper.
 
     Raises:
-        IncompatibleInput: the input is no spectrogram, or nothing is left of it after the blocks.
+        IncompatibleInput: the input is not a spectrogram, or is too small for the blocks.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.panns import PANNs
+        >>> model = PANNs(FeatureShape("spectrogram", (1, 64, 101)), num_classes=10)
+        >>> model(torch.randn(2, 1, 64, 101)).shape
+        torch.Size([2, 10])
     """
 
     input_kind = "spectrogram"
@@ -59,7 +68,7 @@ class PANNs(AudioModel):
         self.head = nn.Linear(hidden_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
-        """Activations of the first linear layer."""
+        """Compute the activations of the linear layer before the head."""
         for number, block in enumerate(self.blocks):
             x = block(self.halve(x) if number else x)
         frames = x.mean(2)
@@ -69,6 +78,6 @@ class PANNs(AudioModel):
 def _block(inputs: int, outputs: int, stride: int, dropout: float) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width, step in ((inputs, stride), (outputs, 1)):
-        # Batch normalization subtracts the mean, and any bias with it.
+        # No bias before batch normalization, which subtracts the mean and the bias with it.
         layers += [nn.Conv2d(width, outputs, 3, step, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
     return nn.Sequential(*layers, nn.Dropout(dropout))

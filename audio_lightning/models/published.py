@@ -1,4 +1,4 @@
-"""Published networks that are trained further."""
+"""Fine-tuning of published audio networks."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
@@ -16,43 +16,54 @@ from audio_lightning.models.pretrained.pooling import POOLINGS, AttentionPooling
 from audio_lightning.models.pretrained.registry import Layers, chosen_layers, layers_of, make_backbone
 
 ATTENTION, WEIGHTED = "attention", "weighted"
-"""Choices of ``pooling`` and ``layers`` that are learned."""
+"""Values of ``pooling`` and ``layers`` with learned weights."""
 
 SMALLEST_VARIANCE = 1e-12
-"""Values of the layers of some networks vary by thousandths; torch's usual floor would shrink them."""
+"""Variance floor. The values of some networks' layers vary by thousandths; torch's default would shrink them."""
 
 LEAST_SHARE = 1e-8
-"""Of the largest variance, below which a value counts as one that never varied: it is divided by the largest, as what
-moves it later would be enlarged beyond all others."""
+"""Fraction of the largest variance below which a value counts as constant. Constant values are divided by the largest
+standard deviation instead of their own, because later changes would be amplified beyond all others."""
 
 PUBLISHED = "published"
-"""Choice of ``pretrained``."""
+"""Value of ``pretrained`` for the published weights."""
 
 
 class Published(AudioModel):
-    """A published network on waveforms, its own front end included, with a classifier on its layers.
+    """Published network on waveforms, including its own front end, with a classifier on its layers; both are trained.
 
     The pooled layers are normalized value by value over the training clips (batch normalization without weights), so
-    that layers of different scale count alike. A classifier that was trained on the network as it was published
-    (``feature=embedding``) goes on from there by ``model.pretrained=RUN_DIR``.
+    that layers of different scales count alike. A classifier that was trained on the frozen network
+    (``feature=embedding``) can be the starting point: ``model.pretrained=RUN_DIR``.
 
     Args:
         input_shape: shape of the waveform; its channels are averaged.
         num_classes: number of logits.
-        backbone: a name that :func:`make_backbone` takes.
-        layers: names of the layers that the classifier takes side by side; ``all`` of them, ``last``, or ``weighted``:
-            their sum with learned weights, as in SUPERB (Yang et al. 2021, arXiv 2105.01051).
-        pooling: over time: ``mean``, ``max``, ``mean_max``, or ``attention``, a mean with a learned weight of every
-            frame.
+        backbone: a name that :func:`make_backbone` accepts.
+        layers: names of the layers to concatenate for the classifier; ``all`` of them; ``last``; or ``weighted``, the
+            sum, with learned weights, of all layers with more than one frame, as in SUPERB (Yang et al. 2021, arXiv
+            2105.01051).
+        pooling: pooling over time: ``mean``, ``max``, ``mean_max``, or ``attention``, a mean with learned weights of
+            the frames.
         hidden_dims: widths of hidden layers of the classifier.
-        dropout: probability of dropping an activation of a hidden layer.
-        pretrained: ``published``, or null for weights at random, which a checkpoint takes the place of.
-        architecture: null, or what a checkpoint keeps of a network that is in no table.
-        resample: whether clips are brought to the rate of a network that takes one rate alone.
+        dropout: dropout probability of the hidden layers.
+        pretrained: ``published``; or None for random weights, for example if a checkpoint is loaded afterwards.
+        architecture: None, or the architecture that checkpoints store of a network that the program does not list.
+        resample: whether clips are resampled to the rate of the network, if it accepts only one.
 
     Raises:
-        IncompatibleInput: the input is no sound.
-        ConfigError: an option that cannot work, or weights that are not on this machine.
+        IncompatibleInput: the input is not sound.
+        ConfigError: invalid option, or weights that are not on this machine.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.published import Published
+        >>> shape = FeatureShape("waveform", (1, 16000), sample_rate=16000)
+        >>> with torch.device("meta"):  # shapes only, without memory for the weights
+        ...     model = Published(shape, num_classes=10, backbone="cnn10", pretrained=None)
+        >>> list(model.backbone.layers)
+        ['conv_block1', 'conv_block2', 'conv_block3', 'conv_block4', 'embedding']
     """
 
     input_kind = "waveform"
@@ -77,7 +88,7 @@ class Published(AudioModel):
         require_choice("pooling", pooling, (*POOLINGS, ATTENTION))
         if pretrained not in (PUBLISHED, True, False, None):
             raise ConfigError(
-                f"model.pretrained={pretrained}: there is no such run or checkpoint; expected {PUBLISHED}, null, or a "
+                f"model.pretrained={pretrained}: there is no such run or checkpoint; use {PUBLISHED}, null, or a "
                 "run folder"
             )
         network = make_backbone(
@@ -90,7 +101,7 @@ class Published(AudioModel):
         )
         if not network.trainable:
             raise ConfigError(
-                f"model.backbone={backbone} cannot be trained, as it is a file of ONNX: use it as it is, by "
+                f"model.backbone={backbone} cannot be trained, as it is an ONNX file; use it frozen, by "
                 f"experiment=frozen feature.backbone={backbone}"
             )
         self.backbone = network
@@ -114,11 +125,11 @@ class Published(AudioModel):
 
     @property
     def title(self) -> str:
-        """What to call it to a reader."""
+        """Display name."""
         return f"{self.backbone.title}, trained further,"
 
     def stages(self) -> dict[str, list[nn.Parameter]]:
-        """Every parameter once; what weighs layers and frames begins at random, and is of the head."""
+        """Group the parameters by stage; the weights of layers and frames are not pretrained and belong to the head."""
         found = super().stages()
         own = [*([] if self.layer_weights is None else [self.layer_weights]), *self._pooling_parameters()]
         of_head = {id(parameter) for parameter in own}
@@ -130,7 +141,7 @@ class Published(AudioModel):
         return [] if self.attention is None else list(self.attention.parameters())
 
     def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:
-        """The pooled layers, normalized."""
+        """Compute the pooled layers, normalized."""
         found, sounding = layers_of(self.backbone, x.mean(1))
         names = self.layers
         if self.layer_weights is not None:
@@ -143,13 +154,13 @@ class Published(AudioModel):
 
 
 class _Standardized(nn.BatchNorm1d):
-    """Batch normalization without weights, in which values that hardly varied in training stay small afterwards."""
+    """Batch normalization without weights, in which almost constant values stay small in evaluation."""
 
     def __init__(self, values: int) -> None:
         super().__init__(values, eps=SMALLEST_VARIANCE, affine=False)
 
     def forward(self, x: Float[Tensor, "batch values"]) -> Float[Tensor, "batch values"]:
-        """Values of mean 0 and variance 1."""
+        """Normalize each value to mean 0 and variance 1."""
         if self.training:
             return super().forward(x)
         assert self.running_mean is not None

@@ -1,4 +1,4 @@
-"""SincNet: band-pass filters with learned edges on the raw waveform."""
+"""SincNet: learned band-pass filters on the raw waveform."""
 
 import math
 from collections.abc import Sequence
@@ -15,33 +15,44 @@ from audio_lightning.models.base import AudioModel
 
 POOL = 3
 LOWEST_HZ = 30.0
-"""Lower edge of the first band before the least edge is added to it."""
+"""Lower edge of the first band in hertz, before LEAST_HZ is added."""
 LEAST_HZ = 50.0
-"""Least lower edge of a band, and least width of one."""
+"""Minimum of the lower edge and of the width of a band in hertz."""
 
 
 class SincNet(AudioModel):
-    """A bank of band-pass filters, convolutions, and one linear layer (Ravanelli and Bengio 2018, arXiv 1808.00158).
+    """SincNet (Ravanelli and Bengio 2018, arXiv 1808.00158): a bank of band-pass filters, convolutions, a linear layer.
 
-    Each of them is followed by max-pooling by 3, layer normalization and leaky ReLU. The published network gives its
-    linear layers a chunk of 200 ms as it is; here it is pooled to a few frames before, so that a clip may have any
-    length and those layers stay small.
+    The filters and each convolution are followed by max-pooling by 3, layer normalization and leaky ReLU. The published
+    network flattens chunks of 200 ms for its linear layers. Here, the output is pooled to a few frames first, so that a
+    clip may have any length and the linear layer stays small.
 
     Args:
-        input_shape: shape of the waveform; each of its channels goes through the same filters.
+        input_shape: shape of the waveform; all of its channels pass through the same filters.
         num_classes: number of logits.
         filters: number of band-pass filters.
-        filter_size: length of a filter in samples; an even number is made odd.
-        channels: channels of the convolutions after the filters.
-        kernel_size: length of those convolutions.
-        pooled: number of frames that are left of the clip before the linear layer.
-        hidden_dim: width of the linear layer, which is the embedding.
-        dropout: probability with which an activation of the embedding is dropped.
-        sample_rate: rate of the waveform in hertz, from which the bands are placed.
+        filter_size: length of a filter in samples; even numbers are increased by one.
+        channels: number of channels of each convolution after the filters.
+        kernel_size: kernel size of those convolutions.
+        pooled: number of frames after the pooling before the linear layer.
+        hidden_dim: width of the linear layer, whose output is the embedding.
+        dropout: dropout probability of the embedding.
+        sample_rate: rate of the waveform in hertz, which determines the initial bands.
 
     Raises:
-        IncompatibleInput: the input is no waveform, or nothing is left of it after the convolutions.
-        ConfigError: a sample rate that leaves no room for bands.
+        IncompatibleInput: the input is not a waveform, or is too short for the convolutions.
+        ConfigError: a sample rate too low for the bands.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.sincnet import SincNet
+        >>> model = SincNet(FeatureShape("waveform", (1, 8000)), num_classes=10, filters=20)
+        >>> model(torch.randn(2, 1, 8000)).shape
+        torch.Size([2, 10])
+        >>> low, high = model.filters.edges()  # Hz
+        >>> bool((low < high).all())
+        True
     """
 
     input_kind = "waveform"
@@ -64,7 +75,9 @@ class SincNet(AudioModel):
     ) -> None:
         lowest = 2 * (LOWEST_HZ + 2 * LEAST_HZ)
         if sample_rate <= lowest:
-            raise ConfigError(f"sincnet needs a sample_rate of more than {lowest:g} Hz, got {sample_rate}")
+            raise ConfigError(
+                f"sincnet needs a sample_rate above {lowest:g} Hz, got {sample_rate}; use a higher data.sample_rate"
+            )
         filter_size += 1 - filter_size % 2
         least = 1
         for size in (*(kernel_size for _ in channels), filter_size):
@@ -88,23 +101,23 @@ class SincNet(AudioModel):
         self.head = nn.Linear(hidden_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:
-        """Activations of the linear layer."""
-        # What counts is how much of a band there is, not the phase in which it is met.
+        """Compute the activations of the linear layer."""
+        # The absolute value, because the energy in a band matters and its phase does not.
         bands = functional.max_pool1d(self.filters(x).abs(), POOL)
         return self.embedding(self.convolutions(functional.leaky_relu(self.norm(bands), 0.2)))
 
 
 class SincFilters(nn.Module):
-    """Band-pass filters of which only the edges are learned, equally spaced in mel at the start.
+    """Band-pass filters with learned edges, initially equally spaced on the mel scale.
 
     Args:
         filters: number of filters.
-        size: their length in samples, an odd number.
-        sample_rate: rate of what they filter, in hertz.
+        size: length of a filter in samples, an odd number.
+        sample_rate: rate of the input in hertz.
 
     Attributes:
-        low_hz: lower edge of each band above the least one, ``[filters]``.
-        band_hz: width of each band above the least one, ``[filters]``.
+        low_hz: lower edge of each band in hertz, without the minimum ``LEAST_HZ``, ``[filters]``.
+        band_hz: width of each band in hertz, without the minimum ``LEAST_HZ``, ``[filters]``.
     """
 
     window: Tensor
@@ -117,7 +130,7 @@ class SincFilters(nn.Module):
         edges = _hertz(torch.linspace(_mel(LOWEST_HZ), highest, filters + 1, dtype=torch.float64))
         self.low_hz = nn.Parameter(edges[:-1].float())
         self.band_hz = nn.Parameter(edges.diff().float())
-        # A filter is symmetric: only its left half is computed, from -(size - 1) / 2 to -1 samples.
+        # The filters are symmetric: only the left half is computed, from -(size - 1) / 2 to -1 samples.
         half = size // 2
         place = torch.linspace(0, size / 2 - 1, half)
         self.register_buffer("window", 0.54 - 0.46 * torch.cos(2 * math.pi * place / size), persistent=False)
@@ -125,20 +138,20 @@ class SincFilters(nn.Module):
         self.register_buffer("time", time, persistent=False)
 
     def edges(self) -> tuple[Float[Tensor, "filters"], Float[Tensor, "filters"]]:
-        """Lower and upper edge of every band in hertz."""
+        """Compute the lower and upper edge of every band in hertz."""
         low = LEAST_HZ + self.low_hz.abs()
         high = (low + LEAST_HZ + self.band_hz.abs()).clamp(LEAST_HZ, self.sample_rate / 2)
         return low, high
 
     def kernels(self) -> Float[Tensor, "filters size"]:
-        """The filters in time: differences of two sinc functions under a Hamming window, 1 in the middle."""
+        """Compute the impulse responses: differences of two sinc functions under a Hamming window, 1 in the middle."""
         low, high = (edge[:, None] for edge in self.edges())
         band = high - low
         left = (torch.sin(high * self.time) - torch.sin(low * self.time)) / (self.time / 2) * self.window
         return torch.cat([left, 2 * band, left.flip(1)], dim=1) / (2 * band)
 
     def forward(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch filtered time"]:
-        """Every channel through every filter, without padding; ``filtered`` is channels times filters."""
+        """Filter every channel, without padding; ``filtered`` is channels times filters."""
         channels = x.shape[1]
         return functional.conv1d(x, self.kernels()[:, None].repeat(channels, 1, 1), groups=channels)
 
@@ -150,7 +163,7 @@ def _block(inputs: int, outputs: int, kernel_size: int) -> nn.Sequential:
 
 
 def _layer_norm(channels: int) -> nn.GroupNorm:
-    """Layer normalization over channels and time, with a scale for each channel, so that any length will do."""
+    """Layer normalization over channels and time with a scale for each channel, which works for any length."""
     return nn.GroupNorm(1, channels)
 
 

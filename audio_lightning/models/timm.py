@@ -1,4 +1,4 @@
-"""Any image network of the package timm on spectrograms."""
+"""Image networks of timm (PyTorch Image Models) on spectrograms."""
 
 import warnings
 from contextlib import suppress
@@ -16,28 +16,38 @@ from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.base import AudioModel, IncompatibleInput
 
 STRIDE = 32
-"""What most networks shrink a picture by."""
+"""Factor by which most networks reduce the size of their input."""
 
 REFUSALS = (AssertionError, AttributeError, IndexError, RuntimeError, TypeError, ValueError)
-"""What networks raise that cannot take an option or a picture."""
+"""Exceptions that networks raise for unsupported options or input sizes."""
 
 
 class Timm(AudioModel):
-    """A network of PyTorch Image Models by its name there (https://github.com/huggingface/pytorch-image-models).
+    """Network of timm (PyTorch Image Models, https://github.com/huggingface/pytorch-image-models), by its name.
 
-    Networks that are made for pictures of one size, as vision transformers are, are made for that of the input.
+    Networks for one input size, such as vision transformers, are built for the size of the spectrogram.
 
     Args:
         input_shape: shape of the spectrogram, with any number of channels.
         num_classes: number of logits.
-        name: one of ``timm.list_models()``; behind a point, which of its published weights.
-        dropout: probability with which a value of the embedding is dropped.
-        pretrained: null, true for the published weights, or a file with them; timm fits their first convolution to
-            the number of channels: for a single one, it is the sum over the colours.
+        name: one of ``timm.list_models()``, optionally with the tag of its published weights after a dot.
+        dropout: dropout probability of the embedding.
+        pretrained: None, True for the published weights, or a file with them. timm fits the first convolution to the
+            number of channels; for a single channel, it is the sum over the colours.
 
     Raises:
-        IncompatibleInput: the input is no spectrogram, or of a size that the network cannot take.
-        ConfigError: timm is not installed or has no such network, or the weights cannot be had, or are none of it.
+        IncompatibleInput: the input is not a spectrogram, or has a size that the network does not support.
+        ConfigError: timm is not installed or has no such network; or the weights are not available, or belong to
+            another network.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.timm import Timm
+        >>> shape = FeatureShape("spectrogram", (1, 64, 101))
+        >>> model = Timm(shape, num_classes=10, name="test_resnet")  # doctest: +SKIP
+        >>> model(torch.randn(2, 1, 64, 101)).shape  # doctest: +SKIP
+        torch.Size([2, 10])
     """
 
     input_kind = "spectrogram"
@@ -60,7 +70,7 @@ class Timm(AudioModel):
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(self.embedding_dim, num_classes))
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
-        """What the network has, pooled, before the layer that classifies."""
+        """Compute the pooled activations before the network's last layer."""
         return self.backbone(x)
 
 
@@ -68,11 +78,11 @@ def _timm() -> Any:
     try:
         return import_module("timm")
     except ModuleNotFoundError as error:
-        raise ConfigError(f"model=timm needs the package {error.name}: pip install 'audio-lightning[timm]'") from error
+        raise ConfigError(f"model=timm needs the package {error.name}; pip install 'audio-lightning[timm]'") from error
 
 
 def _check_name(name: str) -> None:
-    """Only names of its own list: timm would download what a name such as ``hf-hub:...`` stands for."""
+    """Accept only names of timm's own list: it would download the target of a name such as ``hf-hub:...``."""
     timm = _timm()
     architecture, _, tag = name.partition(".")
     if ":" in name or not timm.is_model(architecture) or (tag and name not in timm.list_pretrained(architecture)):
@@ -83,7 +93,7 @@ def _check_name(name: str) -> None:
 
 
 def _probe(name: str, shape: FeatureShape) -> tuple[dict[str, Any], nn.Module, int]:
-    """Options with which the network takes the input, itself without memory, and the size of its embedding."""
+    """Return options that fit the network to the input, the network on the meta device, and its embedding size."""
     found = _try(name, *shape.dims)
     if found:
         return found
@@ -92,16 +102,16 @@ def _probe(name: str, shape: FeatureShape) -> tuple[dict[str, Any], nn.Module, i
     fitting = next((dims for dims in larger if _try(name, channels, *dims)), None)
     taken = fitting or _timm().get_pretrained_cfg(name).input_size[1:]
     raise IncompatibleInput(
-        f"timm's {name} cannot take a {shape}, but {taken[0]} bins and {taken[1]} frames: "
-        "choose another model.name, or a feature and clips that give so many",
+        f"timm's {name} cannot take a {shape}, but {taken[0]} bins and {taken[1]} frames; "
+        "choose another model.name, or a feature and clip length that give this size",
         least=tuple(fitting) if fitting else None,
     )
 
 
 def _try(name: str, channels: int, *size: int) -> tuple[dict[str, Any], nn.Module, int] | None:
-    """The same, or None where neither the network as it is nor one that is told the size takes it."""
-    for told in ({}, {"img_size": size}):
-        options = {"in_chans": channels, **told}
+    """Like :func:`_probe`, or None if the network does not take the input, whether given its size or not."""
+    for size_option in ({}, {"img_size": size}):
+        options = {"in_chans": channels, **size_option}
         with suppress(*REFUSALS), torch.device("meta"):
             network = _create(name, options, None)
             if embedding_dim := _embedding_dim(network, channels, *size):
@@ -110,7 +120,7 @@ def _try(name: str, channels: int, *size: int) -> tuple[dict[str, Any], nn.Modul
 
 
 def _embedding_dim(network: nn.Module, *dims: int) -> int:
-    """Size of what a network without memory makes of a picture; zero if that is no embedding."""
+    """Size of the output for one clip of a network on the meta device; zero if the output is not an embedding."""
     with suppress(*REFUSALS), torch.no_grad():
         found = network.eval()(torch.empty(2, *dims, device="meta"))
         return int(found.shape[1]) if found.dim() == 2 else 0
@@ -118,16 +128,16 @@ def _embedding_dim(network: nn.Module, *dims: int) -> int:
 
 
 def _create(name: str, options: dict[str, Any], pretrained: bool | str | None) -> nn.Module:
-    """The network without its last layer.
+    """Build the network without its last layer.
 
-    It is first made with that layer: for any other number of classes timm would not miss a weight in a file.
+    It is first built with that layer: for any other number of classes, timm would ignore a missing weight in a file.
     """
     timm = _timm()
     overlay: dict[str, Any] = {}
     if isinstance(pretrained, str):
         file = Path(pretrained).expanduser()
         if not file.is_file():
-            raise ConfigError(f"model.pretrained={pretrained}: no such file, expected weights of timm's {name}")
+            raise ConfigError(f"model.pretrained={pretrained}: no such file; expected weights of timm's {name}")
         overlay = {"file": str(file), "source": "", "custom_load": file.suffix == ".npz"}
     if not pretrained:
         network = timm.create_model(name, **options)
@@ -136,7 +146,7 @@ def _create(name: str, options: dict[str, Any], pretrained: bool | str | None) -
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "for .*: copying from a non-meta parameter")
                 network = timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
-        except Exception as error:  # whatever timm, torch and clients for HTTP and files have as errors
+        except Exception as error:  # any exception of timm, torch, and the clients for HTTP and files
             raise ConfigError(_no_weights(name, pretrained, error)) from error
     network.reset_classifier(0)
     return network
@@ -145,12 +155,12 @@ def _create(name: str, options: dict[str, Any], pretrained: bool | str | None) -
 def _no_weights(name: str, pretrained: bool | str, error: Exception) -> str:
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if isinstance(pretrained, str):
-        return f"model.pretrained: {pretrained} holds no weights of timm's {name}: {reason}"
+        return f"model.pretrained: {pretrained} contains no weights of timm's {name}: {reason}; use another file"
     published = _timm().get_pretrained_cfg(name)
     if not (published.hf_hub_id or published.url):
-        return f"model.pretrained=true: timm has no weights of {name}, give a file of your own as model.pretrained=FILE"
+        return f"model.pretrained=true: timm has no weights of {name}; give a file of your own as model.pretrained=FILE"
     place = f"model.safetensors from https://huggingface.co/{published.hf_hub_id}/tree/main"
     return (
-        f"model.pretrained=true: the weights cannot be downloaded ({reason}): "
-        f"get {place if published.hf_hub_id else published.url} elsewhere and give its place as model.pretrained=FILE"
+        f"model.pretrained=true: the weights cannot be downloaded ({reason}); "
+        f"get {place if published.hf_hub_id else published.url} elsewhere and give its path as model.pretrained=FILE"
     )

@@ -1,8 +1,8 @@
-"""Networks of torchaudio on the waveform, the pipelines published with it, and its change of the sample rate.
+"""torchaudio's waveform networks, published pipelines and resampling.
 
-This is the only module that imports it. torchaudio has a compiled extension that loads beside some versions of torch
-and CUDA only. The networks do not use it: where ``import torchaudio`` fails, they come from the same sources, and the
-others are missing.
+This is the only module that imports torchaudio, whose compiled extension fails to load with some versions of torch
+and CUDA. The networks do not use the extension: if ``import torchaudio`` fails, they are loaded from the same source
+files, and the pipelines and the resampling are not available.
 """
 
 import sys
@@ -21,7 +21,7 @@ from audio_lightning.core.errors import ConfigError
 
 
 def load_package(name: str, folder: Path) -> ModuleType:
-    """Import the package in a folder under a name of its own, without the packages that it lies in."""
+    """Import the package in a folder under the given name, without importing its parent packages."""
     spec = spec_from_file_location(name, folder / "__init__.py", submodule_search_locations=[str(folder)])
     assert spec is not None
     assert spec.loader is not None
@@ -31,14 +31,14 @@ def load_package(name: str, folder: Path) -> ModuleType:
 
 
 import_error: Exception | None = None
-"""Why torchaudio cannot be imported."""
+"""Exception with which the import of torchaudio failed, or None."""
 
 try:
     from torchaudio import functional, pipelines
     from torchaudio.models import wav2vec2
 
     networks: Any = wav2vec2
-except (ImportError, OSError, RuntimeError) as error:  # another interface of torch, or another version of CUDA
+except (ImportError, OSError, RuntimeError) as error:  # built for another version of torch or CUDA
     installed = find_spec("torchaudio")
     if installed is None or installed.origin is None:
         raise
@@ -53,28 +53,28 @@ else:
 
 
 def resampled(waveform: Float[Tensor, "batch time"], rate: int, wanted: int) -> Float[Tensor, "batch longer"]:
-    """Waveforms at another sample rate in hertz, by band-limited interpolation (``torchaudio.functional.resample``).
+    """Resample waveforms, given rates in hertz, by band-limited interpolation (``torchaudio.functional.resample``).
 
     Raises:
         ConfigError: torchaudio cannot be imported.
     """
     if import_error is not None:
         raise ConfigError(
-            f"resample=true: torchaudio {version('torchaudio')} cannot be imported beside torch {version('torch')} "
+            f"resample=true: torchaudio {version('torchaudio')} cannot be imported with torch {version('torch')} "
             f"({shorten(str(import_error), 200)}); install versions of both that fit, or use data.sample_rate={wanted}"
         )
     return functional.resample(waveform, rate, wanted)
 
 
 def wav2vec2_bundle(name: str) -> "Wav2Vec2Bundle":
-    """A published network of :mod:`torchaudio.pipelines`.
+    """Return a published network of :mod:`torchaudio.pipelines`.
 
     Raises:
         ConfigError: torchaudio cannot be imported, or has no such network.
     """
     if import_error is not None:
         raise ConfigError(
-            f"model.pretrained=torchaudio:{name}: torchaudio {version('torchaudio')} cannot be imported beside torch "
+            f"model.pretrained=torchaudio:{name}: torchaudio {version('torchaudio')} cannot be imported with torch "
             f"{version('torch')} ({shorten(str(import_error), 200)}); install versions of both that fit, or name a "
             "network of the Hugging Face hub, such as facebook/wav2vec2-base"
         )

@@ -1,4 +1,4 @@
-"""Image networks of torchvision on spectrograms: another first convolution, another head, and published weights."""
+"""torchvision's image networks on spectrograms: new first convolution and head, optional weights of ImageNet."""
 
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -17,24 +17,24 @@ Pretrained: TypeAlias = bool | str | None
 
 
 class VisionModel(AudioModel):
-    """An image network of torchvision: its first convolution fits the input's channels, its classifier is gone.
+    """Base class of torchvision's image networks: the first convolution fits the input, the classifier is replaced.
 
-    All pool the picture to a fixed size before the first linear layer, so that the length of a clip does not matter.
+    All of them pool to a fixed size before the first linear layer, so clips may have any length.
 
     Args:
         input_shape: shape of the spectrogram, with any number of channels.
         num_classes: number of logits.
         name: torchvision's name of the network.
-        stem: name of its first convolution.
+        stem: name of the first convolution.
         head: name of the layers from the embedding to the logits of ImageNet.
-        pretrained: null, true for the weights of ImageNet, or a file with a state dict of that network.
-        minimum_input: smallest bins and frames that the layers leave something of.
+        pretrained: None, True for the weights of ImageNet, or a file with a state dict of that network.
+        minimum_input: minimum numbers of bins and frames for the layers.
         adapt: see :func:`load_weights`.
-        **options: for torchvision's constructor.
+        **options: arguments of torchvision's constructor.
 
     Raises:
-        IncompatibleInput: the input is no spectrogram, or nothing is left of it.
-        ConfigError: there is no such network; the weights cannot be had, or are none of it.
+        IncompatibleInput: the input is not a spectrogram, or is too small.
+        ConfigError: there is no such network; or the weights are not available, or belong to another network.
     """
 
     input_kind = "spectrogram"
@@ -54,7 +54,7 @@ class VisionModel(AudioModel):
         **options: Any,
     ) -> None:
         super().__init__(input_shape, num_classes, minimum_input=minimum_input)
-        # What can fail comes first: a file that is missing shall not cost the time to initialize a large network.
+        # Everything that can fail comes first: a missing file should not cost the initialization of a large network.
         file = weights_file(name, pretrained) if pretrained else None
         network = get_model(name, weights=None, **options)
         network.set_submodule(stem, _first_convolution(network.get_submodule(stem), input_shape.channels))
@@ -66,18 +66,18 @@ class VisionModel(AudioModel):
         self.head = nn.Linear(self.embedding_dim, num_classes)
 
     def embed(self, x: Float[Tensor, "batch channels bins frames"]) -> Float[Tensor, "batch embedding"]:
-        """What the published network has before its last layer."""
+        """Compute the activations before the published network's last layer."""
         return self.backbone(x)
 
 
 def _inputs(head: nn.Module) -> int:
-    """Size of what a linear layer, or a list with one linear layer or convolution, takes."""
+    """Number of inputs of a linear layer, or of a list that contains one linear layer or convolution."""
     sizes = [getattr(layer, "in_features", None) or getattr(layer, "in_channels", None) for layer in head.modules()]
     return int(next(size for size in sizes if size))
 
 
 def _first_convolution(published: nn.Module, channels: int) -> nn.Conv2d:
-    """The same convolution on another number of channels, initialized to keep the scale of its input (He et al.)."""
+    """The same convolution for another number of channels, initialized to keep the scale of its input (He et al.)."""
     assert isinstance(published, nn.Conv2d), "a network begins with a convolution"
     if channels == published.in_channels:
         return published
@@ -90,11 +90,20 @@ def _first_convolution(published: nn.Module, channels: int) -> nn.Conv2d:
 
 
 class AlexNet(VisionModel):
-    """Five convolutions and three linear layers (Krizhevsky 2014, arXiv 1404.5997).
+    """AlexNet: five convolutions and three linear layers (Krizhevsky 2014, arXiv 1404.5997).
 
     Args:
         input_shape, num_classes, pretrained: see :class:`VisionModel`.
-        dropout: probability with which an activation is dropped before the first two linear layers.
+        dropout: dropout probability before the first two linear layers.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.vision import AlexNet
+        >>> with torch.device("meta"):  # shapes only, without memory for the weights
+        ...     model = AlexNet(FeatureShape("spectrogram", (1, 64, 101)), num_classes=10)
+        ...     model(torch.randn(2, 1, 64, 101)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(
@@ -105,12 +114,21 @@ class AlexNet(VisionModel):
 
 
 class DenseNet(VisionModel):
-    """Blocks in which each layer takes the outputs of all before it (Huang et al. 2016, arXiv 1608.06993).
+    """DenseNet: each layer of a block takes the outputs of all layers before it (Huang et al. 2016, arXiv 1608.06993).
 
     Args:
         input_shape, num_classes, pretrained: see :class:`VisionModel`.
         depth: number of layers with weights, as in ``densenet121``.
-        dropout: probability with which an activation is dropped at the end of each layer of a block.
+        dropout: dropout probability at the end of each layer of a block.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.vision import DenseNet
+        >>> with torch.device("meta"):  # shapes only, without memory for the weights
+        ...     model = DenseNet(FeatureShape("spectrogram", (1, 64, 101)), num_classes=10)
+        ...     model(torch.randn(2, 1, 64, 101)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(
@@ -122,6 +140,7 @@ class DenseNet(VisionModel):
         dropout: float = 0.0,
         pretrained: Pretrained = None,
     ) -> None:
+        require_choice("depth", depth, (121, 161, 169, 201))
         sizes: dict[str, Any] = {"stem": "features.conv0", "head": "classifier", "minimum_input": (29, 29)}
         super().__init__(
             input_shape, num_classes, f"densenet{depth}", pretrained=pretrained, drop_rate=dropout, **sizes
@@ -129,15 +148,25 @@ class DenseNet(VisionModel):
 
 
 class EfficientNet(VisionModel):
-    """Inverted residuals whose depth, width and picture grow together (Tan and Le 2019, arXiv 1905.11946).
+    """EfficientNet: inverted residuals with compound scaling (Tan and Le 2019, arXiv 1905.11946).
 
-    V2 (Tan and Le 2021, arXiv 2104.00298) has ordinary convolutions in its first stages, which train faster.
+    Depth, width and input size of the variants grow together. V2 (Tan and Le 2021, arXiv 2104.00298) has ordinary
+    convolutions in its first stages, which train faster.
 
     Args:
         input_shape, num_classes, pretrained: see :class:`VisionModel`.
         variant: as in ``efficientnet_b0``.
-        dropout: probability with which a value of the embedding is dropped.
-        stochastic_depth: probability with which the last block is skipped in training; those before it less.
+        dropout: dropout probability of the embedding.
+        stochastic_depth: probability of skipping the last block in training; earlier blocks have lower probabilities.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.vision import EfficientNet
+        >>> with torch.device("meta"):  # shapes only, without memory for the weights
+        ...     model = EfficientNet(FeatureShape("spectrogram", (1, 64, 101)), num_classes=10)
+        ...     model.embed(torch.randn(2, 1, 64, 101)).shape
+        torch.Size([2, 1280])
     """
 
     def __init__(
@@ -164,13 +193,22 @@ class EfficientNet(VisionModel):
 
 
 class GoogLeNet(VisionModel):
-    """Nine Inception modules (Szegedy et al. 2014, arXiv 1409.4842) with batch normalization, no auxiliary heads.
+    """GoogLeNet: nine Inception modules (Szegedy et al. 2014, arXiv 1409.4842), batch norm, no auxiliary heads.
 
     Args:
         input_shape, num_classes: see :class:`VisionModel`.
-        dropout: probability with which a value of the embedding is dropped.
-        pretrained: see :class:`VisionModel`; auxiliary heads in a file are left out. Torchvision's own weights are made
-            to see what those of its other networks see.
+        dropout: dropout probability of the embedding.
+        pretrained: see :class:`VisionModel`; auxiliary heads in a file are ignored. Torchvision's own weights are
+            adapted to the input range of its other networks.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.vision import GoogLeNet
+        >>> with torch.device("meta"):  # shapes only, without memory for the weights
+        ...     model = GoogLeNet(FeatureShape("spectrogram", (1, 64, 101)), num_classes=10)
+        ...     model.embed(torch.randn(2, 1, 64, 101)).shape
+        torch.Size([2, 1024])
     """
 
     def __init__(
@@ -192,10 +230,11 @@ class GoogLeNet(VisionModel):
 
 
 def _take_standard_pictures(state: dict[str, Tensor]) -> None:
-    """Let weights for pictures from -1 to 1, which torchvision's are, see them with mean 0 and standard deviation 1.
+    """Adapt torchvision's weights, trained on images from -1 to 1, to images of mean 0 and standard deviation 1.
 
-    Torchvision itself scales and moves every picture (``transform_input``). Here the first convolution scales and the
-    normalization behind it moves, which is the same but at the edges: padding is the mean of the picture, not its grey.
+    Torchvision itself scales and shifts every image (``transform_input``). Here the first convolution scales and the
+    normalization after it shifts. The result is the same except at the edges, where the padding is the mean of the
+    image, not grey.
     """
     kernel = state["conv1.conv.weight"]
     mean, std = (torch.tensor(rgb, device=kernel.device) for rgb in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -205,12 +244,21 @@ def _take_standard_pictures(state: dict[str, Tensor]) -> None:
 
 
 class MobileNet(VisionModel):
-    """Inverted residuals of separable convolutions (V3, Howard et al. 2019, arXiv 1905.02244); light on a CPU.
+    """MobileNetV3: inverted residuals of separable convolutions, fast on a CPU (Howard et al. 2019, arXiv 1905.02244).
 
     Args:
         input_shape, num_classes, pretrained: see :class:`VisionModel`.
         variant: as in ``mobilenet_v3_small``.
-        dropout: probability with which an activation is dropped before the last layer.
+        dropout: dropout probability before the last layer.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.vision import MobileNet
+        >>> with torch.device("meta"):  # shapes only, without memory for the weights
+        ...     model = MobileNet(FeatureShape("spectrogram", (1, 64, 101)), num_classes=10)
+        ...     model.embed(torch.randn(2, 1, 64, 101)).shape
+        torch.Size([2, 1024])
     """
 
     def __init__(
@@ -231,17 +279,26 @@ class MobileNet(VisionModel):
             head="classifier.3",
             pretrained=pretrained,
             dropout=dropout,
-            # The published momentum, 0.01, is for a million steps: in a short training, evaluation would lag behind.
+            # The published momentum, 0.01, suits a million steps; in a short training the statistics would lag behind.
             norm_layer=partial(nn.BatchNorm2d, eps=0.001, momentum=0.1),
         )
 
 
 class ResNet(VisionModel):
-    """Residual network as published (He et al. 2015, arXiv 1512.03385).
+    """ResNet: residual network (He et al. 2015, arXiv 1512.03385).
 
     Args:
         input_shape, num_classes, pretrained: see :class:`VisionModel`.
         depth: number of layers with weights, as in ``resnet18``.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.vision import ResNet
+        >>> with torch.device("meta"):  # shapes only, without memory for the weights
+        ...     model = ResNet(FeatureShape("spectrogram", (1, 64, 101)), num_classes=10)
+        ...     model.embed(torch.randn(2, 1, 64, 101)).shape
+        torch.Size([2, 512])
     """
 
     def __init__(
@@ -257,16 +314,25 @@ class ResNet(VisionModel):
 
 
 class SqueezeNet(VisionModel):
-    """Fire modules: few channels squeezed out of many, and expanded again (Iandola et al. 2016, arXiv 1602.07360).
+    """SqueezeNet: fire modules, which squeeze and expand the channels (Iandola et al. 2016, arXiv 1602.07360).
 
-    The published head is a 1x1 convolution, ReLU and the mean over the picture. Without the ReLU, which would let no
-    logit be negative and a class die, the mean may come first: here it gives the embedding, and the head is a linear
-    layer with the same weights.
+    The published head is a 1x1 convolution, ReLU and the mean over all positions. The ReLU would prevent negative
+    logits and could make a class unreachable, so it is omitted. Then the mean may come first: it gives the embedding,
+    and the head is a linear layer with the same weights.
 
     Args:
         input_shape, num_classes, pretrained: see :class:`VisionModel`.
-        version: 1.0 as in the paper, or 1.1, as good with less than half the operations.
-        dropout: probability with which a value of the embedding is dropped.
+        version: 1.0 as in the paper, or 1.1, which is as accurate with less than half the operations.
+        dropout: dropout probability of the embedding.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.vision import SqueezeNet
+        >>> with torch.device("meta"):  # shapes only, without memory for the weights
+        ...     model = SqueezeNet(FeatureShape("spectrogram", (1, 64, 101)), num_classes=10)
+        ...     model.embed(torch.randn(2, 1, 64, 101)).shape
+        torch.Size([2, 512])
     """
 
     def __init__(
@@ -287,14 +353,23 @@ class SqueezeNet(VisionModel):
 
 
 class VGG(VisionModel):
-    """Groups of 3x3 convolutions and three linear layers (Simonyan and Zisserman 2014, arXiv 1409.1556).
+    """VGG: groups of 3x3 convolutions and three linear layers (Simonyan and Zisserman 2014, arXiv 1409.1556).
 
     Args:
         input_shape, num_classes, pretrained: see :class:`VisionModel`.
         depth: number of layers with weights, as in ``vgg16`` and, with ``batch_norm``, in ``vgg16_bn``.
-        batch_norm: whether each convolution is followed by batch normalization; without it, as published, the network
-            hardly learns from random weights.
-        dropout: probability with which an activation is dropped after the first two linear layers.
+        batch_norm: whether each convolution is followed by batch normalization. The published networks have none, and
+            hardly learn from random weights.
+        dropout: dropout probability after the first two linear layers.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.vision import VGG
+        >>> with torch.device("meta"):  # shapes only, without memory for the weights
+        ...     model = VGG(FeatureShape("spectrogram", (1, 64, 101)), num_classes=10, depth=11, batch_norm=True)
+        ...     model.embed(torch.randn(2, 1, 64, 101)).shape
+        torch.Size([2, 4096])
     """
 
     def __init__(
@@ -307,6 +382,7 @@ class VGG(VisionModel):
         dropout: float = 0.5,
         pretrained: Pretrained = None,
     ) -> None:
+        require_choice("depth", depth, (11, 13, 16, 19))
         sizes: dict[str, Any] = {"stem": "features.0", "head": "classifier.6", "minimum_input": (32, 32)}
         name = f"vgg{depth}_bn" if batch_norm else f"vgg{depth}"
         super().__init__(input_shape, num_classes, name, pretrained=pretrained, dropout=dropout, **sizes)

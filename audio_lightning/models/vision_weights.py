@@ -1,4 +1,4 @@
-"""Weights that torchvision publishes for its image networks, and files of the same form."""
+"""Weights of torchvision's image networks: download and loading."""
 
 import re
 from collections.abc import Callable
@@ -17,16 +17,16 @@ Adapt: TypeAlias = Callable[[dict[str, Tensor]], None]
 
 
 def weights_file(name: str, pretrained: bool | str) -> Path:
-    """The file that ``pretrained`` means, downloaded where it is torchvision's and not there yet.
+    """Return the file of weights for the option ``pretrained``; torchvision's own weights are downloaded once.
 
     Raises:
-        ConfigError: it cannot be had.
+        ConfigError: the file does not exist or cannot be downloaded.
     """
     if isinstance(pretrained, str):
         path = Path(pretrained).expanduser()
         if not path.is_file():
             raise ConfigError(
-                f"model.pretrained={pretrained}: no such file, expected a state dict of torchvision's {name}"
+                f"model.pretrained={pretrained}: no such file; expected a state dict of torchvision's {name}"
             )
         return path
     url = url_of(name)
@@ -39,40 +39,43 @@ def weights_file(name: str, pretrained: bool | str) -> Path:
         torch.hub.download_url_to_file(url, str(path), hash_prefix=checksum and checksum[1], progress=False)
     except (OSError, HTTPException, RuntimeError) as error:  # no network, a broken connection, a wrong checksum
         raise ConfigError(
-            f"model.pretrained=true: the weights cannot be downloaded ({error}): "
-            f"get {url} elsewhere and put it at {path}, or give its place as model.pretrained=FILE"
+            f"model.pretrained=true: the weights cannot be downloaded ({error}); "
+            f"get {url} elsewhere and put it at {path}, or give its path as model.pretrained=FILE"
         ) from error
     return path
 
 
 def url_of(name: str) -> str:
-    """Where torchvision has its own weights of a network."""
+    """URL of torchvision's own weights of a network."""
     url: str = get_model_weights(name)["IMAGENET1K_V1"].url
     return url
 
 
 def load_weights(network: nn.Module, file: Path, name: str, *, stem: str, head: str, adapt: Adapt | None) -> None:
-    """Load all but the head; the first convolution gives for equal channels what it gave for grey RGB pictures.
+    """Load all weights except the head's, and fit the first convolution to the number of channels.
 
-    On the meta device nothing is loaded, but everything is checked.
+    For equal channels, the fitted convolution returns the same as the published one for a grey RGB image. On the meta
+    device everything is checked but nothing is loaded.
 
     Args:
-        network: of torchvision, without its head.
+        network: torchvision's network, without its head.
         file: a state dict of that network.
-        name: torchvision's name of it.
+        name: torchvision's name of the network.
         stem: name of its first convolution.
-        head: name of the layers that are gone.
-        adapt: changes torchvision's own weights, and only those, where they see pictures in another range than
-            those of its other networks do.
+        head: name of the layers that were removed.
+        adapt: changes torchvision's own weights, and only those, if they expect another input range than the weights of
+            its other networks.
 
     Raises:
-        ConfigError: a damaged file, or one of another network.
+        ConfigError: the file is damaged or belongs to another network.
     """
     try:
         stored = torch.load(file, map_location=next(network.parameters()).device, weights_only=True)
     except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
-        raise ConfigError(f"model.pretrained: {file} is no file of weights: {str(error).splitlines()[0]}") from error
-    # The auxiliary heads are GoogLeNet's.
+        raise ConfigError(
+            f"model.pretrained: {file} is no file of weights: {str(error).splitlines()[0]}; download it again"
+        ) from error
+    # GoogLeNet has auxiliary heads.
     left_out = (f"{head}.", "aux1.", "aux2.")
     try:
         state = {_current(key): value for key, value in stored.items() if not key.startswith(left_out)}
@@ -83,9 +86,11 @@ def load_weights(network: nn.Module, file: Path, name: str, *, stem: str, head: 
             state[f"{stem}.weight"] = kernel.sum(1, keepdim=True).expand(-1, channels, -1, -1) / channels
         network.load_state_dict(state)
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
-        raise ConfigError(f"model.pretrained: {file} holds no state dict of torchvision's {name}") from error
+        raise ConfigError(
+            f"model.pretrained: {file} contains no state dict of torchvision's {name}; use another file"
+        ) from error
 
 
 def _current(key: str) -> str:
-    """Today's name of a parameter; the published DenseNets have ``norm.1`` where the network has ``norm1``."""
+    """Current name of a parameter; the published DenseNets have ``norm.1`` for ``norm1``."""
     return re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12])\.", r"\1\2.", key)

@@ -1,4 +1,4 @@
-"""wav2vec 2.0, HuBERT, WavLM and DistilHuBERT: networks on the waveform, pretrained on speech without labels."""
+"""wav2vec 2.0, HuBERT, WavLM and DistilHuBERT: self-supervised speech networks on waveforms."""
 
 import re
 from collections.abc import Mapping
@@ -41,7 +41,8 @@ BASE: dict[str, Any] = {
     "num_buckets": 320,
     "max_bucket_distance": 800,
 }
-"""The published base networks, in the words of the Hugging Face hub; a frame of 400 samples every 320."""
+"""Architecture of the published base networks, with the keys of the Hugging Face hub. A frame covers
+400 samples, with a hop of 320."""
 
 ONLY: dict[str, tuple[Any, ...]] = {
     "model_type": ("wav2vec2", "hubert", "wavlm"),
@@ -52,7 +53,7 @@ ONLY: dict[str, tuple[Any, ...]] = {
     "conv_pos_batch_norm": (False,),
     "adapter_attn_dim": (None,),
 }
-"""What torchaudio can build of all that may be described there."""
+"""Values of ``config.json`` that torchaudio can build."""
 
 ARGUMENTS = {
     "hidden_size": "encoder_embed_dim",
@@ -65,7 +66,7 @@ ARGUMENTS = {
     "num_conv_pos_embedding_groups": "encoder_pos_conv_groups",
 }
 WAVLM_ARGUMENTS = {"num_buckets": "encoder_num_buckets", "max_bucket_distance": "encoder_max_distance"}
-"""torchaudio's words for them."""
+"""torchaudio's names of these arguments."""
 
 RENAMED = {
     r"^(wav2vec2|hubert|wavlm)\.": "",
@@ -74,48 +75,57 @@ RENAMED = {
     r"\.conv\.weight_g$": ".conv.parametrizations.weight.original0",
     r"\.conv\.weight_v$": ".conv.parametrizations.weight.original1",
 }
-"""Published names of tensors, and torchaudio's, in the order of replacement."""
+"""Regular expressions of published tensor names and replacements for torchaudio's names, in order of application."""
 
 
 class Wav2Vec2(AudioModel):
     """wav2vec 2.0, HuBERT, WavLM and DistilHuBERT, base and large, with a classifier on all layers.
 
-    The networks are those of Baevski et al. 2020 (arXiv 2006.11477), Hsu et al. 2021 (2106.07447), Chen et al. 2021
-    (2110.13900) and Chang et al. 2021 (2110.01900). The classifier is that of SUPERB (Yang et al. 2021, 2105.01051):
-    a learned weighted sum of the layers, a linear projection, its mean over time, which is the embedding, and a linear
-    layer. The mean leaves the padding out: see :func:`sound_lengths`. So does attention in networks with layer
-    normalization throughout, which were trained that way; those with group normalization (all base networks) were
-    trained on padding that they see, and torchaudio's WavLM sees it in either case.
+    The papers are Baevski et al. 2020 (arXiv 2006.11477), Hsu et al. 2021 (2106.07447), Chen et al. 2021 (2110.13900)
+    and Chang et al. 2021 (2110.01900). The classifier is as in SUPERB (Yang et al. 2021, 2105.01051): a learned
+    weighted sum of the layers, a linear projection, its mean over time (the embedding), and a linear layer.
 
-    The defaults make a small network for training from scratch.
+    The mean excludes padding, see :func:`sound_lengths`. In networks with layer normalization throughout, attention
+    also excludes it, as in their training. Networks with group normalization (all base networks) were trained with
+    padding included, and torchaudio's WavLM includes it in either case.
+
+    The defaults build a small network for training from scratch.
 
     Args:
-        input_shape: shape of the waveform, of which the channels are averaged. The published weights expect 16 kHz and
-            clips of mean 0 and standard deviation 1.
+        input_shape: shape of the waveform; its channels are averaged. The published weights expect 16 kHz and clips of
+            mean 0 and standard deviation 1.
         num_classes: number of logits.
-        family: ``wav2vec2``, which is HuBERT, too, or ``wavlm``, with relative positions in attention.
-        embed_dim: channels of the transformer.
-        num_layers: layers of the transformer.
+        family: ``wav2vec2`` (also for HuBERT), or ``wavlm``, with relative positions in attention.
+        embed_dim: width of the transformer.
+        num_layers: number of layers of the transformer.
         num_heads: attention heads of a layer.
-        channels: channels of the convolutions.
+        channels: number of channels of the convolutions.
         projection: size of the embedding.
-        dropout: probability of dropping an activation.
-        freeze_convolutions: whether the convolutions keep the weights they begin with, as is usual in fine-tuning.
-        pretrained: null; a folder in the layout of the Hugging Face hub; a name there, such as
+        dropout: dropout probability.
+        freeze_convolutions: whether the convolutions keep their initial weights, as is usual in fine-tuning.
+        pretrained: None; a folder in the layout of the Hugging Face hub; a name on the hub, such as
             ``facebook/wav2vec2-base``, ``facebook/hubert-base-ls960``, ``microsoft/wavlm-base`` or
             ``ntu-spml/distilhubert``; or ``torchaudio:`` and the name of a pipeline, such as
-            ``torchaudio:WAV2VEC2_BASE``. The weights bring an architecture of their own, in place of family, layers,
-            heads and channels.
-        architecture: null, or the network in the words of :data:`BASE`, in place of those five options; what
-            ``pretrained`` has found, for a checkpoint is loaded without it.
+            ``torchaudio:WAV2VEC2_BASE``. The architecture of the weights replaces the five options from ``family`` to
+            ``channels``.
+        architecture: None, or the architecture with the keys of :data:`BASE`, which replaces those five options.
+            Checkpoints store the architecture of published weights here, so that they load without the published files.
 
     Attributes:
-        inferred_options: options that follow from ``pretrained``.
+        inferred_options: options derived from ``pretrained``.
 
     Raises:
-        IncompatibleInput: the input is no waveform, or shorter than one frame.
-        ConfigError: ``num_heads`` that does not divide ``embed_dim``; weights that cannot be had, are of another
-            network, or were trained on another sample rate.
+        IncompatibleInput: the input is not a waveform, or is shorter than one frame.
+        ConfigError: ``embed_dim`` is not a multiple of ``num_heads`` and of 16; or the weights are not available,
+            belong to another network, or were trained at another sample rate.
+
+    Example:
+        >>> import torch
+        >>> from audio_lightning.core.task import FeatureShape
+        >>> from audio_lightning.models.wav2vec2 import Wav2Vec2
+        >>> model = Wav2Vec2(FeatureShape("waveform", (1, 4000)), num_classes=10, num_layers=1, channels=32)
+        >>> model(torch.randn(2, 1, 4000)).shape
+        torch.Size([2, 10])
     """
 
     input_kind = "waveform"
@@ -144,7 +154,8 @@ class Wav2Vec2(AudioModel):
         elif architecture is None:
             if embed_dim % num_heads or embed_dim % 16:
                 raise ConfigError(
-                    f"wav2vec2 needs an embed_dim that 16 and num_heads divide, got {embed_dim} and {num_heads}"
+                    f"wav2vec2 needs an embed_dim that 16 and num_heads divide, got {embed_dim} and {num_heads}; "
+                    "use embed_dim=192 and num_heads=3, for example"
                 )
             architecture = {
                 **BASE,
@@ -171,7 +182,7 @@ class Wav2Vec2(AudioModel):
         self.backbone.feature_extractor.requires_grad_(not freeze_convolutions)
 
     def embed(self, x: Float[Tensor, "batch channels samples"]) -> Float[Tensor, "batch embedding"]:
-        """Mean over the sounding frames of the projected sum of the layers."""
+        """Average the projected sum of the layers over the frames that are not padding."""
         waveform = x.mean(1)
         lengths = sound_lengths(waveform).clamp(min=self.minimum_input[0])
         layers = self.layers(waveform, lengths)
@@ -184,21 +195,21 @@ class Wav2Vec2(AudioModel):
     def layers(
         self, waveform: Float[Tensor, "batch samples"], lengths: Int64[Tensor, "batch"]
     ) -> list[Float[Tensor, "batch frames width"]]:
-        """The output of every layer of the transformer, the last one normalized where the network ends so.
+        """Compute the output of every layer of the transformer, including a normalization at the end of the network.
 
         Args:
-            waveform: one channel.
-            lengths: samples before the padding.
+            waveform: waveform with one channel.
+            lengths: length of each clip in samples without padding.
         """
         layers, _ = self.backbone.extract_features(waveform, lengths if self.masks_attention else None)
         transformer = self.backbone.encoder.transformer
-        if not transformer.layer_norm_first:  # then it comes before the first layer
+        if not transformer.layer_norm_first:  # then this normalization comes before the first layer
             layers[-1] = transformer.layer_norm(layers[-1])
         return layers
 
 
 def samples_of_a_frame(convolutions: list[tuple[int, int]]) -> int:
-    """Samples that one frame behind convolutions, as (kernel, stride), comes from."""
+    """Length in samples of the receptive field of one frame after convolutions, given as (kernel, stride)."""
     samples = 1
     for kernel, stride in reversed(convolutions):
         samples = (samples - 1) * stride + kernel
@@ -206,7 +217,7 @@ def samples_of_a_frame(convolutions: list[tuple[int, int]]) -> int:
 
 
 def build_backbone(architecture: Mapping[str, Any], dropout: float) -> Wav2Vec2Model:
-    """The network that an architecture describes, with weights at random."""
+    """Build the network of an architecture with random weights."""
     is_wavlm = architecture["model_type"] == "wavlm"
     named = ARGUMENTS | WAVLM_ARGUMENTS if is_wavlm else ARGUMENTS
     shapes = (architecture[name] for name in ("conv_dim", "conv_kernel", "conv_stride"))
@@ -218,7 +229,7 @@ def build_backbone(architecture: Mapping[str, Any], dropout: float) -> Wav2Vec2M
         encoder_attention_dropout=dropout,
         encoder_ff_interm_dropout=dropout,
         encoder_dropout=dropout,
-        # A layer that is left out in a step gives the weighted sum nothing to weight.
+        # No layer drop: a dropped layer has no output for the weighted sum.
         encoder_layer_drop=0.0,
         aux_num_out=None,
     )
@@ -228,13 +239,15 @@ def build_backbone(architecture: Mapping[str, Any], dropout: float) -> Wav2Vec2M
 
 
 def published(pretrained: str | bool) -> tuple[dict[str, Any], Path, int | None]:
-    """Architecture, place and sample rate of published weights, which are downloaded where that is needed.
+    """Return architecture, path and sample rate of published weights, which are downloaded if necessary.
 
     Raises:
-        ConfigError: they cannot be had, or are of a network of another kind.
+        ConfigError: the weights are not available, or belong to a network of another kind.
     """
     if pretrained is True:
-        raise ConfigError("model.pretrained=true: there are several; name one, such as facebook/wav2vec2-base")
+        raise ConfigError(
+            "model.pretrained=true: several weights are published; name one, such as facebook/wav2vec2-base"
+        )
     name = str(pretrained)
     if name.startswith("torchaudio:"):
         return pipeline(name.removeprefix("torchaudio:"))
@@ -244,7 +257,7 @@ def published(pretrained: str | bool) -> tuple[dict[str, Any], Path, int | None]
 
 
 def pipeline(name: str) -> tuple[dict[str, Any], Path, int]:
-    """The same for one of :mod:`torchaudio.pipelines`."""
+    """Like :func:`published`, for one of :mod:`torchaudio.pipelines`."""
     bundle = wav2vec2_bundle(name)
     given = bundle._params
     named = {key: argument for key, argument in (ARGUMENTS | WAVLM_ARGUMENTS).items() if argument in given}
@@ -263,12 +276,12 @@ def pipeline(name: str) -> tuple[dict[str, Any], Path, int]:
 
 
 def load(backbone: Wav2Vec2Model, path: Path) -> None:
-    """Load published weights; what else is stored beside them, such as a classifier, is left out.
+    """Load published weights; other tensors in the file, such as a classifier, are ignored.
 
-    On the meta device nothing is loaded, but everything is checked.
+    On the meta device everything is checked but nothing is loaded.
 
     Raises:
-        ConfigError: the weights are damaged, or of another network than they are said to be.
+        ConfigError: the weights are damaged, or do not fit the architecture.
     """
     expected = backbone.state_dict().keys()
     stored = from_published(read_weights(path, next(backbone.parameters()).device))
@@ -276,17 +289,19 @@ def load(backbone: Wav2Vec2Model, path: Path) -> None:
         backbone.load_state_dict({name: stored[name] for name in expected})
     except (KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"model.pretrained: {path} does not hold the network that it describes: {reason}") from error
+        raise ConfigError(
+            f"model.pretrained: {path} does not hold the network that it describes: {reason}; use another folder"
+        ) from error
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors by torchaudio's names; what is no part of the network keeps its own."""
+    """Rename published tensors to torchaudio's names; tensors outside the network keep their names."""
     renamed = {}
     for name, tensor in state.items():
         for pattern, replacement in RENAMED.items():
             name = re.sub(pattern, replacement, name)
         renamed[name] = tensor
-    # With relative positions, which is WavLM's, torchaudio keeps query, key and value in one.
+    # In networks with relative positions (WavLM), torchaudio keeps query, key and value in one tensor.
     for constant in [name for name in renamed if name.endswith(".attention.gru_rel_pos_const")]:
         layer = constant.removesuffix("gru_rel_pos_const")
         for kind in ("weight", "bias"):

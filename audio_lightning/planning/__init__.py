@@ -1,1 +1,1 @@
-"""From what recordings are like to what a training of them should be."""
+"""Planning of a training: from measurements of the recordings to the values of settings that are ``auto``."""

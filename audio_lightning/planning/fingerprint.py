@@ -1,4 +1,4 @@
-"""What a data set is like: measurements and counts that a plan follows from."""
+"""Data set fingerprint: the measurements and counts that a plan is derived from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Shaped
 
+from audio_lightning.core.errors import DataError
 from audio_lightning.data.manifest import SPLITS
 from audio_lightning.planning.rules import Facts
 
@@ -18,9 +19,9 @@ class Property:
     """One property of a data set.
 
     Attributes:
-        name: what was measured or counted.
-        value: what was found.
-        uses: keys of the configuration that depend on it; none where it is told for its own sake.
+        name: the property, such as ``sample rates``.
+        value: its value as text, with units.
+        uses: keys of the configuration that depend on the property; empty if it is informative only.
     """
 
     name: str
@@ -29,7 +30,7 @@ class Property:
 
 
 def fingerprint(facts: Facts) -> list[Property]:
-    """Properties of the recordings, without their labels, then those of the labels.
+    """List the properties of the recordings, then those of their labels.
 
     Raises:
         DataError: see :attr:`Facts.divided`.
@@ -52,7 +53,7 @@ def fingerprint(facts: Facts) -> list[Property]:
     found += [
         Property("classes", f"{len(counts)}: {', '.join(manifest.classes[:8])}" + (", ..." if len(counts) > 8 else "")),
         Property(
-            "recordings a class",
+            "recordings per class",
             f"{counts[least]:,} ({manifest.classes[least]}) to {counts[most]:,} ({manifest.classes[most]})"
             if counts[least] < counts[most]
             else f"{counts[least]:,} each",
@@ -61,12 +62,12 @@ def fingerprint(facts: Facts) -> list[Property]:
     ]
     if manifest.label_separator is not None:
         labels = [len(manifest.labels(label)) for label in manifest.table["label"]]
-        found.append(Property("labels a clip", f"{min(labels)} to {max(labels)}, mean {np.mean(labels):.2f}"))
+        found.append(Property("labels per clip", f"{min(labels)} to {max(labels)}, mean {np.mean(labels):.2f}"))
     groups = manifest.table["group"]
     known = (
         f"{groups.nunique():,}, of up to {groups.value_counts().max():,} clips"
         if manifest.knows_groups
-        else "not known"
+        else "none known: each recording is a group of its own"
     )
     found.append(Property("groups that stay in one split", known))
     folds = sorted({int(fold) for fold in manifest.table["fold"] if fold >= 0})
@@ -109,11 +110,11 @@ def _of_recordings(measured: Shaped[np.ndarray, "recordings"]) -> list[Property]
 
 def _spread(values: Sequence[float] | np.ndarray, unit: str, digits: int) -> str:
     low, middle, high = (f"{value:,.{digits}f}" for value in np.percentile(values, PERCENTILES))
-    return f"{middle} {unit} in the median, {low} to {high} for 90 %"
+    return f"median {middle} {unit}; nine of ten between {low} and {high}"
 
 
 def unreadable(facts: Facts) -> list[str]:
-    """Paths of recordings that cannot be read.
+    """Return the paths of recordings that cannot be read.
 
     Raises:
         DataError: see :attr:`Facts.divided`.
@@ -122,8 +123,24 @@ def unreadable(facts: Facts) -> list[str]:
     return [path for path, seconds in zip(paths, measured["seconds"]) if seconds == 0]
 
 
+def require_sound(facts: Facts) -> None:
+    """Check that something can be learned from the recordings.
+
+    Raises:
+        DataError: none of them can be read, or all of them are silent.
+    """
+    root, (_, measured) = facts.divided.root, _measured(facts)
+    readable = measured[measured["seconds"] > 0]
+    if not len(readable):
+        raise DataError(
+            f"{root}: none of the {len(measured):,} recordings can be read; audio-lightning check lists why"
+        )
+    if not (readable["lead_seconds"] + readable["trail_seconds"] < readable["seconds"]).any():
+        raise DataError(f"{root}: all {len(readable):,} recordings are silent; give recordings with sound")
+
+
 def _measured(facts: Facts) -> tuple[list[str], Shaped[np.ndarray, "recordings"]]:
-    """Paths of all recordings, and what was measured of each."""
+    """Return the paths and the measurements of all recordings."""
     table = facts.divided.table
     paths = table.loc[~table["background"], "path"].unique().tolist()
     whole = pd.DataFrame({"path": paths, "start_seconds": 0.0, "stop_seconds": np.nan})
@@ -131,4 +148,4 @@ def _measured(facts: Facts) -> tuple[list[str], Shaped[np.ndarray, "recordings"]
 
 
 def _unreadable(count: int) -> str:
-    return f", {count:,} of which cannot be read" if count else ""
+    return f", {count:,} of them unreadable" if count else ""

@@ -1,6 +1,6 @@
-"""What values of ``auto`` are for a data set: a rule a key, each with its reason.
+"""Rules for settings that are ``auto``: one rule per configuration key, each returns a value and the reason for it.
 
-Rules about labels see the training part alone, so that no clip to be tested has a say in what is tested.
+Rules about labels use the training clips only, so that no validation or test label influences the plan.
 """
 
 from collections.abc import Callable
@@ -20,55 +20,57 @@ from audio_lightning.data.splitting.splits import SplitMethod, assign_splits
 from audio_lightning.models.pretrained.registry import required_rate
 
 STEPS = 5000
-"""Steps of a training from scratch: the ``best_*`` recipes have some thousands on the data that they were found for, as
-many as twenty minutes on two cores allow. Other numbers were not compared."""
+"""Optimizer steps of a training from scratch. The ``best_*`` recipes train for some thousand steps on their own data,
+which is possible in twenty minutes on two cores. Other numbers were not compared."""
 
 LEAST_EPOCHS, MOST_EPOCHS = 10, 150
 
 FRAMES = 128
-"""Frames of a spectrogram that a network sees at once, if those are between :data:`SHORTEST_HOP` and
-:data:`LONGEST_HOP` seconds apart: for a word of one second a frame every 10 ms, as in speech, for four seconds of a
-street one every 30 ms, as in ``best_urbansound``, for a third of the cost."""
+"""Target number of frames per clip, if the hop stays between :data:`SHORTEST_HOP` and :data:`LONGEST_HOP`
+seconds. A word of one second gets a frame every 10 ms, as in speech recognition. Four seconds of street noise get one
+every 30 ms, as in ``best_urbansound``, at a third of the cost."""
 
 SHORTEST_HOP, LONGEST_HOP = 0.01, 0.03
 
 SHORTEST_WINDOW = 0.025
-"""Seconds: the window of speech recognition, which holds several periods of any voice."""
+"""Seconds; the usual window of speech recognition, which holds several periods of any voice."""
 
 FEW_BANDS, MANY_BANDS = 40, 64
-"""Mel bands of short windows, and of long ones. Fewer are less to compute, for more epochs in the same time.
+"""Number of mel bands for short windows and for long windows. Fewer bands cost less, which allows more epochs in the
+same time.
 
-With windows of 25 ms, 0.894 of the words of unseen speakers were right (0.859 with 64 bands), with windows of 28 ms
-0.941 of the recordings of unseen notes (0.937), but with windows of 60 ms 0.654 of the clips of unseen sources of
-UrbanSound8K (0.706). Single trainings of eight to eleven minutes (docs/fit.md)."""
+Accuracy with 40 bands (64 bands in brackets): 0.894 (0.859) on words of unseen speakers with windows of 25 ms, 0.941
+(0.937) on recordings of unseen notes with windows of 28 ms, and 0.654 (0.706) on clips of unseen sources of
+UrbanSound8K with windows of 60 ms. Single trainings of eight to eleven minutes (docs/how-to/fit.md)."""
 
 LONG_WINDOW = 0.04
-"""Seconds from which a window is long: a shorter one tells lower bands apart no better when they are narrower."""
+"""Seconds from which a window counts as long: shorter windows cannot resolve narrower low bands."""
 
 FEW_CLIPS, MANY_CLIPS = 1000, 20_000
-"""Training clips up to which batches are of 16, for more steps an epoch, and from which they are of 64."""
+"""Up to ``FEW_CLIPS`` training clips the batch size is 16, for more steps per epoch; from ``MANY_CLIPS`` it is 64. In
+between it is 32."""
 
 UNEVEN = 5.0
-"""Clips of the commonest class for one of the rarest from which classes are drawn evenly."""
+"""Ratio of the largest to the smallest class above which classes are sampled evenly."""
 
 SHIFT = 0.1
-"""Furthest shift of a clip in training as a share of its length: what a clip holds is moved, and not cut away."""
+"""Maximum time shift in training as a share of the clip length: small enough that the sound stays in the clip."""
 
 ACCELERATOR = "trainer.accelerator"
-"""Key that rules about the machine look at."""
+"""Key that rules about the hardware read."""
 
 BACKBONE = "backbone"
-"""Option that names a published network."""
+"""Option of features and models that names a published network."""
 
 Choice = tuple[Any, str]
-"""A value, and a clause that says why."""
+"""A value, and the reason for it as a clause."""
 
 
 class Facts:
-    """What is known of a data set before anything is decoded for training.
+    """Facts about a data set that are known before it is decoded for training.
 
     Args:
-        datamodule: built, with its clip settings.
+        datamodule: data module with its clip settings, not yet set up.
     """
 
     def __init__(self, datamodule: AudioDataModule) -> None:
@@ -77,10 +79,10 @@ class Facts:
 
     @cached_property
     def divided(self) -> Manifest:
-        """The clips with their splits.
+        """The manifest with assigned splits.
 
         Raises:
-            DataError: the folder is not a data set of this kind, or cannot be divided so.
+            DataError: the folder is not a data set of this kind, or cannot be split as configured.
         """
         manifest = self.datamodule.read()
         self._method = assign_splits(manifest, self.datamodule.plan)
@@ -88,13 +90,13 @@ class Facts:
 
     @property
     def split_method(self) -> SplitMethod:
-        """How the clips are divided."""
+        """How the splits are made."""
         assert len(self.divided)
         return self._method
 
     @cached_property
     def train_clips(self) -> int:
-        """Training clips, windows of recordings among them."""
+        """Number of training clips; windows of recordings count each."""
         table = self.divided.table.iloc[self.divided.rows(TRAIN)]
         hop = self.datamodule.hop_samples
         if hop is None:
@@ -106,23 +108,23 @@ class Facts:
 
     @cached_property
     def train_counts(self) -> list[int]:
-        """Training rows of every class that has any."""
+        """Number of training rows of every class that occurs."""
         return [count for count in self.divided.class_counts(TRAIN) if count]
 
 
 def demanded_rate(config: DictConfig) -> Choice | None:
-    """The sample rate of a published network that takes sounds of no other, and resamples none; None without one."""
+    """Return the sample rate that a published network requires; None without one, or if it resamples."""
     for node in ("feature", "model"):
         if OmegaConf.select(config, f"{node}.resample", throw_on_missing=False):
             continue
         name = OmegaConf.select(config, f"{node}.{BACKBONE}", throw_on_missing=False)
         if isinstance(name, str) and (rate := required_rate(name)) is not None:
-            return rate, f"{name} takes sounds of {rate:,} Hz"
+            return rate, f"{name} requires {rate:,} Hz"
     return None
 
 
 def clip_setting(name: str) -> Callable[[Facts, dict[str, Any]], Choice]:
-    """The rule of a clip setting: that of the data source (:mod:`audio_lightning.data.clip_choice`)."""
+    """Return the rule of a clip setting, which the data source chooses (:mod:`audio_lightning.data.clip_choice`)."""
 
     def rule(facts: Facts, settled: dict[str, Any]) -> Choice:
         choice = facts.datamodule.clip_choice
@@ -132,61 +134,61 @@ def clip_setting(name: str) -> Callable[[Facts, dict[str, Any]], Choice]:
 
 
 def batch_size(facts: Facts, settled: dict[str, Any]) -> Choice:
-    """Small batches where there are few clips."""
+    """Choose smaller batches for fewer clips."""
     clips = facts.train_clips
     size = 16 if clips <= FEW_CLIPS else 64 if clips >= MANY_CLIPS else 32
     return size, f"{clips:,} training clips"
 
 
 def sampling(facts: Facts, settled: dict[str, Any]) -> Choice:
-    """Classes drawn evenly where there are far more clips of some than of others."""
+    """Choose class-balanced sampling if the classes are very uneven."""
     if facts.divided.label_separator is not None:
         return "uniform", "clips have several labels"
     most, least = max(facts.train_counts, default=1), min(facts.train_counts, default=1)
     return (
         "balanced" if most > UNEVEN * least else "uniform",
-        f"{most:,} training recordings of the commonest class, {least:,} of the rarest",
+        f"{most:,} training recordings of the largest class, {least:,} of the smallest",
     )
 
 
 def feature_hop(facts: Facts, settled: dict[str, Any]) -> Choice:
-    """About :data:`FRAMES` frames a clip."""
+    """Choose a hop that gives about :data:`FRAMES` frames per clip."""
     seconds = facts.datamodule.num_samples / facts.datamodule.sample_rate
     hop = round(float(np.clip(seconds / FRAMES, SHORTEST_HOP, LONGEST_HOP)), 3)
-    return hop, f"{seconds / hop:.0f} frames of a clip of {seconds:g} s"
+    return hop, f"{seconds / hop:.0f} frames per clip of {seconds:g} s"
 
 
 def feature_window(facts: Facts, settled: dict[str, Any]) -> Choice:
-    """Two hops, so that no sound falls between frames."""
+    """Choose a window of two hops, so that consecutive frames overlap."""
     hop = float(settled["feature.hop_seconds"])
     return round(max(SHORTEST_WINDOW, 2 * hop), 3), f"frames are {1000 * hop:g} ms apart"
 
 
 def mel_bands(facts: Facts, settled: dict[str, Any]) -> Choice:
-    """As many as the window tells apart."""
+    """Choose as many mel bands as the window can resolve."""
     window = float(settled["feature.window_seconds"])
     return FEW_BANDS if window < LONG_WINDOW else MANY_BANDS, f"windows of {1000 * window:g} ms"
 
 
 def shift(facts: Facts, settled: dict[str, Any]) -> Choice:
-    """A share of a clip."""
+    """Choose the time shift as a share of the clip length."""
     seconds = facts.datamodule.num_samples / facts.datamodule.sample_rate
     return round(SHIFT * seconds, 3), f"{SHIFT:.0%} of a clip of {seconds:g} s"
 
 
 def max_epochs(facts: Facts, settled: dict[str, Any]) -> Choice:
-    """As many as give :data:`STEPS` steps."""
+    """Choose the number of epochs that gives about :data:`STEPS` steps."""
     size = int(settled["data.batch_size"])
     steps = max(1, facts.train_clips // size)
     epochs = int(np.clip(round(STEPS / steps), LEAST_EPOCHS, MOST_EPOCHS))
-    return epochs, f"{steps:,} steps an epoch, about {STEPS:,} are wanted"
+    return epochs, f"{steps:,} steps per epoch, about {STEPS:,} steps in all"
 
 
 def precision(facts: Facts, settled: dict[str, Any]) -> Choice:
-    """Products of bfloat16 where the machine computes those several times as fast.
+    """Choose bfloat16 mixed precision if the device multiplies bfloat16 matrices several times faster than float32.
 
-    With Intel's AMX, an epoch of ``experiment=auto`` on UrbanSound8K took 7.0 s in place of 8.9 on two cores. CPUs that
-    have bfloat16 without units for matrices were not measured, nor were GPUs: NVIDIA's own figures are followed there.
+    With Intel's AMX on two cores, an epoch of ``experiment=auto`` on UrbanSound8K took 7.0 s instead of 8.9 s. CPUs
+    with bfloat16 but without matrix units, and GPUs, were not measured; for GPUs the rule follows NVIDIA's figures.
     """
     accelerator = str(settled[ACCELERATOR])
     if torch.cuda.is_available() and accelerator in ("auto", "gpu", "cuda"):
@@ -211,5 +213,5 @@ RULES: dict[str, Callable[[Facts, dict[str, Any]], Choice]] = {
     "trainer.max_epochs": max_epochs,
     "trainer.precision": precision,
 }
-"""The rule of every key of :data:`audio_lightning.config.automatic.AUTOMATIC`; each sees the keys settled before it, or
-given."""
+"""Rules by key of :data:`audio_lightning.config.automatic.AUTOMATIC`. A rule receives the facts, and a mapping with the
+values of the keys that are given or were settled before it."""

@@ -1,4 +1,4 @@
-"""Settle the values of ``auto`` of a configuration."""
+"""Replacement of ``auto`` in a configuration by values chosen for the data set."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -12,24 +12,24 @@ from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.planning.rules import ACCELERATOR, RULES, Choice, Facts, demanded_rate
 
 Shown = Callable[[AudioDataModule, str], AbstractContextManager[None]]
-"""Shows how far the measuring of a data module is."""
+"""Function of a data module and the name of a task that returns a context, in which progress is shown."""
 
 
 def build_data(
     config: DictConfig, shown: Shown = lambda datamodule, what: nullcontext()
 ) -> tuple[AudioDataModule, dict[str, Choice]]:
-    """Build the data source of a configuration, and settle whatever is ``auto`` in the configuration, in place.
+    """Build the data source of a configuration, and replace every ``auto`` in the configuration, in place.
 
     Args:
-        config: composed and checked.
-        shown: called before recordings are measured, which is done once for all trainings on a machine.
+        config: composed and checked configuration.
+        shown: returns the context of the measurements, which are cached on the machine.
 
     Returns:
-        The data module, not yet set up; and from each key that was ``auto`` to its value and the reason for it.
+        The data module, not yet set up, and a mapping from each key that was ``auto`` to its value and the reason.
 
     Raises:
         ConfigError: see :func:`audio_lightning.config.build`.
-        DataError: the folder is not a data set of this kind, or cannot be divided as asked for.
+        DataError: the folder is not a data set of this kind, or cannot be split as configured.
     """
     choices = dict[str, Choice]()
     if config.data.sample_rate == AUTO and (demanded := demanded_rate(config)) is not None:
@@ -52,7 +52,9 @@ def build_data(
 
 
 def build_source(config: DictConfig) -> AudioDataModule:
-    """Build the data source of a configuration, with usual batches where these are ``auto``; nothing is measured.
+    """Build the data source of a configuration without measuring recordings.
+
+    Loading settings that are ``auto``, such as the batch size, have their defaults.
 
     Raises:
         ConfigError: see :func:`audio_lightning.config.build`.

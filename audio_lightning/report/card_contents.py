@@ -1,4 +1,4 @@
-"""What a model card says: facts from a checkpoint and from the folder of the run or fit that it lies in."""
+"""Values of a model card, read from a checkpoint and from the folder of its run or fit."""
 
 import json
 import re
@@ -18,12 +18,13 @@ from audio_lightning.core.errors import CheckpointError, FileError
 from audio_lightning.core.files import first_line, read_json, read_text, without_nan
 from audio_lightning.core.task import AudioTask
 from audio_lightning.data.manifest import SPLITS
+from audio_lightning.data.sources.demo.source import Demo
 from audio_lightning.metrics.calibration import CALIBRATION_METRICS
 from audio_lightning.models.pretrained.registry import BACKBONES, HUB
 from audio_lightning.run_folder import FIT, RunFolder
 
 MOST_ROWS = 1000
-"""Rows of a table."""
+"""Largest number of rows of a table."""
 
 OWNER_AND_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 """Name of a model on the Hugging Face hub."""
@@ -31,7 +32,14 @@ OWNER_AND_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 @dataclass(frozen=True)
 class Figure:
-    """A metric by its name in ``metrics.json`` without the split, and its 95 % interval where there is one."""
+    """A metric with its 95 % confidence interval.
+
+    Attributes:
+        name: as in ``metrics.json``, without the split.
+        value: value of the metric.
+        low, high: ends of the interval; None if unknown.
+        condition: condition of the robustness benchmark, such as ``white noise, 10 dB SNR``; empty otherwise.
+    """
 
     name: str
     value: float
@@ -42,7 +50,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Weights:
-    """Published weights that a classifier was built on."""
+    """Published weights from which the training of a classifier started."""
 
     name: str
     licence: str
@@ -50,13 +58,13 @@ class Weights:
 
 
 def card_contents(checkpoint: Path) -> dict[str, Any]:
-    """The values of the template ``model_card.md.j2``.
+    """Return the variables of the template ``model_card.md.j2``.
 
     Args:
-        checkpoint: a file; what lies in the folder of its run or fit is used, too.
+        checkpoint: checkpoint file; the other files in the folder of its run or fit are read, too.
 
     Raises:
-        CheckpointError: the file is damaged, or describes no classifier.
+        CheckpointError: the file is damaged or not a classifier.
         FileError: another file of the folder is damaged.
     """
     members, calibrated = _members(checkpoint)
@@ -66,7 +74,9 @@ def card_contents(checkpoint: Path) -> dict[str, Any]:
         data = described_data(members[0])
         values = _of_classifier(task, configs, data)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{checkpoint} does not say what it predicts ({type(error).__name__})") from error
+        raise CheckpointError(
+            f"{checkpoint}: no description of the task and the data ({type(error).__name__}); use another checkpoint"
+        ) from error
     folder = folder_of(checkpoint)
     values |= _of_fit(folder) if folder is not None and (folder / FIT).exists() else _of_run(folder)
     values["calibration"] = {**values["calibration"], "fitted": calibrated}
@@ -75,7 +85,7 @@ def card_contents(checkpoint: Path) -> dict[str, Any]:
 
 
 def folder_of(checkpoint: Path) -> Path | None:
-    """The folder of the run or fit that a checkpoint lies in; None where it lies by itself."""
+    """Return the folder of the run or fit of a checkpoint; None if the file is in no such folder."""
     if (checkpoint.parent / FIT).exists():
         return checkpoint.parent
     run = RunFolder(checkpoint.parent.parent)
@@ -83,7 +93,7 @@ def folder_of(checkpoint: Path) -> Path | None:
 
 
 def _members(checkpoint: Path) -> tuple[list[dict[str, Any]], bool]:
-    """The checkpoints in a file, that with the largest weight first, and whether its probabilities are calibrated."""
+    """Members of a checkpoint, largest weight first, and whether the probabilities are calibrated."""
     contents, where = read_contents(checkpoint), str(checkpoint)
     if not is_ensemble(contents):
         member = check_checkpoint(contents, where=where)
@@ -102,7 +112,7 @@ def _is_calibrated(member: Mapping[str, Any]) -> bool:
 
 
 def _of_classifier(task: AudioTask, configs: Sequence[dict[str, Any]], data: Mapping[str, Any]) -> dict[str, Any]:
-    """What the file itself says."""
+    """Values from the checkpoint itself."""
     config = configs[0]
     source = _class_name(config["data"])
     root = config["data"].get("root")
@@ -110,6 +120,7 @@ def _of_classifier(task: AudioTask, configs: Sequence[dict[str, Any]], data: Map
         "task": task,
         "dataset": PurePath(str(root)).name if root else source,
         "source": source,
+        "synthetic": config["data"].get("_target_") == f"{Demo.__module__}.{Demo.__qualname__}",
         "config": {name: str(config[name]) for name in ("seed", "monitor") if config.get(name) is not None},
         "networks": list(
             dict.fromkeys(f"{_class_name(one['model'])} on {_class_name(one['feature'])}" for one in configs)
@@ -127,7 +138,7 @@ def _class_name(node: Mapping[str, Any]) -> str:
 
 
 def _published(config: Mapping[str, Any]) -> list[Weights]:
-    """Published weights that a configuration begins with, by ``backbone`` or ``pretrained``."""
+    """Published initial weights of a configuration, from ``backbone`` or ``pretrained``."""
     found = []
     for node in (config["feature"], config["model"]):
         backbone, pretrained = node.get("backbone"), node.get("pretrained")
@@ -147,7 +158,7 @@ def _published(config: Mapping[str, Any]) -> list[Weights]:
 
 
 def _of_run(folder: Path | None) -> dict[str, Any]:
-    """What the folder of a run says; nothing of a checkpoint by itself."""
+    """Values from the folder of a run; empty for a checkpoint without a folder."""
     empty: dict[str, Any] = {"metrics": {}, "tested": "", "figures": [], "calibration": {}, "per_class": None}
     if folder is None:
         return {**empty, "kind": "checkpoint", "versions": {}, "robustness": [], "energy": None, "fit": None}
@@ -172,7 +183,7 @@ def _of_run(folder: Path | None) -> dict[str, Any]:
 
 
 def _of_fit(folder: Path) -> dict[str, Any]:
-    """What the folder of a fit says."""
+    """Values from the folder of a fit."""
     summary = FitFolder(folder).read_summary()
     return {
         **_beside(folder),
@@ -187,7 +198,7 @@ def _of_fit(folder: Path) -> dict[str, Any]:
 
 
 def _beside(folder: Path) -> dict[str, Any]:
-    """Files that a run and a fit may have alike."""
+    """Values from files that a run or a fit may have."""
     files = RunFolder(folder)
     found = read_json(files.environment) if files.environment.exists() else {}
     packages = found.get("packages")
@@ -204,7 +215,7 @@ def _expected(summary: FitSummary) -> list[Figure]:
 
 
 def _figures(metrics: Mapping[str, Any], prefix: str) -> list[Figure]:
-    """Metrics of a part, but for ends of intervals and what the section on calibration has."""
+    """Metrics with a prefix, except interval bounds and calibration metrics."""
     found = []
     for key, value in metrics.items():
         name = key.removeprefix(prefix)
@@ -215,10 +226,10 @@ def _figures(metrics: Mapping[str, Any], prefix: str) -> list[Figure]:
 
 
 def _robustness(file: Path) -> list[Figure]:
-    """The rows of ``robustness.json``; none where there is no file.
+    """Rows of ``robustness.json``; empty without the file.
 
     Raises:
-        FileError: it holds something else.
+        FileError: the file is damaged.
     """
     if not file.exists():
         return []
@@ -231,15 +242,16 @@ def _robustness(file: Path) -> list[Figure]:
         return [figure(row) for row in json.loads(read_text(file))[:MOST_ROWS]]
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise FileError(
-            f"{file} is damaged: expected a list of rows with condition, metric and score ({first_line(error)})"
+            f"{file}: damaged, expected a list of rows with condition, metric and score ({first_line(error)}); "
+            "run audio-lightning robustness again"
         ) from error
 
 
 def _energy(file: Path) -> dict[str, Any] | None:
-    """What ``energy.json`` says (:class:`audio_lightning.training.emissions.Emissions`); None where there is no file.
+    """Content of ``energy.json`` (:class:`audio_lightning.training.emissions.Emissions`); None without the file.
 
     Raises:
-        FileError: it is damaged.
+        FileError: the file is damaged.
     """
     if not file.exists():
         return None
@@ -249,13 +261,15 @@ def _energy(file: Path) -> dict[str, Any] | None:
         emissions = None if found["emissions_kg"] is None else float(found["emissions_kg"])
         return {**numbers, "emissions_kg": emissions, **{name: str(found[name]) for name in ("country", "codecarbon")}}
     except (LookupError, TypeError, ValueError) as error:
-        raise FileError(f"{file} is damaged: expected the energy of a training ({first_line(error)})") from error
+        raise FileError(
+            f"{file}: damaged, expected the energy of a training ({first_line(error)}); remove the file"
+        ) from error
 
 
 def _class_rows(
     task: AudioTask, counts: Sequence[int], per_class: pd.DataFrame | None
 ) -> tuple[list[str], list[list[Any]]]:
-    """Columns of ``per_class.csv``, where it is there; and name, training clips and these columns of every class."""
+    """Columns of ``per_class.csv``, if it exists, and rows of class name, training clips and these columns."""
     columns = [] if per_class is None else [str(name) for name in per_class.columns if name != "class"]
     tests = {} if per_class is None else {str(row["class"]): row for row in per_class.to_dict("records")}
     rows = []

@@ -1,4 +1,4 @@
-"""The charts of the sweep page: effects, costs, and learning curves."""
+"""Charts of the sweep report: main effects, cost and learning curves."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,36 +9,46 @@ import pandas as pd
 
 from audio_lightning.core.errors import FileError
 from audio_lightning.core.files import read_frame
+from audio_lightning.core.task import lower_is_better
 from audio_lightning.report.effects import Effect
-from audio_lightning.report.svg import Chart, Scale, clipped, short
+from audio_lightning.report.svg import SHARES, Chart, Scale, clipped, short
 from audio_lightning.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from audio_lightning.compare.board import Row
 
 MOST_DOTS = 40
-"""Setups of a value that are drawn, evenly chosen from worst to best."""
+"""Largest number of setups drawn per value, evenly spaced from worst to best."""
 
 MOST_POINTS = 120
-"""Epochs of a learning curve that are drawn."""
+"""Largest number of epochs drawn per learning curve."""
 
 MOST_CURVES = 4
 MOST_TRIALS = 10
-"""Trials of a setup whose curves are drawn."""
+"""Largest numbers of setups, and of trials per setup, whose learning curves are drawn."""
 
 MOST_NAMES = 40
-"""Setups that are named in the cost chart, those of the Pareto front first."""
+"""Largest number of setups named in the cost chart, Pareto-optimal setups first."""
 
 LETTERS = 22
+"""Largest number of characters of a value in a chart of main effects."""
+
+
+def metric_scale(values: Iterable[float], metric: str, *, log: bool = False, margin: float = 0.05) -> Scale:
+    """Return a scale around the values of a metric; its margin ends at 1, the best value, unless lower is better."""
+    return Scale.around(values, log=log, margin=margin, within=None if lower_is_better(metric) else SHARES)
 
 
 def effect_charts(effects: Sequence[Effect], metric: str) -> list[tuple[Effect, Chart]]:
-    """A chart for each axis, on one scale: its values one below the other, every setup a dot, the mean a larger one."""
+    """Draw the main effects, one chart per axis, on a common scale.
+
+    The values of an axis are rows. Each setup is a small dot, and the mean of a value is a large dot.
+    """
     levels = [value for effect in effects for _, _, values in effect.levels for value in values]
     levels += [value for effect in effects for _, value in effect.numeric or []]
     if not levels:
         return []
-    scale = Scale.around(levels)
+    scale = metric_scale(levels, metric)
     return [(effect, _searched(effect, scale, metric) if effect.numeric else _levels(effect, scale, metric))
             for effect in effects if effect.numeric or effect.levels]  # fmt: skip
 
@@ -81,10 +91,10 @@ def _searched(effect: Effect, scale: Scale, metric: str) -> Chart:
 
 
 def cost_charts(rows: Sequence["Row"], metric: str) -> dict[str, Chart] | None:
-    """The metric that rows are ordered by against multiply-accumulates, with the Pareto front.
+    """Draw the validation metric against multiply-accumulates, with the Pareto front.
 
     Returns:
-        The same chart for ``wide`` and ``narrow`` windows; None where the costs of fewer than two rows are known.
+        The chart for ``wide`` and ``narrow`` windows; None if fewer than two different costs are known.
     """
     known = [(row, row.macs) for row in rows if row.macs and math.isfinite(row.validation.mean)]
     if len({macs for _, macs in known}) < 2:
@@ -94,7 +104,7 @@ def cost_charts(rows: Sequence["Row"], metric: str) -> dict[str, Chart] | None:
     room = 0.35 * ((highest - lowest) or 0.1)
     inside = [value for value in ends if value is not None and lowest - room <= value <= highest + room]
     x = Scale.around((macs for _, macs in known), log=True, margin=0.12)
-    y = Scale.around(inside, margin=0.1)
+    y = metric_scale(inside, metric, margin=0.1)
     sizes = {"wide": ((1000, 430), 34), "narrow": ((340, 360), 22)}
     return {name: _cost_chart(known, metric, x, y, size, letters) for name, (size, letters) in sizes.items()}
 
@@ -123,11 +133,11 @@ def _cost_chart(
 
 
 def learning_curves(runs: Sequence[tuple["Row", Sequence[RunFolder]]], metrics: Iterable[str]) -> list[Chart]:
-    """A chart for each metric of the validation: the mean over the trials of each setup, and each of them faintly.
+    """Draw learning curves, one chart per metric: the mean over the trials of each setup, and a thin line per trial.
 
     Args:
-        runs: the setups with the folders of their trials, best first.
-        metrics: columns of ``history.csv``; one that no trial has is left out.
+        runs: setups with the folders of their trials, best first.
+        metrics: columns of ``history.csv``; a column that no trial has is left out.
     """
     charts = []
     read = [[history for folder in folders[:MOST_TRIALS] if (history := _history(folder)) is not None]
@@ -137,12 +147,12 @@ def learning_curves(runs: Sequence[tuple["Row", Sequence[RunFolder]]], metrics: 
         values = [value for group in curves for curve in group for value in curve if math.isfinite(value)]
         if not values:
             continue
-        log = metric.endswith("loss") and min(values) > 0  # the first epochs would flatten all others
+        log = metric.endswith("loss") and min(values) > 0  # on a linear scale the first epochs dominate
         epochs = [epoch for group in curves for curve in group for epoch in curve.index]
         chart = Chart(
             f"{metric} over the epochs of the best setups",
             Scale(min(epochs), max(epochs), whole=True),
-            Scale.around(values, log=log),
+            metric_scale(values, metric, log=log),
             size=(380, 260),
             x_label="epoch",
             y_label=f"{metric} (log scale)" if log else metric,
@@ -153,7 +163,7 @@ def learning_curves(runs: Sequence[tuple["Row", Sequence[RunFolder]]], metrics: 
                 for curve in group:
                     chart.line(_thinned(list(curve.items()), MOST_POINTS), f"s{number} each")
             if group:
-                mean = pd.concat(group, axis=1).dropna().mean(axis=1)  # as far as all of them go
+                mean = pd.concat(group, axis=1).dropna().mean(axis=1)  # up to the last epoch of all trials
                 points = _thinned(list(mean.items()), MOST_POINTS)
                 chart.line(points, f"s{number}", f"{name}, mean of {len(group)}" if len(group) > 1 else name)
                 if len(points) == 1:
@@ -167,7 +177,7 @@ def _history(folder: RunFolder) -> pd.DataFrame | None:
         return None
     try:
         history = read_frame(folder.history, required=["epoch"])
-    except FileError:  # other trials have curves, and what is damaged is named elsewhere
+    except FileError:  # the curves of the other trials are drawn; damaged trials have a section of their own
         return None
     if history.empty:
         return None
@@ -175,7 +185,7 @@ def _history(folder: RunFolder) -> pd.DataFrame | None:
 
 
 def _thinned(values: Sequence[Any], most: int) -> list[Any]:
-    """Some values evenly, the first and the last among them."""
+    """At most ``most`` evenly spaced values, including the first and the last."""
     if len(values) <= most:
         return list(values)
     return [values[place] for place in np.linspace(0, len(values) - 1, most).round().astype(int)]

@@ -1,26 +1,26 @@
-"""Charts of how far probabilities can be trusted: reliability, and precision against coverage."""
+"""Reliability diagram and precision-coverage curve of the reports."""
 
 import numpy as np
 import pandas as pd
 
-from audio_lightning.inference.rejection import CoverageCurve
+from audio_lightning.inference.rejection import CoverageCurve, Operation
 from audio_lightning.metrics.calibration import reliability
-from audio_lightning.report.svg import Chart, Scale
+from audio_lightning.report.svg import SHARES, Chart, Scale
 
 SIZE = (340, 300)
 
 MOST_POINTS = 200
-"""Thresholds of a curve that are drawn."""
+"""Largest number of thresholds drawn per curve."""
 
 PRECISIONS = (0.8, 0.9, 0.95, 0.99)
-"""Precisions whose thresholds are listed."""
+"""Precisions for which thresholds are listed."""
 
 
 def reliability_chart(predictions: pd.DataFrame) -> Chart:
-    """Share of correct predictions against their probability, in bins of equal width; calibrated ones lie on the line.
+    """Draw a reliability diagram: accuracy against confidence in bins of equal width, and the diagonal of calibration.
 
     Args:
-        predictions: ``label``, ``predicted``, and the probability of that as ``certainty``.
+        predictions: table with ``label``, ``predicted``, and the probability of the prediction as ``certainty``.
     """
     found = reliability(predictions["certainty"].to_numpy(), _right(predictions))
     pairs = list(zip(found.confidence.tolist(), found.frequency.tolist(), found.clips.tolist()))
@@ -41,15 +41,16 @@ def reliability_chart(predictions: pd.DataFrame) -> Chart:
     return chart
 
 
-def coverage_chart(predictions: pd.DataFrame) -> tuple[Chart, list[tuple[float, float, float]]] | None:
-    """Share of correct predictions against the share of clips that have one, over all thresholds.
+def coverage_chart(predictions: pd.DataFrame, unit: str) -> tuple[Chart, list[tuple[float, Operation]]] | None:
+    """Draw a precision-coverage curve: accuracy against the share of clips with a prediction, over all thresholds.
 
     Args:
         predictions: as in :func:`reliability_chart`.
+        unit: rows of the table in words, ``clips`` or ``recordings``.
 
     Returns:
-        The chart; and precision, threshold and coverage for each of :data:`PRECISIONS` that is reached. None where all
-        predictions have one probability.
+        The chart, and each of :data:`PRECISIONS` that is reached, with its operating point; None if all predictions
+        have the same probability.
     """
     curve = CoverageCurve.of(predictions["certainty"].to_numpy(), _right(predictions))
     if len(curve.threshold) < 2:
@@ -59,14 +60,14 @@ def coverage_chart(predictions: pd.DataFrame) -> tuple[Chart, list[tuple[float, 
     chart = Chart(
         f"share of correct predictions by coverage: {curve.precision[-1]:.3f} of all",
         Scale(0.0, 100.0),
-        Scale.around([1.0, *(y for _, y in points)], margin=0.05),
+        Scale.around([1.0, *(y for _, y in points)], within=SHARES),
         size=SIZE,
-        x_label="% of the clips that have a prediction",
+        x_label=f"% of the {unit} that have a prediction",
         y_label="share that is correct",
     )
     chart.line(points, "s0")
     reached = [(least, curve.at_precision(least)) for least in PRECISIONS]
-    return chart, [(least, one.threshold, one.coverage) for least, one in reached if one is not None]
+    return chart, [(least, one) for least, one in reached if one is not None]
 
 
 def _right(predictions: pd.DataFrame) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""HTML page of a data set: problems, classes, splits, lengths, formats and examples to listen to.
+"""HTML report of a data set: problems, classes, splits, lengths, formats and audio examples.
 
-The page is a single file that asks for nothing from anywhere: style, pictures and sound are inside it, there is no
-script, and everything that comes from the data is escaped.
+The page is a single file without external resources and without scripts: style, pictures and audio are embedded, and
+all text from the data is escaped.
 """
 
 from collections import Counter
@@ -27,30 +27,31 @@ if TYPE_CHECKING:
     from audio_lightning.data.opening import Opened
 
 MEDIA_BYTES = 21_000_000
-"""Room for pictures and sound; with tables and text a page stays below 25 MB."""
+"""Largest size of pictures and audio in bytes; with tables and text, a page stays below 25 MB."""
 
 PICTURE_BYTES = 30_000
-"""At most what the two pictures of a clip and its caption take."""
+"""Assumed size of the two pictures of a clip and its caption in bytes, an upper bound."""
 
 CLIPS_A_CLASS = 3
 LONGEST_SECONDS, SHORTEST_SECONDS = 5.0, 2.0
-"""How much of a clip can be heard; where there are many classes, fewer clips come before shorter ones."""
+"""Number of clips per class, and bounds of their playback in seconds; many classes first reduce the number."""
 
 FINDINGS_A_KIND = 50
 PLACES_A_FINDING = 8
 MOST_BARS = 24
+"""Largest numbers of findings per kind, of places per finding, and of bars of a histogram."""
 
 
 def write_data_page(
     file: Path, datamodule: "AudioDataModule", examination: "Opened", findings: Sequence[Finding]
 ) -> None:
-    """Write one HTML file with what is in a data set, what is odd about it, and some clips of every class.
+    """Write the HTML report of a data set: content, findings, and some clips of each class.
 
     Args:
-        file: to write; replaced where it exists.
-        datamodule: whose clips were examined. Its ``seed`` chooses the clips that are shown.
-        examination: what :func:`audio_lightning.data.opening.examine` returns.
-        findings: what :func:`audio_lightning.data.audit.audit` made of that.
+        file: HTML file to write or replace.
+        datamodule: data module of the clips; its ``seed`` selects the examples.
+        examination: result of :func:`audio_lightning.data.opening.examine`.
+        findings: result of :func:`audio_lightning.data.audit.audit`.
     """
     seconds = clip_seconds(datamodule, examination)
     plan = Plan.of(len(examination.manifest.classes), datamodule.sample_rate)
@@ -70,18 +71,18 @@ def write_data_page(
         sources=_sources(examination),
         plan=plan,
         mel={"bands": MEL_BANDS, "decibels": DECIBELS, "top": datamodule.sample_rate / 2},
-        heard=_heard(datamodule, examination, seconds, plan),
+        examples=_examples(datamodule, examination, seconds, plan),
     )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of a data set can be heard without the page becoming too large.
+    """Number and length of the audio examples, so that the page does not become too large.
 
     Attributes:
-        classes: number of classes that are shown, the first ones.
-        clips: number of clips of each.
-        seconds: most of a clip.
+        classes: number of classes with examples, the first ones.
+        clips: number of examples per class.
+        seconds: largest length of an example in seconds.
     """
 
     classes: int
@@ -90,8 +91,8 @@ class Plan:
 
     @classmethod
     def of(cls, classes: int, sample_rate: int) -> "Plan":
-        """What fits into :data:`MEDIA_BYTES`, even if nothing about the sound can be compressed."""
-        bytes_a_second = 2 * sample_rate * 1.01 * 4 / 3  # FLAC at its worst, in base64
+        """Return the largest plan within :data:`MEDIA_BYTES`, also for audio that cannot be compressed."""
+        bytes_a_second = 2 * sample_rate * 1.01 * 4 / 3  # upper bound of FLAC in base64
         for clips in range(CLIPS_A_CLASS, 0, -1):
             seconds = (MEDIA_BYTES / max(1, classes * clips) - PICTURE_BYTES) / bytes_a_second
             if seconds >= SHORTEST_SECONDS:
@@ -100,7 +101,7 @@ class Plan:
 
 
 def _facts(datamodule: "AudioDataModule", examination: "Opened") -> list[tuple[str, str, str]]:
-    """The headline: name, value, and what there is to say about it."""
+    """Key figures of the data set: name, value and remark."""
     manifest, audio, rate = examination.manifest, examination.audio, datamodule.sample_rate
     hours = float((audio.facts["frames"] / np.maximum(1, audio.facts["sample_rate"])).sum()) / 3600
     duration = f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:,.1f} min"
@@ -111,7 +112,7 @@ def _facts(datamodule: "AudioDataModule", examination: "Opened") -> list[tuple[s
     labels = "several labels per clip" if manifest.label_separator is not None else "one label per clip"
     leakage = {
         "none found": "no group and no recording is in two splits",
-        "present": "test figures on these splits are too high",
+        "present": "test metrics on these splits are optimistic",
         "cannot be excluded": "no groups are known; related clips may be in two splits",
     }
     return [
@@ -135,7 +136,7 @@ def _facts(datamodule: "AudioDataModule", examination: "Opened") -> list[tuple[s
 
 
 def _by_severity(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """The severities that occur, each with its kinds; findings that say the same are one row."""
+    """Findings by severity and kind; equal findings share a row."""
     groups = []
     for severity, about in SEVERITIES.items():
         kinds = []
@@ -153,7 +154,7 @@ def _by_severity(findings: Sequence[Finding]) -> list[dict[str, Any]]:
 
 
 def _classes(examination: "Opened") -> dict[str, Any]:
-    """Clips by class and split; clips without a split, where it could not be made, have a column of their own."""
+    """Number of clips by class and split, with a column for clips without a split."""
     manifest = examination.manifest
     splits = [*SPLITS, *([""] if len(manifest.rows("")) else [])]
     counts = np.array([manifest.class_counts(split) for split in splits], dtype=np.int64).T
@@ -166,7 +167,7 @@ def _classes(examination: "Opened") -> dict[str, Any]:
 
 
 def _lengths(seconds: Float[np.ndarray, "clips"], whole: float) -> dict[str, Any]:
-    """A histogram whose steps are round numbers; the longest hundredth of the clips is one bar."""
+    """Histogram of clip lengths with round bin edges; the longest 1 % of the clips is one bar."""
     if not len(seconds):
         return {"bars": []}
     top = float(np.quantile(seconds, 0.99))
@@ -197,7 +198,7 @@ def _lengths(seconds: Float[np.ndarray, "clips"], whole: float) -> dict[str, Any
 
 
 def _sources(examination: "Opened") -> list[dict[str, Any]]:
-    """What the files are like: rates, formats and channels, each with the number of recordings."""
+    """Number of recordings by sample rate, format and number of channels."""
     facts = examination.audio.facts[examination.audio.stops > examination.audio.starts]
     columns = {
         "Sample rate": [f"{rate:,} Hz" for rate in facts["sample_rate"].tolist()],
@@ -210,10 +211,10 @@ def _sources(examination: "Opened") -> list[dict[str, Any]]:
     ]
 
 
-def _heard(
+def _examples(
     datamodule: "AudioDataModule", examination: "Opened", seconds: Float[np.ndarray, "rows"], plan: Plan
 ) -> Iterator[dict[str, Any]]:
-    """Clips of every class, drawn by the seed from those that can be read."""
+    """Random readable clips of each class, selected by the seed."""
     manifest = examination.manifest
     targets = manifest.targets()
     for number, name in enumerate(manifest.classes[: plan.classes]):

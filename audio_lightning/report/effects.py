@@ -1,4 +1,4 @@
-"""What each choice of a sweep does to the result, and which choices depend on one another."""
+"""Main effects and interactions of the axes of a sweep."""
 
 import math
 from collections.abc import Sequence
@@ -10,23 +10,23 @@ import numpy as np
 import pandas as pd
 
 VALUE = "value"
-"""Column of a table of setups that holds the mean of the metric; the others are axes."""
+"""Column with the mean of the metric in a table of setups; the other columns are axes."""
 
 MOST_LEVELS = 24
-"""Values up to which an axis is one of separate choices, rather than a number to be searched."""
+"""Largest number of values of a categorical axis; axes with more values are numeric."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What an axis does by itself.
+    """Main effect of an axis.
 
     Attributes:
-        axis: its key.
-        levels: of each value: its name, the mean, and the setups that it was the mean of.
-        used: number of setups that were compared.
+        axis: key of the configuration.
+        levels: name, mean and individual results of each value.
+        used: number of setups compared.
         setups: number of all setups.
-        balanced: whether the same settings of the other axes stand behind each value.
-        numeric: values as numbers, where there are too many of them for a mean of each.
+        balanced: whether each value was combined with the same settings of the other axes.
+        numeric: (value, result) of each setup of a numeric axis.
     """
 
     axis: str
@@ -38,22 +38,22 @@ class Effect:
 
     @property
     def span(self) -> float:
-        """From the lowest mean to the highest."""
+        """Range of the means."""
         means = [mean for _, mean, _ in self.levels]
         return max(means) - min(means) if means else math.nan
 
 
 @dataclass(frozen=True)
 class Interaction:
-    """How far two axes depend on each other.
+    """Interaction of two axes, from the residuals of their two-way table after both main effects.
 
     Attributes:
-        axes: the two keys.
-        size: root mean square, over the cells, of what is left of them after both main effects.
+        axes: keys of the two axes.
+        size: root mean square of the residuals.
         shape: number of values of each axis.
-        left_out: number of values that were left out, so that no cell is empty.
-        largest: what is left in the cell where that is most.
-        cell: the two values there.
+        left_out: number of values left out because of empty cells.
+        largest: residual with the largest magnitude.
+        cell: values of the two axes at the largest residual.
     """
 
     axes: tuple[str, str]
@@ -65,7 +65,7 @@ class Interaction:
 
 
 def named(value: Any) -> str:
-    """A value of an axis in words; ``1`` and ``1.0`` are the same, as tables mix them up."""
+    """Return the name of a value of an axis; equal for ``1`` and ``1.0``, which CSV files do not distinguish."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "none"
     if isinstance(value, (bool, np.bool_)):
@@ -74,7 +74,7 @@ def named(value: Any) -> str:
 
 
 def ordered(values: Sequence[Any], means: "pd.Series[float]") -> list[str]:
-    """Names of values: numbers by size, all others with the highest mean first."""
+    """Return the names of values: numbers ascending, other values by descending mean."""
     names = dict.fromkeys(named(value) for value in values)
     try:
         return sorted(names, key=float)
@@ -83,18 +83,18 @@ def ordered(values: Sequence[Any], means: "pd.Series[float]") -> list[str]:
 
 
 def varying(setups: pd.DataFrame) -> list[str]:
-    """The axes with several values, in the order of the columns."""
+    """Return the axes with several values, in the order of the columns."""
     return [axis for axis in setups.columns if axis != VALUE and len(setups[axis].unique()) > 1]
 
 
 def main_effects(setups: pd.DataFrame) -> list[Effect]:
-    """The mean of every value of every axis, those that matter most first.
+    """Compute the mean of each value of each axis, axes with the largest range first.
 
-    Where it can be, only such settings of the other axes are used as every value was tried with; a value that happened
-    to meet the better models would be flattered otherwise.
+    If possible, only settings of the other axes that were tried with every value are used. Otherwise a value that was
+    combined with better models would have a better mean.
 
     Args:
-        setups: a row a setup; names of values, and :data:`VALUE`.
+        setups: table with one row per setup: the names of its values, and :data:`VALUE`.
     """
     axes = varying(setups)
     effects = [_effect(setups, axis, [other for other in axes if other != axis]) for axis in axes]
@@ -120,10 +120,10 @@ def _effect(setups: pd.DataFrame, axis: str, others: list[str]) -> Effect:
 
 
 def interactions(setups: pd.DataFrame) -> list[Interaction]:
-    """How far every two axes depend on each other, the largest first.
+    """Compute the interactions of all pairs of axes, largest first.
 
-    The means of the cells, without the means of their row and of their column and with the mean of all: what neither
-    axis explains by itself. Rows and columns are left out, those with most gaps first, until no cell is empty.
+    The residual of a cell is cell mean - row mean - column mean + grand mean. Rows and columns with most empty cells
+    are left out first, until no cell is empty.
     """
     found = []
     for one, other in combinations([axis for axis in varying(setups) if setups[axis].nunique() <= MOST_LEVELS], 2):
@@ -148,7 +148,7 @@ def interactions(setups: pd.DataFrame) -> list[Interaction]:
 
 
 def balanced_part(table: pd.DataFrame) -> pd.DataFrame:
-    """A table without the rows and columns with most gaps, so that it has none."""
+    """Drop the rows and columns with most missing cells, until no cell is missing."""
     while table.size and table.isna().any(axis=None):
         rows, columns = table.isna().mean(axis=1), table.isna().mean(axis=0)
         if rows.max() >= columns.max():
@@ -159,11 +159,11 @@ def balanced_part(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def heat_axes(setups: pd.DataFrame, tried: pd.DataFrame) -> tuple[str, str] | None:
-    """The two axes of a heat map: feature and model, or else the two with most values that can be shown.
+    """Choose the axes of a heat map: feature and model, otherwise the two categorical axes with most values.
 
     Args:
-        setups: with a result.
-        tried: names of values of all trials, those without a result included.
+        setups: setups with a result.
+        tried: names of the values of all trials, including those without a result.
     """
     counts = {axis: tried[axis].nunique() for axis in tried.columns if axis in setups.columns}
     shown = [axis for axis, count in counts.items() if 1 < count <= MOST_LEVELS]

@@ -1,4 +1,4 @@
-"""What to do next after a fit: of which classes to record more, what to check, and whether more time would help."""
+"""Next steps after a fit: classes to record more of, labels to check, and whether a larger budget would help."""
 
 import shlex
 from collections.abc import Sequence
@@ -9,45 +9,56 @@ from audio_lightning.compare.fit_summary import FitFolder, FitSummary
 from audio_lightning.compare.notes import listed
 from audio_lightning.config.overrides import quote_paths
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.files import read_frame
 from audio_lightning.core.task import lower_is_better
-from audio_lightning.report.fit_mistakes import Answers, ClassScore
+from audio_lightning.report.fit_mistakes import ClassScore, OutOfFoldResults
 
 MOST_CLASSES = 3
-"""Classes that are named."""
+"""Largest number of classes named."""
 
 WORSE = 0.05
-"""A class is named if its score is this much below the mean of all."""
+"""Minimum distance of a class's score below the mean score at which the class is named."""
 
 RISING = 0.01
-"""Gain of the last step of a learning curve from which on it is said to rise."""
+"""Minimum gain of the last step of a learning curve that counts as rising."""
 
 WIDE = 0.1
-"""Width of an interval from which on it is called wide."""
+"""Minimum width of a confidence interval that counts as wide."""
 
 MOSTLY = 0.9
-"""Share of the recordings below which predictions are of a part of them."""
+"""Minimum share of recordings with predictions above which a larger budget is not advised for a wide interval."""
+
+
+BAD_RECORDINGS = "data.bad_recordings="
+"""Override that a fit adds for its trainings; ``audio-lightning check`` lists unreadable recordings with any value."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """A sentence or two, and the command that does it, where there is one."""
+    """A recommendation of one or two sentences, and a command for it, if there is one."""
 
     text: str
     command: str = ""
 
 
-def advice(folder: FitFolder, summary: FitSummary, answers: Answers | None) -> list[Advice]:
-    """What to do next, the most useful first."""
+def advice(folder: FitFolder, summary: FitSummary, results: OutOfFoldResults | None) -> list[Advice]:
+    """Recommend next steps, most useful first.
+
+    Args:
+        folder: folder of the fit.
+        summary: its summary.
+        results: its out-of-fold predictions; None if there are none.
+    """
     score = "average precision" if summary.multilabel else "F1"
-    found = [*_classes(answers.classes, score)] if answers else []
+    found = [*_classes(results.classes, score, summary.scored_unit)] if results else []
     found += _learning(summary)
-    if answers and answers.wrong:
+    if results and results.wrong:
         found += _labels(folder)
-    return [*found, *_data(summary), *_budget(summary), *_interval(summary, answers)]
+    return [*found, *_problems(folder), *_data(summary), *_budget(summary), *_interval(summary, results)]
 
 
-def _classes(classes: Sequence[ClassScore], score: str) -> list[Advice]:
-    """Classes that are worse than the others: more recordings where they have fewer, else what they are taken for."""
+def _classes(classes: Sequence[ClassScore], score: str, unit: str) -> list[Advice]:
+    """Advice for the worst classes: record more of those with fewer clips than most, else check their labels."""
     known = [found for found in classes if found.score is not None]
     if len(known) < 2:
         return []
@@ -58,20 +69,20 @@ def _classes(classes: Sequence[ClassScore], score: str) -> list[Advice]:
     found = []
     if few:
         they = "they have" if len(few) > 1 else "it has"
-        names = listed([_described(entry, score) for entry in few])
-        found.append(f"Record more of {names}: {they} fewer clips than most classes and a low {score}.")
+        names = listed([_described(entry, score, unit) for entry in few])
+        found.append(f"Record more of {names}: {they} fewer {unit} than most classes and a low {score}.")
     if rest:
-        they = "they have as many clips as other classes, so their" if len(rest) > 1 else (
-            "it has as many clips as other classes, so its"
+        they = f"they have as many {unit} as other classes, so their" if len(rest) > 1 else (
+            f"it has as many {unit} as other classes, so its"
         )  # fmt: skip
-        names = listed([_described(entry, score) for entry in rest])
-        found.append(f"Listen to clips of {names}: {they} labels may be wrong, or sounds too much like others.")
+        names = listed([_described(entry, score, unit) for entry in rest])
+        found.append(f"Listen to {unit} of {names}: {they} labels may be wrong, or the sounds too similar to others.")
     return [Advice(text) for text in found]
 
 
-def _described(found: ClassScore, score: str) -> str:
+def _described(found: ClassScore, score: str, unit: str) -> str:
     taken = f", often predicted as {found.confused[0]}" if found.confused else ""
-    return f"{found.name} ({found.clips:,} clip{'s' * (found.clips != 1)}, {score} {found.score:.2f}{taken})"
+    return f"{found.name} ({found.clips:,} {unit if found.clips != 1 else unit[:-1]}, {score} {found.score:.2f}{taken})"
 
 
 def _learning(summary: FitSummary) -> list[Advice]:
@@ -80,20 +91,20 @@ def _learning(summary: FitSummary) -> list[Advice]:
         return []
     before, last = points[-2:]
     sign = -1 if lower_is_better(summary.metric) else 1
-    said = (
+    gain = (
         f"From {100 * before.share:.0f} to {100 * last.share:.0f} % of the recordings, "
         f"{summary.metric.replace('_', ' ')} went from {before.value:.3f} to {last.value:.3f}"
     )
     ends = [last.value - before.value] * 2
     if last.gain_low is not None and last.gain_high is not None:
         ends = [last.gain_low, last.gain_high]
-        said += f" (95 % interval of the difference {ends[0]:+.3f} to {ends[1]:+.3f})"
+        gain += f" (95 % interval of the difference {ends[0]:+.3f} to {ends[1]:+.3f})"
     least, most = sorted(sign * end for end in ends)
     if least > 0 and most >= RISING:
-        return [Advice(f"{said}: more recordings of all classes will probably help.")]
+        return [Advice(f"{gain}: more recordings of all classes will probably help.")]
     if most < RISING:
-        return [Advice(f"{said}: more recordings of the same kind will probably help little.")]
-    return [Advice(f"{said}: too few recordings were tested to say whether more of them would help.")]
+        return [Advice(f"{gain}: more recordings of the same kind will probably help little.")]
+    return [Advice(f"{gain}: too few recordings were tested to say whether more of them would help.")]
 
 
 def _labels(folder: FitFolder) -> list[Advice]:
@@ -103,11 +114,23 @@ def _labels(folder: FitFolder) -> list[Advice]:
     return [Advice("Listen to the clips whose label is probably wrong, and correct them:", shlex.join(command))]
 
 
+def _problems(folder: FitFolder) -> list[Advice]:
+    """Advice to repair what the trainings left out, from the ``problems.csv`` of any of them."""
+    file = next((run.problems for run, _ in folder.sweep.folders() if run.problems.is_file()), None)
+    if file is None:
+        return []
+    places = list(dict.fromkeys(read_frame(file, texts=["where", "what"], required=["where"])["where"]))
+    if not places:
+        return []
+    return [Advice(f"Repair or delete what was left out: {listed(places)}. {file} gives the reasons.")]
+
+
 def _data(summary: FitSummary) -> list[Advice]:
     if not summary.data:
         return []
-    command = ["audio-lightning", "check", *map(as_typed, summary.data), "--report", "check.html"]
-    return [Advice("Look for problems of the data (unreadable, silent or repeated recordings):", shlex.join(command))]
+    words = [as_typed(override) for override in summary.data if not override.startswith(BAD_RECORDINGS)]
+    command = ["audio-lightning", "check", *words, "--report", "check.html"]
+    return [Advice("Look for silent, clipped or repeated recordings, and listen to them:", shlex.join(command))]
 
 
 def _budget(summary: FitSummary) -> list[Advice]:
@@ -120,21 +143,22 @@ def _budget(summary: FitSummary) -> list[Advice]:
     words = [word for word in typed if word.partition("=")[0] not in ("budget", "fit.budget")]
     again = ["audio-lightning", "fit", *words, f"budget={_time(2 * summary.budget_seconds)}"]
     was = "was" if len(left) == 1 else "were"
-    text = f"{listed(left)} {was} not trained on all folds; a larger budget adds to what is there:"
+    text = f"{listed(left)} {was} not trained on all folds; a larger budget adds trainings:"
     return [Advice(text, shlex.join(again))]
 
 
-def _interval(summary: FitSummary, answers: Answers | None) -> list[Advice]:
+def _interval(summary: FitSummary, results: OutOfFoldResults | None) -> list[Advice]:
     found = summary.result
     if found is None or found.low is None or found.high is None or found.high - found.low < WIDE:
         return []
     of = f", over {found.unit}," if found.unit else ""
-    said = f"The 95 % interval{of} is {found.high - found.low:.2f} wide; "
-    there = summary.recordings if found.whole_recordings else summary.clips
-    if answers and there and answers.clips < MOSTLY * there:
-        return [Advice(f"{said}{answers.clips:,} of {there:,} were predicted, and a larger budget predicts more.")]
-    what = "recordings" if summary.groups is None else "groups (sources, speakers, …)"
-    return [Advice(f"{said}four times as many {what} would halve it.")]
+    width = f"The 95 % interval{of} is {found.high - found.low:.2f} wide; "
+    total = summary.recordings if found.whole_recordings else summary.clips
+    if results and total and results.clips < MOSTLY * total:
+        part = f"{results.clips:,} of {total:,} {summary.scored_unit}"
+        return [Advice(f"{width}{part} were predicted, and a larger budget predicts more.")]
+    unit = "recordings" if summary.groups is None else "groups (sources, speakers, …)"
+    return [Advice(f"{width}four times as many {unit} would halve it.")]
 
 
 def _time(seconds: float) -> str:
@@ -143,7 +167,7 @@ def _time(seconds: float) -> str:
 
 
 def as_typed(override: str) -> str:
-    """An override without the quotes of Hydra's grammar that its path needs no more on the command line."""
+    """Remove the quotes of Hydra's grammar around a path that needs none on the command line."""
     key, _, value = override.partition("=")
     if len(value) < 2 or value[0] != value[-1] or value[0] not in "'\"":
         return override

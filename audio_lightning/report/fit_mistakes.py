@@ -1,4 +1,4 @@
-"""What the out-of-fold predictions of a fit are wrong about: classes from worst to best, and clips to listen to."""
+"""Out-of-fold results of a fit: scores per class, confusion matrix and wrong predictions with audio."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,26 +12,26 @@ from audio_lightning.compare.fit_summary import FitFolder
 from audio_lightning.core.errors import FileError
 from audio_lightning.core.files import shortened
 from audio_lightning.core.task import LABEL_SEPARATOR
-from audio_lightning.report.mistakes import Confusion, Explain, to_hear, with_certainty
+from audio_lightning.report.mistakes import Confusion, Explain, playable_clips, with_certainty
 
 PREFIX = "probability "
-"""Columns that hold probabilities begin with it."""
+"""Prefix of the columns with probabilities."""
 
 MOST_CLIPS = 12
-"""Clips that can be heard; at most 4 MB."""
+"""Largest number of clips with audio, at most 4 MB together."""
 
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How well a class is recognized out of fold.
+    """Out-of-fold scores of a class.
 
     Attributes:
-        name: of the class.
-        clips: number of clips that have the label.
-        score: average precision where clips may have several labels, else F1; None where no clip has the label.
-        precision, recall: None where nothing defines them.
-        confused: the class that its clips are most often taken for, and how often; None where clips may have several
-            labels, or none is.
+        name: name of the class.
+        clips: number of clips with the label.
+        score: F1 or, for multi-label clips, average precision; None if no clip has the label.
+        precision, recall: precision and recall of the class; None if undefined.
+        confused: most frequent wrong prediction for clips of the class, and its count; None without one, and for
+            multi-label clips.
     """
 
     name: str
@@ -43,35 +43,38 @@ class ClassScore:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Out-of-fold predictions, looked at.
+class OutOfFoldResults:
+    """Summary of the out-of-fold predictions of a fit.
 
     Attributes:
         clips: number of predictions.
-        wrong: number of those that are wrong; where clips may have several labels, in any of them.
-        classes: the worst first, those without a clip last.
-        confusion: None where clips may have several labels.
-        heard: see :func:`audio_lightning.report.mistakes.to_hear`; wrong predictions, the most confident first.
-        unread: why a recording cannot be heard, if one cannot.
-        commonest: share of the most frequent class; None where clips may have several labels.
+        wrong: number of wrong predictions; for multi-label clips, with any wrong label.
+        classes: scores of the classes, worst first, classes without clips last.
+        confusion: confusion matrix; None for multi-label clips.
+        mistakes: wrong predictions, most confident first, see
+            :func:`audio_lightning.report.mistakes.playable_clips`.
+        unreadable: reason why a recording cannot be played; None if all can be played.
+        majority_share: share of the most frequent class; None for multi-label clips.
     """
 
     clips: int
     wrong: int
     classes: list[ClassScore]
     confusion: Confusion | None
-    heard: list[dict[str, Any]]
-    unread: str | None
-    commonest: float | None
+    mistakes: list[dict[str, Any]]
+    unreadable: str | None
+    majority_share: float | None
 
 
-def read_answers(folder: FitFolder, *, multilabel: bool, explain: Explain | None = None) -> Answers | None:
-    """The out-of-fold predictions of a fit; None where there are none.
+def out_of_fold_results(
+    folder: FitFolder, *, multilabel: bool, explain: Explain | None = None
+) -> OutOfFoldResults | None:
+    """Summarize the out-of-fold predictions of a fit; None if there are none.
 
     Args:
-        folder: of the fit.
+        folder: folder of the fit.
         multilabel: whether clips may have several labels.
-        explain: see :func:`audio_lightning.report.mistakes.to_hear`.
+        explain: see :func:`audio_lightning.report.mistakes.playable_clips`.
 
     Raises:
         FileError: ``out_of_fold.csv`` is damaged.
@@ -82,20 +85,20 @@ def read_answers(folder: FitFolder, *, multilabel: bool, explain: Explain | None
     classes = [name.removeprefix(PREFIX) for name in table.columns if name.startswith(PREFIX)]
     for name, value in (("start_seconds", 0.0), ("end_seconds", np.nan)):  # whole recordings have no window
         table[name] = table[name].fillna(value) if name in table else value
-    table = table.assign(folder=str(_a_run(folder)))
+    table = table.assign(folder=str(_any_run(folder)))
     if table.empty or not classes:
         return None
-    looked_at = _several if multilabel else _single
-    return looked_at(table, classes, folder.out_of_fold, explain)
+    summarize = _multilabel if multilabel else _single_label
+    return summarize(table, classes, folder.out_of_fold, explain)
 
 
-def _a_run(folder: FitFolder) -> Path:
-    """A training, whose configuration says where the recordings are."""
+def _any_run(folder: FitFolder) -> Path:
+    """Folder of any training of the fit; its configuration has the folder of the recordings."""
     found = (trial.path for trial, _ in folder.sweep.folders() if trial.config.is_file())
     return next(found, folder.trials)
 
 
-def _single(table: pd.DataFrame, classes: list[str], file: Path, explain: Explain | None) -> Answers:
+def _single_label(table: pd.DataFrame, classes: list[str], file: Path, explain: Explain | None) -> OutOfFoldResults:
     _check_known(table["label"], classes, file)
     table = with_certainty(table, file)
     place = {name: number for number, name in enumerate(classes)}
@@ -116,13 +119,13 @@ def _single(table: pd.DataFrame, classes: list[str], file: Path, explain: Explai
     ]
     wrong = table[table["label"] != table["predicted"]]
     wrong = wrong.assign(title=wrong["label"] + " predicted as " + wrong["predicted"], explained=wrong["predicted"])
-    heard, unread = to_hear(_most_certain(wrong), explain)
+    mistakes, unreadable = playable_clips(_most_certain(wrong), explain)
     confusion = Confusion(classes, counts, 1, len(table), table)
-    commonest = float(labelled.max() / len(table))
-    return Answers(len(table), len(wrong), _ordered(scores), confusion, heard, unread, commonest)
+    majority = float(labelled.max() / len(table))
+    return OutOfFoldResults(len(table), len(wrong), _ordered(scores), confusion, mistakes, unreadable, majority)
 
 
-def _several(table: pd.DataFrame, classes: list[str], file: Path, explain: Explain | None) -> Answers:
+def _multilabel(table: pd.DataFrame, classes: list[str], file: Path, explain: Explain | None) -> OutOfFoldResults:
     import torch
 
     from audio_lightning.metrics.multilabel import average_precision
@@ -139,8 +142,8 @@ def _several(table: pd.DataFrame, classes: list[str], file: Path, explain: Expla
         scores.append(ClassScore(name, int(labelled[column]), float(precision) if labelled[column] else None, *ratios))
     wrong = (targets != guesses).any(axis=1)
     found = _worst_labels(table, classes, targets, guesses, probabilities)
-    heard, unread = to_hear(_most_certain(found[wrong]), explain)
-    return Answers(len(table), int(wrong.sum()), _ordered(scores), None, heard, unread, None)
+    mistakes, unreadable = playable_clips(_most_certain(found[wrong]), explain)
+    return OutOfFoldResults(len(table), int(wrong.sum()), _ordered(scores), None, mistakes, unreadable, None)
 
 
 def _worst_labels(
@@ -150,7 +153,7 @@ def _worst_labels(
     guesses: Bool[np.ndarray, "clips classes"],
     probabilities: Float[np.ndarray, "clips classes"],
 ) -> pd.DataFrame:
-    """For every clip the wrong label that is most certain: its probability, or that of its absence, in words."""
+    """The most confident wrong label of each clip: a false positive, or a missed label by its complement."""
     certainty = np.where(guesses, probabilities, 1 - probabilities)
     certainty = np.where(targets != guesses, np.nan_to_num(certainty), -1.0)
     worst = certainty.argmax(axis=1)
@@ -192,4 +195,4 @@ def _labels(column: "pd.Series[str]", classes: list[str], file: Path) -> Bool[np
 
 def _check_known(labels: "list[str] | pd.Series[str]", classes: list[str], file: Path) -> None:
     if unknown := sorted(set(labels) - set(classes)):
-        raise FileError(f"{file} is damaged: no column has the probability of {shortened(unknown[0])}")
+        raise FileError(f"{file}: damaged, no column 'probability {shortened(unknown[0])}'; run the fit again")

@@ -1,8 +1,8 @@
-"""The page of a fit: what new recordings will show, how to use the model, and what to do next.
+"""HTML report of a fit: expected metric, usage of the model, mistakes and next steps.
 
-The page is a single file that asks for nothing from anywhere: style, pictures and sound are inside it, there is no
-script, and everything that comes from the data is escaped. Its size is bounded: :data:`MOST_ROWS` rows a table, a
-confusion matrix of :data:`~audio_lightning.report.mistakes.MOST_CLASSES` classes, and
+The page is a single file without external resources and without scripts: style, pictures and audio are embedded, and
+all text from the data is escaped. Its size is bounded: :data:`MOST_ROWS` rows per table, a confusion matrix of
+:data:`~audio_lightning.report.mistakes.MOST_CLASSES` classes, and
 :data:`~audio_lightning.report.fit_mistakes.MOST_CLIPS` clips of at most 5 s at 16 kHz.
 """
 
@@ -15,37 +15,38 @@ from audio_lightning.compare.fit_summary import FitCandidate, FitFolder, FitSumm
 from audio_lightning.compare.trials import as_text
 from audio_lightning.core.files import to_json
 from audio_lightning.core.task import lower_is_better
+from audio_lightning.report.charts import metric_scale
 from audio_lightning.report.confidence import coverage_chart, reliability_chart
 from audio_lightning.report.fit_advice import advice, as_typed
-from audio_lightning.report.fit_mistakes import read_answers
+from audio_lightning.report.fit_mistakes import out_of_fold_results
 from audio_lightning.report.pages import write_page
 from audio_lightning.report.svg import Chart, Scale, clipped
 
 MOST_ROWS = 500
-"""Rows of a table that are shown."""
+"""Largest number of rows of a table."""
 
 ROOT = "data.root="
 
 UNNAMED = 0.01
-"""Share of the time above which what no stage accounts for has a row of its own."""
+"""Minimum share of the time outside all stages in the total time at which it has a row of its own."""
 
 
 def write_fit_page(folder: Path, *, relevance: bool = False, trust: str | Iterable[str] | None = None) -> Path:
     """Write ``report.html`` into the folder of a fit.
 
     Args:
-        folder: of the fit, whole or ended early; what it lacks is left out. Recordings are read anew, where they are
-            still there.
-        relevance: show what the model decides by beside each clip. It takes hundreds of predictions a clip.
+        folder: folder of a finished or interrupted fit; sections without data are left out. Recordings are read again
+            if they still exist.
+        relevance: show a relevance map of each wrong prediction, which takes hundreds of predictions per clip.
         trust: modules of the user's own whose classes the model may name.
 
     Returns:
-        The page.
+        Path of the page.
 
     Raises:
-        ConfigError: the folder holds no fit.
+        ConfigError: the folder is not the folder of a fit.
         FileError: ``fit.json`` or ``out_of_fold.csv`` is damaged.
-        CheckpointError: ``relevance``, and there is no model that can be loaded.
+        CheckpointError: with ``relevance``, the model cannot be loaded.
     """
     files = FitFolder(folder)
     summary = files.read_summary()
@@ -54,16 +55,16 @@ def write_fit_page(folder: Path, *, relevance: bool = False, trust: str | Iterab
         from audio_lightning.report.fit_relevance import relevance_of_model
 
         explain = relevance_of_model(files.model, trust)
-    answers = read_answers(files, multilabel=summary.multilabel, explain=explain)
+    results = out_of_fold_results(files, multilabel=summary.multilabel, explain=explain)
     board = leaderboard(summary)
-    confusion = answers.confusion if answers else None
+    confusion = results.confusion if results else None
     write_page(
         files.report,
         "fit_page.html.j2",
         name=_name(summary),
         fit=summary,
         metric=summary.metric.replace("_", " "),
-        too_good=_too_good(summary),
+        optimism=_optimism(summary),
         facts=_facts(summary),
         usage=_usage(files) if summary.selected else None,
         board=board[:MOST_ROWS],
@@ -72,15 +73,15 @@ def write_fit_page(folder: Path, *, relevance: bool = False, trust: str | Iterab
             for name in ("validation", "out_of_fold", "weight", "seconds", "epochs", "step_ms", "predict_ms")
         },
         commands=[(found.name, shlex.join(found.overrides)) for found in board[:MOST_ROWS] if found.overrides],
-        answers=answers,
+        results=results,
         reliability=reliability_chart(confusion.predictions) if confusion else None,
-        coverage=coverage_chart(confusion.predictions) if confusion else None,
+        coverage=coverage_chart(confusion.predictions, summary.scored_unit) if confusion else None,
         score="Average precision" if summary.multilabel else "F1",
         properties=summary.properties[:MOST_ROWS],
         choices=[(choice.key, as_text(choice.value), choice.why) for choice in summary.choices[:MOST_ROWS]],
         time=_time(summary),
         learning=_learning_curve(summary.learning, summary.metric),
-        advice=advice(files, summary, answers),
+        advice=advice(files, summary, results),
         most=MOST_ROWS,
         clipped=clipped,
     )
@@ -88,7 +89,7 @@ def write_fit_page(folder: Path, *, relevance: bool = False, trust: str | Iterab
 
 
 def _name(summary: FitSummary) -> str:
-    """What the data set is called: its folder, or how it was named."""
+    """Name of the data set: that of its folder, or its overrides."""
     words = [as_typed(word) for word in summary.data]
     roots = [word.removeprefix(ROOT) for word in words if word.startswith(ROOT)]
     return (Path(roots[0]).name if roots else " ".join(words)) or "recordings"
@@ -109,26 +110,26 @@ def _usage(files: FitFolder) -> dict[str, str]:
     }
 
 
-def _too_good(summary: FitSummary) -> float:
-    """How much too good the figure of the selection is; less than 0 where chance made it too bad."""
+def _optimism(summary: FitSummary) -> float:
+    """Optimism of the metric on the predictions that selected the model; negative if it is pessimistic by chance."""
     found = summary.result
     gap = found.gap or 0.0 if found is not None else 0.0
     return -gap if lower_is_better(summary.metric) else gap
 
 
 def _facts(summary: FitSummary) -> list[tuple[str, str, str]]:
-    """Name, value, and what there is to say about it; what is not known is left out."""
-    labels = "several labels a clip" if summary.multilabel else "one label a clip"
+    """Key figures: name, value and remark; unknown ones are left out."""
+    labels = "several labels per clip" if summary.multilabel else "one label per clip"
     groups = "no groups known" if summary.groups is None else f"{summary.groups:,} groups"
     facts = []
     if summary.recordings is not None:
         facts.append(("Recordings", f"{summary.recordings:,}", groups))
     if summary.clips is not None and summary.clips != summary.recordings:
-        facts.append(("Clips", f"{summary.clips:,}", "cut from these"))
+        facts.append(("Parts of recordings", f"{summary.clips:,}", "one for each row of the data"))
     if summary.classes:
         facts.append(("Classes", f"{len(summary.classes):,}", labels))
     if summary.folds is not None:
-        facts.append(("Folds", f"{summary.folds}", summary.fold_origin))
+        facts.append(("Folds tested", f"{summary.folds}", summary.fold_origin))
     if summary.machine is not None:
         found = summary.machine
         parts = [f"{found.cores} cores" if found.cores else "", f"{found.memory_gb:.0f} GB" if found.memory_gb else ""]
@@ -137,7 +138,7 @@ def _facts(summary: FitSummary) -> list[tuple[str, str, str]]:
 
 
 def leaderboard(summary: FitSummary) -> list[FitCandidate]:
-    """Candidates from best to worst out of fold, then those with a validation metric alone, then the others."""
+    """Sort candidates by out-of-fold metric, best first, then by validation metric; without both, last."""
     sign = 1 if lower_is_better(summary.metric) else -1
 
     def place(found: FitCandidate) -> tuple[bool, float, bool, float]:
@@ -149,7 +150,7 @@ def leaderboard(summary: FitSummary) -> list[FitCandidate]:
 
 
 def _time(summary: FitSummary) -> dict[str, Any] | None:
-    """The stages, what no stage accounts for, and the sum."""
+    """Seconds of each stage, of the time outside all stages, and in total."""
     stages = [stage for stage in summary.time[:MOST_ROWS] if stage.seconds >= 0]
     if not stages:
         return None
@@ -167,8 +168,8 @@ def _learning_curve(points: Sequence[LearningPoint], metric: str) -> Chart | Non
     words = metric.replace("_", " ")
     chart = Chart(
         f"{words} by share of the recordings: " + ", ".join(f"{x:.0f} % {y:.3f}" for x, y in found),
-        Scale.around([0.0, *(x for x, _ in found)]),
-        Scale.around([y for _, y in found], margin=0.15),
+        Scale(0.0, 100.0),
+        metric_scale([y for _, y in found], metric, margin=0.15),
         size=(380, 240),
         x_label="% of the recordings trained on",
         y_label=words,

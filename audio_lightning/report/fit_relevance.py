@@ -1,4 +1,4 @@
-"""What the model of a fit decides by, for the clips of its page."""
+"""Relevance maps of the model of a fit, for the clips of its report."""
 
 import math
 from collections.abc import Iterable
@@ -20,11 +20,11 @@ from audio_lightning.report.pages import as_base64
 
 
 def relevance_of_model(file: Path, trust: str | Iterable[str] | None = None) -> Explain:
-    """A function that explains clips by a model.
+    """Return a function that computes relevance maps of clips.
 
     Args:
-        file: its checkpoint.
-        trust: modules of the user's own whose classes it may name.
+        file: checkpoint of the model.
+        trust: modules of the user's own whose classes the model may name.
 
     Raises:
         CheckpointError: see :func:`audio_lightning.inference.load.load_classifier`.
@@ -34,12 +34,14 @@ def relevance_of_model(file: Path, trust: str | Iterable[str] | None = None) -> 
 
     def explained(sound: Float[np.ndarray, "samples"], sample_rate: int, class_name: str) -> dict[str, Any]:
         if class_name not in task.classes:
-            raise FileError(f"{file} knows no class {shortened(class_name)}, which was predicted out of fold")
+            raise FileError(
+                f"{file}: no class {shortened(class_name)}, which was predicted out of fold; run the fit again"
+            )
         needed = math.ceil(task.clip_seconds * sample_rate) + 1
         samples = fit_length(resample(sound[:needed], sample_rate, task.sample_rate), task.num_samples, task.padding)
         found = explain(classifier, torch.from_numpy(samples), task.classes.index(class_name))
         levels = found.plane.levels(torch.from_numpy(samples)).numpy()
-        frames = found.plane.sounding_frames(torch.from_numpy(samples))  # as the other picture, without the padding
+        frames = found.plane.sounding_frames(torch.from_numpy(samples))  # without the padding, as in the other picture
         return {
             "picture": as_base64(relevance_picture(levels[:, :frames], found.marked[:, :frames])),
             "class_name": class_name,

@@ -1,4 +1,4 @@
-"""What the chosen setup of a sweep, or the model of a fit, takes for what, with clips to listen to."""
+"""Confusion matrix and wrong predictions with audio, of the best setup of a sweep or the model of a fit."""
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -21,29 +21,31 @@ if TYPE_CHECKING:
     from audio_lightning.data.datamodule import AudioDataModule
 
 Explain = Callable[[Float[np.ndarray, "samples"], int, str], dict[str, Any]]
-"""From the sound of a clip, its sample rate and a class to what a page shows of the class's relevance."""
+"""Function from a waveform, its sample rate in Hz and a class name to the relevance map for the page."""
 
 MOST_CLASSES = 40
-"""Classes of a confusion matrix that are shown, those with most mistakes."""
+"""Largest number of classes of a confusion matrix, those with most mistakes."""
 
 MOST_PAIRS = 12
+"""Largest number of pairs of confused classes listed."""
+
 MOST_CLIPS = 8
 LONGEST_SECONDS = 5.0
 HIGHEST_RATE = 16_000
-"""Hertz. With this, the clips of a board take at most 2 MB, even if nothing about the sound can be compressed."""
+"""Largest number, length in seconds and sample rate in Hz of the clips of a board, at most 2 MB together."""
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """The predictions of several trials on their test parts, together.
+    """Pooled test predictions of several trials.
 
     Attributes:
-        classes: in the order of the labels.
-        counts: predictions of each class (rows) as each (columns).
+        classes: class names in the order of the labels.
+        counts: confusion matrix: number of predictions by label (rows) and prediction (columns).
         trials: number of trials.
-        clips: number of different clips; where it is lower than that of predictions, clips were tested repeatedly.
-        predictions: ``path``, ``start_seconds``, ``end_seconds``, ``label``, ``predicted``, the probability of that as
-            ``certainty``, and the ``folder`` of the trial.
+        clips: number of different clips; lower than the number of predictions if clips were tested repeatedly.
+        predictions: table with ``path``, ``start_seconds``, ``end_seconds``, ``label``, ``predicted``, the probability
+            of the prediction as ``certainty``, and the ``folder`` of the trial.
     """
 
     classes: list[str]
@@ -58,7 +60,7 @@ class Confusion:
         return int(self.counts.sum() - self.counts.trace())
 
     def pairs(self) -> list[tuple[str, str, int, float]]:
-        """Label, what it was taken for, how often, and the share of the label's clips; the most frequent first."""
+        """Return confused pairs, most frequent first: label, prediction, count, and share of the clips of the label."""
         off = self.counts * ~np.eye(len(self.classes), dtype=bool)
         total = self.counts.sum(axis=1)
         cells = sorted(zip(*np.nonzero(off)), key=lambda cell: (-off[cell], *cell))
@@ -68,21 +70,21 @@ class Confusion:
         ]
 
     def shown(self) -> list[int]:
-        """Positions of the classes to show: all, or those that are part of most mistakes."""
+        """Return the indices of the classes to show: all, or the :data:`MOST_CLASSES` with most mistakes."""
         off = self.counts * ~np.eye(len(self.classes), dtype=bool)
         worst = np.argsort(-(off.sum(axis=0) + off.sum(axis=1)), kind="stable")
         return sorted(worst[:MOST_CLASSES].tolist())
 
 
 def confusion(folders: Sequence[RunFolder]) -> Confusion | None:
-    """The predictions of trials, pooled; None where there are none, or where clips have several labels."""
+    """Pool the test predictions of trials; None if there are none, and for multi-label clips."""
     tables, classes = [], dict[str, None]()
     for folder in folders:
         if not (folder.predictions.is_file() and folder.per_class.is_file()):
             continue
         try:
             per_class, table = folder.read_per_class(), _predictions(folder)
-        except FileError:  # the figures of the others stand
+        except FileError:  # the other trials are used
             continue
         if "average_precision" in per_class:
             return None
@@ -105,24 +107,24 @@ def _predictions(folder: RunFolder) -> pd.DataFrame:
 
 
 def with_certainty(table: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """Predictions of one label a clip, with the probability of the predicted class as ``certainty``.
+    """Add the probability of the predicted class as the column ``certainty`` to single-label predictions.
 
     Raises:
-        FileError: there is no column with that probability.
+        FileError: the column with that probability is missing.
     """
     places = {name.removeprefix("probability "): place for place, name in enumerate(table.columns)}
     if unknown := set(table["predicted"]) - places.keys():
-        raise FileError(f"{file} is damaged: no column has the probability of {shortened(unknown.pop())}")
+        raise FileError(f"{file}: damaged, no column 'probability {shortened(unknown.pop())}'; run the training again")
     columns = table["predicted"].map(places)
     certainty = table.to_numpy()[np.arange(len(table)), columns.to_numpy(dtype=int)].astype(float)
     return table.assign(certainty=certainty)
 
 
-def clips_heard(found: Confusion) -> tuple[list[dict[str, Any]], str | None]:
-    """Some clips that were taken for something else: of each of the most frequent pairs that with most certainty.
+def mistaken_clips(found: Confusion) -> tuple[list[dict[str, Any]], str | None]:
+    """Find wrong predictions to play: the most confident ones of the most frequently confused pairs of classes.
 
     Returns:
-        See :func:`to_hear`.
+        See :func:`playable_clips`.
     """
     wrong = found.predictions[found.predictions["label"] != found.predictions["predicted"]]
     wrong = wrong.sort_values("certainty", ascending=False, kind="stable").drop_duplicates(["path", "start_seconds"])
@@ -133,20 +135,20 @@ def clips_heard(found: Confusion) -> tuple[list[dict[str, Any]], str | None]:
         title=wrong["label"] + " predicted as " + wrong["predicted"],
     )
     order = wrong.sort_values(["rank", "often"], ascending=[True, False], kind="stable")
-    return to_hear(order.head(MOST_CLIPS))
+    return playable_clips(order.head(MOST_CLIPS))
 
 
-def to_hear(rows: pd.DataFrame, explain: Explain | None = None) -> tuple[list[dict[str, Any]], str | None]:
-    """Clips with their sound and picture.
+def playable_clips(rows: pd.DataFrame, explain: Explain | None = None) -> tuple[list[dict[str, Any]], str | None]:
+    """Return clips with their audio and log-mel spectrogram.
 
     Args:
-        rows: ``path``, ``start_seconds``, ``end_seconds`` (NaN: to the end), ``certainty``, ``title``, and the
-            ``folder`` of a run whose configuration says where the recordings are; where there is ``explain``, also
+        rows: table with ``path``, ``start_seconds``, ``end_seconds`` (NaN: to the end), ``certainty``, ``title``, and
+            the ``folder`` of a run whose configuration has the folder of the recordings. With ``explain``, also
             ``explained``, the class to explain.
-        explain: gives what else is shown of a clip.
+        explain: function that computes the relevance map of a clip.
 
     Returns:
-        The clips, without sound (None) where the recording cannot be read, and why one cannot, if any cannot.
+        The clips, with None instead of audio if a recording cannot be read, and the first reason for that.
     """
     source = cache(_source)
     clips, reason = [], None
@@ -161,7 +163,7 @@ def to_hear(rows: pd.DataFrame, explain: Explain | None = None) -> tuple[list[di
 
 
 def _source(folder: str) -> "AudioDataModule":
-    """The data of a trial, of which nothing is read yet; it knows where a path leads."""
+    """Data module of a trial, which resolves paths of recordings; nothing is read yet."""
     from audio_lightning.config import build
     from audio_lightning.data.datamodule import AudioDataModule
 

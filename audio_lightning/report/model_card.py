@@ -1,8 +1,8 @@
-"""``MODEL_CARD.md``: what a classifier is, what it was trained and tested on, how to use it, and its limits.
+"""Model card ``MODEL_CARD.md``: architecture, data, results, usage and limits of a classifier.
 
-The card follows Mitchell et al., "Model Cards for Model Reporting" (2019). Its YAML header is that of the Hugging Face
-hub (``ModelCardData`` and ``EvalResult`` of huggingface_hub), so that it can be the ``README.md`` of a model there.
-Words that come from data, a checkpoint or a folder are escaped; of paths only the last name is shown.
+The card follows Mitchell et al., "Model Cards for Model Reporting" (2019). Its YAML header has the format of the
+Hugging Face hub (``ModelCardData`` and ``EvalResult`` of huggingface_hub), so that it can be the ``README.md`` of a
+model there. Text from data, checkpoints and folders is escaped, and paths are reduced to their last name.
 """
 
 import re
@@ -19,25 +19,25 @@ from audio_lightning.report.card_contents import OWNER_AND_NAME, card_contents
 from audio_lightning.run_folder import RunFolder, find_checkpoint
 
 FEW_CLIPS, MOST_NAMED = 50, 20
-"""Training clips of a class below which the card names it among the limits, and how many are named there."""
+"""Number of training clips below which a class is named among the limits, and largest number of classes named."""
 
 HUB_METRICS = {"f1_macro": "f1", "f1_micro": "f1"}
-"""Names of the hub for metrics that have others here."""
+"""Metric names of the hub that differ from the names in ``metrics.json``."""
 
 LEAKAGE = {
-    "none found": "Groups (source recordings, speakers, notes) and the content of all clips were compared: no group "
+    "none found": "Groups (source recordings, speakers, notes) and the audio of all clips were compared: no group "
     "and no audio is in more than one split.",
     "cannot be excluded": "No audio is in more than one split. The data names no groups (source recordings, speakers), "
-    "so clips of one source may be in several splits, and the figures may be too good.",
-    "present": "Some groups or recordings are in more than one split, so the figures are too good.",
+    "so clips of one source may be in several splits, and the figures may be optimistic.",
+    "present": "Some groups or recordings are in more than one split, so the figures are optimistic.",
 }
-"""Statements by the entry ``leakage`` of ``metrics.json``."""
+"""Statement for each value of ``leakage`` in ``metrics.json``."""
 
 SPECIAL = re.compile(r"([\\`*\[\]<>|#~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
-"""What means something in Markdown, HTML or a table; an underscore within a word does not."""
+"""Special characters of Markdown, HTML and tables; an underscore within a word is not one."""
 
 PLACE = re.compile(r"(?<![\w/:.])~?/(?:[^\s,;:()'\"/]+/)*([^\s,;:()'\"/]+)")
-"""A path of a machine in a sentence; its last name is a group."""
+"""Absolute path in a sentence; the group of the expression is its last name."""
 
 
 def write_model_card(folder: Path) -> Path:
@@ -54,7 +54,7 @@ def write_model_card(folder: Path) -> Path:
 
 @contextmanager
 def card_renewed(folder: Path) -> Iterator[None]:
-    """Write the card of a run or a fit anew when files of its folder have changed, unless it was edited.
+    """Update the card of a run or a fit after the ``with`` block changed its folder, unless the card was edited.
 
     Raises:
         CheckpointError, FileError: see :func:`write_model_card`.
@@ -67,7 +67,7 @@ def card_renewed(folder: Path) -> Iterator[None]:
 
 
 def model_card(checkpoint: Path) -> str:
-    """The card of a checkpoint, with what is known of the run or fit in whose folder it lies.
+    """Return the model card of a checkpoint, including results in the folder of its run or fit.
 
     Raises:
         CheckpointError, FileError: see :func:`audio_lightning.report.card_contents.card_contents`.
@@ -77,7 +77,7 @@ def model_card(checkpoint: Path) -> str:
 
 
 def _header(values: Mapping[str, Any]) -> str:
-    """The metadata of the hub, between lines of dashes."""
+    """YAML header with the metadata of the hub."""
     results = [
         {
             "type": HUB_METRICS.get(figure.name, figure.name),
@@ -141,12 +141,12 @@ def _words(name: str) -> str:
 
 
 def _placeless(text: str) -> str:
-    """A sentence with the last name of each path in it."""
+    """The text with each absolute path reduced to its last name."""
     return PLACE.sub(r"\1", text)
 
 
 def _cell(value: Any) -> str:
-    """A value of a table: three digits of a share, no digits of a count, nothing for what is not known."""
+    """Table cell of a value: three decimals for fractions, none for counts, empty for None."""
     if value is None:
         return ""
     if isinstance(value, float):
@@ -155,6 +155,6 @@ def _cell(value: Any) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text that Markdown shows as it is, on one line."""
+    """Text on one line with the special characters of Markdown escaped."""
     line = "".join(sign if sign.isprintable() else " " for sign in text)
     return SPECIAL.sub(r"\\\1", line).replace("\\<", "&lt;").replace("\\>", "&gt;")

@@ -1,29 +1,36 @@
-"""What the pages have in common: one file that asks for nothing from anywhere, with pictures and sound inside it."""
+"""Shared parts of the HTML reports: templates, heat map colours, waveforms, spectrograms and embedded audio."""
 
 import base64
 import io
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int64
+from markupsafe import Markup, escape
 
 from audio_lightning import __version__
 from audio_lightning.core.files import write_text
 from audio_lightning.figures.colours import shade, text_on
 
 COLUMNS, HEIGHT = 240, 100
-"""Size of a waveform's picture in its own units, and about the number of frames in a spectrogram."""
+"""Size of a waveform picture in SVG units; the width is also the approximate number of frames of a spectrogram."""
 
 MEL_BANDS, DECIBELS = 64, 80.0
+"""Number of mel bands and dynamic range in dB of a spectrogram."""
+
 FAINTEST_PEAK = -20.0
-"""Decibels of the loudest mel band up to which a clip is drawn as if it were this loud, so that silence stays dark."""
+"""Lower bound of the top of a spectrogram's colour scale in dB; the top is the peak, and silence must stay dark."""
 
 
 def write_page(file: Path, template: str, **values: Any) -> None:
-    """Render a template of this folder and write it as a whole.
+    """Render a template of this folder and write the page atomically.
 
-    Everything in ``values`` is escaped, unless it says that it is markup.
+    Args:
+        file: HTML file to write or replace.
+        template: file name of the template.
+        values: variables of the template, escaped unless they are ``Markup``.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -34,26 +41,37 @@ def write_page(file: Path, template: str, **values: Any) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": lambda value: f"{value:,}", "zip": zip, "heat": heat, "duration": duration}
+    environment.filters |= {
+        "number": lambda value: f"{value:,}",
+        "zip": zip,
+        "heat": heat,
+        "duration": duration,
+        "breakable": breakable,
+    }
     html = environment.get_template(template).render(version=__version__, **values)
-    # Names of files that are not text cannot be written in UTF-8.
+    # File names with undecodable bytes contain surrogates, which UTF-8 cannot encode.
     write_text(file, html.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 def heat(share: float) -> str:
-    """The style of a cell of a heat map, and of the text in it, for a share from 0 to 1."""
+    """Return the CSS of a heat map cell and its text for a value from 0 to 1."""
     background = shade(share)
     return f"background: #{''.join(f'{round(255 * value):02x}' for value in background)}; color: {text_on(background)}"
 
 
+def breakable(name: str) -> Markup:
+    """Escape a name and allow line breaks after its underscores, dots, slashes and commas; browsers know hyphens."""
+    return Markup("<wbr>").join(map(escape, re.split(r"(?<=[_./,=])(?=.)", name)))
+
+
 def duration(seconds: float) -> str:
-    """Seconds in hours, minutes or seconds, whichever is readable."""
+    """Format a duration in hours, minutes or seconds: the largest unit in which it is at least 1."""
     minutes, hours = seconds / 60, seconds / 3600
     return f"{hours:,.1f} h" if hours >= 1 else f"{minutes:,.1f} min" if minutes >= 1 else f"{seconds:,.0f} s"
 
 
 def waveform(samples: Float[np.ndarray, "samples"]) -> str:
-    """The outline of a waveform within [-1, 1], as the path of an SVG."""
+    """Return the outline of a waveform within [-1, 1] as an SVG path."""
     columns = min(COLUMNS, len(samples))
     starts: Int64[np.ndarray, "columns"] = np.arange(columns) * len(samples) // columns
     x = np.rint(np.linspace(0, COLUMNS, columns + 1)).astype(int)[:-1]
@@ -65,7 +83,7 @@ def waveform(samples: Float[np.ndarray, "samples"]) -> str:
 
 
 def log_mel(samples: Float[np.ndarray, "samples"], sample_rate: int) -> bytes:
-    """The log-mel spectrogram as a PNG with a palette, low frequencies at the bottom."""
+    """Return the log-mel spectrogram as a PNG with a palette, low frequencies at the bottom."""
     import torch
     from matplotlib import colormaps
     from PIL import Image
@@ -92,7 +110,7 @@ def log_mel(samples: Float[np.ndarray, "samples"], sample_rate: int) -> bytes:
 
 
 def flac(samples: Float[np.ndarray, "samples"], sample_rate: int) -> bytes:
-    """Sound in 16 bits without loss; every browser plays it."""
+    """Encode a waveform as a FLAC file of 16 bits."""
     import soundfile
 
     content = io.BytesIO()
@@ -101,5 +119,5 @@ def flac(samples: Float[np.ndarray, "samples"], sample_rate: int) -> bytes:
 
 
 def as_base64(content: bytes) -> str:
-    """Bytes as they stand in a data URI."""
+    """Encode bytes in base64 for a data URI."""
     return base64.b64encode(content).decode("ascii")

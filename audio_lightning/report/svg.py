@@ -1,4 +1,4 @@
-"""Charts as SVG within a page: few marks, colours from the page's style, and a title on every mark to point at."""
+"""SVG charts of the HTML reports; colours come from the style sheet, and marks have tooltips."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,18 +9,21 @@ from markupsafe import Markup
 
 Point = tuple[float, float]
 
+SHARES = (0.0, 1.0)
+"""Range of a share, and of the metrics for which higher is better."""
+
 LETTER_WIDTH = 6.8
-"""Units of a bold letter of a chart's font, on average."""
+"""Average width of a bold character in SVG units."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """From values to places along an axis.
+    """Linear or logarithmic scale of an axis.
 
     Attributes:
-        low, high: the ends; they may be equal, or the wrong way round.
-        log: in equal steps for equal ratios; both ends are more than 0.
-        whole: no ticks between whole numbers.
+        low, high: ends of the axis; they may be equal or reversed.
+        log: logarithmic scale; both ends must be positive.
+        whole: ticks at integers only.
     """
 
     low: float
@@ -29,25 +32,35 @@ class Scale:
     whole: bool = False
 
     @classmethod
-    def around(cls, values: Iterable[float], *, log: bool = False, margin: float = 0.05) -> Self:
-        """A scale with some room around the values, of which one is finite at least."""
+    def around(
+        cls, values: Iterable[float], *, log: bool = False, margin: float = 0.05, within: Point | None = None
+    ) -> Self:
+        """Return a scale with a margin around the values.
+
+        Args:
+            values: values to show; at least one must be finite.
+            log: logarithmic scale.
+            margin: share of the range that is added at both ends.
+            within: range of possible values, such as 0 to 1 for a share: the margin does not leave it.
+        """
         finite = [value for value in values if math.isfinite(value)]
         low, high = min(finite), max(finite)
         if log:
             room = max(high / low, 2.0) ** margin
             return cls(low / room, high * room, log=True)
         room = margin * ((high - low) or abs(high) or 1.0)
-        return cls(low - room, high + room)
+        least, most = within or (-math.inf, math.inf)
+        return cls(max(low - room, min(low, least)), min(high + room, max(high, most)))
 
     def share(self, value: float) -> float:
-        """0 at the low end, 1 at the high one."""
+        """Return the position of a value: 0 at the low end, 1 at the high end."""
         low, high, at = (math.log10(v) for v in (self.low, self.high, value)) if self.log else (
             self.low, self.high, value
         )  # fmt: skip
         return (at - low) / (high - low) if high != low else 0.5
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Round numbers between the ends, ``most`` of them or fewer."""
+        """Return round numbers between the ends, about ``most`` of them at most."""
         if self.log:
             first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
             for steps in ((1, 2, 5), (1, 3), (1,)):
@@ -68,7 +81,7 @@ class Scale:
 
 
 def short(value: float) -> str:
-    """A number for a tick: ``0.05``, ``12``, ``3.3 M``."""
+    """Format a number with three significant digits and an SI prefix: ``0.05``, ``12``, ``3.3 M``."""
     for size, letter in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{letter}"
@@ -76,17 +89,17 @@ def short(value: float) -> str:
 
 
 class Chart:
-    """An empty chart with axes, to which marks are added.
+    """An SVG chart with axes, to which marks are added.
 
     Args:
-        label: what is to be seen, for those who cannot see it.
-        x: of the horizontal axis.
-        y: of the vertical axis.
-        size: width and height in units, about pixels.
-        left: units to the left of the plot, for the words there.
-        x_label: below the plot, with the unit.
-        y_label: above the plot.
-        rows: words for values of ``y``, in place of its ticks.
+        label: text alternative for screen readers.
+        x: scale of the horizontal axis.
+        y: scale of the vertical axis.
+        size: width and height in SVG units, about pixels.
+        left: width of the margin for the tick labels of ``y``.
+        x_label: label of the horizontal axis, with the unit.
+        y_label: label of the vertical axis, above the plot.
+        rows: labels for values of ``y`` instead of ticks.
     """
 
     def __init__(
@@ -118,14 +131,14 @@ class Chart:
             self._parts.append(Markup('<text x="{}" y="14">{}</text>').format(2, y_label))
 
     def at(self, point: Point) -> Point:
-        """Units to the right and down of the top left corner."""
+        """Return the SVG coordinates of a point, to the right of and below the top left corner."""
         return (
             round(self.left + self.x.share(point[0]) * (self.right - self.left), 1),
             round(self.bottom - self.y.share(point[1]) * (self.bottom - self.top), 1),
         )
 
     def dot(self, point: Point, css: str, title: str = "", radius: float = 4) -> None:
-        """A disc."""
+        """Add a disc."""
         x, y = self.at(point)
         inside = Markup("<title>{}</title>").format(title) if title else ""
         self._parts.append(
@@ -133,7 +146,7 @@ class Chart:
         )
 
     def line(self, points: Iterable[Point], css: str, title: str = "") -> None:
-        """A line from point to point; it breaks where one is not finite."""
+        """Add a line through points; points that are not finite interrupt it."""
         pieces, drawing = [], False
         for point in points:
             if not all(math.isfinite(value) for value in point):
@@ -147,23 +160,23 @@ class Chart:
             self._parts.append(Markup('<path class="line {}" d="{}">{}</path>').format(css, "".join(pieces), inside))
 
     def text(self, point: Point, text: str, *, dx: float = 0, dy: float = 0, css: str = "") -> None:
-        """Words beside a point."""
+        """Add text at an offset ``dx``, ``dy`` from a point, in SVG units."""
         x, y = self.at(point)
         self._parts.append(Markup('<text class="{}" x="{:g}" y="{:g}">{}</text>').format(css, x + dx, y + dy, text))
 
     def interval(self, x: float, low: float, high: float, css: str) -> None:
-        """A vertical interval with a cap at each end."""
+        """Add a vertical interval with caps at both ends."""
         across, top = self.at((x, high))
         bottom = self.at((x, low))[1]
         path = f"M{across - 5:g} {top:g}h10M{across - 5:g} {bottom:g}h10M{across:g} {top:g}V{bottom:g}"
         self._parts.append(Markup('<path class="line {}" d="{}"/>').format(css, path))
 
     def label(self, points: Sequence[tuple[Point, str]], *, most: int) -> None:
-        """Words beside points, in the order of importance; those that find no room are left out.
+        """Add labels next to points in order of importance, without overlaps; labels without room are left out.
 
         Args:
-            points: with the words of each.
-            most: letters of each.
+            points: points with their labels.
+            most: largest number of characters of a label.
         """
         taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in (self.at(point) for point, _ in points)]
         for point, text in points:
@@ -192,11 +205,11 @@ Box = tuple[float, float, float, float]
 
 
 def _overlap(one: Box, other: Box) -> bool:
-    """Whether two boxes, each left, top, right and bottom, share any area."""
+    """Whether two boxes (left, top, right, bottom) overlap."""
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def clipped(text: object, most: int) -> str:
-    """Words that are not longer than there is room for."""
+    """Cut text to at most ``most`` characters, the last one an ellipsis if it was longer."""
     words = str(text)
     return words if len(words) <= most else words[: most - 1] + "…"

@@ -1,5 +1,5 @@
 "use strict";
-// Sorts a table by the column whose head is pressed; what is missing stays at the end.
+// Sort a table by the selected column heading; missing values stay at the end.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];

@@ -1,9 +1,9 @@
-"""The answer of a sweep on one page, to be read, sorted and listened to.
+"""HTML report of a sweep: leaderboard, heat map, main effects, cost, learning curves and mistakes with audio.
 
-The page is a single file that asks for nothing from anywhere. Everything that comes from configurations, names of files
-and classes is escaped, none of it is inside the script, and the page's policy lets no script run but that one.
+The page is a single file without external resources. All text from configurations, file names and classes is escaped
+and outside of the script, and the content security policy of the page allows no other script.
 
-Its size is bounded: :data:`MOST_ROWS` setups and reasons, :data:`~audio_lightning.report.charts.MOST_DOTS` dots a
+Its size is bounded: :data:`MOST_ROWS` setups and reasons, :data:`~audio_lightning.report.charts.MOST_DOTS` dots per
 value, a confusion matrix of :data:`~audio_lightning.report.mistakes.MOST_CLASSES` classes, and
 :data:`~audio_lightning.report.mistakes.MOST_CLIPS` clips of at most 5 s at 16 kHz (2 MB) for each of the first
 :data:`BOARDS_WITH_CLIPS` boards.
@@ -41,12 +41,12 @@ def write_sweep_page(sweep: SweepFolder, results: pd.DataFrame, boards: "list[Bo
     """Write ``report.html`` into the folder of a sweep.
 
     Args:
-        sweep: whose trials are shown; recordings are read anew, where they are still there.
-        results: one row a trial, as :func:`audio_lightning.compare.trial_table.read_results` gives them.
-        boards: made of these.
+        sweep: folder of the sweep; recordings are read again if they still exist.
+        results: table of :func:`audio_lightning.compare.trial_table.read_results`, one row per trial.
+        boards: leaderboards of these results.
 
     Returns:
-        The page.
+        Path of the page.
     """
     script = Path(__file__).with_suffix(".js").read_text(encoding="utf-8")
     facts = sweep.read_facts()
@@ -72,11 +72,11 @@ def write_sweep_page(sweep: SweepFolder, results: pd.DataFrame, boards: "list[Bo
 
 
 UNNAMED = re.compile("[0-9a-f]{12}")
-"""The name of a sweep to which nobody gave one: the hash of its grid."""
+"""Default name of a sweep: the hash of its grid."""
 
 
 def _title(facts: SweepFacts, data: Sequence[str]) -> str:
-    """The name of the sweep; of one without a name, what was compared, and on which data."""
+    """Title of the page: the name of the sweep, or its axes and data sets if it has the default name."""
     if not UNNAMED.fullmatch(facts.name):
         return facts.name
     compared = [axis for axis in facts.axes if axis not in REPETITION_KEYS] or facts.axes or ["one setup"]
@@ -85,7 +85,7 @@ def _title(facts: SweepFacts, data: Sequence[str]) -> str:
 
 
 def _data_names(results: pd.DataFrame) -> list[str]:
-    """The data sets of the trials, each with the name of its folder: ``folder (birds)``."""
+    """Data sets of the trials with the names of their folders, such as ``folder (birds)``."""
     names: dict[str, None] = {}
     for trial in results.to_dict("records"):
         choice, root = trial.get("choice.data"), trial.get("config.data.root")
@@ -96,7 +96,7 @@ def _data_names(results: pd.DataFrame) -> list[str]:
 
 
 def _board(sweep: SweepFolder, results: pd.DataFrame, board: "Board", number: int) -> dict[str, Any]:
-    """What the template shows of a board."""
+    """Values of the template for a leaderboard."""
     folders = [[_folder(sweep, results, trial) for trial in row.trials] for row in board.rows[: charts.MOST_CURVES]]
     quality = board.monitor.removeprefix("validation/")
     setups = pd.DataFrame(
@@ -107,7 +107,7 @@ def _board(sweep: SweepFolder, results: pd.DataFrame, board: "Board", number: in
         ]
     )
     found = mistakes.confusion(folders[0]) if folders else None
-    clips, unread = mistakes.clips_heard(found) if found and number <= BOARDS_WITH_CLIPS else ([], None)
+    clips, unreadable = mistakes.mistaken_clips(found) if found and number <= BOARDS_WITH_CLIPS else ([], None)
     return {
         "id": f"-{number}" if number > 1 else "",
         "board": board,
@@ -128,7 +128,7 @@ def _board(sweep: SweepFolder, results: pd.DataFrame, board: "Board", number: in
         "curve_names": [row.name for row in board.rows[: charts.MOST_CURVES]],
         "confusion": found,
         "clips": clips,
-        "unread": unread,
+        "unreadable": unreadable,
         "differences": _differences(results, board.rows),
     }
 
@@ -139,7 +139,7 @@ def _folder(sweep: SweepFolder, results: pd.DataFrame, trial: int) -> TrialFolde
 
 
 def _answer(board: "Board") -> dict[str, Any] | None:
-    """The first setup, and how it compares with the others; it is the winner where all of them are worse."""
+    """The best setup and its comparison with the others; it is the winner if all others are significantly worse."""
     if not board.rows:
         return None
     others = [row for row in board.rows[1:] if row.comparison]
@@ -155,12 +155,12 @@ def _answer(board: "Board") -> dict[str, Any] | None:
 
 
 def _columns(board: "Board") -> dict[str, bool]:
-    """Which columns of the leaderboard have anything to say."""
+    """Whether each optional column of the leaderboard has values."""
     names = ("test", "recording", "parameters", "macs", "latency_ms", "epoch_seconds", "peak_memory_mb", "comparison")
     known = {name: any(getattr(row, name) is not None for row in board.rows) for name in names}
     leaks = {row.leakage for row in board.rows}
     return known | {
-        "leakage": len(leaks) > 1,  # the stamp above the table says what is true of all rows
+        "leakage": len(leaks) > 1,  # the stamp above the table is for values common to all rows
         "interval": any(_shown(row).low is not None for row in board.rows),
     }
 
@@ -170,7 +170,7 @@ def _shown(row: "Row") -> Any:
 
 
 def _heat_map(setups: pd.DataFrame, results: pd.DataFrame, axes: list[str]) -> dict[str, Any] | None:
-    """Two axes against each other; a cell without a result says why there is none."""
+    """Heat map of two axes; cells without a result have the reason."""
     columns = [axis for axis in setups if axis != effects.VALUE and f"choice.{axis}" in results]
     if setups.empty:
         return None
@@ -208,7 +208,7 @@ def _heat_map(setups: pd.DataFrame, results: pd.DataFrame, axes: list[str]) -> d
 
 
 def _differences(results: pd.DataFrame, rows: "list[Row]") -> dict[str, Any] | None:
-    """Keys of the configuration in which the two best setups differ, apart from those that vary within one of them."""
+    """Configuration keys that differ between the two best setups, except keys that vary within one of them."""
     if len(rows) < 2:
         return None
     best, second = (results.iloc[row.trials] for row in rows[:2])
@@ -221,14 +221,14 @@ def _differences(results: pd.DataFrame, rows: "list[Row]") -> dict[str, Any] | N
 
 
 def _typed(value: Any) -> str | None:
-    """A value as it would be typed; None where the key is not there."""
+    """A value as on the command line; None if the key is missing."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     return as_text(value)
 
 
 def _troubles(results: pd.DataFrame, axes: list[str]) -> list[dict[str, Any]]:
-    """Trials without a result, those with the same reason together."""
+    """Trials without a result, grouped by state and reason."""
     columns = [f"choice.{axis}" for axis in axes if f"choice.{axis}" in results]
     found: dict[tuple[str, str], list[str]] = {}
     for trial in results[results["state"].isin(["failed", "skipped", "interrupted"])].to_dict("records"):

@@ -1,14 +1,14 @@
-"""Leaderboards on the terminal."""
+"""Leaderboards as text tables for the terminal."""
 
 from collections.abc import Sequence
 
 from audio_lightning.compare.board import Board
-from audio_lightning.compare.notes import answer
+from audio_lightning.compare.notes import conclusions
 from audio_lightning.compare.statistics import Spread
 from audio_lightning.core.text_tables import Column, print_table, print_text
 
 PIPED_WIDTH = 100
-"""Columns of a table that is not written to a terminal."""
+"""Width in columns of a table that is not written to a terminal."""
 
 
 def print_boards(boards: Sequence[Board]) -> None:
@@ -22,7 +22,7 @@ def print_boards(boards: Sequence[Board]) -> None:
             known = any(found and found.low is not None for row in board.rows for found in (row.test, row.validation))
             brackets = f"In brackets: {board.interval}. " if known else ""
             print_text(f"{brackets}MB: largest memory of the process of a trial.", piped_width=PIPED_WIDTH)
-        for sentence in answer(board):
+        for sentence in conclusions(board):
             print_text(sentence, piped_width=PIPED_WIDTH)
         for note in board.notes:
             print_text(note, piped_width=PIPED_WIDTH)
@@ -30,7 +30,7 @@ def print_boards(boards: Sequence[Board]) -> None:
 
 def _print_rows(board: Board) -> None:
     recordings = any(row.recording for row in board.rows)
-    figures = ("n", "para-\nmeters", "MACs", "ms a\nclip", "s an\nepoch", "MB")
+    figures = ("n", "para-\nmeters", "MACs", "ms/\nclip", "s/\nepoch", "MB")
     columns = (
         Column("", "right", whole=True),
         Column("setup"),
@@ -75,7 +75,7 @@ def _with_interval(found: Spread | None) -> str:
 
 
 def _count(value: float | None) -> str:
-    """Three digits and a prefix: 1.23M."""
+    """A count with three significant digits and a prefix, such as 1.23M."""
     if value is None:
         return "-"
     for size, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

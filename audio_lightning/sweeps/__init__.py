@@ -1,1 +1,1 @@
-"""From a grid to finished trials: expand, plan, run, search, refit."""
+"""Sweeps: expand a grid or run a search, plan and run the trials, refit the best one."""

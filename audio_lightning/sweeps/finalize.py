@@ -1,4 +1,4 @@
-"""What a sweep leaves: tables, a page, plots of the best, made by processes that have the libraries for them."""
+"""Output of a finished sweep: tables, HTML page and plots, made in processes that have the libraries loaded."""
 
 import sys
 from pathlib import Path
@@ -8,17 +8,19 @@ from audio_lightning.compare.trials import SweepFolder
 from audio_lightning.sweeps.executors.forkserver import begin, call
 
 MOST_DRAWN = 10
-"""Trials of the best setup whose curves are drawn."""
+"""Maximum number of trials of the best setup whose plots are drawn."""
 
 
 def finalize(sweep: SweepFolder, plots: str, wandb: dict[str, Any] | None = None) -> None:
-    """Write the tables and the page from what there is, and print the leaderboard.
+    """Write the tables, the page and the plots of the finished trials, and print the leaderboard.
 
-    ``plots`` says which trials are drawn: ``best``, those of the best setup, ``all`` or ``none``; ``wandb`` is
-    ``logger.wandb`` of the trials, as it was typed.
+    Args:
+        sweep: sweep folder.
+        plots: trials to draw: ``best`` (those of the best setup), ``all`` or ``none``.
+        wandb: node ``logger.wandb`` of the trials; None without W&B.
     """
     folders = call(write_tables, sweep, plots)
-    # Beside the page, which takes as long.
+    # In parallel with the page, which takes about as long.
     drawing = [begin(draw, part) for part in (folders[::2], folders[1::2]) if part]
     page = call(write_page, sweep, wandb)
     for process in drawing:
@@ -51,14 +53,14 @@ def write_tables(sweep: SweepFolder, plots: str) -> list[Path]:
 
 
 def draw(folders: list[Path]) -> None:
-    """Draw the figures of runs that have none yet."""
+    """Draw the figures of runs that have no figures yet."""
     from audio_lightning.figures.run_figures import draw_runs
 
     draw_runs(folders)
 
 
 def write_page(sweep: SweepFolder, wandb: dict[str, Any] | None) -> Path:
-    """Write ``report.html``, and log the sweep's own run where its trials are runs in Weights & Biases."""
+    """Write ``report.html``; if the trials are W&B runs, log a summary run of the sweep."""
     from audio_lightning.compare.leaderboard import boards_of
     from audio_lightning.compare.trial_table import read_results
     from audio_lightning.report.sweep_page import write_sweep_page

@@ -1,6 +1,6 @@
-"""From what was typed to the combinations it stands for, in Hydra's own grammar of overrides.
+"""Grid of a sweep: parse overrides in Hydra's grammar, and expand them to combinations.
 
-Hydra's sweeper knows the full product only. Here axes can also advance together, and combinations can be left out.
+Beyond the full product of Hydra's sweeper, axes can advance together, and combinations can be excluded.
 """
 
 import json
@@ -21,20 +21,20 @@ from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.errors import ConfigError
 
 LARGEST = 100_000
-"""Combinations in one grid; more is a slip of the hand."""
+"""Maximum number of combinations of a grid; more is taken for a mistake."""
 
 SWEEP_CALL = re.compile(r"['\"]|(?:choice|range|interval|glob|sort|shuffle|tag|int|float|str|bool)\(")
-"""How a value begins that is left to Hydra's grammar even where the key wants a path."""
+"""Beginning of a value that is parsed by Hydra's grammar even if the key takes a path."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What was typed, taken apart.
+    """Parsed overrides of a sweep.
 
     Attributes:
-        fixed: overrides without a sweep, in typed order.
-        axes: the override lines of each key that varies (``{"model": ["model=cnn", "model=lstm"]}``), in typed order.
-        spaces: keys that vary over an interval, which only a search can draw from.
+        fixed: overrides with one value, in the given order.
+        axes: override lines by key that varies (``{"model": ["model=cnn", "model=lstm"]}``), in the given order.
+        spaces: keys that vary over an interval, which only a search can sample.
     """
 
     fixed: list[str] = field(default_factory=list)
@@ -43,15 +43,16 @@ class Grid:
 
 
 def parse_grid(overrides: Sequence[str]) -> Grid:
-    """Take the overrides of a sweep apart.
+    """Parse the overrides of a sweep.
 
     Args:
-        overrides: as they were typed; paths need no quotes (see :func:`audio_lightning.config.quote_paths`). Of a key
-            that is given twice the later value holds, in the place of the first, as in Hydra. Unlike Hydra's,
-            ``shuffle`` gives the same order for the same line, so that a sweep can be gone on with.
+        overrides: overrides of the command line; paths need no quotes (see
+            :func:`audio_lightning.config.quote_paths`). If a key is given twice, the later value replaces the first, as
+            in Hydra. Unlike in Hydra, ``shuffle`` gives the same order for the same line, so that a sweep can be
+            resumed.
 
     Raises:
-        ConfigError: an override that is not in Hydra's grammar, an axis without values, or one that is too long.
+        ConfigError: an override is not in Hydra's grammar, or an axis has no values or too many.
     """
     latest: dict[str, Override] = {}
     for override in parse_overrides(_quote(line) for line in overrides):
@@ -72,23 +73,26 @@ def parse_grid(overrides: Sequence[str]) -> Grid:
 def combinations(
     grid: Grid, *, zip_: Sequence[Sequence[str]] = (), exclude: Sequence[Mapping[str, Any]] = ()
 ) -> list[dict[str, str]]:
-    """Every combination of the axes: from key to override line, the first axis slowest, duplicates once.
+    """Expand the axes to combinations without duplicates; the first axis varies slowest.
 
     Args:
-        grid: what was typed; its intervals are left alone.
+        grid: parsed overrides; intervals are ignored.
         zip_: axes that advance together instead of being crossed, as lists of keys.
-        exclude: rules; a combination is left out when every entry of a rule holds. Numbers are compared as numbers,
-            an entry may list several values, and keys that are fixed on the command line count, too.
+        exclude: rules. A combination is left out if every entry of a rule matches. Numbers are compared by value, an
+            entry may list several values, and keys with one value on the command line count, too.
+
+    Returns:
+        One mapping from key to override line per combination.
 
     Raises:
-        ConfigError: a key that is not in the grid, zipped axes of different lengths, nothing left, or more than
-            100,000 combinations.
+        ConfigError: a key is not in the grid, zipped axes have different lengths, no combination is left, or there are
+            more than 100,000.
     """
     bundles = _bundles(grid, zip_)
     rules = [_rule(grid, rule) for rule in exclude]
     if (total := math.prod(map(len, bundles))) > LARGEST:
         sizes = " x ".join(f"{key} {len(lines)}" for key, lines in grid.axes.items())
-        raise ConfigError(f"the grid has {total:,} combinations ({sizes}), at most {LARGEST:,} are taken")
+        raise ConfigError(f"the grid has {total:,} combinations ({sizes}); expected at most {LARGEST:,}")
     fixed = values_of(_by_key(grid.fixed))
     kept: dict[str, dict[str, str]] = {}
     for parts in product(*bundles):
@@ -98,12 +102,12 @@ def combinations(
         if not any(_matches(rule, {**fixed, **values}) for rule in rules):
             kept.setdefault(json.dumps(values), combination)
     if not kept:
-        raise ConfigError(f"sweep.exclude leaves none of the {total} combinations")
+        raise ConfigError(f"sweep.exclude: excludes all {total} combinations; remove or narrow a rule")
     return list(kept.values())
 
 
 def values_of(combination: Mapping[str, str]) -> dict[str, Any]:
-    """From key to plain value: ``{"seed": "seed=0"}`` is ``{"seed": 0}``."""
+    """Convert override lines to plain values: ``{"seed": "seed=0"}`` to ``{"seed": 0}``."""
     return {key: value_of(line) for key, line in combination.items()}
 
 
@@ -119,12 +123,12 @@ def _quote(line: str) -> str:
 
 
 def _axis(override: Override) -> list[str]:
-    """The values of an axis as override lines."""
+    """Return the values of an axis as override lines."""
     sweep, key = override.value(), override.get_key_element()
     values: list[Any]
     if isinstance(sweep, Glob):
         if not is_group(override):
-            raise ConfigError(f"{override.input_line}: glob() chooses files of a group, and {key} is not one")
+            raise ConfigError(f"{override.input_line}: glob() chooses files of a group, but {key} is not a group")
         values = sweep.filter(choices(override.key_or_group))
         nothing = f"no {key} matches" + f" (choices: {', '.join(choices(override.key_or_group))})"
     else:
@@ -132,7 +136,7 @@ def _axis(override: Override) -> list[str]:
         values = list(sweep.list) if isinstance(sweep, ChoiceSweep) else _range(override, sweep)
         if sweep.shuffle:
             random.Random(override.input_line).shuffle(values)
-        nothing = "there is nothing in this range"
+        nothing = "the range is empty"
     if not values:
         raise ConfigError(f"{override.input_line}: {nothing}")
     return quote_paths(f"{key}={Override._get_value_element_as_str(value)}" for value in values)
@@ -143,14 +147,14 @@ def _range(override: Override, sweep: RangeSweep) -> list[Any]:
     assert start is not None
     assert stop is not None
     if step == 0:
-        raise ConfigError(f"{override.input_line}: the step of a range must not be 0")
+        raise ConfigError(f"{override.input_line}: the step of a range is 0; use another step, or leave it out")
     if (stop - start) / step > LARGEST:
-        raise ConfigError(f"{override.input_line}: more than {LARGEST:,} values")
+        raise ConfigError(f"{override.input_line}: more than {LARGEST:,} values; shorten the range")
     return list(sweep.range())
 
 
 def _bundles(grid: Grid, zip_: Sequence[Sequence[str]]) -> list[list[dict[str, str]]]:
-    """What is crossed: an axis, or several that advance together, in the place of the first of them."""
+    """Group the axes that advance together, in the place of the first of them; a single axis is its own group."""
     group_of: dict[str, list[str]] = {}
     for keys in zip_:
         if isinstance(keys, str):
@@ -158,14 +162,14 @@ def _bundles(grid: Grid, zip_: Sequence[Sequence[str]]) -> list[list[dict[str, s
         for key in keys:
             if key not in grid.axes:
                 typed = _by_key(grid.fixed) | grid.spaces
-                why = "has no list of values to go through" if key in typed else "is not an axis of this sweep"
+                why = "has no list of values" if key in typed else "is not an axis of this sweep"
                 raise ConfigError(f"sweep.zip: {key} {why}" + did_you_mean(key, grid.axes, listing="axes"))
             if key in group_of:
-                raise ConfigError(f"sweep.zip: {key} is named twice; an axis advances together with one list of others")
+                raise ConfigError(f"sweep.zip: {key} is named twice; name each axis in one list only")
             group_of[key] = list(keys)
         if len({len(grid.axes[key]) for key in keys}) > 1:
             lengths = " and ".join(f"{key} {len(grid.axes[key])}" for key in keys)
-            raise ConfigError(f"sweep.zip: axes that advance together need equally many values; {lengths}")
+            raise ConfigError(f"sweep.zip: axes that advance together need the same number of values; found {lengths}")
     bundles = []
     for key, lines in grid.axes.items():
         together = group_of.get(key, [key])
@@ -193,7 +197,7 @@ def _matches(rule: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    """Equal as values: 1e-3 is 0.001, also as the text that YAML makes of it, but ``true`` is not 1."""
+    """Compare values: 1e-3 equals 0.001, also as the text that YAML reads, but ``true`` does not equal 1."""
     if isinstance(one, bool) or isinstance(other, bool) or one is None or other is None:
         return one is other
     if isinstance(one, (int, float)) != isinstance(other, (int, float)):
@@ -210,5 +214,5 @@ def _by_key(lines: Iterable[str]) -> dict[str, str]:
 
 @lru_cache(maxsize=2 * LARGEST)
 def value_of(line: str) -> Any:
-    """The plain value of an override with one value."""
+    """Return the plain value of an override with one value."""
     return parse_overrides([line])[0].value()

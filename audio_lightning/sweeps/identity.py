@@ -1,7 +1,7 @@
-"""When two trials are the same: what they would compute, not where it lies or how fast it runs.
+"""Identity of trials: two trials are the same if they would compute the same result.
 
-A trial is known by its resolved configuration, less everything that does not change its result, by the labelled
-recordings and how they are divided, and by the version of this package.
+The identity is a hash of the resolved configuration without keys that do not change the result, of the labelled
+recordings and their splits, and of the version of this package.
 """
 
 import copy
@@ -24,15 +24,15 @@ WITHOUT_EFFECT = re.compile(
     r"(logger|hydra|dashboard)(\..*)?|plots|resume|trusted_modules|feature_memory_gb|data\.(table(\..+)?|num_workers|resident|download"
     r"|allow_leakage|cache_(dir|max_gb|identity))|callbacks\.device_stats(\..*)?|trainer\.(accelerator|devices|num_nodes|strategy|log_every_n_steps|profiler)"
 )
-"""Keys that say where, how fast and how visibly a trial runs."""
+"""Keys of locations, devices, speed and logging, which do not change the result."""
 
 
 def canonical_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a resolved configuration decides the result, flat, with dotted keys.
+    """Return the part of a resolved configuration that determines the result, as a flat mapping with dotted keys.
 
-    Folders of data are left out, because what is in them counts; the same goes for weights and recordings of noise and
-    rooms, which stand here with a hash of their content. Of the devices their number stays: with two of them, a step
-    of the optimizer has twice the clips.
+    Data folders are left out, because the fingerprint of their content is part of the identity. Paths of weights, noise
+    and impulse responses are replaced by a hash of their content. The number of devices is kept, because two devices
+    process twice as many clips per optimizer step.
     """
     found = {key: value for key, value in _flat(config) if not WITHOUT_EFFECT.fullmatch(key)}
     for key, value in list(found.items()):
@@ -42,11 +42,11 @@ def canonical_config(config: Mapping[str, Any]) -> dict[str, Any]:
             del found[key]
         elif isinstance(value, str) and Path(value).expanduser().exists():
             path = Path(value).expanduser()
-            best = RunFolder(path).best  # of a run of one's own, whose other files may change
+            best = RunFolder(path).best  # of a run folder, whose other files may change
             found[key] = _of_files(best if key == "model.pretrained" and best.exists() else path)
     trainer = config.get("trainer", {})
     tuner = config.get("tuner") or {}
-    if tuner.get("lr_find"):  # what is found takes its place, also in the configuration of the run
+    if tuner.get("lr_find"):  # replaced by the found value, also in the configuration of the run
         found.pop("optimizer.lr", None)
     if tuner.get("scale_batch_size"):
         found.pop("data.batch_size", None)
@@ -56,24 +56,24 @@ def canonical_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def setup_hash(config: Mapping[str, Any], content: str | None, apart: Collection[str] = ()) -> str:
-    """What trials have in common that repeat one another with other seeds or folds, whatever the keys ``apart`` are."""
+    """Return the identity shared by trials that differ only in seeds, folds and the keys ``apart``."""
     left_out = {*REPETITION_KEYS, *apart}
     kept = {key: value for key, value in canonical_config(config).items() if key not in left_out}
     return digest([kept, content, __version__])
 
 
 def trial_hash(config: Mapping[str, Any], content: str | None, division: str | None) -> str:
-    """Identity of a trial: its configuration, and the fingerprints of its recordings and of their division."""
+    """Return the identity of a trial, from its configuration and the fingerprints of its recordings and splits."""
     return digest([canonical_config(config), content, division, __version__])
 
 
 def digest(values: Any) -> str:
-    """SHA-256 of plain values; the order of a mapping's keys does not count."""
+    """Return the SHA-256 of plain values, independent of the order of mapping keys."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def grid_hash(overrides: Iterable[str]) -> str:
-    """What a sweep without a name is called: from what is asked for, in any order."""
+    """Return the default name of a sweep: a hash of its overrides, independent of their order."""
     return digest(sorted(overrides))[:12]
 
 
@@ -86,7 +86,7 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]
 
 
 def _sources(flat: Mapping[str, Any]) -> dict[str, str]:
-    """A hash of the code of each module of the user's own that is named: its version says nothing of a change."""
+    """Return a hash of the source of every user module among the targets, which have no version of their own."""
     targets = [str(value) for key, value in flat.items() if key.endswith("_target_") and value is not None]
     own = {target.partition(".")[0] for target in targets} - TOP_LEVEL
     return {f"sources.{module}": _hash_of(source_files(module)) for module in sorted(own)}
@@ -106,6 +106,6 @@ def _hash_of(files: Iterable[Path]) -> str:
 
 @functools.cache
 def _digest_of(file: Path, *stat: int) -> bytes:
-    """Digest of a file, read once for all trials of a sweep as long as what the system says of it stays the same."""
+    """Return the digest of a file, cached as long as its size and times are unchanged."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").digest()

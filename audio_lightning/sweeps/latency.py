@@ -1,4 +1,4 @@
-"""What one clip takes on this machine, from the waveform to the probabilities."""
+"""Latency per clip on this machine, from the waveform to the probabilities."""
 
 import time
 
@@ -10,14 +10,14 @@ from audio_lightning.inference.load import load_classifier
 
 SECONDS = 0.05
 LEAST, MOST = 3, 50
-"""How long, and how often at least and at most, a clip is classified to find it out."""
+"""Duration of the measurement in seconds, and the minimum and maximum number of predictions."""
 
 
 def write_latency(folder: TrialFolder) -> None:
-    """Measure a finished trial's classifier and write ``latency.json``.
+    """Measure the latency of a finished trial's classifier, and write ``latency.json``.
 
-    One clip at a time, by one thread of the CPU. The fastest of several counts, since what else the machine does can
-    only make it slower.
+    Clips are predicted one at a time on one CPU thread. The minimum of several measurements counts, because other
+    processes can only make a prediction slower.
     """
     classifier = load_classifier(folder.best)
     threads = torch.get_num_threads()
@@ -26,7 +26,7 @@ def write_latency(folder: TrialFolder) -> None:
         clip = torch.zeros(1, classifier.task.num_samples)
         taken: list[float] = []
         with torch.inference_mode():
-            classifier.probabilities(clip)  # the first one finds memory and kernels
+            classifier.probabilities(clip)  # warm-up: allocates memory, chooses kernels
             while len(taken) < LEAST or (len(taken) < MOST and sum(taken) < SECONDS):
                 started = time.perf_counter()
                 classifier.probabilities(clip)

@@ -1,4 +1,4 @@
-"""From combinations to trials with folders: composed, examined, known again."""
+"""Planning of trials: compose and check combinations, and give each a new or an existing folder."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialFolder, TrialStatus, is_free
 from audio_lightning.config import UnknownKey, absolutize_paths, as_plain, check_config, compose
-from audio_lightning.config.automatic import keys_of_recordings
+from audio_lightning.config.automatic import keys_of_recordings, provisional
 from audio_lightning.core.errors import ConfigError, DataError, UserError
 from audio_lightning.sweeps.executors.forkserver import call
 from audio_lightning.sweeps.identity import digest, setup_hash, trial_hash
@@ -24,12 +24,12 @@ from audio_lightning.sweeps.progress import describe
 
 @dataclass(frozen=True)
 class Combination:
-    """What is asked for of one trial.
+    """Request for one trial.
 
     Attributes:
-        overrides: all of them.
-        choices: the value of each axis.
-        apart: keys in which trials of one setup may differ, beside seeds and folds.
+        overrides: all overrides of the trial.
+        choices: value of each axis.
+        apart: keys in which trials of one setup may differ, in addition to seeds and folds.
     """
 
     overrides: list[str]
@@ -39,7 +39,7 @@ class Combination:
 
 @dataclass(frozen=True)
 class Planned:
-    """A trial before it has a folder: composed, checked, and with the choice of each group of the configuration."""
+    """Composed and checked trial without a folder; ``groups`` has the choice of each group of the configuration."""
 
     combination: Combination
     config: DictConfig
@@ -53,11 +53,11 @@ class Planned:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """The configuration, resolved, as plain Python."""
+        """The resolved configuration as plain Python values."""
         return as_plain(self.config)
 
     def status(self, number: int) -> TrialStatus:
-        """What is known of the trial when it is new."""
+        """Return the initial status of the trial."""
         reason = self.preflight.impossible or self.preflight.unusable
         return TrialStatus(
             number=number,
@@ -76,22 +76,21 @@ class Planned:
 def plan_trials(
     combinations: Iterable[Combination], *, known: dict[str, Preflight] | None = None, quiet: bool = False
 ) -> list[Planned]:
-    """Compose and check trials; equal ones are planned once.
+    """Compose and check trials; identical trials are planned once.
 
     Args:
-        combinations: what is asked for.
-        known: results of earlier calls, by what was asked for of the data, to which those of this one are added. A
-            trial on data that was examined before is not examined again: if it cannot work, it says so when it runs.
-
-        quiet: nothing is printed of the values that follow from the recordings.
+        combinations: requested trials.
+        known: results of earlier pre-flight checks by data configuration, to which new results are added. A trial on
+            data that was checked before is not checked again; if it cannot work, it fails when it runs.
+        quiet: do not print values that are derived from the recordings.
 
     Raises:
-        ConfigError: a mistake in what was asked for.
-        DataError: recordings that cannot be used, where that goes for every trial.
+        ConfigError: a mistake in the overrides.
+        DataError: the recordings of all trials are unusable.
     """
     combinations = list(combinations)
     composed = [compose_trial(combination) for combination in combinations]
-    # Of a search each trial is planned alone, and says nothing of the others.
+    # A search plans each trial alone, so one trial with a lacking key says nothing about the others.
     if known is None and composed and all(lacking for *_, lacking in composed):
         raise composed[0][2][0]
     _settle([config for config, *_ in composed], quiet=quiet)
@@ -115,11 +114,12 @@ def plan_trials(
 
 
 def _settle(configs: Sequence[DictConfig], *, quiet: bool) -> None:
-    """Replace what is ``auto`` by what it is for the recordings, so that trials are known by numbers."""
+    """Replace ``auto`` by values derived from the recordings, so that the identity of trials has the values."""
     automatic = [config for config in configs if keys_of_recordings(config)]
     if automatic:
         plain = [as_plain(config) for config in automatic]
-        for config, found in zip(automatic, call(settle_automatic, plain, quiet)):
+        tried = [as_plain(provisional(config)) for config in automatic]
+        for config, found in zip(automatic, call(settle_automatic, plain, tried, quiet)):
             for key, value in found.items():
                 OmegaConf.update(config, key, value)
 
@@ -127,15 +127,15 @@ def _settle(configs: Sequence[DictConfig], *, quiet: bool) -> None:
 def enter(
     sweep: SweepFolder, trials: Sequence[Planned], *, reuse: bool, retry_skipped: bool = False
 ) -> list[TrialFolder]:
-    """Give every trial its folder: the one that it has, or a new one.
+    """Assign a folder to every trial: its existing folder, or a new one.
 
-    Several processes may do this at once with one sweep.
+    Several processes may call this for the same sweep at the same time.
 
     Args:
-        sweep: where they go.
-        trials: in the order of their numbers.
-        reuse: take the result of the same trial from a sweep beside this one.
-        retry_skipped: run those again that were skipped when they ran, though their pre-flight check passed.
+        sweep: sweep folder.
+        trials: trials in the order of their numbers.
+        reuse: copy the result of the same trial from a neighbouring sweep folder.
+        retry_skipped: run trials again that passed their pre-flight check but were skipped when they ran.
     """
     sweep.path.mkdir(parents=True, exist_ok=True)
     with FileLock(sweep.path / ".lock"):
@@ -155,7 +155,7 @@ def enter(
                     del known[trial.hash]
             if trial.hash in known:
                 if retry_skipped and status.state == "skipped" and trial.preflight.impossible is None:
-                    # What kept it from running may have been a package or a device that was not there.
+                    # A missing package or device may have kept it from running.
                     status = replace(status, state="queued", reason=None)
                     folder.write_status(status)
                 _name_run(trial.config, sweep, status)
@@ -166,7 +166,7 @@ def enter(
                 folder = sweep.trial(status.number, trial.hash)
                 _name_run(trial.config, sweep, status)
                 other = elsewhere.get(trial.hash) if status.state == "queued" else None
-                if other is not None and not other.damage(other.read_status()):  # else it is no concern of this sweep
+                if other is not None and not other.damage(other.read_status()):  # ignore damaged results
                     status = _take(other, folder, status)
                 if status.state in ("queued", "failed"):
                     folder.write_config(trial.config)
@@ -177,7 +177,7 @@ def enter(
 
 
 def results_beside(sweep: SweepFolder) -> dict[str, TrialFolder]:
-    """Finished trials of the sweeps that lie in the same folder as this one, by their hashes."""
+    """Return the finished trials of the neighbouring sweep folders, by their hashes."""
     found = {}
     for path in sorted(sweep.path.absolute().parent.glob("*/sweep.json")):
         if path.parent != sweep.path.absolute():
@@ -188,9 +188,9 @@ def results_beside(sweep: SweepFolder) -> dict[str, TrialFolder]:
 
 
 def compose_trial(combination: Combination) -> tuple[DictConfig, dict[str, str], list[UnknownKey]]:
-    """The configuration, the choices in it, and what was set that these choices lack.
+    """Compose a trial; return its configuration, its group choices, and the set keys that these choices do not have.
 
-    ``feature=logmel,waveform feature.n_mels=40`` means something for the first of the two only.
+    For example, ``feature=logmel,waveform feature.n_mels=40`` sets a key that only the first choice has.
     """
     lines, lacking = list(combination.overrides), list[UnknownKey]()
     while True:
@@ -207,12 +207,12 @@ def compose_trial(combination: Combination) -> tuple[DictConfig, dict[str, str],
     check_config(config)
     absolutize_paths(config)
     if config.resume is not None:
-        raise ConfigError("resume= goes on with one run; a sweep goes on by itself when it is started again")
+        raise ConfigError("resume: continues a single run; to continue a sweep, give its command again")
     return config, groups, lacking
 
 
 def _name_run(config: DictConfig, sweep: SweepFolder, status: TrialStatus) -> None:
-    """In W&B the trials of a sweep are a group, and each is called by what it has of its own."""
+    """Set group, job type and name of a trial's W&B run: the group is the sweep, the name lists its choices."""
     for node in config.logger.values():
         if node is not None and "group" in node and "job_type" in node:
             for key, value in (("group", sweep.path.name), ("job_type", "trial"), ("name", describe(status))):
@@ -222,11 +222,11 @@ def _name_run(config: DictConfig, sweep: SweepFolder, status: TrialStatus) -> No
 
 def _say_damaged(sweep: SweepFolder, folder: TrialFolder, wrong: str) -> None:
     aside = sweep.set_aside(folder)
-    print(f"{wrong}; the trial is run again, and what it left is in {aside}", file=sys.stderr, flush=True)
+    print(f"{wrong}; the trial is run again, and its old files are in {aside}", file=sys.stderr, flush=True)
 
 
 def _renew(folder: TrialFolder, status: TrialStatus, trial: Planned) -> None:
-    """A trial that has not ended takes over what does not change its result, such as where its data lies now."""
+    """Update the stored configuration of an unfinished trial, because locations such as its data folder may change."""
     if status.state in ENDED:
         return
     with suppress(UserError):  # missing, or damaged
@@ -236,10 +236,10 @@ def _renew(folder: TrialFolder, status: TrialStatus, trial: Planned) -> None:
 
 
 def _take(found: TrialFolder, folder: TrialFolder, status: TrialStatus) -> TrialStatus:
-    """The result of the same trial of another sweep; its files are linked where the file system can."""
+    """Copy the result of the same trial of another sweep; files are hard-linked if the file system supports it."""
 
     def special(place: str, names: list[str]) -> list[str]:
-        """Links, which may lead anywhere, and pipes, which nobody can copy."""
+        """Return symbolic links, which may lead anywhere, and special files, which cannot be copied."""
         paths = {name: Path(place, name) for name in names}
         return [name for name, path in paths.items() if path.is_symlink() or not (path.is_file() or path.is_dir())]
 
@@ -255,7 +255,7 @@ def _take(found: TrialFolder, folder: TrialFolder, status: TrialStatus) -> Trial
     old = found.read_status()
     for name in (folder.lock.name, folder.status.name):
         (partial / name).unlink(missing_ok=True)
-    shutil.rmtree(folder.path, ignore_errors=True)  # left without a status by a process that was killed
+    shutil.rmtree(folder.path, ignore_errors=True)  # left without a status by a killed process
     os.replace(partial, folder.path)
     kept = {
         name: getattr(old, name) for name in ("seconds", "peak_memory_mb", "attempts", "started", "finished", "host")

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from audio_lightning.config.automatic import AUTOMATIC, keys_of_recordings
+from audio_lightning.config.automatic import AUTOMATIC, PROVISIONAL, keys_of_recordings
 from audio_lightning.core.errors import ConfigError, DataError
 from audio_lightning.sweeps.identity import digest
 
 if TYPE_CHECKING:
+    from audio_lightning.core.task import AudioTask
     from audio_lightning.data.datamodule import AudioDataModule
 
 LOADING = ("seed", "batch_size", "num_workers", "resident", "sampling")
-"""Keys of the data that say in which batches clips come."""
+"""Data keys of batching, which do not affect the pre-flight check."""
 
 BUILT = ("feature", "augment", "model", "finetune", "loss", "optimizer", "scheduler")
-"""What is built of a configuration, and may not be possible."""
+"""Nodes of a configuration that are built in the pre-flight check."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,10 @@ class Preflight:
     """Result of the pre-flight check of a trial.
 
     Attributes:
-        impossible: why the trial cannot work, if it cannot.
-        unusable: what is wrong with its recordings, if they cannot be used.
-        content, division: fingerprints of the recordings (:mod:`audio_lightning.data.store.fingerprints`).
+        impossible: why the trial cannot work; None if it can.
+        unusable: why its recordings cannot be used; None if they can.
+        content, division: fingerprints of the recordings and of the splits
+            (:mod:`audio_lightning.data.store.fingerprints`).
     """
 
     impossible: str | None = None
@@ -38,44 +40,57 @@ class Preflight:
 
 
 def preflight(configs: Sequence[dict[str, Any]]) -> list[Preflight]:
-    """Check trials, given by their resolved configurations; recordings that are not decoded yet are decoded.
+    """Check trials, given by their resolved configurations; recordings are decoded if they are not cached.
 
-    This imports what a training imports, and is meant for a process of its own.
+    Call it in a separate process, because it imports the libraries of a training.
     """
     impossible: dict[str, str | None] = {}
     opened: dict[str, Preflight] = {}
     return [_preflight(config, impossible, opened) for config in configs]
 
 
-def settle_automatic(configs: Sequence[dict[str, Any]], quiet: bool = False) -> list[dict[str, Any]]:
-    """What is ``auto`` and follows from the recordings, from the key to the value; as above for a process of its own.
+def settle_automatic(
+    configs: Sequence[dict[str, Any]], provisional: Sequence[dict[str, Any]], quiet: bool = False
+) -> list[dict[str, Any]]:
+    """Return the values of keys that are ``auto`` and are derived from the recordings, for each configuration.
 
-    Nothing where the data cannot be used, which the pre-flight check says.
+    Unusable data leaves them at ``auto``. A trial that cannot work with any recordings gets provisional values, and
+    nothing is measured for it. The pre-flight check reports both. Call it in a separate process, because it imports the
+    libraries of a training.
 
     Args:
         configs: resolved configurations.
+        provisional: the same with :func:`audio_lightning.config.automatic.provisional`.
         quiet: print no values.
     """
+    from audio_lightning.classifier.factory import check_choices
     from audio_lightning.training.setup import settled_data
 
-    settled: dict[str, dict[str, Any]] = {}
-    keys = []
-    for config in configs:
+    measured: dict[str, dict[str, Any]] = {}
+    settled = []
+    for config, tried in zip(configs, provisional):
         tree, automatic = OmegaConf.create(config), keys_of_recordings(config)
+        try:
+            with suppress(DataError):
+                check_choices(tried, _task_of(tried))
+        except ConfigError:
+            settled.append({key: PROVISIONAL[key] for key in automatic})
+            continue
         given = [OmegaConf.select(tree, key) for key in AUTOMATIC]
-        keys.append(digest([config["data"], given]))
-        if keys[-1] not in settled:
+        name = digest([config["data"], given])
+        if name not in measured:
             with suppress(DataError):
                 settled_data(tree, quiet=quiet)
-            settled[keys[-1]] = {key: OmegaConf.select(tree, key) for key in automatic}
-    return [settled[key] for key in keys]
+            measured[name] = {key: OmegaConf.select(tree, key) for key in automatic}
+        settled.append(measured[name])
+    return settled
 
 
 def folds_present(config: dict[str, Any]) -> list[int]:
-    """The folds that the data of a configuration has, or is to be given.
+    """Return the folds of the data of a configuration: ``data.folds``, otherwise those of the data set.
 
     Raises:
-        ConfigError: the data has no folds.
+        ConfigError: the data has no folds, or fewer than three.
     """
     data = config["data"]
     if data["folds"] is not None:
@@ -90,7 +105,7 @@ def folds_present(config: dict[str, Any]) -> list[int]:
 
 
 def _preflight(config: dict[str, Any], impossible: dict[str, str | None], opened: dict[str, Preflight]) -> Preflight:
-    """Check a trial, less what is known from others that differ from it in nothing that counts here."""
+    """Check a trial; reuse the results of trials with the same relevant keys."""
     data = {name: value for name, value in config["data"].items() if name not in LOADING}
     key = digest([data, *(config.get(name) for name in BUILT)])
     if key not in impossible:
@@ -108,16 +123,21 @@ def _preflight(config: dict[str, Any], impossible: dict[str, str | None], opened
 
 def _why_not(config: dict[str, Any]) -> str | None:
     from audio_lightning.classifier.factory import check_networks
-    from audio_lightning.core.task import AudioTask
 
     try:
-        data = _datamodule(config)
-        check_networks(config, AudioTask(("a", "b"), data.sample_rate, data.num_samples, data.padding))
+        check_networks(config, _task_of(config))
     except ConfigError as error:
         return str(error)
-    except DataError:  # of recordings that cannot be measured, which _open says
+    except DataError:  # unreadable recordings, which _open reports
         return None
     return None
+
+
+def _task_of(config: dict[str, Any]) -> "AudioTask":
+    from audio_lightning.core.task import AudioTask
+
+    data = _datamodule(config)
+    return AudioTask(("a", "b"), data.sample_rate, data.num_samples, data.padding)
 
 
 def _datamodule(config: dict[str, Any]) -> "AudioDataModule":
@@ -127,7 +147,7 @@ def _datamodule(config: dict[str, Any]) -> "AudioDataModule":
 
 
 def _is_without_chance(datamodule: "AudioDataModule") -> bool:
-    """Whether the seed has no part in what the clips are and how they are divided: by folds that come with them."""
+    """Return whether clips and splits are independent of the seed, as with the folds of a data set."""
     from audio_lightning.data.datamodule import AudioDataModule
 
     added = type(datamodule).complete is not AudioDataModule.complete
@@ -141,14 +161,14 @@ def _open(datamodule: "AudioDataModule") -> Preflight:
     try:
         with decoding_shown(datamodule):
             datamodule.setup()
-            datamodule.manifest.require_several_classes()
+            datamodule.manifest.require_usable_classes()
     except DataError as error:
         return Preflight(unusable=str(error))
     return Preflight(None, None, *fingerprints(datamodule))
 
 
 def gpus() -> int:
-    """GPUs that this machine has."""
+    """Return the number of GPUs of this machine."""
     import torch
 
     return torch.cuda.device_count()

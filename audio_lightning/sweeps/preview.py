@@ -1,29 +1,42 @@
-"""What a sweep would do: the state of each trial, and an estimate of the time that is left."""
+"""Preview of a sweep (``sweep.dry_run``): the state of each trial, and an estimate of the remaining time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from audio_lightning.compare.trials import ENDED, SweepFolder, TrialStatus
+from audio_lightning.sweeps.fusion.groups import sizes
 from audio_lightning.sweeps.plan import Planned, results_beside
 
 
 @dataclass(frozen=True)
 class Preview:
-    """The trials of a sweep before it runs, each with its state; ``known``: a sweep beside this one has the result.
+    """Preview of a sweep.
 
-    ``open`` trials would be run, one at a time in about ``seconds``, which is None where no finished trial says it.
+    Attributes:
+        trials: state and planned status of each trial. State ``known``: a neighbouring sweep has its result.
+        open: number of trials that would be run.
+        seconds: estimated total duration of these, one at a time; None if no trial is finished.
+        groups: number of trials in each group that one process would train; empty without ``sweep.fuse``.
     """
 
     trials: list[tuple[str, TrialStatus]]
     open: int
     seconds: float | None
+    groups: list[int]
 
 
-def preview(sweep: SweepFolder, planned: Sequence[Planned], *, reuse: bool) -> Preview:
-    """Compare planned trials with what there is; with ``reuse`` also in the sweeps beside this one."""
+def preview(sweep: SweepFolder, planned: Sequence[Planned], *, reuse: bool, fuse: int = 1) -> Preview:
+    """Compare planned trials with the trials in the folder of the sweep and, with ``reuse``, of neighbouring sweeps.
+
+    Args:
+        sweep: sweep folder, which need not exist.
+        planned: planned trials of the sweep.
+        reuse: see ``sweep.reuse``.
+        fuse: see ``sweep.fuse``.
+    """
     own = {status.hash: status for _, status in sweep.folders()} if sweep.trials.is_dir() else {}
     elsewhere = results_beside(sweep) if reuse else {}
-    trials, left = [], []
+    trials, left, configs = [], [], []
     for number, trial in enumerate(planned):
         status = trial.status(number)
         old = own.get(trial.hash)
@@ -32,13 +45,16 @@ def preview(sweep: SweepFolder, planned: Sequence[Planned], *, reuse: bool) -> P
             status = replace(status, reason=f"done in {elsewhere[trial.hash].path}")
         if state not in (*ENDED, "known"):
             left.append(status)
+            if state != "failed":
+                configs.append(trial.plain)
         trials.append((state, status))
     finished = [*own.values(), *(folder.read_status() for folder in elsewhere.values())]
-    return Preview(trials, len(left), _estimate(left, [status for status in finished if status.state == "done"]))
+    seconds = _estimate(left, [status for status in finished if status.state == "done"])
+    return Preview(trials, len(left), seconds, sizes(configs, fuse) if fuse > 1 else [])
 
 
 def _estimate(left: Sequence[TrialStatus], done: Sequence[TrialStatus]) -> float | None:
-    """Seconds that trials may take: as long as finished ones did with the same model, or else as any did."""
+    """Estimate the seconds of trials by the mean of finished trials with the same model, otherwise of all."""
     if not (left and done):
         return None
     total = 0.0

@@ -11,13 +11,13 @@ from audio_lightning.core.messages import fitting, terminal_width, wrapped
 from audio_lightning.core.task import lower_is_better
 
 LINES_OF_ERROR = 40
-"""Last lines of a failed trial's traceback that are shown at once."""
+"""Maximum number of lines of a failed trial's traceback that are printed."""
 
 SECONDS_OF_SILENCE = 60.0
-"""After which a line says how far trials with a budget are, where there is no status line."""
+"""Seconds without output after which trials with a budget print their progress, if there is no status line."""
 
 SPINNER = 2
-"""Columns in front of the status line."""
+"""Width of the spinner before the status line, in columns."""
 
 SETTLED: dict[State, str] = {
     "done": "had finished before",
@@ -25,17 +25,26 @@ SETTLED: dict[State, str] = {
     "failed": "without a result",
     "skipped": "cannot work",
 }
-"""Trials that the sweep had nothing to do for, by their state."""
+"""Descriptions of trials that are not run, by their state."""
 
 
 class Progress:
-    """A line for each trial that ends and, on a terminal, a status line below them.
+    """Progress display: one line for each trial that ends and, on a terminal, a status line below.
 
-    On a terminal each line is shortened to its width; in a pipe or a file it is whole. ``settled`` counts the trials of
-    ``total`` that are not run here, by their state; ``slots`` run at once; ``monitor`` is the metric of the best one.
-    Where there is a budget, ``budget_left`` gives the seconds that are left of it: these take the place of an estimate,
-    and in a pipe or a file a line says now and then how far the trials, called ``what``, are. ``best`` is that of
-    earlier ones.
+    On a terminal each line is shortened to its width; in a pipe or a file it is complete.
+
+    Args:
+        total: number of trials.
+        settled: number of trials that are not run here, by their state.
+        slots: number of trials that run at the same time.
+        monitor: metric of the best trial in the status line.
+        what: word for the trials in the status line.
+        budget_left: function that returns the remaining budget in seconds. It replaces the estimate; in a pipe or a
+            file, a progress line is printed from time to time.
+        best: metric and status of the best earlier trial.
+
+    Attributes:
+        is_complete: whether no trial was left to run at the end; False until then, and after an interruption.
     """
 
     def __init__(
@@ -51,6 +60,7 @@ class Progress:
     ) -> None:
         self.total, self.settled, self.slots, self.monitor = total, settled, slots, monitor
         self.what, self.budget_left, self.best = what, budget_left, best
+        self.is_complete = False
         self._states: Counter[State] = Counter()
         self._seconds: list[float] = []
         self._started = self._said = time.monotonic()
@@ -62,7 +72,7 @@ class Progress:
             self._display.start()
 
     def say(self, *versions: str) -> None:
-        """Print a line that stays: the longest of its ``versions`` that fits, or else the last one, wrapped."""
+        """Print a permanent line: the longest of ``versions`` that fits, otherwise the last one, wrapped."""
         self._said = time.monotonic()
         if not self._display:
             print(versions[0], flush=True)
@@ -101,7 +111,7 @@ class Progress:
                 self.say(f"    {line}")
 
     def retried(self, folder: TrialFolder, status: TrialStatus) -> None:
-        """Print that a trial has failed and is started again."""
+        """Print that a failed trial is started again."""
         self.say(f"{'again':>{len(self._place())}} {describe(status)}: {status.reason}")
 
     def update(self, *, running: int) -> None:
@@ -113,10 +123,10 @@ class Progress:
 
             versions, width = self.summary(running=running), terminal_width()
             line = fitting(versions, width and width - SPINNER) or versions[-1]
-            self._display.update(Text(line))  # Text, because a choice in brackets would be taken for a style
+            self._display.update(Text(line))  # Text, because Rich reads brackets as styles
 
     def summary(self, *, running: int) -> list[str]:
-        """How far the sweep is: versions of one line, from long to short."""
+        """Return the progress as versions of one line, from long to short."""
         done, left, about = self._done(), "", ""
         failed = f"{self._states['failed']} failed" if self._states["failed"] else ""
         if self.budget_left:
@@ -137,13 +147,14 @@ class Progress:
         return [", ".join(filter(None, line)) for line in lines]
 
     def close(self, taken: Mapping[str, int] | None = None) -> None:
-        """End with a line that says how the sweep went, and how many results were ``taken`` from each other sweep."""
+        """Print a final summary, with the number of results ``taken`` from each other sweep."""
         terminal = self._display is not None
         if self._display:
             self._display.stop()
             self._display = None
         counts = ", ".join(f"{count} {state}" for state, count in sorted(self._states.items()))
-        parts = [counts or "nothing was left to do"]
+        left = 0 if self.is_complete else self.total - self._done()
+        parts = list(filter(None, [counts, f"{left} left to run" if left else ""])) or ["nothing was left to do"]
         for state, what in SETTLED.items():
             if count := self.settled[state]:
                 origins = (taken or {}).items() if state == "done" else ()
@@ -169,7 +180,7 @@ class Progress:
 
 
 def _figures(monitor: str, value: float) -> Sequence[str]:
-    """A value with the whole name of its metric, the last part of the name, and no name."""
+    """Format a value with the full name of its metric, with the last part of the name, and without a name."""
     return [f"{monitor} {value:.4f}", f"{monitor.rpartition('/')[2]} {value:.4f}", f"{value:.4f}"]
 
 

@@ -1,4 +1,4 @@
-"""The winner of a sweep, trained once more on more of the recordings: the checkpoint to use."""
+"""Refit of the best setup of a sweep on more of the recordings, which gives the checkpoint to use."""
 
 import sys
 from collections.abc import Iterable
@@ -27,7 +27,7 @@ from audio_lightning.training.start import train_in
 
 @dataclass(frozen=True)
 class Refit:
-    """A training of the setup that was chosen by its validation metric; ``everything``: on the test part, too."""
+    """Planned training of the best setup; with ``everything``, the test clips are used for training, too."""
 
     row: Row
     config: DictConfig
@@ -36,7 +36,12 @@ class Refit:
 
 
 def refit(sweep: SweepFolder, *, everything: bool | None = None, trust: str | Iterable[str] | None = None) -> Refit:
-    """Train the best setup of a sweep once more, and write its card; the same call resumes what is there.
+    """Train the best setup of a sweep on more recordings, and write its card; the same call resumes it.
+
+    Args:
+        sweep: sweep folder.
+        everything: see :func:`plan_refit`.
+        trust: modules that the configuration may name, in addition to the package and its libraries; None: none.
 
     Raises:
         ConfigError: see :func:`plan_refit`.
@@ -47,7 +52,8 @@ def refit(sweep: SweepFolder, *, everything: bool | None = None, trust: str | It
     best = f"{boards[0].monitor} {planned.row.validation.mean:.4f}"
     print(f"{planned.row.name}: {best}, the best of {len(boards[0].rows)}")
     typed = trust if trust is None or isinstance(trust, str) else list(trust)
-    OmegaConf.update(planned.config, "trusted_modules", typed, force_add=True)  # not what the sweep's files say
+    # Never the modules named in the sweep's files.
+    OmegaConf.update(planned.config, "trusted_modules", typed, force_add=True)
     with trusting(typed):
         check_config(planned.config)
         metrics = train_in(planned.folder, planned.config, then=write_model_card)
@@ -56,18 +62,25 @@ def refit(sweep: SweepFolder, *, everything: bool | None = None, trust: str | It
 
 
 def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *, everything: bool | None) -> Refit:
-    """Choose what to train: the best setup of a sweep, for as many epochs as served it best.
+    """Plan the refit: the best setup of a sweep, trained for its median best number of epochs.
 
-    With ``everything`` the test part trains, too; None: where the setups were tested on several folds, since no part of
-    the data is the test part then.
+    Args:
+        sweep: sweep folder.
+        results: results of its trials.
+        boards: its leaderboards.
+        everything: train on the test clips, too. None: only if there is no fixed test set, because setups were tested
+            on several folds or not at all.
 
     Raises:
-        ConfigError: nothing to choose from, or trials on several data sets.
+        ConfigError: there is no finished trial, or the trials are on several data sets.
     """
     if not boards:
-        raise ConfigError(f"{sweep.path}: no trial is done, so there is nothing to choose")
+        raise ConfigError(f"{sweep.path}: no trial is finished; give the sweep's command again")
     if len(boards) > 1:
-        raise ConfigError(f"{sweep.path} holds trials on {len(boards)} data sets, each with a best setup of its own")
+        raise ConfigError(
+            f"{sweep.path}: the trials are on {len(boards)} data sets, each with its own best setup; "
+            "run one sweep per data set"
+        )
     board = boards[0]
     row = board.rows[0]
     trials = results.iloc[row.trials]
@@ -76,7 +89,7 @@ def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *
         everything = row.test is None or board.unit == "folds"
     folder = RunFolder(sweep.path / ("refit" if everything else "refit-tested"))
     check_reach(config, ["callbacks", "trainer"], folder.path)
-    for key, value in outside(config, "logger", folder.path):  # the folder may be of somebody else
+    for key, value in outside(config, "logger", folder.path):  # the folder may be from another person
         print(f"{key}={value} of the sweep is not used: a refit logs into its folder", file=sys.stderr)
         config.logger[key.split(".")[1]] = None
     with open_dict(config):
@@ -89,19 +102,21 @@ def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *
     if folder.config.is_file() and canonical_config(as_plain(folder.read_config())) != canonical_config(
         as_plain(config)
     ):
-        raise ConfigError(f"{folder.path} holds a refit of another setup, and the best is {row.name} now: move it away")
+        raise ConfigError(
+            f"{folder.path}: holds a refit of another setup, but the best is now {row.name}; move the folder away"
+        )
     return Refit(row, config, folder, everything)
 
 
 def write_card(refit: Refit, board: Board, metrics: dict[str, Any]) -> Path:
-    """``card.md``: what the classifier is, and what to expect of it."""
+    """Write ``card.md``: a description of the classifier and its expected metrics."""
     data, row = refit.config.data, refit.row
     clips = int(metrics["num_clips/train"])
     lines = [
         f"# {row.name}",
         "",
         f"A classifier of {data.clip_seconds:g} s clips at {data.sample_rate:,} Hz, trained on {clips:,} of them "
-        f"({'all there are' if refit.everything else 'the training and validation parts'}), "
+        f"({'all clips' if refit.everything else 'the training and validation clips'}), "
         f"{metrics['epochs']} epochs, seed {metrics['seed']}, {metrics['parameters']:,} parameters.",
         "",
         "## What to expect",
@@ -113,10 +128,10 @@ def write_card(refit: Refit, board: Board, metrics: dict[str, Any]) -> Path:
         shown = [name for name in (clipwise, _of_recordings(clipwise)) if name in metrics]
         figures = ", ".join(f"{_name(name)} {metrics[name]:.3f}" for name in shown)
         clips = int(metrics["num_clips/test"])
-        lines += ["", f"This very classifier, on the {clips:,} clips of the test part: {figures}."]
+        lines += ["", f"This classifier on the {clips:,} test clips: {figures}."]
     undecided = [board.no_winner] if board.no_winner else []
-    said = (*board.stamps, *undecided, f"Interval: {board.interval}.", *board.notes)
-    lines += ["", *(f"- {sentence}" for sentence in said)]
+    sentences = (*board.stamps, *undecided, f"Interval: {board.interval}.", *board.notes)
+    lines += ["", *(f"- {sentence}" for sentence in sentences)]
     command = f"audio-lightning predict {refit.folder.path} RECORDINGS..."
     lines += ["", "## How to use it", "", "```", command, "```", ""]
     card = refit.folder.path / "card.md"
@@ -132,17 +147,17 @@ def _expected(refit: Refit, board: Board) -> str:
     whole = f", {_name(_of_recordings(metric))} {_figure(recording)}" if recording else ""
     times = {
         "folds": "folds, each tested in turn",
-        "splits": "divisions of the data",
+        "splits": "splits of the data",
         "seeds": "seeds on the same clips",
     }
     over = f"the mean of {row.n} {times[board.unit]}" if row.n > 1 else "of one training"
     if found and found.nested:
-        over += f", of the setup that is best on the validation of each of them ({_name(metric)} by nested selection)"
-    chosen = ", on which the setup was chosen, so that it is too good" if metric == board.monitor else ""
+        over += f", of the setup that is best on the validation clips of each ({_name(metric)} by nested selection)"
+    chosen = ", by which the setup was chosen, so that it is optimistic" if metric == board.monitor else ""
     return (
         f"{_name(metric).capitalize()} {_figure(shown)}{whole}, {over}{chosen}. It was measured on classifiers that "
-        "were chosen alike and trained on fewer clips, so this one should do as well or better on recordings like "
-        "these, and may do worse on others."
+        "were chosen in the same way and trained on fewer clips. On similar recordings, this classifier should be as "
+        "good or better; on others it may be worse."
     )
 
 
@@ -156,17 +171,17 @@ def _name(metric: str) -> str:
 
 
 def _of_recordings(metric: str) -> str:
-    """The name of a metric for whole recordings, where these are cut into windows."""
+    """Return the name of a metric for whole recordings."""
     return metric if "/recording_" in metric else metric.replace("/", "/recording_")
 
 
 def _without_validation(config: DictConfig, trials: pd.DataFrame) -> None:
-    """Train for a fixed time: there are no clips left to choose an epoch by."""
+    """Set a fixed number of epochs, because no validation clips are left to choose an epoch."""
     stopped = any(str(node._target_).endswith(".EarlyStopping") for node in config.callbacks.values() if node)
     if stopped or not is_annealed(config):
         config.trainer.max_epochs = max(1, round(float(trials["best_epoch"].astype(float).median())))
     for name, node in config.callbacks.items():
         if node is not None and str(node._target_).endswith(".EarlyStopping"):
             config.callbacks[name] = None
-    if "monitor" in config.scheduler:  # a plateau of the training's own loss
+    if "monitor" in config.scheduler:  # wait for a plateau of the training loss
         config.scheduler.monitor = "train/loss"

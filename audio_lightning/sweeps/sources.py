@@ -1,4 +1,4 @@
-"""Where the trials of a sweep come from: a list that is known beforehand, or a search that goes by results."""
+"""Sources of trials: a fixed list (grid or file), or a search that depends on results."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """Gives trials to run.
+    """Base class of sources of trials.
 
     Attributes:
-        total: number of trials that the sweep has, those included that have ended before.
-        settled: number of trials among them that are not run here, by their state. A search adds to it later.
-        taken: number of results that were taken from each other sweep.
+        total: number of trials of the sweep, including trials that ended earlier.
+        settled: number of these trials that are not run here, by their state; a search adds to it later.
+        taken: number of results copied from each other sweep.
     """
 
     total: int
@@ -28,18 +28,18 @@ class Source:
     taken: Counter[str]
 
     def take(self) -> TrialFolder | None:
-        """The next trial to run; None where there is none left, or none before others have ended."""
+        """Return the next trial to run; None if none is left, or none is available before others have ended."""
         raise NotImplementedError
 
     def on_trial_end(self, folder: TrialFolder, status: TrialStatus) -> None:
-        """Called when a trial has ended and will not be run again."""
+        """Process a trial that has ended and will not be run again."""
 
     def beat(self) -> None:
-        """Called a few times a second: the sweep is alive."""
+        """Report that the sweep is alive; called a few times per second."""
 
 
 class Listed(Source):
-    """The planned trials of a grid or of a file; for ``reuse`` see :func:`enter`."""
+    """Planned trials of a grid or a file; for ``reuse`` see :func:`enter`."""
 
     def __init__(self, sweep: SweepFolder, trials: Sequence[Planned], *, reuse: bool) -> None:
         folders = enter(sweep, trials, reuse=reuse, retry_skipped=True)
@@ -61,7 +61,7 @@ class Listed(Source):
 
 
 class Searched(Source):
-    """The trials that a search proposes, each when there is room for it; ``fixed`` are the overrides of all."""
+    """Trials proposed by a search, each when a slot is free; ``fixed`` are the overrides of all trials."""
 
     def __init__(self, sweep: SweepFolder, search: "Search", fixed: Sequence[str], *, reuse: bool) -> None:
         self._sweep, self._search, self._fixed, self._reuse = sweep, search, list(fixed), reuse
@@ -74,7 +74,7 @@ class Searched(Source):
         self.taken: Counter[str] = Counter()
 
     def take(self) -> TrialFolder | None:
-        """See :meth:`Source.take`; the result of a proposal that was tried before is reported at once."""
+        """See :meth:`Source.take`; a proposal with a known result is reported to the search at once."""
         while True:
             asked = self._unfinished.pop(0) if self._unfinished else self._search.ask()
             if asked is None:
@@ -82,14 +82,14 @@ class Searched(Source):
             combination = Combination([*self._fixed, *asked.lines.values()], asked.choices)
             try:
                 (trial,) = plan_trials([combination], known=self._known)
-            except ConfigError:  # a value that cannot be, among those that may be drawn
+            except ConfigError:  # an invalid value of the search space
                 self._search.tell(asked.number, "skipped", {})
                 self.settled["skipped"] += 1
                 continue
             (folder,) = enter(self._sweep, [trial], reuse=self._reuse)
             status = folder.read_status()
             self._search.set_hash(asked.number, status.hash)
-            if status.hash in self._numbers:  # the same is running: both get its result
+            if status.hash in self._numbers:  # the same trial is running; both get its result
                 self._numbers[status.hash].append(asked.number)
                 continue
             if status.state in ENDED or trial.preflight.unusable:
@@ -108,15 +108,15 @@ class Searched(Source):
     def on_trial_end(self, folder: TrialFolder, status: TrialStatus) -> None:
         """See :meth:`Source.on_trial_end`."""
         for number in self._numbers.pop(status.hash, ()):
-            if status.state != "interrupted":  # which is gone on with when the sweep is
+            if status.state != "interrupted":  # resumed together with the sweep
                 self._search.tell(number, status.state, _measured(folder))
 
     def beat(self) -> None:
-        """See :meth:`Source.beat`: other machines are to know that the trials of this one are run."""
+        """See :meth:`Source.beat`; informs other machines that the trials of this one are running."""
         self._search.beat()
 
     def _lost(self) -> list["Asked"]:
-        """Trials that the study knows the values of, and whose folders are damaged, missing, or being run again."""
+        """Return trials whose values are in the study, but whose folders are damaged, missing, or run again."""
         known = {status.hash: (folder, status) for folder, status in self._sweep.folders()}
 
         def is_whole(folder: TrialFolder, status: TrialStatus) -> bool:
@@ -132,7 +132,7 @@ class Searched(Source):
 
 
 def _origin(status: TrialStatus) -> str | None:
-    """The sweep whose result a trial has; None where it was run in its own."""
+    """Return the sweep from which the result of a trial was copied; None if the trial was run in its own sweep."""
     return str(Path(status.reused_from).parents[1]) if status.reused_from else None
 
 

@@ -1,4 +1,4 @@
-"""A sweep, from its command line to its leaderboard."""
+"""Sweep: from a command line to a leaderboard."""
 
 import os
 import re
@@ -18,11 +18,13 @@ from audio_lightning.config.override_checks import check_choices
 from audio_lightning.config.overrides import command_line
 from audio_lightning.core.cores import cores
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.files import check_creatable, check_owner
 from audio_lightning.core.messages import timestamp
 from audio_lightning.sweeps.executors.executors import Executor, LocalExecutor
 from audio_lightning.sweeps.executors.forkserver import call, forkserver
 from audio_lightning.sweeps.extra_trials import extra_trials
 from audio_lightning.sweeps.finalize import finalize
+from audio_lightning.sweeps.fusion.groups import Groups
 from audio_lightning.sweeps.grid import Grid, combinations, parse_grid, values_of
 from audio_lightning.sweeps.identity import digest, grid_hash
 from audio_lightning.sweeps.plan import Combination, Planned, compose_trial, plan_trials
@@ -37,25 +39,25 @@ from audio_lightning.sweeps.sources import Listed, Searched, Source
 from audio_lightning.sweeps.trials_file import read_trials_file
 
 MOST_COMPOSED = 256
-"""Combinations of choices of a search that are composed before it starts."""
+"""Maximum number of combinations of a search that are composed and checked before it starts."""
 
 RUNNING = (
-    "dir", "dry_run", "executor", "workers", "trials_per_gpu", "timeout", "retries", "fail_fast", "reuse", "plots",
-    "trials", "ray", "slurm",
+    "dir", "dry_run", "executor", "workers", "trials_per_gpu", "fuse", "timeout", "retries", "fail_fast", "reuse",
+    "plots", "trials", "ray", "slurm",
 )  # fmt: skip
-"""Keys that say how trials are run, and not which; a sweep without a name keeps its folder when they change."""
+"""Keys that set how trials are run, not which trials; an unnamed sweep keeps its folder when they change."""
 
 
 @dataclass(frozen=True)
 class SweepRequest:
-    """What a command line asks for.
+    """Parsed command line of a sweep.
 
     Attributes:
-        folder, name: of the sweep.
+        folder, name: folder and name of the sweep.
         settings: keys of ``sweep``.
-        grid: what varies, and what all combinations of it have.
-        typed: overrides that were typed for all trials.
-        overrides: the words of the command line, without the password of a database.
+        grid: keys that vary, and overrides common to all combinations.
+        typed: overrides for all trials.
+        overrides: words of the command line, without the password of a database.
     """
 
     folder: SweepFolder
@@ -68,11 +70,11 @@ class SweepRequest:
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """What is to be trained.
+    """Planned trials of a sweep.
 
     Attributes:
-        trials: of a grid or a file; empty for a search, which proposes them one by one.
-        config: of the first trial, for what all have in common: devices, loggers, monitor.
+        trials: trials of a grid or a file; empty for a search, which proposes them one by one.
+        config: configuration of the first trial, for the settings that all share: devices, loggers, monitor.
         axes: keys that vary.
     """
 
@@ -83,10 +85,13 @@ class SweepPlan:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """How a sweep ended: its exit code, the states of its trials, and the fingerprints of data with finished ones.
+    """Result of a sweep.
 
-    Exit codes: 0, every trial is done, or cannot work; 1, a trial failed; 130 and 143, stopped. A search with several
-    objectives has its Pareto-optimal trials.
+    Attributes:
+        exit_code: 0: every trial is done or cannot work; 1: a trial failed; 130 and 143: stopped.
+        states: states of the trials.
+        contents: fingerprints of the data of finished trials.
+        pareto: Pareto-optimal trials of a search with several objectives.
     """
 
     exit_code: int
@@ -96,23 +101,23 @@ class SweepResult:
 
 
 def parse_sweep_args(arguments: Sequence[str], config_dir: str | Path | None = None) -> SweepRequest:
-    """Take a command line apart: keys of the sweep, keys that vary, and keys that all trials have.
+    """Parse a command line into keys of the sweep, keys that vary, and keys common to all trials.
 
     Args:
-        arguments: overrides, as typed.
-        config_dir: folder of ``--config-dir``, to be repeated where the command is shown.
+        arguments: overrides of the command line.
+        config_dir: folder of ``--config-dir``, repeated when the command is shown.
 
     Raises:
-        ConfigError: what is not in Hydra's grammar, or an unknown key or value of ``sweep``.
+        ConfigError: an argument is not in Hydra's grammar, or a key or value of ``sweep`` is unknown.
     """
     own = [line for line in arguments if _key(line).partition(".")[0] == "sweep"]
     typed = [line for line in arguments if line not in own]
     grid = parse_grid(typed)
     if not (grid.axes or grid.spaces or any(line.startswith("sweep=") or "trials_file" in line for line in own)):
-        own.insert(0, "sweep=small")  # nothing varies: a first answer
+        own.insert(0, "sweep=small")  # the default plan if nothing varies
     settings = read_settings(quote_paths(own))
     keys = {*grid.axes, *grid.spaces, *map(_key, grid.fixed)}
-    lines = [  # axes of the settings, where nothing else was typed for the same keys
+    lines = [  # axes of the settings, unless the command line sets the same keys
         f"{key}={','.join(map(str, value)) if isinstance(value, list) else value}"
         for key, value in settings.grid.items()
         if key not in keys
@@ -126,34 +131,36 @@ def parse_sweep_args(arguments: Sequence[str], config_dir: str | Path | None = N
 
 
 def plan_sweep(request: SweepRequest) -> SweepPlan:
-    """Compose and check the trials; of a search, its space and what it begins with.
+    """Compose and check the trials, or the space and the first choices of a search.
 
     Raises:
-        ConfigError: a mistake in what was asked for.
-        DataError: recordings that cannot be used.
+        ConfigError: a mistake in the overrides, or a folder that cannot be written or holds a run or a fit.
+        DataError: the recordings cannot be used.
     """
     grid = request.grid
+    check_owner(request.folder.path, "sweep", key="sweep.dir")
+    check_creatable(request.folder.path, key="sweep.dir")
     check_choices([*grid.fixed, *(line for lines in grid.axes.values() for line in lines)])
     forkserver()  # imports the heavy libraries while the trials are composed here
     if request.settings.search["enabled"]:
         return SweepPlan([], _check_search(request), [*grid.axes, *grid.spaces])
     if grid.spaces:
         raise ConfigError(
-            f"{', '.join(grid.spaces)}: an interval is continuous; search it with sweep=search, or list values"
+            f"{', '.join(grid.spaces)}: a grid cannot expand an interval; use sweep=search, or list values"
         )
     trials = plan_trials(_combinations(request))
     monitors = {trial.config.monitor for trial in trials}
     if len(monitors) > 1 and not request.settings.dry_run:
-        raise ConfigError(f"monitor: the trials have different ones ({', '.join(sorted(monitors))}); set one for all")
+        raise ConfigError(f"monitor: the trials differ ({', '.join(sorted(monitors))}); set one for all trials")
     axes = dict.fromkeys([*grid.axes, *(key for trial in trials for key in trial.combination.choices)])
     return SweepPlan(trials, trials[0].config, list(axes))
 
 
 def run_sweep(request: SweepRequest, plan: SweepPlan) -> SweepResult:
-    """Run the trials that are missing, and write and print what all of them say.
+    """Run the missing trials, then write and print the results of all trials.
 
     Raises:
-        DiskError: the disk was full; the same sweep goes on when there is room.
+        DiskError: the disk was full; the same command continues the sweep.
     """
     sweep, settings = request.folder, request.settings
     search = None if plan.trials else _search(request, plan)
@@ -170,7 +177,10 @@ def run_sweep(request: SweepRequest, plan: SweepPlan) -> SweepResult:
     executor = make_executor(sweep, settings, plan.config.trainer.accelerator)
     progress = Progress(total=source.total, settled=source.settled, slots=executor.slots, monitor=monitor)
     try:
-        outcome = TrialRunner(source, executor, progress, retries=settings.retries, fail_fast=settings.fail_fast)()
+        groups = Groups(source, settings.fuse, _known_configs(source, plan), say=progress.say)
+        outcome = TrialRunner(
+            source, executor, progress, retries=settings.retries, fail_fast=settings.fail_fast, groups=groups
+        )()
     finally:
         progress.close(source.taken)
         finalize(sweep, settings.plots, as_plain(plan.config.logger).get("wandb"))
@@ -181,6 +191,13 @@ def run_sweep(request: SweepRequest, plan: SweepPlan) -> SweepResult:
         {status.content for status in statuses if status.state == "done"},
         search.pareto() if search and len(search.objectives) > 1 else [],
     )
+
+
+def _known_configs(source: Source, plan: SweepPlan) -> dict[Path, dict[str, Any]]:
+    """Return the configurations of the trials of a grid by trial folder, so that no files are read; else no entries."""
+    if not isinstance(source, Listed):
+        return {}
+    return {folder.path: trial.plain for folder, trial in zip(source.folders, plan.trials)}
 
 
 def _key(line: str) -> str:
@@ -196,22 +213,22 @@ def _combinations(request: SweepRequest) -> list[Combination]:
     listed: Iterable[Sequence[str]]
     if settings.trials_file is not None:
         if grid.axes:
-            raise ConfigError(f"sweep.trials_file lists the trials: leave {', '.join(grid.axes)} to it")
+            raise ConfigError(f"sweep.trials_file: lists all trials; do not vary {', '.join(grid.axes)} as well")
         listed = read_trials_file(settings.trials_file)
     else:
         crossed = combinations(grid, zip_=settings.zip, exclude=settings.exclude)
         listed = [list(combination.values()) for combination in crossed]
     beside = extra_trials(settings.extra_trials, grid, request.typed, zip_=settings.zip)
-    # First, since whole recipes take longest.
+    # First, because whole experiments take longest.
     found = [Combination([*request.typed, *lines.values()], values_of(lines)) for lines in beside]
     found += [Combination([*grid.fixed, *lines], _choices(lines)) for lines in listed]
     return _over_folds(found) if settings.folds else found
 
 
 def _over_folds(found: list[Combination]) -> list[Combination]:
-    """Every combination with each fold that its data has as the test fold."""
+    """Cross every combination with the test folds of its data."""
     if any("data.test_fold" in combination.choices for combination in found):
-        raise ConfigError("sweep.folds tests on every fold in turn: leave data.test_fold out")
+        raise ConfigError("sweep.folds: tests on every fold in turn; remove data.test_fold")
     folds: dict[str, list[int]] = {}
     every = []
     for combination in found:
@@ -227,16 +244,16 @@ def _over_folds(found: list[Combination]) -> list[Combination]:
 
 
 def _check_search(request: SweepRequest) -> DictConfig:
-    """The configuration of the first of the choices of a search."""
+    """Check the settings of a search, and return the configuration of its first choices."""
     settings, grid = request.settings, request.grid
     for key in ("folds", "zip", "exclude", "extra_trials"):
         if getattr(settings, key):
-            raise ConfigError(f"sweep.{key} is for grids, and a search draws each key by itself: leave it out")
+            raise ConfigError(f"sweep.{key}: works with grids only, because a search samples each key; remove it")
     if settings.trials_file is not None:
-        raise ConfigError("sweep.trials_file lists the trials, and a search draws them: leave one of them out")
+        raise ConfigError("sweep.trials_file: lists all trials, but a search samples them; remove one of the two")
     if not (grid.axes or grid.spaces):
-        raise ConfigError("there is nothing to search: let keys vary, such as model=cnn,resnet")
-    # A slip of the hand is answered now, not by every trial; a key may be there with some of the choices only.
+        raise ConfigError("sweep=search: no key varies; give several values, such as model=cnn,resnet")
+    # Report a mistake now, not in every trial; some keys exist with some of the choices only.
     chosen = [lines if key in groups() else lines[:1] for key, lines in grid.axes.items()]
     tried = [compose_trial(Combination([*grid.fixed, *lines], {})) for lines in islice(product(*chosen), MOST_COMPOSED)]
     if all(lacking for *_, lacking in tried):
@@ -244,7 +261,7 @@ def _check_search(request: SweepRequest) -> DictConfig:
     config = tried[0][0]
     pruner = SearchSettings(**settings.search).pruner
     if pruner != "none" and str(config.trainer.devices) not in ("auto", "1"):
-        raise ConfigError(f"sweep.search.pruner={pruner} needs trials on one device: set pruner=none")
+        raise ConfigError(f"sweep.search.pruner={pruner}: needs trials on one device; set sweep.search.pruner=none")
     return config
 
 
@@ -267,7 +284,7 @@ def _search(request: SweepRequest, plan: SweepPlan) -> Search:
 
 
 def make_executor(sweep: SweepFolder, settings: SweepSettings, accelerator: str) -> Executor:
-    """What runs trials as ``sweep.executor`` says, on the devices that ``trainer.accelerator`` means."""
+    """Make the executor of ``sweep.executor`` for the devices of ``trainer.accelerator``."""
     workers = settings.workers or max(min(2, cores()), cores() // 2)
     if settings.executor == "ray":
         from audio_lightning.sweeps.executors.ray import RayExecutor

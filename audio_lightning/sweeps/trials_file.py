@@ -1,4 +1,4 @@
-"""An explicit list of trials, read from a YAML or a text file."""
+"""Reader of explicit lists of trials in YAML or text files (``sweep.trials_file``)."""
 
 import os
 import re
@@ -17,21 +17,21 @@ from audio_lightning.sweeps.grid import value_of
 
 
 def read_trials_file(path: str | Path) -> list[list[str]]:
-    """An explicit list of trials: one list of overrides each.
+    """Read an explicit list of trials: one list of overrides per trial.
 
     Args:
-        path: a YAML file (``.yaml``, ``.yml``) with a list whose entries are lists of overrides or mappings from key
-            to value, or a text file with the overrides of one trial on each line, quoted as in a shell, and comments
-            after ``#``.
+        path: path of the file. A YAML file (``.yaml``, ``.yml``) has a list whose entries are lists of overrides or
+            mappings from key to value. A text file has the overrides of one trial per line, quoted as in a shell, and
+            comments after ``#``.
 
     Raises:
-        ConfigError: the file cannot be read, holds no trials, or has something else in it; with file and line.
+        ConfigError: the file cannot be read, contains no trials, or has an invalid entry; with file and line.
     """
     path = Path(os.path.expanduser(path))
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"sweep.trials_file={path}: cannot be read: {error}") from error
+        raise ConfigError(f"sweep.trials_file={path}: cannot be read: {error}; check the path") from error
     entries = _yaml_entries if path.suffix.lower() in (".yaml", ".yml") else _text_entries
     trials = []
     for line, overrides in entries(path, text):
@@ -40,19 +40,19 @@ def read_trials_file(path: str | Path) -> list[list[str]]:
         except ConfigError as error:
             raise ConfigError(f"{path}:{line}: {error}") from error
     if not trials:
-        raise ConfigError(f"{path}: there are no trials in it")
+        raise ConfigError(f"{path}: no trials; expected one line of overrides per trial, or a YAML list")
     return trials
 
 
 def _single(line: str) -> str:
-    """An override of one trial, with its path in quotes.
+    """Quote the path in an override, and check that it has one value.
 
     Raises:
-        ConfigError: it is not in Hydra's grammar, or has several values.
+        ConfigError: the override is not in Hydra's grammar, or has several values.
     """
     quoted = quote_paths([line])[0]
     if parse_overrides([quoted])[0].is_sweep_override():
-        raise ConfigError(f"{line}: one trial takes one value")
+        raise ConfigError(f"{line}: several values; expected one value per key of a trial")
     return quoted
 
 
@@ -68,7 +68,7 @@ def _text_entries(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
                 words.append(word)
         except ValueError as error:
             if not line.lstrip().startswith("#"):
-                raise ConfigError(f"{path}:{number}: a quote is not closed: {line.strip()}") from error
+                raise ConfigError(f"{path}:{number}: a quote is not closed; close it: {line.strip()}") from error
         if words:
             yield number, words
 
@@ -108,7 +108,7 @@ def _yaml_overrides(path: Path, entry: Node, found: Any) -> list[str]:
 
 
 def _written(value: Any) -> str:
-    """A value as it would be typed."""
+    """Format a value as on the command line."""
     if isinstance(value, str):
         is_bare = re.fullmatch(r"\w[\w.+-]*", value, re.ASCII) and value_of(f"key={value}") == value
         return value if is_bare else in_quotes(value)
@@ -122,10 +122,10 @@ def _written(value: Any) -> str:
 
 
 def _as_key(key: Any) -> Any:
-    """A key of a dictionary, which Hydra's grammar takes without quotes only, and reads as the number that it may be.
+    """Check a key of a dictionary: Hydra's grammar allows no quoted keys, and reads numeric keys as numbers.
 
     Raises:
-        ConfigError: it would become another key.
+        ConfigError: Hydra would read a different key.
     """
     try:
         read = list(value_of(f"key={{{key}:0}}"))

@@ -1,4 +1,4 @@
-"""W&B workspace and report of a sweep."""
+"""W&B workspace and W&B report of a sweep."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.compare.board import Board, Row
 from audio_lightning.compare.leaderboard import make_boards
-from audio_lightning.compare.notes import answer
+from audio_lightning.compare.notes import conclusions
 from audio_lightning.compare.statistics import NOT_DISTINGUISHABLE, Spread
 from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import REPETITION_KEYS, SweepFolder
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     import wandb_workspaces.workspaces as workspaces
 
 SECONDS_TO_SEND = 12.0
-"""How long W&B may take for all of it, when it has shown that it is there."""
+"""Time limit in seconds to send the whole dashboard, after the server has responded."""
 
 SECONDS_TO_REQUEST = 5.0
-"""How long a single one of its answers may take."""
+"""Time limit in seconds for a single request."""
 
-LACKING = "wandb-workspaces is not installed, and dashboards are made with it: pip install wandb-workspaces"
+LACKING = "dashboard: wandb-workspaces is not installed; pip install wandb-workspaces"
 
 
 @dataclass(frozen=True)
 class Dashboard:
-    """Contents of a workspace and a report.
+    """Contents of a W&B workspace and report.
 
     Attributes:
         title: name of the sweep.
-        entity: user or team; None for the default of the account.
-        project: that the runs belong to.
-        group, job_type: of the runs of the trials; None: they have no job type.
-        axes: path in the configuration of each choice that varies, by the key that was typed.
-        boards: the leaderboards; the first one is shown.
+        entity: user or team; None: the default of the account.
+        project: W&B project of the runs.
+        group, job_type: group and job type of the trials' runs; ``job_type`` is None if they have none.
+        axes: configuration path of each key that varies, by the key of the command line.
+        boards: leaderboards; the workspace shows the first one.
         unsent: number of trials whose runs are on this machine only.
     """
 
@@ -59,17 +59,17 @@ def read_dashboard(sweep: SweepFolder, project: str | None = None, entity: str |
     """Read the contents of the dashboard of a sweep.
 
     Args:
-        sweep: with finished trials.
-        project: that the runs belong to; None for that of the trials' ``logger.wandb``.
-        entity: user or team; None for that of the trials' ``logger.wandb``.
+        sweep: sweep folder with finished trials.
+        project: W&B project of the runs; None: that of the trials' ``logger.wandb``.
+        entity: user or team; None: that of the trials' ``logger.wandb``.
 
     Raises:
-        ConfigError: it is no sweep, no trial is finished, or none is a run in W&B.
+        ConfigError: the folder contains no sweep, no trial is finished, or the trials are not W&B runs.
     """
     facts = sweep.read_facts()
     boards = [board for board in make_boards(read_results([sweep]), facts.monitor, facts.axes, [sweep]) if board.rows]
     if not boards:
-        raise ConfigError(f"{sweep.path}: no trial is finished yet, so there is nothing to show")
+        raise ConfigError(f"{sweep.path}: no trial is finished yet; give the sweep's command again")
     folders = [folder for folder, status in sweep.folders() if status.state == "done" and folder.config.is_file()]
     config = folders[0].read_config()
     node = OmegaConf.select(config, "logger.wandb")
@@ -91,7 +91,7 @@ def read_dashboard(sweep: SweepFolder, project: str | None = None, entity: str |
 
 
 def describe_dashboard(dashboard: Dashboard) -> dict[str, Any]:
-    """The workspace and the report as plain values.
+    """Return the workspace and the report as plain values.
 
     Raises:
         UserError: wandb-workspaces is not installed.
@@ -104,25 +104,25 @@ def describe_dashboard(dashboard: Dashboard) -> dict[str, Any]:
 
 
 def send_dashboard(dashboard: Dashboard) -> dict[str, str]:
-    """Make the workspace and the report, and return the address of each.
+    """Create the workspace and the report on the server, and return their URLs.
 
     Raises:
-        UserError: wandb-workspaces or the key is lacking, or W&B cannot be reached, refuses or takes too long.
+        UserError: wandb-workspaces or the API key is missing, or W&B cannot be reached, refuses or takes too long.
     """
     import wandb
 
     _require()
-    # A request that is still waited for when the process ends would hold it up.
+    # A pending request would delay the end of the process.
     settings = wandb.setup(wandb.Settings(x_graphql_timeout_seconds=SECONDS_TO_REQUEST, x_graphql_retry_max=0)).settings
     if not has_key(settings):
-        raise UserError(f"there is no key for {settings.base_url}: run `wandb login`, or set WANDB_API_KEY")
+        raise UserError(f"W&B: no API key for {settings.base_url}; run `wandb login`, or set WANDB_API_KEY")
     if reason := asking(settings.base_url, SECONDS_TO_ANSWER, proxies_of(settings))():
         raise UserError(f"W&B cannot be reached: {reason}")
 
     def send() -> dict[str, str]:
         entity = dashboard.entity or wandb.Api().default_entity
         if not entity:
-            raise ConfigError("the account has no default entity: name the user or team with --entity")
+            raise ConfigError("W&B: the account has no default entity; set the user or team with --entity")
         workspace, report = make_workspace(dashboard, entity).save(), make_report(dashboard, entity)
         report.save()
         return {"workspace": workspace.url, "report": report.url}
@@ -134,12 +134,12 @@ def send_dashboard(dashboard: Dashboard) -> dict[str, str]:
         raise
     except Exception as error:
         if not sent.done():
-            raise UserError(f"W&B has not taken the dashboard within {SECONDS_TO_SEND:g} s: try again later") from None
-        raise UserError(f"W&B does not take the dashboard: {why(error)}") from error
+            raise UserError(f"W&B: sending the dashboard took over {SECONDS_TO_SEND:g} s; try again later") from None
+        raise UserError(f"W&B: the server refused the dashboard: {why(error)}") from error
 
 
 def make_workspace(dashboard: Dashboard, entity: str) -> "workspaces.Workspace":
-    """A saved view of the project, of the runs of the sweep."""
+    """Make a workspace, a saved view of the project with the runs of the sweep."""
     _require()
     import wandb_workspaces.workspaces as workspaces
 
@@ -147,7 +147,7 @@ def make_workspace(dashboard: Dashboard, entity: str) -> "workspaces.Workspace":
     sections = [
         workspaces.Section(name=name, panels=panels, is_open=True) for name, panels in _panels(dashboard).items()
     ]
-    # W&B holds the value of a top-level key of the configuration under ``value``.
+    # W&B stores the value of a top-level key of the configuration under ``value``.
     paths = (path.partition(".") for path in dashboard.axes.values())
     columns = [f"config:{key}.value{dot}{rest}" for key, dot, rest in paths]
     figures = (board.monitor, board.metric, "macs", "parameters")
@@ -165,12 +165,12 @@ def make_workspace(dashboard: Dashboard, entity: str) -> "workspaces.Workspace":
 
 
 def make_report(dashboard: Dashboard, entity: str, *, asking_server: bool = True) -> "reports.Report":
-    """A page with the leaderboard, in words and as a table, and the panels of the workspace.
+    """Make a report with the leaderboard, in words and as a table, and the panels of the workspace.
 
     Args:
-        dashboard: what it shows.
+        dashboard: contents of the report.
         entity: user or team.
-        asking_server: name the project in the runs' set, for which its number is asked of the server.
+        asking_server: set the project of the run set, for which wandb-workspaces requests its ID from the server.
     """
     _require()
     import wandb_workspaces.reports.v2 as reports
@@ -197,21 +197,21 @@ def make_report(dashboard: Dashboard, entity: str, *, asking_server: bool = True
 
 
 def in_words(board: Board) -> list[str]:
-    """Sentences: which row is best, how sure that is, and which rows cannot be told from it."""
+    """Describe a board in sentences: the best row, its uncertainty, and the rows not distinguishable from it."""
     best, *others = board.rows
-    said = [f"{best.name} is best by {board.monitor}, {_figure(best.validation)}{_repetitions(best, board)}."]
-    said += answer(board)
+    sentences = [f"{best.name} is best by {board.monitor}, {_figure(best.validation)}{_repetitions(best, board)}."]
+    sentences += conclusions(board)
     if any(row.validation.low is not None for row in board.rows):
-        said.append(f"In brackets: {board.interval}.")
+        sentences.append(f"In brackets: {board.interval}.")
     rest = [row for row in others if row.comparison and row.comparison.verdict != NOT_DISTINGUISHABLE]
     if rest:
         verdicts = (f"{row.name} ({row.comparison.verdict})" for row in rest if row.comparison)
-        said.append(f"Against it: {'; '.join(verdicts)}.")
-    return said
+        sentences.append(f"Compared with it: {'; '.join(verdicts)}.")
+    return sentences
 
 
 def _panels(dashboard: Dashboard) -> dict[str, list[Any]]:
-    """Panels, by the question that they answer."""
+    """Return the panels by section."""
     import wandb_workspaces.reports.v2 as reports
 
     board = dashboard.boards[0]
@@ -223,11 +223,11 @@ def _panels(dashboard: Dashboard) -> dict[str, list[Any]]:
         return reports.Layout(x=12 * (number % 2), y=8 * (number // 2), w=12, h=8)
 
     return {
-        "How they learn": [
+        "Learning curves": [
             reports.LinePlot(title=f"{metric} by epoch", x="epoch", y=[metric], layout=place(number))
             for number, metric in enumerate(dict.fromkeys((board.monitor, "validation/loss", "train/loss")))
         ],
-        "Which choice is best": [
+        "Best choices": [
             reports.BarPlot(
                 title=f"{board.monitor} by {key}",
                 metrics=[monitor],
@@ -240,7 +240,7 @@ def _panels(dashboard: Dashboard) -> dict[str, list[Any]]:
         ]
         + [
             reports.ParallelCoordinatesPlot(
-                title="Every choice at once",
+                title="All choices",
                 columns=[
                     *(reports.ParallelCoordinatesPlotColumn(reports.Config(path)) for path in dashboard.axes.values()),
                     reports.ParallelCoordinatesPlotColumn(monitor),
@@ -248,9 +248,9 @@ def _panels(dashboard: Dashboard) -> dict[str, list[Any]]:
                 layout=reports.Layout(x=0, y=8 * ((len(axes) + 1) // 2), w=24, h=10),
             )
         ],
-        "At what cost": [
+        "Cost": [
             reports.ScatterPlot(
-                title=f"{shown} against {cost}",
+                title=f"{shown} over {cost}",
                 x=reports.SummaryMetric(cost),
                 y=quality,
                 log_x=True,
@@ -258,7 +258,7 @@ def _panels(dashboard: Dashboard) -> dict[str, list[Any]]:
             )
             for number, cost in enumerate(("macs", "parameters"))
         ],
-        "Which classes are mistaken": [
+        "Confusions between classes": [
             reports.CustomChart(
                 query={"summaryTable": {"tableKey": "test/confusion_matrix_table"}},
                 chart_name="wandb/confusion_matrix/v1",
@@ -267,7 +267,7 @@ def _panels(dashboard: Dashboard) -> dict[str, list[Any]]:
             ),
             reports.WeavePanelSummaryTable(table_name="test/per_class", layout=place(1)),
         ],
-        "Run by run": [reports.RunComparer(layout=reports.Layout(x=0, y=0, w=24, h=12))],
+        "Comparison of runs": [reports.RunComparer(layout=reports.Layout(x=0, y=0, w=24, h=12))],
     }
 
 
@@ -280,7 +280,7 @@ def _require() -> None:
 
 
 def _path(config: DictConfig, axis: str) -> str:
-    """Where the runs' configuration says what was chosen for an axis."""
+    """Return the path of an axis in the configuration of the runs."""
     node = OmegaConf.select(config, axis)
     if not isinstance(node, DictConfig):
         return axis
@@ -288,13 +288,13 @@ def _path(config: DictConfig, axis: str) -> str:
 
 
 def _filter(dashboard: Dashboard) -> str:
-    """The runs of the trials: neither others of the project nor the one that sums up the sweep."""
+    """Return the filter for the runs of the trials, without other runs of the project and the summary run."""
     wanted = {"Group": dashboard.group, "JobType": dashboard.job_type}
     return " and ".join(f"Metric('{key}') == {_quoted(value)}" for key, value in wanted.items() if value)
 
 
 def _quoted(text: str) -> str:
-    """As a Python string in which nothing is left that the package takes for an operator before it parses."""
+    """Quote as a Python string with escapes, because the package searches for operators before it parses."""
     return "'" + "".join(sign if sign.isascii() and sign.isalnum() else f"\\U{ord(sign):08x}" for sign in text) + "'"
 
 
@@ -321,4 +321,4 @@ def _figure(found: Spread) -> str:
 
 
 def _repetitions(row: Row, board: Board) -> str:
-    return f" over {row.n} {board.unit}" if row.n > 1 else ", trained once, so nothing says how sure that is"
+    return f" over {row.n} {board.unit}" if row.n > 1 else ", trained once, so the uncertainty is unknown"

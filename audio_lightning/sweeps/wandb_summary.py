@@ -1,4 +1,4 @@
-"""A run in Weights & Biases that sums up a sweep whose trials are runs there."""
+"""W&B run that summarizes a sweep whose trials are W&B runs."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 def log_summary(
     sweep: SweepFolder, results: pd.DataFrame, boards: Sequence[Board], node: Mapping[str, Any] | None
 ) -> None:
-    """Log a run ``summary`` with the leaderboard, the results, the page and the best row, where trials are runs.
+    """Log a run ``summary`` with the leaderboard, the results, the page and the best row, if the trials are W&B runs.
 
-    It never makes a sweep fail: what goes wrong is said in a line.
+    It never fails the sweep: an error is reported in one line.
 
     Args:
-        sweep: whose ``leaderboard.csv`` and ``report.html`` have been written.
-        results: of :func:`audio_lightning.compare.trial_table.write_results`.
-        boards: of :func:`audio_lightning.compare.leaderboard.make_boards`.
-        node: ``logger.wandb`` as it was typed for the trials, resolved: not what the files of the folder say, which
-            somebody else may have made; None where trials are no runs.
+        sweep: sweep folder, in which ``leaderboard.csv`` and ``report.html`` have been written.
+        results: table from :func:`audio_lightning.compare.trial_table.write_results`.
+        boards: leaderboards from :func:`audio_lightning.compare.leaderboard.make_boards`.
+        node: resolved node ``logger.wandb`` of the current command; never read from the folder, whose files may be from
+            another person. None if the trials are not W&B runs.
     """
     if node is None:
         return
@@ -44,14 +44,14 @@ def log_summary(
         logger.finish()
         print_unsent(sweep)
     except Exception as error:
-        print(f"W&B: the sweep's own run could not be logged: {str(error).strip() or type(error).__name__}", flush=True)
+        print(f"W&B: the summary run could not be logged: {str(error).strip() or type(error).__name__}", flush=True)
 
 
 def print_unsent(sweep: SweepFolder) -> None:
-    """Print the command that sends the runs of the trials, where they are on this machine only."""
+    """Print the command that sends the trials' runs, if any are on this machine only."""
     if any(sweep.trials.glob("*/wandb/offline-run-*")):
         print(
-            f"W&B: and the trials with: wandb sync {shlex.quote(str(sweep.trials))}/*/wandb/offline-run-*", flush=True
+            f"W&B: send the trials with: wandb sync {shlex.quote(str(sweep.trials))}/*/wandb/offline-run-*", flush=True
         )
 
 
@@ -77,6 +77,6 @@ def _log(logger: "WandbLogger", sweep: SweepFolder, results: pd.DataFrame, board
 
 
 def _as_table(results: pd.DataFrame) -> pd.DataFrame:
-    """The columns that people look at: all but the configuration, which the runs of the trials have."""
+    """Select the columns to show: all except the configuration, which is in the runs of the trials."""
     shown = results[[name for name in results.columns if not name.startswith("config.")]]
     return shown.map(lambda value: value if value is None or isinstance(value, (bool, int, float)) else str(value))

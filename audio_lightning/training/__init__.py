@@ -1,1 +1,1 @@
-"""From a configuration to a finished run: build, train, test, write the run folder."""
+"""Training: from a configuration to a finished run folder."""

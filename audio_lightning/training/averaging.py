@@ -1,9 +1,9 @@
-"""Averages of the weights that a training goes through, which often classify better than the last ones.
+"""Weight averaging (EMA and SWA): averages of the weights often classify better than the last weights.
 
-Lightning's :class:`WeightAveraging` puts the average in place of the weights for a validation and into a full
-checkpoint. What is done otherwise here: only what trains is averaged, not recordings of noise and tables of the front
-end, of which it would keep a second copy; nothing is put in place before there is an average; and ``best.ckpt``, which
-Lightning would fill with the weights of the moment, gets the average that was validated.
+The callbacks extend Lightning's :class:`WeightAveraging`, which swaps the average in for validation and full
+checkpoints, in three points. Only trained modules are averaged, because Lightning would keep a second copy of noise
+recordings and of tables of the front end. Nothing is swapped before an average exists. ``best.ckpt`` holds the average
+that was validated, where Lightning would save the current weights.
 """
 
 from abc import abstractmethod
@@ -24,11 +24,11 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.data.datamodule import AudioDataModule
 
 BATCH_NORM_CLIPS = 1024
-"""Most training clips, drawn by the seed, from which batch normalization learns what averaged weights give."""
+"""Maximum number of training clips, sampled with the seed, to estimate batch normalization of averaged weights."""
 
 
 class Averaging(WeightAveraging):
-    """An average of weights; subclasses say which one."""
+    """Base class of weight averages; subclasses define the share of the newest weights."""
 
     def __init__(self) -> None:
         super().__init__(multi_avg_fn=self._mix)
@@ -36,19 +36,23 @@ class Averaging(WeightAveraging):
 
     @abstractmethod
     def share(self, averaged: int) -> float:
-        """Share of the newest weights in the average, when so many have gone into it already."""
+        """Return the share of the newest weights in the average.
+
+        Args:
+            averaged: number of updates of the average so far.
+        """
 
     @contextmanager
     def applied(self, pl_module: pl.LightningModule) -> Iterator[None]:
-        """Have the average in place of the weights."""
+        """Replace the weights by their average while the context lasts."""
         self._swap_models(pl_module)
         yield
         self._swap_models(pl_module)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Make room for the average."""
+        """Create the average model of a training."""
         assert isinstance(pl_module, AudioClassifier)
-        self._average_model = None  # else one that a finished training was resumed with would be evaluated
+        self._average_model = None  # otherwise that of a resumed, finished training would be evaluated
         if stage == "fit":
             parts: dict[str, nn.Module] = {"network": pl_module.network}
             if pl_module.front_end.learnable:
@@ -58,7 +62,7 @@ class Averaging(WeightAveraging):
             self._average_model = AveragedModel(self._trained, device, multi_avg_fn=self._mix, use_buffers=True)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the average in the module, and later evaluations alone."""
+        """Copy the average into the module, and drop it, so that later evaluations do not swap."""
         if self._begun:
             super().on_train_end(trainer, pl_module)
         self._average_model = None
@@ -66,7 +70,7 @@ class Averaging(WeightAveraging):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Store the average as the weights, and beside it what a resumed training goes on with."""
+        """Store the average as the weights, and the current weights separately, to resume from."""
         if self._begun:
             whole = checkpoint["state_dict"]
             super().on_save_checkpoint(trainer, pl_module, checkpoint)
@@ -75,7 +79,7 @@ class Averaging(WeightAveraging):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Restore both."""
+        """Restore the average and the current weights."""
         if self._average_model is not None and "averaging_state" in checkpoint:
             averaged = {name.removeprefix("module.") for name in self._average_model.state_dict()}
             weights = {name: value for name, value in checkpoint["state_dict"].items() if name in averaged}
@@ -93,7 +97,7 @@ class Averaging(WeightAveraging):
         super()._copy_average_to_current(self._trained)  # type: ignore[arg-type]
 
     def _mix(self, average: Any, newest: Any, averaged: Tensor | int) -> None:
-        """Interpolate, which leaves values that do not change exactly as they are; counters are taken over."""
+        """Interpolate floating-point values, which keeps constant values exact; copy integer counters."""
         if average[0].is_floating_point():
             torch._foreach_lerp_(average, newest, self.share(int(averaged)))
         else:
@@ -101,18 +105,23 @@ class Averaging(WeightAveraging):
 
 
 class EMA(Averaging):
-    """Exponential moving average of the weights, and of the statistics of batch normalization, over the steps.
+    """Exponential moving average (EMA) of the weights and of the batch normalization statistics, over the steps.
 
-    Validation measures the average, and ``best.ckpt`` holds it. The share that is kept in a step grows from 1/5 to
-    ``decay``, as (1 + n) / (10 + n) does over n steps (as in TensorFlow's ``ExponentialMovingAverage``), because short
-    trainings would otherwise keep much of the weights that they began with.
+    Validation uses the average, and ``best.ckpt`` holds it. The first update copies the weights. Then the decay grows
+    from 2/11 to ``decay``: it is (1 + n) / (10 + n) after n updates, as in TensorFlow's ``ExponentialMovingAverage``.
+    The average of a short training would otherwise keep much of the initial weights.
 
     Args:
-        decay: share of the average that is kept in a step.
-        every_n_steps: steps after which the weights are taken in.
+        decay: share of the average that is kept at each update.
+        every_n_steps: number of optimizer steps between updates of the average.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: an option is out of range.
+
+    Example:
+        >>> ema = EMA(decay=0.99)
+        >>> round(ema.share(0), 3), round(ema.share(100_000), 3)  # share of the newest weights: early, late
+        (0.9, 0.01)
     """
 
     def __init__(self, decay: float = 0.999, every_n_steps: int = 1) -> None:
@@ -125,32 +134,37 @@ class EMA(Averaging):
         self.every_n_steps = every_n_steps
 
     def share(self, averaged: int) -> float:
-        """See the class."""
+        """Return one minus the decay, which grows with the number of updates."""
         return 1 - min(self.decay, (1 + averaged) / (10 + averaged))
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        """After every so many optimizer steps, the first one included."""
+        """Return True at every ``every_n_steps``-th optimizer step, beginning with the first."""
         return step_idx is not None and step_idx % self.every_n_steps == 0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take the weights in."""
+        """Update the average."""
         super().on_train_batch_end(trainer, self._trained, outputs, batch, batch_idx)  # type: ignore[arg-type]
 
 
 class SWA(Averaging):
-    """Stochastic weight averaging (Izmailov et al. 2018, arXiv 1803.05407): the mean of the weights of the last epochs.
+    """Stochastic weight averaging (Izmailov et al. 2018, arXiv 1803.05407): mean of the weights of the last epochs.
 
-    From ``start`` on, weights are taken in at the end of every epoch, before it is validated; batch normalization then
-    learns anew what the average gives, from up to 1,024 training clips. Validation measures the average, and
-    ``best.ckpt`` holds it. The schedule is left as it is.
+    From ``start`` on, the average is updated at the end of every epoch, before validation; the batch normalization
+    statistics are then estimated again on up to 1,024 training clips. Validation uses the average, and ``best.ckpt``
+    holds it. The learning rate schedule is unchanged.
 
     Args:
-        start: share of ``trainer.max_epochs`` after which it begins.
+        start: share of ``trainer.max_epochs`` after which averaging begins.
 
     Raises:
-        ConfigError: an option that cannot work.
+        ConfigError: ``start`` is out of range.
+
+    Example:
+        >>> swa = SWA(start=0.5)
+        >>> swa.share(0), swa.share(3)  # all epochs have the same weight
+        (1.0, 0.25)
     """
 
     def __init__(self, start: float = 0.75) -> None:
@@ -160,23 +174,23 @@ class SWA(Averaging):
         self.start = start
 
     def share(self, averaged: int) -> float:
-        """An equal one for all."""
+        """Return equal shares for all weights."""
         return 1 / (averaged + 1)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Find out when to begin.
+        """Check that the number of epochs is known.
 
         Raises:
-            ConfigError: the length of the training is not known.
+            ConfigError: ``trainer.max_epochs`` is not set.
         """
         if trainer.max_epochs is None or trainer.max_epochs < 1:
-            raise ConfigError("callbacks=swa begins after a share of the epochs: give trainer.max_epochs")
+            raise ConfigError("callbacks=swa: begins after a share of the epochs; set trainer.max_epochs")
         super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take the weights in at the end of an epoch; Lightning would only do so when it has been validated."""
+        """Update the average at the end of an epoch, before validation; Lightning would do so only after it."""
         due = self._begun or trainer.current_epoch >= int(self.start * (trainer.max_epochs or 1))
         if not trainer.is_last_batch or not due:
             return
@@ -191,13 +205,13 @@ class SWA(Averaging):
 
 @torch.no_grad()
 def _estimate_batch_norm(classifier: AudioClassifier, batches: Iterable[Tensor]) -> None:
-    """Measure the statistics of batch normalization anew, for weights that no training has brought about.
+    """Estimate the batch normalization statistics of averaged weights.
 
-    Everything else is as in evaluation meanwhile, where :func:`torch.optim.swa_utils.update_bn` would have dropout on.
-    What is not in training mode, because it is frozen, is kept.
+    All other modules are in evaluation mode; :func:`torch.optim.swa_utils.update_bn` would leave dropout on.
+    Frozen modules, which are not in training mode, keep their statistics.
 
     Args:
-        classifier: whose network has these weights.
+        classifier: classifier with the averaged weights.
         batches: waveforms, ``[batch, samples]``.
     """
     network = classifier.network
@@ -214,7 +228,7 @@ def _estimate_batch_norm(classifier: AudioClassifier, batches: Iterable[Tensor])
     for waveform in batches:
         if len(waveform) > 1:
             features = classifier.arranged(classifier.front_end(waveform.to(classifier.device)))
-            network.forward(features)  # not compiled for so few batches
+            network.forward(features)  # not the compiled network, for so few batches
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
     for module in training:
@@ -223,7 +237,7 @@ def _estimate_batch_norm(classifier: AudioClassifier, batches: Iterable[Tensor])
 
 @contextmanager
 def averaged(trainer: pl.Trainer) -> Iterator[None]:
-    """Have the average in place of the weights, where a training has one."""
+    """Replace the weights by their average while the context lasts, if the trainer has an averaging callback."""
     found = next(iter(callbacks_of(trainer, Averaging)), None)
     if found is None:
         yield

@@ -1,4 +1,4 @@
-"""Callbacks of a training: checkpoints, early stopping, checks of the loss, the load of the device."""
+"""Callbacks: checkpoints, early stopping, finite-loss check, device load."""
 
 import os
 import time
@@ -21,9 +21,9 @@ from audio_lightning.training.averaging import averaged
 
 
 def measurable(monitor: str, datamodule: AudioDataModule) -> str:
-    """The metric to choose by: ``monitor``, or the loss where the clips of its part do not define it.
+    """Return ``monitor``, or the loss of the same split if its clips do not define that metric.
 
-    Where clips may have several labels and none of a part has any, average precision and F1 are means over no class.
+    In a multi-label split without any label, average precision and F1 are means over zero classes.
     """
     part, _, name = monitor.partition("/")
     if name in ("loss", "accuracy") or not datamodule.task.multilabel or any(datamodule.class_counts(part)):
@@ -32,15 +32,15 @@ def measurable(monitor: str, datamodule: AudioDataModule) -> str:
 
 
 class _RunCheckpoint(ModelCheckpoint):
-    """A checkpoint under a fixed name in the run folder, which may have been moved before it is resumed."""
+    """Checkpoint with a fixed name in the run folder, which may be moved before the run is resumed."""
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Put checkpoints beside the other files of the run."""
+        """Set the checkpoint folder to ``checkpoints`` in the run folder."""
         self.dirpath = os.path.join(trainer.default_root_dir, "checkpoints")
         super().setup(trainer, pl_module, stage)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore, with paths in the folder as it is called now: Lightning drops scores when it was renamed."""
+        """Restore the state with paths in the current run folder: Lightning drops scores if the folder was renamed."""
 
         def moved(path: str) -> str:
             return os.path.join(str(self.dirpath), os.path.basename(path)) if path else path
@@ -53,14 +53,19 @@ class _RunCheckpoint(ModelCheckpoint):
 
 
 class BestCheckpoint(_RunCheckpoint):
-    """``checkpoints/best.ckpt``: the weights of the epoch with the best value of a metric.
+    """Checkpoint of the best epoch, ``checkpoints/best.ckpt``: the weights with the best value of a metric.
 
-    They are those of the last epoch where there are no validation clips: training metrics do not say which is best. An
-    epoch in which the metric is NaN is never the best; where it is so in all of them, the last one is taken, too.
+    Without validation clips these are the weights of the last epoch, because training metrics do not show which epoch
+    is best. An epoch whose metric is NaN is never the best; if the metric is NaN in all epochs, the last one is kept.
 
     Args:
-        monitor: name of the metric. Where the clips do not define it, the loss takes its place (:func:`measurable`).
-        mode: ``min`` where less of it is better, ``max`` where more is; by default, as its name says.
+        monitor: name of the metric. If the clips do not define it, the loss takes its place (:func:`measurable`).
+        mode: ``min`` if lower is better, ``max`` if higher is better; None: derived from the name.
+
+    Example:
+        >>> best = BestCheckpoint("validation/loss")
+        >>> best.monitor, best.mode
+        ('validation/loss', 'min')
     """
 
     def __init__(self, monitor: str, mode: Literal["min", "max"] | None = None) -> None:
@@ -75,10 +80,10 @@ class BestCheckpoint(_RunCheckpoint):
         )
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Find out whether there is anything to choose by.
+        """Replace a metric that the clips do not define.
 
         Raises:
-            ConfigError: there never will be.
+            ConfigError: no epoch would be validated.
         """
         data: Any = getattr(trainer, "datamodule", None)
         epochs, every = trainer.max_epochs or -1, trainer.check_val_every_n_epoch or 1
@@ -88,34 +93,39 @@ class BestCheckpoint(_RunCheckpoint):
             self.monitor, self.mode = chosen, mode_of(chosen)
         if stage == "fit" and self.monitor and 0 < epochs < every and str(self.monitor).startswith("validation/"):
             raise ConfigError(
-                f"trainer.check_val_every_n_epoch={every} of trainer.max_epochs={epochs} validates no epoch, so there "
-                "is nothing to choose by"
+                f"trainer.check_val_every_n_epoch={every}: no epoch of trainer.max_epochs={epochs} is validated; "
+                f"set it to {epochs} or less"
             )
         super().setup(trainer, pl_module, stage)
 
     @property
     def chosen_by(self) -> str:
-        """What chose the epoch: the name of a metric, or ``last epoch``."""
+        """Name of the metric that chose the epoch, or ``last epoch``."""
         score = self.best_model_score
         return self.monitor if self.monitor and score is not None and torch.isfinite(score) else "last epoch"
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
-        """Whether this epoch is to be kept: of those without a finite metric the last one, until there is another."""
+        """Return whether to keep this epoch; epochs with a NaN metric replace each other until one is finite."""
         if current is not None and not torch.isfinite(current) and self.best_model_score is not None:
             return not torch.isfinite(self.best_model_score)
         return super().check_monitor_top_k(trainer, current)
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
-        """Save the weights that were validated: Lightning leaves averages out where only weights are saved."""
+        """Save the validated weights: Lightning omits the average if only weights are saved."""
         with averaged(trainer):
             super()._save_checkpoint(trainer, filepath)
 
 
 class LastCheckpoint(_RunCheckpoint):
-    """``checkpoints/last.ckpt``: everything a training needs to go on, after every epoch.
+    """Checkpoint to resume from, ``checkpoints/last.ckpt``: the full training state after every epoch.
 
-    ``ModelCheckpoint(save_last=True)`` writes it only when there is a new best one. It must be the last of all
-    checkpoints in an epoch, because it holds the state of the others.
+    ``ModelCheckpoint(save_last=True)`` writes it only after a new best epoch. This callback must be the last checkpoint
+    callback of an epoch, because its file holds the state of the others.
+
+    Example:
+        >>> last = LastCheckpoint()
+        >>> last.filename, last.save_weights_only
+        ('last', False)
     """
 
     def __init__(self) -> None:
@@ -130,16 +140,21 @@ class LastCheckpoint(_RunCheckpoint):
 
 
 class EarlyStopping(LightningEarlyStopping):
-    """Stop when a metric has not improved for some epochs; those in which it is NaN do not count.
+    """Early stopping: end the training when a metric has not improved for some epochs; epochs with NaN do not count.
 
     Args:
-        monitor: name of the metric. Where the clips do not define it, the loss takes its place (:func:`measurable`).
-        patience: epochs without improvement that are waited for.
-        min_delta: change that counts as improvement.
-        mode: ``min`` where less of it is better, ``max`` where more is; by default, as its name says.
+        monitor: name of the metric. If the clips do not define it, the loss takes its place (:func:`measurable`).
+        patience: number of epochs without improvement after which the training stops.
+        min_delta: smallest change that counts as an improvement.
+        mode: ``min`` if lower is better, ``max`` if higher is better; None: derived from the name.
 
     Raises:
-        ConfigError: less than no patience.
+        ConfigError: ``patience`` is negative.
+
+    Example:
+        >>> stopping = EarlyStopping("validation/accuracy", patience=3, min_delta=0.0)
+        >>> stopping.mode, stopping.patience
+        ('max', 3)
     """
 
     def __init__(
@@ -151,46 +166,46 @@ class EarlyStopping(LightningEarlyStopping):
         self._min_delta = min_delta
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Choose by what the clips define."""
+        """Replace a metric that the clips do not define."""
         data: Any = getattr(trainer, "datamodule", None)
         if isinstance(data, AudioDataModule) and (chosen := measurable(self.monitor, data)) != self.monitor:
             super().__init__(monitor=chosen, patience=self.patience, min_delta=self._min_delta, mode=mode_of(chosen))
         super().setup(trainer, pl_module, stage)
 
     def _evaluate_stopping_criteria(self, current: Tensor) -> tuple[bool, str | None]:
-        """Pass over an epoch without a finite metric, in which the network may still be at its beginning."""
+        """Skip an epoch without a finite metric, as may occur early in training."""
         return super()._evaluate_stopping_criteria(current) if torch.isfinite(current) else (False, None)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Stop again where a training is resumed that had been stopped."""
+        """Stop at once if the resumed training had already been stopped early."""
         trainer.should_stop = trainer.should_stop or self.wait_count >= max(1, self.patience)
 
 
 class FiniteLoss(Callback):
-    """End a training whose loss is not a number: it would go on and look finished.
+    """Callback that ends a training whose loss is NaN or infinite; otherwise the run would look finished.
 
-    The training loss is looked at as often as losses are logged, and over every epoch; that of the validation, too.
+    The training loss is checked at every logged step and over every epoch, the validation loss over every epoch.
     """
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the loss of this batch, now and then: each look waits for the device."""
+        """Check the loss of this batch at logged steps only: each check synchronizes with the device."""
         if outputs and logs_at(trainer, batch_idx + 1):
             self._check("training", outputs["loss"], trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the loss over the validation clips."""
+        """Check the loss over the validation clips."""
         if trainer.state.fn == TrainerFn.FITTING and "validation/loss" in trainer.callback_metrics:
             self._check("validation", trainer.callback_metrics["validation/loss"], trainer)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the loss over the epoch first: it says what is wrong with the other one."""
+        """Check the training loss of the epoch first: it explains a validation loss that is not finite."""
         if trainer.state.fn == TrainerFn.FITTING:
             self.on_train_epoch_end(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Look at the loss over the epoch, before anything is written about it."""
+        """Check the loss over the epoch before anything is written about the epoch."""
         assert isinstance(pl_module, AudioClassifier)
         self._check("training", pl_module.train_epoch_metrics()["train/loss"], trainer)
 
@@ -199,25 +214,29 @@ class FiniteLoss(Callback):
             wider = ", or trainer.precision=bf16-mixed" if trainer.precision == "16-mixed" else ""
             raise UserError(
                 f"the {part} loss became {loss.item()} in epoch {trainer.current_epoch + 1} "
-                f"(step {trainer.global_step}): try a smaller optimizer.lr, or trainer.gradient_clip_val=1{wider}"
+                f"(step {trainer.global_step}); try a smaller optimizer.lr, or trainer.gradient_clip_val=1{wider}"
             )
 
 
 class LastStep(Callback):
-    """Validate where ``trainer.max_steps`` ends a training within an epoch: Lightning would leave that out."""
+    """Callback that validates when ``trainer.max_steps`` ends a training within an epoch, which Lightning does not."""
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Ask to stop, which is preceded by a validation."""
+        """Request a stop, before which Lightning validates."""
         trainer.should_stop = trainer.should_stop or trainer.global_step == trainer.max_steps
 
 
 class DeviceStats(Callback):
-    """Log how busy the device is: clips a second in training, and what Lightning's accelerator says about its load.
+    """Callback that logs training throughput in clips per second, and the device load reported by Lightning.
 
-    On a CPU these are shares of the cores and of the memory in use, on a GPU gigabytes that are held, and the most so
-    far. They are logged as ``device/...``, as often as losses are.
+    The load of a CPU is the share of cores and memory in use; that of a GPU is the allocated and reserved memory in GB,
+    with the peak so far. Values are logged as ``device/...`` at every logged step.
+
+    Example:
+        >>> DeviceStats().BYTES["allocated_bytes.all.peak"]  # name of PyTorch -> logged name
+        'device/allocated_gb_peak'
     """
 
     BYTES = {
@@ -230,24 +249,24 @@ class DeviceStats(Callback):
         self._since, self._clips, self._logged = 0.0, 0, 0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """See that there is somewhere to write.
+        """Check that the run has a logger.
 
         Raises:
-            ConfigError: there is not.
+            ConfigError: the run has no logger.
         """
         if not trainer.loggers:
-            raise ConfigError("callbacks=device_stats logs, and logger=none leaves nothing to log to: try logger=csv")
+            raise ConfigError("callbacks=device_stats: needs a logger, and logger=none has none; try logger=csv")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Leave the validation out."""
+        """Restart the clock, so that validation time does not count."""
         self._since, self._clips = time.perf_counter(), 0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count the clips, and log where losses are logged."""
+        """Count the clips, and log at every logged step."""
         self._clips += len(batch["clip"]) * trainer.world_size
-        step = trainer.global_step  # that of several batches, where they are accumulated
+        step = trainer.global_step  # several batches per step with gradient accumulation
         if step == self._logged or not logs_at(trainer, step):
             return
         self._logged = step

@@ -1,4 +1,4 @@
-"""Checkpoint files of a training: written with a checksum, and the last one with the one before to fall back to."""
+"""Checkpoint files with checksums; the previous ``last.ckpt`` is kept as a fallback."""
 
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,16 @@ from audio_lightning.run_folder import RunFolder
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """How a Trainer writes and reads the checkpoints of a run: sealed, read back, and checked when they are read.
+    """Checkpoint plugin of the Trainer: writes a checksum, verifies the written file, and checks files when reading.
 
     Args:
-        folder: of the run, whose ``last`` becomes ``previous`` when a new one has been written.
+        folder: run folder; its ``last`` checkpoint becomes ``previous`` when a new one has been written.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         super().__init__()
         self._folder = folder
-        self._last_is_sound = False  # a damaged one must not take the place of the one before it
+        self._last_is_sound = False  # a damaged last.ckpt must not replace the previous one
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a checkpoint.
@@ -36,7 +36,7 @@ class CheckpointFiles(TorchCheckpointIO):
         self._last_is_sound |= is_last
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
-        """The contents of a checkpoint.
+        """Read and check a checkpoint.
 
         Raises:
             CheckpointError: see :func:`read_checkpoint`.
@@ -46,12 +46,15 @@ class CheckpointFiles(TorchCheckpointIO):
 
 
 def find_resumable(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint that a training is resumed from, and its contents; None where it begins.
+    """Find the checkpoint to resume from, and read it.
 
-    That is the last one. Where it is damaged it is the one before, which is said.
+    This is the last checkpoint; if it is damaged, a message names the previous one, which is used instead.
+
+    Returns:
+        The path and the contents of the checkpoint; None if there is none yet.
 
     Raises:
-        CheckpointError: neither can be used.
+        CheckpointError: neither checkpoint can be used.
     """
     try:
         return folder.last, read_checkpoint(folder.last)
@@ -59,10 +62,10 @@ def find_resumable(folder: RunFolder) -> tuple[Path, dict[str, Any]] | None:
         if not folder.previous.exists():
             if not folder.last.exists():
                 return None
-            raise CheckpointError(f"{error}; remove it, and the training begins again") from error
+            raise CheckpointError(f"{error}; remove it to begin the training again") from error
         try:
             found = read_checkpoint(folder.previous)
         except CheckpointError as other:
-            raise CheckpointError(f"{error}, and so is the one before: {other}") from other
+            raise CheckpointError(f"{error}, and the previous one cannot be used either: {other}") from other
         print_and_log(f"{error}; the training is resumed from {folder.previous}, after epoch {found['epoch'] + 1}")
         return folder.previous, found

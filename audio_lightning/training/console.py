@@ -1,4 +1,4 @@
-"""Metrics of a run or an evaluation, printed."""
+"""Terminal output of the metrics of a run or an evaluation."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from audio_lightning.core.messages import below_here, print_and_log, terminal_wi
 
 def print_run(metrics: dict[str, Any], folder: Path) -> None:
     """Print and log the ``metrics.json`` and the folder of a finished run."""
-    # What was measured last: the training itself, where no clip was kept back from it.
+    # The last split that was measured: the training split if there is no other.
     part = next((part for part in ("test", "validation") if metrics[f"num_clips/{part}"]), "train")
     epoch = f"best epoch {metrics['best_epoch']}" if metrics["num_clips/validation"] else "the last epoch"
     cost = f"{metrics['parameters']:,} parameters, {metrics['seconds']:.0f} s"
@@ -20,13 +20,16 @@ def print_run(metrics: dict[str, Any], folder: Path) -> None:
 
 
 def print_metrics(metrics: dict[str, Any], part: str, *facts: str) -> None:
-    """Print and log the metrics of a part of the data (``test``), with their intervals and with what limits them.
+    """Print and log the metrics of a split, with their intervals and with warnings about the data.
 
-    ``facts`` are said in brackets beside the number of clips.
+    Args:
+        metrics: contents of ``metrics.json``.
+        part: name of the split, such as ``test``.
+        facts: further texts, printed in brackets after the number of clips.
     """
     of_part = {name: value for name, value in metrics.items() if name.startswith(f"{part}/")}
     shown = {name: value for name, value in of_part.items() if not name.endswith(("loss", "_low", "_high"))}
-    # Whole recordings, where they were cut into windows, are what is asked for.
+    # Metrics of whole recordings come first, if recordings were cut into windows.
     shown = dict(sorted(shown.items(), key=lambda item: not item[0].startswith(f"{part}/recording_")))
     figures = [f"{_title(name, part)} {_figure(value)}" for name, value in shown.items()]
     clips = ", ".join([f"{metrics[f'num_clips/{part}']} clips", *facts])
@@ -39,7 +42,8 @@ def print_metrics(metrics: dict[str, Any], part: str, *facts: str) -> None:
     ]
     if intervals:
         groups = metrics.get("num_groups/test")
-        over = "clips" if groups == metrics.get("num_clips/test") else f"clips in {groups} groups"
+        kind = "recordings" if metrics.get("leakage") == "cannot be excluded" else "groups"  # without groups, by path
+        over = "clips" if groups == metrics.get("num_clips/test") else f"clips in {groups} {kind}"
         _say(f"95 % interval over {over}: {', '.join(intervals)}")
     for sentence in filter(None, str(metrics.get("warnings") or "").split("; ")):
         _say(f"warning: {sentence}")
@@ -48,7 +52,7 @@ def print_metrics(metrics: dict[str, Any], part: str, *facts: str) -> None:
 
 
 def _say(text: str) -> None:
-    # Wrapped only on a terminal: a program that reads it wants a line.
+    # Wrapped only on a terminal: programs read it line by line.
     width = terminal_width() if sys.stdout.isatty() else None
     print_and_log(text, shown=wrapped(text, indent=2, width=width))
 

@@ -1,4 +1,4 @@
-"""What is shown while recordings are decoded."""
+"""Progress display while recordings are decoded."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from audio_lightning.data.datamodule import AudioDataModule
 
 @contextlib.contextmanager
 def decoding_shown(datamodule: AudioDataModule, what: str = "preparing recordings") -> Iterator[None]:
-    """A bar on a terminal, a line now and then elsewhere; nothing where everything is decoded already.
+    """Show the progress of decoding: a bar on a terminal, otherwise occasional lines; nothing if all is cached.
 
-    What patterns find in the names of recordings comes before it.
+    Messages about name patterns of the recordings are printed before it.
     """
     datamodule.say = print_and_log
     with progress_shown(what) as datamodule.progress:

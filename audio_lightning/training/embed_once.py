@@ -1,4 +1,4 @@
-"""Embeddings of all clips of a training, from the machine's store, in place of a network that is run in every epoch."""
+"""Cached embeddings: all clips of a training are embedded once per machine instead of in every epoch."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -21,16 +21,16 @@ from audio_lightning.data.store.recordings import digest
 from audio_lightning.models.pretrained.embedding import Embedding
 
 BATCH = 128
-"""Clips that are read at once."""
+"""Number of clips per batch."""
 
 
 class KnownEmbeddings:
-    """Looks features of clips up; clips that are changed in training are computed, as are those of background.
+    """Lookup of the cached embeddings of clips; augmented clips and background clips are computed.
 
     Args:
-        rows: embeddings, before normalization, of every clip that has one.
-        place: of each clip among the rows; -1 where it has none.
-        normalized: normalizes them as the front end does.
+        rows: embeddings before normalization, one row per clip that has one.
+        place: row of each clip; -1 if it has none.
+        normalized: function that normalizes embeddings as the front end does.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class KnownEmbeddings:
     def __call__(
         self, clip: Int64[Tensor, "batch"], waveform: Float[Tensor, "batch time"], compute: Callable[[Tensor], Tensor]
     ) -> Float[Tensor, "batch 1 values"]:
-        """The features of a batch; see :class:`audio_lightning.features.memory.FeatureMemory`."""
+        """Return the features of a batch; see :class:`audio_lightning.features.memory.FeatureMemory`."""
         place = self._place[clip.cpu()]
         if (place < 0).any():
             return compute(waveform)
@@ -52,12 +52,12 @@ class KnownEmbeddings:
 
 
 def embed_once(front_end: Embedding, datamodule: AudioDataModule, *, fit: bool) -> KnownEmbeddings:
-    """Embed the clips of all splits, where no run on this machine has done so.
+    """Return the embeddings of the clips of all splits; compute the embeddings that are not cached on this machine.
 
     Args:
-        front_end: of the training, on the device that is to compute.
-        datamodule: set up.
-        fit: whether the front end takes its statistics, of all training clips.
+        front_end: front end of the training, on the device that computes.
+        datamodule: data module that has been set up.
+        fit: whether to compute the feature statistics of the front end from all training clips.
     """
     clips = datamodule.clips
     of_splits = [datamodule.numbers(split) for split in SPLITS]
@@ -91,12 +91,12 @@ def embed_once(front_end: Embedding, datamodule: AudioDataModule, *, fit: bool) 
 
 
 class KnownViews:
-    """Gives training clips as they were changed and embedded before training, drawn anew in each epoch.
+    """Lookup of the cached embeddings of augmented training clips; one view per clip is drawn at random each time.
 
     Args:
-        rows: embeddings, before normalization, of every view of every clip.
-        place: of each clip among the rows; -1 where it has none.
-        normalized: normalizes them as the front end does.
+        rows: embeddings before normalization, of every view of every clip.
+        place: row of each clip; -1 if it has none.
+        normalized: function that normalizes embeddings as the front end does.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class KnownViews:
     def __call__(
         self, clip: Int64[Tensor, "batch"], waveform: Float[Tensor, "batch time"]
     ) -> Float[Tensor, "batch 1 values"] | None:
-        """The features of one view of each clip of a batch; None where some clip has none."""
+        """Return the features of one view of each clip of a batch; None if any clip has no views."""
         place = self._place[clip.cpu()]
         if (place < 0).any():
             return None
@@ -121,29 +121,29 @@ class KnownViews:
 def embed_views(
     front_end: Embedding, augmentation: Augmentation, datamodule: AudioDataModule, config: Mapping[str, Any]
 ) -> KnownViews | None:
-    """Embed changed versions of the training clips, ``feature.views`` of each, where no run on this machine has.
+    """Return the embeddings of ``feature.views`` augmented versions of each training clip, cached on this machine.
 
-    What a clip is changed to follows from its content, the number of the view and the seed alone, so that trainings on
-    other divisions find it, too. Recordings that are drawn at random, such as those of noise, have no views.
+    The augmentation of a view depends only on the content of the clip, the number of the view and the seed, so that
+    trainings on other splits can reuse it. Background clips, which are cut at random positions, have no views.
 
     Args:
-        front_end: of the training, on the device that is to compute.
-        augmentation: of the training, with the recordings that it needs.
-        datamodule: set up.
-        config: of the training.
+        front_end: front end of the training, on the device that computes.
+        augmentation: augmentation of the training, with the recordings that it needs.
+        datamodule: data module that has been set up.
+        config: configuration of the training.
 
     Returns:
-        None where none are asked for.
+        The lookup of the embeddings; None if ``feature.views`` is 0.
 
     Raises:
-        ConfigError: nothing is changed, or clips are mixed with each other before they are embedded.
+        ConfigError: the augmentation changes no waveforms, or mixes waveforms of different clips.
     """
     if not front_end.views:
         return None
     if augmentation.mixes_waveforms:
         raise ConfigError(
-            f"feature.views={front_end.views}: augment mixes waveforms of two clips, which are different ones in every "
-            "epoch; mix features (augment.pairs.NAME.domain=features), or leave that out"
+            f"feature.views={front_end.views}: augment mixes waveforms of two clips, a different pair in every "
+            "epoch; mix features (augment.pairs.NAME.domain=features), or remove that augmentation"
         )
     if not augmentation.changes_waveforms:
         raise ConfigError(
@@ -178,7 +178,7 @@ def embed_views(
 def _changed(
     augmentation: Augmentation, clip: Float[Tensor, "1 time"], key: UInt8[np.ndarray, "bytes"], seed: int
 ) -> Float[Tensor, "1 time"]:
-    """A clip as it is changed in training, which follows from its key."""
+    """Augment a clip with a random generator that is seeded by its key."""
     seed_generators([seed, *key.tolist()])
     changed, _ = augmentation.on_waveforms(clip, torch.zeros(1, dtype=torch.long))
     return changed

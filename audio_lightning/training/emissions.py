@@ -1,4 +1,4 @@
-"""Energy and emissions of a training, estimated by codecarbon."""
+"""Energy consumption and CO2 emissions of a training, estimated by codecarbon."""
 
 import time
 from importlib import import_module
@@ -15,19 +15,23 @@ from audio_lightning.core.files import read_json, write_json
 from audio_lightning.run_folder import RunFolder
 
 ANY_COUNTRY = "USA"
-"""Without a country codecarbon does not begin; the energy does not depend on it."""
+"""Placeholder if no country is set, which codecarbon requires; the energy does not depend on it."""
 
 
 class Emissions(Callback):
-    """``energy.json``: kWh, and kg of CO2 equivalent by the mean electricity of a country.
+    """Callback that writes ``energy.json``: energy in kWh, and kg of CO2 equivalent from a country's electricity mix.
 
-    codecarbon (Courty et al., github.com/mlco2/codecarbon) reads the counters of CPU and GPU where it may, and
-    otherwise estimates their power from the model. Nothing is sent: it runs offline. A resumed training adds to what
-    was measured before. Of several devices, the first process measures those of its machine.
+    codecarbon (Courty et al., github.com/mlco2/codecarbon) reads the energy counters of CPU and GPU if it has access,
+    and otherwise estimates their power from the hardware model. It runs offline and sends nothing. A resumed training
+    adds to the earlier values. With several devices, the first process measures those of its own machine.
 
     Args:
-        country: where the training runs, as an ISO 3166 code of three letters such as ``DEU``; None: energy alone.
+        country: location of the training, as an ISO 3166 code of three letters such as ``DEU``; None: energy alone.
         measure_power_secs: seconds between measurements.
+
+    Example:
+        >>> Emissions(country="DEU").country
+        'DEU'
     """
 
     def __init__(self, country: str | None = None, measure_power_secs: float = 15.0) -> None:
@@ -36,17 +40,15 @@ class Emissions(Callback):
         self._started = 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Begin to measure with the training.
+        """Start measuring when the training begins.
 
         Raises:
-            ConfigError: codecarbon is not installed, or knows no such country.
+            ConfigError: codecarbon is not installed, or does not know the country.
         """
         if stage != "fit" or not trainer.is_global_zero:
             return
         if find_spec("codecarbon") is None:
-            raise ConfigError(
-                "callbacks=emissions needs a package that is not installed: pip install 'audio-lightning[energy]'"
-            )
+            raise ConfigError("callbacks=emissions: codecarbon is not installed; pip install 'audio-lightning[energy]'")
         codecarbon: Any = import_module("codecarbon")
         try:
             self._tracker = codecarbon.OfflineEmissionsTracker(
@@ -56,17 +58,17 @@ class Emissions(Callback):
                 log_level="error",
                 allow_multiple_runs=True,
             )
-        except Exception as error:  # it raises what its parts do
+        except Exception as error:  # codecarbon documents no exception types
             raise ConfigError(f"callbacks.emissions.country={self.country}: {error or type(error).__name__}") from error
         self._tracker.start()
         self._started = time.perf_counter()
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Write what was measured."""
+        """Write the measurements."""
         self._write(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Write what was measured until the training was stopped."""
+        """Write the measurements up to the error."""
         self._write(trainer)
 
     def _write(self, trainer: pl.Trainer) -> None:
@@ -89,7 +91,7 @@ class Emissions(Callback):
 
 
 def _before(file: Path) -> dict[str, float]:
-    """What earlier parts of a resumed training measured."""
+    """Return the measurements of the earlier parts of a resumed training."""
     try:
         found = read_json(file) if file.exists() else {}
     except FileError:

@@ -1,4 +1,4 @@
-"""What can be found out before a training: the largest batch that fits, and a learning rate."""
+"""Tuner: batch size finder and learning rate finder, run before a training."""
 
 import contextlib
 import io
@@ -25,66 +25,66 @@ from audio_lightning.run_folder import RunFolder
 from audio_lightning.training.precision import interruptible
 
 LOWEST_RATE, HIGHEST_RATE, STEPS = 1e-6, 1.0, 100
-"""Learning rates that are tried, and in how many steps."""
+"""Range of the learning rates that are tried, and the number of steps."""
 
 STEPS_PER_SIZE = 3
-"""Steps that a batch size has to stand."""
+"""Number of steps for which a batch size must fit into memory."""
 
 SMOOTHED = 11
-"""Losses, about two thirds of a decade of rates, that are taken together."""
+"""Width of the moving average over losses, about two thirds of a decade of learning rates."""
 
 DIVERGED = 4.0
-"""How many times the lowest loss, both smoothed, ends the search."""
+"""Ratio of the smoothed loss to its minimum at which the search ends."""
 
 USED = (
     "accelerator", "precision", "accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm",
     "deterministic", "benchmark",
 )  # fmt: skip
-"""Arguments of the training's own Trainer that a search shares."""
+"""Arguments of the training's Trainer that the search uses, too."""
 
 FOUND = {"scale_batch_size": "data.batch_size", "lr_find": "optimizer.lr"}
-"""By the key of ``tuner`` that asks for a search, the key that the search fills in; in the order of the searches."""
+"""Keys that the searches set, by their key in ``tuner``, in the order of the searches."""
 
 Make = Callable[[], AudioClassifier]
 
 
 def searches(config: DictConfig) -> list[str]:
-    """The keys of :data:`FOUND` that a configuration turns on."""
+    """Return the searches of :data:`FOUND` that a configuration enables."""
     tuner = config.get("tuner") or {}
     return [search for search in FOUND if tuner.get(search)]
 
 
 def find(config: DictConfig, make: Make, datamodule: AudioDataModule, folder: RunFolder) -> None:
-    """Search for what the configuration asks for, and put it there in place of what it said.
+    """Run the enabled searches, and write their results into the configuration.
 
-    The searches train classifiers of their own, and leave the state of all random generators as it was: the training
-    is the one that it would have been if what was found had been typed.
+    The searches train separate classifiers and restore the state of all random generators. The training is therefore
+    the same as if the found values had been set by hand.
 
     Args:
-        config: ``optimizer.lr`` and ``data.batch_size`` are changed.
-        make: makes a classifier with its initial weights.
-        datamodule: after its ``setup``; its ``batch_size`` is changed.
-        folder: gets the curve of losses over learning rates.
+        config: configuration, in which ``optimizer.lr`` and ``data.batch_size`` are changed.
+        make: function that makes a classifier with its initial weights.
+        datamodule: data module after its ``setup``; its ``batch_size`` is changed.
+        folder: run folder, for the curve of the loss over the learning rate.
 
     Raises:
-        ConfigError: a loss that falls at no rate, or nothing to choose a batch from.
+        ConfigError: the loss falls at no learning rate, or no batch size can be chosen.
     """
     if "scale_batch_size" in searches(config):
         config.data.batch_size = datamodule.batch_size = _batch_size(config, make, datamodule)
-        print_and_log(f"data.batch_size={datamodule.batch_size} was found and is used")
+        print_and_log(f"tuner.scale_batch_size: using data.batch_size={datamodule.batch_size}")
     if "lr_find" in searches(config):
         rates, losses = _loss_by_rate(config, make, datamodule)
         write_csv(folder.lr_finder, ["learning_rate", "loss"], list(zip(rates.tolist(), losses.tolist())))
         config.optimizer.lr = suggested(rates, losses)
-        print_and_log(f"optimizer.lr={config.optimizer.lr:g} was found and is used ({folder.lr_finder})")
+        print_and_log(f"tuner.lr_find: using optimizer.lr={config.optimizer.lr:g} ({folder.lr_finder})")
 
 
 def keep_found(config: DictConfig, trained: Mapping[str, Any]) -> None:
-    """Put what the searches of a run found into the configuration that it is resumed with.
+    """Copy the results of a run's searches into the configuration that it is resumed with.
 
     Args:
-        config: as it was composed, perhaps anew; changed.
-        trained: the configuration in the checkpoint of the run.
+        config: configuration of the resumed run; changed in place.
+        trained: configuration in the checkpoint of the run.
     """
     for search in searches(config):
         group, _, name = FOUND[search].partition(".")
@@ -93,15 +93,17 @@ def keep_found(config: DictConfig, trained: Mapping[str, Any]) -> None:
 
 
 def suggested(rates: Float[np.ndarray, "steps"], losses: Float[np.ndarray, "steps"]) -> float:
-    """The rate at which the loss falls fastest over the logarithm of the rate (Smith 2017, arXiv 1506.01186).
+    """Return the learning rate at which the loss falls fastest over the log learning rate.
 
-    Lightning's own suggestion goes by the rate itself, by which noise at the lowest rates is steeper than anything,
-    and by losses that are smoothed over what came before, which are half a decade of rates behind or more. And its
-    search loses count where an epoch does not divide into ``accumulate_grad_batches``, and forgets ``layer_decay``.
+    This is the learning rate range test (Smith 2017, arXiv 1506.01186).
+
+    Lightning's suggestion uses the slope over the learning rate itself, where noise at the lowest rates is steepest. It
+    also uses losses smoothed over past steps only, which lag by half a decade or more. Its search miscounts steps if
+    ``accumulate_grad_batches`` does not divide an epoch, and ignores ``layer_decay``.
 
     Args:
-        rates: ascending, each a constant factor above the one before.
-        losses: of the batches that were trained on at each.
+        rates: learning rates in ascending order, with a constant ratio.
+        losses: training loss at each learning rate.
 
     Raises:
         ConfigError: the loss does not fall.
@@ -112,19 +114,19 @@ def suggested(rates: Float[np.ndarray, "steps"], losses: Float[np.ndarray, "step
         padded = np.pad(losses, SMOOTHED // 2, mode="edge")
         smooth = np.convolve(padded, np.full(SMOOTHED, 1 / SMOOTHED), mode="valid")
         lowest = int(smooth.argmin())
-        # Before the lowest loss, since it is no use to fall fast after a rate that was too high.
+        # Only up to the lowest loss: a fast fall after a learning rate that was too high is useless.
         slope = np.gradient(smooth, np.log(rates))[: lowest + 1]
         if smooth[lowest] < 0.98 * smooth[0]:
             return float(f"{rates[int(slope.argmin())]:.3g}")
-    raise ConfigError("tuner.lr_find=true: the loss fell at no learning rate; give optimizer.lr=... instead")
+    raise ConfigError("tuner.lr_find=true: the loss fell at no learning rate; set optimizer.lr=... instead")
 
 
 class _RisingRate(Callback):
-    """Raises the learning rate of the head in every step, and those of the other layers with it.
+    """Learning rate range test: raises the learning rates of all layers exponentially, step by step.
 
     Attributes:
-        rates: of the head.
-        losses: of the batches of every step.
+        rates: learning rates of the head, one per step.
+        losses: training losses, one per step.
     """
 
     def __init__(self) -> None:
@@ -137,7 +139,7 @@ class _RisingRate(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Set the rates."""
+        """Set the learning rates of the step."""
         assert isinstance(pl_module, AudioClassifier)
         self._rate = LOWEST_RATE * (HIGHEST_RATE / LOWEST_RATE) ** (trainer.global_step / (STEPS - 1))
         groups = trainer.optimizers[0].param_groups
@@ -150,7 +152,7 @@ class _RisingRate(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note the loss of a step when it has been taken, and stop where it is hopeless."""
+        """Record the loss of a completed step, and stop if the loss diverges."""
         self._batches.append(float(outputs["loss"]) * trainer.accumulate_grad_batches)  # Lightning has divided it
         if trainer.global_step == len(self.losses):
             return
@@ -176,7 +178,7 @@ def _batch_size(config: DictConfig, make: Make, datamodule: AudioDataModule) -> 
     most = min(int(config.tuner.max_batch_size), len(datamodule.numbers(TRAIN)))
     if most < 2:
         raise ConfigError(
-            f"tuner.scale_batch_size=true: at most {most} clips a batch leave nothing to find; see tuner.max_batch_size"
+            f"tuner.scale_batch_size=true: at most {most} clips per batch leave no choice; raise tuner.max_batch_size"
         )
     found = 0
     with few_steps(config) as train:
@@ -192,13 +194,13 @@ def _batch_size(config: DictConfig, make: Make, datamodule: AudioDataModule) -> 
             found = size
         garbage_collection_cuda()
     if not found:
-        raise ConfigError("tuner.scale_batch_size=true: the memory is too small for 2 clips: try a smaller model")
+        raise ConfigError("tuner.scale_batch_size=true: the memory is too small for 2 clips; try a smaller model")
     return found
 
 
 @contextlib.contextmanager
 def few_steps(config: DictConfig) -> Iterator[Callable[..., None]]:
-    """What trains a classifier for so many steps, and leaves no traces."""
+    """Yield a function that trains a classifier for a number of steps, without logs or files."""
     arguments: Any = OmegaConf.to_container(config.trainer, resolve=True)
 
     def train(

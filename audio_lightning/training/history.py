@@ -1,9 +1,8 @@
-"""``history.csv``, and the line on the screen, of every epoch."""
+"""Training history: ``history.csv`` and one terminal line per epoch."""
 
 import csv
 import math
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback, RichProgressBar
 
 from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.core import clock
 from audio_lightning.core.errors import FileError
 from audio_lightning.core.files import write_csv
 from audio_lightning.core.messages import fitting, print_and_log, terminal_width
@@ -19,10 +19,10 @@ from audio_lightning.run_folder import TIMED, RunFolder
 
 
 class History(Callback):
-    """``history.csv``: one row an epoch; a resumed run goes on in the same file.
+    """Callback that writes ``history.csv``, one row per epoch; a resumed run continues the same file.
 
     Args:
-        path: the file.
+        path: path of the file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,35 +31,35 @@ class History(Callback):
         self._epoch_start = self._training_end = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the rows of the epochs that the checkpoint has behind it.
+        """Keep the rows of the epochs before the checkpoint.
 
         Raises:
-            FileError: there are fewer of them: said now, for the metrics of the run are taken from these rows.
+            FileError: rows are missing; checked before the training because ``metrics.json`` is made from these rows.
         """
         if trainer.current_epoch:
             self.rows = self._read(trainer.current_epoch)[: trainer.current_epoch]
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep all of them where there was nothing left to train, and so no start."""
-        if not self.rows and self.path.exists():  # where no epoch ended, there is none
+        """Read all rows if no epoch was left to train, in which case Lightning calls no ``on_train_start``."""
+        if not self.rows and self.path.exists():  # the file is missing if no epoch ended
             self.rows = self._read(trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self._epoch_start, self._training_end = time.perf_counter(), 0.0
+        self._epoch_start, self._training_end = clock.perf_counter(), 0.0
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note when training ended and validation began."""
-        self._training_end = time.perf_counter()
+        self._training_end = clock.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the epoch's row, before its checkpoint: a row too many is dropped, one too few would be lost."""
+        """Write the row before the checkpoint: a surplus row is dropped on resume, a missing one would be lost."""
         assert isinstance(pl_module, AudioClassifier)
-        now = time.perf_counter()
+        now = clock.perf_counter()
         metrics = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if name.startswith("validation/") and self._training_end  # else it is of an earlier epoch
+            if name.startswith("validation/") and self._training_end  # otherwise the value is from an earlier epoch
         }
         metrics |= {name: float(value) for name, value in pl_module.train_epoch_metrics().items()}
         row: dict[str, Any] = {
@@ -77,33 +77,35 @@ class History(Callback):
 
     def _read(self, epochs: int) -> list[dict[str, str]]:
         """Read the rows of at least ``epochs`` epochs."""
-        RunFolder(self.path.parent).read_history(TIMED)  # whether it is whole
+        RunFolder(self.path.parent).read_history(TIMED)  # checks that the file is complete
         with self.path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         if len(rows) < epochs:
-            raise FileError(f"{self.path} has {len(rows)} epochs, and checkpoints/last.ckpt is from after {epochs}")
+            raise FileError(
+                f"{self.path} has {len(rows)} epochs, but checkpoints/last.ckpt has {epochs}; restore a copy"
+            )
         return rows
 
 
 class EpochBar(RichProgressBar):
-    """A progress bar within the epoch, which counts epochs from 1 as the lines above it do."""
+    """Progress bar of an epoch that counts epochs from 1, as the epoch lines do."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         return f"epoch {current_epoch + 1}"
 
 
 class EpochLines(Callback):
-    """A line an epoch, which stays when the progress bar of a terminal has gone.
+    """Callback that prints one line per epoch, which remains after the progress bar has disappeared.
 
     Args:
-        history: whose last row is printed.
+        history: history whose last row is printed.
     """
 
     def __init__(self, history: History) -> None:
         self.history = history
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the row that the history has just got."""
+        """Print the newest row of the history."""
         if not trainer.is_global_zero:
             return
         row = self.history.rows[-1]
@@ -114,11 +116,11 @@ class EpochLines(Callback):
 
 
 def epoch_lines(row: Mapping[str, str], epoch: str) -> list[str]:
-    """An epoch in a line, and shorter ones for narrow terminals.
+    """Format an epoch as one line, in three lengths for terminals of different widths, the longest first.
 
     Args:
-        row: of the history.
-        epoch: its number.
+        row: row of the history.
+        epoch: number of the epoch as text, such as ``3/20``.
     """
     short = {"loss": "loss", "accuracy": "acc", "mean_average_precision": "mAP"}
     seconds = f"{float(row['seconds']):.1f} s"

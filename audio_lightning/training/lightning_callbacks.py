@@ -1,39 +1,39 @@
-"""Callbacks of Lightning that a configuration cannot use, and why."""
+"""Check for Lightning callbacks that a configuration cannot use."""
 
 from typing import Any
 
 from audio_lightning.config.targets import LIBRARIES
 from audio_lightning.core.errors import ConfigError
 
-TO_DERIVE_FROM = "it does nothing itself and is made to be derived from"
+TO_DERIVE_FROM = "it is a base class and does nothing itself"
 FUNCTION = "it needs a function, which a configuration cannot name"
 
 UNSUITABLE = {
-    "BackboneFinetuning": "it asks for a layer named backbone; finetune.freeze and finetune.unfreeze_epoch take any",
+    "BackboneFinetuning": "it needs a layer named backbone; use finetune.freeze and finetune.unfreeze_epoch",
     "BaseFinetuning": TO_DERIVE_FROM,
     "BasePredictionWriter": TO_DERIVE_FROM,
-    "BatchSizeFinder": "a resumed run would not know what it found; use tuner.scale_batch_size=true",
+    "BatchSizeFinder": "a resumed run would lose its result; use tuner.scale_batch_size=true",
     "Callback": TO_DERIVE_FROM,
     "Checkpoint": TO_DERIVE_FROM,
     "LambdaCallback": FUNCTION,
-    "LearningRateFinder": "it looks for the rate in the module, and it is in the optimizer; use tuner.lr_find=true",
-    "ModelPruning": "checkpoints would hold masks beside the weights, and nothing could load them",
+    "LearningRateFinder": "it expects the learning rate as an attribute of the module; use tuner.lr_find=true",
+    "ModelPruning": "checkpoints would hold masks in addition to the weights and could not be loaded",
     "ProgressBar": TO_DERIVE_FROM,
     "ThroughputMonitor": FUNCTION,
-    "WeightAveraging": "it averages nothing unless it is given a function; use EMAWeightAveraging, or callbacks=ema",
+    "WeightAveraging": "it averages nothing without a function; use EMAWeightAveraging, or callbacks=ema",
 }
-"""Callbacks of Lightning that a configuration cannot use, and why."""
+"""Lightning callbacks that a configuration cannot use, with the reason."""
 
 
 def check_callback(target: Any, *, where: str) -> None:
-    """Refuse a callback of Lightning that cannot work here.
+    """Check that a callback is not one of Lightning's that cannot work with this package.
 
     Args:
         target: ``_target_`` of a callback.
         where: key of its node.
 
     Raises:
-        ConfigError: with the reason.
+        ConfigError: the callback is one of :data:`UNSUITABLE`.
     """
     name = str(target).rpartition(".")[2]
     if str(target).startswith(f"{LIBRARIES['callbacks']}.") and name in UNSUITABLE:

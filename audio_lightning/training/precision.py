@@ -1,7 +1,9 @@
-"""Precision, profilers and compilation: what a Trainer is asked for, and what is said where that cannot be had."""
+"""Checks of the Trainer's arguments: precision, accelerator, limits, profiler, compilation, interruption."""
 
 import contextlib
+import inspect
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +23,7 @@ from audio_lightning.core.messages import print_and_log
 from audio_lightning.run_folder import RunFolder
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-"""Front ends compute in float32 with all of them; with others, networks could not take what they give."""
+"""Supported precisions. Front ends compute in float32 with all of these; with others, networks reject their output."""
 
 PROFILERS: dict[str, type[Profiler]] = {
     "simple": SimpleProfiler,
@@ -31,16 +33,21 @@ PROFILERS: dict[str, type[Profiler]] = {
 
 
 def trainer_arguments(arguments: dict[str, Any], folder: RunFolder, *, compiled: bool) -> dict[str, Any]:
-    """What the configuration says about the Trainer, checked, and with a profiler that writes into the run folder.
+    """Check the arguments of the Trainer, and replace the name of a profiler by one that writes into the run folder.
+
+    Args:
+        arguments: node ``trainer`` of the configuration.
+        folder: run folder.
+        compiled: whether the network is compiled.
 
     Raises:
-        ConfigError: what Lightning would not refuse, or with a traceback.
+        ConfigError: an argument that Lightning would accept silently, or refuse with a traceback.
     """
     precision, profiler = str(arguments["precision"]), arguments["profiler"]
     cuda, mps = torch.cuda.is_available(), has_mps()
     if not {"cuda": cuda, "mps": mps, "gpu": cuda or mps}.get(str(arguments["accelerator"]), True):
         raise ConfigError(
-            f"trainer.accelerator={arguments['accelerator']}: there is none on this machine; use trainer=default, "
+            f"trainer.accelerator={arguments['accelerator']}: not available on this machine; use trainer=default, "
             "which finds the accelerator, or trainer=cpu"
         )
     if precision not in PRECISIONS:
@@ -48,15 +55,17 @@ def trainer_arguments(arguments: dict[str, Any], folder: RunFolder, *, compiled:
             f"trainer: precision={precision} is not supported"
             + did_you_mean(precision, PRECISIONS, listing="there are")
         )
-    for name in ("max_epochs", "max_steps", "limit_train_batches", "limit_val_batches", "limit_test_batches"):
+    for name in ("max_steps", "limit_train_batches", "limit_val_batches", "limit_test_batches"):
         if arguments[name] is not None and arguments[name] == 0:
             part = {"limit_val_batches": "choose the epoch by", "limit_test_batches": "test"}.get(name, "train")
-            raise ConfigError(f"trainer: {name}={arguments[name]} leaves nothing to {part}: expected more than 0")
+            raise ConfigError(f"trainer: {name}={arguments[name]} leaves nothing to {part}; expected more than 0")
     if arguments["max_epochs"] is None and arguments["max_steps"] in (None, -1) and arguments["max_time"] is None:
-        raise ConfigError("trainer: max_epochs=null: give it, or say by max_steps or max_time when the training ends")
+        raise ConfigError("trainer: max_epochs=null has no end; set max_epochs, max_steps or max_time")
+    if not isinstance(limit := arguments["max_time"], (str, dict, type(None))):
+        raise ConfigError(f"trainer.max_time={limit}: expected DD:HH:MM:SS, such as 00:01:30:00, or null")
     if (every := arguments["check_val_every_n_epoch"]) is not None and every < 1:
         raise ConfigError(f"trainer: check_val_every_n_epoch={every}: expected 1 or more")
-    # Tensors of the inference mode and others would each have a program of their own.
+    # Inference-mode tensors and others would each be compiled separately.
     arguments = {**arguments, "inference_mode": not compiled}
     if profiler is None:
         return arguments
@@ -66,30 +75,37 @@ def trainer_arguments(arguments: dict[str, Any], folder: RunFolder, *, compiled:
     return {**arguments, "profiler": PROFILERS[profiler](**place)}
 
 
+def trainer_message(error: Exception) -> str:
+    """Return the first line of an error of the Trainer, with the names of its arguments as keys: ``trainer.NAME``."""
+    arguments = inspect.signature(pl.Trainer).parameters
+    line = str(error).strip().splitlines()[0]
+    return re.sub(r"`(\w+)", lambda found: f"`trainer.{found[1]}" if found[1] in arguments else found[0], line)
+
+
 def say_precision(trainer: pl.Trainer, asked: str) -> None:
-    """Print a line where another precision runs than was asked for, or one that is slow on this device."""
+    """Print a line if the precision differs from the configured one, or is emulated by this device."""
     if trainer.precision != asked:
         print_and_log(f"trainer.precision={asked} is not supported on this device; using {trainer.precision}")
     device = trainer.strategy.root_device.type
     if trainer.precision == "bf16-mixed":
         if device == "cuda" and not gpu_has_bfloat16():
-            print_and_log("this GPU has no bfloat16 and emulates it; trainer.precision=16-mixed is faster")
+            print_and_log("this GPU emulates bfloat16; trainer.precision=16-mixed is faster")
         if device == "cpu" and not cpu_has_bfloat16():
-            print_and_log("this CPU has no bfloat16 and emulates it; trainer.precision=32-true is faster")
+            print_and_log("this CPU emulates bfloat16; trainer.precision=32-true is faster")
 
 
 def has_mps() -> bool:
-    """Whether this is an Apple computer whose GPU can be used."""
+    """Return whether this machine has a usable Apple GPU (MPS)."""
     return bool(MPSAccelerator.is_available())
 
 
 def check_compiler(device: torch.device) -> None:
-    """Look for what ``torch.compile`` needs on a device, before anything is decoded.
+    """Check that ``torch.compile`` finds a compiler for a device, before anything is decoded.
 
     Raises:
         ConfigError: there is no compiler.
     """
-    if device.type == "cuda":  # Triton's order
+    if device.type == "cuda":  # in the order in which Triton looks
         found, language = any(map(shutil.which, (os.environ.get("CC", "clang"), "gcc"))), "C"
     else:
         from torch._inductor.cpp_builder import get_cpp_compiler  # it takes a second to import
@@ -102,21 +118,20 @@ def check_compiler(device: torch.device) -> None:
             found = False
     if not found:
         raise ConfigError(
-            f"compile=true: there is no {language} compiler on this machine; install one (gcc, g++), "
-            "or use compile=false"
+            f"compile=true: no {language} compiler on this machine; install one (gcc, g++), or use compile=false"
         )
 
 
 @contextlib.contextmanager
 def interruptible(trainer: pl.Trainer) -> Iterator[None]:
-    """Let a training, a validation or a test be ended by Ctrl-C and SIGTERM.
+    """Translate Ctrl-C and SIGTERM during a training, validation or test into :class:`Interrupted`.
 
     Raises:
-        Interrupted: it was.
+        Interrupted: Ctrl-C or SIGTERM.
     """
     try:
         yield
-    except SystemExit as exit_:  # Lightning's answer to Ctrl-C and, with exit code 0, to SIGTERM
+    except SystemExit as exit_:  # raised by Lightning after Ctrl-C and, with exit code 0, after SIGTERM
         if trainer.received_sigterm or trainer.state.status == TrainerStatus.INTERRUPTED:
             raise Interrupted(143 if trainer.received_sigterm or exit_.code == 143 else 130) from exit_
         raise
@@ -126,29 +141,27 @@ def interruptible(trainer: pl.Trainer) -> Iterator[None]:
 
 @contextlib.contextmanager
 def translate_errors(classifier: AudioClassifier) -> Iterator[None]:
-    """Say in a line what a training only finds when it runs.
+    """Translate errors that a training finds only while it runs into one-line errors.
 
     Raises:
-        ConfigError: limits that leave nothing of the data, a batch that cannot be normalized, or a network that cannot
-            be compiled.
+        ConfigError: limits leave no data, a batch cannot be normalized, or the network cannot be compiled.
     """
     try:
         yield
     except MisconfigurationException as error:
-        raise ConfigError(f"trainer: {str(error).strip().splitlines()[0]}") from error
+        raise ConfigError(f"trainer: {trainer_message(error)}") from error
     except Exception as error:
         if isinstance(error, ValueError) and str(error).startswith("Expected more than 1 value per channel"):
             raise ConfigError(
-                f"data.batch_size: {classifier.network.title} normalizes over the batch, and one clip is too few "
-                "where nothing else is left of it: use 2 or more"
+                f"data.batch_size: {classifier.network.title} normalizes over the batch, and a batch of one clip is "
+                "too small; use 2 or more"
             ) from error
         if not classifier.compiled or not _is_of_compiler(error):
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = " ".join(lines[:2]) or type(error).__name__
         raise ConfigError(
-            f"compile=true: {classifier.network.title} cannot be compiled here ({reason}): "
-            "compile=false trains it as it is"
+            f"compile=true: {classifier.network.title} cannot be compiled on this machine ({reason}); use compile=false"
         ) from error
 
 

@@ -1,4 +1,7 @@
-"""``python -m audio_lightning.training.rank``: one more process of a training, as :mod:`.ranks` starts it."""
+"""Entry point of further training processes, ``python -m audio_lightning.training.rank``.
+
+:mod:`audio_lightning.distributed.ranks` starts one per device.
+"""
 
 import json
 import os
@@ -15,18 +18,18 @@ from audio_lightning.run_folder import RunFolder
 
 
 def main() -> int:
-    """Take the training's description from the standard input, and train along."""
-    order = json.load(sys.stdin)
-    threading.Thread(target=_end_with, args=(order["parent"],), daemon=True).start()
-    # After the watch has begun, since it takes seconds.
+    """Read the job from the standard input, and train as one process of several."""
+    job = json.load(sys.stdin)
+    threading.Thread(target=_end_with, args=(job["parent"],), daemon=True).start()
+    # After the thread has started, because this import takes seconds.
     from audio_lightning.training.run import train
 
-    config = OmegaConf.create(order["config"])
+    config = OmegaConf.create(job["config"])
     assert isinstance(config, DictConfig)
     OmegaConf.set_struct(config, True)
     try:
         with trusting(config.get("trusted_modules")):  # as the first process does
-            train(config, RunFolder(Path(order["folder"])), resume=order["resume"])
+            train(config, RunFolder(Path(job["folder"])), resume=job["resume"])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -34,7 +37,7 @@ def main() -> int:
 
 
 def _end_with(parent: int) -> None:
-    """End when the first process is no more, whatever it died of."""
+    """End this process when the first process has ended for any reason."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""What a test found, as tables and figures."""
+"""Results of a test: prediction tables, per-class metrics, intervals and calibration."""
 
 from collections.abc import Sequence
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from audio_lightning.classifier.base import Classifier
 from audio_lightning.core.cross_fitting import folds_of_groups
 from audio_lightning.core.files import write_csv
+from audio_lightning.core.recording_means import recording_means
 from audio_lightning.core.task import LABEL_SEPARATOR
 from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS, TEST, VALIDATION
@@ -25,15 +26,15 @@ ENERGY = "energy"
 """Column of ``predictions.csv``."""
 
 THRESHOLD_FOLDS = 5
-"""Parts of the validation clips, each predicted with thresholds that are fitted to the others."""
+"""Number of folds of the validation clips; each is predicted with thresholds fitted to the others."""
 
 
 def write_results(folder: RunFolder, classifier: Classifier, datamodule: AudioDataModule) -> None:
-    """Write what the last test found.
+    """Write the predictions and per-class metrics of the last test.
 
-    ``predictions.csv`` has a row a clip, with its group, which is never split, and its energy
-    (:meth:`Classifier.logits_and_energy`), and ``per_class.csv`` a row a class.
-    Where recordings were cut into windows, ``recordings.csv`` has a row a recording, with the mean of its windows.
+    ``predictions.csv`` has one row per clip, with its group and its energy (:meth:`Classifier.logits_and_energy`).
+    ``per_class.csv`` has one row per class. If recordings were cut into windows, ``recordings.csv`` has one row per
+    recording, with the mean of its windows (:func:`by_recording`).
     """
     number, probabilities = classifier.last_predictions()
     energies = classifier.last_energies()
@@ -64,7 +65,7 @@ def write_results(folder: RunFolder, classifier: Classifier, datamodule: AudioDa
     per_class = {name: values.tolist() for name, values in classifier.test_metrics.per_class().items()}
     write_csv(folder.per_class, ["class", *per_class], zip(classes, *per_class.values()))
     if datamodule.hop_samples is not None:
-        rows, means = by_recording(clips.row, probabilities)
+        rows, means = by_recording(datamodule, number, probabilities)
         write_csv(
             folder.recordings,
             ["path", "group", "windows", *columns],
@@ -78,13 +79,13 @@ def write_results(folder: RunFolder, classifier: Classifier, datamodule: AudioDa
 
 
 def measured(classifier: Classifier, datamodule: AudioDataModule) -> dict[str, float]:
-    """The metrics of the last test, with intervals; also those per recording, if recordings were cut into windows.
+    """Return the metrics of the last test with intervals; also per recording, if recordings were cut into windows.
 
-    ``test/ece`` and ``test/brier`` are those of the calibrated probabilities; where they were calibrated,
-    ``test/ece_uncalibrated`` and ``test/brier_uncalibrated`` are those before.
+    ``test/ece`` and ``test/brier`` are computed from the calibrated probabilities. If the classifier was calibrated,
+    ``test/ece_uncalibrated`` and ``test/brier_uncalibrated`` are those before calibration.
 
-    ``test/accuracy_low`` and ``test/accuracy_high`` are the ends of the 95 % interval over clips, by the groups that
-    these come in, counted by ``num_groups/test``; likewise of balanced accuracy, and of whole recordings.
+    ``test/accuracy_low`` and ``test/accuracy_high`` are the ends of the 95 % confidence interval over grouped clips;
+    ``num_groups/test`` is the number of groups. Balanced accuracy and whole recordings have the same columns.
     """
     metrics = {f"test/{name}": float(value) for name, value in classifier.test_metrics.compute().items()}
     number, probabilities = classifier.last_predictions()
@@ -95,21 +96,26 @@ def measured(classifier: Classifier, datamodule: AudioDataModule) -> dict[str, f
 
 
 def targets_of(datamodule: AudioDataModule, number: Int64[Tensor, "clips"]) -> Tensor:
-    """Targets of clips by their numbers: index of the class, or whether each label is the clip's."""
+    """Return the targets of clips: class indices ``[clips]``, or ``[clips, classes]`` for multi-label tasks."""
     return torch.from_numpy(datamodule.manifest.targets()[datamodule.clips.row[number.numpy()]])
 
 
 def recording_metrics(classifier: Classifier, datamodule: AudioDataModule, part: str) -> dict[str, float]:
-    """Metrics of the last predictions, of ``part``, per recording: none unless recordings were cut into windows.
+    """Return the metrics per recording of the last predictions; empty unless recordings were cut into windows.
 
-    Where clips have several labels, the thresholds of the classifier are fitted to the validation clips. Metrics of
-    these same clips would be too good, so each group of them is predicted with thresholds fitted to other groups.
+    For multi-label tasks, the thresholds of the classifier are fitted to the validation clips. Metrics on the same
+    clips would be optimistic, so each group of clips is predicted with thresholds fitted to other groups.
+
+    Args:
+        classifier: classifier that made the predictions.
+        datamodule: data of the predictions.
+        part: name of the predicted split, ``test`` or ``validation``.
     """
     if datamodule.hop_samples is None:
         return {}
     number, probabilities = classifier.last_predictions()
     row = datamodule.clips.row[number.numpy()]
-    rows, means = by_recording(row, probabilities)
+    rows, means = by_recording(datamodule, number, probabilities)
     targets = torch.from_numpy(datamodule.manifest.targets()[rows])
     intervals: dict[str, float] = {}
     if part == TEST:
@@ -128,9 +134,9 @@ def cross_fitted_thresholds(
     targets: Bool[Tensor, "clips classes"],
     group: Shaped[np.ndarray, "clips"],
 ) -> Float[Tensor, "clips classes"]:
-    """Thresholds for every clip, with the best F1 on clips of other groups.
+    """Fit thresholds for every clip that maximize F1 on clips of other groups.
 
-    Where there is one group only, nothing is fitted: they are 0.5.
+    With a single group nothing can be fitted; all thresholds are 0.5.
     """
     found = torch.full_like(probabilities, 0.5)
     for part in folds_of_groups(group, THRESHOLD_FOLDS):
@@ -142,7 +148,7 @@ def cross_fitted_thresholds(
 def _calibration(
     classifier: Classifier, probabilities: Float[Tensor, "clips classes"], targets: Tensor
 ) -> dict[str, float]:
-    """Calibration of the last test, before and after."""
+    """Return the calibration metrics of the last test, before and after calibration."""
     multilabel = classifier.task.multilabel
     found = calibration_metrics(probabilities, targets, multilabel=multilabel)
     metrics = {f"test/{name}": value for name, value in found.items()}
@@ -160,7 +166,7 @@ def _intervals(
     probabilities: Float[Tensor, "clips classes"],
     prefix: str,
 ) -> dict[str, float]:
-    """Ends of the intervals of the accuracies of some clips or recordings, by the rows that these are of."""
+    """Return the ends of the accuracy intervals of clips or recordings, given by their manifest rows."""
     target = torch.from_numpy(datamodule.manifest.targets()[row])
     group = groups_of(datamodule)[row]
     found: dict[str, Interval | None] = {}
@@ -180,13 +186,16 @@ def _intervals(
 
 
 def groups_of(datamodule: AudioDataModule) -> Shaped[np.ndarray, "rows"]:
-    """What the clips of every row are not independent of; pieces of background noise, of their recording."""
+    """Return the group of every manifest row, within which clips are not independent.
+
+    The group of a piece of background noise is its recording.
+    """
     table = datamodule.manifest.table
     return np.where(table["background"], table["path"], source_of(datamodule.manifest)).astype(str)
 
 
 def division(datamodule: AudioDataModule) -> dict[str, int | str]:
-    """How the clips were divided, and what can be said about leakage; by folds, which were tested and validated on."""
+    """Return how the splits were made: method, test and validation folds if any, result of the leakage check, seed."""
     folds = {}
     if datamodule.split_method == "folds":
         fold = datamodule.manifest.table["fold"].to_numpy()
@@ -196,31 +205,32 @@ def division(datamodule: AudioDataModule) -> dict[str, int | str]:
 
 
 def warnings_of(datamodule: AudioDataModule, splits: Sequence[str] = SPLITS) -> dict[str, str]:
-    """Warnings about the data for ``metrics.json``, in one text; nothing where all is well."""
+    """Return the warnings about the data for ``metrics.json``, joined into one text; empty if there are none."""
     sentences = data_warnings(datamodule, splits)
     return {"warnings": "; ".join(sentences)} if sentences else {}
 
 
 def by_recording(
-    row: np.ndarray, probabilities: Float[Tensor, "clips classes"]
+    datamodule: AudioDataModule, number: Int64[Tensor, "clips"], probabilities: Float[Tensor, "clips classes"]
 ) -> tuple[np.ndarray, Float[Tensor, "recordings classes"]]:
-    """The mean over the windows of each recording.
+    """Average the probabilities over the windows of each recording, weighted by their duration.
 
     Args:
-        row: of the manifest, for every window.
-        probabilities: of every window.
+        datamodule: data of the predictions.
+        number: clip number of every window.
+        probabilities: probabilities of every window, ``[windows, classes]``.
 
     Returns:
-        The rows that occur, ascending, and the means.
+        The distinct manifest rows in ascending order, and the mean probabilities ``[recordings, classes]``.
     """
-    rows, place = np.unique(row, return_inverse=True)
-    sums = torch.zeros(len(rows), probabilities.shape[1], dtype=torch.float64)
-    sums.index_add_(0, torch.from_numpy(place), probabilities.double())
-    return rows, (sums / torch.from_numpy(np.bincount(place))[:, None]).float()
+    clips = datamodule.clips.select(number.numpy())
+    rows, recording = np.unique(clips.row, return_inverse=True)
+    duration = np.minimum(clips.length, datamodule.num_samples)
+    return rows, torch.from_numpy(recording_means(recording, probabilities.numpy(), duration)).float()
 
 
 def _labels(datamodule: AudioDataModule) -> np.ndarray:
-    """The label of every row as predictions are written: several in the order of the classes, whatever the data has."""
+    """Return the label of every manifest row in the format of predictions: labels in the order of the classes."""
     manifest = datamodule.manifest
     place = {name: index for index, name in enumerate(manifest.classes)}
     entries = {
@@ -231,7 +241,7 @@ def _labels(datamodule: AudioDataModule) -> np.ndarray:
 
 
 def _cells(classifier: Classifier, probabilities: Float[Tensor, "clips classes"]) -> list[list[str]]:
-    """What is predicted, and the probabilities, of every clip."""
+    """Return the predicted labels and the probabilities of every clip, as table cells."""
     return [
         [LABEL_SEPARATOR.join(labels), *(f"{value:.8f}" for value in values)]
         for labels, values in zip(classifier.decide(probabilities), probabilities.tolist())

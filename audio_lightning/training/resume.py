@@ -1,4 +1,4 @@
-"""Going on with a run: its own configuration, and the few things that may be changed."""
+"""Configuration of a resumed run: the saved configuration, and the few keys that may be changed."""
 
 import re
 from collections.abc import Iterable
@@ -14,17 +14,17 @@ from audio_lightning.run_folder import RunFolder
 LENGTH = ("max_epochs", "max_steps", "max_time")
 DEVICES = ("accelerator", "devices", "num_nodes", "strategy")
 PLACES = re.compile(r"data\.(table|([a-z_]+_)?(root|dir|path|file))|callbacks\.\w+\.\w*(root|dir|path|file)")
-"""Where the data lies, whose content shows whether it is still the same, and where callbacks write."""
+"""Keys of locations: of the data, which is recognized by its content, and of files that callbacks write."""
 
 CHANGEABLE = re.compile(rf"trainer|trainer\.({'|'.join(LENGTH + DEVICES)})|logger(\..+)?|plots|{PLACES.pattern}")
 
 
 def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
-    """The configuration of the run to resume, with what was typed beside ``resume=``.
+    """Return the configuration of the run to resume, with the overrides given with ``resume=``.
 
     Raises:
-        ConfigError: the folder holds no run, something is to be changed that would make it another one, or the saved
-            configuration leads to an address or a place that is not typed again.
+        ConfigError: the folder contains no run, an override would make it a different run, or the saved configuration
+            names an address or a path outside the run folder that is not given again.
         FileError: a file of the run is damaged.
     """
     config = folder.read_config(complete=True)
@@ -34,9 +34,9 @@ def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
     for key in keys:
         if not CHANGEABLE.fullmatch(key):
             raise ConfigError(
-                f"{key} cannot be changed in a resumed run, which would then be another one: only the length "
+                f"{key} cannot be changed in a resumed run; only the length "
                 f"(trainer.{', trainer.'.join(LENGTH)}), the devices (trainer.{', trainer.'.join(DEVICES)}), "
-                "plots and logger can, and data.root, where the same data lies elsewhere now"
+                "plots, logger, and data.root of moved data can be changed"
             )
     anew = any(key.startswith("logger") for key in keys)
     moved = [line for line, key in zip(overrides, keys) if PLACES.fullmatch(key)]
@@ -48,7 +48,7 @@ def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
     typed = compose([line for line in overrides if line not in moved])
     OmegaConf.set_struct(config, False)
     for key in keys:
-        if key == "trainer":  # trainer=gpu says where to run, not how long
+        if key == "trainer":  # trainer=gpu chooses devices, not the length
             for name in DEVICES:
                 config.trainer[name] = typed.trainer[name]
         elif key.startswith("logger"):
@@ -58,8 +58,8 @@ def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
     one_cycle = str(config.scheduler.get("_target_")).endswith(".OneCycleLR")
     if one_cycle and any(key.startswith("trainer.max_") for key in keys):
         raise ConfigError(
-            "scheduler=onecycle spreads one cycle over the whole training, so a run with it cannot be made longer "
-            "or shorter; start another one"
+            "scheduler=onecycle: its cycle spans the whole training, so that the length of a resumed run cannot be "
+            "changed; start a new run"
         )
     OmegaConf.set_struct(config, True)
     return config

@@ -1,4 +1,4 @@
-"""Warnings about data that makes figures uncertain: small splits, and channels that cancel."""
+"""Warnings about data that makes metrics uncertain: small splits, and channels that cancel each other."""
 
 from collections.abc import Sequence
 
@@ -9,39 +9,43 @@ from audio_lightning.data.problems import printable
 from audio_lightning.data.splitting.few_clips import FEWEST_A_SPLIT
 
 FEWEST_VALIDATION_CLIPS = 50
-"""Below, accuracy moves by 2 points or more with a single clip, and the best epoch is a matter of chance."""
+"""With fewer clips, one clip changes the accuracy by 2 points or more, and chance decides the best epoch."""
 
 MOST_NAMED = 10
 
 
 def data_warnings(datamodule: AudioDataModule, splits: Sequence[str] = SPLITS) -> list[str]:
-    """All warnings of this module, a sentence each; see :func:`small_samples`."""
+    """Return all warnings of this module, one sentence each; see :func:`small_samples`."""
     return small_samples(datamodule, splits) + cancelling_channels(datamodule, splits)
 
 
 def cancelling_channels(datamodule: AudioDataModule, splits: Sequence[str] = SPLITS) -> list[str]:
-    """A sentence if channels of recordings cancel in the mean that is used, from levels taken when they were decoded.
+    """Warn about recordings whose channels cancel in the mono mixdown, judged by their levels at decoding.
 
     Args:
-        datamodule: after its setup.
-        splits: those to look at.
+        datamodule: data module that has been set up.
+        splits: splits to check.
+
+    Returns:
+        One sentence, or an empty list.
     """
     facts, table = datamodule.facts, datamodule.manifest.table
     odd = cancel(facts["channels"], facts["peak"], facts["rms"], facts["mean_rms"])
     paths = table["path"][odd & table["split"].isin(splits).to_numpy()].unique()
     if not len(paths):
         return []
-    return [
-        f"{say_cancelling(len(paths), printable(paths[0]))}: take one channel by data.channel=left, or right or each"
-    ]
+    return [f"{say_cancelling(len(paths), printable(paths[0]))}; use one channel by data.channel=left, right or each"]
 
 
 def small_samples(datamodule: AudioDataModule, splits: Sequence[str] = SPLITS) -> list[str]:
-    """A sentence for each way in which splits are too small.
+    """Warn about splits that are too small.
 
     Args:
-        datamodule: after its setup.
-        splits: those to look at; one without any clip is not meant to be there.
+        datamodule: data module that has been set up.
+        splits: splits to check; a split without clips is skipped, because it is intended to be empty.
+
+    Returns:
+        One sentence per problem.
     """
     counts = {split: datamodule.class_counts(split) for split in splits if len(datamodule.numbers(split))}
     found = []

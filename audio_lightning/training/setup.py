@@ -1,4 +1,4 @@
-"""Data and classifier of a training: opened and built, with what the terminal shows of them."""
+"""Setup of a training: open the data, build the classifier, and print a summary."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,15 +33,15 @@ from audio_lightning.training.embed_once import BATCH, embed_once, embed_views
 from audio_lightning.training.samples import data_warnings
 
 STATISTICS_CLIPS = 256
-"""Most training clips, drawn by the seed, from which feature statistics are taken: a bound on what a start costs."""
+"""Maximum number of training clips, sampled with the seed, for feature statistics: it bounds the cost of a start."""
 
 
 def open_data(datamodule: AudioDataModule, folder: RunFolder, *, write: bool) -> None:
-    """Decode what the cache lacks, split, and check for leaks; problems go to ``problems.csv``.
+    """Decode recordings that are not cached, make the splits, and check for leakage; problems go to ``problems.csv``.
 
     Args:
-        datamodule: not yet set up.
-        folder: of the run.
+        datamodule: data module that has not been set up.
+        folder: run folder.
         write: whether this process writes files and messages.
 
     Raises:
@@ -50,7 +50,7 @@ def open_data(datamodule: AudioDataModule, folder: RunFolder, *, write: bool) ->
     with decoding_shown(datamodule):
         try:
             datamodule.setup()
-            datamodule.manifest.require_several_classes()
+            datamodule.manifest.require_usable_classes()
         except ProblemsError as error:
             if write:
                 _write_problems(folder.problems, error.problems)
@@ -64,7 +64,7 @@ def open_data(datamodule: AudioDataModule, folder: RunFolder, *, write: bool) ->
     if write and (beside := datamodule.unlisted()):
         s, are = ("", "is") if len(beside) == 1 else ("s", "are")
         print_and_log(
-            f"note: {len(beside):,} recording{s} below {datamodule.root} {are} not listed, and so not used "
+            f"note: {len(beside):,} recording{s} below {datamodule.root} {are} not listed and not used "
             f"(such as {printable(beside[0])})"
         )
 
@@ -74,7 +74,7 @@ def _write_problems(path: Path, problems: list[Problem]) -> None:
 
 
 def settled_data(config: DictConfig, *, quiet: bool = False) -> AudioDataModule:
-    """Build the data source, and settle what is ``auto`` in the configuration, in place; print it unless ``quiet``.
+    """Build the data source, and replace every ``auto`` in the configuration, in place; print it unless ``quiet``.
 
     Raises:
         ConfigError, DataError: see :func:`audio_lightning.planning.settle.build_data`.
@@ -94,16 +94,16 @@ def make_classifier(
     fit: bool = True,
     front_end: Mapping[str, Tensor] | None = None,
 ) -> AudioClassifier:
-    """Build an untrained classifier, with the feature statistics and recordings that it needs of the data.
+    """Build an untrained classifier, with feature statistics and with the recordings that its augmentation needs.
 
     Args:
-        plain: resolved configuration, as the checkpoint keeps it.
-        config: the same as it was composed.
-        datamodule: set up.
-        trainer: says the device.
-        fit: take feature statistics; a resumed training reads them from its checkpoint.
-        front_end: weights and statistics of that checkpoint: clips are embedded, and memorized, before the others are
-            loaded.
+        plain: resolved configuration, as it is stored in checkpoints.
+        config: composed configuration.
+        datamodule: data module that has been set up.
+        trainer: trainer, whose strategy gives the device.
+        fit: compute feature statistics; a resumed training reads them from its checkpoint.
+        front_end: weights and statistics of the front end in that checkpoint. They are loaded before the rest, because
+            clips are embedded and memorized here.
     """
     clips = len(datamodule.numbers(TRAIN))
     classifier = AudioClassifier(plain, datamodule.task.to_dict(), datamodule.class_counts(TRAIN), clips)
@@ -124,14 +124,14 @@ def make_classifier(
         fixed = torch.from_numpy(~datamodule.clips.background)
         classifier.memory = FeatureMemory(fixed, config.feature_memory_gb / trainer.num_devices)
     if classifier.network.memorizes:
-        # Also of a resumed training, which then loads the same: callbacks copy the network before it does.
+        # Also for a resumed training, although it loads the same later: callbacks copy the network before that.
         classifier.front_end.to(trainer.strategy.root_device)
         classifier.memorize(_training_clips(datamodule, trainer.strategy.root_device))
     return classifier
 
 
 def _training_clips(datamodule: AudioDataModule, device: torch.device) -> Iterator[Batch]:
-    """All training clips in order, as the first epoch has them, without augmentation."""
+    """Yield all training clips in order, without augmentation."""
     clips = np.arange(len(datamodule.numbers(TRAIN)))
     for start in range(0, len(clips), BATCH):
         batch = datamodule.batch(TRAIN, clips[start : start + BATCH])
@@ -139,7 +139,7 @@ def _training_clips(datamodule: AudioDataModule, device: torch.device) -> Iterat
 
 
 def describe(classifier: AudioClassifier, datamodule: AudioDataModule, trainer: pl.Trainer) -> None:
-    """Print what is trained on what, and warn of what makes its figures uncertain."""
+    """Print a summary of the data and the network, and warnings about uncertain metrics."""
     clips = ", ".join(f"{split} {len(datamodule.numbers(split)):,}" for split in SPLITS)
     print_and_log(
         f"{len(classifier.task.classes)} classes; clips: {clips}; split {datamodule.split_method}; "
@@ -152,7 +152,7 @@ def describe(classifier: AudioClassifier, datamodule: AudioDataModule, trainer: 
     monitor = classifier.config["monitor"]
     if (chosen := measurable(monitor, datamodule)) != monitor:
         part = monitor.partition("/")[0]
-        print_and_log(f"{monitor} is not defined, for no {part} clip has a label; {chosen} chooses the epoch instead")
+        print_and_log(f"{monitor} is undefined because no {part} clip has a label; {chosen} chooses the epoch instead")
     shape = classifier.front_end.output_shape
     print_and_log(f"{classifier.network.title} on {shape}: {classifier.finetuning}")
     if classifier.beginning is not None:
@@ -162,33 +162,33 @@ def describe(classifier: AudioClassifier, datamodule: AudioDataModule, trainer: 
 
 
 def _give_recordings(classifier: AudioClassifier, datamodule: AudioDataModule, source: str, folder: str | None) -> None:
-    """Hand the recordings of ``folder`` to the augmentation; of noise, the data set may have some of its own."""
+    """Pass the recordings of ``folder`` to the augmentation; noise may also come from the data set itself."""
     own = datamodule.noise_paths() if source == "noise" else []
     files = find_recordings([Path(folder).expanduser()]) if folder else own
     if not files:
         lacking = {
-            "noise": "adds background noise, and this data set has no recordings of noise",
-            "rir": "puts clips into recorded rooms, and there are no recordings of impulse responses",
+            "noise": "adds background noise, but this data set has no noise recordings",
+            "rir": "convolves clips with room impulse responses, but there are no recordings of them",
         }[source]
         if classifier.augmentation.leave_out(source):
-            print_and_log(f"note: augment {lacking}; left out (a folder of them is named by {source}_dir=DIR)")
+            print_and_log(f"note: augment {lacking}; left out (set a folder of them by {source}_dir=DIR)")
             return
-        raise ConfigError(f"augment {lacking}: name a folder of them by {source}_dir=DIR, or choose another augment")
+        raise ConfigError(f"augment {lacking}; set a folder of them by {source}_dir=DIR, or choose another augment")
     audio = datamodule.cache.decode(Recordings(files), datamodule.sample_rate)
     if audio.errors:
         raise DataError(f"a {source} recording cannot be used: {next(iter(audio.errors.values()))}")
     starts, stops = torch.from_numpy(audio.starts), torch.from_numpy(audio.stops)
-    # A copy: the cache's own samples must not be written to, and whoever averages or loads weights writes to buffers.
+    # A copy: the samples of the cache are read-only, and weight averaging and loading write to buffers.
     classifier.augmentation.set_recordings(source, as_tensor(as_float(audio.samples)).clone(), starts, stops)
 
 
 def _note_busy_cores(threads: int) -> None:
-    """Say that fewer threads are faster where other processes need the cores of some of them."""
+    """Recommend fewer threads if other processes keep some of the cores busy."""
     if threads == 1:
         return
     busy, total = busy_cores()
     if (free := max(1, total - round(busy))) < threads:
         print_and_log(
             f"note: other processes keep {busy:.1f} of {total} cores busy, so that {threads} threads wait for each "
-            f"other; OMP_NUM_THREADS={free} trains faster beside them, with slightly other numbers"
+            f"other; OMP_NUM_THREADS={free} trains faster, with slightly different results"
         )

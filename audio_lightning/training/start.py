@@ -1,6 +1,6 @@
-"""Start a training: compose its configuration, check it and its run folder, train, and sum up.
+"""Entry points of a training for the commands and the API: compose, check, train, print.
 
-Commands and the API begin here. Torch and Lightning are imported after everything cheap has been checked.
+PyTorch and Lightning are imported only after all cheap checks.
 """
 
 import contextlib
@@ -24,43 +24,43 @@ from audio_lightning.training.console import print_run
 from audio_lightning.training.resume import resumed_config
 
 MOST_CHECKED = 64
-"""Jobs of a multirun that are composed and checked before the first one starts."""
+"""Maximum number of multirun jobs that are composed and checked before the first one starts."""
 
 
 def compose_run(overrides: Sequence[str]) -> tuple[DictConfig, RunFolder]:
-    """Compose a training with its ``hydra`` node, and find the run folder that it names.
+    """Compose the configuration of a training with its ``hydra`` node, and return it with its run folder.
 
     Raises:
-        ConfigError: see :func:`audio_lightning.config.compose`; also a folder that is named after several values.
+        ConfigError: see :func:`audio_lightning.config.compose`; also if the folder's name refers to a whole node.
     """
     config = compose(overrides, with_hydra=True)
     plain: Any = OmegaConf.to_container(config.hydra.run, resolve=False)
     for key in re.findall(r"\$\{([\w.]+)\}", str(plain["dir"])):
         if isinstance(node := OmegaConf.select(config, key), DictConfig):
             raise ConfigError(
-                f"hydra.run.dir={plain['dir']}: {key} has several values; name one, "
+                f"hydra.run.dir={plain['dir']}: {key} is a node with several values; use one of them, "
                 f"such as ${{{key}.{next(map(str, node))}}}"
             )
     return config, RunFolder(Path(config.hydra.run.dir))
 
 
 def is_first_process() -> bool:
-    """Whether this is the first or only process of a training; torchrun and Slurm start all of them alike."""
+    """Return whether this is the first or only process of a training, from the variables of torchrun and Slurm."""
     return all(int(os.environ.get(name) or 0) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def check_shared_folder(config: DictConfig, overrides: Sequence[str]) -> None:
-    """Refuse to let each of several processes name the run folder by its clock.
+    """Check that the processes of a training share one run folder, which the default name by the clock prevents.
 
     Raises:
-        ConfigError: how to name it.
+        ConfigError: several processes, and no ``hydra.run.dir``.
     """
     processes = int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
-    several = config.trainer.num_nodes > 1 or (processes > 1 and str(config.trainer.devices) != "1")
+    several = (config.trainer.num_nodes or 1) > 1 or (processes > 1 and str(config.trainer.devices) != "1")
     if several and not any(line.startswith("hydra.run.dir=") for line in overrides):
         raise ConfigError(
-            "a training whose processes are started by torchrun, Slurm or on several machines needs "
-            "hydra.run.dir=DIR, a folder that all of them share"
+            "hydra.run.dir: a training started by torchrun or Slurm, or on several machines, needs one folder for all "
+            "its processes; set hydra.run.dir=DIR"
         )
 
 
@@ -68,31 +68,31 @@ def check_multirun(overrides: Sequence[str]) -> None:
     """Check the jobs of ``-m`` before the first one starts.
 
     Raises:
-        ConfigError: the first mistake in one of them.
+        ConfigError: a job has a mistake.
     """
     for job in expand_multirun(overrides)[:MOST_CHECKED]:
         config = compose(job)
         check_config(config)
-        # Every rank would run the whole multirun again in a folder of its own (hydra#2070).
+        # Every rank would run the whole multirun again in its own folder (hydra#2070).
         if str(config.trainer.devices) not in ("auto", "1") or config.trainer.num_nodes != 1:
             raise ConfigError(
-                f"trainer.devices={config.trainer.devices} under -m: the jobs of a multirun share one process, which "
-                "cannot start several devices for each; start one `python train.py` a combination"
+                f"trainer.devices={config.trainer.devices} with -m: the jobs of a multirun share one process, which "
+                "cannot start several devices for each; run `python train.py` once per combination"
             )
 
 
 Then = Callable[[Path], object]
-"""What to do with the folder of a run that has ended: rooms below this one write pages and cards."""
+"""Function called with the folder of a finished run; the commands use it to write pages and cards."""
 
 
 def train_in(folder: RunFolder, config: DictConfig, *, again: bool = False, then: Then | None = None) -> dict[str, Any]:
     """Train in a folder, or resume there, and print the results; a finished run is only printed, unless ``again``.
 
     Args:
-        folder: of the run.
-        config: composed and checked.
-        again: go on with a finished run, too.
-        then: called after a training, and not for a run that is only printed.
+        folder: run folder.
+        config: composed and checked configuration.
+        again: continue a finished run, too.
+        then: function called after a training, but not for a run that is only printed.
 
     Returns:
         The contents of ``metrics.json``.
@@ -110,12 +110,12 @@ def train_in(folder: RunFolder, config: DictConfig, *, again: bool = False, then
 def run_training(
     config: DictConfig, folder: RunFolder, *, resume: bool = False, then: Then | None = None
 ) -> dict[str, Any]:
-    """Train, draw the plots and print the results; without ``resume`` a folder with a run is refused.
+    """Train, draw the plots and print the results; without ``resume``, the folder must not hold a run.
 
     Args:
-        config: composed and checked.
-        folder: of the run.
-        resume: go on where the run stopped.
+        config: composed and checked configuration.
+        folder: run folder.
+        resume: continue from the last checkpoint.
         then: see :func:`train_in`.
 
     Returns:
@@ -126,8 +126,8 @@ def run_training(
     started = time.perf_counter()
     with folder.taken():
         if not resume:
-            folder.check_unbegun()  # again, for another process may have trained there since it was checked first
-        folder.problems.unlink(missing_ok=True)  # of a run that they stopped
+            folder.check_unbegun()  # again: another process may have trained there since the first check
+        folder.problems.unlink(missing_ok=True)  # of an earlier run that ended with them
         metrics = train(config, folder, resume=resume)
         if config.plots:
             from audio_lightning.figures.run_figures import draw_run
@@ -141,7 +141,7 @@ def run_training(
 
 
 def follow(config: DictConfig, folder: RunFolder, *, resume: bool) -> None:
-    """Train as one process of several; only the first one prints and writes."""
+    """Train as a further process of a training; only the first process prints and writes."""
     from audio_lightning.training.run import train
 
     with open(os.devnull, "w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
@@ -149,7 +149,7 @@ def follow(config: DictConfig, folder: RunFolder, *, resume: bool) -> None:
 
 
 def resume_run(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, RunFolder]:
-    """The checked configuration of a run to resume, with what was typed beside ``resume=``, and its folder.
+    """Return the checked configuration of a run to resume, with the overrides given with ``resume=``, and its folder.
 
     Raises:
         ConfigError: see :func:`audio_lightning.training.resume.resumed_config`.
@@ -158,7 +158,7 @@ def resume_run(path: Path, overrides: Sequence[str]) -> tuple[DictConfig, RunFol
     require_folder(path, A_RUN)
     folder = RunFolder(path)
     config = resumed_config(folder, overrides)
-    # Modules are trusted by this command line alone: a run folder of somebody else could name any module.
+    # Only this command line can trust modules: a run folder from elsewhere could name any module.
     OmegaConf.update(config, "trusted_modules", list(trusted_modules()) or None, force_add=True)
     check_config(config)
     return config, folder

@@ -1,4 +1,4 @@
-"""What a step of a training takes on this machine, measured before any recording is decoded."""
+"""Measurement of the time per training step on this machine, before any recording is decoded."""
 
 import time
 from typing import Any
@@ -16,20 +16,20 @@ from audio_lightning.data.loading.batches import Batch
 from audio_lightning.training.finders import few_steps
 
 STEPS = 10
-"""Steps that are measured, and :data:`WARM_UP`, those before them: the first ones find memory and kernels."""
+"""Number of measured steps, after :data:`WARM_UP` steps in which memory is allocated and kernels are chosen."""
 
 WARM_UP = 2
 
 STATISTICS_CLIPS = 8
-"""Clips of noise that feature statistics are taken from, so that features are as they are in training."""
+"""Number of noise clips for the feature statistics, so that features have the usual range."""
 
 
 def seconds_a_step(config: DictConfig, task: AudioTask) -> float:
-    """The median time of a step, on clips of noise: the sound does not change what is computed.
+    """Return the median time per training step in seconds, on clips of noise: the cost does not depend on the sound.
 
     Args:
-        config: settled; its augmentations are included, but for those that need recordings of their own.
-        task: of the data.
+        config: configuration without ``auto``; augmentations that need recordings use noise.
+        task: task of the data.
     """
     clips = int(config.data.batch_size)
     classifier, batches = untrained(config, task), _Noise(task, clips)
@@ -44,11 +44,11 @@ def seconds_a_step(config: DictConfig, task: AudioTask) -> float:
 
 
 def untrained(config: DictConfig, task: AudioTask) -> AudioClassifier:
-    """The classifier of a training before it begins, with the feature statistics of noise.
+    """Build the classifier of a training with its initial weights and the feature statistics of noise.
 
     Args:
-        config: settled.
-        task: of the data.
+        config: configuration without ``auto``.
+        task: task of the data.
     """
     plain = {**as_plain(config), "scheduler": {"_target_": None}}
     clips = int(config.data.batch_size)

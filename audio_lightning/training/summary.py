@@ -1,4 +1,4 @@
-"""``metrics.json``: what a training and its test measured."""
+"""Contents of ``metrics.json``: metrics and costs of a training and its test."""
 
 import lightning.pytorch as pl
 
@@ -23,26 +23,26 @@ def summarize(
     *,
     best_epoch: int,
 ) -> Metrics:
-    """Metrics of the best epoch and of the test, costs, and the circumstances that a comparison needs.
+    """Collect the metrics of the best epoch and of the test, the costs, and the facts that a comparison needs.
 
     Args:
-        classifier: after its test, where there are test clips.
-        datamodule: set up.
-        trainer: that trained.
-        history: of all epochs.
-        best_epoch: from 1.
+        classifier: classifier after its test, if there are test clips.
+        datamodule: data module that has been set up.
+        trainer: trainer of the run.
+        history: history of all epochs.
+        best_epoch: number of the best epoch, from 1.
 
     Raises:
         FileError: the history lacks the best epoch.
     """
     best = next((row for row in history.rows if int(row["epoch"]) == best_epoch), None)
     if best is None:
-        raise FileError(f"{history.path} has no epoch {best_epoch}, which checkpoints/best.ckpt is from")
+        raise FileError(f"{history.path} has no epoch {best_epoch}, the epoch of checkpoints/best.ckpt; restore a copy")
     training_seconds = sum(float(row["training_seconds"]) for row in history.rows)
     clips = {f"num_clips/{split}": len(datamodule.numbers(split)) for split in SPLITS}
     part = VALIDATION if clips["num_clips/validation"] else TRAIN
     tested = measured(classifier, datamodule) if clips["num_clips/test"] else {}
-    if tested:  # fewer than there are, where a debug setting limits the batches
+    if tested:  # fewer clips if a debug setting limits the batches
         clips["num_clips/test"] = len(classifier.last_predictions()[0])
     learned = {name: float(value) for name, value in best.items() if name.startswith(f"{part}/") and value}
     return {

@@ -1,4 +1,4 @@
-"""Which channels of a recording are used."""
+"""Selection of channels."""
 
 from pathlib import Path
 
@@ -15,19 +15,19 @@ from audio_lightning.core.errors import AudioError
     ("channel", "expected"),
     [("mean", [[2.0]]), ("left", [[1.0]]), ("right", [[2.0]]), (3, [[3.0]]), ("each", [[1.0, 2.0, 3.0]])],
 )
-def test_the_channel_that_is_asked_for(channel: Channel, expected: list[list[float]]) -> None:
+def test_selected_channel(channel: Channel, expected: list[list[float]]) -> None:
     samples = np.array([[1, 2, 3]], dtype=np.float32)
     assert select_channels(samples, channel, "a.wav").tolist() == expected
 
 
 @pytest.mark.parametrize("channel", ["mean", "left", "right", "each", 1])
-def test_a_single_channel_is_every_channel_of_that_name(channel: Channel) -> None:
+def test_mono_recording_is_left_and_right(channel: Channel) -> None:
     assert select_channels(np.ones((1, 1), np.float32), channel, "a.wav").tolist() == [[1.0]]
 
 
 @pytest.mark.parametrize(("count", "channel"), [(1, 2), (2, 3)])
-def test_a_channel_that_is_not_there_is_said(count: int, channel: int) -> None:
-    with pytest.raises(AudioError, match=rf"a.wav: has {count} channels?, data.channel={channel} asks for number"):
+def test_missing_channel_is_an_error(count: int, channel: int) -> None:
+    with pytest.raises(AudioError, match=rf"a.wav: has {count} channels?, but data.channel={channel} needs number"):
         select_channels(np.ones((1, count), np.float32), channel, "a.wav")
 
 
@@ -36,7 +36,7 @@ def test_a_channel_that_is_not_there_is_said(count: int, channel: int) -> None:
 def test_windows_of_a_channel_are_those_of_a_recording_of_it_alone(
     sample_rate: int, seconds: float, tmp_path: Path
 ) -> None:
-    """Short recordings are read at once, long ones block by block."""
+    """Short recordings are read in one block, long ones in several."""
     samples = tones(round(seconds * SAMPLE_RATE), channels=3)
     soundfile.write(tmp_path / "all.wav", samples, SAMPLE_RATE, subtype="FLOAT")
     options = {"window_samples": 4_000, "hop_samples": 3_000}

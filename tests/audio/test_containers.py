@@ -1,4 +1,4 @@
-"""Lengths: what containers promise, leave open or get wrong, and what can be read nevertheless."""
+"""Lengths that containers state, leave open or get wrong, and files that are readable nevertheless."""
 
 import contextlib
 import struct
@@ -51,7 +51,7 @@ def test_an_intact_file_is_read_and_one_cut_anywhere_is_refused(container: str, 
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_what_follows_the_sound_does_not_matter(container: str, tmp_path: Path) -> None:
+def test_data_after_the_samples_is_ignored(container: str, tmp_path: Path) -> None:
     path = tmp_path / f"sound.{container}"
     frames = len(write_tones(path, sample_rate=8_000, **CONTAINERS[container]))
     samples, _ = decode(path)
@@ -59,7 +59,7 @@ def test_what_follows_the_sound_does_not_matter(container: str, tmp_path: Path) 
     np.testing.assert_array_equal(decode(path)[0][:frames], samples[:frames])
 
 
-@pytest.mark.parametrize("suffix", sorted(LIBSNDFILE_SUFFIXES - {".mp2"}))  # which soundfile does not write
+@pytest.mark.parametrize("suffix", sorted(LIBSNDFILE_SUFFIXES - {".mp2"}))  # soundfile cannot write it
 def test_every_suffix_names_a_format_that_can_be_read(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"sound{suffix}"
     formats = {
@@ -94,7 +94,7 @@ def _wav(riff_size: int, data_size: int, sound: bytes, behind: bytes = b"") -> b
         (0x80000024, 0x80000000),
     ],
 )
-def test_a_wav_written_to_a_pipe_is_read_whole(riff_size: int, data_size: int, tmp_path: Path) -> None:
+def test_piped_wav_is_read_completely(riff_size: int, data_size: int, tmp_path: Path) -> None:
     sound = np.arange(-500, 500, dtype="<i2")
     path = tmp_path / "piped.wav"
     path.write_bytes(_wav(riff_size, data_size, sound.tobytes()))
@@ -113,7 +113,7 @@ def test_a_piped_wav_without_sound_has_no_frames(riff_size: int, tmp_path: Path)
         decode(tmp_path / "empty.wav")
 
 
-def test_a_data_chunk_that_is_empty_on_purpose_is_not_filled_from_the_next_chunk(tmp_path: Path) -> None:
+def test_intentionally_empty_data_chunk_has_no_frames(tmp_path: Path) -> None:
     comment = b"LIST" + struct.pack("<I", 100) + b"INFO" + bytes(96)
     path = tmp_path / "commented.wav"
     path.write_bytes(_wav(36 + len(comment), 0, b"", comment))
@@ -121,7 +121,7 @@ def test_a_data_chunk_that_is_empty_on_purpose_is_not_filled_from_the_next_chunk
         decode(path)
 
 
-def test_chunks_before_the_sound_are_passed_over(tmp_path: Path) -> None:
+def test_chunks_before_the_samples_are_skipped(tmp_path: Path) -> None:
     sound = np.arange(1000, dtype="<i2").tobytes()
     plain = _wav(36 + len(sound), len(sound), sound)
     comment = b"LIST" + struct.pack("<I", 5) + b"INFO\0" + b"\0"  # an odd size, padded to an even one
@@ -142,7 +142,7 @@ def test_a_flac_that_does_not_state_its_length_is_refused_with_the_remedy(tmp_pa
 
 
 @pytest.mark.parametrize("hours", [3, 1000])
-def test_a_flac_that_claims_hours_which_it_lacks_is_refused(hours: int, tmp_path: Path) -> None:
+def test_flac_with_an_overstated_length_is_refused(hours: int, tmp_path: Path) -> None:
     path = tmp_path / "claims.flac"
     write_tones(path)
     _state_flac_length(path, hours * 3600 * SAMPLE_RATE)
@@ -150,7 +150,7 @@ def test_a_flac_that_claims_hours_which_it_lacks_is_refused(hours: int, tmp_path
         decode(path)
 
 
-def test_windows_before_the_damage_are_given(tmp_path: Path) -> None:
+def test_windows_before_the_damage_are_returned(tmp_path: Path) -> None:
     path = tmp_path / "cut.flac"
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 40 * SAMPLE_RATE), SAMPLE_RATE)
     cut(path, 0.6)
@@ -164,7 +164,7 @@ def test_windows_before_the_damage_are_given(tmp_path: Path) -> None:
 
 
 def _state_flac_length(path: Path, frames: int) -> None:
-    """The length is the lower 36 bits of bytes 18 to 26, in the block of stream information."""
+    """Set the length: the lower 36 bits of bytes 18 to 26, in the stream information block."""
     content = bytearray(path.read_bytes())
     fields = int.from_bytes(content[18:26], "big")
     content[18:26] = (fields >> 36 << 36 | frames).to_bytes(8, "big")
@@ -172,7 +172,7 @@ def _state_flac_length(path: Path, frames: int) -> None:
 
 
 def _write_mp3_without_length(path: Path, samples: np.ndarray, sample_rate: int, tag: bytes = b"") -> np.ndarray:
-    """Writes a variable-rate MP3, removes the frame that states its length; returns the sound as it was stated."""
+    """Write a variable-rate MP3 without the frame that states its length; returns the sound with the stated length."""
     soundfile.write(path, samples, sample_rate, format="MP3", bitrate_mode="VARIABLE", compression_level=0.3)
     stated, _ = soundfile.read(path, dtype="float32", always_2d=True)
     content = path.read_bytes()
@@ -186,7 +186,7 @@ def _write_mp3_without_length(path: Path, samples: np.ndarray, sample_rate: int,
 def test_an_mp3_that_does_not_state_its_length_is_read_whole(
     sample_rate: int, loud: str, channels: int, tmp_path: Path
 ) -> None:
-    # The bit rate follows the loudness, so that a guess from the first frames is far off, one way or the other.
+    # The bit rate follows the loudness, so that an estimate from the first frames is far too high or too low.
     noise = np.random.default_rng(0).normal(0, 0.1, (3 * sample_rate, channels)).astype(np.float32)
     noise[sample_rate:] = 0
     path = tmp_path / "unstated.mp3"
@@ -199,11 +199,11 @@ def test_an_mp3_that_does_not_state_its_length_is_read_whole(
 
     assert len(samples) == describe(path).frames
     assert len(samples) % frame == 0
-    delay = 1105  # of encoder and decoder, which only the removed frame told how to leave out
+    delay = 1105  # of encoder and decoder; only the removed frame states it
     assert len(stated) + delay <= len(samples) <= len(stated) + delay + 2 * frame
     np.testing.assert_allclose(samples[delay:][: len(stated)], stated, atol=1e-5)
 
-    path.write_bytes(path.read_bytes()[:-1])  # nothing promises the frame that is incomplete now
+    path.write_bytes(path.read_bytes()[:-1])  # the last frame is incomplete now, and no header states it
     np.testing.assert_array_equal(decode(path)[0], samples[:-frame])
 
 
@@ -212,7 +212,7 @@ def test_tags_around_an_mp3_are_not_counted(tmp_path: Path) -> None:
     sound = tones(3 * SAMPLE_RATE)
     _write_mp3_without_length(path, sound, SAMPLE_RATE)
     plain, _ = decode(path)
-    attachment = path.read_bytes()[:2_000] + bytes(10_000)  # what looks like sound is none there
+    attachment = path.read_bytes()[:2_000] + bytes(10_000)  # these bytes look like frames, but are not
     size = len(attachment)
     tag = b"ID3\x03\0\0" + bytes([size >> 21 & 127, size >> 14 & 127, size >> 7 & 127, size & 127]) + attachment
     path.write_bytes(tag + path.read_bytes() + b"TAG" + b" " * 125)
@@ -250,7 +250,7 @@ def test_an_mp3_damaged_in_the_middle_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.wav", "a.w64", "a.caf", "a.aiff", "a.au"])
 def test_any_size_in_a_header_is_read_or_refused(name: str, tmp_path: Path) -> None:
-    """Sizes lead out of the file, to before its beginning, and further than a file can be sought."""
+    """Sizes that lead out of the file, before its beginning, and beyond every possible offset."""
     path = tmp_path / name
     write_tones(path, 0.05)
     intact = path.read_bytes()
@@ -264,7 +264,7 @@ def test_any_size_in_a_header_is_read_or_refused(name: str, tmp_path: Path) -> N
     assert read, "what lies behind the header may be anything"
 
 
-def test_a_file_of_nothing_but_empty_chunks_is_given_up(tmp_path: Path) -> None:
+def test_file_of_only_empty_chunks_is_refused(tmp_path: Path) -> None:
     chunk = b"junk" + bytes(4)
     (tmp_path / "a.wav").write_bytes(b"RIFF\xff\xff\xff\x7fWAVE" + chunk * 1_000_000)
     started = time.perf_counter()

@@ -57,7 +57,7 @@ def test_a_part_equals_the_part_of_the_whole(encoding: str, tmp_path: Path) -> N
 def test_a_part_out_of_range_is_refused(start: float, stop: float | None, tmp_path: Path) -> None:
     path = tmp_path / "sound.wav"
     write_tones(path)
-    with pytest.raises(AudioError, match=r"sound\.wav: has no part .* lasts 1\.0 s"):
+    with pytest.raises(AudioError, match=r"sound\.wav: has no part .* its duration is 1\.0 s"):
         decode(path, start_seconds=start, stop_seconds=stop)
 
 
@@ -65,7 +65,7 @@ def test_a_part_out_of_range_is_refused(start: float, stop: float | None, tmp_pa
 def test_the_limit_holds_for_what_is_read_not_for_the_file(read, tmp_path: Path) -> None:
     path = tmp_path / "sound.wav"
     write_tones(path, 2.0)
-    with pytest.raises(AudioError, match=r"2\.0 s is longer than the 1\.5 s"):
+    with pytest.raises(AudioError, match=r"its 2\.0 s are longer than the maximum of 1\.5 s"):
         read(path, max_seconds=1.5)
     read(path, max_seconds=2.0)
     read(path, start_seconds=0.5, stop_seconds=1.9, max_seconds=1.5)
@@ -73,7 +73,7 @@ def test_the_limit_holds_for_what_is_read_not_for_the_file(read, tmp_path: Path)
 
 def test_a_resampled_recording_too_large_for_memory_is_refused_unread(tmp_path: Path) -> None:
     write_tones(tmp_path / "sound.wav", 1.0, sample_rate=1_000)
-    with pytest.raises(AudioError, match="at most 8 GiB"):
+    with pytest.raises(AudioError, match="the maximum is 8 GiB"):
         load(tmp_path / "sound.wav", 2**31 + 1_000)
 
 
@@ -81,7 +81,7 @@ def test_many_channels_too_large_for_memory_are_refused_unread(tmp_path: Path) -
     path = tmp_path / "wide.wav"
     soundfile.write(path, np.zeros((10, 64)), 100_000, subtype="PCM_U8")
     header = path.read_bytes()
-    with path.open("r+b") as file:  # 64 channels of 1 hour, of which the file system stores nothing
+    with path.open("r+b") as file:  # 64 channels of 1 hour as a sparse file
         data_bytes = 64 * 2**20 * 33
         file.truncate(len(header) + data_bytes)
         at = header.index(b"data") + 4
@@ -105,7 +105,7 @@ def test_a_resampled_tone_is_the_same_tone(rate: int, target_rate: int) -> None:
     resampled = resample(tones(rate, sample_rate=rate)[:, 0], rate, target_rate)
     assert resampled.dtype == np.float32
     assert len(resampled) == target_rate
-    inner = slice(target_rate // 10, -target_rate // 10)  # the ends ring, as the sound begins and stops at once
+    inner = slice(target_rate // 10, -target_rate // 10)  # the ends ring, because the sound starts and stops abruptly
     np.testing.assert_allclose(resampled[inner], tones(target_rate, sample_rate=target_rate)[inner, 0], atol=1e-4)
 
 
@@ -114,7 +114,7 @@ def test_a_tone_above_the_new_rate_is_removed() -> None:
     assert np.abs(resample(high, 16_000, 8_000)[400:-400]).max() < 1e-3
 
 
-def test_nothing_is_done_where_the_rates_agree() -> None:
+def test_equal_rates_return_the_input() -> None:
     samples = tones(100)[:, 0]
     assert resample(samples, 16_000, 16_000) is samples
 

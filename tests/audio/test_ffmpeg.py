@@ -54,7 +54,7 @@ def test_layer_ii_is_read_by_libsndfile(encoded: Path, tmp_path: Path) -> None:
     assert spectral_peak(decode(tmp_path / "tone.mp2")[0][:, 0], 48_000) == pytest.approx(300, abs=2)
 
 
-def test_its_ending_does_not_matter(encoded: Path, tmp_path: Path) -> None:
+def test_suffix_does_not_matter(encoded: Path, tmp_path: Path) -> None:
     for ending in CONTAINERS:
         (tmp_path / f"{ending}.take1").write_bytes((encoded / f"tone.{ending}").read_bytes())
     found = find_recordings([tmp_path])
@@ -62,7 +62,7 @@ def test_its_ending_does_not_matter(encoded: Path, tmp_path: Path) -> None:
     assert all(len(decode(path)[0]) for path in found)
 
 
-def test_without_ffmpeg_the_remedy_is_said(encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ffmpeg_is_an_error_with_a_remedy(encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ffmpeg, "executable", lambda: None)
     with pytest.raises(
         AudioError, match=r"tone.m4a: needs ffmpeg .*; install ffmpeg, or pip install 'audio-lightning\[f"
@@ -82,7 +82,7 @@ def test_ffmpeg_is_found_on_the_path_or_in_a_package(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("ending", CONTAINERS)
-def test_a_truncated_file_is_refused_in_a_line(ending: str, encoded: Path, tmp_path: Path) -> None:
+def test_truncated_file_is_refused_in_one_line(ending: str, encoded: Path, tmp_path: Path) -> None:
     path = tmp_path / f"cut.{ending}"
     path.write_bytes((encoded / f"tone.{ending}").read_bytes())
     cut(path, 0.6)
@@ -93,8 +93,8 @@ def test_a_truncated_file_is_refused_in_a_line(ending: str, encoded: Path, tmp_p
     assert "\n" not in str(e.value)
 
 
-def test_a_container_that_is_shorter_than_it_says_is_refused(encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ffmpeg, "TOLERANCE", -1.5)  # as if the header stated more than a second more
+def test_container_shorter_than_stated_is_refused(encoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ffmpeg, "TOLERANCE", -1.5)  # as if the header stated over a second more
     with pytest.raises(AudioError, match=r"truncated: holds 1\.\d+ s, its header says 1\.\d+ s"):
         decode(encoded / "tone.webm")
 

@@ -1,4 +1,4 @@
-"""Which files are found below a folder, and what is said about the others."""
+"""Recordings below a folder, and the summary of other files."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from audio_lightning.audio.formats import is_recording
 from audio_lightning.core.errors import DataError
 
 NO_MAGIC = {"HTK", "MAT4", "RAW", "SD2", "SDS", "SVX", "XI", "WVE", "MPC2K", "MAT5"}
-"""Containers that hold no sound of 16 bits as it is written here, or that nothing but their ending shows."""
+"""Containers that cannot hold 16-bit sound, or are recognized only by their suffix."""
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -31,7 +31,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     assert find_recordings([tmp_path / "top"]) == [tmp_path / "top/b.wav", tmp_path / "top/linked/a.wav"]
 
 
-def test_what_is_no_recording_is_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_other_files_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     touch(
         tmp_path, "a.wav", "._a.wav", ".DS_Store", ".git/b.wav", "__MACOSX/._a.wav", "n.txt", "m.TXT", "README", "x.csv"
     )
@@ -39,10 +39,10 @@ def test_what_is_no_recording_is_counted(tmp_path: Path, caplog: pytest.LogCaptu
     with caplog.at_level(logging.WARNING):
         assert find_recordings([tmp_path]) == [tmp_path / "a.wav"]
     passed_over = "5 other files (.txt 2, no ending 2, .csv 1), 4 hidden"
-    assert caplog.messages == [f"{tmp_path}: passed over {passed_over}"]
+    assert caplog.messages == [f"{tmp_path}: ignored {passed_over}"]
 
 
-def test_nothing_is_said_where_nothing_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_summary_is_empty_without_other_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert find_recordings([touch(tmp_path, "b/a.wav"), Path("named.xyz")]) == [
         tmp_path / "b/a.wav", Path("named.xyz")
     ]  # fmt: skip
@@ -50,14 +50,14 @@ def test_nothing_is_said_where_nothing_is_passed_over(tmp_path: Path, caplog: py
 
 
 def test_a_folder_without_recordings(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"holds no recordings; expected files such as WAV"):
+    with pytest.raises(DataError, match=r"contains no recordings; expected files such as WAV"):
         find_recordings([tmp_path])
-    with pytest.raises(DataError, match=r"holds no recordings, only 1 other file \(.txt 1\); expected"):
+    with pytest.raises(DataError, match=r"contains no recordings, only 1 other file \(.txt 1\); expected"):
         find_recordings([touch(tmp_path, "a.txt")])
 
 
 def test_a_link_that_leads_nowhere_is_found(tmp_path: Path) -> None:
-    """It is answered as a recording that cannot be opened, and does not disappear."""
+    """It is listed as a recording that cannot be opened, and does not disappear."""
     (tmp_path / "a.wav").symlink_to(tmp_path / "gone.wav")
     assert find_recordings([tmp_path]) == [tmp_path / "a.wav"]
 
@@ -66,7 +66,7 @@ def test_a_link_to_itself_is_passed_over(tmp_path: Path, caplog: pytest.LogCaptu
     touch(tmp_path, "a.wav")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert find_recordings([tmp_path]) == [tmp_path / "a.wav"]
-    assert caplog.messages == [f"{tmp_path}: passed over 1 other file (no ending 1)"]
+    assert caplog.messages == [f"{tmp_path}: ignored 1 other file (no ending 1)"]
 
 
 def test_patterns_are_ignored_and_counted(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_patterns_are_ignored_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("container", sorted(set(soundfile.available_formats()) - NO_MAGIC))
-def test_every_container_is_known_by_its_first_bytes(container: str, tmp_path: Path) -> None:
+def test_every_container_is_recognized_by_its_first_bytes(container: str, tmp_path: Path) -> None:
     path = tmp_path / "sound.xyz"
     soundfile.write(path, tones(8_000), 16_000, format=container)
     assert is_recording(path)
@@ -96,11 +96,11 @@ def test_other_files_are_no_recordings(content: bytes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["oga", "wave", "aifc", "WAV", "Opus", "m4a"])
-def test_an_ending_suffices(ending: str, tmp_path: Path) -> None:
+def test_suffix_is_enough(ending: str, tmp_path: Path) -> None:
     assert is_recording(touch(tmp_path, f"damaged.{ending}") / f"damaged.{ending}")
 
 
-def test_recordings_without_a_known_ending_are_found(tmp_path: Path) -> None:
+def test_recordings_with_unknown_suffixes_are_found(tmp_path: Path) -> None:
     samples = write_tones(tmp_path / "a.take1", format="WAV", subtype="FLOAT")
     (found,) = find_recordings([tmp_path])
     np.testing.assert_array_equal(decode(found)[0], samples)

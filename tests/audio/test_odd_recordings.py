@@ -1,4 +1,4 @@
-"""Twelve kinds of odd and damaged recordings, and what is no recording at all."""
+"""Odd and damaged recordings, and files that are not recordings."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from audio_lightning.core.errors import AudioError
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_an_odd_recording_is_read_right(name: str, tmp_path: Path) -> None:
+def test_odd_recording_is_read_correctly(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     expected = ODD[name](path)
 
@@ -106,7 +106,7 @@ def _forbidden(path: Path) -> str:
 
 @pytest.mark.parametrize("read", [describe, decode, _load, _all_windows])
 @pytest.mark.parametrize("make", [_text, _folder, _missing, _pipe, _loop, _forbidden])
-def test_what_is_no_recording_is_refused(make, read, tmp_path: Path) -> None:
+def test_other_files_are_refused(make, read, tmp_path: Path) -> None:
     path = tmp_path / "sound.wav"
     reason = make(path)
     with pytest.raises(AudioError) as refusal:
@@ -130,7 +130,7 @@ def test_infinite_samples_are_refused(bad: float, tmp_path: Path) -> None:
 
 
 @READERS
-def test_a_sample_rate_at_which_no_sound_is_stored_is_refused(read, tmp_path: Path) -> None:
+def test_implausible_sample_rate_is_refused(read, tmp_path: Path) -> None:
     write_tones(tmp_path / "slow.wav", 100, sample_rate=999)
     with pytest.raises(AudioError, match="999 Hz"):
         read(tmp_path / "slow.wav")
@@ -138,6 +138,6 @@ def test_a_sample_rate_at_which_no_sound_is_stored_is_refused(read, tmp_path: Pa
     read(tmp_path / "fast_enough.wav")
 
 
-def test_reading_sound_does_not_wait_for_the_neural_network_libraries() -> None:
+def test_reading_audio_does_not_import_torch() -> None:
     check = "import sys, audio_lightning.audio; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0

@@ -1,4 +1,4 @@
-"""Clips of one length."""
+"""Clips of fixed length."""
 
 import tracemalloc
 from pathlib import Path
@@ -18,7 +18,7 @@ PADDINGS = pytest.mark.parametrize("padding", get_args(Padding))
 @PADDINGS
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 10])
 @pytest.mark.parametrize("num_samples", [1, 2, 5, 9, 10, 11, 50])
-def test_fit_length_keeps_the_clip_and_fills_up_behind_it(length: int, num_samples: int, padding: Padding) -> None:
+def test_fit_length_pads_at_the_end(length: int, num_samples: int, padding: Padding) -> None:
     samples = np.random.default_rng(length).normal(size=length).astype(np.float32)
 
     fitted = fit_length(samples, num_samples, padding)
@@ -45,7 +45,7 @@ def test_fit_length_converts_to_contiguous_float32(num_samples: int, padding: Pa
 
 
 @PADDINGS
-def test_an_empty_clip_cannot_be_filled_up(padding: Padding) -> None:
+def test_empty_clip_cannot_be_padded(padding: Padding) -> None:
     with pytest.raises(ValueError, match="empty"):
         fit_length(np.empty(0, np.float32), 5, padding)
 
@@ -100,7 +100,7 @@ def test_windows_of_a_long_recording_are_slices_of_load(
 
 @pytest.mark.parametrize("encoding", [("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", None)])
 @pytest.mark.parametrize("sample_rate", [16_000, 12_000])
-def test_a_decoder_with_a_memory_reads_on_where_it_was(
+def test_stateful_decoder_continues_at_its_position(
     encoding: tuple[str, str | None], sample_rate: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "long"

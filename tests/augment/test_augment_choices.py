@@ -1,4 +1,4 @@
-"""Every YAML in conf/augment: it says all that its targets take, and it works on sound."""
+"""Every YAML in conf/augment: it names all arguments of its targets, and works on sound."""
 
 import inspect
 import pkgutil
@@ -62,7 +62,7 @@ def with_recordings(augmentation: Augmentation, *sources: str) -> Augmentation:
     return augmentation
 
 
-def test_the_choices_are_those_that_are_promised() -> None:
+def test_expected_choices_exist() -> None:
     assert {"none", "light", "strong", "speech", "urban", "instruments"} <= set(names("augment"))
 
 
@@ -124,7 +124,7 @@ def test_each_choice_works_on_sound_and_by_the_seed(name: str) -> None:
 
 
 @each
-def test_one_entry_can_be_switched_off_and_left_out(name: str) -> None:
+def test_single_entry_can_be_disabled_or_removed(name: str) -> None:
     config = choices.load("augment", name)
     off = {kind: {key: {**node, "p": 0.0} for key, node in entries.items()} for kind, entries in config.items()}
     out = {kind: dict.fromkeys(entries) for kind, entries in config.items()}
@@ -141,7 +141,7 @@ def test_none_changes_nothing_and_speech_needs_noise() -> None:
     assert Augmentation(choices.load("augment", "speech"), sample_rate=SAMPLE_RATE).lacks == ["noise"]
 
 
-def test_waveforms_are_changed_first_and_mixed_then() -> None:
+def test_waveforms_are_changed_before_mixing() -> None:
     augmentation = made(waveform={"gain": GAIN}, pairs={"mixup": MIXUP})
     waveform, target = batch()
 
@@ -153,7 +153,7 @@ def test_waveforms_are_changed_first_and_mixed_then() -> None:
     assert not augmentation.changes_features
 
 
-def test_features_are_mixed_first_and_masked_then() -> None:
+def test_features_are_mixed_before_masking() -> None:
     augmentation = made(spectrogram={"masks": MASKS}, pairs={"mixup": {**MIXUP, "domain": "features"}})
     waveform, target = batch()
     assert not augmentation.changes_waveforms
@@ -169,14 +169,14 @@ def test_features_are_mixed_first_and_masked_then() -> None:
     torch.testing.assert_close(pictures[~kept], mixed.mean((2, 3), keepdim=True).expand_as(x)[~kept])
 
 
-def test_features_that_are_waveforms_have_no_bins_to_hide() -> None:
+def test_waveform_features_are_not_masked() -> None:
     augmentation = made(spectrogram={"masks": MASKS})
     x = torch.randn(CLIPS, 1, SAMPLE_RATE)
 
     assert augmentation.on_features(x, torch.eye(CLIPS))[0] is x
 
 
-def test_recordings_go_to_all_who_need_them() -> None:
+def test_recordings_are_passed_to_all_augmentations_of_a_source() -> None:
     augmentation = made(waveform={"one": NOISE, "gain": GAIN, "two": NOISE, "hall": ROOM, "off": {**ROOM, "p": 0.0}})
     assert augmentation.lacks == ["noise", "rir"]
 
@@ -185,7 +185,7 @@ def test_recordings_go_to_all_who_need_them() -> None:
     assert all(module.has_recordings for module in augmentation.waveform if isinstance(module, RecordedAugmentation))
 
 
-def test_recordings_that_nobody_requires_are_done_without() -> None:
+def test_optional_recordings_may_be_missing() -> None:
     optional = {**NOISE, "required": False}
     augmentation = made(waveform={"optional": optional, "gain": GAIN, "off": {**NOISE, "p": 0.0}, "hall": ROOM})
     assert augmentation.leave_out("noise")
@@ -197,7 +197,7 @@ def test_recordings_that_nobody_requires_are_done_without() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"waveforms": {}}, "augment has no waveforms; did you mean waveform"),
+        ({"waveforms": {}}, "augment.waveforms: no such kind; did you mean waveform"),
         ({"waveform": {"gain": {**GAIN, "db": 3.0}}}, "augment.waveform.gain has no argument db"),
         ({"waveform": {"gain": {**GAIN, "p": 2.0}}}, "p is 2.0, expected a probability from 0 to 1"),
         ({"waveform": {"mixup": MIXUP}}, "augment.waveform.mixup._target_=.* is not a WaveformAugmentation"),
@@ -206,6 +206,6 @@ def test_recordings_that_nobody_requires_are_done_without() -> None:
     ],
     ids=str,
 )
-def test_mistakes_in_a_configuration_are_explained(config: dict[str, Any], message: str) -> None:
+def test_configuration_mistakes_are_explained(config: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Augmentation(config, sample_rate=SAMPLE_RATE)

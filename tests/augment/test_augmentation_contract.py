@@ -1,4 +1,4 @@
-"""The contract of every augmentation, held by every class in audio_lightning/augment."""
+"""Contract tests of every class in audio_lightning/augment."""
 
 import inspect
 from importlib import import_module
@@ -22,7 +22,7 @@ ALWAYS_THE_SAME = {
     "Polarity": "there is one way to invert a clip",
     "MuLaw": "there is one way to round a sample",
 }
-"""Augmentations that draw nothing but the clips."""
+"""Augmentations whose only random choice is that of the clips."""
 
 
 def every_augmentation() -> list[type]:
@@ -57,12 +57,12 @@ def made(cls: type, **options: Any) -> nn.Module:
 
 
 def clips(cls: type) -> Tensor:
-    """Waveforms, or features for those that take them."""
+    """Waveforms, or features for augmentations of features."""
     return noise(CLIPS, 2, 40, 100) if issubclass(cls, SpectrogramAugmentation) else noise(CLIPS, 4001)
 
 
 def applied(module: nn.Module, x: Tensor, *, seed: int = 0) -> Tensor:
-    """What becomes of the clips; of a pair, with the targets behind the samples."""
+    """Augmented clips; for pairs, with the targets after the samples."""
     torch.manual_seed(seed)
     if isinstance(module, PairAugmentation):
         mixed, target = module(x, torch.eye(len(x), dtype=x.dtype))
@@ -74,7 +74,7 @@ def rows_that_differ(a: Tensor, b: Tensor) -> int:
     return int((a != b).flatten(1).any(dim=1).sum())
 
 
-def test_there_is_something_to_hold_to_it() -> None:
+def test_contract_covers_all_augmentations() -> None:
     assert len(CHANGING) >= 14
     assert len(MIXING) >= 3
 
@@ -109,7 +109,7 @@ def test_nothing_happens_in_evaluation_or_without_probability(cls: type) -> None
 
 
 @each
-def test_each_clip_is_drawn_for_itself(cls: type) -> None:
+def test_clips_are_drawn_independently(cls: type) -> None:
     x = clips(cls)
     unchanged = applied(made(cls).eval(), x)
 
@@ -135,8 +135,8 @@ def test_the_seed_decides_everything(cls: type) -> None:
 
 
 @each
-def test_a_batch_may_be_worked_on_in_pieces(cls: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a CPU, large batches are; the clips of each piece are drawn anew."""
+def test_batch_may_be_processed_in_chunks(cls: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU, large batches are; each chunk draws its own random numbers."""
     x = clips(cls)
     monkeypatch.setattr("audio_lightning.augment.base.VALUES_AT_ONCE", 3 * x[0].numel())
     unchanged = applied(made(cls).eval(), x)
@@ -163,7 +163,7 @@ def test_autocast_changes_nothing(cls: type, precision: torch.dtype) -> None:
 
 
 @each
-def test_half_precision_comes_back_as_it_came(cls: type) -> None:
+def test_half_precision_dtype_is_kept(cls: type) -> None:
     changed = applied(made(cls, p=0.5), clips(cls).bfloat16())
 
     assert changed.dtype == torch.bfloat16
@@ -171,7 +171,7 @@ def test_half_precision_comes_back_as_it_came(cls: type) -> None:
 
 
 @each
-def test_nothing_is_learned_or_stored(cls: type) -> None:
+def test_no_parameters_and_no_state(cls: type) -> None:
     assert not list(made(cls).parameters())
     assert not made(cls).state_dict()
 
@@ -186,7 +186,7 @@ def test_a_probability_lies_between_0_and_1(p: float, subtests: pytest.Subtests)
             made(cls, p=p)
 
 
-def test_the_probability_is_that_of_each_clip() -> None:
+def test_probability_applies_per_clip() -> None:
     x = torch.ones(4000, 1)
 
     inverted = applied(made(audio_lightning.augment.polarity.Polarity, p=0.25), x)
@@ -195,8 +195,8 @@ def test_the_probability_is_that_of_each_clip() -> None:
 
 
 @pytest.mark.parametrize("cls", [cls for cls in EVERY if issubclass(cls, SpectrogramAugmentation)], ids=str)
-def test_gradients_flow_through_what_happens_to_features(cls: type) -> None:
-    """A front end may learn."""
+def test_gradients_flow_through_feature_augmentations(cls: type) -> None:
+    """A learnable front end needs them."""
     x = clips(cls).requires_grad_()
 
     made(cls, p=0.5)(x).sum().backward()

@@ -1,4 +1,4 @@
-"""What mixing clips does to them and to their targets, exactly."""
+"""Exact effects of mixing on clips and targets."""
 
 import math
 
@@ -39,7 +39,7 @@ def test_soft_targets_name_the_clip_and_one_other_and_sum_to_one(cls: type[PairA
 
 
 @each
-def test_several_labels_a_clip_stay_between_none_and_all(cls: type[PairAugmentation]) -> None:
+def test_mixed_multilabel_targets_stay_between_0_and_1(cls: type[PairAugmentation]) -> None:
     labels = (torch.rand(64, 10) < 0.3).float()
     labels[:, 0] = 1
     labels[:, 1] = 0
@@ -73,7 +73,7 @@ def test_only_the_clips_that_are_drawn_are_mixed(cls: type[PairAugmentation]) ->
 
 
 @pytest.mark.parametrize("shape", [(400,), (1, 400), (2, 40, 10)], ids=str)
-def test_mixup_weighs_clips_as_it_weighs_targets(shape: tuple[int, ...]) -> None:
+def test_mixup_weights_clips_and_targets_equally(shape: tuple[int, ...]) -> None:
     x = torch.randn(32, *shape)
 
     mixed, target = made(Mixup, alpha=1.0)(x, torch.eye(32))
@@ -82,7 +82,7 @@ def test_mixup_weighs_clips_as_it_weighs_targets(shape: tuple[int, ...]) -> None
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
-def test_the_weights_of_mixup_are_of_the_beta_distribution(alpha: float) -> None:
+def test_mixup_weights_follow_the_beta_distribution(alpha: float) -> None:
     _, target = made(Mixup, alpha=alpha)(torch.zeros(3000, 1), torch.eye(3000))
 
     weights = target.diagonal()
@@ -91,8 +91,8 @@ def test_the_weights_of_mixup_are_of_the_beta_distribution(alpha: float) -> None
 
 
 @pytest.mark.parametrize("shape", [(200,), (2, 8, 200)], ids=str)
-def test_cutmix_cuts_one_stretch_and_weighs_targets_by_its_length(shape: tuple[int, ...]) -> None:
-    # Every value says which clip it is of.
+def test_cutmix_replaces_one_segment_and_weights_targets_by_its_length(shape: tuple[int, ...]) -> None:
+    # Every value identifies its clip.
     x = torch.arange(64.0).view(-1, *[1] * len(shape)).expand(-1, *shape)
 
     mixed, target = made(CutMix)(x, torch.eye(64))
@@ -129,7 +129,7 @@ def test_the_ratios_of_between_class_are_uniform() -> None:
     assert ratios.var().item() == pytest.approx(1 / 12, rel=0.1)
 
 
-def test_loudness_is_a_weighted_and_that_of_the_loudest_moment() -> None:
+def test_loudness_is_a_weighted_maximum() -> None:
     module = BetweenClass(sample_rate=RATE, p=1.0)
 
     def tone(hertz: float) -> Tensor:
@@ -159,7 +159,7 @@ STANDARD = {
 
 @pytest.mark.parametrize(("hertz", "decibels"), STANDARD.items())
 def test_the_weighting_is_that_of_the_standard(hertz: float, decibels: float) -> None:
-    exact = 1000 * 10 ** (round(10 * math.log10(hertz / 1000)) / 10)  # the table names frequencies rounded
+    exact = 1000 * 10 ** (round(10 * math.log10(hertz / 1000)) / 10)  # the table has rounded frequencies
     weights = a_weighting(480_000, 48_000)
 
     assert 10 * math.log10(weights[round(10 * exact)]) == pytest.approx(decibels, abs=0.06)
@@ -179,6 +179,6 @@ def test_the_frames_of_loudness_are_about_a_tenth_of_a_second(rate: int, n_fft: 
     ],
     ids=str,
 )
-def test_options_that_cannot_work_are_explained(cls: type, options: dict[str, object], message: str) -> None:
+def test_invalid_options_are_explained(cls: type, options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         cls(sample_rate=RATE, **options)

@@ -1,4 +1,4 @@
-"""What single augmentations of spectrograms do, exactly."""
+"""Exact effects of single augmentations of spectrograms."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ def pictures(clips: int = 1000, bins: int = 40, frames: int = 100) -> Tensor:
 
 
 def masked(x: Tensor, **options: object) -> Tensor:
-    """Where an augmentation hides something, [B, F, N]."""
+    """Mask of the cells that an augmentation masks, [B, F, N]."""
     usual: dict[str, object] = {"n_freq_masks": 0, "n_time_masks": 0, "p": 1.0}
     hidden = SpecAugment(sample_rate=RATE, **{**usual, **options})(x) != x
     assert torch.equal(hidden[:, 0], hidden[:, 1]), "all channels behind the same stripes"
@@ -34,7 +34,7 @@ def is_one_stripe(hidden: Tensor) -> bool:
 
 
 @pytest.mark.parametrize(("axis", "size"), [("freq", 40), ("time", 100)])
-def test_a_stripe_is_at_most_as_wide_as_said_and_lies_anywhere(axis: str, size: int) -> None:
+def test_mask_width_is_bounded_and_position_is_uniform(axis: str, size: int) -> None:
     options = {f"n_{axis}_masks": 1, f"{axis}_mask_param": 7, "time_fraction": 1.0}
 
     hidden = masked(pictures(), **options)
@@ -47,7 +47,7 @@ def test_a_stripe_is_at_most_as_wide_as_said_and_lies_anywhere(axis: str, size: 
     assert stripes.any(dim=0).all(), "every place is hidden at some time"
 
 
-def test_stripes_are_hidden_behind_the_mean_of_the_clip() -> None:
+def test_masks_are_filled_with_the_mean_of_the_clip() -> None:
     x = pictures(8) + torch.arange(8)[:, None, None, None]
 
     changed = SpecAugment(sample_rate=RATE, p=1.0)(x)
@@ -58,7 +58,7 @@ def test_stripes_are_hidden_behind_the_mean_of_the_clip() -> None:
     torch.testing.assert_close(changed[hidden], mean[hidden], atol=0, rtol=0)
 
 
-def test_stripes_are_hidden_behind_a_value_that_is_given() -> None:
+def test_masks_are_filled_with_the_given_value() -> None:
     x = torch.randn(4, 1, 40, 60)
     changed = SpecAugment(sample_rate=RATE, fill=0.615, p=1.0)(x)
     hidden = changed != x
@@ -66,7 +66,7 @@ def test_stripes_are_hidden_behind_a_value_that_is_given() -> None:
     assert (changed[hidden] == 0.615).all()
 
 
-def test_there_are_as_many_stripes_as_said() -> None:
+def test_number_of_masks() -> None:
     hidden = masked(pictures(bins=400), n_freq_masks=3, freq_mask_param=4).any(dim=2)
 
     runs = (hidden.int().diff(dim=1) > 0).sum(dim=1) + hidden[:, 0]
@@ -80,13 +80,13 @@ def test_a_fraction_of_the_frames_is_never_exceeded() -> None:
     assert hidden.any(dim=1).sum(dim=1).max() == 5
 
 
-def test_no_stripe_is_wider_than_the_picture() -> None:
+def test_masks_are_not_wider_than_the_spectrogram() -> None:
     hidden = masked(pictures(bins=3), n_freq_masks=1, freq_mask_param=100)
 
     assert set(hidden.any(dim=2).sum(dim=1).tolist()) == {0, 1, 2, 3}
 
 
-def test_no_stripes_hide_nothing() -> None:
+def test_zero_masks_change_nothing() -> None:
     assert not masked(pictures()).any()
     assert not masked(pictures(), n_freq_masks=2, freq_mask_param=0, n_time_masks=2, time_mask_param=0).any()
 
@@ -113,6 +113,6 @@ def test_frequencies_move_by_whole_bins_and_the_outermost_is_repeated() -> None:
     ],
     ids=str,
 )
-def test_options_that_cannot_work_are_explained(cls: type, options: dict[str, object], message: str) -> None:
+def test_invalid_options_are_explained(cls: type, options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         cls(sample_rate=RATE, **options)

@@ -1,4 +1,4 @@
-"""What single augmentations of waveforms do, exactly."""
+"""Exact effects of single augmentations of waveforms."""
 
 import math
 
@@ -36,7 +36,7 @@ def tone(hertz: float, samples: int = RATE, clips: int = 1) -> Tensor:
 
 
 def decibels(ratio: Tensor) -> Tensor:
-    """Of amplitudes."""
+    """Ratio of amplitudes in decibels."""
     return 20 * ratio.log10()
 
 
@@ -61,7 +61,7 @@ def test_polarity_inverts() -> None:
 
 
 @pytest.mark.parametrize("fill", ["zero", "roll"])
-def test_shifts_are_whole_samples_either_way(fill: str) -> None:
+def test_shifts_are_integers_in_both_directions(fill: str) -> None:
     x = torch.arange(1, 101).float().expand(2000, -1)
 
     shifted = TimeShift(sample_rate=1000, max_seconds=0.005, fill=fill, p=1.0)(x)
@@ -87,7 +87,7 @@ def test_a_shift_may_be_longer_than_the_clip() -> None:
     assert {int(row.count_nonzero()) for row in zeroed} == set(range(8))
 
 
-def test_colored_noise_has_the_ratio_that_is_asked_for_clip_by_clip() -> None:
+def test_colored_noise_has_the_requested_snr_per_clip() -> None:
     x = torch.randn(64, 4000) * torch.logspace(-4, 0, 64)[:, None]
 
     noisy = ColoredNoise(sample_rate=RATE, snr_db=(20.0, 20.0), p=1.0)(x)
@@ -105,7 +105,7 @@ def test_ratios_are_drawn_from_their_range() -> None:
 
 
 @pytest.mark.parametrize(("color", "slope"), [("white", 0.0), ("pink", -3.01), ("brown", -6.02)])
-def test_colored_noise_falls_as_its_colour_says(color: str, slope: float) -> None:
+def test_colored_noise_has_the_slope_of_its_color(color: str, slope: float) -> None:
     x = torch.randn(256, 4096)
 
     noise = ColoredNoise(sample_rate=RATE, snr_db=(0.0, 0.0), colors=[color], p=1.0)(x) - x
@@ -125,7 +125,7 @@ def ramp_noise(
     return made
 
 
-def test_background_noise_is_a_piece_of_a_recording_and_a_short_one_is_repeated() -> None:
+def test_background_noise_is_an_excerpt_and_short_recordings_repeat() -> None:
     added = ramp_noise()(torch.zeros(2000, 8))
 
     long, short = added[added[:, 0] < 1000], added[added[:, 0] >= 1000]
@@ -136,10 +136,10 @@ def test_background_noise_is_a_piece_of_a_recording_and_a_short_one_is_repeated(
     assert set(short[:, 0].tolist()) == set(range(1000, 1005))
 
 
-def test_background_noise_is_added_at_the_volume_or_the_ratio_that_is_asked_for() -> None:
+def test_background_noise_has_the_requested_volume_or_snr() -> None:
     x = torch.randn(300, 8)
 
-    # Within a piece, neighbours differ by one (but where it is repeated), so the steps are the volume.
+    # Within an excerpt, neighbours differ by one (except at repetitions), so the steps equal the volume.
     volumes = (ramp_noise(volume=(0.0, 0.1))(x) - x).diff(dim=1).median(dim=1).values
     assert 0 <= volumes.min() < 0.005
     assert 0.095 < volumes.max() <= 0.1001
@@ -156,10 +156,10 @@ def test_a_silent_recording_adds_nothing_at_any_ratio() -> None:
     assert torch.equal(made(x), x)
 
 
-def test_background_noise_has_to_be_given() -> None:
+def test_background_noise_needs_recordings() -> None:
     made = BackgroundNoise(sample_rate=RATE, p=1.0)
     assert not made.has_recordings
-    with pytest.raises(RuntimeError, match="has no recordings yet: call set_recordings"):
+    with pytest.raises(RuntimeError, match="has no recordings; call set_recordings"):
         made(torch.zeros(2, 8))
     for starts, stops in (([], []), ([0], [5]), ([3], [3]), ([-1], [3])):
         with pytest.raises(ValueError, match="recording"):
@@ -202,7 +202,7 @@ def test_filters_have_no_delay_and_do_not_wrap_around() -> None:
     assert filtered[1, :4000].abs().max() < 1e-5
 
 
-def test_edges_are_drawn_uniformly_in_octaves() -> None:
+def test_cutoffs_are_drawn_log_uniformly() -> None:
     clicks = torch.zeros(2000, 512)
     clicks[:, 0] = 1
 
@@ -228,7 +228,7 @@ def test_speed_moves_the_pitch_and_keeps_the_middle(speed: float) -> None:
     assert beyond.any() == (speed > 1)
 
 
-def test_speed_removes_what_would_fold_back() -> None:
+def test_speed_removes_aliasing() -> None:
     made = Speed(sample_rate=RATE, speed=(1.25, 1.25), p=1.0)
 
     assert level(made(tone(3600))[:, 2000:6000]).item() < -50
@@ -249,7 +249,7 @@ def test_mu_law_rounds_to_its_levels() -> None:
     assert ((coded - x).abs()[loud] / x.abs()[loud].clamp(max=1)).sort().values[:-3].max() < 0.05
 
 
-def test_echoes_fall_by_60_decibels_in_the_time_that_is_asked_for() -> None:
+def test_reverberation_decays_by_60_db_in_rt60() -> None:
     made = Reverberation(sample_rate=RATE, rt60_seconds=(0.4, 0.4), direct_db=(6.0, 6.0), p=1.0)
 
     impulse = made.impulse_responses(torch.zeros(400, RATE))
@@ -261,7 +261,7 @@ def test_echoes_fall_by_60_decibels_in_the_time_that_is_asked_for() -> None:
     assert (late - early).item() == pytest.approx(-60 * 1600 / (0.4 * RATE), abs=1)
 
 
-def test_rooms_echo_after_the_sound_and_keep_its_level() -> None:
+def test_reverberation_follows_the_sound_and_keeps_its_level() -> None:
     x = torch.zeros(4, RATE)
     x[:, 5000] = 0.5
 
@@ -280,8 +280,8 @@ def hall(*responses: Tensor, max_seconds: float = 1.0) -> RoomResponse:
     return made
 
 
-def test_recorded_rooms_are_convolved_with_and_aligned_at_their_peak() -> None:
-    """A silence of 50 samples, a rise of 3, the peak, and echoes after it."""
+def test_room_responses_are_convolved_and_aligned_at_the_peak() -> None:
+    """50 samples of silence, a rise of 3 samples, the peak, and echoes."""
     response = torch.cat([torch.zeros(50), torch.tensor([0.1, 0.2, -2.0]), 0.3 * torch.randn(400)])
     x = torch.randn(3, 1000)
 
@@ -294,7 +294,7 @@ def test_recorded_rooms_are_convolved_with_and_aligned_at_their_peak() -> None:
     torch.testing.assert_close(level(echoing), level(x), atol=1e-3, rtol=0)
 
 
-def test_a_room_without_echoes_changes_nothing_and_of_a_long_one_a_part_is_used() -> None:
+def test_anechoic_response_is_identity_and_long_responses_are_cut() -> None:
     x = torch.randn(2, 500)
     click = torch.zeros(300)
     click[100] = 0.25
@@ -320,15 +320,15 @@ def test_each_clip_draws_a_room() -> None:
     assert (echo == 30).float().mean().item() == pytest.approx(0.5, abs=0.08)
 
 
-def test_a_silent_room_is_refused_and_a_missing_one_named() -> None:
-    with pytest.raises(DataError, match="1 of 2 impulse responses are silent: leave them out of rir_dir"):
+def test_silent_and_missing_room_responses_are_errors() -> None:
+    with pytest.raises(DataError, match="1 of 2 impulse responses are silent; leave them out of rir_dir"):
         hall(torch.ones(5), torch.zeros(5))
-    with pytest.raises(RuntimeError, match="RoomResponse has no recordings yet"):
+    with pytest.raises(RuntimeError, match="RoomResponse has no recordings"):
         RoomResponse(sample_rate=RATE, p=1.0)(torch.zeros(2, 8))
 
 
 @pytest.mark.parametrize("fill", ["zero", "repeat"])
-def test_a_crop_is_a_piece_of_the_clip(fill: str) -> None:
+def test_crop_is_a_segment_of_the_clip(fill: str) -> None:
     x = torch.arange(1, 101).float().expand(2000, -1)
 
     cropped = RandomCrop(sample_rate=RATE, share=(0.2, 0.6), fill=fill, p=1.0)(x)
@@ -350,14 +350,14 @@ CODECS = [("mp3", RATE), ("mp3", 22050), ("vorbis", RATE), ("opus", RATE), ("opu
 
 
 def chirp(rate: int) -> Tensor:
-    """Half a second that rises from 200 Hz to 2 kHz, at a place that only a shift of zero keeps."""
+    """Half a second of a sweep from 200 Hz to 2 kHz, whose position reveals any shift."""
     time = torch.arange(rate // 2) / rate
     rising = 0.3 * torch.sin(2 * math.pi * (200 * time + 1800 * time**2)) * torch.hann_window(len(time))
     return functional.pad(rising, (rate // 3, rate // 7))[None]
 
 
 @pytest.mark.parametrize(("name", "rate"), CODECS)
-def test_codecs_keep_length_and_place(name: str, rate: int) -> None:
+def test_codecs_keep_length_and_timing(name: str, rate: int) -> None:
     x = chirp(rate)
 
     coded = Codec(sample_rate=rate, formats=[name], compression=(0.5, 0.5), p=1.0)(x)
@@ -371,7 +371,7 @@ def test_codecs_keep_length_and_place(name: str, rate: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "rate"), CODECS)
-def test_more_compression_leaves_less(name: str, rate: int) -> None:
+def test_more_compression_removes_more(name: str, rate: int) -> None:
     x = 0.1 * torch.randn(1, rate)
 
     errors = [
@@ -396,7 +396,7 @@ def test_each_clip_draws_a_format() -> None:
     assert len(coded.unique(dim=0)) == 2
 
 
-def test_a_format_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_format_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("soundfile.available_subtypes", lambda container: {"VORBIS": "Vorbis"})
     with pytest.raises(ConfigError, match="formats: mp3 cannot be written by libsndfile"):
         Codec(sample_rate=RATE)
@@ -437,6 +437,6 @@ def test_transforms_have_a_fast_length() -> None:
     ],
     ids=str,
 )
-def test_options_that_cannot_work_are_explained(cls: type, options: dict[str, object], message: str) -> None:
+def test_invalid_options_are_explained(cls: type, options: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         cls(sample_rate=RATE, **options)

@@ -1,4 +1,4 @@
-"""Calibrated probabilities: fitted, applied, stored, refused."""
+"""Calibration: fit, application, storage, validation."""
 
 import math
 from pathlib import Path
@@ -19,7 +19,7 @@ from audio_lightning.core.errors import CheckpointError
 
 
 def drawn(clips: int, classes: int, sharpness: float, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits that are ``sharpness`` times those whose softmax the targets are drawn from."""
+    """Targets, and logits ``sharpness`` times those whose softmax the targets are drawn from."""
     generator = torch.Generator().manual_seed(seed)
     true = 2 * torch.randn(clips, classes, generator=generator)
     return sharpness * true, torch.multinomial(true.softmax(1), 1, generator=generator)[:, 0]
@@ -59,7 +59,7 @@ def test_vector_undoes_scales_and_biases() -> None:
 
 
 @pytest.mark.parametrize(("method", "with_bias"), [("temperature", False), ("vector", True)])
-def test_each_of_several_labels_has_its_own(method: str, with_bias: bool) -> None:
+def test_each_of_several_labels_has_its_own_calibration(method: str, with_bias: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     true = torch.randn(6000, 2, generator=generator) + torch.tensor([-1.0, 0.5]) * with_bias
     targets = (torch.rand(6000, 2, generator=generator) < true.sigmoid()).float()
@@ -70,7 +70,7 @@ def test_each_of_several_labels_has_its_own(method: str, with_bias: bool) -> Non
     assert bias.tolist() == pytest.approx(expected, abs=0.15)
 
 
-def test_clips_that_are_all_correct_do_not_ask_for_certainty() -> None:
+def test_correct_clips_do_not_lead_to_probabilities_of_one() -> None:
     logits = 5 * torch.eye(4).repeat(5, 1)
     scale, _ = fit(logits, torch.arange(4).repeat(5), "temperature", multilabel=False)
     probabilities = (logits * scale).softmax(1).max(1).values
@@ -122,7 +122,7 @@ def test_a_checkpoint_keeps_it_and_the_validated_clips(tmp_path: Path) -> None:
     assert loaded.validated_clips.targets.tolist() == [0, 1, 2, 0, 1, 2]
 
 
-def test_a_checkpoint_of_before_is_not_calibrated(tmp_path: Path) -> None:
+def test_a_checkpoint_without_calibration_is_not_calibrated(tmp_path: Path) -> None:
     path = write_member(tmp_path / "old.ckpt", *CNN)
     contents = read_checkpoint(path)
     for name in ("scale", "bias"):
@@ -175,7 +175,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("case", HOSTILE)
-def test_a_calibration_that_cannot_be(case: str, tmp_path: Path) -> None:
+def test_an_invalid_calibration_is_refused(case: str, tmp_path: Path) -> None:
     name, value, message = HOSTILE[case]
     path = write_member(tmp_path / "one.ckpt", *CNN)
     contents = read_checkpoint(path)
@@ -205,7 +205,7 @@ CLIPS = {"logits": torch.zeros(2, 3), "targets": torch.tensor([0, 1])}
         {**CLIPS, "energies": torch.full((2,), math.inf)},
     ],
 )
-def test_validated_clips_that_cannot_be(values: object, tmp_path: Path) -> None:
+def test_invalid_validated_clips_are_refused(values: object, tmp_path: Path) -> None:
     path = write_member(tmp_path / "one.ckpt", *CNN)
     contents = read_checkpoint(path)
     contents["audio_lightning"]["validated"] = values
@@ -214,7 +214,7 @@ def test_validated_clips_that_cannot_be(values: object, tmp_path: Path) -> None:
         AudioClassifier.load_from_checkpoint(path)
 
 
-def test_only_some_of_many_clips_are_kept() -> None:
+def test_validated_clips_are_subsampled() -> None:
     classes = 1000
     clips = ValidatedClips.of(torch.zeros(3 * MOST_NUMBERS // classes + 1, classes), torch.arange(1501) % classes)
     assert clips.logits.numel() <= MOST_NUMBERS

@@ -1,4 +1,4 @@
-"""Ensembles of checkpoints: the weighted mean of what their members predict."""
+"""Ensembles of checkpoints: the weighted mean of their members' predictions."""
 
 import math
 from collections.abc import Sequence
@@ -83,7 +83,7 @@ def test_thresholds_are_the_weighted_mean_unless_given(tmp_path: Path) -> None:
     torch.testing.assert_close(given.thresholds, torch.tensor([0.25, 0.5, 0.75]))
 
 
-def test_it_was_trained_on_what_any_member_was(tmp_path: Path) -> None:
+def test_trained_on_is_the_union_of_the_members(tmp_path: Path) -> None:
     recordings = [(1, 2, 3), (2, 3, 4), None]
     members = [
         write_member(tmp_path / f"{place}.ckpt", *CNN, recordings=known) for place, known in enumerate(recordings)
@@ -124,7 +124,7 @@ def test_equal_features_are_computed_once(tmp_path: Path, waveform: Tensor, chan
     assert len(calls) == computed
 
 
-def test_other_statistics_are_other_features(tmp_path: Path, waveform: Tensor) -> None:
+def test_front_ends_with_other_statistics_are_computed_separately(tmp_path: Path, waveform: Tensor) -> None:
     """As those of other folds."""
     members = [
         write_member(tmp_path / f"{place}.ckpt", *CNN, "feature.normalize=statistics", level=level)
@@ -136,9 +136,7 @@ def test_other_statistics_are_other_features(tmp_path: Path, waveform: Tensor) -
     torch.testing.assert_close(found, (each[0] + each[1]) / 2, rtol=0, atol=1e-6)
 
 
-def test_a_module_of_ones_own_is_trusted_for_all_members(
-    tmp_path: Path, waveform: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trust_applies_to_all_members(tmp_path: Path, waveform: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_model.py").write_text(
         "from audio_lightning.models.cnn import CNN\n\n\nclass Own(CNN):\n    pass\n", encoding="utf-8"
     )

@@ -1,4 +1,4 @@
-"""What a run says about its network."""
+"""Size and cost of a network."""
 
 from omegaconf import OmegaConf
 
@@ -9,7 +9,7 @@ from audio_lightning.core.task import AudioTask
 
 
 def test_the_work_of_recurrent_layers_is_counted() -> None:
-    """On a CPU they are one operation, whose inside nobody counts."""
+    """On a CPU they are one operation, whose products the counter does not see."""
     config = OmegaConf.to_container(compose(["model=lstm", "feature=logmel"]), resolve=True)
     task = AudioTask(("a", "b"), 16_000, 16_000, "zero")
     classifier = AudioClassifier(config, task.to_dict(), [1, 1])

@@ -1,4 +1,4 @@
-"""An ensemble: each member learns as it would alone, and they answer together."""
+"""Ensembles: each member is trained as it would be alone, and the mean of all predicts."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def weights(folder: Path) -> dict[str, Tensor]:
     return state
 
 
-def test_members_begin_differently_and_answer_together() -> None:
+def test_members_have_different_weights_and_their_mean_predicts() -> None:
     network, x = ensemble(3).eval(), torch.randn(5, 1, 16, 20)
     alone = torch.stack([member(x) for member in network.members])
     assert not torch.allclose(alone[0], alone[1])
@@ -48,7 +48,7 @@ def test_members_begin_differently_and_answer_together() -> None:
     assert network.title == "3 x PANNs"
 
 
-def test_in_training_each_clip_is_one_members() -> None:
+def test_in_training_each_member_gets_its_own_clips() -> None:
     network, x = ensemble(2).train(), torch.randn(6, 1, 16, 20)
     logits = network(x)
     logits[:3].sum().backward()  # the first three clips
@@ -59,7 +59,7 @@ def test_in_training_each_clip_is_one_members() -> None:
         network(x[:3])
 
 
-def test_members_that_are_apart_see_a_channel_each_in_turn() -> None:
+def test_members_apart_get_one_channel_each_in_turn() -> None:
     shape = FeatureShape("spectrogram", (2, 16, 20))
     network, x = Ensemble(make, 4, shape, apart=True), torch.randn(6, 2, 16, 20)
     assert network.copies == 2
@@ -98,7 +98,7 @@ def classifier(members: int, **changes: Any) -> AudioClassifier:
     return found
 
 
-def test_members_that_hear_differently_learn_from_the_same_clips(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_members_with_different_channels_get_the_same_clips(monkeypatch: pytest.MonkeyPatch) -> None:
     several = classifier(
         4, ensemble={"num_members": 4, "inputs": "channel"}, feature=compose(["feature=logmelpcen"]).feature
     )
@@ -168,7 +168,7 @@ def test_clips_are_mixed_with_others_of_the_members_own_batch(domain: str) -> No
 
 
 @pytest.mark.parametrize("members", [0, -1, 1.5, True, "two", None])
-def test_a_number_of_members_that_cannot_be(members: Any) -> None:
+def test_an_invalid_number_of_members_is_refused(members: Any) -> None:
     config = {**compose([]), "ensemble": {"num_members": members}}
     with pytest.raises(ConfigError, match=rf"^ensemble\.num_members={members}: expected a whole number, at least 1$"):
         check_networks(config, AudioTask(("a", "b"), 22050, 44100))
@@ -185,13 +185,13 @@ def test_a_number_of_members_that_cannot_be(members: Any) -> None:
         ),
     ],
 )
-def test_what_members_cannot_get(options: list[str], message: str) -> None:
+def test_invalid_ensemble_inputs_are_refused(options: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         check_networks(compose(options), AudioTask(("a", "b"), 22050, 44100))
     assert str(refused.value) == message
 
 
-def test_members_that_hear_differently_train_and_are_loaded(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_members_with_different_channels_train_and_are_loaded(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     options = [
         "ensemble.num_members=2",
         "ensemble.inputs=channel",

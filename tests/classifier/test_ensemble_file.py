@@ -1,4 +1,4 @@
-"""Files with several checkpoints: whole, plain, of members that fit together, and refused otherwise."""
+"""Ensemble files: format, compatible members, refusal of others."""
 
 import copy
 from collections.abc import Callable
@@ -81,7 +81,7 @@ def test_members_that_do_not_fit_are_refused(
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        ([1.0], "one weight for each member, found 1 for 2"),
+        ([1.0], "2 members cannot have 1 weights; give one for each member"),
         ([1.0, 0.0], "weight 0.0: expected a number from 1e-6"),
         ([1.0, -1.0], "weight -1.0"),
         ([1.0, float("nan")], "weight nan"),
@@ -89,13 +89,13 @@ def test_members_that_do_not_fit_are_refused(
         ([1.0, True], "weight True"),
     ],
 )
-def test_weights_that_cannot_be_used(members: list[Path], tmp_path: Path, weights: list[float], message: str) -> None:
+def test_invalid_weights_are_refused(members: list[Path], tmp_path: Path, weights: list[float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         write_ensemble(tmp_path / "model.ckpt", members, weights)
 
 
-def test_no_members(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="1 to 256 members, found 0"):
+def test_an_ensemble_without_members_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot have 0 members; give 1 to 256"):
         write_ensemble(tmp_path / "model.ckpt", [], [])
 
 
@@ -103,19 +103,23 @@ def test_no_members(tmp_path: Path) -> None:
     ("multilabel", "thresholds", "message"),
     [
         (False, [0.5, 0.5, 0.5], "these have one"),
-        (True, [0.5, 0.5], "expected 3 probabilities"),
-        (True, [0.5, 0.5, 1.5], "expected 3 probabilities"),
-        (True, [0.5, 0.5, float("nan")], "expected 3 probabilities"),
+        (True, [0.5, 0.5], "give 3 numbers"),
+        (True, [0.5, 0.5, 1.5], "give 3 numbers"),
+        (True, [0.5, 0.5, float("nan")], "give 3 numbers"),
     ],
 )
-def test_thresholds_that_do_not_fit(tmp_path: Path, multilabel: bool, thresholds: list[float], message: str) -> None:
+def test_thresholds_that_do_not_fit_are_refused(
+    tmp_path: Path, multilabel: bool, thresholds: list[float], message: str
+) -> None:
     member = write_member(tmp_path / "cnn.ckpt", *CNN, multilabel=multilabel)
     with pytest.raises(ConfigError, match=message):
         write_ensemble(tmp_path / "model.ckpt", [member], [1], thresholds=thresholds)
 
 
 @pytest.mark.parametrize("what", ["an ensemble", "nothing", "half a file", "another program's"])
-def test_a_member_that_is_no_checkpoint(members: list[Path], ensemble: Path, tmp_path: Path, what: str) -> None:
+def test_a_member_that_is_no_checkpoint_is_refused(
+    members: list[Path], ensemble: Path, tmp_path: Path, what: str
+) -> None:
     path = tmp_path / "member.ckpt"
     if what == "an ensemble":
         path.write_bytes(ensemble.read_bytes())
@@ -127,7 +131,7 @@ def test_a_member_that_is_no_checkpoint(members: list[Path], ensemble: Path, tmp
         write_ensemble(tmp_path / "model.ckpt", [members[0], path], [1, 1])
 
 
-def test_a_training_cannot_go_on_from_it(ensemble: Path) -> None:
+def test_a_training_cannot_resume_from_an_ensemble(ensemble: Path) -> None:
     with pytest.raises(CheckpointError, match=r"is an ensemble of checkpoints.*; give one of the checkpoints"):
         read_checkpoint(ensemble)
 
@@ -161,13 +165,13 @@ PARAMETERS = ("members", 1, "hyper_parameters")
 HOSTILE: dict[str, tuple[Callable[[Contents], None], str]] = {
     "a later format": (_put("audio_lightning", "ensemble_format", value=2), "has format 2 of ensembles"),
     "a format that is no number": (_put("audio_lightning", "ensemble_format", value=[{}]), r"has format \[\{\}\]"),
-    "no members": (_put("members", value=[]), "1 to 256 members, found 0"),
+    "no members": (_put("members", value=[]), "cannot have 0 members; give 1 to 256"),
     "members in a dictionary": (_put("members", value={}), "expected lists of members and weights"),
     "a member that is text": (_put("members", 1, value="x"), "member 2 was not written by this program"),
     "an ensemble in an ensemble": (_nest, "member 2 was not written by this program"),
-    "a thousand members": (_put("members", value=[{}] * 1000), "1 to 256 members, found 1000"),
+    "a thousand members": (_put("members", value=[{}] * 1000), "cannot have 1000 members; give 1 to 256"),
     "members that share their weights": (_repeat_a_member, "refused: its members share their weights"),
-    "too few weights": (_put("weights", value=[1.0]), "one weight for each member"),
+    "too few weights": (_put("weights", value=[1.0]), "cannot have 1 weights; give one for each member"),
     "a weight that is no number": (_put("weights", 0, value=float("nan")), "weight nan"),
     "a weight that is text": (_put("weights", 0, value="x"), "weight x"),
     "weights in a tensor": (_put("weights", value=torch.ones(2)), "expected lists of members and weights"),
@@ -181,8 +185,8 @@ HOSTILE: dict[str, tuple[Callable[[Contents], None], str]] = {
     ),
     "an interpolation": (_put(*PARAMETERS, "config", "monitor", value="${oc.env:HOME}"), "member 2: .*is refused"),
     "a clip of hours": (_put(*PARAMETERS, "task", "num_samples", value=300_000_000), "a clip of 300,000,000 samples"),
-    "a wide layer": (_put(*PARAMETERS, "config", "model", "hidden_dim", value=10**7), "larger than the weights"),
-    "no weights": (_put("members", 1, "state_dict", value={}), "larger than the weights"),
+    "a wide layer": (_put(*PARAMETERS, "config", "model", "hidden_dim", value=10**7), "larger than its weights"),
+    "no weights": (_put("members", 1, "state_dict", value={}), "larger than its weights"),
     "weights that are a list": (_put("members", 1, "state_dict", value=[1]), "member 2 does not fit the classifier"),
     "no data in the configuration": (_put(*PARAMETERS, "config", "data", value=3), "refused: "),
     "other classes": (

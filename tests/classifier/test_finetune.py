@@ -1,4 +1,4 @@
-"""Fine-tuning: frozen stages stay bit for bit, train from their epoch on, and learn at the rates they are given."""
+"""Fine-tuning: frozen stages stay bit for bit, train from their epoch on, and have the configured rates."""
 
 import json
 import re
@@ -23,13 +23,13 @@ from audio_lightning.core.task import AudioTask, FeatureShape
 from audio_lightning.models import AudioModel
 
 FROZEN = ("blocks.0.", "blocks.1.")
-"""What freeze=blocks.1 freezes of the network that the tiny data is learned with."""
+"""Parameters of the small network frozen by freeze=blocks.1."""
 
 State = dict[str, Tensor]
 
 
 def watch(patch: pytest.MonkeyPatch) -> list[State]:
-    """The network before each training step that is taken from now on."""
+    """Record the network before each later training step."""
     seen: list[State] = []
     original = AudioClassifier.training_step
 
@@ -61,7 +61,7 @@ def network() -> AudioModel:
     ],
     ids=["sgd", "adamw"],
 )
-def test_what_is_frozen_stays_bit_for_bit(
+def test_frozen_parameters_stay_bit_for_bit(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizer: list[str]
 ) -> None:
     seen = watch(monkeypatch)
@@ -78,7 +78,7 @@ def test_what_is_frozen_stays_bit_for_bit(
     assert json.loads((tmp_path / "metrics.json").read_text()) == metrics
 
 
-def test_what_is_unfrozen_trains_from_that_epoch_on(
+def test_unfrozen_stages_train_from_their_epoch_on(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen = watch(monkeypatch)
@@ -167,7 +167,7 @@ def test_a_configuration_without_fine_tuning_trains_everything_alike() -> None:
     assert not made.training, "nothing is done to it"
 
 
-def test_what_the_architecture_froze_stays_frozen() -> None:
+def test_parameters_frozen_by_the_architecture_stay_frozen() -> None:
     made = network()
     made.get_parameter("blocks.0.0.weight").requires_grad_(False)
     finetuning = Finetuning({"freeze": "blocks", "unfreeze_epoch": 1}, made, nn.Identity())
@@ -195,7 +195,7 @@ def test_dropout_between_frozen_layers_drops_nothing(name: str) -> None:
     assert any(drop.training for drop in drops)
 
 
-def test_several_processes_throw_away_what_they_averaged() -> None:
+def test_several_processes_discard_averaged_gradients_of_frozen_parameters() -> None:
     made = network()
     finetuning = Finetuning({"freeze": "all", "unfreeze_epoch": 1}, made, nn.Identity())
     # What DistributedDataParallel sees when it is made, before the first epoch.
@@ -213,7 +213,7 @@ MISTAKES = {
     "freeze=blockz.1": "finetune.freeze=blockz.1: cnn has no such stage; did you mean blocks.1? "
     "(from the input on: blocks.0.0, blocks.1.0, blocks.2.0, embedding.2, head)",
     "freeze=3": "finetune.freeze=3: cnn has no such stage (from the input on: blocks.0.0, ",
-    "freeze=head": "finetune.freeze=head leaves nothing of cnn to train: all is all but the head",
+    "freeze=head": "finetune.freeze=head leaves nothing of cnn to train; all freezes all except the head",
     "unfreeze_epoch=2": "finetune.unfreeze_epoch=2: nothing is frozen; give finetune.freeze=STAGE",
     "unfreeze_epoch=0": "finetune.unfreeze_epoch=0: expected a whole number of epochs, at least 1, or null",
     "layer_decay=0.0": "finetune.layer_decay=0.0: expected more than 0.0 and at most 1.0",
@@ -222,14 +222,14 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("override", "message"), MISTAKES.items(), ids=MISTAKES)
-def test_a_mistake_is_one_line_before_any_audio_is_read(override: str, message: str) -> None:
+def test_a_mistake_is_one_line_before_audio_is_read(override: str, message: str) -> None:
     plain: Any = OmegaConf.to_container(compose([f"finetune.{override}"]), resolve=True)
     with pytest.raises(ConfigError, match=re.escape(message)) as caught:
         check_networks(plain, AudioTask(("a", "b"), 16000, 16000))
     assert "\n" not in str(caught.value)
 
 
-def test_a_key_that_there_is_not_is_said() -> None:
+def test_an_unknown_key_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"there is no key finetune\.freez; did you mean freeze\?"):
         Finetuning({"freez": "all"}, network(), nn.Identity())
 

@@ -1,4 +1,4 @@
-"""Low-rank adapters: they and the head train, nothing else does, and a checkpoint brings them along."""
+"""Low-rank adapters: only adapters and head are trained, and checkpoints contain them."""
 
 import re
 import sys
@@ -40,9 +40,9 @@ from audio_lightning.run_folder import RunFolder
 needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="pip install 'audio-lightning[lora]'")
 
 LORA: Any = OmegaConf.to_container(compose(["finetune=lora", "finetune.lora.rank=2"]).finetune, resolve=True)
-"""The node ``finetune`` of most tests."""
+"""Node ``finetune`` of most tests."""
 
-MISSING = "finetune=lora needs the package peft: pip install 'audio-lightning[lora]'"
+MISSING = "finetune=lora needs the package peft; pip install 'audio-lightning[lora]'"
 
 AST = ["model=ast", "model.embed_dim=8", "model.num_layers=2", "model.num_heads=2"]
 MODELS = {"cnn": CNN, "ensemble": [*CNN, "ensemble.num_members=2"], "ast": AST}
@@ -105,7 +105,7 @@ NETWORKS: dict[str, tuple[Callable[[Patch], AudioModel], set[str]]] = {
         {"conv", "projection", "gru_rel_pos_linear", "intermediate_dense", "output_dense"},
     ),
 }
-"""Small networks, and the ends of the names of the layers that ``targets: auto`` means."""
+"""Small networks, and the ends of the names of the layers that ``targets: auto`` selects."""
 
 
 def adapters(module: nn.Module) -> dict[str, nn.Parameter]:
@@ -117,7 +117,7 @@ def adapted(network: nn.Module) -> list[str]:
 
 
 def randomize(tensors: Mapping[str, Tensor], scale: float = 0.3) -> None:
-    """Give adapters something to say."""
+    """Give adapters random weights, so that they change the output."""
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, tensor in tensors.items():
@@ -137,7 +137,7 @@ def made(request: pytest.FixtureRequest, monkeypatch: Patch) -> tuple[AudioModel
     return build(monkeypatch), ends
 
 
-def test_at_first_the_network_computes_what_it_did_without(made: tuple[AudioModel, set[str]]) -> None:
+def test_new_adapters_do_not_change_the_output(made: tuple[AudioModel, set[str]]) -> None:
     network, ends = made
     network.eval()
     waveforms, stages = clips(network), list(network.stages())
@@ -172,7 +172,7 @@ def test_only_adapters_and_head_train(made: tuple[AudioModel, set[str]]) -> None
 
 
 def test_each_adapter_counts_in_evaluation(made: tuple[AudioModel, set[str]]) -> None:
-    """Also where attention is fused or written by hand, which reads the weights of some layers."""
+    """Also for fused or hand-written attention, which reads the weights of some layers."""
     network, _ = made
     network.eval()
     waveforms = clips(network)
@@ -187,7 +187,7 @@ def test_each_adapter_counts_in_evaluation(made: tuple[AudioModel, set[str]]) ->
 
 
 @needs_peft
-def test_a_front_end_that_learns_does_not_with_adapters() -> None:
+def test_adapters_freeze_a_learnable_front_end() -> None:
     network, pcen = NETWORKS["cnn"][0](Patch()), front_end("pcen", learnable=True)
     add_adapters(network, LORA)
     Finetuning(LORA, network, pcen)
@@ -225,7 +225,7 @@ def test_settings_are_those_of_the_paper() -> None:
 
 
 class Twice(AudioModel):
-    """Layers whose names end alike."""
+    """Layers with the same ends of names."""
 
     input_kind = "spectrogram"
 
@@ -266,17 +266,17 @@ REFUSED = {
     "finetune.lora.targets=all": "finetune.lora.targets=all: expected auto, or a list of names such as [q_proj,v_proj]",
     "finetune.lora.targets=[]": "finetune.lora.targets=[]: expected auto, or a list",
     "finetune.lora.targets=[q_proj]": "finetune.lora.targets: before its head, cnn has no linear layer and no "
-    "convolution in one group, without dilation, that is called q_proj (there are: blocks.0.0, ",
-    "finetune.lora.targets=[head]": "that is called head (there are: ",
+    "convolution in one group, without dilation, called q_proj; use one of: blocks.0.0, ",
+    "finetune.lora.targets=[head]": "called head; use one of: ",
     "finetune.freeze=all": "finetune.freeze=all: with finetune.lora, all weights but adapters and head are frozen",
     "finetune.unfreeze_epoch=1": "use finetune.unfreeze_epoch=null",
-    "model=linear": "finetune=lora: dnn has no layer before its head that an adapter could be beside",
+    "model=linear": "finetune=lora: dnn has no layer before its head that supports adapters; use finetune=full",
 }
 
 
 @needs_peft
 @pytest.mark.parametrize(("override", "message"), REFUSED.items(), ids=REFUSED)
-def test_what_cannot_work_is_one_line_before_any_audio_is_read(override: str, message: str) -> None:
+def test_invalid_settings_are_one_line_before_audio_is_read(override: str, message: str) -> None:
     more = ["feature=waveform", "feature.normalize=none"] if override == "model=linear" else []
     plain: Any = OmegaConf.to_container(compose(["finetune=lora", override, *more]), resolve=True)
     with pytest.raises(ConfigError, match=re.escape(message)) as caught:
@@ -294,13 +294,13 @@ def test_what_cannot_work_is_one_line_before_any_audio_is_read(override: str, me
         ({"targets": [1]}, "finetune.lora.targets=[1]: expected auto, or a list of names such as [q_proj,v_proj]"),
     ],
 )
-def test_what_a_file_may_say_is_checked(node: Any, message: str) -> None:
+def test_adapter_settings_of_a_file_are_validated(node: Any, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         adapter_settings({"lora": node})
     assert str(caught.value) == message
 
 
-def test_without_the_package_one_line_says_what_to_install(monkeypatch: Patch) -> None:
+def test_a_missing_package_is_one_line_with_the_install_command(monkeypatch: Patch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
     plain: Any = OmegaConf.to_container(compose(["finetune=lora"]), resolve=True)
     with pytest.raises(ConfigError) as caught:
@@ -309,7 +309,7 @@ def test_without_the_package_one_line_says_what_to_install(monkeypatch: Patch) -
 
 
 @needs_peft
-def test_a_checkpoint_says_which_package_it_needs(tmp_path: Path, monkeypatch: Patch) -> None:
+def test_loading_adapters_without_the_package_names_it(tmp_path: Path, monkeypatch: Patch) -> None:
     path = write_member(tmp_path / "run.ckpt", *CNN, *FINETUNE)
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(CheckpointError) as caught:
@@ -318,7 +318,7 @@ def test_a_checkpoint_says_which_package_it_needs(tmp_path: Path, monkeypatch: P
 
 
 def write(path: Path, *overrides: str) -> AudioClassifier:
-    """Write a checkpoint with adapters that do something, and build the classifier that it is of."""
+    """Build a classifier with adapters that change its output, and write its checkpoint."""
     path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint = read_checkpoint(write_member(path, *overrides))
     randomize(checkpoint["state_dict"])
@@ -330,7 +330,7 @@ def write(path: Path, *overrides: str) -> AudioClassifier:
 
 @needs_peft
 @pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
-def test_a_checkpoint_is_enough(options: list[str], tmp_path: Path, monkeypatch: Patch) -> None:
+def test_a_checkpoint_with_adapters_loads_alone(options: list[str], tmp_path: Path, monkeypatch: Patch) -> None:
     path = tmp_path / "run.ckpt"
     classifier = write(path, *options, *FINETUNE)
     # What auto means may have changed since.
@@ -343,7 +343,7 @@ def test_a_checkpoint_is_enough(options: list[str], tmp_path: Path, monkeypatch:
 
 
 def begun(run: Path, *overrides: str) -> AudioClassifier:
-    """A classifier with other random weights that begins with a run."""
+    """A classifier with other random weights and a warm start from a run."""
     plain: Any = OmegaConf.to_container(
         compose(quote_paths([*SMALL, *overrides, f"model.pretrained={run}"])), resolve=True
     )
@@ -358,7 +358,9 @@ def begun(run: Path, *overrides: str) -> AudioClassifier:
 @needs_peft
 @pytest.mark.parametrize("options", MODELS.values(), ids=MODELS)
 @pytest.mark.parametrize(("first", "second"), [(True, False), (True, True), (False, True)])
-def test_a_run_begins_where_another_ended(options: list[str], first: bool, second: bool, tmp_path: Path) -> None:
+def test_a_warm_start_merges_the_adapters_of_a_run(
+    options: list[str], first: bool, second: bool, tmp_path: Path
+) -> None:
     before = write(RunFolder(tmp_path).best, *options, *FINETUNE * first)
     after = begun(tmp_path, *options, *FINETUNE * second)
     waveforms = 0.1 * torch.randn(3, 2000)

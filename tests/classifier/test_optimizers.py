@@ -1,4 +1,4 @@
-"""Every optimizer of PyTorch is named by its own path, with its own arguments, and goes on where it stopped."""
+"""All optimizers of PyTorch, by path and with their own arguments, train and resume."""
 
 import io
 from pathlib import Path
@@ -51,7 +51,7 @@ def step(trained: nn.Module, optimizer: Optimizer) -> None:
     + [choices.load("optimizer", name) for name in names("optimizer")],
     ids=[*(name for name in NAMES if name not in UNSUITABLE), *names("optimizer")],
 )
-def test_an_optimizer_of_torch_or_of_conf_trains_and_goes_on(node: dict[str, Any]) -> None:
+def test_an_optimizer_of_torch_or_of_conf_trains_and_resumes(node: dict[str, Any]) -> None:
     whole = network()
     optimizer = made(node, whole)
     before = [parameter.clone() for parameter in whole.parameters()]
@@ -75,7 +75,7 @@ def test_an_optimizer_of_torch_or_of_conf_trains_and_goes_on(node: dict[str, Any
 
 
 @pytest.mark.parametrize("name", sorted(UNSUITABLE))
-def test_one_that_cannot_train_audio_networks_is_refused_with_the_reason(name: str) -> None:
+def test_an_unsuitable_optimizer_is_refused_with_the_reason(name: str) -> None:
     assert name in NAMES
     with pytest.raises(ConfigError, match=rf"^optimizer\._target_=torch\.optim\.{name} cannot be used: it "):
         made(node_of(name), network())
@@ -90,7 +90,7 @@ def test_one_that_cannot_train_audio_networks_is_refused_with_the_reason(name: s
         ({"_target_": "torch.optim.swa_utils.AveragedModel"}, "is not a Optimizer"),
     ],
 )
-def test_what_cannot_work_is_said(node: dict[str, Any], message: str) -> None:
+def test_invalid_nodes_are_refused_with_the_reason(node: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_optimizer(node, [{"params": list(network().parameters())}])
 
@@ -131,7 +131,7 @@ def test_norms_and_biases_have_a_weight_decay_of_their_own(name: str) -> None:
     assert {decay for name, decay in found.items() if name not in NORMS | BIASES} == {0.1}
 
 
-def test_parameters_that_do_not_decay_stay_where_nothing_is_learned() -> None:
+def test_parameters_without_weight_decay_do_not_change_without_gradient() -> None:
     trained = Various()
     node = {"_target_": "torch.optim.AdamW", "weight_decay": 0.1, "norm_weight_decay": 0.0, "bias_weight_decay": 0.0}
     optimizer = make_optimizer(node, [{"params": list(trained.parameters())}], parameter_kinds(trained))
@@ -149,7 +149,7 @@ def test_parameters_that_do_not_decay_stay_where_nothing_is_learned() -> None:
      {"weight_decay": 0.0, "norm_weight_decay": 0.0, "bias_weight_decay": 0.0}],
     ids=["not given", "null", "the same", "nothing decays"],
 )  # fmt: skip
-def test_where_all_decay_alike_there_is_one_group_in_the_order_of_old(keys: dict[str, Any]) -> None:
+def test_one_group_in_the_original_order_if_all_weight_decays_are_equal(keys: dict[str, Any]) -> None:
     trained = Various()
     node = {"_target_": "torch.optim.AdamW", "weight_decay": 0.1, **keys}
     (group,) = make_optimizer(node, [{"params": list(trained.parameters())}], parameter_kinds(trained)).param_groups
@@ -167,9 +167,11 @@ def test_the_default_of_the_class_counts_and_one_without_weight_decay_has_one_gr
 
 
 @pytest.mark.parametrize("value", [-0.1, "none", True])
-def test_a_weight_decay_that_cannot_be_is_refused(value: Any) -> None:
+def test_an_invalid_weight_decay_is_refused(value: Any) -> None:
     node = {"_target_": "torch.optim.AdamW", "norm_weight_decay": value}
-    with pytest.raises(ConfigError, match=rf"optimizer\.norm_weight_decay={value}: expected 0\.0 or more, or null"):
+    with pytest.raises(
+        ConfigError, match=rf"optimizer\.norm_weight_decay={value}: not a weight decay; use 0\.0 or more, or null"
+    ):
         make_optimizer(node, [{"params": list(network().parameters())}])
 
 
@@ -186,10 +188,10 @@ def test_stages_keep_their_rates() -> None:
     assert found == [(stage, pytest.approx(rate), decay) for stage, rate, decay in expected]
 
 
-def test_a_run_of_before_goes_on_as_it_began(
+def test_an_older_run_resumes_unchanged(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its configuration has no such keys, and all its parameters decay."""
+    """Its configuration lacks these keys, and all its parameters have weight decay."""
     options = ["optimizer.weight_decay=0.5", "trainer.max_epochs=3"]
     options += ["optimizer.norm_weight_decay=null", "optimizer.bias_weight_decay=null"]
     run(tiny_urbansound8k, tmp_path / "whole", *options)

@@ -27,7 +27,7 @@ def optimizer(lr: float = 0.1) -> torch.optim.Optimizer:
 
 
 def rates(scheduler: torch.optim.lr_scheduler.LRScheduler, steps: int) -> list[float]:
-    """The rate that each of ``steps`` optimizer steps is taken with."""
+    """Learning rate of each of ``steps`` optimizer steps."""
     found = []
     for _ in range(steps):
         found.append(scheduler.optimizer.param_groups[0]["lr"])
@@ -89,7 +89,7 @@ CURVES: dict[str, tuple[int, Callable[[int], float]]] = {
     "decay": (10, lambda epoch: 0.85 ** max(0, epoch - 4)),
     "plateau": (10, lambda epoch: 0.5 ** (max(0, epoch - 1) // 4)),
 }
-"""By choice: how often it is stepped in 50 steps of 10 epochs, and its rates relative to the highest."""
+"""For each choice: number of its steps in 50 steps of 10 epochs, and its rates relative to the highest."""
 
 
 @pytest.mark.parametrize("name", CURVES)
@@ -119,7 +119,7 @@ def test_the_choices_follow_their_formulas(name: str) -> None:
         ("plateau", "patience", -1),
     ],
 )
-def test_what_makes_no_schedule_is_said_before_any_audio_is_read(schedule: str, option: str, value: float) -> None:
+def test_an_invalid_schedule_is_refused_before_audio_is_read(schedule: str, option: str, value: float) -> None:
     config = compose([f"scheduler={schedule}", f"scheduler.{option}={value}", "monitor=train/loss"])
     with pytest.raises(ConfigError, match=rf"^scheduler\.{option}={value}: expected "):
         check_networks(OmegaConf.to_container(config, resolve=True), AudioTask(("a", "b"), 8000, 8000))
@@ -167,10 +167,10 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     },
     "StepLR": {"step_size": 2, "gamma": 0.1},
 }
-"""What each schedule of PyTorch is told; the rest is filled in."""
+"""Arguments of each schedule of PyTorch; the others are filled in."""
 
 FUNCTIONS = ("LambdaLR", "MultiplicativeLR")
-"""Schedules that are made of a function, which no configuration can name."""
+"""Schedules that need a function, which a configuration cannot name."""
 
 
 def by_hand(name: str, chosen: torch.optim.Optimizer) -> Any:
@@ -210,7 +210,7 @@ def test_every_schedule_of_torch_is_tried() -> None:
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_a_schedule_of_torch_knows_the_training_and_goes_on_where_it_stopped(name: str) -> None:
+def test_a_schedule_of_torch_gets_the_training_length_and_resumes(name: str) -> None:
     node = {"_target_": f"{PART}{name}", "_partial_": True, **ARGUMENTS[name]}
     config = make_scheduler(node, optimizer(), LENGTH, monitor="validation/accuracy")
     assert config is not None
@@ -231,7 +231,7 @@ def test_a_schedule_of_torch_knows_the_training_and_goes_on_where_it_stopped(nam
 
 
 @pytest.mark.parametrize("name", [name for name in choices("scheduler") if name != "none"])
-def test_every_choice_changes_the_rate_and_goes_on_where_it_stopped(name: str) -> None:
+def test_every_choice_changes_the_rate_and_resumes(name: str) -> None:
     """Every YAML in conf/scheduler."""
     length = {"steps": 12, "epochs": 12}
     whole = chosen(name, optimizer(), **length)
@@ -247,7 +247,7 @@ def test_every_choice_changes_the_rate_and_goes_on_where_it_stopped(name: str) -
     assert len({*found, *after}) > 1, "the rate never changes"
 
 
-def test_a_schedule_of_torch_may_go_by_steps() -> None:
+def test_a_schedule_of_torch_may_be_stepped_with_the_optimizer() -> None:
     node = {"_target_": f"{PART}CosineAnnealingLR", "interval": "step"}
     config = make_scheduler(node, optimizer(), LENGTH, monitor="validation/loss")
     assert config is not None
@@ -267,7 +267,7 @@ def test_the_length_of_a_cycle_may_be_given_in_epochs() -> None:
         *(({"_target_": f"{PART}{name}", "lr_lambda": "f"}, f"{name} needs a function") for name in FUNCTIONS),
         ({"_target_": f"{PART}StepLR"}, "scheduler.step_size must be given"),
         ({"_target_": f"{PART}StepLR", "step_size": 1, "interval": "batch"}, "expected one of step, epoch"),
-        ({"_target_": f"{PART}ReduceLROnPlateau", "interval": "step"}, "ReduceLROnPlateau waits for a metric"),
+        ({"_target_": f"{PART}ReduceLROnPlateau", "interval": "step"}, "ReduceLROnPlateau needs a metric"),
         ({"_target_": "torch.optim.SGD", "lr": 0.1}, "is not allowed"),
         (
             {"_target_": f"{PART}ChainedScheduler", "schedulers": [{"_target_": "torch.load", "f": "x"}]},
@@ -275,7 +275,7 @@ def test_the_length_of_a_cycle_may_be_given_in_epochs() -> None:
         ),
     ],
 )
-def test_a_schedule_that_cannot_work_is_refused(node: dict[str, Any], message: str) -> None:
+def test_an_invalid_schedule_is_refused(node: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_scheduler(node, optimizer(), LENGTH, monitor="validation/loss")
 

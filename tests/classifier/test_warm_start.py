@@ -1,4 +1,4 @@
-"""A training that begins with the weights of another run."""
+"""Warm start: trainings that start with the weights of another run."""
 
 import shutil
 import sys
@@ -44,7 +44,7 @@ def task(classes: tuple[str, ...] = tiny.CLASSES) -> AudioTask:
 
 
 def begun(run: Path, *overrides: str, classes: tuple[str, ...] = tiny.CLASSES) -> AudioClassifier:
-    """A classifier with other random weights, and what it has begun with."""
+    """A classifier with other random weights, after its warm start."""
     config = plain(*overrides, f"model.pretrained={run}")
     check_networks(config, task(classes))
     torch.manual_seed(1)
@@ -55,14 +55,14 @@ def begun(run: Path, *overrides: str, classes: tuple[str, ...] = tiny.CLASSES) -
 
 @pytest.fixture
 def ran(tmp_path: Path) -> Path:
-    """Where the best checkpoint of a run is written."""
+    """Path of the best checkpoint of a run."""
     folder = RunFolder(tmp_path / "run")
     folder.best.parent.mkdir(parents=True)
     return folder.path
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
-def test_with_the_same_classes_it_begins_as_the_run_ended(model: list[str], ran: Path) -> None:
+def test_with_the_same_classes_all_weights_are_taken(model: list[str], ran: Path) -> None:
     write_member(RunFolder(ran).best, *model, STATISTICS)
     classifier, before = begun(ran, *model, STATISTICS), load_classifier(ran)
     clips = 0.1 * torch.randn(3, 2000)
@@ -77,19 +77,21 @@ def test_for_other_classes_the_head_is_new(model: list[str], ran: Path) -> None:
     clips = 0.1 * torch.randn(3, 2000)
     assert torch.equal(classifier.embed(clips), before.embed(clips))
     assert classifier(clips).shape == (3, 4)
-    assert "all of the network but the head, as the classes are others" in str(classifier.beginning)
+    assert "the network except its head, because the classes differ" in str(classifier.beginning)
 
 
-def test_classes_in_another_order_are_others(ran: Path) -> None:
+def test_another_order_of_classes_needs_a_new_head(ran: Path) -> None:
     write_member(RunFolder(ran).best, *CNN)
-    assert "but the head" in str(begun(ran, *CNN, classes=tiny.CLASSES[::-1]).beginning)
+    assert "except its head" in str(begun(ran, *CNN, classes=tiny.CLASSES[::-1]).beginning)
 
 
-def test_features_that_are_computed_otherwise_have_new_statistics(ran: Path) -> None:
+def test_other_features_have_new_statistics(ran: Path) -> None:
     model = MODELS["panns"]
     write_member(RunFolder(ran).best, *model, STATISTICS)
     other = begun(ran, *model, STATISTICS, "feature.hop_seconds=0.008")
-    assert str(other.beginning).endswith("the statistics of the features are new, as they are computed otherwise")
+    assert str(other.beginning).endswith(
+        "the statistics of the features are computed again, because the feature or the sample rate differs"
+    )
     assert other.begin().statistics is False  # type: ignore[union-attr]  # asserted in begun
 
 
@@ -110,12 +112,12 @@ def test_weights_of_another_network_are_refused(now: list[str], said: str, ran: 
 
 
 @pytest.mark.parametrize("model", [CNN, MODELS["transformer"], ["model=resnet"]], ids=["cnn", "ast", "resnet"])
-def test_what_is_not_there_is_said(model: list[str], tmp_path: Path) -> None:
+def test_a_missing_run_is_refused(model: list[str], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"model\.pretrained=\S*nowhere"):
         check_networks(plain(*model, f"model.pretrained={tmp_path / 'nowhere'}"), task())
 
 
-def test_the_answer_of_a_fit_is_refused_for_what_it_is(tmp_path: Path) -> None:
+def test_the_ensemble_of_a_fit_is_refused(tmp_path: Path) -> None:
     member = write_member(tmp_path / "member.ckpt", *CNN)
     write_ensemble(tmp_path / "model.ckpt", [member, member], [0.5, 0.5])
     (tmp_path / "fit.json").write_text("{}")
@@ -123,7 +125,7 @@ def test_the_answer_of_a_fit_is_refused_for_what_it_is(tmp_path: Path) -> None:
         check_networks(plain(*CNN, f"model.pretrained={tmp_path}"), task())
 
 
-def test_an_architecture_of_published_weights_comes_along(ran: Path) -> None:
+def test_the_architecture_of_published_weights_is_taken(ran: Path) -> None:
     small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     rest = {"patch_size": 16, "frequency_stride": 10, "time_stride": 10, "layer_norm_eps": 1e-12}
     sizes = ",".join(f"{key}:{value}" for key, value in {**small, **rest, "num_mel_bins": 16, "max_length": 26}.items())
@@ -132,7 +134,7 @@ def test_an_architecture_of_published_weights_comes_along(ran: Path) -> None:
     assert classifier.config["model"]["architecture"]["hidden_size"] == 8
 
 
-def test_a_training_says_what_it_began_with_and_does_not_need_it_again(
+def test_a_training_reports_its_initial_weights_and_does_not_need_them_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = tiny.write_urbansound8k(tmp_path / "data")
@@ -147,7 +149,7 @@ def test_a_training_says_what_it_began_with_and_does_not_need_it_again(
     assert torch.equal(load_classifier(second).embed(clips), before)
 
 
-def test_a_run_counts_by_its_weights(ran: Path) -> None:
+def test_the_identity_of_a_trial_depends_on_the_weights_of_the_run(ran: Path) -> None:
     write_member(RunFolder(ran).best, *CNN)
     before = canonical_config(plain(*CNN, f"model.pretrained={ran}"))
     (ran / "notes.txt").write_text("looked at it")
@@ -158,7 +160,7 @@ def test_a_run_counts_by_its_weights(ran: Path) -> None:
 
 @pytest.fixture
 def artifacts(ran: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """W&B with one artifact, a run; names that were asked for."""
+    """W&B with one artifact, a run; records the requested names."""
     asked: list[str] = []
 
     class Artifact:
@@ -193,10 +195,10 @@ def test_an_artifact_of_wandb_is_a_run(ran: Path, artifacts: list[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("wandb:run-1", r"expected wandb:ENTITY/PROJECT/NAME:VERSION"),
-        ("wandb:me/sounds/run-2:v0", r"cannot be downloaded \(artifact 'me/sounds/run-2:v0' not found\): see that"),
+        ("wandb:run-1", r"not a full name; use wandb:ENTITY/PROJECT/NAME:VERSION"),
+        ("wandb:me/sounds/run-2:v0", r"cannot be downloaded \(artifact 'me/sounds/run-2:v0' not found\); check"),
     ],
 )
-def test_an_artifact_that_is_not_there_is_one_line(name: str, message: str, artifacts: list[str]) -> None:
+def test_a_missing_artifact_is_refused_in_one_line(name: str, message: str, artifacts: list[str]) -> None:
     with pytest.raises(ConfigError, match=message):
         check_networks(plain(*CNN, f"model.pretrained={name}"), task())

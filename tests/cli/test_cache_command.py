@@ -1,4 +1,4 @@
-"""``audio-lightning cache``: what is kept is shown, and goes when asked to."""
+"""``audio-lightning cache``: list and clear."""
 
 import re
 from pathlib import Path
@@ -38,10 +38,10 @@ def test_list_and_clear(decoded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "removed" in cleared.output
     assert Cache(decoded).sets() == []
     again = CliRunner().invoke(app, ["cache", "list", "--dir", str(decoded)])
-    assert "holds no decoded recordings" in again.output
+    assert "contains no decoded recordings" in again.output
 
 
-def test_an_empty_cache_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_cache_is_not_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIO_LIGHTNING_CACHE", str(tmp_path / "none"))
     assert default_cache_dir() == tmp_path / "none"
     for command in ("list", "clear"):

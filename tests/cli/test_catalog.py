@@ -1,4 +1,4 @@
-"""What goes with what, as tables: known without any audio, and the same as what a training finds."""
+"""Catalog of models and features, computed without audio, consistent with trainings."""
 
 import re
 import sys
@@ -31,7 +31,7 @@ def row(text: str, name: str) -> list[str]:
     return re.split(r" {2,}", line.strip())
 
 
-def test_models_say_what_they_take_and_cost() -> None:
+def test_models_list_inputs_and_costs() -> None:
     text = output("models", *CLIPS, "--classes", "5")
     (cell,) = cells(["logmel"], ["cnn"], task_of(CLIPS, 5), [])
     network = CNN(cell.shape, 5)
@@ -47,7 +47,7 @@ def test_models_say_what_they_take_and_cost() -> None:
         assert row(text, name)
 
 
-def test_features_say_what_they_give() -> None:
+def test_features_list_shapes() -> None:
     text = output("features", *CLIPS, "feature.n_mels=32")
     assert row(text, "logmel")[1:] == ["spectrogram [1, 32, 51]", f"{32 * 51:,}"]
     assert row(text, "waveform")[1:] == ["waveform [1, 4000]", "4,000"]
@@ -55,7 +55,7 @@ def test_features_say_what_they_give() -> None:
         assert row(text, name)
 
 
-def test_the_grid_agrees_with_what_a_training_says() -> None:
+def test_compatibility_agrees_with_training() -> None:
     task = task_of(CLIPS, 3)
     for cell in cells(["waveform", "spectrogram_flat", "logmel"], ["cnn", "dnn", "conv1d", "sincnet"], task, []):
         config = compose([f"feature={cell.feature}", f"model={cell.model}"])
@@ -72,7 +72,7 @@ def test_the_grid_agrees_with_what_a_training_says() -> None:
 
 def test_a_model_whose_package_is_missing_has_the_reason_below_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    reason = "model=timm needs the package timm: pip install 'audio-lightning[timm]'"
+    reason = "model=timm needs the package timm; pip install 'audio-lightning[timm]'"
     text = output("models", *CLIPS, "model=timm")
     assert row(text, "timm")[1:] == ["logmel", "-", "-", "-"]
     assert f"timm: {reason}" in text.splitlines()
@@ -81,7 +81,7 @@ def test_a_model_whose_package_is_missing_has_the_reason_below_the_table(monkeyp
     assert f"{number}: {reason}" in text.splitlines()
 
 
-def test_a_picture_that_is_too_small_is_a_footnote() -> None:
+def test_too_small_inputs_are_footnotes() -> None:
     text = output("compatibility", "data.sample_rate=8000", "data.clip_seconds=0.03", "model=cnn,resnet")
     number = row(text, "cnn")[1 + list(choices("feature")).index("logmel")]
     assert f"{number}: cnn needs at least 8 frames, and the feature gives a spectrogram [1, 64, 4]" in text
@@ -92,12 +92,12 @@ def test_a_picture_that_is_too_small_is_a_footnote() -> None:
     [
         (
             "models seed=1",
-            "seed makes no difference here: only data, feature, model and ensemble keys do",
+            "seed: has no effect on this command; give only keys of data, feature, model and ensemble",
         ),
-        ("features model=cnn", "model makes no difference here: only data and feature keys do"),
+        ("features model=cnn", "model: has no effect on this command; give only keys of data and feature"),
         (
             "compatibility ensemble.num_members=2",
-            "ensemble.num_members makes no difference here: only data, feature and model keys do",
+            "ensemble.num_members: has no effect on this command; give only keys of data, feature and model",
         ),
         ("models data=demoo", "did you mean demo"),
         ("models model=cnn,resnt", "model=resnt: there is no such model; did you mean resnet?"),
@@ -108,12 +108,12 @@ def test_a_picture_that_is_too_small_is_a_footnote() -> None:
         ("compatibility data.sample_rate=-1", "data.sample_rate=-1: expected more than 0"),
         (
             "models experiment=speech12_conv1d",
-            "experiment=speech12_conv1d: a recipe has one model and one feature, and this command compares all; its "
-            "clips are those of data.sample_rate=8000 data.clip_seconds=1.0 data.padding=zero",
+            "experiment=speech12_conv1d: a recipe has one model and one feature, but this command compares all; for "
+            "clips like its own, give data.sample_rate=8000 data.clip_seconds=1.0 data.padding=zero",
         ),
     ],
 )
-def test_what_makes_no_difference_or_cannot_be_is_said_in_a_line(line: str, message: str) -> None:
+def test_invalid_overrides_are_reported_in_one_line(line: str, message: str) -> None:
     result = CliRunner().invoke(app, line.split())
     assert result.exit_code == 2
     assert message in result.output
@@ -126,7 +126,7 @@ def rows(text: str) -> list[list[str]]:
     return [re.split(r" {2,}", line.strip()) for line in lines[1:end]]
 
 
-def test_an_ensemble_costs_what_its_networks_cost() -> None:
+def test_ensemble_costs_are_sums() -> None:
     (one,), (three,) = (rows(output("models", *CLIPS, "model=cnn", *more)) for more in ([], ["ensemble.num_members=3"]))
     for number in (2, 3):
         assert int(three[number].replace(",", "")) == 3 * int(one[number].replace(",", ""))
@@ -142,27 +142,27 @@ def test_named_choices_are_the_only_rows() -> None:
     assert rows(text) == [["cnn", "-"], ["dnn", "ok"]]
 
 
-def test_options_count_also_where_no_feature_is_named() -> None:
+def test_options_apply_without_a_named_feature() -> None:
     ((_, _, narrow, *_),) = rows(output("models", *CLIPS, "model=cnn", "model.hidden_dim=16"))
     ((_, _, wide, *_),) = rows(output("models", *CLIPS, "model=cnn", "feature=logmel", "model.hidden_dim=32"))
     assert int(narrow.replace(",", "")) < int(wide.replace(",", ""))
     text = output("models", *CLIPS, "model=transformer", "model.stride=0")
     assert rows(text)[0][2:] == ["-", "-", "-"]
     assert "\ntransformer: model: Transformer cannot compute on a spectrogram" in text
-    # A key is for those that have it.
+    # A key applies only to the models that have it.
     found = rows(output("models", *CLIPS, "model=lstm,cnn", "feature=logmel", "model.batch_norm=false"))
     assert [name for name, *_ in found] == ["lstm", "cnn"]
 
 
-def test_in_a_pipe_a_table_is_as_wide_as_it_needs_to_be() -> None:
+def test_tables_in_a_pipe_are_not_wrapped() -> None:
     for arguments in (["models", "model=conv1d_vgg,cnn"], ["compatibility", "model=cnn"]):
         result = CliRunner().invoke(app, [*arguments, *CLIPS], env={"COLUMNS": None})
         assert [name for name, *_ in rows(result.output)] == arguments[1].partition("=")[2].split(",")
 
 
-def test_models_says_which_to_begin_with() -> None:
+def test_models_recommends_a_first_choice() -> None:
     begin, line = output("models", "model=cnn", *CLIPS).splitlines()[-2:]
-    assert begin.startswith("Begin with cnn, which is quick. matchboxnet (words) and panns (all else)")
+    assert begin.startswith("Start with cnn, which is fast. matchboxnet (words) and panns (other sounds)")
     named = re.findall(r"model=(\S+)", line)[0].split(",")
     assert set(named) <= set(choices("model"))
     assert "cnn" in named
@@ -180,7 +180,7 @@ def test_train_and_sweep_are_commands_too(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, [arguments[0], "--help"]).output.startswith(f"usage: python {arguments[0]}.py")
 
 
-def test_a_choice_that_does_not_exist_is_said_before_a_checkpoint_is_read(tmp_path: Path) -> None:
+def test_unknown_choices_are_reported_before_reading_a_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "best.ckpt").write_bytes(b"PK\x03\x04")
     result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "best.ckpt"), "data=foldr"])
     assert (result.exit_code, result.stderr) == (2, "error: data=foldr: there is no such data; did you mean folder?\n")

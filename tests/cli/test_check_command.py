@@ -1,4 +1,4 @@
-"""``audio-lightning check`` as it is typed."""
+"""``audio-lightning check``."""
 
 import csv
 import shlex
@@ -37,11 +37,11 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_nothing_wrong(tiny_urbansound8k: Path) -> None:
+def test_clean_data_set(tiny_urbansound8k: Path) -> None:
     result = typed(tiny_urbansound8k)
     assert result.exit_code == 0, result.output
     said, following = result.stdout.splitlines()[-2:]
-    assert said == "nothing wrong in 36 recordings"
+    assert said == "no problems in 36 recordings"
     assert shlex.split(following)[:3] == ["next:", "python", "train.py"]
     assert f"data.root={tiny_urbansound8k}" in shlex.split(following)
     assert result.stderr == ""
@@ -61,19 +61,22 @@ def test_findings_are_shown_by_kind(damaged: Path) -> None:
     assert f"data.root={damaged}" in shlex.split(following), "quoted for the shell"
 
 
-def test_the_next_command_leaves_out_what_stops_a_training(tmp_path: Path) -> None:
+def test_suggested_command_skips_bad_recordings(tmp_path: Path) -> None:
     root = tiny.write_folder(tmp_path / "data", clips=10)
     next(root.rglob("*.wav")).write_bytes(b"RIFF")
     settings = ["data=folder", f"data.root={root}", "data.sample_rate=8000", "data.clip_seconds=0.25"]
     result = CliRunner().invoke(app, [*settings, "--report", str(tmp_path / "page.html")])
     assert result.exit_code == 1
     assert shlex.split(result.stdout.splitlines()[-1])[-1] == "data.bad_recordings=skip", result.output
+    remedy = "data.bad_recordings=skip trains without the recordings that cannot be read"
+    assert CliRunner().invoke(app, settings).stdout.splitlines()[-2] == remedy, "also without a report"
+    assert remedy not in CliRunner().invoke(app, [*settings, "data.bad_recordings=skip"]).stdout
 
 
 @pytest.mark.parametrize(
     ("allowed", "code"), [(["silent"], 1), (["unlisted"], 1), (["silent", "unlisted"], 0), (["clipped"], 1)]
 )
-def test_what_is_allowed_is_shown_but_no_failure(damaged: Path, allowed: list[str], code: int) -> None:
+def test_allowed_findings_are_shown_without_failure(damaged: Path, allowed: list[str], code: int) -> None:
     result = typed(damaged, *[word for kind in allowed for word in ("--allow", kind)])
     assert result.exit_code == code
     assert "6 problems in 36 recordings" in result.stdout
@@ -83,17 +86,17 @@ def test_what_is_allowed_is_shown_but_no_failure(damaged: Path, allowed: list[st
         assert f", {sum(count[kind] for kind in allowed)} of them of allowed kinds" in result.stdout
 
 
-def test_notes_are_said_and_are_no_failure(tmp_path: Path) -> None:
+def test_notes_are_printed_without_failure(tmp_path: Path) -> None:
     root = tiny.write_folder(tmp_path / "data", clips=10)
     (root / "notes.txt").touch()
     settings = ["data=folder", f"data.root={root}", "data.sample_rate=8000", "data.clip_seconds=0.25"]
     result = CliRunner().invoke(app, [*settings, "--report", str(tmp_path / "page.html")])
-    assert "note: passed over: 1 other file (.txt 1)" in result.stdout
-    assert "passed over: 1 other file (.txt 1)" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "note: ignored: 1 other file (.txt 1)" in result.stdout
+    assert "ignored: 1 other file (.txt 1)" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert result.exit_code == 0, result.output
 
 
-def test_files_hold_all_of_it(damaged: Path, tmp_path: Path) -> None:
+def test_files_contain_all_findings(damaged: Path, tmp_path: Path) -> None:
     result = typed(damaged, "--csv", str(tmp_path / "new/all.csv"), "--report", str(tmp_path / "page.html"))
     assert result.exit_code == 1
     with (tmp_path / "new/all.csv").open(newline="") as file:
@@ -106,7 +109,7 @@ def test_files_hold_all_of_it(damaged: Path, tmp_path: Path) -> None:
     assert "--csv FILE" not in result.stdout
 
 
-def test_a_clean_set_replaces_an_old_list(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_a_clean_data_set_overwrites_an_old_file(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     (tmp_path / "all.csv").write_text("old")
     assert typed(tiny_urbansound8k, "--csv", str(tmp_path / "all.csv")).exit_code == 0
     assert (tmp_path / "all.csv").read_text() == "severity,kind,where,what\n"
@@ -122,12 +125,12 @@ def test_a_clean_set_replaces_an_old_list(tiny_urbansound8k: Path, tmp_path: Pat
         (["data=urbansond8k"], "did you mean urbansound8k?"),
         (["data.root=/nowhere"], "data.root=/nowhere: no such folder"),
         (["data.root=."], "UrbanSound8K.csv"),
-        (["--allow", "silnt"], "--allow silnt: there is no such kind; did you mean silent?"),
+        (["--allow", "silnt"], "--allow silnt: no such kind of finding; did you mean silent?"),
         (["--csv", "."], "--csv .: is a folder"),
-        (["--report", __file__ + "/page.html"], "nothing can be written to"),
+        (["--report", __file__ + "/page.html"], "is not writable; choose another folder"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(tiny_urbansound8k: Path, arguments: list[str], message: str) -> None:
+def test_mistakes_are_one_line_with_exit_code_2(tiny_urbansound8k: Path, arguments: list[str], message: str) -> None:
     result = typed(tiny_urbansound8k, *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
@@ -135,13 +138,13 @@ def test_a_mistake_is_one_line_and_exit_code_2(tiny_urbansound8k: Path, argument
     assert result.stdout == ""
 
 
-def test_the_folds_are_checked_that_are_asked_for(tiny_urbansound8k: Path) -> None:
+def test_requested_folds_are_checked(tiny_urbansound8k: Path) -> None:
     result = typed(tiny_urbansound8k, "data.test_fold=9", "seed=1")
     assert result.exit_code == 1
     assert "data.test_fold=9: the data has the folds 1, 2, 3, 4" in " ".join(result.stdout.split())
 
 
-def test_nothing_heavy_is_imported_for_a_mistake() -> None:
+def test_mistakes_need_no_heavy_imports() -> None:
     code = """
 import sys, typer
 from audio_lightning.cli.check import check_command

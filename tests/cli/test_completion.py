@@ -1,4 +1,4 @@
-"""Shell completion of overrides, as bash (which takes = for the end of a word) and zsh ask for it."""
+"""Shell completion of overrides in zsh and in bash, which splits words at ``=``."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from audio_lightning.config.location import groups
 
 
 def after(*words: str) -> Any:
-    """What typer says of the words before the cursor."""
+    """Typer's context for the words before the cursor."""
     return SimpleNamespace(params={"overrides": list(words)})
 
 
@@ -63,11 +63,11 @@ def test_bash_completes_commands_groups_choices_and_keys() -> None:
         (["models"], "feature=mf", ["feature=mfcc", "feature=mfcc13"]),
     ],
 )
-def test_words_are_completed_whole(words: list[str], cursor: str, expected: list[str]) -> None:
+def test_words_are_completed(words: list[str], cursor: str, expected: list[str]) -> None:
     assert complete_override(after(*words[1:]), cursor) == expected
 
 
-def test_choices_of_a_folder_of_ones_own_are_completed(tmp_path: Path) -> None:
+def test_choices_of_user_folders_are_completed(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model/pooled.yaml").touch()
     for folder, found in ((tmp_path, ["model=pooled"]), (tmp_path / "nowhere", [])):
@@ -75,13 +75,13 @@ def test_choices_of_a_folder_of_ones_own_are_completed(tmp_path: Path) -> None:
         assert complete_override(context, "model=poo") == found
 
 
-def test_keys_are_those_of_the_choice_that_was_made() -> None:
+def test_keys_of_the_chosen_option_are_completed() -> None:
     keys = complete_override(after("model=lstm"), "model.")
     assert "model.bidirectional=" in keys
     assert "model.channels=" not in keys
 
 
-def test_a_node_goes_on_with_a_dot() -> None:
+def test_nodes_are_completed_with_a_dot() -> None:
     assert "callbacks.early_stopping." in complete_override(after("callbacks=early_stopping"), "callbacks.")
 
 
@@ -90,7 +90,7 @@ def test_the_first_word_may_be_any_group_or_key() -> None:
     assert {f"{group}=" for group in groups()} | {"seed=", "tuner."} <= set(found)
 
 
-def test_hydra_s_own_completion_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_hydra_completion_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-sc", "install=bash"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "audio-lightning --install-completion" in line

@@ -1,4 +1,4 @@
-"""``audio-lightning dashboard``: what it sends to W&B, and what it says where it cannot."""
+"""``audio-lightning dashboard``: requests to W&B, and error messages."""
 
 import json
 import re
@@ -26,7 +26,7 @@ NAMED = {**WANDB, "group": GROUP, "job_type": "trial"}
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep over two models and three seeds, of which one model is better. Read only."""
+    """A sweep over two models and three seeds; one model is better. Read only."""
     rows = [
         trial(
             0.6 + gain + seed / 50, 0.5 + gain + seed / 40 + noise / 100, model=model, seed=seed, config=logged(model)
@@ -107,8 +107,8 @@ def test_a_workspace_and_a_report_are_sent(sweep: Path, server: Server) -> None:
     text = [child["text"] for block in blocks for child in block["children"]]
     assert "cnn is best by validation/accuracy, 0.820 [0.770, 0.870] over 3 seeds." in text
     assert any("but lstm is not distinguishable from it." in line for line in text)
-    assert any(line.startswith("Expected test/accuracy of the choice: ") and "read off" in line for line in text)
-    assert any(line.startswith("Against it: dnn (worse, p = ") for line in text)
+    assert any(line.startswith("Expected test/accuracy of the choice") and "of the first row" in line for line in text)
+    assert any(line.startswith("Compared with it: dnn (worse, p = ") for line in text)
     (table,) = [block["content"] for block in blocks if block["type"] == "markdown-block"]
     assert [line.split(" | ")[1] for line in table.splitlines()[2:]] == ["cnn", "lstm", "dnn"]
     grids = [block["metadata"] for block in blocks if block["type"] == "panel-grid"]
@@ -125,13 +125,13 @@ def test_project_and_entity_can_be_named(sweep: Path, server: Server) -> None:
     assert {(sent["entityName"], sent["projectName"]) for sent in server.asked("upsertView")} == {("team", "other")}
 
 
-def test_a_dry_run_asks_nobody(sweep: Path, server: Server) -> None:
+def test_dry_run_sends_nothing(sweep: Path, server: Server) -> None:
     result = dashboard(sweep, "--dry-run")
     assert set(json.loads(result.output)) == {"workspace", "report"}
     assert server.requests == []
 
 
-def test_what_lacks_is_said_in_a_line(
+def test_missing_prerequisites_are_reported_in_one_line(
     sweep: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh = make_sweep(tmp_path / "fresh", [trial(None, None, model="cnn", state="running")]).path
@@ -142,7 +142,7 @@ def test_what_lacks_is_said_in_a_line(
     with monkeypatch.context() as patch:
         patch.delenv("WANDB_API_KEY")
         wandb.teardown()
-        check_refused(dashboard(sweep), f"there is no key for {server.url}: run `wandb login`, or set WANDB_API_KEY")
+        check_refused(dashboard(sweep), f"W&B: no API key for {server.url}; run `wandb login`, or set WANDB_API_KEY")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "wandb_workspaces", None)
         patch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
@@ -153,14 +153,14 @@ def test_what_lacks_is_said_in_a_line(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"status": 500}, "W&B cannot be reached: .* answers 500"),
-        ({"status": 401}, "W&B does not take the dashboard: "),
-        pytest.param({"silent": True}, "has not answered for 3.5 s", marks=pytest.mark.full),
-        pytest.param({"silent_for": "query"}, "has not taken the dashboard within 5 s", marks=pytest.mark.full),
+        ({"status": 500}, "W&B cannot be reached: .* responds with 500"),
+        ({"status": 401}, "W&B: the server refused the dashboard: "),
+        pytest.param({"silent": True}, "did not respond within 3.5 s", marks=pytest.mark.full),
+        pytest.param({"silent_for": "query"}, "sending the dashboard took over 5 s", marks=pytest.mark.full),
     ],
     ids=["500", "wrong key", "silent", "silent later"],
 )
-def test_a_server_that_cannot_be_used_is_said_in_time(
+def test_server_failures_are_reported_in_time(
     change: dict[str, Any], message: str, sweep: Path, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wandb_dashboard, "SECONDS_TO_SEND", 5.0)

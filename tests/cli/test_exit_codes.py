@@ -1,4 +1,4 @@
-"""How commands end."""
+"""Exit codes and messages at the end of commands."""
 
 import errno
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from audio_lightning.cli.exit_codes import exit_code_of
+from audio_lightning.config import trusting
 from audio_lightning.core.errors import ConfigError, DataError, DiskError, FileError, Interrupted, UserError
 
 
@@ -17,33 +18,33 @@ class OutOfMemoryError(RuntimeError):
     ("error", "code", "message"),
     [
         (ConfigError("no such model"), 2, "error: no such model\n"),
-        (KeyboardInterrupt(), 130, "interrupted; go on with: python train.py resume=run\n"),
-        (Interrupted(143), 143, "interrupted; go on with: python train.py resume=run\n"),
+        (KeyboardInterrupt(), 130, "interrupted; continue with: python train.py resume=run\n"),
+        (Interrupted(143), 143, "interrupted; continue with: python train.py resume=run\n"),
         (
             OSError(errno.ENOSPC, "No space left on device", "run/x.ckpt"),
             1,
-            "error: the disk is full (run/x.ckpt): make room; go on with: python train.py resume=run\n",
+            "error: the disk is full (run/x.ckpt): make room; continue with: python train.py resume=run\n",
         ),
         (
             OSError(errno.EFBIG, "File too large", "run/x.ckpt"),
             1,
-            "error: run/x.ckpt: File too large; go on with: python train.py resume=run\n",
+            "error: run/x.ckpt: File too large; continue with: python train.py resume=run\n",
         ),
-        (DiskError("x: full"), 1, "error: x: full; go on with: python train.py resume=run\n"),
+        (DiskError("x: full"), 1, "error: x: full; continue with: python train.py resume=run\n"),
         (
             RuntimeError("(sqlite3.OperationalError) database or disk is full"),
             1,
-            "error: the disk is full (while writing a database): make room; go on with: python train.py resume=run\n",
+            "error: the disk is full (while writing a database): make room; "
+            "continue with: python train.py resume=run\n",
         ),
         (
             OutOfMemoryError("CUDA out of memory"),
             1,
-            "error: the memory is too small for this: try a smaller data.batch_size; "
-            "go on with: python train.py resume=run\n",
+            "error: out of memory; reduce data.batch_size; continue with: python train.py resume=run\n",
         ),
     ],
 )
-def test_what_is_nobodys_defect_is_one_line(
+def test_user_errors_are_one_line(
     error: BaseException, code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def action() -> int:
@@ -53,12 +54,21 @@ def test_what_is_nobodys_defect_is_one_line(
     assert capsys.readouterr().err == message
 
 
-def test_another_way_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_continuation_repeats_trusted_modules(capsys: pytest.CaptureFixture[str]) -> None:
+    def action() -> int:
+        raise Interrupted(143)
+
+    with trusting("json"):
+        exit_code_of(action, folder=Path("run"))
+    assert capsys.readouterr().err.endswith("resume=run trust=json\n")
+
+
+def test_custom_continuation_hint(capsys: pytest.CaptureFixture[str]) -> None:
     def action() -> int:
         raise OSError(errno.EDQUOT, "Disk quota exceeded", "a.csv")
 
-    assert exit_code_of(action, then="the same command goes on") == 1
-    assert capsys.readouterr().err == "error: the disk is full (a.csv): make room; the same command goes on\n"
+    assert exit_code_of(action, then="the same command continues") == 1
+    assert capsys.readouterr().err == "error: the disk is full (a.csv): make room; the same command continues\n"
 
 
 @pytest.mark.parametrize("error", [ValueError("oops"), OSError(errno.EIO, "I/O error")])
@@ -75,7 +85,7 @@ def test_the_folder_is_quoted_for_the_shell(capsys: pytest.CaptureFixture[str]) 
         raise KeyboardInterrupt
 
     exit_code_of(action, folder=Path("my run"))
-    assert capsys.readouterr().err == "interrupted; go on with: python train.py 'resume=my run'\n"
+    assert capsys.readouterr().err == "interrupted; continue with: python train.py 'resume=my run'\n"
 
 
 def test_the_code_of_the_action_is_passed_on() -> None:
@@ -83,7 +93,7 @@ def test_the_code_of_the_action_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("kind", [ConfigError, FileError])
-def test_what_was_typed_never_breaks_or_stretches_the_line(kind: type[UserError]) -> None:
+def test_messages_stay_one_line_for_any_input(kind: type[UserError]) -> None:
     assert str(kind("seed=a\nb: expected a number")) == r"seed=a\nb: expected a number"
     long = str(kind(f"seed={'9' * 100_000}: expected a number"))
     assert len(long) < 3_100

@@ -1,4 +1,4 @@
-"""The command explains a recording, names training clips like it, and says in a line what is wrong."""
+"""``audio-lightning explain``: explanation, nearest training clips, and error messages."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def test_another_class_by_occlusion(trained: Path, recording: Path, tmp_path: Pa
     assert json.loads((tmp_path / "out/explanation.json").read_text())["method"] == "occlusion"
 
 
-def test_where_the_data_is_gone_the_clip_is_explained_without_it(recording: Path, tmp_path: Path) -> None:
+def test_explanations_without_the_data_of_the_run(recording: Path, tmp_path: Path) -> None:
     (tmp_path / "gone").mkdir()
     checkpoint = write_member(tmp_path / "one.ckpt", "data=urbansound8k", f"data.root={tmp_path}/gone", *CNN)
     (tmp_path / "gone").rmdir()
@@ -55,12 +55,12 @@ def test_where_the_data_is_gone_the_clip_is_explained_without_it(recording: Path
     [
         ([], "name a recording to explain"),
         (["RECORDING", "--class", "noize"], "did you mean noise?"),
-        (["RECORDING", "--page"], "--page explains the mistakes of a fit"),
+        (["RECORDING", "--page"], "--page: explains the mistakes of a fit"),
         (["--page"], "expected a folder with fit.json"),
         (["nowhere.wav"], "nowhere.wav"),
     ],
 )
-def test_mistakes_are_one_line(trained: Path, recording: Path, tmp_path: Path, words: list[str], said: str,
+def test_mistakes_are_reported_in_one_line(trained: Path, recording: Path, tmp_path: Path, words: list[str], said: str,
                                monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     code, _, err = invoke("explain", trained, *[str(recording) if word == "RECORDING" else word for word in words])

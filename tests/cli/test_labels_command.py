@@ -29,7 +29,7 @@ def test_clips_are_printed_worst_first_and_all_are_written(tmp_path: Path) -> No
     assert len(table) > 3
     assert table["label_quality"].is_monotonic_increasing
     assert f"{table['confident'].sum()} of 200 clips probably have a wrong label" in output
-    assert f"{len(table)} have another prediction" in " ".join(output.split())
+    assert f"the prediction of {len(table)} differs from the label" in " ".join(output.split())
     assert f"and {len(table) - 3} more" in output
     assert max(map(len, output.splitlines()[:-1])) <= 100
     shown = [line for line in output.splitlines() if ".wav" in line]
@@ -47,7 +47,7 @@ def test_without_a_contradiction_there_is_no_table(multilabel: bool, tmp_path: P
     assert "recording" not in output
 
 
-def test_names_that_a_screen_cannot_show_are_escaped(tmp_path: Path) -> None:
+def test_unprintable_names_are_escaped(tmp_path: Path) -> None:
     predictions = generated([1.0], 40)
     predictions.clips["path"] = [f"[b]\x1b{place}.wav" for place in range(40)]
     _, output, _ = call(write_sweep(tmp_path, predictions).path)
@@ -55,7 +55,7 @@ def test_names_that_a_screen_cannot_show_are_escaped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "empty", "unfinished", "two"])
-def test_folders_without_predictions_are_one_line(name: str, tmp_path: Path) -> None:
+def test_folders_without_predictions_are_reported_in_one_line(name: str, tmp_path: Path) -> None:
     folders = [tmp_path / name]
     if name == "empty":
         folders[0].mkdir()
@@ -71,7 +71,7 @@ def test_folders_without_predictions_are_one_line(name: str, tmp_path: Path) -> 
     assert len(errors.splitlines()) == 1
 
 
-def test_a_file_that_cannot_be_written_is_refused_first(tmp_path: Path) -> None:
+def test_unwritable_files_are_rejected_first(tmp_path: Path) -> None:
     code, _, errors = call(tmp_path / "nothing", "--csv", tmp_path)
     assert code == 2
-    assert "is a folder, expected the name of a file" in errors
+    assert "is a folder; give the name of a file" in errors

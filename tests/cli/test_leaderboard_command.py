@@ -60,7 +60,7 @@ def test_a_board_fits_a_hundred_columns(tmp_path: Path) -> None:
         "123M",
         "1M",
         "distinguishable",
-        "no test possible",
+        "test possible",
         "over 8 folds",
         "Expected test/accuracy of the choice",
         "No winner yet: logmel bcresnet",
@@ -78,7 +78,7 @@ def test_several_sweeps(tmp_path: Path) -> None:
     assert "next: " not in output
 
 
-def test_what_to_type_next_names_the_sweep_with_the_best_trial(tmp_path: Path) -> None:
+def test_suggested_command_names_the_best_sweep(tmp_path: Path) -> None:
     first = make_sweep(tmp_path / "a", [trial(0.7, model="cnn")])
     second = make_sweep(tmp_path / "the best", [trial(0.8, model="lstm")])
     code, output, _ = call(first.path, second.path)
@@ -97,7 +97,7 @@ def test_sweeps_by_different_metrics_need_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("exists", [True, False])
-def test_what_is_no_sweep_is_one_line(tmp_path: Path, exists: bool) -> None:
+def test_invalid_sweep_folders_are_reported_in_one_line(tmp_path: Path, exists: bool) -> None:
     path = tmp_path if exists else tmp_path / "none"
     code, output, errors = call(path)
     assert (code, output) == (2, "")
@@ -106,14 +106,14 @@ def test_what_is_no_sweep_is_one_line(tmp_path: Path, exists: bool) -> None:
 
 
 @pytest.mark.parametrize("trials", [[], [trial(state="failed"), trial(seed=1, state="queued")]])
-def test_nothing_finished_is_said(tmp_path: Path, trials: list[dict[str, object]]) -> None:
+def test_unfinished_sweeps_are_reported(tmp_path: Path, trials: list[dict[str, object]]) -> None:
     code, output, errors = call(make_sweep(tmp_path / "sweep", trials).path)
     assert (code, errors) == (1, "")
     assert "no trial is finished yet" in output
     assert output.splitlines()[-1] == "next: python sweep.py made=for,tests"
 
 
-def test_it_answers_without_torch(tmp_path: Path) -> None:
+def test_leaderboard_does_not_import_torch(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path / "sweep", [trial(model="cnn"), trial(model="lstm")])
     script = (
         "import sys; from audio_lightning.cli.main import app\n"

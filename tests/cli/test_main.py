@@ -1,5 +1,6 @@
 """The command itself."""
 
+import sys
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from audio_lightning import __version__
-from audio_lightning.cli.main import app
+from audio_lightning.cli.main import app, main
 
 
 def test_versions_are_printed() -> None:
@@ -39,3 +40,52 @@ def test_every_command_and_each_of_its_options_is_explained(name: str) -> None:
         result = CliRunner().invoke(app, [*name.split(), "--help"])
         assert result.exit_code == 0
         assert command.help.split()[0] in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["predct"], "error: audio-lightning: no such command 'predct'"),
+        (["predict", "run"], "error: audio-lightning predict: missing argument"),
+        (["predict", "run", "x.wav", "--treshold", "1"], "error: audio-lightning predict: no such option: --treshold"),
+        (
+            ["predict", "run", "x.wav", "--format", "xml"],
+            "error: audio-lightning predict: invalid value for '--format': 'xml' is not one of 'table'",
+        ),
+        (["predict", "run", "x.wav", "--top-k", "0"], "error: audio-lightning predict: invalid value for '--top-k'"),
+    ],
+)
+def test_usage_errors_are_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["audio-lightning", *words])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(message)
+    assert err.endswith((" --help\n", "did you mean 'predict'?\n"))
+    assert err.count("\n") == 1
+
+
+def test_a_group_without_a_command_shows_its_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["audio-lightning"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    out, err = capsys.readouterr()
+    assert "Usage" in out + err
+    assert "predict" in out + err
+
+
+def test_exit_codes_of_commands_are_passed_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["audio-lightning", "train", "model=resnt"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    monkeypatch.setattr(sys, "argv", ["audio-lightning", "--version"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert "did you mean" in capsys.readouterr().err

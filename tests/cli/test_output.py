@@ -1,4 +1,4 @@
-"""Tables at any width: nothing is cut, nothing is wider than the terminal that could be narrower."""
+"""Tables fit terminals of any width without cut words."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from sweep_folders import make_sweep, trial
 from typer.testing import CliRunner
 
 from audio_lightning.cli.main import app
-from audio_lightning.cli.output import command, print_next
+from audio_lightning.cli.output import command, print_demo_data, print_next
 from audio_lightning.core.text_tables import Column, print_table
 
 WIDTHS = (60, 80, 120, 200)
@@ -31,9 +31,7 @@ def too_wide(text: str, width: int) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [*WIDTHS, 20, 30, 45])
-def test_no_word_is_cut_at_any_width(
-    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_words_are_never_cut(width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
     print_table(COLUMNS, ROWS, keys=2)
     text = capsys.readouterr().out
@@ -99,7 +97,7 @@ def test_every_command_fits(width: int, tmp_path: Path) -> None:
             assert "conv1d_vgg_skip" in result.output
 
 
-def test_what_to_type_next_is_quoted_and_relative(
+def test_suggested_commands_are_quoted_and_relative(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -108,3 +106,14 @@ def test_what_to_type_next_is_quoted_and_relative(
     assert command("python", "sweep.py", "model=cnn,lstm", Path("/else where")) == (
         "python sweep.py model=cnn,lstm '/else where'"
     )
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_printed"),
+    [([], True), (["seed=1"], True), (["data=demo"], False), (["experiment=best_urbansound"], False)],
+)
+def test_demo_data_that_nothing_chose_is_named(
+    lines: list[str], is_printed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_demo_data(lines)
+    assert capsys.readouterr().out.startswith("no data= is given") == is_printed

@@ -1,4 +1,4 @@
-"""Predictions as a table to read."""
+"""Table of predictions for the terminal."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def answer(path: str, start: float, labels: list[str], *probabilities: float) ->
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_a_row_has_the_answer_and_the_next_most_probable(
+def test_rows_have_the_prediction_and_the_next_classes(
     width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
@@ -87,9 +87,7 @@ def test_eighty_columns_hold_one_table(
     assert f"recordings in {folder}:" in lines or folder in text
 
 
-def test_classes_that_were_asked_for_are_not_left_out(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requested_classes_are_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     print_predictions(urban("recordings"), LONG, 4)
     text = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""The command prints a row a condition, writes its files and says in a line what is wrong."""
+"""``audio-lightning robustness``: one row per condition, files, and error messages."""
 
 import shutil
 from pathlib import Path
@@ -45,17 +45,17 @@ def test_two_classifiers(trained: Path) -> None:
     [
         (["--only", "noize"], "did you mean noise?"),
         (["data.rot=x"], "did you mean data.root?"),
-        (["--against", "nowhere"], "nowhere: there is no such checkpoint"),
-        (["--device", "tpu9"], "--device tpu9 cannot be used here"),
+        (["--against", "nowhere"], "nowhere: no such checkpoint"),
+        (["--device", "tpu9"], "--device tpu9: not available"),
     ],
 )
-def test_mistakes_are_one_line(trained: Path, words: list[str], said: str) -> None:
+def test_mistakes_are_reported_in_one_line(trained: Path, words: list[str], said: str) -> None:
     code, _, err = invoke("robustness", trained, *words)
     assert (code, len(err.splitlines())) == (2, 1)
     assert said in err
 
 
-def test_the_card_of_a_run_gets_a_section_unless_it_was_edited(trained: Path, tmp_path: Path) -> None:
+def test_model_card_gets_a_section_unless_edited(trained: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(trained, tmp_path / "run"))
     card = write_model_card(folder)
     assert "## Robustness" not in card.read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
-"""``train.py`` as it is typed: exit codes, one line a mistake, and how long it takes to say so."""
+"""``train.py``: exit codes, one-line error messages, and their latency."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -44,15 +45,23 @@ MISTAKES = {
         ["-m", "model=cnn,resnet", "trainer.max_epoch=3"],
         "did you mean trainer.max_epochs?",
     ),
-    "several devices in a multirun": (["-m", "seed=0,1", "trainer.devices=2"], "trainer.devices=2 under -m"),
+    "several devices in a multirun": (["-m", "seed=0,1", "trainer.devices=2"], "trainer.devices=2 with -m"),
     "resume of nothing": (["resume=/nowhere"], "/nowhere: expected a folder with config.yaml"),
-    "a run folder below a file": ([f"hydra.run.dir={__file__}/run"], "is not a folder; choose another hydra.run.dir"),
+    "a run folder below a file": ([f"hydra.run.dir={__file__}/run"], "Not a directory); give another folder"),
+    "a run folder with too long a name": (
+        [f"hydra.run.dir={'x' * 300}/run"],
+        "File name too long); give another folder",
+    ),
+    "a run folder in a special file system": (
+        ["hydra.run.dir=/proc/run"],
+        "hydra.run.dir=/proc/run: cannot be created",
+    ),
     "resume in a multirun": (["-m", "resume=/nowhere", "seed=0,1"], "leave one of them out"),
 }
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(name: str, tmp_path: Path) -> None:
+def test_mistakes_are_one_line_with_exit_code_2(name: str, tmp_path: Path) -> None:
     arguments, message = MISTAKES[name]
     result = typed(*arguments, cwd=tmp_path)
     assert result.returncode == 2
@@ -63,7 +72,21 @@ def test_a_mistake_is_one_line_and_exit_code_2(name: str, tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir()), "a mistake leaves nothing behind"
 
 
-def test_nothing_heavy_is_imported_for_a_mistake_or_for_help() -> None:
+@pytest.mark.parametrize(("kind", "names"), [("fit", ["state.json", "clock.json"]), ("sweep", ["sweep.json"])])
+def test_the_folder_of_a_fit_or_a_sweep_is_no_run_folder(
+    kind: str, names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    message = f"hydra.run.dir={tmp_path}: is the folder of a {kind}, not of a run; give another folder"
+    assert cli.main([f"hydra.run.dir={tmp_path}"]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        al.train(folder=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_mistakes_and_help_need_no_heavy_imports() -> None:
     code = (
         "import sys; from audio_lightning.cli.train import main; codes = main(['--help']), main(['model=resnt']); "
         "heavy = ('torch', 'lightning', 'pandas', 'matplotlib', 'typer'); "
@@ -96,13 +119,13 @@ def test_a_run_is_composed_and_checked_once(way: str, tmp_path: Path, monkeypatc
         assert OmegaConf.load(tmp_path / ".hydra/overrides.yaml") == ["model=lstm"]
     else:
         monkeypatch.setattr("audio_lightning.training.start.train_in", lambda *_, **__: {})
-        with pytest.raises(ConfigError, match=r"expected a folder with metrics\.json"):
+        with pytest.raises(ConfigError, match=r"no finished training, as metrics\.json is missing"):
             al.train("model=lstm", folder=tmp_path)
     assert counts == {"composed": 1, "checked": 1}
 
 
 @pytest.mark.full
-def test_what_a_training_does_not_use_is_not_imported(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_unused_modules_are_not_imported(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     arguments = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", *tiny.TRAIN_OVERRIDES]
     arguments += [f"hydra.run.dir={tmp_path}/run", "plots=false"]
     code = f"""
@@ -127,8 +150,8 @@ def test_help_names_every_axis_and_choice(capsys: pytest.CaptureFixture[str]) ->
         assert line in out.replace("|\n    ", "|")
 
 
-def test_a_run_from_typing_to_plots(tmp_path: Path) -> None:
-    """Odd names, relative to where the user stands; output that is not a terminal has a line an epoch."""
+def test_complete_run(tmp_path: Path) -> None:
+    """Unusual names, relative to the working directory; without a terminal, one line per epoch is printed."""
     root = tiny.write_urbansound8k(tmp_path / "my sounds (1)=ö, 'all'")
     arguments = ["data=urbansound8k", f"data.root={root.name}", *tiny.TRAIN_OVERRIDES, "model=cnn"]
     arguments.append("hydra.run.dir=out (ö)=1/${model}")
@@ -169,13 +192,11 @@ def test_a_run_folder_is_named_after_choices(typed: str, folder: str) -> None:
 
 
 def test_a_run_folder_is_not_named_after_a_dictionary() -> None:
-    with pytest.raises(ConfigError, match=r"tuner has several values; name one, such as \$\{tuner\.lr_find\}"):
+    with pytest.raises(ConfigError, match=r"tuner is a node .*; use one of them, such as \$\{tuner\.lr_find\}"):
         compose_run(quote_paths(["hydra.run.dir=runs/${tuner}"]))
 
 
-def test_a_run_that_its_data_stopped_is_begun_again_in_its_folder(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_runs_stopped_by_their_data_restart_in_their_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, folder = tiny.write_folder(tmp_path / "data"), RunFolder(tmp_path / "run")
     wrong = next(root.rglob("*.wav"))
     sound = wrong.read_bytes()
@@ -192,7 +213,7 @@ def test_a_run_that_its_data_stopped_is_begun_again_in_its_folder(
         assert cli.main([*settings, "seed=1"]) == 2
         assert cli.main([f"resume={folder.path}"]) == 2
         assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*") if path != folder.log} == left
-    assert capsys.readouterr().err.count("another process trains there now") == 2
+    assert capsys.readouterr().err.count("another process is training there") == 2
 
     assert cli.main([*settings, "seed=2"]) == 0
     assert folder.read_config().seed == 2
@@ -202,7 +223,7 @@ def test_a_run_that_its_data_stopped_is_begun_again_in_its_folder(
     assert folder.read_config().seed == 2
 
 
-def test_who_comes_second_to_a_folder_overwrites_nothing(tmp_path: Path) -> None:
+def test_a_second_process_overwrites_nothing(tmp_path: Path) -> None:
     """Where both found it free: one of them trained in it while the other was still importing."""
     folder = RunFolder(tmp_path)
     folder.history.touch()
@@ -212,7 +233,7 @@ def test_who_comes_second_to_a_folder_overwrites_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.full
-def test_a_multirun_goes_on_after_a_failure_and_says_so(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_multiruns_continue_after_a_failure(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     settings = [line for line in tiny.TRAIN_OVERRIDES if not line.startswith(("model", "trainer.max"))]
     result = typed(
         "-m", "data=urbansound8k", f"data.root={tiny_urbansound8k}", *settings, "model=dnn,cnn", "trainer.max_epochs=1",
@@ -227,7 +248,7 @@ def test_a_multirun_goes_on_after_a_failure_and_says_so(tiny_urbansound8k: Path,
 
 
 @pytest.mark.full
-def test_jobs_of_a_multirun_leave_out_what_their_data_lacks(tmp_path: Path) -> None:
+def test_multirun_jobs_drop_keys_of_other_data(tmp_path: Path) -> None:
     """Hydra composes them by itself."""
     root = tiny.write_folder(tmp_path / "data")
     result = typed(
@@ -248,7 +269,7 @@ def test_jobs_of_a_multirun_leave_out_what_their_data_lacks(tmp_path: Path) -> N
         pytest.param(signal.SIGTERM, 143, id="SIGTERM", marks=pytest.mark.full),
     ],
 )
-def test_an_interrupted_run_says_how_to_go_on(
+def test_interrupted_runs_print_how_to_continue(
     tiny_urbansound8k: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     folder = tmp_path / "run"
@@ -265,5 +286,5 @@ def test_an_interrupted_run_says_how_to_go_on(
     os.kill(process.pid, number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == code, err
-    assert f"go on with: python train.py resume={folder}" in err
+    assert f"continue with: python train.py resume={folder}" in err
     assert "Traceback" not in err

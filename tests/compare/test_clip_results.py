@@ -70,7 +70,7 @@ def test_the_group_takes_the_place_of_the_file(tmp_path: Path) -> None:
     assert len(found[0]) == 8
 
 
-def test_groups_are_known_again_in_other_trials(tmp_path: Path) -> None:
+def test_groups_are_matched_across_trials(tmp_path: Path) -> None:
     values = [metric(predictions(tmp_path / str(n), seed=n), "accuracy") for n in range(2)]
     clips = ClipResults({n: tmp_path / str(n) for n in range(2)})
     each = [clips.influence(n, "test/accuracy", value) for n, value in enumerate(values)]
@@ -94,7 +94,7 @@ def test_whole_recordings_are_read_from_their_own_table(tmp_path: Path) -> None:
     "text", ["", "path,label\na,b\n", "path,label,predicted\n", None, "\0\0", "path,label,predicted\na"]
 )
 @pytest.mark.parametrize("name", ["accuracy", "f1_macro", "loss"])
-def test_without_usable_predictions_nothing_is_known(tmp_path: Path, text: str | None, name: str) -> None:
+def test_no_influence_without_usable_predictions(tmp_path: Path, text: str | None, name: str) -> None:
     if text is not None:
         RunFolder(tmp_path).predictions.write_text(text)
     assert ClipResults({0: tmp_path}).influence(0, f"test/{name}", 0.5) is None
@@ -103,6 +103,6 @@ def test_without_usable_predictions_nothing_is_known(tmp_path: Path, text: str |
 @pytest.mark.parametrize(
     ("column", "value"), [("test/accuracy", 0.123), ("test/mean_average_precision", 0.5), ("validation/accuracy", 0.5)]
 )
-def test_a_metric_that_the_predictions_do_not_give_is_not_known(tmp_path: Path, column: str, value: float) -> None:
+def test_no_influence_for_an_unsupported_metric(tmp_path: Path, column: str, value: float) -> None:
     predictions(tmp_path)
     assert ClipResults({0: tmp_path}).influence(0, column, value) is None

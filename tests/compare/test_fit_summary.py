@@ -1,4 +1,4 @@
-"""What is known of a fit: written and read back, and damage named in a line."""
+"""Summary of a fit: written and read back; damage is one line."""
 
 import json
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_a_fit_that_ended_early_has_less(tmp_path: Path) -> None:
     assert folder.read_summary() == FitSummary("fast", "accuracy")
 
 
-def test_nan_is_written_as_what_is_not_known(tmp_path: Path) -> None:
+def test_nan_is_written_as_null(tmp_path: Path) -> None:
     folder = FitFolder(tmp_path)
     folder.write_summary(FitSummary("fast", "accuracy", candidates=[FitCandidate("cnn", validation=float("nan"))]))
     assert folder.read_summary().candidates == [FitCandidate("cnn")]
@@ -94,7 +94,7 @@ def test_damage_is_named_in_a_line(tmp_path: Path, key: str, value: Any, said: s
     assert "\n" not in str(raised.value)
 
 
-def test_another_folder_is_no_fit(tmp_path: Path) -> None:
+def test_another_folder_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none"):
         with pytest.raises(ConfigError, match=r"expected a folder with fit\.json"):
             FitFolder(path).read_summary()

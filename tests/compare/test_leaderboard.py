@@ -1,4 +1,4 @@
-"""From trials to rows: what is averaged over what, who is best, and what is said beside it."""
+"""Leaderboards: averages over repetitions, order of the rows, and notes."""
 
 import csv
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ def names(board: Board) -> list[str]:
     return [row.name for row in board.rows]
 
 
-def test_the_order_is_that_of_validation_never_of_test(tmp_path: Path) -> None:
+def test_rows_are_ordered_by_validation_never_by_test(tmp_path: Path) -> None:
     board = board_of(
         tmp_path, [trial(0.7, 0.9, model="cnn"), trial(0.8, 0.6, model="lstm"), trial(0.75, 0.7, model="dnn")]
     )
@@ -72,7 +72,7 @@ def test_a_smaller_loss_is_better(tmp_path: Path) -> None:
 
 
 def test_a_configured_metric_is_ordered_as_its_trials_recorded(tmp_path: Path) -> None:
-    """Less of it is better, and it may be negative."""
+    """A metric for which lower is better, and which may be negative."""
     parts = ("validation/mine", "test/mine")
     trials = [
         trial(model=model, seed=seed, metrics=dict.fromkeys(parts, value * (1 + seed / 50))
@@ -145,7 +145,7 @@ def test_seeds_are_averaged_within_folds(tmp_path: Path) -> None:
     assert row.test.mean == pytest.approx(0.635)
     assert (row.test.low, row.test.high) == (None, None)  # two numbers, with nothing known of single clips
     assert row.trials == [0, 1, 2]
-    assert board.interval == "none: 2 folds a row are too few"
+    assert board.interval == "none: 2 folds per row are too few"
     assert any("averaged within folds" in note for note in board.notes)
 
 
@@ -157,8 +157,8 @@ def cells(values: dict[str, dict[tuple[int, int], float]]) -> Trials:
     ]
 
 
-def test_seeds_that_are_missing_within_a_fold_are_said_and_not_compared(tmp_path: Path) -> None:
-    """The seed that dnn lacks in fold 2 was a bad one, and would have put it first."""
+def test_missing_seeds_within_a_fold_are_noted_and_not_compared(tmp_path: Path) -> None:
+    """Without the missing, bad seed in fold 2, dnn would be first."""
     complete = {(fold, seed): value for fold in (1, 2, 3) for seed, value in enumerate([0.8, 0.4])}
     lacking = {cell: value - 0.02 for cell, value in complete.items() if cell != (2, 1)}
     board = board_of(tmp_path, cells({"dnn": lacking, "cnn": complete}))
@@ -171,7 +171,7 @@ def test_seeds_that_are_missing_within_a_fold_are_said_and_not_compared(tmp_path
     assert any(note.startswith(said) for note in board.notes)
 
 
-def test_a_fold_with_fewer_seeds_in_all_rows_is_said(tmp_path: Path) -> None:
+def test_a_fold_with_fewer_seeds_in_all_rows_is_noted(tmp_path: Path) -> None:
     values = {(1, 0): 0.6, (1, 1): 0.7, (2, 0): 0.8}
     board = board_of(tmp_path, cells({"cnn": values, "dnn": values}))
     assert "Seeds are missing within folds: cnn (fold 2: 1 of 2); dnn (fold 2: 1 of 2)." in board.notes
@@ -192,7 +192,7 @@ def test_rows_whose_validation_is_redrawn_by_the_seed_are_labelled(
     sweep = with_predictions(make_sweep(tmp_path / "s", trials), [clips_of("a", "b")] * 6)
     (board,) = make_boards(read_results([sweep]), "validation/accuracy", ["model"], [sweep])
     assert {row.name: row.validation_redrawn for row in board.rows} == {"drawn": True, "fixed": False}
-    assert any("the seed redraws those for training and validation of drawn:" in note for note in board.notes)
+    assert any("the seed redraws the training and validation clips of drawn:" in note for note in board.notes)
     print_boards([board])
     assert "(validation" in capsys.readouterr().out  # in the column of names, which wraps
     write_leaderboard(sweep, [board])
@@ -200,7 +200,7 @@ def test_rows_whose_validation_is_redrawn_by_the_seed_are_labelled(
         assert [row["validation_redrawn"] for row in csv.DictReader(file)] == ["true", "false"]
 
 
-def test_splits_drawn_anew_have_the_corrected_interval(tmp_path: Path) -> None:
+def test_redrawn_splits_have_the_corrected_interval(tmp_path: Path) -> None:
     trials = [trial(value, 0.5, seed=seed, division=f"by {seed}") for seed, value in enumerate([0.6, 0.65, 0.7])]
     board = board_of(tmp_path, trials)
     (row,) = board.rows
@@ -211,7 +211,7 @@ def test_splits_drawn_anew_have_the_corrected_interval(tmp_path: Path) -> None:
 
 
 def test_folds_of_which_some_test_on_the_same_clips_are_splits(tmp_path: Path) -> None:
-    """Another validation fold is another division, but no other test."""
+    """Another validation fold gives other splits, but the same test clips."""
     pairs = [(tested, validated) for tested in (1, 2) for validated in (3, 4)]
     trials = [
         trial(0.6, fold=tested, division=f"{tested} {validated}", hash=f"{tested}{validated}")
@@ -231,8 +231,8 @@ PARTS = {
 
 
 @pytest.mark.parametrize(("tested", "unit"), PARTS.values(), ids=PARTS)
-def test_divisions_that_are_tested_on_the_same_clips_are_seeds(tmp_path: Path, tested: list[str], unit: str) -> None:
-    """Only training and validation parts are drawn anew, as of an official test list."""
+def test_splits_with_the_same_test_clips_are_seeds(tmp_path: Path, tested: list[str], unit: str) -> None:
+    """Only training and validation clips are redrawn, as with an official test list."""
     values = [0.5, 0.6, 0.75]
     trials = [
         trial(value + gain, value + gain**2, model=model, seed=seed, division=str(seed))
@@ -253,12 +253,12 @@ def test_divisions_that_are_tested_on_the_same_clips_are_seeds(tmp_path: Path, t
     assert best.test.high == pytest.approx(min(1.0, best.test.mean + half * np.sqrt(1 / 3 + ratio)))
     # Validation parts overlap in any case.
     assert other.validation.low == pytest.approx(max(0.0, np.mean(values) - half * np.sqrt(1 / 3 + 16 / 80)))
-    noise_only = any("only measure the noise of training" in note for note in board.notes)
+    noise_only = any("only measure the variance of training" in note for note in board.notes)
     assert noise_only == (unit == "seeds")
-    assert ("noise of training alone" in board.interval) == (unit == "seeds")
+    assert ("variance of training alone" in board.interval) == (unit == "seeds")
 
 
-def test_rows_that_validate_otherwise_are_paired_by_seed_on_the_same_test(tmp_path: Path) -> None:
+def test_rows_with_other_validation_clips_are_paired_by_seed(tmp_path: Path) -> None:
     trials = [
         trial(0.8 - share, 0.8 - share + seed**2 / 100 * share, seed=seed, division=f"{share}", config={"share": share})
         for share in (0.1, 0.2)
@@ -271,7 +271,7 @@ def test_rows_that_validate_otherwise_are_paired_by_seed_on_the_same_test(tmp_pa
     assert board.rows[1].comparison.test == "paired t-test"
 
 
-def test_seeds_are_averaged_within_divisions_that_are_tested_on_the_same(tmp_path: Path) -> None:
+def test_seeds_are_averaged_within_splits_with_the_same_test_clips(tmp_path: Path) -> None:
     trials = [
         trial(0.5 + drawn / 10 + seed / 100, seed=seed, division=f"{drawn}", hash=f"{drawn}{seed}")
         for drawn in range(2)
@@ -280,16 +280,16 @@ def test_seeds_are_averaged_within_divisions_that_are_tested_on_the_same(tmp_pat
     sweep = with_predictions(make_sweep(tmp_path / "s", trials), [clips_of("a", "b")] * 6)
     (board,) = make_boards(read_results([sweep]), "validation/accuracy", [], [sweep])
     assert (board.unit, board.rows[0].n) == ("seeds", 2)
-    assert any("n counts divisions" in note for note in board.notes)
+    assert any("n counts splits" in note for note in board.notes)
 
 
-def test_seeds_of_one_division_measure_the_noise_of_training_only(tmp_path: Path) -> None:
+def test_seeds_of_one_split_measure_the_variance_of_training_only(tmp_path: Path) -> None:
     cnn, lstm = [0.80, 0.82, 0.84], [0.70, 0.71, 0.75]
     trials = [trial(value, value, model="cnn", seed=seed) for seed, value in enumerate(cnn)]
     trials += [trial(value, value, model="lstm", seed=seed) for seed, value in enumerate(lstm)]
     board = board_of(tmp_path, trials[::-1])  # pairs go by seed, not by place
     assert (board.unit, [row.n for row in board.rows]) == ("seeds", [3, 3])
-    assert any("only measure the noise of training" in note for note in board.notes)
+    assert any("only measure the variance of training" in note for note in board.notes)
     assert board.rows[0].comparison is None
     comparison = board.rows[1].comparison
     assert comparison is not None
@@ -299,13 +299,13 @@ def test_seeds_of_one_division_measure_the_noise_of_training_only(tmp_path: Path
     assert comparison.verdict.startswith("worse, p = 0.00")
 
 
-def test_one_training_a_row(tmp_path: Path) -> None:
+def test_one_training_per_row(tmp_path: Path) -> None:
     board = board_of(tmp_path, [trial(0.8, model="cnn"), trial(0.7, model="lstm")])
     assert board.rows[0].validation.std is None
     assert board.rows[1].comparison is not None
     assert board.rows[1].comparison.verdict == "one split: no test possible"
-    assert board.interval == "none: one seed a row"
-    assert any("does not say how sure" in note for note in board.notes)
+    assert board.interval == "none: one seed per row"
+    assert any("does not show how uncertain" in note for note in board.notes)
 
 
 def test_tests_are_on_the_test_metric_with_the_share_of_test_clips(tmp_path: Path) -> None:
@@ -333,7 +333,7 @@ def test_a_row_that_is_better_on_test_stays_below(tmp_path: Path) -> None:
 
 
 def test_rows_are_compared_on_what_all_of_them_have(tmp_path: Path) -> None:
-    """The fold that one lacks was the easy one, and would have put the other first."""
+    """Without the missing, easy fold of one row, the other row would be first."""
     trials = [trial(value, model="cnn", fold=fold) for fold, value in [(1, 0.5), (2, 0.5), (3, 1.0)]]
     trials += [trial(value, model="lstm", fold=fold) for fold, value in [(1, 0.6), (2, 0.6)]]
     board = board_of(tmp_path, trials)
@@ -341,7 +341,7 @@ def test_rows_are_compared_on_what_all_of_them_have(tmp_path: Path) -> None:
     assert any("incomplete: lstm (2 of 3)" in note for note in board.notes)
 
 
-def test_a_row_that_has_hardly_begun_takes_no_folds_from_the_others(tmp_path: Path) -> None:
+def test_a_row_with_few_folds_is_left_out(tmp_path: Path) -> None:
     trials = [trial(model=model, fold=fold) for model in ("cnn", "lstm") for fold in (1, 2, 3)]
     board = board_of(tmp_path, [*trials, trial(0.99, model="dnn", fold=1)])
     assert [(row.name, row.n) for row in board.rows] == [("cnn", 3), ("lstm", 3)]
@@ -365,14 +365,14 @@ def test_other_recordings_are_another_board(tmp_path: Path) -> None:
     assert all("cannot be compared" in board.notes[0] for board in boards)
 
 
-def test_without_test_clips_validation_decides_and_that_is_said(tmp_path: Path) -> None:
+def test_without_test_clips_rows_are_compared_on_validation(tmp_path: Path) -> None:
     trials = [trial(0.8 + seed / 100, None, model="cnn", seed=seed) for seed in range(3)]
     trials += [trial(0.7 + seed**2 / 100, None, model="lstm", seed=seed) for seed in range(3)]
     board = board_of(tmp_path, trials)
     assert [row.test for row in board.rows] == [None, None]
     assert board.rows[1].comparison is not None
     assert board.rows[1].comparison.p is not None
-    assert any("flatters" in note for note in board.notes)
+    assert any("optimistic" in note for note in board.notes)
 
 
 def test_a_training_metric_is_ordered_by_with_a_warning(tmp_path: Path) -> None:
@@ -382,7 +382,7 @@ def test_a_training_metric_is_ordered_by_with_a_warning(tmp_path: Path) -> None:
     ]
     board = board_of(tmp_path, trials, "train/accuracy")
     assert names(board) == ["lstm", "cnn"]
-    assert any("says nothing about recordings" in note for note in board.notes)
+    assert any("is no evidence for new recordings" in note for note in board.notes)
 
 
 def test_trials_without_the_metric_are_left_out(tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def test_leaks_are_stamped(tmp_path: Path) -> None:
     assert board_of(tmp_path / "all", [trial(metrics={"leakage": "present"})]).stamps[0].endswith("all rows.")
 
 
-def test_costs_are_medians_and_the_front_goes_by_validation(tmp_path: Path) -> None:
+def test_costs_are_medians_and_the_pareto_front_uses_validation(tmp_path: Path) -> None:
     trials = [
         trial(0.8, 0.1, model="cnn", seed=seed, latency_ms=latency, metrics={"macs": 100, "seconds": 4.0 * latency})
         for seed, latency in enumerate((1.0, 2.0, 9.0))
@@ -445,7 +445,7 @@ def test_costs_are_medians_and_the_front_goes_by_validation(tmp_path: Path) -> N
     assert {name for name, row in rows.items() if row.pareto} == {"cnn", "big"}
 
 
-def test_whole_recordings_stand_beside_their_windows(tmp_path: Path) -> None:
+def test_whole_recordings_are_shown_with_their_windows(tmp_path: Path) -> None:
     (row,) = board_of(tmp_path, [trial(0.8, 0.6, metrics={"test/recording_accuracy": 0.75})]).rows
     assert row.recording is not None
     assert row.recording.mean == 0.75
@@ -515,7 +515,7 @@ def test_other_parts_of_the_same_recordings_are_splits(tmp_path: Path) -> None:
 
 
 def test_validation_parts_that_are_drawn_anew_have_the_corrected_test(tmp_path: Path) -> None:
-    """Both rows lack the metric on the test clips, which are the same every time."""
+    """Neither row has the metric on the test clips, which are always the same."""
     values = {"cnn": [0.6, 0.7, 0.9], "dnn": [0.5, 0.65, 0.7]}
     trials = [
         trial(value, None, model=model, seed=seed, division=str(seed))
@@ -534,10 +534,10 @@ def test_equal_values_have_no_interval(tmp_path: Path) -> None:
     (row,) = board.rows
     assert row.test is not None
     assert (row.test.std, row.test.low, row.test.high) == (0.0, None, None)
-    assert board.interval == "none, since all seeds of a row are equal"
+    assert board.interval == "none, because all seeds of a row are equal"
     varying = [trial(0.5 + seed / 10, 0.3 + seed / 10, model="dnn", seed=seed) for seed in range(3)]
     mixed = board_of(tmp_path / "mixed", [*(row | {"model": "cnn"} for row in trials), *varying])
-    assert mixed.interval.endswith("noise of training alone; none where all of them are equal")
+    assert mixed.interval.endswith("variance of training alone; none if all of them are equal")
 
 
 @pytest.mark.parametrize(
@@ -572,7 +572,7 @@ def test_choices_are_those_that_all_trials_share(tmp_path: Path) -> None:
 
 
 def test_two_sweeps_with_other_axes(tmp_path: Path) -> None:
-    """What is an axis of one only is taken from the configuration of the other."""
+    """The value of an axis of one sweep only is read from the configuration of the other."""
     first = make_sweep(tmp_path / "a", [trial(0.8, model="cnn"), trial(0.7, model="lstm")])
     second = make_sweep(tmp_path / "b", [trial(0.9, model="cnn", lr=0.1)])
     (board,) = make_boards(

@@ -1,4 +1,4 @@
-"""What would settle a comparison: clips, repetitions, or both where either alone would take far more."""
+"""Recommended sample sizes: more clips, more repetitions, or both."""
 
 from dataclasses import replace
 from typing import Any
@@ -17,10 +17,10 @@ ROW = Row("", "cnn", {}, [], 2, *[NOTHING] * 9, leakage="none found", pareto=Fal
 @pytest.mark.parametrize(
     ("groups", "repetitions", "expected"),
     [
-        (0.002, 0.0, "by about 410 test clips in place of 200."),
-        (0.0, 0.002, "by about 5 seeds in place of 2."),
-        (0.0005, 0.0005, "by about 210 test clips in place of 200, or by 3 seeds in place of 2."),
-        (0.002, 0.00097, "by about 600 test clips in place of 200 together with 6 seeds in place of 2."),
+        (0.002, 0.0, "needs about 410 test clips instead of 200 to be"),
+        (0.0, 0.002, "needs about 5 seeds instead of 2 to be"),
+        (0.0005, 0.0005, "needs about 210 test clips instead of 200, or 3 seeds instead of 2 to be"),
+        (0.002, 0.00097, "needs about 600 test clips instead of 200 together with 6 seeds instead of 2 to be"),
     ],
 )
 def test_what_would_settle_a_comparison_is_in_proportion(groups: float, repetitions: float, expected: str) -> None:
@@ -29,4 +29,4 @@ def test_what_would_settle_a_comparison_is_in_proportion(groups: float, repetiti
     other = replace(ROW, name="lstm", comparison=comparison)
     said = no_winner([ROW, other], "seeds", 200.0, chosen_on_test=False)
     assert said is not None
-    assert said.endswith(expected), said
+    assert said.endswith(f"{expected} detected with a power of 0.8."), said

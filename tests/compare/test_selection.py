@@ -1,4 +1,4 @@
-"""Nested selection: what to expect of the setup that validation chooses, in a board and in simulated sweeps."""
+"""Nested selection: expected metric of the chosen setup, in boards and in simulated sweeps."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from sweep_folders import make_sweep, trial, write_predictions
 
 from audio_lightning.compare.board import Board
 from audio_lightning.compare.leaderboard import make_boards
-from audio_lightning.compare.notes import answer
+from audio_lightning.compare.notes import conclusions
 from audio_lightning.compare.selection import choose
 from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder
@@ -28,7 +28,7 @@ def board_of(path: Path, trials: list[dict], right: list[list[bool]] | None = No
 
 
 def test_every_fold_chooses_by_its_own_validation(tmp_path: Path) -> None:
-    """The first row is also the one that the other folds' validation, on this fold's test clips, speaks for."""
+    """The first row is also preferred by the validation of other folds, on the test clips of this fold."""
     trials = [
         trial(VALIDATION[model][fold], TEST[model][fold], model=model, fold=fold)
         for model in VALIDATION
@@ -42,14 +42,14 @@ def test_every_fold_chooses_by_its_own_validation(tmp_path: Path) -> None:
     assert board.expected.nested
     assert board.expected.test.mean == pytest.approx((0.6 + 0.5 + 0.7) / 3)
     assert board.expected.chosen == {"cnn": 2, "dnn": 1}
-    said = " ".join(answer(board))
+    said = " ".join(conclusions(board))
     assert "nested selection" in said
     assert "cnn in 2 and dnn in 1" in said
     assert "descriptive" in said
 
 
 @pytest.mark.parametrize("division", ["one", None], ids=["one division", "only one fold"])
-def test_without_clips_in_two_roles_the_test_is_read_off(tmp_path: Path, division: str | None) -> None:
+def test_without_nested_selection_the_first_row_is_expected(tmp_path: Path, division: str | None) -> None:
     changes = [{"seed": seed} for seed in range(3)] if division else [{"fold": 1}]
     trials = [
         trial(VALIDATION[model][n], TEST[model][n], model=model, **change)
@@ -60,7 +60,7 @@ def test_without_clips_in_two_roles_the_test_is_read_off(tmp_path: Path, divisio
     assert board.expected is not None
     assert not board.expected.nested
     assert board.expected.test == board.rows[0].test
-    assert "read off" in " ".join(answer(board))
+    assert "that of the first row" in " ".join(conclusions(board))
 
 
 def test_seeds_of_a_fold_choose_together(tmp_path: Path) -> None:
@@ -81,13 +81,13 @@ def test_rows_without_a_common_split_have_no_expected_figure(tmp_path: Path) -> 
     trials = [trial(model=model, seed=seed, division=f"{model} {seed}") for model in ("cnn", "lstm") for seed in (0, 1)]
     board = board_of(tmp_path, trials)
     assert board.expected is None
-    assert any("figures of single rows are descriptive" in note for note in board.notes)
+    assert any("metrics of single rows are descriptive" in note for note in board.notes)
     page = write_sweep_page(SweepFolder(tmp_path / "sweep"), read_results([SweepFolder(tmp_path / "sweep")]), [board])
     assert "Descriptive test accuracy" in page.read_text(encoding="utf-8")
 
 
 def test_the_interval_has_clips_and_folds_in_it(tmp_path: Path) -> None:
-    """Three folds of the same accuracy say nothing of chance; their 60 clips do."""
+    """Three folds of the same accuracy have no variance; their 60 clips have."""
     right = [[clip % 4 > 0 for clip in range(20)] for _ in range(3)]
     trials = [trial(0.8, 0.75, model="cnn", fold=fold) for fold in range(3)]
     board = board_of(tmp_path, trials, right)
@@ -118,7 +118,7 @@ TIES = {
 
 
 @pytest.mark.parametrize(("first", "second"), TIES.values(), ids=TIES)
-def test_ties_go_by_loss_and_then_by_cost(tmp_path: Path, first: dict, second: dict) -> None:
+def test_ties_are_broken_by_loss_then_cost(tmp_path: Path, first: dict, second: dict) -> None:
     trials = [
         trial(0.8, 0.7, model=model, fold=fold, metrics=metrics)
         for model, metrics in (("typed first", first), ("better", second))
@@ -143,7 +143,7 @@ def test_ties_within_a_fold_are_not_broken_by_other_folds(tmp_path: Path, names:
     assert board.expected.chosen == ({"a": 3} if names[0] == "a" else {"a": 2, "b": 1})
 
 
-def test_rounding_is_no_difference(tmp_path: Path) -> None:
+def test_rounding_differences_are_ties(tmp_path: Path) -> None:
     trials = [
         trial(0.1 + 0.2, model="typed first", metrics={"macs": 200}),
         trial(0.3, model="cheaper", metrics={"macs": 100}),
@@ -151,7 +151,7 @@ def test_rounding_is_no_difference(tmp_path: Path) -> None:
     assert board_of(tmp_path, trials).rows[0].name == "cheaper"
 
 
-def test_what_is_not_known_comes_last() -> None:
+def test_unknown_values_are_sorted_last() -> None:
     criteria = [np.array([[1.0], [1.0], [2.0]]), np.array([[np.inf], [0.5], [0.1]])]
     assert choose(criteria).tolist() == [1]
 
@@ -197,7 +197,7 @@ def _holds(found: Outcome, plan: Plan, *, margin: float = 0.0) -> None:
 
 
 def test_the_simulation_finds_the_bias_of_the_best_mean() -> None:
-    """The procedure before nested selection."""
+    """Without nested selection, the estimate is biased."""
     plan = Plan("folds", 5, 20)
     found = best_mean(drawn(plan, 200, seed=0))
     assert 5 < found.bias < 6.5

@@ -1,4 +1,4 @@
-"""Intervals and tests against numbers worked out elsewhere."""
+"""Intervals and tests, compared with independently computed numbers."""
 
 import math
 
@@ -42,7 +42,7 @@ def test_one_repetition_has_a_mean_only() -> None:
 
 
 def test_equal_values_have_no_interval() -> None:
-    """They say nothing of how sure they are; as little as three equal differences of how sure the difference is."""
+    """Equal values have no variance, and neither have three equal differences."""
     found = spread(np.array([0.3, 0.3, 0.1 + 0.2]))
     assert (found.low, found.high) == (None, None)
     assert found.std == pytest.approx(0, abs=1e-12)
@@ -63,7 +63,7 @@ def test_the_corrected_test_by_hand() -> None:
     assert plain < 0.05 < p
 
 
-def test_equal_classifiers_are_not_told_apart() -> None:
+def test_equal_classifiers_are_not_distinguishable() -> None:
     assert paired_t(np.zeros(3))[0] == 1.0
 
 
@@ -71,7 +71,7 @@ def test_a_difference_that_never_varies_is_not_tested() -> None:
     assert paired_t(np.array([0.3, 0.3, 0.1 + 0.2]))[0] is None
     (found,) = compare([np.array([-0.1, -0.1])], [None], [0.2], chosen_on_test=True)
     assert (found.p, found.p_holm) == (None, None)
-    assert found.verdict == "-0.1 every time: no test possible"
+    assert found.verdict == "-0.1 in every repetition: no test possible"
 
 
 def test_holm_by_hand() -> None:
@@ -173,7 +173,7 @@ def test_two_splits_have_a_sensible_interval() -> None:
 
 
 def test_the_variance_of_disjoint_folds_counts_their_clips_once() -> None:
-    """What differs between folds because they have other clips is no further source of variance."""
+    """A difference between folds that is due to their clips is no further source of variance."""
     variances, between = [], []
     for seed in range(200):
         right = right_or_wrong((5, 40), 0.7, seed)
@@ -204,8 +204,8 @@ def test_clips_of_one_group_count_as_correlated() -> None:
     assert ratio == pytest.approx(4, rel=0.05)
 
 
-def test_a_difference_within_the_noise_of_the_clips_is_not_called_one() -> None:
-    """Three seeds agree on a difference that is one of the test clips alone: the plain t-test finds p < 0.001."""
+def test_a_difference_within_the_variance_of_the_clips_is_not_significant() -> None:
+    """Three seeds agree on a difference that comes from the test clips alone: the plain t-test gives p < 0.001."""
     better = np.array([1.0] * 3 + [-1.0] + [0.0] * 36) / 40
     influence = np.repeat((better - better.mean())[None], 3, axis=0)
     differences = np.array([0.05, 0.0501, 0.0499])
@@ -218,7 +218,7 @@ def test_a_difference_within_the_noise_of_the_clips_is_not_called_one() -> None:
 
 @pytest.mark.parametrize("comparisons", [1, 10])
 def test_the_power_calculation_by_simulation(comparisons: int) -> None:
-    """With the clips that it asks for, the difference is found in four of five cases."""
+    """With the recommended number of clips, the difference is detected in four of five cases."""
     rng, clips, difference = np.random.default_rng(0), 400, 0.05
 
     def sample(size: int) -> np.ndarray:
@@ -237,7 +237,7 @@ def test_the_power_calculation_by_simulation(comparisons: int) -> None:
     assert found / 400 == pytest.approx(0.8, abs=0.06)  # three standard errors
 
 
-def test_more_clips_do_not_help_against_the_noise_of_training() -> None:
+def test_more_clips_do_not_reduce_the_variance_of_training() -> None:
     comparison = Comparison("", 3, 0.02, 0.5, 0.5, "", Error(0.00001, 0.001, 2, 2))
     found = needed(comparison, 1, clips_only=False)
     assert found.clips is None

@@ -1,4 +1,4 @@
-"""Trials as a table."""
+"""Table of trials."""
 
 import csv
 from pathlib import Path
@@ -13,7 +13,7 @@ from audio_lightning.report.sweep_page import write_sweep_page
 DAMAGES = [b"", b"{", b"[]", b"null", b"\x00" * 50, "a: 1\n".encode("utf-16"), b'{"latency_ms": "slow", "hash": 3}']
 
 
-def test_a_row_has_everything_that_is_known_of_a_trial(tmp_path: Path) -> None:
+def test_a_row_has_all_facts_of_a_trial(tmp_path: Path) -> None:
     sweep = make_sweep(
         tmp_path / "s", [trial(0.9, 0.8, model="resnet", fold=2, config={"loss": {"class_weights": None}})]
     )
@@ -34,13 +34,13 @@ def test_a_row_has_everything_that_is_known_of_a_trial(tmp_path: Path) -> None:
     assert type(row["macs"]) is int
 
 
-def test_axes_are_laid_over_groups(tmp_path: Path) -> None:
+def test_axes_override_groups(tmp_path: Path) -> None:
     groups = {"model": "of the group", "feature": "mfcc", "optimizer": "sgd"}
     row = read_results([make_sweep(tmp_path / "s", [trial(model="typed", groups=groups)])]).iloc[0]
     assert (row["choice.model"], row["choice.feature"]) == ("typed", "mfcc")
 
 
-def test_what_a_trial_lacks_is_none(tmp_path: Path) -> None:
+def test_missing_values_are_none(tmp_path: Path) -> None:
     rows = [trial(model="cnn"), trial(model="lstm", state="failed", reason="out of memory", peak_memory_mb=None)]
     results = read_results([make_sweep(tmp_path / "s", rows)])
     assert list(results["state"]) == ["done", "failed"]
@@ -52,7 +52,7 @@ def test_what_a_trial_lacks_is_none(tmp_path: Path) -> None:
 
 
 def test_several_sweeps(tmp_path: Path) -> None:
-    """What both have done counts once, and a finished trial is preferred to one that failed."""
+    """Identical trials count once, and a finished one is preferred to a failed one."""
     first = make_sweep(
         tmp_path / "a", [trial(0.5, model="cnn"), trial(model="lstm", state="failed"), trial(model="dnn")]
     )
@@ -69,7 +69,7 @@ def test_several_sweeps(tmp_path: Path) -> None:
 
 
 def test_what_was_tested_is_looked_up_where_divisions_differ(tmp_path: Path) -> None:
-    """The order of clips is of no account; windows of the same recordings are other clips of these."""
+    """The order of clips does not matter; other windows of the same recordings are different clips."""
     lines = [["a,0.0,1.0", "b,0.0,1.0"], ["b,0.0,1.0", "a,0.0,1.0"], ["a,0.0,0.5", "a,0.5,1.0", "b,0.0,0.5"], []]
     sweep = make_sweep(tmp_path / "s", [trial(seed=seed, division=str(seed)) for seed in range(4)])
     for (folder, _), clips in zip(sweep.folders(), lines, strict=True):
@@ -142,5 +142,5 @@ def test_damaged_predictions_are_named_where_they_are_read(tmp_path: Path) -> No
     folders[1].predictions.write_bytes(b"{")
     results = read_results([sweep])
     assert list(results["state"]) == ["done", "failed", "done"]
-    line = f"{folders[1].predictions} is damaged: its header lacks path, start_seconds, end_seconds"
+    line = f"{folders[1].predictions} is damaged: its header lacks path, start_seconds, end_seconds; restore a copy"
     assert results.attrs["damaged"] == [line]

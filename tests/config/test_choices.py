@@ -1,4 +1,4 @@
-"""Every YAML in conf/: it composes, says all its target takes, and means what it seems to say."""
+"""Every YAML in conf/: it composes, names all arguments of its target, and has no ambiguous values."""
 
 import inspect
 import re
@@ -31,7 +31,7 @@ SUPPLIED: dict[str, set[str]] = {
     "metrics": {"task", "num_classes", "num_labels"},
     "logger": {"save_dir"},
 }
-"""Arguments that the program works out, by group."""
+"""Arguments that the program infers, by group."""
 
 LEFT_OUT = {
     "torch.nn": {"weight", "pos_weight", "ignore_index", "size_average", "reduce", *PROGRAM_KEYS},
@@ -44,7 +44,7 @@ LEFT_OUT = {
 and averages of a batch; implementation switches; subsets of the clips, thresholds, and other dimensions."""
 
 NOT_OFFERED = {"torch.optim.Adam": {"decoupled_weight_decay"}}
-"""Arguments that a YAML leaves to another one: decoupled decay is optimizer=adamw."""
+"""Arguments that another YAML covers: decoupled decay is optimizer=adamw."""
 
 TRAINER_SUPPLIED = {
     "logger", "callbacks", "default_root_dir", "enable_progress_bar", "enable_checkpointing", "enable_model_summary",
@@ -68,7 +68,7 @@ TARGETED = [(group, name) for group, name in CHOICES if group in SUPPLIED]
 
 
 MANDATORY = {"demo": [], "table": ["data.root=.", "data.table=x.csv"]}
-"""What has to be given beside a data set's name, where it is not the root alone."""
+"""Required options of a data set, if not only the root."""
 
 
 def chosen(group: str, name: str) -> DictConfig:
@@ -114,7 +114,7 @@ def test_the_yaml_and_the_constructor_agree(group: str, name: str) -> None:
 
 @pytest.mark.parametrize(("group", "name"), TARGETED, ids=str)
 def test_numbers_that_may_have_a_fraction_are_written_with_one(group: str, name: str) -> None:
-    """A whole number as the default would refuse fractions on the command line."""
+    """An integer default would refuse fractions on the command line."""
     for where, node in nodes(group, name):
         target, arguments = split_node(node, where=where)
         hints = accepted(resolve(target, object, where=where))[1]
@@ -131,7 +131,7 @@ def test_the_trainer_yaml_has_every_argument_of_the_trainer(name: str) -> None:
     assert set(compose([f"trainer={name}"]).trainer) == expected | {"_target_"}
 
 
-def test_no_word_is_loaded_as_a_boolean() -> None:
+def test_yaml_words_are_not_loaded_as_booleans() -> None:
     word = re.compile(r"(?<![\w'\"])(yes|no|on|off)(?![\w'\"])", re.IGNORECASE)
     assert not [
         f"{path}:{number}"

@@ -1,4 +1,4 @@
-"""Whole recipes: each fits together, is the system that it says, and runs."""
+"""Recipes: each is valid, matches its described system, and runs."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ SYSTEMS = {
     "instruments_lstm_mfcc": (14, 21_806),
     "urbansound8k_resnet": (10, 11_175_370),
 }
-"""Classes and trainable parameters of the systems that the recipes are named after."""
+"""Classes and trainable parameters of the systems of the recipes."""
 
 HEARD = {
     "urbansound_dnn": (44100, (1, 176_400)),
@@ -69,7 +69,7 @@ TRAINED = {
         "augment.spectrogram.specaugment.freq_mask_param": 48,
     },
 }  # fmt: skip
-"""How the described systems are trained, by the beginnings of names of recipes."""
+"""Training of the described systems, by prefixes of recipe names."""
 
 QUICK = (
     "auto",
@@ -80,11 +80,11 @@ QUICK = (
     "sincnet",
     "urbansound8k_squeezenet",
 )
-"""Recipes that train in the fast suite, one or more for each family; `make test-all` trains all of them."""
+"""Recipes trained in the fast suite, at least one per family; `make test-all` trains all of them."""
 
 
 def recipe(name: str, *overrides: str):
-    own = ["data=folder"] if name in ("auto", "finetuned", "frozen") else []  # which have no source of their own
+    own = ["data=folder"] if name in ("auto", "finetuned", "frozen") else []  # recipes without a data source
     config = compose(quote_paths([f"experiment={name}", *own, *overrides]))
     return with_usual_values(config)
 
@@ -103,7 +103,7 @@ def test_a_recipe_fits_together(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "classes", "parameters"), [(name, *facts) for name, facts in SYSTEMS.items()])
-def test_a_recipe_is_the_system_that_it_says(name: str, classes: int, parameters: int) -> None:
+def test_recipe_matches_its_described_system(name: str, classes: int, parameters: int) -> None:
     import torch
 
     config = OmegaConf.to_container(recipe(name, "data.root=."), resolve=True)
@@ -114,13 +114,13 @@ def test_a_recipe_is_the_system_that_it_says(name: str, classes: int, parameters
 
 
 @pytest.mark.parametrize("name", HEARD)
-def test_a_recipe_hears_what_its_system_hears(name: str) -> None:
+def test_recipe_has_the_features_of_its_system(name: str) -> None:
     config = recipe(name, "data.root=.")
     shape = build_front_end(OmegaConf.to_container(config, resolve=True), task_of(config, 2)).output_shape
     assert (config.data.sample_rate, shape.dims) == HEARD[name]
 
 
-def test_instruments_at_16_khz_are_pictures_of_80_bands_and_41_frames() -> None:
+def test_instruments_at_16_khz_have_80_bands_and_41_frames() -> None:
     small = ["data.sample_rate=16000", "feature.n_mels=80", "feature.n_fft=1024", "feature.window_seconds=0.064"]
     config = recipe("instruments_cnn_deep_mel", "data.root=.", *small, "feature.hop_seconds=0.0125")
     shape = build_front_end(OmegaConf.to_container(config, resolve=True), task_of(config, 2)).output_shape
@@ -159,7 +159,7 @@ def test_debugging_is_short(name: str) -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.full) for name in choices("experiment")]
 )
-def test_nothing_of_a_recipe_hinders_learning_by_heart(name: str) -> None:
+def test_debug_overfit_disables_augmentation_and_smoothing(name: str) -> None:
     config = recipe(name, "data.root=.", "debug=overfit")
     check_config(config)
     assert config.scheduler._target_ is None
@@ -171,8 +171,8 @@ def test_nothing_of_a_recipe_hinders_learning_by_heart(name: str) -> None:
 
 
 @pytest.mark.parametrize(("model", "epochs"), [("cnn", 40), pytest.param("resnet", 12, marks=pytest.mark.full)])
-def test_one_batch_is_learned_by_heart(model: str, epochs: int, tmp_path: Path) -> None:
-    """Labels that nothing in the sound explains, so that only a batch that comes again can be learned."""
+def test_overfits_one_batch(model: str, epochs: int, tmp_path: Path) -> None:
+    """Random labels, so that only a repeated batch can be learned."""
     root = tiny.write_table(tmp_path / "data", clips=40)
     table = root / "clips.csv"
     header, *rows = table.read_text().splitlines()
@@ -192,14 +192,14 @@ def test_one_batch_is_learned_by_heart(model: str, epochs: int, tmp_path: Path) 
     assert metrics["num_clips/train"] == 120 > 10 * config.data.batch_size
 
 
-def test_what_is_typed_goes_before_the_recipe() -> None:
+def test_command_line_overrides_the_recipe() -> None:
     config = recipe("instruments_lstm_mfcc", "data.root=.", "model=cnn", "optimizer.lr=0.5", "feature=logmel")
     assert (config.model._target_, config.optimizer.lr) == ("audio_lightning.models.cnn.CNN", 0.5)
     assert config.data.batch_size == 16
 
 
 @pytest.mark.parametrize("name", ["_instruments", "_instruments_mel", "_speech12", "_urbansound8k"])
-def test_what_recipes_share_is_no_recipe(name: str) -> None:
+def test_shared_parts_of_recipes_are_not_choices(name: str) -> None:
     assert choice_file("experiment", name).is_file()
     assert name not in choices("experiment")
     with pytest.raises(ConfigError, match=f"experiment={name}: there is no such experiment"):
@@ -218,7 +218,7 @@ def test_a_window_may_be_given_in_samples(rate: int, window: int, hop: int) -> N
     assert (power.window.numel(), power.hop_length) == (window, hop)
 
 
-def test_samples_that_are_no_number_are_refused_in_one_line() -> None:
+def test_invalid_number_of_samples_is_refused_in_one_line() -> None:
     with pytest.raises(ConfigError, match=r"^feature\.window_seconds: [^\n]+$"):
         check_config(compose(["feature.window_seconds=${samples:many}"]))
 

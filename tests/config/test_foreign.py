@@ -1,4 +1,4 @@
-"""Models, front ends and YAML files of the user's own, and who may name what."""
+"""The user's own models, front ends and YAML files, and the trust that they need."""
 
 import os
 import shlex
@@ -15,11 +15,22 @@ from running import train
 from typer.testing import CliRunner
 
 from audio_lightning.classifier.classifier import AudioClassifier
+from audio_lightning.classifier.factory import check_networks
 from audio_lightning.cli.main import app
 from audio_lightning.cli.sweep import main as sweep
 from audio_lightning.cli.train import main as train_main
-from audio_lightning.config import check_config, choices, compose, quote_paths, resolve, trusting, user_extensions
+from audio_lightning.config import (
+    as_plain,
+    check_config,
+    choices,
+    compose,
+    quote_paths,
+    resolve,
+    trusting,
+    user_extensions,
+)
 from audio_lightning.core.errors import CheckpointError, ConfigError
+from audio_lightning.core.task import AudioTask
 from audio_lightning.models.base import AudioModel
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.sweeps.identity import canonical_config
@@ -28,10 +39,29 @@ from audio_lightning.sweeps.identity import canonical_config
 
 PROJECT = Path(__file__).parents[2]
 
+FAULTY = """from audio_lightning.models.base import AudioModel
+from torch import nn
+class Built(AudioModel):
+    input_kind = "spectrogram"
+    def __init__(self, input_shape, num_classes):
+        super().__init__(input_shape, num_classes)
+        self.layer = nn.Linear(input_shape.zands, 3)
+    def embed(self, x):
+        return x
+class Run(AudioModel):
+    input_kind = "spectrogram"
+    def __init__(self, input_shape, num_classes):
+        super().__init__(input_shape, num_classes)
+        self.embedding_dim, self.head = 3, nn.Linear(3, num_classes)
+    def embed(self, x):
+        return x.zum()
+"""
+"""A model that cannot be built, and one that cannot be run."""
+
 
 @pytest.fixture(scope="module")
 def own(outside: Path, tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run folder of a training of the model and the front end."""
+    """Run folder of a training with the foreign model and front end."""
     folder = tmp_path_factory.mktemp("own") / "run"
     lines = quote_paths(
         [
@@ -66,10 +96,13 @@ def test_files_of_a_folder_can_be_chosen(outside: Path, key: str) -> None:
         compose(["model=pooled"])
 
 
-@pytest.mark.parametrize("option", [["--config-dir", "{}"], ["--config-dir={}"], ["-cd", "{}"]], ids=" ".join)
-@pytest.mark.parametrize("command", [["train"], ["sweep"], ["models"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [(["train"], ["--config-dir={}"]), (["sweep"], ["--config-dir", "{}"]), (["models"], ["-cd", "{}"])],
+    ids=" ".join,
+)
 def test_commands_take_a_folder(outside: Path, command: list[str], option: list[str]) -> None:
-    """Hydra's own option; its place among the overrides is free."""
+    """Hydra's own option, at any position among the overrides."""
     words = [word.format(outside / "conf") for word in option]
     asked = {"train": ["--cfg", "job"], "sweep": ["sweep.dry_run=true", "seed=0"], "models": []}[command[0]]
     line = ["trust=my_sounds", *words, "model=pooled", *asked]
@@ -102,7 +135,7 @@ def test_every_command_with_overrides_looks_for_the_folder(command: str) -> None
 
 
 @pytest.mark.parametrize("command", ["train", "sweep", "models", "features", "compatibility", "check"])
-def test_the_key_of_earlier_versions_is_refused_with_the_option(command: str) -> None:
+def test_renamed_key_is_refused_with_the_new_option(command: str) -> None:
     found = CliRunner().invoke(app, [command, "conf_dir=my conf", "model=my_net"])
     assert found.exit_code == 2
     assert found.output == (
@@ -110,10 +143,10 @@ def test_the_key_of_earlier_versions_is_refused_with_the_option(command: str) ->
     )
 
 
-def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+def test_changed_file_is_read_again(tmp_path: Path) -> None:
     file = tmp_path / "optimizer/mine.yaml"
     file.parent.mkdir()
-    for time, rate in enumerate((0.5, 0.25)):  # in a notebook, between two trainings
+    for time, rate in enumerate((0.5, 0.25)):  # as in a notebook, between two trainings
         file.write_text(f"_target_: torch.optim.SGD\nlr: {rate}\n")
         os.utime(file, (time, time))
         assert compose([searched(tmp_path), "optimizer=mine"]).optimizer.lr == rate
@@ -132,18 +165,18 @@ def test_a_package_that_is_searched_is_not_imported(outside: Path) -> None:
         ("hydra.searchpath=[nowhere]", "nowhere: no such folder"),
         ("hydra.searchpath=[http://x]", "expected file://FOLDER or pkg://PACKAGE"),
         ("hydra.searchpath=[pkg://my_sounds.nothing]", "no such package"),
-        ("hydra.searchpath='a','b'", "several are a list"),
+        ("hydra.searchpath='a','b'", "expected one value or a list"),
     ],
 )
-def test_a_folder_that_is_not_there_is_said(outside: Path, line: str, message: str) -> None:
+def test_missing_folder_is_an_error(outside: Path, line: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compose([line])
 
 
-def test_a_name_that_is_taken_is_said(outside: Path, tmp_path: Path) -> None:
+def test_existing_choice_name_is_refused(outside: Path, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model/cnn.yaml").write_text("_target_: my_sounds.nets.Pooled\n")
-    with pytest.raises(ConfigError, match="there is a model=cnn already"):
+    with pytest.raises(ConfigError, match="model=cnn exists already"):
         compose(quote_paths([searched(tmp_path), "model=cnn"]))
 
 
@@ -166,12 +199,12 @@ def refused(lines: list[str], kind: type = AudioModel) -> str:
     ("model", "message"),
     [
         ("no_model", "NoModel is not a AudioModel"),
-        ("borrowed", "is defined in torch.nn.modules.linear, which"),
+        ("borrowed", "is defined in torch.nn.modules.linear; expected"),
         ("absent", "my_sounds.nets has no Poled; did you mean Pooled?"),
         ("broken", "my_sounds.broken cannot be imported: SyntaxError"),
     ],
 )
-def test_what_is_no_model_of_the_module_is_refused(outside: Path, model: str, message: str) -> None:
+def test_class_of_another_kind_in_a_trusted_module_is_refused(outside: Path, model: str, message: str) -> None:
     lines = quote_paths(["trust=[my_sounds]", searched(outside / "conf"), f"model={model}"])
     assert message in refused(lines, object if model == "borrowed" else AudioModel)
 
@@ -184,7 +217,7 @@ def test_without_trust_the_module_is_named_and_not_imported(outside: Path) -> No
 
 
 def test_a_file_does_not_trust(outside: Path) -> None:
-    """An experiment of the folder sets ``trusted_modules``; only a typed value counts."""
+    """An experiment of the folder sets ``trusted_modules``, which only the command line may do."""
     lines = quote_paths([searched(outside / "conf"), "experiment=mine"])
     assert compose(lines).trusted_modules == "my_sounds"
     assert "is not allowed" in refused(lines)
@@ -216,7 +249,7 @@ def test_trust_ends_with_its_context(outside: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["no_such_module_anywhere", "./nets.py", "my sounds", "[1]"])
-def test_a_module_that_is_not_there_is_said(name: str) -> None:
+def test_missing_module_is_an_error(name: str) -> None:
     with (
         pytest.raises(ConfigError, match=r"^trust=.*(there is no module|expected the name of a module)"),
         trusting(name),
@@ -225,23 +258,43 @@ def test_a_module_that_is_not_there_is_said(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["1", "true"])
-def test_what_is_no_name_is_no_module(value: str) -> None:
+def test_invalid_module_name_is_an_error(value: str) -> None:
     with pytest.raises(ConfigError, match="expected the name of a module"), user_extensions([f"trust={value}"]):
         pass
 
 
-def test_one_in_the_current_folder_is_pointed_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_in_the_current_folder_gets_a_hint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "lies_here.py").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    with pytest.raises(ConfigError, match=r"it lies in the current folder.*PYTHONPATH=\."), trusting("lies_here"):
+    with pytest.raises(ConfigError, match=r"it is in the current folder.*PYTHONPATH=\."), trusting("lies_here"):
         pass
+
+
+def test_an_exception_of_a_users_class_is_one_line_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    task = AudioTask(("a", "b"), 8000, 8000)
+    with trusting("faulty"):
+        for name, message in (
+            ("Built", r"^model: Built\.__init__ raised AttributeError: .*zands.* \(faulty\.py, line 7\)$"),
+            (
+                "Run",
+                r"^model: Run cannot compute on .*: Run\.embed raised AttributeError: .*zum.*\(faulty\.py, line 16\)$",
+            ),
+        ):
+            config = as_plain(compose(["model=cnn"])) | {"model": {"_target_": f"faulty.{name}"}}
+            with pytest.raises(ConfigError, match=message):
+                check_networks(config, task)
 
 
 # Checkpoints and run folders
 
 
-def test_a_training_leaves_a_checkpoint_that_is_loaded_with_trust_alone(own: Path) -> None:
+def test_checkpoint_with_foreign_classes_needs_trust(own: Path) -> None:
     best = own / "checkpoints/best.ckpt"
     foreign.forget()
     with pytest.raises(
@@ -252,15 +305,15 @@ def test_a_training_leaves_a_checkpoint_that_is_loaded_with_trust_alone(own: Pat
     classifier = AudioClassifier.load_from_checkpoint(best, trust="my_sounds")
     assert type(classifier.network).__name__ == "Pooled"
     assert classifier(torch.zeros(1, 2000)).shape == (1, 3)
-    with pytest.raises(CheckpointError):  # it was for that call
+    with pytest.raises(CheckpointError):  # trust was limited to that call
         AudioClassifier.load_from_checkpoint(best)
 
 
-def test_a_checkpoint_cannot_trust_for_itself(own: Path, tmp_path: Path) -> None:
+def test_checkpoint_cannot_grant_trust(own: Path, tmp_path: Path) -> None:
     checkpoint = torch.load(own / "checkpoints/best.ckpt", weights_only=True)
     assert (
         checkpoint["hyper_parameters"]["config"]["trusted_modules"] == "my_sounds"
-    )  # it says where its classes came from
+    )  # it names the module of its classes
     checkpoint["hyper_parameters"]["config"]["trusted_modules"] = ["my_sounds", "os"]
     checkpoint["hyper_parameters"]["trust"] = checkpoint["trust"] = ["my_sounds"]
     torch.save(checkpoint, tmp_path / "evil.ckpt")
@@ -279,14 +332,26 @@ def test_commands_take_trust(own: Path, tiny_urbansound8k: Path) -> None:
         assert trusted.exit_code == 0, trusted.output
 
 
-def test_a_run_is_gone_on_with_by_those_who_trust_it(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its folder may be somebody else's, as a checkpoint may."""
+def test_resuming_a_run_with_foreign_classes_needs_trust(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The run folder may come from a stranger, like a checkpoint."""
     assert train_main([f"resume={own}"]) == 2
     assert "trust=my_sounds" in capsys.readouterr().err
     assert train_main([f"resume={own}", "trust=my_sounds"]) == 0
+    assert "FILE.wav --trust my_sounds\n" in capsys.readouterr().out
 
 
-def test_models_lists_those_of_ones_own(outside: Path) -> None:
+def test_an_unknown_choice_beside_a_trusted_module_asks_for_the_folder_of_yaml_files(outside: Path) -> None:
+    with (
+        trusting("my_sounds"),
+        pytest.raises(ConfigError, match=r"did you mean bce\?.*; for a YAML file of your own, add --config-dir DIR"),
+    ):
+        compose(["loss=gce"])
+    with trusting("my_sounds"), pytest.raises(ConfigError) as found:
+        compose([searched(outside / "conf"), "loss=gce"])
+    assert "--config-dir" not in str(found.value)
+
+
+def test_models_command_lists_the_users_models(outside: Path) -> None:
     line = [searched(outside / "conf"), "trust=my_sounds", "feature=power", "data.sample_rate=8000"]
     from audio_lightning.classifier.catalog import cells, task_of
 
@@ -298,7 +363,7 @@ def test_models_lists_those_of_ones_own(outside: Path) -> None:
 # Trials
 
 
-def test_a_trial_is_another_one_when_the_code_of_its_model_changes(outside: Path) -> None:
+def test_trial_identity_depends_on_the_code_of_its_model(outside: Path) -> None:
     config = {"model": {"_target_": "my_sounds.nets.Pooled"}, "trusted_modules": "my_sounds"}
     before = canonical_config(config)
     assert canonical_config({**config, "trusted_modules": ["my_sounds", "other"]}) == before
@@ -337,7 +402,7 @@ def test_other_processes_trust(outside: Path, tiny_urbansound8k: Path, tmp_path:
     assert f'"devices": {2 if launch[0] != "-m" else 1}' in metrics.read_text()
 
 
-def test_other_kinds_can_be_ones_own(outside: Path, tmp_path: Path) -> None:
+def test_data_source_and_callback_of_the_user(outside: Path, tmp_path: Path) -> None:
     """A data source and a callback; the data comes from tables of ``tiny``."""
     from lightning.pytorch.callbacks import Callback
 

@@ -1,4 +1,4 @@
-"""Recipes on other data, and with other choices, than their own."""
+"""Recipes with other data and other choices than their own."""
 
 import sys
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ from audio_lightning.training.run import train
 
 RECIPES, SOURCES = choices("experiment"), choices("data")
 GIVEN: Mapping[str, list[str]] = {"demo": [], "table": ["data.root=.", "data.table=clips.csv"]}
-"""What a source needs beside its name, where it is not the root alone."""
+"""Required options of a source, if not only the root."""
 
 TOO_SHORT = {("urbansound8k_alexnet", "instruments")}
-"""Recipes whose network needs longer clips than the source cuts, which is said before any audio is read."""
+"""Recipes whose network needs longer clips than the source's, which is an error before any audio is read."""
 
 REFUSED = r"alexnet needs at least 63 frames.*such as .*data\.clip_seconds=0\.62$"
 
@@ -40,7 +40,7 @@ def on(recipe: str, source: str, *overrides: str) -> DictConfig:
 
 
 def pairs() -> list:
-    """Every recipe with every source; all of them take a minute, so the fast suite has one of each at least."""
+    """Every recipe with every source; all take a minute, so the fast suite has each at least once."""
     quick = {(recipe, "folder") for recipe in RECIPES} | {("best_speech", source) for source in SOURCES} | TOO_SHORT
     return [
         pytest.param(recipe, source, marks=() if (recipe, source) in quick else pytest.mark.full)
@@ -50,7 +50,7 @@ def pairs() -> list:
 
 
 NEED_LONGER = ("urbansound8k_alexnet", "urbansound8k_densenet", "urbansound8k_vgg")
-"""Recipes of which the network needs more frames than a quarter of a second has."""
+"""Recipes whose network needs more frames than there are in a quarter of a second."""
 
 
 @pytest.mark.parametrize(("recipe", "source"), pairs())
@@ -76,7 +76,7 @@ def test_a_recipe_fits_every_source(recipe: str, source: str) -> None:
 )
 def test_a_recipe_trains_on_a_folder_of_classes(recipe: str, tmp_path: Path) -> None:
     root = tiny_sources.write("folder", tmp_path / "data")
-    longer = ["data.clip_seconds=1"] if recipe in NEED_LONGER else []  # than these recordings, which auto goes by
+    longer = ["data.clip_seconds=1"] if recipe in NEED_LONGER else []  # longer than auto, from these recordings
     config = on(recipe, "folder", f"data.root={root}", "debug=tiny", "trainer=cpu", *longer)
     check_config(config)
     assert train(config, RunFolder(tmp_path / "run"))["epochs"] == 1
@@ -84,12 +84,12 @@ def test_a_recipe_trains_on_a_folder_of_classes(recipe: str, tmp_path: Path) -> 
 
 @pytest.mark.full
 @pytest.mark.parametrize("recipe", [name for name in RECIPES if name.startswith(("best", "speech10", "ast"))])
-def test_a_recipe_trains_where_clips_have_several_labels(recipe: str, tmp_path: Path) -> None:
+def test_recipe_trains_on_multilabel_data(recipe: str, tmp_path: Path) -> None:
     root = tiny_sources.write("table", tmp_path / "data")
     config = on(recipe, "table", f"data.root={root}", "data.label_separator=';'", "debug=tiny", "trainer=cpu")
     check_config(config)
     if config.data.sampling == "balanced":
-        with pytest.raises(ConfigError, match=r"^data\.sampling=balanced needs one label a clip, .*: use uniform$"):
+        with pytest.raises(ConfigError, match=r"^data\.sampling=balanced: needs one label per clip, .*; use uniform$"):
             train(config, RunFolder(tmp_path / "run"))
         config.data.sampling = "uniform"
     assert train(config, RunFolder(tmp_path / "again"))["epochs"] == 1
@@ -113,7 +113,7 @@ def test_a_recipe_trains_where_clips_have_several_labels(recipe: str, tmp_path: 
         (["experiment=sincnet", "data=speech_commands", "data.task=35"], "data.task", 35, None),
     ],
 )  # fmt: skip
-def test_keys_that_the_typed_choice_lacks_are_left_out_and_said(
+def test_recipe_keys_that_the_choice_lacks_are_dropped_with_a_note(
     typed: list[str], key: str, expected: object, note: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
@@ -130,28 +130,28 @@ def test_keys_that_the_typed_choice_lacks_are_left_out_and_said(
 
 
 @pytest.mark.parametrize("typed", [[], ["~data.task"]])
-def test_hydra_is_told_to_leave_them_out_where_it_composes_itself(typed: list[str]) -> None:
-    """As with ``--cfg job``, which shows the configuration."""
+def test_hydra_composes_without_the_dropped_keys(typed: list[str]) -> None:
+    """As with ``--cfg job``, which prints the configuration."""
     words = ["experiment=speech10_conv1d_sgd", "data=folder", "data.root=.", *typed]
     assert deletions(words) == [key for key in ("~data.task", "~data.words") if key not in typed]
     assert deletions(["experiment=speech10_conv1d_sgd", "data.root=."]) == []
 
 
-def test_a_typed_key_that_the_source_lacks_is_a_mistake() -> None:
+def test_typed_key_that_the_source_lacks_is_an_error() -> None:
     with pytest.raises(UnknownKey, match=r"data\.task with data=folder; it needs data=speech_commands"):
         compose(["experiment=sincnet", "data=folder", "data.root=.", "data.task=12"])
 
 
-def test_a_slip_in_a_recipe_is_not_left_out(tmp_path: Path) -> None:
-    """Only where another choice is typed does a key of the recipe have no meaning."""
+def test_misspelled_key_in_a_recipe_is_an_error(tmp_path: Path) -> None:
+    """Keys of a recipe are dropped only if another choice is typed."""
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\nmodel:\n  chanels: [4]\n")
     config = compose([f"hydra.searchpath=['{tmp_path}']", "experiment=mine"])
     assert config.model.chanels == [4]
 
 
-def test_arguments_that_a_class_of_the_users_own_takes_stay(tmp_path: Path) -> None:
-    """A YAML of the user's own need not name all arguments of its class."""
+def test_arguments_of_user_classes_are_kept(tmp_path: Path) -> None:
+    """The user's own YAML need not name all arguments of its class."""
     (tmp_path / "data").mkdir()
     mine = {"_target_": "audio_lightning.data.sources.folder.Folder", "root": ".", "sample_rate": 8000}
     (tmp_path / "data/mine.yaml").write_text(yaml.safe_dump(mine))

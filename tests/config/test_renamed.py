@@ -1,4 +1,4 @@
-"""Names of earlier versions: read in what these saved, and answered with the new ones where they are typed."""
+"""Names of earlier versions: read from saved files, and refused with the new names on the command line."""
 
 import inspect
 import sys
@@ -36,7 +36,7 @@ def saved(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("name", ["run", "sweep/trials/0001-d3eec780"])
 def test_a_run_of_an_earlier_version_is_resumed(saved: Path, name: str) -> None:
     folder = saved / name
-    longer = ["trainer.max_epochs=3"] if name == "run" else []  # one cycle is as long as it was
+    longer = ["trainer.max_epochs=3"] if name == "run" else []  # the length of one cycle cannot change
     (folder / "metrics.json").unlink()
     metrics = resume(folder, f"data.root={saved / 'sounds'}", *longer)
     assert metrics["epochs"] == 2 + len(longer)
@@ -60,16 +60,16 @@ def test_a_sweep_of_an_earlier_version_is_compared(saved: Path) -> None:
     assert results["config.scheduler.warmup_ratio"].dropna().tolist() == [0.1]
 
 
-def test_the_metrics_of_an_earlier_version_are_read_with_the_names_of_today(saved: Path) -> None:
+def test_metrics_of_an_earlier_version_get_current_names(saved: Path) -> None:
     folder = RunFolder(saved / "run")
     old = read_json(folder.metrics)
-    metrics = folder.read_metrics(SHOWN)  # as a finished run is printed
+    metrics = folder.read_metrics(SHOWN)  # as printed for a finished run
     assert [metrics[f"num_clips/{split}"] for split in ("train", "validation", "test")] == [3, 3, 3]
     assert metrics == {METRICS.get(name, name): value for name, value in old.items()}
     assert not METRICS.keys() & metrics.keys()
 
 
-def test_what_an_earlier_version_saved_still_fits_together(saved: Path) -> None:
+def test_configuration_of_an_earlier_version_is_valid(saved: Path) -> None:
     for path in sorted(saved.glob("sweep/trials/*/config.yaml")):
         config = yaml.safe_load(path.read_text())
         assert upgrade(config)
@@ -78,9 +78,9 @@ def test_what_an_earlier_version_saved_still_fits_together(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("target", sorted({*TARGETS, *ARGUMENTS, *ADDED}))
-def test_every_new_name_is_there(target: str) -> None:
+def test_every_new_name_exists(target: str) -> None:
     new = TARGETS.get(target, target)
-    with pytest.raises(ConfigError, match=rf"model\._target_={target} has moved: expected {new}$"):
+    with pytest.raises(ConfigError, match=rf"model\._target_={target} has moved; type {new}$"):
         resolve(target, object, where="model")
     cls = resolve(new, object, where="scheduler" if new.startswith("torch.") else "any")
     taken = inspect.signature(cls).parameters
@@ -89,7 +89,7 @@ def test_every_new_name_is_there(target: str) -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), CHOICES.items())
-def test_every_new_choice_is_there(old: str, new: str) -> None:
+def test_every_new_choice_exists(old: str, new: str) -> None:
     (group, name), (same, now) = old.split("="), new.split("=")
     assert group == same
     assert name not in choices(group)
@@ -106,7 +106,7 @@ def test_every_new_choice_is_there(old: str, new: str) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_network_of_an_earlier_version_gets_the_arguments_of_today(node: dict, expected: str) -> None:
+def test_network_of_an_earlier_version_gets_current_arguments(node: dict, expected: str) -> None:
     values = {"model": dict(node)}
     upgrade(values)
     found, arguments = split_node(values["model"], where="model")
@@ -119,7 +119,7 @@ def test_a_network_of_an_earlier_version_gets_the_arguments_of_today(node: dict,
     )
 
 
-def test_keys_move_with_what_is_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moved_keys_keep_their_contents(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(KEYS, "loss.smoothing", "loss.label_smoothing")
     values = {"find_lr": True, "max_batch_size": 8, "loss": {"smoothing": 0.1}, "parts": [{"_target_": ["no name"]}]}
     assert upgrade(values) == [
@@ -142,28 +142,28 @@ def test_a_value_moves_into_a_node_of_the_same_name() -> None:
     assert upgrade(values) == [], "done once"
 
 
-def test_a_key_that_is_an_option_today_is_dropped() -> None:
+def test_key_that_became_an_option_is_dropped() -> None:
     values = {"trust": ["my_sounds"], "conf_dir": "/my_conf"}
     assert upgrade(values) == ["trust -> trusted_modules", "conf_dir -> --config-dir"]
     assert values == {"trusted_modules": ["my_sounds"]}
 
 
-def test_a_damaged_node_stays_for_the_check_of_the_file(tmp_path: Path) -> None:
+def test_damaged_node_is_left_for_the_file_check(tmp_path: Path) -> None:
     values = {"find_lr": True, "tuner": 3}
     assert upgrade(values) == []
     assert values == {"find_lr": True, "tuner": 3}
     (tmp_path / "config.yaml").write_text("find_lr: true\ntuner: 3\n")
-    with pytest.raises(FileError, match=r"is not the configuration of a run: tuner is 3$"):
+    with pytest.raises(FileError, match=r"is not the configuration of a run: tuner is 3; restore a copy$"):
         RunFolder(tmp_path).read_config()
 
 
-def test_keys_that_were_stated_twice_are_stated_once() -> None:
+def test_duplicated_keys_are_merged() -> None:
     values = {"cache": {"dir": "x", "max_gb": 1.0}, "data": {"cache_dir": "/here/x"}}
     upgrade(values)
     assert values == {"data": {"cache_dir": "/here/x", "cache_max_gb": 1.0}}
 
 
-def test_only_targets_are_names_of_classes() -> None:
+def test_only_targets_are_renamed() -> None:
     values = {
         "augment": {"waveform": {"gain": {"_target_": "audio_lightning.augment.Gain", "p": 0.5}}},
         "scheduler": {"_target_": None},
@@ -211,7 +211,7 @@ def test_classes_within_lists_are_found() -> None:
         ),
         (
             ["scheduler._target_=audio_lightning.schedulers.Plateau"],
-            "scheduler._target_=audio_lightning.schedulers.Plateau has moved: expected "
+            "scheduler._target_=audio_lightning.schedulers.Plateau has moved; type "
             "torch.optim.lr_scheduler.ReduceLROnPlateau",
         ),
         (
@@ -220,7 +220,7 @@ def test_classes_within_lists_are_found() -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_typed_old_name_is_answered_with_the_new_one(typed: list[str], message: str) -> None:
+def test_old_name_is_refused_with_the_new_one(typed: list[str], message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_networks(
             OmegaConf.to_container(compose([*typed, "monitor=train/loss"]), resolve=True),
@@ -229,7 +229,7 @@ def test_a_typed_old_name_is_answered_with_the_new_one(typed: list[str], message
     assert str(caught.value) == message
 
 
-def test_a_yaml_of_ones_own_with_old_names_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_user_yaml_with_old_names_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sys.modules[compose.__module__]._say.cache_clear()
     (tmp_path / "scheduler").mkdir()
     (tmp_path / "scheduler/mine.yaml").write_text(
@@ -240,10 +240,10 @@ def test_a_yaml_of_ones_own_with_old_names_is_read(tmp_path: Path, capsys: pytes
         "_target_": "torch.optim.lr_scheduler.OneCycleLR", "pct_start": 0.1, "div_factor": 10, "final_div_factor": 10,
         "cycle_momentum": False,
     }  # fmt: skip
-    assert "have names of an earlier version: scheduler.rise_fraction -> scheduler.pct_start" in capsys.readouterr().err
+    assert "use names of an earlier version: scheduler.rise_fraction -> scheduler.pct_start" in capsys.readouterr().err
 
 
-def test_a_recipe_of_ones_own_with_old_names_is_read(tmp_path: Path) -> None:
+def test_user_recipe_with_old_names_is_read(tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\nensemble: 3\nfind_lr: true\n")
     config = compose([f"hydra.searchpath=['{tmp_path}']", "experiment=mine", "ensemble.inputs=channel"])

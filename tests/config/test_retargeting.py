@@ -1,4 +1,4 @@
-"""Another class than that of the choice, named on the command line: its own arguments, none of the other's."""
+"""A class named on the command line instead of the choice's: only its own arguments are kept."""
 
 import sys
 
@@ -45,7 +45,7 @@ def _say_again() -> None:
          {"duration": "00:01:00:00"}, None),
     ],
 )  # fmt: skip
-def test_arguments_of_the_choice_are_left_out_where_the_class_takes_none(
+def test_arguments_that_the_new_class_lacks_are_dropped(
     typed: list[str],
     node: str,
     expected: dict[str, object],
@@ -66,7 +66,7 @@ def test_arguments_of_the_choice_are_left_out_where_the_class_takes_none(
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (["optimizer._target_=torch.load"], r"optimizer\._target_=torch\.load is not allowed: expected a class of"),
+        (["optimizer._target_=torch.load"], r"optimizer\._target_=torch\.load is not allowed; expected a class of"),
         (["optimizer._target_=torch.optim.RAdm"], r"torch\.optim has no RAdm; did you mean RAdam\?"),
         (["optimizer._target_=torch.nn.Linear"], "is not allowed"),
         (["scheduler._target_=torch.optim.SGD"], "is not allowed"),

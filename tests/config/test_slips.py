@@ -1,4 +1,4 @@
-"""Slips of somebody who comes from Lightning, argparse or another program: each gets the hint that helps."""
+"""Common slips of users of Lightning, argparse or other programs: each gets a useful hint."""
 
 import os
 import re
@@ -20,7 +20,7 @@ from audio_lightning.config.location import choices, groups
 PROJECT = Path(__file__).parents[2]
 
 SLIPS = {
-    # A key by its last part, or as other programs call it.
+    # The last part of a key, or its name in other programs.
     "epochs=5": "there is no key epochs; did you mean trainer.max_epochs?",
     "max_epochs=5": "did you mean trainer.max_epochs?",
     "trainer.epochs=5": "did you mean trainer.max_epochs?",
@@ -40,7 +40,7 @@ SLIPS = {
     "trainer.fast_dev_run=true": "did you mean debug=fdr?",
     "ckpt_path=best.ckpt": "did you mean resume?",
     "hparams_search=optuna": "did you mean python sweep.py sweep=search?",
-    "num_classes=10": "it follows from the data and the feature; leave it out",
+    "num_classes=10": "it is inferred from the data and the feature; leave it out",
     "Model=cnn": "did you mean model?",
     "dataset=esc50": "did you mean data?",
     "lerning_rate=0.1": "did you mean optimizer.lr?",
@@ -52,7 +52,7 @@ SLIPS = {
     "model.depth=50": "with model=cnn; it needs model=densenet, resnet or vgg",
     "dry_run=true": "did you mean sweep.dry_run (of python sweep.py)?",
     "sweep.dry_run=true": "it is one of python sweep.py",
-    # A choice in other letters, with its variant, or as other programs call it.
+    # Another spelling of a choice, one with its variant, or its name in other programs.
     "feature=MFCC": "did you mean mfcc?",
     "feature=log-mel": "did you mean logmel?",
     "feature=mel_spectrogram": "did you mean logmel?",
@@ -65,45 +65,45 @@ SLIPS = {
     "optimizer=radam": "did you mean adam? (choices: adam, adamw, sgd)",
     "scheduler=ReduceLROnPlateau": "did you mean plateau?",
     "logger=[csv,WandB]": "logger=WandB: there is no such logger; did you mean wandb?",
-    "data=gtzan": "; recordings of your own are data=folder data.root=DIR",
-    "data=no/such": "; recordings of your own are data=folder data.root=DIR",
+    "data=gtzan": "; for your own recordings, use data=folder data.root=DIR",
+    "data=no/such": "; for your own recordings, use data=folder data.root=DIR",
     # Commas and empty values.
-    "model=cnn,lstm": "one training has one model; several are a sweep: python sweep.py model=cnn,lstm",
-    "optimizer.lr=0.1,0.01": "several are a sweep: python sweep.py optimizer.lr=0.1,0.01",
-    "optimizer.lr=0,5": "python sweep.py optimizer.lr=0,5, or optimizer.lr=0.5, if it is one number",
-    "optimizer.lr=0,001": "the decimal separator is a point: optimizer.lr=0.001",
-    "optimizer.betas=0.9,0.99": "a list is typed in brackets: optimizer.betas=[0.9,0.99]",
+    "model=cnn,lstm": "one training has one model; for several, use python sweep.py model=cnn,lstm",
+    "optimizer.lr=0.1,0.01": "for several, use python sweep.py optimizer.lr=0.1,0.01",
+    "optimizer.lr=0,5": "python sweep.py optimizer.lr=0,5, or for one number: optimizer.lr=0.5",
+    "optimizer.lr=0,001": "the decimal separator is a point; type optimizer.lr=0.001",
+    "optimizer.betas=0.9,0.99": "a list needs brackets; type optimizer.betas=[0.9,0.99]",
     "seed=": "seed=: expected a whole number, the default is 0",
-    "data.root=": "data.root=: there is no value behind the equals sign",
+    "data.root=": "data.root=: the value is missing; type data.root=VALUE",
     "trainer.max_epochs=ten": "expected a whole number, the default is 20",
     "model.channels=32": "expected a list, as in model.channels=[32], the default is [16, 32, 64]",
-    "data=folder data.root=. data.ignore=a,b": "a list is typed in brackets: data.ignore=[a,b]",
-    # Values that no data can have.
+    "data=folder data.root=. data.ignore=a,b": "a list needs brackets; type data.ignore=[a,b]",
+    # Values that are invalid for any data.
     "data.validation_fraction=2": "data.validation_fraction=2: expected a fraction of at least 0 and less than 1",
     "data.test_fraction=-0.1": "data.test_fraction=-0.1: expected a fraction of at least 0 and less than 1",
     "data.validation_fraction=1": "expected a fraction of at least 0 and less than 1",
-    # Spaces, which the shell splits at.
-    "model=cnn, lstm": "leave out the space after the comma: model=cnn,lstm",
-    "batch_size = 32": "leave out the spaces: batch_size=32",
-    "data.batch_size= 32": "leave out the space: data.batch_size=32",
-    "data.batch_size =32": "leave out the spaces: data.batch_size=32",
+    # Spaces, at which the shell splits.
+    "model=cnn, lstm": "remove the space after the comma: model=cnn,lstm",
+    "batch_size = 32": "remove the spaces: batch_size=32",
+    "data.batch_size= 32": "remove the space: data.batch_size=32",
+    "data.batch_size =32": "remove the spaces: data.batch_size=32",
     "resnet": "did you mean model=resnet?",
     # Options.
-    "--epochs 5": "keys have no dashes and an equals sign: trainer.max_epochs=5",
-    "--batch-size=8": "keys have no dashes and an equals sign: data.batch_size=8",
-    "--depth 18": "equals sign: model.depth=18 (with model=densenet, resnet or vgg)",
-    "--dry-run": "equals sign: sweep.dry_run=true (of python sweep.py)",
-    "--model resnet": "keys have no dashes and an equals sign: model=resnet",
-    "--gpu": "keys have no dashes and an equals sign: trainer=gpu",
-    "--fast_dev_run": "keys have no dashes and an equals sign: debug=fdr",
-    "--config my": "keys have no dashes and an equals sign: experiment=my",
-    "-x": "-x: no such option; `python train.py --help` shows what can be given",
-    "--config-dir": "argument --config-dir/-cd: expected one argument; `python train.py --help`",
+    "--epochs 5": "keys are typed as KEY=VALUE: trainer.max_epochs=5",
+    "--batch-size=8": "keys are typed as KEY=VALUE: data.batch_size=8",
+    "--depth 18": "KEY=VALUE: model.depth=18 (with model=densenet, resnet or vgg)",
+    "--dry-run": "KEY=VALUE: sweep.dry_run=true (of python sweep.py)",
+    "--model resnet": "keys are typed as KEY=VALUE: model=resnet",
+    "--gpu": "keys are typed as KEY=VALUE: trainer=gpu",
+    "--fast_dev_run": "keys are typed as KEY=VALUE: debug=fdr",
+    "--config my": "keys are typed as KEY=VALUE: experiment=my",
+    "-x": "-x: no such option; `python train.py --help` lists all options and keys",
+    "--config-dir": "argument --config-dir/-cd: expected one argument; see `python train.py --help`",
 }
 
 
 @pytest.mark.parametrize("typed", SLIPS)
-def test_a_slip_gets_one_line_with_the_hint(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_slip_gets_one_line_with_a_hint(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(typed.split()) == 2
     out, err = capsys.readouterr()
     assert SLIPS[typed] in err
@@ -112,7 +112,7 @@ def test_a_slip_gets_one_line_with_the_hint(typed: str, capsys: pytest.CaptureFi
     assert out == ""
 
 
-def test_slips_are_answered_without_the_heavy_libraries() -> None:
+def test_slips_are_reported_without_heavy_imports() -> None:
     code = f"""
 import sys
 from audio_lightning.cli.train import main
@@ -126,10 +126,10 @@ print(codes, [name for name in ("torch", "lightning", "pandas", "numpy", "matplo
 @pytest.mark.parametrize(
     ("typed", "hint"),
     [
-        ("--epochs 5", "keys have no dashes and an equals sign: trainer.max_epochs=5"),
-        ("--dry-run", "keys have no dashes and an equals sign: sweep.dry_run=true\n"),
-        ("model=cnn, lstm", "leave out the space after the comma: model=cnn,lstm"),
-        ("optimizer.lr=0,001", "the decimal separator is a point: optimizer.lr=0.001"),
+        ("--epochs 5", "keys are typed as KEY=VALUE: trainer.max_epochs=5"),
+        ("--dry-run", "keys are typed as KEY=VALUE: sweep.dry_run=true\n"),
+        ("model=cnn, lstm", "remove the space after the comma: model=cnn,lstm"),
+        ("optimizer.lr=0,001", "the decimal separator is a point; type optimizer.lr=0.001"),
         ("model=ResNet18,cnn", "did you mean model=resnet model.depth=18?"),
         ("sweep.dryrun=true", "did you mean sweep.dry_run?"),
     ],
@@ -151,10 +151,10 @@ def test_a_slip_in_a_sweep(typed: str, hint: str, capsys: pytest.CaptureFixture[
     ],
 )
 @pytest.mark.parametrize("form", ["data.root={}", "data={}"])
-def test_a_folder_without_a_source_is_told_which(
+def test_folder_without_a_source_gets_a_suggested_source(
     form: str, files: list[str], hint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The hint can be copied: what is in it is quoted for the shell."""
+    """The hint can be copied: it is quoted for the shell."""
     root = tmp_path / "my sounds"
     for name in files:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -178,7 +178,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(
     monkeypatch.setattr(Path, "iterdir", refuse)
     assert train([f"data={root}"]) == 2
     err = capsys.readouterr().err
-    assert f"recordings of your own are data=folder data.root={root}" in err
+    assert f"for your own recordings, use data=folder data.root={root}" in err
     assert err.count("\n") == 1
 
 
@@ -206,6 +206,19 @@ def test_a_root_one_folder_too_deep_is_refused_before_anything_is_read(
     assert err.count("\n") == 1
 
 
+def test_a_root_without_recordings_is_not_called_a_class_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("notes/readme.txt", "other/readme.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    assert train(["data=folder", f"data.root={tmp_path}/notes"]) == 2
+    expected = (
+        f"has neither class folders nor recordings, only files such as readme.txt; expected {tmp_path}/notes/<class>"
+    )
+    assert expected in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("typed", ["old*", "'old*'", "[old*]", "['old*']", "a name (1), old", "'a,b'"])
 def test_one_pattern_needs_no_brackets(typed: str) -> None:
     plain = typed.strip("[]'")
@@ -217,15 +230,15 @@ def test_one_pattern_needs_no_brackets(typed: str) -> None:
 
 
 @pytest.mark.parametrize("typed", ["null", "[]", "", "${seed}"])
-def test_what_is_no_pattern_stays_as_it_is(typed: str) -> None:
+def test_other_values_are_not_quoted_as_patterns(typed: str) -> None:
     assert quote_paths([f"data.ignore={typed}"]) == [f"data.ignore={typed}"]
 
 
-def test_defaults_in_a_circle_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_cyclic_defaults_are_reported_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model").mkdir()
     for name, other in (("ping", "pong"), ("pong", "ping")):
         (tmp_path / f"model/{name}.yaml").write_text(f"defaults: [{other}, _self_]\nsize_of_{name}: 1\n")
-    for line in (["model=ping"], ["model.size_of_pong=2"]):  # it is chosen, or its keys are looked through for a hint
+    for line in (["model=ping"], ["model.size_of_pong=2"]):  # it is chosen, or its keys are searched for a hint
         assert train(["--config-dir", str(tmp_path), *line]) == 2
         err = capsys.readouterr().err
         assert err.count("\n") == 1
@@ -281,7 +294,7 @@ def test_a_slip_in_a_sweep_starts_no_process(monkeypatch: pytest.MonkeyPatch) ->
     assert sweep(["sweep.workrs=2"]) == 2
 
 
-def test_what_is_suggested_exists() -> None:
+def test_suggested_names_exist() -> None:
     known = {
         *groups(),
         *keys_of_choices(),

@@ -1,4 +1,4 @@
-"""Names in a configuration: only what may be named is found, and only the right kind is built."""
+"""Targets of a configuration: only allowed classes of the right kind are built."""
 
 import importlib
 import re
@@ -45,12 +45,12 @@ def test_a_class_of_another_kind_is_refused() -> None:
         resolve("audio_lightning.classifier.schedulers.Decay", torch.optim.Optimizer, where="optimizer")
 
 
-def test_a_name_nearly_right_is_suggested() -> None:
+def test_misspelled_class_gets_a_suggestion() -> None:
     with pytest.raises(ConfigError, match=r"did you mean WarmupCosine\?"):
         resolve("audio_lightning.classifier.schedulers.WarmUpCosine", WarmupCosine, where="scheduler")
 
 
-def test_build_supplies_what_the_program_works_out() -> None:
+def test_build_passes_inferred_arguments() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     node = {"_target_": "torch.optim.SGD", "lr": 0.1}
     optimizer = build(node, torch.optim.Optimizer, where="optimizer", params=[parameter])
@@ -75,7 +75,7 @@ class Example:
         ({"size": 1, "supplied": 2}, "thing has no argument supplied"),
     ],
 )
-def test_arguments_are_held_against_the_signature(arguments: dict, message: str) -> None:
+def test_arguments_are_checked_against_the_signature(arguments: dict, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_arguments(Example, arguments, {"supplied": 1}, where="thing")
     assert message in str(caught.value)
@@ -95,7 +95,7 @@ class Derived(Example):
         ({"depth": 1}, "thing.size must be given"),
     ],
 )
-def test_arguments_that_are_handed_on_are_held_against_the_signature_behind(arguments: dict, message: str) -> None:
+def test_forwarded_arguments_are_checked_against_the_base_signature(arguments: dict, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_arguments(Derived, arguments, {}, where="thing")
     assert message in str(caught.value)
@@ -114,7 +114,7 @@ class Grouping(Example):
         self.sides = sides
 
 
-def test_arguments_of_a_group_stand_among_the_others_with_the_defaults_of_the_class_that_takes_them() -> None:
+def test_settings_fields_are_arguments_with_the_defaults_of_the_class() -> None:
     assert {name: parameter.default for name, parameter in accepted(Grouping)[0].items() if name != "size"} == {
         "left": 1, "right": 3,
     }  # fmt: skip
@@ -124,7 +124,7 @@ def test_arguments_of_a_group_stand_among_the_others_with_the_defaults_of_the_cl
         check_arguments(Grouping, {"size": 1, "left": "x"}, {}, where="thing")
 
 
-def test_what_a_class_of_a_library_gives_its_base_itself_need_not_be_given() -> None:
+def test_arguments_that_a_library_class_passes_to_its_base_are_optional() -> None:
     cls = resolve("lightning.pytorch.loggers.TensorBoardLogger", object, where="logger.x")
     check_arguments(cls, {"save_dir": "x"}, {}, where="logger.x")
     with pytest.raises(ConfigError, match=r"logger\.x\.save_dir must be given"):
@@ -147,7 +147,7 @@ KINDS = {
     "scheduler": "torch.optim.lr_scheduler.LRScheduler",
     "trainer": "lightning.pytorch.Trainer",
 }
-"""Nodes, and what they hold."""
+"""Nodes, and valid targets for them."""
 
 HOSTILE = (
     "os.system",
@@ -176,7 +176,7 @@ HOSTILE = (
     "audio_lightning.core.files",
     "audio_lightning.core.errors.ConfigError",
 )
-"""Functions, modules and classes that belong to no node."""
+"""Functions, modules and classes that are invalid for every node."""
 
 OF_ONE_KIND = {
     "callbacks.x": "lightning.pytorch.callbacks.Timer",
@@ -189,7 +189,7 @@ OF_ONE_KIND = {
 
 @pytest.mark.parametrize("where", KINDS)
 @pytest.mark.parametrize("target", [*HOSTILE, *OF_ONE_KIND.values()])
-def test_a_node_takes_classes_of_its_kind_alone(where: str, target: str) -> None:
+def test_node_accepts_only_classes_of_its_kind(where: str, target: str) -> None:
     module, _, name = KINDS[where].rpartition(".")
     kind = getattr(importlib.import_module(module), name)
     if OF_ONE_KIND.get(where) == target:

@@ -1,4 +1,4 @@
-"""``conf/wandb_sweep.yaml``: what the agent makes of it is a command line of ours."""
+"""``conf/wandb_sweep.yaml``: the agent's command is a valid command line."""
 
 import itertools
 from typing import Any
@@ -13,7 +13,7 @@ SWEEP: dict[str, Any] = yaml.safe_load((config_dir() / "wandb_sweep.yaml").read_
 
 
 def command(values: dict[str, Any]) -> list[str]:
-    """What the agent runs for a trial, put together as it does that."""
+    """Command of the agent for a trial, built as the agent builds it."""
     given = create_sweep_command_args({"args": {name: {"value": value} for name, value in values.items()}})
     given |= {"env": ["/usr/bin/env"], "interpreter": ["python"], "program": [SWEEP["program"]]}
     found: list[str] = []
@@ -28,7 +28,7 @@ def trials() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("values", trials(), ids=lambda values: "-".join(map(str, values.values())))
-def test_the_agent_runs_a_training(values: dict[str, Any]) -> None:
+def test_wandb_agent_starts_a_training(values: dict[str, Any]) -> None:
     start, program, arguments = command(values)[:2], command(values)[2], command(values)[3:]
     assert (start, program) == (["/usr/bin/env", "python"], "train.py")
     config = compose(arguments, with_hydra=True)

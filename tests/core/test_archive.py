@@ -1,4 +1,4 @@
-"""Archives: every byte is checked, and nothing is unpacked that is larger than the file."""
+"""Checkpoint archives: every byte is verified, and nothing expands beyond the size of the file."""
 
 import io
 import pickle
@@ -18,7 +18,7 @@ from audio_lightning.core.errors import CheckpointError
 
 
 def marked(tensor: torch.Tensor) -> torch.Tensor:
-    """With an attribute, as FSDP leaves the tensors of a state dict."""
+    """Tensor with an attribute, as in a state dict of FSDP."""
     tensor.mark = True  # type: ignore[attr-defined]
     return tensor
 
@@ -39,7 +39,7 @@ def saved(contents: Any) -> io.BytesIO:
     return file
 
 
-def test_an_honest_one_is_read_by_torch() -> None:
+def test_valid_archive_is_read_by_torch() -> None:
     file = saved(HONEST)
     check_seal(file)  # of an older version, without a seal
     seal(file)
@@ -51,7 +51,7 @@ def test_an_honest_one_is_read_by_torch() -> None:
     assert found["config"] == HONEST["config"]
 
 
-def test_every_byte_counts() -> None:
+def test_any_changed_byte_is_detected() -> None:
     file = saved({"weight": torch.arange(8.0)})
     seal(file)
     data = bytearray(file.getvalue())
@@ -65,7 +65,7 @@ def test_every_byte_counts() -> None:
             check_seal(io.BytesIO(data[:length]))
 
 
-def test_the_weights_of_one_without_a_seal_count_too() -> None:
+def test_changed_weights_are_detected_without_a_seal() -> None:
     file = saved({"weight": torch.arange(800.0)})
     data = bytearray(file.getvalue())
     data[data.index(torch.arange(100.0, 104).numpy().tobytes()) + 1] ^= 1
@@ -74,7 +74,7 @@ def test_the_weights_of_one_without_a_seal_count_too() -> None:
 
 
 def rewritten(change: Callable[[str, bytes], bytes], **options: Any) -> io.BytesIO:
-    """The honest archive with other records."""
+    """The valid archive with other records."""
     source, file = zipfile.ZipFile(saved(HONEST)), io.BytesIO()
     with zipfile.ZipFile(file, "w", **options) as target:
         for name in source.namelist():
@@ -104,7 +104,7 @@ def endless() -> list[Any]:
 
 
 CALLED = b"\x80\x02c%s\n(J\xff\xff\xff\x7ftR."
-"""A type is called with 2**31 - 1, for so many elements."""
+"""Pickle that calls a type with 2**31 - 1, to allocate that many elements."""
 
 
 class Call:
@@ -122,7 +122,7 @@ HOSTILE: dict[str, tuple[Callable[[], io.BytesIO], str]] = {
         lambda: rewritten(lambda _, data: data, compression=zipfile.ZIP_DEFLATED),
         "more than the file holds",
     ),
-    "shorter than said": (lambda: rewritten(shorter), "as many numbers as it says"),
+    "shorter than said": (lambda: rewritten(shorter), "as many numbers as it states"),
     "expanded, with an attribute": (lambda: saved(marked(torch.zeros(1).expand(10**10))), "more than the file holds"),
     "a type is called": (lambda: pickled(CALLED % b"torch\nTensor"), "structure cannot be read"),
     "a parameter is called": (lambda: pickled(CALLED % b"torch.nn.parameter\nParameter"), "structure cannot be read"),
@@ -130,23 +130,23 @@ HOSTILE: dict[str, tuple[Callable[[], io.BytesIO], str]] = {
     "on no device": (lambda: saved(torch.empty(10**12, device="meta")), "Python objects"),
     "reserves": (lambda: pickled(pickle.dumps(Call(bytearray, 10**12), 2)), "Python objects"),
     "reserves by a later protocol": (lambda: pickled(b"\x80\x05\x96" + (10**12).to_bytes(8, "little")), "KeyError"),
-    "ten to the twelfth": (lambda: saved(nested(12)), "hold one another"),
-    "within itself": (lambda: saved(endless()), "hold one another"),
-    "deep": (lambda: pickled(b"\x80\x02" + b"]" * 500 + b"a" * 499 + b"."), "hold one another"),
+    "ten to the twelfth": (lambda: saved(nested(12)), "nested too deep"),
+    "within itself": (lambda: saved(endless()), "nested too deep"),
+    "deep": (lambda: pickled(b"\x80\x02" + b"]" * 500 + b"a" * 499 + b"."), "nested too deep"),
     "nothing on the stack": (lambda: pickled(b"\x80\x02a."), "structure cannot be read"),
 }
 
 
 @pytest.mark.filterwarnings("ignore:Sparse")
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_would_take_more_memory_than_the_file_has_bytes_is_refused(name: str) -> None:
+def test_archive_that_expands_beyond_its_size_is_refused(name: str) -> None:
     make, message = HOSTILE[name]
     with pytest.raises((RefusedArchive, DamagedArchive), match=message):
         check_contents(make())
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_two_records_of_one_name_are_refused() -> None:
+def test_duplicate_records_are_refused() -> None:
     file = saved(HONEST)
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(archive.namelist()[0], b"x")
@@ -154,9 +154,7 @@ def test_two_records_of_one_name_are_refused() -> None:
         check_contents(file)
 
 
-def test_what_is_not_read_back_as_it_was_written_replaces_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_verification_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "last.ckpt"
     write_checkpoint(path, {"epoch": 1})
     before = path.read_bytes()
@@ -168,26 +166,26 @@ def test_what_is_not_read_back_as_it_was_written_replaces_nothing(
         partial.write_bytes(data)
 
     monkeypatch.setattr("audio_lightning.classifier.checkpoint.os.fsync", unreliable)
-    with pytest.raises(OSError, match=r"what was written was read back otherwise .*last\.ckpt"):
+    with pytest.raises(OSError, match=r"the file differs when read back .*last\.ckpt"):
         write_checkpoint(path, {"epoch": 2}, previous=tmp_path / "previous.ckpt")
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 @pytest.mark.parametrize("kept", [torch.zeros(1).expand(3), torch.eye(2).to_sparse(), {"path": Path("a")}])
-def test_what_could_not_be_read_is_not_written(tmp_path: Path, kept: Any) -> None:
-    """It is better said after the first epoch than when the training is over, or is resumed."""
+def test_unreadable_content_is_not_written(tmp_path: Path, kept: Any) -> None:
+    """The error is raised after the first epoch, not at the end of the training or when it is resumed."""
     path = tmp_path / "best.ckpt"
     write_checkpoint(path, {"epoch": 1})
     before = path.read_bytes()
-    with pytest.raises(CheckpointError, match=r"best\.ckpt is not written, since it could not be read: it "):
+    with pytest.raises(CheckpointError, match=r"best\.ckpt is not written, as it could not be read: it "):
         write_checkpoint(path, {"state_dict": {"kept": kept}})
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["best.ckpt"]
 
 
 @pytest.mark.parametrize("room", [100, 5_000, 40_000])
-def test_a_disk_that_is_full_leaves_the_old_one(tmp_path: Path, room: int) -> None:
+def test_full_disk_keeps_the_old_checkpoint(tmp_path: Path, room: int) -> None:
     path = tmp_path / "last.ckpt"
     write_checkpoint(path, {"epoch": 1})
     before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -43,7 +43,7 @@ def test_another_busy_process_is_measured() -> None:
         (1, 8.0, None),
     ],
 )
-def test_fewer_threads_are_advised_beside_other_processes(
+def test_suggests_fewer_threads_beside_other_processes(
     threads: int, busy: float, advice: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     total = {2: 2, 4: 8, 8: 8, 1: 8}[threads]

@@ -1,4 +1,4 @@
-"""JSON that any reader takes, and files that are whole or not written."""
+"""Standard JSON, and atomic writes."""
 
 import errno
 import math
@@ -12,7 +12,7 @@ from json_text import strict
 from audio_lightning.core.files import disk_trouble, to_json, without_nan, write_csv, write_json, write_text
 
 
-def test_no_number_is_written_as_null(tmp_path: Path) -> None:
+def test_nan_is_written_as_null(tmp_path: Path) -> None:
     values = {"a": math.nan, "b": [math.inf, 1.5, {"c": -math.inf}], "d": (2, "NaN"), "e": True}
     expected = {"a": None, "b": [None, 1.5, {"c": None}], "d": [2, "NaN"], "e": True}
     write_json(tmp_path / "a.json", values)
@@ -26,7 +26,7 @@ def test_no_number_is_written_as_null(tmp_path: Path) -> None:
     ids=["text", "JSON", "CSV"],
 )
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_on_a_full_disk_the_old_file_stays_and_is_named(
+def test_full_disk_keeps_and_names_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any, content: tuple[Any, ...], step: str
 ) -> None:
     path = tmp_path / "a.file"

@@ -1,4 +1,4 @@
-"""Messages of a run are printed, and kept in its log."""
+"""Messages of a run are printed and logged."""
 
 import ast
 import logging
@@ -37,8 +37,8 @@ def test_a_warning_is_shown_and_logged(caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.parametrize("room", ["training", "data"])
-def test_nothing_of_a_run_is_printed_past_its_log(room: str) -> None:
-    """Save for progress, and for errors, which go to the error output and are logged where they are raised."""
+def test_every_printed_message_of_a_run_is_logged(room: str) -> None:
+    """Exceptions are progress, and errors, which go to stderr and are logged when they are raised."""
     past = [
         f"{path.name}:{node.lineno}"
         for path in (PACKAGE / room).rglob("*.py")
@@ -52,17 +52,17 @@ def test_nothing_of_a_run_is_printed_past_its_log(room: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_log_that_cannot_be_written_is_said_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unwritable_log_is_reported_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "train.log").symlink_to("/dev/full")
     handler = RunLog(tmp_path / "train.log")
     for number in range(3):
         handler.handle(logging.makeLogRecord({"msg": f"line {number}"}))
     handler.flush()
     handler.close()
-    assert capsys.readouterr().err == f"{tmp_path}/train.log: No space left on device: lines are missing from it\n"
+    assert capsys.readouterr().err == f"{tmp_path}/train.log: No space left on device; lines are missing from it\n"
 
 
-def test_a_log_has_each_line_as_soon_as_it_is_written(tmp_path: Path) -> None:
+def test_log_lines_are_written_immediately(tmp_path: Path) -> None:
     for number in range(2):
         handler = RunLog(tmp_path / "train.log")
         handler.handle(logging.makeLogRecord({"msg": f"\u00fc {number}"}))
@@ -70,7 +70,7 @@ def test_a_log_has_each_line_as_soon_as_it_is_written(tmp_path: Path) -> None:
         handler.close()
 
 
-def test_a_defect_in_what_is_logged_keeps_its_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_formatting_error_in_a_log_call_keeps_its_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with closing(RunLog(tmp_path / "train.log")) as handler:
         handler.handle(logging.makeLogRecord({"msg": "%d", "args": ("x",)}))
     assert "Traceback" in capsys.readouterr().err
@@ -84,7 +84,7 @@ def test_a_defect_in_what_is_logged_keeps_its_traceback(tmp_path: Path, capsys: 
         (Interrupted(130), []),
     ],
 )
-def test_a_run_logs_what_ended_it_and_no_more(tmp_path: Path, error: Exception, logged: list[str]) -> None:
+def test_run_logs_only_its_own_error(tmp_path: Path, error: Exception, logged: list[str]) -> None:
     root = logging.getLogger()
     before = root.level, list(root.handlers)
     with pytest.raises(type(error)), logging_to(tmp_path / "train.log"):

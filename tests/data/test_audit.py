@@ -1,4 +1,4 @@
-"""Everything that is odd about a data set is found by name, and nothing else."""
+"""The audit finds all problems of a data set by name, and nothing else."""
 
 import csv
 import errno
@@ -33,14 +33,14 @@ from audio_lightning.data.problems import join_equal
 from audio_lightning.data.splitting.few_clips import FEWEST_A_CLASS
 
 FIRST = "audio/fold1/1000-0-0-0.wav"
-"""A recording of a high tone; ``NOISE`` is one of noise in the same fold."""
+"""A recording of a high tone; ``NOISE`` is a recording of noise in the same fold."""
 NOISE = "audio/fold1/1200-2-0-0.wav"
 TABLE = "metadata/UrbanSound8K.csv"
 
 
 @functools.cache
 def settings(*overrides: str) -> dict[str, Any]:
-    """What is composed takes longer than what is tested, and differs in the root alone."""
+    """Composing takes longer than the tests, and only the root differs."""
     lines = ["data=urbansound8k", "data.root=.", "data.sample_rate=8000", "data.clip_seconds=0.25", *overrides]
     return OmegaConf.to_container(compose(lines).data, resolve=True)
 
@@ -55,7 +55,7 @@ def found(root: Path, *overrides: str) -> list[Finding]:
 
 
 def change_rows(root: Path, change: Callable[[dict[str, str]], dict[str, str] | None]) -> None:
-    """Replace every row of the table, or leave it out; recordings without a row are removed."""
+    """Replace or drop every row of the table; recordings without a row are deleted."""
     with (root / TABLE).open(newline="") as file:
         rows = list(csv.DictReader(file))
     changed = [new for row in rows if (new := change(dict(row)))]
@@ -139,6 +139,11 @@ def plant_few_clips(root: Path) -> str:
     return "class noise"
 
 
+def plant_line_break(root: Path) -> str:
+    change_rows(root, lambda row: {**row, "class": row["class"].replace("noise", "white\nnoise")})
+    return "classes"
+
+
 def plant_splits(root: Path) -> str:
     def renumbered(row: dict[str, str]) -> dict[str, str]:
         fold = min(2, int(row["fold"]))
@@ -180,6 +185,7 @@ PLANTS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "a long one": ("left_out", plant_long),
     "a copy": ("duplicate", plant_duplicate),
     "a rare class": ("few_clips", plant_few_clips),
+    "a line break in a name": ("classes", plant_line_break),
     "too few folds": ("splits", plant_splits),
     "a divided source": ("leak", plant_leak),
 }
@@ -194,7 +200,9 @@ def test_every_kind_is_planted() -> None:
 
 
 @pytest.mark.parametrize("name", PLANTS)
-def test_what_is_planted_is_found_and_nothing_else(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planted_problems_are_found_and_nothing_else(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ffmpeg, "executable", lambda: None)
     root = tiny.write_urbansound8k(tmp_path)
     kind, plant = PLANTS[name]
@@ -207,7 +215,7 @@ def test_what_is_planted_is_found_and_nothing_else(name: str, tmp_path: Path, mo
 @pytest.mark.parametrize(
     "samples", [full_scale(2000, 2), noise(200), np.full(2000, 2e-4, np.float32)], ids=["loud", "short", "quiet"]
 )
-def test_what_is_just_right_is_no_finding(samples: np.ndarray, tmp_path: Path) -> None:
+def test_values_at_the_limit_are_no_findings(samples: np.ndarray, tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path)
     write(root / FIRST, samples)
     assert found(root) == []
@@ -219,7 +227,7 @@ def test_windows_leave_nothing_out(tmp_path: Path) -> None:
     assert found(root, "data.hop_seconds=0.25") == []
 
 
-def test_silence_that_is_left_out_is_no_finding(tmp_path: Path) -> None:
+def test_omitted_silence_is_no_finding(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path)
     write(root / FIRST, np.concatenate([noise(2000), np.zeros(40 * 2000)]))
     assert found(root) == []
@@ -233,9 +241,10 @@ def test_without_a_usual_rate_none_is_odd(tmp_path: Path) -> None:
     assert found(root) == []
 
 
-def test_all_is_found_at_once_the_gravest_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_findings_are_listed_by_severity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tiny.write_urbansound8k(tmp_path)
-    plant_leak(root)  # before the table holds what no reader can use
+    plant_leak(root)  # before the table has invalid rows
+    plant_line_break(root)
     plant_table(root)
     plant_unlisted(root)
     places = sorted(str(path.relative_to(root)) for path in root.glob("audio/fold[23]/*.wav"))
@@ -271,14 +280,14 @@ def test_copies_are_one_finding_that_names_them(tmp_path: Path) -> None:
         (root / name).write_bytes((root / high[0]).read_bytes())
     (finding,) = found(root)
     assert (finding.kind, finding.where) == ("duplicate", high[0])
-    assert finding.what == f"has the same sound as {', '.join(high[1 : 1 + MOST_NAMED])} and 2 more"
+    assert finding.what == f"has the same samples as {', '.join(high[1 : 1 + MOST_NAMED])} and 2 more"
 
 
 def test_copies_with_several_labels_contradict(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path)
     plant_duplicate(root)
     (finding,) = found(root)
-    assert finding.what == f"has the same sound as {NOISE}; the labels differ: high_tone and noise"
+    assert finding.what == f"has the same samples as {NOISE}; the labels differ: high_tone and noise"
 
 
 def test_silence_may_recur(tmp_path: Path) -> None:
@@ -307,18 +316,18 @@ def test_a_short_part_of_a_long_recording_is_short(tiny_urbansound8k: Path) -> N
     assert finding.what == "lasts 0.020 s, less than 10% of a clip of 0.25 s"
 
 
-def test_a_rare_class_says_what_is_lacking(tmp_path: Path) -> None:
+def test_rare_class_states_missing_clips(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path)
     plant_few_clips(root)
     (finding,) = found(root)
-    assert finding.what == f"has 9 clips, at least {FEWEST_A_CLASS} are wanted; has no clip in test"
+    assert finding.what == f"has 9 clips, expected at least {FEWEST_A_CLASS}; has no clip in test"
     assert [finding.what for finding in found(root, "data.split=all")] == [
-        f"has 9 clips, at least {FEWEST_A_CLASS} are wanted"
+        f"has 9 clips, expected at least {FEWEST_A_CLASS}"
     ]
 
 
 def test_recordings_beside_those_in_the_root_are_unlisted(tmp_path: Path) -> None:
-    """Where recordings lie in the root itself, all that is below it is looked through, once."""
+    """If recordings are in the root itself, everything below is searched, once."""
     ready, examination = examined(tiny.write_urbansound8k(tmp_path))
     table = examination.manifest.table
     listed = table.assign(path=table["path"].replace(FIRST, "top.wav").replace(NOISE, "/nowhere/x.wav"))

@@ -1,4 +1,4 @@
-"""``data.channel``: what is decoded, what is a clip, and what a training and its predictions make of it."""
+"""``data.channel``: decoding, clips, training and predictions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +24,7 @@ from audio_lightning.inference.predict import predict
 
 
 def write_stereo(root: Path) -> Path:
-    """A folder of classes: the sound is in the right channel, in the left one the same noise level for all."""
+    """Class folders: the sound is in the right channel, noise of equal level in the left one."""
     tiny.write_folder(root)
     rng = np.random.default_rng(1)
     for file in sorted(root.rglob("*.wav")):
@@ -76,18 +76,18 @@ def test_each_channel_is_a_clip_of_the_same_group(tmp_path: Path) -> None:
             np.testing.assert_array_equal(each.audio[row], samples[:, channel - 1])
 
 
-def test_a_channel_that_some_recordings_lack_is_a_problem_of_these(tmp_path: Path) -> None:
+def test_missing_channel_is_a_problem_of_single_recordings(tmp_path: Path) -> None:
     root = write_stereo(tmp_path / "data")
-    with pytest.raises(ProblemsError, match=r"has 2 channels, data.channel=3 asks for number 3"):
+    with pytest.raises(ProblemsError, match=r"has 2 channels, but data.channel=3 needs number 3"):
         ready(root, "data.channel=3")
-    with pytest.raises(ConfigError, match=r"data.channel=0: channels are counted from 1"):
+    with pytest.raises(ConfigError, match=r"data.channel=0: no such channel"):
         source(root, "data.channel=0")
     with pytest.raises(ConfigError, match=r"data.channel='middle': expected mean \| left \| right \| each"):
         source(root, "data.channel=middle")
 
 
 @pytest.mark.parametrize("channel", ["right", "each"])
-def test_a_training_is_answered_for_as_it_was_trained(channel: str, tmp_path: Path) -> None:
+def test_prediction_uses_the_channel_of_the_training(channel: str, tmp_path: Path) -> None:
     root = write_stereo(tmp_path / "data")
     metrics = run(root, tmp_path / "run", "data=folder", f"data.channel={channel}", "trainer.max_epochs=2")
     expected = pd.read_csv(tmp_path / "run/predictions.csv")
@@ -113,12 +113,14 @@ def test_a_training_is_answered_for_as_it_was_trained(channel: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("channel", ["middle", 0, -3, True, 1.5, None, [1]])
-def test_a_checkpoint_with_a_channel_that_is_none_is_refused(
+def test_checkpoint_with_an_invalid_channel_is_refused(
     trained: Path, monkeypatch: pytest.MonkeyPatch, channel: object
 ) -> None:
     classifier = load_classifier(trained)
     monkeypatch.setitem(classifier.config["data"], "channel", channel)
-    with pytest.raises(ConfigError, match=r"^data.channel=.*: channels are counted from 1; or mean, left, right, each"):
+    with pytest.raises(
+        ConfigError, match=r"^data.channel=.*: no such channel; expected mean, left, right, each, or a number from 1"
+    ):
         predict(classifier, [Path("a.wav")])
 
 
@@ -129,14 +131,14 @@ def invert(root: Path, *names: str) -> None:
         soundfile.write(file, np.stack([samples, -samples], axis=1), rate, subtype="FLOAT")
 
 
-def test_channels_that_cancel_are_said_by_all_who_take_their_mean(
+def test_cancelling_channels_are_reported_wherever_the_mean_is_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     root = tiny.write_folder(tmp_path / "data")
     invert(root, "noise")
     metrics = run(root, tmp_path / "run", "data=folder", "trainer.max_epochs=1")
     first = min(path.relative_to(root).as_posix() for path in root.rglob("noise/*.wav"))
-    sentence = f"10 recordings have channels that cancel, so that their mean is nearly silent (such as {first}): take"
+    sentence = f"10 recordings have channels that cancel, so that their mean is nearly silent (such as {first}); use"
     said = [line for line in capsys.readouterr().out.splitlines() if "cancel" in line]
     assert len(said) == 1
     assert said[0].startswith(f"warning: {sentence}")

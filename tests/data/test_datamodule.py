@@ -82,14 +82,14 @@ def test_the_order_follows_from_seed_and_epoch() -> None:
     assert list(EpochSampler(5, seed=3, shuffle=False)) == [0, 1, 2, 3, 4]
 
 
-def test_clips_must_be_asked_for_after_setup(tiny_urbansound8k: Path) -> None:
+def test_clips_need_setup(tiny_urbansound8k: Path) -> None:
     config = compose(quote_paths(["data=urbansound8k", f"data.root={tiny_urbansound8k}"]))
     with pytest.raises(RuntimeError, match=r"setup\(\)"):
         _ = build(config.data, AudioDataModule, where="data").task
 
 
 def replace_a_recording(root: Path, name: str) -> Path:
-    """Give a training clip another file name, to be written there."""
+    """Give a training clip another file name, to be written by the test."""
     table = root / "metadata/UrbanSound8K.csv"
     table.write_text(table.read_text().replace("2000-0-0-0.wav", name))
     return root / "audio/fold2" / name
@@ -105,7 +105,7 @@ def test_a_damaged_recording_is_named_before_training(tmp_path: Path, kind: str)
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_an_odd_recording_is_read_right(tmp_path: Path, kind: str) -> None:
+def test_odd_recording_is_read_correctly(tmp_path: Path, kind: str) -> None:
     root = tiny.write_urbansound8k(tmp_path)
     expected = ODD[kind](replace_a_recording(root, kind))
     ready = datamodule(root)
@@ -118,11 +118,11 @@ def test_an_odd_recording_is_read_right(tmp_path: Path, kind: str) -> None:
     np.testing.assert_allclose(found, mono, atol=2 * expected.tolerance + 1e-6)
 
 
-def test_a_part_whose_every_recording_is_bad_is_said(tmp_path: Path) -> None:
+def test_split_with_only_unreadable_recordings_is_an_error(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path)
     for path in (root / "audio/fold4").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(DataError, match="no clip of the test part can be read"):
+    with pytest.raises(DataError, match="no clip of the test split can be read"):
         datamodule(root, "data.bad_recordings=skip")
 
 
@@ -161,7 +161,7 @@ def test_recordings_below_other_rates_are_resampled(tmp_path: Path) -> None:
 
 
 class InTheMiddle(AudioDataModule):
-    """A source of one's own: recordings of a folder, whose labels, groups and other columns the test gives."""
+    """A custom source: recordings of a folder with labels, groups and other columns from the test."""
 
     columns: dict[str, list]
     separator: str | None = None
@@ -227,7 +227,7 @@ def test_balanced_sampling_draws_classes_with_equal_probability() -> None:
     assert (first != sampler.order()).any()
 
 
-def test_balanced_sampling_is_for_training_alone(six: Path) -> None:
+def test_balanced_sampling_is_only_for_training(six: Path) -> None:
     ready = own(six, {"label": [*"aaabbb"], "split": SPLIT}, "data.sampling=balanced", "data.hop_seconds=0.008")
     ready.setup()
     drawn = [int(target) for batch in ready.train_dataloader() for target in batch["target"]]
@@ -278,7 +278,7 @@ def test_resident_clips_are_the_same_clips(six: Path, dtype: str) -> None:
             torch.testing.assert_close(ours[name], theirs[name], rtol=0, atol=0)
 
 
-def test_auto_keeps_clips_in_the_file_where_there_is_no_gpu(six: Path) -> None:
+def test_resident_auto_needs_a_gpu(six: Path) -> None:
     ready = own(six, {"label": [*"aabbab"], "split": SPLIT})
     ready.setup()
     assert "waveform" in next(iter(ready.train_dataloader()))
@@ -298,17 +298,17 @@ def test_several_labels_a_clip(six: Path) -> None:
     assert own(six, {"label": [*"aabbab"], "split": SPLIT}).hop_samples is None
 
 
-def test_several_labels_cannot_be_balanced(six: Path) -> None:
+def test_multilabel_clips_cannot_be_balanced(six: Path) -> None:
     columns = {"label": ["a|b", "", "b", "c", "a", "a|c"], "split": SPLIT}
     ready = own(six, columns, "data.sampling=balanced", separator="|")
     ready.setup()
-    with pytest.raises(ConfigError, match=r"data\.sampling=balanced needs one label a clip"):
+    with pytest.raises(ConfigError, match=r"data\.sampling=balanced: needs one label per clip"):
         ready.train_dataloader()
 
 
-def test_a_part_behind_the_end_is_a_problem(six: Path) -> None:
+def test_part_after_the_end_is_a_problem(six: Path) -> None:
     columns = {"label": [*"aabbab"], "split": SPLIT, "start_seconds": [0.0, 0.01, 0.9, 0.0, 0.0, 0.0]}
-    with pytest.raises(ProblemsError, match=r"2\.wav: its part from 0\.9 s on is behind its end at 0\.250 s"):
+    with pytest.raises(ProblemsError, match=r"2\.wav: its clip begins at 0\.9 s, after the end of .* at 0\.250 s"):
         own(six, columns).setup()
     ready = own(six, columns, "data.bad_recordings=skip")
     ready.setup()
@@ -319,16 +319,19 @@ def test_a_part_behind_the_end_is_a_problem(six: Path) -> None:
     ("override", "message"),
     [
         ("data.sample_rate=0", r"data\.sample_rate=0: expected more than 0"),
+        ("data.sample_rate=16", r"data\.sample_rate=16: expected Hz, such as 16000 for 16 kHz"),
+        ("data.clip_seconds=nan", r"data\.clip_seconds=nan: expected a finite number of seconds"),
+        ("data.hop_seconds=inf", r"data\.hop_seconds=inf: expected a finite number of seconds"),
         ("data.hop_seconds=0.0", r"data\.hop_seconds=0\.0: expected more than 0, or null"),
         ("data.batch_size=-1", r"data\.batch_size=-1"),
     ],
 )
-def test_sizes_that_cannot_be(tiny_urbansound8k: Path, override: str, message: str) -> None:
+def test_invalid_sizes(tiny_urbansound8k: Path, override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         datamodule(tiny_urbansound8k, override)
 
 
-def test_everything_that_is_wrong_is_found_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_found_at_once(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path)
     folds = [root / f"audio/fold{fold}" for fold in (1, 2, 3, 4)]
     (folds[0] / "1000-0-0-0.wav").write_bytes(b"")
@@ -347,7 +350,7 @@ def test_everything_that_is_wrong_is_found_at_once(tmp_path: Path) -> None:
     assert len(found.recording) == len(found.manifest) == 36
 
 
-def test_splits_that_cannot_be_made_do_not_hide_the_rest(tmp_path: Path) -> None:
+def test_impossible_splits_do_not_hide_other_problems(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path, folds=2)
     (root / "audio/fold1/1000-0-0-0.wav").write_bytes(b"")
     found = examine(datamodule_unready(root))

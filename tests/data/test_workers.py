@@ -1,4 +1,4 @@
-"""Threads are chosen from the cores there are, and shared by those that work side by side."""
+"""Numbers of threads follow the available cores, and are shared by simultaneous processes."""
 
 import builtins
 import io
@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).parents[2] / "audio_lightning"
 
 @pytest.fixture
 def threads() -> Any:
-    """Puts back what the other tests of this process have."""
+    """Restore the number of threads of the process."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -66,12 +66,12 @@ def test_threads_that_the_user_set_are_divided(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(
     ("given", "expected"), [("1", 1), ("3", 3), ("16", 8), ("2,4", 2), (" 2 ", 2), ("", 8), ("0", 8), ("many", 8)]
 )
-def test_threads_that_the_user_set_are_the_most(given: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_threads_are_the_maximum(given: str, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     assert at_most_set(8) == expected
 
 
-def test_nobody_counts_cores_in_another_way() -> None:
+def test_cores_are_counted_in_one_place() -> None:
     others = [path for path in PACKAGE.rglob("*.py") if path.name != "cores.py"]
     found = [str(path) for path in others if re.search(r"cpu_count\(|sched_getaffinity", path.read_text("utf-8"))]
     assert found == []

@@ -1,4 +1,4 @@
-"""Training with two processes: nothing is counted twice, nothing is left out, and none outlives the others."""
+"""DDP with two processes: every clip counts once, and no process outlives the others."""
 
 import json
 import os
@@ -151,7 +151,7 @@ def stop(folder: Path, data: Path, *, first: bool, by: int) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Run folder of a training on two processes of which the second was killed, and that was resumed."""
+    """Run folder of a training on two processes; the second was killed, and the training resumed."""
     root = tmp_path_factory.mktemp("two")
     folder = root / "run (ö)=1"
     with pytest.MonkeyPatch.context() as patch:
@@ -159,7 +159,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         data = tiny.write_urbansound8k(root / "data", clips=4)
         code, error = stop(folder, data, first=False, by=signal.SIGKILL)
         assert code == 1, error
-        assert "error: the process of device 1 (of 0 to 1) was killed by SIGKILL; go on with: python train" in error
+        assert "error: the process of device 1 (of 0 to 1) was killed by SIGKILL; continue with: python train" in error
         assert "Traceback" not in error
         epochs = len(pd.read_csv(folder / "history.csv")) + 2
         arguments = command(f"resume={folder}", f"trainer.max_epochs={epochs}")
@@ -205,7 +205,7 @@ def test_the_test_equals_that_of_one_process(two: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("by", "code", "message"),
     [
-        (signal.SIGTERM, 143, "interrupted; go on with: python train.py resume="),
+        (signal.SIGTERM, 143, "interrupted; continue with: python train.py resume="),
         (signal.SIGKILL, -signal.SIGKILL, ""),
     ],
 )
@@ -220,7 +220,7 @@ def test_no_process_outlives_the_first(
 
 
 def test_a_strategy_that_forks_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"trainer\.strategy=ddp_spawn: expected one that starts processes"):
+    with pytest.raises(ConfigError, match=r"trainer\.strategy=ddp_spawn: expected a strategy that starts processes"):
         run(
             tiny.write_urbansound8k(tmp_path / "data"),
             tmp_path / "run",

@@ -1,4 +1,4 @@
-"""A network divided among two processes: what comes out is what any other training leaves."""
+"""FSDP with two processes: checkpoints and results are those of any other training."""
 
 import json
 from pathlib import Path
@@ -33,16 +33,16 @@ def test_the_strategy_is_ours(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_gpus_nothing_is_decoded(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^trainer.accelerator=gpu: there is none on this machine"):
+    with pytest.raises(ConfigError, match=r"^trainer.accelerator=gpu: not available on this machine"):
         run(tmp_path, tmp_path / "run", "trainer=fsdp")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["callbacks=ema"], "callbacks=ema averages whole networks"),
-        (["callbacks=swa"], "callbacks=swa averages whole networks"),
-        (["finetune.freeze=all", "finetune.unfreeze_epoch=1"], "freeze them for good"),
+        (["callbacks=ema"], "callbacks=ema: averages whole networks"),
+        (["callbacks=swa"], "callbacks=swa: averages whole networks"),
+        (["finetune.freeze=all", "finetune.unfreeze_epoch=1"], "keep the layers frozen"),
     ],
 )
 def test_what_needs_the_whole_network_is_refused(tmp_path: Path, options: list[str], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Training with processes that torchrun or Slurm starts, on one machine and on two that only a network joins."""
+"""Training processes started by torchrun or Slurm, on one machine and on two simulated hosts."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ def training(data: Path, folder: Path, *more: str) -> list[str]:
 
 
 def metrics(folder: Path) -> dict[str, float]:
-    """What does not depend on the clock."""
+    """Metrics that do not depend on the clock."""
     found = json.loads((folder / "metrics.json").read_text())
     return {name: value for name, value in found.items() if "second" not in name}
 
@@ -107,7 +107,7 @@ def test_gloo_uses_the_interface_that_leads_to_the_first_host(monkeypatch: pytes
     assert os.environ["GLOO_SOCKET_IFNAME"] == "lo"
 
 
-def test_a_first_process_that_is_not_there_is_said(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_first_process_is_one_line(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("audio_lightning.distributed.hosts.SECONDS_TO_MEET", 2.0)
     port = free_port()
     started = {"WORLD_SIZE": 2, "RANK": 1, "LOCAL_RANK": 1, "TORCHELASTIC_RUN_ID": 1, "MASTER_ADDR": "127.0.0.1"}
@@ -115,7 +115,7 @@ def test_a_first_process_that_is_not_there_is_said(data: Path, tmp_path: Path, m
         monkeypatch.setenv(name, str(value))
     # The trainer writes down that this process is not the first one, and later tests would log nothing.
     monkeypatch.setattr("lightning.fabric.utilities.rank_zero.rank_zero_only.rank", 0)
-    with pytest.raises(RankError, match=f"process 1 of 2 on .* cannot reach the first one at 127.0.0.1:{port}: see"):
+    with pytest.raises(RankError, match=f"process 1 of 2 on .* cannot reach the first at 127.0.0.1:{port}; see"):
         run(data, tmp_path / "run", "trainer=ddp_sim")
 
 
@@ -138,7 +138,7 @@ def free_port() -> int:
 
 
 def slurm(rank: int, port: int) -> dict[str, str]:
-    """What srun --nodes=1 --ntasks-per-node=2 says to each process."""
+    """Variables that srun --nodes=1 --ntasks-per-node=2 sets for each process."""
     return {
         "SLURM_JOB_ID": "12345",
         "SLURM_JOB_NAME": "train",
@@ -171,7 +171,7 @@ def test_slurm_equals_processes_of_our_own(data: Path, own: Path, tmp_path: Path
     ]
     said = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
-    assert said[1][0] == "", "the second one is to be quiet"
+    assert said[1][0] == "", "the second one must be quiet"
     check_files(folder)
     assert metrics(folder) == pytest.approx(metrics(own), abs=1e-6)
 
@@ -203,7 +203,7 @@ class Hosts:
         return [int(pid) for pid in ip("netns", "pids", self.names[host]).split()]
 
     def kill(self, host: int) -> None:
-        """As if the power went."""
+        """Kill all processes of a host, as a power loss does."""
         for pid in self.processes(host):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -281,7 +281,7 @@ def test_a_host_that_dies_ends_the_other(hosts: Hosts, data: Path, tmp_path: Pat
     said = hosts.log(1 - killed).read_text()
     assert f"resume={folder}" in said
     (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert "has ended; go on by the same command" in line
+    assert "has ended; resume with the same command" in line
     assert not (folder / "metrics.json").exists()
 
 

@@ -1,4 +1,4 @@
-"""Trainings that start at once where nothing is decoded yet, as processes of their own."""
+"""Concurrent training processes with an empty cache."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def start(root: Path, folder: Path, cache: Path) -> subprocess.Popen:
     )
 
 
-def test_three_trainings_share_what_one_of_them_decodes(tmp_path: Path) -> None:
+def test_concurrent_trainings_decode_once(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path / "data")
     started = [start(root, tmp_path / f"run{number}", tmp_path / "cache") for number in range(3)]
     for process in started:
@@ -39,7 +39,7 @@ def test_three_trainings_share_what_one_of_them_decodes(tmp_path: Path) -> None:
     assert decoded.about["recordings"] == 36
 
 
-def test_a_training_killed_while_it_decodes_harms_no_later_one(tmp_path: Path) -> None:
+def test_a_kill_while_decoding_does_not_affect_later_trainings(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path / "data", clips=150)
     cache = Cache(tmp_path / "cache")
     process = start(root, tmp_path / "killed", cache.root)

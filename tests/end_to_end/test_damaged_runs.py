@@ -1,4 +1,4 @@
-"""Run folders with damaged files, and with something else in their place: one line each, before anything is trained."""
+"""Run folders with damaged, missing or replaced files: one error line each, before any training."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def damage(content: bytes) -> Callable[[Path], None]:
     return lambda path: path.write_bytes(content) and None
 
 
-def test_words_of_metrics_are_read(tmp_path: Path) -> None:
+def test_text_entries_of_metrics_are_read(tmp_path: Path) -> None:
     words = {"float32_layers": "LSTM", "warnings": "9 validation clips", "leakage": "none found"}
     (tmp_path / "metrics.json").write_text(json.dumps(words))
     assert RunFolder(tmp_path).read_metrics() == words
@@ -74,7 +74,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("kind", [*DAMAGES, "wrong types"])
-def test_every_reader_turns_damage_into_a_line(tmp_path: Path, name: str, kind: str) -> None:
+def test_every_reader_reports_damage_in_one_line(tmp_path: Path, name: str, kind: str) -> None:
     path = tmp_path / name
     {**DAMAGES, "wrong types": damage(WRONG[name])}[kind](path)
     started = time.monotonic()
@@ -87,14 +87,14 @@ def test_every_reader_turns_damage_into_a_line(tmp_path: Path, name: str, kind: 
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_every_reader_reads_what_a_run_leaves(swept: Path, name: str) -> None:
+def test_every_reader_reads_a_finished_run(swept: Path, name: str) -> None:
     trial = next(path.parent for path in sorted(swept.glob("trials/*/status.json")))
     READERS[name](swept if name == "sweep.json" else trial)
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "history.csv", "steps.csv"])
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_a_damaged_run_is_not_gone_on_with(
+def test_damaged_runs_are_not_resumed(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, kind: str
 ) -> None:
     run = _copy(trained, tmp_path)
@@ -111,20 +111,20 @@ def test_a_damaged_run_is_not_gone_on_with(
 @pytest.mark.parametrize(
     "name", ["train.log", "metrics.json", "environment.json", "predictions.csv", "checkpoints/best.ckpt"]
 )
-def test_a_pipe_or_a_link_in_place_of_a_file_is_refused(
+def test_pipes_and_links_in_place_of_files_are_rejected(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     run, other = _copy(trained, tmp_path), tmp_path / "other"
-    other.write_text("of somebody else")
+    other.write_text("another file")
     for place in (lambda path: os.mkfifo(path), lambda path: path.symlink_to(other)):
         (run / name).unlink(missing_ok=True)
         place(run / name)
         assert main([f"resume={run}", "trainer.max_epochs=5"]) == 2
         assert f"{run / name}" in capsys.readouterr().err
-    assert other.read_text() == "of somebody else"
+    assert other.read_text() == "another file"
 
 
-def test_a_history_that_is_missing_is_said_before_the_training(
+def test_missing_history_is_reported_before_the_training(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = _copy(trained, tmp_path)
@@ -133,18 +133,16 @@ def test_a_history_that_is_missing_is_said_before_the_training(
     assert "history.csv: No such file" in capsys.readouterr().err
 
 
-def test_a_history_with_fewer_epochs_than_the_checkpoint_is_said_before_the_training(
-    trained: Path, tmp_path: Path
-) -> None:
+def test_short_history_is_reported_before_the_training(trained: Path, tmp_path: Path) -> None:
     run = _copy(trained, tmp_path)
     lines = (run / "history.csv").read_text().splitlines(keepends=True)
     (run / "history.csv").write_text("".join(lines[:3]))
-    with pytest.raises(FileError, match=r"history\.csv has 2 epochs, and checkpoints/last\.ckpt is from after 4"):
+    with pytest.raises(FileError, match=r"history\.csv has 2 epochs, but checkpoints/last\.ckpt has 4"):
         resume(run, "trainer.max_epochs=5")
 
 
 @pytest.mark.parametrize("kind", ["empty", "half", "a list", "UTF-16", "a pipe"])
-def test_damaged_metrics_of_a_finished_run_are_a_line(
+def test_damaged_metrics_are_reported_in_one_line(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     run = _copy(trained, tmp_path)
@@ -154,7 +152,7 @@ def test_damaged_metrics_of_a_finished_run_are_a_line(
     assert "metrics.json" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_a_wrong_folder_is_refused_before_torch_is_imported(tmp_path: Path) -> None:
+def test_wrong_folders_are_rejected_before_importing_torch(tmp_path: Path) -> None:
     """Importing torch takes seconds; so does pandas."""
     (tmp_path / "config.yaml").write_text("a: 1\n")
     commands = [
@@ -181,12 +179,12 @@ def test_a_wrong_folder_is_refused_before_torch_is_imported(tmp_path: Path) -> N
     errors = found.stderr.splitlines()
     assert len(errors) == len(commands)
     assert all(line.startswith("error: ") for line in errors)
-    assert "config.yaml is not a checkpoint: expected" in errors[1]
+    assert "config.yaml: not a checkpoint; name a file" in errors[1]
 
 
 @pytest.mark.parametrize("name", [name for name in READERS if name != "sweep.json"])
 @pytest.mark.parametrize("kind", ["empty", "zeros", "a pipe"])
-def test_a_trial_says_what_is_damaged(swept: Path, tmp_path: Path, name: str, kind: str) -> None:
+def test_damaged_trials_name_the_file(swept: Path, tmp_path: Path, name: str, kind: str) -> None:
     """A finished trial is compared by all of its tables, so that it is run again if one of them is damaged."""
     source = next(path.parent for path in sorted(swept.glob("trials/*/status.json")))
     folder = TrialFolder(_copy(source, tmp_path))
@@ -198,7 +196,7 @@ def test_a_trial_says_what_is_damaged(swept: Path, tmp_path: Path, name: str, ki
         assert str(folder.path / name) in (folder.damage(status) or "")
 
 
-def test_steps_are_looked_at_in_a_trial_that_goes_on(swept: Path, tmp_path: Path) -> None:
+def test_steps_of_resumed_trials_are_checked(swept: Path, tmp_path: Path) -> None:
     source = next(path.parent for path in sorted(swept.glob("trials/*/status.json")))
     folder = TrialFolder(_copy(source, tmp_path))
     status = folder.read_status()
@@ -209,7 +207,7 @@ def test_steps_are_looked_at_in_a_trial_that_goes_on(swept: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("line", ["3,1,train/gradient_norm,nan\n", "3,1,train/step_loss,inf\n", "3,1,tra", "3"])
-def test_a_step_without_a_finite_value_or_half_a_line_is_no_damage(trained: Path, tmp_path: Path, line: str) -> None:
+def test_nan_steps_and_incomplete_lines_are_accepted(trained: Path, tmp_path: Path, line: str) -> None:
     """The line that a killed process was writing is dropped by the logger of the resumed run."""
     run = _copy(trained, tmp_path)
     with (run / "steps.csv").open("a") as file:
@@ -217,7 +215,7 @@ def test_a_step_without_a_finite_value_or_half_a_line_is_no_damage(trained: Path
     RunFolder(run).check_resumable()
 
 
-def test_figures_of_a_made_up_sweep_are_whole(tmp_path: Path) -> None:
+def test_generated_sweeps_have_complete_metrics(tmp_path: Path) -> None:
     sweep = make_sweep(tmp_path / "s", [trial(model="cnn"), trial(model="lstm", state="failed")])
     assert [folder.damage(status) for folder, status in sweep.folders()] == [None, None]
 

@@ -1,4 +1,4 @@
-"""A run goes on with the data that it was trained on, wherever that lies, and with no other."""
+"""Runs accept only the data that they were trained on, also after it has moved."""
 
 import csv
 import shutil
@@ -58,7 +58,7 @@ def exchange_a_recording(root: Path) -> None:
 
 
 def divide_otherwise(root: Path) -> None:
-    """The same recordings, of which some that were trained on are validated on."""
+    """The same recordings, with some training clips moved to the validation split."""
 
     def moved(row: dict[str, str]) -> dict[str, str]:
         fold = {"2000": "3", "3000": "2"}.get(row["fsID"], row["fold"])
@@ -70,11 +70,11 @@ def divide_otherwise(root: Path) -> None:
 
 
 CHANGES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "classes": (rename_class, r"the classes are others \(without: noise; new: alarm\)"),
-    "clips": (lose_a_clip, "there are 17 train clips in place of 18"),
-    "labels": (relabel_a_group, "there are 4 training clips of high_tone in place of 6"),
-    "content": (exchange_a_recording, "recordings, labels or groups are others, in as many clips"),
-    "splits": (divide_otherwise, "the same clips are divided into other splits"),
+    "classes": (rename_class, r"the classes differ \(without: noise; new: alarm\)"),
+    "clips": (lose_a_clip, "there are 17 train clips instead of 18"),
+    "labels": (relabel_a_group, "there are 4 training clips of high_tone instead of 6"),
+    "content": (exchange_a_recording, "recordings, labels or groups differ, for the same number of clips"),
+    "splits": (divide_otherwise, "the same clips have other splits"),
 }
 
 
@@ -95,19 +95,19 @@ def own_run(trained: Path, data: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_neither_a_training_nor_an_evaluation_goes_on_with_other_data(own_run: Path, data: Path, what: str) -> None:
+def test_changed_data_is_rejected_by_resume_and_evaluate(own_run: Path, data: Path, what: str) -> None:
     change, message = CHANGES[what]
     change(data)
     before = {path: path.read_bytes() for path in own_run.rglob("*") if path.is_file()}
     with pytest.raises(DataError, match=rf"not what this run was trained on: .*{message}") as caught:
         resume(own_run, f"data.root={data}", "trainer.max_epochs=5")
     assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match=rf"not what the classifier was trained and tested on: {message}"):
+    with pytest.raises(DataError, match=rf"the data has changed since the training: {message}"):
         evaluate(own_run)
     assert {path: path.read_bytes() for path in own_run.rglob("*") if path.is_file()} == before
 
 
-def test_data_that_only_moved_goes_on(own_run: Path, data: Path) -> None:
+def test_moved_data_is_accepted(own_run: Path, data: Path) -> None:
     data.rename(data.with_name("moved"))
     assert resume(own_run, f"data.root={data.with_name('moved')}", "trainer.max_epochs=5")["epochs"] == 5
     assert read_checkpoint(own_run / "checkpoints/last.ckpt")["audio_lightning"]["data"]["clips"] == {
@@ -117,7 +117,7 @@ def test_data_that_only_moved_goes_on(own_run: Path, data: Path) -> None:
     }
 
 
-def test_data_that_is_named_is_evaluated_by_the_names_of_its_classes(own_run: Path, data: Path) -> None:
+def test_named_data_is_evaluated_by_class_names(own_run: Path, data: Path) -> None:
     as_trained = evaluate(own_run).metrics
     reorder_classes(data)
     swapped = evaluate(own_run, quote_paths([f"data.root={data}"])).metrics
@@ -126,19 +126,19 @@ def test_data_that_is_named_is_evaluated_by_the_names_of_its_classes(own_run: Pa
     assert evaluate(own_run, quote_paths([f"data.root={data}"])).unknown_classes == ["alarm"]
 
 
-def test_a_checkpoint_of_before_there_were_fingerprints_is_held_to_its_classes(own_run: Path, data: Path) -> None:
+def test_old_checkpoints_without_fingerprints_are_compared_by_classes(own_run: Path, data: Path) -> None:
     for path in (own_run / "checkpoints").glob("*.ckpt"):
         checkpoint = read_checkpoint(path)
         del checkpoint["audio_lightning"]["data"], checkpoint["audio_lightning"]["classes_sha256"]
         torch.save(checkpoint, path)
     assert resume(own_run, f"data.root={data}", "trainer.max_epochs=5")["epochs"] == 5
     rename_class(data)
-    with pytest.raises(DataError, match="the classes are others"):
+    with pytest.raises(DataError, match="the classes differ"):
         resume(own_run, f"data.root={data}", "trainer.max_epochs=6")
 
 
 @pytest.mark.parametrize("names", [["noise", "low_tone", "high_tone"], ["a", "b"]])
-def test_names_of_classes_that_were_exchanged_are_found_out(own_run: Path, names: list[str]) -> None:
+def test_exchanged_class_names_are_detected(own_run: Path, names: list[str]) -> None:
     path = own_run / "checkpoints/best.ckpt"
     checkpoint = read_checkpoint(path)
     checkpoint["hyper_parameters"]["task"]["classes"] = names
@@ -165,7 +165,7 @@ def trainer(folder: Path) -> pl.Trainer:
 @pytest.mark.parametrize(
     "change", [rename_class, lambda root: rewrite(root, lambda row: row | {"class": "x" + row["classID"]})]
 )
-def test_lightning_s_trainer_refuses_other_classes(
+def test_lightning_trainer_rejects_other_classes(
     trained: Path, data: Path, tmp_path: Path, change: Callable[[Path], None]
 ) -> None:
     change(data)
@@ -175,7 +175,7 @@ def test_lightning_s_trainer_refuses_other_classes(
             begin(classifier, datamodule=datamodule(data))
 
 
-def test_lightning_s_trainer_refuses_classes_in_another_order(trained: Path, data: Path, tmp_path: Path) -> None:
+def test_lightning_trainer_rejects_another_class_order(trained: Path, data: Path, tmp_path: Path) -> None:
     classifier = AudioClassifier.load_from_checkpoint(trained / "checkpoints/best.ckpt")
     other = datamodule(data)
     other.setup()
@@ -184,14 +184,14 @@ def test_lightning_s_trainer_refuses_classes_in_another_order(trained: Path, dat
         trainer(tmp_path).test(classifier, datamodule=other)
     other.match_classes(classifier.task.classes)
     trainer(tmp_path).test(classifier, datamodule=other, verbose=False)
-    with pytest.raises(DataError, match="takes 8000 Hz, and the data has 16000 Hz"):
+    with pytest.raises(DataError, match="needs 8000 Hz, and the data has 16000 Hz"):
         trainer(tmp_path).test(classifier, datamodule=datamodule(data, "data.sample_rate=16000"))
 
 
-def test_lightning_s_trainer_resumes_no_training_on_other_data(trained: Path, data: Path, tmp_path: Path) -> None:
+def test_lightning_trainer_does_not_resume_on_other_data(trained: Path, data: Path, tmp_path: Path) -> None:
     classifier = AudioClassifier.load_from_checkpoint(trained / "checkpoints/best.ckpt")
     lose_a_clip(data)
-    with pytest.raises(DataError, match="there are 17 train clips in place of 18"):
+    with pytest.raises(DataError, match="there are 17 train clips instead of 18"):
         trainer(tmp_path).fit(
             classifier,
             datamodule=datamodule(data),
@@ -200,7 +200,7 @@ def test_lightning_s_trainer_resumes_no_training_on_other_data(trained: Path, da
         )
 
 
-def test_lightning_s_trainer_tests_a_checkpoint_on_other_data(trained: Path, data: Path, tmp_path: Path) -> None:
+def test_lightning_trainer_tests_a_checkpoint_on_other_data(trained: Path, data: Path, tmp_path: Path) -> None:
     best = trained / "checkpoints/best.ckpt"
     classifier = AudioClassifier.load_from_checkpoint(best)
     lose_a_clip(data)

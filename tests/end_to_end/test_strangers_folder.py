@@ -1,4 +1,4 @@
-"""Folders and checkpoints that somebody else made: nothing in them is resolved, sent anywhere, or written elsewhere."""
+"""Untrusted folders and checkpoints: no interpolation is resolved, no address contacted, no outside path written."""
 
 import http.server
 import shutil
@@ -26,10 +26,10 @@ SECRET = "correct-horse-battery-staple"
 
 
 class Listener:
-    """A server that nobody should ask anything.
+    """A server that must not receive any request.
 
     Attributes:
-        url: of the server.
+        url: address of the server.
         asked: lines of the requests.
     """
 
@@ -92,7 +92,7 @@ PLACES: dict[str, Callable[[str], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("more", [[], ["trainer.max_epochs=5"], ["logger=csv", "trainer.max_epochs=5"]], ids=str)
-def test_a_resumed_run_resolves_nothing(
+def test_resume_resolves_no_interpolation(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], listener: Listener, place: str, more: list[str]
 ) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "run"))
@@ -100,7 +100,7 @@ def test_a_resumed_run_resolves_nothing(
     (run / "metrics.json").unlink()
     assert train([f"resume={run}", *more]) == 2
     error = capsys.readouterr().err
-    assert "is refused: a saved configuration is resolved" in error
+    assert "is refused: an interpolation in a saved configuration" in error
     assert error.count("\n") == 1
     assert_kept(listener, run)
 
@@ -118,18 +118,21 @@ def test_a_resumed_run_resolves_nothing(
         "~/x",
     ],
 )
-def test_an_address_of_a_folder_is_not_used_unless_typed_again(
+def test_addresses_in_run_folders_are_not_contacted(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], value: str
 ) -> None:
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     spoiled(run / "config.yaml", {"logger": {"mlflow": mlflow(value)}})
     assert train([f"resume={run}", "trainer.max_epochs=5"]) == 2
     error = capsys.readouterr().err
-    assert "leads out of its folder, and is not used unless it is typed again: logger=mlflow logger.mlflow." in error
+    assert (
+        "leads out of its folder, and is refused; to use it, type it on the command line: logger=mlflow logger.mlflow."
+        in error
+    )
     assert error.count("\n") == 1
 
 
-def test_an_address_that_is_typed_again_is_used(trained: Path, tmp_path: Path, listener: Listener) -> None:
+def test_addresses_given_again_are_used(trained: Path, tmp_path: Path, listener: Listener) -> None:
     from audio_lightning.training.resume import resumed_config
 
     run = Path(shutil.copytree(trained, tmp_path / "run"))
@@ -139,7 +142,7 @@ def test_an_address_that_is_typed_again_is_used(trained: Path, tmp_path: Path, l
 
 
 @pytest.mark.full  # importing MLflow and making its data base takes seconds
-def test_an_address_among_the_files_of_a_logger_is_not_asked(
+def test_addresses_in_logger_files_are_not_contacted(
     trained: Path, tmp_path: Path, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from audio_lightning.loggers.mlflow import MlflowLogger
@@ -173,10 +176,12 @@ def stranger(trained: Path, tmp_path: Path, listener: Listener) -> Path:
     [["predict", "RUN", "x.wav"], ["embed", "RUN", "x.wav"], ["evaluate", "RUN"], ["evaluate", "RUN", "data=demo"]],
     ids=" ".join,
 )
-def test_commands_with_a_checkpoint_resolve_nothing(stranger: Path, listener: Listener, command: list[str]) -> None:
+def test_commands_resolve_no_interpolation_of_a_checkpoint(
+    stranger: Path, listener: Listener, command: list[str]
+) -> None:
     found = CliRunner().invoke(app, [str(stranger) if word == "RUN" else word for word in command])
     assert found.exit_code == 2
-    assert "is refused: a saved configuration is resolved" in found.output
+    assert "is refused: an interpolation in a saved configuration" in found.output
     assert SECRET not in found.output
     assert_kept(listener, stranger)
 
@@ -191,8 +196,8 @@ def test_commands_with_a_checkpoint_resolve_nothing(stranger: Path, listener: Li
         lambda run: RunFolder(run).read_config(),
     ],
 )
-def test_the_api_resolves_nothing(stranger: Path, listener: Listener, call: Callable[[Path], Any]) -> None:
-    with pytest.raises(UserError, match="is refused: a saved configuration is resolved"):
+def test_api_resolves_no_interpolation(stranger: Path, listener: Listener, call: Callable[[Path], Any]) -> None:
+    with pytest.raises(UserError, match="is refused: an interpolation in a saved configuration"):
         call(stranger)
     assert_kept(listener, stranger)
 
@@ -207,22 +212,24 @@ def strangers(swept: Path, tmp_path: Path, listener: Listener) -> Path:
 
 
 @pytest.mark.parametrize("command", ["leaderboard", "refit", "dashboard"])
-def test_commands_with_a_sweep_resolve_nothing(strangers: Path, listener: Listener, command: str) -> None:
+def test_commands_resolve_no_interpolation_of_a_sweep(strangers: Path, listener: Listener, command: str) -> None:
     found = CliRunner().invoke(app, [command, str(strangers)])
     assert found.exit_code in (1, 2)
     assert SECRET not in found.output
-    assert found.output.count("is refused: a saved configuration is resolved") == (2 if command == "leaderboard" else 0)
+    assert found.output.count("is refused: an interpolation in a saved configuration") == (
+        2 if command == "leaderboard" else 0
+    )
     assert_kept(listener, strangers)
 
 
-def test_results_of_a_sweep_resolve_nothing(strangers: Path, listener: Listener) -> None:
+def test_results_resolve_no_interpolation(strangers: Path, listener: Listener) -> None:
     results = read_results([SweepFolder(strangers)])
     assert list(results["state"]) == ["failed", "failed"]
     assert len(results.attrs["damaged"]) == 2
     assert_kept(listener, strangers)
 
 
-def test_a_refit_does_not_log_where_the_sweep_says(swept: Path, tmp_path: Path, listener: Listener) -> None:
+def test_refit_does_not_use_the_tracking_address_of_the_sweep(swept: Path, tmp_path: Path, listener: Listener) -> None:
     folder = Path(shutil.copytree(swept, tmp_path / "sweep"))
     for path in folder.glob("trials/*/config.yaml"):
         spoiled(path, {"logger": {"mlflow": mlflow(listener.url)}, "trainer.max_epochs": 1})
@@ -232,10 +239,10 @@ def test_a_refit_does_not_log_where_the_sweep_says(swept: Path, tmp_path: Path, 
     assert_kept(listener, folder)
 
 
-def test_a_sweep_that_is_gone_on_with_says_itself_where_it_logs(
+def test_continued_sweeps_use_the_tracking_address_of_the_command(
     strangers: Path, tiny_urbansound8k: Path, listener: Listener, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """One trial is damaged besides: both are named, set aside and run again, with what is typed now."""
+    """One trial is also damaged: both are reported, set aside and run again, with the overrides of the command."""
     import tiny
 
     first, second = sorted(strangers.glob("trials/*"))
@@ -258,7 +265,7 @@ def own_callback(path: Path, **arguments: str) -> None:
     spoiled(path / "config.yaml", {"callbacks.own": node})
 
 
-def test_a_relative_place_of_a_folder_is_within_it(trained: Path, tmp_path: Path) -> None:
+def test_relative_paths_stay_in_the_run_folder(trained: Path, tmp_path: Path) -> None:
     from audio_lightning.training.resume import resumed_config
 
     run = Path(shutil.copytree(trained, tmp_path / "run"))
@@ -282,7 +289,7 @@ def test_a_relative_place_of_a_folder_is_within_it(trained: Path, tmp_path: Path
     ],
     ids=str,
 )
-def test_what_leads_out_of_a_folder_is_refused_unless_typed(
+def test_paths_outside_of_the_folder_are_rejected_unless_given_again(
     trained: Path, tmp_path: Path, arguments: dict[str, str]
 ) -> None:
     from audio_lightning.training.resume import resumed_config
@@ -291,7 +298,7 @@ def test_what_leads_out_of_a_folder_is_refused_unless_typed(
     (run / "link").symlink_to(tmp_path)
     own_callback(run, **arguments)
     (name,) = arguments
-    with pytest.raises(UserError, match=rf"^callbacks\.own\.{name}=.* leads out of its folder, and is not used"):
+    with pytest.raises(UserError, match=rf"^callbacks\.own\.{name}=.* leads out of its folder, and is refused"):
         resumed_config(RunFolder(run), [])
     if name == "dirpath":
         typed = [f"callbacks.own.dirpath='{tmp_path / 'kept'}'"]

@@ -1,4 +1,4 @@
-"""Training on everything: no test part, and perhaps no validation part either."""
+"""Training on all recordings: no test split, with or without a validation split."""
 
 import json
 from pathlib import Path
@@ -34,7 +34,7 @@ def trained_only(
     return request.param, folder
 
 
-def test_the_run_folder_has_all_but_a_test(trained_only: tuple[float, Path]) -> None:
+def test_run_folder_has_everything_except_a_test(trained_only: tuple[float, Path]) -> None:
     fraction, folder = trained_only
     assert {path.name for path in folder.iterdir()} == {
         "config.yaml", "metrics.json", "history.csv", "steps.csv", "environment.json", "curves.png", "checkpoints",
@@ -52,7 +52,7 @@ def test_the_run_folder_has_all_but_a_test(trained_only: tuple[float, Path]) -> 
     assert ("validation/accuracy" in history) == (fraction > 0)
 
 
-def test_the_best_epoch_is_the_last_one_where_nothing_is_validated(trained_only: tuple[float, Path]) -> None:
+def test_last_epoch_is_the_best_without_validation(trained_only: tuple[float, Path]) -> None:
     fraction, folder = trained_only
     best, last = (torch.load(folder / f"checkpoints/{name}.ckpt", weights_only=True) for name in ("best", "last"))
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -65,7 +65,7 @@ def test_the_best_epoch_is_the_last_one_where_nothing_is_validated(trained_only:
     assert metrics["train/accuracy"] == pytest.approx(history["train/accuracy"].iloc[-1])
 
 
-def test_what_is_said_at_the_end(trained_only: tuple[float, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_summary_at_the_end(trained_only: tuple[float, Path], capsys: pytest.CaptureFixture[str]) -> None:
     fraction, folder = trained_only
     print_run(json.loads((folder / "metrics.json").read_text()), folder)
     said = capsys.readouterr().out.splitlines()[0]
@@ -78,13 +78,13 @@ def test_it_can_be_evaluated_on_other_recordings_only(trained_only: tuple[float,
     _, folder = trained_only
     result = CliRunner().invoke(app, ["evaluate", str(folder)])
     assert result.exit_code == 2
-    assert "data.split=train_only has no clips to test on: name other recordings by data=NAME" in result.output
+    assert "data.split=train_only: no test clips; name other recordings with data=NAME" in result.output
     other = tiny.write_urbansound8k(tmp_path / "other", folds=1, seed=9)
     found = evaluate(folder, ["data=urbansound8k", f"data.root='{other}'", "data.split=all"])
     assert found.metrics["num_clips/test"] == 9
 
 
-def test_it_goes_on_where_it_stopped(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_training_is_resumed(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     run(tiny_urbansound8k, tmp_path, "data.split=train_only", "data.validation_fraction=0.0", "trainer.max_epochs=2")
     metrics = resume(tmp_path, "trainer.max_epochs=3")
     assert metrics["best_epoch"] == metrics["epochs"] == 3
@@ -105,7 +105,9 @@ def test_several_labels_keep_their_first_thresholds(tmp_path: Path) -> None:
     ("override", "key"),
     [("scheduler=plateau", "scheduler"), ("callbacks=early_stopping", "callbacks.early_stopping")],
 )
-def test_what_waits_for_a_validation_is_named(override: str, key: str, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_settings_that_need_a_validation_split_are_reported(
+    override: str, key: str, tiny_urbansound8k: Path, tmp_path: Path
+) -> None:
     overrides = ["data.split=train_only", "data.validation_fraction=0.0", override]
     with pytest.raises(
         ConfigError, match=rf"^{key}\.monitor=validation/accuracy: data\.validation_fraction=0\.0 leaves"
@@ -137,7 +139,7 @@ def test_the_validation_part_can_train_too(split: str, tiny_urbansound8k: Path, 
 
 
 @pytest.mark.parametrize("split", ["grouped", "stratified"])
-def test_nothing_is_kept_back_for_a_validation_of_nothing(split: str, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_a_validation_fraction_of_zero_keeps_no_clips(split: str, tiny_urbansound8k: Path, tmp_path: Path) -> None:
     line = [f"data.split={split}", "data.validation_fraction=0.0", "data.test_fraction=0.3", "trainer.max_epochs=2"]
     metrics = run(tiny_urbansound8k, tmp_path / "run", *line)
     assert metrics["num_clips/validation"] == 0
@@ -149,7 +151,7 @@ def test_nothing_is_kept_back_for_a_validation_of_nothing(split: str, tiny_urban
         check_config(compose(quote_paths(["data=urbansound8k", f"data.root={tiny_urbansound8k}", *line, EARLY])))
 
 
-def test_what_waits_for_a_validation_is_named_where_the_data_decides(tmp_path: Path) -> None:
+def test_settings_that_need_a_validation_split_are_reported_for_auto_splits(tmp_path: Path) -> None:
     """With ``data.split=auto`` only a look at the data says whether there are folds."""
     overrides = ["data=folder", "data.validation_fraction=0.0", "data.test_fraction=0.3", EARLY]
     with pytest.raises(
@@ -158,6 +160,6 @@ def test_what_waits_for_a_validation_is_named_where_the_data_decides(tmp_path: P
         run(tiny.write_folder(tmp_path / "data"), tmp_path / "run", *overrides)
 
 
-def test_nothing_waits_for_a_validation_part_that_trains(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_no_setting_may_need_a_validation_split_that_is_trained_on(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data\.train_on_validation=true leaves no clips"):
         run(tiny_urbansound8k, tmp_path / "run", "data.train_on_validation=true", "callbacks=early_stopping")

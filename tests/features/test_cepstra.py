@@ -74,7 +74,7 @@ def test_half_a_second_at_12_khz_gives_13_coefficients_in_49_frames() -> None:
     assert made.output_shape.dims == (1, 13, 49)
 
 
-def test_frames_that_are_not_centred_start_at_multiples_of_the_hop_and_reach_the_end() -> None:
+def test_uncentred_frames_start_at_multiples_of_the_hop_and_cover_the_clip() -> None:
     made = choices.front_end("mfcc13", sample_rate=12000, num_samples=6000)
     noise = torch.randn(1, 6000, generator=torch.Generator().manual_seed(0))
     frames = torch.nn.functional.pad(noise, (0, 48 * 120 + 300 - 6000)).unfold(-1, 300, 120)
@@ -85,16 +85,16 @@ def test_frames_that_are_not_centred_start_at_multiples_of_the_hop_and_reach_the
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(1, 1), (300, 1), (301, 2), (420, 2), (421, 3)])
-def test_a_frame_more_is_added_where_samples_are_left(samples: int, frames: int) -> None:
+def test_remaining_samples_get_a_padded_frame(samples: int, frames: int) -> None:
     made = choices.front_end("mfcc13", sample_rate=12000, num_samples=samples)
 
     assert made.output_shape.dims == (1, 13, frames)
 
 
-def test_empty_linear_filters_are_an_error_that_names_ways_out_that_work() -> None:
+def test_empty_linear_filters_raise_an_error_with_working_remedies() -> None:
     with pytest.raises(
         ConfigError, match=r"of 1000 linear filters .* use n_fft=1024 .* or n_filters of at most 5\d\d$"
     ):
         flat(LFCC, **USUAL, n_filters=1000, n_fft=512)
-    with pytest.raises(ConfigError, match="n_lfcc is 80, more than the 64 bands: use at most n_filters"):
+    with pytest.raises(ConfigError, match="n_lfcc is 80, more than the 64 bands; use at most n_filters"):
         flat(LFCC, **USUAL, n_lfcc=80)

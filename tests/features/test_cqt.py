@@ -1,4 +1,4 @@
-"""The constant-Q transform on tones, clicks and against its sum written out."""
+"""Constant-Q transform: tones, clicks, and comparison with the defining sum."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_a_tone_lies_on_its_bin_at_its_level(bin_number: int) -> None:
 
 
 @pytest.mark.parametrize("bins_per_octave", [12, 24])
-def test_an_octave_higher_is_the_same_picture_further_up(bins_per_octave: int) -> None:
+def test_an_octave_shifts_the_spectrogram_along_the_bins(bins_per_octave: int) -> None:
     made = CQT(**USUAL, f_min=55.0, n_bins=5 * bins_per_octave, bins_per_octave=bins_per_octave, top_db=40.0)
     low, high = (made(tone(hertz) + tone(1.5 * hertz, 0.5))[0, 0, :, 50] for hertz in (220, 440))
 
@@ -38,7 +38,7 @@ def test_an_octave_higher_is_the_same_picture_further_up(bins_per_octave: int) -
 
 
 @pytest.mark.parametrize("bin_number", [0, 30, 59])
-def test_a_value_is_the_windowed_sum_around_its_frame(bin_number: int) -> None:
+def test_a_value_is_the_windowed_sum_centred_on_its_frame(bin_number: int) -> None:
     made = CQT(**USUAL, f_min=100.0, n_bins=60, top_db=None)
     noise = 0.1 * torch.randn(RATE, generator=torch.Generator().manual_seed(0))
     hertz = 100 * 2 ** (bin_number / 12)
@@ -69,7 +69,7 @@ def test_frames_are_centred_on_multiples_of_the_hop_in_every_octave() -> None:
     [
         (
             {"f_min": 110.0},
-            r"the highest of 84 bins lies at 13290 Hz, not below .* 16000 Hz: use n_bins of at most 75$",
+            r"the highest of 84 bins lies at 13290 Hz, not below .* 16000 Hz; use n_bins of at most 75$",
         ),
         ({"f_min": 8000.0}, "use a lower f_min$"),
         ({"n_bins": 0}, "n_bins is 0, expected a number greater than 0"),
@@ -78,17 +78,17 @@ def test_frames_are_centred_on_multiples_of_the_hop_in_every_octave() -> None:
     ],
     ids=str,
 )
-def test_options_that_cannot_work_are_explained(option: dict[str, object], message: str) -> None:
+def test_invalid_options_raise_an_error_with_the_reason(option: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         CQT(**{**USUAL, **option})
 
 
-def test_as_many_bins_as_the_message_says_do_work() -> None:
+def test_the_number_of_bins_suggested_by_the_error_works() -> None:
     assert CQT(**USUAL, f_min=110.0, n_bins=75).output_shape.dims == (1, 75, 101)
 
 
 @pytest.mark.parametrize("normalize", ["none", "statistics"])
-def test_beside_the_log_mel_spectrogram_it_is_what_it_is_alone(normalize: str) -> None:
+def test_the_second_channel_equals_the_single_front_end(normalize: str) -> None:
     clips = 0.1 * torch.randn(3, RATE, generator=torch.Generator().manual_seed(0))
     usual = {**USUAL, "normalize": normalize, "hop_seconds": 0.02, "top_db": 30.0}
     mel = {"window_seconds": 0.05, "f_min": 50.0, "f_max": 7000.0, "mel_scale": "slaney", "norm": "slaney"}

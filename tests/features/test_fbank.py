@@ -11,7 +11,7 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.features.fbank import FBank
 
 AST = {"htk_compat": True, "use_energy": False, "window_type": "hanning", "dither": 0.0, "frame_shift": 10}
-"""The arguments that the Audio Spectrogram Transformer's own code gives."""
+"""The arguments in the code of the Audio Spectrogram Transformer."""
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_batch_agrees_with_kaldi(
     torch.testing.assert_close(made(clips), expected, atol=1e-4, rtol=0)
 
 
-def test_the_defaults_with_two_numbers_are_what_the_transformer_was_trained_on(
+def test_defaults_with_mean_and_std_equal_the_published_preprocessing(
     clips: Tensor, by_kaldi: Callable[..., Tensor]
 ) -> None:
     made = FBank(sample_rate=16000, num_samples=16000, normalize=(-4.2677393, 2 * 4.5689974))
@@ -65,7 +65,7 @@ def test_frames_lie_within_the_clip_and_there_is_always_one(samples: int, frames
     assert FBank(sample_rate=16000, num_samples=samples).output_shape.dims == (1, 128, frames)
 
 
-def test_an_unknown_window_is_explained() -> None:
+def test_an_unknown_window_raises_an_error_with_the_choices() -> None:
     with pytest.raises(ConfigError, match="window is 'hamming', expected one of: hanning, povey"):
         FBank(sample_rate=16000, num_samples=16000, window="hamming")
 

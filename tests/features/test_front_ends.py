@@ -1,4 +1,4 @@
-"""The contract of every front end, held by every YAML in conf/feature."""
+"""The contract of all front ends, checked for every YAML in conf/feature."""
 
 import choices
 import pytest
@@ -33,7 +33,7 @@ def fitted(name: str, **options) -> FrontEnd:
 @pytest.mark.parametrize("seconds", [0.02, 0.5, 4.0])
 @pytest.mark.parametrize("sample_rate", RATES)
 @each_feature
-def test_any_sound_at_any_rate_and_length_gives_finite_features_of_the_promised_shape(
+def test_features_are_finite_and_have_the_output_shape_at_any_rate_and_length(
     name: str, sample_rate: int, seconds: float
 ) -> None:
     samples = round(seconds * sample_rate)
@@ -87,7 +87,7 @@ def test_a_batch_computed_in_pieces_equals_its_clips(name: str, monkeypatch: pyt
 
 @pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
 @each_feature
-def test_autocast_changes_nothing(name: str, precision: torch.dtype) -> None:
+def test_autocast_does_not_change_features(name: str, precision: torch.dtype) -> None:
     made = fitted(name)
     full_scale = tone(8000, 8000).expand(2, -1)
     expected = made(full_scale)
@@ -101,7 +101,7 @@ def test_autocast_changes_nothing(name: str, precision: torch.dtype) -> None:
 
 
 @each_feature
-def test_casting_the_network_around_it_changes_nothing(name: str) -> None:
+def test_casting_the_surrounding_network_does_not_change_features(name: str) -> None:
     made = fitted(name)
     waveform = noise(2, 8000, seed=1)
     expected = made(waveform)
@@ -113,7 +113,7 @@ def test_casting_the_network_around_it_changes_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 @each_feature
-def test_gradients_flow_only_through_what_is_learnable(name: str, mode: object) -> None:
+def test_gradients_flow_only_through_learnable_front_ends(name: str, mode: object) -> None:
     made = fitted(name, normalize=mode)
 
     features = made(noise(2, 8000).requires_grad_())
@@ -123,7 +123,7 @@ def test_gradients_flow_only_through_what_is_learnable(name: str, mode: object) 
 
 
 @each_feature
-def test_the_shape_is_known_without_any_memory(name: str) -> None:
+def test_output_shape_is_computed_on_the_meta_device(name: str) -> None:
     with torch.device("meta"):
         made = choices.front_end(name)
 
@@ -132,7 +132,7 @@ def test_the_shape_is_known_without_any_memory(name: str) -> None:
 
 
 @each_feature
-def test_a_state_dict_brings_everything_back(name: str) -> None:
+def test_a_state_dict_restores_everything(name: str) -> None:
     made, other = fitted(name, normalize="statistics"), choices.front_end(name, normalize="statistics")
     waveform = noise(2, 8000, seed=1)
     assert made.is_fitted
@@ -161,7 +161,7 @@ def test_the_yaml_explains_each_option_and_gives_the_constructors_defaults(name:
 
 
 class Gain(FrontEnd):
-    """A front end that learns."""
+    """A learnable front end."""
 
     kind = "waveform"
     learnable = True
@@ -174,7 +174,7 @@ class Gain(FrontEnd):
         return (self.gain * waveform).tanh().unsqueeze(1)
 
 
-def test_a_learnable_front_end_gets_gradients_and_is_still_as_frozen_as_its_surroundings() -> None:
+def test_a_learnable_front_end_gets_gradients_and_keeps_float32() -> None:
     made, waveform = Gain(), noise(2, 100).requires_grad_()
     made(waveform).square().mean().backward()
     assert made.gain.grad is not None

@@ -1,4 +1,4 @@
-"""Settings that make a picture large enough: what is suggested really is."""
+"""Suggested settings make features large enough."""
 
 import choices
 import pytest
@@ -11,7 +11,7 @@ TASK = AudioTask(("a", "b"), 16000, 4000)
 
 
 def sizes(feature: str, settings: str) -> tuple[int, ...]:
-    """What the features of a clip measure with settings as they are typed."""
+    """Sizes of the features of a clip with command-line overrides."""
     options, samples = {}, TASK.num_samples
     for setting in settings.split():
         key, _, value = setting.partition("=")
@@ -25,7 +25,7 @@ def sizes(feature: str, settings: str) -> tuple[int, ...]:
 # What a published network gives has the size that it has.
 @pytest.mark.parametrize("feature", [name for name in names("feature") if name != "embedding"])
 @pytest.mark.parametrize(("more_bins", "more_frames"), [(17, 0), (0, 9), (5, 40)])
-def test_what_is_suggested_is_large_enough(feature: str, more_bins: int, more_frames: int) -> None:
+def test_suggested_settings_are_large_enough(feature: str, more_bins: int, more_frames: int) -> None:
     *bins, frames = sizes(feature, "")
     least = (*(size + more_bins for size in bins), frames + more_frames)
 
@@ -40,7 +40,7 @@ def test_what_is_suggested_is_large_enough(feature: str, more_bins: int, more_fr
             assert found[-1] < 1.2 * least[-1], f"{settings} is more than is needed"
 
 
-def test_suggestions_are_what_one_types() -> None:
+def test_suggestions_are_command_line_overrides() -> None:
     node = choices.load("feature", "logmel")
     assert enlarging_settings(node, TASK, (80, 10)) == "feature.n_mels=80"
     assert enlarging_settings(node, TASK, (64, 63)) == "feature.hop_seconds=0.004 or data.clip_seconds=0.62"
@@ -48,6 +48,6 @@ def test_suggestions_are_what_one_types() -> None:
     assert enlarging_settings(node, TASK, (32, 10)) == "feature.n_mfcc=32 feature.n_mels=32"
 
 
-def test_nothing_is_suggested_where_nothing_helps() -> None:
+def test_no_suggestion_if_no_setting_is_large_enough() -> None:
     node = choices.load("feature", "cqt")
     assert enlarging_settings(node, AudioTask(("a", "b"), 16000, 4000), (100_000, 10)) == ""

@@ -1,4 +1,4 @@
-"""What is kept is what would have been computed."""
+"""Cached features equal computed ones."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ GB_A_CLIP = 4 * LENGTH / 1e9
 
 
 class Doubled:
-    """A front end that counts what it is given."""
+    """A front end that counts its inputs."""
 
     def __init__(self) -> None:
         self.computed = 0
@@ -36,7 +36,7 @@ def fixed(*other: int) -> torch.Tensor:
     ],
     ids=["room for all", "some change", "room for some", "room for none", "all change"],
 )
-def test_later_epochs_compute_only_what_is_not_known(memory: FeatureMemory, in_second_epoch: int) -> None:
+def test_later_epochs_compute_only_features_that_are_not_cached(memory: FeatureMemory, in_second_epoch: int) -> None:
     compute = Doubled()
     generator = torch.Generator().manual_seed(1)
     for epoch in range(3):
@@ -55,7 +55,7 @@ def test_a_clip_may_come_twice_in_a_batch() -> None:
     assert compute.computed == 3 + 2
 
 
-def test_a_change_of_what_was_handed_out_does_not_reach_what_is_kept() -> None:
+def test_changing_returned_features_does_not_change_the_cache() -> None:
     memory, compute = FeatureMemory(fixed(), 1.0), Doubled()
     clip = torch.tensor([0, 1])
     for _ in range(3):

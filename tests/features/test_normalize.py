@@ -46,7 +46,7 @@ def test_merged_statistics_equal_those_of_all_data_at_once(batches: list[Tensor]
     torch.testing.assert_close(normalization.std[..., 0], std.float(), atol=0, rtol=1e-4)
 
 
-def test_a_front_end_learns_from_waveforms() -> None:
+def test_a_front_end_fits_statistics_to_waveforms() -> None:
     waveforms = [torch.randn(n, 4000, generator=torch.Generator().manual_seed(n)) / n for n in (1, 2, 3)]
     made = flat(LogMel, sample_rate=8000, num_samples=4000, n_mels=16)
     made.fit(waveforms)
@@ -83,12 +83,12 @@ def test_silent_training_data_are_divided_by_one() -> None:
     assert normalization(torch.full((1, 1, 3, 5), -99.0)).unique().tolist() == [1]
 
 
-def test_statistics_that_are_not_there_are_asked_for() -> None:
+def test_missing_statistics_raise_an_error() -> None:
     made = flat(LogMel, sample_rate=8000, num_samples=8000)
     assert made.needs_statistics
     assert not made.is_fitted
 
-    with pytest.raises(RuntimeError, match=r"has no statistics yet: call the front end's fit\(\)"):
+    with pytest.raises(RuntimeError, match=r"has no statistics yet; call the front end's fit\(\)"):
         made(torch.zeros(1, 8000))
     with pytest.raises(ValueError, match="no training features"):
         made.fit([])
@@ -157,7 +157,7 @@ def test_a_sound_is_scaled_alike_however_much_silence_fills_up_its_clip(
     assert (padded[..., -frames // 2 :] == 0).all()
 
 
-def test_padding_of_a_row_that_is_no_sound_counts() -> None:
+def test_constant_ends_of_vectors_that_are_not_sound_are_not_padding() -> None:
     made = FlatSpectrogram(sample_rate=8000, num_samples=800, normalize="clip")
     padded = torch.nn.functional.pad(torch.randn(1, 400, generator=torch.Generator().manual_seed(0)), (0, 400))
 

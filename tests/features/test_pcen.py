@@ -1,4 +1,4 @@
-"""Per-channel energy normalization against its formula and librosa, and its training."""
+"""Per-channel energy normalization: comparison with its formula and librosa, and training."""
 
 import pytest
 import torch
@@ -62,7 +62,7 @@ def test_smoothing_in_doubling_steps_is_the_recursion(frames: int) -> None:
     torch.testing.assert_close(smooth(values, coefficient), torch.stack(expected, dim=-1))
 
 
-def test_what_is_steady_is_taken_away_whatever_its_level(clips: Tensor) -> None:
+def test_steady_sounds_are_removed_at_any_level(clips: Tensor) -> None:
     quiet, loud, late = flat(PCEN, **USUAL)(clips).mean((1, 2))
 
     torch.testing.assert_close(quiet, loud, rtol=0.2, atol=0)
@@ -70,7 +70,7 @@ def test_what_is_steady_is_taken_away_whatever_its_level(clips: Tensor) -> None:
     assert late[52:58].mean() > 3 * late[90:].mean()
 
 
-def test_what_is_learnable_learns_and_is_saved(clips: Tensor) -> None:
+def test_learnable_parameters_are_trained_and_saved(clips: Tensor) -> None:
     made, other = flat(PCEN, **USUAL, learnable=True), flat(PCEN, **USUAL, learnable=True)
     assert len(list(made.parameters())) == 4
     assert not list(flat(PCEN, **USUAL).parameters())
@@ -89,7 +89,7 @@ def test_what_is_learnable_learns_and_is_saved(clips: Tensor) -> None:
 
 
 @pytest.mark.parametrize("normalize", ["none", "statistics", "clip", "minmax"])
-def test_beside_the_log_mel_spectrogram_it_is_what_it_is_alone(clips: Tensor, normalize: str) -> None:
+def test_the_second_channel_equals_the_single_front_end(clips: Tensor, normalize: str) -> None:
     usual = {**USUAL, "normalize": normalize}
     options = {"n_mels": 20, "gain": 0.8, "bias": 10.0, "power": 0.25}
     together = flat(LogMelPCEN, **usual, **options, top_db=30, time_constants_seconds=[0.2, 0.05])

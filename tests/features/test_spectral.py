@@ -1,4 +1,4 @@
-"""Spectrograms and mel filters against formulas and libraries, and what is said about options that cannot work."""
+"""Spectrograms and mel filters, compared with formulas and libraries; errors for invalid options."""
 
 from types import ModuleType
 
@@ -105,8 +105,8 @@ def test_mel_agrees_with_torchaudio(
     torch.testing.assert_close(made(clip)[:, 0], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_librosas_picture_has_librosas_numbers_by_formula(clip: Tensor, torchaudio: ModuleType) -> None:
-    """The YAML of this name is held to librosa itself below, where that is installed."""
+def test_the_logmel_librosa_choice_follows_librosas_formula(clip: Tensor, torchaudio: ModuleType) -> None:
+    """The YAML of this name is compared with librosa below, if that is installed."""
     made = choices.front_end("logmel_librosa", sample_rate=22050, num_samples=22050, normalize="none")
 
     assert (len(made.mel.power.window), made.mel.power.n_fft, made.mel.power.hop_length) == (2048, 2048, 512)
@@ -121,7 +121,7 @@ def librosas_mel(clip: Tensor, torchaudio: ModuleType) -> Tensor:
 
 
 @pytest.mark.full
-def test_librosas_picture_agrees_with_librosa(clip: Tensor) -> None:
+def test_the_logmel_librosa_choice_agrees_with_librosa(clip: Tensor) -> None:
     librosa = pytest.importorskip("librosa")
     made = choices.front_end("logmel_librosa", sample_rate=22050, num_samples=22050, normalize="none")
     expected = librosa.power_to_db(librosa.feature.melspectrogram(y=clip[0].numpy(), sr=22050))
@@ -159,13 +159,13 @@ def test_the_transform_is_as_long_as_the_filters_need(sample_rate: int, n_mels: 
     assert (made.mel.weights.amax(1) > 0).all()
 
 
-def test_empty_filters_are_an_error_that_names_ways_out_that_work() -> None:
+def test_empty_filters_raise_an_error_with_working_remedies() -> None:
     with pytest.raises(ConfigError) as raised:
         flat(LogMel, **USUAL, n_fft=400, n_mels=128)
 
     assert str(raised.value) == (
-        "3 of 128 mel filters between 20 and 8000 Hz are empty with n_fft=400 at 16000 Hz: "
-        "use n_fft=1024 (the smallest power of two that does) or n_mels of at most 110"
+        "3 of 128 mel filters between 20 and 8000 Hz are empty with n_fft=400 at 16000 Hz; "
+        "use n_fft=1024 (the smallest power of two that fills them) or n_mels of at most 110"
     )
     flat(LogMel, **USUAL, n_fft=1024, n_mels=128)
     flat(LogMel, **USUAL, n_fft=400, n_mels=110)
@@ -177,11 +177,11 @@ def test_empty_filters_are_an_error_that_names_ways_out_that_work() -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"f_max": 8001}, "f_max is 8001, above half the sample rate of 16000 Hz: use null or at most 8000"),
+        ({"f_max": 8001}, "f_max is 8001, above half the sample rate of 16000 Hz; use null or at most 8000"),
         ({"f_min": 4000, "f_max": 4000}, "f_min is 4000, expected at least 0 and less than f_max"),
         ({"f_min": -1}, "f_min is -1, expected at least 0"),
         ({"f_min": 0, "f_max": 8}, "64 of 64 mel filters between 0 and 8 Hz .* use a wider band"),
-        ({"n_mels": 5000}, "4490 of 5000 mel filters .*: use n_mels of at most 126$"),
+        ({"n_mels": 5000}, "4490 of 5000 mel filters .*; use n_mels of at most 126$"),
         ({"n_mels": 0}, "n_mels is 0, expected a number greater than 0"),
         ({"n_fft": 399}, "n_fft is 399, expected an even number of at least 400 samples"),
         ({"n_fft": 513}, "n_fft is 513, expected an even number"),
@@ -197,12 +197,12 @@ def test_empty_filters_are_an_error_that_names_ways_out_that_work() -> None:
         ),
         ({"normalize": [1.0, 2.0, 3.0]}, r"normalize is \[1.0, 2.0, 3.0\], expected one of"),
         ({"normalize": [1.0, 0.0]}, r"std in normalize=\[mean, std\] is 0.0, expected a number greater than 0"),
-        ({"n_mfcc": 65}, "n_mfcc is 65, more than the 64 bands: use at most n_mels"),
+        ({"n_mfcc": 65}, "n_mfcc is 65, more than the 64 bands; use at most n_mels"),
         ({"n_mfcc": 0}, "n_mfcc is 0, expected a number greater than 0"),
         ({"deltas": 3}, "deltas is 3, expected one of: 0, 1, 2"),
     ],
     ids=str,
 )
-def test_options_that_cannot_work_are_explained(option: dict[str, object], message: str) -> None:
+def test_invalid_options_raise_an_error_with_the_reason(option: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         flat(MFCC, **{**USUAL, **option})

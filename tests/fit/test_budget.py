@@ -1,4 +1,4 @@
-"""What there is time for, and how much has passed."""
+"""Time budget and clock of a fit."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def test_it_fits_into_the_budget(seconds: float) -> None:
     assert cost(seconds) <= seconds
 
 
-def test_more_time_is_never_for_less() -> None:
+def test_more_time_never_gives_less() -> None:
     found = [allocate(seconds, STEPS, 40, workers=TWO, folds=8, members=3) for seconds in range(60, 20_000, 60)]
     strong = [one for one in found if "both" in one.candidates]
     assert found[-len(strong) :] == strong
@@ -50,7 +50,7 @@ def test_more_time_is_never_for_less() -> None:
     assert found[-1].survivors == 3
 
 
-def test_with_little_time_there_is_one_training_and_with_none_the_quickest() -> None:
+def test_little_time_gives_one_training_and_none_the_quickest_candidate() -> None:
     short = allocate(400, STEPS, 40, workers=TWO, folds=8, members=3)
     assert (short.candidates, short.folds, short.survivors) == (("both",), 1, 1)
     assert LEAST_STEPS <= short.steps < WANTED_STEPS
@@ -61,16 +61,16 @@ def test_with_little_time_there_is_one_training_and_with_none_the_quickest() -> 
     assert (none.candidates, none.folds, none.steps) == (("quick",), 1, 1)
 
 
-def test_with_a_lot_of_time_trainings_are_no_longer_than_they_gain_by() -> None:
+def test_trainings_have_a_maximum_length() -> None:
     assert allocate(1e6, STEPS, 40, workers=TWO, folds=8, members=3).steps == MOST_STEPS
 
 
 @pytest.mark.parametrize("folds", [1, 3, 5, 10])
-def test_no_more_folds_are_tested_than_there_are(folds: int) -> None:
+def test_tested_folds_do_not_exceed_the_folds(folds: int) -> None:
     assert allocate(1e6, STEPS, 40, workers=TWO, folds=folds, members=3).folds == folds
 
 
-def test_few_clips_are_trained_on_for_epochs_not_for_steps() -> None:
+def test_small_data_sets_are_limited_by_epochs() -> None:
     few = allocate(1200, STEPS, 10, workers=TWO, folds=8, members=3)
     many = allocate(1200, STEPS, 100, workers=TWO, folds=8, members=3)
     assert few.steps >= 10 * WANTED_EPOCHS
@@ -78,7 +78,7 @@ def test_few_clips_are_trained_on_for_epochs_not_for_steps() -> None:
     assert allocate(1e6, STEPS, 10, workers=TWO, folds=8, members=3).steps == 10 * MOST_EPOCHS
 
 
-def test_where_nothing_is_chosen_no_core_waits_for_a_first_fold() -> None:
+def test_a_single_candidate_trains_folds_in_parallel() -> None:
     found = allocate(900, {"both": 0.5}, 40, workers=TWO, folds=8, members=3)
     assert (found.folds, found.at_once) == (2, 2)
     assert allocate(6000, STEPS, 40, workers=TWO, folds=8, members=3).at_once == 1
@@ -88,18 +88,18 @@ def test_one_member_needs_one_survivor() -> None:
     assert allocate(1e6, STEPS, 40, workers=TWO, folds=5, members=1).survivors == 1
 
 
-def test_a_single_candidate_is_enough() -> None:
+def test_a_single_candidate_is_allowed() -> None:
     found = allocate(6000, {"both": 0.5}, 40, workers=TWO, folds=8, members=3)
     assert (found.candidates, found.survivors) == (("both",), 1)
     assert found.folds >= 3
 
 
 @pytest.mark.parametrize("budget", [60, 600, 7200])
-def test_time_is_kept_for_the_end(budget: float) -> None:
+def test_time_is_reserved_for_selection(budget: float) -> None:
     assert 8 <= reserve(budget) <= budget / 5
 
 
-def test_a_clock_goes_on_where_it_was_killed(tmp_path: Path) -> None:
+def test_a_clock_resumes_after_a_kill(tmp_path: Path) -> None:
     with Clock(tmp_path / "clock.json") as clock:
         pass
     assert 0 <= clock.spent < 5
@@ -108,7 +108,7 @@ def test_a_clock_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert 107.5 <= Clock(tmp_path / "clock.json", running=7).spent < 108.5
 
 
-def test_a_command_counts_from_where_it_was_started() -> None:
+def test_time_counts_from_the_start_of_the_process() -> None:
     code = (
         "import time; time.sleep(0.3); from audio_lightning.fit.clock import seconds_running; print(seconds_running())"
     )
@@ -116,12 +116,12 @@ def test_a_command_counts_from_where_it_was_started() -> None:
     assert float(done.stdout) > 0.3
 
 
-def test_threads_are_shared_out() -> None:
+def test_workers_share_threads() -> None:
     assert [Workers(4, alone=2.5).gain(trainings) for trainings in (1, 2, 4, 8)] == [2.5, 1.5, 1, 1]
     assert Workers(1).gain(1) == 1
 
 
-def test_time_that_is_left_goes_into_further_folds() -> None:
+def test_remaining_time_adds_folds() -> None:
     assert more_folds(60, [100], 6, workers=TWO) == 0
     assert more_folds(64, [100], 6, workers=TWO) == 1  # alone, with the threads of both
     assert more_folds(111, [100], 6, workers=TWO) == 2
@@ -133,7 +133,7 @@ def test_time_that_is_left_goes_into_further_folds() -> None:
     ("seconds", "expected"),
     [(100, None), (200, ("quick", 2500)), (1000, ("logmel", 2500)), (10_000, ("both", 4000))],
 )
-def test_time_that_is_left_goes_into_a_further_candidate(seconds: float, expected: tuple[str, int] | None) -> None:
+def test_remaining_time_adds_a_candidate(seconds: float, expected: tuple[str, int] | None) -> None:
     found = extra_candidate(seconds, STEPS, 40, 4000, 2, workers=TWO)
     if expected is None:
         assert found is None
@@ -146,7 +146,7 @@ def test_time_that_is_left_goes_into_a_further_candidate(seconds: float, expecte
     assert extra_candidate(seconds, {}, 40, 4000, 2, workers=TWO) is None
 
 
-def test_a_round_takes_what_its_waves_take() -> None:
+def test_a_round_takes_the_time_of_its_waves() -> None:
     assert TWO.round_seconds([10, 10, 10]) == 20
     assert TWO.round_seconds([30, 1, 1]) == 30
     assert TWO.round_seconds([10]) == pytest.approx(10 / 1.75)
@@ -156,6 +156,6 @@ def test_a_round_takes_what_its_waves_take() -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", '{"spent_seconds": NaN}', '{"spent_seconds": "x"}', '{"spent_seconds": -1}']
 )
-def test_a_damaged_clock_begins_anew(tmp_path: Path, text: str) -> None:
+def test_a_damaged_clock_restarts(tmp_path: Path, text: str) -> None:
     (tmp_path / "clock.json").write_text(text)
     assert Clock(tmp_path / "clock.json").spent < 5

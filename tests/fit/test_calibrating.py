@@ -1,4 +1,4 @@
-"""The answer of a fit is calibrated by out-of-fold predictions, and its figures by clips of other groups."""
+"""Calibration of a fit's ensemble on out-of-fold predictions."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def sharper(predictions: OutOfFold, power: float) -> OutOfFold:
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
-def test_overconfidence_is_mended(multilabel: bool) -> None:
+def test_overconfidence_is_corrected(multilabel: bool) -> None:
     predictions = sharper(generated([2.0], 1200, size=3, multilabel=multilabel), 4.0)
     ensemble = select_ensemble(
         predictions, "f1_macro" if not multilabel else "mean_average_precision", SelectionSettings()
@@ -44,7 +44,7 @@ def test_overconfidence_is_mended(multilabel: bool) -> None:
         assert (found.probabilities.argmax(1) == combined(predictions, ensemble).argmax(1)).all()
 
 
-def test_figures_are_of_clips_that_fitted_nothing() -> None:
+def test_metrics_are_cross_fitted() -> None:
     """With a scale and a bias for each of many classes, the clips that were fitted to look better than others do."""
     predictions = generated([1.0], 60, classes=12)
     ensemble = select_ensemble(predictions, "accuracy", SelectionSettings())
@@ -59,7 +59,7 @@ def test_figures_are_of_clips_that_fitted_nothing() -> None:
     np.testing.assert_allclose(one_group.probabilities, single.probabilities[0], atol=1e-6)
 
 
-def test_nothing_is_calibrated_where_it_is_not_wanted() -> None:
+def test_calibration_can_be_switched_off() -> None:
     predictions = generated([1.0, 1.0], 60)
     ensemble = select_ensemble(predictions, "accuracy", SelectionSettings(max_members=2))
     found = calibrate(predictions, ensemble, {}, "none")
@@ -72,6 +72,7 @@ def test_windows_are_calibrated_and_recordings_are_their_mean(tmp_path: Path) ->
     windows = sharper(generated([1.5], 240, size=4), 3.0)
     windows.clips["path"] = windows.clips["group"]
     windows.clips["start_seconds"] = [float(place % 4) for place in range(240)]
+    windows.clips["end_seconds"] = windows.clips["start_seconds"] + 1.0
     whole = generated([1.5], 60)
     whole.clips["path"] = whole.clips["group"] = windows.clips["group"].unique()
     whole.clips["label"] = windows.clips["label"].to_numpy()[::4]

@@ -7,19 +7,20 @@ import pytest
 from generated_predictions import generated
 
 from audio_lightning.fit.ensemble_selection import Library, SelectionSettings, combined, select_ensemble
-from audio_lightning.fit.group_scores import SUPPORTED, GroupScores
+from audio_lightning.fit.group_scores import GroupScores
+from audio_lightning.fit.settings import METRICS
 
-METRICS = [(metric, multilabel) for multilabel in SUPPORTED for metric in SUPPORTED[multilabel]]
+SUPPORTED = [(metric, multilabel) for multilabel in METRICS for metric in METRICS[multilabel]]
 
 
-@pytest.mark.parametrize(("metric", "multilabel"), METRICS)
+@pytest.mark.parametrize(("metric", "multilabel"), SUPPORTED)
 def test_one_member_is_the_best_candidate(metric: str, multilabel: bool) -> None:
     found = select_ensemble(generated([0.5, 2.0, 1.0], multilabel=multilabel), metric, SelectionSettings(max_members=1))
     assert found.weights == {"candidate 01": 1.0}
     assert found.score == pytest.approx(found.single["candidate 01"])
 
 
-@pytest.mark.parametrize(("metric", "multilabel"), METRICS)
+@pytest.mark.parametrize(("metric", "multilabel"), SUPPORTED)
 def test_candidates_that_err_independently_are_better_together(metric: str, multilabel: bool) -> None:
     predictions = generated([1.0] * 6 + [0.0], 300, multilabel=multilabel)
     scores = [select_ensemble(predictions, metric, SelectionSettings(max_members=most)).score for most in (1, 2, 3, 7)]
@@ -27,7 +28,7 @@ def test_candidates_that_err_independently_are_better_together(metric: str, mult
     assert len(set(scores)) == 4
 
 
-def test_the_most_members_and_weights_hold() -> None:
+def test_max_members_and_weights() -> None:
     predictions = generated([1.0] * 8, 300)
     found = select_ensemble(predictions, "accuracy", SelectionSettings(max_members=3, rounds=10, initial=5))
     assert len(found.weights) == 3
@@ -43,7 +44,7 @@ def test_the_score_is_that_of_the_weighted_mean() -> None:
 
 
 @pytest.mark.parametrize("settings", [SelectionSettings(3, 8, 1), SelectionSettings(4, 6, 3)])
-def test_selection_follows_the_paper(settings: SelectionSettings) -> None:
+def test_selection_equals_a_reference_implementation(settings: SelectionSettings) -> None:
     """Against one that adds candidates one by one, as it is written there."""
     predictions = generated([1.0, 0.9, 0.8, 1.0, 0.7], 150, seed=3)
     assert select_ensemble(predictions, "accuracy", settings).weights == written_out(predictions, settings)
@@ -69,7 +70,7 @@ def written_out(predictions, settings: SelectionSettings) -> dict[str, float]:  
             if counts[place]}  # fmt: skip
 
 
-def test_of_equal_candidates_the_first_is_chosen_alone() -> None:
+def test_the_first_of_equal_candidates_is_chosen() -> None:
     predictions = generated([1.0], 100)
     same = replace(
         predictions, candidates=("a", "b", "c"), probabilities=np.repeat(predictions.probabilities, 3, axis=0)
@@ -77,7 +78,7 @@ def test_of_equal_candidates_the_first_is_chosen_alone() -> None:
     assert select_ensemble(same, "accuracy", SelectionSettings(max_members=3)).weights == {"a": 1.0}
 
 
-def test_members_cost_together_what_there_is_at_most() -> None:
+def test_total_cost_is_limited() -> None:
     predictions = generated([1.2, 1.0, 1.0, 0.9, 0.2], 300)
     names = predictions.candidates
     free = select_ensemble(predictions, "accuracy", SelectionSettings(max_members=5))
@@ -93,7 +94,7 @@ def test_members_cost_together_what_there_is_at_most() -> None:
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_samples_are_selected_as_each_alone(most: int) -> None:
+def test_samples_are_independent(most: int) -> None:
     predictions = generated([1.0] * 4, 80)
     library = Library(predictions.probabilities, GroupScores("accuracy", predictions.targets, predictions.group))
     weights = np.random.default_rng(0).integers(0, 3, size=(20, 80)).astype(float)

@@ -1,4 +1,4 @@
-"""What a published network makes of the clips is computed before the trainings, where there is time for it."""
+"""Embeddings of pretrained networks are computed before the trainings of a fit."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ CANDIDATES = {"both": Untimed({}, {}), "frozen": Untimed({"of": "frozen"}, {}, f
 
 
 @pytest.mark.parametrize(("left", "embeds"), [(1000.0, True), (100.0, False)])
-def test_there_must_be_time_for_it(left: float, embeds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedding_needs_time(left: float, embeds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     candidates = {
         name: Surveyed(name, 0.1, 40, predict_seconds=0.05, frozen=one.frozen) for name, one in CANDIDATES.items()
     }

@@ -1,4 +1,4 @@
-"""The learning curve of a fit: which trainings it repeats, and what is read from them."""
+"""Learning curve of a fit: its trainings and its points."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -61,19 +61,19 @@ def test_the_quickest_member_is_repeated_on_shares_with_as_many_steps(tmp_path: 
     assert half["data.test_fold"] == "1"
 
 
-def test_what_followed_from_the_recordings_stays(tmp_path: Path) -> None:
+def test_derived_settings_are_kept(tmp_path: Path) -> None:
     (half, *_) = plan({"quick": finished(tmp_path / "quick", 10.0)}, ["quick"])
     settled = {"data.batch_size": "16", "data.sampling": "balanced", "data.clip_seconds": "1.5"}
     assert settled.items() <= overrides(half).items()
     assert overrides(half)["data.hop_seconds"] == "null"
 
 
-def test_where_no_member_is_quick_enough_another_candidate_is_repeated(tmp_path: Path) -> None:
+def test_another_candidate_is_repeated_if_no_member_is_quick_enough(tmp_path: Path) -> None:
     runs = {"slow": finished(tmp_path / "slow", 70.0), "quick": finished(tmp_path / "quick", 20.0)}
     assert {one.name for one in plan(runs, ["slow"])} == {"quick"}
 
 
-def test_one_training_at_a_time_is_one_share(tmp_path: Path) -> None:
+def test_one_worker_gives_one_share(tmp_path: Path) -> None:
     assert [one.share for one in plan({"a": finished(tmp_path / "a", 10.0)}, ["a"], slots=1)] == [0.5]
 
 
@@ -85,11 +85,11 @@ def test_one_training_at_a_time_is_one_share(tmp_path: Path) -> None:
         ({"seconds": 10.0, "planned": 20}, {}),  # the time ended it
     ],
 )
-def test_without_time_there_is_none(training: Any, changes: Any, tmp_path: Path) -> None:
+def test_no_learning_curve_without_time(training: Any, changes: Any, tmp_path: Path) -> None:
     assert plan({"a": finished(tmp_path / "a", **training)}, ["a"], **changes) == []
 
 
-def test_it_is_kept_where_decisions_are(tmp_path: Path) -> None:
+def test_it_is_stored_in_the_state(tmp_path: Path) -> None:
     state = FitState(learning=[Training("quick", 0, ["a=1"], 0.5, "0-a")])
     state.write(tmp_path / "state.json")
     assert FitState.read(tmp_path / "state.json").learning == state.learning
@@ -106,7 +106,7 @@ def curve(path: Path, signals: list[float], clips: int = 400, **changes: Any) ->
     return folders[::-1]
 
 
-def test_points_are_of_the_same_clips_and_say_how_sure_the_gain_is(tmp_path: Path) -> None:
+def test_points_share_clips_and_have_intervals_of_the_gain(tmp_path: Path) -> None:
     points, note = learning_points("quick", curve(tmp_path, [0.5, 2.0, 2.02]), "accuracy")
     assert [point.share for point in points] == [0.25, 0.5, 1.0]
     known = generated([0.5, 2.0, 2.02], 400)
@@ -126,26 +126,26 @@ def test_points_are_of_the_same_clips_and_say_how_sure_the_gain_is(tmp_path: Pat
     )
 
 
-def test_of_a_loss_the_difference_has_its_sign(tmp_path: Path) -> None:
+def test_the_gain_of_a_loss_is_negative(tmp_path: Path) -> None:
     points, _ = learning_points("quick", curve(tmp_path, [0.5, 2.0]), "loss")
     assert points[1].value < points[0].value
     assert points[1].gain_high is not None
     assert points[1].gain_high < 0
 
 
-def test_equal_predictions_of_few_clips_are_no_proof_of_equality(tmp_path: Path) -> None:
+def test_equal_predictions_of_few_clips_have_a_wide_interval(tmp_path: Path) -> None:
     points, _ = learning_points("quick", curve(tmp_path, [50.0, 50.0], 30), "accuracy")
     assert (points[1].gain_low, points[1].gain_high) == pytest.approx((-0.1, 0.0)), "nothing is more than all"
 
 
-def test_a_training_that_the_time_ended_is_no_point(tmp_path: Path) -> None:
+def test_a_training_at_its_time_limit_gives_no_point(tmp_path: Path) -> None:
     folders = curve(tmp_path, [0.5, 2.0])
     write_json(folders[0].metrics, {"epochs": 7, "num_clips/train": 100})
     assert learning_points("quick", folders, "accuracy") == ([], "")
     assert learning_points("quick", [], "accuracy") == ([], "")
 
 
-def test_its_trainings_are_no_candidates(tmp_path: Path) -> None:
+def test_its_trainings_are_not_candidates(tmp_path: Path) -> None:
     fit = FitFolder(tmp_path)
     sweep = SweepFolder(fit.trials)
     sweep.path.mkdir()
@@ -157,7 +157,7 @@ def test_its_trainings_are_no_candidates(tmp_path: Path) -> None:
     assert list(candidates_of_fit(fit)) == ["0000-quick"]
 
 
-def test_the_page_says_what_the_curve_is_of(tmp_path: Path) -> None:
+def test_the_page_describes_the_curve(tmp_path: Path) -> None:
     points, note = learning_points("quick", curve(tmp_path / "runs", [0.5, 2.0, 2.02]), "accuracy")
     fit = FitFolder(tmp_path / "fit")
     fit.write_summary(whole_summary(tmp_path, learning=points, learning_note=note))

@@ -1,7 +1,10 @@
-"""A whole fit on tiny recordings: what it decides is kept, and what it leaves is used as any classifier is."""
+"""Whole fits on tiny recordings: decisions are stored, and the model is used as any classifier."""
 
 import json
+import os
+import re
 import shutil
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,13 +13,14 @@ from typing import Any
 import pandas as pd
 import pytest
 import tiny
+from filelock import FileLock, Timeout
 from typer.testing import CliRunner
 
 from audio_lightning.classifier.checkpoint import read_contents
 from audio_lightning.cli.main import app
 from audio_lightning.compare.fit_summary import TRAIN_SHARE, FitFolder
 from audio_lightning.compare.trials import SweepFolder
-from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.errors import ConfigError, Interrupted
 from audio_lightning.fit.fitting import run_fit
 from audio_lightning.fit.out_of_fold import candidates_of_fit
 from audio_lightning.fit.processes import conclude, finish, survey
@@ -26,6 +30,7 @@ from audio_lightning.fit.state import FitState
 from audio_lightning.fit.survey import Survey
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.sweeps.executors.forkserver import call
+from audio_lightning.sweeps.progress import duration
 
 SMALL = ["model.channels=[4,8]", "model.hidden_dim=8", "trainer=cpu", "exclude=[pcen,frozen,words]", "metric=accuracy"]
 
@@ -43,14 +48,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shortest(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fit that has time for next to nothing, and answers nevertheless."""
+    """Fit with almost no time, which still gives a model."""
     folder = tmp_path_factory.mktemp("fit") / "short"
     result = CliRunner().invoke(app, ["fit", *words(data, folder, "budget=1s", "logger=[csv,tensorboard]")])
     assert result.exit_code == 0, result.output
     return folder
 
 
-def test_without_time_the_quickest_candidate_is_the_answer(shortest: Path) -> None:
+def test_without_time_the_quickest_candidate_is_selected(shortest: Path) -> None:
     summary = FitFolder(shortest).read_summary()
     states = {candidate.name: candidate.state for candidate in summary.candidates}
     assert list(states.values()).count("selected") == 1
@@ -60,7 +65,7 @@ def test_without_time_the_quickest_candidate_is_the_answer(shortest: Path) -> No
     assert summary.folds == 1
 
 
-def test_recordings_that_cannot_be_read_are_left_out_and_named(shortest: Path, data: Path, tmp_path: Path) -> None:
+def test_unreadable_recordings_are_skipped_and_named(shortest: Path, data: Path, tmp_path: Path) -> None:
     (note,) = [note for note in FitFolder(shortest).read_summary().notes if "cannot be read" in note]
     assert note == "1 recording cannot be read and is left out: high_tone/broken.wav"
     lines = words(data, tmp_path / "fit", "budget=1s", "data.bad_recordings=error")
@@ -70,22 +75,31 @@ def test_recordings_that_cannot_be_read_are_left_out_and_named(shortest: Path, d
     assert "Traceback" not in result.output
 
 
-def test_it_says_what_predicting_takes(shortest: Path) -> None:
+def test_an_exceeded_budget_is_reported(data: Path, shortest: Path) -> None:
+    summary = FitFolder(shortest).read_summary()
+    (note,) = [note for note in summary.notes if "of a budget of 1 s" in note]
+    assert note == f"the fit took {duration(summary.spent_seconds or 0)} of a budget of 1 s: " + (
+        "a budget does not shorten starting, measuring, one short training and the page"
+    )
+    assert run_fit(parse_fit_args(words(data, shortest, "budget=1s"))).over_budget == note
+
+
+def test_prediction_time_is_reported(shortest: Path) -> None:
     summary = FitFolder(shortest).read_summary()
     assert summary.predict_ms is not None
     assert 0 < summary.predict_ms < 1000
     assert all(candidate.predict_ms for candidate in summary.candidates)
-    assert "ms a clip on this machine's CPU" in FitFolder(shortest).report.read_text()
+    assert "ms per clip on this machine's CPU" in FitFolder(shortest).report.read_text()
 
 
-def test_a_limit_that_nothing_keeps_to_is_said_before_anything_is_trained(data: Path, shortest: Path) -> None:
+def test_an_impossible_limit_is_an_error_before_training(data: Path, shortest: Path) -> None:
     before = FitFolder(shortest).summary.stat().st_mtime
     with pytest.raises(ConfigError, match=r"infer_limit=1e-06ms: no candidate .* the quickest is \w+, "):
         run_fit(parse_fit_args(words(data, shortest, "budget=1s", "infer_limit=0.000001ms")))
     assert FitFolder(shortest).summary.stat().st_mtime == before
 
 
-def test_it_leaves_a_model_a_page_and_a_plan(shortest: Path) -> None:
+def test_it_writes_a_model_a_page_and_a_plan(shortest: Path) -> None:
     files = FitFolder(shortest)
     assert load_classifier(shortest).task.classes == tiny.CLASSES
     assert "<html" in files.report.read_text()
@@ -109,7 +123,7 @@ def test_on_its_own_recordings_it_is_evaluated_by_cross_validation(shortest: Pat
         assert result.exit_code == 0, result.output
         assert json.loads(result.stdout)["test/accuracy"] == expected.expected
         assert len(result.stderr.splitlines()) == 1
-        assert "that of cross-validation, after selection" in result.stderr
+        assert "that of cross-validation, corrected for selection" in result.stderr
     result = CliRunner().invoke(app, ["evaluate", str(shortest), "--output", str(shortest / "again")])
     assert result.exit_code == 2
     assert "out_of_fold.csv" in result.stderr
@@ -119,7 +133,7 @@ def test_on_its_own_recordings_it_is_evaluated_by_cross_validation(shortest: Pat
     assert json.loads(result.stdout)["num_train_overlap"] > 0
 
 
-def test_labels_can_be_looked_for_in_it(shortest: Path) -> None:
+def test_label_errors_can_be_audited(shortest: Path) -> None:
     result = CliRunner().invoke(app, ["labels", str(shortest)])
     assert result.exit_code == 0, result.output
     assert FitFolder(shortest).read_summary().selected[0].name in result.output
@@ -138,12 +152,12 @@ def test_decisions_are_kept_and_damage_is_one_line(shortest: Path, tmp_path: Pat
     assert state.passes[0].survivors
     assert state.passes[0].done
     (tmp_path / "state.json").write_text(json.dumps({"survey": {"machine": 3}}))
-    with pytest.raises(ConfigError, match="remove it to begin the fit again"):
+    with pytest.raises(ConfigError, match=r"damaged \(survey.*; restore a copy, or begin"):
         FitState.read(tmp_path / "state.json")
     assert FitState.read(tmp_path / "none.json") == FitState()
 
 
-def test_the_same_line_again_answers_at_once(
+def test_the_same_command_returns_at_once(
     shortest: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     called = []
@@ -162,7 +176,7 @@ def test_the_same_line_again_answers_at_once(
     assert capsys.readouterr().out == ""
 
 
-def test_other_trainings_need_a_folder_of_their_own(shortest: Path, data: Path) -> None:
+def test_other_trainings_need_another_folder(shortest: Path, data: Path) -> None:
     with pytest.raises(ConfigError, match="holds a fit with other settings of its trainings or other candidates"):
         run_fit(parse_fit_args(words(data, shortest, "budget=1s", "optimizer.lr=0.1")))
 
@@ -174,9 +188,16 @@ def test_the_default_folder_does_not_depend_on_the_budget(data: Path) -> None:
     assert parse_fit_args([*lines, "preset=fast"]).folder not in folders
 
 
+@pytest.mark.parametrize(
+    "default", ["preset=good", "refit=false", "fit.max_members=3", "metric=null", "data.bad_recordings=skip"]
+)
+def test_a_typed_default_is_the_same_fit(default: str) -> None:
+    assert parse_fit_args(["data=demo", default]).name == parse_fit_args(["data=demo"]).name
+
+
 @pytest.fixture(scope="module")
 def grown(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[float]]:
-    """A fit that had one second, and then more than enough for trainings of four steps; what it printed then."""
+    """Fit with a budget of one second, then one that is enough for trainings of four steps; its output."""
     folder = tmp_path_factory.mktemp("fit") / "grown"
     lines = words(data, folder, "exclude=[both,logmel,pcen,frozen,words]", "data.folds=3")
     with pytest.MonkeyPatch.context() as patch:
@@ -193,7 +214,9 @@ def test_a_larger_budget_adds_to_what_is_there(grown: tuple[Path, str, list[floa
     summary = FitFolder(folder).read_summary()
     assert [candidate.name for candidate in summary.candidates] == ["quick", "quick (2)"]
     first, second = summary.candidates
-    assert first.out_of_fold is not None  # on all folds, since it was trained on those that the first budget left out
+    assert (
+        first.out_of_fold is not None
+    )  # on all folds, since it was trained on the folds that the first budget left out
     assert second.out_of_fold is not None
     assert (first.epochs, second.epochs) == (1, 4)
     assert (summary.folds, summary.budget_seconds) == (3, 36_000)
@@ -201,8 +224,8 @@ def test_a_larger_budget_adds_to_what_is_there(grown: tuple[Path, str, list[floa
     trials = sorted(folder.glob("trials/trials/*/metrics.json"))
     assert [path.stat().st_mtime for path in trials][:1] == before
     assert len(trials) == 6 + 2  # those of the learning curve
-    assert "what was trained stays" in printed
-    assert "4 steps each (1 before), quick on the folds that were not tested before" in printed
+    assert "earlier trainings are kept" in printed
+    assert "4 steps each (1 before), quick on the folds not tested before" in printed
 
 
 def test_a_learning_curve_is_drawn_where_there_is_time(grown: tuple[Path, str, list[float]]) -> None:
@@ -217,7 +240,7 @@ def test_a_learning_curve_is_drawn_where_there_is_time(grown: tuple[Path, str, l
     assert len(fit.read_out_of_fold()) == tested, "it has no part in what is predicted"
 
 
-def test_with_refit_each_member_is_trained_once_more_on_everything(
+def test_refit_trains_each_member_on_all_recordings(
     grown: tuple[Path, str, list[float]], data: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(grown[0], tmp_path / "fit"))
@@ -232,7 +255,7 @@ def test_with_refit_each_member_is_trained_once_more_on_everything(
     trainings = [run for run, _ in SweepFolder(FitFolder(folder).refits).folders()]
     assert [run.read_metrics()["num_clips/train"] for run in trainings] == [18] * len(summary.selected)
     assert "trained once on all recordings" in result.output
-    assert "trained once more, on all recordings" in FitFolder(folder).report.read_text()
+    assert "trained once more on all recordings" in FitFolder(folder).report.read_text()
     contents = read_contents(FitFolder(folder).model)
     assert len(contents["members"]) == len(summary.selected)
     assert list(FitFolder(folder).sweep.folders())  # those of the folds are still there
@@ -248,7 +271,7 @@ def test_new_recordings_begin_a_pass_of_their_own(shortest: Path, data: Path, tm
     (root / "noise/0.wav").rename(root / "noise/new.wav")
     result = CliRunner().invoke(app, ["fit", *lines])
     assert result.exit_code == 0, result.output
-    assert "recordings since the last time: 1 new, 1 gone. They are looked at again" in result.output
+    assert "recordings have changed: 1 new, 1 gone. The fit begins again" in result.output
     state = FitState.read(folder / "state.json")
     assert (state.edition, len(state.passes)) == (1, 1)
     assert list((folder / "earlier/1/trials/trials").iterdir())
@@ -258,7 +281,9 @@ def test_new_recordings_begin_a_pass_of_their_own(shortest: Path, data: Path, tm
     assert summary.spent_seconds < json.loads((folder / "clock.json").read_text())["spent_seconds"]
 
 
-def test_what_was_interrupted_goes_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_fit_is_resumed(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     lines = words(data, tmp_path / "fit", "exclude=[both,logmel,pcen,frozen,words]", "budget=1s", "refit=true")
     for phase in (survey, "trainings", conclude, finish):
         with monkeypatch.context() as patch:
@@ -268,7 +293,9 @@ def test_what_was_interrupted_goes_on(data: Path, tmp_path: Path, monkeypatch: p
                 patch.setattr("audio_lightning.fit.fitting.call", partial(_killed_at, phase))
             with pytest.raises(Killed):
                 run_fit(parse_fit_args(lines))
+    capsys.readouterr()
     outcome = run_fit(parse_fit_args(lines))
+    assert re.search(r"^continuing: \d+ s of 1 s used$", capsys.readouterr().out, re.MULTILINE)
     assert outcome.answer is not None
     assert "refit=true: " in outcome.answer
     assert "so the file holds the models of the folds" in FitFolder(tmp_path / "fit").report.read_text()
@@ -276,8 +303,36 @@ def test_what_was_interrupted_goes_on(data: Path, tmp_path: Path, monkeypatch: p
     assert status.attempts == 1
 
 
+def test_a_second_command_does_not_work_on_the_same_fit(data: Path, tmp_path: Path) -> None:
+    request = parse_fit_args(words(data, tmp_path, "budget=1s"))
+    with FileLock(tmp_path / ".lock"), pytest.raises(ConfigError, match="another command is working on this fit"):
+        run_fit(request)
+
+
+def test_a_lock_inside_a_fit_is_not_taken_for_its_own(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wait(*arguments: Any) -> None:
+        raise Timeout("another.lock")
+
+    monkeypatch.setattr("audio_lightning.fit.fitting.call", wait)
+    with pytest.raises(Timeout):
+        run_fit(parse_fit_args(words(data, tmp_path / "fit", "budget=1s")))
+
+
+def test_sigterm_while_recordings_are_measured_is_an_interruption(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audio_lightning.fit.fitting.call", lambda *arguments: os.kill(os.getpid(), signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted) as raised:
+        run_fit(parse_fit_args(words(data, tmp_path / "fit", "budget=1s")))
+    assert raised.value.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 class Killed(BaseException):
-    """In place of a signal that cannot be caught: what was written stays as it is."""
+    """Stands for SIGKILL: written files stay as they are."""
 
 
 def _killed(*arguments: Any) -> None:
@@ -301,32 +356,58 @@ def test_passes_differ_in_seed_and_share_the_folds(grown: tuple[Path, str, list[
 
 
 @pytest.mark.parametrize("command", [["train", "resume={}"], ["refit", "{}"], ["leaderboard", "{}"]])
-def test_the_folder_of_a_fit_in_place_of_a_run_or_a_sweep_says_what_to_type(shortest: Path, command: list[str]) -> None:
+def test_a_fit_folder_instead_of_a_run_or_sweep_is_an_error_with_a_remedy(shortest: Path, command: list[str]) -> None:
     result = CliRunner().invoke(app, [word.format(shortest) for word in command])
     assert result.exit_code == 2, result.output
-    assert "it is the folder of a fit, which goes on with audio-lightning fit data=folder" in result.stderr
-    assert f"its trainings are the sweep {shortest}/trials" in result.stderr
+    assert "it is the folder of a fit: continue it with audio-lightning fit data=folder" in result.stderr
+    assert f"its trainings are in the sweep {shortest}/trials" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("sweep.trials=3", "a fit names its trials itself"),
+        ("sweep.trials=3", "not supported by a fit"),
         ("modle=cnn", "did you mean model"),
-        ("data.test_fold=1", "every fold is tested in turn"),
-        ("metric=acuracy", "selected by one of"),
+        ("data.test_fold=1", "a fit tests every fold in turn"),
+        ("bugdet=2m", "there is no key bugdet; did you mean budget?"),
+        ("presets=good", "there is no key presets; did you mean preset?"),
+        ("--budget=2m", "--budget=2m: no such option; keys are typed as KEY=VALUE: budget=2m"),
+        ("metric=acuracy", "did you mean accuracy"),
+        ("metric=mean_average_precision", "choose one of"),
         ("budget=soon", "expected a time"),
+        ("data.root=empty", "empty has no class folders"),
     ],
 )
-def test_a_mistake_is_one_line(line: str, said: str, data: Path, tmp_path: Path) -> None:
-    result = CliRunner().invoke(app, ["fit", *words(data, tmp_path / "fit", "budget=1s", line)])
+def test_a_mistake_is_one_line_and_leaves_no_folder(
+    line: str, said: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    typed = [word for word in words(data, Path("new/fit"), "budget=1s") if word.split("=")[0] != line.split("=")[0]]
+    result = CliRunner().invoke(app, ["fit", *typed, line])
     assert result.exit_code == 2, result.output
     assert said in result.stderr
     assert "Traceback" not in result.output
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_a_folder_with_other_files_is_refused_unchanged(tmp_path: Path) -> None:
+    (tmp_path / "my_run").mkdir()
+    with pytest.raises(ConfigError, match="contains other files; name a new or empty folder, or that of a fit"):
+        run_fit(parse_fit_args(["data=demo", f"fit.dir={tmp_path}"]))
+    assert [path.name for path in tmp_path.iterdir()] == ["my_run"]
+
+
+def test_without_data_the_demo_sounds_are_named_first(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    result = CliRunner().invoke(app, ["fit", f"fit.dir={tmp_path}"])
+    assert "no data= is given: the generated demo sounds are used" in result.stdout
+    result = CliRunner().invoke(app, ["fit", "data=demo", f"fit.dir={tmp_path}"])
+    assert result.stdout == ""
 
 
 @pytest.mark.full
-def test_a_fit_over_folds_selects_and_goes_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_over_folds_selects_and_resumes(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("audio_lightning.fit.budget.MOST_STEPS", 4)
     lines = words(data, tmp_path / "fit", "budget=20m")
     assert CliRunner().invoke(app, ["fit", *lines]).exit_code == 0

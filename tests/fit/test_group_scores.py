@@ -6,11 +6,12 @@ from generated_predictions import generated
 from sklearn import metrics
 
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.fit.group_scores import SUPPORTED, GroupScores
+from audio_lightning.fit.group_scores import GroupScores
+from audio_lightning.fit.settings import METRICS
 
 
 @pytest.mark.parametrize(
-    ("metric", "multilabel"), [(metric, multilabel) for multilabel in SUPPORTED for metric in SUPPORTED[multilabel]]
+    ("metric", "multilabel"), [(metric, multilabel) for multilabel in METRICS for metric in METRICS[multilabel]]
 )
 def test_scores_of_samples_are_those_of_repeated_clips(metric: str, multilabel: bool) -> None:
     found = generated([0.5, 1.0], 60, size=2, multilabel=multilabel)
@@ -43,7 +44,7 @@ def reference(metric: str, targets: np.ndarray, chances: np.ndarray, multilabel:
 
 
 @pytest.mark.parametrize("classes", [3, 200])
-def test_of_equal_probabilities_the_first_class_is_predicted(classes: int) -> None:
+def test_the_first_class_wins_a_tie(classes: int) -> None:
     targets = np.eye(classes, dtype=bool)[[0, classes - 1]]
     chances = np.full((classes, 1, 2), 1 / classes)
     scores = GroupScores("accuracy", targets, np.arange(2))

@@ -1,4 +1,4 @@
-"""Label errors are found by out-of-fold predictions."""
+"""Label errors from out-of-fold predictions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_limits_are_noted(tmp_path: Path) -> None:
         folder.write_status(status)
     left_out, accuracy = audit_labels([sweep.path]).notes
     assert left_out == "m1 is left out: it predicts 20 of 40 clips."
-    assert "At this accuracy most contradictions are errors of the networks" in accuracy
+    assert "At this accuracy, most contradictions are errors of the networks" in accuracy
     for folder, status in list(sweep.folders())[::4]:  # a fold of both
         status.state = "failed"
         folder.write_status(status)

@@ -38,14 +38,14 @@ def test_the_order_of_rows_and_runs_does_not_matter(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_out_of_fold(runs).probabilities, known.probabilities, atol=1e-7)
 
 
-def test_clips_that_are_predicted_twice_have_the_mean(tmp_path: Path) -> None:
+def test_repeated_predictions_are_averaged(tmp_path: Path) -> None:
     known = generated([1.0, 0.5], 12)
     runs = [write_run(tmp_path / "1", known, 0), write_run(tmp_path / "2", known, 1)]
     found = read_out_of_fold({"both": runs})
     np.testing.assert_allclose(found.probabilities[0], known.probabilities.mean(axis=0), atol=1e-7)
 
 
-def test_whole_recordings_take_the_place_of_windows(tmp_path: Path) -> None:
+def test_whole_recordings_replace_windows(tmp_path: Path) -> None:
     known = generated([1.0, 0.5], 12)
     windowed = write_run(tmp_path / "1", known, 1)
     write_run(tmp_path / "1", known, 0, file="recordings")
@@ -132,7 +132,7 @@ def test_damage_is_one_line(damage: object, error: type[UserError], message: str
 def test_runs_without_a_test_and_sweeps_without_a_run_are_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", generated([1.0], 6))
     run.predictions.unlink()
-    with pytest.raises(ConfigError, match=r"has no predictions\.csv: expected a run with a test part"):
+    with pytest.raises(ConfigError, match=r"has no predictions\.csv; expected a run with a test"):
         read_out_of_fold({"one": [run]})
     with pytest.raises(ConfigError, match="no run"):
         read_out_of_fold({})

@@ -1,4 +1,4 @@
-"""What a larger budget adds to a fit."""
+"""Further passes of a fit with a larger budget."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def test_candidates_of_later_passes_have_names_of_their_own() -> None:
     assert pass_name("both", 2) == "both (3)"
 
 
-def test_winners_come_first_and_losers_last() -> None:
+def test_survivors_come_first_and_losers_last() -> None:
     passes = [a_pass("both", "logmel", "quick", survivors=["logmel"])]
     assert preferred(STEPS, passes) == ["logmel", "pcen", "both", "quick"]
 
@@ -68,7 +68,7 @@ def test_it_never_trains_shorter_and_fits_into_the_time(seconds: float) -> None:
         assert (own + 60 * len(found.finish) * (chosen.folds - 5)) / 2 <= seconds
 
 
-def test_trainings_that_are_as_long_as_any_are_repeated_with_another_seed() -> None:
+def test_trainings_of_maximum_length_are_repeated_with_another_seed() -> None:
     found = further(100_000, a_pass("both", survivors=["both"], folds=8, steps=MOST_STEPS))
     assert found is not None
     assert found.allocation.steps == MOST_STEPS
@@ -90,7 +90,7 @@ def work(chosen: Allocation) -> float:
     return chosen.folds * chosen.steps * STEPS[chosen.candidates[0]]
 
 
-def test_a_refit_has_its_time() -> None:
+def test_time_is_reserved_for_a_refit() -> None:
     def planned(*, refit: bool) -> Pass:
         found = plan_pass(1200, 1000, STEPS, 40, [], {}, workers=TWO, folds=8, members=3, refit=refit)
         assert found is not None
@@ -114,7 +114,7 @@ def test_on_new_recordings_losers_are_known() -> None:
     assert next_edition(state, 100.0, keeps=False).lost == {}
 
 
-def test_after_a_budget_that_was_next_to_nothing_anything_longer_is_a_gain() -> None:
+def test_any_longer_training_is_a_gain_after_a_tiny_budget() -> None:
     found = further(40, a_pass("quick", survivors=["quick"], folds=1, steps=1))
     assert found is not None
     assert found.allocation.candidates == ("quick",)
@@ -128,7 +128,7 @@ def planned(seconds: float, *passes: Pass, refit: bool = False) -> Pass:
     return found
 
 
-def test_what_takes_next_to_nothing_is_trained_beside_the_others_and_not_again() -> None:
+def test_candidates_on_frozen_embeddings_are_trained_once() -> None:
     first = planned(1000)
     assert first.allocation.aside == ("frozen",)
     assert "frozen" not in first.allocation.candidates
@@ -140,5 +140,5 @@ def test_what_takes_next_to_nothing_is_trained_beside_the_others_and_not_again()
     assert folds_tested([first])["frozen"] == first.allocation.folds
 
 
-def test_time_for_it_is_kept_beside_that_for_a_refit() -> None:
+def test_time_is_reserved_for_frozen_candidates_and_a_refit() -> None:
     assert planned(1000, refit=True).kept > planned(1000).kept == aside_seconds(1, 8, workers=TWO)

@@ -40,7 +40,7 @@ def test_new_gone_and_changed_recordings_are_counted(root: Path) -> None:
     assert found.changed in (1, 2)
 
 
-def test_files_that_were_written_again_are_counted_apart(root: Path) -> None:
+def test_rewritten_files_are_counted_separately(root: Path) -> None:
     before = seen(root)
     os.utime(root / "noise/0.wav", ns=(0, 0))
     assert difference(before, seen(root)) == Difference(0, 0, 0, 1)

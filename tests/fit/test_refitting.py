@@ -1,4 +1,4 @@
-"""Members that are trained once more, on all recordings."""
+"""Refit of ensemble members on all recordings."""
 
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ def runs(folder: Path, scheduler: str, *metrics: dict[str, Any]) -> list[TrialFo
 CLIPS = {"num_clips/train": 60, "num_clips/validation": 20, "num_clips/test": 40}
 
 
-def test_a_schedule_that_ends_is_followed_and_others_as_far_as_served_best(tmp_path: Path) -> None:
+def test_epochs_of_a_refit_depend_on_the_schedule(tmp_path: Path) -> None:
     metrics = [{"epochs": 30, "best_epoch": best, **CLIPS} for best in (10, 20, 12)]
     annealed = plan_again(runs(tmp_path / "a", "cosine", *metrics))
     assert (annealed.epochs, annealed.seconds) == (30, pytest.approx(60))
@@ -52,11 +52,11 @@ def test_a_schedule_that_ends_is_followed_and_others_as_far_as_served_best(tmp_p
     ("epochs", "finished", "said"),
     [
         (4, True, "both: 4 epochs"),
-        (3, True, "there was time for 3 epochs of both only"),
+        (3, True, "both had time for 3 epochs only"),
         (4, False, "both failed (out of memory)"),
     ],
 )
-def test_models_are_taken_whole_or_not_at_all(tmp_path: Path, epochs: int, finished: bool, said: str) -> None:
+def test_partial_refits_are_discarded(tmp_path: Path, epochs: int, finished: bool, said: str) -> None:
     planned = [Training("both", None, ["trainer.max_epochs=4"])]
     (run,) = runs(tmp_path, "cosine", {"epochs": epochs, **CLIPS})
     found = {"both": [run]} if finished else {}

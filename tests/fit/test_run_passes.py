@@ -1,4 +1,4 @@
-"""What a pass tries, and what becomes of time that is left."""
+"""Passes of a fit, and the use of remaining time."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,12 +38,13 @@ def begun(left: float, limit: float | None, *, refit: bool = False) -> Pass:
     return planned
 
 
-def test_as_many_models_count_as_folds_are_tested() -> None:
+def test_prediction_time_counts_the_models_of_tested_folds() -> None:
     much, little = 100_000, 300
     assert begun(much, None).allocation.candidates == ("strong", "quick")
     planned = begun(much, 0.009)
     assert (planned.allocation.candidates, planned.allocation.folds) == (("quick",), 8)
-    assert planned.slow == {"strong": "predicting takes 32ms a clip with the models of 8 folds, above infer_limit=9ms"}
+    why = "predicting takes 32ms per clip with the models of 8 folds, above infer_limit=9ms"
+    assert planned.slow == {"strong": why}
     planned = begun(little, 0.009)
     assert (planned.allocation.candidates, planned.allocation.folds) == (("strong",), 2)
     assert planned.slow == {}
@@ -55,7 +56,7 @@ def test_with_refit_a_single_model_counts() -> None:
     assert planned.slow == {}
 
 
-def test_time_that_is_left_tests_further_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remaining_time_tests_further_folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, folder = tiny.write_folder(tmp_path / "data", clips=6), tmp_path / "fit"
     short = Allocation(("quick",), survivors=1, folds=1, steps=4)
     monkeypatch.setattr("audio_lightning.fit.passes.allocate", lambda *arguments, **options: short)
@@ -63,7 +64,7 @@ def test_time_that_is_left_tests_further_folds(tmp_path: Path, monkeypatch: pyte
     line = ["fit", "data=folder", f"data.root={data}", f"fit.dir={folder}", *small, "data.folds=3", "budget=10m"]
     result = CliRunner().invoke(app, line)
     assert result.exit_code == 0, result.output
-    assert "there is time for 2 more folds, 3 of 3 in all" in result.output
+    assert "time for 2 more folds, 3 of 3 in all" in result.output
     assert FitFolder(folder).read_summary().folds == 3
     assert len(FitFolder(folder).read_out_of_fold()) == len(list(data.rglob("*.wav")))
     trials = {path: path.stat().st_mtime for path in folder.glob("trials/trials/*/metrics.json")}
@@ -102,7 +103,7 @@ def test_classifiers_on_published_networks_are_trained_on_all_tested_folds_in_th
     ]
     result = CliRunner().invoke(app, [*line, "budget=10m"])
     assert result.exit_code == 0, result.output
-    assert "not on this machine, and so are not tried: cnn14 (327 MB from zenodo.org), mn10_as (" in result.output
+    assert "because the weights are not on this machine: cnn14 (327 MB from zenodo.org), mn10_as (" in result.output
     assert "candidate frozen: probe on aisfx, trained in seconds" in result.output
     assert "time for quick on 1 fold, 4 steps each, frozen on the same folds" in result.output
     fit = FitFolder(folder)
@@ -129,7 +130,7 @@ candidates:
 """
 
 
-def test_time_that_is_left_tries_a_further_candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_remaining_time_tries_a_further_candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, folder = tiny.write_folder(tmp_path / "data", clips=6), tmp_path / "fit"
     (tmp_path / "conf/fit").mkdir(parents=True)
     (tmp_path / "conf/fit/mine.yaml").write_text(TWO)
@@ -140,7 +141,7 @@ def test_time_that_is_left_tries_a_further_candidate(tmp_path: Path, monkeypatch
     line += ["exclude=[both,logmel,pcen,frozen,words,panns,efficientat,beats,quick]"]
     result = CliRunner().invoke(app, line)
     assert result.exit_code == 0, result.output
-    assert "there is time for small, too: 4 steps on 3 folds" in result.output
+    assert "time for small, too: 4 steps on 3 folds" in result.output
     fit = FitFolder(folder)
     assert {name: len(found) for name, found in candidates_of_fit(fit).items()} == {"strong": 3, "small": 3}
     states = {candidate.name: candidate.state for candidate in fit.read_summary().candidates}

@@ -1,4 +1,4 @@
-"""The figure after selection is one that new recordings show; predictions are generated, with known truth."""
+"""Correction of selection bias, on generated predictions with known accuracy."""
 
 import math
 from dataclasses import replace
@@ -23,7 +23,7 @@ def covered(runs: list[AfterSelection], truth: float) -> float:
 def noise(
     settings: SelectionSettings, runs: int, *, size: int = 1, within: float = 0.0, bootstraps: int = 100
 ) -> list[AfterSelection]:
-    """20 equal candidates that guess the labels of 240 clips."""
+    """20 candidates that guess the labels of 240 clips."""
     return [
         correct_for_selection(
             generated([0.0] * 20, 240, size=size, within=within, seed=seed), "accuracy", settings, bootstraps=bootstraps
@@ -33,7 +33,7 @@ def noise(
 
 
 @pytest.mark.parametrize("settings", [ALONE, THREE], ids=["best", "ensemble"])
-def test_noise_is_found_to_be_noise(settings: SelectionSettings) -> None:
+def test_candidates_that_guess_have_chance_accuracy(settings: SelectionSettings) -> None:
     runs = noise(settings, 14)
     assert covered(runs, CHANCE) >= 0.92
     assert np.mean([run.mean for run in runs]) == pytest.approx(CHANCE, abs=0.015)
@@ -49,7 +49,7 @@ def test_intervals_of_noise_cover_chance(settings: SelectionSettings, size: int)
     assert covered(noise(settings, 100, size=size, within=0.6 if size > 1 else 0.0), CHANCE) >= 0.92
 
 
-def test_groups_are_drawn_whole() -> None:
+def test_groups_are_sampled_as_a_whole() -> None:
     """Clips of a group have their label and most of their logits in common, so that few results are independent."""
     of_groups = noise(ALONE, 20, size=12, within=0.9)
     assert covered(of_groups, CHANCE) >= 0.92

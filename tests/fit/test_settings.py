@@ -1,4 +1,4 @@
-"""What a fit is told: presets, short forms, times."""
+"""Settings of a fit: presets, short forms, durations."""
 
 from pathlib import Path
 
@@ -13,8 +13,6 @@ from audio_lightning.fit.surveying import absent_weights
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
-        ("90", 90),
-        (90, 90),
         ("90s", 90),
         ("20m", 1200),
         ("2h", 7200),
@@ -24,14 +22,14 @@ from audio_lightning.fit.surveying import absent_weights
         ("1s500ms", 1.5),
     ],
 )
-def test_a_budget_is_a_time(text: str | float, seconds: float) -> None:
-    assert parse_duration(text) == seconds
+def test_a_budget_is_a_time(text: str, seconds: float) -> None:
+    assert parse_duration(text, "budget") == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "-3m", "ten", "20 m", "20min", "m", "inf", "nan", "1e999"])
-def test_what_is_no_time_is_refused(text: str) -> None:
+def test_invalid_durations_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="expected a time such as 90s, 20m"):
-        parse_duration(text)
+        parse_duration(text, "budget")
 
 
 @pytest.mark.parametrize("preset", choices("fit"))
@@ -55,11 +53,18 @@ def test_words_are_those_of_the_fit_or_of_its_trainings() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("fit=god", "did you mean good"),
+        ("fit=god", "preset=god: there is no such preset; did you mean good"),
+        ("fit=excellent", r"preset=excellent: there is no such preset \(presets: best, fast, good\)"),
+        ("fit.metric=acuracy", "metric=acuracy: no such metric; did you mean accuracy"),
+        ("fit.budget=10", "budget=10: has no unit; expected a time such as 90s, 20m or 2h"),
+        ("fit.budget=1.5", "budget=1.5: has no unit"),
+        ("fit.budget=null", "fit.budget=.*: expected"),
+        ("fit.budget=[1]", "fit.budget=.*: expected"),
+        ("fit.infer_limit=0.005", "infer_limit=0.005: has no unit; expected a time such as 5ms or 0.5s"),
         ("fit.bugdet=3m", "did you mean fit.budget"),
         ("fit.budget=soon", "budget=soon"),
         ("fit.exclude=[quik]", "did you mean quick"),
-        ("fit.exclude=[both,logmel,pcen,frozen,words,panns,efficientat,beats,quick]", "leaves no candidate"),
+        ("fit.exclude=[both,logmel,pcen,frozen,words,panns,efficientat,beats,quick]", "excludes all 9 candidates"),
         ("fit.max_members=0", "max_members"),
         ("fit.infer_limit=quick", "infer_limit=quick: expected a time such as 5ms"),
     ],

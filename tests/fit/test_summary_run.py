@@ -1,4 +1,4 @@
-"""A fit in dashboards: what its trainings are called, and the run that sums it up."""
+"""A fit in dashboards: names of its runs, and its summary run."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +19,7 @@ WRONG = {"rain": "wind", "siren": "wind"}
 
 @pytest.fixture
 def fit(tmp_path: Path) -> FitFolder:
-    """A fit whose rain and sirens are taken for wind."""
+    """Fit that predicts wind for rain and sirens."""
     rows = [(f"{name}/{clip}.wav", name, WRONG.get(name, name)) for name in CLASSES for clip in range(3)]
     return write_fit(tmp_path / "yard", whole_summary(tmp_path / "data"), rows)
 
@@ -52,7 +52,7 @@ def test_the_tables_are_those_of_the_page(fit: FitFolder) -> None:
     assert list(counts.rows[1]) == ["rain", 0, 0, 0, 3]
 
 
-def test_of_a_metric_whose_least_is_best_the_least_is_first(fit: FitFolder) -> None:
+def test_lower_is_better_sorts_ascending(fit: FitFolder) -> None:
     board = fit_items(fit, replace(fit.read_summary(), metric="loss"))[0]
     assert isinstance(board, Table)
     assert [row[0] for row in board.rows][:3] == ["raw", "mfcc", "auto"]
@@ -115,13 +115,13 @@ def test_without_such_a_logger_nothing_is_written(fit: FitFolder) -> None:
 
 
 @pytest.mark.usefixtures("_offline")
-def test_what_goes_wrong_is_a_line(fit: FitFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_one_line(fit: FitFolder, capsys: pytest.CaptureFixture[str]) -> None:
     log_fit(fit, fit.read_summary(), ["logger=wandb", "logger.wandb.project=a/b"])
     said = capsys.readouterr().out
     assert "the summary of the fit could not be logged: logger.wandb: Invalid project name" in said
 
 
-def test_a_training_is_called_by_candidate_and_fold_in_the_group_of_its_fit(tmp_path: Path) -> None:
+def test_runs_are_named_by_candidate_and_fold(tmp_path: Path) -> None:
     lines = ["data=demo", "logger=[csv,wandb,tensorboard,mlflow]"]
     config = compose(lines)
     name_run(config, tmp_path / "yard", "logmel fold=1", lines)

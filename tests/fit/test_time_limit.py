@@ -1,4 +1,4 @@
-"""What predicting may take a clip: which candidates and how many of their models keep to it."""
+"""Limit of the prediction time: candidates and numbers of models within it."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ def survey(folds: int = 4) -> Survey:
     return Survey([], [], machine, candidates, [[]] * folds, "made", ["a", "b"], False, 10, 10, None, [])
 
 
-def test_a_candidate_has_the_models_of_all_folds_if_any_keeps_to_the_limit_so() -> None:
+def test_candidates_keep_all_fold_models_if_possible() -> None:
     assert fold_models(SECONDS, 4, 0.016) == dict.fromkeys(SECONDS, 4)
     assert fold_models(SECONDS, 4, 0.008) == {"candidate 01": 4, "candidate 02": 4}
     assert fold_models(SECONDS, 4, 0.0035) == {"candidate 01": 1, "candidate 02": 3}
@@ -32,30 +32,30 @@ def test_a_candidate_has_the_models_of_all_folds_if_any_keeps_to_the_limit_so() 
     assert fold_models(SECONDS, 4, 0.0009) == {}
 
 
-def test_candidates_that_cannot_be_in_an_answer_are_not_tried() -> None:
+def test_candidates_above_the_limit_are_not_tried() -> None:
     assert within_limit(survey(), None) == survey()
     found = within_limit(survey(), 0.003).candidates
-    assert found["candidate 00"].impossible == "predicting takes 4ms a clip, above infer_limit=3ms"
+    assert found["candidate 00"].impossible == "predicting takes 4ms per clip, above infer_limit=3ms"
     assert [one.impossible for one in found.values()][1:] == [None, None, "no weights"]
 
 
 def test_it_depends_on_the_number_of_models() -> None:
     assert too_slow(SECONDS, 1, 0.009) == {}
     assert too_slow(SECONDS, 4, 0.009) == {
-        "candidate 00": "predicting takes 16ms a clip with the models of 4 folds, above infer_limit=9ms"
+        "candidate 00": "predicting takes 16ms per clip with the models of 4 folds, above infer_limit=9ms"
     }
     assert too_slow(SECONDS, 4, 0.0035).keys() == {"candidate 00"}  # no candidate keeps to it with 4 models
 
 
-def test_a_limit_that_none_keeps_to_is_an_error() -> None:
-    with pytest.raises(ConfigError, match=r"the quickest is candidate 02, 1ms with one model: set a higher limit"):
+def test_a_limit_below_all_candidates_is_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"the quickest is candidate 02, 1ms with one model; set a higher limit"):
         within_limit(survey(), 0.0005)
 
 
 def selected(
     monkeypatch: pytest.MonkeyPatch, limit: float | None, slower: float = 1.0, most: int = 3, *, refit: bool = False
 ) -> tuple[Answer, list[str]]:
-    """What is selected, and the models in the file, where the answer takes so much longer than its parts."""
+    """Selection and written models, if the ensemble takes longer than the sum of its parts by a factor."""
     written: list[str] = []
 
     def write(file: Path, members: list[Path], weights: list[float]) -> None:
@@ -75,7 +75,7 @@ def selected(
     return select_within(predictions, "accuracy", settings, runs, SECONDS, limit, file, refit=refit), written
 
 
-def test_without_a_limit_all_models_of_the_best_members_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_limit_all_models_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     answer, written = selected(monkeypatch, None)
     assert answer.models == dict.fromkeys(answer.ensemble.weights, 4)
     assert len(written) == 4 * len(answer.models) == 12
@@ -101,20 +101,20 @@ def test_with_refit_each_member_counts_as_one_model(monkeypatch: pytest.MonkeyPa
     assert set(answer.models.values()) == {4}
 
 
-def test_where_no_candidate_does_it_has_fewer_models_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_models_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     answer, written = selected(monkeypatch, 0.0038)
     assert answer.models == {"candidate 02": 3}
     assert len(written) == 3
-    assert answer.notes == ["candidate 02 has 3 of the models of its 4 folds, to keep to infer_limit=3.8ms"]
+    assert answer.notes == ["candidate 02 has 3 of the models of its 4 folds, because of infer_limit=3.8ms"]
 
 
-def test_an_answer_that_takes_longer_than_its_parts_is_selected_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_selection_is_repeated_if_the_model_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     answer, _ = selected(monkeypatch, 0.0125, slower=1.5)
     assert answer.models == {"candidate 02": 4}
     assert answer.seconds <= 0.0125
 
 
-def test_one_that_takes_longer_whatever_is_selected_is_kept_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_stays_too_slow_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     answer, _ = selected(monkeypatch, 0.0045, slower=100)
     assert list(answer.models) == ["candidate 02"]
     assert "above infer_limit=4.5ms" in answer.notes[-1]

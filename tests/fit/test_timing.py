@@ -1,4 +1,4 @@
-"""What steps of the candidates are timed at."""
+"""Timing of the candidates' steps."""
 
 import time
 from pathlib import Path
@@ -22,7 +22,7 @@ def survey(device: str = "CPU") -> Survey:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many processes were asked for; steps of 0.4 and 0.6 s beside one another, and of 0.25 s alone."""
+    """Requested numbers of processes; steps take 0.4 and 0.6 s in parallel, and 0.25 s alone."""
     asked: list[int] = []
 
     def beside(function: object, arguments: object, times: int) -> list[dict[str, float]]:
@@ -40,7 +40,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
-def test_candidates_are_timed_beside_one_another(measured: list[int]) -> None:
+def test_candidates_are_timed_in_parallel(measured: list[int]) -> None:
     found = timed(survey(), CANDIDATES, workers=8)
     assert measured == [2]  # as many as there are cores
     assert (found.candidates["both"].step_seconds, found.candidates["quick"].step_seconds) == (0.5, 0.1)
@@ -50,14 +50,12 @@ def test_candidates_are_timed_beside_one_another(measured: list[int]) -> None:
 
 
 @pytest.mark.parametrize(("device", "workers"), [("H200", 2), ("CPU", 1)])
-def test_where_each_training_has_a_device_of_its_own_others_gain_nothing(
-    device: str, workers: int, measured: list[int]
-) -> None:
+def test_no_speed_up_with_one_device_per_training(device: str, workers: int, measured: list[int]) -> None:
     assert timed(survey(device), CANDIDATES, workers).alone == 1
     assert measured == [1]
 
 
-def test_what_is_trained_in_seconds_is_not_timed(measured: list[int]) -> None:
+def test_frozen_candidates_are_not_timed(measured: list[int]) -> None:
     found = timed(survey(), {"both": Untimed({}, {}, frozen=True), "quick": Untimed({}, {})}, workers=2)
     assert found.candidates["both"].step_seconds == 0
     assert found.candidates["both"].predict_seconds == 0.002
@@ -68,7 +66,7 @@ def test_what_is_trained_in_seconds_is_not_timed(measured: list[int]) -> None:
 
 
 def meet(folder: Path, number: int) -> int:
-    """Wait for the others; alone it would wait for ever."""
+    """Wait for the other processes; a single process would wait forever."""
     (folder / str(time.monotonic_ns())).touch()
     for _ in range(600):
         if len(list(folder.iterdir())) == number:

@@ -1,4 +1,4 @@
-"""What an input may cost and touch, and how it is judged: read, or refused by an error of our own in one line."""
+"""Limits for hostile inputs: time, memory, side effects, and errors of one line."""
 
 import contextlib
 import os
@@ -27,17 +27,17 @@ SECRET = "correct-horse-battery-staple"
 """Value of an environment variable that inputs ask for."""
 
 RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "subprocess.Popen", "socket.connect")
-"""Events of what no input may cause."""
+"""Audit events that no input may cause."""
 
 CHANGES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.chmod", "os.link", "os.symlink", "os.truncate")
-"""Events that name a place that is changed."""
+"""Audit events of changed paths."""
 
 PROJECT = Path(__file__).parents[2]
 
 
 @dataclass
 class Usage:
-    """What one input took: seconds, and bytes of memory beyond what there was before."""
+    """Cost of one input: seconds, and additional bytes of memory."""
 
     seconds: float = 0.0
     memory: int = 0
@@ -45,11 +45,11 @@ class Usage:
 
 @dataclass
 class Tally:
-    """How many inputs of each kind were read, refused, and passed the first look at what they are.
+    """Number of inputs of each kind that were read, rejected, and recognized as their kind.
 
     Attributes:
-        counts: by kind.
-        most: the largest of each that any input of a kind took.
+        counts: counts by kind.
+        most: largest cost of an input, by kind.
     """
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Tally:
         return sum(found[name] for found in self.counts.values())
 
     def shares(self) -> dict[str, float]:
-        """Share of the inputs of each kind that passed the first look."""
+        """Share of the inputs of each kind that were recognized as their kind."""
         return {kind: found["passed"] / found["inputs"] for kind, found in self.counts.items()}
 
     def __str__(self) -> str:
@@ -182,16 +182,16 @@ def check_message(text: str) -> None:
 
 @contextlib.contextmanager
 def _limits() -> Iterator[Usage]:
-    """End what takes too long, and what takes much memory; say what was taken.
+    """Limit time and memory, and yield the measured cost.
 
-    Address space is limited generously, for allocators reserve more of it than they use; what counts is what is used.
+    The limit of the address space is generous, because allocators reserve more than they use; the used memory counts.
     """
 
     def late(number: int, frame: FrameType | None) -> None:
         raise TimeoutError(f"more than {SECONDS} seconds")
 
     space, used = (int(pages) * resource.getpagesize() for pages in Path("/proc/self/statm").read_text().split()[:2])
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     limits = resource.getrlimit(resource.RLIMIT_AS)
     handler = signal.signal(signal.SIGALRM, late)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)

@@ -1,4 +1,4 @@
-"""Generated inputs of every kind, most of them nearly right: real ones with something wrong in them."""
+"""Generators of hostile inputs of every kind, most of them valid inputs with a few changes."""
 
 import csv
 import io
@@ -236,7 +236,7 @@ KNOWN = [
 ]  # fmt: skip
 KEYS = st.sampled_from([*KNOWN, *KNOWN, "nothing", "data.nothing", "~logger", "~seed", "++x", "", ".", "a..b"])
 TYPED = st.one_of(
-    WORDS.map(lambda word: word.replace("AL_SECRET", "AL_TYPED")),  # what is typed may be said
+    WORDS.map(lambda word: word.replace("AL_SECRET", "AL_TYPED")),  # error messages may repeat arguments
     NUMBERS.map(str),
     FLOATS.map(str),
     st.sampled_from(
@@ -555,7 +555,7 @@ def _read_run(folder: Path, more: list[str]) -> None:
 
 
 def _read_sweep(folder: Path, sweep: SweepFolder) -> None:
-    """What a leaderboard, the end of a sweep and a refit read and write."""
+    """Read and write the files of a leaderboard, the end of a sweep and a refit."""
     facts = sweep.read_facts()
     results = read_results([sweep])
     for line in results.attrs["damaged"]:

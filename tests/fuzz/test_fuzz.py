@@ -1,7 +1,7 @@
-"""Hostile and random inputs, counted: each is read, or refused by an error of our own in one line.
+"""Hostile and random inputs: each is read, or rejected by a UserError of one line.
 
-None takes more than five seconds or a gigabyte, executes anything, or touches what lies outside of its folder. Those
-that once failed are kept as examples, which are tried first.
+No input may take more than five seconds or a gigabyte, execute anything, or touch files outside of its folder. Inputs
+that failed in the past are kept as examples and run first.
 """
 
 import os
@@ -49,7 +49,7 @@ EVERY_COMMAND = 25
 
 
 def command(name: str, trained: Path, folder: Path, made: Any) -> list[str]:
-    """What a user would type after ``audio-lightning`` for an input."""
+    """Arguments of ``audio-lightning`` for an input."""
     line = {
         "recording": ["predict", trained, made],
         "table": ["check", "data=table", "data.root=.", f"data.table=clips{folder.suffix}", *TABLE_KEYS],

@@ -1,4 +1,4 @@
-"""Builds what a YAML in conf/ describes, for tests that hold every choice of a group to the same contract."""
+"""Objects built from the YAML files in conf/, for contract tests of every choice of a group."""
 
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from audio_lightning.classifier.warm_start import buildable_model
 from audio_lightning.config import build, config_dir, resolve
-from audio_lightning.config.automatic import automatic_keys
+from audio_lightning.config.automatic import PROVISIONAL, automatic_keys
 from audio_lightning.config.targets import grouped
 from audio_lightning.core.task import FeatureShape, InputKind
 from audio_lightning.features import FrontEnd
@@ -21,14 +21,14 @@ T = TypeVar("T")
 KINDS: dict[str, type] = {"feature": FrontEnd, "model": AudioModel}
 
 AMPLE: dict[InputKind, tuple[int, ...]] = {"waveform": (1, 16000), "spectrogram": (1, 256, 256)}
-"""Large enough for any model; it then says how much it needs."""
+"""Large enough for any model; the error message then states the minimum."""
 
 PACKAGES = {"timm": "timm"}
-"""By model, the package that it needs and that is not always installed."""
+"""Optional package that a model needs, by model."""
 
 
 def load(group: str, name: str) -> dict[str, Any]:
-    """The YAML as plain Python, with the files of the group that it begins with."""
+    """The YAML as plain Python, including the files of its defaults list."""
     own: Any = OmegaConf.load(config_dir() / group / f"{name}.yaml")
     entries = [entry for entry in own.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
     bases = [load(group, entry) for entry in entries]
@@ -49,27 +49,27 @@ def front_end(name: str, *, sample_rate: int = 8000, num_samples: int = 8000, **
 
 
 def flat(cls: type[T], **arguments: Any) -> T:
-    """An object made of arguments as a configuration states them, those in groups among the others."""
+    """Build an object from arguments as in a configuration, with those of settings among the others."""
     return cls(**grouped(cls, arguments))
 
 
 def model(name: str, input_shape: FeatureShape, *, num_classes: int = 3, **changes: Any) -> AudioModel:
     """The network of conf/model/``name``.yaml."""
     node = {**load("model", name), **changes}
-    if node.get("pretrained") == PUBLISHED:  # weights that may not be on this machine
+    if node.get("pretrained") == PUBLISHED:  # weights that may be missing on this machine
         node["pretrained"] = None
     return build(buildable_model(node), AudioModel, where="model", input_shape=input_shape, num_classes=num_classes)
 
 
 def memorized(network: AudioModel, features: Tensor, targets: Tensor) -> AudioModel:
-    """The network, which has been given the clips to keep where it keeps such."""
+    """The network, after memorizing the clips if it stores training clips."""
     if network.memorizes:
         network.memorize(features, targets)
     return network
 
 
 def smallest(name: str) -> tuple[InputKind, tuple[int, ...]]:
-    """What conf/model/``name``.yaml takes, and the least of it; skips the test where its package is missing."""
+    """Input kind and minimum input of conf/model/``name``.yaml; skips the test if its package is missing."""
     if name in PACKAGES:
         pytest.importorskip(PACKAGES[name])
     kind = target("model", name).input_kind
@@ -78,23 +78,16 @@ def smallest(name: str) -> tuple[InputKind, tuple[int, ...]]:
 
 
 USUAL = {
-    "data.sample_rate": 22050,
-    "data.clip_seconds": 4.0,
-    "data.hop_seconds": None,
-    "data.padding": "zero",
-    "data.batch_size": 32,
-    "data.sampling": "uniform",
+    **PROVISIONAL,
     "feature.hop_seconds": 0.03,
     "feature.window_seconds": 0.06,
-    "feature.n_mels": 64,
     "augment.waveform.shift.max_seconds": 0.4,
     "trainer.max_epochs": 2,
-    "trainer.precision": "32-true",
 }
 
 
 def with_usual_values(config: DictConfig) -> DictConfig:
-    """The configuration with values in place of what would follow from recordings, where there are none."""
+    """The configuration with values for keys that are inferred from recordings, which do not exist."""
     for key in automatic_keys(config):
         OmegaConf.update(config, key, USUAL[key])
     return config

@@ -1,4 +1,4 @@
-"""Folders of fits that nobody ran."""
+"""Simulated folders of fits."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,7 +29,7 @@ CLASSES = ("dog bark", "rain", "siren", "wind")
 
 
 def whole_summary(root: Path, classes: Sequence[str] = CLASSES, **changes: Any) -> FitSummary:
-    """A fit that ran to its end, with everything that a page can show."""
+    """A completed fit, with everything that a page can show."""
     summary = FitSummary(
         preset="good",
         metric="accuracy",

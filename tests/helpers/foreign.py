@@ -1,4 +1,4 @@
-"""A small package of somebody's own, as it may lie anywhere outside of this repository."""
+"""A small user package outside of this repository."""
 
 import sys
 from pathlib import Path
@@ -79,7 +79,7 @@ YAMLS = {
 
 LINE = ["feature=power", "model=pooled", "data.sample_rate=8000", "data.clip_seconds=0.25", "data.batch_size=8",
         "trainer=cpu", "trainer.max_epochs=2", "logger=none", "plots=false"]  # fmt: skip
-"""Train the model on the front end."""
+"""Overrides that train the model with the front end."""
 
 
 def write(folder: Path) -> Path:
@@ -97,7 +97,7 @@ def write(folder: Path) -> Path:
 
 
 def searched(folder: Path) -> str:
-    """The override by which choices in ``folder`` are found."""
+    """The override that adds the choices in ``folder``."""
     return f"hydra.searchpath=['file://{folder}']"
 
 
@@ -109,7 +109,7 @@ def forget() -> None:
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the package, which Python finds."""
+    """The folder of the package, on Python's path."""
     folder = write(tmp_path_factory.mktemp("outside") / "a b (1)")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)

@@ -1,4 +1,4 @@
-"""Out-of-fold predictions of networks that nobody trained, in memory and in folders."""
+"""Simulated out-of-fold predictions, in memory and in folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,13 +66,13 @@ def generated(
 def write_run(
     folder: Path, predictions: OutOfFold, candidate: int = 0, clips: slice = slice(None), *, file: str = "predictions"
 ) -> RunFolder:
-    """Write the test predictions of one run, as a training does.
+    """Write the test predictions of one run in the format of a training.
 
     Args:
         folder: of the run.
         predictions: to take them from.
         candidate: position of the candidate.
-        clips: those that the run was tested on.
+        clips: test clips of the run.
         file: ``predictions``, or ``recordings`` for those of whole recordings.
     """
     run = RunFolder(folder)
@@ -93,7 +93,7 @@ def write_run(
 
 
 def write_sweep(folder: Path, predictions: OutOfFold, folds: int = 4) -> SweepFolder:
-    """Write a sweep of every candidate over the folds, which divide the clips in their order."""
+    """Write a sweep of every candidate over the folds, which split the clips in order."""
     clips = len(predictions.clips)
     ends = np.linspace(0, clips, folds + 1).astype(int)
     counts = {"num_clips/train": clips - clips // folds, "num_clips/validation": 0, "num_clips/test": clips // folds}

@@ -1,4 +1,4 @@
-"""A Hugging Face hub on this machine: makes models, takes commits, serves files, and remembers what it was asked."""
+"""A local Hugging Face hub: creates models, accepts commits, serves files, and records requests."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ COMMIT = "0123456789" * 4
 
 @dataclass
 class Hub:
-    """What a hub holds and was asked.
+    """Contents and recorded requests of a hub.
 
     Attributes:
         models: content of each file by name, by model.
@@ -39,7 +39,7 @@ class Hub:
 
 @contextmanager
 def serving() -> Iterator[Hub]:
-    """A hub on a free port of this machine, as long as the context lasts."""
+    """Context manager of a hub on a free local port."""
     hub = Hub()
 
     class Handler(_Handler):
@@ -95,12 +95,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.state.requests.append(f"{self.command} {unquote(self.path)}")
 
     def _take(self, data: bytes) -> None:
-        """Writing requests: only of those who are logged in."""
+        """Writing requests, which need authentication."""
         self._note()
         hub, parts = self.state, self.path.split("?")[0].strip("/").split("/")
         if hub.status != 200:
             return self._answer({"error": "out of order"}, hub.status)
-        if parts[0] == "large":  # its address is the permission
+        if parts[0] == "large":  # the URL itself is the permission
             hub.large[parts[1]] = data
             return self._answer({})
         if parts[:2] == ["api", "validate-yaml"]:
@@ -148,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer({"id": "/".join(parts[2:4]), "sha": COMMIT})
 
     def _missing(self, name: str, revision: str) -> bool:
-        """Answer for a hub that is out of order, and for models and revisions that are not there."""
+        """Respond with the configured failure, or for missing models and revisions."""
         hub = self.state
         if hub.status != 200:
             self._answer({"error": "out of order"}, hub.status)

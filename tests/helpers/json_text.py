@@ -1,10 +1,10 @@
-"""JSON as the standard has it."""
+"""Standard JSON."""
 
 import json
 
 
 def strict(text: str) -> object:
-    """Read JSON as the standard has it; Python alone takes NaN and Infinity."""
+    """Read standard JSON, without Python's extensions NaN and Infinity."""
 
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")

@@ -1,4 +1,4 @@
-"""A classifier whose scores are known: the probability of ``loud`` is the share of loud samples in the window."""
+"""A classifier with known scores: the probability of ``loud`` is the share of loud samples in the window."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from audio_lightning.core.task import AudioTask
 
 
 class Loudness:
-    """What detection, prediction and listening ask of a classifier.
+    """Stand-in with the interface that detection and prediction need of a classifier.
 
     Args:
         response: from the share to the probability; by default they are equal.
@@ -43,7 +43,7 @@ class Loudness:
 
 
 def write_bursts(path: Path, events: list[tuple[float, float]], seconds: float, rate: int = 8000) -> Path:
-    """Write silence in which every sample of the events, given in seconds, is loud."""
+    """Write silence with loud samples in the given events, in seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     samples = np.zeros(round(seconds * rate), np.float32)
     for start, stop in events:

@@ -1,4 +1,4 @@
-"""Small files of ONNX, written field by field (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto)."""
+"""Small ONNX files, written field by field (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto)."""
 
 import struct
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ Dims = Sequence[int | str]
 
 
 def number(value: int) -> bytes:
-    """A number as protocol buffers have it: seven bits a byte, the last ones first."""
+    """Encode a number as a protocol-buffer varint: seven bits per byte, the lowest first."""
     value &= (1 << 64) - 1
     some = bytearray()
     while value > 127:
@@ -87,7 +87,7 @@ KERNELS = np.random.RandomState(4).randn(6, 1, 160).astype(np.float32)
 
 
 def windowed(dims: Dims, kind: str = "MatMul", **metadata: str) -> bytes:
-    """Four frames of five values of each window, their mean, and the place of the loudest one, a whole number."""
+    """Network with outputs per window: four frames of five values, their mean, and the index of the loudest frame."""
     return model(
         graph(
             [
@@ -106,7 +106,7 @@ def windowed(dims: Dims, kind: str = "MatMul", **metadata: str) -> bytes:
 
 
 def convolved(dims: Dims = ("samples",)) -> bytes:
-    """Of a clip of any length: [frames, 6], [1, 6, frames], a value a frame, means, and what is no layer."""
+    """Network for clips of any length: [frames, 6], [1, 6, frames], one value per frame, means, and other outputs."""
     return model(
         graph(
             [
@@ -134,7 +134,7 @@ def constant(*more: tuple[int, int | bytes]) -> bytes:
 
 
 def reaching(where: str, location: str) -> bytes:
-    """A network that adds a tensor of another file, which is named in one of many places."""
+    """A network that adds a tensor from another file, referenced in one of many ways."""
     weights = tensor("w", [1.0], *elsewhere(location))
     nodes, constants, more = [node("Add", "wave w", "out")], [], []
     if where == "initializer":

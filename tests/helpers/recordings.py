@@ -1,4 +1,4 @@
-"""Recordings as people have them: odd ones that must be read right, and damaged ones that must be refused.
+"""Odd recordings that must be read correctly, and damaged ones that must be refused.
 
 The keys are file names; `write(folder / name)` makes the file. Any room's tests may use them.
 """
@@ -15,7 +15,7 @@ SAMPLE_RATE = 16_000
 
 @dataclass(frozen=True)
 class Expected:
-    """What reading an odd recording must give: samples [frames, channels], within the encoding's precision."""
+    """Expected result of reading an odd recording: samples [frames, channels], within the encoding's precision."""
 
     samples: np.ndarray
     sample_rate: int
@@ -30,14 +30,14 @@ def tones(frames: int, *, sample_rate: int = SAMPLE_RATE, channels: int = 1, amp
 
 
 def write_tones(path: Path, seconds: float = 1.0, *, sample_rate: int = SAMPLE_RATE, **options: str) -> np.ndarray:
-    """Writes one channel of sound and returns it, [frames, 1]; `options` are those of `soundfile.write`."""
+    """Write one channel of sound and return it, [frames, 1]; `options` are those of `soundfile.write`."""
     samples = tones(round(seconds * sample_rate), sample_rate=sample_rate)
     soundfile.write(path, samples, sample_rate, **options)
     return samples
 
 
 def cut(path: Path, share: float) -> None:
-    """Leaves only the first share of a file's bytes."""
+    """Truncate a file to the first share of its bytes."""
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
 
@@ -90,7 +90,7 @@ def _too_large(path: Path) -> str:
 
 
 def _chunk_beyond_the_file(chunk: bytes, size_at: int) -> Callable[[Path], str]:
-    """With a chunk whose size, eight bytes, leads further than a file can be sought."""
+    """Write a file with a chunk whose eight-byte size exceeds every possible offset."""
 
     def write(path: Path) -> str:
         write_tones(path)
@@ -113,7 +113,7 @@ ODD: dict[str, Callable[[Path], Expected]] = {
     "7_channels.wav": _odd(2**-15, "PCM_16", channels=7),
     "3_samples.wav": _odd(2**-15, "PCM_16", frames=3),
 }
-"""File name -> writer of a recording that must be read right; it returns what reading it must give."""
+"""File name -> writer of a recording that must be read correctly; it returns the expected result."""
 
 DAMAGED: dict[str, Callable[[Path], str]] = {
     "header_only.wav": _header_only,
@@ -126,4 +126,4 @@ DAMAGED: dict[str, Callable[[Path], str]] = {
     "free_chunk_beyond.caf": _chunk_beyond_the_file(b"free", 4),
     "format_chunk_beyond.w64": _chunk_beyond_the_file(b"fmt ", 16),
 }
-"""File name -> writer of a recording that must be refused; it returns the reason that the message must give."""
+"""File name -> writer of a recording that must be refused; it returns the reason in the expected message."""

@@ -21,16 +21,16 @@ def run(root: Path, folder: Path, *overrides: str, settings: list[str] = tiny.TR
 
 
 def resume(folder: Path, *overrides: str) -> dict[str, Any]:
-    """Go on as ``python train.py resume=FOLDER ...`` would."""
+    """Resume as ``python train.py resume=FOLDER ...`` would."""
     return train(resumed_config(RunFolder(folder), overrides), RunFolder(folder), resume=True)
 
 
 class Killed(BaseException):
-    """Stands for a process that ends without any chance to clean up."""
+    """Simulates a process that ends without cleanup."""
 
 
 def kill_at(patch: pytest.MonkeyPatch, *, epoch: int, batch: int) -> None:
-    """Let the next training end in the middle of an epoch (counted from 0)."""
+    """Let the next training die in the middle of an epoch (counted from 0)."""
     original = AudioClassifier.training_step
 
     def training_step(self: AudioClassifier, data: Any, batch_idx: int) -> Any:

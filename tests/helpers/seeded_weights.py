@@ -1,4 +1,4 @@
-"""Weights that follow from the names of tensors, as the reference programs were given them, and a sound to hear."""
+"""Weights seeded by tensor names, as used for the reference programs, and a test sound."""
 
 from zlib import crc32
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def draw(name: str, shape: tuple[int, ...]) -> Tensor:
-    """The values of a tensor."""
+    """Values of a tensor, seeded by its name."""
     value = np.random.RandomState(crc32(name.encode())).randn(*shape)
     if name.endswith("running_var"):
         value = 1 + 0.1 * np.abs(value)
@@ -20,7 +20,7 @@ def draw(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def fill(network: nn.Module) -> None:
-    """Give a network its values."""
+    """Set the weights of a network."""
     for name, tensor in network.state_dict().items():
         if tensor.dtype.is_floating_point:
             tensor.copy_(draw(name, tuple(tensor.shape)))
@@ -32,7 +32,7 @@ def shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def tones(samples: int, rate: int = 16_000) -> Tensor:
-    """A rising tone, one that begins after half a second, and noise that grows."""
+    """A rising tone, a tone from 0.5 s on, and noise that grows."""
     t = np.arange(samples) / rate
     rising = 0.3 * np.sin(2 * np.pi * (150 * t + 400 * t * t)) + 0.2 * np.sin(2 * np.pi * 2500 * t) * (t > 0.5)
     noise = 0.05 * np.random.RandomState(7).randn(samples) * t / t[-1]
@@ -40,7 +40,7 @@ def tones(samples: int, rate: int = 16_000) -> Tensor:
 
 
 def affine(shapes: dict[str, tuple[int, ...]], prefix: str = "") -> dict[str, tuple[int, ...]]:
-    """Shapes of the weight and the bias of each layer, of those of the weights."""
+    """Shapes of the weights and biases of layers, given those of the weights."""
     named = {f"{prefix}{name}": shape for name, shape in shapes.items()}
     return {f"{name}.{kind}": shape for name, whole in named.items() for kind, shape in _both(whole)}
 

@@ -18,7 +18,7 @@ _checked = beartype(conf=BeartypeConf(is_pep484_tower=True))
 
 
 def check(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Check what is annotated as an array in a function that jaxtyping has made for the purpose, and does nothing."""
+    """Check the annotated arrays of a function by an empty jaxtyped function of the same signature."""
     arrays = {name: hint for name, hint in function.__annotations__.items() if _holds_arrays(hint)}
     if not arrays:
         return function

@@ -1,4 +1,4 @@
-"""Sweeps that nobody trains: which clips every candidate gets right, and how good it truly is.
+"""Simulated sweeps: correct clips of every candidate, and its true accuracy.
 
 All candidates are equally good on average, so that whatever a procedure finds beyond that is its own bias, and every
 difference that it calls one is a false one. Two kinds:
@@ -30,7 +30,7 @@ from audio_lightning.compare.setups import Setup
 from audio_lightning.compare.statistics import ALPHA, holm
 
 Design = Literal["folds", "splits", "fixed"]
-"""``folds``: rotated. ``splits``: parts drawn anew in every repetition. ``fixed``: one division, repeated by seed."""
+"""``folds``: rotated. ``splits``: parts drawn again in every repetition. ``fixed``: one division, repeated by seed."""
 
 UNITS: dict[Design, Unit] = {"folds": "folds", "splits": "splits", "fixed": "seeds"}
 
@@ -80,7 +80,7 @@ class Swept:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a procedure says of simulated sweeps.
+    """Results of a procedure on simulated sweeps.
 
     Attributes:
         bias: mean of the figure of the chosen row minus its true accuracy, in points.
@@ -217,7 +217,7 @@ def merged(parts: list[Swept]) -> Swept:
 
 
 def nested(swept: Swept) -> Outcome:
-    """What leaderboards show: nested selection, the variance over clips and repetitions, tests of all pairs."""
+    """Leaderboard procedure: nested selection, variance over clips and repetitions, tests of all pairs."""
     return _outcome(swept, [_today(*one, swept.plan) for one in _each(swept)])
 
 

@@ -1,4 +1,4 @@
-"""Sweep folders with trials that nobody trained."""
+"""Simulated sweep folders."""
 
 import hashlib
 import json
@@ -31,7 +31,7 @@ def trial(validation: float | None = 0.8, test: float | None = 0.7, **changes: A
 def make_sweep(
     path: Path, trials: Sequence[dict[str, Any]], *, monitor: str = "validation/accuracy", axes: Sequence[str] = ()
 ) -> SweepFolder:
-    """Write a sweep with these trials (see :func:`trial`) into ``path``; its axes are the choices that they name."""
+    """Write a sweep with the given trials (see :func:`trial`) into ``path``; its axes are their choices."""
     sweep = SweepFolder(path)
     found = dict.fromkeys(axes)
     for number, row in enumerate(trials):
@@ -41,7 +41,7 @@ def make_sweep(
 
 
 def write_predictions(folder: TrialFolder, right: Sequence[bool], recordings: Sequence[str]) -> None:
-    """Write ``predictions.csv`` of clips of the classes ``a`` and ``b`` in turn, each of a second of its recording."""
+    """Write ``predictions.csv`` of clips of alternating classes ``a`` and ``b``, each one second of its recording."""
     labels = ["ab"[place % 2] for place in range(len(right))]
     predicted = [label if known else "ba"["ab".index(label)] for label, known in zip(labels, right)]
     write_csv(

@@ -1,4 +1,4 @@
-"""A data set small enough to train on within a test: tones whose rhythm and pitch say the class."""
+"""A data set small enough to train on within a test: tones whose rhythm and pitch define the class."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -47,7 +47,7 @@ def sound(label: str, rng: np.random.Generator, seconds: float = 0.25, rate: int
 
 
 def write_urbansound8k(root: Path, *, folds: int = 4, clips: int = 3, seed: int = 0) -> Path:
-    """Write a folder in the layout of UrbanSound8K: ``clips`` of every class in every fold, two to a source."""
+    """Write a folder in the layout of UrbanSound8K: ``clips`` of every class in every fold, two per source."""
     rng = np.random.default_rng(seed)
     rows = []
     for fold in range(1, folds + 1):
@@ -102,7 +102,7 @@ def write_esc50(root: Path, *, folds: int = 5, clips: int = 2, seed: int = 0) ->
 
 
 def write_folder(root: Path, *, clips: int = 10, splits: Sequence[str] = ("",), seed: int = 0) -> Path:
-    """Write folders of classes with ``clips`` recordings each, below the folders ``splits`` where such are named."""
+    """Write class folders with ``clips`` recordings each, below the folders ``splits`` if given."""
     rng = np.random.default_rng(seed)
     for split in splits:
         for label in CLASSES:
@@ -112,7 +112,7 @@ def write_folder(root: Path, *, clips: int = 10, splits: Sequence[str] = ("",), 
 
 
 def write_named(root: Path, *, groups: int = 6, seed: int = 0) -> Path:
-    """Write recordings side by side, whose names say class and group: ``noise_3_0.wav``."""
+    """Write recordings in one folder, with class and group in their names: ``noise_3_0.wav``."""
     rng = np.random.default_rng(seed)
     for label in CLASSES:
         for group in range(groups):
@@ -131,7 +131,7 @@ def write_table(root: Path, *, clips: int = 10, seed: int = 0) -> Path:
 
 
 def write_hot_table(root: Path, *, clips: int = 10, seed: int = 0) -> Path:
-    """Write the same recordings and clips.csv with a column of 0 and 1 for each class; a tenth of them are of none."""
+    """Write the same recordings and clips.csv with a column of 0 and 1 for each class; a tenth have no label."""
     write_table(root, clips=clips, seed=seed)
     rows = [
         (

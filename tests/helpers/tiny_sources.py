@@ -1,4 +1,4 @@
-"""A tiny data set for every choice of ``data``, in the layout that it reads."""
+"""A tiny data set for every choice of ``data``, in its layout."""
 
 import csv
 import shutil
@@ -11,7 +11,7 @@ import tiny_speech
 
 
 def write_labels(root: Path) -> Path:
-    """A table whose clips have one or two labels, with a semicolon between."""
+    """A table whose clips have one or two labels, separated by semicolons."""
     tiny.write_table(root)
     with (root / "clips.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -58,6 +58,6 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
 
 
 def write(name: str, root: Path) -> Path:
-    """The data set that ``data=name`` reads."""
+    """The tiny data set for ``data=name``."""
     shutil.rmtree(root, ignore_errors=True)
     return WRITERS[name](root)

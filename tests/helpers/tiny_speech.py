@@ -1,4 +1,4 @@
-"""Speech Commands small enough for a test: trees of words, and the hash that says who is tested."""
+"""Tiny Speech Commands: folders of words, and the hash that assigns speakers to splits."""
 
 import functools
 import hashlib
@@ -20,7 +20,7 @@ RATE = 8000
 
 
 def speech(root: Path, *overrides: str, name: str = "speech_commands") -> AudioDataModule:
-    """The data module that a user would get."""
+    """The data module as built from the configuration."""
     line = [f"data.root={root}", "data.sample_rate=8000", "data.clip_seconds=0.1", *overrides]
     return build(change(_composed(name), quote_paths(line)).data, AudioDataModule, where="data")
 
@@ -38,13 +38,13 @@ def split_by_hash(name: str) -> str:
 
 
 def speakers(split: str, count: int) -> list[str]:
-    """Names of speakers who are in a split."""
+    """Names of speakers in a split."""
     names = (f"{number:08x}" for number in itertools.count())
     return list(itertools.islice((name for name in names if split_by_hash(name) == split), count))
 
 
 def write_words(root: Path, words: Iterable[str], clips: Mapping[str, int], *, sound: bool = False) -> Path:
-    """Write so many clips a split of every word, each by another speaker; the files are empty unless ``sound``."""
+    """Write clips of every word for each split, each by another speaker; files are empty unless ``sound``."""
     for word in words:
         for split, count in clips.items():
             for speaker in speakers(split, count):
@@ -59,7 +59,7 @@ def write_noise(root: Path, count: int = 2, *, sound: bool = False) -> None:
 
 
 def write_clip(file: Path, *, sound: bool = False, seconds: float = 0.1) -> None:
-    """Write noise that is another in every file, or an empty file."""
+    """Write noise that differs between files, or an empty file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if sound:
         seed = int.from_bytes(hashlib.sha1(str(file).encode()).digest()[:4], "big")
@@ -69,7 +69,7 @@ def write_clip(file: Path, *, sound: bool = False, seconds: float = 0.1) -> None
 
 
 def pack(folder: Path, archive: Path) -> str:
-    """Pack what is in a folder into a .tar.gz, as the published archives are; returns its sha256."""
+    """Pack a folder into a .tar.gz like the published archives; returns its sha256."""
     with tarfile.open(archive, "w:gz") as entries:
         for entry in sorted(folder.iterdir()):
             entries.add(entry, f"./{entry.name}")

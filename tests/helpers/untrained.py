@@ -1,4 +1,4 @@
-"""Checkpoints as a training writes them, of networks that nothing was trained in."""
+"""Checkpoints of untrained networks, in the format of a training."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from audio_lightning.core.task import AudioTask
 from audio_lightning.data.store.fingerprints import SEGMENT
 
 SMALL = ["data=demo", "data.sample_rate=8000", "data.clip_seconds=0.25", "feature.n_mels=16", "feature.normalize=clip"]
-"""Clips and features that every model here takes."""
+"""Clips and features that every model of these tests accepts."""
 
 CNN = ["model=cnn", "model.channels=[4,8]", "model.hidden_dim=8"]
 LSTM = ["model=lstm", "model.hidden_dim=6"]
@@ -38,7 +38,7 @@ def write_member(
         *overrides: model and the like, which take precedence over :data:`SMALL`.
         seed: of the weights.
         multilabel: whether clips may have several labels.
-        recordings: hashes of those that it was trained on; None for a checkpoint that does not know.
+        recordings: hashes of its training recordings; None for a checkpoint that does not know.
         thresholds: of the classes.
         level: of the noise that statistics of the features are fitted to, where they are needed.
         **task: other values of the task.

@@ -1,4 +1,4 @@
-"""Read what wandb has written for a run, without a server."""
+"""Reader of local wandb run files, without a server."""
 
 import json
 import struct
@@ -16,7 +16,7 @@ BLOCK = 32768
 
 @dataclass
 class Written:
-    """A run as its ``.wandb`` file has it."""
+    """Contents of a run's ``.wandb`` file."""
 
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -72,7 +72,7 @@ def _update(values: dict[str, Any], items: Any) -> None:
 
 
 def _records(data: bytes) -> Iterator[bytes]:
-    """Records of LevelDB's log format: in blocks, each in one chunk or several; the file's own header comes first."""
+    """Records of LevelDB's log format: in blocks, each in one or several chunks, after the file's own header."""
     assert data[:4] == b":W&B"
     place, record = HEADER, b""
     while place + 7 <= len(data):
@@ -82,6 +82,6 @@ def _records(data: bytes) -> Iterator[bytes]:
         _, length, kind = struct.unpack_from("<IHB", data, place)
         record += data[place + 7 : place + 7 + length]
         place += 7 + length
-        if kind in (1, 4):  # whole, or the last chunk
+        if kind in (1, 4):  # complete, or the last chunk
             yield record
             record = b""

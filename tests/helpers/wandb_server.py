@@ -1,4 +1,4 @@
-"""A W&B server on this machine that works, dawdles, refuses or dies, and remembers what it was sent."""
+"""A local W&B server that works, delays, refuses or dies, and records requests."""
 
 import gzip
 import json
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-ENTITY = "somebody"
+ENTITY = "owner"
 KEY = "0123456789" * 4
 
 
 @dataclass(frozen=True)
 class Request:
-    """One that has arrived: its path, and its body as JSON (None where it is something else)."""
+    """A received request: its path, and its body as JSON (None for other content)."""
 
     path: str
     body: Any
@@ -28,7 +28,7 @@ class Request:
 
 @dataclass
 class Server:
-    """What a server does, which may change while it runs, and what it was asked.
+    """Behaviour of a server, which may change while it runs, and its recorded requests.
 
     Attributes:
         delay: seconds before every answer.
@@ -46,12 +46,12 @@ class Server:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def asked(self, word: str) -> list[dict[str, Any]]:
-        """Variables of the GraphQL requests that hold a word."""
+        """Variables of the GraphQL requests that contain a word."""
         found = [entry for entry in self.requests if entry.path == "/graphql" and entry.body]
         return [entry.variables for entry in found if word in entry.body["query"]]
 
     def history(self) -> list[dict[str, Any]]:
-        """Rows that were sent of the histories of all runs, without what wandb adds."""
+        """Received history rows of all runs, without wandb's own additions."""
         return [
             {name: value for name, value in json.loads(line).items() if not name.startswith("_")}
             for chunk in self._chunks("wandb-history.jsonl")
@@ -59,7 +59,7 @@ class Server:
         ]
 
     def exit_codes(self) -> list[int]:
-        """Of the runs that were said to be complete, in the order in which they were."""
+        """Exit codes of completed runs, in order of completion."""
         streams = [entry.body for entry in self.requests if entry.path.endswith("/file_stream") and entry.body]
         return [body["exitcode"] for body in streams if body.get("complete")]
 
@@ -71,7 +71,7 @@ class Server:
 
 @contextmanager
 def serving(**behaviour: Any) -> Iterator[Server]:
-    """A server on a free port of this machine, as long as the context lasts."""
+    """Context manager of a server on a free local port."""
     server = Server(**behaviour)
 
     class Handler(_Handler):
@@ -94,7 +94,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *arguments: Any) -> None:
-        """Those that ask hang up when they have had enough."""
+        """Ignore clients that close the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -110,7 +110,7 @@ class _Handler(BaseHTTPRequestHandler):
             data = gzip.decompress(data)
         try:
             body = json.loads(data)
-        except ValueError:  # files and figures about wandb itself
+        except ValueError:  # files and telemetry of wandb itself
             body = None
         server = self.state
         server.requests.append(Request(self.path, body))
@@ -135,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _answer(query: str, variables: dict[str, Any], url: str) -> dict[str, Any]:
-    """As much of an answer as wandb reads; fields that it does not know of are left out."""
+    """The part of a response that wandb reads; unknown fields are omitted."""
     if "upsertBucket" in query:
         project = {
             "id": "p",

@@ -1,4 +1,4 @@
-"""Corruptions have the strength that they say, and are the same each time."""
+"""Corruptions have their nominal strength and are deterministic."""
 
 import io
 
@@ -44,13 +44,13 @@ def named(start: str) -> list[Condition]:
     return [condition for condition in EVERY if condition.name.startswith(start)]
 
 
-def test_names_are_unique_and_kinds_are_those_that_can_be_chosen() -> None:
+def test_condition_names_are_unique_and_every_kind_can_be_chosen() -> None:
     assert len({condition.name for condition in EVERY}) == len(EVERY)
     assert list(dict.fromkeys(condition.corruption for condition in EVERY)) == list(CORRUPTIONS)
 
 
 @each
-def test_a_clip_is_changed_the_same_way_each_time_and_left_as_it_is(condition: Condition) -> None:
+def test_corruptions_are_deterministic_and_do_not_change_their_input(condition: Condition) -> None:
     x = sound()
     before = x.clone()
     found = apply(condition, x)
@@ -85,7 +85,7 @@ def test_noise_has_its_signal_to_noise_ratio(condition: Condition) -> None:
     assert decibels(x) - decibels(apply(condition, x) - x) == pytest.approx(condition.value, abs=0.1)
 
 
-def test_gain_changes_the_level_alone() -> None:
+def test_gain_changes_only_the_level() -> None:
     x = sound()
     for condition in named("gain"):
         assert decibels(apply(condition, x)) - decibels(x) == pytest.approx(condition.value, abs=0.01)
@@ -119,7 +119,7 @@ def test_a_share_of_the_samples_is_clipped(percent: float) -> None:
     assert float((clipped(silent, percent) != silent).float().sum()) == pytest.approx(percent / 100 * RATE, rel=0.02)
 
 
-def test_a_lower_sample_rate_takes_the_upper_frequencies() -> None:
+def test_resampling_removes_high_frequencies() -> None:
     for condition in named("sample rate"):
         assert condition.value is not None
         assert share_above(apply(condition, sound()), 500 * condition.value + 200) < 1e-4
@@ -141,7 +141,7 @@ def test_a_telephone_keeps_its_band() -> None:
 
 @pytest.mark.parametrize("sample_rate", [8000, 16_000, 22_050, 44_100])
 @pytest.mark.parametrize(("name", "kilobits"), [("mp3", 64), ("mp3", 32), ("mp3", 16), ("opus", 64), ("opus", 32)])
-def test_a_codec_has_the_bit_rate_that_it_says(name: str, kilobits: int, sample_rate: int) -> None:
+def test_codecs_have_their_nominal_bit_rate(name: str, kilobits: int, sample_rate: int) -> None:
     compression = compression_of(name, kilobits, sample_rate)
     if compression is None:
         assert (name, kilobits, sample_rate) == ("mp3", 16, 44_100)
@@ -155,8 +155,8 @@ def test_a_codec_has_the_bit_rate_that_it_says(name: str, kilobits: int, sample_
     assert 8 * len(file.getvalue()) / 4 / 1000 == pytest.approx(kilobits, rel=0.15)
 
 
-def test_an_unknown_kind_is_said() -> None:
-    with pytest.raises(ConfigError, match="--only noize: there is no such corruption; did you mean noise"):
+def test_unknown_corruptions_are_reported() -> None:
+    with pytest.raises(ConfigError, match="--only noize: no such corruption; did you mean noise"):
         conditions(RATE, ["noize"])
-    with pytest.raises(ConfigError, match="nothing of it changes clips of 4,000 Hz"):
+    with pytest.raises(ConfigError, match="has no effect on clips of 4,000 Hz"):
         conditions(4000, ["sample_rate"])

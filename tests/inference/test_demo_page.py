@@ -1,4 +1,4 @@
-"""The page where a classifier can be tried."""
+"""The local demo page of a classifier."""
 
 import json
 import signal
@@ -19,7 +19,7 @@ from audio_lightning.cli.main import app
 from audio_lightning.core.errors import AudioError
 from audio_lightning.figures.evaluation import png
 from audio_lightning.figures.spectrogram import draw_spectrogram
-from audio_lightning.inference.demo import answer
+from audio_lightning.inference.demo import predict_upload
 from audio_lightning.inference.load import load_classifier
 
 
@@ -30,8 +30,8 @@ def sound(tmp_path: Path) -> Path:
     return tmp_path / "a.wav"
 
 
-def test_the_answer_is_that_of_predict(trained: Path, sound: Path) -> None:
-    shares, figure, rows = answer(load_classifier(trained), str(sound))
+def test_page_predictions_equal_those_of_predict(trained: Path, sound: Path) -> None:
+    shares, figure, rows = predict_upload(load_classifier(trained), str(sound))
     expected = al.predict(trained, sound, per_recording=True)
     assert shares is not None
     assert figure is not None
@@ -42,14 +42,14 @@ def test_the_answer_is_that_of_predict(trained: Path, sound: Path) -> None:
     assert [row[:2] for row in rows] == [["0.00", "0.25"], ["0.25", "0.50"]]
 
 
-def test_nothing_is_answered_with_nothing(trained: Path) -> None:
-    assert answer(load_classifier(trained), None) == (None, None, [])
+def test_no_recording_gives_an_empty_result(trained: Path) -> None:
+    assert predict_upload(load_classifier(trained), None) == (None, None, [])
 
 
-def test_a_file_that_is_no_sound_is_named_without_its_folder(trained: Path, tmp_path: Path) -> None:
+def test_unreadable_uploads_are_named_without_their_folder(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("no sound")
     with pytest.raises(AudioError, match=r"^a\.wav"):
-        answer(load_classifier(trained), str(tmp_path / "a.wav"))
+        predict_upload(load_classifier(trained), str(tmp_path / "a.wav"))
 
 
 def test_the_spectrogram_shows_seconds_and_hertz() -> None:
@@ -64,13 +64,11 @@ def test_the_spectrogram_shows_seconds_and_hertz() -> None:
     assert png(figure).startswith(b"\x89PNG")
 
 
-def test_without_the_package_it_is_named(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_reported(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("audio_lightning.inference.demo.find_spec", lambda name: None)
     result = CliRunner().invoke(app, ["demo", str(trained), "--no-browser"])
     assert result.exit_code == 2
-    assert result.stderr == (
-        "error: the demo needs a package that is not installed: pip install 'audio-lightning[demo]'\n"
-    )
+    assert result.stderr == ("error: demo: gradio is not installed; pip install 'audio-lightning[demo]'\n")
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -79,7 +77,7 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_the_page_is_served_on_this_machine_alone(trained: Path) -> None:
+def test_page_is_served_on_localhost_only(trained: Path) -> None:
     pytest.importorskip("gradio")
     with start(trained, "--port", 0) as process:
         assert process.stdout is not None
@@ -97,7 +95,7 @@ def test_the_page_is_served_on_this_machine_alone(trained: Path) -> None:
     assert "fonts.googleapis.com" not in html
 
 
-def test_a_port_that_is_taken_is_one_line(trained: Path) -> None:
+def test_used_ports_are_reported_in_one_line(trained: Path) -> None:
     pytest.importorskip("gradio")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -89,7 +89,7 @@ def test_a_damaged_recording_has_the_events_before_the_damage(tmp_path: Path) ->
         (plan(min_duration_seconds=float("nan")), "--min-duration nan"),
     ],
 )
-def test_windows_and_durations_that_cannot_be_used(wanted: DetectionPlan, message: str) -> None:
+def test_invalid_windows_and_durations(wanted: DetectionPlan, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         wanted.resolved(Loudness())
 
@@ -111,11 +111,11 @@ def test_tables_mirror_the_folders_of_the_recordings(tmp_path: Path) -> None:
     ]
     (tmp_path / "other").mkdir()
     write_bursts(tmp_path / "other/a.wav", [], 1)
-    with pytest.raises(ConfigError, match="would both be written to"):
+    with pytest.raises(ConfigError, match="would be written for both"):
         make_jobs([tmp_path / "in", tmp_path / "other"], tmp_path / "out", "csv")
 
 
-def test_a_table_is_there_when_all_of_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_are_written_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the program is killed: a partial table has another, hidden name."""
     path, output = write_bursts(tmp_path / "a.wav", [(1, 2.5)], 5), tmp_path / "out/a.csv"
 
@@ -148,7 +148,7 @@ def invoke(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_the_command_prints_a_table_and_names_what_cannot_be_read(loud: Path, tmp_path: Path) -> None:
+def test_command_prints_a_table_and_lists_unreadable_recordings(loud: Path, tmp_path: Path) -> None:
     path = write_bursts(tmp_path / "a.wav", [(2, 3.5)], 8)
     recordings.DAMAGED["nan.wav"](tmp_path / "nan.wav")
     code, out, err = invoke(loud, tmp_path / "nan.wav", path, "--threshold", 0.6, "--hop", 0.1)
@@ -179,12 +179,12 @@ def test_a_folder_is_resumed(loud: Path, tmp_path: Path) -> None:
     second.unlink()
     code, _, err = invoke(loud, tmp_path / "in", *options, "--skip-existing")
     assert code == 0
-    assert "1 skipped, whose tables are there" in err
+    assert "1 skipped, as their tables exist" in err
     assert first.read_text() == "as it was\n"
     assert second.read_text() == "2.000000\t3.500000\tloud\n"
 
 
-def test_the_suffix_says_the_format(loud: Path, tmp_path: Path) -> None:
+def test_suffix_sets_the_format(loud: Path, tmp_path: Path) -> None:
     path = write_bursts(tmp_path / "a.wav", [(2, 3.5)], 8)
     for name, start in ("new/a.txt", "Selection\tView"), ("a.csv", "path,"), ("a.jsonl", '{"path"'):
         assert invoke(loud, path, "--output", tmp_path / name, "--hop", 0.1)[0] == 0
@@ -194,15 +194,15 @@ def test_the_suffix_says_the_format(loud: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--skip-existing"], "--skip-existing needs --output FOLDER"),
-        (["--format", "audacity"], "a label track belongs to one recording, found 2"),
-        (["--format", "parquet"], "not for the screen"),
+        (["--skip-existing"], "--skip-existing: needs --output FOLDER"),
+        (["--format", "audacity"], "a label track is for one recording, found 2"),
+        (["--format", "parquet"], "cannot be written to stdout"),
         (["--threshold", "lud=0.5"], "did you mean loud?"),
         (["--threshold", "much"], "expected auto, a number, or CLASS=NUMBER"),
         (["--ignore", "loud"], "no class is left to report"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(loud: Path, tmp_path: Path, options: list[str], message: str) -> None:
+def test_invalid_options_are_reported_in_one_line(loud: Path, tmp_path: Path, options: list[str], message: str) -> None:
     if "parquet" in options:
         pytest.importorskip("pyarrow")
     (tmp_path / "in").mkdir()
@@ -215,7 +215,7 @@ def test_what_cannot_be_done_is_one_line(loud: Path, tmp_path: Path, options: li
     assert err.count("\n") == 1
 
 
-def test_the_function_of_notebooks(tmp_path: Path) -> None:
+def test_api_function(tmp_path: Path) -> None:
     path = write_bursts(tmp_path / "a.wav", [(2, 3.5), (5, 6.2)], 8)
     (tmp_path / "b.wav").write_text("no sound")
     found = al.detect(Loudness(), tmp_path, threshold=0.6, hop_seconds=0.1)
@@ -228,7 +228,7 @@ def test_the_function_of_notebooks(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_processes_find_what_one_does(tmp_path: Path) -> None:
+def test_parallel_processes_detect_the_same_events(tmp_path: Path) -> None:
     checkpoint = untrained.write_member(tmp_path / "a.ckpt", *untrained.CNN)
     for number in range(3):
         recordings.write_tones(tmp_path / f"{number}.wav", 1.0 + number)

@@ -1,4 +1,4 @@
-"""``audio-lightning embed``: what the head sees, window by window."""
+"""``audio-lightning embed``: the input of the head, window by window."""
 
 import shlex
 import subprocess
@@ -54,7 +54,7 @@ def test_a_table_of_embeddings(trained: Path, recordings: list[Path], tmp_path: 
 
 
 @pytest.mark.parametrize(("name", "shown"), [("my e.npz", "(1, "), ("it's.csv", "embedding 15")])
-def test_what_to_type_next_reads_the_embeddings(
+def test_suggested_command_reads_the_embeddings(
     trained: Path, recordings: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, shown: str
 ) -> None:
     monkeypatch.setattr("typer.testing._NamedTextIOWrapper.isatty", lambda _: True, raising=False)
@@ -65,9 +65,7 @@ def test_what_to_type_next_reads_the_embeddings(
     assert shown in read.stdout
 
 
-def test_a_recording_that_cannot_be_read_does_not_stop_the_others(
-    trained: Path, recordings: list[Path], tmp_path: Path
-) -> None:
+def test_unreadable_recordings_do_not_stop_the_others(trained: Path, recordings: list[Path], tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_text("no sound")
     files = [str(tmp_path / "bad.wav"), str(recordings[0])]
     for output in ("e.csv", "e.npz"):

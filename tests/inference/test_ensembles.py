@@ -1,4 +1,4 @@
-"""Every command takes an ensemble of checkpoints as it takes a checkpoint."""
+"""Every command accepts an ensemble of checkpoints like a single checkpoint."""
 
 import json
 import shutil
@@ -72,7 +72,8 @@ def test_embed(fitted: Path, members: list[Path], tiny_urbansound8k: Path, tmp_p
 
 
 def test_evaluate_on_the_common_test_part(fitted: Path, members: list[Path], tmp_path: Path) -> None:
-    alone = shutil.copy(fitted / "model.ckpt", tmp_path / "alone.ckpt")  # a fit is answered by its cross-validation
+    # For the folder of a fit, evaluate would return the cross-validation metrics.
+    alone = shutil.copy(fitted / "model.ckpt", tmp_path / "alone.ckpt")
     code, out, err = invoke("evaluate", alone, "--json", "--output", tmp_path)
     assert code == 0, err
     metrics = json.loads(out)
@@ -87,7 +88,7 @@ def test_evaluate_on_the_common_test_part(fitted: Path, members: list[Path], tmp
     assert metrics["test/accuracy"] == pytest.approx((mean.argmax(axis=1) == label).mean())
 
 
-def test_clips_that_any_member_was_trained_on_are_counted(fitted: Path, tiny_urbansound8k: Path) -> None:
+def test_overlap_counts_training_clips_of_all_members(fitted: Path, tiny_urbansound8k: Path) -> None:
     """One member was validated on the clips of the first fold, the other trained on them."""
     for overrides in (
         ["data.test_fold=1"],
@@ -96,7 +97,7 @@ def test_clips_that_any_member_was_trained_on_are_counted(fitted: Path, tiny_urb
         code, out, err = invoke("evaluate", fitted, *overrides, "--json")
         assert code == 0, err
         assert (json.loads(out)["num_train_overlap"], json.loads(out)["leakage"]) == (9, "present")
-        assert "9 of 9 clips were trained on" in err
+        assert "9 of 9 clips were in the training data" in err
 
 
 def test_load(fitted: Path) -> None:
@@ -107,10 +108,10 @@ def test_load(fitted: Path) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_fit_without_an_answer_says_so(tmp_path: Path, there: bool) -> None:
+def test_unfinished_fits_are_reported(tmp_path: Path, there: bool) -> None:
     if there:
-        (tmp_path / "fit.json").write_text("{}", encoding="utf-8")
-    expected = "has no model.ckpt yet: the fit has not come" if there else "has no checkpoints/best.ckpt"
+        (tmp_path / "state.json").write_text("{}", encoding="utf-8")
+    expected = r"the fit is not finished \(no model\.ckpt" if there else r"no checkpoints/best\.ckpt"
     with pytest.raises(CheckpointError, match=expected):
         load_classifier(tmp_path)
 

@@ -1,4 +1,4 @@
-"""The test again, from a checkpoint, on the same or on other recordings."""
+"""Evaluation of a checkpoint on the same or on other recordings."""
 
 import json
 import shutil
@@ -46,7 +46,7 @@ def test_on_other_recordings_all_of_them(trained: Path, tmp_path: Path) -> None:
 
 
 def test_classes_are_matched_by_name(trained: Path, tmp_path: Path) -> None:
-    """Other numbers, other order, other spelling, a class too many and one too few; the answers stay the same."""
+    """Other class numbers, order and spelling, an additional class and a missing one; predictions are unchanged."""
     other = tiny.write_urbansound8k(tmp_path / "other", folds=1, clips=5, seed=9)
     overrides = ["data=urbansound8k", f"data.root='{other}'", "data.split=all"]
     expected = evaluate(trained, overrides, output=tmp_path / "before")
@@ -74,7 +74,7 @@ def test_no_class_in_common(trained: Path, tmp_path: Path) -> None:
         evaluate(trained, ["data=urbansound8k", f"data.root='{other}'", "data.split=all"])
 
 
-def test_a_typo_is_said(trained: Path) -> None:
+def test_typos_are_reported(trained: Path) -> None:
     with pytest.raises(ConfigError, match=r"did you mean data\.root\?"):
         evaluate(trained, ["data.rot=x"])
 
@@ -90,7 +90,7 @@ def test_a_typo_is_said(trained: Path) -> None:
         (["data=urbansound8k", "data.root=SAME", "data.test_fold=4"], 9, 0, "cannot be excluded"),
     ],
 )
-def test_what_was_trained_on_is_counted_and_said(
+def test_training_overlap_is_counted_and_reported(
     trained: Path,
     tiny_urbansound8k: Path,
     tmp_path: Path,
@@ -105,7 +105,7 @@ def test_what_was_trained_on_is_counted_and_said(
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert (metrics["num_clips/test"], metrics["num_train_overlap"], metrics["leakage"]) == (clips, trained_on, leakage)
     assert metrics["split"] == ("folds" if clips == 9 else "all")
-    warning = f"{trained_on} of {clips} clips were trained on: the figures say nothing about other recordings"
+    warning = f"{trained_on} of {clips} clips were in the training data: the metrics do not hold for new recordings"
     assert (warning in result.stderr.splitlines()) == bool(trained_on)
     lines = result.stdout.splitlines()
     assert (f"leakage between the splits: {leakage}" in lines) == (leakage != "none found")
@@ -130,16 +130,18 @@ def as_folder(urbansound8k: Path, root: Path) -> Path:
     return root
 
 
-def test_clips_are_known_again_in_another_place_and_type_of_sample(
+def test_overlap_is_found_for_moved_files_and_other_sample_types(
     trained: Path, tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = as_folder(tiny_urbansound8k, tmp_path / "renamed")
     found = evaluate(trained, ["data=folder", f"data.root='{root}'", "data.cache_dtype=int16"])
     assert (found.metrics["num_train_overlap"], found.metrics["num_clips/test"]) == (18, 36)
-    assert "all clips are tested (data.split=all): this data has no test part" in capsys.readouterr().err
+    assert "all clips are tested (data.split=all), as this data has no test split" in capsys.readouterr().err
 
 
-def test_an_older_checkpoint_does_not_know(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_overlap_is_unknown_for_older_checkpoints(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     checkpoint = torch.load(trained / "checkpoints/best.ckpt", weights_only=True)
     older = checkpoint["audio_lightning"]  # as version 0.1.0 wrote it, with hashes of another kind
     older["trained_on"] = older.pop("trained_segments")
@@ -147,11 +149,11 @@ def test_an_older_checkpoint_does_not_know(trained: Path, tmp_path: Path, capsys
     found = evaluate(tmp_path / "old.ckpt", ["data.split=all"])
     assert "num_train_overlap" not in found.metrics
     assert found.metrics["leakage"] == "cannot be excluded"
-    assert "not known: whether these clips were trained on" in capsys.readouterr().err
+    assert "overlap with the training data is unknown" in capsys.readouterr().err
     assert evaluate(tmp_path / "old.ckpt").metrics["leakage"] == "none found"
 
 
-def test_the_seed_is_the_runs_unless_it_is_typed(tmp_path: Path) -> None:
+def test_seed_of_the_run_is_the_default(tmp_path: Path) -> None:
     root = tiny.write_folder(tmp_path / "data")
     here = ["data=folder", f"data.root='{root}'", "data.split=stratified"]
     expected = run(root, tmp_path / "run", "data=folder", "seed=3", "trainer.max_epochs=1")
@@ -172,7 +174,7 @@ def test_the_seed_is_the_runs_unless_it_is_typed(tmp_path: Path) -> None:
         (["data=folder", "data.split=all"], 18, "all"),
     ],
 )
-def test_a_test_part_of_its_own_is_what_is_tested(
+def test_only_the_test_split_of_other_data_is_tested(
     trained: Path, tmp_path: Path, overrides: list[str], clips: int, split: str
 ) -> None:
     root = tiny.write_folder(tmp_path, clips=3, splits=("train", "test"))
@@ -196,7 +198,7 @@ def test_the_official_test_part_of_speech_commands(tmp_path: Path, own: bool) ->
     assert (found["split"], found["num_train_overlap"]) == ("official", 0)
 
 
-def test_what_a_division_needs_is_not_asked_of_data_that_is_not_divided(tmp_path: Path) -> None:
+def test_unsplit_data_does_not_need_the_keys_of_a_split(tmp_path: Path) -> None:
     """One note of every instrument cannot be divided by notes, and can be tested on."""
     root = tiny_sources.write("instruments", tmp_path / "data")
     other = tiny.write_instruments(tmp_path / "other", notes=1, seed=5)

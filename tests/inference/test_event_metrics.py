@@ -28,7 +28,7 @@ def test_onset_errors_are_of_the_events_that_overlap_most() -> None:
     assert len(onset_errors(once, REFERENCE)) == 1, "a detected event is used once"
 
 
-def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sed_eval", None)
     with pytest.raises(ConfigError, match=r"pip install 'audio-lightning\[events\]'"):
         evaluate_events(FOUND, REFERENCE, seconds={"a": 10, "b": 10})
@@ -56,7 +56,7 @@ def test_f1_of_events_and_segments() -> None:
     }
 
 
-def test_nothing_to_compare() -> None:
+def test_no_events_is_an_error() -> None:
     with pytest.raises(DataError, match="no events"):
         evaluate_events(FOUND[:0], REFERENCE[:0], seconds={"a": 10})
 
@@ -89,9 +89,9 @@ def test_annotations_of_recordings(tmp_path: Path) -> None:
 
 def test_annotations_that_are_missing_or_wrong(tmp_path: Path) -> None:
     write(tmp_path / "truth/rec.txt", "1\t2\tx\n2\t1\ty\n")
-    with pytest.raises(DataError, match=r"called like .*other\.wav, found none"):
+    with pytest.raises(DataError, match=r"annotation file with the name of .*other\.wav, found none"):
         read_reference(tmp_path / "truth", [tmp_path / "other.wav"])
-    with pytest.raises(DataError, match="1 rows cannot be used; the first: "):
+    with pytest.raises(DataError, match="1 invalid rows; correct them, first this one: "):
         read_reference(tmp_path / "truth", [tmp_path / "rec.wav"])
     write(tmp_path / "truth/rec.csv", "start,stop,label\n5,6,z\n")
     with pytest.raises(DataError, match=r"found 2, such as rec\.csv and rec\.txt"):

@@ -1,4 +1,4 @@
-"""Tables of events, as Raven, Audacity, pandas and our own reader of annotations take them."""
+"""Event tables are readable by Raven, Audacity, pandas and our annotation reader."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def write_recording(path: Path, seconds: float = 2.0, sample_rate: int = 11025) 
 
 
 @pytest.mark.parametrize("kind", ["raven", "audacity", "csv"])
-def test_our_reader_of_annotations_reads_them_back(tmp_path: Path, kind: Format) -> None:
+def test_annotation_reader_reads_the_tables(tmp_path: Path, kind: Format) -> None:
     recording = write_recording(tmp_path / "rec.wav")
     file = read_annotations(
         write(tmp_path / f"rec{ENDINGS[kind]}", kind, (recording, EVENTS)), {}, names_recordings=False
@@ -45,7 +45,7 @@ def test_our_reader_of_annotations_reads_them_back(tmp_path: Path, kind: Format)
 
 
 @pytest.mark.parametrize("kind", ["raven", "audacity", "csv"])
-def test_a_folder_of_them_is_a_data_set(tmp_path: Path, kind: Format) -> None:
+def test_a_folder_of_detections_is_a_data_set(tmp_path: Path, kind: Format) -> None:
     """As ``data=annotations`` finds it: detections are labels to correct and to train on."""
     for name, label in ("a.wav", "x"), ("b.c.wav", "y"):
         recording = write_recording(tmp_path / name)
@@ -100,7 +100,7 @@ def test_a_table_without_events_can_be_read(tmp_path: Path, kind: Format) -> Non
         assert len(path.read_text().splitlines()) == (kind in ("raven", "csv"))
 
 
-def test_a_line_is_there_as_soon_as_its_event_is(tmp_path: Path) -> None:
+def test_events_are_flushed_at_once(tmp_path: Path) -> None:
     with event_table(tmp_path / "a.csv", "csv") as table:
         table.begin(tmp_path / "rec.wav")
         table.write(EVENTS[0])

@@ -101,7 +101,7 @@ def test_the_threshold_does_not_move_an_onset() -> None:
     assert np.ptp(starts) < 2 / RATE
 
 
-def test_a_score_below_the_threshold_is_no_event_and_a_dip_does_not_end_one() -> None:
+def test_hysteresis() -> None:
     assert find([(5, 5.5)], 12, threshold=0.6) == [], "half of a window"
     dips = [(5.0, 7.0), (7.3, 9.0)]  # 0.7 of a window in the middle: above the low threshold
     assert len(find(dips, 12, threshold=0.9)) == 1
@@ -119,7 +119,7 @@ def test_gaps_are_merged_and_short_events_are_dropped_after_that() -> None:
     assert len(find(events, 20, merge_gap_seconds=1.6, min_duration_seconds=2.5)) == 1
 
 
-def test_the_median_drops_what_one_window_alone_says() -> None:
+def test_median_removes_single_window_outliers() -> None:
     def spike(settings: str) -> list[Event]:
         times = itertools.count()
         return find([], 10, response=lambda _: 0.9 if next(times) == 40 else 0.0, smoothing=settings)
@@ -148,7 +148,7 @@ def test_an_empty_recording_has_no_events() -> None:
     assert finder.finish() == []
 
 
-def test_events_come_as_soon_as_they_end_and_nothing_is_kept_of_them() -> None:
+def test_events_are_returned_at_their_end_and_not_stored() -> None:
     settings = EventSettings({"b": 0.6}, merge_gap_seconds=0.5)
     finder = EventFinder(["a", "b"], sample_rate=RATE, window=WINDOW, hop=RATE // 10, settings=settings)
     came = [

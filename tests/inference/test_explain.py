@@ -93,11 +93,11 @@ def test_the_marked_tenth_covers_the_burst(
     assert float(classifier.probabilities(removed)[0, number]) > 2 * found.probability_without
 
 
-def test_a_network_that_is_no_convolutional_one_is_explained_by_occlusion(tmp_path: Path) -> None:
+def test_non_convolutional_networks_use_occlusion(tmp_path: Path) -> None:
     found = load_classifier(write_member(tmp_path / "lstm.ckpt", "model=lstm", "model.hidden_dim=6"))
     waveform = torch.from_numpy(clip(0, np.random.default_rng(0))[0][: found.task.num_samples])
     assert explain(found, waveform, 0).method == "occlusion"
-    with pytest.raises(ConfigError, match="--method gradcam: it needs a convolutional network"):
+    with pytest.raises(ConfigError, match="--method gradcam: needs a convolutional network"):
         explain(found, waveform, 0, method="gradcam")
 
 
@@ -126,7 +126,7 @@ def test_padding_is_not_marked_and_stays_silent(classifier: ClassifierNetwork) -
     assert not found.of_marked[4000:].any()
 
 
-def test_the_plane_keeps_all_or_what_is_quiet() -> None:
+def test_masking_keeps_everything_or_only_the_quiet_level() -> None:
     plane = TimeFrequencyPlane(RATE, SAMPLES)
     waveform = torch.from_numpy(clip(1, np.random.default_rng(1))[0])
     every = torch.ones(1, BANDS, plane.frames, dtype=torch.bool)
@@ -151,7 +151,7 @@ def test_the_tenth_with_the_highest_relevance_is_marked() -> None:
     assert relevance[found].min() > relevance[~found].max()
 
 
-def test_occlusion_covers_the_sound_and_nothing_else(classifier: ClassifierNetwork) -> None:
+def test_occlusion_blocks_cover_exactly_the_sound(classifier: ClassifierNetwork) -> None:
     waveform = torch.from_numpy(clip(0, np.random.default_rng(3), 1000)[0])
     waveform[4000:] = 0
     plane = TimeFrequencyPlane(RATE, SAMPLES)

@@ -1,4 +1,4 @@
-"""What is exported predicts what its checkpoint predicts, and nothing else is written."""
+"""Exported models predict the same as their checkpoint, or are not written."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def rows(classifier: Path, *arguments: object) -> pd.DataFrame:
     return pd.read_csv(output)
 
 
-def test_rows_equal_those_of_the_checkpoint(exported: Any, checkpoint: Path, recordings: Path) -> None:
+def test_predictions_equal_those_of_the_checkpoint(exported: Any, checkpoint: Path, recordings: Path) -> None:
     found, expected = (rows(path, recordings, "--hop", 0.1) for path in (exported.path, checkpoint))
     assert found.drop(columns=SHARES).equals(expected.drop(columns=SHARES))
     assert abs(found[SHARES] - expected[SHARES]).to_numpy().max() < 1e-4
@@ -69,7 +69,7 @@ def test_rows_equal_those_of_the_checkpoint(exported: Any, checkpoint: Path, rec
 
 
 @pytest.mark.parametrize("options", [["--format", "json"], ["--format", "json", "--top-k", "2"], ["--per-recording"]])
-def test_other_outputs_equal_those_of_the_checkpoint(
+def test_other_formats_equal_the_checkpoint(
     options: list[str], exported: Any, checkpoint: Path, recordings: Path
 ) -> None:
     found, expected = (invoke("predict", path, recordings, *options)[1] for path in (exported.path, checkpoint))
@@ -81,7 +81,7 @@ def test_other_outputs_equal_those_of_the_checkpoint(
         assert len(found.splitlines()) == len(expected.splitlines()) == 10
 
 
-def test_metadata_say_all_that_a_prediction_needs(exported: Any) -> None:
+def test_metadata_suffice_for_prediction(exported: Any) -> None:
     model = onnx.load(exported.path)
     known = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
     assert known["classes"] == list(tiny.CLASSES)
@@ -94,7 +94,7 @@ def test_metadata_say_all_that_a_prediction_needs(exported: Any) -> None:
     onnx.checker.check_model(model)
 
 
-def test_nothing_of_this_machine_is_in_the_file(exported: Any) -> None:
+def test_exported_files_contain_no_local_paths(exported: Any) -> None:
     content = exported.path.read_bytes()
     for text in (os.fspath(Path(__file__).parents[2]), "site-packages", ".py", os.fspath(Path.home())):
         assert text.encode() not in content
@@ -107,7 +107,7 @@ def test_batches_may_have_any_size(batch: int, exported: Any, checkpoint: Path) 
     np.testing.assert_allclose(load_onnx(exported.path).probabilities(clips), expected, atol=1e-4)
 
 
-def test_clips_may_have_any_length_where_the_network_takes_such(recordings: Path, tmp_path: Path) -> None:
+def test_any_clip_length_if_the_network_supports_it(recordings: Path, tmp_path: Path) -> None:
     """Of a network with a pooled embedding; a transformer has as many positions as its clips have frames."""
     pooled = ["model=cnn_deep", "model.channels=[4,4]", "model.strides=[2,2]", "model.pooled=[1,1]", "feature=logmel"]
     path = write_member(tmp_path / "deep.ckpt", *pooled)
@@ -154,14 +154,14 @@ def test_a_model_that_differs_is_not_written(
     (tmp_path / "model.onnx").write_text("the old one")
     code, out, err = invoke("export", checkpoint, tmp_path / "model.onnx", "--clips", recordings)
     assert code == 2, out
-    assert "differs from the classifier by up to" in err
+    assert "probabilities differ from the classifier by up to" in err
     assert err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     assert (tmp_path / "model.onnx").read_text() == "the old one"
 
 
 @pytest.mark.parametrize("difference", [float("nan"), float("inf"), 2e-4])
-def test_no_number_is_no_agreement(difference: float) -> None:
+def test_nan_is_a_failed_comparison(difference: float) -> None:
     with pytest.raises(ConfigError, match="nothing was written"):
         require_parity(Parity(1, difference, 1, 1), "model.onnx")
 
@@ -169,21 +169,21 @@ def test_no_number_is_no_agreement(difference: float) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["model.onnx"], r"by --clips DIR"),
-        (["model.onnx", "--clips", "missing"], r"--clips missing: there is no such folder"),
+        (["model.onnx"], r"with --clips DIR"),
+        (["model.onnx", "--clips", "missing"], r"--clips missing: no such folder"),
         (["model.onnx", "--clips", "silent"], r"no recording|cannot be read|found"),
-        (["model.onnx", "--format", "executorch"], r"docs/export.md"),
-        (["model.onnx", "--format", "litert"], r"docs/export.md"),
+        (["model.onnx", "--format", "executorch"], r"docs/how-to/export.md"),
+        (["model.onnx", "--format", "litert"], r"docs/how-to/export.md"),
         (["model.onnx", "--format", "tflite"], r"--format tflite: expected onnx or torch-export"),
-        (["model.bin"], r"model.bin: --format onnx writes a file that ends in .onnx"),
-        (["model.onnx", "--format", "torch-export"], r"ends in .pt2"),
-        (["model.pt2", "--format", "torch-export", "--int8"], r"--int8 is for --format onnx"),
-        (["model.pt2", "--format", "torch-export", "--opset", "18"], r"--opset is for --format onnx"),
+        (["model.bin"], r"model.bin: --format onnx needs the suffix .onnx"),
+        (["model.onnx", "--format", "torch-export"], r"needs the suffix .pt2"),
+        (["model.pt2", "--format", "torch-export", "--int8"], r"--int8: only for --format onnx"),
+        (["model.pt2", "--format", "torch-export", "--opset", "18"], r"--opset: only for --format onnx"),
         (["model.onnx", "--opset", "7"], r"--opset 7: expected 18 or more"),
         (["model.onnx", "--opset", "900", "--clips", "clips"], r"cannot be exported|--opset 900"),
     ],
 )
-def test_what_cannot_be_is_one_line(
+def test_invalid_exports_are_reported_in_one_line(
     arguments: list[str], said: str, checkpoint: Path, recordings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -197,15 +197,17 @@ def test_what_cannot_be_is_one_line(
     assert not (tmp_path / "model.onnx").exists()
 
 
-def test_without_the_packages_one_line_says_what_to_install(
+def test_missing_packages_name_the_installation(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ConfigError, match=r"export needs onnxscript.*pip install 'audio-lightning\[export\]'"):
+    with pytest.raises(
+        ConfigError, match=r"export: onnxscript is not installed; pip install 'audio-lightning\[export\]'"
+    ):
         al.export(checkpoint, tmp_path / "model.onnx")
 
 
-def test_a_graph_of_torch_is_loaded_without_this_program(checkpoint: Path, recordings: Path, tmp_path: Path) -> None:
+def test_torch_export_loads_without_this_package(checkpoint: Path, recordings: Path, tmp_path: Path) -> None:
     found = al.export(checkpoint, tmp_path / "model.pt2", format="torch-export", clips=recordings)
     assert found.parity.max_difference < 1e-4
     clips = 0.1 * torch.randn(3, 2000, generator=torch.Generator().manual_seed(0))
@@ -226,7 +228,7 @@ def test_a_graph_of_torch_is_loaded_without_this_program(checkpoint: Path, recor
     assert json.loads(metadata["classes"]) == list(tiny.CLASSES)
 
 
-def test_the_command_says_how_it_compares(trained: Path, tmp_path: Path) -> None:
+def test_command_prints_the_comparison(trained: Path, tmp_path: Path) -> None:
     code, out, err = invoke("export", trained, tmp_path / "model.onnx")
     assert code == 0, err
     lines = out.splitlines()
@@ -237,7 +239,7 @@ def test_the_command_says_how_it_compares(trained: Path, tmp_path: Path) -> None
     assert lines[3].startswith("written: ")
 
 
-def test_integers_are_written_with_their_figures(trained: Path, tmp_path: Path) -> None:
+def test_int8_models_contain_their_comparison(trained: Path, tmp_path: Path) -> None:
     code, out, err = invoke("export", trained, tmp_path / "int8.onnx", "--int8")
     assert code == 0, err
     assert "test/accuracy: float " in out
@@ -254,7 +256,7 @@ def test_integers_are_written_with_their_figures(trained: Path, tmp_path: Path) 
     assert len(inputs) == 4
 
 
-def test_integers_without_labels_have_no_accuracy(checkpoint: Path, recordings: Path, tmp_path: Path) -> None:
+def test_int8_accuracy_needs_labels(checkpoint: Path, recordings: Path, tmp_path: Path) -> None:
     found = al.export(checkpoint, tmp_path / "int8.onnx", int8=True, clips=recordings)
     assert found.int8 is not None
     assert found.int8.keys() == {"parity", "agreement"}
@@ -267,7 +269,7 @@ def test_a_recurrent_network(recordings: Path, tmp_path: Path) -> None:
     assert found.parity.max_difference < 1e-4
 
 
-def test_start_without_torch(exported: Any, recordings: Path) -> None:
+def test_prediction_starts_without_torch(exported: Any, recordings: Path) -> None:
     code = (
         "import sys; from audio_lightning.cli.main import app\n"
         "try:\n    app(sys.argv[1:])\nexcept SystemExit as end:\n    assert not end.code\n"

@@ -1,4 +1,4 @@
-"""The programs of docs/export.md run beside an exported model, without this package."""
+"""The programs of docs/how-to/export.md run beside an exported model, without this package."""
 
 import json
 import os
@@ -20,7 +20,7 @@ import audio_lightning as al
 for package in ("onnx", "onnxscript", "onnxruntime"):
     pytest.importorskip(package)
 
-PAGE = (Path(__file__).parents[2] / "docs/export.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs/how-to/export.md").read_text(encoding="utf-8")
 
 NODE_MODULES = "AUDIO_LIGHTNING_NODE_MODULES"
 """Variable with a folder in which ``npm install onnxruntime-node`` was run."""

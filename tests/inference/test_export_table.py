@@ -1,4 +1,4 @@
-"""Every front end and every model is exported, or refused in one line; docs/export.md has what was found."""
+"""Every front end and model is exported, or rejected in one line; docs/how-to/export.md has the results."""
 
 import re
 from pathlib import Path
@@ -29,7 +29,7 @@ RATE = 16_000
 TABLE = dict(
     re.findall(
         r"^\| `((?:feature|model)=\w+)` \| ([^|]+?) \|",
-        Path(__file__).parents[2].joinpath("docs/export.md").read_text(),
+        Path(__file__).parents[2].joinpath("docs/how-to/export.md").read_text(),
         re.MULTILINE,
     )
 )
@@ -82,7 +82,7 @@ def noise(count: int) -> Any:
 
 
 def length_of(feature: str, model: str) -> str:
-    """What the table has for a choice: the first graph that agrees with torch, compared."""
+    """Entry of the table for a choice, from the first graph that agrees with torch."""
     reference = classifier(feature, model)
 
     def expected(clips: Any) -> Any:
@@ -106,7 +106,7 @@ def length_of(feature: str, model: str) -> str:
 
 @pytest.mark.full
 @pytest.mark.parametrize("choice", PAIRS)
-def test_a_choice_is_exported_or_refused_in_one_line(choice: str) -> None:
+def test_choices_are_exported_or_rejected_in_one_line(choice: str) -> None:
     try:
         found = length_of(*PAIRS[choice])
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""Front ends as convolutions give what they give in training."""
+"""Front ends as convolutions compute the same features as in training."""
 
 import choices
 import pytest
@@ -23,7 +23,7 @@ def clips(samples: int = RATE, number: int = 2) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", TRANSFORMED)
 @pytest.mark.parametrize("samples", [RATE, RATE - 37])
-def test_features_are_those_of_the_training(name: str, samples: int) -> None:
+def test_exportable_features_equal_those_of_the_training(name: str, samples: int) -> None:
     front_end = choices.front_end(name, sample_rate=RATE, num_samples=samples)
     front_end.fit([clips(samples)])
     expected = front_end(clips(samples)).clone()
@@ -38,7 +38,9 @@ def test_features_are_those_of_the_training(name: str, samples: int) -> None:
 @pytest.mark.parametrize("center", [True, False])
 @pytest.mark.parametrize(("window", "n_fft"), [(0.025, None), (0.02, 512), (0.0301, 1024), (0.001, 1024)])
 @pytest.mark.parametrize("samples", [1, 200, 1000, 1003])
-def test_power_is_that_of_the_fourier_transform(window: float, n_fft: int | None, center: bool, samples: int) -> None:
+def test_convolved_power_equals_the_fourier_transform(
+    window: float, n_fft: int | None, center: bool, samples: int
+) -> None:
     power = PowerSpectrogram(RATE, FrameSettings(window, 0.01, n_fft), center=center)
     expected = power(clips(samples))
     make_exportable(power)
@@ -48,7 +50,7 @@ def test_power_is_that_of_the_fourier_transform(window: float, n_fft: int | None
 
 @pytest.mark.parametrize("samples", [10, 400, 4003])
 @pytest.mark.parametrize("offset", [0.0, 0.5])
-def test_filter_bank_loses_the_mean_of_a_frame(samples: int, offset: float) -> None:
+def test_filter_bank_removes_the_mean_of_a_frame(samples: int, offset: float) -> None:
     fbank = FBank(sample_rate=RATE, num_samples=samples, n_mels=40, min_frames=8, normalize="none")
     given = clips(samples) + offset
     expected = fbank(given)

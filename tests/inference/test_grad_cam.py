@@ -31,7 +31,7 @@ def made(tmp_path, *overrides: str, **task) -> tuple[ClassifierNetwork, torch.Te
         (["model=resnet", "feature.n_mels=32"], nn.Sequential, 5),
     ],
 )
-def test_it_is_the_last_map_of_the_convolutions(tmp_path, options: list[str], kind: type, halved: int) -> None:
+def test_last_feature_map_of_convolutional_networks(tmp_path, options: list[str], kind: type, halved: int) -> None:
     classifier, features = made(tmp_path, *options)
     layer = last_feature_map(classifier.network, features)
     assert isinstance(layer, kind)
@@ -42,7 +42,7 @@ def test_it_is_the_last_map_of_the_convolutions(tmp_path, options: list[str], ki
 
 
 @pytest.mark.parametrize("options", [["model=lstm"], ["model=crnn"], ["model=ast", "model.num_layers=1"]])
-def test_other_networks_have_none(tmp_path, options: list[str]) -> None:
+def test_other_networks_have_no_feature_map(tmp_path, options: list[str]) -> None:
     classifier, features = made(tmp_path, *options)
     assert last_feature_map(classifier.network, features) is None
 
@@ -71,7 +71,7 @@ def test_cepstral_coefficients_are_no_frequencies() -> None:
     assert bands_of_bins(made, TimeFrequencyPlane(16_000, 16_000)) is None
 
 
-def test_figures_are_those_of_captum(tmp_path) -> None:
+def test_relevance_equals_captum(tmp_path) -> None:
     captum = pytest.importorskip("captum.attr")
     classifier, features = made(tmp_path, "model=resnet", "feature.n_mels=32")  # which ends in global pooling
     layer = last_feature_map(classifier.network, features)

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub, and somebody who is logged in there."""
+    """A local hub with a logged-in user."""
     with serving() as found:
         monkeypatch.setenv("HF_ENDPOINT", found.url)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
@@ -58,22 +58,22 @@ def sound(tmp_path: Path) -> Path:
     return tmp_path / "a.wav"
 
 
-def test_what_was_pushed_predicts_as_before(trained: Path, sound: Path, hub: Hub) -> None:
-    code, out, error = invoke("push", trained, "somebody/tones")
+def test_pushed_models_predict_the_same(trained: Path, sound: Path, hub: Hub) -> None:
+    code, out, error = invoke("push", trained, "jane/tones")
     assert code == 0, error
-    assert f"uploaded: {hub.url}/somebody/tones" in out
-    files = hub.models["somebody/tones"]
+    assert f"uploaded: {hub.url}/jane/tones" in out
+    files = hub.models["jane/tones"]
     assert set(files) == {"README.md", "config.yaml", "metrics.json", "model.ckpt"}
     assert files["metrics.json"] == (trained / "metrics.json").read_bytes()
-    before, after = (invoke("predict", name, sound) for name in (trained, "hf://somebody/tones"))
+    before, after = (invoke("predict", name, sound) for name in (trained, "hf://jane/tones"))
     assert after == before
     assert after[0] == 0
 
 
-def test_nothing_of_the_machine_is_uploaded(trained: Path, tiny_urbansound8k: Path, hub: Hub) -> None:
+def test_local_paths_are_not_uploaded(trained: Path, tiny_urbansound8k: Path, hub: Hub) -> None:
     assert "urban sound=8k" in (trained / "config.yaml").read_text(encoding="utf-8")
-    assert invoke("push", trained, "somebody/tones")[0] == 0
-    files = hub.models["somebody/tones"]
+    assert invoke("push", trained, "jane/tones")[0] == 0
+    files = hub.models["jane/tones"]
     for name, content in files.items():
         assert str(tiny_urbansound8k.parent).encode() not in content, name
         assert str(trained.parent).encode() not in content, name
@@ -82,54 +82,54 @@ def test_nothing_of_the_machine_is_uploaded(trained: Path, tiny_urbansound8k: Pa
     assert config["logger"] == {}
 
 
-def test_a_dry_run_asks_the_hub_nothing(trained: Path, hub: Hub) -> None:
-    code, out, _ = invoke("push", trained, "somebody/tones", "--dry-run")
+def test_dry_run_sends_no_request(trained: Path, hub: Hub) -> None:
+    code, out, _ = invoke("push", trained, "jane/tones", "--dry-run")
     assert code == 0
     assert "model.ckpt: " in out
-    assert f"would be uploaded to {hub.url}/somebody/tones" in out
+    assert f"would be uploaded to {hub.url}/jane/tones" in out
     assert hub.requests == []
 
 
 def test_a_second_push_replaces_the_files(tmp_path: Path, hub: Hub) -> None:
     first, second = (write_member(tmp_path / f"{seed}.ckpt", *CNN, seed=seed) for seed in (0, 1))
-    assert invoke("push", first, "somebody/tones")[0] == 0
-    before = hub.models["somebody/tones"]["model.ckpt"]
-    assert invoke("push", second, "somebody/tones")[0] == 0
-    assert hub.models["somebody/tones"]["model.ckpt"] != before
-    assert set(hub.models["somebody/tones"]) == {"README.md", "model.ckpt"}
+    assert invoke("push", first, "jane/tones")[0] == 0
+    before = hub.models["jane/tones"]["model.ckpt"]
+    assert invoke("push", second, "jane/tones")[0] == 0
+    assert hub.models["jane/tones"]["model.ckpt"] != before
+    assert set(hub.models["jane/tones"]) == {"README.md", "model.ckpt"}
 
 
-def test_the_card_is_that_of_the_folder(trained: Path, tmp_path: Path, hub: Hub) -> None:
-    """Which its owner may have written in."""
+def test_card_of_the_folder_is_uploaded(trained: Path, tmp_path: Path, hub: Hub) -> None:
+    """The user may have edited the card."""
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     text = write_model_card(run).read_text(encoding="utf-8") + "\nRecorded by us.\n"
     (run / "MODEL_CARD.md").write_text(text, encoding="utf-8")
-    assert invoke("push", run / "checkpoints/best.ckpt", "somebody/tones")[0] == 0
-    assert hub.models["somebody/tones"]["README.md"].decode() == text
+    assert invoke("push", run / "checkpoints/best.ckpt", "jane/tones")[0] == 0
+    assert hub.models["jane/tones"]["README.md"].decode() == text
 
 
-def test_a_private_model_is_made_so(trained: Path, hub: Hub) -> None:
-    assert invoke("push", trained, "somebody/tones", "--private")[0] == 0
-    assert hub.private == {"somebody/tones"}
+def test_private_models(trained: Path, hub: Hub) -> None:
+    assert invoke("push", trained, "jane/tones", "--private")[0] == 0
+    assert hub.private == {"jane/tones"}
 
 
-def test_a_revision_is_asked_for(tmp_path: Path, hub: Hub) -> None:
+def test_revisions_are_requested(tmp_path: Path, hub: Hub) -> None:
     hub.models["a/b"] = {"model.ckpt": write_member(tmp_path / "m.ckpt", *CNN).read_bytes()}
     for name in ("hf://a/b@v1", f"hf://a/b@{COMMIT}"):
         assert al.load(name).task.num_classes == 3
     assert any("/resolve/v1/model.ckpt" in request for request in hub.requests)
 
 
-def test_an_ensemble_travels(tmp_path: Path, sound: Path, hub: Hub) -> None:
+def test_ensembles_are_pushed_and_pulled(tmp_path: Path, sound: Path, hub: Hub) -> None:
     members = [write_member(tmp_path / f"{name}.ckpt", *model) for name, model in (("cnn", CNN), ("lstm", LSTM))]
-    write_ensemble(tmp_path / "model.ckpt", members, [2, 1], notes={"folder": "/home/somebody/fit"})
-    assert invoke("push", tmp_path / "model.ckpt", "somebody/both")[0] == 0
-    assert b"/home/somebody" not in hub.models["somebody/both"]["model.ckpt"]
-    before, after = (al.predict(name, sound) for name in (tmp_path / "model.ckpt", "hf://somebody/both"))
+    write_ensemble(tmp_path / "model.ckpt", members, [2, 1], notes={"folder": "/home/jane/fit"})
+    assert invoke("push", tmp_path / "model.ckpt", "jane/both")[0] == 0
+    assert b"/home/jane" not in hub.models["jane/both"]["model.ckpt"]
+    before, after = (al.predict(name, sound) for name in (tmp_path / "model.ckpt", "hf://jane/both"))
     assert after.equals(before)
 
 
-def test_an_optimizer_stays_at_home(tmp_path: Path) -> None:
+def test_optimizer_states_are_not_uploaded(tmp_path: Path) -> None:
     contents = read_contents(write_member(tmp_path / "m.ckpt", *CNN))
     assert "optimizer_states" in contents
     assert set(without_places(contents)) == {"hyper_parameters", "state_dict", "audio_lightning"}
@@ -146,7 +146,7 @@ def test_an_optimizer_stays_at_home(tmp_path: Path) -> None:
         ("hf://../x@y z", "expected hf://OWNER/NAME"),
     ],
 )
-def test_a_model_that_is_not_there_is_one_line(hub: Hub, sound: Path, name: str, said: str) -> None:
+def test_missing_models_are_reported_in_one_line(hub: Hub, sound: Path, name: str, said: str) -> None:
     hub.models = {"a/empty": {"README.md": b""}, "a/full": {"model.ckpt": b"PK"}}
     code, _, error = invoke("predict", name, sound)
     assert code == 2
@@ -156,14 +156,14 @@ def test_a_model_that_is_not_there_is_one_line(hub: Hub, sound: Path, name: str,
 
 
 @pytest.mark.parametrize("content", [b"", b"no checkpoint", pickle.dumps({"a": 1}), b"PK\x03\x04" + bytes(100)])
-def test_a_strangers_file_is_read_as_such(hub: Hub, sound: Path, content: bytes) -> None:
+def test_untrusted_files_are_rejected(hub: Hub, sound: Path, content: bytes) -> None:
     hub.models["a/b"] = {"model.ckpt": content}
     code, _, error = invoke("predict", "hf://a/b", sound)
     assert code == 2
     assert "not a checkpoint" in one_line(error)
 
 
-def test_a_strangers_code_is_not_run(hub: Hub, sound: Path, tmp_path: Path) -> None:
+def test_untrusted_code_is_not_executed(hub: Hub, sound: Path, tmp_path: Path) -> None:
     class Code:
         def __reduce__(self) -> tuple[object, ...]:
             return Path.touch, (tmp_path / "run",)
@@ -174,16 +174,16 @@ def test_a_strangers_code_is_not_run(hub: Hub, sound: Path, tmp_path: Path) -> N
     assert not (tmp_path / "run").exists()
 
 
-def test_who_is_not_logged_in_is_told_how(trained: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_login_is_reported_with_the_remedy(trained: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    code, _, error = invoke("push", trained, "somebody/tones")
+    code, _, error = invoke("push", trained, "jane/tones")
     assert code == 2
     assert "hf auth login" in one_line(error)
     assert hub.models == {}
 
 
 @pytest.mark.parametrize("name", ["tones", "a/b/c", "a b/c", "a/b@main", "../b", ""])
-def test_a_name_that_is_none_is_refused_before_the_hub_is_asked(trained: Path, hub: Hub, name: str) -> None:
+def test_invalid_names_are_rejected_without_a_request(trained: Path, hub: Hub, name: str) -> None:
     code, _, error = invoke("push", trained, name)
     assert code == 2
     assert "OWNER/NAME" in one_line(error)
@@ -191,14 +191,16 @@ def test_a_name_that_is_none_is_refused_before_the_hub_is_asked(trained: Path, h
 
 
 @pytest.mark.parametrize("status", [500, 503])
-def test_a_hub_that_is_out_of_order_is_one_line(trained: Path, hub: Hub, status: int) -> None:
+def test_server_errors_are_reported_in_one_line(trained: Path, hub: Hub, status: int) -> None:
     hub.status = status
-    code, _, error = invoke("push", trained, "somebody/tones")
+    code, _, error = invoke("push", trained, "jane/tones")
     assert code == 2
     assert str(status) in one_line(error)
 
 
-def test_no_network_is_one_line(trained: Path, sound: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_network_is_reported_in_one_line(
+    trained: Path, sound: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     started = time.monotonic()
     for arguments in (["push", trained, "a/b"], ["predict", "hf://a/b", sound]):
@@ -208,7 +210,7 @@ def test_no_network_is_one_line(trained: Path, sound: Path, hub: Hub, monkeypatc
     assert time.monotonic() - started < 20  # huggingface_hub alone tries for 24 s to download a file
 
 
-def test_what_was_downloaded_is_there_offline(
+def test_downloaded_models_are_available_offline(
     tmp_path: Path, sound: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.models["a/b"] = {"model.ckpt": write_member(tmp_path / "m.ckpt", *CNN).read_bytes()}
@@ -217,14 +219,14 @@ def test_what_was_downloaded_is_there_offline(
     assert invoke("predict", "hf://a/b", sound)[0] == 0
 
 
-def test_without_the_package_it_is_named(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_reported(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     code, _, error = invoke("predict", "hf://a/b", sound)
     assert code == 2
     assert "pip install 'audio-lightning[hub]'" in one_line(error)
 
 
-def test_names_on_the_hub_are_known_as_text_and_as_paths() -> None:
+def test_hub_names_as_text_and_as_paths() -> None:
     assert is_hub_name("hf://a/b")
     assert is_hub_name(Path("hf://a/b"))
     assert not is_hub_name("hf/a/b")

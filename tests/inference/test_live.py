@@ -37,7 +37,7 @@ def answers(path: Path, classifier: Any = None, **options: Any) -> tuple[list[Li
 def test_windows_begin_at_multiples_of_the_hop(
     tmp_path: Path, rate: int, window: float | None, hop: float | None
 ) -> None:
-    """Their answers are those of the samples at their times, at any sample rate of the source."""
+    """Predictions equal those of the samples at the same times, at any sample rate of the source."""
     path = write_bursts(tmp_path / "a.wav", [(2, 4)], 6, rate)
     found, statistics = answers(path, Loudness(window=window or 1.0), window_seconds=window, hop_seconds=hop)
     window, hop = window or 1.0, hop or 0.25
@@ -52,7 +52,7 @@ def test_windows_begin_at_multiples_of_the_hop(
     assert 0 < statistics.real_time_factor < 10
 
 
-def test_latency_is_from_the_last_sample_to_the_answer(tmp_path: Path) -> None:
+def test_latency_is_measured_from_the_last_sample(tmp_path: Path) -> None:
     class Slow(Loudness):
         def probabilities(self, waveform: Any) -> Any:
             time.sleep(0.05)
@@ -64,7 +64,7 @@ def test_latency_is_from_the_last_sample_to_the_answer(tmp_path: Path) -> None:
     assert statistics.busy_seconds >= 0.15
 
 
-def test_a_recording_plays_at_its_own_pace(tmp_path: Path) -> None:
+def test_real_time_recordings_keep_their_pace(tmp_path: Path) -> None:
     path = write_bursts(tmp_path / "a.wav", [], 0.4)
     began = time.perf_counter()
     assert sum(len(samples) for samples, _ in of_recording(path, real_time=True)) == 3200
@@ -123,7 +123,7 @@ def test_without_a_microphone_or_the_package(monkeypatch: pytest.MonkeyPatch) ->
         raise RuntimeError("no device")
 
     monkeypatch.setitem(sys.modules, "sounddevice", microphones(query_devices=none))
-    with pytest.raises(ConfigError, match="there is no microphone"):
+    with pytest.raises(ConfigError, match="no microphone found"):
         microphone_rate()
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(ConfigError, match=r"pip install 'audio-lightning\[listen\]'"):
@@ -150,7 +150,7 @@ def test_the_command_on_a_file_and_on_a_pipe(loud: Path, tmp_path: Path) -> None
     assert by_pipe.stdout.splitlines() == lines
 
 
-def test_what_does_not_fit_together_is_one_line(loud: Path, tmp_path: Path) -> None:
+def test_conflicting_options_are_reported_in_one_line(loud: Path, tmp_path: Path) -> None:
     for words in (
         ["--source", "-"],
         ["--rate", "8000"],
@@ -162,8 +162,8 @@ def test_what_does_not_fit_together_is_one_line(loud: Path, tmp_path: Path) -> N
         assert result.stderr.count("\n") == 1
 
 
-def test_a_sound_shorter_than_a_window_is_said(loud: Path, tmp_path: Path) -> None:
+def test_sounds_shorter_than_a_window_are_reported(loud: Path, tmp_path: Path) -> None:
     path = write_bursts(tmp_path / "a.wav", [], 0.5)
     result = CliRunner().invoke(app, ["listen", str(loud), "--source", str(path)])
     assert result.exit_code == 0
-    assert "no window was full" in result.stderr
+    assert "no predictions: the sound was shorter than one window" in result.stderr

@@ -1,4 +1,4 @@
-"""Answers on recordings of any kind equal those of the training's test."""
+"""Predictions on recordings of any kind equal those of the training's test."""
 
 import csv
 import json
@@ -56,7 +56,7 @@ def test_probabilities_equal_those_of_the_test(
     assert list(found["predicted"]) == list(expected["predicted"])
 
 
-def test_folders_are_looked_through(trained: Path, tiny_urbansound8k: Path) -> None:
+def test_folders_are_searched(trained: Path, tiny_urbansound8k: Path) -> None:
     code, out, _ = invoke("predict", trained, tiny_urbansound8k / "audio")
     assert code == 0
     assert len(rows(out)) == 36
@@ -71,7 +71,7 @@ def long_recording(tmp_path: Path) -> Path:
     return tmp_path / "long.wav"
 
 
-def test_a_longer_recording_is_answered_window_by_window(trained: Path, long_recording: Path) -> None:
+def test_long_recordings_are_predicted_window_by_window(trained: Path, long_recording: Path) -> None:
     code, out, _ = invoke("predict", trained, long_recording, "--hop", 0.5)
     assert code == 0
     table = rows(out)
@@ -94,7 +94,7 @@ def test_the_batch_size_changes_nothing(trained: Path, long_recording: Path, bat
 
 
 def test_json_and_the_most_probable(trained: Path, long_recording: Path, tmp_path: Path) -> None:
-    out = tmp_path / "new" / "answers.json"
+    out = tmp_path / "new" / "predictions.json"
     code, _, _ = invoke("predict", trained, long_recording, "--format", "json", "--top-k", 2, "--output", out)
     assert code == 0
     answers = json.loads(out.read_text())
@@ -108,7 +108,7 @@ def test_json_and_the_most_probable(trained: Path, long_recording: Path, tmp_pat
     assert list(rows(out_csv)[0]) == ["path", "start_seconds", "end_seconds", "class_1", "probability_1", "error"]
 
 
-def test_a_terminal_gets_a_table_unless_told_otherwise(
+def test_terminal_output_is_a_table_by_default(
     trained: Path, long_recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert rows(invoke("predict", trained, long_recording)[1])[0]["predicted"], "CSV in a pipe"
@@ -130,9 +130,7 @@ def test_a_terminal_gets_a_table_unless_told_otherwise(
     assert len(rows((tmp_path / "p.csv").read_text())) == 16
 
 
-def test_one_corrupt_file_gets_a_row_and_the_others_their_answers(
-    trained: Path, long_recording: Path, tmp_path: Path
-) -> None:
+def test_corrupt_files_have_an_error_row(trained: Path, long_recording: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_text("no sound")
     code, out, err = invoke("predict", trained, tmp_path / "bad.wav", tmp_path / "gone.wav", long_recording)
     table = rows(out)
@@ -149,7 +147,7 @@ def test_one_corrupt_file_gets_a_row_and_the_others_their_answers(
 
 
 @pytest.mark.parametrize("kind", [*DAMAGED, *ODD])
-def test_damaged_and_odd_recordings_are_answered_or_named(trained: Path, tmp_path: Path, kind: str) -> None:
+def test_damaged_and_unusual_recordings_are_predicted_or_listed(trained: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / kind
     {**DAMAGED, **ODD}[kind](path)
     code, out, _ = invoke("predict", trained, path)
@@ -166,7 +164,7 @@ def test_damaged_and_odd_recordings_are_answered_or_named(trained: Path, tmp_pat
     ("option", "value"), [("window", 0.3), ("window", 0.0), ("window", math.nan), ("hop", 0.0), ("hop", math.inf)]
 )
 @pytest.mark.parametrize("command", ["predict", "embed"])
-def test_windows_that_cannot_be_used_leave_an_older_answer_alone(
+def test_invalid_windows_do_not_overwrite_earlier_output(
     trained: Path, tiny_urbansound8k: Path, tmp_path: Path, command: str, option: str, value: float
 ) -> None:
     (tmp_path / "answer.csv").write_text("an older one")
@@ -185,7 +183,7 @@ def test_windows_that_cannot_be_used_leave_an_older_answer_alone(
         ("evaluate", "file/folder"),
     ],
 )
-def test_a_place_that_cannot_be_written_to_is_said_in_a_line(
+def test_unwritable_outputs_are_reported_in_one_line(
     trained: Path, tiny_urbansound8k: Path, tmp_path: Path, command: str, place: str
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -193,11 +191,11 @@ def test_a_place_that_cannot_be_written_to_is_said_in_a_line(
     recordings = [] if command == "evaluate" else [next((tiny_urbansound8k / "audio").rglob("*.wav"))]
     code, _, err = invoke(command, trained, *recordings, "--output", tmp_path / place)
     assert code == 2
-    assert re.fullmatch(rf"error: --output {tmp_path / place}: cannot be written \(.*\)\n", err)
+    assert re.fullmatch(rf"error: --output {tmp_path / place}: cannot be written \(.*\); choose another file\n", err)
 
 
-def test_a_folder_without_recordings_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no recordings"):
+def test_folders_without_recordings_are_reported(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="contains no recordings"):
         find_recordings([tmp_path])
 
 
@@ -212,7 +210,7 @@ def windowed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict
     return root, root.parent / "run", metrics
 
 
-def test_recordings_are_answered_as_the_training_reports_them(windowed: tuple[Path, Path, dict[str, Any]]) -> None:
+def test_recording_predictions_equal_those_of_the_training(windowed: tuple[Path, Path, dict[str, Any]]) -> None:
     root, folder, metrics = windowed
     expected = pd.read_csv(folder / "recordings.csv")
     files = [root / path for path in expected["path"]]
@@ -228,7 +226,7 @@ def test_recordings_are_answered_as_the_training_reports_them(windowed: tuple[Pa
     assert [answer["predicted"] for answer in answers] == list(expected["predicted"])
 
 
-def test_windows_are_those_of_the_training_unless_others_are_asked_for(
+def test_windows_of_the_training_are_the_default(
     windowed: tuple[Path, Path, dict[str, Any]],
 ) -> None:
     root, folder, _ = windowed
@@ -244,7 +242,7 @@ def test_windows_are_those_of_the_training_unless_others_are_asked_for(
         assert starts == pytest.approx([hop * index for index in range(len(starts))])
 
 
-def test_a_recording_that_cannot_be_read_has_one_row(trained: Path, long_recording: Path, tmp_path: Path) -> None:
+def test_unreadable_recordings_have_one_row(trained: Path, long_recording: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_text("no sound")
     code, out, err = invoke("predict", trained, tmp_path / "bad.wav", long_recording, "--per-recording")
     bad, good = rows(out)
@@ -254,7 +252,7 @@ def test_a_recording_that_cannot_be_read_has_one_row(trained: Path, long_recordi
     assert (good["start_seconds"], good["end_seconds"], good["error"]) == ("0.000", "4.000", "")
 
 
-def test_one_damaged_behind_its_beginning_is_not_answered(trained: Path, tmp_path: Path) -> None:
+def test_recordings_damaged_in_the_middle_are_not_predicted(trained: Path, tmp_path: Path) -> None:
     damaged = [Prediction(tmp_path, 0.0, 0.25, np.ones(3, np.float32) / 3, ["noise"]), Prediction(tmp_path, error="x")]
     assert _of_recording(load_classifier(trained), damaged) == Prediction(tmp_path, error="x")
 
@@ -268,11 +266,11 @@ def broken(trained: Path, path: Path, pattern: str) -> Path:
     return path
 
 
-def test_probabilities_that_are_no_numbers_are_an_error_of_the_file(trained: Path, long_recording: Path) -> None:
+def test_nan_probabilities_are_an_error_of_the_recording(trained: Path, long_recording: Path) -> None:
     """They would name a class all the same: the first one."""
     checkpoint = broken(trained, long_recording.with_name("nan.ckpt"), "running_var")
     message = (
-        "the probabilities from 0.000 to 0.250 s hold NaN or infinite values; see whether the checkpoint is damaged"
+        "the probabilities from 0.000 to 0.250 s hold NaN or infinite values; the checkpoint may be damaged, restore it"
     )
     for options in (["--per-recording"], []):
         code, out, err = invoke("predict", checkpoint, long_recording, long_recording, *options)
@@ -293,7 +291,7 @@ def test_probabilities_that_are_no_numbers_are_an_error_of_the_file(trained: Pat
     )
 
 
-def test_a_recording_with_one_window_that_has_no_answer_has_none(trained: Path) -> None:
+def test_one_invalid_window_invalidates_the_recording(trained: Path) -> None:
     classifier = load_classifier(trained)
     even = np.full(classifier.task.num_classes, 1 / 3, np.float32)
     windows = [
@@ -305,9 +303,7 @@ def test_a_recording_with_one_window_that_has_no_answer_has_none(trained: Path) 
     assert _of_recording(classifier, windows[:2]).error == "first"
 
 
-def test_weights_that_are_no_numbers_are_refused_at_once(
-    trained: Path, tmp_path: Path, tiny_urbansound8k: Path
-) -> None:
+def test_nan_weights_are_rejected(trained: Path, tmp_path: Path, tiny_urbansound8k: Path) -> None:
     checkpoint = broken(trained, tmp_path / "nan.ckpt", r"network.*weight$")
     for command in (
         ["predict", checkpoint, tiny_urbansound8k],

@@ -1,4 +1,4 @@
-"""Thresholds below which nothing is predicted."""
+"""Selective classification: thresholds, coverage and precision."""
 
 import csv
 import math
@@ -21,7 +21,7 @@ from audio_lightning.inference.rejection import CoverageCurve, parse_thresholds,
 CURVE = CoverageCurve.of(np.array([0.9, 0.8, 0.8, 0.6, 0.5, 0.4]), np.array([True, True, False, True, False, False]))
 
 
-def test_a_curve_counts_equal_probabilities_together() -> None:
+def test_equal_probabilities_share_a_threshold() -> None:
     assert CURVE.threshold.tolist() == [0.9, 0.8, 0.6, 0.5, 0.4]
     np.testing.assert_allclose(CURVE.coverage, [1 / 6, 3 / 6, 4 / 6, 5 / 6, 1])
     np.testing.assert_allclose(CURVE.precision, [1, 2 / 3, 3 / 4, 3 / 5, 3 / 6])
@@ -64,10 +64,10 @@ def test_thresholds_as_typed(texts: list[str], expected: list[float]) -> None:
         ("1.5", "expected a probability from 0 to 1"),
         ("nan", "expected a probability"),
         ("high", "expected a probability from 0 to 1, or CLASS=PROBABILITY"),
-        ("nois=0.5", "there is no class nois; did you mean noise?"),
+        ("nois=0.5", "--threshold nois=0.5: no such class; did you mean noise?"),
     ],
 )
-def test_thresholds_that_are_none(text: str, message: str) -> None:
+def test_invalid_thresholds(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
         parse_thresholds([text], tiny.CLASSES)
 
@@ -94,7 +94,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_wanted_precision_gives_a_threshold(validated: Path) -> None:
+def test_target_precision_sets_the_threshold(validated: Path) -> None:
     classifier = AudioClassifier.load_from_checkpoint(validated)
     thresholds, (found,) = precise_thresholds(classifier, 1.0)
     assert found is not None
@@ -108,14 +108,14 @@ def test_a_wanted_precision_gives_a_threshold(validated: Path) -> None:
 
 
 @pytest.mark.parametrize("wanted", [0.0, 1.1, math.nan])
-def test_a_precision_that_is_none(wanted: float, validated: Path) -> None:
+def test_invalid_precisions(wanted: float, validated: Path) -> None:
     with pytest.raises(ConfigError, match="expected a share above 0"):
         precise_thresholds(AudioClassifier.load_from_checkpoint(validated), wanted)
 
 
 def test_a_checkpoint_without_validation_clips(tmp_path: Path) -> None:
     classifier = AudioClassifier.load_from_checkpoint(write_member(tmp_path / "one.ckpt", *CNN))
-    with pytest.raises(ConfigError, match="holds no validation clips"):
+    with pytest.raises(ConfigError, match="contains no validation clips"):
         precise_thresholds(classifier, 0.9)
 
 
@@ -138,7 +138,7 @@ def predicted(*arguments: object) -> tuple[list[dict[str, str]], str]:
     return list(csv.DictReader(result.stdout.splitlines())), result.stderr
 
 
-def test_predict_says_unknown_below_a_threshold(validated: Path, recording: Path) -> None:
+def test_predictions_below_the_threshold_are_unknown(validated: Path, recording: Path) -> None:
     plain, _ = predicted(validated, recording)
     top = [max(float(row[f"probability {name}"]) for name in tiny.CLASSES) for row in plain]
     middle = sorted(top)[len(top) // 2]
@@ -152,7 +152,7 @@ def test_predict_says_unknown_below_a_threshold(validated: Path, recording: Path
     assert "of these are predicted correctly" in said
 
 
-def test_raw_probabilities_are_those_before_calibration(validated: Path, recording: Path) -> None:
+def test_raw_probabilities_are_uncalibrated(validated: Path, recording: Path) -> None:
     classifier = AudioClassifier.load_from_checkpoint(validated)
     assert classifier.calibration.fitted
     calibrated, _ = predicted(validated, recording)
@@ -178,7 +178,7 @@ def test_typicality_is_the_share_of_validation_clips_with_less_energy(
     frame = al.predict(validated, recording, typicality=True, per_recording=True)
     assert list(frame["typicality"]) == pytest.approx([np.mean(expected)], abs=1e-3)
     bare = write_member(tmp_path / "bare.ckpt", *CNN)
-    with pytest.raises(ConfigError, match="holds no energies"):
+    with pytest.raises(ConfigError, match="contains no energies"):
         al.predict(bare, recording, typicality=True)
 
 
@@ -186,11 +186,11 @@ def test_typicality_is_the_share_of_validation_clips_with_less_energy(
     ("options", "message"),
     [
         (("--threshold", "0.5", "--min-precision", "0.9"), "give one of the two"),
-        (("--threshold", "nois=0.5"), "there is no class nois"),
+        (("--threshold", "nois=0.5"), "--threshold nois=0.5: no such class"),
         (("--min-precision", "2"), "expected a share above 0"),
     ],
 )
-def test_options_that_cannot_be(options: tuple[str, ...], message: str, validated: Path, recording: Path) -> None:
+def test_conflicting_options(options: tuple[str, ...], message: str, validated: Path, recording: Path) -> None:
     result = CliRunner().invoke(app, ["predict", str(validated), str(recording), *options])
     assert result.exit_code == 2
     assert message in result.stderr

@@ -1,4 +1,4 @@
-"""Figures under corruption: those of evaluate on clean clips, paired differences, and two classifiers side by side."""
+"""Robustness: clean clips as in evaluate, paired differences, and two classifiers compared."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def found(trained: Path) -> pd.DataFrame:
     return as_table(robustness(trained, only=ONLY))
 
 
-def test_clean_clips_have_the_figure_of_evaluate(trained: Path, found: pd.DataFrame) -> None:
+def test_clean_clips_have_the_metric_of_evaluate(trained: Path, found: pd.DataFrame) -> None:
     metrics = evaluate(trained).metrics
     clean = found.iloc[0]
     assert (clean["corruption"], clean["metric"], clean["difference"]) == ("none", "accuracy", 0.0)
@@ -32,7 +32,7 @@ def test_clean_clips_have_the_figure_of_evaluate(trained: Path, found: pd.DataFr
     assert (clean["num_clips"], clean["num_groups"]) == (metrics["num_clips/test"], metrics["num_groups/test"])
 
 
-def test_differences_are_those_of_the_figures(found: pd.DataFrame) -> None:
+def test_differences_equal_those_of_the_scores(found: pd.DataFrame) -> None:
     assert len(found) == 1 + 8 + 6
     np.testing.assert_allclose(found["difference"], found["score"] - found["score"].iloc[0], atol=1e-12)
     rows = found.iloc[1:]
@@ -47,7 +47,7 @@ def test_noise_as_loud_as_the_sound_is_worse_than_a_little_of_it(trained: Path, 
     assert rows["white noise, 0 dB SNR"] < rows["white noise, 30 dB SNR"]
 
 
-def test_it_is_the_same_again_and_for_some_of_the_clips(trained: Path, found: pd.DataFrame) -> None:
+def test_results_are_reproducible_for_all_and_for_some_clips(trained: Path, found: pd.DataFrame) -> None:
     again = as_table(robustness(trained, only=["level", "noise"]))
     pd.testing.assert_frame_equal(again, found)
     some = as_table(robustness(trained, only=["level"], clips=4, seed=2))
@@ -66,15 +66,15 @@ def test_two_classifiers_on_the_same_clips(trained: Path) -> None:
     assert list(first["condition"]) == list(other["condition"])
     assert first["difference_to_first"].isna().all()
     np.testing.assert_allclose(other["difference_to_first"], other["score"].to_numpy() - first["score"].to_numpy())
-    with pytest.raises(ConfigError, match="it is the same classifier"):
+    with pytest.raises(ConfigError, match="the same classifier"):
         robustness(best, against=best)
 
 
-def test_other_clips_cannot_be_compared(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_different_test_clips_are_rejected(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys, lengths = module._keys, iter([9, 8])
     monkeypatch.setattr(module, "_keys", lambda datamodule, number: keys(datamodule, number)[: next(lengths)])
     best, last = trained / "checkpoints/best.ckpt", trained / "checkpoints/last.ckpt"
-    with pytest.raises(DataError, match=r"it is tested on other clips \(8\) than .* \(9\); name the same for both"):
+    with pytest.raises(DataError, match=r"tested on other clips \(8\) than .* \(9\); name the same data for both"):
         robustness(best, against=last, only=["level"])
 
 
@@ -106,7 +106,7 @@ def test_one_group_has_no_interval(trained: Path) -> None:
     assert {(row.low, row.difference_low) for row in rows[1:]} == {(None, None)}
 
 
-def test_probabilities_that_are_no_numbers_are_refused(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nan_probabilities_are_rejected(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "audio_lightning.classifier.base.Classifier.activate", lambda self, logits: logits.float() * float("nan")
     )

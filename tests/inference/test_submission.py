@@ -1,4 +1,4 @@
-"""A table of recordings without labels is answered as the submission of a competition."""
+"""Submission files for tables of unlabelled recordings."""
 
 import csv
 from pathlib import Path
@@ -15,7 +15,7 @@ from audio_lightning.cli.main import app
 from audio_lightning.core.errors import ConfigError, DataError, UserError
 from audio_lightning.inference import submission
 from audio_lightning.inference.predict import Prediction
-from audio_lightning.inference.submission import answered, read_submission
+from audio_lightning.inference.submission import predicted_rows, read_submission
 
 CLASSES = ("dog bark", "rain", "siren")
 
@@ -49,10 +49,10 @@ def answers(monkeypatch: pytest.MonkeyPatch, request: submission.Submission, **o
 
     monkeypatch.setattr(submission, "predict", predict)
     classifier: Any = SimpleNamespace(task=SimpleNamespace(classes=CLASSES))
-    return [cells for cells, _ in answered(request, classifier, **options)]
+    return [cells for cells, _ in predicted_rows(request, classifier, **options)]
 
 
-def test_rows_keep_their_order_and_what_tells_them_apart(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_keep_their_order_and_identifying_columns(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = read_submission(clips, CLASSES)
     assert list(request.rows) == ["fname", "label"]
     assert [path.parent.name for path in request.recordings] == ["audio_test"] * 3
@@ -68,7 +68,7 @@ def test_recordings_are_named_without_their_ending_or_by_a_path(clips: Path, mon
     ]
 
 
-def test_a_sample_submission_is_answered_itself(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_submission_is_filled_in(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table(clips, "fname,label,usage", "a.wav,siren,x", "b.wav,siren,x")
     found = answers(monkeypatch, read_submission(clips, CLASSES))
     assert found == [["a.wav", "rain", "x"], ["b.wav", "dog bark", "x"]]
@@ -77,7 +77,7 @@ def test_a_sample_submission_is_answered_itself(clips: Path, monkeypatch: pytest
     assert found == [["a.wav", "0.10000000", "0.30000000", "0.60000000"], ["c.wav", "", "", ""]]
 
 
-def test_a_sample_says_rows_and_columns(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_defines_rows_and_columns(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table(clips, "id,file", "1,a.wav", "2,b.wav", "3,c.wav")
     sample = table(tmp_path / "sample.csv", "target,id", "?,2", "?,1")
     found = answers(monkeypatch, read_submission(clips, CLASSES, sample=sample))
@@ -88,7 +88,7 @@ def test_a_sample_says_rows_and_columns(clips: Path, tmp_path: Path, monkeypatch
 
 def test_several_labels_a_row(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = read_submission(clips, CLASSES)
-    with pytest.raises(ConfigError, match="class dog bark holds one"):
+    with pytest.raises(ConfigError, match="class dog bark contains one"):
         answers(monkeypatch, request, top_k=2)
     monkeypatch.setattr("test_submission.CLASSES", ("dog", "rain", "siren"))
     assert answers(monkeypatch, request, top_k=2)[0] == ["b.wav", "dog siren"]
@@ -97,17 +97,21 @@ def test_several_labels_a_row(clips: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("lines", "sample", "said"),
     [
-        (["fname", "b.wav", "lost.wav"], None, r"1 of 2 recordings of column fname .*, lost.wav, is not there.*--root"),
-        (["fname", "b.wav", "twice.wav"], None, r"the first, twice.wav, lies there 2 times"),
-        (["name", "x.wav"], None, r"no column names recordings below .* \(its first row: name x.wav\)"),
+        (
+            ["fname", "b.wav", "lost.wav"],
+            None,
+            r"1 of 2 recordings of column fname .*, lost.wav, does not exist.*--root",
+        ),
+        (["fname", "b.wav", "twice.wav"], None, r"the first, twice.wav, exists 2 times"),
+        (["name", "x.wav"], None, r"no column names recordings below .* \(first row: name x.wav\)"),
         (["fname", "b.wav", "a.wav,3"], None, r"test.csv, line 3: has 2 fields"),
-        (["fname", "b.wav"], ["fname,label", "a.wav,"], "1 of 1 rows are not one recording of test.csv"),
-        (["fname", "b.wav"], ["name,label", "a.wav,"], "sample.csv has the columns name, label: expected some of"),
+        (["fname", "b.wav"], ["fname,label", "a.wav,"], "1 of 1 rows do not match one recording of test.csv"),
+        (["fname", "b.wav"], ["name,label", "a.wav,"], "sample.csv: has the columns name, label; expected some of"),
         (["fname", "b.wav"], ["fname,one,two", "b.wav,,"], "one for the label or one for each class"),
         (["fname", "b.wav"], ["fname,rain,siren,snow", "b.wav,,,"], "one for the label or one for each class"),
     ],
 )
-def test_what_cannot_be_answered_is_said(
+def test_invalid_tables_are_reported(
     lines: list[str], sample: list[str] | None, said: str, clips: Path, tmp_path: Path
 ) -> None:
     for folder in ("one", "two"):
@@ -120,14 +124,14 @@ def test_what_cannot_be_answered_is_said(
     assert "\n" not in str(raised.value)
 
 
-def test_missing_files_are_said(clips: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no such table"):
+def test_missing_files_are_reported(clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such table"):
         read_submission(tmp_path / "none.csv", CLASSES)
-    with pytest.raises(UserError, match="there is no such table"):
+    with pytest.raises(UserError, match="no such table"):
         read_submission(clips, CLASSES, sample=tmp_path / "none.csv")
-    with pytest.raises(ConfigError, match=r"--root .*none: there is no such folder"):
+    with pytest.raises(ConfigError, match=r"--root .*none: no such folder"):
         read_submission(clips, CLASSES, root=tmp_path / "none")
-    with pytest.raises(ConfigError, match=r"--path-column file: .* has the columns fname, licence"):
+    with pytest.raises(ConfigError, match=r"--path-column file: no such column in .* has the columns fname, licence"):
         read_submission(clips, CLASSES, path_column="file")
 
 
@@ -148,13 +152,13 @@ def test_the_command_writes_a_submission(trained: Path, tiny_urbansound8k: Path,
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["test.csv", "a.wav"], "a table of recordings is answered alone"),
-        (["a.wav", "--submission", "sample.csv"], "--submission is for a table of recordings"),
-        (["test.csv", "--format", "json"], "answered as CSV"),
-        (["none.csv"], "none.csv: there is no such table"),
+        (["test.csv", "a.wav"], "a table must be the only argument"),
+        (["a.wav", "--submission", "sample.csv"], "--submission: needs a table of recordings"),
+        (["test.csv", "--format", "json"], "submissions for a table are CSV"),
+        (["none.csv"], "none.csv: no such table"),
     ],
 )
-def test_options_that_do_not_go_together_are_one_line(more: list[str], said: str, trained: Path) -> None:
+def test_conflicting_options_are_reported_in_one_line(more: list[str], said: str, trained: Path) -> None:
     result = CliRunner().invoke(app, ["predict", str(trained), *more])
     assert result.exit_code == 2
     assert said in result.stderr

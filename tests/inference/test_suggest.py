@@ -1,4 +1,4 @@
-"""Which windows to label next."""
+"""Active learning: choice of windows to label next."""
 
 import csv
 from pathlib import Path
@@ -52,7 +52,7 @@ def badge(errors: np.ndarray, vectors: np.ndarray, number: int, seed: int) -> li
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
-def test_choices_are_those_of_badge(multilabel: bool) -> None:
+def test_choices_equal_badge(multilabel: bool) -> None:
     rng = np.random.default_rng(1)
     logits, vectors = rng.normal(size=(40, 4)), rng.normal(size=(40, 6))
     if multilabel:
@@ -65,7 +65,7 @@ def test_choices_are_those_of_badge(multilabel: bool) -> None:
     assert found.tolist() == badge(errors, vectors, 10, 3)
 
 
-def test_each_group_of_equal_windows_gives_one_before_a_second() -> None:
+def test_each_group_of_equal_windows_is_drawn_once_before_repeating() -> None:
     """Margins alone would take all of the most uncertain group."""
     vectors = np.repeat(np.eye(5), 20, axis=0)
     shares = np.tile([0.55, 0.45], (100, 1))
@@ -108,7 +108,7 @@ def test_the_table_names_windows_of_the_folder(trained: Path, recordings: Path, 
     assert table["score"].between(0, 1).all()
 
 
-def test_predictions_are_those_of_predict(trained: Path, recordings: Path) -> None:
+def test_predictions_equal_those_of_predict(trained: Path, recordings: Path) -> None:
     found = al.suggest(trained, recordings, number=36)
     known = al.predict(trained, recordings)
     known["path"] = [Path(path).relative_to(recordings).as_posix() for path in known["path"]]
@@ -136,7 +136,7 @@ def test_memory_is_bounded(trained: Path, recordings: Path, monkeypatch: pytest.
     np.testing.assert_allclose(sorted(few, reverse=True), every[:4])
 
 
-def test_what_was_labelled_is_not_suggested_again(trained: Path, recordings: Path, tmp_path: Path) -> None:
+def test_labelled_windows_are_left_out(trained: Path, recordings: Path, tmp_path: Path) -> None:
     assert invoke(trained, recordings, "--n", 20, "--output", tmp_path / "first.csv")[0] == 0
     code, out, _ = invoke(trained, recordings, "--n", 50, "--labelled", tmp_path / "first.csv")
     assert code == 0
@@ -199,7 +199,7 @@ def test_files_are_named_absolutely(trained: Path, recordings: Path) -> None:
     assert set(al.suggest(trained, files)["path"]) == {str(file) for file in files}
 
 
-def test_a_recording_that_cannot_be_read_does_not_stop_the_others(trained: Path, recordings: Path) -> None:
+def test_unreadable_recordings_do_not_stop_the_others(trained: Path, recordings: Path) -> None:
     (recordings / "bad.wav").write_text("no sound")
     code, out, error = invoke(trained, recordings)
     assert code == 1
@@ -217,7 +217,7 @@ def test_a_recording_that_cannot_be_read_does_not_stop_the_others(trained: Path,
         (["--output", "."], "--output"),
     ],
 )
-def test_mistakes_are_one_line(trained: Path, recordings: Path, options: list[str], said: str) -> None:
+def test_mistakes_are_reported_in_one_line(trained: Path, recordings: Path, options: list[str], said: str) -> None:
     code, _, error = invoke(trained, recordings, *options)
     assert code == 2
     assert said in error

@@ -14,7 +14,7 @@ CLASSES = ("_background_noise_", "dog", "Silence", "wren")
 
 
 def classifier(**values: Any) -> Any:
-    """What is asked of one."""
+    """A minimal classifier with the attributes that thresholds need."""
     task = SimpleNamespace(classes=CLASSES, multilabel=values.pop("multilabel", False))
     defaults = {"activate": lambda logits: logits.softmax(1), "device": "cpu", "validated_clips": None}
     return SimpleNamespace(task=task, **{**defaults, **values})
@@ -34,7 +34,7 @@ def test_auto_has_the_best_f1_of_each_class_against_the_others() -> None:
     assert "not reported: _background_noise_, Silence" in note
 
 
-def test_auto_without_validation_clips_is_said() -> None:
+def test_auto_without_validation_clips_is_reported() -> None:
     found, notes = choose_thresholds(classifier())
     assert found == {"dog": DEFAULT, "wren": DEFAULT}
     assert "no validation clips" in notes[0]
@@ -45,7 +45,7 @@ def test_auto_of_several_labels_is_that_of_the_classifier() -> None:
     assert found == {"dog": 0.25, "wren": 1e-6}, "a threshold of 0 would make everything an event"
 
 
-def test_numbers_as_they_are_typed() -> None:
+def test_thresholds_are_parsed() -> None:
     assert read_thresholds(["0.6", "dog=0.7"]) == {"": 0.6, "dog": 0.7}
     assert read_thresholds(["a=b=0.7"]) == {"": "auto", "a=b": 0.7}
     assert read_thresholds(["auto"]) == {"": "auto"}
@@ -59,12 +59,12 @@ def test_classes_are_ignored() -> None:
 
 
 @pytest.mark.parametrize("given", [0.0, 1.5, float("nan"), "automatic", {"": 0.5, "dgo": 0.5}, {"dog": 0.0}])
-def test_what_is_no_probability_or_no_class_is_refused(given: Any) -> None:
+def test_invalid_probabilities_and_classes_are_rejected(given: Any) -> None:
     with pytest.raises(ConfigError):
         choose_thresholds(classifier(), given)
 
 
-def test_the_nearest_class_is_named() -> None:
+def test_the_closest_class_is_suggested() -> None:
     with pytest.raises(ConfigError, match=r"dgo: the classifier has no such class; did you mean dog\?"):
         choose_thresholds(classifier(), {"dgo": 0.5})
     with pytest.raises(ConfigError, match=r"--threshold dog=x: expected"):

@@ -1,4 +1,4 @@
-"""Every logger of Lightning can be named by its own path, or stands here with the reason why it cannot."""
+"""Every Lightning logger can be named by its path, or is listed here with the reason why not."""
 
 from pathlib import Path
 
@@ -12,12 +12,12 @@ ARGUMENTS = {
     "TensorBoardLogger": "",
     "WandbLogger": ", offline: true",
 }
-"""What they are told beside the run folder, which is filled in; packages that they need are in the extras."""
+"""Arguments besides the run folder, which is filled in; packages that they need are in the extras."""
 
 CANNOT_BE_TRIED = {
     "CometLogger": "needs the package comet_ml and an account",
     "LitLogger": "needs the package litlogger and an account",
-    "Logger": "it is made to be derived from",
+    "Logger": "it is a base class",
     "NeptuneLogger": "needs the package neptune and an account",
 }
 

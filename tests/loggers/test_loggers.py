@@ -1,11 +1,11 @@
-"""``steps.csv`` of a run that goes on."""
+"""``steps.csv`` of a resumed run."""
 
 from pathlib import Path
 
 from audio_lightning.loggers.loggers import StepLogger
 
 
-def test_what_was_logged_before_the_checkpoint_stays_and_what_came_after_goes(tmp_path: Path) -> None:
+def test_rows_after_the_checkpoint_are_dropped_on_resume(tmp_path: Path) -> None:
     first = StepLogger(str(tmp_path))
     first.log_metrics({"train/step_loss": 3.0, "epoch": 0}, step=9)
     first.log_metrics({"train/loss": 2.5, "epoch": 0}, step=10)

@@ -1,4 +1,4 @@
-"""What is shown of a run, read back from TensorBoard's own event files and from Weights & Biases' own."""
+"""Logged media, read back from the files of TensorBoard and W&B."""
 
 import io
 import json
@@ -56,7 +56,7 @@ def text(events: EventAccumulator, name: str) -> str:
 
 
 class Memory(Logger):
-    """Keeps the media and the summary that it is given."""
+    """Logger that stores media and summary in memory."""
 
     name, version = "memory", ""
 
@@ -75,7 +75,7 @@ def _(logger: Memory, item: Item, epoch: int) -> None:
 
 
 class Collecting(RunLogger):
-    """Keeps what it is given."""
+    """Logger that stores everything in memory."""
 
     title = "test"
 
@@ -206,7 +206,7 @@ def test_a_dashboard_changes_nothing_about_the_training(
     assert (finished / "predictions.csv").read_text() == (tmp_path / "run/predictions.csv").read_text()
 
 
-def test_looking_at_augmented_clips_leaves_chance_and_modes_alone(finished: Path) -> None:
+def test_augmented_clips_do_not_change_random_states_or_modes(finished: Path) -> None:
     from audio_lightning.classifier.classifier import AudioClassifier
     from audio_lightning.loggers.media.galleries import _undisturbed
 
@@ -222,17 +222,17 @@ def test_looking_at_augmented_clips_leaves_chance_and_modes_alone(finished: Path
     assert torch.equal(torch.get_rng_state(), before[2])
 
 
-def test_what_cannot_be_written_ends_no_training(
+def test_a_failed_write_does_not_end_the_training(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     metrics, _ = shown(monkeypatch, tiny_urbansound8k, tmp_path / "run", "trainer.max_epochs=1", broken=True)
     assert metrics["epochs"] == 1
     said = [line for line in capsys.readouterr().out.splitlines() if "No space left" in line]
-    assert said == ["test: not everything is logged ([Errno 28] No space left on device); the training goes on"]
+    assert said == ["test: not everything is logged ([Errno 28] No space left on device); the training continues"]
 
 
 @pytest.mark.full
-def test_what_cannot_be_shown_ends_no_training(
+def test_failed_media_do_not_end_the_training(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
@@ -299,7 +299,7 @@ def test_groups_of_parameters_have_their_learning_rates(
 
 
 @pytest.mark.parametrize("value", ["mistakes=-1", "mistakes=many", "augmented=1.5", "gradient_norms=3"])
-def test_a_setting_that_cannot_be_is_a_mistake(value: str) -> None:
+def test_an_invalid_setting_is_an_error(value: str) -> None:
     name, _, text = value.partition("=")
     number: Any = text if text == "many" else json.loads(text)
     with pytest.raises(ConfigError, match=rf"dashboard\.{name}="):
@@ -307,7 +307,7 @@ def test_a_setting_that_cannot_be_is_a_mistake(value: str) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_classes_are_called_as_they_are() -> None:
+def test_class_names_are_unchanged() -> None:
     names = ["$^$", "$a$ and $b$", "_x_y", "50 % \\n", "日本", "a/b|c"]
     counts, line = np.eye(6, dtype=np.int64), np.array([0.0, 1.0])
     figures.png(figures.draw_confusion(counts, names, "test"))
@@ -333,7 +333,7 @@ def test_many_classes_stay_legible(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_a_resumed_run_goes_on_in_the_same_place(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_continues_the_same_event_files(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     run(tiny_urbansound8k, tmp_path / "run", "logger=tensorboard", "trainer.max_epochs=1")
     resume(tmp_path / "run", "trainer.max_epochs=2")
     events = read_events(tmp_path / "run")

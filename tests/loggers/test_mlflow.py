@@ -40,7 +40,7 @@ def read(uri: str) -> tuple[Any, Any]:
 
 @pytest.fixture(scope="module")
 def finished(tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Run folder of a training that was killed and gone on with. Read only."""
+    """Run folder of a training that was killed and resumed. Read only."""
     folder = tmp_path_factory.mktemp("mlflow") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
@@ -79,7 +79,7 @@ def test_metrics_parameters_and_files_are_in_one_run(finished: Path, tmp_path: P
     assert (place / "run/metrics.json").is_file()
 
 
-def test_an_absent_server_costs_a_line_and_little_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_absent_server_gives_one_line_and_little_delay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logger = MlflowLogger(str(tmp_path), tracking_uri="http://127.0.0.1:9")
     started = time.perf_counter()
     logger.log_hyperparams({})
@@ -120,7 +120,7 @@ def test_the_address_of_one_run_is_not_that_of_the_next_in_the_process(tmp_path:
 
 
 @pytest.mark.full
-def test_runs_that_begin_at_once_are_in_one_data_base(tmp_path: Path) -> None:
+def test_simultaneous_runs_share_one_database(tmp_path: Path) -> None:
     code = (
         "import sys; from audio_lightning.loggers.mlflow import MlflowLogger\n"
         "logger = MlflowLogger(sys.argv[1], tracking_uri=sys.argv[2])\n"
@@ -135,9 +135,7 @@ def test_runs_that_begin_at_once_are_in_one_data_base(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_without_a_server_runs_are_in_a_data_base_where_one_stands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_server_runs_are_in_a_local_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE")
     monkeypatch.chdir(tmp_path)
     for number in range(2):

@@ -1,4 +1,4 @@
-"""Runs in Weights & Biases, read back from what wandb itself has written."""
+"""W&B runs, read back from wandb's own files."""
 
 import json
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def without_account(patch: pytest.MonkeyPatch, place: Path) -> None:
     wandb.teardown()  # it reads the environment once
     for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_RUN_ID", "WANDB_RUN_GROUP"):
         patch.delenv(name, raising=False)
-    patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nothing answers there
+    patch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # no server is there
     patch.setenv("NETRC", str(place / "netrc"))
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
         patch.setenv(name, str(place / "wandb files"))
@@ -116,7 +116,7 @@ def test_the_pictures_the_sounds_and_the_tables_are_in_the_run(finished: Path) -
     assert {row[0] for row in curves["data"]} == {"high_tone", "low_tone", "noise"}
 
 
-def test_a_run_goes_on_as_the_second_of_its_group(
+def test_an_offline_run_is_resumed_as_a_second_run_of_its_group(
     tiny_urbansound8k: Path, tmp_path: Path, no_account: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with no_account.context() as patch:
@@ -152,7 +152,7 @@ class TrialPruned(Exception):  # noqa: N818 - called as a search calls it
     ],
     ids=repr,
 )
-def test_a_run_ends_as_what_it_is(
+def test_a_run_ends_with_its_status(
     error: BaseException, code: int, tmp_path: Path, no_account: pytest.MonkeyPatch
 ) -> None:
     logger = WandbLogger(str(tmp_path))
@@ -194,7 +194,7 @@ def test_two_runs_at_once_in_a_process_are_two(tmp_path: Path, no_account: pytes
     ],
     ids=str,
 )
-def test_without_a_key_nobody_is_asked_and_nothing_is_lost(
+def test_without_a_key_there_is_no_prompt_and_no_loss(
     environment: dict[str, str], mode: Any, runs: int, tmp_path: Path, no_account: pytest.MonkeyPatch
 ) -> None:
     for name, value in environment.items():
@@ -205,7 +205,7 @@ def test_without_a_key_nobody_is_asked_and_nothing_is_lost(
     assert [len(written.history) for written in written_runs(tmp_path)] == [1] * runs
 
 
-def test_a_name_that_cannot_be_is_a_mistake(tmp_path: Path, no_account: pytest.MonkeyPatch) -> None:
+def test_an_invalid_name_is_an_error(tmp_path: Path, no_account: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"logger\.wandb: Invalid project name 'a/b'"):
         WandbLogger(str(tmp_path), project="a/b").log_metrics({"train/loss": 1.0, "epoch": 0}, step=0)
 

@@ -1,4 +1,4 @@
-"""Losses: every one of torch.nn that fits, by its own path; weights, smoothing, soft targets and several labels."""
+"""Losses: every loss of torch.nn for logits and labels, class weights, smoothing, soft targets, multi-label clips."""
 
 import sys
 from pathlib import Path
@@ -41,16 +41,16 @@ def made(target: str | None = None, *, multilabel: bool = False, mixed: bool = F
     return TrainingLoss(node, task(multilabel=multilabel), mixed=mixed)
 
 
-def test_every_loss_of_torch_fits_or_has_a_reason() -> None:
+def test_every_loss_of_torch_is_supported_or_rejected_with_a_reason() -> None:
     assert {*FORMS} <= set(NAMES) <= {*FORMS, *UNSUITABLE}
     assert not {*FORMS} & {*UNSUITABLE}
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
 @pytest.mark.parametrize("name", sorted(FORMS))
-def test_a_loss_of_torch_learns_a_clip_s_labels(name: str, multilabel: bool) -> None:
+def test_supported_losses_of_torch_learn_the_labels(name: str, multilabel: bool) -> None:
     if multilabel and not FORMS[name].multilabel:
-        with pytest.raises(ConfigError, match=f"loss: {name} takes one label a clip"):
+        with pytest.raises(ConfigError, match=f"loss: {name} takes one label per clip"):
             made(f"torch.nn.{name}", multilabel=True)
         return
     loss = made(f"torch.nn.{name}", multilabel=multilabel, _partial_=True)
@@ -70,7 +70,7 @@ def test_a_loss_of_torch_learns_a_clip_s_labels(name: str, multilabel: bool) -> 
 @pytest.mark.parametrize("multilabel", [False, True], ids=["one label", "several labels"])
 @pytest.mark.parametrize("name", names("loss"))
 def test_every_choice_learns_the_labels_and_stays_finite(name: str, multilabel: bool) -> None:
-    """Every YAML in conf/loss, for one kind of labels at least; the other may be refused."""
+    """Every YAML in conf/loss, for single-label or multi-label clips; the other task may be rejected."""
     node = choices.load("loss", name)
     try:
         loss = TrainingLoss(node, task(multilabel=multilabel))
@@ -102,7 +102,7 @@ def test_every_choice_learns_the_labels_and_stays_finite(name: str, multilabel: 
 
 
 @pytest.mark.parametrize("name", sorted({*UNSUITABLE} & {*NAMES}))  # some are of later versions of torch
-def test_a_loss_that_does_not_fit_is_refused_with_the_reason(name: str) -> None:
+def test_unsuitable_losses_are_rejected_with_the_reason(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"loss\._target_=torch\.nn\.{name} cannot be used: it "):
         made(f"torch.nn.{name}")
 
@@ -113,7 +113,7 @@ def test_a_loss_that_does_not_fit_is_refused_with_the_reason(name: str) -> None:
      "torch.nn.functional.cross_entropy", "torch.hub.load", "torch.optim.SGD", "torch.nn.modules.loss._Loss",
      "audio_lightning.losses.training_loss.F", "audio_lightning.losses.training_loss.TrainingLoss"],
 )  # fmt: skip
-def test_what_is_no_loss_is_refused(target: str) -> None:
+def test_targets_that_are_not_losses_are_rejected(target: str) -> None:
     with pytest.raises(ConfigError, match=r"^loss"):
         made(target)
 
@@ -129,20 +129,20 @@ def test_the_default_is_cross_entropy_of_the_task() -> None:
 
 
 @pytest.mark.parametrize("name", ["FocalLoss", "MSELoss", "BCEWithLogitsLoss", "MultiMarginLoss"])
-def test_class_weights_weigh_clips(name: str) -> None:
+def test_class_weights_scale_the_loss_of_clips(name: str) -> None:
     target = "audio_lightning.losses.focal.FocalLoss" if name == "FocalLoss" else f"torch.nn.{name}"
     plain, weighted = made(target), made(target, class_weights="balanced")
     torch.testing.assert_close(weighted(LOGITS, INDICES, WEIGHTS), plain(LOGITS, INDICES, ONES) * WEIGHTS[INDICES])
 
 
-def test_class_weights_weigh_the_labels_that_a_clip_has() -> None:
-    """As ``pos_weight`` does, also for losses that have no such argument."""
+def test_class_weights_scale_the_positives_of_multilabel_clips() -> None:
+    """As ``pos_weight`` does, also for losses without that argument."""
     weighted = made("audio_lightning.losses.focal.FocalLoss", multilabel=True, class_weights="balanced", gamma=0.0)
     auto = made(multilabel=True, class_weights="balanced")
     torch.testing.assert_close(weighted(LOGITS, LABELS, WEIGHTS), auto(LOGITS, LABELS, WEIGHTS))
 
 
-def test_smoothing_and_mixing_move_the_target() -> None:
+def test_label_smoothing_and_mixing_change_the_target() -> None:
     found = made("torch.nn.MSELoss", label_smoothing=0.3, mixed=True)(LOGITS, SHARES, ONES)
     torch.testing.assert_close(found, F.mse_loss(LOGITS, SHARES * 0.7 + 0.1, reduction="none").mean(dim=1))
 
@@ -157,7 +157,7 @@ def test_focal_loss_without_focus_is_cross_entropy() -> None:
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])
-def test_focal_loss_multiplies_by_what_is_missing_to_certainty(gamma: float) -> None:
+def test_focal_loss_is_weighted_by_one_minus_the_probability(gamma: float) -> None:
     right = LOGITS.softmax(dim=1).gather(1, INDICES[:, None])[:, 0]
     torch.testing.assert_close(FocalLoss(gamma)(LOGITS, INDICES), -((1 - right) ** gamma) * right.log())
     right = torch.where(LABELS > 0, LOGITS.sigmoid(), 1 - LOGITS.sigmoid())
@@ -174,26 +174,33 @@ def test_focal_loss_multiplies_by_what_is_missing_to_certainty(gamma: float) -> 
         ("torch.nn.MultiMarginLoss", {"mixed": True}, "takes whole labels, and augment mixes the labels of clips"),
         ("torch.nn.SoftMarginLoss", {"label_smoothing": 0.1}, "takes whole labels, and loss.label_smoothing spreads"),
         ("torch.nn.MultiLabelSoftMarginLoss", {"multilabel": True, "class_weights": "balanced"},
-         "does not give a loss for every label"),
+         "does not return a loss for each class"),
         ("torch.nn.MultiMarginLoss", {"p": 3}, "MultiMarginLoss refuses its arguments: only p == 1 and p == 2"),
         ("torch.nn.MSELoss", {"reduction": "sum"}, "loss has no argument reduction"),
-        ("torch.nn.CrossEntropyLoss", {"weight": [1.0, 2.0]}, "cannot compute on logits and labels: "),
-        ("torch.nn.CrossEntropyLoss", {"weight": [1.0, 2.0, 3.0], "class_weights": "balanced"}, "give one of them"),
+        ("torch.nn.CrossEntropyLoss", {"weight": [1.0, 2.0]}, "cannot be computed from logits and labels: "),
+        ("torch.nn.CrossEntropyLoss", {"weight": [1.0, 2.0, 3.0], "class_weights": "balanced"},
+         "class weights are given twice"),
         ("torch.nn.CrossEntropyLoss", {"weight": ["x"]}, "expected a list of numbers"),
         ("audio_lightning.losses.focal.FocalLoss", {"gamma": -1.0}, "gamma must be at least 0"),
     ],
 )  # fmt: skip
-def test_what_cannot_work_is_refused_with_the_reason(target: str, keys: dict[str, Any], message: str) -> None:
+def test_invalid_combinations_are_rejected_with_the_reason(target: str, keys: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         made(target, **keys)
 
 
-def test_weights_may_be_given_as_a_list() -> None:
+def test_a_node_without_the_options_of_all_losses_names_the_file_that_has_them() -> None:
+    node = {"_target_": "torch.nn.CrossEntropyLoss"}
+    with pytest.raises(ConfigError, match=r"loss\.class_weights: missing; add `- _options` to the `defaults`"):
+        TrainingLoss(node, AudioTask(("a", "b"), 8000, 8000), mixed=False)
+
+
+def test_class_weights_may_be_a_list() -> None:
     found = made("torch.nn.CrossEntropyLoss", weight=[0.5, 2.0, 1.5])(LOGITS, INDICES, ONES)
     torch.testing.assert_close(found, F.cross_entropy(LOGITS, INDICES, WEIGHTS, reduction="none"))
 
 
-def test_a_loss_of_the_user_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_of_a_trusted_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_losses.py").write_text(
         "from torch import nn\n"
         "class Mine(nn.Module):\n"
@@ -214,20 +221,20 @@ def test_a_loss_of_the_user_s_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             found: Tensor = made("my_losses.Mine", power=2.0, class_weights="balanced")(LOGITS, INDICES, WEIGHTS)
             wanted = F.cross_entropy(LOGITS, INDICES, reduction="none") ** 2 * WEIGHTS[INDICES]
             torch.testing.assert_close(found, wanted)
-            with pytest.raises(ConfigError, match=r"Mean gives \[\] for 2 clips; expected a loss a clip"):
+            with pytest.raises(ConfigError, match=r"Mean returns \[\] for 2 clips; return one loss per clip"):
                 made("my_losses.Mean")
     finally:
         sys.modules.pop("my_losses", None)
 
 
 @pytest.mark.parametrize("choice", ["auto", "cross_entropy"])
-def test_the_choice_by_name_keeps_the_keys_of_old(choice: str) -> None:
+def test_choosing_a_loss_keeps_class_weights_and_smoothing(choice: str) -> None:
     config = compose([f"loss={choice}", "loss.class_weights=balanced", "loss.label_smoothing=0.1"])
     check_config(config)
     assert (config.loss.class_weights, config.loss.label_smoothing) == ("balanced", 0.1)
 
 
-def test_another_class_keeps_what_this_program_applies(capsys: pytest.CaptureFixture[str]) -> None:
+def test_replacing_the_class_keeps_class_weights_and_smoothing(capsys: pytest.CaptureFixture[str]) -> None:
     config = compose(["loss=focal", "loss._target_=torch.nn.MultiMarginLoss", "loss.margin=0.5"])
     check_config(config)
     assert OmegaConf.to_container(config.loss) == {
@@ -243,7 +250,7 @@ def test_another_class_keeps_what_this_program_applies(capsys: pytest.CaptureFix
         (["loss._target_=torch.nn.CTCLoss"], "it compares sequences"),
     ],
 )
-def test_it_is_refused_before_any_audio_is_read(
+def test_invalid_losses_are_rejected_before_audio_is_read(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], message: str
 ) -> None:
     monkeypatch.setattr(AudioDataModule, "setup", lambda self: pytest.fail("audio was read"))
@@ -251,7 +258,7 @@ def test_it_is_refused_before_any_audio_is_read(
         run(tiny_urbansound8k, tmp_path / "run", *typed)
 
 
-def test_a_training_with_another_loss_writes_a_checkpoint_that_loads(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_checkpoint_of_a_training_with_focal_loss_loads(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     metrics = run(
         tiny_urbansound8k, tmp_path / "run", "loss=focal", "loss.class_weights=balanced", "trainer.max_epochs=1"
     )
@@ -261,7 +268,7 @@ def test_a_training_with_another_loss_writes_a_checkpoint_that_loads(tiny_urbans
     assert not [name for name in loaded.state_dict() if name.startswith("loss.")]
 
 
-def test_a_configuration_from_before_losses_could_be_named() -> None:
+def test_configurations_without_a_loss_target_load() -> None:
     config: Any = OmegaConf.to_container(compose(["scheduler=none"]), resolve=True)
     config["loss"] = {"label_smoothing": 0.1, "class_weights": "none"}
     classifier = AudioClassifier(config, task().to_dict(), [1, 1, 1], 3)
@@ -271,13 +278,13 @@ def test_a_configuration_from_before_losses_could_be_named() -> None:
 
 
 @pytest.mark.parametrize("weights", [3, 4])
-def test_weights_are_checked_against_the_classes_of_the_data(
+def test_number_of_class_weights_is_checked_against_the_data(
     tiny_urbansound8k: Path, tmp_path: Path, weights: int
 ) -> None:
-    """Before the data is read, their number is taken for that of the classes, which are three."""
+    """Until the data is read, the number of weights is assumed to be the number of classes (here three)."""
     line = ["loss._target_=torch.nn.CrossEntropyLoss", f"loss.weight={[1.0] * weights}", "trainer.max_epochs=1"]
     if weights == 3:
         assert run(tiny_urbansound8k, tmp_path / "run", *line)["epochs"] == 1
         return
-    with pytest.raises(ConfigError, match="loss: CrossEntropyLoss cannot compute on logits and labels"):
+    with pytest.raises(ConfigError, match="loss: CrossEntropyLoss cannot be computed from logits and labels"):
         run(tiny_urbansound8k, tmp_path / "run", *line)

@@ -1,4 +1,4 @@
-"""Calibration error and Brier score, beside their definitions."""
+"""Calibration error and Brier score against their definitions."""
 
 import math
 
@@ -19,7 +19,7 @@ def by_definition(confidence: np.ndarray, right: np.ndarray, bins: int) -> float
     return total
 
 
-def test_one_label_a_clip() -> None:
+def test_single_label() -> None:
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet([0.5] * 4, size=500).astype(np.float32)
     targets = rng.integers(4, size=500)
@@ -29,7 +29,7 @@ def test_one_label_a_clip() -> None:
     assert found["brier"] == pytest.approx(float(((probabilities - np.eye(4)[targets]) ** 2).sum(1).mean()), abs=1e-6)
 
 
-def test_several_labels_are_the_mean_over_classes() -> None:
+def test_multilabel_is_the_mean_over_classes() -> None:
     rng = np.random.default_rng(0)
     probabilities = rng.random((300, 2)).astype(np.float32)
     targets = rng.random((300, 2)) < probabilities
@@ -41,7 +41,7 @@ def test_several_labels_are_the_mean_over_classes() -> None:
     assert found["ece"] == pytest.approx(np.mean([by_definition(share, right, 15) for share, right in pairs]), abs=1e-5)
 
 
-def test_no_clip() -> None:
+def test_values_are_nan_without_clips() -> None:
     found = calibration_metrics(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long), multilabel=False)
     assert all(math.isnan(value) for value in found.values())
 

@@ -1,4 +1,4 @@
-"""Configured metrics: every one of torchmetrics.classification that fits, directions, and the user's own."""
+"""Configured metrics: every class of torchmetrics.classification, directions, and classes of trusted modules."""
 
 import re
 import sys
@@ -45,7 +45,7 @@ WITHOUT_MULTILABEL = ("CalibrationError", "CohenKappa", "HingeLoss")
 
 
 def prefixed(name: str) -> tuple[str, str]:
-    """The task of a class of torchmetrics (empty for any), and its name without it."""
+    """Task of a torchmetrics class (empty for any), and its name without the task."""
     task = next((task for task in TASKS if name.startswith(task.capitalize())), "")
     return task, name[len(task) :]
 
@@ -71,22 +71,22 @@ def clips(number: int = 3, *, multilabel: bool = False, seed: int = 1) -> tuple[
 
 @pytest.mark.parametrize("multilabel", [False, True], ids=["one label", "several labels"])
 @pytest.mark.parametrize("name", NAMES)
-def test_every_metric_of_torchmetrics_is_measured_or_refused_with_a_reason(name: str, multilabel: bool) -> None:
-    """By its own path; the value is what torchmetrics gives for all clips at once."""
+def test_every_metric_of_torchmetrics_is_computed_or_rejected_with_a_reason(name: str, multilabel: bool) -> None:
+    """The value equals that of torchmetrics for all clips at once."""
     given, base = prefixed(name)
     usual = "multilabel" if multilabel else "multiclass"
     number = 2 if given == "binary" else 3
     arguments = NEEDS.get(base, {})
     if base in UNSUITABLE:
-        with pytest.raises(ConfigError, match=r"metrics\.mine\._target_=\S+ cannot be used: it (gives|compares)"):
+        with pytest.raises(ConfigError, match=r"metrics\.mine\._target_=\S+ cannot be used: it (returns|compares)"):
             made(name, number, multilabel=multilabel, **arguments)
         return
     if given not in ("", usual) and (given != "binary" or multilabel):
-        with pytest.raises(ConfigError, match=f"metrics.mine: {given} metrics are for .*; use the {usual} one"):
+        with pytest.raises(ConfigError, match=f"metrics.mine: {given} metrics are for .*; use the {usual} metric"):
             made(name, number, multilabel=multilabel, **arguments)
         return
     if base in (WITHOUT_MULTILABEL if multilabel else WITHOUT_MULTICLASS):
-        with pytest.raises(ConfigError, match="cannot be used: torchmetrics has none for a"):
+        with pytest.raises(ConfigError, match="cannot be used: torchmetrics does not have it for"):
             made(name, number, multilabel=multilabel, **arguments)
         return
     metrics = made(name, number, multilabel=multilabel, _partial_=True, **arguments)
@@ -106,8 +106,8 @@ def test_every_metric_of_torchmetrics_is_measured_or_refused_with_a_reason(name:
 
 @pytest.mark.parametrize("multilabel", [False, True], ids=["one label", "several labels"])
 @pytest.mark.parametrize("name", names("metrics"))
-def test_every_choice_is_measured_and_prefers_right_answers(name: str, multilabel: bool) -> None:
-    """Every YAML in conf/metrics, for one kind of labels at least; the other may be refused."""
+def test_every_choice_prefers_correct_predictions(name: str, multilabel: bool) -> None:
+    """Every YAML in conf/metrics, for single-label or multi-label clips; the other task may be rejected."""
     nodes = choices.load("metrics", name)
     try:
         metrics = ConfiguredMetrics(nodes, task(6, multilabel=multilabel))
@@ -122,15 +122,15 @@ def test_every_choice_is_measured_and_prefers_right_answers(name: str, multilabe
     good, bad = metrics.compute(right, target), metrics.compute(wrong, target)
     assert list(good) == metrics.names
     for key in metrics.names:
-        if not key.endswith("_threshold"):  # which none may reach
+        if not key.endswith("_threshold"):  # a precision that no threshold may reach
             sign = -1 if key in metrics.lower_is_better else 1
             assert sign * good[key] > sign * bad[key]
     for key in nodes:
         assert mode_of(f"validation/{key}", nodes) in ("min", "max")
 
 
-def test_every_metric_says_whether_more_of_it_is_better() -> None:
-    """As torchmetrics does, where it does."""
+def test_every_metric_has_a_direction() -> None:
+    """The direction of torchmetrics, where it defines one."""
     found = {}
     for name in NAMES:
         if prefixed(name)[1] not in UNSUITABLE:
@@ -147,7 +147,7 @@ def test_every_metric_says_whether_more_of_it_is_better() -> None:
 
 
 @pytest.mark.parametrize("multilabel", [False, True])
-def test_it_does_not_depend_on_the_batches(multilabel: bool) -> None:
+def test_values_do_not_depend_on_the_batch_size(multilabel: bool) -> None:
     logits, target = clips(multilabel=multilabel)
     node = {"auroc": {"_target_": "torchmetrics.classification.AUROC"}}
     found = []
@@ -160,14 +160,14 @@ def test_it_does_not_depend_on_the_batches(multilabel: bool) -> None:
     assert found[0] == found[1] == found[2]
 
 
-def test_without_clips_it_is_not_a_number() -> None:
+def test_values_are_nan_without_clips() -> None:
     metrics = made("AUROC", average="none")
     found = metrics.compute(torch.empty(0, 3), torch.empty(0, dtype=torch.int64))
     assert list(found) == ["mine_dog_bark", "mine_siren", "mine_gun_shot"]
     assert all(value.isnan() for value in found.values())
 
 
-def test_one_value_a_class_where_it_is_asked_for() -> None:
+def test_one_value_per_class() -> None:
     logits, target = clips()
     recall = made("Recall", average="none").compute(logits.softmax(1), target)
     assert list(recall) == ["mine_dog_bark", "mine_siren", "mine_gun_shot"]
@@ -175,8 +175,8 @@ def test_one_value_a_class_where_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("average", ["none", None])
-def test_recall_at_a_precision_has_thresholds(average: str | None) -> None:
-    """These have no ``average`` in torchmetrics."""
+def test_recall_at_fixed_precision_has_thresholds(average: str | None) -> None:
+    """The class has no ``average`` in torchmetrics."""
     logits, target = clips()
     probabilities = logits.softmax(1)
     found = made("RecallAtFixedPrecision", min_precision=0.6, average=average).compute(probabilities, target)
@@ -191,7 +191,7 @@ def test_recall_at_a_precision_has_thresholds(average: str | None) -> None:
     }
 
 
-def test_classes_whose_names_would_be_the_same_are_numbered() -> None:
+def test_classes_with_equal_metric_names_are_numbered() -> None:
     node = {"mine": {"_target_": "torchmetrics.classification.Recall", "average": "none"}}
     assert ConfiguredMetrics(node, AudioTask(("a b", "a/b"), 8000, 2000)).names == ["mine_0", "mine_1"]
 
@@ -201,18 +201,18 @@ def test_classes_whose_names_would_be_the_same_are_numbered() -> None:
     [
         ("AUROC", {"avrage": "macro"}, r"metrics\.mine has no argument avrage; did you mean average\?"),
         ("AUROC", {"average": "mean"}, r"metrics\.mine\.average='mean': expected macro \| weighted"),
-        ("AUROC", {"num_classes": 7}, r"metrics\.mine\.num_classes=7: these clips have 3 classes; leave it out"),
+        ("AUROC", {"num_classes": 7}, r"metrics\.mine\.num_classes=7: these clips have 3 classes; remove this key"),
         ("AUROC", {"thresholds": 10**9}, r"\.thresholds=1000000000: expected at most 3333333 for 3 classes"),
         ("CalibrationError", {"n_bins": 10**12}, r"metrics\.mine\.n_bins=1000000000000: expected at most"),
         ("AUROC", {"task": "ranking"}, r"metrics\.mine\.task=ranking: expected binary \| multiclass \| multilabel"),
         ("AUROC", {"task": "binary"}, "binary metrics are for two classes, and these clips have one label of 3"),
         ("Accuracy", {"top_k": 5}, "MulticlassAccuracy refuses its arguments"),
         ("RecallAtFixedPrecision", {}, r"metrics\.mine\.min_precision must be given"),
-        ("RecallAtFixedPrecision", {"min_precision": 0.5, "average": "micro"}, "one value a class; expected macro"),
-        ("Accuracy", {"multidim_average": "samplewise"}, "expected a number, or one for each class|cannot be computed"),
+        ("RecallAtFixedPrecision", {"min_precision": 0.5, "average": "micro"}, "one value per class; expected macro"),
+        ("Accuracy", {"multidim_average": "samplewise"}, "expected one number, or one per class|cannot be computed"),
     ],
 )  # fmt: skip
-def test_what_cannot_work_is_refused_with_the_reason(name: str, arguments: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_rejected_with_the_reason(name: str, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         made(name, **arguments)
 
@@ -226,25 +226,25 @@ def test_what_cannot_work_is_refused_with_the_reason(name: str, arguments: dict[
      "audio_lightning.metrics.base.Predictions", "audio_lightning.metrics.multiclass.ClassificationMetrics",
      "audio_lightning.metrics.configured.torch.load", "os.system"],
 )  # fmt: skip
-def test_what_is_no_metric_is_refused(target: str) -> None:
+def test_targets_that_are_not_metrics_are_rejected(target: str) -> None:
     with pytest.raises(ConfigError, match=r"^metrics\.mine\._target_="):
         made(target)
 
 
 @pytest.mark.parametrize("name", ["accuracy", "loss", "mean_average_precision", "recording_auroc", "a/b", "a b", "1st"])
-def test_names_that_would_be_mistaken_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^metrics\.{name}: (expected a name|every evaluation has a metric)"):
+def test_ambiguous_names_are_rejected(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^metrics\.{name}: (invalid name|every evaluation has a metric)"):
         ConfiguredMetrics({name: {"_target_": "torchmetrics.classification.AUROC"}}, task())
 
 
-def test_a_name_that_two_metrics_have_is_refused() -> None:
+def test_names_of_two_metrics_are_rejected() -> None:
     recall = {"_target_": "torchmetrics.classification.Recall"}
     nodes = {"recall": {**recall, "average": "none"}, "recall_siren": recall}
     with pytest.raises(ConfigError, match=r"metrics\.recall_siren: recall_siren is the name of two metrics"):
         ConfiguredMetrics(nodes, task())
 
 
-def test_the_number_of_classes_is_guessed_before_it_is_known() -> None:
+def test_number_of_classes_follows_from_the_arguments_before_the_data_is_read() -> None:
     for arguments in ({"top_k": 5}, {"num_classes": 50}):
         check_metrics({"mine": {"_target_": "torchmetrics.classification.Accuracy", **arguments}}, multilabel=False)
 
@@ -286,7 +286,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     sys.modules.pop("my_metrics", None)
 
 
-def test_a_metric_of_the_user_s_own(own: Any) -> None:
+def test_metric_of_a_trusted_module(own: Any) -> None:
     with pytest.raises(ConfigError, match="trust=my_metrics"):
         made("my_metrics.Hits")
     logits, target = clips()
@@ -296,15 +296,15 @@ def test_a_metric_of_the_user_s_own(own: Any) -> None:
         assert found.compute(logits.softmax(1), target) == {"mine": hits}
         assert (found.lower_is_better, made("my_metrics.Misses").lower_is_better) == ([], ["mine"])
         assert mode_of("validation/mine", {"mine": {"_target_": "my_metrics.Misses"}}) == "min"
-        with pytest.raises(ConfigError, match=r"metrics.mine does not say whether more or less of it is better"):
+        with pytest.raises(ConfigError, match=r"metrics.mine does not define whether higher is better"):
             mode_of("validation/mine", {"mine": {"_target_": "my_metrics.Silent"}})
-        with pytest.raises(ConfigError, match=r"metrics.mine: Words gives 'many'; expected a number"):
+        with pytest.raises(ConfigError, match=r"metrics.mine: Words returns 'many'; expected one number"):
             made("my_metrics.Words")
         with pytest.raises(UserError, match=r"metrics.mine: Fragile cannot .*: too many hits \(60 clips\)"):
             made("my_metrics.Fragile").compute(logits.softmax(1), target)
 
 
-def test_a_metric_of_this_package_needs_no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metric_of_this_package_needs_no_trust(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("audio_lightning.metrics.hits")
     exec(OWN, vars(module))
     monkeypatch.setitem(sys.modules, module.__name__, module)
@@ -313,8 +313,8 @@ def test_a_metric_of_this_package_needs_no_trust(monkeypatch: pytest.MonkeyPatch
     assert made("audio_lightning.metrics.hits.Hits").compute(logits.softmax(1), target) == {"mine": hits}
 
 
-def test_the_metric_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (PROJECT / "docs/extending.md").read_text(encoding="utf-8")
+def test_metric_of_the_documentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (PROJECT / "docs/how-to/extending.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n# my_sounds/metrics.py\n(.*?)```", text, flags=re.DOTALL)
     (tmp_path / "documented.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
@@ -328,7 +328,7 @@ def test_the_metric_of_the_documentation(tmp_path: Path, monkeypatch: pytest.Mon
     assert float(found["mine"]) == pytest.approx((0.5 - 0.2) / 2)
 
 
-def test_choices_add_up_and_another_class_drops_what_it_does_not_take(capsys: pytest.CaptureFixture[str]) -> None:
+def test_choices_combine_and_a_new_class_drops_unknown_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     config = compose(
         ["metrics=[auroc,cohen_kappa]", "+metrics.mcc._target_=torchmetrics.classification.MatthewsCorrCoef"]
     )
@@ -346,9 +346,9 @@ def test_choices_add_up_and_another_class_drops_what_it_does_not_take(capsys: py
     [
         (["metrics=auroc"], "validation/auroc", None),
         (["metrics=auroc", "metrics.auroc.average=none"], "validation/auroc_siren", None),
-        (["metrics=default"], "validation/auroc", "nothing logs this metric"),
+        (["metrics=default"], "validation/auroc", "this metric is not logged"),
         (["metrics=auroc"], "validation/auroc_siren", "did you mean validation/auroc"),
-        (["metrics=auroc"], "train/auroc", "nothing logs this metric"),
+        (["metrics=auroc"], "train/auroc", "this metric is not logged"),
         (["metrics=auroc"], "validation/aurok", "did you mean validation/auroc"),
     ],
 )
@@ -364,15 +364,15 @@ def test_monitors(typed: list[str], monitor: str, message: str | None) -> None:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (["+metrics.mine._target_=torchmetrics.classification.ROC"], "it gives a curve"),
+        (["+metrics.mine._target_=torchmetrics.classification.ROC"], "it returns a curve"),
         (
             ["+metrics.mine._target_=torch.nn.Linear"],
-            "metrics.mine._target_=torch.nn.Linear is not allowed: expected a",
+            "metrics.mine._target_=torch.nn.Linear is not allowed; expected a",
         ),
         (["metrics=auroc", "metrics.auroc.average=mean"], "expected macro"),
     ],
 )
-def test_it_is_refused_before_any_audio_is_read(
+def test_invalid_metrics_are_rejected_before_audio_is_read(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], message: str
 ) -> None:
     monkeypatch.setattr(AudioDataModule, "setup", lambda self: pytest.fail("audio was read"))
@@ -380,8 +380,8 @@ def test_it_is_refused_before_any_audio_is_read(
         run(tiny_urbansound8k, tmp_path / "run", *typed)
 
 
-def test_a_training_logs_chooses_and_loads(tiny_urbansound8k: Path, tmp_path: Path) -> None:
-    """One of which less is better chooses the epoch, lowers the rate and stops the training."""
+def test_training_logs_monitors_and_loads_configured_metrics(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    """A metric whose lower values are better selects the epoch, lowers the learning rate and stops the training."""
     choices = ["metrics=[auroc,calibration_error,recall_at_precision]", "monitor=validation/calibration_error"]
     stops = ["callbacks=early_stopping", "scheduler=plateau", "trainer.max_epochs=3", "metrics.auroc.average=none"]
     metrics = run(tiny_urbansound8k, tmp_path / "run", *choices, *stops)
@@ -405,13 +405,13 @@ def test_a_training_logs_chooses_and_loads(tiny_urbansound8k: Path, tmp_path: Pa
         AudioClassifier.load_from_checkpoint(tmp_path / "hostile.ckpt")
 
 
-def test_a_monitor_of_a_class_that_there_is_not(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_monitor_of_an_unknown_class(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     typed = ["metrics=auroc", "metrics.auroc.average=none", "monitor=validation/auroc_nois"]
     with pytest.raises(ConfigError, match=r"monitor=validation/auroc_nois: .*; did you mean auroc_noise"):
         run(tiny_urbansound8k, tmp_path / "run", *typed)
 
 
-def test_a_configuration_of_before_metrics_could_be_named(trained: Path, tmp_path: Path) -> None:
+def test_configurations_without_metrics_load(trained: Path, tmp_path: Path) -> None:
     plain: Any = OmegaConf.to_container(OmegaConf.load(trained / "config.yaml"))
     del plain["metrics"]
     (tmp_path / "config.yaml").write_text(OmegaConf.to_yaml(plain))

@@ -1,4 +1,4 @@
-"""Metrics of one label a clip against scikit-learn, and whatever the batches."""
+"""Single-label metrics against scikit-learn, for several batch sizes."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def data(clips: int, classes: int, present: int, seed: int = 0) -> tuple[torch.T
 
 @pytest.mark.parametrize("present", [7, 4], ids=["every class occurs", "some classes never occur"])
 @pytest.mark.parametrize("batch", [100, 7, 1])
-def test_equal_to_scikit_learn_for_any_batches(present: int, batch: int) -> None:
+def test_equal_to_scikit_learn_for_any_batch_size(present: int, batch: int) -> None:
     logits, target, loss = data(100, 7, present)
     metrics = ClassificationMetrics(7)
     for parts in zip(logits.split(batch), target.split(batch), loss.split(batch)):
@@ -46,7 +46,7 @@ def test_per_class() -> None:
         np.testing.assert_allclose(found.numpy(), wanted)
 
 
-def test_reset_forgets() -> None:
+def test_reset_clears_the_state() -> None:
     metrics = ClassificationMetrics(5)
     metrics.update(*data(10, 5, 5))
     metrics.reset()

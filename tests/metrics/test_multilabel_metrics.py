@@ -1,4 +1,4 @@
-"""Metrics of several labels a clip against scikit-learn, and whatever the batches; thresholds."""
+"""Multi-label metrics against scikit-learn, for several batch sizes; thresholds."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from audio_lightning.metrics.multilabel import MultilabelMetrics, average_precis
 def multilabel_data(
     clips: int = 90, classes: int = 6, seed: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Logits on a grid, so that many are equal; no clip has the last class, and none is like the one before it."""
+    """Logits on a grid with many ties; no clip has the last two labels, and the logits of the last but one are low."""
     generator = torch.Generator().manual_seed(seed)
     logits = torch.randint(-6, 7, (clips, classes), generator=generator) / 3
     target = (torch.rand(clips, classes, generator=generator) < (logits / 4).sigmoid() * 0.8).float()
@@ -26,7 +26,7 @@ def multilabel_data(
 
 @pytest.mark.parametrize("thresholds", [None, [0.3, 0.5, 0.6, 0.4, 0.5, 0.9]], ids=["one half", "chosen"])
 @pytest.mark.parametrize("batch", [90, 7, 1])
-def test_several_labels_equal_to_scikit_learn_for_any_batches(batch: int, thresholds: list[float] | None) -> None:
+def test_multilabel_equal_to_scikit_learn_for_any_batch_size(batch: int, thresholds: list[float] | None) -> None:
     logits, target, loss = multilabel_data()
     metrics = MultilabelMetrics(6)
     if thresholds:
@@ -54,7 +54,7 @@ def test_several_labels_equal_to_scikit_learn_for_any_batches(batch: int, thresh
     np.testing.assert_array_equal(columns["threshold"], metrics.thresholds)
 
 
-def test_the_mean_over_no_class_is_not_a_number() -> None:
+def test_mean_over_no_class_is_nan() -> None:
     metrics = MultilabelMetrics(3)
     metrics.update(torch.full((4, 3), -2.0), torch.zeros(4, 3), torch.ones(4))
     found = {name: float(value) for name, value in metrics.compute().items()}
@@ -77,7 +77,7 @@ def test_average_precision_with_and_without_equal_scores(seed: int) -> None:
 
 @pytest.mark.parametrize("values", [4, 15, 1000])
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 1.0])
-def test_no_threshold_gives_a_higher_f1(values: int, share: float) -> None:
+def test_best_threshold_has_the_highest_f1(values: int, share: float) -> None:
     generator = torch.Generator().manual_seed(values)
     scores = torch.randint(values + 1, (60,), generator=generator) / values
     targets = torch.rand(60, generator=generator) < (share if share == 1 else share * 2 * scores)
@@ -98,18 +98,18 @@ def test_no_threshold_gives_a_higher_f1(values: int, share: float) -> None:
         ([0.6, 0.6, 0.2], [1, 0, 1], 0.1),
         ([0.9, 0.3], [0, 0], 0.5),
         ([0.75, 0.5, 0.375], [1, 0, 1], 0.1875),
-        # F1 is 2/3 from 0.85 on as from 0.3 on, which is nearer to one half.
+        # F1 is 2/3 at 0.85 and at 0.3, which is nearer to 0.5.
         ([0.9, 0.8, 0.5, 0.4, 0.2], [1, 0, 0, 1, 0], 0.3),
-        # F1 is 2/3 from 0.75 on as from 0.25 on.
+        # F1 is 2/3 at 0.75 and at 0.25.
         ([1.0, 0.5, 0.45, 0.375, 0.125], [1, 0, 0, 1, 0], 0.75),
     ],
 )
-def test_the_threshold_lies_halfway_and_near_one_half(scores: list[float], targets: list[int], expected: float) -> None:
+def test_best_threshold_is_halfway_and_near_one_half(scores: list[float], targets: list[int], expected: float) -> None:
     found = best_threshold(torch.tensor(scores), torch.tensor(targets, dtype=torch.bool))
     assert float(found) == pytest.approx(expected)
 
 
-def test_a_threshold_between_neighbouring_floats_keeps_the_lower_one_out() -> None:
+def test_threshold_between_adjacent_floats_excludes_the_lower_one() -> None:
     lower = torch.tensor(0.3)
     upper = torch.nextafter(lower, torch.tensor(1.0))
     assert best_threshold(torch.stack([lower, upper]), torch.tensor([False, True])) == upper
@@ -118,7 +118,7 @@ def test_a_threshold_between_neighbouring_floats_keeps_the_lower_one_out() -> No
 @pytest.mark.parametrize(
     "metrics", [ClassificationMetrics(6), MultilabelMetrics(6)], ids=lambda value: type(value).__name__
 )
-def test_no_state_is_in_float64_which_some_devices_lack(metrics: EvaluationMetrics) -> None:
+def test_no_state_is_float64(metrics: EvaluationMetrics) -> None:
     logits, target, loss = multilabel_data()
     target = target if isinstance(metrics, MultilabelMetrics) else target.argmax(1)
     metrics.update(logits.double(), target, loss.double())
@@ -128,7 +128,7 @@ def test_no_state_is_in_float64_which_some_devices_lack(metrics: EvaluationMetri
     assert torch.float64 not in {state.dtype for state in states}
 
 
-def test_without_clips_nothing_is_said() -> None:
+def test_metrics_are_nan_without_clips() -> None:
     for metrics in (ClassificationMetrics(2), MultilabelMetrics(2)):
         with pytest.warns(UserWarning, match="before the ``update`` method"):
             assert all(value.isnan() for value in metrics.compute().values())

@@ -1,4 +1,4 @@
-"""What single architectures promise beyond the contract of all."""
+"""Properties of single architectures beyond the contract of all models."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def count(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize(("hidden", "embedding_dim"), [([5], 5), ([7, 5, 4], 4), ([], 40)])
-def test_dnn_has_the_layers_it_is_told_to(hidden: list[int], embedding_dim: int) -> None:
+def test_dnn_has_the_configured_layers(hidden: list[int], embedding_dim: int) -> None:
     made = DNN(FeatureShape("waveform", (2, 20)), 3, hidden_dims=hidden)
 
     widths = [40, *hidden, 3]
@@ -31,7 +31,7 @@ def test_dnn_has_the_layers_it_is_told_to(hidden: list[int], embedding_dim: int)
     assert made.embedding_dim == embedding_dim
 
 
-def test_cnn_has_the_blocks_it_is_told_to() -> None:
+def test_cnn_has_the_configured_blocks() -> None:
     made = CNN(PICTURE, 10, channels=[4, 8], hidden_dim=16, batch_norm=False)
 
     # Biases where no batch normalization makes up for them; 64 x 401 is halved twice.
@@ -50,33 +50,33 @@ def test_cnn_has_the_blocks_it_is_told_to() -> None:
             DNN,
             PICTURE,
             None,
-            "dnn takes a waveform, and the feature gives a spectrogram [1, 64, 401]: "
+            "dnn takes a waveform, and the feature gives a spectrogram; "
             "choose feature=waveform or a model for spectrograms",
         ),
         (
             ResNet,
             FeatureShape("waveform", (1, 8000)),
             None,
-            "resnet takes a spectrogram, and the feature gives a waveform [1, 8000]: "
+            "resnet takes a spectrogram, and the feature gives a waveform; "
             "choose feature=logmel or a model for waveforms",
         ),
         (
             CNN,
             FeatureShape("spectrogram", (1, 64, 7)),
             (8, 8),
-            "cnn needs at least 8 frames, and the feature gives a spectrogram [1, 64, 7]: "
+            "cnn needs at least 8 frames, and the feature gives a spectrogram [1, 64, 7]; "
             "use a shorter hop or longer clips",
         ),
         (
             CNN,
             FeatureShape("spectrogram", (1, 4, 401)),
             (8, 8),
-            "cnn needs at least 8 bins, and the feature gives a spectrogram [1, 4, 401]: use a feature with more bins",
+            "cnn needs at least 8 bins, and the feature gives a spectrogram [1, 4, 401]; use a feature with more bins",
         ),
     ],
     ids=str,
 )
-def test_combinations_that_cannot_work_are_explained(
+def test_impossible_combinations_raise_an_error_with_the_reason(
     model: type, shape: FeatureShape, least: tuple[int, ...] | None, message: str
 ) -> None:
     with pytest.raises(IncompatibleInput) as raised:
@@ -86,7 +86,7 @@ def test_combinations_that_cannot_work_are_explained(
     assert raised.value.least == least
 
 
-def test_a_model_loads_no_library_that_only_others_need() -> None:
+def test_a_model_imports_no_library_of_other_models() -> None:
     script = (
         "import sys; from audio_lightning.features.waveform import Waveform\n"
         "from audio_lightning.models.cnn import CNN; from audio_lightning.models.dnn import DNN\n"

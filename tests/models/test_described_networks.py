@@ -1,4 +1,4 @@
-"""Networks that are described by their own files are trained on, saved and loaded where the files are gone."""
+"""Networks described by their own files: training, saving, and loading without the files."""
 
 import shutil
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from audio_lightning.models.pretrained.registry import BACKBONES, is_described, 
 
 pytestmark = pytest.mark.published
 
-TABLE = Path(__file__).parents[2] / "docs/published.md"
+TABLE = Path(__file__).parents[2] / "docs/how-to/published.md"
 
 
 def clips(classifier: AudioClassifier) -> torch.Tensor:
@@ -26,7 +26,7 @@ def clips(classifier: AudioClassifier) -> torch.Tensor:
 
 
 @pytest.mark.skipif(find_spec("onnxruntime") is None, reason="pip install onnxruntime")
-def test_a_file_of_onnx_travels_in_the_checkpoint(tmp_path: Path) -> None:
+def test_a_checkpoint_contains_the_onnx_file(tmp_path: Path) -> None:
     file = tmp_path / "net.onnx"
     file.write_bytes(convolved(["n", "samples"]))
     root = tiny.write_urbansound8k(tmp_path / "data")
@@ -41,7 +41,7 @@ def test_a_file_of_onnx_travels_in_the_checkpoint(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("route", ["frozen", "trained further"])
-def test_an_encoder_of_transformers_travels_in_the_checkpoint(route: str, tmp_path: Path) -> None:
+def test_a_checkpoint_contains_the_transformers_encoder(route: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     config = transformers.HubertConfig(
         hidden_size=16,
@@ -75,22 +75,22 @@ def test_an_encoder_of_transformers_travels_in_the_checkpoint(route: str, tmp_pa
     torch.testing.assert_close(again(clips(trained)), before)
 
 
-@pytest.mark.parametrize("name", ["somebody/network", "net.onnx"])
-def test_without_weights_nothing_is_looked_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a checkpoint of somebody else's that says nothing of its network."""
+@pytest.mark.parametrize("name", ["owner/network", "net.onnx"])
+def test_no_files_are_looked_up_without_weights(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a checkpoint of another author without a description of its network."""
 
     def look(self: object) -> Path:
         raise AssertionError("looked for")
 
     monkeypatch.setattr(hub_files.HubFolder, "path", look)
     assert is_described(name)
-    with pytest.raises(ConfigError, match=r"without its weights, nothing says what network that is"):
+    with pytest.raises(ConfigError, match=r"without its weights, the architecture of this network is unknown"):
         make_backbone(name, 16_000, pretrained=False)
 
 
 @pytest.mark.parametrize("name", sorted(BACKBONES))
-def test_every_network_says_what_it_gives(name: str) -> None:
-    """Layers, least length and rate hold on the meta device, at full size."""
+def test_layers_and_rate_of_every_network_hold_on_the_meta_device(name: str) -> None:
+    """Layers, minimum length and rate hold on the meta device, at full size."""
     cls = BACKBONES[name]
     with torch.device("meta"), torch.no_grad():
         network = cls(cls.trained_rate).eval()

@@ -1,4 +1,4 @@
-"""Published networks that are trained further, with weights at random."""
+"""Fine-tuning of published networks, with random weights."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def layer(*rows: list[float]) -> Tensor:
     return torch.tensor([rows])
 
 
-def test_layers_are_pooled_over_the_frames_that_count() -> None:
+def test_layers_are_pooled_over_frames_that_are_not_padding() -> None:
     found = {"a": layer([1.0, 3, 9]), "b": layer([-4.0, -2], [0.0, 6])}
     assert pool_layers(found, ["b", "a"], "mean_max")[0].tolist() == pytest.approx([-3, 3, -2, 6, 13 / 3, 9])
     counts = {"a": torch.tensor([[True, True, False]]), "b": torch.tensor([[True, False]])}
@@ -40,7 +40,7 @@ def test_layers_are_pooled_over_the_frames_that_count() -> None:
     assert pool_layers(found, ["a", "b"], "max", counts).tolist() == [[3, -4, 0]]
 
 
-def test_attention_weighs_frames() -> None:
+def test_attention_pooling_weights_frames() -> None:
     pooling = AttentionPooling({"a": 1})
     with torch.no_grad():
         pooling.scores["a"].weight.fill_(100)
@@ -51,7 +51,7 @@ def test_attention_weighs_frames() -> None:
 
 @pytest.mark.parametrize("pooling", ["mean", "max", "mean_max", "attention"])
 @pytest.mark.parametrize("layers", ["all", "last", ["conv_block2", "conv_block3"]])
-def test_every_weight_learns(pooling: Any, layers: Any) -> None:
+def test_every_weight_gets_a_gradient(pooling: Any, layers: Any) -> None:
     network = Published(SHAPE, 3, layers=layers, pooling=pooling, hidden_dims=[4], pretrained=None)
     waveform = 0.1 * torch.randn(3, 1, 8000, generator=torch.Generator().manual_seed(0))
     assert network.embed(waveform).shape == (3, network.embedding_dim)
@@ -67,22 +67,22 @@ def test_every_weight_learns(pooling: Any, layers: Any) -> None:
     [
         ({"layers": "weighted"}, r"model\.layers=weighted: the layers of aisfx differ in width \(conv_block1 64, "),
         ({"backbone": "aisfy"}, r"model\.backbone=aisfy: no such network; did you mean aisfx\?"),
-        ({"pretrained": "runs/gone"}, r"model\.pretrained=runs/gone: there is no such run or checkpoint; expected"),
+        ({"pretrained": "runs/gone"}, r"model\.pretrained=runs/gone: there is no such run or checkpoint; use"),
         ({"pooling": "median"}, r"pooling is 'median', expected one of: mean, max, mean_max, attention"),
     ],
 )
-def test_what_cannot_work_is_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Published(SHAPE, 3, **{"pretrained": None, **options})
 
 
-def test_what_cannot_be_trained_is_refused() -> None:
+def test_networks_that_cannot_be_trained_are_refused() -> None:
     shape = FeatureShape("waveform", (1, 16000), sample_rate=16000)
     with pytest.raises(ConfigError, match=r"experiment=frozen feature\.backbone=speech_embedding"):
         Published(shape, 3, backbone="speech_embedding", pretrained=None)
 
 
-def test_a_value_that_never_varied_is_not_enlarged() -> None:
+def test_a_constant_value_is_not_amplified() -> None:
     network = Published(SHAPE, 3, layers="last", pooling="mean", pretrained=None)
     generator = torch.Generator().manual_seed(0)
     for _ in range(400):
@@ -93,7 +93,7 @@ def test_a_value_that_never_varied_is_not_enlarged() -> None:
     assert network.normalize(torch.full((1, network.embedding_dim), 0.3))[0, 0] < 50
 
 
-def test_what_weighs_layers_and_frames_is_of_the_head() -> None:
+def test_weights_of_layers_and_frames_belong_to_the_head() -> None:
     shape = FeatureShape("waveform", (1, 16_000), sample_rate=16_000)
     with torch.device("meta"):
         network = Published(shape, 3, backbone="eat", layers="weighted", pooling="attention", pretrained=None)
@@ -107,7 +107,7 @@ def test_what_weighs_layers_and_frames_is_of_the_head() -> None:
     assert rates == [1.0, *[0.1] * (len(rates) - 1)]
 
 
-def test_batch_normalization_is_frozen_where_it_was_published(tmp_path: Path) -> None:
+def test_published_batch_normalization_is_frozen(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path / "data")
     head_first = ["finetune=full", "finetune.unfreeze_epoch=1", "trainer.max_epochs=2", "scheduler=none"]
     run(root, tmp_path / "run", *head_first, "model.layers=last", settings=FINETUNED)
@@ -127,7 +127,7 @@ def test_blocks_behind_the_chosen_layers_need_no_gradient_on_several_devices(tmp
     assert (metrics["devices"], metrics["epochs"]) == (2, 2)
 
 
-def test_a_classifier_on_the_published_network_goes_on_as_it_was(tmp_path: Path) -> None:
+def test_fine_tuning_starts_from_a_classifier_on_embeddings(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path / "data")
     head = ["model=dnn", "model.hidden_dims=[5]", "feature.layers=[conv_block1]", "trainer.max_epochs=1"]
     run(root, tmp_path / "probe", *head, settings=tiny.FROZEN_OVERRIDES)

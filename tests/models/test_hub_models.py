@@ -1,4 +1,4 @@
-"""What `transformers` writes gives here what it gives there, before the head and through fine-tuning."""
+"""Networks written by `transformers` give the same outputs here, up to the head and through fine-tuning."""
 
 import json
 from dataclasses import replace
@@ -35,7 +35,7 @@ SPEECH_NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def write(kind: str, config: Any, folder: Path, suffix: str = "Model") -> nn.Module:
-    """A network with weights that are large enough for mistakes to show, written by its publishers' library."""
+    """A network written by its publishers' library, with weights large enough to reveal errors."""
     torch.manual_seed(0)
     network = getattr(transformers, f"{kind}{suffix}")(config).eval()
     with torch.no_grad():
@@ -56,7 +56,7 @@ def sounds(*shape: int) -> Tensor:
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", SPEECH_NETWORKS)
-def test_every_layer_of_a_speech_network_is_the_published_one(name: str, tmp_path: Path) -> None:
+def test_every_layer_of_a_speech_network_equals_transformers(name: str, tmp_path: Path) -> None:
     published = write_speech(name, tmp_path)
     made = Wav2Vec2(SPEECH, 3, pretrained=str(tmp_path)).eval()
     x = sounds(3, 4000)
@@ -74,8 +74,8 @@ def test_every_layer_of_a_speech_network_is_the_published_one(name: str, tmp_pat
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["large wav2vec 2.0", "large HuBERT"])
-def test_padding_is_left_out_as_in_the_published_classifier(name: str, tmp_path: Path) -> None:
-    """Its whole output, with its own head put in the place of the new one."""
+def test_padding_is_excluded_as_in_the_published_classifier(name: str, tmp_path: Path) -> None:
+    """Compares the logits, with the published head in place of the new one."""
     published = write_speech(name, tmp_path, "ForSequenceClassification")
     made = Wav2Vec2(SPEECH, 5, projection=12, pretrained=str(tmp_path)).eval()
     made.project, made.head = published.projector, published.classifier
@@ -98,8 +98,8 @@ AST_SIZES = {
 @torch.no_grad()
 @pytest.mark.parametrize("frames", [40, 64, 20])
 @pytest.mark.parametrize("suffix", ["Model", "ForAudioClassification"])
-def test_ast_is_the_published_one_at_any_length(frames: int, suffix: str, tmp_path: Path) -> None:
-    """At another length the published network is given the fitted positions, for it has none of its own."""
+def test_ast_equals_transformers_at_any_length(frames: int, suffix: str, tmp_path: Path) -> None:
+    """At other lengths the published network gets the fitted positions, because it has none."""
     published = write("AST", transformers.ASTConfig(**AST_SIZES), tmp_path, suffix)
     published = getattr(published, "audio_spectrogram_transformer", published)
     rows, columns = 5, (frames - 8) // 6 + 1
@@ -117,7 +117,7 @@ def test_ast_is_the_published_one_at_any_length(frames: int, suffix: str, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["HuBERT", "AST"])
-def test_weights_that_heard_another_sample_rate_are_refused(name: str, tmp_path: Path) -> None:
+def test_weights_trained_at_another_sample_rate_are_refused(name: str, tmp_path: Path) -> None:
     if name == "AST":
         write("AST", transformers.ASTConfig(**AST_SIZES), tmp_path)
         cls, shape = AST, FeatureShape("spectrogram", (1, 24, 40), sample_rate=16000)
@@ -129,13 +129,13 @@ def test_weights_that_heard_another_sample_rate_are_refused(name: str, tmp_path:
         cls(shape, 2, pretrained=str(tmp_path))
 
     (tmp_path / "preprocessor_config.json").write_text('{"sampling_rate": 8000}')
-    message = "trained on sounds of 8000 Hz, and the clips have 16000 Hz: use data.sample_rate=8000$"
+    message = "trained on sounds of 8000 Hz, and the clips have 16000 Hz; use data.sample_rate=8000$"
     with torch.device("meta"), pytest.raises(ConfigError, match=message):
         cls(shape, 2, pretrained=str(tmp_path))
 
 
 @pytest.mark.parametrize("name", [*SPEECH_NETWORKS, "AST"])
-def test_weights_are_checked_where_there_is_no_memory_for_them(name: str, tmp_path: Path) -> None:
+def test_weights_are_checked_on_the_meta_device(name: str, tmp_path: Path) -> None:
     if name == "AST":
         write("AST", transformers.ASTConfig(**AST_SIZES), tmp_path)
         cls, shape = AST, FeatureShape("spectrogram", (1, 24, 40))

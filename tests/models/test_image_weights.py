@@ -16,7 +16,7 @@ from audio_lightning.core.task import FeatureShape
 from audio_lightning.models.vision import EfficientNet, MobileNet, ResNet
 
 PICTURE = FeatureShape("spectrogram", (1, 64, 101))
-"""64 bands of a second."""
+"""64 bands of one second."""
 
 NETWORKS: dict[str, tuple[str, str, int]] = {
     "alexnet": ("alexnet", "classifier.6", 61_100_840),
@@ -79,13 +79,13 @@ def test_a_variant_has_the_published_size(model: type, published: str, options: 
         (EfficientNet, {"variant": "b9"}, "variant is 'b9', expected one of: b0, b1, b2, v2_s"),
     ],
 )
-def test_an_image_network_names_the_variants_there_are(model: type, option: dict[str, Any], message: str) -> None:
+def test_an_unknown_variant_raises_an_error_with_the_choices(model: type, option: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         model(PICTURE, 10, **option)
 
 
 @each
-def test_a_picture_of_a_second_trains(name: str) -> None:
+def test_a_spectrogram_of_one_second_trains(name: str) -> None:
     torch.manual_seed(0)
     model = choices.model(name, PICTURE, num_classes=3).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
@@ -106,7 +106,7 @@ def test_a_picture_of_a_second_trains(name: str) -> None:
 
 
 def trained(name: str) -> nn.Module:
-    """A torchvision network with random weights whose normalizations have seen pictures, as training leaves them."""
+    """A torchvision network with random weights and the statistics of batch normalization after training."""
     torch.manual_seed(0)
     options = {"init_weights": False} if name == "googlenet" else {}
     network = torchvision.models.get_model(name, weights=None, **options)
@@ -120,7 +120,7 @@ def trained(name: str) -> nn.Module:
 
 @each
 @torch.no_grad()
-def test_published_weights_see_in_equal_channels_what_they_saw_in_grey_pictures(name: str, tmp_path: Path) -> None:
+def test_equal_channels_give_the_output_of_grey_images(name: str, tmp_path: Path) -> None:
     published, head, _ = NETWORKS[name]
     network = trained(published)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
@@ -139,8 +139,8 @@ def test_published_weights_see_in_equal_channels_what_they_saw_in_grey_pictures(
 
 
 @torch.no_grad()
-def test_torchvisions_own_googlenet_sees_standard_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its constructor then has ``transform_input``; the edges differ, so the first layer is compared inside."""
+def test_googlenet_weights_are_adapted_to_standardized_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision then uses ``transform_input``. The edges differ, so the interior of the first layer is compared."""
     network = trained("googlenet")
     network.transform_input = True
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -157,7 +157,7 @@ def test_torchvisions_own_googlenet_sees_standard_pictures(tmp_path: Path, monke
 
 
 @torch.no_grad()
-def test_the_published_densenets_have_other_names_for_their_layers(tmp_path: Path) -> None:
+def test_older_names_in_densenet_weights_are_translated(tmp_path: Path) -> None:
     made = choices.model("densenet", FeatureShape("spectrogram", (3, 32, 32)))
     old = {
         key.replace("norm1.", "norm.1.").replace("conv2.", "conv.2."): value
@@ -172,20 +172,20 @@ def test_the_published_densenets_have_other_names_for_their_layers(tmp_path: Pat
         torch.testing.assert_close(loaded.backbone.state_dict()[key], value)
 
 
-def test_a_file_of_weights_that_is_not_there_is_missed_before_anything_is_built(tmp_path: Path) -> None:
+def test_a_missing_file_of_weights_is_refused_before_building(tmp_path: Path) -> None:
     with torch.device("meta"), pytest.raises(ConfigError) as raised:
         choices.model("vgg", PICTURE, pretrained=f"{tmp_path}/none.pth")
 
     assert str(raised.value) == (
-        f"model.pretrained={tmp_path}/none.pth: no such file, expected a state dict of torchvision's vgg16"
+        f"model.pretrained={tmp_path}/none.pth: no such file; expected a state dict of torchvision's vgg16"
     )
 
 
-def test_other_files_are_no_weights(tmp_path: Path) -> None:
+def test_other_files_are_refused_as_weights(tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     for content, message in (
-        (torchvision.models.squeezenet1_0().state_dict(), "holds no state dict of torchvision's squeezenet1_1"),
-        ([1, 2], "holds no state dict of torchvision's squeezenet1_1"),
+        (torchvision.models.squeezenet1_0().state_dict(), "contains no state dict of torchvision's squeezenet1_1"),
+        ([1, 2], "contains no state dict of torchvision's squeezenet1_1"),
         (Path("code"), "is no file of weights"),  # an object that is not among the types that are safe to read
     ):
         torch.save(content, file)
@@ -196,9 +196,7 @@ def test_other_files_are_no_weights(tmp_path: Path) -> None:
             assert "\n" not in str(raised.value)
 
 
-def test_without_network_one_line_says_what_to_get_and_where_to_put_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_download_is_one_line_with_address_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     def refuse(*args: Any, **kwargs: Any) -> None:
@@ -210,14 +208,14 @@ def test_without_network_one_line_says_what_to_get_and_where_to_put_it(
 
     url = torchvision.models.SqueezeNet1_1_Weights.IMAGENET1K_V1.url
     place = tmp_path / "hub" / "checkpoints" / url.rpartition("/")[2]
-    assert f"get {url} elsewhere and put it at {place}, or give its place as model.pretrained=FILE" in str(raised.value)
+    assert f"get {url} elsewhere and put it at {place}, or give its path as model.pretrained=FILE" in str(raised.value)
     assert "\n" not in str(raised.value)
 
     torch.save(torchvision.models.squeezenet1_1().state_dict(), place)
     assert choices.model("squeezenet", PICTURE, pretrained=True).backbone is not None
 
 
-def test_downloaded_weights_are_held_against_their_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_checksum_of_downloaded_weights_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     asked: list[dict[str, Any]] = []
 

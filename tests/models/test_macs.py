@@ -1,4 +1,4 @@
-"""Multiply-accumulates of recurrent layers are those of all frames, and are counted on one."""
+"""Multiply-accumulates of recurrent layers: counted on one frame, for all frames."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ class Recurrent(nn.Module):
     ],
     ids=["two layers", "both directions, frames first", "one clip"],
 )
-def test_they_equal_those_counted_frame_by_frame(
+def test_macs_equal_those_counted_frame_by_frame(
     kind: type[nn.RNNBase], options: dict[str, object], shape: tuple[int, ...]
 ) -> None:
     with torch.device("meta"):

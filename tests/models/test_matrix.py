@@ -1,4 +1,4 @@
-"""Every model on every feature: what is declared possible trains, everything else is refused in one line."""
+"""Every model on every feature: compatible pairs train, all others are refused in one line."""
 
 from functools import cache
 from typing import Any
@@ -21,18 +21,18 @@ TASK = AudioTask(("a", "b", "c"), RATE, RATE)
 NO_SOUND = [
     (feature, model) for feature in ("embedding", "spectrogram_flat") for model in ("published", "sincnet", "wav2vec2")
 ]
-"""Features that are a row of numbers, with models that take a waveform and nothing else that looks like one."""
+"""Vector features, and models that accept true waveforms only."""
 
 NARROW: dict[str, dict[str, Any]] = {
     "ast": {"embed_dim": 24, "num_layers": 2, "num_heads": 2},
     "wav2vec2": {"embed_dim": 32, "num_layers": 2, "num_heads": 2, "channels": 16},
 }
-"""Sizes that have no say in what goes together, of models that would take long."""
+"""Smaller sizes of slow models, which do not affect compatibility."""
 
 
 @cache
 def features(name: str) -> tuple[FeatureShape, Tensor]:
-    """What a front end gives for two clips of a second."""
+    """The output of a front end for two clips of one second."""
     front_end = choices.front_end(name, sample_rate=RATE, num_samples=RATE)
     waveforms = 0.1 * torch.randn(2, RATE, generator=torch.Generator().manual_seed(0))
     if front_end.needs_statistics:
@@ -43,7 +43,7 @@ def features(name: str) -> tuple[FeatureShape, Tensor]:
 @pytest.mark.full
 @pytest.mark.parametrize("feature", names("feature"))
 @pytest.mark.parametrize("model", names("model"))
-def test_what_is_possible_trains_and_the_rest_is_refused(model: str, feature: str) -> None:
+def test_compatible_pairs_train_and_others_are_refused(model: str, feature: str) -> None:
     kind, minimum = choices.smallest(model)
     shape, x = features(feature)
     (cell,) = cells([feature], [model], TASK, [])

@@ -1,4 +1,4 @@
-"""The contract of every model, held by every YAML in conf/model on the smallest input that the model takes."""
+"""The contract of all models, checked for every YAML in conf/model on the smallest valid input."""
 
 import copy
 import inspect
@@ -28,23 +28,23 @@ WITHOUT_GRADIENT: dict[str, dict[str, str]] = {
         for part in ("conv1.weight", "conv2.weight", "bn1.weight", "bn1.bias")
     }
 }
-"""By model, trainable parameters that get no gradient, and why."""
+"""Trainable parameters without gradient of each model, with the reason."""
 
 GENTLY: dict[str, float] = {"alexnet": 1e-4, "conv2d_vgg": 1e-4, "vgg": 1e-4}
-"""By model, the learning rate of those that, as published, go without normalization between many or wide layers."""
+"""Learning rates of models that, as published, have no normalization between many or wide layers."""
 
 HEAVY = ("alexnet", "conv1d_vgg", "conv1d_vgg_skip", "conv2d_vgg", "resnet", "vgg")
-"""Models of which a training step takes a quarter of a second and more, in emulated bfloat16 ten times as long."""
+"""Models whose training step takes at least a quarter of a second, ten times as long in emulated bfloat16."""
 
 TRAINED = [pytest.param(name, marks=pytest.mark.full if name in HEAVY else ()) for name in names("model")]
-"""For the tests that take more than one step."""
+"""For tests of more than one step."""
 
 DISTINCT: dict[InputKind, tuple[int, ...]] = {"waveform": (1600,), "spectrogram": (32, 32)}
-"""Large enough for eight random clips to differ clearly, where a model would take less."""
+"""Large enough for eight random clips to differ clearly; some models accept smaller inputs."""
 
 
 def input_shapes(name: str) -> tuple[FeatureShape, FeatureShape]:
-    """The smallest input that the model takes, and one of at least the size to learn from."""
+    """The smallest valid input of a model, and one large enough for training."""
     kind, minimum = choices.smallest(name)
     return (
         FeatureShape(kind, (1, *minimum)),
@@ -57,7 +57,7 @@ def clips(shape: FeatureShape, count: int = 8) -> Tensor:
 
 
 def informed(name: str, shape: FeatureShape) -> AudioModel:
-    """A network that knows of the clips of the tests what it is to keep of training clips."""
+    """A network that has memorized the clips of the tests, if it memorizes training clips."""
     return choices.memorized(choices.model(name, shape, num_classes=NUM_CLASSES), clips(shape), LABELS)
 
 
@@ -73,7 +73,7 @@ def shape(name: str) -> FeatureShape:
 
 @pytest.fixture(scope="module")
 def model(name: str, shape: FeatureShape) -> AudioModel:
-    """In evaluation mode, shared by the tests that leave it as it is."""
+    """A model in evaluation mode, shared by tests that do not change it."""
     torch.manual_seed(0)
     return informed(name, shape).eval()
 
@@ -134,7 +134,7 @@ def test_overfits_a_tiny_batch(learner: str) -> None:
 
 
 @torch.no_grad()
-def test_a_saved_state_brings_the_predictions_back(
+def test_a_state_dict_restores_the_predictions(
     name: str, model: AudioModel, shape: FeatureShape, tmp_path: Path
 ) -> None:
     torch.manual_seed(1)
@@ -164,7 +164,7 @@ def test_it_trains_under_bfloat16_autocast(learner: str) -> None:
 
 
 @pytest.mark.parametrize("learner", TRAINED)
-def test_it_says_truly_how_small_an_input_may_be(learner: str) -> None:
+def test_minimum_input_is_exact(learner: str) -> None:
     """One that it can be trained on; little or nothing may be learned from so little.
 
     In bfloat16 only the logits are checked: PyTorch 2.11 on a CPU returns uninitialized memory as the gradient of
@@ -188,12 +188,12 @@ def test_it_says_truly_how_small_an_input_may_be(learner: str) -> None:
         dims = list(smallest.dims)
         dims[axis] -= 1
         if dims[axis] > 0:
-            with pytest.raises(IncompatibleInput, match=rf"^{made.__class__.__name__.lower()} needs at least .*: use "):
+            with pytest.raises(IncompatibleInput, match=rf"^{made.__class__.__name__.lower()} needs at least .*; use "):
                 choices.model(learner, replace(smallest, dims=tuple(dims)))
 
 
 @torch.no_grad()
-def test_it_takes_other_lengths_if_it_says_so(model: AudioModel, shape: FeatureShape) -> None:
+def test_accepts_variable_length_holds(model: AudioModel, shape: FeatureShape) -> None:
     longer = clips(replace(shape, dims=(*shape.dims[:-1], 2 * shape.dims[-1])), 2)
     if model.accepts_variable_length:
         assert model(longer).shape == (2, NUM_CLASSES)
@@ -209,7 +209,7 @@ def test_it_takes_any_number_of_channels(name: str, shape: FeatureShape) -> None
     assert choices.model(name, stereo).eval()(clips(stereo, 2)).isfinite().all()
 
 
-def test_it_can_be_built_without_any_memory(name: str, shape: FeatureShape) -> None:
+def test_it_can_be_built_on_the_meta_device(name: str, shape: FeatureShape) -> None:
     with torch.device("meta"):
         made = choices.model(name, shape)
 

@@ -1,4 +1,4 @@
-"""What the networks of today promise beyond the contract of all."""
+"""Properties of recent architectures beyond the contract of all models."""
 
 from functools import partial
 
@@ -59,7 +59,7 @@ def test_bcresnet_normalizes_equal_bands_of_any_number_of_bins(bins: int, bands:
     assert made(torch.randn(1, 1, bins, 9)).shape == (1, 2)
 
 
-def test_bcresnet_normalizes_each_band_for_itself() -> None:
+def test_bcresnet_normalizes_each_band_separately() -> None:
     made = BCResNet(picture(40, 9), 2, tau=1.0)
     norm = next(module for module in made.modules() if hasattr(module, "bands"))
     x = torch.randn(16, 8, 20, 9) * torch.arange(1, 6).repeat_interleave(4)[:, None]
@@ -69,7 +69,7 @@ def test_bcresnet_normalizes_each_band_for_itself() -> None:
     torch.testing.assert_close(deviation, torch.ones(5, 8), atol=0.01, rtol=0)
 
 
-def test_bcresnet_sees_more_time_the_deeper_it_is() -> None:
+def test_the_receptive_field_of_bcresnet_grows_in_time() -> None:
     """Each block reaches its stage's dilation to both sides, the two convolutions of five frames two more each."""
     made = BCResNet(picture(40, 101), 2, tau=1.0, dropout=0.0).eval()
     x = torch.randn(1, 1, 40, 101, requires_grad=True)
@@ -83,7 +83,7 @@ def test_bcresnet_sees_more_time_the_deeper_it_is() -> None:
     assert (seen.min(), seen.max()) == (max(0, 50 - reach), min(100, 50 + reach))
 
 
-def test_bcresnet_says_what_it_needs() -> None:
+def test_bcresnet_refuses_invalid_inputs_with_the_requirement() -> None:
     with pytest.raises(IncompatibleInput, match="bcresnet needs at least 33 bins"):
         BCResNet(picture(32, 101), 12)
     with pytest.raises(ConfigError, match=r"bcresnet needs a tau of at least 0\.125, got 0\.1"):
@@ -91,7 +91,7 @@ def test_bcresnet_says_what_it_needs() -> None:
 
 
 @pytest.mark.parametrize("blocks", [1, 4])
-def test_matchboxnet_has_the_blocks_it_is_told_to(blocks: int) -> None:
+def test_matchboxnet_has_the_configured_blocks(blocks: int) -> None:
     made = MatchboxNet(picture(20, 30, channels=2), 5, blocks=blocks, repeats=2, channels=8)
 
     kernels = [layer.kernel_size[0] for layer in made.modules() if isinstance(layer, nn.Conv1d) and layer.groups > 1]
@@ -119,12 +119,12 @@ def test_kwt_interpolates_its_positions_to_other_lengths() -> None:
     torch.testing.assert_close(longer[9], torch.tensor(0.5))
 
 
-def test_kwt_names_the_sizes_there_are() -> None:
+def test_an_unknown_size_of_kwt_raises_an_error_with_the_choices() -> None:
     with pytest.raises(ConfigError, match="size is 4, expected one of: 1, 2, 3"):
         KWT(picture(40, 98), 12, size=4)
 
 
-def test_transformer_knows_where_in_time_a_frame_is() -> None:
+def test_transformer_depends_on_the_order_of_frames() -> None:
     torch.manual_seed(0)
     made = Transformer(picture(8, 12), 3, embed_dim=16, num_layers=1, num_heads=2, stride=1).eval()
     made.tokens = nn.Conv1d(8, 16, 1)  # which sees one frame, wherever it is
@@ -142,12 +142,12 @@ def test_transformer_makes_a_token_of_each_stride(stride: int, frames: int, toke
 
 
 @pytest.mark.parametrize(("width", "heads"), [(16, 3), (15, 3)])
-def test_transformer_explains_a_width_that_does_not_divide(width: int, heads: int) -> None:
+def test_transformer_refuses_an_indivisible_width(width: int, heads: int) -> None:
     with pytest.raises(ConfigError, match=f"an even embed_dim that num_heads divides, got {width} and {heads}"):
         Transformer(picture(8, 12), 3, embed_dim=width, num_heads=heads)
 
 
-def test_panns_first_stride_quarters_the_work_behind_it() -> None:
+def test_first_stride_of_panns_reduces_macs_to_a_quarter() -> None:
     with torch.device("meta"):
         whole, strided = (PANNs(picture(64, 128), 10, first_stride=stride) for stride in (1, 2))
     assert count(whole) == count(strided)

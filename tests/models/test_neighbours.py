@@ -1,4 +1,4 @@
-"""Nearest centroid and k nearest neighbours: the classes that scikit-learn chooses, and what training clips fill."""
+"""Nearest centroid and k nearest neighbours: equality with scikit-learn, and the memory of training clips."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def rows(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def filled(cls: type[Centroid | KNN], *, clips: int = 60, several: bool = False, **options: Any) -> Centroid | KNN:
-    """A network in evaluation mode that knows some clips."""
+    """A network in evaluation mode that has memorized some clips."""
     network = cls(SHAPE, CLASSES, **options)
     x, target = rows(clips)
     network.memorize(x, labels(target) if several else target)
@@ -44,7 +44,7 @@ def filled(cls: type[Centroid | KNN], *, clips: int = 60, several: bool = False,
 
 
 def labels(target: Tensor) -> Tensor:
-    """Rows of 0 and 1: the class, and the one behind it for every third clip."""
+    """Rows of 0 and 1: the class, and for every third clip also the next one."""
     hot = functional.one_hot(target, CLASSES).float()
     hot[::3] += functional.one_hot((target[::3] + 1) % CLASSES, CLASSES)
     return hot
@@ -90,7 +90,7 @@ def test_knn_has_the_probabilities_of_scikit_learn(metric: str) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_a_training_clip_is_not_its_own_neighbour(metric: str) -> None:
-    """The answer to the first clip, whose label no other one has, depends on the mode; a duplicate counts."""
+    """The prediction for the first clip, whose label is unique, depends on the mode; a duplicate counts."""
     x, _ = rows(20)
     target = torch.tensor([1] + [0] * 19)
     network = KNN(SHAPE, 2, k=1, metric=metric)
@@ -103,7 +103,7 @@ def test_a_training_clip_is_not_its_own_neighbour(metric: str) -> None:
 
 
 @torch.no_grad()
-def test_leaving_a_clip_out_equals_a_memory_without_it() -> None:
+def test_leaving_a_clip_out_equals_a_memory_without_the_clip() -> None:
     network = filled(KNN, k=5).train()
     x, target = rows(60)
     others = KNN(SHAPE, CLASSES, k=5).eval()
@@ -123,7 +123,7 @@ def test_knn_of_several_labels_has_the_share_of_neighbours_with_each() -> None:
 
 @torch.no_grad()
 def test_centroid_of_several_labels_compares_clips_with_and_without() -> None:
-    """Odds of two Gaussians of the same spread, times how frequent the label is."""
+    """Odds of two Gaussians of the same variance, times the odds of the label."""
     network = filled(Centroid, several=True, metric="euclidean", scale=2.0)
     (known, target), (x, _) = rows(60), rows(30, seed=1)
     known, x, hot = known.squeeze(1), x.squeeze(1), labels(target).bool()
@@ -150,7 +150,7 @@ def test_a_class_without_training_clips_is_not_chosen(metric: str, several: bool
 
 @pytest.mark.parametrize("several", [False, True])
 @pytest.mark.parametrize("cls", HEADS)
-def test_learned_numbers_lower_the_loss(cls: type[Centroid | KNN], several: bool) -> None:
+def test_training_scale_and_floor_lowers_the_loss(cls: type[Centroid | KNN], several: bool) -> None:
     begin = {"scale": 0.1, **({"floor": 0.5} if cls is KNN else {})}
     network = filled(cls, several=several, **begin).train()
     x, target = rows(60)
@@ -202,7 +202,7 @@ def test_weights_load_whatever_number_of_clips_either_has(
     assert {name: value.dtype for name, value in other.state_dict().items()} == kinds
 
 
-def test_a_half_memory_has_half_the_size_and_the_same_choices() -> None:
+def test_a_float16_memory_has_half_the_size_and_the_same_predictions() -> None:
     x = rows(100, seed=1)[0]
     whole, half = filled(KNN), filled(KNN, memory_dtype="float16")
     assert half.head.rows.element_size() == 2
@@ -223,15 +223,13 @@ def test_a_half_memory_has_half_the_size_and_the_same_choices() -> None:
         (KNN, "head.targets", torch.full((60,), CLASSES), r"head\.targets is int64 \[60\], expected .* below 4"),
         (KNN, "head.targets", torch.full((60,), -1), r"head\.targets is int64 \[60\], expected .* below 4"),
         (KNN, "head.targets", torch.full((60, CLASSES), 2, dtype=torch.uint8), r"head\.targets is uint8 \[60, 4\]"),
-        (KNN, "head.targets", None, r"head\.targets is missing beside head\.rows"),
+        (KNN, "head.targets", None, r"head\.targets is missing, unlike head\.rows"),
         (Centroid, "head.centroids", torch.zeros(CLASSES, 2), r"head\.centroids is float32 \[4, 2\]"),
         (Centroid, "head.others", torch.zeros(2, VALUES), r"head\.others is .* \[4, 6\] or \[0, 6\]"),
         (Centroid, "head.counts", torch.zeros(2, CLASSES), r"head\.counts is float32 \[2, 4\]"),
     ],
 )
-def test_a_memory_that_cannot_be_used_is_refused(
-    cls: type[Centroid | KNN], name: str, wrong: Tensor | None, said: str
-) -> None:
+def test_an_invalid_memory_is_refused(cls: type[Centroid | KNN], name: str, wrong: Tensor | None, said: str) -> None:
     state = filled(cls).state_dict()
     del state[name]
     if wrong is not None:
@@ -324,7 +322,7 @@ def test_it_is_trained_on_a_published_network_and_loads(model: str, root: Path, 
 def test_a_killed_training_is_resumed(
     choices: list[str], root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Averages of the weights are copies of the network from before the checkpoint is loaded."""
+    """Weight averages are copies of the network made before the checkpoint is loaded."""
     sound = "feature=waveform" in choices
     settings = [*choices, *tiny.FROZEN_OVERRIDES[3:]] if sound else [*tiny.FROZEN_OVERRIDES, *choices]
     whole = run(root, tmp_path / "whole", settings=settings)
@@ -356,7 +354,7 @@ def test_ensembles_of_members_and_of_checkpoints_predict(root: Path, tmp_path: P
     assert sizes[0] != sizes[1]
 
 
-def test_another_training_begins_with_the_learned_numbers_and_its_own_clips(root: Path, tmp_path: Path) -> None:
+def test_a_warm_start_takes_scale_and_floor_but_not_the_clips(root: Path, tmp_path: Path) -> None:
     trained(root, tmp_path / "first", "model=knn", "trainer.max_epochs=2")
     fewer = tiny.write_urbansound8k(tmp_path / "fewer", folds=4, clips=3, seed=1)
     begins = ["model=knn", f"model.pretrained={tmp_path / 'first'}", "trainer.max_epochs=1", "optimizer.lr=1e-9"]
@@ -367,7 +365,7 @@ def test_another_training_begins_with_the_learned_numbers_and_its_own_clips(root
     assert float(heads[0].floor_logit.detach()) != 0
 
 
-def test_a_network_that_is_trained_further_refuses_it_in_a_line(root: Path, tmp_path: Path) -> None:
+def test_fine_tuning_refuses_a_memory_in_one_line(root: Path, tmp_path: Path) -> None:
     trained(root, tmp_path / "first", "model=knn", "trainer.max_epochs=1")
     finetuned = ["feature=waveform", "feature.normalize=none", "model=published", *tiny.FROZEN_OVERRIDES[3:]]
     with pytest.raises(ConfigError, match=r"these are the weights of another network [^\n]+$"):
@@ -396,7 +394,7 @@ def test_it_learns_several_labels(model: str, tmp_path: Path) -> None:
     assert len(head.rows if model == "knn" else head.others) > 0
 
 
-def test_clips_that_are_augmented_are_memorized_as_they_are(root: Path, tmp_path: Path) -> None:
+def test_clips_are_memorized_without_augmentation(root: Path, tmp_path: Path) -> None:
     light = ["augment=light", "augment.waveform.shift.max_seconds=0.02", "trainer.max_epochs=1"]
     trained(root, tmp_path / "plain", "model=knn", "trainer.max_epochs=1")
     trained(root, tmp_path / "changed", "model=knn", *light)

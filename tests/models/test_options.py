@@ -1,4 +1,4 @@
-"""Values of options that leave a network nothing to compute, found before any audio is read."""
+"""Extreme values of options are refused before audio is read."""
 
 import sys
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def config_of(name: str, **options: Any) -> dict[str, Any]:
 
 
 def numbers(name: str) -> Iterator[tuple[str, Any]]:
-    """Each whole number among the options of a model, and the first of each list of them, as 0 and as -1."""
+    """Each integer option of a model, and the first element of each list of integers, set to 0 and -1."""
     for option, value in choices.load("model", name).items():
         for wrong in (0, -1):
             if isinstance(value, int) and not isinstance(value, bool):
@@ -42,7 +42,7 @@ def numbers(name: str) -> Iterator[tuple[str, Any]]:
 
 
 @pytest.mark.parametrize("name", INCLUDED)
-def test_a_number_works_or_is_refused_in_a_line(name: str, subtests: pytest.Subtests) -> None:
+def test_extreme_numbers_work_or_are_refused_in_one_line(name: str, subtests: pytest.Subtests) -> None:
     for option, value in numbers(name):
         with subtests.test(option=option, value=value):
             works_or_is_refused(name, option, value)
@@ -78,23 +78,25 @@ def works_or_is_refused(name: str, option: str, value: Any) -> None:
         (
             "cnn",
             {"channels": [0, 8], "dropout": 0.0},
-            "model: CNN cannot compute on a spectrogram [1, 64, 101]: there is nothing in blocks.0.0.weight of shape "
-            "[0, 1, 3, 3] (channels=[0, 8], dropout=0.0)",
+            "model: CNN cannot compute on a spectrogram [1, 64, 101]: blocks.0.0.weight of shape "
+            "[0, 1, 3, 3] is empty (channels=[0, 8], dropout=0.0)",
         ),
     ],
 )
-def test_the_message_has_the_options_that_are_no_defaults(name: str, options: dict[str, Any], message: str) -> None:
+def test_the_message_contains_options_that_differ_from_defaults(
+    name: str, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         check_networks(config_of(name, **options), TASK)
     assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("name", INCLUDED)
-def test_what_comes_with_the_package_passes(name: str) -> None:
+def test_default_options_pass(name: str) -> None:
     check_networks(config_of(name), AudioTask(TASK.classes, 16000, 32000))
 
 
-def test_recurrent_layers_are_asked_about_a_short_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recurrent_layers_are_checked_with_a_short_clip(monkeypatch: pytest.MonkeyPatch) -> None:
     embed, frames = LSTM.embed, []
 
     def seen(self: LSTM, x: torch.Tensor) -> torch.Tensor:
@@ -127,7 +129,7 @@ class Loud(AudioModel):
 """
 
 
-def test_a_network_that_computes_with_values_is_run_with_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_depends_on_values_is_run_with_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "loud_nets.py").write_text(VALUES_NEEDED)
     monkeypatch.syspath_prepend(tmp_path)
     node = {"_target_": "loud_nets.Loud", "every": 2}
@@ -135,7 +137,10 @@ def test_a_network_that_computes_with_values_is_run_with_some(tmp_path: Path, mo
     state = torch.get_rng_state()
     with trusting("loud_nets"):
         check_networks(config, TASK)
-        with pytest.raises(ConfigError, match=r"model: Loud cannot compute on a .*: slice step .* \(every=0\)"):
+        with pytest.raises(
+            ConfigError,
+            match=r"model: Loud cannot compute on a .*: Loud.embed raised ValueError: slice step .*loud_nets.py, line",
+        ):
             check_networks({**config, "model": {**node, "every": 0}}, TASK)
     assert torch.equal(torch.get_rng_state(), state)
     del sys.modules["loud_nets"]

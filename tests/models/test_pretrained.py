@@ -1,4 +1,4 @@
-"""Networks that begin with published weights give what the publishers' own code gives for them."""
+"""Networks with published weights give the outputs of the publishers' own code."""
 
 import json
 import re
@@ -76,7 +76,7 @@ def published_ast(names: dict[str, str]) -> dict[str, Tensor]:
 
 
 def ast_by_the_book(state: dict[str, Tensor], x: Tensor) -> Tensor:
-    """The embedding, written out from the published names of version 4."""
+    """Reference embedding, computed from the published tensors of version 4."""
     functional = nn.functional
     state = {name.removeprefix("audio_spectrogram_transformer."): tensor for name, tensor in state.items()}
 
@@ -141,9 +141,7 @@ def change(folder: Path, **changes: object) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize(("version", "safetensors"), [(4, True), (4, False), (5, True)])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_ast_gives_what_the_published_network_gives(
-    version: int, safetensors: bool, channels: int, tmp_path: Path
-) -> None:
+def test_ast_equals_the_published_network(version: int, safetensors: bool, channels: int, tmp_path: Path) -> None:
     write_folder(tmp_path, version, safetensors=safetensors)
     shape = FeatureShape("spectrogram", (channels, BINS, FRAMES))
     made = AST(shape, 3, pretrained=str(tmp_path)).eval()
@@ -167,7 +165,7 @@ def test_ast_fits_published_positions_to_its_own_grid(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 4, 5])
-def test_positions_of_a_shorter_clip_are_cut_from_the_middle(frames: int) -> None:
+def test_positions_of_a_shorter_clip_are_cropped_from_the_middle(frames: int) -> None:
     """As in ``ast_models.py`` of the authors, ``[50 - t // 2 : 50 - t // 2 + t]`` of 101."""
     patches = torch.arange(3 * 5.0).reshape(1, 15, 1)
     positions = torch.cat([torch.full((1, 2, 1), -1.0), patches], dim=1)
@@ -190,8 +188,8 @@ def test_a_grid_that_grows_in_one_axis_and_shrinks_in_the_other_is_interpolated_
     torch.testing.assert_close(fitted[:, 0, 0], torch.tensor([0, 0.25, 0.75, 1]))
 
 
-def test_positions_of_a_plane_stay_on_it() -> None:
-    """What depends on the row alone depends on the row alone in the other grid, too; likewise for columns."""
+def test_fitted_positions_stay_separable() -> None:
+    """Positions that depend on the row only do so in the other grid, too; likewise for columns."""
     rows, columns = torch.meshgrid(torch.linspace(0, 1, 3), torch.linspace(0, 1, 5), indexing="ij")
     positions = torch.cat([torch.full((2, 2), 7.0), torch.stack([rows, columns], -1).flatten(0, 1)])[None]
 
@@ -208,7 +206,7 @@ def test_positions_of_a_plane_stay_on_it() -> None:
 
 
 def test_ast_has_the_sizes_of_the_published_network(tmp_path: Path) -> None:
-    """Known before the weights are read, and given on for a network that is built without them."""
+    """They are known before the weights are read, and are passed to a network that is built without them."""
     write_folder(tmp_path)
     with torch.device("meta"):
         made = AST(PICTURE, 3, pretrained=str(tmp_path))
@@ -226,9 +224,9 @@ def test_ast_has_the_sizes_of_the_published_network(tmp_path: Path) -> None:
         (lambda folder: (folder / "config.json").write_text("[]"), r"config\.json holds a list, expected an object"),
         (
             lambda folder: change(folder, model_type="vit"),
-            "has model_type=vit, expected audio-spectrogram-transformer: ",
+            "has model_type=vit, expected audio-spectrogram-transformer; ",
         ),
-        (lambda folder: change(folder, hidden_size="8"), "has hidden_size='8', expected a value like 768: "),
+        (lambda folder: change(folder, hidden_size="8"), "has hidden_size='8', expected a value like 768; "),
         (lambda folder: (folder / "model.safetensors").unlink(), r"holds neither model\.safetensors nor pytorch_model"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 99), "cannot be read: "),
         (
@@ -244,7 +242,7 @@ def test_ast_has_the_sizes_of_the_published_network(tmp_path: Path) -> None:
                 folder / "model.safetensors",
                 {name: tensor for name, tensor in published_ast(NAMES[4]).items() if ".layernorm.b" not in name},
             ),
-            r"holds no AST: missing or unknown are norm\.bias",
+            r"contains no AST: missing or unknown are norm\.bias",
         ),
     ],
 )
@@ -269,29 +267,29 @@ def test_names_on_the_hub_are_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
     hub = SimpleNamespace(snapshot_download=download)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
 
-    AST(PICTURE, 3, pretrained="somebody/tiny-ast")
+    AST(PICTURE, 3, pretrained="owner/tiny-ast")
 
-    assert asked == ["somebody/tiny-ast"]
+    assert asked == ["owner/tiny-ast"]
 
 
-def test_without_a_network_it_says_what_to_download(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_names_the_files_to_download(monkeypatch: pytest.MonkeyPatch) -> None:
     by_hand = (
         r"get config\.json and model\.safetensors \(or pytorch_model\.bin\) from "
         r"https://huggingface\.co/MIT/some-ast/tree/main into a folder and give it as model\.pretrained=FOLDER$"
     )
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ConfigError, match=rf"downloads need the package huggingface_hub: {by_hand}"):
+    with pytest.raises(ConfigError, match=rf"downloads need the package huggingface_hub; {by_hand}"):
         AST(PICTURE, 3, pretrained="MIT/some-ast")
 
     def fail(name: str, allow_patterns: list[str]) -> str:
         raise OSError("no route\nto host")
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", SimpleNamespace(snapshot_download=fail))
-    with pytest.raises(ConfigError, match=rf"MIT/some-ast cannot be downloaded \(no route\): {by_hand}"):
+    with pytest.raises(ConfigError, match=rf"MIT/some-ast cannot be downloaded \(no route\); {by_hand}"):
         AST(PICTURE, 3, pretrained="MIT/some-ast")
-    with pytest.raises(ConfigError, match=r"=\./nowhere: no such folder, expected one with config\.json and"):
+    with pytest.raises(ConfigError, match=r"=\./nowhere: no such folder; expected one with config\.json and"):
         AST(PICTURE, 3, pretrained="./nowhere")
-    with pytest.raises(ConfigError, match=r"model\.pretrained=true: there are several; name one"):
+    with pytest.raises(ConfigError, match=r"model\.pretrained=true: several weights are published; name one"):
         AST(PICTURE, 3, pretrained=True)
 
 
@@ -311,7 +309,7 @@ KNOWN = {
 
 
 def write_speech_folder(folder: Path, kind: str = "wav2vec2") -> Wav2Vec2:
-    """A random network under published names, among things that are no part of it."""
+    """A random network under published names, among tensors that do not belong to it."""
     torch.manual_seed(0)
     made = Wav2Vec2(SPEECH, 3, **SPEECH_SIZES).eval()
     state = {f"{kind}.masked_spec_embed": torch.zeros(16), "classifier.weight": torch.zeros(2, 16)}
@@ -343,7 +341,7 @@ def test_wav2vec2_loads_published_names(kind: str, tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_wav2vec2_weighs_its_layers() -> None:
+def test_wav2vec2_weights_its_layers() -> None:
     made = Wav2Vec2(SPEECH, 3, **SPEECH_SIZES).eval()
     x = torch.randn(2, 1, 1500)
     first, second = made.backbone.extract_features(x[:, 0])[0]
@@ -353,7 +351,7 @@ def test_wav2vec2_weighs_its_layers() -> None:
     torch.testing.assert_close(made.embed(x), made.project(second).mean(1))
 
 
-def test_padding_is_told_from_the_clip() -> None:
+def test_padding_is_distinguished_from_the_clip() -> None:
     x = torch.randn(6, 1500)
     x[1, 1200:] = 0
     x[2, 700:], x[2, 100:200] = 0.25, 0
@@ -369,8 +367,8 @@ def test_padding_is_told_from_the_clip() -> None:
 @torch.no_grad()
 @pytest.mark.parametrize(("sounding", "frames"), [(1500, 4), (1360, 4), (1359, 3), (400, 1), (30, 1)])
 @pytest.mark.parametrize("channels", [1, 2])
-def test_the_mean_over_time_leaves_padding_out(sounding: int, frames: int, channels: int) -> None:
-    """Frames of 400 samples every 320 that reach into it; one frame is always left."""
+def test_the_mean_over_time_excludes_padding(sounding: int, frames: int, channels: int) -> None:
+    """Frames of 400 samples every 320 that overlap the sound; at least one frame counts."""
     made = Wav2Vec2(FeatureShape("waveform", (channels, 1500)), 3, **SPEECH_SIZES).eval()
     x = torch.randn(2, channels, 1500)
     x[0, :, sounding:] = 0
@@ -382,8 +380,8 @@ def test_the_mean_over_time_leaves_padding_out(sounding: int, frames: int, chann
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-def test_attention_leaves_padding_out_where_it_was_trained_so(autocast: bool) -> None:
-    """A clip with padding is the clip without it; only networks without layer normalization see more."""
+def test_attention_excludes_padding_if_trained_so(autocast: bool) -> None:
+    """A clip with padding equals the clip without it, except in networks without layer normalization."""
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "conv_dim": [8] * 7}
     large = {**BASE, **sizes, "feat_extract_norm": "layer", "do_stable_layer_norm": True}
@@ -401,7 +399,7 @@ def test_attention_leaves_padding_out_where_it_was_trained_so(autocast: bool) ->
     assert all(parameter.grad.isfinite().all() for parameter in made.backbone.parameters())
 
 
-def test_wavlm_can_be_made_at_random() -> None:
+def test_wavlm_can_be_built_with_random_weights() -> None:
     made = Wav2Vec2(SPEECH, 3, **SPEECH_SIZES, family="wavlm")
     made(torch.randn(2, 1, 1500)).sum().backward()
 
@@ -424,13 +422,13 @@ def test_wav2vec2_freezes_its_convolutions(frozen: bool) -> None:
     [
         (
             {"model_type": "data2vec-audio"},
-            "has model_type=data2vec-audio, expected wav2vec2 | hubert | wavlm: a network",
+            "has model_type=data2vec-audio, expected wav2vec2 | hubert | wavlm; use a network",
         ),
-        ({"conv_pos_batch_norm": True}, "has conv_pos_batch_norm=True, expected False: a network of wav2vec 2.0, "),
+        ({"conv_pos_batch_norm": True}, "has conv_pos_batch_norm=True, expected False; use a network of wav2vec 2.0, "),
         ({"conv_dim": 512}, "has conv_dim=512, expected a value like [512, 512"),
     ],
 )
-def test_wav2vec2_says_what_kind_of_network_a_folder_holds(
+def test_wav2vec2_refuses_folders_of_other_networks_with_the_reason(
     changes: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     write_speech_folder(tmp_path)
@@ -460,7 +458,7 @@ def small_bundle(bundle: Any) -> Any:
     "name",
     ["WAV2VEC2_BASE", "HUBERT_BASE", "WAVLM_BASE", "HUBERT_LARGE", "WAV2VEC2_XLSR_300M", "WAV2VEC2_ASR_BASE_960H"],
 )
-def test_a_pipeline_of_torchaudio_gives_what_it_gives_there(
+def test_a_torchaudio_pipeline_equals_torchaudio(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torchaudio: ModuleType
 ) -> None:
     bundle = small_bundle(getattr(torchaudio.pipelines, name))
@@ -484,9 +482,7 @@ def test_a_pipeline_of_torchaudio_gives_what_it_gives_there(
 
 
 @pytest.mark.usefixtures("torchaudio")
-def test_a_pipeline_that_cannot_be_downloaded_says_where_to_put_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_pipeline_download_names_address_and_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(url: str, *args: object, **options: object) -> None:
         raise URLError("no route to host")
 
@@ -497,7 +493,7 @@ def test_a_pipeline_that_cannot_be_downloaded_says_where_to_put_it(
 
     file = "wav2vec2_fairseq_base_ls960.pth"
     assert str(raised.value) == (
-        "model.pretrained=torchaudio:WAV2VEC2_BASE cannot be downloaded (<urlopen error no route to host>): get "
+        "model.pretrained=torchaudio:WAV2VEC2_BASE cannot be downloaded (<urlopen error no route to host>); get "
         f"https://download.pytorch.org/torchaudio/models/{file} elsewhere and put it at {tmp_path}/checkpoints/{file}"
     )
     with pytest.raises(ConfigError, match=r"torchaudio:WAV2VEC_BASE: .* no such pipeline; did you mean WAV2VEC2_BASE"):

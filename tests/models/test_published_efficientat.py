@@ -1,4 +1,4 @@
-"""The networks of EfficientAT, against what their authors' program computes of the same sounds."""
+"""EfficientAT, compared with outputs of its authors' program for the same sounds."""
 
 import hashlib
 import math
@@ -29,7 +29,7 @@ def sounds(samples: int = 32_123) -> Tensor:
 
 @torch.no_grad()
 def fill(network: nn.Module) -> None:
-    """Weights that follow from the name of each tensor."""
+    """Deterministic weights, derived from the name of each tensor."""
     for name, tensor in network.state_dict().items():
         if not tensor.dtype.is_floating_point or name.endswith(("lambdas", "init_v")):
             continue
@@ -151,7 +151,7 @@ def test_the_spectrogram_is_that_of_its_authors() -> None:
 
 
 @pytest.mark.parametrize("cls", [MN04, DyMN04])
-def test_a_network_computes_what_that_of_its_authors_does(cls: type[EfficientAT]) -> None:
+def test_a_network_equals_the_reference(cls: type[EfficientAT]) -> None:
     network = cls().eval()
     fill(network.network)
     with torch.no_grad():
@@ -177,7 +177,7 @@ TENSORS: dict[type[EfficientAT], tuple[int, str]] = {
 
 
 @pytest.mark.parametrize("cls", NETWORKS)
-def test_a_network_has_the_tensors_that_are_published(cls: type[EfficientAT]) -> None:
+def test_a_network_has_the_published_tensors(cls: type[EfficientAT]) -> None:
     with torch.device("meta"):
         network = cls()
     shapes = sorted(f"{name} {list(tensor.shape)}" for name, tensor in network.network.state_dict().items())
@@ -215,7 +215,7 @@ def norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
 
 
 def convolution(name: str, outputs: int, inputs: int, kernel: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the tensors of a convolution and the normalization behind it."""
+    """Shapes of the tensors of a convolution and the normalization after it."""
     return {f"{name}.0.weight": (outputs, inputs, kernel, kernel)} | norm(f"{name}.1", outputs)
 
 
@@ -268,7 +268,7 @@ def test_dymn10_is_built_as_published() -> None:
 @pytest.mark.parametrize(
     ("rate", "tolerance"), [(8000, 0.01), (16_000, 5e-3), (22_050, 0.03), (44_100, 0.03), (48_000, 5e-3)]
 )
-def test_a_sound_of_another_rate_is_seen_as_if_it_were_brought_to_that_of_training(rate: int, tolerance: float) -> None:
+def test_another_sample_rate_gives_nearly_the_features_of_the_resampled_sound(rate: int, tolerance: float) -> None:
     def chord(rate: int) -> Tensor:
         t = torch.arange(2 * rate, dtype=torch.float64) / rate
         tones = sum(0.2 * torch.sin(2 * math.pi * hertz * t) for hertz in (220.0, 1000.0, 2100.0, 3300.0))
@@ -313,7 +313,7 @@ def test_published_weights_are_loaded(cls: type[EfficientAT], tmp_path: Path, mo
     loaded = network.network.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in published.state_dict().items())
     torch.save(dict(list(published.state_dict().items())[1:]), file)
-    with pytest.raises(ConfigError, match=rf"w\.pt holds no weights of {cls.title}: '.*0\.weight' is missing"):
+    with pytest.raises(ConfigError, match=rf"w\.pt contains no weights of {cls.title}: '.*0\.weight' is missing"):
         network.load()
 
 

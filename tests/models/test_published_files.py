@@ -1,4 +1,4 @@
-"""Published weights that are downloaded: where they are looked for, and what is said where they cannot be had."""
+"""Downloaded published weights: search order, and errors if they are not available."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ FILE = PublishedFile("https://host.invalid/net.pth?download=1", 3, f"md5:{hashli
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """torch's folder for weights."""
+    """torch's cache folder for weights."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     for name in (published_files.MIRROR, published_files.OFFLINE):
         monkeypatch.delenv(name, raising=False)
@@ -44,7 +44,7 @@ def test_a_file_is_downloaded_once(hub: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_mirror_comes_before_a_download(hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(published_files.MIRROR, str(tmp_path))
     monkeypatch.setenv(published_files.OFFLINE, "1")
-    with pytest.raises(ConfigError, match=r"net\.pth is not on this machine, and HF_HUB_OFFLINE is set: get https://"):
+    with pytest.raises(ConfigError, match=r"net\.pth is not on this machine, and HF_HUB_OFFLINE is set; get https://"):
         FILE.path()
     (tmp_path / "net.pth").write_bytes(CONTENT)
     assert FILE.path() == tmp_path / "net.pth"
@@ -57,7 +57,7 @@ def test_another_file_of_that_name_is_refused(hub: Path) -> None:
         FILE.path()
 
 
-def test_without_a_network_one_line_says_what_to_put_where(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_is_one_line_with_address_and_path(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(urls: Sequence[str], file: Path, *, checksum: str | None) -> None:
         raise DataError(f"{urls[0]} cannot be fetched: no route to host")
 
@@ -69,7 +69,7 @@ def test_without_a_network_one_line_says_what_to_put_where(hub: Path, monkeypatc
 
 
 @pytest.mark.parametrize("key", [None, "model", "state_dict"])
-def test_tensors_are_read_wherever_they_lie_in_a_file(key: str | None, hub: Path) -> None:
+def test_tensors_are_found_at_any_key_of_a_file(key: str | None, hub: Path) -> None:
     network = nn.Linear(2, 3)
     file = PublishedFile("https://host.invalid/net.pth", 1)
     file.place.parent.mkdir(parents=True)
@@ -79,9 +79,9 @@ def test_tensors_are_read_wherever_they_lie_in_a_file(key: str | None, hub: Path
     other = nn.Linear(2, 3)
     load_tensors(other, found, file, "Net")
     assert torch.equal(other.weight, network.weight)
-    with pytest.raises(ConfigError, match=r"net\.pth holds no weights of Net: 'bias' is missing"):
+    with pytest.raises(ConfigError, match=r"net\.pth contains no weights of Net: 'bias' is missing"):
         load_tensors(other, {"weight": found["weight"]}, file, "Net")
-    with pytest.raises(ConfigError, match=r"net\.pth holds no weights of Net: .*size mismatch"):
+    with pytest.raises(ConfigError, match=r"net\.pth contains no weights of Net: .*size mismatch"):
         load_tensors(nn.Linear(3, 3), found, file, "Net")
 
 
@@ -90,5 +90,5 @@ def test_a_damaged_file_is_refused(content: bytes, hub: Path) -> None:
     file = PublishedFile("https://host.invalid/net.pth", 1)
     file.place.parent.mkdir(parents=True)
     file.place.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"net\.pth holds no weights of Net: "):
+    with pytest.raises(ConfigError, match=r"net\.pth contains no weights of Net: "):
         read_tensors(file, "Net", torch.device("cpu"))

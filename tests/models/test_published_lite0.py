@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, against what the package efficientnet-lite-pytorch 0.1.0 computes of the same picture."""
+"""EfficientNet-Lite0, compared with outputs of efficientnet-lite-pytorch 0.1.0 for the same image."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ needs_weights = pytest.mark.skipif(not EfficientNetLite0.file.is_here, reason=Ef
 
 
 def fill(network: torch.nn.Module) -> None:
-    """Weights that follow from the place of each tensor in the state dict."""
+    """Deterministic weights, derived from the position of each tensor in the state dict."""
     for place, (name, tensor) in enumerate(network.state_dict().items()):
         if not tensor.dtype.is_floating_point:
             continue
@@ -43,7 +43,7 @@ def sound(samples: int = RATE) -> Tensor:
 
 
 def some(found: dict[str, Tensor]) -> dict[str, list[float]]:
-    """A few values of the mean over frequency of each layer; of the published embedding the largest, and the mean."""
+    """A few values of each layer averaged over frequency; maximum and mean of the published embedding."""
     chosen: dict[str, list[float]] = {}
     for name, value in found.items():
         mean = value.mean(2)[0]
@@ -89,7 +89,7 @@ def require_close(found: dict[str, list[float]], expected: dict[str, list[float]
 
 
 @torch.no_grad()
-def test_it_computes_what_the_package_does() -> None:
+def test_it_equals_the_package() -> None:
     backbone = EfficientNetLite0().eval()
     fill(backbone.network)
     require_close(some(backbone.maps(picture(128, 150))), SEEDED)
@@ -98,14 +98,14 @@ def test_it_computes_what_the_package_does() -> None:
 @pytest.mark.published
 @needs_weights
 @torch.no_grad()
-def test_it_computes_what_the_package_does_with_the_published_weights() -> None:
+def test_it_equals_the_package_with_the_published_weights() -> None:
     backbone = EfficientNetLite0().eval()
     backbone.load()
     require_close(some(backbone.maps(picture(128, 150))), PUBLISHED)
     require_close(some(backbone.maps(picture(224, 224))), PUBLISHED_SQUARE)
 
 
-def test_it_has_the_tensors_that_are_published() -> None:
+def test_it_has_the_published_tensors() -> None:
     expected: dict[str, tuple[int, ...]] = {}
 
     def norm(name: str, width: int) -> None:
@@ -138,7 +138,7 @@ def test_it_has_the_tensors_that_are_published() -> None:
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, RATE, 44_100])
-def test_it_sees_a_log_mel_spectrogram_as_a_grey_photograph(rate: int) -> None:
+def test_the_input_is_a_log_mel_spectrogram_as_a_grey_image(rate: int) -> None:
     seen = EfficientNetLite0(rate).picture(sound())
     front_end = LogMel(sample_rate=rate, num_samples=RATE, n_mels=128, mel=MelSettings(), normalize="clip")
     grey = front_end(sound())
@@ -163,7 +163,7 @@ def test_layers_are_means_over_frequency() -> None:
     assert meta == {name: value.shape for name, value in found.items()}
 
 
-def test_silence_and_a_single_sample_are_taken() -> None:
+def test_silence_and_a_single_sample_are_valid_inputs() -> None:
     backbone = EfficientNetLite0().eval()
     for clip in (torch.zeros(1, RATE), torch.ones(1, 1)):
         assert all(torch.isfinite(value).all() for value in backbone(clip).values())

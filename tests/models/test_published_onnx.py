@@ -1,4 +1,4 @@
-"""Files of ONNX that take a waveform."""
+"""ONNX files that take a waveform."""
 
 import contextlib
 import json
@@ -81,12 +81,12 @@ def test_a_clip_is_cut_into_windows(dims: Dims, at_once: int, samples: int, tmp_
     torch.testing.assert_close(found["frames"], frames.mT, atol=1e-5, rtol=1e-5)
     embeddings = frames.reshape(2, -1, 4, WIDTH).mean(2)
     torch.testing.assert_close(found["embeddings"], embeddings.mT, atol=1e-5, rtol=1e-5)
-    assert torch.equal(backbone(given[1:])["frames"][0], found["frames"][1])  # whatever lies beside it
+    assert torch.equal(backbone(given[1:])["frames"][0], found["frames"][1])  # whatever is in its batch
 
 
 @needs_runtime
 @pytest.mark.parametrize("dims", [["samples"], [1, "samples"], ["n", "samples"], ["n", 1, "samples"], ["a", "b", "c"]])
-def test_a_clip_of_any_length_is_taken_as_it_is(dims: Dims, tmp_path: Path) -> None:
+def test_a_clip_of_any_length_is_not_cut(dims: Dims, tmp_path: Path) -> None:
     backbone = loaded(tmp_path, convolved(dims))
     assert backbone.layers == {"frames": 6, "map": 6, "levels": 1, "mean": 6, "square": 6}
     assert backbone.signature.shortest == RATE // 10
@@ -101,7 +101,7 @@ def test_a_clip_of_any_length_is_taken_as_it_is(dims: Dims, tmp_path: Path) -> N
 
 
 @needs_runtime
-def test_windows_that_are_not_independent_are_taken_one_by_one(tmp_path: Path) -> None:
+def test_windows_that_are_not_independent_are_not_batched(tmp_path: Path) -> None:
     nodes = [
         node("ReduceMean", "wave", "mean", ints("axes", 0)),
         node("Sub", "wave mean", "rest"),
@@ -117,7 +117,7 @@ def test_windows_that_are_not_independent_are_taken_one_by_one(tmp_path: Path) -
 
 
 @needs_runtime
-def test_a_fixed_axis_inside_makes_it_one_by_one(tmp_path: Path) -> None:
+def test_a_fixed_inner_axis_prevents_batching(tmp_path: Path) -> None:
     nodes = [node("Reshape", "wave one", "row"), node("Mul", "row row", "squares")]
     network = model(graph(nodes, [value("wave", ["n", WINDOW])], ["squares"], tensor("one", [1, WINDOW])))
     backbone = loaded(tmp_path, network)
@@ -126,7 +126,7 @@ def test_a_fixed_axis_inside_makes_it_one_by_one(tmp_path: Path) -> None:
 
 
 @needs_runtime
-def test_its_rate_is_what_the_file_says(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_sample_rate_is_read_from_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         backbone = loaded(tmp_path, windowed([1, WINDOW], sample_rate="32000.0"), rate=32_000)
         assert (backbone.trained_rate, backbone.any_rate) == (32_000, False)
@@ -135,7 +135,7 @@ def test_its_rate_is_what_the_file_says(tmp_path: Path, caplog: pytest.LogCaptur
             unknown = loaded(tmp_path, windowed([1, WINDOW], sample_rate=text), rate=12_345)
             assert (unknown.trained_rate, unknown.any_rate) == (12_345, True)
     (said,) = caplog.messages  # once, although four were built
-    assert "net.onnx does not say which sample rate" in said
+    assert "net.onnx: the file does not define the sample rate" in said
 
 
 @needs_runtime
@@ -149,7 +149,7 @@ def test_a_checkpoint_needs_no_file(content: bytes, tmp_path: Path) -> None:
     assert again.layers == backbone.layers
     assert (again.title, again.least_seconds) == (backbone.title, backbone.least_seconds)
     assert again.num_parameters == len(content) // 4
-    with pytest.raises(ConfigError, match=r"backbone=onnx has no weights at random: give the path"):
+    with pytest.raises(ConfigError, match=r"backbone=onnx has no random weights; give the path"):
         again(clips())
     torch.save(backbone.state_dict(), tmp_path / "w.ckpt")
     state = torch.load(tmp_path / "w.ckpt", weights_only=True)
@@ -166,7 +166,7 @@ def test_a_checkpoint_needs_no_file(content: bytes, tmp_path: Path) -> None:
 
 @needs_runtime
 @pytest.mark.parametrize("content", [windowed(["n", WINDOW]), convolved()], ids=["windows", "any length"])
-def test_on_the_meta_device_there_are_shapes(content: bytes, tmp_path: Path) -> None:
+def test_shapes_are_computed_on_the_meta_device(content: bytes, tmp_path: Path) -> None:
     with torch.device("meta"):
         backbone = OnnxFile(RATE, written(tmp_path, content))
         backbone.load()
@@ -178,18 +178,18 @@ def test_on_the_meta_device_there_are_shapes(content: bytes, tmp_path: Path) -> 
 
 
 def test_a_damaged_description_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"description of a file of ONNX is damaged: KeyError\('name'\)"):
+    with pytest.raises(ConfigError, match=r"description of an ONNX file is damaged: KeyError\('name'\)"):
         OnnxFile(RATE, None, {})
     known = {"name": "n", "sha256": "", "bytes": 1, "rate": None, "signature": {"layers": {"a": {"width": 1}}}}
-    with pytest.raises(ConfigError, match=r"description of the network of ONNX in this checkpoint is damaged"):
+    with pytest.raises(ConfigError, match=r"description of the ONNX network in this checkpoint is damaged"):
         OnnxFile(RATE, None, known)
 
 
 @needs_runtime
-def test_what_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"backbone=onnx has no weights of its own: give the path"):
+def test_missing_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"backbone=onnx has no weights of its own; give the path"):
         OnnxFile(RATE)
-    with pytest.raises(ConfigError, match=r"none\.onnx is not there, or no file"):
+    with pytest.raises(ConfigError, match=r"none\.onnx: no such file"):
         OnnxFile(RATE, str(tmp_path / "none.onnx"))
     backbone = OnnxFile(RATE, written(tmp_path, windowed([1, WINDOW])))
     written(tmp_path, windowed([2, WINDOW]))
@@ -203,22 +203,22 @@ def identity(*inputs: bytes, kind: str = "Identity", domain: str = "", gives: in
 
 
 REFUSED = {
-    "no ONNX": (b"\x89PNG\r\n\x1a\n and so on", r"net\.onnx is not a file of ONNX \(.*\): export the network as ONNX"),
-    "empty": (b"", r"net\.onnx is empty, expected a file of ONNX"),
+    "no ONNX": (b"\x89PNG\r\n\x1a\n and so on", r"net\.onnx is not an ONNX file \(.*\); export the network as ONNX"),
+    "empty": (b"", r"net\.onnx is empty; give an ONNX file"),
     "no graph": (message((1, 8)), r"ONNX runtime .* cannot run net\.onnx: "),
-    "text": (b"version https://git-lfs.github.com/spec/v1\n", r"net\.onnx is not a file of ONNX"),
+    "text": (b"version https://git-lfs.github.com/spec/v1\n", r"net\.onnx is not an ONNX file"),
     "a picture": (
         identity(value("wave", ["n", 1, 96, 64])),
-        r"takes wave tensor\(float\) \[any, 1, 96, 64\], a spectrogram or other features, expected a waveform: export",
+        r"takes wave tensor\(float\) \[any, 1, 96, 64\], a spectrogram or other features, expected a waveform; export",
     ),
     "mel bands": (
         identity(value("wave", ["n", 64, "frames"])),
-        r"takes wave tensor\(float\) \[any, 64, any\], a spectrogram or other features, expected a waveform: export",
+        r"takes wave tensor\(float\) \[any, 64, any\], a spectrogram or other features, expected a waveform; export",
     ),
     "a frame": (identity(value("wave", [96, 64])), r"\[96, 64\], too few for a waveform, expected 256 samples or more"),
     "whole numbers": (
         identity(value("wave", [1, 16_000], INT16), gives=INT16),
-        r"takes wave tensor\(int16\) \[1, 16000\], expected float32 samples from -1 to 1: export",
+        r"takes wave tensor\(int16\) \[1, 16000\], expected float32 samples from -1 to 1; export",
     ),
     "double": (
         identity(value("wave", [1, 16_000], DOUBLE), gives=DOUBLE),
@@ -230,11 +230,11 @@ REFUSED = {
     ),
     "two inputs": (
         identity(value("wave", [1, 16_000]), value("state", [2])),
-        r"takes 2 inputs \(wave, state\), expected a waveform alone: export",
+        r"takes 2 inputs \(wave, state\), expected a waveform alone; export",
     ),
     "a shape": (
         identity(value("wave", [1, 16_000]), kind="Shape", gives=INT64),
-        r"gives out tensor\(int64\) \[2\]: expected an output of float numbers with one to three axes",
+        r"gives out tensor\(int64\) \[2\]; export it with a floating-point output of one to three axes",
     ),
     "an operator that is not there": (
         identity(value("wave", [1, 16_000]), kind="Understand"),
@@ -242,7 +242,7 @@ REFUSED = {
     ),
     "an operator of its own": (
         identity(value("wave", [1, 16_000]), kind="Mine", domain="my.ops"),
-        r"net\.onnx has operators of the domain my\.ops, expected those of ONNX alone: export it without",
+        r"net\.onnx has operators of the domain my\.ops, expected standard ONNX operators only; export the",
     ),
     "what cannot be computed": (
         model(graph([node("Reshape", "wave s", "out")], [value("wave", ["n"])], ["out"], tensor("s", [7, 7, 7]))),
@@ -257,7 +257,7 @@ REFUSED = {
 
 @needs_runtime
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_for_a_waveform_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
+def test_other_onnx_files_are_refused_in_one_line(case: str, tmp_path: Path) -> None:
     content, message = REFUSED[case]
     with pytest.raises(ConfigError, match=message) as found:
         OnnxFile(RATE, written(tmp_path, content))
@@ -272,14 +272,14 @@ def test_weights_in_other_files_are_refused(
     (tmp_path / "weights.bin").write_bytes(struct.pack("<f", 1.0))
     monkeypatch.chdir(tmp_path)  # where the runtime would find it
     content = reaching(where, location)
-    with pytest.raises(ConfigError, match=r"net\.onnx refers to weights in other files, expected all in one: save it"):
+    with pytest.raises(ConfigError, match=r"net\.onnx refers to weights in other files, expected all in one; save it"):
         require_own_contents(content, "net.onnx")
 
 
-def test_a_tag_that_readers_cut_down_is_not_overlooked() -> None:
+def test_an_oversized_tag_is_not_overlooked() -> None:
     hidden = message((1, 1), (2, FLOAT), (8, "w")) + number(1 << 32 | 13 << 3 | 2) + number(0)
     content = model(graph([node("Add", "wave w", "out")], [value("wave", [1, WINDOW])], ["out"], hidden))
-    with pytest.raises(ConfigError, match=r"net\.onnx is not a file of ONNX \(an unknown field"):
+    with pytest.raises(ConfigError, match=r"net\.onnx is not an ONNX file \(an unknown field"):
         require_own_contents(content, "net.onnx")
 
 
@@ -293,7 +293,7 @@ def test_damaged_files_are_read_or_refused() -> None:
 
 
 @needs_runtime
-def test_functions_that_a_file_defines_are_its_own_matter(tmp_path: Path) -> None:
+def test_functions_defined_in_a_file_are_accepted(tmp_path: Path) -> None:
     double = message(
         (1, "Double"), (4, "x"), (5, "y"), (7, node("Add", "x x", "y")), (9, message((2, 17))), (10, "mine")
     )  # fmt: skip
@@ -304,7 +304,7 @@ def test_functions_that_a_file_defines_are_its_own_matter(tmp_path: Path) -> Non
 
 
 @needs_runtime
-def test_sessions_are_made_once_and_few_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_are_cached_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_runtime, "_sessions", {})
     made = [loaded(tmp_path, windowed([1, WINDOW], sample_rate=str(RATE), number=str(n))) for n in range(10)]
     assert len(onnx_runtime._sessions) == onnx_runtime.MOST_SESSIONS
@@ -314,7 +314,9 @@ def test_sessions_are_made_once_and_few_are_kept(tmp_path: Path, monkeypatch: py
     assert all(old is new for old, new in zip(known, onnx_runtime._sessions.values()))
 
 
-def test_without_onnx_runtime_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_onnx_runtime_is_one_line_with_the_install_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ConfigError, match=r"backbone=onnx needs ONNX runtime: pip install"):
+    with pytest.raises(ConfigError, match=r"backbone=onnx needs ONNX runtime; pip install"):
         OnnxFile(RATE, written(tmp_path, windowed([1, WINDOW])))

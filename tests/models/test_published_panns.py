@@ -1,4 +1,4 @@
-"""The networks of PANNs, against what their authors' program computes of the same sound."""
+"""PANNs, compared with outputs of their authors' program for the same sound."""
 
 import math
 import zlib
@@ -19,7 +19,7 @@ ALL: list[type[PANN]] = [CNN6, CNN10, CNN14, CNN14At16kHz, CNN14At8kHz]
 WIDE = (64, 128, 256, 512, 1024, 2048)
 NARROW = tuple(width // 16 for width in WIDE)
 LEAST = (1,)
-"""Widths of a network whose front end alone is looked at."""
+"""Widths of a network whose front end is tested."""
 
 
 def sound(rate: int) -> Tensor:
@@ -30,7 +30,7 @@ def sound(rate: int) -> Tensor:
 
 
 def fill(network: nn.Module) -> None:
-    """Weights that follow from the name of each tensor."""
+    """Deterministic weights, derived from the name of each tensor."""
     for name, tensor in network.state_dict().items():
         if not tensor.dtype.is_floating_point:
             continue
@@ -136,7 +136,7 @@ def test_embeddings_are_those_of_the_authors(cls: type[PANN]) -> None:
 
 
 def published_shapes(widths: tuple[int, ...], kernel: int, convolutions: int) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of what is stored, but for the authors' front end and the classifier."""
+    """Names and shapes of the stored tensors, without the authors' front end and the classifier."""
     norms: dict[str, int] = {"bn0": 64}
     shapes: dict[str, tuple[int, ...]] = {"fc1.weight": (widths[-1], widths[-1]), "fc1.bias": (widths[-1],)}
     for block, (inputs, outputs) in enumerate(pairwise((1, *widths)), 1):
@@ -154,7 +154,7 @@ def published_shapes(widths: tuple[int, ...], kernel: int, convolutions: int) ->
     [(CNN6, WIDE[:4], 5, 1, 31), (CNN10, WIDE[:4], 3, 2, 55)]
     + [(cls, WIDE, 3, 2, 79) for cls in (CNN14, CNN14At16kHz, CNN14At8kHz)],
 )
-def test_networks_have_the_tensors_that_are_published(
+def test_networks_have_the_published_tensors(
     cls: type[PANN], widths: tuple[int, ...], kernel: int, convolutions: int, count: int
 ) -> None:
     with torch.device("meta"):
@@ -167,7 +167,7 @@ def test_networks_have_the_tensors_that_are_published(
 
 
 def chord(rate: int) -> Tensor:
-    """Four tones that swell and fade."""
+    """Four tones that fade in and out."""
     t = torch.arange(2 * rate, dtype=torch.float64) / rate
     tones = sum(0.2 * torch.sin(2 * math.pi * hertz * t) for hertz in (220.0, 1000.0, 2100.0, 3100.0))
     return (tones * torch.sin(math.pi * t / 2) ** 2)[None].float()
@@ -181,14 +181,14 @@ def chord(rate: int) -> Tensor:
         (CNN14At16kHz, 44_100, 0.15), (CNN14At16kHz, 8000, 1e-3), (CNN14At8kHz, 44_100, 0.4),
     ],
 )  # fmt: skip
-def test_a_sound_of_another_rate_is_seen_as_if_it_were_brought_to_that_of_training(
+def test_another_sample_rate_gives_nearly_the_features_of_the_resampled_sound(
     cls: type[PANN], rate: int, decibels: float
 ) -> None:
     expected = cls(widths=LEAST).spectrogram(chord(cls.trained_rate))[0, :, 3:-3]
     found = cls(rate, widths=LEAST).spectrogram(chord(rate))[0, :, 3 : expected.shape[1] + 3]
     loud = expected > expected.max() - 20
     torch.testing.assert_close(found[loud], expected[loud], atol=decibels, rtol=0)
-    if rate == 8000:  # and nothing is heard above 4 kHz
+    if rate == 8000:  # and nothing is left above 4 kHz
         assert (found[-5:] == -100).all()
 
 
@@ -201,7 +201,7 @@ def test_the_shortest_clip_leaves_a_frame_of_each_layer(cls: type[PANN], rate: i
     assert all(x.shape[2] for x in found.values())
 
 
-def test_all_of_a_network_is_trained_with_dropout() -> None:
+def test_all_weights_are_trained_with_dropout() -> None:
     network = CNN14(widths=NARROW).train()
     waveform = sound(32_000).repeat(2, 1)
     torch.manual_seed(0)
@@ -224,7 +224,7 @@ def publish(network: PANN, path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.published
-def test_published_weights_are_taken_from_among_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_weights_are_loaded_from_larger_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUDIO_LIGHTNING_WEIGHTS", str(tmp_path))
     monkeypatch.setattr(CNN14, "file", PublishedFile("https://nowhere.invalid/w.pth", 1))
     state = publish(CNN14(widths=NARROW), tmp_path / "w.pth")
@@ -233,11 +233,11 @@ def test_published_weights_are_taken_from_among_what_is_stored(tmp_path: Path, m
     assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
     with torch.device("meta"):
         CNN14(widths=NARROW).load()
-    with pytest.raises(ConfigError, match=r"w\.pth holds no weights of CNN14 of PANNs: .*size mismatch"):
+    with pytest.raises(ConfigError, match=r"w\.pth contains no weights of CNN14 of PANNs: .*size mismatch"):
         CNN14(widths=NARROW[::-1]).load()
     del state["fc1.bias"]
     torch.save({"model": state}, tmp_path / "w.pth")
-    with pytest.raises(ConfigError, match=r"w\.pth holds no weights of CNN14 of PANNs: 'fc1\.bias' is missing"):
+    with pytest.raises(ConfigError, match=r"w\.pth contains no weights of CNN14 of PANNs: 'fc1\.bias' is missing"):
         network.load()
 
 

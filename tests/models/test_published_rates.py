@@ -1,4 +1,4 @@
-"""Published networks that take sounds of one sample rate, on clips of another."""
+"""Published networks that take one sample rate, on clips of another."""
 
 import math
 from pathlib import Path
@@ -49,7 +49,7 @@ def tone(rate: int, hertz: float = 1000.0) -> Tensor:
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 44_100])
-def test_clips_are_brought_to_the_rate_of_the_network(rate: int) -> None:
+def test_clips_are_resampled_to_the_rate_of_the_network(rate: int) -> None:
     network = registry.make_backbone("spectra", rate, pretrained=False, resample=True)
     found, _ = registry.layers_of(network, tone(rate))
     assert found["frames"].shape == (1, 201, RATE // FRAME)
@@ -62,7 +62,7 @@ def test_clips_are_brought_to_the_rate_of_the_network(rate: int) -> None:
     assert planned["frames"].shape == (2, 201, RATE // FRAME)
 
 
-def test_features_and_networks_resample_where_they_are_told_to() -> None:
+def test_features_and_networks_resample_on_request() -> None:
     feature = Embedding(sample_rate=8000, num_samples=8000, backbone="spectra", resample=True, normalize="none")
     same = Embedding(sample_rate=RATE, num_samples=RATE, backbone="spectra", normalize="none")
     torch.testing.assert_close(feature(tone(8000)), same(tone(RATE)), atol=1, rtol=0.02)
@@ -76,14 +76,14 @@ def test_features_and_networks_resample_where_they_are_told_to() -> None:
 def test_other_rates_are_refused_with_both_remedies(option: str) -> None:
     with pytest.raises(
         ConfigError,
-        match=rf"^{option}\.backbone=spectra takes sounds of 16000 Hz, and the clips have 8000 Hz: use "
+        match=rf"^{option}\.backbone=spectra takes sounds of 16000 Hz, and the clips have 8000 Hz; use "
         rf"data\.sample_rate=16000, or {option}\.resample=true$",
     ):
         registry.make_backbone("spectra", 8000, pretrained=False, option=f"{option}.backbone")
 
 
 @pytest.mark.parametrize(("resample", "expected"), [(False, 16_000), (True, None)])
-def test_the_rate_of_the_data_is_its_own_where_clips_are_resampled(resample: bool, expected: int | None) -> None:
+def test_resampling_leaves_the_rate_of_the_data_free(resample: bool, expected: int | None) -> None:
     from omegaconf import OmegaConf
 
     config = OmegaConf.create({"feature": {"backbone": "spectra", "resample": resample}, "model": {}})

@@ -1,4 +1,4 @@
-"""Vision transformers of timm on spectrograms: every layer is the one that timm computes on the same filter bank."""
+"""Vision transformers of timm on spectrograms: every layer equals that of timm on the same filter bank."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ from audio_lightning.models.published import Published
 pytestmark = pytest.mark.published
 
 MEAN, STD = -4.2677393, 4.5689974
-"""Of the energies in AudioSet, as on the cards of AudioMAE."""
+"""Statistics of the energies in AudioSet, as on the model cards of AudioMAE."""
 
 FRAMES, BANDS, PATCH = 64, 32, 8
 SMALL = {"depth": 2, "embed_dim": 32, "num_heads": 2, "patch_size": PATCH}
@@ -50,7 +50,7 @@ def library() -> ModuleType:
 
 
 def write(library: ModuleType, folder: Path, name: str = "mean", **published: Any) -> Any:
-    """A network with a classifier, written in the layout of the hub; its weights are large enough for mistakes to show.
+    """A network with a classifier in the layout of the hub, with weights large enough to reveal errors.
 
     The description is that of AudioMAE, in which the size of the input is among ``pretrained_cfg`` alone.
     """
@@ -81,7 +81,7 @@ def write(library: ModuleType, folder: Path, name: str = "mean", **published: An
 
 
 def filter_bank(sound: Tensor) -> Tensor:
-    """Kaldi's log energies of one clip, ``[frames, bands]``, as on the cards of AudioMAE."""
+    """Kaldi's log energies of one clip, ``[frames, bands]``, as on the model cards of AudioMAE."""
     try:
         from torchaudio.compliance import kaldi
     except ImportError:
@@ -116,10 +116,8 @@ def encoder(folder: Path) -> TimmEncoder:
 @torch.no_grad()
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("samples", [300, 400, 4239, 10_480, 14_000])
-def test_every_layer_is_the_one_that_timm_computes(
-    name: str, samples: int, library: ModuleType, tmp_path: Path
-) -> None:
-    """Of clips shorter than a window or the network's input, as long as it, and longer."""
+def test_every_layer_equals_timms(name: str, samples: int, library: ModuleType, tmp_path: Path) -> None:
+    """For clips shorter than a window or the network's input, of the same length, and longer."""
     network = write(library, tmp_path, name)
     made = encoder(tmp_path)
     sound = clip(samples)
@@ -150,7 +148,7 @@ def test_every_layer_is_the_one_that_timm_computes(
         ({"mean": None, "std": None}, MEAN, STD),
     ],
 )
-def test_a_mean_of_energies_is_followed_and_one_of_images_is_not(
+def test_statistics_of_energies_are_used_and_those_of_images_are_not(
     published: dict[str, Any], mean: float, std: float, library: ModuleType, tmp_path: Path
 ) -> None:
     network = write(library, tmp_path, **published)
@@ -199,7 +197,7 @@ def test_it_is_rebuilt_without_the_folder(name: str, library: ModuleType, tmp_pa
     assert (again.layers, again.title, again.num_parameters) == (made.layers, made.title, made.num_parameters)
     for found, state in zip(again(clip(9000)).values(), made(clip(9000)).values(), strict=True):
         assert torch.equal(found, state)
-    with pytest.raises(ConfigError, match=r"nothing says where these weights are: name the folder"):
+    with pytest.raises(ConfigError, match=r"the source of these weights is unknown; name the folder"):
         again.load()
 
 
@@ -220,7 +218,7 @@ def test_published_names_and_shapes_are_checked_without_memory(name: str, librar
         assert shapes == {layer: state.shape for layer, state in states.items()}
 
 
-def test_no_weight_and_no_patch_is_left_out_in_training(library: ModuleType, tmp_path: Path) -> None:
+def test_all_weights_and_patches_are_used_in_training(library: ModuleType, tmp_path: Path) -> None:
     write(library, tmp_path)
     made = encoder(tmp_path)
     quiet = made(clip(9000))
@@ -234,7 +232,7 @@ def test_no_weight_and_no_patch_is_left_out_in_training(library: ModuleType, tmp
         assert parameter.grad.abs().max() > 0, tensor
 
 
-def test_a_published_network_is_trained_further(library: ModuleType, tmp_path: Path) -> None:
+def test_a_published_network_is_fine_tuned(library: ModuleType, tmp_path: Path) -> None:
     write(library, tmp_path)
     model = Published(FeatureShape("waveform", (1, 8000), sample_rate=16_000), 3, backbone=str(tmp_path))
     assert isinstance(model.backbone, TimmEncoder)
@@ -254,7 +252,7 @@ def test_a_published_network_is_trained_further(library: ModuleType, tmp_path: P
 
 
 @pytest.mark.parametrize("route", ["frozen", "trained further"])
-def test_it_travels_in_the_checkpoint(route: str, library: ModuleType, tmp_path: Path) -> None:
+def test_a_checkpoint_contains_it(route: str, library: ModuleType, tmp_path: Path) -> None:
     folder = tmp_path / "net"
     write(library, folder)
     assert required_rate(str(folder)) == 16_000
@@ -277,7 +275,7 @@ def test_it_travels_in_the_checkpoint(route: str, library: ModuleType, tmp_path:
 
 
 @pytest.mark.parametrize("prefix", ["", "hf-hub:", "hf_hub:"])
-def test_names_of_the_hub_are_taken_as_timm_writes_them(
+def test_hub_names_in_timms_notation_are_accepted(
     prefix: str, library: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(library, tmp_path)
@@ -296,7 +294,7 @@ def test_names_of_the_hub_are_taken_as_timm_writes_them(
         make_backbone(name, 8000, pretrained=True)
 
 
-def test_without_the_package_it_says_what_to_install(
+def test_a_missing_package_raises_an_error_with_the_install_command(
     library: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(library, tmp_path)
@@ -304,7 +302,7 @@ def test_without_the_package_it_says_what_to_install(
     with pytest.raises(ConfigError) as raised:
         TimmEncoder(16_000, str(tmp_path))
     assert str(raised.value) == (
-        "backbone: timm's vit_tiny_patch16_224 needs the package timm: pip install 'audio-lightning[timm]'"
+        "backbone: timm's vit_tiny_patch16_224 needs the package timm; pip install 'audio-lightning[timm]'"
     )
 
 
@@ -350,7 +348,7 @@ def config(size: Any = (1, FRAMES, BANDS), **changes: Any) -> Callable[[Path], o
         (rewrite(pretrained_cfg="none"), r"config\.json has pretrained_cfg='none', expected an object"),
         (
             config(None),
-            r"has neither an input_size in pretrained_cfg nor in_chans and img_size in model_args; expected",
+            r"has neither an input_size in pretrained_cfg nor in_chans and img_size in model_args; add",
         ),
         (config([64, 32]), r"has neither an input_size in pretrained_cfg nor in_chans and img_size in model_args"),
         (
@@ -359,21 +357,21 @@ def config(size: Any = (1, FRAMES, BANDS), **changes: Any) -> Callable[[Path], o
         ),
         (config([3, 64, 32]), r"for inputs \[3, 64, 32\], expected spectrograms \[1, FRAMES, BANDS\] of at most"),
         (config([1, 128, 1024]), r"for inputs \[1, 128, 1024\], expected spectrograms \[1, FRAMES, BANDS\] of at most"),
-        (config([1, "64", 32]), r"has img_size=\['64', 32\], expected a number from 1 to 16384, or two, time first"),
-        (config([1, 0, 32]), r"has img_size=\[0, 32\], expected a number from 1 to 16384, or two"),
-        (config([True, 64, 32]), r"has in_chans=True, expected a value of type int"),
-        (config(mean="loud"), r"has mean='loud', expected a finite number, or a list of one"),
-        (config(mean=[]), r"has mean=\[\], expected a finite number, or a list of one"),
-        (config(std=float("nan")), r"has std=nan, expected a finite number"),
-        (config(mean=1, std=0), r"has std=0\.0, expected a positive number"),
+        (config([1, "64", 32]), r"has img_size=\['64', 32\]; use a number from 1 to 16384, or two, time first"),
+        (config([1, 0, 32]), r"has img_size=\[0, 32\]; use a number from 1 to 16384, or two"),
+        (config([True, 64, 32]), r"has in_chans=True; use a value of type int"),
+        (config(mean="loud"), r"has mean='loud'; use a finite number, or a list of one"),
+        (config(mean=[]), r"has mean=\[\]; use a finite number, or a list of one"),
+        (config(std=float("nan")), r"has std=nan; use a finite number"),
+        (config(mean=1, std=0), r"has std=0\.0; use a positive number"),
         (arguments(checkpoint_path="/tmp/x"), r"has an argument 'checkpoint_path' in model_args, which is not supp"),
-        (arguments(pretrained=True), r"has an argument 'pretrained' in model_args, which is not supported; supported"),
+        (arguments(pretrained=True), r"has an argument 'pretrained' in model_args, which is not supported; use only"),
         (arguments(block_fn="os.system"), r"has an argument 'block_fn' in model_args, which is not supported"),
-        (arguments(depth="two"), r"has depth='two', expected a value of type int"),
-        (arguments(depth=10**9), r"has depth=1000000000, expected a number from 0 to 16384"),
+        (arguments(depth="two"), r"has depth='two'; use a value of type int"),
+        (arguments(depth=10**9), r"has depth=1000000000; use a number from 0 to 16384"),
         (arguments(depth=0), r"timm's vit_tiny_patch16_224 cannot be built with depth=0, .*, which .*config\.json"),
-        (arguments(mlp_ratio=float("nan")), r"has mlp_ratio=nan, expected a number from 0 to 16384"),
-        (arguments(norm_layer=["os", "system"]), r"has norm_layer=\['os', 'system'\], expected a value of type str"),
+        (arguments(mlp_ratio=float("nan")), r"has mlp_ratio=nan; use a number from 0 to 16384"),
+        (arguments(norm_layer=["os", "system"]), r"has norm_layer=\['os', 'system'\]; use a value of type str"),
         (
             arguments(act_layer="os.system"),
             r"vit_tiny_patch16_224 cannot be built with .*act_layer='os\.system', .*: KeyError",
@@ -386,10 +384,13 @@ def config(size: Any = (1, FRAMES, BANDS), **changes: Any) -> Callable[[Path], o
             arguments(global_pool=""),
             r"whose embedding has the shape \[1, 33, 32\], not \[batch, channels\]; expected a",
         ),
-        (arguments(embed_dim=64), r"holds no weights of timm's vit_tiny_patch16_224: .*size mismatch"),
-        (arguments(depth=3), r"holds no weights of timm's vit_tiny_patch16_224: 'blocks\.2\..*' is missing"),
-        (arguments(depth=1), r"weights in .* have 'blocks\.1\.attn\.proj\.bias', .*, which timm's vit.* has not as"),
-        (arguments(global_pool="token"), r"holds no weights of timm's vit_tiny_patch16_224: 'norm\.weight' is missing"),
+        (arguments(embed_dim=64), r"contains no weights of timm's vit_tiny_patch16_224: .*size mismatch"),
+        (arguments(depth=3), r"contains no weights of timm's vit_tiny_patch16_224: 'blocks\.2\..*' is missing"),
+        (arguments(depth=1), r"weights in .* have 'blocks\.1\.attn\.proj\.bias', .*, which timm's vit.*, as"),
+        (
+            arguments(global_pool="token"),
+            r"contains no weights of timm's vit_tiny_patch16_224: 'norm\.weight' is missing",
+        ),
         (
             rewrite(architecture="resnet18", model_args={}),
             r"timm's resnet18 cannot be built with in_chans=1, img_size=\[64, 32\], .*'img_size'.* use model=timm",
@@ -404,7 +405,7 @@ def config(size: Any = (1, FRAMES, BANDS), **changes: Any) -> Callable[[Path], o
         ),
         (lambda folder: (folder / "config.json").unlink(), r"config\.json cannot be read: .*No such file"),
         (lambda folder: (folder / "config.json").write_text("{"), r"config\.json cannot be read: "),
-        (reweigh(lambda stored: stored.pop("cls_token")), r"holds no weights of .*: 'cls_token' is missing"),
+        (reweigh(lambda stored: stored.pop("cls_token")), r"contains no weights of .*: 'cls_token' is missing"),
         (
             reweigh(lambda stored: stored.update(gate=torch.ones(1))),
             r"the weights in .* have 'gate', which timm's vit_",
@@ -419,7 +420,7 @@ def config(size: Any = (1, FRAMES, BANDS), **changes: Any) -> Callable[[Path], o
         ),
     ],
 )
-def test_damaged_and_unsuited_folders_are_one_line(
+def test_damaged_and_unsuitable_folders_are_refused_in_one_line(
     spoil: Callable[[Path], object], message: str, library: ModuleType, tmp_path: Path
 ) -> None:
     write(library, tmp_path)
@@ -444,18 +445,20 @@ def test_damaged_and_unsuited_folders_are_one_line(
         ),
     ],
 )
-def test_a_damaged_checkpoint_is_one_line(architecture: dict[str, Any], message: str, library: ModuleType) -> None:
+def test_a_damaged_checkpoint_is_refused_in_one_line(
+    architecture: dict[str, Any], message: str, library: ModuleType
+) -> None:
     with pytest.raises(ConfigError, match=message):
-        make_backbone("somebody/network", 16_000, pretrained=False, architecture=architecture)
+        make_backbone("owner/network", 16_000, pretrained=False, architecture=architecture)
 
 
-def test_a_network_must_give_the_outputs_of_its_blocks(
+def test_a_network_must_return_the_outputs_of_its_blocks(
     library: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of versions of timm in which a network had no such method."""
+    """As in versions of timm whose networks had no such method."""
     write(library, tmp_path)
     monkeypatch.setattr(library.models.VisionTransformer, "forward_intermediates", None)
-    with pytest.raises(ConfigError, match=r"timm's vit_.*, which does not give the outputs of its blocks \(forward_in"):
+    with pytest.raises(ConfigError, match=r"timm's vit_.*, which does not return the outputs of its blocks "):
         make_backbone(str(tmp_path), 16_000, pretrained=True)
 
 
@@ -469,7 +472,7 @@ def test_nothing_in_a_folder_is_executed(library: ModuleType, tmp_path: Path) ->
 
 
 class Opened:
-    """What leaves a file behind when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, file: Path) -> None:
         self.file = file

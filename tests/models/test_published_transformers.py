@@ -1,4 +1,4 @@
-"""Audio encoders of transformers: every layer is the one that transformers computes behind its own front end."""
+"""Audio encoders of transformers: every layer equals that of transformers with its own front end."""
 
 import json
 import sys
@@ -108,7 +108,7 @@ def library() -> ModuleType:
 
 
 def write(library: ModuleType, name: str, folder: Path) -> tuple[nn.Module, Any]:
-    """A network, without what is not of its encoder, and a front end, both written as their publishers do it.
+    """The encoder of a network, and a front end, both written as their publishers write them.
 
     The weights are large enough for mistakes to show.
     """
@@ -142,7 +142,7 @@ def encoder(folder: Path, rate: int = 16_000) -> TransformersEncoder:
 
 
 def expected(name: str, network: nn.Module, extractor: Any, sound: Tensor) -> list[Tensor]:
-    """The layers of one clip as transformers computes them, brought onto the axis of time."""
+    """The layers of one clip as computed by transformers, arranged over time."""
     case = CASES[name]
     inputs = extractor(sound[0].numpy(), sampling_rate=extractor.sampling_rate, return_tensors="pt")
     if case.extractor == "Wav2Vec2":
@@ -162,7 +162,7 @@ def expected(name: str, network: nn.Module, extractor: Any, sound: Tensor) -> li
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", CASES)
-def test_every_layer_is_the_one_that_transformers_computes(name: str, library: ModuleType, tmp_path: Path) -> None:
+def test_every_layer_equals_transformers(name: str, library: ModuleType, tmp_path: Path) -> None:
     network, extractor = write(library, name, tmp_path)
     made = encoder(tmp_path, extractor.sampling_rate)
     sound = clip(round(0.78 * extractor.sampling_rate), extractor.sampling_rate)
@@ -185,8 +185,8 @@ def test_every_layer_is_the_one_that_transformers_computes(name: str, library: M
 @torch.no_grad()
 @pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask")  # transformers itself, with WavLM
 @pytest.mark.parametrize("name", SPEECH)
-def test_padding_is_no_sound(name: str, library: ModuleType, tmp_path: Path) -> None:
-    """It stays out of the statistics of a clip, and out of attention where the network was trained so."""
+def test_padding_is_excluded(name: str, library: ModuleType, tmp_path: Path) -> None:
+    """It is excluded from the statistics of a clip, and from attention if the network was trained so."""
     network, extractor = write(library, name, tmp_path)
     made = encoder(tmp_path)
     batch = torch.cat([clip(8000), nn.functional.pad(clip(5000, seed=8), (0, 3000)), clip(8000, seed=9)])
@@ -211,7 +211,7 @@ def test_padding_is_no_sound(name: str, library: ModuleType, tmp_path: Path) -> 
 
 @torch.no_grad()
 @pytest.mark.parametrize("samples", [5000, 5160])
-def test_paired_frames_leave_padding_out(samples: int, library: ModuleType, tmp_path: Path) -> None:
+def test_paired_frames_exclude_padding(samples: int, library: ModuleType, tmp_path: Path) -> None:
     network, extractor = write(library, "wav2vec2-bert", tmp_path)
     made = encoder(tmp_path)
     batch = torch.cat([clip(8000), nn.functional.pad(clip(samples, seed=8), (0, 8000 - samples))])
@@ -227,10 +227,10 @@ def test_paired_frames_leave_padding_out(samples: int, library: ModuleType, tmp_
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["ast", "whisper", "clap", "clap tower"])
 @pytest.mark.parametrize("share", [0.03, 0.34, 1.0, 1.3])
-def test_clips_of_any_length_are_seen_as_published(
+def test_clips_of_any_length_are_preprocessed_as_published(
     name: str, share: float, library: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where transformers cuts a part at random, it is made to take the first one."""
+    """If transformers cuts a random part, it is made to take the first one."""
     network, extractor = write(library, name, tmp_path)
     made = encoder(tmp_path, extractor.sampling_rate)
     samples = round(share * extractor.sampling_rate)
@@ -268,7 +268,7 @@ def test_it_is_rebuilt_without_the_folder(name: str, library: ModuleType, tmp_pa
     sound = clip(round(0.4 * made.trained_rate), made.trained_rate)
     for found, state in zip(again(sound).values(), made(sound).values(), strict=True):
         assert torch.equal(found, state)
-    with pytest.raises(ConfigError, match=r"nothing says where these weights are: name the folder"):
+    with pytest.raises(ConfigError, match=r"the source of these weights is unknown; name the folder"):
         again.load()
 
 
@@ -291,12 +291,12 @@ def test_shapes_and_weights_are_checked_without_memory(name: str, library: Modul
     needed = tuple(f".{tensor}" for tensor in made.network.state_dict())
     left_out = next(tensor for tensor in stored if f".{tensor}".endswith(needed) and "decoder" not in tensor)
     save_file({tensor: value for tensor, value in stored.items() if tensor != left_out}, tmp_path / "model.safetensors")
-    with torch.device("meta"), pytest.raises(ConfigError, match=r"holds no weights of .*: '.*' is missing$"):
+    with torch.device("meta"), pytest.raises(ConfigError, match=r"contains no weights of .*: '.*' is missing; "):
         TransformersEncoder(made.trained_rate, str(tmp_path)).load()
 
 
 @pytest.mark.parametrize("name", FEW)
-def test_all_of_it_is_trained_and_no_layer_is_skipped(name: str, library: ModuleType, tmp_path: Path) -> None:
+def test_all_weights_are_trained_and_no_layer_is_skipped(name: str, library: ModuleType, tmp_path: Path) -> None:
     _, extractor = write(library, name, tmp_path)
     made = encoder(tmp_path, extractor.sampling_rate).train()
     sound = clip(2 * round(0.2 * made.trained_rate), made.trained_rate).reshape(2, -1)
@@ -313,7 +313,7 @@ def test_all_of_it_is_trained_and_no_layer_is_skipped(name: str, library: Module
 
 
 def older(name: str) -> str:
-    """The name that versions before 5 of transformers gave a tensor."""
+    """The name of a tensor in transformers before version 5."""
     for new, old in (
         ("parametrizations.weight.original0", "weight_g"),
         ("parametrizations.weight.original1", "weight_v"),
@@ -352,7 +352,7 @@ def test_older_files_are_read_too(name: str, library: ModuleType, tmp_path: Path
 
 @torch.no_grad()
 def test_the_front_end_may_lie_among_others(library: ModuleType, tmp_path: Path) -> None:
-    """Version 5 writes what is known of sounds beside what is known of words."""
+    """Version 5 stores the front ends of audio and text in one file."""
     write(library, "wavlm", tmp_path)
     stored = json.loads((tmp_path / "preprocessor_config.json").read_text())
     (tmp_path / "preprocessor_config.json").unlink()
@@ -384,8 +384,8 @@ def rewrite(file: str, **changes: Any) -> Callable[[Path], object]:
         ("hubert", rewrite("config.json", conv_dim=[8, 8]), r"this HuBERT cannot be used: "),
         ("hubert", rewrite("config.json", hidden_size="wide"), r"this HuBERT cannot be used: "),
         ("hubert", rewrite("config.json", num_attention_heads=0), r"this HuBERT cannot be used: "),
-        ("hubert", rewrite("config.json", intermediate_size=36), r"holds no weights of HuBERT: .*size mismatch"),
-        ("hubert", rewrite("config.json", num_hidden_layers=4), r"holds no weights of HuBERT: .* is missing"),
+        ("hubert", rewrite("config.json", intermediate_size=36), r"contains no weights of HuBERT: .*size mismatch"),
+        ("hubert", rewrite("config.json", num_hidden_layers=4), r"contains no weights of HuBERT: .* is missing"),
         (
             "hubert",
             lambda folder: (folder / "preprocessor_config.json").write_text("no JSON"),
@@ -394,7 +394,7 @@ def rewrite(file: str, **changes: Any) -> Callable[[Path], object]:
         (
             "hubert",
             rewrite("preprocessor_config.json", sampling_rate="fast"),
-            r"has sampling_rate='fast', expected a value like 16000",
+            r"has sampling_rate='fast', expected one like 16000",
         ),
         (
             "hubert",
@@ -423,7 +423,7 @@ def rewrite(file: str, **changes: Any) -> Callable[[Path], object]:
         ),
     ],
 )
-def test_what_is_no_encoder_is_refused_in_one_line(
+def test_other_folders_are_refused_in_one_line(
     name: str, spoil: Callable[[Path], object], message: str, library: ModuleType, tmp_path: Path
 ) -> None:
     write(library, name, tmp_path)
@@ -434,21 +434,23 @@ def test_what_is_no_encoder_is_refused_in_one_line(
     assert "model.pretrained" not in str(raised.value)
 
 
-def test_without_transformers_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_transformers_is_one_line_with_the_install_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     (tmp_path / "config.json").write_text('{"model_type": "hubert"}')
     torch.save({}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(ConfigError, match=r"^backbone: HuBERT needs the package transformers: pip install transform"):
+    with pytest.raises(ConfigError, match=r"^backbone: HuBERT needs the package transformers; pip install transform"):
         TransformersEncoder(16_000, str(tmp_path))
 
 
 @pytest.mark.parametrize("architecture", [{}, {"config": {}}, {"config": None}, {"config": {"model_type": "bert"}}])
 def test_another_architecture_is_refused(architecture: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"the architecture is none of an audio encoder: "):
+    with pytest.raises(ConfigError, match=r"the architecture does not describe an audio encoder: "):
         TransformersEncoder(16_000, None, {"preprocessor": {}, **architecture})
 
 
-def test_a_name_on_the_hub_is_downloaded_once_or_the_way_without_is_told(
+def test_a_hub_name_is_downloaded_once_or_the_manual_download_is_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cached: list[str] = []
@@ -466,17 +468,17 @@ def test_a_name_on_the_hub_is_downloaded_once_or_the_way_without_is_told(
 
     hub = SimpleNamespace(snapshot_download=download, try_to_load_from_cache=look)
     monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    file = HubFolder("somebody/hubert")
+    file = HubFolder("owner/hubert")
     by_hand = (
         "get config.json, preprocessor_config.json and model.safetensors (or pytorch_model.bin) from "
-        "https://huggingface.co/somebody/hubert/tree/main into a folder and give it as backbone=FOLDER"
+        "https://huggingface.co/owner/hubert/tree/main into a folder and give it as backbone=FOLDER"
     )
     assert not file.is_here
     assert file.remedy == by_hand
     with pytest.raises(ConfigError) as raised:
-        TransformersEncoder(16_000, "somebody/hubert")
-    assert str(raised.value) == f"backbone=somebody/hubert cannot be downloaded (offline mode): {by_hand}"
-    with pytest.raises(ConfigError, match=r"^backbone=\./nowhere: no such folder, expected one with config\.json"):
+        TransformersEncoder(16_000, "owner/hubert")
+    assert str(raised.value) == f"backbone=owner/hubert cannot be downloaded (offline mode); {by_hand}"
+    with pytest.raises(ConfigError, match=r"^backbone=\./nowhere: no such folder; expected one with config\.json"):
         TransformersEncoder(16_000, "./nowhere")
 
     torch.save({}, tmp_path / "pytorch_model.bin")

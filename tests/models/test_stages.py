@@ -1,4 +1,4 @@
-"""The stages of every network: what fine-tuning freezes, and by what it lowers learning rates."""
+"""Stages of all networks, by which fine-tuning freezes layers and decays learning rates."""
 
 import choices
 import pytest
@@ -23,7 +23,7 @@ LAYERS = {
 
 @pytest.fixture(scope="module", params=names("model"))
 def model(request: pytest.FixtureRequest) -> AudioModel:
-    """Without values: only what belongs where is asked for."""
+    """On the meta device, because only the assignment of parameters is tested."""
     if request.param == "timm":
         pytest.importorskip("timm")
     kind = choices.target("model", request.param).input_kind
@@ -42,7 +42,7 @@ def test_every_parameter_is_in_one_stage(model: AudioModel) -> None:
 
 
 def is_a_head(model: AudioModel) -> bool:
-    """Whether there is nothing before the head, as in model=linear."""
+    """Whether a model has no parameters before the head, as model=linear."""
     return list(model.parameters()) == list(model.head.parameters())
 
 
@@ -73,7 +73,7 @@ def test_stages_are_layers_and_blocks(name: str) -> None:
     assert list(made.stages()) == LAYERS[name]
 
 
-def test_parameters_of_no_layer_go_where_they_are_used() -> None:
+def test_parameters_outside_layers_belong_to_the_stage_that_uses_them() -> None:
     class Network(AudioModel):
         input_kind = "waveform"
 

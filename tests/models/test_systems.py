@@ -1,4 +1,4 @@
-"""The published systems: their exact sizes, their options, their filters."""
+"""Architectures of published systems: sizes, options, filters."""
 
 import math
 from typing import Any
@@ -78,33 +78,33 @@ def test_the_deep_cnn_pools_to_a_fixed_size_or_takes_one_length_only() -> None:
 @pytest.mark.parametrize(
     ("strides", "padding", "least"), [([1, 1], False, 5), ([2, 1, 2], False, 11), ([2, 2, 2], True, 1)], ids=str
 )
-def test_the_deep_cnn_knows_how_small_a_picture_may_be(strides: list[int], padding: bool, least: int) -> None:
+def test_minimum_input_of_the_deep_cnn_is_exact(strides: list[int], padding: bool, least: int) -> None:
     options: dict[str, Any] = {"channels": [2] * len(strides), "strides": strides, "padding": padding}
     made = CNNDeep(FeatureShape("spectrogram", (1, least, least)), 3, pooled=None, mlp_dims=[4], **options)
 
     assert made(torch.zeros(2, 1, least, least)).shape == (2, 3)
     if least > 1:
-        with pytest.raises(IncompatibleInput, match=f"needs at least {least} frames.*: use a shorter hop or longer"):
+        with pytest.raises(IncompatibleInput, match=f"needs at least {least} frames.*; use a shorter hop or longer"):
             CNNDeep(FeatureShape("spectrogram", (1, least, least - 1)), 3, **options)
 
 
 @pytest.mark.parametrize(
     ("model", "shape", "options", "message"),
     [
-        (CNNDeep, MFCC, {"strides": [1]}, "cnndeep has 5 channels and 1 strides: give one of each a convolution"),
-        (CNNDeep, MFCC, {"pooled": [4]}, r"expected two sizes in pooled and found \[4\]"),
-        (Conv1D, FeatureShape("waveform", (1, 8000)), {"channels": [8]}, "1 channels and 4 kernel_sizes: give one of"),
+        (CNNDeep, MFCC, {"strides": [1]}, "cnndeep has 5 channels and 1 strides; give one stride for each convolution"),
+        (CNNDeep, MFCC, {"pooled": [4]}, r"found pooled=\[4\]; give two sizes"),
+        (Conv1D, FeatureShape("waveform", (1, 8000)), {"channels": [8]}, "1 channels and 4 kernel_sizes; give one"),
         (
             Conv1DVGG,
             FeatureShape("waveform", (1, 8000)),
             {"num_layers": [2]},
-            "4 channels and 1 num_layers: give",
+            "4 channels and 1 num_layers; give",
         ),
         (
             Conv2DVGG,
             FeatureShape("spectrogram", (1, 64, 64)),
             {"num_layers": [2]},
-            "4 channels and 1 num_layers: give",
+            "4 channels and 1 num_layers; give",
         ),
         (
             SqueezeNet,
@@ -114,7 +114,7 @@ def test_the_deep_cnn_knows_how_small_a_picture_may_be(strides: list[int], paddi
         ),
     ],
 )
-def test_options_that_do_not_fit_are_explained(
+def test_inconsistent_options_raise_an_error_with_the_reason(
     model: type, shape: FeatureShape, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
@@ -122,7 +122,7 @@ def test_options_that_do_not_fit_are_explained(
 
 
 @torch.no_grad()
-def test_skip_connections_hand_on_the_channels_of_all_groups_before() -> None:
+def test_skip_connections_concatenate_the_channels_of_earlier_groups() -> None:
     made = Conv1DVGG(FeatureShape("waveform", (1, 16)), 3, channels=[2, 3, 5], num_layers=[1, 1, 1], skip=True)
 
     assert [group[0].in_channels for group in made.groups] == [1, 2, 3 + 2]
@@ -134,7 +134,7 @@ def test_skip_connections_hand_on_the_channels_of_all_groups_before() -> None:
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @torch.no_grad()
-def test_recurrent_networks_hear_the_order_of_the_frames(name: str, cell: str, bidirectional: bool) -> None:
+def test_recurrent_networks_depend_on_the_order_of_frames(name: str, cell: str, bidirectional: bool) -> None:
     made = choices.model(name, MFCC, cell=cell, bidirectional=bidirectional, num_layers=2, dropout=0.5).eval()
     x = torch.randn(2, *MFCC.dims, generator=torch.Generator().manual_seed(0))
 
@@ -144,7 +144,7 @@ def test_recurrent_networks_hear_the_order_of_the_frames(name: str, cell: str, b
 
 
 @torch.no_grad()
-def test_the_lstm_looks_at_the_last_state_of_every_layer_under_the_norm_of_its_features() -> None:
+def test_the_lstm_uses_the_normalized_last_state_of_every_layer() -> None:
     made = LSTM(MFCC, 14).eval()
     made.norm.running_mean.copy_(torch.arange(16.0))
     x = torch.randn(2, *MFCC.dims, generator=torch.Generator().manual_seed(0))
@@ -174,7 +174,7 @@ def published_kernels(low_hz: np.ndarray, band_hz: np.ndarray, size: int, rate: 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
 @torch.no_grad()
-def test_the_filters_of_sincnet_are_the_published_ones(rate: int) -> None:
+def test_the_filters_of_sincnet_equal_the_published_ones(rate: int) -> None:
     mel = np.linspace(2595 * np.log10(1 + 30 / 700), 2595 * np.log10(1 + (rate / 2 - 100) / 700), 81)
     edges = 700 * (10 ** (mel / 2595) - 1)
     made = SincNet(FeatureShape("waveform", (1, rate)), 3, sample_rate=rate).filters
@@ -194,7 +194,7 @@ def test_the_filters_of_sincnet_are_the_published_ones(rate: int) -> None:
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
 @torch.no_grad()
-def test_a_filter_of_sincnet_lets_its_band_through_and_nothing_else(rate: int) -> None:
+def test_a_filter_of_sincnet_passes_only_its_band(rate: int) -> None:
     filters = SincFilters(10, 251, rate)
     low, high = filters.edges()
     spectrum = torch.fft.rfft(filters.kernels().double(), n=8192).abs() * 2 * (high - low)[:, None] / rate

@@ -1,4 +1,4 @@
-"""Networks of timm on spectrograms: by name, of any size that they take, from a file of weights."""
+"""Networks of timm on spectrograms: names, input sizes, files of weights."""
 
 import sys
 from pathlib import Path
@@ -23,19 +23,19 @@ def network(shape: FeatureShape, **options: Any) -> AudioModel:
     )
 
 
-def test_without_the_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_raises_an_error_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
 
     with pytest.raises(ConfigError) as raised:
         network(PICTURE)
 
-    assert str(raised.value) == "model=timm needs the package timm: pip install 'audio-lightning[timm]'"
+    assert str(raised.value) == "model=timm needs the package timm; pip install 'audio-lightning[timm]'"
 
 
 @pytest.mark.parametrize(
     ("name", "variable"), [("test_resnet", True), ("test_efficientnet", True), ("vit_tiny_patch16_224", False)]
 )
-def test_networks_take_a_picture_of_a_second_and_train(name: str, variable: bool) -> None:
+def test_networks_train_on_spectrograms_of_one_second(name: str, variable: bool) -> None:
     pytest.importorskip("timm")
     torch.manual_seed(0)
     model = network(PICTURE, name=name)
@@ -50,20 +50,20 @@ def test_networks_take_a_picture_of_a_second_and_train(name: str, variable: bool
 
 
 @pytest.mark.parametrize("name", ["hf-hub:timm/test_resnet", "resnet10x", "resnet10t.nothing"])
-def test_names_are_those_of_its_own_list(name: str) -> None:
+def test_only_names_of_timms_list_are_accepted(name: str) -> None:
     pytest.importorskip("timm")
     message = rf"^model\.name={name}: timm has no such network" + ("; did you mean " if name == "resnet10x" else "")
     with pytest.raises(ConfigError, match=message):
         network(PICTURE, name=name)
 
 
-def test_a_network_of_fixed_sizes_names_one_that_fits() -> None:
+def test_an_unsupported_size_raises_an_error_with_a_supported_one() -> None:
     pytest.importorskip("timm")
     with pytest.raises(IncompatibleInput) as raised:
         network(PICTURE, name="dla34")
 
     assert str(raised.value).startswith(
-        "timm's dla34 cannot take a spectrogram [1, 64, 101], but 64 bins and 128 frames: "
+        "timm's dla34 cannot take a spectrogram [1, 64, 101], but 64 bins and 128 frames; "
     )
     assert raised.value.least == (64, 128)
     with torch.device("meta"):
@@ -71,7 +71,7 @@ def test_a_network_of_fixed_sizes_names_one_that_fits() -> None:
 
 
 @torch.no_grad()
-def test_weights_from_a_file_see_grey_pictures_as_in_three_colours(tmp_path: Path) -> None:
+def test_weights_for_one_channel_give_the_output_of_grey_images(tmp_path: Path) -> None:
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)
     published, file = timm.create_model("test_resnet"), tmp_path / "weights.pth"
@@ -93,14 +93,14 @@ def test_other_weights_are_refused(on: str, tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     torch.save({"of": torch.zeros(1)}, file)
     with torch.device(on):
-        with pytest.raises(ConfigError, match=rf"^model\.pretrained: {file} holds no weights of timm's test_resnet"):
+        with pytest.raises(ConfigError, match=rf"^model\.pretrained: {file} contains no weights of timm's test_resnet"):
             network(PICTURE, name="test_resnet", pretrained=str(file))
-        with pytest.raises(ConfigError, match=r"no such file, expected weights of timm's test_resnet$"):
+        with pytest.raises(ConfigError, match=r"no such file; expected weights of timm's test_resnet$"):
             network(PICTURE, name="test_resnet", pretrained=f"{file}.gz")
     assert timm.is_model("test_resnet")
 
 
-def test_without_a_network_it_says_which_weights_to_get(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_names_the_weights_to_get(monkeypatch: pytest.MonkeyPatch) -> None:
     timm = pytest.importorskip("timm")
     create = timm.create_model
 
@@ -114,7 +114,7 @@ def test_without_a_network_it_says_which_weights_to_get(monkeypatch: pytest.Monk
         network(PICTURE, name="test_resnet", pretrained=True)
 
     assert str(raised.value) == (
-        "model.pretrained=true: the weights cannot be downloaded (no route): get model.safetensors from "
+        "model.pretrained=true: the weights cannot be downloaded (no route); get model.safetensors from "
         "https://huggingface.co/timm/test_resnet.r160_in1k/tree/main elsewhere "
-        "and give its place as model.pretrained=FILE"
+        "and give its path as model.pretrained=FILE"
     )

@@ -1,4 +1,4 @@
-"""What torchaudio is needed for, and what works where it cannot be imported."""
+"""Functions that need torchaudio, and functions that work if it cannot be imported."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ SMALL = {
     ("name", "options"),
     [("wav2vec2_model", {}), ("wavlm_model", {"encoder_num_buckets": 8, "encoder_max_distance": 16})],
 )
-def test_networks_from_the_sources_alone_are_the_same(
+def test_networks_loaded_from_source_files_are_equal(
     name: str, options: dict[str, int], torchaudio: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(torchaudio.models.wav2vec2.__file__).parent
@@ -72,14 +72,14 @@ except ConfigError as error:
 """
 
 
-def test_only_the_pipelines_are_missing_where_torchaudio_cannot_be_imported() -> None:
+def test_only_pipelines_and_resampling_need_an_importable_torchaudio() -> None:
     ran = subprocess.run([sys.executable, "-c", BESIDE_ANOTHER_TORCH], capture_output=True, text=True, check=False)
 
     assert ran.returncode == 0, ran.stderr
     installed, message = ran.stdout.splitlines()
     assert installed == version("torchaudio")
     assert message == (
-        f"model.pretrained=torchaudio:WAV2VEC2_BASE: torchaudio {installed} cannot be imported beside torch "
+        f"model.pretrained=torchaudio:WAV2VEC2_BASE: torchaudio {installed} cannot be imported with torch "
         f"{version('torch')} (import of torchaudio._extension halted; None in sys.modules); install versions of both "
         "that fit, or name a network of the Hugging Face hub, such as facebook/wav2vec2-base"
     )

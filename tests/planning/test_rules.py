@@ -1,4 +1,4 @@
-"""What follows from the recordings besides how clips are cut: one rule after the other."""
+"""Rules for settings that are ``auto``, except those of clips."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from audio_lightning.planning.rules import RULES, STEPS, Facts
 
 
 class Known(Facts):
-    """Facts that are given."""
+    """Facts with given values."""
 
     def __init__(self, *, clips: int = 500, counts: list[int] | None = None, seconds: float = 1.0) -> None:
         self.train_clips, self.train_counts = clips, counts or [clips]
@@ -38,11 +38,11 @@ def test_batches_grow_with_the_data(clips: int, size: int) -> None:
 
 
 @pytest.mark.parametrize(("counts", "drawn"), [([50, 10], "uniform"), ([51, 10], "balanced"), ([], "uniform")])
-def test_rare_classes_are_drawn_as_often_as_common_ones(counts: list[int], drawn: str) -> None:
+def test_uneven_classes_are_sampled_evenly(counts: list[int], drawn: str) -> None:
     assert rule("data.sampling", Known(counts=counts)) == drawn
 
 
-def test_where_clips_have_several_labels_they_are_drawn_evenly() -> None:
+def test_multilabel_clips_are_sampled_uniformly() -> None:
     facts = Known(counts=[1000, 10])
     facts.divided.label_separator = "|"
     assert rule("data.sampling", facts) == "uniform"
@@ -58,11 +58,11 @@ def test_a_clip_has_about_as_many_frames_whatever_its_length(seconds: float, hop
 
 
 @pytest.mark.parametrize(("window", "bands"), [(0.025, 40), (0.039, 40), (0.04, 64), (0.06, 64)])
-def test_longer_windows_tell_more_bands_apart(window: float, bands: int) -> None:
+def test_longer_windows_have_more_mel_bands(window: float, bands: int) -> None:
     assert rule("feature.n_mels", Known(), feature__window_seconds=window) == bands
 
 
-def test_a_clip_is_moved_by_a_share_of_its_length() -> None:
+def test_the_time_shift_is_a_share_of_the_clip() -> None:
     assert rule("augment.waveform.shift.max_seconds", Known(seconds=4)) == 0.4
 
 

@@ -1,4 +1,4 @@
-"""Values of ``auto`` become numbers before anything is built of them, and what is typed stays."""
+"""Replacement of ``auto`` by values; given values are kept."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_a_folder_says_how_its_clips_are_cut(root: Path) -> None:
     assert config.data.hop_seconds is None
 
 
-def test_the_recipe_settles_all_there_is(root: Path) -> None:
+def test_the_recipe_settles_all_keys(root: Path) -> None:
     config = composed(root, "experiment=auto")
     assert automatic_keys(config) == list(AUTOMATIC)
     datamodule, choices = build_data(config)
@@ -45,14 +45,14 @@ def test_the_recipe_settles_all_there_is(root: Path) -> None:
     assert config.trainer.max_epochs == 150
 
 
-def test_what_is_typed_stays_and_counts_for_what_follows(root: Path) -> None:
+def test_given_values_are_kept_and_used_by_later_rules(root: Path) -> None:
     config = composed(root, "experiment=auto", "data.batch_size=2", "data.clip_seconds=2", "trainer.max_epochs=auto")
     build_data(config)
     assert (config.data.batch_size, config.data.clip_seconds, config.feature.hop_seconds) == (2, 2, 0.016)
     assert composed(root, "experiment=auto", "trainer.max_epochs=3").trainer.max_epochs == 3
 
 
-def test_any_data_takes_auto(tiny_urbansound8k: Path) -> None:
+def test_every_data_source_supports_auto(tiny_urbansound8k: Path) -> None:
     lines = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", "data.sample_rate=auto", "data.clip_seconds=auto"]
     config = compose(quote_paths(lines))
     check_config(config)
@@ -69,7 +69,7 @@ def test_windows_given_in_samples_follow_the_settled_rate(root: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["data.channel=auto", "optimizer.lr=auto", "data.num_workers=auto", "seed=auto"])
-def test_other_keys_do_not_take_it(root: Path, line: str) -> None:
+def test_other_keys_do_not_support_auto(root: Path, line: str) -> None:
     with pytest.raises(ConfigError, match=line.partition("=")[0]):
         build_data(composed(root, line))
 
@@ -80,7 +80,7 @@ def test_a_folder_without_recordings_is_one_line(tmp_path: Path) -> None:
         build_data(composed(tmp_path))
 
 
-def test_a_run_goes_on_with_what_was_settled(root: Path) -> None:
+def test_a_resumed_run_keeps_settled_values(root: Path) -> None:
     saved, config = composed(root, "experiment=auto"), composed(root, "experiment=auto", "data.batch_size=4")
     build_data(saved)
     take_settled(config, saved)
@@ -96,9 +96,9 @@ def test_a_run_goes_on_with_what_was_settled(root: Path) -> None:
         (["experiment=frozen"], tiny.RATE),
     ],
 )
-def test_a_published_network_may_ask_for_its_rate(lines: list[str], rate: int, root: Path) -> None:
+def test_a_pretrained_network_may_require_its_sample_rate(lines: list[str], rate: int, root: Path) -> None:
     config = composed(root, *lines)
     datamodule, choices = build_data(config)
     assert config.data.sample_rate == datamodule.sample_rate == rate
     if rate == 16_000:
-        assert choices["data.sample_rate"] == (16_000, "speech_embedding takes sounds of 16,000 Hz")
+        assert choices["data.sample_rate"] == (16_000, "speech_embedding requires 16,000 Hz")

@@ -23,28 +23,30 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(params=[390, 1000, 1280, 1920])
 def width(request: pytest.FixtureRequest) -> int:
-    """Of a window: a phone, half a screen, a laptop, a large screen."""
+    """Size of the window: a phone, half a screen, a laptop, a large screen."""
     return int(request.param)
 
 
 @pytest.fixture
 def open_page(browser: Any, width: int) -> Iterator[Callable[[Path], Any]]:
-    """Open a page; nothing may be asked for, and nothing may be said on the console."""
+    """Open a page, which must request nothing and write nothing to the console."""
     context = browser.new_context(viewport={"width": width, "height": 800})
-    said: list[str] = []
+    events: list[str] = []
 
     def opened(file: Path) -> Any:
         page = context.new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("console", lambda message: events.append(message.text))
+        page.on("pageerror", lambda error: events.append(str(error)))
         page.on(
             "request",
-            lambda asked: said.append(asked.url) if not asked.url.startswith(("data:", file.as_uri())) else None,
+            lambda request: (
+                events.append(request.url) if not request.url.startswith(("data:", file.as_uri())) else None
+            ),
         )
-        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.on("dialog", lambda dialog: events.append(dialog.message))
         page.goto(file.as_uri())
         return page
 
     yield opened
-    assert said == []
+    assert events == []
     context.close()

@@ -27,7 +27,7 @@ from audio_lightning.report.data_page import LONGEST_SECONDS, MEDIA_BYTES, Plan,
 HOSTILE_CLASS = "</h3><script>alert(1)</script>"
 HOSTILE_FILE = "x\"><img src=y onerror='alert(1)'>.wav"
 
-VOID = {"meta", "link", "img", "br", "rect", "line", "path"}
+VOID = {"meta", "link", "img", "br", "wbr", "rect", "line", "path"}
 
 
 class Page(HTMLParser):
@@ -115,7 +115,7 @@ def page(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
         return page_of(folder / "page.html", *examined(hostile))
 
 
-def test_it_asks_for_nothing_and_runs_nothing(page: Page) -> None:
+def test_page_has_no_external_resources_and_no_scripts(page: Page) -> None:
     assert "://" not in page.html
     assert "url(" not in page.html
     assert "@import" not in page.html
@@ -128,7 +128,7 @@ def test_it_asks_for_nothing_and_runs_nothing(page: Page) -> None:
     assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:"
 
 
-def test_names_are_shown_as_they_are(page: Page) -> None:
+def test_names_are_escaped(page: Page) -> None:
     assert page.inside("title")[0] == "<b>set & more - data check"
     assert HOSTILE_CLASS in page.inside("h3")
     assert HOSTILE_CLASS in page.inside("th")
@@ -137,7 +137,7 @@ def test_names_are_shown_as_they_are(page: Page) -> None:
     assert f"Play audio/fold1/{HOSTILE_FILE}" in [player["aria-label"] for player in page.all("audio")]
 
 
-def test_everybody_can_read_it(page: Page) -> None:
+def test_page_is_accessible(page: Page) -> None:
     assert page.all("html") == [{"lang": "en"}]
     assert all(image["alt"] for image in page.all("img"))
     assert all(player["aria-label"] for player in page.all("audio"))
@@ -161,7 +161,7 @@ def test_a_player_and_pictures_for_every_clip(page: Page) -> None:
     assert all(path["d"].startswith("M0 ") for path in page.all("path"))
 
 
-def test_what_is_heard_is_what_a_network_is_given(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_playback_is_the_input_of_the_network(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     ready, examination = examined(tiny_urbansound8k, sample_rate=6000)
     page = page_of(tmp_path / "page.html", ready, examination)
     paths = examination.manifest.table["path"].tolist()
@@ -173,7 +173,7 @@ def test_what_is_heard_is_what_a_network_is_given(tiny_urbansound8k: Path, tmp_p
         np.testing.assert_allclose(samples, examination.audio[examination.recording[row]], atol=2**-15)
 
 
-def test_a_part_of_a_recording_is_heard_from_its_beginning(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_playback_begins_at_the_start_of_the_clip(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     ready, examination = examined(tiny_urbansound8k)
     table = examination.manifest.table.assign(start_seconds=0.05, stop_seconds=0.1)
     page = page_of(tmp_path / "page.html", ready, replace(examination, manifest=examination.manifest.with_table(table)))
@@ -184,7 +184,7 @@ def test_a_part_of_a_recording_is_heard_from_its_beginning(tiny_urbansound8k: Pa
     assert len([text for text in page.inside("figcaption") if "0.05 s from 0.05 s" in text]) == 9
 
 
-def test_the_clips_follow_from_the_seed(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_examples_depend_on_the_seed(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     shown = []
     for number, seed in enumerate((0, 0, 1)):
         page = page_of(tmp_path / f"{number}.html", *examined(tiny_urbansound8k, seed=seed))
@@ -256,7 +256,7 @@ def test_findings_are_ordered_by_severity_and_equal_ones_are_joined(tiny_urbanso
     ]  # fmt: skip
 
 
-def test_without_splits_and_with_nothing_to_hear(tmp_path: Path) -> None:
+def test_without_splits_and_without_readable_clips(tmp_path: Path) -> None:
     root = tiny.write_urbansound8k(tmp_path / "data")
     for path in root.glob("audio/*/*.wav"):
         path.write_bytes(b"no sound")
@@ -268,7 +268,7 @@ def test_without_splits_and_with_nothing_to_hear(tmp_path: Path) -> None:
     assert dict(zip(page.inside("dt"), page.inside("strong")))["Split"] == "none"
 
 
-def test_windows_and_several_labels(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_windows_and_multilabel_clips(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     ready, examination = examined(tiny_urbansound8k, clip_seconds=0.05, hop_seconds=0.05)
     table = examination.manifest.table
     both = table.assign(label=table["label"].replace("noise", "noise;low_tone"))
@@ -308,7 +308,7 @@ def test_every_sound_has_a_picture(samples: np.ndarray) -> None:
     [(0, 22050, (0, 3, 5.0)), (10, 22050, (10, 3, 5.0)), (50, 22050, (50, 2, None)), (50, 48000, (50, 1, None)),
      (5000, 16000, (None, 1, 2.0))],
 )  # fmt: skip
-def test_the_page_stays_below_its_cap(classes: int, rate: int, plan: tuple[int | None, int, float | None]) -> None:
+def test_page_size_is_bounded(classes: int, rate: int, plan: tuple[int | None, int, float | None]) -> None:
     """White noise, which can't be compressed, in every clip of every class."""
     made = Plan.of(classes, rate)
     assert (made.classes if plan[0] is not None else None, made.clips) == plan[:2]
@@ -322,7 +322,7 @@ def test_the_page_stays_below_its_cap(classes: int, rate: int, plan: tuple[int |
     assert made.classes * made.clips * clip > 0.4 * MEDIA_BYTES or made.seconds == LONGEST_SECONDS
 
 
-def test_a_smaller_cap_is_kept(tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_smaller_bounds_are_respected(tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data_page, "MEDIA_BYTES", 150_000)
     monkeypatch.setattr(data_page, "SHORTEST_SECONDS", 0.1)
     page = page_of(tmp_path / "page.html", *examined(tiny_urbansound8k))

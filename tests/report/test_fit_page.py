@@ -13,12 +13,14 @@ from fit_folders import CLASSES, whole_summary, write_fit, write_recordings
 from test_sweep_page import HOSTILE, HOSTILE_CLASS, Page
 from untrained import CNN, write_member
 
-from audio_lightning.compare.fit_summary import FitCandidate, FitResult, FitSummary, LearningPoint, TimeSpent
+from audio_lightning.compare.fit_summary import FitCandidate, FitFolder, FitResult, FitSummary, LearningPoint, TimeSpent
 from audio_lightning.core.errors import CheckpointError, ConfigError, FileError
+from audio_lightning.core.files import write_csv
 from audio_lightning.report import fit_mistakes
 from audio_lightning.report.fit_advice import advice
-from audio_lightning.report.fit_mistakes import Answers, ClassScore
+from audio_lightning.report.fit_mistakes import ClassScore, OutOfFoldResults
 from audio_lightning.report.fit_page import write_fit_page
+from audio_lightning.report.pages import breakable
 
 HOSTILE_CLASSES = ("a", HOSTILE_CLASS, "c")
 SECTIONS = ["use", "leaderboard", "confusion", "classes", "confidence", "clips", "data", "time", "next", "notes"]
@@ -57,20 +59,20 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Page:
     return Page(write_fit_page(write_fit(path / "fit", summary, predictions(HOSTILE_CLASSES), data=data).path))
 
 
-def test_it_says_the_answer(single: Page) -> None:
+def test_page_states_the_expected_performance(single: Page) -> None:
     assert single.words["h1"] == ["yard"]
     assert single.words["title"][0] == "yard - fit results"
     lead, more = single.words["p"][1:3]
     assert lead == (
         "Expected accuracy on new recordings: 0.780 (95 % interval 0.710 to 0.840, after selection), from an ensemble "
-        "of auto (67 %) and mfcc (33 %)."
+        "of auto (two PANNs, log-mel and PCEN, 67 %) and mfcc (MFCC, small CNN, 33 %)."
     )
     assert "The interval is over 40 groups." in more
-    assert "On the predictions that selected the model: 0.800, too good by about 0.020." in more
-    assert "Always naming the most frequent class: 0.250." in more
+    assert "On the predictions that selected the model: 0.800, optimistic by about 0.020." in more
+    assert "Always predicting the most frequent class: 0.250." in more
 
 
-def test_it_says_how_to_use_the_model(single: Page, tmp_path: Path) -> None:
+def test_page_shows_how_to_use_the_model(single: Page, tmp_path: Path) -> None:
     assert single.words["pre"][0].startswith("audio-lightning predict ")
     assert 'classifier = al.load("' in single.words["pre"][1]
     path = tmp_path / 'it\'s "mine"'
@@ -107,7 +109,7 @@ def test_classes_are_shown_from_worst_to_best(single: Page) -> None:
     assert cells == ["0.500", "0.750", "1.000", "1.000"]
 
 
-def test_mistakes_can_be_heard_the_most_certain_first(single: Page) -> None:
+def test_mistakes_have_audio_most_confident_first(single: Page) -> None:
     titles = [words for words in single.words["strong"] if " predicted as " in words]
     assert titles == ["dog bark predicted as rain", "rain predicted as dog bark", "rain predicted as dog bark"]
     players = single.all("audio")
@@ -121,7 +123,7 @@ def test_mistakes_can_be_heard_the_most_certain_first(single: Page) -> None:
 
 
 @pytest.mark.parametrize("windows", [True, False], ids=["windows", "whole recordings"])
-def test_recordings_that_are_gone_are_named(tmp_path: Path, windows: bool) -> None:
+def test_missing_recordings_are_named(tmp_path: Path, windows: bool) -> None:
     data = tmp_path / "yard"
     write_recordings(data, CLASSES, 4)
     (data / "rain" / "3.wav").unlink()
@@ -139,14 +141,14 @@ def test_clips_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert len(page.all("figure")) == 2
 
 
-def test_several_labels_a_clip(tmp_path: Path) -> None:
+def test_multilabel_clips(tmp_path: Path) -> None:
     rows = [("a.wav", "dog bark|rain", "rain"), ("b.wav", "", "siren"), ("c.wav", "dog bark", "dog bark"),
             ("d.wav", "siren|wind", "siren|wind"), ("e.wav", "", "")]  # fmt: skip
     summary = whole_summary(tmp_path, multilabel=True, metric="mean_average_precision")
     page = Page(write_fit_page(write_fit(tmp_path / "fit", summary, rows).path))
     assert page.ids() == [name for name in SECTIONS if name != "confusion"]
     assert "Average precision" in page.words["th"]
-    assert any("5 clips, 2 of them with a label too many or too few" in words for words in page.words["p"])
+    assert any("5 clips, 2 of them with an additional or a missing label" in words for words in page.words["p"])
     titles = [words for words in page.words["strong"] if "labelled" in words]
     assert titles == ["dog bark missed, labelled dog bark, rain", "siren predicted, labelled as none of the classes"]
 
@@ -158,7 +160,7 @@ def test_confidence_is_shown(single: Page) -> None:
     assert {"Reliability", "Precision and coverage"} <= set(single.words["h3"])
 
 
-def test_everything_is_escaped_and_inside(hostile: Page) -> None:
+def test_text_is_escaped_and_nothing_is_external(hostile: Page) -> None:
     assert "://" not in hostile.html
     assert "url(" not in hostile.html
     assert hostile.all("script") == []
@@ -176,7 +178,7 @@ def test_everything_is_escaped_and_inside(hostile: Page) -> None:
 
 
 @pytest.mark.parametrize("name", ["single", "hostile"])
-def test_everybody_can_read_it(name: str, request: pytest.FixtureRequest) -> None:
+def test_page_is_accessible(name: str, request: pytest.FixtureRequest) -> None:
     page: Page = request.getfixturevalue(name)
     assert page.all("html") == [{"lang": "en"}]
     assert {cell["scope"] for cell in page.all("th")} == {"col", "row"}
@@ -201,7 +203,7 @@ SELECTED = FitCandidate("cnn", state="selected", weight=1.0)
         (
             FitSummary("fast", "accuracy", candidates=[SELECTED]),
             ["use", "leaderboard"],
-            "The model is cnn; what to expect of it is not known, since the fit ended before that.",
+            "The model is cnn; its expected performance is unknown, because the fit ended before the evaluation.",
         ),
         (
             FitSummary("fast", "f1_macro", candidates=[SELECTED], result=FitResult("f1_macro", 0.5, unit="1 group")),
@@ -213,13 +215,15 @@ SELECTED = FitCandidate("cnn", state="selected", weight=1.0)
     ],
     ids=["nothing", "stopped", "no result", "no interval", "measured", "timed"],
 )
-def test_what_there_is_not_is_left_out(tmp_path: Path, summary: FitSummary, sections: list[str], lead: str) -> None:
+def test_sections_without_data_are_left_out(
+    tmp_path: Path, summary: FitSummary, sections: list[str], lead: str
+) -> None:
     page = Page(write_fit_page(write_fit(tmp_path, summary).path))
     assert page.ids() == sections
     assert page.words["p"][1] == lead
 
 
-def test_time_that_no_stage_accounts_for_is_shown(single: Page, tmp_path: Path) -> None:
+def test_time_outside_all_stages_is_shown(single: Page, tmp_path: Path) -> None:
     assert "everything else" in single.words["th"]
     assert "18.8 min" in single.words["td"]
     summary = whole_summary(tmp_path, spent_seconds=1062.0)
@@ -227,22 +231,22 @@ def test_time_that_no_stage_accounts_for_is_shown(single: Page, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("metric", "gap", "said"), [("accuracy", -0.02, None), ("loss", 0.02, None), ("loss", -0.02, "by about 0.020")]
+    ("metric", "gap", "expected"), [("accuracy", -0.02, None), ("loss", 0.02, None), ("loss", -0.02, "by about 0.020")]
 )
-def test_what_chance_made_too_bad_is_not_too_good(metric: str, gap: float, said: str | None, tmp_path: Path) -> None:
+def test_negative_optimism_is_not_reported(metric: str, gap: float, expected: str | None, tmp_path: Path) -> None:
     summary = whole_summary(tmp_path, metric=metric, result=FitResult(metric, 0.7, 0.6, 0.8, 0.68, gap))
     page = write_fit_page(write_fit(tmp_path, summary).path).read_text(encoding="utf-8")
-    assert ("too good" in page) == (said is not None)
-    assert (said or "") in page
+    assert ("optimistic" in page) == (expected is not None)
+    assert (expected or "") in page
 
 
-def scored(*found: tuple[str, int, float | None]) -> Answers:
+def scored(*found: tuple[str, int, float | None]) -> OutOfFoldResults:
     classes = [ClassScore(name, clips, score, None, None, ("rain", 3)) for name, clips, score in found]
-    return Answers(10, 1, classes, None, [], None, None)
+    return OutOfFoldResults(10, 1, classes, None, [], None, None)
 
 
 @pytest.mark.parametrize(
-    ("changes", "answers", "said"),
+    ("changes", "results", "expected"),
     [
         ({}, scored(("a", 5, 0.2), ("b", 30, 0.9), ("c", 40, 0.9)), "Record more of a (5 clips, F1 0.20, often "),
         ({}, scored(("a", 50, 0.2), ("b", 30, 0.9), ("c", 40, 0.9)), "Listen to clips of a (50 clips, F1 0.20, often "),
@@ -270,13 +274,15 @@ def scored(*found: tuple[str, int, float | None]) -> Answers:
         ({"result": FitResult("accuracy", 0.7, 0.6, 0.8, unit="9 groups")}, None, "interval, over 9 groups, is 0.20 "),
     ],
 )
-def test_what_to_do_next(tmp_path: Path, changes: dict[str, object], answers: Answers | None, said: str) -> None:
+def test_recommendations(
+    tmp_path: Path, changes: dict[str, object], results: OutOfFoldResults | None, expected: str
+) -> None:
     fit = write_fit(tmp_path, whole_summary(tmp_path, **changes))
-    assert any(said in item.text for item in advice(fit, fit.read_summary(), answers))
+    assert any(expected in item.text for item in advice(fit, fit.read_summary(), results))
 
 
 @pytest.mark.parametrize(
-    ("changes", "answers", "unsaid"),
+    ("changes", "results", "absent"),
     [
         ({}, scored(("a", 5, 0.88), ("b", 30, 0.9), ("c", 40, 0.9)), "Record more"),
         ({}, scored(("a", 5, 0.88)), "Record more"),
@@ -286,14 +292,15 @@ def test_what_to_do_next(tmp_path: Path, changes: dict[str, object], answers: An
         ({"candidates": [SELECTED]}, None, "larger budget"),
         ({"result": FitResult("accuracy", 0.7, 0.68, 0.72)}, None, "interval"),
         ({"result": FitResult("accuracy", 0.7)}, None, "interval"),
-        ({"data": []}, None, "problems of the data"),
+        ({"data": []}, None, "repeated recordings"),
+        ({}, None, "left out"),
     ],
 )  # fmt: skip
-def test_what_need_not_be_done(
-    tmp_path: Path, changes: dict[str, object], answers: Answers | None, unsaid: str
+def test_needless_recommendations_are_left_out(
+    tmp_path: Path, changes: dict[str, object], results: OutOfFoldResults | None, absent: str
 ) -> None:
     fit = write_fit(tmp_path, whole_summary(tmp_path, **changes))
-    assert not any(unsaid in item.text for item in advice(fit, fit.read_summary(), answers))
+    assert not any(absent in item.text for item in advice(fit, fit.read_summary(), results))
 
 
 @pytest.mark.parametrize(
@@ -305,28 +312,64 @@ def test_what_need_not_be_done(
         ("data.root='", "data.root='"),
     ],
 )
-def test_commands_are_shown_as_they_are_typed(tmp_path: Path, override: str, typed: str) -> None:
+def test_commands_are_shown_without_hydra_quotes(tmp_path: Path, override: str, typed: str) -> None:
     fit = write_fit(tmp_path, whole_summary(Path("yard"), data=[override]))
     (command,) = [item.command for item in advice(fit, fit.read_summary(), None) if "check" in item.command]
     assert command == shlex.join(["audio-lightning", "check", typed, "--report", "check.html"])
 
 
+def test_what_was_left_out_is_named(tmp_path: Path) -> None:
+    summary = whole_summary(tmp_path, data=["data=folder", "data.bad_recordings=skip"])
+    fit = write_fit(tmp_path / "fit", summary, data=tmp_path)
+    ((run, _),) = fit.sweep.folders()
+    write_csv(run.problems, ["where", "what"], [["a.wav", "is empty"], ["b.wav", "is no recording"]])
+    found = advice(fit, summary, None)
+    assert f"Repair or delete what was left out: a.wav and b.wav. {run.problems} gives the reasons." in [
+        item.text for item in found
+    ]
+    assert "audio-lightning check data=folder --report check.html" in [item.command for item in found]
+
+
+@pytest.mark.parametrize("unit", ["clips", "recordings"])
+def test_rows_of_the_predictions_are_named(tmp_path: Path, unit: str) -> None:
+    result = FitResult("accuracy", 0.8, whole_recordings=unit == "recordings")
+    summary = whole_summary(tmp_path, result=result)
+    page = Page(write_fit_page(write_fit(tmp_path, summary, predictions(CLASSES)).path))
+    assert unit.capitalize() in page.words["th"]
+    assert {"clips": "Recordings", "recordings": "Clips"}[unit] not in page.words["th"]
+    assert f"% of the {unit} that have a prediction" in page.words["text"]
+    assert "100.0 % (16 of 16)" in page.words["td"]  # the count beside the coverage
+    found = advice(FitFolder(tmp_path), summary, scored(("a", 5, 0.2), ("b", 30, 0.9), ("c", 40, 0.9)))
+    assert f"Record more of a (5 {unit}, F1 0.20" in found[0].text
+
+
+def test_axis_of_a_share_ends_at_one(single: Page) -> None:
+    assert not [words for words in single.words["text"] if words.startswith("1.0")]
+
+
+def test_names_break_at_their_separators() -> None:
+    assert breakable("speech_embedding, <b>.") == "speech_<wbr>embedding,<wbr> &lt;b&gt;."
+
+
 def test_a_wide_interval_of_a_part_of_the_recordings(tmp_path: Path) -> None:
     result = FitResult("accuracy", 0.7, 0.6, 0.8, whole_recordings=True)
     fit = write_fit(tmp_path, whole_summary(tmp_path, result=result))
-    answers = scored(("a", 5, 0.9))
-    said = [item.text for item in advice(fit, fit.read_summary(), answers)]
-    assert "The 95 % interval is 0.20 wide; 10 of 80 were predicted, and a larger budget predicts more." in said
+    results = scored(("a", 5, 0.9))
+    texts = [item.text for item in advice(fit, fit.read_summary(), results)]
+    assert (
+        "The 95 % interval is 0.20 wide; 10 of 80 recordings were predicted, and a larger budget predicts more."
+        in texts
+    )
 
 
 @pytest.mark.parametrize(("budget", "twice"), [(180.0, "6m"), (1200.0, "40m"), (3600.0, "2h"), (5.0, "1m")])
-def test_a_larger_budget_is_a_word_of_the_same_command(tmp_path: Path, budget: float, twice: str) -> None:
+def test_larger_budget_repeats_the_command(tmp_path: Path, budget: float, twice: str) -> None:
     fit = write_fit(tmp_path / "my fit", whole_summary(Path("yard"), budget_seconds=budget))
     (command,) = [item.command for item in advice(fit, fit.read_summary(), None) if "budget" in item.command]
     assert command == f"audio-lightning fit data=folder data.root=yard preset=good metric=accuracy budget={twice}"
 
 
-def test_a_larger_budget_finds_the_folder_of_the_fit_again(tmp_path: Path) -> None:
+def test_larger_budget_keeps_the_folder_of_the_fit(tmp_path: Path) -> None:
     words = ["data=folder", "data.root=my yard", "budget=20m", "exclude=quick", "fit.dir=here"]
     fit = write_fit(tmp_path / "fit", whole_summary(Path("yard"), command=words))
     (command,) = [item.command for item in advice(fit, fit.read_summary(), None) if "budget" in item.command]
@@ -336,24 +379,24 @@ def test_a_larger_budget_finds_the_folder_of_the_fit_again(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("rows", "multilabel"), [([("a.wav", "cat", "rain")], False), ([("a.wav", "rain|cat", "rain")], True)]
 )
-def test_damage_is_named(tmp_path: Path, rows: list[tuple[str, str, str]], multilabel: bool) -> None:
+def test_damaged_predictions_are_one_line(tmp_path: Path, rows: list[tuple[str, str, str]], multilabel: bool) -> None:
     write_fit(tmp_path, whole_summary(tmp_path, multilabel=multilabel), rows)
-    with pytest.raises(FileError, match=r"out_of_fold\.csv is damaged: no column has the probability of cat"):
+    with pytest.raises(FileError, match=r"out_of_fold\.csv: damaged, no column 'probability cat'; run the fit again"):
         write_fit_page(tmp_path)
 
 
-def test_another_folder_is_no_fit(tmp_path: Path) -> None:
+def test_other_folders_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected a folder with fit\.json"):
         write_fit_page(tmp_path)
 
 
 @pytest.mark.parametrize("cut", [lambda found: replace(found, groups=None), lambda found: replace(found, machine=None)])
-def test_facts_that_are_not_known(tmp_path: Path, cut: Callable[[FitSummary], FitSummary]) -> None:
+def test_unknown_facts_are_left_out(tmp_path: Path, cut: Callable[[FitSummary], FitSummary]) -> None:
     page = Page(write_fit_page(write_fit(tmp_path, cut(whole_summary(tmp_path))).path))
     assert ("Machine" not in page.words["dt"]) or ("no groups known" in page.words["small"])
 
 
-def test_relevance_is_shown_beside_mistakes_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_relevance_is_optional(tmp_path: Path) -> None:
     write_recordings(tmp_path / "yard", CLASSES, 4)
     fit = write_fit(tmp_path / "fit", whole_summary(tmp_path / "yard"), predictions(CLASSES), data=tmp_path / "yard")
     with pytest.raises(CheckpointError):
@@ -361,9 +404,9 @@ def test_relevance_is_shown_beside_mistakes_where_it_is_asked_for(tmp_path: Path
     write_member(fit.model, *CNN, classes=CLASSES, sample_rate=16000, num_samples=8000)
     write_fit_page(fit.path)
     without = fit.report.read_text()
-    assert "What speaks for" not in without
+    assert "Relevance for" not in without
     text = write_fit_page(fit.path, relevance=True).read_text()
-    assert text.count("What speaks for dog bark in") == 2
-    assert text.count("What speaks for rain in") == 1
-    assert "dog bark in the model: 0." in text
-    assert "The second picture leaves bright the tenth of the sound" in text
+    assert text.count("Relevance for dog bark in") == 2
+    assert text.count("Relevance for rain in") == 1
+    assert "dog bark in the final model: 0." in text
+    assert "The second picture highlights the 10 % of the sound" in text

@@ -17,6 +17,7 @@ import audio_lightning as al
 from audio_lightning.classifier.checkpoint import read_checkpoint, write_checkpoint
 from audio_lightning.classifier.ensemble_file import write_ensemble
 from audio_lightning.core.errors import CheckpointError, FileError
+from audio_lightning.data.sources.demo.source import Demo
 from audio_lightning.models.pretrained.registry import BACKBONES
 from audio_lightning.report.card_contents import card_contents
 from audio_lightning.report.model_card import LEAKAGE, model_card, write_model_card
@@ -24,14 +25,14 @@ from audio_lightning.report.model_card import LEAKAGE, model_card, write_model_c
 
 @pytest.fixture
 def folder(trained: Path, tmp_path: Path) -> Path:
-    """A run with a card, which may be changed."""
+    """A run folder with a card, which tests may change."""
     copied = Path(shutil.copytree(trained, tmp_path / "run"))
     write_model_card(copied)
     return copied
 
 
 def parts(card: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The header, and the text of each section by its title."""
+    """Header, and text of each section by its title."""
     _, header, text = card.split("---\n", 2)
     sections = text.split("\n## ")
     return yaml.safe_load(header), {section.partition("\n")[0]: section.partition("\n")[2] for section in sections[1:]}
@@ -49,7 +50,7 @@ def test_trials_of_a_sweep_have_cards(swept: Path) -> None:
     assert header["pipeline_tag"] == "audio-classification"
 
 
-def test_a_run_has_a_card_which_a_second_look_does_not_replace(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_card_of_a_run_is_not_overwritten(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     words = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", *tiny.TRAIN_OVERRIDES, "trainer.max_epochs=1"]
     al.train(*words, "plots=false", folder=tmp_path / "run")
     card = tmp_path / "run/MODEL_CARD.md"
@@ -59,7 +60,7 @@ def test_a_run_has_a_card_which_a_second_look_does_not_replace(tiny_urbansound8k
     assert card.read_text(encoding="utf-8") == edited
 
 
-def test_its_figures_are_those_of_the_run(trained: Path) -> None:
+def test_figures_are_those_of_the_run(trained: Path) -> None:
     metrics = json.loads((trained / "metrics.json").read_text())
     header, sections = parts(model_card(trained / "checkpoints/best.ckpt"))
     low, high = (f"{metrics[f'test/accuracy_{end}']:.3f}" for end in ("low", "high"))
@@ -72,7 +73,7 @@ def test_its_figures_are_those_of_the_run(trained: Path) -> None:
     assert {"type": "accuracy", "value": round(metrics["test/accuracy"], 4), "name": "accuracy"} in result["metrics"]
 
 
-def test_its_classes_have_their_clips(trained: Path) -> None:
+def test_classes_have_their_number_of_clips(trained: Path) -> None:
     checkpoint = read_checkpoint(trained / "checkpoints/best.ckpt")
     counts = checkpoint["hyper_parameters"]["class_counts"]
     _, sections = parts(model_card(trained / "checkpoints/best.ckpt"))
@@ -81,7 +82,7 @@ def test_its_classes_have_their_clips(trained: Path) -> None:
         assert name in sections["Intended use and limits"]  # it has few clips
 
 
-def test_the_header_is_what_the_hub_reads(folder: Path) -> None:
+def test_header_has_the_format_of_the_hub(folder: Path) -> None:
     hub = pytest.importorskip("huggingface_hub")
     card = hub.ModelCard((folder / "MODEL_CARD.md").read_text(encoding="utf-8"))
     assert card.data.pipeline_tag == "audio-classification"
@@ -91,14 +92,14 @@ def test_the_header_is_what_the_hub_reads(folder: Path) -> None:
     assert all(found.task_type == "audio-classification" for found in card.data.eval_results)
 
 
-def test_no_place_of_the_machine_is_in_it(folder: Path, tiny_urbansound8k: Path) -> None:
+def test_no_absolute_path_is_in_the_card(folder: Path, tiny_urbansound8k: Path) -> None:
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     for place in (folder.parent, tiny_urbansound8k.parent, Path.home()):
         assert str(place) not in card
     assert tiny_urbansound8k.name in card
 
 
-def test_robustness_and_energy_are_shown_where_they_were_measured(folder: Path) -> None:
+def test_robustness_and_energy_are_shown_if_measured(folder: Path) -> None:
     rows = [
         {"condition": "noise at 10 dB", "metric": "accuracy", "score": 0.5, "low": 0.4, "high": 0.6},
         {"condition": "MP3|64 kbit/s", "metric": "f1_macro", "score": 0.25},
@@ -119,10 +120,10 @@ def test_a_run_without_test_clips(tmp_path: Path) -> None:
     run(root, tmp_path / "run", "data=folder", "data.split=train_only", "data.validation_fraction=0.25")
     header, sections = parts(write_model_card(tmp_path / "run").read_text(encoding="utf-8"))
     assert "model-index" not in header
-    assert "also chose the epoch, so the figures are too good" in sections["Results"]
+    assert "also selected the epoch, so the figures are optimistic" in sections["Results"]
 
 
-def test_several_labels(tmp_path: Path) -> None:
+def test_multilabel_clips(tmp_path: Path) -> None:
     values = card_contents(write_member(tmp_path / "m.ckpt", *CNN, multilabel=True))
     assert values["task"].multilabel
     text = model_card(tmp_path / "m.ckpt")
@@ -130,16 +131,27 @@ def test_several_labels(tmp_path: Path) -> None:
     assert "whose probability reaches their threshold" in text
 
 
-def test_a_checkpoint_by_itself_claims_nothing(tmp_path: Path) -> None:
+def test_checkpoint_without_a_folder_has_no_results(tmp_path: Path) -> None:
     header, sections = parts(model_card(write_member(tmp_path / "m.ckpt", *CNN)))
-    assert "nothing is known of its accuracy" in sections["Results"]
+    assert "its accuracy is unknown" in sections["Results"]
     assert "uncalibrated" in sections["Calibration"]
     assert "metrics" not in header
     assert "| audio-lightning |" in sections["Versions"]
 
 
-def test_a_fit_has_the_figure_after_selection(tmp_path: Path) -> None:
-    summary = replace(whole_summary(tmp_path / "data"), notes=["/home/somebody/data/a.wav cannot be read"])
+@pytest.mark.parametrize(("target", "synthetic"), [(f"{Demo.__module__}.Demo", True), ("their.Demo", False)])
+def test_generated_sounds_are_named_beside_the_figures(folder: Path, target: str, synthetic: bool) -> None:
+    checkpoint = folder / "checkpoints/best.ckpt"
+    contents = read_checkpoint(checkpoint)
+    contents["hyper_parameters"]["config"]["data"]["_target_"] = target
+    write_checkpoint(checkpoint, contents)
+    _, sections = parts(model_card(checkpoint))
+    assert ("The sounds are synthetic" in sections["Data"]) == synthetic
+    assert ("The sounds are synthetic" in sections["Results"]) == synthetic
+
+
+def test_fit_has_the_expected_performance(tmp_path: Path) -> None:
+    summary = replace(whole_summary(tmp_path / "data"), notes=["/home/user/data/a.wav cannot be read"])
     files = write_fit(tmp_path / "fit", summary)
     members = [write_member(tmp_path / f"{name}.ckpt", *model) for name, model in (("cnn", CNN), ("lstm", LSTM))]
     write_ensemble(files.model, members, [2, 1])
@@ -151,27 +163,29 @@ def test_a_fit_has_the_figure_after_selection(tmp_path: Path) -> None:
     assert "ensemble of 2 networks" in header["model-index"][0]["name"]
     assert "| expected calibration error | 0.031 | 0.094 |" in sections["Calibration"]
     assert "* a.wav cannot be read" in sections["Data"]
-    assert "somebody" not in sections["Data"]
+    assert "user" not in sections["Data"]
+    assert "* 96 parts of 80 recordings in 40 groups; 3 folds tested (" in sections["Data"]
+    assert "| class | training clips of one network |" in sections["Classes"]
 
 
 @pytest.mark.parametrize(
-    ("node", "options", "said"),
+    ("node", "options", "expected"),
     [
         ("feature", {"backbone": "aisfx", "pretrained": True}, f"{BACKBONES['aisfx'].title}: licence CC BY 4.0"),
         ("model", {"backbone": "aisfx", "pretrained": "published"}, f"{BACKBONES['aisfx'].title}: licence CC BY 4.0"),
-        ("feature", {"backbone": "aisfx", "pretrained": False}, "Training began with random weights"),
+        ("feature", {"backbone": "aisfx", "pretrained": False}, "Training started from random weights"),
         ("model", {"pretrained": True}, "the published weights of CNN: licence that of their publisher"),
-        ("model", {"pretrained": "/home/somebody/runs/first"}, "first: licence that of the file or the run"),
+        ("model", {"pretrained": "/home/user/runs/first"}, "first: licence that of the file or the run"),
         ("model", {"pretrained": "facebook/wav2vec2-base"}, "https://huggingface.co/facebook/wav2vec2-base"),
     ],
 )
-def test_weights_that_were_begun_with_are_named(tmp_path: Path, node: str, options: dict[str, Any], said: str) -> None:
+def test_initial_weights_are_named(tmp_path: Path, node: str, options: dict[str, Any], expected: str) -> None:
     contents = read_checkpoint(write_member(tmp_path / "m.ckpt", *CNN))
     contents["hyper_parameters"]["config"][node] |= options
     write_checkpoint(tmp_path / "m.ckpt", contents)
     header, sections = parts(model_card(tmp_path / "m.ckpt"))
-    assert said in sections["Licences"]
-    assert "somebody" not in sections["Licences"]
+    assert expected in sections["Licences"]
+    assert "user" not in sections["Licences"]
     bases = [options["pretrained"]] if "facebook" in str(options["pretrained"]) else None
     assert header.get("base_model") == bases
 
@@ -188,8 +202,8 @@ HOSTILE = (
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_names_of_classes_stay_text(tmp_path: Path, name: str) -> None:
-    """No HTML, no cell, no section, no header and no template comes of them."""
+def test_class_names_are_escaped(tmp_path: Path, name: str) -> None:
+    """Names create no HTML, table cell, section, header or template."""
     plain = write_member(tmp_path / "plain.ckpt", *CNN, classes=("a", "b", "c"))
     odd = write_member(tmp_path / "odd.ckpt", *CNN, classes=("a", name, "c"))
     (header, expected), (_, sections) = (parts(model_card(file)) for file in (plain, odd))
@@ -219,18 +233,18 @@ def test_damaged_energy_is_one_line(folder: Path, content: str) -> None:
 
 
 @pytest.mark.parametrize("part", ["task", "config"])
-def test_a_checkpoint_that_describes_no_classifier_is_one_line(tmp_path: Path, part: str) -> None:
+def test_checkpoint_without_a_classifier_is_one_line(tmp_path: Path, part: str) -> None:
     contents = read_checkpoint(write_member(tmp_path / "m.ckpt", *CNN))
     contents["hyper_parameters"][part] = "x"
     write_checkpoint(tmp_path / "m.ckpt", contents)
-    with pytest.raises(CheckpointError, match="does not say what it predicts"):
+    with pytest.raises(CheckpointError, match="no description of the task and the data"):
         model_card(tmp_path / "m.ckpt")
 
 
 @pytest.mark.parametrize("counts", ["x", ["x", "y", "z"], [1, 2], None])
-def test_a_checkpoint_with_odd_counts_is_one_line(tmp_path: Path, counts: Any) -> None:
+def test_checkpoint_with_invalid_counts_is_one_line(tmp_path: Path, counts: Any) -> None:
     contents = read_checkpoint(write_member(tmp_path / "m.ckpt", *CNN))
     contents["audio_lightning"]["data"] = {"clips_of_classes": counts}
     write_checkpoint(tmp_path / "m.ckpt", contents)
-    with pytest.raises(CheckpointError, match="does not say what it predicts"):
+    with pytest.raises(CheckpointError, match="no description of the task and the data"):
         model_card(tmp_path / "m.ckpt")

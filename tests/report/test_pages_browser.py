@@ -9,7 +9,7 @@ import pytest
 from fit_folders import CLASSES, whole_summary, write_fit, write_recordings
 from sweep_folders import make_sweep, trial
 from test_data_page import examined, page_of
-from test_sweep_page import add_test, make_heard_sweep, write_page
+from test_sweep_page import add_test, make_playable_sweep, write_page
 from tiny import write_urbansound8k
 
 from audio_lightning.compare.fit_summary import FitCandidate, FitChoice, FitProperty
@@ -41,8 +41,8 @@ def crowded_sweep(folder: Path) -> Path:
     return sweep.report
 
 
-def heard_sweep(folder: Path) -> Path:
-    sweep = make_heard_sweep(folder)
+def playable_sweep(folder: Path) -> Path:
+    sweep = make_playable_sweep(folder)
     write_page(sweep)
     return sweep.report
 
@@ -94,7 +94,7 @@ def crowded_fit(folder: Path) -> Path:
 
 
 @pytest.fixture(
-    scope="module", params=[heard_sweep, crowded_sweep, checked_data, faultless_data, whole_fit, crowded_fit]
+    scope="module", params=[playable_sweep, crowded_sweep, checked_data, faultless_data, whole_fit, crowded_fit]
 )
 def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Pictures say what the files say."""
+"""Figures of a run against its files."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def predictions(classes: int, clips: int) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("classes", [2, 10, 50])
-def test_the_confusion_matrix_counts(classes: int) -> None:
+def test_confusion_matrix(classes: int) -> None:
     table = predictions(classes, 200)
     names = [f"class_{number}" for number in range(classes)]
     axes = confusion_matrix(table, names).axes[0]
@@ -66,7 +66,7 @@ def test_curves_show_the_history() -> None:
     assert list(rate.lines[0].get_ydata()) == [0.1, 0.2, 0.1]
 
 
-def test_curves_show_average_precision_where_there_are_several_labels() -> None:
+def test_curves_of_multilabel_runs_show_average_precision() -> None:
     name = "mean_average_precision"
     history = pd.DataFrame(
         {
@@ -82,11 +82,11 @@ def test_curves_show_average_precision_where_there_are_several_labels() -> None:
     lines = {line.get_label(): list(line.get_ydata()) for line in precision.lines}
     assert lines["train"] == [0.2, 0.3, 0.4]
     assert lines["validation"][1:] == [0.6, 0.5]
-    assert set(lines) == {"train", "validation"}  # which epoch is the best is not known
+    assert set(lines) == {"train", "validation"}  # the best epoch is unknown
 
 
 @pytest.mark.parametrize("classes", [2, 527])
-def test_average_precision_is_drawn_from_the_highest_to_the_lowest(classes: int) -> None:
+def test_average_precision_is_drawn_in_descending_order(classes: int) -> None:
     scores = np.random.default_rng(0).permutation(np.linspace(0.1, 0.9, classes))
     table = pd.DataFrame(
         {
@@ -128,7 +128,7 @@ def test_a_run_is_drawn_from_its_files(tmp_path: Path, columns: dict[str, list[o
         assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_plots_name_their_run(tmp_path: Path) -> None:
+def test_title_names_the_run(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "first_$1$"
     folder.mkdir(parents=True)
     assert run_title(folder) == r"runs/first \$1\$"
@@ -140,7 +140,7 @@ def test_plots_name_their_run(tmp_path: Path) -> None:
     assert run_title(folder) == r"runs/first \$1\$"
 
 
-def test_a_reliability_diagram_shows_shares_by_probability() -> None:
+def test_reliability_diagram() -> None:
     shares = np.repeat([0.55, 0.95], 20)
     table = pd.DataFrame({"probability a": shares, "probability b": 1 - shares, "predicted": "a"})
     table["label"] = ["a", "b"] * 10 + ["a"] * 19 + ["b"]

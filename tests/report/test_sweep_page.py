@@ -32,11 +32,11 @@ from audio_lightning.report.sweep_page import write_sweep_page
 
 HOSTILE = "</script><script>alert(1)</script>"
 HOSTILE_CLASS = "<img src=x onerror='alert(1)'>"
-VOID = {"meta", "link", "img", "br", "line"}
+VOID = {"meta", "link", "img", "br", "wbr", "line"}
 
 
 class Page(HTMLParser):
-    """The elements of a page, and the words in each; they must be nested as they should."""
+    """Elements of a page and their text; raises for wrong nesting."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -95,8 +95,8 @@ def add_test(sweep: SweepFolder, number: int, rows: list[tuple[str, str, str]], 
     write_csv(folder.history, ["epoch", "train/loss", "validation/accuracy", "validation/loss"], history)
 
 
-def make_heard_sweep(path: Path) -> SweepFolder:
-    """Two models with two seeds on recordings that can be heard, and some without a result; all of it hostile."""
+def make_playable_sweep(path: Path) -> SweepFolder:
+    """Two models with two seeds on readable recordings, and trials without a result; all names are hostile."""
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(24000) / 24000)
     for name in ("a", HOSTILE_CLASS):
         (path / "data" / name).mkdir(parents=True)
@@ -135,16 +135,16 @@ def make_heard_sweep(path: Path) -> SweepFolder:
 
 
 @pytest.fixture(scope="module")
-def heard(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
-    return make_heard_sweep(tmp_path_factory.mktemp("heard"))
+def playable(tmp_path_factory: pytest.TempPathFactory) -> SweepFolder:
+    return make_playable_sweep(tmp_path_factory.mktemp("playable"))
 
 
 @pytest.fixture(scope="module")
-def page(heard: SweepFolder) -> Page:
-    return write_page(heard)
+def page(playable: SweepFolder) -> Page:
+    return write_page(playable)
 
 
-def test_it_asks_for_nothing_and_runs_its_own_script_only(page: Page) -> None:
+def test_page_has_no_external_resources_and_one_script(page: Page) -> None:
     assert "://" not in page.html
     assert "url(" not in page.html
     assert "@import" not in page.html
@@ -161,7 +161,7 @@ def test_it_asks_for_nothing_and_runs_its_own_script_only(page: Page) -> None:
     )
 
 
-def test_names_are_shown_as_they_are(page: Page) -> None:
+def test_names_are_escaped(page: Page) -> None:
     assert page.words["title"][0] == f"{HOSTILE} - sweep results"
     assert page.words["h1"] == [HOSTILE]
     assert "<b>lstm</b>" in page.words["th"]
@@ -175,7 +175,7 @@ def test_names_are_shown_as_they_are(page: Page) -> None:
 
 @pytest.mark.parametrize(("name", "heading"), [("3fa9c1d2e4b5", "Model × feature on demo (birds)"), ("first", "first")])
 def test_the_heading_names_the_sweep(tmp_path: Path, name: str, heading: str) -> None:
-    """A sweep without a name is called after what it compares; the hash of its grid says nothing to a reader."""
+    """A sweep with the default name, the hash of its grid, has a title of its axes."""
     data = {"data": {"name": "demo", "root": "recordings/birds"}}
     setups = [
         trial(model=model, feature="mfcc", seed=seed, config=data) for model in ("cnn", "lstm") for seed in (0, 1)
@@ -188,21 +188,21 @@ def test_the_heading_names_the_sweep(tmp_path: Path, name: str, heading: str) ->
 
 
 def test_every_cell_of_a_narrow_table_has_its_heading(page: Page) -> None:
-    """On a phone a row becomes a list, in which the headings stand beside the cells."""
+    """In narrow windows a row becomes a list of headings and cells."""
     heads = set(page.words["button"]) | {"Rank"}
     for cell in page.all("td"):
         if "data-v" in cell:
             assert cell["data-label"] in heads
 
 
-def test_it_says_the_answer(page: Page) -> None:
+def test_page_states_the_best_setup(page: Page) -> None:
     lead, test, more = page.words["p"][1:4]
     assert lead == "Best validation accuracy of 2 setups so far: cnn logmel (0.850)."
     assert test == "Test accuracy: 0.750 (2 seeds, no interval). The test split was not used to order the setups."
     assert "No winner yet: cnn logmel is first by validation, but" in more
     assert "is not distinguishable from it." in more
     assert not {"chosen", "choice", "Winner"} & set(re.findall(r"\w+", " ".join(page.words["td"] + page.words["p"])))
-    assert any("noise of training" in words for words in page.words["li"])
+    assert any("variance of training" in words for words in page.words["li"])
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_it_says_the_answer(page: Page) -> None:
         (["cnn", "dnn", "near"], "Best validation accuracy of 3 setups so far: cnn (0.900).", "1 of the 2 others"),
     ],
 )  # fmt: skip
-def test_a_winner_is_one_that_all_others_are_worse_than(
+def test_winner_requires_that_all_others_are_worse(
     tmp_path: Path, models: list[str], lead: str, comparison: str
 ) -> None:
     means = {"cnn": 0.9, "dnn": 0.5, "lstm": 0.4, "near": 0.895}
@@ -223,12 +223,12 @@ def test_a_winner_is_one_that_all_others_are_worse_than(
         for place, model in enumerate(models)
         for seed in range(4)
     ]
-    said = write_page(make_sweep(tmp_path / "sweep", trials)).words["p"]
-    assert said[1] == lead
+    paragraphs = write_page(make_sweep(tmp_path / "sweep", trials)).words["p"]
+    assert paragraphs[1] == lead
     assert (
-        re.search(f"{comparison} (is|are) significantly worse", said[3])
+        re.search(f"{comparison} (is|are) significantly worse", paragraphs[3])
         if comparison
-        else "worse" not in " ".join(said)
+        else "worse" not in " ".join(paragraphs)
     )
 
 
@@ -258,7 +258,7 @@ def test_trials_without_a_result_stand_by_reason(page: Page) -> None:
     assert "12:34, audio-lightning 1.2.3" in page.words["small"]
 
 
-def test_mistakes_can_be_heard(page: Page, heard: SweepFolder) -> None:
+def test_mistakes_have_audio(page: Page, playable: SweepFolder) -> None:
     assert any("8 predictions of 4 clips, 4 of them wrong" in words for words in page.words["p"])
     assert len(page.all("audio")) == len(page.all("figure")) == 2
     for player in page.all("audio"):
@@ -272,15 +272,15 @@ def test_mistakes_can_be_heard(page: Page, heard: SweepFolder) -> None:
             assert picture.size[1] == 64
 
 
-def test_recordings_that_are_gone_are_missed(tmp_path: Path) -> None:
-    sweep = make_heard_sweep(tmp_path)
+def test_missing_recordings_are_named(tmp_path: Path) -> None:
+    sweep = make_playable_sweep(tmp_path)
     (tmp_path / "data").rename(tmp_path / "moved")
     page = write_page(sweep)
     assert page.all("audio") == []
     assert any("cannot be read any more" in words and ".wav" in words for words in page.words["p"])
 
 
-def test_the_best_and_the_runner_up_differ_where_they_do(page: Page) -> None:
+def test_differences_between_the_best_two_setups(page: Page) -> None:
     keys = [words for words in page.words["code"] if re.fullmatch(r"[a-z_]+(\.[a-z_]+)*", words)]
     assert "model.name" in keys
     assert "note" in keys
@@ -288,7 +288,7 @@ def test_the_best_and_the_runner_up_differ_where_they_do(page: Page) -> None:
     assert "not set" in page.words["span"]
 
 
-def test_everybody_can_read_it(page: Page) -> None:
+def test_page_is_accessible(page: Page) -> None:
     assert page.all("html") == [{"lang": "en"}]
     assert {cell["scope"] for cell in page.all("th")} == {"col", "row"}
     for picture in page.all("svg"):
@@ -324,23 +324,23 @@ def test_everybody_can_read_it(page: Page) -> None:
     ],
     ids=["nothing", "only failed", "one", "no test", "two data sets"],
 )  # fmt: skip
-def test_what_there_is_not_is_left_out(tmp_path: Path, trials: list[dict[str, Any]], sections: list[str]) -> None:
+def test_sections_without_data_are_left_out(tmp_path: Path, trials: list[dict[str, Any]], sections: list[str]) -> None:
     page = write_page(make_sweep(tmp_path / "sweep", trials))
     assert page.ids() == sections
     assert ("No trial has a result yet." in page.words["p"]) == ("leaderboard" not in sections)
     assert ("Test" in page.words.get("button", [])) == any(row.get("test") and not row.get("state") for row in trials)
 
 
-def test_windows_that_differ_are_ordered_by_recordings(tmp_path: Path) -> None:
+def test_setups_with_different_windows_are_ordered_by_recordings(tmp_path: Path) -> None:
     trials = [
         trial(0.7 + clip / 10, model="cnn", config={"data": {"clip_seconds": clip, "hop_seconds": 0.5}},
               metrics={"test/recording_accuracy": 0.9 - clip / 10, "validation/recording_accuracy": 0.95 - clip / 10})
         for clip in (1.0, 2.0)
     ]  # fmt: skip
     page = write_page(make_sweep(tmp_path / "sweep", trials))
-    said = " ".join(page.words["p"])
-    assert "Best validation recording accuracy of 2 setups so far: cnn data.clip_seconds=1" in said
-    assert "Best first by validation recording accuracy" in said
+    paragraphs = " ".join(page.words["p"])
+    assert "Best validation recording accuracy of 2 setups so far: cnn data.clip_seconds=1" in paragraphs
+    assert "Best first by validation recording accuracy" in paragraphs
     assert page.words["button"].count("Test") == page.words["button"].count("Validation") == 1
 
 
@@ -356,10 +356,10 @@ def test_the_expected_figure_is_that_of_nested_selection(tmp_path: Path) -> None
         trial(*pair, model=model, fold=fold) for model, folds in values.items() for fold, pair in enumerate(folds)
     ]
     page = write_page(make_sweep(tmp_path / "sweep", trials))
-    said = " ".join(page.words["p"])
-    assert "Expected test accuracy: 0.600 (95 % interval" in said
-    assert "the row that is best on the validation of that fold alone (cnn in 2 and dnn in 1)" in said
-    assert "was not used" not in said
+    paragraphs = " ".join(page.words["p"])
+    assert "Expected test accuracy: 0.600 (95 % interval" in paragraphs
+    assert "the row that is best on the validation of that fold alone (cnn in 2 and dnn in 1)" in paragraphs
+    assert "was not used" not in paragraphs
     assert "0.733" in " ".join(page.words["td"])  # its own, in the table
 
 
@@ -371,11 +371,11 @@ def test_several_labels_have_no_confusion(tmp_path: Path) -> None:
     assert "confusion" not in write_page(sweep).ids()
 
 
-def test_leaks_are_stamped(tmp_path: Path) -> None:
+def test_leakage_has_a_stamp(tmp_path: Path) -> None:
     leaking = {"leakage": "present"}
     page = write_page(make_sweep(tmp_path / "sweep", [trial(model=name, metrics=leaking) for name in ("cnn", "lstm")]))
     assert any(attributes.get("class") == "stamp bad" for attributes in page.all("p"))
-    assert "Leakage" not in page.words["button"]  # the stamp speaks of all rows
+    assert "Leakage" not in page.words["button"]  # the stamp is for all rows
     trials = [trial(model="cnn", metrics=leaking), trial(model="lstm")]
     page = write_page(make_sweep(tmp_path / "mixed", trials))
     assert "Leakage" in page.words["button"]
@@ -400,7 +400,7 @@ def test_five_hundred_trials_stay_small(tmp_path: Path) -> None:
 # What is behind it
 
 
-def test_what_varies_within_a_setup_is_no_difference() -> None:
+def test_keys_that_vary_within_a_setup_are_no_difference() -> None:
     results = pd.DataFrame({"config.seed": [0, 1, 2, 3], "config.lr": [0.1, 0.1, 0.2, 0.2], "config.same": [1] * 4})
     board = make_boards(
         results.assign(state="done", setup=list("aabb"), content="x", division="d", folder="", leakage="none found",
@@ -418,8 +418,8 @@ def table(rows: dict[tuple[str, str], float]) -> pd.DataFrame:
     return pd.DataFrame([{"feature": one, "model": other, VALUE: value} for (one, other), value in rows.items()])
 
 
-def test_effects_compare_like_with_like() -> None:
-    """The front end that met only the better model is no better for it."""
+def test_main_effects_are_balanced() -> None:
+    """A front end that was combined with the better model only has no better mean."""
     setups = table({("a", "good"): 0.9, ("b", "good"): 0.9, ("c", "good"): 0.9, ("a", "bad"): 0.5, ("b", "bad"): 0.5})
     effects = {effect.axis: effect for effect in main_effects(setups)}
     assert [(name, pytest.approx(0.9)) for name in "abc"] == [level[:2] for level in effects["feature"].levels]
@@ -428,13 +428,13 @@ def test_effects_compare_like_with_like() -> None:
     assert list(effects) == ["model", "feature"]
 
 
-def test_effects_without_anything_in_common_say_so() -> None:
+def test_main_effects_without_common_settings_are_unbalanced() -> None:
     (first, _) = main_effects(table({("a", "x"): 0.9, ("b", "y"): 0.5}))
     assert not first.balanced
     assert first.span == pytest.approx(0.4)
 
 
-def test_an_interaction_is_what_main_effects_leave() -> None:
+def test_interactions_are_residuals_of_the_main_effects() -> None:
     apart = {("a", "x"): 0.1, ("a", "y"): 0.2, ("b", "x"): 0.5, ("b", "y"): 0.6}
     (none,) = interactions(table(apart))
     assert none.size == pytest.approx(0)
@@ -457,6 +457,18 @@ def test_a_heat_map_takes_the_axes_with_most_values() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "within", "ends"),
+    [([0.9, 1.0], None, (0.895, 1.005)), ([0.9, 1.0], (0, 1), (0.895, 1.0)), ([1.0], (0, 1), (0.95, 1.0)),
+     ([-0.5, 0.5], (0, 1), (-0.5, 0.55)), ([2.0, 4.0], (0, 1), (1.9, 4.0))],
+)  # fmt: skip
+def test_margins_stay_within_the_possible_values(
+    values: list[float], within: tuple[float, float] | None, ends: tuple[float, float]
+) -> None:
+    scale = Scale.around(values, within=within)
+    assert (scale.low, scale.high) == pytest.approx(ends)
+
+
+@pytest.mark.parametrize(
     ("scale", "ticks"),
     [(Scale(0.58, 0.91), [0.6, 0.7, 0.8, 0.9]), (Scale(0, 0), [0]), (Scale(1, 4, whole=True), [1, 2, 3, 4]),
      (Scale(1, 2, whole=True), [1, 2]), (Scale(900, 2e6, log=True), [1e3, 1e4, 1e5, 1e6]),
@@ -466,7 +478,7 @@ def test_ticks_are_round(scale: Scale, ticks: list[float]) -> None:
     assert scale.ticks() == pytest.approx(ticks)
 
 
-def test_a_line_breaks_where_there_is_nothing() -> None:
+def test_lines_are_interrupted_at_missing_values() -> None:
     chart = Chart("<label>", Scale(0, 4), Scale(0, 1), size=(104, 100), left=0)
     chart.line([(0, 0), (1, 1), (2, float("nan")), (3, 0), (4, 1)], "s0", "<b>")
     svg = str(chart.__html__())
@@ -498,8 +510,8 @@ def test_an_interval_has_caps() -> None:
     assert drawn == "M91 33h10M91 83h10M96 33V83"
 
 
-def test_text_on_a_heat_map_can_be_read() -> None:
-    """WCAG 2.2 asks for a contrast of 4.5:1."""
+def test_text_on_a_heat_map_has_enough_contrast() -> None:
+    """WCAG 2.2 requires a contrast of 4.5:1."""
     for share in np.linspace(0, 1, 101).tolist():
         style = dict(entry.split(": ") for entry in heat(share).split("; "))
         background = [int(style["background"][place : place + 2], 16) / 255 for place in (1, 3, 5)]
@@ -521,6 +533,6 @@ def test_curves_are_thinned_to_their_ends() -> None:
     assert charts._thinned([1, 2], 5) == [1, 2]
 
 
-def test_the_page_is_replaced_as_a_whole(heard: SweepFolder, page: Page) -> None:
-    assert write_page(heard).html == page.html
-    assert json.loads(heard.facts.read_text())["name"] == HOSTILE
+def test_page_is_replaced_atomically(playable: SweepFolder, page: Page) -> None:
+    assert write_page(playable).html == page.html
+    assert json.loads(playable.facts.read_text())["name"] == HOSTILE

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_sweep_page import make_heard_sweep, write_page
+from test_sweep_page import make_playable_sweep, write_page
 
 pytestmark = pytest.mark.full
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sweep = make_heard_sweep(tmp_path_factory.mktemp("browser"))
+    sweep = make_playable_sweep(tmp_path_factory.mktemp("browser"))
     write_page(sweep)
     return sweep.report
 
@@ -44,7 +44,7 @@ def test_it_is_sorted_by_mouse_and_by_keyboard(page: Any) -> None:
     assert column(page, 1) == ["2", "1"]
 
 
-def test_what_is_missing_stays_at_the_end(page: Any) -> None:
+def test_missing_values_stay_at_the_end(page: Any) -> None:
     head = page.locator("table.sortable th", has_text="Difference")
     for _ in range(2):
         head.get_by_role("button").click()

@@ -20,7 +20,7 @@ train = training.train
 
 
 def run(job: Job) -> None:
-    """What a trial's process does."""
+    """Run a misbehaving trial in its process."""
     training.train = misbehave
     run_trial(job)
 
@@ -40,7 +40,7 @@ def misbehave(config: Any, folder: TrialFolder, **arguments: Any) -> Any:
 
 
 def _leave_a_mark(folder: Path) -> None:
-    """Note this process, and whether another one that runs the trial is still alive."""
+    """Record this process, and whether another process that runs the trial is still alive."""
     for other in folder.glob("alive-*"):
         if Path(f"/proc/{other.name.partition('-')[2]}").exists():
             (folder / "run by two").touch()

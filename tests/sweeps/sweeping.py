@@ -16,17 +16,17 @@ SETTINGS = [*tiny.TRAIN_OVERRIDES, "trainer.max_epochs=2", "plots=false", "sweep
 
 
 def arguments(root: Path, folder: Path, *overrides: str) -> list[str]:
-    """A command line on the tiny data."""
+    """Return a command line on the tiny data."""
     return ["data=urbansound8k", f"data.root={root}", *SETTINGS, f"sweep.dir={folder}", *overrides]
 
 
 def sweep(root: Path, folder: Path, *overrides: str) -> int:
-    """Sweep in this process, as ``python sweep.py`` would; the exit code."""
+    """Run a sweep in this process, as ``python sweep.py`` does, and return its exit code."""
     return main(arguments(root, folder, *overrides))
 
 
 def start(program: str, root: Path, folder: Path, *overrides: str, **options: Any) -> subprocess.Popen[str]:
-    """Sweep in another process."""
+    """Start a sweep in another process."""
     command = [sys.executable, str(PROJECT / program), *arguments(root, folder, *overrides)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
 
@@ -43,7 +43,7 @@ def states(folder: Path) -> dict[str, str]:
 
 
 def results(folder: Path) -> dict[str, dict[str, Any]]:
-    """What every finished trial measured, less what differs from one run to the next: times."""
+    """Return the metrics of every finished trial without times, which differ from run to run."""
     timed = {"seconds", "test_seconds", "total_seconds", "clips_per_second"}
     return {
         name: {key: value for key, value in trial.read_metrics().items() if key not in timed}

@@ -1,4 +1,4 @@
-"""Sweeps whose trials misbehave, and that are killed or started twice: nothing is lost and nothing done twice."""
+"""Sweeps with misbehaving trials that are killed or started twice: nothing is lost or repeated."""
 
 import os
 import random
@@ -17,7 +17,7 @@ BAD = (chaos.RAISES, chaos.EXITS, chaos.FILLS_THE_MEMORY, chaos.HANGS)
 
 
 def alive(folder: Path) -> list[str]:
-    """Processes that have run a trial of a sweep and still do."""
+    """Processes that still run one of the trials of a sweep."""
     marks = [path.name.partition("-")[2] for path in folder.glob("trials/*/alive-*")]
     return [pid for pid in marks if Path(f"/proc/{pid}").exists()]
 

@@ -1,4 +1,4 @@
-"""What every executor does with trials that end well, badly, or not at all."""
+"""Contract of all executors, for trials that succeed, fail or hang."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,6 +18,7 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.sweeps.executors.executors import Ended, Executor, LocalExecutor, watch
 from audio_lightning.sweeps.executors.ray import RayExecutor
 from audio_lightning.sweeps.executors.slurm import SlurmExecutor
+from audio_lightning.sweeps.runner import TrialRunner
 from audio_lightning.sweeps.trial import Job
 
 SECONDS = 180.0
@@ -26,7 +28,7 @@ SWEEP = Path(__file__).parents[2] / "sweep.py"
 
 
 def act(job: Job) -> None:
-    """Run in place of a training: do what the trial's folder is called."""
+    """Stands for a training: behave as the name of the trial's folder says."""
     folder = TrialFolder(job.folder)
     if folder.path.name == "done":
         folder.write_status(replace(folder.read_status(), state="done"))
@@ -106,7 +108,7 @@ def reachable(executor: Executor) -> set[str]:
 
 
 def ended(executor: Executor, count: int) -> list[Ended]:
-    """So many trials that have ended."""
+    """Wait until a number of trials have ended."""
     until = time.monotonic() + SECONDS
     found: list[Ended] = []
     while len(found) < count:
@@ -125,7 +127,7 @@ def pids(executor: Executor, folder: TrialFolder) -> list[int]:
 
 
 def all_gone(processes: list[int]) -> bool:
-    """Whether the processes end within seconds; one that nobody has waited for counts as ended."""
+    """Whether the processes end within seconds; one that was not waited for counts as ended."""
     until = time.monotonic() + 10
     while time.monotonic() < until:
         if not any(_runs(pid) for pid in processes):
@@ -158,7 +160,7 @@ def test_each_trial_ends_by_itself(make: Make, tmp_path: Path) -> None:
     assert executor.wait(0) == []
 
 
-def test_one_that_hangs_is_ended(make: Make, tmp_path: Path) -> None:
+def test_a_hanging_trial_is_killed(make: Make, tmp_path: Path) -> None:
     executor = make(2.0)
     folder = trial(tmp_path, "hangs")
     executor.start(folder.path, devices=1)
@@ -167,7 +169,7 @@ def test_one_that_hangs_is_ended(make: Make, tmp_path: Path) -> None:
     assert all_gone(pids(executor, folder))
 
 
-def test_stopped_ones_save(make: Make, tmp_path: Path) -> None:
+def test_stopped_trials_save(make: Make, tmp_path: Path) -> None:
     executor = make()
     folder = trial(tmp_path, "saves")
     executor.start(folder.path, devices=1)
@@ -180,7 +182,7 @@ def test_stopped_ones_save(make: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("background", [False, True], ids=["foreground", "background of a script"])
-def test_killed_ones_leave_nothing(make: Make, tmp_path: Path, background: bool) -> None:
+def test_killed_trials_leave_no_processes(make: Make, tmp_path: Path, background: bool) -> None:
     executor = make()
     folder = trial(tmp_path, "hangs")
     interrupts = signal.getsignal(signal.SIGINT)
@@ -197,7 +199,7 @@ def test_killed_ones_leave_nothing(make: Make, tmp_path: Path, background: bool)
     assert all_gone(processes)
 
 
-def test_closing_ends_what_runs(make: Make, tmp_path: Path) -> None:
+def test_closing_ends_running_trials(make: Make, tmp_path: Path) -> None:
     executor = make()
     folder = trial(tmp_path, "hangs")
     executor.start(folder.path, devices=1)
@@ -206,8 +208,8 @@ def test_closing_ends_what_runs(make: Make, tmp_path: Path) -> None:
     assert all_gone(processes)
 
 
-def test_trials_share_the_gpus_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which needs none: that a trial sees the GPU that it was given, and no other, is for its process to arrange."""
+def test_trials_share_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU is needed: the process of a trial sets the GPU that it sees."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SWEEP.parent), str(Path(__file__).parent)]))
     executor = LocalExecutor(workers=1, gpus=2, trials_per_gpu=2, run=act)
     assert executor.slots == 4
@@ -265,12 +267,53 @@ def test_a_sweep(engine: str, tmp_path: Path) -> None:
     assert [(status.state, status.attempts) for status in states] == [("done", 1)] * 2
 
 
-def test_what_cannot_be_is_said_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_settings_are_errors_before_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"sweep.slurm.cluster=slrm: expected one of slurm, local"):
         SlurmExecutor(logs=tmp_path, cluster="slrm")
     for name in ("ray", "submitit"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match=r"sweep.executor=ray needs .*'audio-lightning\[ray\]'"):
+    with pytest.raises(ConfigError, match=r"sweep.executor=ray: .*'audio-lightning\[ray\]'"):
         RayExecutor(workers=1)
-    with pytest.raises(ConfigError, match=r"sweep.executor=slurm needs .*'audio-lightning\[slurm\]'"):
+    with pytest.raises(ConfigError, match=r"sweep.executor=slurm: .*'audio-lightning\[slurm\]'"):
         SlurmExecutor(logs=tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_forkserver_survives_a_signal_to_all_processes_of_the_command(number: signal.Signals) -> None:
+    program = f"""
+import os, signal
+from audio_lightning.sweeps.executors.forkserver import call, forkserver
+signal.signal({int(number)}, lambda *_: None)
+forkserver()
+os.killpg(0, {int(number)})  # while the server starts
+print(call(len, "trials"))
+os.killpg(0, {int(number)})
+print(call(len, "sweep"))
+print(call(signal.pthread_sigmask, signal.SIG_BLOCK, []), signal.pthread_sigmask(signal.SIG_BLOCK, []))
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=SECONDS, start_new_session=True, cwd=SWEEP.parent, check=False
+    )
+    assert (done.stdout, done.stderr) == ("6\n5\nset() set()\n", "")
+
+
+@pytest.mark.parametrize(("seconds", "killed"), [(0.0, 0), (2.0, 1)], ids=["of timeout", "of an impatient user"])
+def test_trials_save_before_a_second_request_kills_them(
+    seconds: float, killed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor, source = Mock(slots=1), Mock(take=Mock(return_value=None))
+    now = time.monotonic()
+
+    def wait(_: float) -> list[Ended]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr("audio_lightning.sweeps.runner.time.monotonic", lambda: now + seconds)
+        os.kill(os.getpid(), signal.SIGTERM)
+        runner._running.clear()
+        return []
+
+    executor.wait = wait
+    runner = TrialRunner(source, executor, Mock())
+    runner._running["trial"] = []
+    assert runner().exit_code == 143
+    assert (executor.stop.call_count, executor.kill.call_count) == (1, killed)

@@ -1,4 +1,4 @@
-"""Whole recipes beside a grid."""
+"""Extra trials in addition to a grid."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_axes_that_advance_together_do_so_for_an_extra_trial() -> None:
     assert places == [("data.root='a'", "data.table='x'"), ("data.root='b'", "data.table='y'")]
 
 
-def test_what_is_typed_for_all_trials_goes_before_an_extra_one() -> None:
+def test_command_line_overrides_take_precedence_over_extra_trials() -> None:
     found = extra_trials(["experiment=auto model=cnn"], parse_grid([]), ["model=lstm", "trainer.max_epochs=1"])
     assert found == [{"experiment": "experiment=auto"}]
     assert extra_trials(["experiment=auto"], parse_grid([]), ["experiment=ast"]) == [{"experiment": "experiment=ast"}]
@@ -56,7 +56,7 @@ def test_the_default_sweep_has_the_best_recipe_among_its_trials(tiny_urbansound8
     assert plan.axes == ["feature", "model", "optimizer", "experiment"]
 
 
-def test_a_sweep_with_a_recipe_is_compared_and_gone_on_with(
+def test_a_sweep_with_an_extra_trial_is_compared_and_resumed(
     tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = "sweep.extra_trials=['experiment=sincnet trainer.max_epochs=1']"
@@ -77,4 +77,4 @@ def test_a_search_has_no_extra_trials(
 ) -> None:
     extra = "sweep.extra_trials=['experiment=auto']"
     assert sweep(tiny_urbansound8k, tmp_path, "sweep=search", "model=cnn,lstm", extra) == 2
-    assert "sweep.extra_trials is for grids" in capsys.readouterr().err
+    assert "sweep.extra_trials: works with grids only" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Sweeps on a disk that takes no more: one line, nothing half-written, and the same command goes on."""
+"""Sweeps on a disk that takes no more: one line, nothing half-written, and the same command continues."""
 
 import errno
 import os
@@ -46,7 +46,7 @@ def code_of(folder: TrialFolder) -> int:
     return end.value.code
 
 
-def test_a_trial_whose_training_cannot_be_written_is_to_go_on(
+def test_a_trial_with_a_full_disk_is_resumable(
     queued: TrialFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("audio_lightning.sweeps.trial._train", refuse)
@@ -58,7 +58,7 @@ def test_a_trial_whose_training_cannot_be_written_is_to_go_on(
 
 
 @pytest.mark.parametrize("writes", [0, 1], ids=["at the start", "at the end"])
-def test_a_trial_whose_status_cannot_be_written_is_to_go_on(
+def test_a_trial_with_an_unwritable_status_is_resumable(
     queued: TrialFolder, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], writes: int
 ) -> None:
     write, left = TrialFolder.write_status, [True] * writes
@@ -131,7 +131,10 @@ def test_a_sweep_stops_at_a_trial_that_cannot_be_written(
     assert len(source.waiting) == 2, "no other is started, and none again"
     expected = ["interrupted" if writable else "running", "running", "running", "running"]
     assert [folder.read_status().state for folder in folders] == expected
-    assert capsys.readouterr().out.count("a trial could not be written: stopping") == 1
+    progress.close()
+    output = capsys.readouterr().out
+    assert output.count("a trial could not be written: stopping") == 1
+    assert "\n1 interrupted; 3 left to run (" in output
 
 
 def test_what_another_process_cannot_write_is_a_line() -> None:
@@ -158,8 +161,8 @@ def test_figures_that_cannot_be_written_are_a_line_and_drawn_later(
 
 
 @pytest.mark.parametrize("most", [pytest.param(1_000, marks=pytest.mark.full), 20_000], ids=["settings", "checkpoints"])
-def test_a_sweep_goes_on_when_there_is_room_again(tiny_urbansound8k: Path, tmp_path: Path, most: int) -> None:
-    """Files of so many bytes at most stand for a disk that is full."""
+def test_a_sweep_is_resumed_when_the_disk_has_space(tiny_urbansound8k: Path, tmp_path: Path, most: int) -> None:
+    """A limit on the size of files stands for a full disk."""
     line = ["seed=0,1", "trainer.max_epochs=1"]
 
     def limit() -> None:
@@ -175,7 +178,7 @@ def test_a_sweep_goes_on_when_there_is_room_again(tiny_urbansound8k: Path, tmp_p
     assert "Traceback" not in said, said
     (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
     assert "File too large" in error
-    assert error.endswith("; the same command goes on")
+    assert error.endswith("; the same command continues")
     found = SweepFolder(tmp_path / "sweep")
     assert {status.state for _, status in found.folders()} <= {"queued", "running", "interrupted"}
     assert not [path for path in found.path.rglob(".*.*") if path.is_file() and path.stat().st_size]

@@ -1,4 +1,4 @@
-"""When two trials are the same: content counts, places do not."""
+"""Identity of trials: content counts, locations do not."""
 
 import shutil
 from pathlib import Path
@@ -45,7 +45,7 @@ def opened(root: Path, *overrides: str) -> AudioDataModule:
         "trainer=cpu",
     ],
 )
-def test_where_and_how_fast_it_runs_does_not_count(override: str) -> None:
+def test_location_and_speed_do_not_change_the_identity(override: str) -> None:
     assert canonical_config(plain(override)) == canonical_config(plain())
 
 
@@ -69,17 +69,17 @@ def test_where_and_how_fast_it_runs_does_not_count(override: str) -> None:
         "callbacks=ema",
     ],
 )
-def test_what_changes_the_result_counts(override: str) -> None:
+def test_keys_that_change_the_result_change_the_identity(override: str) -> None:
     assert canonical_config(plain(override)) != canonical_config(plain())
 
 
-def test_what_is_searched_does_not_count() -> None:
+def test_searched_values_do_not_change_the_identity() -> None:
     found = ["tuner.lr_find=true", "tuner.scale_batch_size=true"]
     assert canonical_config(plain(*found)) == canonical_config(plain(*found, "optimizer.lr=0.5", "data.batch_size=2"))
     assert canonical_config(plain(found[0])) != canonical_config(plain(found[0], "data.batch_size=2"))
 
 
-def test_repetitions_have_their_setup_in_common() -> None:
+def test_repetitions_share_their_setup() -> None:
     first, second = plain("seed=0", "data.test_fold=1"), plain("seed=1", "data.test_fold=2")
     assert setup_hash(first, "content") == setup_hash(second, "content")
     assert trial_hash(first, "content", "division") != trial_hash(second, "content", "division")

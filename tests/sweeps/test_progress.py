@@ -131,13 +131,16 @@ def test_a_choice_in_brackets_is_text_and_no_style(
         ),
     ],
 )
+@pytest.mark.parametrize("complete", [True, False], ids=["complete", "interrupted"])
 def test_the_last_line_tells_finished_trials_from_those_that_cannot_work(
-    settled: dict[str, int], taken: dict[str, int], said: str, capsys: pytest.CaptureFixture[str]
+    settled: dict[str, int], taken: dict[str, int], said: str, complete: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     display = Progress(total=9, settled=Counter(settled), slots=1, monitor="validation/accuracy")
     assert display.summary(running=0)[0].startswith(f"{sum(settled.values())}/9 trials")
+    display.is_complete = complete
     display.close(taken)
-    assert capsys.readouterr().out == f"nothing was left to do; {said} (0 s)\n"
+    left = "nothing was left to do" if complete else f"{9 - sum(settled.values())} left to run"
+    assert capsys.readouterr().out == f"{left}; {said} (0 s)\n"
 
 
 def test_keys_with_the_same_last_part_keep_their_names(tmp_path: Path) -> None:

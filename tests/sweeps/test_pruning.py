@@ -1,4 +1,4 @@
-"""Trials of a search that are given up."""
+"""Pruning of trials of a search."""
 
 from types import SimpleNamespace
 
@@ -19,7 +19,7 @@ EPOCHS = 8
 
 @pytest.fixture
 def study(tmp_path):
-    """A study in which six trials ended well."""
+    """Study with six finished trials."""
     found = Search(
         parse_grid(["k=interval(0,1)"]),
         settings=SearchSettings(pruner="median"),
@@ -94,7 +94,7 @@ def train(link: dict, accuracy: float, folder) -> Constant:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_bad_trial_is_given_up_and_a_good_one_is_not(study, tmp_path):
+def test_a_bad_trial_is_pruned_and_a_good_one_is_not(study, tmp_path):
     good, bad = study.ask(), study.ask()
     assert train(good.link, 0.95, tmp_path).epochs == EPOCHS
     assert train(bad.link, 0.1, tmp_path).epochs < EPOCHS

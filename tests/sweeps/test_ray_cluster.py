@@ -1,4 +1,4 @@
-"""A sweep on a Ray cluster of two machines, one of which is lost."""
+"""A sweep on a Ray cluster of two machines that loses one."""
 
 import os
 import subprocess
@@ -39,7 +39,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator["object"]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Processes that a process has started, and those that they have."""
+    """Processes that a process has started, and their descendants."""
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""The winner of a sweep, trained again."""
+"""Refit of the best setup of a sweep."""
 
 import shutil
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def refit(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_one_division_keeps_its_test_part(swept: Path, tmp_path: Path) -> None:
+def test_a_single_split_keeps_its_test_clips(swept: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(swept, tmp_path / "sweep")
     code, output = refit(str(folder))
     assert code == 0, output
@@ -37,7 +37,7 @@ def test_one_division_keeps_its_test_part(swept: Path, tmp_path: Path) -> None:
     assert metrics["num_clips/test"] == trial["num_clips/test"]
     assert metrics["epochs"] == 2
     card = (folder / "refit-tested/card.md").read_text()
-    assert f"the {metrics['num_clips/test']} clips of the test part: accuracy {metrics['test/accuracy']:.3f}" in card
+    assert f"the {metrics['num_clips/test']} test clips: accuracy {metrics['test/accuracy']:.3f}" in card
     assert "Accuracy" in card
     assert refit(str(folder))[0] == 0  # nothing is trained twice
     assert read_json(folder / "refit-tested/metrics.json") == metrics
@@ -53,7 +53,7 @@ def test_everything_can_be_trained_on(swept: Path, tmp_path: Path) -> None:
     assert metrics["num_clips/train"] == 36
     assert metrics["num_clips/test"] == 0
     assert (folder / "refit/checkpoints/best.ckpt").is_file()
-    assert "all there are" in (folder / "refit/card.md").read_text()
+    assert "(all clips)" in (folder / "refit/card.md").read_text()
 
 
 def test_a_cross_validated_setup_is_trained_on_all_folds(tiny_urbansound8k: Path, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_a_cross_validated_setup_is_trained_on_all_folds(tiny_urbansound8k: Path
 
 
 def card_of(path: Path, trials: list[dict[str, Any]], *, axes: Sequence[str] = (), **metrics: float) -> str:
-    """The card of a refit that nobody trained."""
+    """Card of a refit without a training."""
     source = make_sweep(path, trials, axes=axes)
     (board,) = make_boards(read_results([source]), "validation/accuracy", axes, [source])
     config = OmegaConf.create({"data": {"clip_seconds": 1.0, "sample_rate": 8000}})
@@ -74,18 +74,18 @@ def card_of(path: Path, trials: list[dict[str, Any]], *, axes: Sequence[str] = (
     return write_card(Refit(board.rows[0], config, RunFolder(path / "refit-tested"), False), board, found).read_text()
 
 
-def test_the_card_says_what_its_figures_do_not(tmp_path: Path) -> None:
+def test_the_card_has_the_limits_of_its_metrics(tmp_path: Path) -> None:
     seeds = [trial(0.8, 0.1 + seed / 10, seed=seed, metrics={"leakage": "present"}) for seed in range(3)]
     card = card_of(tmp_path / "seeds", seeds)
     assert "Accuracy 0.200 (95 % interval 0.000 to 0.448), the mean of 3 seeds on the same clips." in card
-    assert "Interval: 95 % t interval over 3 seeds, for the noise of training alone" in card
-    assert "only measure the noise of training" in card
+    assert "Interval: 95 % t interval over 3 seeds, for the variance of training alone" in card
+    assert "only measure the variance of training" in card
     assert "(leakage present): all rows.\n" in card
     folds = [trial(0.8, 0.1 + fold / 10, fold=fold) for fold in range(3)]
     assert "over 3 folds, with the variance of Nadeau and Bengio" in card_of(tmp_path / "folds", folds)
     equal = card_of(tmp_path / "equal", [trial(0.8, 0.25, seed=seed) for seed in range(3)])
     assert "Accuracy 0.250, the mean of 3 seeds" in equal
-    assert "Interval: none, since all seeds of a row are equal." in equal
+    assert "Interval: none, because all seeds of a row are equal." in equal
 
 
 def test_the_card_names_whole_recordings_beside_windows(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_the_card_names_whole_recordings_beside_windows(tmp_path: Path) -> None:
     measured = {"test/accuracy": 0.55, "test/recording_accuracy": 0.75}
     card = card_of(tmp_path / "alike", trials, **measured)
     assert "Accuracy 0.500, recording accuracy 0.650, the mean of 2 seeds" in card
-    assert "on the 10 clips of the test part: accuracy 0.550, recording accuracy 0.750." in card
+    assert "on the 10 test clips: accuracy 0.550, recording accuracy 0.750." in card
     for one in trials:
         one["metrics"]["validation/recording_accuracy"] = 0.8
     worse = {"test/recording_accuracy": 0.4, "validation/recording_accuracy": 0.5}

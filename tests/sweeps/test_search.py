@@ -36,7 +36,7 @@ def search(
 
 
 def run(found: Search, accuracy=lambda choices: 1.0) -> list[dict]:
-    """Ask and tell until there is nothing more to ask; what was chosen for each trial."""
+    """Ask and tell until the search ends, and return the choices of each trial."""
     chosen = []
     while asked := found.ask():
         found.tell(asked.number, "done", {"validation/accuracy": accuracy(asked.choices), "macs": len(chosen)})
@@ -130,7 +130,7 @@ def test_two_processes_share_one_study(tmp_path, scheme, folders):
     assert len({rate for _, rate in together}) == 8
 
 
-def test_one_who_asks_too_late_gets_nothing_and_does_not_count(tmp_path, monkeypatch):
+def test_a_surplus_trial_is_not_run_and_does_not_count(tmp_path, monkeypatch):
     found = search(tmp_path, trials=2)
     run(found)
     with monkeypatch.context() as patch:  # as if the others had asked since the trials were counted
@@ -142,7 +142,7 @@ def test_one_who_asks_too_late_gets_nothing_and_does_not_count(tmp_path, monkeyp
 
 
 @pytest.mark.filterwarnings("error")
-def test_what_failed_is_told_as_failed_and_only_once(tmp_path):
+def test_failures_are_reported_once(tmp_path):
     found = search(tmp_path, trials=6)
     metrics = {"validation/accuracy": 0.5}
     told = [
@@ -162,7 +162,7 @@ def test_what_failed_is_told_as_failed_and_only_once(tmp_path):
     assert found.best().values == metrics
 
 
-def test_what_was_running_goes_on_in_its_own_folder(tmp_path):
+def test_unfinished_trials_are_resumed_in_their_folder(tmp_path):
     storage = f"sqlite:///{tmp_path}/shared.db"
     first = search(tmp_path / "a", trials=4, storage=storage)
     done, running = first.ask(), first.ask()
@@ -178,7 +178,7 @@ def test_what_was_running_goes_on_in_its_own_folder(tmp_path):
     assert again.best().choices == running.choices
 
 
-def test_one_killed_while_it_drew_goes_on(tmp_path, monkeypatch):
+def test_a_trial_killed_while_sampling_is_resumed(tmp_path, monkeypatch):
     found = search(tmp_path)
 
     def killed(trial):
@@ -190,7 +190,7 @@ def test_one_killed_while_it_drew_goes_on(tmp_path, monkeypatch):
     assert [asked.number for asked in search(tmp_path).unfinished()] == [0]
 
 
-def test_what_was_told_is_known_by_its_hash(tmp_path):
+def test_finished_trials_are_found_by_their_hash(tmp_path):
     storage = f"journal:///{tmp_path}/shared.log"
     first = search(tmp_path / "a", trials=3, storage=storage)
     asked = [first.ask() for _ in range(3)]
@@ -225,7 +225,7 @@ def test_grid_visits_every_point_once_and_ends(tmp_path):
     assert len({tuple(choices.values()) for choices in found}) == 18
 
 
-def test_the_best_of_nothing_is_nothing(tmp_path):
+def test_no_best_trial_without_trials(tmp_path):
     assert search(tmp_path).best() is None
 
 
@@ -240,8 +240,8 @@ def test_the_default_is_a_database_in_the_folder(tmp_path):
 @pytest.mark.parametrize(
     ("typed", "settings", "message"),
     [
-        (("k=interval(0,1)",), {"objectives": TWO, "pruner": "median"}, "pruner=median.*take sweep.search.pruner=none"),
-        (("k=interval(0,1)",), {"objectives": TWO, "sampler": "cmaes"}, "cmaes takes one objective"),
+        (("k=interval(0,1)",), {"objectives": TWO, "pruner": "median"}, "pruner=median.*use sweep.search.pruner=none"),
+        (("k=interval(0,1)",), {"objectives": TWO, "sampler": "cmaes"}, "cmaes: supports one objective"),
         (("k=interval(0,1)", "model=cnn,lstm"), {"sampler": "cmaes"}, "model is a list of choices"),
         (("k=interval(0,1)",), {"sampler": "cmaes"}, "two keys"),
         (("k=interval(0,1)",), {"sampler": "grid"}, "k is an interval without steps"),
@@ -250,9 +250,9 @@ def test_the_default_is_a_database_in_the_folder(tmp_path):
         (("k=interval(0,1)",), {"pruner": "best"}, "pruners: hyperband, median, none"),
         (("k=interval(1,0)",), {}, "smaller number"),
         (("k=tag(log,interval(0,1))",), {}, "positive numbers"),
-        (("k=tag(lgo,interval(0,1))",), {}, "no tag lgo; did you mean log"),
-        (("k=tag(int,interval(0.1,0.9))",), {}, "whole numbers"),
-        (("model=cnn",), {}, "something to vary"),
+        (("k=tag(lgo,interval(0,1))",), {}, "no such tag lgo; did you mean log"),
+        (("k=tag(int,interval(0.1,0.9))",), {}, "two integers"),
+        (("model=cnn",), {}, "no key varies"),
         (("k=interval(0,1)",), {"storage": "sqlite:////nowhere/at/all.db"}, "storage=sqlite:////nowhere/at/all.db"),
         (("k=interval(0,1)",), {"storage": "journal:///nowhere/study.log"}, "storage=journal:///nowhere/study.log"),
         (("k=interval(0,1)",), {"storage": "nonsense"}, "storage=nonsense: "),
@@ -275,7 +275,7 @@ def test_a_password_is_not_shown(tmp_path, monkeypatch):
 @pytest.mark.parametrize("other", [{"objectives": [("validation/loss", "minimize")]}, {"typed": ["k=interval(0,2)"]}])
 def test_another_search_is_not_mixed_into_a_study(tmp_path, other):
     search(tmp_path, "k=interval(0,1)")
-    with pytest.raises(ConfigError, match=r"the study test has (objectives|space) .*take another sweep.name"):
+    with pytest.raises(ConfigError, match=r"study=test: has (objectives|space) .*choose another sweep.name"):
         search(tmp_path, *other.pop("typed", ["k=interval(0,1)"]), **other)
 
 
@@ -296,7 +296,7 @@ def test_objectives_get_their_direction():
         (["macs", "macs"], "named twice"),
     ],
 )
-def test_says_what_is_no_objective(names, message):
+def test_errors_of_objectives(names, message):
     with pytest.raises(ConfigError, match=message):
         read_objectives(names, "validation/accuracy")
 
@@ -304,7 +304,7 @@ def test_says_what_is_no_objective(names, message):
 @pytest.mark.parametrize("package", ["optuna", "cmaes"])
 def test_a_missing_package_is_one_line(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigError, match=rf"needs the package {package}: pip install 'audio-lightning\[search\]'"):
+    with pytest.raises(ConfigError, match=rf"{package} is not installed; pip install 'audio-lightning\[search\]'"):
         search(tmp_path)
 
 
@@ -318,14 +318,14 @@ def test_a_missing_package_is_one_line(tmp_path, monkeypatch, package):
         "data.test_fraction=interval(0.1,0.5)",
     ],
 )
-def test_what_is_judged_is_not_tuned(tmp_path, typed):
+def test_seeds_and_folds_are_not_tuned(tmp_path, typed):
     with pytest.raises(ConfigError, match=rf"^{typed.partition('=')[0]}: a search would choose the luckiest seed"):
         search(tmp_path, typed, "model=cnn,lstm")
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock of the machines that is put forward by hand."""
+    """Clock that is advanced by hand."""
     now = SimpleNamespace(seconds=1e9)
     stopped = SimpleNamespace(time=lambda: now.seconds, monotonic=lambda: now.seconds)
     monkeypatch.setattr("audio_lightning.sweeps.search.search.time", stopped)
@@ -351,7 +351,7 @@ def test_trials_of_a_dead_machine_are_run_by_another(tmp_path, clock, sampler, c
     assert dead.ask() is None
 
 
-def test_trials_of_a_machine_that_gives_signs_of_life_are_left_to_it(tmp_path, clock):
+def test_trials_of_a_machine_with_heartbeats_are_kept(tmp_path, clock):
     storage = f"journal:///{tmp_path}/shared.log"
     busy, idle = (search(tmp_path / name, storage=storage, trials=2) for name in ("busy", "idle"))
     asked = busy.ask()
@@ -360,7 +360,7 @@ def test_trials_of_a_machine_that_gives_signs_of_life_are_left_to_it(tmp_path, c
         clock.seconds += 600
         busy.beat()
         assert idle.ask() is None
-    again = search(tmp_path / "busy", storage=storage, trials=2)  # its own are gone on with, however long it rested
+    again = search(tmp_path / "busy", storage=storage, trials=2)  # its own trials are resumed after any pause
     clock.seconds += 7200
     assert again.ask() is None
     assert [found.number for found in again.unfinished()] == [asked.number]

@@ -14,19 +14,24 @@ import optuna
 import pandas as pd
 import pytest
 import tiny
+from omegaconf import OmegaConf
 from optuna.storages.journal import JournalFileBackend
 from running import run
 from sweeping import SETTINGS, arguments, results, start, states, sweep, trials
 
 from audio_lightning.cli.sweep import main
 from audio_lightning.compare.trials import SweepFolder
+from audio_lightning.config import as_plain, compose, quote_paths
+from audio_lightning.config.automatic import CLIPS, PROVISIONAL, provisional
+from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.sweeps.preflight import preflight, settle_automatic
 
 STATES = {"logmel": "done", "mfcc": "skipped", "waveform": "skipped"}
 
 
 @pytest.fixture(scope="module")
 def finished(tiny_urbansound8k: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sweep that has ended, with a cell that cannot work. Read only."""
+    """Finished sweep with a combination that cannot work. Read only."""
     folder = tmp_path_factory.mktemp("sweeps") / "finished"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUDIO_LIGHTNING_CACHE", str(folder.parent / "cache"))
@@ -60,7 +65,7 @@ def test_a_trial_is_the_training_that_its_overrides_describe(
     assert {name: metrics[name] for name in same} == pytest.approx(same, abs=1e-6)
 
 
-def test_the_same_line_again_repeats_nothing(
+def test_the_same_command_repeats_nothing(
     finished: Path, tiny_urbansound8k: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.glob("trials/*/*")}
@@ -127,7 +132,7 @@ def test_a_search_runs_damaged_trials_again(
     assert "3 done; 1 had finished before" in said.out
     for path in paths[:2]:
         (named,) = [line for line in said.err.splitlines() if f"{path}/" in line]
-        assert named.endswith(f"the trial is run again, and what it left is in {folder / 'damaged' / path.name}")
+        assert named.endswith(f"the trial is run again, and its old files are in {folder / 'damaged' / path.name}")
     assert results(folder) == before
     assert set(pd.read_csv(folder / "results.csv")["state"]) == {"done"}
     study = journal_study(tmp_path / "study")
@@ -147,7 +152,7 @@ def journal_study(file: Path) -> Any:
 
 
 @pytest.mark.full
-def test_an_interrupted_sweep_goes_on_where_it_stopped(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_an_interrupted_sweep_is_resumed(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     line = ["seed=0,1", "trainer.max_epochs=30", "sweep.reuse=false"]
     assert sweep(tiny_urbansound8k, tmp_path / "undisturbed", *line) == 0
     process = start("sweep.py", tiny_urbansound8k, tmp_path / "disturbed", *line, cwd=tmp_path)
@@ -185,22 +190,35 @@ def test_trials_that_fail_do_not_touch_the_others(tiny_urbansound8k: Path, tmp_p
         (["model=cnm,lstm"], "there is no such model; did you mean cnn?"),
         (["sweep.workrs=2"], "did you mean sweep.workers?"),
         (["sweep=fold"], "did you mean folds?"),
-        (["optimizer.lr=interval(1e-4,1e-1)"], "search it with sweep=search"),
-        (["sweep=search", "sweep.zip=[[model,seed]]", "model=cnn,lstm", "seed=1,2"], "sweep.zip is for grids"),
-        (["sweep=search"], "nothing to search"),
+        (["optimizer.lr=interval(1e-4,1e-1)"], "use sweep=search"),
+        (
+            ["sweep=search", "sweep.zip=[[model,seed]]", "model=cnn,lstm", "seed=1,2"],
+            "sweep.zip: works with grids",
+        ),
+        (["sweep=search"], "no key varies"),
         (["--multirun", "model=cnn,lstm"], "no such option"),
         (["sweep.executor=cloud", "seed=0,1"], "expected one of local, ray, slurm"),
         (["sweep.workers=0", "seed=0,1"], "expected at least 1"),
-        (["sweep=folds", "data.test_fold=1,2"], "leave data.test_fold out"),
+        (["sweep.timeout=10m", "seed=0,1"], "sweep.timeout='10m': expected a number | null"),
+        (["sweep.timeout=[1]", "seed=0,1"], "sweep.timeout=[1]: expected a number | null"),
+        (["sweep.fuse=null", "seed=0,1"], "sweep.fuse=None: expected a whole number"),
+        (["sweep.retries=null", "seed=0,1"], "sweep.retries=None: expected a whole number"),
+        (["sweep=search", "sweep.trials=null", "seed=0,1"], "sweep.trials=None: expected a whole number"),
+        (["sweep=search", "sweep.search.objectives=macs", "seed=0,1"], "objectives='macs': expected a list of text"),
+        (["sweep.executor=slurm", "sweep.slurm.minutes=null", "seed=0,1"], "sweep.slurm.minutes=None: expected a"),
+        (["sweep=folds", "data.test_fold=1,2"], "remove data.test_fold"),
         (["sweep=folds", "data.split=grouped"], "choose data.folds=5"),
-        (["resume=.", "seed=0,1"], "a sweep goes on by itself"),
+        ([f"sweep.dir={__file__}", "seed=0,1"], "test_sweep.py: Not a directory); give another folder"),
+        ([f"sweep.dir={'x' * 300}", "seed=0,1"], "File name too long); give another folder"),
+        (["sweep.dir=/proc/sweep", "seed=0,1"], "sweep.dir=/proc/sweep: cannot be created or written (/proc: "),
+        (["resume=.", "seed=0,1"], "to continue a sweep, give its command again"),
         (
             ["monitor=validation/loss,validation/accuracy"],
-            "the trials have different ones (validation/accuracy, validation/loss)",
+            "the trials differ (validation/accuracy, validation/loss)",
         ),
     ],
 )
-def test_a_mistake_is_answered_in_one_line(
+def test_a_mistake_is_reported_in_one_line(
     line: list[str], said: str, tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sweep(tiny_urbansound8k, tmp_path / "sweep", *line) == 2
@@ -208,6 +226,18 @@ def test_a_mistake_is_answered_in_one_line(
     assert said in error
     assert error.count("\n") == 1
     assert not (tmp_path / "sweep/trials").exists()
+
+
+@pytest.mark.parametrize(("kind", "names"), [("fit", ["state.json", "clock.json"]), ("run", ["config.yaml"])])
+def test_the_folder_of_a_fit_or_a_run_is_no_sweep_folder(
+    kind: str, names: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in names:
+        (tmp_path / name).write_text("{}")
+    assert main([f"sweep.dir={tmp_path}", "seed=0,1"]) == 2
+    message = f"error: sweep.dir={tmp_path}: is the folder of a {kind}, not of a sweep; give another folder\n"
+    assert capsys.readouterr().err == message
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
 def test_a_dry_run_shows_the_trials_and_trains_nothing(
@@ -224,7 +254,7 @@ def test_a_dry_run_shows_the_trials_and_trains_nothing(
     output = capsys.readouterr().out
     assert "5 trials, 2 cannot work, 1 to run" in output
     assert "queued      logmel seed=2" in output
-    assert "for one at a time, from trials that are finished" in output
+    assert "one after the other, estimated from finished trials" in output
     assert sorted(finished.rglob("*")) == before
 
 
@@ -279,7 +309,7 @@ def test_a_sweep_without_anything_to_choose_by_still_ends_in_a_page(tiny_urbanso
 
 
 def test_what_trials_import_is_imported_before_they_are_forked() -> None:
-    """Linters take imports that nothing uses for mistakes; without them every trial takes seconds longer."""
+    """Linters report unused imports as mistakes; without these imports every trial takes seconds longer."""
     code = "import sys, audio_lightning.sweeps.executors.preload; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     wanted = {"torch._dynamo", "torchaudio.models", "matplotlib.backends.backend_agg", "lightning.pytorch"}
@@ -291,10 +321,24 @@ def test_what_trials_import_is_imported_before_they_are_forked() -> None:
     assert wanted <= set(loaded)
 
 
+def test_impossible_trials_are_skipped_before_recordings_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tiny.write_folder(tmp_path / "recordings")
+    monkeypatch.setattr(AudioDataModule, "read", lambda self: pytest.fail("data was measured"))
+    lines = ["data=folder", f"data.root={root}", "model=sincnet", "feature=logmel"]
+    config = compose(quote_paths(lines))
+    (found,) = settle_automatic([as_plain(config)], [as_plain(provisional(config))])
+    assert found == {key: PROVISIONAL[key] for key in CLIPS}
+    for key, value in found.items():
+        OmegaConf.update(config, key, value)
+    assert "sincnet takes a waveform" in str(preflight([as_plain(config)])[0].impossible)
+
+
 def test_losses_and_metrics_are_axes(
     tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ordered by a metric of which less is better, which stands in every table and page."""
+    """Ordered by a metric for which lower is better, and which is shown in every table and page."""
     axes = ["loss=cross_entropy,focal", "metrics=[calibration_error],[calibration_error,auroc]", "trainer.max_epochs=1"]
     assert sweep(tiny_urbansound8k, tmp_path / "s", *axes, "monitor=validation/calibration_error") == 0
     said = capsys.readouterr().out
@@ -324,4 +368,4 @@ def test_configured_metrics_are_objectives_of_a_search(
     )
     assert [direction.name for direction in study.directions] == ["MAXIMIZE", "MINIMIZE"]
     assert sweep(tiny_urbansound8k, tmp_path / "s", *line, "sweep.search.objectives=[validation/auroq_noise]") == 2
-    assert "there is no metric validation/auroq_noise" in capsys.readouterr().err
+    assert "no such metric validation/auroq_noise" in capsys.readouterr().err

@@ -42,9 +42,9 @@ def test_reads_values_from_yaml(tmp_path):
     [
         ("a.txt", "seed=0\nseed='1", "a.txt:2: a quote is not closed"),
         ("a.txt", "seed=0\n\nseed", "a.txt:3: cannot read the override 'seed'"),
-        ("a.txt", "seed=0,1", "a.txt:1: seed=0,1: one trial takes one value"),
-        ("a.txt", "# nothing", "there are no trials"),
-        ("a.yaml", "", "there are no trials"),
+        ("a.txt", "seed=0,1", "a.txt:1: seed=0,1: several values; expected one value per key of a trial"),
+        ("a.txt", "# nothing", "no trials"),
+        ("a.yaml", "", "no trials"),
         ("a.yaml", "model: cnn", "a.yaml:1: expected a list of trials"),
         ("a.yaml", "- [seed=0]\n- 3", "a.yaml:2: a trial is a list .* found 3"),
         ("a.yaml", "- [seed=0]\n- [seed]\n", "a.yaml:2: cannot read the override 'seed'"),
@@ -65,7 +65,7 @@ def test_a_missing_file_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("key", ["1", "null", "true", "0.5", "a:b", ""])
-def test_a_key_that_would_become_another_is_refused(tmp_path: Path, key: str) -> None:
+def test_a_key_that_hydra_would_change_is_refused(tmp_path: Path, key: str) -> None:
     file = tmp_path / "trials.yaml"
     file.write_text(yaml.safe_dump([{"model": "cnn", "model.option": {key: 1}}]))
     with pytest.raises(ConfigError, match=r"trials.yaml:1: the key .* of a dictionary is read .* in an override"):

@@ -1,4 +1,4 @@
-"""A sweep in Weights & Biases: what its trials are called, and the run that sums it up."""
+"""A sweep in W&B: names of its runs, and its summary run."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,15 +69,15 @@ def test_the_summary_has_the_leaderboard_the_results_and_the_page(
     assert written.exit_code == 0
 
 
-def test_a_sweep_whose_trials_are_no_runs_is_none_either(tmp_path: Path) -> None:
-    sweep = sweep_with(tmp_path / "first", LOGGER)  # what the files say does not count, but what is typed
+def test_without_wandb_runs_there_is_no_summary_run(tmp_path: Path) -> None:
+    sweep = sweep_with(tmp_path / "first", LOGGER)  # files do not count, command-line overrides do
     conclude(sweep, None)
     assert not (sweep.path / "wandb").exists()
 
 
-def test_what_goes_wrong_there_is_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_the_summary_run_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     conclude(sweep_with(tmp_path / "first", LOGGER), {"project": "a/b"})
-    assert "W&B: the sweep's own run could not be logged: logger.wandb: Invalid project name" in capsys.readouterr().out
+    assert "W&B: the summary run could not be logged: logger.wandb: Invalid project name" in capsys.readouterr().out
 
 
 def planned(*lines: str, **choices: Any) -> Planned:
@@ -88,7 +88,7 @@ def planned(*lines: str, **choices: Any) -> Planned:
     )
 
 
-def test_a_trial_is_called_what_it_varies_in_the_group_of_its_sweep(tmp_path: Path) -> None:
+def test_runs_are_named_by_choices_in_the_group_of_the_sweep(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "first")
     alone = planned("logger=csv", model="cnn", seed=1).hash
     logged = planned("logger=wandb", model="cnn", seed=1)

@@ -32,7 +32,7 @@ def test_every_choice_trains(name: str, speech: Path, tmp_path: Path) -> None:
     assert metrics["epochs"] == 2
 
 
-def test_training_loss_changes_and_what_evaluation_sees_does_not(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_augmentation_changes_training_but_not_evaluation(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     """Without a step of the optimizer, so that nothing but the clips could differ."""
     losses = []
     for name in ("none", "light"):
@@ -48,12 +48,12 @@ def test_training_loss_changes_and_what_evaluation_sees_does_not(tiny_urbansound
 def test_background_noise_needs_recordings(
     tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ConfigError, match=r"no recordings of noise: name a folder of them by noise_dir=DIR"):
+    with pytest.raises(ConfigError, match=r"no noise recordings; set a folder of them by noise_dir=DIR"):
         run(tiny_urbansound8k, tmp_path / "none", "augment=speech")
     noise = tiny_urbansound8k / "audio/fold1"
     optional = ["augment=speech", "augment.waveform.background.required=false", "trainer.max_epochs=1"]
     assert run(tiny_urbansound8k, tmp_path / "without", *optional)["epochs"] == 1
-    assert "no recordings of noise; left out (a folder of them is named by noise_dir=DIR)" in capsys.readouterr().out
+    assert "no noise recordings; left out (set a folder of them by noise_dir=DIR)" in capsys.readouterr().out
     assert run(tiny_urbansound8k, tmp_path / "some", "augment=speech", f"noise_dir={noise}")["epochs"] == 4
 
 

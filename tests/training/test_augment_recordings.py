@@ -1,4 +1,4 @@
-"""Recordings that an augmentation needs, from their folder into a training."""
+"""Recordings of an augmentation (noise, impulse responses) in a training."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def test_recorded_rooms_come_from_their_folder(tiny_urbansound8k: Path, tmp_path
 
 
 def test_missing_rooms_are_named(tiny_urbansound8k: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"recorded rooms, .*: name a folder of them by rir_dir=DIR"):
+    with pytest.raises(ConfigError, match=r"room impulse responses, .*; set a folder of them by rir_dir=DIR"):
         run(tiny_urbansound8k, tmp_path / "none", *ROOM)
     with pytest.raises(ConfigError, match=r"rir_dir=.*nowhere: no such folder"):
         run(tiny_urbansound8k, tmp_path / "lost", *ROOM, f"rir_dir={tmp_path}/nowhere")

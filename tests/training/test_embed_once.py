@@ -1,4 +1,4 @@
-"""A published network is run once for each clip of a machine, whatever is trained on what it gives."""
+"""Cached embeddings: a pretrained network is run once per clip and machine."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -102,7 +102,7 @@ def test_changed_versions_are_embedded_once(root: Path, tmp_path: Path, embedded
 
 
 def test_versions_follow_from_the_clip_and_not_from_what_was_embedded_with_it(root: Path, tmp_path: Path) -> None:
-    """What is there already, of another part of the clips, changes nothing."""
+    """Cached embeddings of other clips change nothing."""
     losses = []
     for cache, first in (("a", ["data.test_fold=1"]), ("b", ["data.test_fold=2"])):
         run_cached(root, tmp_path / f"{cache} first", tmp_path / cache, *CHANGED, *first)
@@ -125,7 +125,7 @@ def test_each_epoch_draws_among_the_versions() -> None:
     ("lines", "message"),
     [
         (["feature.views=3"], "feature.views=3: augment changes no waveforms"),
-        (["feature.views=-1"], "feature.views=-1: expected a number of versions"),
+        (["feature.views=-1"], "feature.views=-1: not a number of versions of each clip; use 0 to 255"),
         (["feature.views=3", "augment=speech_strong"], "feature.views=3: augment mixes waveforms of two clips"),
     ],
 )

@@ -65,7 +65,7 @@ def test_a_resumed_training_adds_to_it(tiny_urbansound8k: Path, tmp_path: Path) 
     assert (found["energy_kwh"], found["emissions_kg"]) == (0.5, None)
 
 
-def test_a_country_that_is_none_is_one_line(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_an_unknown_country_is_one_line(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"callbacks\.emissions\.country=XXX: no such country"):
         run(tiny_urbansound8k, tmp_path / "run", "callbacks=emissions", "callbacks.emissions.country=XXX")
 

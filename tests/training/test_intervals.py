@@ -1,4 +1,4 @@
-"""Intervals for accuracy cover the true one as often as they say."""
+"""Coverage of confidence intervals for accuracy."""
 
 import math
 
@@ -19,7 +19,7 @@ ROUNDS = 400
 def drawn(
     rng: np.random.Generator, groups: int, clips: int, correlation: float, accuracy: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether clips are right, and their groups: about ``clips`` in each, with an accuracy of its own."""
+    """Simulate correct and wrong clips in groups of about ``clips``, each group with its own accuracy."""
     sizes = np.maximum(1, rng.poisson(clips, groups)) if clips > 1 else np.ones(groups, dtype=int)
     group = np.repeat(np.arange(groups), sizes)
     strength = 1 / correlation - 1 if correlation else None
@@ -90,7 +90,7 @@ def test_the_variance_is_that_of_a_bootstrap_over_groups() -> None:
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_what_is_all_right_or_all_wrong_is_not_certain(right: bool) -> None:
+def test_all_correct_or_all_wrong_has_an_interval(right: bool) -> None:
     correct, group = np.full(100, right), np.repeat(np.arange(10), 10)
     found = accuracy_interval(correct, group)
     assert found is not None
@@ -98,7 +98,7 @@ def test_what_is_all_right_or_all_wrong_is_not_certain(right: bool) -> None:
     assert (found.low, found.high) == pytest.approx(expected, abs=0.01)
 
 
-def test_one_group_says_nothing() -> None:
+def test_one_group_has_no_interval() -> None:
     assert accuracy_interval(np.array([True, False]), np.zeros(2, int)) is None
 
 

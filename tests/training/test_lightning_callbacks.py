@@ -17,13 +17,13 @@ ARGUMENTS = {
     "StochasticWeightAveraging": "swa_lrs: 0.01",
     "Timer": "duration: 00:01:00:00",
 }
-"""What they must be told."""
+"""Required arguments."""
 
 WARNS = {
     "OnExceptionCheckpoint": [".*was called without a model", ".*there is no last checkpoint available"],
     "StochasticWeightAveraging": ["SWA is currently only supported every epoch"],  # the schedule here is by step
 }
-"""What Lightning warns of where a callback works as it should."""
+"""Warnings of Lightning although a callback works."""
 
 QUICK = ("Timer", "TQDMProgressBar")
 
@@ -56,7 +56,7 @@ def test_a_callback_of_lightning_takes_part(
 
 
 @pytest.mark.parametrize("name", sorted(UNSUITABLE))
-def test_one_that_cannot_work_is_refused_with_the_reason(name: str, tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_an_unsuitable_callback_is_refused_with_the_reason(name: str, tiny_urbansound8k: Path, tmp_path: Path) -> None:
     assert name in lightning.pytorch.callbacks.__all__
     with pytest.raises(ConfigError, match=rf"^callbacks\.own\._target_=lightning.*\.{name} cannot be used: "):
         run(tiny_urbansound8k, tmp_path / "run", named(name))

@@ -1,4 +1,4 @@
-"""Training at full power: what each option does to the weights, the files and the results."""
+"""Trainer options: their effect on weights, files and results."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def network(state: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 class Steps:
-    """What the optimizer and the network met in trainings."""
+    """Precisions of the optimizer and the network during trainings."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.updates: list[float] = []
@@ -91,7 +91,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
         ("16-mixed", "bf16-mixed", torch.bfloat16),
     ],
 )
-def test_what_really_ran_is_written_and_features_stay_float32(
+def test_the_actual_precision_is_written_and_features_stay_float32(
     tiny_urbansound8k: Path, tmp_path: Path, steps: Steps, capsys: pytest.CaptureFixture[str], asked: str, ran: str,
     dtype: torch.dtype,
 ) -> None:  # fmt: skip
@@ -104,7 +104,7 @@ def test_what_really_ran_is_written_and_features_stay_float32(
 
 
 class Device:
-    """Of a Trainer, what the lines about its precision go by."""
+    """The attributes of a Trainer that the messages about precision depend on."""
 
     def __init__(self, device: str, precision: str) -> None:
         self.precision, self.strategy = precision, self
@@ -119,7 +119,7 @@ def test_a_device_without_bfloat16_has_something_faster(
     monkeypatch.setattr(precision, f"{'gpu' if device == 'cuda' else 'cpu'}_has_bfloat16", lambda: native)
     say_precision(Device(device, "bf16-mixed"), "bf16-mixed")
     kind = {"cuda": "GPU", "cpu": "CPU"}[device]
-    line = f"this {kind} has no bfloat16 and emulates it; trainer.precision={faster} is faster\n"
+    line = f"this {kind} emulates bfloat16; trainer.precision={faster} is faster\n"
     assert capsys.readouterr().out == ("" if native else line)
     say_precision(Device(device, "32-true"), "32-true")
     assert capsys.readouterr().out == ""
@@ -129,21 +129,19 @@ def test_a_device_without_bfloat16_has_something_faster(
 
 
 @pytest.mark.parametrize("accelerator", ["mps", "gpu", "cuda"])
-def test_an_accelerator_that_is_not_there_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, accelerator: str
-) -> None:
+def test_a_missing_accelerator_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, accelerator: str) -> None:
     monkeypatch.setattr(precision, "has_mps", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError) as raised:
         run(tmp_path, tmp_path / "run", f"trainer.accelerator={accelerator}")
     assert str(raised.value) == (
-        f"trainer.accelerator={accelerator}: there is none on this machine; use trainer=default, which finds the "
+        f"trainer.accelerator={accelerator}: not available on this machine; use trainer=default, which finds the "
         "accelerator, or trainer=cpu"
     )
 
 
 @pytest.mark.parametrize(("device", "language"), [("cpu", "C++"), ("cuda", "C")])
-def test_a_compiler_that_is_not_there_is_one_line(
+def test_a_missing_compiler_is_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str, language: str
 ) -> None:
     from torch._inductor.cpp_builder import cpp_compiler_search
@@ -154,7 +152,7 @@ def test_a_compiler_that_is_not_there_is_one_line(
     with pytest.raises(ConfigError) as raised:
         check_compiler(torch.device(device))
     assert str(raised.value) == (
-        f"compile=true: there is no {language} compiler on this machine; install one (gcc, g++), or use compile=false"
+        f"compile=true: no {language} compiler on this machine; install one (gcc, g++), or use compile=false"
     )
     (tmp_path / "gcc").write_text("#!/bin/sh\n")
     (tmp_path / "g++").write_text("#!/bin/sh\n")
@@ -342,23 +340,23 @@ def test_thresholds_are_those_of_the_best_epoch_where_only_the_test_was_left(tmp
         ("callbacks.swa.start=1.0", r"callbacks\.swa\.start=1\.0: expected"),
         ("trainer.precision=16-true", "precision=16-true is not supported"),
         ("trainer.profiler=fast", r"profiler=fast: expected simple \| advanced \| pytorch"),
-        ("trainer.max_epochs=0", "max_epochs=0 leaves nothing to train"),
+        ("trainer.max_epochs=0", r"trainer\.max_epochs=0: must be at least 1"),
         ("trainer.limit_val_batches=0", "limit_val_batches=0 leaves nothing to choose the epoch by"),
-        ("trainer.limit_train_batches=0.01", "Try at least `limit_train_batches"),
+        ("trainer.limit_train_batches=0.01", "Try at least `trainer.limit_train_batches"),
         ("trainer.max_time=00:00:00:00", "ended before an epoch was validated"),
-        ("callbacks=[ema,swa]", r"callbacks=\[ema,swa\]: each puts its average in place of the weights; choose one"),
-        ("callbacks.best=null", r"callbacks\.best is not there"),
+        ("callbacks=[ema,swa]", r"callbacks=\[ema,swa\]: each replaces the weights by its average; choose one"),
+        ("callbacks.best=null", r"callbacks\.best: missing"),
         ("callbacks.early_stopping.patience=-1", r"callbacks\.early_stopping\.patience=-1: expected 0 or more"),
-        ("trainer.max_epochs=null", "max_epochs=null: give it, or say by max_steps or max_time"),
+        ("trainer.max_epochs=null", "max_epochs=null has no end; set max_epochs, max_steps or max_time"),
         ("trainer.check_val_every_n_epoch=0", "check_val_every_n_epoch=0: expected 1 or more"),
         ("trainer.accumulate_grad_batches=0", r"trainer\.accumulate_grad_batches=0: expected a number, at least 1"),
         ("data.num_workers=-1", r"data\.num_workers=-1: expected a number, at least 0"),
         ("feature_memory_gb=-1", r"feature_memory_gb=-1: expected a number, at least 0"),
         ("tuner.max_batch_size=null", "tuner.max_batch_size=null: expected a number, at least 1"),
         ("seed=-1", "seed=-1: expected a number, 0 to 4294967295"),
-        ("loss=null", "loss=null: expected a choice, there are: auto, "),
+        ("loss=null", "loss=null: expected a choice; choices: auto, "),
         ("loss.label_smoothing=null", r"loss\.label_smoothing=None: expected at least 0"),
-        ("trainer.check_val_every_n_epoch=5", "check_val_every_n_epoch=5 of trainer.max_epochs=4 validates no epoch"),
+        ("trainer.check_val_every_n_epoch=5", "n_epoch=5: no epoch of trainer.max_epochs=4 is validated"),
     ],
 )
 def test_a_mistake_is_one_line(tiny_urbansound8k: Path, tmp_path: Path, override: str, message: str) -> None:
@@ -467,7 +465,7 @@ def test_sigterm_is_an_interruption_in_a_search_and_in_the_test(
 
 
 @pytest.mark.full
-def test_what_is_found_is_used_and_nothing_else_is_disturbed(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_found_values_are_used_and_random_states_restored(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     options = ["optimizer.lr=1e-7", "trainer.max_epochs=15"]
     lost = run(tiny_urbansound8k, tmp_path / "lost", *options)
     found = run(tiny_urbansound8k, tmp_path / "found", *options, "tuner.lr_find=true", "tuner.scale_batch_size=true")
@@ -485,10 +483,10 @@ def test_what_is_found_is_used_and_nothing_else_is_disturbed(tiny_urbansound8k: 
     assert all(torch.equal(v, weights(tmp_path / "typed")[k]) for k, v in weights(tmp_path / "found").items())
 
 
-def test_a_batch_is_bounded(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_the_batch_size_is_bounded(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     found = run(tiny_urbansound8k, tmp_path / "run", *SHORT, "tuner.scale_batch_size=true", "tuner.max_batch_size=11")
     assert found["found_batch_size"] == 8
-    with pytest.raises(ConfigError, match="at most 1 clips a batch leave nothing to find"):
+    with pytest.raises(ConfigError, match="at most 1 clips per batch leave no choice"):
         run(tiny_urbansound8k, tmp_path / "none", *SHORT, "tuner.scale_batch_size=true", "tuner.max_batch_size=1")
 
 
@@ -534,7 +532,7 @@ def test_device_statistics_are_logged_where_losses_are(tiny_urbansound8k: Path, 
     assert clips["step"].tolist() == steps.query("name == 'train/step_loss'")["step"].tolist() == [1, 3, 5, 7]
     assert clips["epoch"].tolist() == [1, 2, 3, 4]
     assert (logged.query("name == 'device/clips_per_second'")["value"] > 0).all()
-    with pytest.raises(ConfigError, match="logger=none leaves nothing to log to"):
+    with pytest.raises(ConfigError, match="needs a logger, and logger=none has none"):
         run(tiny_urbansound8k, tmp_path / "none", *options, "logger=none")
 
 
@@ -553,7 +551,7 @@ def test_a_loss_that_is_not_a_number_is_found_where_it_happens(
 
     monkeypatch.setattr(AudioClassifier, "_classified", classified)
     with pytest.raises(
-        UserError, match=rf"{part} loss became nan in epoch 1 \(step [23]\): try a smaller optimizer.lr"
+        UserError, match=rf"{part} loss became nan in epoch 1 \(step [23]\); try a smaller optimizer.lr"
     ):
         run(tiny_urbansound8k, tmp_path / "run", "trainer.log_every_n_steps=1")
     assert not (tmp_path / "run/metrics.json").exists()
@@ -600,7 +598,7 @@ def test_a_logger_can_be_left_out_of_several(tiny_urbansound8k: Path, tmp_path: 
 def test_a_batch_of_one_clip_is_too_few_for_some_networks(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     network = ["model=lstm", "model.num_layers=1", "model.hidden_dim=4", "data.batch_size=1"]
     settings = [line for line in tiny.TRAIN_OVERRIDES if not line.startswith("model")]
-    with pytest.raises(ConfigError, match=r"data\.batch_size: LSTM normalizes over the batch.*: use 2 or more"):
+    with pytest.raises(ConfigError, match=r"data\.batch_size: LSTM normalizes over the batch.*; use 2 or more"):
         run(tiny_urbansound8k, tmp_path / "run", *network, settings=settings)
 
 

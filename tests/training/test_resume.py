@@ -1,4 +1,4 @@
-"""A training that was killed goes on as if it had not been."""
+"""A killed training is resumed as if it had not been interrupted."""
 
 import math
 import os
@@ -74,7 +74,7 @@ OF_TORCH = {
         *(pytest.param(name, "none", marks=pytest.mark.full) for name in sorted(OF_TORCH)),
     ],
 )  # fmt: skip
-def test_resumed_equals_undisturbed(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheduler: str, augment: str
 ) -> None:
     options = [
@@ -133,7 +133,7 @@ def test_a_run_that_only_lacks_its_test_is_tested(tiny_urbansound8k: Path, tmp_p
 
 
 def test_no_process_waits_where_nothing_is_left_to_do(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")  # the first one only shows what came out, and meets nobody
+    monkeypatch.setenv("RANK", "1")  # the first one only shows the result, and meets no other process
     monkeypatch.setattr("audio_lightning.training.run.train", lambda *_, **__: pytest.fail("it trains"))
     assert main([f"resume={trained}"]) == 0
 
@@ -161,7 +161,7 @@ def test_a_finished_run_can_be_made_longer(tiny_urbansound8k: Path, tmp_path: Pa
         (["model=resnet"], "model cannot be changed in a resumed run"),
         (["seed=3"], "seed cannot be changed in a resumed run"),
         (["trainer.precision=bf16-mixed"], r"trainer\.precision cannot be changed"),
-        (["trainer.max_epochs=9"], "scheduler=onecycle spreads one cycle over the whole training"),
+        (["trainer.max_epochs=9"], "scheduler=onecycle: its cycle spans the whole training"),
     ],
 )
 def test_what_would_make_it_another_run_is_refused(
@@ -175,7 +175,7 @@ def test_what_would_make_it_another_run_is_refused(
         resumed_config(folder, overrides)
 
 
-def test_a_folder_without_a_run_is_said(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected a folder with config\.yaml"):
         resumed_config(RunFolder(tmp_path / "nothing"), [])
 
@@ -213,7 +213,7 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["flip", "cut", "gone"])
-def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
+def test_a_damaged_checkpoint_falls_back_to_the_previous_one(
     tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], how: str
 ) -> None:
     run(tiny_urbansound8k, tmp_path / "whole", "scheduler=none", "trainer.max_epochs=4")
@@ -227,7 +227,7 @@ def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(
     assert_equal_runs(tmp_path / "whole", tmp_path / "run")
 
 
-def test_a_damaged_checkpoint_never_takes_the_place_of_the_one_before(
+def test_a_damaged_checkpoint_never_replaces_the_previous_one(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(tiny_urbansound8k, tmp_path, "scheduler=none", "trainer.max_epochs=3")
@@ -243,8 +243,8 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_the_one_before(
 @pytest.mark.parametrize(
     ("last_is", "previous_is", "message"),
     [
-        ("flip", "gone", r"last\.ckpt .* is damaged .*; remove it, and the training begins again"),
-        ("cut", "flip", r"last\.ckpt .* is damaged .*, and so is the one before: .*previous\.ckpt"),
+        ("flip", "gone", r"last\.ckpt .* is damaged .*; remove it to begin the training again"),
+        ("cut", "flip", r"last\.ckpt .* is damaged .*, and the previous one cannot be used either: .*previous\.ckpt"),
         ("pipe", "whole", r"last\.ckpt: expected a file, found a named pipe"),
     ],
 )
@@ -266,7 +266,7 @@ def test_a_checkpoint_of_before_there_were_checksums_is_resumed(tiny_urbansound8
     assert resume(tmp_path, "trainer.max_epochs=3")["epochs"] == 3
 
 
-def test_a_run_of_another_length_says_how_the_rate_jumps(
+def test_a_jump_of_the_learning_rate_is_reported(
     tiny_urbansound8k: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tiny_urbansound8k, tmp_path, "trainer.max_epochs=2")  # of three steps
@@ -275,14 +275,14 @@ def test_a_run_of_another_length_says_how_the_rate_jumps(
     # Of 18 steps 2 warm up, and 6 are done: the cosine over the other 16 is where 4 of them are over.
     due = 0.5 * (1 + math.cos(math.pi * 4 / 16))
     assert (
-        f"warning: the learning rate jumps from 0 to {0.01 * due:.3g} ({due:.2f} of its peak 0.01): WarmupCosine spans "
-        "the whole training" in capsys.readouterr().out
+        f"warning: the learning rate jumps from 0 to {0.01 * due:.3g} ({due:.2f} of its peak 0.01), because "
+        "WarmupCosine spans the whole training" in capsys.readouterr().out
     )
     assert last(tmp_path)["global_step"] == 18
 
 
 @pytest.mark.parametrize("scheduler", ["cosine", "decay"])
-def test_a_rate_that_goes_on_as_it_was_is_no_jump(
+def test_an_unchanged_learning_rate_is_not_reported(
     tiny_urbansound8k: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -305,11 +305,11 @@ def test_torchs_one_cycle_cannot_be_made_longer(trained: Path, tmp_path: Path) -
             "audio_lightning.classifier.schedulers.WarmupCosine", "torch.optim.lr_scheduler.OneCycleLR"
         )
     )
-    with pytest.raises(ConfigError, match="scheduler=onecycle spreads one cycle over the whole training"):
+    with pytest.raises(ConfigError, match="scheduler=onecycle: its cycle spans the whole training"):
         resumed_config(RunFolder(tmp_path / "run"), ["trainer.max_epochs=9"])
 
 
-def test_what_was_found_before_is_kept_whatever_the_run_is_resumed_with(
+def test_found_values_are_kept_when_a_run_is_resumed(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = ["tuner.lr_find=true", "tuner.scale_batch_size=true", "trainer.max_epochs=3"]
@@ -320,7 +320,7 @@ def test_what_was_found_before_is_kept_whatever_the_run_is_resumed_with(
         kill_at(patch, epoch=2, batch=0)
         with pytest.raises(Killed):
             run(tiny_urbansound8k, tmp_path / "killed", *options)
-    # As a sweep and the API do, which compose the configuration anew.
+    # As a sweep and the API do, which compose the configuration again.
     config = compose(quote_paths(["data=urbansound8k", f"data.root={tiny_urbansound8k}", *tiny.TRAIN_OVERRIDES]))
     check_config(config)
     config.tuner.lr_find = config.tuner.scale_batch_size = True

@@ -1,4 +1,4 @@
-"""One training: what it leaves behind, that it repeats, and that its numbers are right."""
+"""One training: its run folder, its reproducibility, and its metrics."""
 
 import json
 from pathlib import Path
@@ -7,11 +7,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import soundfile
+import tiny
 import torch
 from filelock import FileLock
 from running import run
 
-from audio_lightning.config import build, compose
+from audio_lightning.config import build, check_config, compose, quote_paths
 from audio_lightning.core.errors import ConfigError, DataError, UserError
 from audio_lightning.data.audit import audit
 from audio_lightning.data.datamodule import AudioDataModule
@@ -20,6 +21,7 @@ from audio_lightning.data.problems import ProblemsError
 from audio_lightning.figures.run_figures import draw_run
 from audio_lightning.inference.evaluate import evaluate
 from audio_lightning.run_folder import RunFolder, run_files
+from audio_lightning.training.run import train
 
 
 def test_the_run_folder_is_complete(trained: Path) -> None:
@@ -63,7 +65,7 @@ def test_metrics_are_flat_and_follow_from_the_predictions(trained: Path) -> None
     assert metrics["leakage"] == "none found"
 
 
-def test_the_history_has_a_row_an_epoch_and_best_is_the_best(trained: Path) -> None:
+def test_the_history_has_one_row_per_epoch_and_best_is_the_best(trained: Path) -> None:
     history = pd.read_csv(trained / "history.csv")
     assert list(history["epoch"]) == [1, 2, 3, 4]
     metrics = json.loads((trained / "metrics.json").read_text())
@@ -124,11 +126,14 @@ def test_another_seed_or_epoch_gives_other_batches(tiny_urbansound8k: Path, tmp_
         ("loss.class_weights=some", r"loss\.class_weights=some: expected none or balanced"),
         ("loss.label_smoothing=1.0", r"loss\.label_smoothing=1\.0: expected at least 0 and less than 1"),
         ("trainer.accelerator=abacus", "trainer: "),
+        ("trainer.max_time=90", r"trainer\.max_time=90: expected DD:HH:MM:SS"),
+        ("trainer.gradient_clip_algorithm=5", r"trainer\.gradient_clip_algorithm=5: expected text \| null"),
+        ("trainer.num_nodes=null", r"trainer\.num_nodes=None: expected a whole number"),
         ("model.dropout=1.5", "model: CNN refuses its arguments: dropout probability"),
         ("model.hidden_dim=-3", "model: CNN refuses its arguments"),
     ],
 )
-def test_what_cannot_work_is_said_before_any_audio_is_read(
+def test_impossible_settings_are_errors_before_any_audio_is_read(
     tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, override: str, message: str
 ) -> None:
     monkeypatch.setattr(AudioDataModule, "setup", lambda self: pytest.fail("audio was read"))
@@ -136,6 +141,35 @@ def test_what_cannot_work_is_said_before_any_audio_is_read(
     with pytest.raises(ConfigError, match=message) as caught:
         run(tiny_urbansound8k, tmp_path / "run", override, settings=settings)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=sincnet", "feature=logmel"], "sincnet takes a waveform, and the feature gives a spectrogram; choose"),
+        (["trainer.accelerator=abacus"], "trainer: "),
+        (["trainer.max_epochs=0"], r"trainer\.max_epochs=0: must be at least 1"),
+        (["data.clip_seconds=4s"], r"data\.clip_seconds='4s': expected a number"),
+        (["optimizer.lr=-1"], "optimizer: AdamW refuses its arguments: Invalid learning rate"),
+        (["scheduler.warmup_ratio=2.0"], "scheduler"),
+        (["loss.label_smoothing=1.0"], r"loss\.label_smoothing=1\.0: expected"),
+        (["callbacks.best=null"], r"callbacks\.best: missing"),
+    ],
+)
+def test_impossible_settings_are_errors_before_recordings_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str], message: str
+) -> None:
+    root = tiny.write_folder(tmp_path / "recordings")
+    monkeypatch.setattr("audio_lightning.training.run.settled_data", lambda config: pytest.fail("data was measured"))
+    config = compose(quote_paths(["data=folder", f"data.root={root}", *overrides]))
+
+    def start() -> None:
+        check_config(config)
+        train(config, RunFolder(tmp_path / "run"))
+
+    with pytest.raises(ConfigError, match=message):
+        start()
     assert not (tmp_path / "run").exists()
 
 
@@ -155,7 +189,7 @@ def test_clips_that_a_debug_setting_leaves_out_are_not_counted(tiny_urbansound8k
     assert metrics["num_clips/test"] == len(pd.read_csv(tmp_path / "run/predictions.csv")) == 8  # of 9, one batch
 
 
-def test_all_that_is_wrong_with_the_data_is_said_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_the_data_are_reported_together(tmp_path: Path) -> None:
     import tiny
 
     root = tiny.write_urbansound8k(tmp_path / "data")
@@ -196,18 +230,18 @@ def test_leaking_data_stops_the_run_or_stamps_it(tmp_path: Path) -> None:
     assert metrics["leakage"] == "present"
 
 
-def test_a_single_class_is_not_trained_on_but_can_be_looked_at_and_evaluated(trained: Path, tmp_path: Path) -> None:
+def test_a_single_class_is_a_problem_of_training_but_can_be_evaluated(trained: Path, tmp_path: Path) -> None:
     import tiny
 
     root = tiny.write_folder(tmp_path / "top/sounds")
     with pytest.raises(
-        DataError, match=r"all \d+ clips are of one class, sounds, .*; is data.root=.*/top/sounds meant"
+        DataError, match=r"all \d+ clips are of one class, sounds, .*; did you mean data.root=.*/top/sounds"
     ):
         run(tmp_path / "top", tmp_path / "run", "data=folder")
     assert not RunFolder(tmp_path / "run").is_begun
     config = compose(["data=folder", f"data.root={tmp_path / 'top'}", "data.clip_seconds=0.25"])
     datamodule = build(config.data, AudioDataModule, where="data")
-    assert not audit(datamodule, examine(datamodule))
+    assert [finding.kind for finding in audit(datamodule, examine(datamodule))] == ["classes"]
     one = tmp_path / "one"
     one.mkdir()
     (root / "noise").rename(one / "noise")
@@ -223,22 +257,22 @@ def test_a_loss_that_is_not_finite_ends_the_run(tiny_urbansound8k: Path, tmp_pat
 @pytest.mark.parametrize(
     "name", ["metrics.json", "history.csv", "lr_finder.csv", "checkpoints/last.ckpt", "checkpoints/epoch=3.ckpt"]
 )
-def test_a_folder_in_which_something_came_of_a_training_is_not_begun_again(name: str, tmp_path: Path) -> None:
+def test_a_folder_with_a_run_is_not_overwritten(name: str, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     (tmp_path / "checkpoints").mkdir()
     for left in ("config.yaml", "environment.json", "problems.csv", "train.log"):
         (tmp_path / left).touch()
     folder.check_usable()
     (tmp_path / name).touch()
-    with pytest.raises(ConfigError, match=r"holds a run already: go on with it by resume="):
+    with pytest.raises(ConfigError, match=r"holds a run already; continue it with resume="):
         folder.check_usable()
 
 
-def test_a_folder_is_for_one_at_a_time(tmp_path: Path) -> None:
+def test_a_folder_is_locked(tmp_path: Path) -> None:
     one, other = RunFolder(tmp_path), RunFolder(tmp_path)
     with one.taken():
         for refused in (other.check_usable, other.taken().__enter__):
-            with pytest.raises(ConfigError, match="another process trains there now; wait for its end, or choose"):
+            with pytest.raises(ConfigError, match="another process is training there; wait until it ends, or choose"):
                 refused()
     with other.taken():
         pass
@@ -279,8 +313,8 @@ def test_it_learns(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     assert metrics["test/accuracy"] >= 0.9
 
 
-def test_features_that_are_kept_change_nothing(tiny_urbansound8k: Path, tmp_path: Path) -> None:
-    """Also where only some of them find room: 7 clips of 16 bins and 26 frames."""
+def test_cached_features_do_not_change_the_results(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    """Also if only some features fit: 7 clips of 16 bins and 26 frames."""
     histories = []
     for number, gigabytes in enumerate((0.0, 1.0, 7 * 4 * 16 * 26 / 1e9)):
         run(tiny_urbansound8k, tmp_path / str(number), f"feature_memory_gb={gigabytes}")

@@ -1,4 +1,4 @@
-"""Splits that are too small for their figures are said to be."""
+"""Warnings about splits that are too small."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ FEW = "classes with fewer than 5 clips: "
 
 
 def said(*counts: list[int], splits: tuple[str, ...] = SPLITS) -> list[str]:
-    """What is said of data with so many clips of cat, dog and owl in the three parts."""
+    """Return the warnings about data with given numbers of clips of cat, dog and owl in the three splits."""
     by_split = dict(zip(SPLITS, counts))
     stub: Any = SimpleNamespace(
         class_counts=by_split.__getitem__,
@@ -35,7 +35,7 @@ def said(*counts: list[int], splits: tuple[str, ...] = SPLITS) -> list[str]:
         (([9, 0, 9], [90, 9, 9], [9, 9, 0]), ["train has no clip of dog", "test has no clip of owl: never tested"]),
     ],
 )
-def test_what_is_too_little_is_named(counts: tuple[list[int], ...], expected: list[str]) -> None:
+def test_small_splits_are_named(counts: tuple[list[int], ...], expected: list[str]) -> None:
     assert said(*counts) == expected
 
 
@@ -43,7 +43,7 @@ def test_only_what_is_evaluated_counts_there() -> None:
     assert said([0, 1, 1], [1, 1, 1], [5, 0, 9], splits=("test",)) == ["test has no clip of dog: never tested"]
 
 
-def test_a_run_keeps_intervals_and_warnings_and_says_them(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_writes_and_prints_intervals_and_warnings(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = json.loads((trained / "metrics.json").read_text())
     for name in ("test/accuracy", "test/balanced_accuracy"):
         assert 0 <= metrics[f"{name}_low"] <= metrics[name] <= metrics[f"{name}_high"] <= 1
@@ -56,6 +56,8 @@ def test_a_run_keeps_intervals_and_warnings_and_says_them(trained: Path, capsys:
     assert "low" not in lines[0]
     low, high = metrics["test/accuracy_low"], metrics["test/accuracy_high"]
     assert lines[1].startswith(f"95 % interval over clips in 6 groups: accuracy {low:.3f} to {high:.3f}, balanced")
+    print_run(metrics | {"leakage": "cannot be excluded"}, trained)  # without groups
+    assert "95 % interval over clips in 6 recordings: " in capsys.readouterr().out
     assert [line for line in lines if line.startswith("warning: ")] == [
         f"warning: {sentence}" for sentence in metrics["warnings"].split("; ")
     ]

@@ -1,4 +1,4 @@
-"""A metric that is not a number chooses nothing, and everything that is written about it can be read."""
+"""Undefined metrics (NaN) choose nothing, and all written files stay readable."""
 
 import csv
 import math
@@ -26,7 +26,7 @@ SETTINGS = [
 
 
 def write_unlabelled_validation(root: Path) -> Path:
-    """A table of several labels a clip, of which no validation clip has any; one class is in the training alone."""
+    """A table with several labels per clip; no validation clip has any, and one class is in the training alone."""
     tiny.write_table(root, clips=8)
     with (root / "clips.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -51,7 +51,7 @@ def test_the_loss_chooses_where_no_validation_clip_has_a_label(
     assert f"validation has no clip of {', of '.join(tiny.CLASSES)}" in said
     assert "test has no clip of noise" in said
     assert (
-        "validation/mean_average_precision is not defined, for no validation clip has a label; validation/loss" in said
+        "validation/mean_average_precision is undefined because no validation clip has a label; validation/loss" in said
     )
     written: Any = strict((tmp_path / "run/metrics.json").read_text())
     assert written == metrics
@@ -63,7 +63,7 @@ def test_the_loss_chooses_where_no_validation_clip_has_a_label(
     assert written["best_epoch"] == losses.index(min(losses)) + 1
 
 
-def test_what_chose_the_epoch_is_written_down(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+def test_chosen_by_is_written(tiny_urbansound8k: Path, tmp_path: Path) -> None:
     assert run(tiny_urbansound8k, tmp_path / "run")["chosen_by"] == "validation/accuracy"
 
 

@@ -1,4 +1,4 @@
-"""Which clips come together in a batch, and how its tensors are made."""
+"""Samplers and data set of batches of clips."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ Sampling = Literal["uniform", "balanced"]
 
 
 class Batch(TypedDict):
-    """What a classifier is given.
+    """Batch of clips with their targets.
 
-    ``waveform``: float32 ``[batch, samples]``. ``target``: int64 ``[batch]``, or float32 ``[batch, classes]`` where a
-    clip may have several labels. ``length``: int64 ``[batch]``, samples of the clip before padding. ``clip``: int64
-    ``[batch]``, position among the clips of the data module.
+    ``waveform``: float32 ``[batch, samples]``. ``target``: int64 ``[batch]``, or multi-hot float32 ``[batch, classes]``
+    for clips with several labels. ``length``: int64 ``[batch]``, number of samples of each clip before padding.
+    ``clip``: int64 ``[batch]``, index among all clips of the data module.
     """
 
     waveform: Tensor
@@ -31,7 +31,11 @@ class Batch(TypedDict):
 
 
 class Place(TypedDict):
-    """A batch before its samples are fetched: where they are, and how loud they are to be."""
+    """Batch before its samples are gathered.
+
+    ``start``: int64 ``[batch]``, index of each clip's first sample. ``gain``: float32 ``[batch]``, factor of each
+    waveform. The other entries are as in :class:`Batch`.
+    """
 
     start: Tensor
     gain: Tensor
@@ -41,7 +45,7 @@ class Place(TypedDict):
 
 
 def fetch(place: Place, gather: Gather) -> Batch:
-    """Put the samples in, on the device where they lie."""
+    """Gather the samples of a batch, on the device that holds them."""
     waveform = gather(place["start"], place["length"])
     changed = torch.nonzero(place["gain"] != 1).flatten()
     if len(changed):
@@ -51,7 +55,7 @@ def fetch(place: Place, gather: Gather) -> Batch:
 
 @dataclass(frozen=True)
 class Draw:
-    """The clips of one batch, as positions in the data set, and the epoch that it is for."""
+    """Indices of the clips of one batch in the data set, and the epoch of the batch."""
 
     epoch: int
     index: Int64[np.ndarray, "batch"]
@@ -59,16 +63,17 @@ class Draw:
 
 @dataclass
 class ClipDataset(Dataset[Batch | Place]):
-    """The clips of one split, a batch at a time.
+    """Map-style data set of one split whose items are whole batches.
 
     Attributes:
-        clips: those of the split, with ``start`` as ``gather`` counts.
-        number: position of each clip among those of the data module.
-        target: index of the class of each, or a row of zeros and ones.
-        gather: takes samples; None leaves that to whoever has them, and yields a :class:`Place`.
-        num_samples: length of a clip.
-        seed: of background noise that is drawn at random.
-        redraw: whether such noise is another in each epoch, as in training, or always the same.
+        clips: clips of the split; ``start`` counts in the samples of ``gather``.
+        number: index of each clip among all clips of the data module.
+        target: class index of each clip, or a multi-hot row.
+        gather: gathers samples. None: items are of type :class:`Place`, and the data module gathers their samples on
+            the device.
+        num_samples: length of a clip in samples.
+        seed: seed of randomly drawn background noise.
+        redraw: draw new background noise in each epoch, as in training; otherwise it is the same in all epochs.
     """
 
     clips: Clips
@@ -87,16 +92,16 @@ class ClipDataset(Dataset[Batch | Place]):
         return len(self.clips)
 
     def __getitems__(self, draw: Draw) -> Batch | Place:
-        """One batch: no list of single clips that would have to be put together again."""
+        """Return one batch, not a list of clips to collate."""
         return self.place(draw) if self.gather is None else self.batch(draw)
 
     def batch(self, draw: Draw) -> Batch:
-        """A batch with its samples."""
+        """Batch with its samples."""
         assert self.gather is not None
         return fetch(self.place(draw), self.gather)
 
     def place(self, draw: Draw) -> Place:
-        """Where the samples of a batch are."""
+        """Batch with the positions of its samples."""
         index = draw.index
         start, length = self.clips.start[index], self.clips.length[index]
         gain = np.ones(len(index), dtype=np.float32)
@@ -115,7 +120,7 @@ class ClipDataset(Dataset[Batch | Place]):
         )
 
     def _random(self, epoch: int) -> Float[np.ndarray, "2 clips"]:
-        """Place and volume of background noise: uniform from 0 to 1, by seed, epoch and position."""
+        """Position and volume of background noise, uniform from 0 to 1, by seed, epoch and clip."""
         epoch = epoch if self.redraw else 0
         if self._drawn is None or self._drawn[0] != epoch:
             values = np.zeros((2, len(self.clips)))
@@ -125,15 +130,15 @@ class ClipDataset(Dataset[Batch | Place]):
 
 
 class EpochSampler(Sampler[int]):
-    """An order of clips that depends on the seed and the epoch alone, so that a resumed training meets it again.
+    """Sampler whose order depends only on the seed and the epoch, so that a resumed training repeats it.
 
     Args:
         length: number of clips.
-        seed: of the order.
-        shuffle: whether there is any; otherwise clips come as they are.
-        classes: index of each clip's class, for drawing classes with equal probability: as many clips as there are,
-            with replacement. None for every clip once.
-        same: keep the order of the first epoch, so that all epochs have the same batches.
+        seed: seed of the order.
+        shuffle: draw a random order; otherwise clips keep their order.
+        classes: class index of each clip, to draw all classes with equal probability: ``length`` clips with
+            replacement. None to draw every clip once.
+        same: use the order of the first epoch in all epochs, so that the batches are the same.
     """
 
     def __init__(
@@ -156,7 +161,7 @@ class EpochSampler(Sampler[int]):
             self._probabilities = rarity / rarity.sum()
 
     def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before every epoch."""
+        """Set the epoch; Lightning calls this before every epoch."""
         self.epoch = 0 if self.same else epoch
 
     def __len__(self) -> int:
@@ -166,7 +171,7 @@ class EpochSampler(Sampler[int]):
         return iter(self.order().tolist())
 
     def order(self) -> Int64[np.ndarray, "clips"]:
-        """The clips of the epoch that was set."""
+        """Order of the clips in the current epoch."""
         if not self.shuffle:
             return np.arange(self.length)
         rng = np.random.default_rng((self.seed, self.epoch))
@@ -176,24 +181,24 @@ class EpochSampler(Sampler[int]):
 
 
 class EpochBatches(Sampler[Draw]):
-    """The order of a sampler, cut into batches, of which each process that trains gets its own.
+    """Batch sampler that divides the order of a sampler into batches, and these among the training processes.
 
-    All processes get equally many, because each waits for the others in every step.
+    All processes get the same number of batches, because they synchronize in every step.
 
-    In training, one step of all processes takes ``batch_size * processes`` clips of the order, and every process an
-    equal part of them, because their gradients are averaged with equal weights. The clips that cannot be divided so
-    (fewer than there are processes) are left out, and so is a last batch of one clip, which would give batch
-    normalization nothing to average over; they have their turn in another epoch, since the order changes.
+    In training, one step of all processes uses ``batch_size * processes`` clips. Every process gets an equal part of
+    them, because their gradients are averaged with equal weights. A remainder smaller than the number of processes is
+    dropped. So is a last batch of one clip, unless it is the only batch, because batch normalization cannot compute
+    statistics of one clip. The order changes from epoch to epoch, so dropped clips are used in others.
 
-    In evaluation, every clip comes exactly once, in the batches of a single process, which are dealt out in turn. A
-    process for which none is left gets an empty one.
+    In evaluation, every clip is used exactly once. The batches are the same as with a single process, and are assigned
+    to the processes in turn. A process without a remaining batch gets an empty one.
 
     Args:
-        sampler: gives the order, the same one in all processes.
-        batch_size: clips a batch.
-        training: whether the batches are to be trained on.
-        rank: number of this process.
-        processes: how many there are.
+        sampler: order of the clips, the same in all processes.
+        batch_size: clips per batch.
+        training: whether the batches are for training.
+        rank: index of this process.
+        processes: number of processes.
     """
 
     def __init__(

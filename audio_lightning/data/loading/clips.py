@@ -1,4 +1,4 @@
-"""Where the clips lie in the decoded samples."""
+"""Positions of the clips in the decoded samples."""
 
 from dataclasses import dataclass, fields
 
@@ -11,15 +11,15 @@ from audio_lightning.data.store.decoded import DecodedAudio
 
 @dataclass(frozen=True)
 class Clips:
-    """Stretches of the decoded samples; nothing is copied to make one.
+    """Segments of the decoded samples, without copying them.
 
     Attributes:
-        row: row of the manifest that the clip belongs to.
-        start: position of its first sample among all decoded samples.
-        length: number of its samples, at most those of a clip (a ``background`` clip: of the whole stretch that it may
-            be drawn from).
+        row: row of the manifest of each clip.
+        start: index of its first sample among all decoded samples.
+        length: number of its samples, at most the length of a clip; for a ``background`` clip, number of samples of the
+            segment from which it is drawn.
         offset: samples from the beginning of its recording to ``start``.
-        background: whether the clip is drawn at random, in place and volume, each time.
+        background: whether the position and volume of the clip are drawn at random.
     """
 
     row: Int64[np.ndarray, "clips"]
@@ -32,7 +32,7 @@ class Clips:
         return len(self.row)
 
     def select(self, index: Int64[np.ndarray, "chosen"]) -> "Clips":
-        """Some of the clips."""
+        """Select some of the clips."""
         return Clips(*(getattr(self, column.name)[index] for column in fields(self)))
 
 
@@ -44,18 +44,18 @@ def cut(
     num_samples: int,
     hop_samples: int | None,
 ) -> Clips:
-    """The clips of every row: one, or windows.
+    """Cut every row into one clip, or into windows.
 
-    Windows are where :func:`audio_lightning.audio.windows` puts them in a recording of any length: one every
-    ``hop_samples``, all full but the last, which is left out where less than 5 % of a window would be new in it.
+    Windows are as in :func:`audio_lightning.audio.windows`: one every ``hop_samples``, all full except
+    the last one, which is left out if less than 5 % of it would be new.
 
     Args:
-        manifest: rows, with the part of the recording that each means.
-        recording: position of each row's recording in ``audio``.
-        audio: decoded at ``sample_rate``.
-        sample_rate: in hertz.
-        num_samples: length of a clip.
-        hop_samples: from the start of a window to the start of the next; None for one clip a row.
+        manifest: rows, with the part of the recording for each.
+        recording: index of each row's recording in ``audio``.
+        audio: recordings decoded at ``sample_rate``.
+        sample_rate: sample rate in hertz.
+        num_samples: length of a clip in samples.
+        hop_samples: hop from one window to the next in samples; None for one clip per row.
     """
     first, last = audio.starts[recording], audio.stops[recording]
     start = first + _samples(manifest.table["start_seconds"].to_numpy(), sample_rate)
@@ -77,7 +77,7 @@ def cut(
 def window_count(
     length: Int64[np.ndarray, "stretches"], num_samples: int, hop_samples: int
 ) -> Int64[np.ndarray, "stretches"]:
-    """Number of windows in stretches of so many samples, at least one each."""
+    """Number of windows in segments of the given lengths in samples, at least one each."""
     tail = max(1, num_samples // 20)
     full = np.maximum(0, (length - max(num_samples, hop_samples)) // hop_samples + 1)
     already_seen = max(0, num_samples - hop_samples)

@@ -1,4 +1,4 @@
-"""Batches out of the decoded samples, by one indexing operation on whatever device they lie."""
+"""Gathering of batches from the decoded samples by one indexing operation, on any device."""
 
 import warnings
 
@@ -11,15 +11,15 @@ from audio_lightning.core.task import Padding
 
 
 class Gather:
-    """Takes clips of one length out of all samples, and fills up the short ones.
+    """Gathers clips of fixed length from all samples, and pads short ones.
 
-    The samples are seen as an overlapping matrix, of which row ``i`` is what begins at sample ``i``; a batch is a
-    selection of its rows. No index of the size of the batch is made, and each row is one copy of contiguous memory.
+    The samples are viewed as an overlapping matrix, whose row ``i`` begins at sample ``i``; a batch is a selection of
+    its rows. No index of the size of the batch is created, and each row is one copy of contiguous memory.
 
     Args:
-        samples: of all recordings, one behind the other; float32, or int16 for 1/32,768 of full scale.
-        num_samples: length of a clip.
-        padding: how a shorter clip is filled up, as :func:`audio_lightning.audio.fit_length` does.
+        samples: concatenated samples of all recordings; float32, or int16 in units of 1/32,768 of full scale.
+        num_samples: length of a clip in samples.
+        padding: how shorter clips are padded, see :func:`audio_lightning.audio.fit_length`.
     """
 
     def __init__(self, samples: Shaped[Tensor, "all"], num_samples: int, padding: Padding) -> None:
@@ -32,19 +32,19 @@ class Gather:
 
     @property
     def device(self) -> torch.device:
-        """Where the samples lie, and so the batches."""
+        """Device of the samples, and of the batches."""
         return self.rows.device
 
     def __call__(
         self, start: Int64[Tensor, "batch"], length: Int64[Tensor, "batch"]
     ) -> Float[Tensor, "batch num_samples"]:
-        """Clips in a tensor of their own.
+        """Gather clips into a new tensor.
 
         Args:
-            start: position of each clip's first sample; on the CPU, so that no device has to be waited for.
-            length: number of its samples, of which those behind ``num_samples`` are left out; silence where it is 0.
+            start: index of each clip's first sample; on the CPU, which avoids a synchronization with the GPU.
+            length: number of its samples; samples beyond ``num_samples`` are ignored; 0 gives silence.
         """
-        # A clip at the very end of all samples is taken from a little before, and moved.
+        # A clip at the very end of all samples is read from an earlier position, and shifted.
         shift = (start - self.last_start).clamp(min=0)
         taken = self.rows.index_select(0, (start - shift).to(self.device))
         batch = taken if taken.dtype == torch.float32 else torch.mul(taken, 1 / 32768)
@@ -53,7 +53,7 @@ class Gather:
         odd = torch.nonzero(moved if in_place else short | moved).flatten()
         if len(odd):
             batch[odd.to(self.device)] = self._fitted(batch, odd, shift[odd], length[odd])
-        if in_place:  # the ends alone are written to; elsewhere that would be an operation a clip
+        if in_place:  # only the ends are written; on a GPU that would take one operation per clip
             ends = torch.nonzero(short).flatten()
             for row, end in zip(ends.tolist(), length[ends].tolist()):
                 batch[row, end:] = 0
@@ -82,7 +82,7 @@ class Gather:
 
 
 def as_tensor(samples: Shaped[np.ndarray, "all"]) -> Shaped[Tensor, "all"]:
-    """The same memory as a tensor, which nobody may write to."""
+    """View read-only memory as a tensor, which must not be written to."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that a mapped file cannot be written to
+        warnings.simplefilter("ignore", UserWarning)  # about an array that is not writable
         return torch.from_numpy(samples)

@@ -1,4 +1,4 @@
-"""Training clips that live on the device of the network."""
+"""Training clips that are kept on the device of the network."""
 
 from dataclasses import replace
 
@@ -11,23 +11,26 @@ from audio_lightning.data.loading.clips import Clips
 from audio_lightning.data.store.decoded import DecodedAudio
 
 LARGEST_SHARE = 0.4
-"""Most of a GPU's free memory that clips may take; the rest is for the network and its activations."""
+"""Maximum share of a GPU's free memory for clips; the rest is for the network and its activations."""
 
 
 def fits(bytes_needed: int, device: torch.device) -> bool:
-    """Whether clips should live on a device: where memory is cheap to reach, they need not."""
+    """Whether clips should be kept on a device: only on a GPU, and if they fit."""
     return device.type == "cuda" and bytes_needed <= LARGEST_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def resident_clips(
     clips: Clips, audio: DecodedAudio, recording: Int64[np.ndarray, "rows"]
 ) -> tuple[Clips, Shaped[Tensor, "samples"]]:
-    """Only the recordings that some clips need, one behind the other, and the clips as they lie in them.
+    """Copy the recordings that some clips need into one tensor, with the clips' positions in it.
 
     Args:
-        clips: of one split.
+        clips: clips of one split.
         audio: recordings of all splits.
-        recording: position of each row's recording.
+        recording: index of each row's recording.
+
+    Returns:
+        The clips with new positions, and the concatenated samples.
     """
     needed, place = np.unique(recording[clips.row], return_inverse=True)
     length = audio.stops[needed] - audio.starts[needed]

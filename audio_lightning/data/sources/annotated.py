@@ -1,4 +1,4 @@
-"""Find annotated recordings: files beside the recordings, or tables that name them."""
+"""Search for annotated recordings: annotation files next to recordings, or tables that name recordings."""
 
 import functools
 import os
@@ -22,7 +22,7 @@ from audio_lightning.data.sources.tables import are_whole, reject
 from audio_lightning.data.store.recordings import stat_text
 
 RECORDING_COLUMNS = ("group", "fold", "split")
-"""Columns whose value is that of a recording, and so the same for all of its annotations."""
+"""Columns with a property of the recording, which must be the same for all of its annotations."""
 
 
 @dataclass
@@ -30,14 +30,14 @@ class Annotated:
     """Annotated recordings.
 
     Attributes:
-        annotations: one row an annotation, with the columns ``path``, ``label``, ``start_seconds`` and
+        annotations: one row per annotation, with the columns ``path``, ``label``, ``start_seconds`` and
             ``stop_seconds``, within the recording.
-        recordings: one row an annotated recording, by its path, with the columns ``seconds`` (its length), ``group``,
-            ``fold`` and ``split``, as a manifest has them.
+        recordings: one row per annotated recording, indexed by path, with the columns ``seconds`` (its duration),
+            ``group``, ``fold`` and ``split``, as in a manifest.
         problems: rows, files and recordings that cannot be used.
-        notes: what a user should know.
-        programs: number of files of each program that annotations were read from.
-        label_columns: columns that labels were found in.
+        notes: information for the user.
+        programs: number of annotation files per program that writes them.
+        label_columns: columns that contain labels.
     """
 
     annotations: pd.DataFrame
@@ -51,11 +51,12 @@ class Annotated:
 def find_annotated(
     root: Path, tables: Sequence[tuple[str, Path]], columns: Mapping[str, str], ignore: Sequence[str] = ()
 ) -> Annotated:
-    """Read all annotations below a folder, or those of tables, and measure the recordings.
+    """Read the annotations of a folder of recordings, from annotation files or tables, and the recordings' durations.
 
     Args:
         root: folder of the recordings.
-        tables: pairs of a split, or ``""``, and a file that names the recordings; none: files beside the recordings.
+        tables: pairs of a split (``""``: unknown) and a table that names the recordings; if empty, the annotation files
+            next to the recordings are read.
         columns: see :func:`~audio_lightning.data.sources.annotation_files.read_annotations`.
         ignore: see :class:`audio_lightning.audio.Finder`.
 
@@ -67,7 +68,8 @@ def find_annotated(
         paths = finder.recordings()
         if not paths:
             raise DataError(
-                f"{root}: holds no recordings; expected WAV, FLAC, OGG, MP3, ... found {finder.summary() or 'nothing'}"
+                f"{root}: contains no recordings; expected WAV, FLAC, OGG, MP3, ..., "
+                f"found {finder.summary() or 'nothing'}"
             )
         found = Annotated(pd.DataFrame(), pd.DataFrame())
         place = _Places(root, paths)
@@ -77,7 +79,7 @@ def find_annotated(
             rows = _beside(finder, paths, columns, place, found)
     except OSError as error:
         raise DataError(
-            f"{error.filename}: {error.strerror or error}; expected a folder that can be read: is data.root right?"
+            f"{error.filename}: {error.strerror or error}; expected a readable folder, check data.root"
         ) from error
     every = pd.concat(rows, ignore_index=True)
     found.recordings = _measured(root, _of_recordings(every, found.problems), found.problems)
@@ -86,19 +88,19 @@ def find_annotated(
     if found.recordings.empty:
         raise DataError(f"{root}: no annotated recording can be used; the first problem: {found.problems[0]}")
     passed_over = finder.summary() if not tables else ""
-    found.notes += [f"passed over: {passed_over}"] if passed_over else []
+    found.notes += [f"ignored: {passed_over}"] if passed_over else []
     return found
 
 
-# Which file belongs to which recording
+# Assignment of annotation files to recordings
 
 
 class _Places:
-    """Finds the recording that a row of a table means.
+    """Lookup of the recording that a row of a table names.
 
     Args:
         root: folder of the recordings.
-        paths: of the recordings, relative to it.
+        paths: paths of the recordings, relative to ``root``.
     """
 
     def __init__(self, root: Path, paths: Sequence[str]) -> None:
@@ -112,9 +114,9 @@ class _Places:
                     self._by_end.setdefault("/".join(parts[first:]), []).append(path)
 
     def find(self, named: str) -> str:
-        """The path of the one recording whose path ends like the name; empty where there is none, or more than one.
+        """Path of the only recording whose path ends with the name; empty if there is none, or more than one.
 
-        Tables hold paths of the machine where they were made: the longest end that is known counts.
+        Tables may contain paths of another machine: the longest matching end is used.
         """
         parts = normalize("NFC", named.replace("\\", "/")).removeprefix("./").split("/")
         for first in range(len(parts)):
@@ -131,7 +133,7 @@ def _of_table(split: str, file: Path, columns: Mapping[str, str], place: _Places
     if rows.empty or not any(named.values()):
         first = f", such as {next(iter(named))}" if named else ""
         raise DataError(
-            f"{file}: names no recording below data.root{first}; is data.root the folder of the recordings?"
+            f"{file}: names no recording below data.root{first}; check that data.root is the folder of the recordings"
         )
     found.problems += [
         Problem(name, "there is no such recording below data.root, or more than one", "missing")
@@ -146,7 +148,7 @@ def _of_table(split: str, file: Path, columns: Mapping[str, str], place: _Places
 def _beside(
     finder: Finder, paths: Sequence[str], columns: Mapping[str, str], place: _Places, found: Annotated
 ) -> list[pd.DataFrame]:
-    """The rows of all files that lie beside a recording and are called like it."""
+    """Rows of all annotation files next to a recording of the same name."""
     by_folder: dict[str, dict[str, list[str]]] = {}
     for path in paths:
         folder, _, name = path.rpartition("/")
@@ -164,12 +166,12 @@ def _beside(
                 continue
             finder.use(name)
             if len(of_name) > 1:
-                what = f"lies beside {len(of_name)} recordings of its name: {examples(of_name)}; rename one"
+                what = f"is next to {len(of_name)} recordings of the same name: {examples(of_name)}; rename one"
                 found.problems.append(Problem(file, what))
                 continue
             try:
                 read = read_annotations(finder.root / file, columns, names_recordings=False)
-            except DataError as error:  # one of many files
+            except DataError as error:  # reported as a problem, because other files may be usable
                 found.problems.append(Problem(file, str(error).removeprefix(f"{finder.root / file}").lstrip(": ")))
                 continue
             rows.append(_assigned(_taken(read, found), file, of_name[0], place, found))
@@ -177,15 +179,20 @@ def _beside(
         first = f"; the first problem: {found.problems[0]}" if found.problems else ""
         beside = f", only {examples(alone)}" if alone else ""
         raise DataError(
-            f"{finder.root}: no file of annotations lies beside a recording of its name{beside}{first}; expected one "
+            f"{finder.root}: no annotation file is next to a recording of the same name{beside}{first}; expected one "
             f"such as {os.path.splitext(paths[0])[0]}.txt for {paths[0]} (a Raven selection table, an Audacity label "
-            "track, or a table with start, stop and label), or name a table of all by data.table=FILE"
+            "track, or a table with start, stop and label), or one table for all recordings: data.table=FILE"
         )
     return rows
 
 
 def named_like(name: str, stems: Mapping[str, list[str]]) -> list[str]:
-    """The recordings that a file is called like: ``rec.Table.1.selections.txt`` like ``rec.wav``."""
+    """Recordings to which a file belongs by its name: ``rec.Table.1.selections.txt`` belongs to ``rec.wav``.
+
+    Args:
+        name: name of the file.
+        stems: recordings by name, with and without suffix.
+    """
     stem = normalize("NFC", name)
     while "." in stem:
         stem = stem.rpartition(".")[0]
@@ -195,9 +202,9 @@ def named_like(name: str, stems: Mapping[str, list[str]]) -> list[str]:
 
 
 def _assigned(read: AnnotationFile, file: str, path: str, place: _Places, found: Annotated) -> pd.DataFrame:
-    """The rows of a file beside the recording ``path``, which may say that they are of others (several files at once).
+    """Rows of an annotation file next to the recording ``path``; the file may name other recordings as well.
 
-    Where it names none that is known, the recording was renamed, and its file is what counts.
+    If it names no known recording, the recording was probably renamed, and all rows belong to ``path``.
     """
     rows = read.rows.assign(where=_lines(read.rows))
     if rows.empty:
@@ -216,7 +223,7 @@ def _assigned(read: AnnotationFile, file: str, path: str, place: _Places, found:
 
 
 def _lines(rows: pd.DataFrame) -> list[str]:
-    """Where each row stands in its file, such as ``"a.csv, line 3"``."""
+    """Position of each row in its file, such as ``"a.csv, line 3"``."""
     return [f"{rows.index.name} {number}" for number in rows.index]
 
 
@@ -228,28 +235,28 @@ def _taken(read: AnnotationFile, found: Annotated) -> AnnotationFile:
     return read
 
 
-# What is known of a recording
+# Properties of recordings
 
 
 def _of_recordings(rows: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
-    """Group, fold and split of every recording, as its rows say them."""
-    said = [column for column in RECORDING_COLUMNS if column in rows]
-    rows = rows.fillna(dict.fromkeys(said, ""))
-    for column in said:
+    """Group, fold and split of every recording, from its rows."""
+    given = [column for column in RECORDING_COLUMNS if column in rows]
+    rows = rows.fillna(dict.fromkeys(given, ""))
+    for column in given:
         several = rows.groupby("path", sort=False)[column].agg(["nunique", "unique"])
         differing = several[several["nunique"] > 1]
         problems += [
-            Problem(path, f"its annotations are of more than one {column}: {', '.join(map(str, values))}")
+            Problem(path, f"its annotations have more than one {column}: {', '.join(map(str, values))}")
             for path, values in zip(differing.index.tolist(), differing["unique"])
         ]
         rows = rows[~rows["path"].isin(differing.index)]
-    known = rows.drop_duplicates("path").set_index("path")[said]
-    known = known.assign(**{column: "" for column in RECORDING_COLUMNS if column not in said})
+    known = rows.drop_duplicates("path").set_index("path")[given]
+    known = known.assign(**{column: "" for column in RECORDING_COLUMNS if column not in given})
     known["group"] = known["group"].mask(known["group"] == "", known.index.to_series())
-    if "fold" in said:
+    if "fold" in given:
         known = _require(known, are_whole(known["fold"]), "fold", "a whole number", problems)
     known["fold"] = known["fold"].mask(known["fold"] == "", "-1").astype("int64")
-    if "split" in said:
+    if "split" in given:
         split = known["split"].str.lower().map(SPLIT_NAMES)
         known = _require(known, split.notna(), "split", f"one of {', '.join(SPLIT_NAMES)}", problems)
         known = known.assign(split=split[known.index])
@@ -267,7 +274,7 @@ def _require(
 
 
 def _measured(root: Path, recordings: pd.DataFrame, problems: list[Problem]) -> pd.DataFrame:
-    """The recordings that can be read, with their lengths in seconds, from their headers."""
+    """Readable recordings with their durations in seconds, from their headers."""
     files = [os.path.join(root, path) for path in recordings.index]
     with ThreadPoolExecutor(cores()) as pool:
         lengths = list(pool.map(_seconds, files))
@@ -286,7 +293,7 @@ def _seconds(file: str) -> float | str:
 
 @functools.lru_cache(maxsize=65536)
 def _seconds_as_it_is(file: str, stat: str) -> float | str:
-    """Length of a recording, or what is wrong with it, as long as the file stays what it is."""
+    """Duration of a recording, or its error; cached until the file's status changes."""
     try:
         info = describe(file)
     except AudioError as error:
@@ -295,11 +302,11 @@ def _seconds_as_it_is(file: str, stat: str) -> float | str:
 
 
 def _within(rows: pd.DataFrame, found: Annotated) -> pd.DataFrame:
-    """Annotations as far as they lie within their recordings."""
+    """Annotations cut to the extent of their recordings."""
     length = rows["path"].map(found.recordings["seconds"]).astype("float64")
     behind = rows["start_seconds"] >= length
     found.problems += [
-        Problem(where, f"starts at {start:g} s, and {path} ends at {end:.3f} s")
+        Problem(where, f"starts at {start:g} s, after the end of {path} at {end:.3f} s")
         for where, start, path, end in zip(
             rows["where"][behind], rows["start_seconds"][behind], rows["path"][behind], length[behind]
         )
@@ -310,7 +317,7 @@ def _within(rows: pd.DataFrame, found: Annotated) -> pd.DataFrame:
         first = rows[cut].iloc[0]
         found.notes.append(
             f"{count:,} annotation{'s' * (count != 1)} ({first['where']}) end{'s' * (count == 1)} after the end of the "
-            "recording, and only the part within counts"
+            "recording; only the part within is used"
         )
     rows = rows.assign(stop_seconds=rows["stop_seconds"].clip(upper=length))
     return rows[["path", "label", "start_seconds", "stop_seconds"]].reset_index(drop=True)

@@ -18,7 +18,7 @@ from audio_lightning.data.sources.times import EXPECTED, to_seconds
 Program = Literal["Raven", "Audacity", "table"]
 
 SUFFIXES = (".txt", ".csv", ".tsv")
-"""Endings of annotation files that lie beside recordings."""
+"""Suffixes of annotation files next to recordings."""
 
 RAVEN_START, RAVEN_STOP, RAVEN_OFFSET = "Begin Time (s)", "End Time (s)", "File Offset (s)"
 
@@ -27,7 +27,8 @@ RAVEN_COLUMNS = frozenset(
     | {"file offset", "delta time", "begin date", "begin date time", "begin clock time", "end clock time"}
     | {"score", "confidence", "occupancy", "detection time"}
 )
-"""Columns of Raven that never hold labels, as :func:`_plain` writes them; its other measurements have a unit."""
+"""Columns of Raven that never contain labels, normalized by :func:`_plain`. The names of Raven's other
+measurements end with a unit in parentheses."""
 
 USUAL = {
     "path": ("begin path", "begin file", "path", "file", "filename", "file name", "file path", "recording", "audio"),
@@ -38,21 +39,20 @@ USUAL = {
     "start": ("begin time", "start", "start time", "start seconds", "begin", "begin seconds", "onset", "from", "tmin"),
     "stop": ("end time", "stop", "stop time", "stop seconds", "end", "end seconds", "offset", "to", "tmax"),
 }
-"""Usual names of columns, the surest first, as :func:`_plain` writes them."""
+"""Common names of columns, the most specific first, normalized by :func:`_plain`."""
 
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """The annotations of one file.
+    """Annotations of one file.
 
     Attributes:
-        program: which program writes such files; ``table`` for others.
-        rows: one row an annotation, with the columns ``label``, ``start_seconds``, ``stop_seconds`` (infinite: to the
-            end of the recording), and those of ``path``, ``group``, ``fold`` and ``split`` that the file has, as text.
-            The index holds the number of the line or row. A row with an empty label names a recording that was
-            annotated and holds nothing.
+        program: program that writes such files; ``table`` for others.
+        rows: one row per annotation, with the columns ``label``, ``start_seconds``, ``stop_seconds`` (infinite: the end
+            of the recording), and, if the file has them, ``path``, ``group``, ``fold`` and ``split`` as text. The index
+            is the line or row number. A row with an empty label names an annotated recording without annotations.
         problems: rows that cannot be used.
-        label_column: column that holds the labels; empty where none is named.
+        label_column: column of the labels; empty if there is none.
     """
 
     program: Program
@@ -62,16 +62,16 @@ class AnnotationFile:
 
 
 def read_annotations(path: Path, columns: Mapping[str, str], *, names_recordings: bool) -> AnnotationFile:
-    """Read a file of annotations.
+    """Read an annotation file.
 
     Args:
-        path: the file; its contents say what it is.
-        columns: names of columns for ``path``, ``label``, ``start``, ``stop``, ``group``, ``fold`` and ``split``; the
-            first four are found by their usual names where they are not given.
-        names_recordings: the file must say to which recording each row belongs.
+        path: the file; its format is detected from its content.
+        columns: column names of ``path``, ``label``, ``start``, ``stop``, ``group``, ``fold`` and ``split``; the first
+            four are found by common names if they are missing.
+        names_recordings: require a column that names each row's recording.
 
     Raises:
-        DataError: it cannot be read, or lacks a column.
+        DataError: the file cannot be read, or lacks a column.
     """
     if path.suffix.lower() == ".txt" and not names_recordings and _is_label_track(path):
         return _read_label_track(path)
@@ -100,7 +100,7 @@ def read_annotations(path: Path, columns: Mapping[str, str], *, names_recordings
 def _choose(
     path: Path, names: list[str], columns: Mapping[str, str], names_recordings: bool
 ) -> tuple[dict[str, str], Program]:
-    """The column of each part, and the program that writes such a table."""
+    """Column of each part, and the program that writes such a table."""
     chosen = dict(columns)
     if lacking := [name for name in columns.values() if name not in names]:
         part = next(part for part, name in columns.items() if name in lacking)
@@ -108,7 +108,7 @@ def _choose(
     usual = _usual_columns(names)
     program: Program = "Raven" if {RAVEN_START, RAVEN_STOP} <= set(names) else "table"
     if program == "Raven" and "label" not in usual:
-        # A column of the annotator's own: the only one that Raven does not write by itself.
+        # A custom column of the annotator: the only one that Raven does not write by itself.
         own = [name for name in names if _plain(name) not in RAVEN_COLUMNS and not re.search(r"\(.*\)$", name)]
         usual |= {"label": own[0]} if len(own) == 1 else {}
     for part in ("path", "label", "start", "stop"):
@@ -121,14 +121,14 @@ def _choose(
 
 
 def _usual_columns(names: Collection[str]) -> dict[str, str]:
-    """The column of each part of :data:`USUAL` that has one of its usual names."""
+    """Column of each part of :data:`USUAL` with one of its common names."""
     plain = {_plain(name): name for name in reversed(list(names))}
     found = {part: [plain[name] for name in usual if name in plain] for part, usual in USUAL.items()}
     return {part: named[0] for part, named in found.items() if named}
 
 
 def _plain(name: str) -> str:
-    """A column's name in small letters, with spaces between words and without the unit of seconds."""
+    """Normalize a column name: lower case, spaces between words, without the unit of seconds."""
     words = re.sub(r"[\s_]+", " ", name.casefold()).strip()
     return re.sub(r"\s*[(\[]s(?:ec(?:onds)?)?[)\]]$|(?<=\w)\s(?:s|sec)$", "", words)
 
@@ -140,22 +140,22 @@ def _no_column(path: Path, part: str, names: Collection[str], *, found: str = ""
         "start": "the start of each annotation",
         "stop": "the end of each annotation",
     }.get(part, f"the {part}")
-    named = f"has no column {found}" if found else f"has no column with a usual name for {what}"
+    named = f"has no column {found}" if found else f"has no column with a common name for {what}"
     if not names:
         return DataError(f"{path}: is empty; expected a table with start, stop and label, or an Audacity label track")
-    return DataError(f"{path}: {named}, only {', '.join(names)}; name the right one by data.{part}_column=...")
+    return DataError(f"{path}: {named}, only {', '.join(names)}; name the column with data.{part}_column=...")
 
 
 def _join_views(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row a selection: Raven writes one for the waveform and one for the spectrogram, of which one may be empty."""
+    """Merge rows of one selection: Raven writes one for the waveform and one for the spectrogram; one may be empty."""
     same = [name for name in ("path", "selection", "start", "stop") if name in rows]
     labels = rows["label"].where(rows["label"] != "").groupby([rows[name] for name in same]).transform("first")
     return rows.assign(label=labels.fillna(""))[~rows.duplicated(same)]
 
 
 def _with_seconds(rows: pd.DataFrame, program: Program, problems: list[Problem]) -> pd.DataFrame:
-    """The rows with times that can be; wrong ones are added to ``problems``."""
-    # In a table, a recording without annotations has a row of its own, and a label without times is for all of it.
+    """Rows with valid times; others are added to ``problems``."""
+    # In a table, a row without times is a recording without annotations, or a label for the whole recording.
     open_ended = program == "table"
     if open_ended:
         nothing = (rows[["label", "start", "stop"]] == "").all(axis="columns")
@@ -168,8 +168,8 @@ def _with_seconds(rows: pd.DataFrame, program: Program, problems: list[Problem])
     rows = reject(rows, ~right, what, problems)
     rows = reject(rows, rows["label"] == "", "has no label, from {start} to {stop}", problems)
     separated = rows["label"].str.contains(LABEL_SEPARATOR, regex=False)
-    rows = reject(rows, separated, f"label {{label!r}} holds {LABEL_SEPARATOR!r}; rename it", problems)
-    if "offset" in rows:  # from the beginning of the file, where Raven counts from the first of several files
+    rows = reject(rows, separated, f"label {{label!r}} contains {LABEL_SEPARATOR!r}; rename it", problems)
+    if "offset" in rows:  # relative to the file, while Raven's times are relative to the first of several files
         offset = to_seconds(rows["offset"])
         rows = reject(rows, ~(offset >= 0), f"{RAVEN_OFFSET} {{offset!r}} must be seconds of at least 0", problems)
         offset = offset[rows.index]
@@ -183,18 +183,18 @@ def _with_seconds(rows: pd.DataFrame, program: Program, problems: list[Problem])
 
 
 def _is_label_track(path: Path) -> bool:
-    """Whether the first line is ``start<TAB>stop`` and perhaps a label."""
+    """Whether the first line is ``start<TAB>stop``, optionally with a label."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             first = next((line for line in file if line.strip()), "")
     except (OSError, UnicodeDecodeError):
-        return False  # the reader of tables says what is wrong
+        return False  # reported by the reader of tables
     fields = pd.Series(first.rstrip("\r\n").split("\t"), dtype=object).str.strip()
     return len(fields) >= 2 and bool(to_seconds(fields[:2]).notna().all())
 
 
 def _read_label_track(path: Path) -> AnnotationFile:
-    """Lines ``start<TAB>stop<TAB>label``; one that begins with a backslash holds frequencies of the one above."""
+    """Read lines ``start<TAB>stop<TAB>label``; lines that begin with a backslash are frequencies."""
     numbers, cells, problems = list[int](), list[list[str]](), list[Problem]()
     with path.open(encoding="utf-8-sig") as file:
         try:
@@ -203,7 +203,7 @@ def _read_label_track(path: Path) -> AnnotationFile:
                     continue
                 fields = [field.strip() for field in line.rstrip("\r\n").split("\t", 2)]
                 if len(fields) < 2:
-                    what = f"expected start, stop and label with tabs between, found {line.strip()[:40]!r}"
+                    what = f"expected start, stop and label separated by tabs, found {line.strip()[:40]!r}"
                     problems.append(Problem(f"{path.name}, line {number}", what))
                     continue
                 numbers.append(number)

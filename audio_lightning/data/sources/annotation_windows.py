@@ -1,4 +1,4 @@
-"""Windows of annotated recordings, and the labels that they get."""
+"""Windows of annotated recordings, and their labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,22 +9,22 @@ from jaxtyping import Bool, Float, Int64
 from audio_lightning.core.errors import ConfigError
 
 TOUCHING = 1e-6
-"""Seconds up to which an overlap is one of rounding alone."""
+"""Overlaps up to this duration in seconds are rounding errors."""
 
 SHORTEST_TAIL = 0.05
-"""Share of a window that the last one must add, as in :func:`audio_lightning.audio.windows`."""
+"""Minimum share of a window that the last one must add, as in :func:`audio_lightning.audio.windows`."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """How much of an annotation a window must hold to get its label; either suffices.
+    """Minimum overlap of a window with an annotation to get its label; one of the two criteria is enough.
 
     Attributes:
-        seconds: so many.
-        share: this share of the annotation, or of the window where that is shorter.
+        seconds: overlap in seconds.
+        share: overlap as a share of the annotation, or of the window if that is shorter.
 
     Raises:
-        ConfigError: neither is given, or one cannot be.
+        ConfigError: neither is given, or one is invalid.
     """
 
     seconds: float | None = None
@@ -32,14 +32,14 @@ class Overlap:
 
     def __post_init__(self) -> None:
         if self.seconds is None and self.share is None:
-            raise ConfigError("data.min_overlap_seconds and data.min_overlap_share are null: expected one of them")
+            raise ConfigError("data.min_overlap_seconds and data.min_overlap_share are null: expected at least one")
         if self.seconds is not None and not self.seconds > 0:
             raise ConfigError(f"data.min_overlap_seconds={self.seconds}: expected more than 0")
         if self.share is not None and not 0 < self.share <= 1:
             raise ConfigError(f"data.min_overlap_share={self.share}: expected more than 0 and at most 1")
 
     def least(self, duration: float, window: float) -> float:
-        """Seconds that suffice for an annotation of ``duration`` in a window, both in seconds."""
+        """Minimum overlap in seconds for an annotation of ``duration`` in a window, both in seconds."""
         limits = [self.seconds] if self.seconds is not None else []
         limits += [self.share * min(duration, window)] if self.share is not None else []
         return min(limits)
@@ -47,14 +47,14 @@ class Overlap:
 
 @dataclass(frozen=True)
 class LabelledWindows:
-    """Windows of one recording, in their order.
+    """Windows of one recording, in order.
 
     Attributes:
-        start: first sample of each.
-        seconds: of each label in each window.
-        labels: which labels each window gets.
-        touched: whether a window holds some of an annotation.
-        names: of the labels, in the order of the columns.
+        start: first sample of each window.
+        seconds: annotated duration of each label in each window, in seconds.
+        labels: mask of the labels of each window.
+        touched: whether a window overlaps an annotation at all.
+        names: label names, in the order of the columns.
     """
 
     start: Int64[np.ndarray, "windows"]
@@ -73,19 +73,19 @@ def label_windows(
     hop: int,
     overlap: Overlap,
 ) -> LabelledWindows:
-    """Place windows on a recording, and give each the labels of the annotations that it overlaps enough.
+    """Cut a recording into windows, and give each the labels of the annotations that it overlaps enough.
 
-    One window starts every ``hop`` samples. Where these do not reach the end of the recording, a last one ends there,
-    unless it adds less than :data:`SHORTEST_TAIL` of a window. Every annotation labels at least the window that holds
-    most of it, be that the last one.
+    A window starts every ``hop`` samples. If these windows do not reach the end of the recording, a last one ends
+    there, unless it adds less than :data:`SHORTEST_TAIL` of a window. Every annotation labels at least the window with
+    its largest part; a short last window is kept for this.
 
     Args:
         annotations: start and stop in seconds, within the recording, and label.
-        length: of the recording, in samples at ``sample_rate``.
-        sample_rate: in hertz.
+        length: length of the recording, in samples at ``sample_rate``.
+        sample_rate: sample rate in hertz.
         window: length of a window in samples.
-        hop: samples from the start of one window to the next, at most ``window``.
-        overlap: how much of an annotation is enough.
+        hop: hop from one window to the next in samples, at most ``window``.
+        overlap: minimum overlap.
     """
     start, added = _grid(length, window, hop)
     begin = start / sample_rate
@@ -115,7 +115,7 @@ def label_windows(
 
 
 def _grid(length: int, window: int, hop: int) -> tuple[Int64[np.ndarray, "windows"], int]:
-    """The first samples of all windows that may be, and how many samples the last one adds to those before it."""
+    """First samples of all candidate windows, and the number of samples that the last one adds to the previous ones."""
     last = max(0, length - window)
     start = np.arange(0, last + 1, hop, dtype=np.int64)
     if (added := last - int(start[-1])) > 0:

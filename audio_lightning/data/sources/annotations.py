@@ -1,4 +1,4 @@
-"""Annotated stretches of recordings of any length, as Raven and Audacity write them."""
+"""Data source of annotated recordings of any length, such as from Raven and Audacity."""
 
 import functools
 from collections import Counter
@@ -22,51 +22,67 @@ from audio_lightning.data.sources.table import check_table, locate
 from audio_lightning.data.sources.unlisted import unlisted
 
 MOST_NAMED = 8
-"""Labels that are shown with their counts."""
+"""Maximum number of labels to list with their counts."""
 
 
 class Annotations(AudioDataModule):
-    """Windows of annotated recordings, each with the labels of the annotations that it overlaps enough.
+    r"""Windows of annotated recordings, labelled by the annotations that they overlap enough.
 
-    Annotations lie beside the recordings, in files of the same name (``rec.wav``, ``rec.txt``,
-    ``rec.Table.1.selections.txt``), or in a table that names the recordings. They are Raven selection tables, Audacity
-    label tracks, or tables with start, stop and label (:mod:`audio_lightning.data.sources.annotation_files`). Only
-    recordings with such a file are used, or such as the table names. One without annotations in it is known to hold
-    none of the classes.
+    Annotations are in files next to the recordings with the same name (``rec.wav``, ``rec.txt``,
+    ``rec.Table.1.selections.txt``), or in a table that names the recordings. Formats are Raven selection tables,
+    Audacity label tracks, and tables with start, stop and label (:mod:`audio_lightning.data.sources.annotation_files`).
+    Only recordings with such a file, or named in the table, are used. A recording whose file has no annotations
+    contains none of the classes.
 
-    A recording is cut into windows of ``clip_seconds``, one every ``hop_seconds`` (by default one after the other), of
-    which the last one ends with the recording. Every annotation labels at least the window that holds most of it. A
-    window that holds less of an annotation than is enough, and gets no other label, is left out: it is neither an
-    example of the class nor of its absence. A recording is a group of its own, so its windows stay in one split.
+    A recording is cut into windows of ``clip_seconds`` with a hop of ``hop_seconds`` (by default without overlap); the
+    last window ends with the recording. Every annotation labels at least the window with its largest part. A window
+    that overlaps an annotation too little, and gets no other label, is left out: it is an example neither of the class
+    nor of its absence. Each recording is a group, so its windows stay in one split.
 
     Args:
         table: file with the annotations of all recordings, relative to ``root`` or to the current folder, or absolute.
-            A mapping from splits, by names of :data:`~audio_lightning.data.sources.folder.SPLIT_NAMES`, to files that
-            hold one split each. None: files beside the recordings.
-        path_column: column with the recording; like the next three, None: the first one with a usual name.
+            Or a mapping from splits (:data:`~audio_lightning.data.sources.folder.SPLIT_NAMES`) to one file each. None:
+            files next to the recordings.
+        path_column: column with the path or name of the recording. None, here and for the next three columns: the
+            first column with a common name.
         label_column: column with the label.
-        start_column: column with the start, as :func:`~audio_lightning.data.sources.times.to_seconds` reads it.
+        start_column: column with the start, see :func:`~audio_lightning.data.sources.times.to_seconds`.
         stop_column: column with the end.
         group_column: column with the group of the recording.
-        fold_column: column with the number of its fold.
-        split_column: column with its split.
+        fold_column: column with the fold number of the recording.
+        split_column: column with the split of the recording.
         group_pattern: see :class:`~audio_lightning.data.sources.folder.Folder`.
         fold_pattern: see :class:`~audio_lightning.data.sources.folder.Folder`.
-        min_overlap_seconds: a window gets the label of an annotation of which it holds so many seconds. None: only
-            the share counts.
-        min_overlap_share: or of which it holds this share, or which fills this share of the window. None: only the
-            seconds count.
-        multilabel: whether a window may have several labels, or none. ``auto``: unless every annotated window has one
-            label, and there are two classes at least. Where it may not, a window has the label that fills most of it.
-        background_label: class of the windows without any annotation. None: they have no label, and where each window
-            has exactly one they are left out.
-        use_unannotated: use windows without any annotation as clips without a label; false where not everything in the
-            recordings was annotated.
+        min_overlap_seconds: a window gets the label of an annotation if it contains at least this many seconds of it.
+            None: only the share counts.
+        min_overlap_share: a window also gets the label if it contains at least this share of the annotation, or if the
+            annotation fills at least this share of the window. None: only the seconds count.
+        multilabel: whether a window may have any number of labels. ``auto``: if some window has several labels,
+            or if there are fewer than two classes. If False, a window has the label that fills most of it.
+        background_label: class of the windows without annotations. None: they have no label, and are left out if each
+            window has exactly one label.
+        use_unannotated: use windows without annotations as clips without a label; set it to False if the recordings are
+            not completely annotated. It has an effect only with several labels per window and no ``background_label``.
         ignore: see :class:`~audio_lightning.data.sources.folder.Folder`.
         **options: see :class:`AudioDataModule`.
 
     Raises:
-        ConfigError: a hop beyond the length of a window, an overlap that cannot be, or a split that is named twice.
+        ConfigError: a hop longer than a window, an invalid overlap, pattern or background label, or a split, group or
+            fold that is given twice.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> import soundfile
+        >>> from audio_lightning.data.settings import ClipSettings
+        >>> from audio_lightning.data.sources.annotations import Annotations
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     soundfile.write(Path(root) / "rec.wav", np.zeros(40_000), 8000)
+        ...     _ = (Path(root) / "rec.txt").write_text("0.2\t0.9\tblackbird\n3.1\t3.8\trobin\n")
+        ...     manifest = Annotations(root=root, clips=ClipSettings(sample_rate=8000, clip_seconds=1.0)).read()
+        >>> manifest.table[["label", "start_seconds", "stop_seconds"]].values.tolist()
+        [['blackbird', 0.0, 1.0], ['robin', 3.0, 4.0]]
     """
 
     def __init__(
@@ -97,8 +113,8 @@ class Annotations(AudioDataModule):
         if hop is not None and hop > clips.nominal.num_samples:
             raise ConfigError(
                 f"data.hop_seconds={self.clip_settings.hop_seconds} is more than data.clip_seconds="
-                f"{self.clip_settings.clip_seconds}, so that annotations between windows would be lost; expected at "
-                "most as much"
+                f"{self.clip_settings.clip_seconds}, which would lose annotations between windows; expected at most "
+                "clip_seconds"
             )
         if background_label is not None and (not background_label.strip() or LABEL_SEPARATOR in background_label):
             raise ConfigError(f"data.background_label={background_label!r}: expected a name without {LABEL_SEPARATOR}")
@@ -116,7 +132,7 @@ class Annotations(AudioDataModule):
         self.patterns = name_patterns(None, group_pattern, fold_pattern)
         for part in self.patterns:
             if part in self.columns:
-                raise ConfigError(f"data.{part}_pattern: data.{part}_column says the {part} already; leave one out")
+                raise ConfigError(f"data.{part}_pattern: data.{part}_column defines the {part} already; leave one out")
         self.overlap = Overlap(min_overlap_seconds, min_overlap_share)
         self.multilabel = multilabel
         self.background_label = background_label
@@ -125,12 +141,12 @@ class Annotations(AudioDataModule):
 
     @property
     def hop_samples(self) -> None:
-        """None: every row of the manifest is one window already."""
+        """None, because every row of the manifest is a window already."""
         return None
 
     @functools.cached_property
     def annotated(self) -> Annotated:
-        """The annotations and the lengths of their recordings, whatever the length of a window.
+        """Annotations and durations of their recordings, independent of the window length.
 
         Raises:
             DataError: see :func:`~audio_lightning.data.sources.annotated.find_annotated`.
@@ -141,14 +157,14 @@ class Annotations(AudioDataModule):
         return self._with_patterns(found) if self.patterns else found
 
     def stretches(self) -> Stretches:
-        """The annotations: a window has to hold one, and what windows there are follows from its length."""
+        """Annotations, from whose durations the window length is inferred."""
         return self.measure_stretches(self.annotated.annotations)
 
     def read(self) -> Manifest:
-        """One row a window, by recording and time.
+        """One row per window, sorted by recording and time.
 
         Raises:
-            DataError: see :attr:`annotated`; also nothing but windows without a label.
+            DataError: see :attr:`annotated`; or there are only windows without a label.
         """
         found = self.annotated
         windows = self._windows(found)
@@ -165,12 +181,12 @@ class Annotations(AudioDataModule):
         if (table["label"] == self.background_label).any() and self.background_label is not None:
             classes.add(self.background_label)
         if not classes:
-            raise DataError(f"{self.root}: the annotated recordings hold no annotation; expected labels to learn")
+            raise DataError(f"{self.root}: the annotated recordings have no annotations; expected at least one label")
         if not multilabel and len(classes) < 2:
             raise DataError(
                 f"{self.root}: all annotations have the label {next(iter(classes))}, expected at least two classes; "
-                "data.background_label=background makes a class of the stretches without annotation, and "
-                "data.multilabel=true learns to tell the label from none"
+                "data.background_label=background makes a class of the windows without annotations, and "
+                "data.multilabel=true trains a detector of the single label"
             )
         separator = LABEL_SEPARATOR if multilabel else None
         manifest = Manifest(self.root, table, class_order(classes), list(found.problems), separator, list(found.notes))
@@ -178,7 +194,7 @@ class Annotations(AudioDataModule):
         return manifest
 
     def infers_multilabel(self) -> bool:
-        """Whether a window may have several labels, as :meth:`read` takes it.
+        """Whether windows may have several labels, as in :meth:`read`.
 
         Raises:
             DataError: see :attr:`annotated`.
@@ -186,7 +202,7 @@ class Annotations(AudioDataModule):
         return self._is_multilabel(self._windows(self.annotated))
 
     def unlisted(self) -> list[str]:
-        """Recordings in the folders of the annotated ones, and below them, that have no annotations."""
+        """Recordings without annotations in the folders of the annotated ones, and below."""
         found = unlisted(self.pool.manifest, self.ignore, outside=False)
         return [path for path, problem in found if problem is None]
 
@@ -207,7 +223,7 @@ class Annotations(AudioDataModule):
         return found
 
     def _windows(self, found: Annotated) -> dict[str, LabelledWindows]:
-        """The windows of every annotated recording."""
+        """Windows of every annotated recording."""
         by_path: dict[str, list[tuple[float, float, str]]] = {path: [] for path in sorted(found.recordings.index)}
         columns = ["path", "start_seconds", "stop_seconds", "label"]
         for path, start, stop, label in found.annotations[columns].itertuples(index=False, name=None):
@@ -235,7 +251,7 @@ class Annotations(AudioDataModule):
         return several or len(classes) < 2
 
     def _labels(self, windows: LabelledWindows, multilabel: bool, counts: Counter[str]) -> list[str | None]:
-        """The entry of every window in the column ``label``; None for one that is left out."""
+        """Entry of every window in the column ``label``; None for a window that is left out."""
         entries = list[str | None]()
         for labels, seconds, touched in zip(windows.labels, windows.seconds, windows.touched):
             places = np.flatnonzero(labels)
@@ -255,34 +271,34 @@ class Annotations(AudioDataModule):
         return entries
 
     def _said(self, found: Annotated, manifest: Manifest, counts: Counter[str]) -> str:
-        """What was found, in one line."""
+        """Summary of the annotations in one line."""
         multilabel = manifest.label_separator is not None
         labels = found.annotations["label"].value_counts()
         hours = found.recordings["seconds"].sum() / 3600
         files = ", ".join(f"{program} {number:,}" for program, number in sorted(found.programs.items()))
         columns = f", labels in column {' and '.join(found.label_columns)}" if found.label_columns else ""
-        several = "with several" if multilabel else "with several, which have the one that fills most of them"
+        several = "with several" if multilabel else "with several, reduced to the longest one"
         if self.background_label is not None:
-            unannotated = f"of class {self.background_label}, which hold no annotation"
+            unannotated = f"without annotations, of class {self.background_label}"
         elif multilabel and self.use_unannotated:
-            unannotated = "without a label, which hold no annotation"
+            unannotated = "without annotations, used without a label"
         else:
-            unannotated = "left out, which hold no annotation"
+            unannotated = "without annotations, left out"
         parts = [
             f"{counts['labelled']:,} with a label",
             f"{counts['several']:,} of these {several}" * (counts["several"] > 0),
             f"{counts['unannotated']:,} {unannotated}" * (counts["unannotated"] > 0),
-            f"{counts['edges']:,} left out, which hold less of an annotation than is enough" * (counts["edges"] > 0),
+            f"{counts['edges']:,} with too little of an annotation, left out" * (counts["edges"] > 0),
         ]
-        said = [
+        sentences = [
             f"annotations: {len(found.annotations):,} in {_count(len(found.recordings), 'recording')} of "
             f"{_duration(hours)} ({files}{columns})",
             f"{_count(len(labels), 'label')} ({_listed(labels.items())})",
             f"windows of {self.num_samples / self.sample_rate:g} s: {', '.join(filter(None, parts))}",
         ]
         if self.patterns:
-            said.append(describe(manifest.table, list(self.patterns)))
-        return "; ".join(said)
+            sentences.append(describe(manifest.table, list(self.patterns)))
+        return "; ".join(sentences)
 
 
 def _listed(counts: Iterable[tuple[Any, int]]) -> str:

@@ -1,4 +1,4 @@
-"""Data sets from the network: fetched once, checked, and unpacked."""
+"""Download of data sets: archives are fetched once, verified, and unpacked."""
 
 import os
 import shutil
@@ -22,13 +22,13 @@ def download(
     present: Callable[[], bool],
     progress: Progress | None = None,
 ) -> None:
-    """Fetch a ``.tar.gz`` archive into a folder and unpack it there, once, whoever else is about to do the same.
+    """Download a ``.tar.gz`` archive into a folder and unpack it there, once, even if several processes try it.
 
     Args:
-        urls: addresses of the archive, which stays in the folder under its name; see :func:`fetch`.
-        folder: made where there is none.
-        sha256: checksum that the archive must have; None where it is unknown.
-        present: whether the data is in the folder; asked again when another process has been waited for.
+        urls: mirrors of the archive, which stays in the folder under its name; see :func:`fetch`.
+        folder: destination, created if missing.
+        sha256: expected checksum of the archive; None if unknown.
+        present: returns whether the data is in the folder; called again after waiting for another process.
         progress: see :func:`fetch`.
 
     Raises:
@@ -48,14 +48,14 @@ def download(
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a ``.tar.gz`` archive into a folder that has nothing in it of what the archive holds.
+    """Unpack a ``.tar.gz`` archive into a folder that contains none of its entries.
 
-    All of it is unpacked into a hidden folder before any of it is moved into place. Where a killed process leaves the
-    moving half-done, :func:`is_half_unpacked` says so, and the next call completes it.
+    Everything is unpacked into a hidden folder before anything is moved into place. If a process is killed while
+    it moves them, :func:`is_half_unpacked` returns True, and the next call completes the move.
 
     Raises:
-        DataError: a damaged archive, one with entries that lead out of the folder, a full disk, or something that is
-            in the way.
+        DataError: a damaged archive, an archive with entries that lead out of the folder, a full disk, or an existing
+            entry.
     """
     unpacking, unpacked = folder / ".unpacking", folder / UNPACKED
     try:
@@ -65,22 +65,21 @@ def unpack(archive: Path, folder: Path) -> None:
             with tarfile.open(archive, "r:gz") as entries:
                 entries.extractall(unpacking, filter="data")
             if in_the_way := sorted(set(os.listdir(unpacking)) & set(os.listdir(folder))):
-                raise DataError(f"{archive} holds {in_the_way[0]}, and so does {folder} already: name an empty folder")
+                raise DataError(f"{archive} has {in_the_way[0]}, which is in {folder} already; choose an empty folder")
             unpacking.rename(unpacked)
         for entry in sorted(unpacked.iterdir()):
             entry.rename(folder / entry.name)
         unpacked.rmdir()
     except (tarfile.TarError, EOFError, zlib.error, BadGzipFile) as error:
-        raise DataError(f"{archive} is damaged ({error}): delete it, then give the same command again") from error
+        raise DataError(f"{archive} is damaged ({error}); delete it, then repeat the command") from error
     except OSError as error:
         raise DataError(
-            f"{archive} cannot be unpacked into {folder}: {reason_of(error)}; mend that, then give the same command "
-            "again"
+            f"{archive} cannot be unpacked into {folder}: {reason_of(error)}; correct that, then repeat the command"
         ) from error
     finally:
         shutil.rmtree(unpacking, ignore_errors=True)
 
 
 def is_half_unpacked(folder: Path) -> bool:
-    """Whether a process was killed, or is still busy, while it moved what it had unpacked into this folder."""
+    """Whether a process was killed, or is still running, while moving unpacked entries into this folder."""
     return (folder / UNPACKED).exists()

@@ -1,4 +1,4 @@
-"""A folder of folders: every class a folder of recordings."""
+"""Data source of class folders: one folder of recordings for each class."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ SPLIT_NAMES = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), VALIDATION),
     **dict.fromkeys(("test", "testing", "eval"), TEST),
 }
-"""What a folder or a table may call a split, in lower case."""
+"""Names of splits in folders and tables, in lower case."""
 
 MOST_NAMED = 10
 
@@ -33,26 +33,38 @@ Layout = Literal["auto", "classes", "splits"]
 class Folder(AudioDataModule):
     """Recordings in ``<class>/`` at any depth, in ``<split>/<class>/``, or in ``<class>/<split>/``.
 
-    With ``label_pattern`` the names of the files say the classes, and the folders need not.
+    With ``label_pattern``, file names define the classes instead of folders.
 
-    Which files are recordings, and what is passed over, see :class:`~audio_lightning.audio.Finder`.
+    See :class:`~audio_lightning.audio.Finder` for the files that are recordings, and the ignored ones.
 
     Args:
-        group_pattern: regular expression that is looked for in the name of a file. What it finds (its group named
-            ``group``, or else all of it) is the group of the recording, a speaker for example, which is never divided
-            between splits; a file in whose name it is not found is a group of its own. None: nothing is known about
-            groups.
-        label_pattern: the same for the class of the recording, in place of the names of folders. Its groups named
-            ``group`` and ``fold`` stand for ``group_pattern`` and ``fold_pattern``. A file in whose name no label is
-            found is a problem.
-        fold_pattern: the same for the fold, a whole number.
-        layout: ``splits``: the folders at the top are splits (:data:`SPLIT_NAMES`); ``classes``: they are classes;
-            ``auto``: they are splits if all of them have such names, or if some have and hold class folders.
-        multilabel: learn the classes as labels of which a clip may have any number. Recordings in class folders whose
-            names begin with ``-`` then have none: they are examples of "none of these". False: every recording has one
-            class, and such folders are classes like others.
-        ignore: names of files and folders, or paths below the root, to pass over; ``*`` and ``?`` as in a shell.
+        group_pattern: regular expression to search in a file name. Its match (or its group named ``group``) is the
+            group of the recording, for example a speaker, which stays in one split; a file without a match is a group
+            of its own. None: groups are unknown.
+        label_pattern: likewise for the class of the recording (group named ``label``), instead of folder names. Its
+            groups named ``group`` and ``fold`` replace ``group_pattern`` and ``fold_pattern``. A file without a match
+            is a problem.
+        fold_pattern: likewise for the fold, a whole number.
+        layout: ``splits``: the top-level folders are splits (:data:`SPLIT_NAMES`); ``classes``: they are classes;
+            ``auto``: they are splits if all have names of splits, or if some have and contain folders; otherwise
+            classes.
+        multilabel: clips may have any number of labels. Recordings in class folders whose names begin with ``-`` then
+            have none: they are examples of "none of these". False: every recording has one class, and such folders are
+            classes like others.
+        ignore: names of files and folders, or paths below the root, to ignore; ``*`` and ``?`` as in a shell.
         **options: see :class:`AudioDataModule`.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from audio_lightning.data.sources.folder import Folder
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("cat/anna_1.wav", "cat/ben_1.wav", "dog/anna_2.wav", "dog/ben_2.wav"):
+        ...         (Path(root) / name).parent.mkdir(exist_ok=True)
+        ...         (Path(root) / name).touch()
+        ...     manifest = Folder(root=root, group_pattern="^[a-z]+").read()
+        >>> manifest.classes, manifest.table["group"].tolist()
+        (('cat', 'dog'), ['anna', 'ben', 'anna', 'ben'])
     """
 
     def __init__(
@@ -73,18 +85,18 @@ class Folder(AudioDataModule):
         self.patterns = name_patterns(label_pattern, group_pattern, fold_pattern)
 
     def read(self) -> Manifest:
-        """One row a recording, in the order of the paths.
+        """One row per recording, sorted by path.
 
         Raises:
-            DataError: the folder is not laid out like that, a pattern matches no name, or a class has all its
-                recordings in one group.
+            DataError: the folder has another layout, a pattern matches no name, a class has all its recordings in one
+                group, or the name of a class cannot be a label.
         """
         manifest = self.list_recordings()
         if self.multilabel:
             manifest = _as_labels(manifest)
         elif negatives := [name for name in manifest.classes if _is_negative(name)]:
             manifest.notes.append(
-                f"{_listed(negatives)}: taken for {'a class' if len(negatives) == 1 else 'classes'}; with "
+                f"{_listed(negatives)}: used as {'a class' if len(negatives) == 1 else 'classes'}; with "
                 "data.multilabel=true, recordings in folders that begin with - have no label"
             )
         if fold := self.patterns.get("fold"):
@@ -101,10 +113,10 @@ class Folder(AudioDataModule):
         return manifest
 
     def list_recordings(self) -> Manifest:
-        """The recordings and their classes, without groups.
+        """Recordings and their classes, without groups.
 
         Raises:
-            DataError: the folder is not laid out like that.
+            DataError: the folder has another layout.
         """
         try:
             if label := self.patterns.get("label"):
@@ -112,7 +124,7 @@ class Folder(AudioDataModule):
             return list_class_folders(self.root, self.layout, self.ignore)
         except OSError as error:
             raise DataError(
-                f"{error.filename}: {error.strerror or error}; expected a folder that can be read: is data.root right?"
+                f"{error.filename}: {error.strerror or error}; expected a readable folder, check data.root"
             ) from error
 
     def _with_folds(self, manifest: Manifest, pattern: NamePattern) -> Manifest:
@@ -132,7 +144,7 @@ class Folder(AudioDataModule):
         if missed:
             manifest.notes.append(
                 f"{pattern} does not match the names of {len(missed):,} of {len(paths):,} recordings "
-                f"({examples(missed)}): each of these is a group of its own"
+                f"({examples(missed)}); each of these is a group of its own"
             )
         return manifest.with_table(manifest.table.assign(group=groups.mask(groups == "", paths)))
 
@@ -140,16 +152,16 @@ class Folder(AudioDataModule):
         if self.plan.split != "all" and (found := shared_stem(manifest)) is not None:
             manifest.notes.append(
                 f"leakage cannot be excluded: the names of recordings share stems ({', '.join(found.examples)}); if "
-                f"those are of one source, data.group_pattern='{found.pattern}' keeps them in one split"
+                f"these are from one source, data.group_pattern='{found.pattern}' keeps them in one split"
             )
 
 
 def list_class_folders(root: Path, layout: Layout = "auto", ignore: Sequence[str] = ()) -> Manifest:
-    """What :class:`Folder` describes: a row for every recording, a problem for everything that has no class or no use.
+    """List the recordings of class folders as in :class:`Folder`, with a problem for each recording without a class.
 
     Raises:
-        DataError: no class folders, no recordings in any, split folders with others beside them, or a pattern of
-            ``ignore`` that matches nothing.
+        DataError: no class folders, no recordings in any, split folders next to other folders with recordings, or a
+            pattern of ``ignore`` that matches nothing.
         OSError: a folder that cannot be read.
     """
     finder = Finder(root, ignore)
@@ -157,22 +169,22 @@ def list_class_folders(root: Path, layout: Layout = "auto", ignore: Sequence[str
     rows: list[tuple[str, str, str]] = []
     problems: list[Problem] = []
     if splits:
-        problems += [Problem(name, "lies beside the split folders, in none of them") for name in finder.listing()[1]]
+        problems += [Problem(name, "is next to the split folders, in none of them") for name in finder.listing()[1]]
     for split_folder in splits or [""]:
         prefix = f"{split_folder}/" if split_folder else ""
         labels, loose = finder.listing(prefix)
         if not labels:
             found = _count(loose, "recording") if loose else finder.summary() or "nothing"
             raise DataError(
-                f"{root / split_folder} has no class folders: expected {root / split_folder}/<class>/<recording>, "
+                f"{root / split_folder} has no class folders; expected {root / split_folder}/<class>/<recording>, "
                 f"found {found}" + ("; is data.root a class folder?" if loose else "")
             )
-        problems += [Problem(prefix + name, "lies beside the class folders, in none of them") for name in loose]
+        problems += [Problem(prefix + name, "is next to the class folders, in none of them") for name in loose]
         for label in labels:
             paths = finder.recordings(f"{prefix}{label}/")
             if not paths:
                 problems.append(
-                    Problem(prefix + label, "no recordings in this class folder: expected WAV, FLAC, OGG, MP3, ...")
+                    Problem(prefix + label, "no recordings in this class folder; expected WAV, FLAC, OGG, MP3, ...")
                 )
             rows += [(path, label, SPLIT_NAMES.get(split_folder.lower(), "")) for path in paths]
     manifest = _manifest(finder, rows, problems)
@@ -185,11 +197,11 @@ def list_class_folders(root: Path, layout: Layout = "auto", ignore: Sequence[str
 def list_labelled_names(
     root: Path, pattern: NamePattern, layout: Layout = "auto", ignore: Sequence[str] = ()
 ) -> Manifest:
-    """A row for every recording at any depth whose name says its class, a problem for every other one.
+    """List the recordings at any depth whose names contain their class, with a problem for each other recording.
 
     Raises:
-        DataError: no recordings, no label in any name, split folders with others beside them, or a pattern of
-            ``ignore`` that matches nothing.
+        DataError: no recordings, no label in any name, split folders next to other folders with recordings, or a
+            pattern of ``ignore`` that matches nothing.
         OSError: a folder that cannot be read.
     """
     finder = Finder(root, ignore)
@@ -201,7 +213,7 @@ def list_labelled_names(
     }
     if not paths:
         raise DataError(
-            f"{root}: holds no recordings; expected WAV, FLAC, OGG, MP3, ... found {finder.summary() or 'nothing'}"
+            f"{root}: contains no recordings; expected WAV, FLAC, OGG, MP3, ..., found {finder.summary() or 'nothing'}"
         )
     labels = pattern.find(list(paths))
     rows = [(path, label, paths[path]) for path, label in zip(paths, labels) if label]
@@ -212,53 +224,53 @@ def list_labelled_names(
 
 
 def _manifest(finder: Finder, rows: list[tuple[str, str, str]], problems: list[Problem]) -> Manifest:
-    """A manifest of rows ``(path, label, split)``, without those whose names no table can hold."""
+    """Manifest of rows ``(path, label, split)``, without rows whose names cannot be written in UTF-8."""
     if unmet := [pattern for pattern in finder.ignore if not finder.ignored[pattern]]:
         raise DataError(
-            f"data.ignore={unmet[0]}: there is no such file or folder in {finder.root}; mend it or leave it out"
+            f"data.ignore={unmet[0]}: there is no such file or folder in {finder.root}; correct it or leave it out"
         )
     problems = problems + [
-        Problem(ascii(row[0]), "the name is not text in UTF-8: rename it") for row in rows if not _is_text(row[0])
+        Problem(ascii(row[0]), "the name is not valid UTF-8; rename it") for row in rows if not _is_text(row[0])
     ]
     table = pd.DataFrame([row for row in rows if _is_text(row[0])], columns=["path", "label", "split"])
     if table.empty:
         raise DataError(f"{finder.root}: no recording can be used; the first problem: {problems[0]}")
     passed_over = finder.summary()
-    notes = [f"passed over: {passed_over}"] if passed_over else []
+    notes = [f"ignored: {passed_over}"] if passed_over else []
     return Manifest(finder.root, table, class_order(table["label"].unique()), problems, notes=notes)
 
 
 def _split_folders(finder: Finder, layout: Layout) -> list[str]:
-    """The folders at the top that are splits; none where they are classes."""
+    """Top-level folders that are splits; none if they are classes."""
     top, _ = finder.listing()
     named = [name for name in top if name.lower() in SPLIT_NAMES]
     if layout == "classes" or (layout == "auto" and not named):
         return []
     others = [name for name in top if name not in named]
     if layout == "auto" and others and not any(finder.listing(f"{name}/")[0] for name in named):
-        return []  # classes, one of which is called like a split
+        return []  # classes, one of them with the name of a split
     if not named:
         raise DataError(
             f"{finder.root}: data.layout=splits, but no folder has the name of a split; expected train, ..."
         )
     if others := [name for name in others if finder.recordings(f"{name}/")]:
         raise DataError(
-            f"{finder.root}: {_listed(named)} are splits, and beside them are other folders with recordings: "
-            f"{_listed(others)}; move them elsewhere, leave them out with data.ignore=[{','.join(others)}], or take "
-            "every folder for a class with data.layout=classes"
+            f"{finder.root}: {_listed(named)} are splits, but there are other folders with recordings next to them: "
+            f"{_listed(others)}; move them elsewhere, leave them out with data.ignore=[{','.join(others)}], or use "
+            "every folder as a class with data.layout=classes"
         )
     return named
 
 
 def _splits_within_classes(paths: list[str]) -> list[str]:
-    """The split of every path ``<class>/<split>/...``; none unless all paths are such, and of two splits at least."""
+    """Split of every path ``<class>/<split>/...``; empty unless all paths have this form, with at least two splits."""
     parts = [path.split("/") for path in paths]
     found = [SPLIT_NAMES.get(part[1].lower(), "") if len(part) > 2 else "" for part in parts]
     return found if "" not in found and len(set(found)) > 1 else [""] * len(paths)
 
 
 def require_several_groups(manifest: Manifest, pattern: NamePattern) -> None:
-    """Make sure that every class with several recordings can be in training and in test both.
+    """Require that every class with several recordings can be in both training and test.
 
     Raises:
         DataError: all recordings of a class are in one group.
@@ -275,14 +287,14 @@ def require_several_groups(manifest: Manifest, pattern: NamePattern) -> None:
     if len(named) > MOST_NAMED:
         named[MOST_NAMED:] = [f"and {len(named) - MOST_NAMED} more"]
     raise DataError(
-        f"{', '.join(named)}: a group is never divided, so such a class cannot be in both training and test; "
-        f"mend {pattern} so that it finds several groups in every class, or choose "
+        f"{', '.join(named)}: a group stays in one split, so such a class cannot be in both training and test; "
+        f"correct {pattern} so that it matches several groups in every class, or choose "
         "data.split=stratified, which ignores groups"
     )
 
 
 def _as_labels(manifest: Manifest) -> Manifest:
-    """The same recordings where a clip may have any number of labels: none those in folders that begin with ``-``.
+    """Convert classes to labels; recordings in folders that begin with ``-`` have none.
 
     Raises:
         DataError: there are no other folders, or the name of one cannot be a label.
@@ -292,7 +304,7 @@ def _as_labels(manifest: Manifest) -> Manifest:
     negatives = {name for name in manifest.classes if name.startswith("-")}
     classes = tuple(name for name in manifest.classes if name not in negatives)
     if unusable := [name for name in classes if LABEL_SEPARATOR in name]:
-        raise DataError(f"{manifest.root}: class {unusable[0]} holds {LABEL_SEPARATOR!r}; rename it")
+        raise DataError(f"{manifest.root}: class {unusable[0]} contains {LABEL_SEPARATOR!r}; rename it")
     if not classes:
         raise DataError(
             f"{manifest.root}: all class folders begin with -, so no recording has a label with data.multilabel=true; "
@@ -306,12 +318,12 @@ def _as_labels(manifest: Manifest) -> Manifest:
 
 
 def _is_negative(name: str) -> bool:
-    """Whether the name of a class begins with ``-`` and is no number."""
+    """Whether a class name begins with ``-`` and is not a number."""
     return name.startswith("-") and not re.fullmatch("-[0-9.]+", name)
 
 
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of classes in Unicode NFC, in alphabetical order, or in numerical order if all are whole numbers."""
+    """Sort class names, in Unicode NFC: numerically if all are whole numbers, otherwise alphabetically."""
     names = sorted({normalize("NFC", name) for name in names})
     return tuple(sorted(names, key=int) if all(re.fullmatch("-?[0-9]{1,18}", name) for name in names) else names)
 
@@ -329,7 +341,7 @@ def _count(names: list[str], what: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Names as in a sentence, the first :data:`MOST_NAMED` of them."""
+    """Join the first :data:`MOST_NAMED` names with commas and "and"."""
     named = list(names[:MOST_NAMED])
     if len(names) > MOST_NAMED:
         named.append(f"{len(names) - MOST_NAMED} more")

@@ -1,4 +1,4 @@
-"""Recordings of instruments, one a folder or as a table says, cut into short windows."""
+"""Data source of instrument recordings in class folders or a table, cut into short windows."""
 
 from typing import Any
 
@@ -10,19 +10,31 @@ from audio_lightning.data.sources.table import check_table, read_clips
 
 
 class Instruments(Folder):
-    """Recordings of any length, a folder an instrument, or a table that says which instrument is in which file.
+    """Instrument recordings of any length, in one folder per instrument, or listed with their instruments in a table.
 
-    A window belongs to the class and to the group of its recording, so windows of one recording, or of all takes of one
-    note, never lie on both sides of a split.
+    A window has the class and the group of its recording, so windows of one recording, or of all takes of one note,
+    stay in one split.
 
     Args:
-        table: file with the columns ``path`` and ``label``, relative to ``root`` or to the current folder, that is read
-            instead of the names of the folders; also a mapping from splits to such files.
+        table: file with the columns ``path`` and ``label``, relative to ``root`` or to the current folder, used instead
+            of folder names; or a mapping from splits to such files.
         group_pattern: see :class:`Folder`.
         **options: see :class:`Folder`.
 
     Raises:
-        ConfigError: ``label_pattern`` beside ``table``.
+        ConfigError: both ``label_pattern`` and ``table`` are given.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from audio_lightning.data.sources.instruments import Instruments
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("banjo/banjo_A4_forte.mp3", "banjo/banjo_A4_piano.mp3", "banjo/banjo_C5_forte.mp3"):
+        ...         (Path(root) / name).parent.mkdir(exist_ok=True)
+        ...         (Path(root) / name).touch()
+        ...     manifest = Instruments(root=root, group_pattern="^[^_]+_[A-G][0-9]").read()
+        >>> manifest.table["group"].tolist()
+        ['banjo_A4', 'banjo_A4', 'banjo_C5']
     """
 
     def __init__(
@@ -32,14 +44,14 @@ class Instruments(Folder):
         if table is not None:
             check_table(table)
             if "label" in self.patterns:
-                raise ConfigError("data.label_pattern: data.table names the classes already; leave one out")
+                raise ConfigError("data.label_pattern: data.table defines the classes already; leave one out")
         self.table = table
 
     def list_recordings(self) -> Manifest:
-        """The recordings and their instruments.
+        """Recordings and their instruments.
 
         Raises:
-            DataError: the folder is not laid out like that, or the table is none that can be used.
+            DataError: the folder has another layout, or the table cannot be used.
         """
         if self.table is None:
             return super().list_recordings()

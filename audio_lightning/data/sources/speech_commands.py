@@ -1,4 +1,4 @@
-"""Speech Commands: recordings of one second, of one spoken word each."""
+"""Speech Commands: recordings of single spoken words, one second long."""
 
 import functools
 import hashlib
@@ -28,33 +28,47 @@ Row = tuple[str, str, str, str]
 
 
 HOSTS = ("http://download.tensorflow.org/data", "https://storage.googleapis.com/download.tensorflow.org/data")
-"""Where the archives are published, and a mirror."""
+"""Hosts of the archives: the original one and a mirror."""
 
 
 class SpeechCommands(AudioDataModule):
-    """``<word>/<speaker>_nohash_<number>.wav``, and minutes of noise in ``_background_noise_/``.
+    """Speech Commands: ``<word>/<speaker>_nohash_<number>.wav``, with noise recordings in ``_background_noise_/``.
 
-    The official split is that of the two lists that come with the data, or, where they are missing, of the hash they
-    were made with (:func:`official_split`). It never divides a speaker, who is the ``group``. Recordings of one's own
-    in this layout are better divided by ``split: speaker``.
+    The official split is defined by two lists in the data set, or, if one is missing, by the hash that created them
+    (:func:`official_split`). It keeps each speaker, who is the ``group``, in one split. For your own recordings in this
+    layout, ``split: speaker`` is the better choice.
 
-    The task of 12 classes has ten words, everything else that is said (``_unknown_``), and no speech (``_silence_``):
-    see :meth:`complete`.
+    The task of 12 classes has ten words, all other words (``_unknown_``), and no speech (``_silence_``): see
+    :meth:`complete`.
 
     Source: Warden (2018), Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition, arXiv 1804.03209.
 
     Args:
-        task: 35 for a class a word, 12 for the task of 12 classes.
-        words: the words instead of all that are there, or of the ten; in the order of the classes.
-        test_root: folder of the official test set of the task of 12 classes, with a folder a class; it takes the place
-            of the recordings in ``root`` that would be tested on.
-        download: fetch what is not there, 2.4 GB, and 0.1 GB for ``test_root``.
-        unknown_percent: clips of ``_unknown_`` in percent of those of the words; 12 classes only.
-        silence_percent: clips of ``_silence_`` in percent of those of the words; 12 classes only.
+        task: 35 for one class per word, 12 for the task of 12 classes.
+        words: words that are classes, in this order; None for all word folders, or for the ten words of the task of 12
+            classes.
+        test_root: folder of the official test set of the task of 12 classes, with one folder per class; it replaces the
+            test recordings in ``root``.
+        download: download missing data: 2.4 GB, and 0.1 GB for ``test_root``.
+        unknown_percent: clips of ``_unknown_`` in percent of the clips of the words; only for 12 classes.
+        silence_percent: clips of ``_silence_`` in percent of the clips of the words; only for 12 classes.
         **options: see :class:`AudioDataModule`.
 
     Raises:
-        ConfigError: options that contradict each other.
+        ConfigError: invalid words or percentages, or contradictory options.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from audio_lightning.data.sources.speech_commands import SpeechCommands
+        >>> options = dict(words=None, test_root=None, download=False, unknown_percent=10.0, silence_percent=10.0)
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     for name in ("go/0a7c2a8d_nohash_0.wav", "stop/0a7c2a8d_nohash_0.wav"):
+        ...         (Path(root) / name).parent.mkdir()
+        ...         (Path(root) / name).touch()
+        ...     manifest = SpeechCommands(root=root, task=35, **options).read()
+        >>> manifest.classes, manifest.table["group"].tolist()
+        (('go', 'stop'), ['0a7c2a8d', '0a7c2a8d'])
     """
 
     URLS: ClassVar[tuple[str, ...]] = tuple(f"{host}/speech_commands_v0.02.tar.gz" for host in HOSTS)
@@ -89,35 +103,37 @@ class SpeechCommands(AudioDataModule):
             if not 0 <= percent < math.inf:
                 raise ConfigError(f"data.{name}_percent={percent}: expected 0.0 or more")
         if test_root and task != 12:
-            raise ConfigError(f"data.test_root is a test set of 12 classes, and data.task={task}: choose data.task=12")
+            raise ConfigError(f"data.test_root is a test set of 12 classes, but data.task={task}; choose data.task=12")
         split, folds = splits.split, splits.folds
         if test_root and (split not in ("official", "auto") or folds):
             chosen = f"data.folds={folds}" if folds else f"data.split={split}"
-            raise ConfigError(f"data.test_root is the test part of data.split=official, it cannot go with {chosen}")
+            raise ConfigError(
+                f"data.test_root is the test part of data.split=official and excludes {chosen}; leave one out"
+            )
 
     def read(self) -> Manifest:
-        """One row a recording; in the task of 12 classes, all recordings of other words as ``_unknown_``.
+        """One row per recording; in the task of 12 classes, recordings of all other words are ``_unknown_``.
 
         Raises:
-            DataError: there are no words, or one that is asked for is missing; what can go wrong with a download.
+            DataError: there are no words, a requested word is missing, or the download fails.
         """
         if self.download:
             self._download()
         for folder in filter(None, (self.root, self.test_root)):
             if is_half_unpacked(folder):
-                raise DataError(f"{folder} was not unpacked to the end: data.download=true completes it")
+                raise DataError(f"{folder} is not completely unpacked; data.download=true completes it")
         present = {word: names for word, names in _wav_names(self.root).items() if not word.startswith("_")}
         if not present:
             raise DataError(
-                f"{self.root} has no folder with *.wav files: expected one a word; is it the right data.root? "
-                "data.download=true fetches the data set"
+                f"{self.root} has no folder with *.wav files, expected one for each word; check data.root, or "
+                "set data.download=true to download the data set"
             )
         words = self.words or (COMMANDS if self.has_unknown else tuple(present))
         for word in words:
             if word not in present:
                 raise DataError(
                     f"{self.root} has no folder {word} with *.wav files"
-                    + did_you_mean(word, present, listing="there are, to choose from by data.words")
+                    + did_you_mean(word, present, listing="choices of data.words")
                 )
         classes = (SILENCE, UNKNOWN, *words) if self.has_unknown else tuple(words)
         used = present if self.has_unknown else {word: present[word] for word in words}
@@ -137,11 +153,12 @@ class SpeechCommands(AudioDataModule):
         return Manifest(self.root, table, classes, problems)
 
     def complete(self, manifest: Manifest) -> Manifest:
-        """In the task of 12 classes, choose the clips of ``_unknown_`` and make those of ``_silence_``.
+        """In the task of 12 classes, draw the clips of ``_unknown_`` and create clips of ``_silence_``.
 
-        In every split there are as many of each as a percentage of the clips of the words says, rounded up, or all
-        that there are. Silence is a random stretch of a background recording, at a random volume, in evaluation, too.
-        A test set of its own (``test_root``) is left as it is.
+        In every split, their numbers are ``unknown_percent`` and ``silence_percent`` of the number of clips of the
+        words, rounded up; ``_unknown_`` gets all available clips if there are fewer. A clip of ``_silence_`` is a
+        random segment of a background recording at a random volume, in evaluation as well. A separate test set
+        (``test_root``) is not changed.
 
         Raises:
             DataError: a split without any of the words, or no background recordings.
@@ -160,8 +177,8 @@ class SpeechCommands(AudioDataModule):
             words = np.count_nonzero(here & (labels != UNKNOWN))
             if here.any() and not words:
                 raise DataError(
-                    f"the {split} part has clips of other words only, by data.split={self.plan.split}; choose "
-                    "data.split=speaker, data.folds=5, or words that it has by data.words"
+                    f"data.split={self.plan.split}: the {split} split has only clips of other words; choose "
+                    "data.split=speaker, data.folds=5, or other words with data.words"
                 )
             unknown = rng.permutation(np.flatnonzero(here & (labels == UNKNOWN)))
             kept[unknown[: math.ceil(self.unknown_percent * words / 100)]] = True
@@ -170,20 +187,20 @@ class SpeechCommands(AudioDataModule):
         return manifest.with_table(pd.concat([spoken, self._silence(silent)]) if silent else spoken)
 
     def noise_paths(self) -> list[Path]:
-        """The background recordings, some seconds to minutes of noise each: what noise can be mixed from.
+        """Background recordings of seconds to minutes, for augmentation with noise.
 
-        There are none where the data has no folder ``_background_noise_``.
+        There are none if the data has no folder ``_background_noise_``.
         """
         folder = self.root / BACKGROUND
         return [folder / name for name in (_names_in(folder) if folder.is_dir() else [])]
 
     def _silence(self, splits: Sequence[str]) -> pd.DataFrame:
-        """A row for every split named, over all background recordings in turn."""
+        """Rows of the class silence, one for each given split, over all background recordings in turn."""
         recordings = self.noise_paths()
         if not recordings:
             raise DataError(
-                f"{self.root} has no *.wav files in {BACKGROUND}, from which the class {SILENCE} is made; put "
-                "recordings of background noise there, or leave the class out with data.silence_percent=0.0"
+                f"{self.root} has no *.wav files in {BACKGROUND}, which the class {SILENCE} needs; put "
+                "recordings of background noise there, or disable the class with data.silence_percent=0.0"
             )
         paths = [f"{BACKGROUND}/{recordings[row % len(recordings)].name}" for row in range(len(splits))]
         rows = pd.DataFrame({"path": paths, "split": list(splits)})
@@ -192,7 +209,7 @@ class SpeechCommands(AudioDataModule):
         )
 
     def _lists(self, used: Mapping[str, Sequence[str]]) -> tuple[dict[str, str] | None, list[Problem]]:
-        """The split of every path in the official lists, if both are there, and what is wrong with them."""
+        """Split of every path in the official lists, if both exist, and problems of the lists."""
         if not all((self.root / name).is_file() for name in self.LISTS.values()):
             return None, []
         present = {f"{word}/{name}" for word, names in used.items() for name in names}
@@ -202,20 +219,20 @@ class SpeechCommands(AudioDataModule):
             try:
                 lines = (self.root / list_name).read_text(encoding="utf-8").splitlines()
             except (OSError, UnicodeDecodeError) as error:
-                raise DataError(f"{self.root / list_name} cannot be read: {error}") from error
+                raise DataError(f"{self.root / list_name} cannot be read: {error}; unpack the archive again") from error
             for number, path in enumerate(map(str.strip, lines), 1):
                 where = f"{list_name}, line {number}"
                 if path in present and listed.setdefault(path, split) != split:
-                    problems.append(Problem(where, f"{path} is in {self.LISTS[listed[path]]}, too"))
+                    problems.append(Problem(where, f"{path} is also in {self.LISTS[listed[path]]}"))
                 elif path not in present and path.partition("/")[0] in used:
                     problems.append(Problem(where, f"there is no file {path} in {self.root}"))
         return listed, problems
 
     def _test_set(self, folder: Path, classes: Sequence[str]) -> tuple[list[Row], list[Problem]]:
-        """The clips of the separate test set, and what is in it and should not be, or the other way round."""
+        """Clips of the separate test set, with problems about unexpected and missing classes."""
         present = _wav_names(folder)
         problems = [
-            Problem(str(folder / name), f"is not a class of this task: expected {', '.join(classes)}")
+            Problem(str(folder / name), f"is not a class of this task; expected {', '.join(classes)}")
             for name in present
             if name not in classes
         ]
@@ -231,8 +248,8 @@ class SpeechCommands(AudioDataModule):
                 rows.append(((folder / label / name).as_posix(), label, group, TEST))
         if not rows:
             raise DataError(
-                f"{folder} has no folder with *.wav files for any of {', '.join(classes)}; is it the right "
-                "data.test_root? data.download=true fetches the test set"
+                f"{folder} has no folder with *.wav files for any of {', '.join(classes)}; check "
+                "data.test_root, or set data.download=true to download the test set"
             )
         return rows, problems
 
@@ -243,19 +260,21 @@ class SpeechCommands(AudioDataModule):
         ):
             if folder is not None:
                 present = functools.partial(_has_folders, folder)
-                download(urls, folder, sha256=sha256, present=present, progress=self.progress)
+                download(
+                    urls, folder, sha256=sha256, present=present, progress=self.progress_of("downloading, in bytes")
+                )
 
 
 def speaker_of(name: str) -> str:
-    """What comes before ``_nohash_`` in a file's name; the whole name where there is no such thing."""
+    """Speaker in a file name: the part before ``_nohash_``, or the whole name without such a part."""
     return name.partition("_nohash_")[0]
 
 
 @functools.cache
 def official_split(speaker: str) -> str:
-    """The split that a speaker is in by the hash of Warden (2018): 10 % validate, 10 % test.
+    """Split of a speaker by the hash of Warden (2018): 10 % validation, 10 % test.
 
-    It is a function of the speaker alone, so that nobody changes sides when recordings are added.
+    It depends only on the speaker, so that no speaker changes splits when recordings are added.
     """
     largest = 2**27 - 1
     number = int(hashlib.sha1(speaker.encode(errors="surrogateescape")).hexdigest(), 16) % (largest + 1)
@@ -264,13 +283,13 @@ def official_split(speaker: str) -> str:
 
 
 def _wav_names(root: Path) -> dict[str, list[str]]:
-    """Names of the WAV files in every folder of ``root`` that has some."""
+    """Names of the WAV files in each folder of ``root`` that has some."""
     try:
         with os.scandir(root) as entries:
             folders = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
         return {folder: names for folder in folders if (names := _names_in(root / folder))}
     except OSError as error:
-        raise DataError(f"{error.filename}: {error.strerror}; is it the right folder?") from error
+        raise DataError(f"{error.filename}: {error.strerror}; check the folder") from error
 
 
 def _names_in(folder: Path) -> list[str]:

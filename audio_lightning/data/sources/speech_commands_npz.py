@@ -23,23 +23,35 @@ from audio_lightning.data.store.recordings import IDENTITY_BYTES, Decoded, Ident
 WAVEFORMS, LABELS = "wav_vals", "label_vals"
 
 ENCODINGS = {"i2": "PCM_16", "f2": "HALF", "f4": "FLOAT", "f8": "DOUBLE"}
-"""Types of samples that are understood, and what they are called."""
+"""Supported sample types, with the names of their encodings."""
 
 
 class SpeechCommandsNPZ(AudioDataModule):
-    """Clips in an array ``wav_vals``, labels in an array ``label_vals``.
+    """Speech Commands in a NumPy archive: clips in the array ``wav_vals``, labels in the array ``label_vals``.
 
-    The one is ``[clips, samples]`` or ``[clips, samples, 1]``, int16 or float with a full scale of 1; the other
-    ``[clips]`` or ``[clips, 1]``, strings. It is not known who speaks, so the same voice may be on both sides of any
-    split: the results say that leakage cannot be excluded. A clip is named ``<file>.npz#<index>``.
+    Clips are ``[clips, samples]`` or ``[clips, samples, 1]``, int16 or float with a full scale of 1; labels are strings
+    of shape ``[clips]`` or ``[clips, 1]``. Speakers are unknown, so that one voice may be in several splits, and the
+    results state that leakage cannot be excluded. A clip is named ``<file>.npz#<index>``.
 
     Args:
         root: the ``.npz`` file, or a folder with exactly one.
-        stored_sample_rate: rate of the clips in hertz.
+        stored_sample_rate: sample rate of the clips in hertz.
         **options: see :class:`AudioDataModule`.
 
     Raises:
-        ConfigError: a rate at which no sound is stored.
+        ConfigError: an implausible sample rate.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from audio_lightning.data.sources.speech_commands_npz import SpeechCommandsNPZ
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     clips = np.zeros((2, 8000), dtype=np.int16)
+        ...     np.savez(Path(root) / "words.npz", wav_vals=clips, label_vals=np.array(["yes", "no"]))
+        ...     manifest = SpeechCommandsNPZ(root=root, stored_sample_rate=8000).read()
+        >>> manifest.table["path"].tolist(), manifest.table["label"].tolist()
+        (['words.npz#0', 'words.npz#1'], ['yes', 'no'])
     """
 
     def __init__(self, *, root: str, stored_sample_rate: int, **options: Any) -> None:
@@ -51,10 +63,10 @@ class SpeechCommandsNPZ(AudioDataModule):
         self.stored_sample_rate = stored_sample_rate
 
     def read(self) -> Manifest:
-        """One row a clip; the waveforms are not loaded.
+        """One row per clip; waveforms are not loaded.
 
         Raises:
-            DataError: no archive, arrays that are missing, of another type or shape, or that do not fit together.
+            DataError: no archive, missing arrays, arrays of another type or shape, or arrays of different lengths.
         """
         file = self._file()
         labels = _labels(file)
@@ -65,11 +77,11 @@ class SpeechCommandsNPZ(AudioDataModule):
         return Manifest(file.parent, table, tuple(sorted(set(table["label"]))), problems)
 
     def missing(self, manifest: Manifest) -> list[Problem]:
-        """None: what the archive does not hold, the manifest does not name."""
+        """None, because the manifest lists only clips of the archive."""
         return []
 
     def recordings(self, paths: Sequence[str]) -> Recordings:
-        """The clips of these names, of which the archive is loaded when the first one is decoded."""
+        """Clips with these names; the archive is loaded when the first one is decoded."""
         return ArchivedRecordings(self._file(), paths, self.stored_sample_rate)
 
     def _file(self) -> Path:
@@ -78,7 +90,7 @@ class SpeechCommandsNPZ(AudioDataModule):
         files = sorted(path for path in self.root.iterdir() if path.suffix.lower() == ".npz")
         if len(files) != 1:
             found = f"has {len(files)}: {', '.join(file.name for file in files)}" if files else "has none"
-            raise DataError(f"{self.root}: expected one .npz file, the folder {found}; name the file by data.root")
+            raise DataError(f"{self.root}: expected one .npz file, the folder {found}; set data.root to the file")
         return files[0]
 
 
@@ -88,7 +100,7 @@ class ArchivedRecordings(Recordings):
     Args:
         file: the ``.npz`` file.
         paths: names of the rows: ``<file>.npz#<index>``.
-        sample_rate: of all of them, in hertz.
+        sample_rate: sample rate of all rows in hertz.
     """
 
     def __init__(self, file: Path, paths: Sequence[str], sample_rate: int) -> None:
@@ -100,7 +112,7 @@ class ArchivedRecordings(Recordings):
         self._loaded: Shaped[np.ndarray, "clips *samples"] | None = None
 
     def identities(self, by: Identity) -> UInt8[np.ndarray, "recordings 16"]:
-        """A digest of every row and of its rate, with what is said of the file, or with the samples themselves."""
+        """Digest of each row and its sample rate, from the status of the file, or from the samples themselves."""
         if by == "stat":
             about = f"{self._file.absolute()}\0{stat_text(self._file)}\0{self._sample_rate}"
             digests = [digest(f"{about}\0{row}".encode(errors="surrogateescape")) for row in self._rows]
@@ -110,14 +122,14 @@ class ArchivedRecordings(Recordings):
         return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, IDENTITY_BYTES)
 
     def decode(self, index: int) -> Decoded:
-        """One row.
+        """Decode one row.
 
         Raises:
             AudioError: samples that are NaN or infinite.
             DataError: the archive is damaged.
         """
         stored = self._waveforms[self._rows[index]].reshape(-1, 1)
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and that is said
+        with np.errstate(over="ignore"):  # values beyond float32 become infinite, which is reported below
             samples = stored.astype(np.float32)
         if stored.dtype.kind == "i":
             samples /= 32768
@@ -126,30 +138,30 @@ class ArchivedRecordings(Recordings):
         return Decoded(samples, self._sample_rate, "NPZ", ENCODINGS[stored.dtype.str[1:]])
 
     def count_channels(self, index: int) -> int:
-        """An array has one channel."""
+        """One channel for every row."""
         return 1
 
     @property
     def _waveforms(self) -> Shaped[np.ndarray, "clips *samples"]:
-        with self._loading:  # several threads decode, and one of them is to load
+        with self._loading:  # several threads decode, but only one may load the array
             if self._loaded is None:
                 self._loaded = _array(self._file, WAVEFORMS)
             return self._loaded
 
 
 def _labels(file: Path) -> list[str]:
-    """Labels of all clips, once it is sure that every one has a waveform."""
+    """Labels of all clips, after checking that every label has a waveform."""
     headers = _headers(file)
     if lacking := [name for name in (WAVEFORMS, LABELS) if name not in headers]:
         found = ", ".join(sorted(headers)) or "none"
         raise DataError(
-            f"{file} has no array {' and no '.join(lacking)}: expected {WAVEFORMS} and {LABELS}, found {found}"
+            f"{file} has no array {' and no '.join(lacking)}; expected {WAVEFORMS} and {LABELS}, found {found}"
         )
     for name in (WAVEFORMS, LABELS):
         if headers[name][1].hasobject:
             raise DataError(
-                f"{file}: {name} is an array of Python objects, which only pickle can load, and that would run "
-                "whatever code the file brings along: save it as an array of numbers or strings"
+                f"{file}: {name} is an array of Python objects, which need pickle and could run arbitrary code; "
+                "save it as an array of numbers or strings"
             )
     (shape, kind), (label_shape, label_kind) = headers[WAVEFORMS], headers[LABELS]
     if not (len(shape) == 2 or (len(shape) == 3 and shape[2] == 1)) or 0 in shape or kind.str[1:] not in ENCODINGS:
@@ -170,7 +182,7 @@ def _labels(file: Path) -> list[str]:
 
 
 def _headers(file: Path) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
-    """Shape and type of every array, without loading any."""
+    """Shape and type of each array, without loading any."""
     headers = {}
     with _reading(file), zipfile.ZipFile(file) as archive:
         for name in archive.namelist():
@@ -192,9 +204,9 @@ def _reading(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"{file}: {error.strerror or error}; is it the right data.root?") from error
+        raise DataError(f"{file}: {error.strerror or error}; check data.root") from error
     except (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{file} is damaged, or no .npz file: {error}") from error
+        raise DataError(f"{file} is damaged, or not a .npz file: {error}; restore a copy") from error
 
 
 def _described(shape: tuple[int, ...], kind: np.dtype) -> str:

@@ -1,4 +1,4 @@
-"""A table of recordings: any CSV, TSV, Parquet or JSON Lines file that says what is in which file."""
+"""Data source of a table of recordings: CSV, TSV, Parquet or JSON Lines."""
 
 import os
 import posixpath
@@ -29,37 +29,46 @@ from audio_lightning.data.sources.unlisted import unlisted
 
 
 class Table(AudioDataModule):
-    """One row a clip, or one row for each label of a clip; the options name the columns.
+    r"""Table of clips with one row per clip, or one row for each label of a clip; options name the columns.
 
     Paths of recordings are relative to ``root``, or absolute; ``x``, ``./x`` and ``sub/../x`` are one path. Classes are
-    in alphabetical order, or in numerical order if all are whole numbers.
+    sorted alphabetically, or numerically if all are whole numbers.
 
     Args:
-        table: the file, relative to ``root``; also absolute, or relative to the current folder. A mapping from splits,
-            by names of :data:`~audio_lightning.data.sources.folder.SPLIT_NAMES`, to files that hold one split each.
+        table: the file, relative to ``root`` or to the current folder, or absolute. Or a mapping from splits
+            (:data:`~audio_lightning.data.sources.folder.SPLIT_NAMES`) to one file each.
         path_column: column with the path of the recording.
         label_column: column with the class.
-        start_column: column with the time at which the clip starts, as
-            :func:`~audio_lightning.data.sources.times.to_seconds` reads it; an empty field means the start of the
-            recording.
-        stop_column: column with the time at which the clip ends; an empty field means the end of the recording.
-        group_column: column with what must not be divided between splits; a recording is a group of its own where the
-            field is empty.
-        fold_column: column with the number of the fold.
-        split_column: column with the split, by a name of :data:`~audio_lightning.data.sources.folder.SPLIT_NAMES`.
-        label_separator: what stands between the labels of a clip; a clip may then have several, or none. None: every
-            field holds one label.
-        labels: ``cell``: a clip is one row, with all its labels in one field. ``rows``: a clip has a row a label,
-            and may have several, or none.
-        label_columns: columns that each say of one label whether a clip has it (0 or 1), in place of ``label_column``:
-            names, patterns of the shell, or ``rest`` for all that no other option names.
-        multilabel: whether a clip may have several labels, or none. ``auto``: where ``label_separator`` or
-            ``labels=rows`` say so, or where by ``label_columns`` some clip has not exactly one.
+        start_column: column with the start time of the clip, see
+            :func:`~audio_lightning.data.sources.times.to_seconds`; an empty cell means the start of the recording.
+        stop_column: column with the end time of the clip; an empty cell means the end of the recording.
+        group_column: column with the group, which stays in one split; with an empty cell, a recording is a group of its
+            own.
+        fold_column: column with the fold number.
+        split_column: column with the split, a name of :data:`~audio_lightning.data.sources.folder.SPLIT_NAMES`.
+        label_separator: separator of labels; a clip then has any number of labels. None: every cell is one label.
+        labels: ``cell``: a clip is one row, with all its labels in one cell. ``rows``: a clip has one row per label,
+            and any number of labels.
+        label_columns: columns with the presence (0 or 1) of one label each, instead of ``label_column``: names, shell
+            patterns, or ``rest`` for all columns that no other option names.
+        multilabel: whether a clip may have any number of labels. ``auto``: if ``label_separator`` or ``labels=rows`` is
+            given, or if, with ``label_columns``, some clip does not have exactly one label.
         **options: see :class:`AudioDataModule`.
 
     Raises:
-        ConfigError: an empty separator, a split that is named by a column and by the table both, or options for labels
+        ConfigError: an empty separator, an unknown split, splits given by both a column and the table, or label options
             that exclude each other.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from audio_lightning.data.sources.table import Table
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = (Path(root) / "clips.csv").write_text("file,labels\na.wav,rain;wind\nb.wav,\n")
+        ...     columns = dict(path_column="file", label_column="labels", label_separator=";")
+        ...     manifest = Table(root=root, table="clips.csv", **columns).read()
+        >>> manifest.classes, manifest.targets().tolist()
+        (('rain', 'wind'), [[1.0, 1.0], [0.0, 0.0]])
     """
 
     def __init__(
@@ -96,7 +105,7 @@ class Table(AudioDataModule):
         self.columns = {name: column for name, column in columns.items() if column is not None}
 
     def read(self) -> Manifest:
-        """One row a clip of the table.
+        """One row per clip of the table.
 
         Raises:
             DataError: see :func:`read_clips`.
@@ -108,21 +117,21 @@ class Table(AudioDataModule):
             raise DataError(f"{error} (set {', '.join(f'{option}=...' for option in options)})") from error
 
     def unlisted(self) -> list[str]:
-        """Recordings in the folders of the table's recordings, and below them, that the table does not list."""
+        """Recordings in the folders of the table's recordings, and below, that the table does not list."""
         found = unlisted(self.pool.manifest, outside=False)
         return [path for path, problem in found if problem is None]
 
 
 def check_table(table: str | Mapping[str, str] | None, split_column: str | None = None) -> None:
-    """Check the splits that a mapping of tables names.
+    """Check the splits of a mapping of tables.
 
     Raises:
-        ConfigError: one that is none, no table at all, or splits that a column names, too.
+        ConfigError: an unknown split, an empty mapping, or splits that a column gives as well.
     """
     if table is None or isinstance(table, str):
         return
     if split_column is not None:
-        raise ConfigError(f"data.split_column={split_column}: data.table names the splits already; leave one out")
+        raise ConfigError(f"data.split_column={split_column}: data.table defines the splits already; leave one out")
     if not table:
         raise ConfigError("data.table={}: expected a file, or one for each split, such as {train: a.csv, test: b.csv}")
     for name in table:
@@ -139,16 +148,16 @@ def read_clips(
     """Read a table of clips, or one for each split.
 
     Args:
-        root: folder that the paths in the table are relative to.
-        table: the file, relative to ``root`` or to the current folder, or absolute; or such files by split.
-        columns: name of the column for ``path`` and ``label``, and for those there are of ``start``, ``stop``,
-            ``group``, ``fold`` and ``split``.
-        cells: how it writes labels; where that is by columns for each label, ``columns["label"]`` has no meaning.
+        root: folder to which paths in the table are relative.
+        table: the file, relative to ``root`` or to the current folder, or absolute; or a mapping from splits to files.
+        columns: column names of ``path`` and ``label``, and optionally ``start``, ``stop``, ``group``, ``fold`` and
+            ``split``.
+        cells: representation of labels; with one column for each label, ``columns["label"]`` is not used.
 
     Raises:
-        DataError: a table is missing, has no usable row, or lists a clip in several rows with different labels that are
-            not to be joined.
-        ColumnError: it lacks a column.
+        DataError: a table is missing, has no usable row, or lists a clip in several rows with different labels although
+            a clip is one row.
+        ColumnError: a column is missing.
     """
     files = [("", table)] if isinstance(table, str) else [(SPLIT_NAMES[name.lower()], table[name]) for name in table]
     problems: list[Problem] = []
@@ -164,7 +173,7 @@ def read_clips(
         if not classes:
             named = " and ".join(str(locate(root, file)) for _, file in files)
             what = ", ".join(cells.columns) if cells.columns else f"column {columns['label']}"
-            raise DataError(f"{named}: {what} is empty in every row, expected labels")
+            raise DataError(f"{named}: {what} is empty in every row; expected labels")
     return Manifest(root, rows, class_order(classes), problems, separator)
 
 
@@ -175,14 +184,14 @@ def _read_rows(
     cells: LabelCells,
     problems: list[Problem],
 ) -> pd.DataFrame:
-    """The usable rows of one table, a row a clip; problems of the others are added to ``problems``.
+    """Usable rows of one table, one per clip; problems of other rows are added to ``problems``.
 
     Args:
         root: see :func:`read_clips`.
         path: the table.
         columns: see :func:`read_clips`.
         cells: see :func:`read_clips`.
-        problems: of this and of other tables.
+        problems: problems of this and other tables.
     """
     hot = find_label_columns(path, column_names(path), cells.columns, columns.values()) if cells.columns else []
     columns = {name: column for name, column in columns.items() if name != "label" or not hot}
@@ -198,7 +207,7 @@ def _read_rows(
     rows = rows.assign(path=as_on_disk(root, _normalized(rows["path"], os.path.abspath(root))))
     listed_paths = rows["path"]
     outside = (rows["path"] == "..") | rows["path"].str.startswith("../")
-    what = "{path} is outside of data.root; write its full path if it is meant, or move it there"
+    what = "{path} is outside of data.root; use its absolute path, or move it there"
     rows = reject(rows, outside, what, found)
     if "group" in rows:
         rows = rows.assign(group=rows["group"].mask(rows["group"] == "", rows["path"]))
@@ -209,7 +218,7 @@ def _read_rows(
         known = rows["split"].str.lower().map(SPLIT_NAMES)
         what = f"split {{split!r}} must be one of {', '.join(SPLIT_NAMES)}"
         rows = reject(rows, known.isna(), what, found)
-        rows = rows.assign(split=known[rows.index])  # of these alone: to an empty table, others would be added
+        rows = rows.assign(split=known[rows.index])  # aligned: an empty table would otherwise get further rows
     listed = "{path} is listed a second time"
     if "start" in rows or "stop" in rows:
         rows = rows.assign(**{name: "" for name in ("start", "stop") if name not in rows})
@@ -221,7 +230,7 @@ def _read_rows(
     same = [name for name in ("path", "start_seconds", "stop_seconds") if name in rows]
     if cells.may_be_empty and cells.separator is None and not hot:
         holds = rows["label"].str.contains(LABEL_SEPARATOR, regex=False)
-        rows = reject(rows, holds, f"label {{label!r}} holds {LABEL_SEPARATOR!r}; rename it", found)
+        rows = reject(rows, holds, f"label {{label!r}} contains {LABEL_SEPARATOR!r}; rename it", found)
     if cells.rows == "cell":
         _require_one_label(path, rows, same)
         rows = reject(rows, rows.duplicated(same), listed, found)
@@ -235,21 +244,21 @@ def _read_rows(
 
 
 def _normalized(paths: pd.Series, root: str) -> pd.Series:
-    """One spelling of every path: forward slashes, no ``.`` and ``..``, relative to ``root`` where it lies there.
+    """Normalize paths: forward slashes, no ``.`` and ``..``, relative to ``root`` if inside it.
 
-    ``..`` is taken by its letters, as in an address, and never leads along a link out of the folder.
+    ``..`` is resolved textually, as in a URL, so that it never follows a symbolic link out of the folder.
     """
     below = root.rstrip("/") + "/"
 
     def normalized(path: str) -> str:
-        path = posixpath.normpath(path.replace("\\", "/"))  # backslashes as Windows writes them
+        path = posixpath.normpath(path.replace("\\", "/"))  # backslashes of Windows
         return path.removeprefix(below) if path.startswith("/") else path
 
     return paths.map(normalized).astype(object)
 
 
 def _require_one_label(path: Path, rows: pd.DataFrame, same: Sequence[str]) -> None:
-    """Refuse clips that have several rows with different labels: any choice among them would be wrong."""
+    """Refuse clips with several rows of different labels, because any choice among them would be wrong."""
     differing = rows.duplicated(same, keep=False) & ~rows.duplicated([*same, "label"], keep=False)
     if not differing.any():
         return
@@ -264,7 +273,7 @@ def _require_one_label(path: Path, rows: pd.DataFrame, same: Sequence[str]) -> N
 
 
 def _joined(rows: pd.DataFrame, same: Sequence[str], separator: str, problems: list[Problem]) -> pd.DataFrame:
-    """One row a clip, with the labels of all its rows, in place of its first one."""
+    """Merge the rows of each clip into its first one, with the labels of all."""
     for column in [name for name in ("group", "fold", "split") if name in rows]:
         several = rows.groupby(list(same), sort=False)[column].transform("nunique") > 1
         rows = reject(rows, several, f"{{path}} has another {column} than {{{column}!r}} in another row", problems)
@@ -276,7 +285,7 @@ def _joined(rows: pd.DataFrame, same: Sequence[str], separator: str, problems: l
 
 
 def locate(root: Path, table: str) -> Path:
-    """The file of a table: below ``root`` where it is there, else relative to the current folder."""
+    """Path of a table: relative to the current folder if the file exists only there, otherwise below ``root``."""
     here = Path(table).expanduser()
     below = root / here
     return here if here.is_file() and not below.is_file() else below

@@ -1,4 +1,4 @@
-"""Tables that describe recordings, read so that every wrong row is known."""
+"""Reader of tables that describe recordings, with a problem for every invalid row."""
 
 import contextlib
 import csv
@@ -17,46 +17,54 @@ from audio_lightning.data.problems import Problem
 
 
 class ColumnError(DataError):
-    """A table lacks columns.
+    """Error about missing columns of a table.
 
     Attributes:
-        lacking: their names.
-        found: names of the columns that it has.
+        lacking: names of the missing columns.
+        found: names of the existing columns.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], found: Collection[str]) -> None:
         self.lacking = [name for name in columns if name not in found]
         self.found = list(found)
         super().__init__(
-            f"{path} has no column {', '.join(self.lacking)}: expected {', '.join(columns)}, "
-            f"found {', '.join(found) or 'an empty file'}" + did_you_mean(self.lacking[0], found)
+            f"{path} has no column {', '.join(self.lacking)}; expected {', '.join(columns)}, "
+            f"found {', '.join(found) or 'an empty file'}"
+            + (_separator_hint(found) or did_you_mean(self.lacking[0], found))
         )
+
+
+def _separator_hint(found: Collection[str]) -> str:
+    """Advice for a header that is one field because its separator is not supported; empty otherwise."""
+    if len(found) != 1 or not any(sign in next(iter(found)) for sign in "|:^~"):
+        return ""
+    return "; separate the fields by commas, semicolons or tabs"
 
 
 def read_table(
     path: Path, required: Sequence[str], optional: Sequence[str] = (), *, may_be_empty: bool = False
 ) -> tuple[pd.DataFrame, list[Problem]]:
-    """Read columns of a table as text: CSV, TSV, Parquet or JSON Lines, told apart by the suffix.
+    """Read columns of a table as text: CSV, TSV, Parquet or JSON Lines, by suffix.
 
-    Numbers are written as plainly as they can be (``3``, not ``3.0``), truth values as ``true`` and ``false``, nothing
+    Whole numbers are written without decimals (``3``, not ``3.0``), booleans as ``true`` and ``false``, missing values
     as ``""``.
 
     Args:
-        path: the file. CSV and TSV have a header line, which shows whether commas, semicolons or tabs separate the
-            fields; text is in UTF-8, with or without a byte order mark. ``.txt`` is a table with tabs between fields in
-            which quotation marks have no meaning, as Raven writes it.
+        path: the file. CSV and TSV have a header line, from which the separator (comma, semicolon or tab) is detected;
+            the encoding is UTF-8, with or without a byte order mark. ``.txt`` is a tab-separated table in which
+            quotation marks have no special meaning, as written by Raven.
         required: columns that must not be empty in any row.
-        optional: columns that may be; they must exist all the same.
-        may_be_empty: a table with a header and no rows is right.
+        optional: columns that may be empty, but must exist.
+        may_be_empty: accept a table with a header and no rows.
 
     Returns:
-        The complete rows (object columns of stripped strings) and a problem for every other row. The index holds the
-        line number of a row in the file, or its row number where there are no lines; what the number counts is the
-        index's name, such as ``"train.csv, line"``. :func:`reject` makes problems of it.
+        The complete rows (object columns of stripped strings), and a problem for each other row. The index is the line
+        number of a row in the file, or its row number in formats without lines; the name of the index states which,
+        such as ``"train.csv, line"``. :func:`reject` uses both for its problems.
 
     Raises:
         DataError: the file is missing, not such a table, or has no rows.
-        ColumnError: it lacks a column.
+        ColumnError: a column is missing.
     """
     columns = tuple(dict.fromkeys((*required, *optional)))
     unit, kind, rows_of = _reader(path)
@@ -71,14 +79,14 @@ def read_table(
             if not _is_writable("".join(values)):
                 name = next(name for name, value in zip(columns, values) if not _is_writable(value))
                 problems.append(
-                    Problem(f"{counted} {number}", f"{name} holds a null character or half a surrogate pair")
+                    Problem(f"{counted} {number}", f"{name} contains a null character or half a surrogate pair")
                 )
                 continue
             numbers.append(number)
             for append, value in zip(appends, values):
                 append(value)
     if not (numbers or problems or may_be_empty):
-        raise DataError(f"{path} has no rows: expected one row a clip")
+        raise DataError(f"{path} has no rows; expected one row per clip")
     index = pd.Index(numbers, dtype="int64", name=counted)
     table = pd.DataFrame(dict(zip(columns, cells)), index=index, dtype=object)
     empty = table[list(dict.fromkeys(required))] == ""
@@ -89,7 +97,7 @@ def read_table(
 
 
 def column_names(path: Path) -> list[str]:
-    """Names of the columns of a table of :func:`read_table`.
+    """Column names of a table of :func:`read_table`.
 
     Raises:
         DataError: the file is missing, or not such a table.
@@ -105,16 +113,16 @@ def column_names(path: Path) -> list[str]:
 
 
 def reject(table: pd.DataFrame, wrong: pd.Series, what: str, problems: list[Problem]) -> pd.DataFrame:
-    """Take rows out of a table of :func:`read_table`.
+    """Remove invalid rows from a table of :func:`read_table`.
 
     Args:
         table: the rows.
-        wrong: which of them are wrong.
-        what: what is wrong with such a row, with its values by column: ``"fold {fold!r} must be a whole number"``.
-        problems: where a problem is added for every wrong row.
+        wrong: mask of the invalid rows.
+        what: text of the problem, with placeholders for values by column: ``"fold {fold!r} must be a whole number"``.
+        problems: list to which a problem is added for each invalid row.
 
     Returns:
-        The rows that are right.
+        The valid rows.
     """
     if not wrong.any():
         return table
@@ -125,7 +133,7 @@ def reject(table: pd.DataFrame, wrong: pd.Series, what: str, problems: list[Prob
 
 
 def require_rows(path: Path, table: pd.DataFrame, problems: list[Problem]) -> None:
-    """Make sure that something is left.
+    """Require at least one row.
 
     Raises:
         DataError: every row was rejected.
@@ -135,26 +143,26 @@ def require_rows(path: Path, table: pd.DataFrame, problems: list[Problem]) -> No
 
 
 def are_whole(values: pd.Series) -> pd.Series:
-    """Which of some texts are whole numbers that are not negative."""
-    return values.str.fullmatch("[0-9]{1,9}")  # nine digits fit into every integer type
+    """Mask of texts that are non-negative whole numbers."""
+    return values.str.fullmatch("[0-9]{1,9}")  # nine digits fit into any integer type
 
 
 def read_numbered_classes(
     path: Path, *, file: str, group: str, number: str, label: str, extra: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, list[Problem]]:
-    """Read a table of clips in folds, the classes of which have numbers, as published benchmarks have them.
+    """Read a table of clips with folds and numbered classes, as published with benchmarks.
 
     Args:
-        path: the table. Its column of folds is called ``fold``.
-        file: column with the name of the file.
-        group: column with what must not be divided between splits.
-        number: column with the number of the class.
-        label: column with the name of the class.
+        path: the table, with the folds in the column ``fold``.
+        file: column with the file name.
+        group: column with the group, which stays in one split.
+        number: column with the class number.
+        label: column with the class name.
         extra: further columns.
 
     Returns:
         The usable rows in the order of the table, with the columns ``file``, ``group``, ``fold``, ``number``, ``label``
-        and the further ones, and a problem for every other row.
+        and the further ones, and a problem for each other row.
 
     Raises:
         DataError: the table is missing, lacks a column, or has no usable row.
@@ -166,7 +174,7 @@ def read_numbered_classes(
     rows = rows.rename(columns={file: "file", group: "group", number: "number", label: "label"})
     rows = rows.astype({"fold": "int64", "number": "int64"})
     rows["first"] = rows.groupby("label")["number"].transform("first")
-    what = f"{number} {{number}} for {{label}}, which has {{first}} further up"
+    what = f"{number} {{number}} for {{label}}, which has {{first}} in an earlier row"
     rows = reject(rows, rows["number"] != rows["first"], what, problems).drop(columns="first")
     rows = reject(rows, rows.duplicated("file"), "{file} is listed a second time", problems)
     require_rows(path, rows, problems)
@@ -174,33 +182,33 @@ def read_numbered_classes(
 
 
 def classes_by_number(rows: pd.DataFrame) -> tuple[str, ...]:
-    """The classes of :func:`read_numbered_classes` in the order of their numbers."""
+    """Classes of :func:`read_numbered_classes` in the order of their numbers."""
     return tuple(rows.sort_values(["number", "label"])["label"].unique())
 
 
 Row = tuple[int, Sequence[str] | str]
-"""A line or row number, and the values of the columns, or what is wrong with the row."""
+"""Line or row number, and the values of the columns, or the text of a problem."""
 
 
 _NO_COLUMN = "\0"
-"""A name that no column can have."""
+"""An impossible column name."""
 
 
 def _reader(path: Path) -> tuple[str, str, Callable[[Path, Sequence[str]], Iterator[Row]]]:
     if path.suffix.lower() not in _READERS:
         raise DataError(
-            f"{path}: expected a table that ends in {', '.join(_READERS)}, found {path.suffix or path.name}"
+            f"{path}: expected a table with the suffix {', '.join(_READERS)}, found {path.suffix or path.name}"
         )
     return _READERS[path.suffix.lower()]
 
 
 @contextlib.contextmanager
 def _explained(path: Path, kind: str) -> Iterator[None]:
-    """Errors of reading a file as :class:`DataError`."""
+    """Convert errors of reading a file to :class:`DataError`."""
     try:
         yield
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}; is data.root the right folder?") from error
+        raise DataError(f"{path}: {error.strerror or error}; check data.root") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not a {kind}: {_not_text(path)}; save it as UTF-8") from error
     except (ValueError, csv.Error) as error:
@@ -212,7 +220,7 @@ def _delimited_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         if path.suffix.lower() == ".txt":
             reader = csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         else:
-            # Strict: a quotation mark out of place would silently make one row of many.
+            # Strict: a misplaced quotation mark would silently merge rows.
             reader = csv.reader(file, delimiter=_separator(file, path.suffix.lower(), columns), strict=True)
         try:
             header = [name.strip() for name in next(reader, [])]
@@ -229,9 +237,9 @@ def _delimited_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def _separator(file: TextIO, suffix: str, columns: Sequence[str]) -> str:
-    """What separates the names in the header: what most of the columns, or else most names, are found by.
+    """Detect the separator: the one that finds most of the required columns in the header, or else most columns.
 
-    Where the decimal comma is in use, spreadsheets write semicolons into what they call comma-separated.
+    Spreadsheets in locales with a decimal comma write semicolons into CSV files.
     """
 
     def found(separator: str) -> tuple[int, int]:
@@ -242,13 +250,13 @@ def _separator(file: TextIO, suffix: str, columns: Sequence[str]) -> str:
             return 0, 0
         return len(set(columns) & set(header)), len(header)
 
-    best = max("\t,;" if suffix == ".tsv" else ",;\t", key=found)  # the first of equal ones
+    best = max("\t,;" if suffix == ".tsv" else ",;\t", key=found)  # the first one if several are equal
     file.seek(0)
     return best
 
 
 def _is_writable(text: str) -> bool:
-    """Whether text can be the name of a file, and be written in UTF-8."""
+    """Whether a text can be a file name, and be written in UTF-8."""
     try:
         return "\0" not in text and bool(text.encode() or True)
     except UnicodeEncodeError:
@@ -256,21 +264,21 @@ def _is_writable(text: str) -> bool:
 
 
 def _not_text(path: Path) -> str:
-    """Where a file first is not UTF-8."""
+    """Position of the first byte that is not UTF-8, for a message."""
     data = path.read_bytes()
     try:
         data.decode()
     except UnicodeDecodeError as error:
         line, place = data.count(b"\n", 0, error.start) + 1, error.start - data.rfind(b"\n", 0, error.start)
         return f"byte {place} of line {line} is 0x{data[error.start]:02x}"
-    return "it has just been changed"
+    return "it has changed in the meantime"
 
 
 def _positions(path: Path, columns: Sequence[str], header: list[str]) -> list[int]:
     if not set(columns) <= set(header):
         raise ColumnError(path, columns, header)
     if twice := [name for name in columns if header.count(name) > 1]:
-        raise DataError(f"{path} has more than one column {', '.join(twice)}: expected one")
+        raise DataError(f"{path} has more than one column {', '.join(twice)}; rename the others")
     return [header.index(name) for name in columns]
 
 
@@ -299,7 +307,7 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
         arrow: Any = import_module("pyarrow")
         parquet: Any = import_module("pyarrow.parquet")
     except ModuleNotFoundError as error:
-        raise DataError(f"{path} needs the package pyarrow: pip install pyarrow") from error
+        raise DataError(f"{path} needs the package pyarrow; pip install pyarrow") from error
     with path.open("rb") as file:
         try:
             source = parquet.ParquetFile(file)
@@ -309,22 +317,22 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                 for values in zip(*(batch.column(name).to_pylist() for name in columns)):
                     number += 1
                     yield number, _texts(columns, values)
-        except (OSError, arrow.ArrowException) as error:  # which it is depends on where the damage is
+        except (OSError, arrow.ArrowException) as error:  # depending on the position of the damage
             raise ValueError(error) from error
 
 
 def _texts(columns: Sequence[str], values: Sequence[Any]) -> list[str] | str:
-    """The values as text, or which of them are none."""
+    """Convert values to text; or return the text of a problem."""
     for name, value in zip(columns, values):
         if isinstance(value, list | dict | bytes):
-            return f"{name} is a {type(value).__name__}: expected text or a number"
+            return f"{name} is a {type(value).__name__}, expected text or a number"
     return [_text(value) for value in values]
 
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value.strip()
-    if value is None or value != value:  # NaN, which pandas writes for nothing
+    if value is None or value != value:  # NaN, pandas' missing value
         return ""
     if isinstance(value, bool):
         return str(value).lower()
@@ -339,4 +347,4 @@ _READERS: dict[str, tuple[str, str, Callable[[Path, Sequence[str]], Iterator[Row
     ".jsonl": ("line", "JSON Lines file in UTF-8", _json_rows),
     ".ndjson": ("line", "JSON Lines file in UTF-8", _json_rows),
 }
-"""By suffix: what the number of a row counts, what the file should be, and how its rows are read."""
+"""Readers by suffix: unit of the row number, description of the format, and function that reads rows."""

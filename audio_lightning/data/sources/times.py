@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 EXPECTED = "seconds, mm:ss or hh:mm:ss"
-"""Formats that :func:`to_seconds` reads, for error messages."""
+"""Formats of :func:`to_seconds`, for error messages."""
 
 _CLOCK = re.compile(r"(?:(?P<hours>\d+):(?=\d+:))?(?P<minutes>\d+):(?P<seconds>[0-5]?\d(?:[.,]\d*)?)")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
@@ -16,15 +16,14 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 def to_seconds(texts: pd.Series, empty: float = math.nan) -> pd.Series:
     """Convert texts to seconds, float64.
 
-    Formats: ``12.5``, ``12,5``, ``mm:ss``, ``mm:ss.fff`` and ``hh:mm:ss.fff``. Minutes may exceed 59 where there are no
-    hours.
+    Formats: ``12.5``, ``12,5``, ``mm:ss``, ``mm:ss.fff`` and ``hh:mm:ss.fff``. Without hours, minutes may exceed 59.
 
     Args:
         texts: stripped strings.
         empty: value of an empty text.
 
     Returns:
-        NaN where a text has none of these formats.
+        Seconds; NaN for a text in none of these formats.
     """
     found = pd.to_numeric(texts.mask(texts == "", empty), errors="coerce").astype("float64")
     rest = texts[found.isna() & (texts != "")]

@@ -1,4 +1,4 @@
-"""Paths in the Unicode form of the files on disk: macOS once wrote names decomposed, most tables are composed."""
+"""Conversion of paths to the Unicode form on disk: older macOS writes decomposed names, most tables composed ones."""
 
 import os
 from pathlib import Path
@@ -8,20 +8,20 @@ import pandas as pd
 
 
 def as_on_disk(root: Path, paths: pd.Series) -> pd.Series:
-    """Replace the names in paths by those of the files whose names are equal in Unicode NFC.
+    """Replace names in paths by names on disk that are equal in Unicode NFC.
 
-    A name that is there as it is written stays, and so does one that is not there at all.
+    A name that exists as written is kept, and so is a name that does not exist at all.
 
     Args:
-        root: folder that relative paths begin at.
-        paths: with forward slashes.
+        root: folder to which relative paths refer.
+        paths: paths with forward slashes.
     """
     if all(map(str.isascii, paths)):
         return paths
     listings: dict[str, dict[str, str]] = {}
 
     def listing(folder: str) -> dict[str, str]:
-        """Names in a folder, by themselves and by their composed form."""
+        """Names in a folder, by their exact and by their composed form."""
         if folder not in listings:
             try:
                 names = os.listdir(folder)
@@ -31,7 +31,7 @@ def as_on_disk(root: Path, paths: pd.Series) -> pd.Series:
         return listings[folder]
 
     def found(path: str) -> str:
-        if path.isascii() or path.startswith("../"):  # what is outside of the root is not looked at
+        if path.isascii() or path.startswith("../"):  # folders outside of the root are not listed
             return path
         folder, parts = ("/" if path.startswith("/") else f"{root}/"), list[str]()
         for part in path.split("/"):

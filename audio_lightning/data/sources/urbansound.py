@@ -1,4 +1,4 @@
-"""UrbanSound as a competition hands it out: a table of numbers and classes, a folder of recordings."""
+"""UrbanSound in the layout of a competition: a table of numbers and classes, and a folder of recordings."""
 
 import pandas as pd
 
@@ -8,16 +8,29 @@ from audio_lightning.data.sources.tables import read_table, reject, require_rows
 
 
 class UrbanSound(AudioDataModule):
-    """``train.csv`` with the columns ``ID, Class``, and recordings in ``Train/<ID>.wav``.
+    r"""UrbanSound in a competition's layout: ``train.csv`` with the columns ``ID, Class``, and ``Train/<ID>.wav``.
 
-    The table names neither folds nor source recordings, so clips of one recording may end up on both sides of any
-    split: the results say that leakage cannot be excluded. Its ``test.csv`` has no labels and is not used.
+    The table has neither folds nor source recordings, so that clips of one recording may be in several splits, and the
+    results state that leakage cannot be excluded. The competition's ``test.csv`` has no labels and is not used.
+
+    Args:
+        **options: see :class:`AudioDataModule`.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from audio_lightning.data.sources.urbansound import UrbanSound
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     _ = (Path(root) / "train.csv").write_text("ID,Class\n0,siren\n1,drilling\n")
+        ...     manifest = UrbanSound(root=root).read()
+        >>> manifest.classes, manifest.table["path"].tolist()
+        (('drilling', 'siren'), ['Train/0.wav', 'Train/1.wav'])
     """
 
     TABLE = "train.csv"
 
     def read(self) -> Manifest:
-        """One row a clip of the table.
+        """One row per clip of the table.
 
         Raises:
             DataError: the table is missing, lacks a column, or has no usable row.

@@ -1,4 +1,4 @@
-"""Remedies for data with too few clips to be split: how many are needed, or which settings would do."""
+"""Suggestions for data with too few clips to be split: required number of clips, and settings that work."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,33 +14,34 @@ if TYPE_CHECKING:
     from audio_lightning.data.splitting.splits import SplitPlan
 
 Divide = Callable[[Manifest, "SplitPlan"], bool]
-"""Tries to split a manifest by a plan; false where it cannot be."""
+"""Tries to split a manifest by a plan; returns whether every part gets a clip of every class."""
 
 FEWEST_A_CLASS = 10
-"""Clips of a class below which no usual division leaves it enough: 10 % of fewer is not one clip."""
+"""Minimum number of clips of a class: with fewer, a split of 10 % has less than one clip."""
 
 FEWEST_A_SPLIT = 5
-"""Clips of a class in one split below which its share in a figure is a matter of chance: one clip moves its recall by
-more than 20 points."""
+"""Minimum number of clips of a class in one split for a meaningful figure: with fewer, one clip changes the recall of
+the class by more than 20 percentage points."""
 
 FRACTIONS = (0.2, 0.25, 0.3, 0.34)
 MOST_NEEDED = 200
+"""Number of clips per class below which the required number is searched."""
 
 
 def too_few(manifest: Manifest, plan: "SplitPlan", method: str, divide: Divide) -> str:
-    """A sentence on how many clips there are and what would do; every setting that it names has been tried.
+    """Explain that there are too few clips, with settings that work; every setting in the text has been tried.
 
     Args:
-        manifest: that could not be split.
-        plan: that it was to be split by.
-        method: what the plan came to.
-        divide: splits a copy.
+        manifest: manifest that could not be split.
+        plan: plan of the split.
+        method: method that the plan selected.
+        divide: tries to split a copy of a manifest.
     """
     grouped = method in ("grouped", "speaker", "train_only") and manifest.knows_groups
     unit = "groups" if grouped else "clips"
     counts = _counts(manifest, "group" if grouped else "path")
     fewest, most = int(counts.min()), int(counts.max())
-    found = f"{fewest}{f' to {most}' if most > fewest else ''} {unit if most > 1 else unit[:-1]} a class"
+    found = f"{fewest}{f' to {most}' if most > fewest else ''} {unit if most > 1 else unit[:-1]} per class"
     shares: tuple[float, ...] = (
         1 - plan.validation_fraction - plan.test_fraction,
         plan.validation_fraction,
@@ -50,7 +51,7 @@ def too_few(manifest: Manifest, plan: "SplitPlan", method: str, divide: Divide) 
         shares = (1 - plan.validation_fraction, plan.validation_fraction)
     remedies = [f"data.{line}" for line in _settings(manifest, plan, method, divide)]
     needed = next((count for count in range(1, MOST_NEEDED) if divide(_like(manifest, count), plan)), None)
-    remedies[:0] = [f"record {needed} {unit} of every class at least"] if needed else []
+    remedies[:0] = [f"record at least {needed} {unit} of every class"] if needed else []
     named = "/".join(f"{100 * share:.0f}" for share in shares)
     verb = "is" if most == 1 else "are"
     what = f"{found} {verb} too few for data.split={method} in shares of {named} %"
@@ -58,7 +59,7 @@ def too_few(manifest: Manifest, plan: "SplitPlan", method: str, divide: Divide) 
 
 
 def _settings(manifest: Manifest, plan: "SplitPlan", method: str, divide: Divide) -> list[str]:
-    """Settings that would do: shares of the same size, folds, or no validation."""
+    """Settings that work: equal fractions, folds, or no validation."""
     if method == "train_only":
         return ["validation_fraction=0.0"]
     found = []
@@ -79,7 +80,7 @@ def _counts(manifest: Manifest, column: str) -> pd.Series:
 
 
 def _like(manifest: Manifest, count: int) -> Manifest:
-    """As many clips of every label as given, each a recording of its own."""
+    """Manifest with ``count`` clips of every label, each a recording of its own."""
     labels = np.repeat(manifest.table["label"].unique(), count)
     table = pd.DataFrame({"path": [f"{row}.wav" for row in range(len(labels))], "label": labels})
     if manifest.knows_groups:

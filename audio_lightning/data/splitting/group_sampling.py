@@ -1,30 +1,30 @@
-"""Which groups of clips go together: many random draws, and of these the one with the best balance of classes.
+"""Random assignment of groups to splits: the draw with the best class balance out of many.
 
-The draws come first, so that another seed has other groups; a search for the best balance among all divisions would
-find about the same one with every seed.
+Groups are drawn first and selected by balance second, so that each seed gives other groups. A search for the best
+balance among all assignments would give about the same one for every seed.
 """
 
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
 DRAWS = 64
-"""Draws of which the best one is taken: enough for a good balance, few enough for each seed to have its own."""
+"""Number of draws from which the best is selected: enough for good balance, few enough for variation between seeds."""
 
 Counts = Int64[np.ndarray, "groups classes"]
 
 
 def draw_groups(counts: Counts, fraction: float, rng: np.random.RandomState) -> Int64[np.ndarray, "drawn"]:
-    """Some of the groups, with about the same share of every class.
+    """Draw groups with about the same share of every class.
 
-    A draw goes through the groups in a random order, and takes each that brings the shares of the classes nearer to
-    ``fraction``, until there are enough clips. Of a class it leaves two groups for the other parts of a split, or one
-    where it has no more than two; this is given up where it would leave too little to draw. A class that then has no
-    group drawn gets a random one of its smaller ones, if two are left.
+    A draw visits the groups in random order, and adds each group that brings the shares of the classes closer to
+    ``fraction``, until there are enough clips. It leaves at least two groups of every class for the other parts of a
+    split, or one if the class has at most two groups; this rule is dropped if it would leave too little to draw. A
+    class without a drawn group then gets a random one of its smaller groups, if two others remain.
 
     Args:
-        counts: clips of every class in every group.
-        fraction: share to draw.
-        rng: what is drawn with.
+        counts: number of clips of every class in every group.
+        fraction: share of the clips to draw.
+        rng: random number generator.
     """
     counts = counts[:, counts.any(axis=0)]
     share, size = counts / counts.sum(axis=0), counts.sum(axis=1) / counts.sum()
@@ -42,16 +42,15 @@ def draw_groups(counts: Counts, fraction: float, rng: np.random.RandomState) -> 
 
 
 def deal_groups(counts: Counts, parts: int, rng: np.random.RandomState) -> Int64[np.ndarray, "groups"]:
-    """A part, from 0 on, for every group: all parts have about the same share of every class.
+    """Assign every group to a part, counted from 0, with about the same share of every class in all parts.
 
-    Groups are dealt one by one, each to the part that has least of its classes. The big ones come first, since small
-    ones can make up for them, but only by their order of magnitude: those that have about as many clips come in a
-    random order.
+    Groups are assigned one by one, each to the part that has least of its classes. Large groups come first, since small
+    ones can compensate for them, but only by order of magnitude: groups of similar size come in random order.
 
     Args:
-        counts: clips of every class in every group.
-        parts: number of parts, of which none is empty if there are as many groups.
-        rng: what is dealt with.
+        counts: number of clips of every class in every group.
+        parts: number of parts; none is empty if there are at least as many groups.
+        rng: random number generator.
     """
     counts = counts[:, counts.any(axis=0)]
     share, size = counts / counts.sum(axis=0), counts.sum(axis=1) / counts.sum()
@@ -66,14 +65,14 @@ def deal_groups(counts: Counts, parts: int, rng: np.random.RandomState) -> Int64
         loads[every, part] += share[group]
         dealt[every, group] = part
     imbalance = loads.var(axis=1).sum(axis=1)
-    # The first parts get the first groups, so that which part is which is drawn, too.
+    # The first groups go to the first parts; permuting the parts removes this bias.
     return rng.permutation(parts)[dealt[imbalance.argmin()]]
 
 
 def draw_singly(
     strata: Int64[np.ndarray, "clips"], fraction: float, rng: np.random.RandomState
 ) -> Int64[np.ndarray, "drawn"]:
-    """Positions of some of the clips: the same share of every class, at least one of each that has three."""
+    """Draw indices of clips: the same share of every class, and at least one clip of each class with three or more."""
     order = rng.permutation(len(strata))
     order = order[np.argsort(strata[order], kind="stable")]
     counts = np.bincount(strata)
@@ -85,7 +84,7 @@ def draw_singly(
 def deal_singly(
     strata: Int64[np.ndarray, "clips"], parts: int, rng: np.random.RandomState
 ) -> Int64[np.ndarray, "clips"]:
-    """A part, from 0 on, for every clip: sizes differ by one clip at most, and so do those of every class."""
+    """Assign every clip to a part, counted from 0; part sizes, in total and per class, differ by at most one clip."""
     order = rng.permutation(len(strata))
     order = order[np.argsort(strata[order], kind="stable")]
     dealt = np.empty(len(strata), dtype=np.int64)
@@ -101,7 +100,7 @@ def _scan(
     *,
     sparing: bool,
 ) -> Bool[np.ndarray, "draws groups"]:
-    """All draws at once, one group of each at a time; ``sparing`` ones leave some groups of every class."""
+    """Perform all draws at once, one group at a time; with ``sparing``, leave some groups of every class."""
     holds = share > 0
     number = holds.sum(axis=0)
     spare = np.tile(number - np.where(number > 2, 2, 1), (len(orders), 1))
@@ -109,7 +108,8 @@ def _scan(
     drawn, every, smallest = np.zeros(orders.shape, dtype=bool), np.arange(len(orders)), size.min()
     for group in orders.T:
         gain = share[group]
-        # Less lacks afterwards, lacking**2 > (lacking - gain)**2, and the number of clips comes nearer, too.
+        # A group is taken if it reduces the squared deficit, lacking**2 > (lacking - gain)**2, and improves the clip
+        # count.
         taken = ((gain * (2 * lacking - gain)).sum(axis=1) > 0) & (2 * wanted > size[group])
         if sparing:
             taken &= ~(holds[group] & (spare < 1)).any(axis=1)

@@ -1,4 +1,4 @@
-"""A guard that no two splits have anything in common."""
+"""Leakage checks: no group and no audio may be in two splits."""
 
 import re
 from collections import defaultdict
@@ -18,17 +18,17 @@ Leakage = Literal["none found", "cannot be excluded", "present"]
 MOST_SHOWN = 10
 
 ROUNDING = 1e-6
-"""Seconds by which stretches that only touch may overlap, as computed numbers do: less than a sample at any rate."""
+"""Tolerance in seconds for adjacent segments, whose computed limits may overlap; less than a sample at any rate."""
 
 IGNORING_SOURCES = ("random", "stratified")
-"""Methods that say by their name that groups may be parted."""
+"""Methods that ignore groups."""
 
 
 class LeakageError(DataError):
-    """Splits that have a source or a recording in common.
+    """Error about splits with a source or a recording in common.
 
     Attributes:
-        leaks: one line each.
+        leaks: one line per source or recording that is in several splits.
     """
 
     def __init__(self, kind: str, leaks: dict[str, list[str]]) -> None:
@@ -39,7 +39,7 @@ class LeakageError(DataError):
         what = "the same source" if kind == "group" else "the same audio"
         found = (
             f"the splits leak: {what} is in more than one of them ({len(leaks)} found), so test metrics would be too "
-            "good; mend the data, or accept it with data.allow_leakage=true, which is written into the results:"
+            "high; correct the data, or set data.allow_leakage=true, which is recorded in the results:"
         )
         super().__init__("\n".join([found, *lines]))
 
@@ -48,10 +48,10 @@ def guard_sources(manifest: Manifest, method: SplitMethod, *, allow: bool) -> Le
     """Check that no group (source recording, speaker, note) and no file is in two splits.
 
     Returns:
-        What can be said about leakage.
+        Result of the check.
 
     Raises:
-        LeakageError: groups in two splits, each named, unless ``allow`` or a method that ignores groups by its name.
+        LeakageError: groups in two splits, each named, unless ``allow`` or the method ignores groups.
     """
     codes, names = pd.factorize(source_of(manifest))
     leaks = _in_several_splits(codes, manifest)
@@ -72,22 +72,22 @@ def guard_content(
 ) -> Leakage:
     """Check that no two clips in different splits have samples in common.
 
-    Clips share samples where their stretches of one recording overlap, or those of two recordings with equal content.
-    Stretches that do not overlap are different audio, whatever else is in the recording.
+    Clips share samples if their segments of one recording overlap, or of two recordings with identical content.
+    Segments that do not overlap are different audio, even if they are in one recording.
 
     Args:
-        manifest: with splits assigned.
-        recording: position of each row's recording.
-        hashes: of every recording's content; all zeros for silence, which may recur.
-        method: how the splits came about.
-        allow: let it pass.
+        manifest: manifest with splits.
+        recording: index of each row's recording.
+        hashes: hash of every recording's content; all zeros for silence, which may recur.
+        method: method of the split.
+        allow: tolerate leakage.
 
     Raises:
         LeakageError: clips in two splits with audio in common, each named, unless ``allow`` or ``data.split=random``.
     """
     content = pd.factorize(np.ascontiguousarray(hashes).view("S16").reshape(-1))[0][recording]
     content = np.where(np.any(hashes, axis=1)[recording], content, -1)
-    # Few recordings are in several splits, and only their stretches have to be compared.
+    # Few recordings are in several splits; only their segments have to be compared.
     suspicious = np.isin(content, list(_in_several_splits(content, manifest)))
     suspicious &= ~manifest.table["background"].to_numpy(dtype=bool)
     codes = np.full(len(manifest), -1)
@@ -99,22 +99,22 @@ def guard_content(
 
 
 STEM_PATTERNS = ("^[^_]+", "^[^-]+", "^.+(?=_)", "^.+(?=-)")
-"""What recordings of one source often have in common: the name up to the first, or the last, underscore or hyphen."""
+"""Common parts of file names of one source: the name up to the first, or the last, underscore or hyphen."""
 
 FEWEST_STEMS = 3
-"""Stems in every class, one for each part of a split; where there are fewer, they are rather names of the class."""
+"""Minimum number of stems in every class, one for each split; fewer stems are more likely names of the class."""
 
 LARGEST_SHARE = 0.5
-"""Share of a class above which one stem is a prefix of all names, such as ``rec_01``, and not a source."""
+"""Share of a class above which a stem is a common prefix, such as ``rec_01``, and not a source."""
 
 
 @dataclass(frozen=True)
 class SharedStem:
-    """File names that begin alike, as those of parts of one recording do.
+    """Common stem of file names, as of parts of one recording.
 
     Attributes:
-        pattern: regular expression of the beginning.
-        examples: two paths with the same one.
+        pattern: regular expression of the stem.
+        examples: two paths with the same stem.
     """
 
     pattern: str
@@ -122,7 +122,11 @@ class SharedStem:
 
 
 def shared_stem(manifest: Manifest) -> SharedStem | None:
-    """The first of :data:`STEM_PATTERNS` by which half of the recordings begin like another one of their class."""
+    """Find the first of :data:`STEM_PATTERNS` that gives half of the recordings a stem in common with another one.
+
+    Both recordings must be of one class. Patterns whose stems are probably names of classes or common prefixes are
+    skipped. The result is None if no pattern remains.
+    """
     rows = manifest.table[["path", "label"]].drop_duplicates("path")
     names = rows["path"].str.rpartition("/")[2]
     for pattern in map(re.compile, STEM_PATTERNS):
@@ -139,11 +143,11 @@ def shared_stem(manifest: Manifest) -> SharedStem | None:
 
 
 def _shared(clips: pd.DataFrame, content: Int64[np.ndarray, "clips"]) -> Int64[np.ndarray, "clips"]:
-    """A number for all clips that overlap, directly or through others, and -1 for those that no other split overlaps.
+    """Number the sets of clips that overlap across splits, directly or through others; -1 for all other clips.
 
     Args:
         clips: rows of a manifest.
-        content: number of what each is a stretch of.
+        content: number of each clip's recording content.
     """
     table = pd.DataFrame(
         {
@@ -156,20 +160,21 @@ def _shared(clips: pd.DataFrame, content: Int64[np.ndarray, "clips"]) -> Int64[n
     crossing = pd.Series(False, table.index)
     for split in SPLITS:
         own = table["split"] == split
-        # Of what this split has begun up to here, when the last ends; and when what it begins from here on does so.
+        # Latest end of this split's segments that start up to here, and earliest start of the segments that start
+        # from here on.
         ends = table["stop"].where(own, -np.inf).groupby(table["content"]).cummax()
         begins = table["start"].where(own, np.inf)[::-1].groupby(table["content"]).cummin()[::-1]
         crossing |= ~own & ((table["start"] < ends - ROUNDING) | (begins < table["stop"] - ROUNDING))
     table = table[crossing]
     reached = table.groupby("content")["stop"].cummax().groupby(table["content"]).shift()
-    apart = ~(table["start"] < reached - ROUNDING)  # also the first, before which nothing is reached
+    apart = ~(table["start"] < reached - ROUNDING)  # True for the first row, where `reached` is missing
     codes = np.full(len(clips), -1)
     codes[table.index] = apart.cumsum()
     return codes
 
 
 def _in_several_splits(codes: Int64[np.ndarray, "rows"], manifest: Manifest) -> dict[int, list[str]]:
-    """The codes that occur in more than one split, with their splits; -1 and background noise do not count."""
+    """Codes that occur in more than one split, with their splits; -1 and background noise are ignored."""
     counted = (codes >= 0) & ~manifest.table["background"].to_numpy(dtype=bool)
     pairs = pd.DataFrame({"code": codes[counted], "split": manifest.table["split"].to_numpy()[counted]})
     pairs = pairs.drop_duplicates()
@@ -181,7 +186,7 @@ def _in_several_splits(codes: Int64[np.ndarray, "rows"], manifest: Manifest) -> 
 
 
 def _clips(rows: pd.DataFrame) -> str:
-    """Clips with audio in common, each with its split, and with its stretch where that is not the whole recording."""
+    """Describe clips with audio in common: path, split, and segment unless it is the whole recording."""
     rows = rows.sort_values("start_seconds", kind="stable")
     equal = len(rows[["start_seconds", "stop_seconds"]].drop_duplicates()) == 1
     named = []

@@ -1,4 +1,4 @@
-"""Who is trained on, who chooses the epoch and who is tested."""
+"""Train, validation and test splits."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -25,33 +25,35 @@ DIVIDING = (
     "train_on_validation",
     "seed",
 )
-"""Keys of the data that say which clips are tested, and which choose the epoch."""
+"""Keys of ``data`` that determine the test and validation clips."""
 
 MOST_NAMED = 5
-"""Classes that an error message names."""
+"""Maximum number of classes that an error message lists."""
 
 
 @dataclass(frozen=True)
 class SplitPlan(Settings):
-    """How clips are divided.
+    """How clips are split.
 
     Attributes:
-        split: ``official``: as the data itself says; a part that it lacks is drawn from its training part.
-            ``folds``: by the folds that come with the data. ``grouped`` (or ``speaker``, where speakers are the
-            groups): by group, keeping the share of every class. ``stratified``: keeping the share of every class,
-            whatever the groups. ``random``: at random, as some papers do. ``train_only``: everything trains but a
-            validation part, drawn by group where there are groups. ``all``: everything is test, for evaluating on data
-            of one's own. ``auto``: the first of official, folds, grouped and stratified that the data allows.
-        test_fold: the fold to test on; by default the last one.
-        validation_fold: the fold that chooses the epoch; by default the next one present after the test fold.
-        test_fraction: share of the clips to test on, where the split is made here.
-        validation_fraction: share of the clips that choose the epoch, where the split is made here; with 0 there are
-            no such clips. Folds are parts of their own.
-        seed: of a split made here, and of the order of the batches; another one draws other clips or groups.
-        folds: number of folds to make, in place of those that come with the data; clips are then divided by them.
-        train_on_validation: once the clips are divided, let those of the validation part train, too.
-        train_share: share of the training part that is trained on, for learning curves: whole groups, with the share of
-            every class, and one group of each class at least. The other parts are not changed.
+        split: ``official``: the split of the data set; a missing part is drawn from its training part. ``folds``: the
+            folds of the data set. ``grouped`` (or ``speaker``, if the groups are speakers): by group, with the same
+            share of every class. ``stratified``: with the same share of every class, ignoring groups. ``random``: at
+            random, as in some papers. ``train_only``: all clips for training except a validation part, drawn by group
+            if groups are known. ``all``: all clips for testing, to evaluate on other data. ``auto``: the first of
+            official, folds, grouped and stratified that the data allows.
+        test_fold: fold for testing; by default the last one.
+        validation_fold: fold that selects the epoch; by default the next existing fold after the test fold (after the
+            last fold, the first one).
+        test_fraction: share of the clips for testing in a randomly drawn split.
+        validation_fraction: share of the clips that select the epoch in a randomly drawn split; 0 for no such clips.
+            Splits by folds ignore it.
+        seed: seed of a randomly drawn split and of the batch order.
+        folds: number of folds to draw, instead of the folds of the data set. Clips are then split by folds, unless
+            ``split`` is ``train_only`` or ``all``.
+        train_on_validation: also train on the clips of the validation part.
+        train_share: share of the training part to train on, for learning curves: whole groups, with the same share of
+            every class, and at least one group of each class. The other parts are not changed.
     """
 
     split: SplitMethod = "auto"
@@ -65,7 +67,7 @@ class SplitPlan(Settings):
     train_share: float = 1.0
 
     def parts(self, method: SplitMethod) -> tuple[str, ...]:
-        """The parts that must not be empty when ``method``, chosen by this plan, has divided the clips."""
+        """Parts that must not be empty after a split by ``method``, which this plan selected."""
         if method == "all":
             return (TEST,)
         validated = (method == "folds" or self.validation_fraction > 0) and not self.train_on_validation
@@ -74,30 +76,30 @@ class SplitPlan(Settings):
 
 
 def assign_splits(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
-    """Fill the column ``split``, and ``fold`` where folds are made; clips that ``train_share`` leaves out have ``""``.
+    """Fill the column ``split``, and ``fold`` if folds are drawn; clips that ``train_share`` leaves out have ``""``.
 
     Returns:
-        The method: the plan's own, or what ``auto`` and a number of folds came to.
+        The method: the plan's own, or the one that ``auto`` and a number of folds select.
 
     Raises:
-        DataError: folds that the data lacks, shares that cannot be, too little data to divide, or a setting of the
-            plan that has no effect.
+        DataError: a fold that the data lacks, an invalid share, too little data, or a setting of the plan without
+            effect.
     """
     method = _method(manifest, plan)
-    said = manifest.table["split"]
+    given = manifest.table["split"]
     _refuse_idle_settings(manifest, plan, method)
     _assign(manifest, plan, method)
     if plan.train_share != 1:
         _leave_out(manifest, plan, method)
     for split in plan.parts(method):
         if not len(manifest.rows(split)):
-            remedy = f"{len(manifest)} clips cannot be divided by data.split={method}"
+            remedy = f"{len(manifest)} clips cannot be split by data.split={method}"
             if method == "official":
                 remedy += "; choose data.split=grouped or data.folds=5"
             elif method in ("grouped", "speaker", "stratified", "random", "train_only"):
-                asked = manifest.with_table(manifest.table.assign(split=said))
+                asked = manifest.with_table(manifest.table.assign(split=given))
                 remedy = too_few(asked, replace(plan, split=method), method, _divides)
-            raise DataError(f"the {split} part has no clips: {remedy}")
+            raise DataError(f"the {split} split has no clips: {remedy}")
     return method
 
 
@@ -120,9 +122,9 @@ def _assign(manifest: Manifest, plan: SplitPlan, method: SplitMethod) -> None:
 
 
 def _leave_out(manifest: Manifest, plan: SplitPlan, method: SplitMethod) -> None:
-    """Take clips out of the training part until a share of it is left."""
+    """Remove clips from the training part until a share of it is left."""
     if not 0 < plan.train_share <= 1:
-        raise DataError(f"data.train_share={plan.train_share}: expected a share of more than 0 and at most 1")
+        raise DataError(f"data.train_share={plan.train_share}: expected a number greater than 0 and at most 1")
     if method == "all":
         manifest.notes.append(f"data.train_share={plan.train_share} has no effect with data.split=all")
         return
@@ -136,7 +138,7 @@ def _leave_out(manifest: Manifest, plan: SplitPlan, method: SplitMethod) -> None
 
 
 def _divides(manifest: Manifest, plan: SplitPlan) -> bool:
-    """Whether a plan gives every part a clip of every class; the manifest is left as it is."""
+    """Whether a plan gives every part a clip of every class; the manifest is not changed."""
     trial = manifest.with_table(manifest.table.copy())
     method = _method(trial, plan)
     try:
@@ -149,13 +151,13 @@ def _divides(manifest: Manifest, plan: SplitPlan) -> bool:
 
 
 def _refuse_idle_settings(manifest: Manifest, plan: SplitPlan, method: SplitMethod) -> None:
-    """Stop at a fold that was asked for where clips are not divided by folds.
+    """Refuse a fold setting if clips are not split by folds.
 
-    A setting that has no effect otherwise is noted: a share where there are folds, any where all is trained or tested
-    on.
+    Other settings without effect are only noted: a fraction with folds, or a fold setting if all clips are for training
+    or for testing.
 
     Raises:
-        DataError: names the setting.
+        DataError: a setting without effect; the message names it.
     """
     made = {"folds": plan.folds, "test_fold": plan.test_fold, "validation_fold": plan.validation_fold}
     if method == "folds":
@@ -173,31 +175,29 @@ def _refuse_idle_settings(manifest: Manifest, plan: SplitPlan, method: SplitMeth
 
 
 def make_folds(manifest: Manifest, folds: int, seed: int) -> Int64[np.ndarray, "clips"]:
-    """A fold from 1 to ``folds`` for every clip: groups stay whole, classes keep their share.
+    """Assign a fold from 1 to ``folds`` to every clip: groups stay whole, and classes keep their share.
 
     Raises:
         DataError: fewer than three folds, fewer groups than folds, or no class with as many groups.
     """
     if folds < 3:
-        raise DataError(f"data.folds={folds}: expected at least 3, one each to train, to choose the epoch and to test")
+        raise DataError(f"data.folds={folds}: expected at least 3, one each for training, validation and test")
     groups, names = pd.factorize(source_of(manifest))
     if len(names) < folds:
-        raise DataError(f"{folds} parts of equal size need at least {folds} groups, the data has {len(names)}")
+        raise DataError(
+            f"data.folds={folds}: needs at least {folds} groups, the data has {len(names)}; choose fewer folds"
+        )
     strata = _strata(manifest)
-    # How many groups each class is in. Where only some are in too few, that is reported by `check`.
+    # Number of groups of each class. `check` reports single classes with too few groups.
     number = np.bincount(np.unique(groups * (strata.max() + 1) + strata) % (strata.max() + 1))
     if number.max() < folds:
         what = "clips" if len(names) == len(manifest) else "groups of clips"
         found = [f"{name} {count}" for name, count in zip((*manifest.classes, "no label"), number) if count]
         more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
         raise DataError(
-            f"data.folds={folds}: every class has fewer {what} than that ({', '.join(found[:MOST_NAMED])}{more}), so "
-            "it would be lacking in some of the folds: "
-            + (
-                f"expected at most {number.max()}"
-                if number.max() >= 3
-                else "3 of a class at least are needed for folds"
-            )
+            f"data.folds={folds}: every class has fewer {what} ({', '.join(found[:MOST_NAMED])}{more}), so "
+            "it would be missing in some folds; "
+            + (f"expected at most {number.max()}" if number.max() >= 3 else "folds need at least 3 of a class")
         )
     rng = np.random.RandomState(seed)
     if len(names) == len(manifest):
@@ -206,7 +206,7 @@ def make_folds(manifest: Manifest, folds: int, seed: int) -> Int64[np.ndarray, "
 
 
 def source_of(manifest: Manifest) -> np.ndarray:
-    """What each clip must not be parted from: its group, or else the file that it is in."""
+    """Identifier of the clips that must stay in one split: the group, or else the file."""
     group = manifest.table["group"].to_numpy(dtype=object)
     path = manifest.table["path"].to_numpy(dtype=object)
     return np.where(group == "", path, group)
@@ -216,12 +216,12 @@ def _method(manifest: Manifest, plan: SplitPlan) -> SplitMethod:
     if plan.folds is not None and plan.split not in ("train_only", "all"):
         return "folds"
     table = manifest.table
-    said = bool((table["split"] != "").any())
-    if plan.split == "official" and not said:
-        raise DataError("data.split=official: this data does not say how it is divided; choose data.split=auto")
+    given = bool((table["split"] != "").any())
+    if plan.split == "official" and not given:
+        raise DataError("data.split=official: this data has no official split; choose data.split=auto")
     if plan.split != "auto":
         return plan.split
-    if said:
+    if given:
         return "official"
     if table["fold"][table["fold"] >= 0].nunique() >= 3:
         return "folds"
@@ -244,8 +244,8 @@ def _by_fold(manifest: Manifest, plan: SplitPlan) -> None:
             raise DataError(f"data.{name}={fold}: the data has the folds {', '.join(map(str, present))}")
     if test == validation:
         raise DataError(
-            f"data.validation_fold={validation} is the test fold, on which the epoch must not be chosen; leave it "
-            f"out for fold {following}"
+            f"data.validation_fold={validation} is the test fold, which must not select the epoch; leave it "
+            f"out to use fold {following}"
         )
     manifest.table["split"] = np.select([folds == test, folds == validation], [TEST, VALIDATION], TRAIN)
 
@@ -254,7 +254,7 @@ def _complete_official(manifest: Manifest, plan: SplitPlan) -> None:
     split = manifest.table["split"].to_numpy(dtype=object)
     if (unsaid := int((split == "").sum())) > 0:
         raise DataError(
-            f"data.split=official: {unsaid} of {len(split)} clips do not say to which split they belong; "
+            f"data.split=official: {unsaid} of {len(split)} clips have no split; "
             "choose data.split=grouped or data.split=stratified"
         )
     method: SplitMethod = "grouped" if manifest.knows_groups else "stratified"
@@ -266,17 +266,17 @@ def _complete_official(manifest: Manifest, plan: SplitPlan) -> None:
 
 
 def _by_fraction(manifest: Manifest, method: SplitMethod, plan: SplitPlan) -> None:
-    """First the test part is taken off, then the validation part from what is left."""
+    """Draw the test part first, then the validation part from the rest."""
     _check_share(TEST, plan.test_fraction)
     _check_share(VALIDATION, plan.validation_fraction)
     if plan.test_fraction + plan.validation_fraction >= 1:
         raise DataError(
             f"data.test_fraction={plan.test_fraction} and data.validation_fraction={plan.validation_fraction} "
-            "leave nothing to train on: expected less than 1 together"
+            "leave nothing to train on; expected a sum below 1"
         )
     if method in ("grouped", "speaker") and not manifest.knows_groups:
         raise DataError(
-            f"data.split={method} needs groups, which this data set does not have: use data.split=stratified"
+            f"data.split={method} needs groups, which this data set does not have; use data.split=stratified"
         )
     split = np.full(len(manifest), TRAIN, dtype=object)
     rows = np.arange(len(manifest))
@@ -289,7 +289,7 @@ def _by_fraction(manifest: Manifest, method: SplitMethod, plan: SplitPlan) -> No
 
 
 def _without_test(manifest: Manifest, plan: SplitPlan) -> None:
-    """All is trained on but the validation part, whatever the data says."""
+    """Use all clips for training except a validation part, even if the data has a split."""
     _check_share(VALIDATION, plan.validation_fraction)
     split = np.full(len(manifest), TRAIN, dtype=object)
     method: SplitMethod = "grouped" if manifest.knows_groups else "stratified"
@@ -298,18 +298,18 @@ def _without_test(manifest: Manifest, plan: SplitPlan) -> None:
 
 
 def _check_share(part: str, fraction: float) -> None:
-    """Nothing may choose the epoch, but a test of nothing is none."""
+    """Check a fraction; the validation part may be empty, the test part may not."""
     if part == TEST and not 0 < fraction < 1:
         raise DataError(
-            f"data.test_fraction={fraction}: expected a share of more than 0 and less than 1; "
-            "data.split=train_only keeps nothing for a test"
+            f"data.test_fraction={fraction}: expected a number greater than 0 and less than 1; "
+            "data.split=train_only has no test part"
         )
     if not 0 <= fraction < 1:
-        raise DataError(f"data.{part}_fraction={fraction}: expected a share of at least 0 and less than 1")
+        raise DataError(f"data.{part}_fraction={fraction}: expected a number of at least 0 and less than 1")
 
 
 def _draw(manifest: Manifest, rows: np.ndarray, fraction: float, method: SplitMethod, seed: int) -> np.ndarray:
-    """Some of ``rows``: about ``fraction`` of them, as the method divides; none where it is 0."""
+    """Draw about ``fraction`` of ``rows`` by the given method; none for a fraction of 0."""
     if not len(rows) or not fraction:
         return rows[:0]
     rng = np.random.RandomState(seed)
@@ -326,14 +326,14 @@ def _draw(manifest: Manifest, rows: np.ndarray, fraction: float, method: SplitMe
 def _counts(
     groups: Int64[np.ndarray, "clips"], strata: Int64[np.ndarray, "clips"]
 ) -> Int64[np.ndarray, "groups classes"]:
-    """How many clips of every class each group has."""
+    """Number of clips of every class in each group."""
     counts = np.zeros((groups.max() + 1, strata.max() + 1), dtype=np.int64)
     np.add.at(counts, (groups, strata), 1)
     return counts
 
 
 def _strata(manifest: Manifest) -> Int64[np.ndarray, "clips"]:
-    """The class of every clip; the rarest one of a clip with several labels, and a stratum for those without any."""
+    """Stratum of every clip: its class, the rarest of several, or a stratum of its own for clips without labels."""
     targets = manifest.targets()
     if targets.ndim == 1:
         return targets

@@ -1,1 +1,1 @@
-"""Decoded recordings: cached once on a machine, memory-mapped, recognized by fingerprints."""
+"""Cache of recordings: decoded once per machine, memory-mapped, recognized by file status or content."""

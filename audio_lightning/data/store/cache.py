@@ -1,10 +1,9 @@
-"""Recordings decoded once on a machine, in memory-mapped sets that later runs find again.
+"""Cache of decoded recordings in memory-mapped sets, which later runs reuse.
 
-A set is a folder named after what it was made from: the identity of every recording, the sample rate and the type of
-the samples. It is written under another name and renamed when complete, so a killed process leaves nothing that could
-be taken for a finished one; and one process builds at a time while the others wait and then share. When recordings
-were added or changed, those that some earlier set holds are copied from there; when some were taken away, the earlier
-set serves as it is.
+A set is a folder named after its content: the identity of every recording, the sample rate and the sample type. It is
+written under a temporary name and renamed when complete, so a killed process leaves nothing that looks like a finished
+set. One process builds at a time, while others wait and then share the result. If recordings were added or changed,
+the others are copied from an earlier set; if recordings were removed, the earlier set is used as it is.
 """
 
 import contextlib
@@ -47,20 +46,22 @@ FORMAT_VERSION = 3
 GB = 10**9
 PARTIAL = ".partial-"
 BYTES_BETWEEN_CHECKS = 2**26
-"""How much is written before the bound is looked at again."""
+"""Bytes written between checks of the maximum size."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class DecodedSet:
-    """A set that the cache holds.
+    """A set in the cache.
 
     Attributes:
-        folder: where it lies.
-        about: ``root``, ``sample_rate``, ``dtype``, ``recordings``, ``seconds``, ``created``, ``version``.
-        bytes: on disk.
-        used: when it was last opened, in seconds since 1970.
+        folder: folder of the set.
+        about: properties of the set: ``root`` (common folder of the recordings), ``sample_rate`` in hertz, ``dtype``,
+            ``recordings`` (their number), ``seconds`` (total duration), ``created`` (in seconds since 1970) and
+            ``format``.
+        bytes: size on disk.
+        used: time of the last use, in seconds since 1970.
     """
 
     folder: Path
@@ -71,14 +72,14 @@ class DecodedSet:
 
 @dataclass(frozen=True)
 class Cache:
-    """A folder of decoded recordings.
+    """Cache of decoded recordings in a folder.
 
     Args:
-        root: the folder; it is made when it is needed.
-        max_gb: most gigabytes (10^9 bytes) of decoded sets; those that were not used for longest go first.
+        root: folder of the cache, created when needed.
+        max_gb: maximum size of the decoded sets in gigabytes (10^9 bytes); the least recently used are deleted first.
         dtype: type of the samples. ``int16`` halves the size, is exact for 16-bit recordings that are not resampled,
-            rounds others to 16 bits, and clips what exceeds full scale.
-        identity: how a recording is known again, see :meth:`Recordings.identities`.
+            rounds others to 16 bits, and clips samples beyond full scale.
+        identity: how a cached recording is recognized, see :meth:`Recordings.identities`.
     """
 
     root: Path
@@ -88,18 +89,18 @@ class Cache:
 
     @property
     def folder(self) -> Path:
-        """Where the sets are."""
+        """Folder of the sets."""
         return self.root / "decoded"
 
     def decode(self, recordings: Recordings, sample_rate: int, *, progress: Progress | None = None) -> DecodedAudio:
-        """Decode recordings, or find them decoded already.
+        """Decode recordings, or reuse decoded ones.
 
-        Where the folder cannot be written or the disk is full, the samples stay in memory for this run.
+        If the folder cannot be written or the disk is full, the samples stay in memory for this run.
 
         Args:
-            recordings: what to decode.
-            sample_rate: rate in hertz to resample to.
-            progress: called with the number of recordings done and of all.
+            recordings: recordings to decode.
+            sample_rate: rate in hertz to which they are resampled.
+            progress: callback with the number of finished recordings and the total.
 
         Raises:
             DataError: the recordings need more than ``max_gb``.
@@ -109,14 +110,14 @@ class Cache:
             return found
         try:
             with self._building():
-                # Another process may have built it while this one waited.
+                # Another process may have built it in the meantime.
                 if (found := self._find(identities, sample_rate)) is not None:
                     return found
                 return self._build(recordings, identities, sample_rate, progress)
         except OSError as error:
             log.warning(
-                "cannot keep decoded recordings in %s (%s): they are held in memory for this run; data.cache_dir or "
-                "AUDIO_LIGHTNING_CACHE names another folder",
+                "cannot write decoded recordings to %s (%s); they stay in memory for this run; set another folder by "
+                "data.cache_dir or AUDIO_LIGHTNING_CACHE",
                 self.root,
                 error.strerror or error,
             )
@@ -128,9 +129,9 @@ class Cache:
             return found
 
     def channels(self, recordings: Recordings, sample_rate: int) -> Int64[np.ndarray, "recordings"]:
-        """Number of channels of recordings whose first channel a set holds, without opening a file; 0 for others.
+        """Number of channels of recordings whose first channel is in a set, without opening any file; 0 for others.
 
-        With ``identity="content"`` it is 0 for all: each file would have to be read to know it again.
+        With ``identity="content"`` it is 0 for all, because recognition would need to read each file.
         """
         found = np.zeros(len(recordings), dtype=np.int64)
         if self.identity != "stat" or not len(recordings):
@@ -144,19 +145,19 @@ class Cache:
         return found
 
     def sets(self) -> list[DecodedSet]:
-        """Every finished set, those used last first."""
+        """All finished sets, the most recently used first."""
         found = []
         for folder in self.folder.iterdir() if self.folder.is_dir() else ():
             try:
                 if not folder.name.startswith("."):
                     size = sum(file.stat().st_size for file in folder.iterdir())
                     found.append(DecodedSet(folder, read_json(folder / "about.json"), size, folder.stat().st_mtime))
-            except (OSError, FileError):  # taken away in this moment, or damaged
+            except (OSError, FileError):  # deleted at this moment, or damaged
                 continue
         return sorted(found, key=lambda decoded: -decoded.used)
 
     def clear(self) -> int:
-        """Remove all sets, and what killed processes left behind; returns the number of bytes.
+        """Delete all sets, and partial sets of killed processes; returns the size of the sets in bytes.
 
         Runs that have a set open keep it until they end.
         """
@@ -182,7 +183,7 @@ class Cache:
         return None
 
     def _alike(self, sample_rate: int) -> list[DecodedSet]:
-        """Sets with the same kind of samples."""
+        """Sets with the same format, sample rate and sample type."""
         kind = (FORMAT_VERSION, sample_rate, self.dtype)
         return [
             decoded
@@ -192,7 +193,7 @@ class Cache:
 
     @contextlib.contextmanager
     def _building(self) -> Iterator[None]:
-        """One process at a time; the system lets go of the lock of a process that dies."""
+        """Lock the cache for one process; the system releases the lock of a process that dies."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.folder / ".lock")
         try:
@@ -200,7 +201,7 @@ class Cache:
         except Timeout:
             print_and_log("another process is preparing recordings: waiting for it")
             lock.acquire()
-        except NotImplementedError:  # a file system without locks: what is built twice is still built right
+        except NotImplementedError:  # a file system without locks: building twice is slow, but correct
             yield
             return
         try:
@@ -238,13 +239,13 @@ class Cache:
                 created=time.time(),
             )
             folder = self.folder / self._name(identities, sample_rate)
-            if folder.exists():  # and could not be opened: it is damaged
+            if folder.exists():  # it could not be opened, so it is damaged
                 _remove(folder)
-            partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+            partial.chmod(0o755)  # mkdtemp creates folders that only their owner can read
             partial.rename(folder)
             found = read_set(folder)
             if found is None:
-                raise OSError(f"{folder} does not hold what was written to it")
+                raise OSError(f"{folder} differs from the data written to it")
             return found
         finally:
             writer.close()
@@ -253,7 +254,7 @@ class Cache:
     def _earlier(
         self, identities: UInt8[np.ndarray, "recordings 16"], sample_rate: int
     ) -> dict[int, tuple[DecodedAudio, int]]:
-        """Recordings that some set holds already, and where in it."""
+        """Recordings that are in a set already, with their set and index in it."""
         held: dict[int, tuple[DecodedAudio, int]] = {}
         for decoded in self._alike(sample_rate):
             place = locate(identities, read_identities(decoded.folder))
@@ -272,7 +273,7 @@ class Cache:
         earlier: dict[int, tuple[DecodedAudio, int]],
         progress: Progress | None,
     ) -> Iterator[Prepared]:
-        """Every recording in order. Threads suffice: decoding and resampling release the interpreter."""
+        """Prepare every recording, in order, in threads: decoding and resampling release the interpreter lock."""
 
         def one(index: int) -> Prepared:
             if index in earlier:
@@ -288,11 +289,11 @@ class Cache:
                 progress(index + 1, len(recordings))
 
     def _make_room(self, needed: int) -> None:
-        """Take away the sets that were not used for longest until ``needed`` bytes fit below the bound."""
+        """Delete the least recently used sets until ``needed`` bytes fit into the maximum size."""
         most = self.max_gb * GB
         if needed > most:
             raise DataError(
-                f"the decoded recordings need more than data.cache_max_gb={self.max_gb:g}: raise it, lower "
+                f"the decoded recordings need more than data.cache_max_gb={self.max_gb:g}; raise it, lower "
                 f"data.sample_rate, or halve the size with data.cache_dtype=int16"
             )
         others = self.sets()
@@ -305,7 +306,7 @@ class Cache:
 
 
 def default_cache_dir() -> Path:
-    """``$AUDIO_LIGHTNING_CACHE``, or else the user's cache folder."""
+    """Default cache folder: ``$AUDIO_LIGHTNING_CACHE``, or the user's cache folder."""
     named = os.environ.get("AUDIO_LIGHTNING_CACHE")
     return Path(named).expanduser() if named else user_cache_path("audio-lightning")
 
@@ -313,18 +314,18 @@ def default_cache_dir() -> Path:
 def _opened(folder: Path) -> DecodedAudio | None:
     found = read_set(folder)
     if found is not None:
-        with contextlib.suppress(OSError):  # somebody else's cache, which may only be read
+        with contextlib.suppress(OSError):  # a read-only cache of another user
             os.utime(folder)
     return found
 
 
 def _is_current(found: DecodedAudio | None) -> TypeGuard[DecodedAudio]:
-    """Whether a set can be used: not if it lacks recordings for want of ffmpeg, and ffmpeg is installed by now."""
+    """Whether a set can be used: not if recordings are missing for lack of ffmpeg, which is installed now."""
     return found is not None and not any(map(is_outdated, found.errors.values()))
 
 
 def _remove(folder: Path) -> None:
-    """Take a set away at once, so that nobody opens half of it."""
+    """Delete a set in one step, so that no process opens a part of it."""
     doomed = folder.with_name(f"{PARTIAL}{folder.name}")
     try:
         folder.rename(doomed)
@@ -337,5 +338,5 @@ def _common_folder(recordings: Recordings) -> str:
     try:
         folders = {os.path.dirname(os.path.abspath(file)) for file in recordings.files}
         return os.path.commonpath(folders) if folders else ""
-    except ValueError:  # on several drives
+    except ValueError:  # files on several drives
         return ""

@@ -1,4 +1,4 @@
-"""Decoded recordings: how they lie in memory, and in a folder."""
+"""Decoded recordings, in memory and in a folder."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from audio_lightning.data.store.recordings import IDENTITY_BYTES, Decoded
 SampleType = Literal["float32", "int16"]
 
 FULL_SCALE = 1 - 2.0**-14
-"""Absolute value from which a sample counts as clipped: the last two steps of 16 bits."""
+"""Minimum absolute value of a clipped sample: the last two steps of 16 bits."""
 
 FACTS = np.dtype(
     [
@@ -32,22 +32,22 @@ FACTS = np.dtype(
         ("encoding", "U16"),
     ]
 )
-"""What a recording's file was like: rate in hertz, sizes; of the channels that are used, loudness, the share of clipped
-samples, and the loudness of their mean."""
+"""Measurements of a recording. ``sample_rate`` (hertz), ``channels``, ``frames``, ``container`` and ``encoding``
+describe its file. ``peak``, ``rms`` and ``clipped`` (share of clipped samples) are over all samples of the used
+channels; ``mean_rms`` is the RMS of their mean. Levels are linear; full scale is 1."""
 
 
 @dataclass(frozen=True)
 class DecodedAudio:
-    """Recordings as mono samples at one rate, of any lengths, one behind the other without padding.
+    """Mono recordings of any lengths at one sample rate, concatenated without padding.
 
     Attributes:
-        samples: all samples, memory-mapped or in memory; float32, or int16 for 1/32,768 of full scale.
+        samples: all samples, memory-mapped or in memory; float32, or int16 in units of 1/32,768 of full scale.
         starts: recording ``i`` is ``samples[starts[i]:stops[i]]``.
         stops: see ``starts``.
-        content: digest of every recording as its file holds it, see :func:`content_digest`; zeros where it cannot be
-            read.
-        facts: what the source files were like, of type :data:`FACTS`; zeros where one could not be read.
-        errors: why a recording could not be read, by its position; such a recording has no samples.
+        content: digest of each recording's original samples, see :func:`content_digest`; zeros if it cannot be read.
+        facts: measurements of the source files, of type :data:`FACTS`; zeros if one cannot be read.
+        errors: error messages of unreadable recordings, by index; such a recording has no samples.
     """
 
     samples: Shaped[np.ndarray, "samples"]
@@ -62,15 +62,15 @@ class DecodedAudio:
 
     @property
     def hashes(self) -> UInt8[np.ndarray, "recordings 16"]:
-        """``content``, but all zeros for silence, which may recur without being a copy."""
+        """``content`` with zeros for silence, which may recur without being a copy."""
         return np.where((self.facts["peak"] < SILENCE)[:, None], np.uint8(0), self.content)
 
     def __getitem__(self, index: int) -> Float[np.ndarray, "samples"]:
-        """The samples of one recording as float32; a view where they are stored so."""
+        """Samples of one recording as float32; a view if they are stored as float32."""
         return as_float(self.samples[self.starts[index] : self.stops[index]])
 
     def select(self, recordings: Sequence[int] | np.ndarray) -> "DecodedAudio":
-        """Some of the recordings, over the same samples."""
+        """Select some of the recordings, which share the samples."""
         index = np.asarray(recordings, dtype=np.int64)
         errors = {place: self.errors[old] for place, old in enumerate(index.tolist()) if old in self.errors}
         return DecodedAudio(
@@ -89,7 +89,7 @@ class Prepared:
 
 
 def prepare(decoded: Decoded, sample_rate: int, dtype: SampleType) -> Prepared:
-    """Mix down, resample, and note what the file was like."""
+    """Mix down and resample a recording, and measure its file."""
     samples = decoded.samples if decoded.used is None else decoded.used
     mono = to_mono(samples)
     peak = max(float(samples.max()), -float(samples.min()))
@@ -111,10 +111,10 @@ def prepare(decoded: Decoded, sample_rate: int, dtype: SampleType) -> Prepared:
 
 
 def content_digest(decoded: Decoded) -> bytes:
-    """Digest of a recording's samples at its own rate, before anything is mixed down, resampled or rounded.
+    """Digest of a recording's samples at its own rate, before mixing down, resampling or rounding.
 
-    It depends neither on how the recording is stored (WAV, FLAC, an array) nor on ``data.sample_rate`` or
-    ``data.cache_dtype``. Equal channels count as one.
+    It depends neither on the storage format (WAV, FLAC, an array) nor on ``data.sample_rate`` or ``data.cache_dtype``.
+    Identical channels count as one.
     """
     samples = decoded.samples
     if samples.shape[1] > 1 and (samples == samples[:, :1]).all():
@@ -125,26 +125,26 @@ def content_digest(decoded: Decoded) -> bytes:
 
 
 def unreadable(error: str, dtype: SampleType) -> Prepared:
-    """A recording without samples."""
+    """Entry of an unreadable recording, without samples."""
     return Prepared(np.empty(0, dtype), bytes(IDENTITY_BYTES), np.zeros((), FACTS)[()], error)
 
 
 def as_float(samples: Shaped[np.ndarray, "samples"]) -> Float[np.ndarray, "samples"]:
-    """Stored samples as float32."""
+    """Convert stored samples to float32."""
     return samples if samples.dtype == np.float32 else samples.astype(np.float32) / 32768
 
 
 def as_int16(samples: Float[np.ndarray, "samples"]) -> Shaped[np.ndarray, "samples"]:
-    """Samples in steps of 1/32,768, which is exact for 16-bit recordings; what exceeds full scale is clipped."""
+    """Convert samples to steps of 1/32,768, exact for 16-bit recordings; values beyond full scale are clipped."""
     return np.rint(samples * 32768).clip(-32768, 32767).astype(np.int16)
 
 
 class SetWriter:
-    """Writes decoded recordings one after the other into a folder, or collects them in memory.
+    """Writer of decoded recordings, one after the other, into a folder or into memory.
 
     Args:
-        folder: to write to, which exists; None for memory.
-        dtype: of the samples.
+        folder: existing folder to write to; None for memory.
+        dtype: type of the samples.
     """
 
     def __init__(self, folder: Path | None, dtype: SampleType) -> None:
@@ -171,7 +171,7 @@ class SetWriter:
         self._facts.append(recording.facts)
 
     def finish(self, **about: Any) -> DecodedAudio | None:
-        """Write the index and what the folder is ``about``; in memory, return what was collected."""
+        """Write the index and the properties ``about`` of the set; in memory, return the recordings instead."""
         offsets = np.cumsum([0, *self._lengths], dtype=np.int64)
         content = np.frombuffer(b"".join(self._content), np.uint8).reshape(-1, IDENTITY_BYTES)
         facts = np.array(self._facts, FACTS)
@@ -188,13 +188,13 @@ class SetWriter:
         return None
 
     def close(self) -> None:
-        """Let go of the file, whatever state it is in."""
+        """Close the file."""
         if self._file:
             self._file.close()
 
 
 def read_set(folder: Path) -> DecodedAudio | None:
-    """Map a folder that a :class:`SetWriter` has finished; None where it is missing or damaged."""
+    """Memory-map a finished set; None if it is missing or damaged."""
     try:
         with (folder / "index.npz").open("rb") as stored, np.load(stored, allow_pickle=False) as index:
             offsets, content, facts = index["offsets"], index["content"], index["facts"]
@@ -203,23 +203,23 @@ def read_set(folder: Path) -> DecodedAudio | None:
         file = folder / "samples"
         if file.stat().st_size != dtype.itemsize * offsets[-1] or facts.dtype != FACTS:
             return None
-        empty = offsets[-1] == 0  # which cannot be mapped
+        empty = offsets[-1] == 0  # an empty file cannot be mapped
         samples = np.empty(0, dtype) if empty else np.memmap(file, dtype=dtype, mode="r")
-    except Exception:  # a damaged zip can fail in many ways, and all of them mean the same
+    except Exception:  # a damaged zip file raises various exceptions
         return None
     return DecodedAudio(samples, offsets[:-1], offsets[1:], content, facts, errors)
 
 
 def read_identities(folder: Path) -> UInt8[np.ndarray, "recordings 16"]:
-    """What the recordings of a set are known by (:meth:`Recordings.identities`); none where it is damaged."""
+    """Identities of the recordings of a set (:meth:`Recordings.identities`); none if it is damaged."""
     try:
         with (folder / "index.npz").open("rb") as stored, np.load(stored, allow_pickle=False) as index:
             return index["identities"]
-    except Exception:  # a damaged zip can fail in many ways
+    except Exception:  # a damaged zip file raises various exceptions
         return np.empty((0, IDENTITY_BYTES), np.uint8)
 
 
 def prepared_before(audio: DecodedAudio, index: int) -> Prepared:
-    """A recording as it was stored, to be stored again elsewhere."""
+    """A stored recording, to be copied to another set."""
     samples = audio.samples[audio.starts[index] : audio.stops[index]]
     return Prepared(samples, audio.content[index].tobytes(), audio.facts[index], audio.errors.get(index))

@@ -1,7 +1,7 @@
-"""What published networks made of clips, computed once on a machine.
+"""Cache of embeddings of published networks, computed once per machine.
 
-A file for each network, with its options; a row for each clip, found again by the content of its recording and by where
-it begins and ends, so that other divisions, labels and names of the recordings find it, too.
+There is one file for each network with its options, and one row for each clip. A clip is recognized by the content of
+its recording and by its start and end, independent of splits, labels and file names.
 """
 
 import logging
@@ -24,35 +24,35 @@ log = logging.getLogger(__name__)
 FOLDER = "embeddings"
 
 MOST_BYTES = 4 * 10**9
-"""Of a file; the clips that were embedded first go first."""
+"""Maximum size of a file; the clips that were embedded first are dropped first."""
 
 MOST_BYTES_OF_ALL = 20 * 10**9
-"""Of all files; those that were used longest ago go first."""
+"""Maximum size of all files; the least recently used are deleted first."""
 
 CLIPS_AT_ONCE = 2048
-"""Clips after which what was embedded is kept, so that a kill loses no more."""
+"""Number of clips between writes, so that a killed process loses at most this many."""
 
 SAME = 1e-2
-"""Share of a value, and of the largest one, by which embeddings of a clip may differ by chance."""
+"""Tolerance for embeddings of one clip, relative to the value and to the largest value."""
 
 Compute = Callable[[Int64[np.ndarray, "some"]], Iterator[Float[np.ndarray, "batch values"]]]
-"""Embeds the clips at some positions, batch by batch."""
+"""Function that embeds the clips at given indices, batch by batch."""
 
 
 def embedded(
     keys: UInt8[np.ndarray, "clips 16"], values: int, compute: Compute, cache: Cache, name: str
 ) -> Float[np.ndarray, "clips values"]:
-    """Embed clips, or find them embedded already.
+    """Embed clips, or reuse cached embeddings.
 
-    One of those that are known is embedded again: where it comes out otherwise, the program is another one than that
-    which kept them, and all are embedded anew. Where nothing can be written, or locked, nothing is kept.
+    One cached clip is embedded again as a check: if the result differs, the program has changed, and all clips are
+    embedded again. If the cache cannot be written or locked, nothing is cached.
 
     Args:
-        keys: of the clips, see :func:`clip_keys`.
-        values: of an embedding.
-        compute: embeds those that are not known.
-        cache: says where embeddings are kept.
-        name: of the network, its weights and its options, for a file.
+        keys: keys of the clips, see :func:`clip_keys`.
+        values: size of an embedding.
+        compute: embeds clips that are not in the cache.
+        cache: cache whose folder is used.
+        name: name of the network with its weights and options, used as file name.
     """
     stored = np.dtype([("key", "u1", IDENTITY_BYTES), ("row", "f4", values)])
     file = cache.root / FOLDER / f"{name}.npy"
@@ -71,11 +71,11 @@ def embedded(
             known = read_rows(file, stored)
             if len(known):
                 with suppress(OSError):
-                    os.utime(file)  # says when it was used last
+                    os.utime(file)  # time of the last use
             place = locate(keys, np.ascontiguousarray(known["key"]))
             held = place >= 0
             if held.any() and not _is_still_so(known["row"][place[held][0]], compute, np.flatnonzero(held)[:1]):
-                log.info("%s: the network gives other embeddings than those that are kept", file)
+                log.info("%s: the network computes other embeddings than the cached ones, which are dropped", file)
                 known, held = known[:0], np.zeros_like(held)
             found["row"][held] = known["row"][place[held]]
             most = max(1, MOST_BYTES // stored.itemsize)
@@ -85,7 +85,7 @@ def embedded(
                 fill(some)
                 known = np.concatenate([known, found[some]])[-most:]
                 write_rows(file, known)
-        with suppress(OSError):  # another process makes room, too
+        with suppress(OSError):  # another process may delete the same file
             _make_room(file)
     except (OSError, NotImplementedError) as error:
         log.info("cannot keep embeddings in %s (%s)", file.parent, error)
@@ -94,29 +94,29 @@ def embedded(
 
 
 def _make_room(used: Path) -> None:
-    """Remove the files that were used longest ago, where all are too many bytes; never the one in use."""
+    """Delete the least recently used files if all are too large together; never the one in use."""
     files = sorted(kept_in(used.parent), key=lambda file: file.stat().st_mtime, reverse=True)
     files.sort(key=lambda file: file != used)
     total = 0
     for file in files:
         total += file.stat().st_size
         if file != used and total > MOST_BYTES_OF_ALL:
-            log.info("%s: removed, to make room for other embeddings", file)
+            log.info("%s: deleted to make room for other embeddings", file)
             file.unlink(missing_ok=True)
 
 
 def _is_still_so(kept: Float[np.ndarray, "values"], compute: Compute, position: Int64[np.ndarray, "1"]) -> bool:
-    """Whether a clip is embedded as it was, up to what processors and numbers of threads make of it."""
+    """Whether a clip still has its cached embedding, within the tolerance for processors and numbers of threads."""
     (fresh,) = np.concatenate(list(compute(position)))
     return bool(np.allclose(fresh, kept, rtol=SAME, atol=SAME * float(np.abs(kept).max())))
 
 
 def clip_keys(clips: Clips, content: UInt8[np.ndarray, "rows bytes"]) -> UInt8[np.ndarray, "clips 16"]:
-    """What clips are found again by.
+    """Keys that identify clips in the cache.
 
     Args:
-        clips: of one length and padding.
-        content: digest of the recording of every row.
+        clips: clips of one length and padding.
+        content: content digest of each row's recording.
     """
     places = np.stack([clips.offset, clips.length], axis=1).astype("<i8")
     made = [digest(content[row].tobytes() + place.tobytes()) for row, place in zip(clips.row, places)]
@@ -124,17 +124,17 @@ def clip_keys(clips: Clips, content: UInt8[np.ndarray, "rows bytes"]) -> UInt8[n
 
 
 def kept(cache: Cache) -> list[Path]:
-    """Files of embeddings."""
+    """Files of cached embeddings."""
     return kept_in(cache.root / FOLDER)
 
 
 def kept_in(folder: Path) -> list[Path]:
-    """Files of embeddings in a folder."""
+    """Files of cached embeddings in a folder."""
     return sorted(folder.glob("*.npy"))
 
 
 def clear(cache: Cache) -> int:
-    """Remove all embeddings; returns the number of bytes."""
+    """Delete all cached embeddings; returns the number of deleted bytes."""
     size = 0
     for file in kept(cache):
         size += file.stat().st_size

@@ -1,4 +1,4 @@
-"""What clips are known again by, wherever their files lie and whatever these are called."""
+"""Content fingerprints of clips and data sets, independent of file names and folders."""
 
 import hashlib
 import json
@@ -14,24 +14,24 @@ from audio_lightning.data.datamodule import AudioDataModule
 from audio_lightning.data.manifest import SPLITS, TRAIN
 
 SEGMENT = np.dtype([("recording", "<i8"), ("start", "<i4"), ("stop", "<i4")])
-"""A stretch of a recording: half of the hash of its samples, and where it begins and ends in milliseconds."""
+"""A segment of a recording: half of the hash of its samples, start and end in milliseconds."""
 
 CLIP = ("label", "start_seconds", "stop_seconds")
-"""Columns of a manifest that say what a clip is."""
+"""Columns of a manifest that define a clip."""
 
 TO_THE_END = np.iinfo(np.int32).max
 
 
 def fingerprints(datamodule: AudioDataModule) -> tuple[str, str]:
-    """What the labelled recordings are, and which of them are used for what.
+    """Fingerprints of a data set: of its content, and of its splits.
 
-    The first is of everything that the data source holds: content, labels and groups of its recordings, and the noise
-    that comes with them. It depends neither on names and places of files, nor on the seed, nor on the settings by which
-    clips are drawn, resampled or stored, so that trials that differ in these can be compared. The second also tells the
-    drawn clips and their splits. The order counts, since that of the batches follows from it.
+    The first covers all recordings of the source: their content, labels and groups, and the noise recordings. It
+    depends neither on file names and folders, nor on the seed, nor on the settings for drawing, resampling or storing
+    clips, so that trials with different settings can be compared. The second also covers the drawn clips and their
+    splits. Both depend on the order of the clips, which determines the batches.
 
     Args:
-        datamodule: after its :meth:`setup`.
+        datamodule: data module after its :meth:`setup`.
     """
     pool, clips = datamodule.pool, datamodule.manifest.table
     groups = _codes(pool.manifest.table["group"].tolist())
@@ -46,10 +46,10 @@ def fingerprints(datamodule: AudioDataModule) -> tuple[str, str]:
 
 
 def describe(datamodule: AudioDataModule) -> dict[str, Any]:
-    """The data of a training as its checkpoints keep it, in plain values, to tell later whether it is still the same.
+    """Describe the data of a training in plain values for its checkpoints, to detect changes later.
 
     Args:
-        datamodule: after its :meth:`setup`.
+        datamodule: data module after its :meth:`setup`.
     """
     content, division = fingerprints(datamodule)
     return {
@@ -64,25 +64,26 @@ def describe(datamodule: AudioDataModule) -> dict[str, Any]:
 
 
 def difference(known: Mapping[str, Any], datamodule: AudioDataModule) -> str | None:
-    """What of the data is not as it was described; None where it is the same, wherever it lies now.
+    """Describe how the data differs from its saved description; None if it is the same, wherever it is stored.
 
     Args:
-        known: see :func:`describe`; older checkpoints know less, and fingerprints of other versions are others.
-        datamodule: after its :meth:`setup`.
+        known: description from :func:`describe`; older checkpoints have fewer entries, and fingerprints of other
+            versions are not comparable.
+        datamodule: data module after its :meth:`setup`.
     """
     now = describe(datamodule)
     before, after = known["classes"], now["classes"]
     if before != after:
         gone = [name for name in before if name not in after]
         new = [name for name in after if name not in before]
-        said = [f"{what}: {', '.join(names)}" for what, names in (("without", gone), ("new", new)) if names]
-        return f"the classes are others ({'; '.join(said) or 'the same in another order'})"
+        differences = [f"{what}: {', '.join(names)}" for what, names in (("without", gone), ("new", new)) if names]
+        return f"the classes differ ({'; '.join(differences) or 'the same in another order'})"
     changed = [
-        f"{now['clips'][split]:,} {split} clips in place of {count:,}"
+        f"{now['clips'][split]:,} {split} clips instead of {count:,}"
         for split, count in known.get("clips", {}).items()
         if now["clips"][split] != count
     ] or [
-        f"{count:,} training clips of {name} in place of {known['clips_of_classes'][number]:,}"
+        f"{count:,} training clips of {name} instead of {known['clips_of_classes'][number]:,}"
         for number, (name, count) in enumerate(zip(after, now["clips_of_classes"]))
         if count != known["clips_of_classes"][number]
     ]
@@ -91,23 +92,23 @@ def difference(known: Mapping[str, Any], datamodule: AudioDataModule) -> str | N
     if known.get("version") != now["version"]:
         return None
     if known["content"] != now["content"]:
-        return "recordings, labels or groups are others, in as many clips"
-    return None if known["division"] == now["division"] else "the same clips are divided into other splits"
+        return "recordings, labels or groups differ, for the same number of clips"
+    return None if known["division"] == now["division"] else "the same clips have other splits"
 
 
 def segments(datamodule: AudioDataModule, rows: Int64[np.ndarray, "rows"]) -> Shaped[np.ndarray, "segments"]:
-    """What some clips are segments of.
+    """Segments of recordings for the given rows of a manifest.
 
-    The hashes are those that the leakage guard compares, so that nothing is read or hashed for them. They are equal
-    where the recordings are, whatever ``data.sample_rate`` and ``data.cache_dtype``; that those of different recordings
-    are has a probability of 3e-8 among a million.
+    The leakage checks have computed the hashes already, so that nothing is read or hashed again. They are equal for
+    identical recordings, independent of ``data.sample_rate`` and ``data.cache_dtype``. Among a million different
+    recordings, the probability of a collision is 3e-8.
 
     Args:
-        datamodule: after its setup.
-        rows: of its manifest.
+        datamodule: data module after its setup.
+        rows: rows of its manifest.
 
     Returns:
-        Of type :data:`SEGMENT`, one a row, but none for what may recur: silence and background noise.
+        Array of type :data:`SEGMENT`, one entry per row, without silence and background noise, which may recur.
     """
     table, hashes = datamodule.manifest.table.iloc[rows], datamodule.hashes[rows]
     recurs = ~hashes.any(axis=1) | table["background"].to_numpy(dtype=bool)
@@ -122,11 +123,11 @@ def segments(datamodule: AudioDataModule, rows: Int64[np.ndarray, "rows"]) -> Sh
 def overlapping(
     segments: Shaped[np.ndarray, "segments"], others: Shaped[np.ndarray, "others"]
 ) -> Bool[np.ndarray, "segments"]:
-    """Which segments have samples in common with any of the others; both of type :data:`SEGMENT`."""
+    """Mask of the segments that have samples in common with any of the others; both of type :data:`SEGMENT`."""
     numbers, _ = pd.factorize(np.concatenate([segments["recording"], others["recording"]]))
     own, other = (number << 32 for number in np.split(numbers.astype(np.int64), [len(segments)]))
-    # Those begun before the end of a stretch, less those over before it begins. What is in recordings with a lower
-    # number counts as both.
+    # Overlaps of a segment: the others that start before its end, minus the others that end before its start.
+    # Segments of recordings with a lower number are counted in both.
     begun = np.searchsorted(np.sort(other + others["start"]), own + segments["stop"], side="left")
     over = np.searchsorted(np.sort(other + others["stop"]), own + segments["start"], side="right")
     return begun > over
@@ -137,6 +138,6 @@ def _columns(table: pd.DataFrame, names: Iterable[str]) -> list[list[Any]]:
 
 
 def _codes(values: list[Any]) -> list[int]:
-    """Groups by the order in which they appear: what they are called does not count."""
+    """Number groups by their first appearance, because their names do not matter."""
     seen: dict[Any, int] = {}
     return [seen.setdefault(value, len(seen)) for value in values]

@@ -1,7 +1,7 @@
-"""What recordings are like, measured without their labels, once on a machine.
+"""Measurements of recordings without their labels, made once per machine.
 
-The measurements settle what a setting of ``auto`` is (:mod:`audio_lightning.data.clip_choice`), and describe a data set
-in a plan. They are of the recordings as their files hold them, at their own sample rates.
+They determine settings that are ``auto`` (:mod:`audio_lightning.data.clip_choice`), and describe a data set in a plan.
+Recordings are measured at their own sample rates.
 """
 
 import logging
@@ -36,39 +36,38 @@ MEASURED = np.dtype(
         ("pitch", "f4"),
     ]
 )
-"""A recording: its rate in hertz and its length (0 where it cannot be read); the silence at its beginning and end in
-seconds; the bandwidth in hertz, below which :data:`ROLL_OFF` of its energy lies after pre-emphasis; the share of its
-energy (without pre-emphasis) above :data:`HIGH`; the loudness of what sounds in decibels of full scale; the decibels
-between its loud and its quiet moments (95th and 5th percentile), an estimate of the ratio of signal and noise from
-below; the standard deviation in decibels of the level of what sounds, low for steady sounds; and how periodic its loud
-moments are, from 0 (noise) to 1 (a steady pitch between 50 and 1,000 Hz)."""
-
+"""Measurements of a recording: sample rate in hertz and duration in seconds (0 if it cannot be read); silence at its
+beginning and end in seconds; bandwidth in hertz, below which :data:`ROLL_OFF` of the energy lies after pre-emphasis;
+share of the energy (without pre-emphasis) above :data:`HIGH`; loudness of the sounding part in dB of full scale;
+difference in dB between loud and quiet moments (95th and 5th percentile), a lower bound of the signal-to-noise ratio;
+standard deviation in dB of the level of the sounding part, low for steady sounds; and periodicity of loud moments, from
+0 (noise) to 1 (a steady pitch between 50 and 1,000 Hz)."""
 STORED = np.dtype([("identity", "u1", 16), ("measured", MEASURED)])
 
 MOST_STORED = 2_000_000
-"""Recordings that are remembered; those measured first go first."""
+"""Maximum number of stored measurements; the oldest are dropped first."""
 
 LEVEL_SECONDS = 0.05
-"""Length of the stretches whose levels are compared."""
+"""Length of the segments whose levels are compared, in seconds."""
 
 QUIET = 40.0
-"""Decibels below its loudest moment at which a recording counts as silent, if that is at its beginning or end."""
+"""Level in dB below the loudest moment that counts as silence at the beginning or end of a recording."""
 
 ROLL_OFF = 0.999
-"""Share of the energy below the bandwidth. Where a recording was brought to a higher rate, next to nothing is above the
-old Nyquist frequency; pre-emphasis keeps the quiet high part of other recordings from being taken for nothing."""
+"""Share of the energy below the bandwidth. A recording that was resampled to a higher rate has almost no energy above
+the old Nyquist frequency; pre-emphasis makes the quiet high frequencies of other recordings count."""
 
 PRE_EMPHASIS = 0.97
-"""Coefficient of the usual first-order high-pass filter."""
+"""Coefficient of the first-order high-pass filter."""
 
 HIGH = 10_000.0
-"""Hertz from which energy counts as high, as that of most birds, insects and bats."""
+"""Frequency in hertz above which energy counts as high, as in the calls of bats and many insects."""
 
 SPECTRA = 200
-"""Most spectra that are averaged, evenly over what sounds."""
+"""Maximum number of averaged spectra, spread evenly over the sounding part."""
 
 SPECTRUM_SECONDS = 0.064
-"""Length of a spectrum, three periods of the lowest pitch."""
+"""Length of a spectrum in seconds, three periods of the lowest pitch."""
 
 LOWEST_PITCH, HIGHEST_PITCH = 50.0, 1000.0
 
@@ -76,16 +75,15 @@ LOWEST_PITCH, HIGHEST_PITCH = 50.0, 1000.0
 def measure(
     recordings: Recordings, cache: Cache, *, progress: Progress | None = None
 ) -> Shaped[np.ndarray, "recordings"]:
-    """Measure recordings, or find them measured already.
+    """Measure recordings, or reuse stored measurements.
 
     Args:
-        recordings: what to measure; each is decoded as a whole.
-        cache: says where measurements are kept, and how a recording is known again. Where nothing can be written
-            there, all is measured and nothing kept.
-        progress: called with the number of recordings measured and of all that are not known.
+        recordings: recordings to measure; each is decoded completely.
+        cache: cache whose folder and identities are used. If it cannot be written, nothing is stored.
+        progress: callback with the number of measured recordings and the total of those to measure.
 
     Returns:
-        Of type :data:`MEASURED`, one a recording.
+        Array of type :data:`MEASURED`, one entry per recording.
     """
     identities = recordings.identities(cache.identity)
     file = cache.root / "measured" / f"recordings-{FORMAT_VERSION}.npy"
@@ -102,13 +100,13 @@ def measure(
                 found["measured"][new], kept = _measured(recordings, new.tolist(), progress)
                 write_rows(file, np.concatenate([known, found[new[kept]]])[-MOST_STORED:])
             return found["measured"]
-    except (OSError, NotImplementedError) as error:  # nothing can be written, or locked
-        log.info("cannot keep measurements of recordings in %s (%s)", file.parent, error)
+    except (OSError, NotImplementedError) as error:  # the folder cannot be written or locked
+        log.info("cannot store measurements of recordings in %s (%s)", file.parent, error)
         return _measured(recordings, list(range(len(recordings))), progress)[0]
 
 
 def describe(decoded: Decoded) -> Shaped[np.ndarray, ""]:
-    """The measurements of one recording, of type :data:`MEASURED`."""
+    """Measure one recording; returns an entry of type :data:`MEASURED`."""
     rate = decoded.sample_rate
     mono = to_mono(decoded.samples if decoded.used is None else decoded.used)
     found = np.zeros((), MEASURED)
@@ -138,9 +136,10 @@ def describe(decoded: Decoded) -> Shaped[np.ndarray, ""]:
 def _measured(
     recordings: Recordings, chosen: list[int], progress: Progress | None
 ) -> tuple[Shaped[np.ndarray, "recordings"], Bool[np.ndarray, "recordings"]]:
-    """Those of some recordings, and whether they hold until the recording changes.
+    """Measure some recordings; also return whether each result is valid until the recording changes.
 
-    So does that one cannot be read, unless only ffmpeg is missing. Threads suffice: decoding releases the interpreter.
+    An unreadable recording is a valid result as well, unless only ffmpeg is missing. Threads are enough: decoding
+    releases the interpreter lock.
     """
 
     def one(index: int) -> tuple[Shaped[np.ndarray, ""], bool]:
@@ -158,7 +157,7 @@ def _measured(
 
 
 def _levels(mono: Float[np.ndarray, "frames"], length: int) -> Float[np.ndarray, "stretches"]:
-    """Levels in decibels of full scale of stretches of ``length`` frames; the last one may be shorter."""
+    """Levels in dB of full scale of segments of ``length`` frames; the last segment may be shorter."""
     squares = np.add.reduceat(np.square(mono, dtype=np.float64), np.arange(0, len(mono), length))
     counts = np.full(len(squares), length)
     counts[-1] = len(mono) - length * (len(squares) - 1)
@@ -168,9 +167,10 @@ def _levels(mono: Float[np.ndarray, "frames"], length: int) -> Float[np.ndarray,
 def _spectra(
     mono: Float[np.ndarray, "frames"], rate: int, starts: Shaped[np.ndarray, "stretches"]
 ) -> Float[np.ndarray, "spectra bins"]:
-    """Power spectra of stretches of what sounds, evenly chosen; of all of it where it is shorter than one.
+    """Power spectra of evenly spaced segments of the sounding part, or of a whole shorter recording.
 
-    They are padded with as many zeros, so that their transforms are autocorrelations that do not wrap around.
+    Segments are padded with zeros to twice their length, so that the transforms are autocorrelations without
+    wrap-around.
     """
     length = min(len(mono), round(SPECTRUM_SECONDS * rate))
     starts = np.unique(np.minimum(starts, len(mono) - length))
@@ -181,7 +181,7 @@ def _spectra(
 
 
 def _pitch_strength(spectra: Float[np.ndarray, "spectra bins"], rate: int) -> float:
-    """Mean height of the largest peak of the normalized autocorrelation, which is the transform of the power spectrum.
+    """Mean height of the largest peak of the normalized autocorrelation, the transform of the power spectrum.
 
     The autocorrelation of the window is divided out, as in Boersma, "Accurate short-term analysis of the fundamental
     frequency and the harmonics-to-noise ratio of a sampled sound", IFA Proceedings 17, 1993, equation 9.
@@ -194,6 +194,6 @@ def _pitch_strength(spectra: Float[np.ndarray, "spectra bins"], rate: int) -> fl
     of_window = np.fft.irfft(np.abs(np.fft.rfft(np.hanning(length + 2)[1:-1], n=2 * length)) ** 2)
     correlation = np.fft.irfft(loud, axis=1)[:, :longest] / of_window[:longest]
     normalized = correlation[:, shortest:] / correlation[:, :1]
-    # The flank of the peak at lag 0, which every low-pass sound has, is no pitch.
+    # The flank of the peak at lag 0, present in every low-pass sound, does not indicate a pitch.
     falling = np.minimum.accumulate(normalized, axis=1)
     return float(np.clip((normalized - falling).max(axis=1), 0, 1).mean())

@@ -1,4 +1,4 @@
-"""What can be decoded: files, or whatever else a source keeps its recordings in."""
+"""Collections of recordings to decode: files, or other storage of a source."""
 
 import hashlib
 import os
@@ -22,14 +22,14 @@ IDENTITY_BYTES = 16
 
 @dataclass(frozen=True)
 class Decoded:
-    """A recording as its file holds it.
+    """A decoded recording, as in its file.
 
     Attributes:
         samples: float32, where full scale is 1.
-        sample_rate: in hertz.
+        sample_rate: sample rate in hertz.
         container: name of the file format, such as ``"WAV"``.
         encoding: name of the sample format, such as ``"PCM_16"``.
-        used: the channel that is used; None for the mean of all.
+        used: selected channel; None for the mean of all channels.
     """
 
     samples: Float[np.ndarray, "frames channels"]
@@ -40,10 +40,10 @@ class Decoded:
 
 
 class Recordings:
-    """Recordings in files of their own.
+    """Recordings in separate files.
 
     Args:
-        files: one a recording.
+        files: one file per recording.
     """
 
     def __init__(self, files: Sequence[str | Path]) -> None:
@@ -53,11 +53,11 @@ class Recordings:
         return len(self.files)
 
     def identities(self, by: Identity) -> UInt8[np.ndarray, "recordings 16"]:
-        """A digest of every recording that changes when the recording does.
+        """Digest of each recording, which changes when the recording does.
 
         Args:
-            by: ``"stat"``: path, size and times of change, which costs no reading; ``"content"``: the bytes of the
-                file, so that moved and copied files are known again.
+            by: ``"stat"``: path, size and times of change, without reading the file; ``"content"``: the bytes of the
+                file, so that moved and copied files are recognized.
         """
         if by == "stat":
             digests = [_stat_digest(file) for file in self.files]
@@ -76,7 +76,7 @@ class Recordings:
         return Decoded(samples, info.sample_rate, info.container, info.encoding)
 
     def count_channels(self, index: int) -> int:
-        """Channels of one recording; 1 where it cannot be read."""
+        """Number of channels of one recording; 1 if it cannot be read."""
         try:
             return describe(self.files[index]).channels
         except AudioError:
@@ -84,11 +84,11 @@ class Recordings:
 
 
 class OneChannel(Recordings):
-    """Recordings of each of which one channel is used.
+    """Recordings with one selected channel each.
 
     Args:
-        recordings: all of them, with all their channels.
-        channels: the channel of each, or ``"mean"``.
+        recordings: recordings with all their channels.
+        channels: channel of each recording, or ``"mean"``.
     """
 
     def __init__(self, recordings: Recordings, channels: Sequence[Channel]) -> None:
@@ -97,7 +97,7 @@ class OneChannel(Recordings):
         self._channels = channels
 
     def identities(self, by: Identity) -> UInt8[np.ndarray, "recordings 16"]:
-        """Those of the recordings, with the channel."""
+        """Digest of each recording and its channel."""
         found = [
             row.tobytes() if channel == "mean" else digest(row.tobytes() + f"\0{channel}".encode())
             for row, channel in zip(self._recordings.identities(by), self._channels)
@@ -105,10 +105,10 @@ class OneChannel(Recordings):
         return np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, IDENTITY_BYTES)
 
     def decode(self, index: int) -> Decoded:
-        """Read one recording, and choose the channel.
+        """Read one recording, and select its channel.
 
         Raises:
-            AudioError: also where it has no such channel.
+            AudioError: the recording cannot be read, or has no such channel.
         """
         decoded, channel = self._recordings.decode(index), self._channels[index]
         if channel == "mean":
@@ -117,7 +117,7 @@ class OneChannel(Recordings):
 
 
 def locate(wanted: UInt8[np.ndarray, "wanted 16"], held: UInt8[np.ndarray, "held 16"]) -> Int64[np.ndarray, "wanted"]:
-    """Position of each wanted identity among those held; -1 where it is not."""
+    """Index in ``held`` of each wanted identity; -1 if it is missing."""
     if not len(held):
         return np.full(len(wanted), -1)
     keys, asked = (np.ascontiguousarray(array).view("S16").ravel() for array in (held, wanted))
@@ -127,11 +127,10 @@ def locate(wanted: UInt8[np.ndarray, "wanted 16"], held: UInt8[np.ndarray, "held
 
 
 def stat_text(path: str | Path) -> str:
-    """What the file system says of a file: size, time of modification and time of change (inode).
+    """File status as text: size, modification time and inode change time.
 
-    The last is set by the system alone, so that a file is seen to be another one although its size and its time of
-    modification were restored, as ``rsync -t``, ``touch -r`` and archives do. Windows has none, and gives the time of
-    creation in its place.
+    Only the system can set the inode change time, so that a changed file is detected even if its size and modification
+    time were restored, as by ``rsync -t``, ``touch -r`` and archives. On Windows, it is the creation time.
     """
     try:
         stat = os.stat(path)

@@ -1,4 +1,4 @@
-"""Files of rows that are found again on a machine: measurements of recordings, embeddings of clips."""
+"""Files of cached rows: measurements of recordings, embeddings of clips."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ from audio_lightning.core.files import write_bytes
 
 
 def read_rows(file: Path, kind: np.dtype) -> Shaped[np.ndarray, "rows"]:
-    """The rows of a file; none where there is no such file yet, or where it is damaged or of another kind."""
+    """Read the rows of a file; none if it is missing, damaged or of another type."""
     try:
         with file.open("rb") as stored:
             known = np.load(stored, allow_pickle=False)
@@ -20,10 +20,10 @@ def read_rows(file: Path, kind: np.dtype) -> Shaped[np.ndarray, "rows"]:
 
 
 def write_rows(file: Path, rows: Shaped[np.ndarray, "rows"]) -> None:
-    """Put a file in place at once, so that nobody reads half of it.
+    """Write a file atomically, so that no process reads a part of it.
 
     Raises:
-        OSError: nothing can be written there.
+        OSError: the file cannot be written.
     """
     content = io.BytesIO()
     np.save(content, rows)

@@ -1,4 +1,4 @@
-"""The real clips that an exported classifier is compared and calibrated on."""
+"""Real clips for the comparison and calibration of an exported classifier."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,20 +16,21 @@ from audio_lightning.inference.evaluate import open_data
 from audio_lightning.inference.windows import batches, samples_of
 
 MOST_CLIPS = 64
-"""Clips for a comparison, and as many for a calibration."""
+"""Largest number of clips for the comparison, and for the calibration."""
 
 AT_ONCE = 64
-"""Test clips of a batch."""
+"""Test clips in a batch."""
 
 
 @dataclass(frozen=True)
 class RealClips:
-    """Clips at the rate and of the length of the classifier.
+    """Clips at the sample rate and length of the classifier.
 
     Attributes:
-        comparison: up to :data:`MOST_CLIPS`, none of them trained on where the data of the run is used.
-        calibration: the same number for the ranges of activations, of the training where the data of the run is used.
-        data: the data of the run, whose test clips have labels; None for a folder of recordings.
+        comparison: up to :data:`MOST_CLIPS` clips for the comparison; test clips, if the data of the run is used.
+        calibration: up to :data:`MOST_CLIPS` clips for the ranges of activations; training clips, if the data of the
+            run is used.
+        data: the data of the run, with labelled test clips; None for a folder of recordings.
     """
 
     comparison: Float[np.ndarray, "clips samples"]
@@ -37,7 +38,7 @@ class RealClips:
     data: AudioDataModule | None = None
 
     def labelled(self) -> Iterator[tuple[Float[np.ndarray, "batch samples"], Shaped[np.ndarray, "batch *classes"]]]:
-        """Batches of the test clips and their targets; none without the data of the run."""
+        """Yield batches of the test clips and their targets; nothing without the data of the run."""
         count = 0 if self.data is None else len(self.data.numbers(TEST))
         for start in range(0, count, AT_ONCE):
             assert self.data is not None
@@ -46,13 +47,13 @@ class RealClips:
 
 
 def clips_of_folder(classifier: Classifier, folder: Path) -> RealClips:
-    """Windows of the recordings in a folder, as a prediction cuts them.
+    """Take windows of the recordings in a folder, as in prediction.
 
     Raises:
-        ConfigError: there is no such folder, or no recording in it that can be read.
+        ConfigError: no such folder, or no readable recording in it.
     """
     if not folder.is_dir():
-        raise ConfigError(f"--clips {folder}: there is no such folder; name one with recordings")
+        raise ConfigError(f"--clips {folder}: no such folder; name a folder with recordings")
     found: list[Float[np.ndarray, "rows samples"]] = []
     count = 0
     for parts in batches(classifier, find_recordings([folder]), batch_size=1):
@@ -68,28 +69,28 @@ def clips_of_folder(classifier: Classifier, folder: Path) -> RealClips:
 
 
 def clips_of_run(classifier: Classifier, overrides: Iterable[str] = ()) -> RealClips:
-    """Test and training clips of the data that a classifier was trained on.
+    """Take test and training clips of the data that a classifier was trained on.
 
     Args:
-        classifier: a trained one.
-        overrides: where the data is now, such as ``data.root=DIR``.
+        classifier: a trained classifier.
+        overrides: changed paths of the data, such as ``data.root=DIR``.
 
     Raises:
-        ConfigError: the data is not there, or has no test clips.
-        DataError: it is another one.
+        ConfigError: the data is missing, or has no test clips.
+        DataError: the data has changed.
     """
     try:
         data = open_data(classifier, overrides)
     except (ConfigError, DataError) as error:
         kind = DataError if isinstance(error, DataError) else ConfigError
-        raise kind(f"{error}; or name a folder with recordings to compare on by --clips DIR") from error
+        raise kind(f"{error}; or name a folder with recordings for the comparison with --clips DIR") from error
     if not len(data.numbers(TEST)):
-        raise ConfigError("the data of the run has no test clips: name a folder with recordings by --clips DIR")
+        raise ConfigError("the data of the run has no test clips; name a folder with recordings with --clips DIR")
     return RealClips(_spread(data, TEST), _spread(data, TRAIN), data)
 
 
 def _spread(data: AudioDataModule, split: str) -> Float[np.ndarray, "clips samples"]:
-    """Clips of a part of the data, equally spaced in its order, in which one class may follow the other."""
+    """Take equally spaced clips of a split, because the clips may be ordered by class."""
     count = len(data.numbers(split))
     place = np.unique(np.linspace(0, count - 1, min(count, MOST_CLIPS)).round().astype(np.int64))
     return data.batch(split, place)["waveform"].numpy()

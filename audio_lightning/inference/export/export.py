@@ -1,4 +1,4 @@
-"""``audio-lightning export``: a checkpoint as a file for other runtimes, compared with it before it is written."""
+"""Export of a checkpoint to ONNX or torch.export, compared with the checkpoint before the file is written."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -36,24 +36,25 @@ from audio_lightning.training.trainer import silence_lightning
 Format = Literal["onnx", "torch-export"]
 
 SUFFIXES: dict[str, str] = {"onnx": ".onnx", "torch-export": ".pt2"}
-"""By format, the ending of a file."""
+"""File suffix of each format."""
 
 ELSEWHERE = ("executorch", "litert")
-"""Formats whose converters need a torch of their own."""
+"""Formats whose converters need another version of torch."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and how it compares.
+    """Result of an export: the file, and its comparison with the classifier.
 
     Attributes:
         path: the file.
-        megabytes: its size, in units of 10^6 bytes.
-        parity: of the float model with the classifier.
+        megabytes: file size in units of 10^6 bytes.
+        parity: comparison of the float model with the classifier.
         any_length: whether clips may have any length.
-        metadata: what the file says.
-        int8: of an integer model: ``parity`` with the classifier; ``agreement``, the share of clips with the same most
-            probable class; with the data of the run ``metric``, and its ``float`` and ``int8`` on the test clips.
+        metadata: metadata of the file.
+        int8: for an int8 model, a dictionary with ``parity``, its comparison with the classifier, and ``agreement``,
+            the share of clips with the same most probable class. With the data of the run, also ``metric``, and its
+            values ``float`` and ``int8`` on the test clips.
     """
 
     path: Path
@@ -76,28 +77,28 @@ def export(
     trust: str | Iterable[str] | None = None,
     config_dir: str | Path | None = None,
 ) -> Exported:
-    """Write a classifier as one graph: waveforms in, calibrated probabilities out.
+    """Export a classifier as one graph: waveforms in, calibrated probabilities out.
 
-    It is compared with the classifier on real clips, and not written if a probability differs by more than
-    :data:`audio_lightning.inference.export.parity.MOST_DIFFERENCE`. An integer model is written whatever it gives; its
-    figures are in the metadata.
+    The graph is compared with the classifier on real clips. It is not written if a probability differs by more than
+    :data:`audio_lightning.inference.export.parity.MOST_DIFFERENCE`. An int8 model is written in any case, with its
+    comparison in the metadata.
 
     Args:
-        checkpoint: file or run folder.
-        output: the file; an old one is replaced as a whole.
-        overrides: ``data...`` keys, where the data of the run is elsewhere now.
+        checkpoint: checkpoint file or run folder.
+        output: the file to write; an existing file is replaced atomically.
+        overrides: ``data...`` keys, if the data of the run has moved.
         output_format: ``onnx`` or ``torch-export``.
-        int8: weights and activations of the networks in integers; ONNX only.
-        clips: folder with recordings to compare on; None for the data of the run.
-        opset: version of the operators of ONNX; None for that of the exporter.
+        int8: quantize weights and activations of the networks to eight-bit integers; ONNX only.
+        clips: folder with recordings for the comparison; None for the data of the run.
+        opset: version of the ONNX operator set; None for the exporter's default.
         trust: modules of the user's own whose classes the checkpoint may name.
-        config_dir: folder with YAML files of the user's own.
+        config_dir: folder with the user's own YAML files.
 
     Raises:
         CheckpointError: see :func:`load_classifier`.
-        ConfigError: an option that cannot work, a missing package, no clips to compare on, a classifier that cannot be
-            exported, a result that differs, or a file that cannot be written.
-        DataError: the data of the run is not what it was.
+        ConfigError: an invalid option, a missing package, no clips for the comparison, a classifier that cannot be
+            exported, a graph that differs from the classifier, or a file that cannot be written.
+        DataError: the data of the run has changed.
     """
     _check_options(output, output_format, int8=int8, opset=opset)
     overrides = list(overrides)
@@ -113,7 +114,7 @@ def export(
 
 @dataclass(frozen=True)
 class _Job:
-    """What is exported, and how."""
+    """Inputs and options of an export."""
 
     classifier: Classifier
     probabilities: Probabilities
@@ -124,27 +125,27 @@ class _Job:
 
     @property
     def expected(self) -> Predict:
-        """The probabilities of the classifier itself."""
+        """Prediction with the classifier itself."""
         return lambda clips: self.classifier.probabilities(torch.from_numpy(clips)).cpu().numpy()
 
 
 def _check_options(output: Path, output_format: str, *, int8: bool, opset: int | None) -> None:
     if output_format in ELSEWHERE:
         raise ConfigError(
-            f"--format {output_format}: its converter needs a torch of its own; docs/export.md has the commands that "
-            "make it from --format torch-export in an environment of its own"
+            f"--format {output_format}: its converter needs another version of torch; export with --format "
+            "torch-export, and convert the file in a separate environment, see docs/how-to/export.md"
         )
     if output_format not in SUFFIXES:
         raise ConfigError(f"--format {output_format}: expected {' or '.join(SUFFIXES)}")
     if output.suffix.lower() != SUFFIXES[output_format]:
-        raise ConfigError(f"{output}: --format {output_format} writes a file that ends in {SUFFIXES[output_format]}")
+        raise ConfigError(f"{output}: --format {output_format} needs the suffix {SUFFIXES[output_format]}; rename it")
     if output_format == "onnx":
         if opset is not None and opset < LEAST_OPSET:
             raise ConfigError(f"--opset {opset}: expected {LEAST_OPSET} or more")
         require_onnx()
     elif int8 or opset is not None:
         option = "--int8" if int8 else "--opset"
-        raise ConfigError(f"{option} is for --format onnx; leave it out")
+        raise ConfigError(f"{option}: only for --format onnx; leave it out")
 
 
 def _write_onnx(job: _Job) -> Exported:
@@ -208,7 +209,7 @@ def _write_pt2(job: _Job) -> Exported:
 def _first_that_agrees(
     job: _Job, translate: Callable[[Graph], Any], opened: Callable[[Any], Predict]
 ) -> tuple[Graph, Any]:
-    """The graph for clips of any length where it can be translated and agrees on such clips, else the other one."""
+    """Return the graph for clips of any length if it can be translated and agrees on them, else the static one."""
     for graph in graphs_of(job.probabilities):
         try:
             found = translate(graph)
@@ -217,7 +218,7 @@ def _first_that_agrees(
         except ConfigError:
             if not graph.any_length:
                 raise
-    raise AssertionError("the last graph is for clips of the usual length")
+    raise AssertionError("the last graph is for clips of fixed length")
 
 
 def _written(job: _Job, content: bytes, parity: Parity, graph: Graph, metadata: OnnxMetadata) -> Exported:
@@ -226,12 +227,12 @@ def _written(job: _Job, content: bytes, parity: Parity, graph: Graph, metadata: 
     except OSError as error:
         if disk_trouble(error) is not None:
             raise
-        raise ConfigError(f"{job.output} cannot be written ({error.strerror or error}); name another file") from error
+        raise ConfigError(f"{job.output}: cannot be written ({error.strerror or error}); name another file") from error
     return Exported(job.output, len(content) / 1e6, parity, graph.any_length, metadata)
 
 
 def describe(classifier: Classifier) -> OnnxMetadata:
-    """What a file says of a classifier."""
+    """Collect the metadata of a classifier."""
     data = classifier.config["data"]
     networks = {module.title: module.licence for module in classifier.modules() if isinstance(module, Backbone)}
     return OnnxMetadata(
@@ -245,6 +246,6 @@ def describe(classifier: Classifier) -> OnnxMetadata:
 
 
 def _agreement(one: OnnxModel, other: OnnxModel, clips: Float[np.ndarray, "clips samples"]) -> float:
-    """Share of the clips with the same most probable class."""
+    """Share of the clips for which both models predict the same most probable class."""
     best = [in_batches(model.probabilities, clips).argmax(axis=1) for model in (one, other)]
     return float((best[0] == best[1]).mean())

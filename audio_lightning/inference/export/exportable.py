@@ -1,8 +1,8 @@
-"""Modules as graphs can hold them: transforms as convolutions, as other runtimes have no complex numbers.
+"""Exportable front ends: transforms as convolutions, because other runtimes have no complex numbers.
 
-A short-time Fourier transform is a convolution with cosines and sines under a window; a constant-Q transform is one
-with its kernels. Front ends of a classifier that is exported get these in place of ``torch.stft`` and ``torch.fft``;
-those that are trained do not. The matrices are computed in float64.
+A short-time Fourier transform is a convolution with windowed cosines and sines; a constant-Q transform is a convolution
+with its kernels. In a classifier that is exported, they replace ``torch.stft`` and ``torch.fft``; training does not use
+them. The matrices are computed in float64.
 """
 
 import math
@@ -19,26 +19,26 @@ from audio_lightning.features.stft import PowerSpectrogram
 
 
 def make_exportable(module: nn.Module) -> None:
-    """Change the modules below one, in place, into those of the same results that a graph can hold."""
+    """Replace submodules, in place, by equivalent exportable ones."""
     for inner in module.modules():
         kind = EXPORTABLE.get(type(inner))
         if kind is not None:
-            inner.__class__ = kind  # same options and buffers, another way to compute them
+            inner.__class__ = kind  # same options and buffers, different computation
         if isinstance(inner, ConvolvedPower | ConvolvedFBank):
             inner.register_buffer("kernels", inner.make_kernels().to(inner.window), persistent=False)
 
 
 class ConvolvedPower(PowerSpectrogram):
-    """:class:`PowerSpectrogram` by a convolution; made by :func:`make_exportable`."""
+    """:class:`PowerSpectrogram` as a convolution; created by :func:`make_exportable`."""
 
     kernels: Tensor
 
     def make_kernels(self) -> Float64[Tensor, "parts length"]:
-        """Cosines, then sines, of every frequency under the window."""
+        """Return windowed cosines of every frequency, then windowed sines."""
         return fourier_matrix(len(self.window), self.n_fft) * self.window.double()
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch bins frames"]:
-        """Power of each frequency in each frame."""
+        """Compute the power of each frequency in each frame."""
         length, samples = len(self.window), waveform.shape[-1]
         if self.center:
             before = self.n_fft // 2 - (self.n_fft - length) // 2
@@ -50,12 +50,12 @@ class ConvolvedPower(PowerSpectrogram):
 
 
 class ConvolvedFBank(FBank):
-    """:class:`FBank` by a convolution: its pre-emphasis and the mean of a frame are linear, too."""
+    """:class:`FBank` as a convolution, which includes the linear pre-emphasis and the removal of the frame's mean."""
 
     kernels: Tensor
 
     def make_kernels(self) -> Float64[Tensor, "parts length"]:
-        """Cosines, then sines, of every frequency under the window, of a frame without its mean, pre-emphasized."""
+        """Return windowed cosines, then sines, of every frequency, after removal of the mean and pre-emphasis."""
         length = len(self.window)
         identity = torch.eye(length, dtype=torch.float64)
         before = torch.cat([identity[:1], identity[:-1]])
@@ -63,7 +63,7 @@ class ConvolvedFBank(FBank):
         return (fourier_matrix(length, self.n_fft) * self.window.double()) @ emphasis
 
     def compute(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 mels frames"]:
-        """The logarithmic energies as a picture of one channel."""
+        """Compute log mel energies as one channel."""
         padded = functional.pad(waveform, (0, max(0, len(self.window) - waveform.shape[-1])))
         energies = self.weights @ power_of(padded, self.kernels, self.hop_length)
         picture = energies.clamp_min(ENERGY_FLOOR).log().unsqueeze(1)
@@ -71,7 +71,7 @@ class ConvolvedFBank(FBank):
 
 
 class ConvolvedCQT(CQT):
-    """:class:`CQT` by convolutions."""
+    """:class:`CQT` as convolutions."""
 
     def _power(
         self, waveform: Float[Tensor, "batch time"], kernels: Float[Tensor, "parts length"]
@@ -81,10 +81,10 @@ class ConvolvedCQT(CQT):
 
 
 class ShapedLSTM(nn.LSTM):
-    """An LSTM whose states have three axes in a graph, too: torch 2.11 captures them with a fourth, of size 1."""
+    """An LSTM with three-dimensional states in a graph: torch 2.11 captures them with a fourth axis of size 1."""
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:
-        """Outputs, and hidden and cell states of all layers, ``[layers * directions, batch, hidden]``."""
+        """Return outputs, and hidden and cell states of all layers, ``[layers * directions, batch, hidden]``."""
         outputs, states = nn.LSTM.forward(self, input, hx)
         rows = self.num_layers * (2 if self.bidirectional else 1)
         batch = input.shape[0 if self.batch_first else 1]
@@ -97,20 +97,20 @@ EXPORTABLE: dict[type[nn.Module], type[nn.Module]] = {
     CQT: ConvolvedCQT,
     nn.LSTM: ShapedLSTM,
 }
-"""By class, the one that takes its place."""
+"""Exportable replacement of each class."""
 
 
 def power_of(
     padded: Float[Tensor, "batch time"], kernels: Float[Tensor, "parts length"], hop_length: int
 ) -> Float[Tensor, "batch bins frames"]:
-    """Sum of the squares of what the first and the second half of the kernels give, in frames side by side."""
+    """Sum the squared outputs of the first half (cosines) and the second half (sines) of the kernels."""
     cosine, sine = functional.conv1d(padded.unsqueeze(1), kernels.unsqueeze(1), stride=hop_length).chunk(2, dim=1)
     return cosine.square() + sine.square()
 
 
 def fourier_matrix(length: int, n_fft: int) -> Float64[Tensor, "parts length"]:
-    """Cosines, then sines, of the ``n_fft // 2 + 1`` frequencies of a transform, for frames of that length."""
-    # The product modulo n_fft keeps the argument small, and so exact.
+    """Return cosines, then sines, of the ``n_fft // 2 + 1`` frequencies of a transform, for ``length`` samples."""
+    # The product modulo n_fft keeps the argument small, and therefore exact.
     turns = torch.outer(torch.arange(n_fft // 2 + 1), torch.arange(length)) % n_fft
     angle = turns.double() * (2 * math.pi / n_fft)
     return torch.cat([angle.cos(), angle.sin()])

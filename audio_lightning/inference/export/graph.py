@@ -1,4 +1,4 @@
-"""A classifier as one graph of torch.export, from waveforms to calibrated probabilities."""
+"""Capture of a classifier with torch.export: one graph from waveforms to calibrated probabilities."""
 
 import contextlib
 import logging
@@ -22,20 +22,20 @@ from audio_lightning.models.pretrained.backbone import Backbone
 from audio_lightning.models.pretrained.encoder_inputs import EncoderInput
 
 CLIPS = 2
-"""Clips of the example: a batch of one would become the only size."""
+"""Batch size of the example input; torch.export would fix a batch size of one."""
 
 LONGEST = 2**31
-"""Samples of a clip; a graph that takes clips as long as this takes those of any length."""
+"""Clip length in samples; a graph that accepts longer clips counts as a graph for clips of any length."""
 
 
 class Probabilities(nn.Module):
     """Calibrated probabilities of every class, ``[batch, samples]`` to ``[batch, classes]``.
 
     Args:
-        classifier: in evaluation mode, and of nobody else: its modules are changed in place.
+        classifier: in evaluation mode. Its modules are changed in place, so it must not be used elsewhere.
 
     Raises:
-        ConfigError: it calls another runtime, which no graph can hold.
+        ConfigError: the classifier calls another runtime, which a graph cannot contain.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -43,8 +43,8 @@ class Probabilities(nn.Module):
         for module in classifier.modules():
             if isinstance(module, Backbone) and not module.trainable:
                 raise ConfigError(
-                    f"{module.title} cannot be exported: it is a file of ONNX that runs outside of the graph; export a "
-                    "classifier on another feature, or use that file before a head of your own"
+                    f"{module.title}: cannot be exported, as it is an ONNX file that runs outside of the graph; export "
+                    "a classifier on another feature, or use that file before a head of your own"
                 )
             if isinstance(module, ClassifierNetwork):
                 module.memory_format = torch.contiguous_format
@@ -52,11 +52,11 @@ class Probabilities(nn.Module):
         self.classifier = classifier
 
     def forward(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch classes"]:
-        """Calibrated probability of every class, float32."""
+        """Compute the calibrated probability of every class, float32."""
         return self.classifier.activate(self.classifier(waveform))
 
     def front_ends(self) -> set[str]:
-        """Names of the modules that compute features, also those within published networks."""
+        """Return the names of the modules that compute features, including front ends of published networks."""
         kinds = (FrontEnd, PowerSpectrogram, Decibel, EncoderInput)
         return {name for name, module in self.named_modules() if isinstance(module, kinds)}
 
@@ -66,8 +66,8 @@ class Graph:
     """A captured classifier.
 
     Attributes:
-        program: the graph, for batches of any size.
-        any_length: whether clips may have any length, too.
+        program: the graph, for any batch size.
+        any_length: whether clips may also have any length.
     """
 
     program: ExportedProgram
@@ -75,10 +75,10 @@ class Graph:
 
 
 def graphs_of(probabilities: Probabilities) -> Iterator[Graph]:
-    """The graph for clips of any length, where the networks take such, then that for clips of the usual length.
+    """Yield the graph for clips of any length, if the networks support it, then the graph for clips of fixed length.
 
     Raises:
-        ConfigError: the second one cannot be captured.
+        ConfigError: the fixed-length graph cannot be captured.
     """
     classifier = probabilities.classifier
     example = torch.randn(CLIPS, classifier.task.num_samples, generator=torch.Generator().manual_seed(0)) / 10
@@ -86,16 +86,16 @@ def graphs_of(probabilities: Probabilities) -> Iterator[Graph]:
     for length in (Dim.DYNAMIC, Dim.STATIC) if variable else (Dim.STATIC,):
         try:
             program = _captured(probabilities, example, length)
-        except Exception as error:  # torch's errors have nothing else in common
+        except Exception as error:  # torch's errors have no common base class
             if length is Dim.STATIC:
                 raise refusal("it cannot be captured as a graph", error) from error
-            continue  # a part of it counts samples in a way that a graph cannot hold
+            continue  # some module needs a fixed number of samples
         if length is Dim.STATIC or _has_any_length(program):
             yield Graph(program, any_length=length is Dim.DYNAMIC)
 
 
 def refusal(what: str, error: Exception) -> ConfigError:
-    """What a user gets where torch or the exporter gives up."""
+    """Build the error message for a failure of torch or of the exporter."""
     return ConfigError(
         f"the classifier cannot be exported: {what} ({type(error).__name__}: {shortened(first_line(error), 200)})"
     )
@@ -103,7 +103,7 @@ def refusal(what: str, error: Exception) -> ConfigError:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Keep what exporters and quantizers say about their own code off the screen."""
+    """Silence log messages and warnings of exporters and quantizers about their own code."""
     names = ("torch.export", "torch.onnx", "torch._dynamo", "torch.fx", "onnxscript", "onnx_ir", "root")
     loggers = [logging.getLogger(None if name == "root" else name) for name in names]
     levels = [logger.level for logger in loggers]
@@ -119,7 +119,7 @@ def quietly() -> Iterator[None]:
 
 
 def _has_any_length(program: ExportedProgram) -> bool:
-    """Whether clips may be as long as one likes: of branches that depend on the length, a graph has one alone."""
+    """Whether a graph accepts clips of any length; a branch on the length restricts the range."""
     (name,) = program.graph_signature.user_inputs
     (clips,) = (node.meta["val"] for node in program.graph.nodes if node.name == name)
     samples = clips.shape[1]
@@ -127,7 +127,7 @@ def _has_any_length(program: ExportedProgram) -> bool:
 
 
 def _captured(probabilities: Probabilities, example: Tensor, length: object) -> ExportedProgram:
-    # The fused layer of transformers is one operator of torch's own, which no other runtime has.
+    # The fused transformer layer is an operator of torch that no other runtime has.
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

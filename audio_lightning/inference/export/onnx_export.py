@@ -1,4 +1,4 @@
-"""From a graph of torch.export to a file of ONNX."""
+"""Translation of a torch.export graph to ONNX."""
 
 import ast
 from dataclasses import dataclass
@@ -13,61 +13,59 @@ from audio_lightning.inference.onnx_metadata import OnnxMetadata
 from audio_lightning.inference.onnx_model import INPUT, MOST_BYTES, OUTPUT
 
 SCOPES = "pkg.torch.onnx.name_scopes"
-"""Where the exporter notes the modules that a node comes from."""
+"""Metadata key under which the exporter stores the modules that a node comes from."""
 
 LEAST_OPSET = 18
-"""Versions of the operators from which on the exporter writes them itself."""
+"""Lowest operator set version that the exporter writes without a conversion."""
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-"""Operators that multiply by weights."""
+"""Operators with weights."""
 
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """A file of ONNX, not yet written.
+    """An ONNX model in memory.
 
     Attributes:
         model: the ``ModelProto``.
-        weighted: names of the nodes of the networks that multiply by weights, none of a front end.
+        weighted: names of the nodes with weights in the networks; nodes of front ends are excluded.
     """
 
     model: Any
     weighted: list[str]
 
     def content(self, metadata: OnnxMetadata) -> bytes:
-        """The bytes of the file.
+        """Serialize the model with metadata.
 
         Raises:
-            ConfigError: it is too large for one file.
+            ConfigError: the model is too large for one file.
         """
         return serialized(self.model, metadata)
 
 
 def require_onnx() -> None:
-    """Refuse to export without the packages that it takes.
+    """Check that the packages for the export are installed.
 
     Raises:
-        ConfigError: one is not installed.
+        ConfigError: a package is missing.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             import_module(package)
         except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"export needs {package}, which is not installed: pip install 'audio-lightning[export]'"
-            ) from error
+            raise ConfigError(f"export: {package} is not installed; pip install 'audio-lightning[export]'") from error
 
 
 def to_onnx(graph: Graph, front_ends: set[str], opset: int | None = None) -> OnnxGraph:
-    """Translate a graph.
+    """Translate a graph to ONNX.
 
     Args:
         graph: the captured classifier.
-        front_ends: names of its modules that compute features.
-        opset: version of the operators; None for that of the exporter.
+        front_ends: names of the modules of the classifier that compute features.
+        opset: operator set version; None for the exporter's default.
 
     Raises:
-        ConfigError: an operator that ONNX has not, or a version that the exporter cannot write.
+        ConfigError: an operator that ONNX does not have, or a version that the exporter cannot write.
     """
     try:
         with quietly():
@@ -83,32 +81,35 @@ def to_onnx(graph: Graph, front_ends: set[str], opset: int | None = None) -> Onn
             names = {given[0]: "batch", **({given[1]: "samples"} if graph.any_length else {})}
             program.rename_axes(names)
             model = program.model_proto
-    except Exception as error:  # the exporter's errors have nothing else in common
+    except Exception as error:  # the exporter's errors have no common base class
         raise refusal("ONNX has no operators for it", error) from error
     found = {entry.domain: entry.version for entry in model.opset_import}
     if opset is not None and found.get("") != opset:
-        raise ConfigError(f"--opset {opset}: the exporter wrote version {found.get('')}; leave it out, or name that")
+        raise ConfigError(f"--opset {opset}: the exporter wrote version {found.get('')}; give that, or leave it out")
     weighted = _name_nodes(model, front_ends)
     _strip(model)
     return OnnxGraph(model, weighted)
 
 
 def serialized(model: Any, metadata: OnnxMetadata) -> bytes:
-    """The bytes of a ``ModelProto`` with metadata.
+    """Serialize a ``ModelProto`` with metadata.
 
     Raises:
-        ConfigError: it is too large for one file.
+        ConfigError: the model is too large for one file.
     """
     import onnx
 
     onnx.helper.set_model_props(model, metadata.to_properties())
     if model.ByteSize() > MOST_BYTES:
-        raise ConfigError(f"a model of {model.ByteSize() / 1e9:.1f} GB is too large for a file of ONNX (2 GB)")
+        raise ConfigError(
+            f"a model of {model.ByteSize() / 1e9:.1f} GB is too large for an ONNX file (2 GB); use --format "
+            "torch-export"
+        )
     return bytes(model.SerializeToString())
 
 
 def _name_nodes(model: Any, front_ends: set[str]) -> list[str]:
-    """Give every node a name of its own; returns those of the networks that multiply by weights."""
+    """Give every node a unique name; return the names of the nodes with weights in the networks."""
     weighted = []
     for number, node in enumerate(model.graph.node):
         node.name = f"{node.op_type}_{number}"
@@ -121,7 +122,7 @@ def _name_nodes(model: Any, front_ends: set[str]) -> list[str]:
 
 
 def _strip(model: Any) -> None:
-    """Take out what the exporter notes of this machine: lines of code, paths of files."""
+    """Remove source lines and file paths of this machine, which the exporter records."""
     model.producer_name, model.doc_string = "audio-lightning", ""
     del model.metadata_props[:]
     waiting = [model.graph]

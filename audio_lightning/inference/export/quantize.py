@@ -1,8 +1,8 @@
-"""Networks in eight-bit integers: static quantization of weights and activations by ONNX runtime.
+"""Static int8 quantization of weights and activations of the networks with ONNX Runtime.
 
 Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference" (CVPR
-2018). Weights have a scale for each channel; they use seven bits, as products of eight overflow on x86 processors
-without VNNI. Front ends stay in float32: the powers of a spectrogram reach over ten orders of magnitude.
+2018). Weights have one scale per channel and use seven bits, because products of eight-bit values overflow on x86
+processors without VNNI. Front ends stay in float32: the powers of a spectrogram span ten orders of magnitude.
 """
 
 import tempfile
@@ -25,21 +25,21 @@ from audio_lightning.losses.objective import make_objective
 from audio_lightning.metrics.factory import make_metrics
 
 TOUCHED = ("Relu", "MaxPool")
-"""Operators between those with weights that change no value that is an integer."""
+"""Operators that are exact on integers and are quantized together with the weighted operators around them."""
 
 SMALLEST = 1e-7
-"""Of a probability, before its logarithm is taken."""
+"""Lower bound of probabilities before the logarithm."""
 
 
 def quantize(graph: OnnxGraph, clips: Float[np.ndarray, "clips samples"]) -> Any:
-    """A ``ModelProto`` with the convolutions and matrix products of the networks in integers.
+    """Quantize the convolutions and matrix products of the networks; return a ``ModelProto``.
 
     Args:
-        graph: the float one.
-        clips: whose activations the ranges are taken from.
+        graph: the float model.
+        clips: clips that calibrate the ranges of activations.
 
     Raises:
-        ConfigError: a network without such operators, or one that the quantizer fails on.
+        ConfigError: the network has no such operators, or the quantizer fails.
     """
     import onnx
     from onnxruntime.quantization import (
@@ -53,13 +53,13 @@ def quantize(graph: OnnxGraph, clips: Float[np.ndarray, "clips samples"]) -> Any
         raise ConfigError("--int8: the network has no convolution or matrix product to quantize; leave it out")
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # the runtime has no types
-        """Clips one by one, so that a batch takes no memory."""
+        """Yields clips one by one, to save memory."""
 
         def __init__(self) -> None:
             self.rest: Iterator[Any] = iter(clips)
 
         def get_next(self) -> dict[str, Any] | None:
-            """The input of the next run; None at the end."""
+            """Return the next input; None at the end."""
             clip = next(self.rest, None)
             return None if clip is None else {INPUT: clip[None]}
 
@@ -82,7 +82,7 @@ def quantize(graph: OnnxGraph, clips: Float[np.ndarray, "clips samples"]) -> Any
                     weight_type=QuantType.QInt8,
                     extra_options={"MatMulConstBOnly": True},
                 )
-        except Exception as error:  # the quantizer's errors have nothing else in common
+        except Exception as error:  # the quantizer's errors have no common base class
             raise refusal("ONNX runtime cannot quantize it", error) from error
         return onnx.load(target)
 
@@ -90,15 +90,15 @@ def quantize(graph: OnnxGraph, clips: Float[np.ndarray, "clips samples"]) -> Any
 def accuracies(
     task: AudioTask, predicts: Mapping[str, Predict], clips: RealClips
 ) -> tuple[str, dict[str, float]] | None:
-    """The metric that a training is chosen by, of several models on the test clips of the run.
+    """Compute the default monitor of several models on the test clips of the run.
 
     Args:
-        task: of the classifier.
-        predicts: by name, a model.
-        clips: with the data of the run.
+        task: task of the classifier.
+        predicts: models by name.
+        clips: clips with the data of the run.
 
     Returns:
-        The name of the metric, and its value by model; None without labels.
+        Name of the metric, and its value for each model; None without labels.
     """
     objective, name = make_objective(task), metric_names(multilabel=task.multilabel)[0]
     metrics = {model: make_metrics(task) for model in predicts}
@@ -116,5 +116,5 @@ def accuracies(
 
 
 def _logits(probabilities: torch.Tensor, *, multilabel: bool) -> torch.Tensor:
-    """Logits that have these probabilities."""
+    """Invert the activation: logits for these probabilities."""
     return probabilities.logit(SMALLEST) if multilabel else probabilities.clamp_min(SMALLEST).log()

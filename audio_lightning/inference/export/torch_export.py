@@ -1,4 +1,4 @@
-"""From a graph of torch.export to a ``.pt2`` file, which torch loads without this program."""
+"""Export to a ``.pt2`` file of torch.export, which torch loads without this package."""
 
 import io
 
@@ -8,11 +8,11 @@ from audio_lightning.inference.export.graph import Graph, quietly
 from audio_lightning.inference.onnx_metadata import OnnxMetadata
 
 METADATA = "audio_lightning.json"
-"""Extra file of the archive: the metadata as one JSON object of JSON texts."""
+"""Name of the extra file with the metadata: a JSON object with JSON-encoded values."""
 
 
 def to_pt2(graph: Graph, metadata: OnnxMetadata) -> bytes:
-    """The bytes of the file."""
+    """Serialize a graph with metadata."""
     from audio_lightning.core.files import to_json
 
     archive = io.BytesIO()
@@ -22,6 +22,6 @@ def to_pt2(graph: Graph, metadata: OnnxMetadata) -> bytes:
 
 
 def load_pt2(content: bytes) -> torch.nn.Module:
-    """The module in the bytes of a file of :func:`to_pt2`, which is trusted."""
+    """Load the module from the output of :func:`to_pt2`, which must be trusted."""
     with quietly():
         return torch.export.load(io.BytesIO(content)).module()

@@ -1,1 +1,1 @@
-"""Charts, tables, clips and pictures of a run, computed once for every logger that can show them."""
+"""Media of a run (charts, tables, clips, images), computed once for all loggers that support them."""

@@ -1,4 +1,4 @@
-"""The media callback: figures, tables and clips of a run, for every logger that shows more than numbers."""
+"""Callback that logs figures, tables and clips of a run to every logger that supports media."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class MediaSettings:
-    """The node ``dashboard`` of the configuration.
+    """Settings of the node ``dashboard`` of the configuration.
 
     Attributes:
         mistakes: number of wrongly predicted clips to show, those with the highest losses.
-        augmented: number of training clips to show as the network gets them.
-        gradient_norms: log the norm of the whole gradient, before it is clipped, in every step that is logged.
+        augmented: number of augmented training clips to show.
+        gradient_norms: log the norm of the whole gradient, before clipping, at every logged step.
 
     Raises:
         ConfigError: a negative number of clips.
@@ -50,15 +50,15 @@ class MediaSettings:
 
 
 class MediaCallback(Callback):
-    """Log media to those loggers that show more than numbers; without such a logger it does nothing.
+    """Callback that logs media to the loggers that support them; without such a logger it does nothing.
 
-    Media that cannot be made or written cost one line, and the training continues.
+    A failure to make or write media is reported in one line, and the training continues.
 
     Args:
         config: the node ``dashboard`` of the configuration, with :class:`MediaSettings` as defaults.
 
     Raises:
-        ConfigError: another key or value.
+        ConfigError: an unknown key or an invalid value.
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None) -> None:
@@ -66,12 +66,12 @@ class MediaCallback(Callback):
         self.settings = MediaSettings(**(config or {}))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the size of the network, and augmented training clips."""
+        """Log the computational cost of the network, and augmented training clips."""
         assert isinstance(pl_module, AudioClassifier)
         loggers = _loggers(trainer)
         if not loggers or trainer.current_epoch:
             return
-        self._attempt("the size of the network", lambda: _log_costs(loggers, pl_module))
+        self._attempt("size of the network", lambda: _log_costs(loggers, pl_module))
         if most := self.settings.augmented:
             from audio_lightning.loggers.media.galleries import augmented
 
@@ -81,7 +81,7 @@ class MediaCallback(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Log the norm of the gradient; where FSDP shards the parameters, no process has all of it."""
+        """Log the norm of the gradient, except with FSDP, where no process has the whole gradient."""
         if not (self.settings.gradient_norms and logs_at(trainer, trainer.global_step + 1)):
             return
         if _loggers(trainer) and not isinstance(trainer.strategy, FSDPStrategy):
@@ -89,12 +89,12 @@ class MediaCallback(Callback):
             pl_module.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients), rank_zero_only=True)
 
     def show_results(self, trainer: pl.Trainer, classifier: AudioClassifier, datamodule: AudioDataModule) -> None:
-        """Log the results of the best weights on the test clips, or on the validation clips where there are none.
+        """Log the results of the best weights on the test clips, or on the validation clips if there are none.
 
         Args:
-            trainer: that has tested, where there are test clips.
-            classifier: with the best weights.
-            datamodule: that it was trained with.
+            trainer: trainer that has run the test, if there are test clips.
+            classifier: classifier with the best weights.
+            datamodule: data of the training.
         """
         part = next((part for part in (TEST, VALIDATION) if len(datamodule.numbers(part))), None)
         if part is None or not _loggers(trainer):
@@ -117,10 +117,10 @@ class MediaCallback(Callback):
 
     @staticmethod
     def _attempt(what: str, make: Callable[[], T]) -> T | None:
-        """The result, or None and one line with the reason."""
+        """Return the result; on failure, print one line with the reason and return None."""
         try:
             return make()
-        except Exception as error:  # media may not end a training
+        except Exception as error:  # a failure of media must not end the training
             print_and_log(f"dashboard: no {what} ({why(error)})")
             return None
 
@@ -133,5 +133,5 @@ def _log_costs(loggers: Sequence[Logger], classifier: AudioClassifier) -> None:
 
 
 def _loggers(trainer: pl.Trainer) -> list[Logger]:
-    """The loggers with media, in the process that writes."""
+    """Return the loggers that support media; empty on all ranks but the first."""
     return [logger for logger in trainer.loggers if shows_media(logger)] if trainer.is_global_zero else []

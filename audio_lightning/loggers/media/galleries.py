@@ -24,15 +24,15 @@ MEL_BANDS, FRAMES, DECIBELS = 64, 240, 80.0
 
 
 def mistakes(classifier: AudioClassifier, datamodule: AudioDataModule, outputs: Outputs, most: int) -> Gallery | None:
-    """The wrongly predicted clips with the highest losses; None where all predictions are right.
+    """Return the wrongly predicted clips with the highest losses; None if all predictions are right.
 
-    With several labels a clip, a prediction is wrong if any label is missing or additional.
+    For multi-label tasks, a prediction is wrong if any label is missing or additional.
 
     Args:
-        classifier: that predicted.
-        datamodule: of the clips.
-        outputs: of all clips of a part.
-        most: clips to show.
+        classifier: classifier that made the predictions.
+        datamodule: data of the clips.
+        outputs: predictions for all clips of a split.
+        most: maximum number of clips to show.
     """
     task, part, targets, probabilities = classifier.task, outputs.part, outputs.targets, outputs.probabilities
     predicted = classifier.decide(probabilities)
@@ -59,9 +59,9 @@ def mistakes(classifier: AudioClassifier, datamodule: AudioDataModule, outputs: 
             facts["probability"] = round(float(probabilities[index].max()), 4)
         loss = round(float(losses[index]), 4)
         facts |= {"loss": loss, "path": table["path"].iloc[index], "start_seconds": round(float(offsets[index]), 3)}
-        caption = f"{label or 'nothing'} taken for {guess or 'nothing'}"
+        caption = f"{label or 'no label'} predicted as {guess or 'no label'}"
         clips.append(Clip(caption, facts, waveform.numpy(), figures.picture(spectrogram)))
-        captions.append(f"{_short(label)}\ntaken for {_short(guess)}\nloss {loss:.2f}")
+        captions.append(f"{_short(label)}\npredicted as {_short(guess)}\nloss {loss:.2f}")
     title = f"{part}: the {len(clips)} worst of {sum(wrong)} mistakes, log-mel"
     figure = figures.sheet([[spectrogram] for spectrogram in spectrograms], captions, task.clip_seconds, title)
     return Gallery(f"{part}/mistakes", figures.png(figure), task.sample_rate, clips)
@@ -69,14 +69,14 @@ def mistakes(classifier: AudioClassifier, datamodule: AudioDataModule, outputs: 
 
 @torch.no_grad()
 def augmented(classifier: AudioClassifier, datamodule: AudioDataModule, most: int) -> Gallery | None:
-    """Features of training clips as the network gets them, above them those before the augmentation.
+    """Return the input features of augmented training clips, below the features of the original clips.
 
-    Neither a random generator nor the state of a module is different afterwards.
+    The states of all random generators and modules are unchanged afterwards.
 
     Args:
-        classifier: before the first step of its training.
-        datamodule: that it is trained with.
-        most: clips to show; they are mixed among each other where the augmentation mixes clips.
+        classifier: classifier before the first step of its training.
+        datamodule: data of the training.
+        most: maximum number of clips to show; an augmentation that mixes clips only mixes these clips.
     """
     task, augmentation = classifier.task, classifier.augmentation
     chosen = np.random.RandomState(datamodule.seed).permutation(len(datamodule.numbers(TRAIN)))[:most]
@@ -95,16 +95,16 @@ def augmented(classifier: AudioClassifier, datamodule: AudioDataModule, most: in
         for label, samples, picture in zip(labels, changed, after)
     ]
     changes = augmentation.changes_waveforms or augmentation.changes_features
-    names = ("recorded", "trained on") if changes else ("",)
+    names = ("original", "augmented") if changes else ("",)
     pictures = [list(kinds) for kinds in (zip(before, after) if changes else zip(after))]
-    title = f"training clips as the network gets them, {'' if changes else 'not '}augmented"
+    title = f"training clips, {'' if changes else 'not '}augmented"
     figure = figures.sheet(pictures, [_short(label) for label in labels], task.clip_seconds, title, names)
     return Gallery("train/augmented", figures.png(figure), task.sample_rate, clips)
 
 
 @contextmanager
 def _undisturbed(classifier: AudioClassifier) -> Iterator[None]:
-    """Augment as in training, and leave everything random and every mode as it was."""
+    """Augment as in training; restore the random generators and the modes of all modules at the end."""
     modes = {module: module.training for module in classifier.modules()}
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - libraries draw from the legacy generator
     device = classifier.device
@@ -124,7 +124,7 @@ def _undisturbed(classifier: AudioClassifier) -> Iterator[None]:
 
 
 def _drawable(features: Tensor) -> list[Float[np.ndarray, "..."]]:
-    """The first channel of every clip: a picture ``[bins, frames]``, or a waveform ``[samples]``."""
+    """Return the first channel of every clip: a spectrogram ``[bins, frames]``, or a waveform ``[samples]``."""
     features = features.float().cpu()
     if features.dim() == 3 and features.shape[1] > 1:
         return list(features.numpy())
@@ -145,7 +145,7 @@ def _log_mel(waveforms: Float[Tensor, "clips samples"], sample_rate: int) -> lis
 
 
 def _labels(target: Tensor, classes: tuple[str, ...]) -> str:
-    """What a clip counts as: its class, or the shares of several."""
+    """Return the class of a clip, or the shares of the classes of a mixed clip."""
     if target.dim() == 0:
         return classes[int(target)]
     parts = [(float(share), name) for share, name in zip(target, classes) if share > 0]
@@ -155,5 +155,5 @@ def _labels(target: Tensor, classes: tuple[str, ...]) -> str:
 
 
 def _short(label: Cell, most: int = 34) -> str:
-    text = str(label) or "nothing"
+    text = str(label) or "no label"
     return figures.legible(text if len(text) <= most else f"{text[: most - 1]}…")

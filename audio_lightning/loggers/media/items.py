@@ -1,4 +1,4 @@
-"""Media that a run can show, independent of where: figures, tables, confusion matrices, curves and clips."""
+"""Media items, independent of the logger: figures, tables, confusion matrices, curves and clips."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class Confusion(Figure):
 
 @dataclass(frozen=True)
 class Curves(Figure):
-    """A curve for each of several classes; ``points`` are class, x and y, curve by curve."""
+    """One curve per class; ``points`` are tuples of class, x and y, curve by curve."""
 
     title: str
     axes: tuple[str, str]
@@ -45,13 +45,13 @@ class Curves(Figure):
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip to listen to.
+    """Audio clip with a caption and a spectrogram.
 
     Attributes:
-        caption: a few words.
-        facts: its cells in the table of the gallery.
-        samples: within [-1, 1].
-        png: its spectrogram.
+        caption: label and prediction in a few words.
+        facts: cells of the clip in the table of the gallery, by column.
+        samples: waveform ``[samples]`` within [-1, 1].
+        png: PNG file of the spectrogram.
     """
 
     caption: str
@@ -62,14 +62,14 @@ class Clip:
 
 @dataclass(frozen=True)
 class Gallery(Figure):
-    """Clips to listen to; the figure has the spectrograms of all."""
+    """Audio clips, and one figure with the spectrograms of all of them."""
 
     sample_rate: int
     clips: Sequence[Clip]
 
     @property
     def table(self) -> Table:
-        """One row a clip."""
+        """Table of the gallery, one row per clip."""
         columns = list(self.clips[0].facts)
         return Table(self.name, columns, [[clip.facts[name] for name in columns] for clip in self.clips])
 

@@ -1,4 +1,4 @@
-"""Test or validation results of the best weights, class by class."""
+"""Per-class results of the best weights on test or validation clips."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ from audio_lightning.metrics.multiclass import ClassificationMetrics
 from audio_lightning.metrics.multilabel import average_precision
 
 MAX_NAMED_CURVES = 12
-"""Classes whose curves have a name: all, or those with the smallest areas."""
+"""Maximum number of labelled curves; with more classes, those with the smallest areas are labelled."""
 
 MAX_POINTS = 150
-"""Points of a curve that are kept."""
+"""Maximum number of points of a curve."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Predictions for the clips of one part.
+    """Predictions for the clips of one split.
 
     Attributes:
-        part: ``test`` or ``validation``.
-        position: of each clip among those of the part.
-        row: of the manifest, of each clip.
-        targets: ``[clips]``, or ``[clips, classes]`` for several labels a clip.
-        probabilities: of every clip and class.
+        part: name of the split, ``test`` or ``validation``.
+        position: position of each clip within the split.
+        row: manifest row of each clip.
+        targets: ``[clips]``, or ``[clips, classes]`` for multi-label tasks.
+        probabilities: predicted probabilities ``[clips, classes]``.
     """
 
     part: str
@@ -55,7 +55,7 @@ class Curve:
 
 
 def collect_outputs(classifier: AudioClassifier, datamodule: AudioDataModule, part: str) -> Outputs:
-    """The outputs of the test that has just run; those of another part are computed here."""
+    """Return the outputs of the test that has just run; for another split, compute them."""
     numbers = datamodule.numbers(part)
     if part == TEST:
         number, probabilities = classifier.last_predictions()
@@ -70,9 +70,10 @@ def collect_outputs(classifier: AudioClassifier, datamodule: AudioDataModule, pa
 
 
 def per_class_items(classifier: AudioClassifier, outputs: Outputs) -> list[Item]:
-    """The table of classes, ROC and precision-recall curves, confusion matrix and reliability diagram.
+    """Make the per-class table, ROC and precision-recall curves, the confusion matrix and the reliability diagram.
 
-    There is no matrix and no diagram for several labels a clip, and no curve of a class that all clips have, or none.
+    Multi-label tasks have no confusion matrix and no reliability diagram. A class without positive or without negative
+    clips has no curve.
     """
     task, part, targets, probabilities = classifier.task, outputs.part, outputs.targets, outputs.probabilities
     thresholds = classifier.thresholds.cpu() if task.multilabel else None
@@ -103,7 +104,7 @@ def per_class_items(classifier: AudioClassifier, outputs: Outputs) -> list[Item]
 def make_curves(
     classes: tuple[str, ...], probabilities: Float[Tensor, "clips classes"], labelled: Bool[Tensor, "clips classes"]
 ) -> tuple[dict[str, Curve], dict[str, Curve]]:
-    """ROC and precision-recall curves by class, without the classes for which they are undefined."""
+    """Compute ROC and precision-recall curves by class, without the classes for which they are undefined."""
     roc, precision_recall = dict[str, Curve](), dict[str, Curve]()
     for name, scores, target in zip(classes, probabilities.T, labelled.T):
         if target.all() or not target.any():
@@ -111,20 +112,20 @@ def make_curves(
         fpr, tpr, _ = binary_roc(scores, target.long())
         roc[name] = Curve(fpr.numpy(), tpr.numpy(), float(torch.trapezoid(tpr.double(), fpr.double())))
         precision, recall, _ = binary_precision_recall_curve(scores, target.long())
-        first = int((recall == 1).sum()) - 1  # with still lower thresholds, precision falls and recall stays
+        first = int((recall == 1).sum()) - 1  # at lower thresholds, precision falls and recall stays 1
         x, y = recall.numpy()[first:][::-1], precision.numpy()[first:][::-1]
         precision_recall[name] = Curve(x, y, float(average_precision(scores, target)))
     return roc, precision_recall
 
 
 def draw_curves(name: str, curves: Mapping[str, Curve], axes: tuple[str, str], title: str) -> Curves:
-    """Draw the curves of all classes; with many, the smallest areas are named."""
+    """Draw the curves of all classes; with many classes, only those with the smallest areas are labelled."""
     order = list(curves)
     if len(order) > MAX_NAMED_CURVES:
         order.sort(key=lambda label: curves[label].area)
     named = order[:MAX_NAMED_CURVES]
     mean = float(np.mean([curve.area for curve in curves.values()]))
-    count = f"{len(order)} classes" + (f", the {len(named)} lowest named" if len(order) > len(named) else "")
+    count = f"{len(order)} classes" + (f", the {len(named)} lowest labelled" if len(order) > len(named) else "")
     title = f"{title} {mean:.3f} (mean of {count})"
     lines = [(label, *_thinned(curves[label])) for label in order]
     legend = [f"{figures.legible(label)} {curves[label].area:.3f}" for label in named]
@@ -134,7 +135,7 @@ def draw_curves(name: str, curves: Mapping[str, Curve], axes: tuple[str, str], t
 
 
 def _thinned(curve: Curve) -> tuple[Float[np.ndarray, "some"], Float[np.ndarray, "some"]]:
-    """A curve with fewer points, evenly along its length, the first and the last among them."""
+    """Reduce a curve to points at even distances along its length, including the first and the last."""
     x, y = curve.x, curve.y
     if len(x) <= MAX_POINTS:
         return x, y

@@ -1,4 +1,4 @@
-"""How each of Lightning's loggers shows media; one more logger is one more function here."""
+"""Writers of media items, one per Lightning logger: a new logger is one more registered function."""
 
 import io
 import math
@@ -16,19 +16,19 @@ from audio_lightning.loggers.loggers import RunLogger
 from audio_lightning.loggers.media.items import Cell, Confusion, Curves, Gallery, Item, Table
 
 MAX_TEXT_ROWS = 200
-"""Rows of a table that TensorBoard gets, as text."""
+"""Maximum number of table rows logged to TensorBoard as text."""
 
 MAX_CHART_ROWS = 10_000
-"""Rows of a table that a W&B chart draws; wandb leaves out the others."""
+"""Maximum number of table rows drawn by a W&B chart; wandb drops the others."""
 
 
 @singledispatch
 def show(logger: Logger, item: Item, epoch: int) -> None:
-    """Show an item in a logger, after a number of epochs; nothing where the logger has only numbers."""
+    """Log an item after a number of epochs; do nothing if the logger supports only numbers."""
 
 
 def shows_media(logger: Logger) -> bool:
-    """Whether a logger shows more than numbers."""
+    """Return whether a logger supports media."""
     return show.dispatch(type(logger)) is not show.dispatch(object)
 
 
@@ -88,7 +88,7 @@ def _wandb_media(item: Item) -> dict[str, Any]:
         for clip, cells in zip(item.clips, item.table.rows):
             sound = wandb.Audio(clip.samples, sample_rate=item.sample_rate, caption=clip.caption)
             table.add_data(sound, wandb.Image(_image(clip.png)), *cells)
-        # Also in the folder of the run: media in the cells of a table are elsewhere until they are sent.
+        # Also as media of the run: wandb keeps media in table cells outside the run's folder until they are sent.
         sounds = [wandb.Audio(clip.samples, item.sample_rate, clip.caption) for clip in item.clips]
         media[f"{item.name}_audio"] = sounds
     if isinstance(item, Curves) and len(item.points) <= MAX_CHART_ROWS:
@@ -114,5 +114,5 @@ def _markdown(cell: Cell) -> str:
 
 
 def _json(cell: Cell) -> Cell | None:
-    """JSON has no NaN."""
+    """Replace NaN by None, because JSON has no NaN."""
     return None if isinstance(cell, float) and math.isnan(cell) else cell

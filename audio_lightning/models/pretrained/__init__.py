@@ -1,1 +1,1 @@
-"""Published networks that are used as they are: what they make of a clip is its feature."""
+"""Published networks: frozen as feature extractors (embeddings), or as backbones for fine-tuning."""

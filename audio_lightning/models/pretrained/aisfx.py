@@ -1,4 +1,4 @@
-"""The network of aiSFX, which has learned to tell categories of sound effects apart."""
+"""aiSFX: a network trained to classify sound effects."""
 
 import math
 from collections.abc import Mapping
@@ -20,24 +20,24 @@ from audio_lightning.models.pretrained.package_files import PackageFile
 RATE, WINDOW, HOP, BANDS = 44_100, 2048, 1024, 96
 
 GAIN = 0.5
-"""Level at which it hears a recording: Essentia's loader takes 6 dB off."""
+"""Gain of the input: Essentia's loader attenuates recordings by 6 dB."""
 
 LOUDEST = 9.457798957824707
-"""Largest value of the spectrograms that it was trained on, by which all are divided."""
+"""Largest value of the spectrograms in the published training, by which all values are divided."""
 
 WIDTHS = (64, 128, 256, 512)
 
 PREFIX = "embedding_net."
-"""What the names of its tensors begin with; those of the heads, one for each library of sounds, do not."""
+"""Prefix of the names of the network's tensors; the heads, one for each library of sounds, have others."""
 
 
 class AISFX(Backbone):
-    """The network X-Sequential-CE of Ma & Lerch 2022, 4.7 million parameters, trained on libraries of sound effects.
+    """X-Sequential-CE of Ma & Lerch 2022, 4.7 million parameters, trained on libraries of sound effects.
 
-    Four blocks of two 3x3 convolutions with batch normalization and ReLU; maxima over two by two behind the first
-    three. It sees log10(1 + 10,000 p) of the power p in 96 bands of sounds of 44.1 kHz, triangles on the mel axis whose
-    weights sum to 1, of Hann windows of 2,048 samples, half of that apart, divided by a constant. The published
-    embedding is the maximum over time of the last block (``layers=last pooling=max``).
+    Four blocks of two 3x3 convolutions with batch normalization and ReLU; 2x2 max-pooling after the first three. The
+    input is log10(1 + 10,000 p), divided by a constant, where p is the power in 96 bands of sounds of 44.1 kHz. The
+    bands are triangles on the mel axis whose weights sum to 1; the Hann windows have 2,048 samples and overlap by half.
+    The published embedding is the maximum over time of the last block (``layers=last pooling=max``).
     """
 
     title = "aiSFX"
@@ -63,26 +63,26 @@ class AISFX(Backbone):
     def __init__(self, sample_rate: int = RATE) -> None:
         super().__init__(sample_rate)
         window = 2 * round(WINDOW / 2 * sample_rate / RATE)
-        frames = FrameSettings(window / sample_rate, HOP / RATE, window)  # its frequencies are as far apart
+        frames = FrameSettings(window / sample_rate, HOP / RATE, window)  # keeps the distance of frequencies
         self.power = PowerSpectrogram(sample_rate, frames)
-        self.power.window = torch.hann_window(window, periodic=False)  # Essentia's
-        # A sound of a lower rate has less power in a shorter window, and none in what is above half of its rate.
+        self.power.window = torch.hann_window(window, periodic=False)  # as in Essentia
+        # At a lower rate, the window has fewer samples and so less power; above half the rate there is none.
         level = (GAIN * WINDOW / window) ** 2
-        with torch.device("cpu"):  # the values are looked at even where modules are built on meta
+        with torch.device("cpu"):  # the values are needed even when modules are built on the meta device
             weights = level * band_weights(sample_rate / window, window // 2 + 1)
         self.register_buffer("weights", weights.to(self.power.window.device), persistent=False)
         widths = (1, *WIDTHS)
         self.blocks = nn.ModuleDict({name: _Block(widths[n], widths[n + 1]) for n, name in enumerate(self.layers)})
 
     def spectrogram(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch frames bands"]:
-        """What the convolutions see: frames around all multiples of the hop, the last one at the end or behind it."""
+        """Compute the input of the convolutions, with frames centred on all multiples of the hop."""
         whole = functional.pad(waveform, (0, -waveform.shape[-1] % self.power.hop_length))
         with full_precision(waveform):
             bands = self.weights @ self.power(whole)
             return (10_000 * bands + 1).log10_().div_(LOUDEST).mT
 
     def maps(self, spectrogram: Float[Tensor, "batch frames bands"]) -> dict[str, Tensor]:
-        """The output of each block, [batch, channels, frames, bands]."""
+        """Compute the output of each block, [batch, channels, frames, bands]."""
         x = spectrogram.unsqueeze(1)
         found: dict[str, Tensor] = {}
         for name, block in self.blocks.items():
@@ -91,13 +91,13 @@ class AISFX(Backbone):
         return found
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
-        """The mean over the bands of the output of each block."""
+        """Average the output of each block over the bands."""
         return {name: x.mean(3) for name, x in self.maps(self.spectrogram(waveform)).items()}
 
     def load(self) -> None:
-        """Take the published weights; see :meth:`Backbone.load`."""
+        """Load the published weights; see :meth:`Backbone.load`."""
         path = self.file.path()
-        # Beside the weights lies the number of classes of each library, as numbers of NumPy.
+        # The file also holds the number of classes of each library, as NumPy numbers.
         scalar: Any = np.int64(0).__reduce__()[0]
         numbers: list[Any] = [(scalar, "numpy.core.multiarray.scalar"), np.dtype, np.dtypes.Int64DType]
         try:
@@ -106,17 +106,19 @@ class AISFX(Backbone):
             state = {name.removeprefix(PREFIX): value for name, value in stored.items() if name.startswith(PREFIX)}
             self.blocks.load_state_dict(state)
         except (AttributeError, EOFError, KeyError, RuntimeError, TypeError, UnpicklingError, ValueError) as error:
-            raise ConfigError(f"{path} holds no weights of {self.title}: {error!r}"[:300]) from error
+            raise ConfigError(
+                f"{path} contains no weights of {self.title}: {error!r:.200}; {self.file.remedy}"
+            ) from error
 
 
 def band_weights(spacing: float, frequencies: int) -> Float[Tensor, "bands frequencies"]:
-    """Weights of frequencies in the bands that it was trained on, straight over the mel axis of HTK.
+    """Weights of frequencies in the bands of the published training, triangular over HTK's mel axis.
 
-    They sum to 1 in each band, those of frequencies that are not there among them.
+    They sum to 1 in each band, including those of frequencies above half the sample rate, which are not returned.
 
     Args:
-        spacing: hertz from one frequency to the next.
-        frequencies: number of them, from 0 on.
+        spacing: distance between two frequencies in hertz.
+        frequencies: number of frequencies, starting at 0.
     """
     highest = max(frequencies, round(RATE / 2 / spacing) + 1)
     mel = 1127 * (1 + spacing * torch.arange(highest, dtype=torch.float64) / 700).log()
@@ -128,7 +130,7 @@ def band_weights(spacing: float, frequencies: int) -> Float[Tensor, "bands frequ
 
 
 class _Block(nn.Module):
-    """Two convolutions; the names are those of the published tensors."""
+    """Two convolutions; submodules are named like the published tensors."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What every published network is, used as it is or trained further."""
+"""Base class of published networks, used frozen or fine-tuned, and loading of their weights."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,49 +15,51 @@ from audio_lightning.core.errors import ConfigError
 
 
 class WeightFile(Protocol):
-    """A file of published weights, wherever it comes from."""
+    """Interface of a file of published weights, wherever it is stored."""
 
     @property
     def remedy(self) -> str:
-        """What puts it on this machine, in one line."""
+        """Instruction that puts the file on this machine, in one line."""
 
     @property
     def is_here(self) -> bool:
-        """Whether it is on this machine, whatever is in it."""
+        """Whether the file is on this machine; its content is not checked."""
 
     def path(self) -> Path:
-        """Where it is, once it has been seen to be the published one.
+        """Return the path of the file, after checking that it is the published one.
 
         Raises:
-            ConfigError: it cannot be had, or is another one.
+            ConfigError: the file is not available, or is not the published one.
         """
 
 
 class Backbone(nn.Module, ABC):
-    """A published network from waveforms to what its layers make of them, its own front end included.
+    """Base class of published networks, including their front end: from waveforms to the outputs of their layers.
 
-    It is built with weights at random; :meth:`load` puts the published ones in their place.
+    A network is built with random weights; :meth:`load` replaces them with the published ones.
 
     Args:
-        sample_rate: in hertz, of the waveforms: sounds of another rate than those that it was trained on are seen as
-            they would be if they were brought to that rate, at the cost of their own.
+        sample_rate: rate of the waveforms in hertz. If ``any_rate``, waveforms of another rate than the training data
+            are processed as if they were resampled, with the frequency range of their own rate.
 
     Attributes:
-        clip_rate: in hertz, of the clips; where it is another one than ``sample_rate``, they are brought to that first
+        clip_rate: rate of the clips in hertz; if it differs from ``sample_rate``, they are resampled first
             (:func:`audio_lightning.models.pretrained.registry.layers_of`).
-        title: what it is called.
-        trained_rate: in hertz, of what it was trained on.
-        any_rate: whether it takes sounds of other rates.
-        least_seconds: length of a clip that leaves something of it.
-        num_parameters: about.
-        layers: channels of each layer that can be looked at, from the input to the output.
-        single: layers of one frame, which are about a whole clip.
-        masks_padding: whether it was trained on clips without padding, so that what it makes of padding is left out.
-        trainable: whether gradients go through it.
+        title: display name.
+        trained_rate: sample rate of the training data in hertz.
+        any_rate: whether waveforms may have other rates.
+        least_seconds: minimum length of a clip in seconds for which every layer has an output.
+        num_parameters: approximate number of parameters.
+        layers: number of channels of each layer, by name, from the input to the output.
+        single: layers with one frame, which describe a whole clip.
+        masks_padding: whether the outputs for padding are excluded, because the network was trained on clips without
+            padding.
+        trainable: whether gradients flow through the network.
         file: the published weights.
-        licence: of the weights.
-        citation: of what describes it.
-        architecture: what it is built from where that is not known before the weights are; a checkpoint keeps it.
+        licence: licence of the weights.
+        citation: publication that describes the network.
+        architecture: description from which the network is built, if it is only known from the weights; checkpoints
+            store it.
     """
 
     title: str
@@ -80,61 +82,61 @@ class Backbone(nn.Module, ABC):
 
     @property
     def inferred_options(self) -> dict[str, Any]:
-        """Options of a feature or model by which the same network is built where its files are not."""
+        """Options of a feature or model with which the same network is built without the published files."""
         return {} if self.architecture is None else {"architecture": dict(self.architecture)}
 
     @abstractmethod
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
-        """What each layer makes of the clips, over time."""
+        """Compute the outputs of all layers over time, by name."""
 
     @abstractmethod
     def load(self) -> None:
-        """Take the published weights; on the meta device nothing is taken, but everything is checked.
+        """Load the published weights; on the meta device everything is checked but nothing is loaded.
 
         Raises:
-            ConfigError: they are not on this machine, or damaged.
+            ConfigError: the weights are not on this machine, or are damaged.
         """
 
 
 def full_precision(waveform: Float[Tensor, "batch time"]) -> AbstractContextManager[object]:
-    """Computation outside autocast: power spectra overflow float16, and their logarithms lose digits in bfloat16."""
+    """Context that disables autocast: power spectra overflow float16, and their logarithms lose digits in bfloat16."""
     return nullcontext() if waveform.is_meta else torch.autocast(waveform.device.type, enabled=False)
 
 
 def read_tensors(file: WeightFile, title: str, device: torch.device) -> dict[str, Tensor]:
-    """The tensors of a file that torch wrote, by name; nothing in it is executed.
+    """Read the tensors in a file written by torch, by name; nothing in the file is executed.
 
     Args:
-        file: of a state dict, or of a mapping with one under ``model`` or ``state_dict``.
-        title: of the network, for messages.
-        device: where to put them.
+        file: file with a state dict, or with a mapping that holds one under ``model`` or ``state_dict``.
+        title: name of the network, for messages.
+        device: device of the tensors.
 
     Raises:
-        ConfigError: it cannot be had, is damaged, or holds no tensors.
+        ConfigError: the file is not available, is damaged, or contains no tensors.
     """
     path = file.path()
     try:
         stored = torch.load(path, map_location=device, weights_only=True)
     except (AttributeError, EOFError, KeyError, OSError, RuntimeError, TypeError, UnpicklingError, ValueError) as error:
-        raise ConfigError(f"{path} holds no weights of {title}: {error!r}"[:300]) from error
+        raise ConfigError(f"{path} contains no weights of {title}: {error!r:.200}; {file.remedy}") from error
     for key in ("model", "state_dict"):
         if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
             stored = stored[key]
     if not isinstance(stored, Mapping):
-        raise ConfigError(f"{path} holds a {type(stored).__name__}, expected the weights of {title}")
+        raise ConfigError(f"{path} holds a {type(stored).__name__}, expected the weights of {title}; {file.remedy}")
     return {name: value for name, value in stored.items() if isinstance(value, Tensor)}
 
 
 def load_tensors(network: nn.Module, stored: Mapping[str, Tensor], file: WeightFile, title: str) -> None:
-    """Give a network its published tensors, all of them; what else is stored beside them is left out.
+    """Load all published tensors of a network; other tensors in ``stored`` are ignored.
 
     Raises:
-        ConfigError: some are missing, or of another shape.
+        ConfigError: tensors are missing, or have another shape.
     """
     try:
         network.load_state_dict({name: stored[name] for name in network.state_dict()})
     except KeyError as error:
-        raise ConfigError(f"{file.path()} holds no weights of {title}: {error} is missing") from error
+        raise ConfigError(f"{file.path()} contains no weights of {title}: {error} is missing; {file.remedy}") from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{file.path()} holds no weights of {title}: {reason}") from error
+        raise ConfigError(f"{file.path()} contains no weights of {title}: {reason}; {file.remedy}") from error

@@ -1,4 +1,4 @@
-"""BEATs, which has learned to tell what is hidden from it of a spectrogram, in the words of a tokenizer."""
+"""BEATs: transformers on spectrograms, pretrained by predicting the tokens of masked patches."""
 
 import math
 from collections.abc import Mapping
@@ -20,33 +20,33 @@ BANDS, PATCH = 128, 16
 ROWS = BANDS // PATCH
 
 LOUDNESS = 2**15
-"""Samples go from -LOUDNESS to LOUDNESS, as those of a file of 16 bits."""
+"""Factor that scales samples from [-1, 1] to the range of 16-bit audio."""
 
 MEAN, DEVIATION = 15.41663, 6.55582
-"""Of the energies in AudioSet; twice the deviation is divided by."""
+"""Statistics of the energies in AudioSet; the input is divided by twice the deviation."""
 
 KERNEL, GROUPS = 128, 16
-"""Of the convolution that tells tokens where they are."""
+"""Kernel size and groups of the convolution that encodes positions."""
 
 BUCKETS, FARTHEST = 320, 800
-"""Distances of two tokens that are told apart; the farthest are taken for one."""
+"""Number of buckets of distances between tokens; distances beyond FARTHEST share the last ones."""
 
 MIRROR = "https://huggingface.co/lpepino/beats_ckpts/resolve/main"
-"""Copies of the published files; Microsoft's own links are pages for a browser."""
+"""Copies of the published files; Microsoft's own links lead to pages for a browser."""
 
 FINE_TUNED = "BEATs_iter3_plus_AS2M_finetuned_on_AS2M_cpt2"
 
 
 @dataclass(frozen=True)
 class BEATsSizes:
-    """Sizes of the network, which are those that are published unless stated otherwise.
+    """Sizes of the network; the defaults fit the published weights.
 
     Attributes:
-        depth: layers of the transformer.
-        width: channels of a token.
-        hidden: channels between the two linear layers of a layer.
+        depth: number of layers of the transformer.
+        width: size of a token.
+        hidden: width between the two linear layers of a layer.
         heads: attention heads of a layer.
-        patch_width: channels of a patch before it becomes a token.
+        patch_width: number of channels of a patch before its projection to a token.
     """
 
     depth: int = 12
@@ -62,16 +62,17 @@ BASE = BEATsSizes()
 class BEATs(Backbone):
     """BEATs, iteration 3+ (Chen et al. 2022, arXiv 2212.09058), 90 million parameters, trained on AudioSet.
 
-    It has learned from AudioSet-2M without labels; its tokenizer was taught by a network that knew them. It sees the
-    energies of Kaldi in 128 bands, windows of 25 ms every 10 ms, in patches of 16 by 16. Frames that do not fill a
-    patch are left out. A transformer with DeepNorm follows, whose attention has gated relative positions.
+    It was trained on AudioSet-2M without labels, but its tokenizer was distilled from a network trained with labels.
+    The input is Kaldi's filter bank with 128 bands, windows of 25 ms every 10 ms, in patches of 16 by 16; frames that
+    do not fill a patch are dropped. The transformer has DeepNorm and gated relative positions.
 
-    ``layer0`` is what the first of its layers gets; a frame is the mean of the eight patches of 160 ms. The embedding
-    of a clip is the mean over time of the last layer (``layers=last pooling=mean``), which is that over all patches.
+    ``layer0`` is the input of the first layer; a frame is the mean of the eight patches of the same 160 ms. The
+    embedding of a clip is the mean over time of the last layer (``layers=last pooling=mean``), which is the mean over
+    all patches.
 
     Args:
-        sample_rate: in hertz; 16,000 are expected.
-        sizes: of the network, for which the published weights are those of the default.
+        sample_rate: rate of the waveforms in hertz; 16,000 are expected.
+        sizes: sizes of the network; the published weights fit the default.
     """
 
     title = "BEATs iter3+"
@@ -103,24 +104,24 @@ class BEATs(Backbone):
         self.encoder = _Encoder(sizes)
 
     def spectrogram(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch frames bands"]:
-        """What the patches are cut out of."""
+        """Compute the spectrogram from which the patches are cut."""
         with full_precision(waveform):
             return ((self.fbank.compute(LOUDNESS * waveform.float()) - MEAN) / (2 * DEVIATION)).squeeze(1).mT
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
-        """The mean over frequency of what each layer makes of the patches."""
+        """Compute the outputs of all layers, averaged over frequency."""
         patches = self.patch_embedding(self.spectrogram(waveform).unsqueeze(1))
         tokens = self.post_extract_proj(self.layer_norm(patches.flatten(2).mT))
         return {name: over_time(x, ROWS) for name, x in zip(self.layers, self.encoder(tokens))}
 
     def load(self) -> None:
-        """Take the published weights; see :meth:`Backbone.load`."""
+        """Load the published weights; see :meth:`Backbone.load`."""
         stored = read_tensors(self.file, self.title, self.patch_embedding.weight.device)
         load_tensors(self, stored, self.file, self.title)
 
 
 class BEATsIter3(BEATs):
-    """BEATs, iteration 3, which has learned from AudioSet-2M without any labels; otherwise as :class:`BEATs`."""
+    """BEATs, iteration 3, trained on AudioSet-2M without any labels; otherwise like :class:`BEATs`."""
 
     title = "BEATs iter3"
     file = PublishedFile(
@@ -131,7 +132,7 @@ class BEATsIter3(BEATs):
 
 
 class BEATsAudioSet(BEATs):
-    """BEATs, iteration 3+, trained further on the labels of AudioSet-2M; otherwise as :class:`BEATs`."""
+    """BEATs, iteration 3+, fine-tuned on the labels of AudioSet-2M; otherwise like :class:`BEATs`."""
 
     title = "BEATs iter3+ (AudioSet)"
     file = PublishedFile(
@@ -142,7 +143,7 @@ class BEATsAudioSet(BEATs):
 
 
 class _Encoder(nn.Module):
-    """The transformer; the names are those of the published tensors, here and below."""
+    """Transformer; here and below, submodules are named like the published tensors."""
 
     def __init__(self, sizes: BEATsSizes) -> None:
         super().__init__()
@@ -151,10 +152,10 @@ class _Encoder(nn.Module):
         self.layers = nn.ModuleList(_Layer(sizes, has_positions=number == 0) for number in range(sizes.depth))
 
     def forward(self, x: Float[Tensor, "batch tokens width"]) -> list[Tensor]:
-        """What the first layer gets, and what each of them makes of it."""
+        """Return the input of the first layer, and the outputs of all layers."""
         x = self.layer_norm(x + functional.gelu(self.pos_conv(x.mT)).mT)
         found = [x]
-        # All layers have the distances that the first one has learned; its tensor is stored with each of them.
+        # All layers share the relative positions of the first one; the published files store a copy for each layer.
         learned = self.layers[0].get_submodule("self_attn.relative_attention_bias")
         bias = learned(distance_buckets(x.shape[1], x.device)).permute(2, 0, 1)
         for layer in self.layers:
@@ -163,7 +164,7 @@ class _Encoder(nn.Module):
 
 
 class _PositionConvolution(nn.Module):
-    """A convolution over tokens, as many as there were; of its weights, the direction and the length are learned."""
+    """Convolution over the tokens that keeps their number, with weight normalization."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -178,7 +179,7 @@ class _PositionConvolution(nn.Module):
 
 
 class _Layer(nn.Module):
-    """Attention and two linear layers, each added to what has come in, alpha times as large, and normalized."""
+    """Attention and MLP with DeepNorm: each is added to alpha times its input, then normalized."""
 
     def __init__(self, sizes: BEATsSizes, *, has_positions: bool) -> None:
         super().__init__()
@@ -196,7 +197,7 @@ class _Layer(nn.Module):
 
 
 class _GatedAttention(nn.Module):
-    """Self-attention that adds what a distance counts, as much of it as each token asks for."""
+    """Self-attention with a bias for relative positions, gated by each token."""
 
     def __init__(self, sizes: BEATsSizes, *, has_positions: bool) -> None:
         super().__init__()
@@ -221,7 +222,7 @@ class _GatedAttention(nn.Module):
 
 
 def distance_buckets(tokens: int, device: torch.device) -> Int64[Tensor, "tokens tokens"]:
-    """Number of the distance from each token to each: one each nearby, on a logarithmic scale beyond, both ways."""
+    """Bucket of the distance between each pair of tokens: exact for small distances, logarithmic beyond, both ways."""
     places = torch.arange(tokens, device=device)
     distances = places - places[:, None]
     half = BUCKETS // 2

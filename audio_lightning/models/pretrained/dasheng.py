@@ -1,4 +1,4 @@
-"""Dasheng, which has learned to fill the gaps in spectrograms of sounds of all kinds."""
+"""Dasheng: encoders of masked autoencoders on spectrograms of sounds of all kinds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from audio_lightning.models.pretrained.published_files import PublishedFile
 RATE, WINDOW, HOP, BANDS = 16_000, 512, 160, 64
 
 PATCH = 4
-"""Frames of a patch, which has all bands."""
+"""Number of frames of a patch, which covers all bands."""
 
 LONGEST = 252
-"""Patches that it hears at once: 10.08 s."""
+"""Maximum number of patches that are processed together: 10.08 s."""
 
 LOUDEST_TO_QUIETEST = 120.0
-"""Decibels below the loudest value of a clip that anything quieter is raised to."""
+"""Dynamic range of the spectrogram below the maximum of a clip, in decibels."""
 
 NORM_EPS = 1e-6
 
@@ -36,10 +36,10 @@ class DashengSizes:
     """Sizes of the network.
 
     Attributes:
-        depth: layers of the transformer.
-        width: channels of a patch.
+        depth: number of layers of the transformer.
+        width: size of a patch's token.
         heads: attention heads of a layer.
-        longest: patches that are heard at once.
+        longest: maximum number of patches that are processed together.
     """
 
     depth: int
@@ -49,18 +49,18 @@ class DashengSizes:
 
 
 class Dasheng(Backbone):
-    """Dasheng base (Dinkel et al. 2024, arXiv 2406.06992), 86 million parameters, a masked autoencoder's encoder.
+    """Dasheng base (Dinkel et al. 2024, arXiv 2406.06992), 86 million parameters, the encoder of a masked autoencoder.
 
-    It has learned without labels from 272,000 hours: VGGSound, AudioSet, MTG-Jamendo and ACAV100M. It sees decibels in
-    64 mel bands, Hann windows of 32 ms every 10 ms, four frames at a time; frames that do not fill a patch are left
-    out. Clips of more than 10.08 s are heard in pieces of that length, each for itself.
+    It was trained without labels on 272,000 hours: VGGSound, AudioSet, MTG-Jamendo and ACAV100M. The input is a mel
+    spectrogram of 64 bands in decibels, Hann windows of 32 ms every 10 ms, in patches of four frames; frames that do
+    not fill a patch are dropped. Clips longer than 10.08 s are processed in independent pieces of that length.
 
-    ``layer0`` is what the first of its layers gets, the last one is normalized, as the network gives it; 25 frames a
+    ``layer0`` is the input of the first layer; the last layer is normalized, as in the network's output; 25 frames per
     second. The embedding of a clip is its mean over time (``layers=last pooling=mean``).
 
     Args:
-        sample_rate: in hertz; 16,000 are expected.
-        sizes: of the network; None for those of the published weights.
+        sample_rate: rate of the waveforms in hertz; 16,000 are expected.
+        sizes: sizes of the network; None for the published sizes.
     """
 
     title = "Dasheng base"
@@ -84,7 +84,7 @@ class Dasheng(Backbone):
         bands = MelSettings(WINDOW / RATE, HOP / RATE, WINDOW, f_min=0, f_max=RATE / 2)
         self.mel = bands.spectrogram(sample_rate, BANDS, center=False)
         self.decibel = Decibel(LOUDEST_TO_QUIETEST)
-        # The names are those of the published tensors, here and below.
+        # Here and below, submodules are named like the published tensors.
         self.init_bn = nn.ModuleDict({"1": nn.BatchNorm1d(BANDS, momentum=0.01)})
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(1, sizes.width, (BANDS, PATCH), (BANDS, PATCH))})
         self.time_pos_embed = nn.Parameter(0.02 * torch.randn(1, sizes.width, 1, sizes.longest))
@@ -93,20 +93,22 @@ class Dasheng(Backbone):
         self.norm = nn.LayerNorm(sizes.width, eps=NORM_EPS)
 
     def spectrogram(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch bands frames"]:
-        """What the patches are cut out of: frames around all multiples of the hop, each band normalized."""
+        """Compute the normalized spectrogram, with frames centred on all multiples of the hop."""
         with full_precision(waveform):
-            # Beyond its ends, the clip is mirrored.
+            # The clip is padded by reflection.
             mirrored = functional.pad(waveform.float(), (WINDOW // 2, WINDOW // 2), mode="reflect")
             bands = self.mel(mirrored)[..., : waveform.shape[-1] // HOP + 1]
             return self.init_bn["1"](self.decibel(bands))
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
-        """What each layer makes of the patches, in the order of their time."""
+        """Compute the outputs of all layers over time."""
         patches = self.patch_embed["proj"](self.spectrogram(waveform).unsqueeze(1))
-        pieces = [self._hear(piece) for piece in patches.split(self.time_pos_embed.shape[-1], dim=-1)]
+        pieces = [self._process_piece(piece) for piece in patches.split(self.time_pos_embed.shape[-1], dim=-1)]
         return {name: torch.cat(found, dim=2) for name, found in zip(self.layers, zip(*pieces))}
 
-    def _hear(self, piece: Float[Tensor, "batch width 1 patches"]) -> list[Float[Tensor, "batch width patches"]]:
+    def _process_piece(
+        self, piece: Float[Tensor, "batch width 1 patches"]
+    ) -> list[Float[Tensor, "batch width patches"]]:
         placed = piece + self.time_pos_embed[..., : piece.shape[-1]] + self.freq_pos_embed
         found = [placed.squeeze(2).mT]
         for block in self.blocks:
@@ -115,13 +117,13 @@ class Dasheng(Backbone):
         return [x.mT for x in found]
 
     def load(self) -> None:
-        """Take the published weights; see :meth:`Backbone.load`."""
+        """Load the published weights; see :meth:`Backbone.load`."""
         stored = read_tensors(self.file, self.title, self.freq_pos_embed.device)
         load_tensors(self, stored, self.file, self.title)
 
 
 class Dasheng06B(Dasheng):
-    """Dasheng 0.6B, 630 million parameters; otherwise as :class:`Dasheng`."""
+    """Dasheng 0.6B, 630 million parameters; otherwise like :class:`Dasheng`."""
 
     title = "Dasheng 0.6B"
     sizes = DashengSizes(depth=32, width=1280, heads=16)
@@ -131,7 +133,7 @@ class Dasheng06B(Dasheng):
 
 
 class Dasheng12B(Dasheng):
-    """Dasheng 1.2B, 1,134 million parameters; otherwise as :class:`Dasheng`."""
+    """Dasheng 1.2B, 1,134 million parameters; otherwise like :class:`Dasheng`."""
 
     title = "Dasheng 1.2B"
     sizes = DashengSizes(depth=40, width=1536, heads=24)
@@ -141,7 +143,7 @@ class Dasheng12B(Dasheng):
 
 
 class DashengAudioSet(Dasheng):
-    """Dasheng base, trained further on the labels of AudioSet; otherwise as :class:`Dasheng`."""
+    """Dasheng base, fine-tuned on the labels of AudioSet; otherwise like :class:`Dasheng`."""
 
     title = "Dasheng base (AudioSet)"
     file = PublishedFile(
@@ -150,7 +152,7 @@ class DashengAudioSet(Dasheng):
 
 
 class _Block(nn.Module):
-    """Attention and two linear layers, each added to what has come in; normalized before."""
+    """Pre-norm transformer layer: attention and MLP, each added to its input."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""EAT, which has learned to foretell what a slower copy of it makes of the patches that are hidden from it."""
+"""EAT: transformers on spectrograms, pretrained by predicting a teacher's outputs for masked patches."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ BANDS, PATCH = 128, 16
 ROWS = BANDS // PATCH
 
 MEAN, DEVIATION = -4.268, 4.569
-"""Of the energies in AudioSet; twice the deviation is divided by."""
+"""Statistics of the energies in AudioSet; the input is divided by twice the deviation."""
 
 LENGTHS = 128
-"""Frames that a spectrogram has a multiple of: 128 for clips of 1 s, 512 for 5 s, and 1,024 for 10 s, as published."""
+"""The number of frames is padded to a multiple of this, as published: 128 for 1 s, 512 for 5 s, 1,024 for 10 s."""
 
 NORM_EPS = 1e-6
 
 CLIP = "clip"
-"""The layer that is the embedding of a clip."""
+"""Name of the layer that holds the embedding of a clip."""
 
 HUB = "https://huggingface.co/{}/resolve/main/model.safetensors"
 
@@ -41,8 +41,8 @@ class EATSizes:
     """Sizes of the network.
 
     Attributes:
-        depth: layers of the transformer.
-        width: channels of a token.
+        depth: number of layers of the transformer.
+        width: size of a token.
         heads: attention heads of a layer.
     """
 
@@ -52,7 +52,7 @@ class EATSizes:
 
     @property
     def layers(self) -> Mapping[str, int]:
-        """Channels of each layer that can be looked at."""
+        """Number of channels of each layer, by name."""
         return {**numbered_layers(self.depth, self.width), CLIP: self.width}
 
 
@@ -62,16 +62,16 @@ BASE, LARGE = EATSizes(depth=12, width=768, heads=12), EATSizes(depth=24, width=
 class EAT(Backbone):
     """EAT base (Chen et al. 2024, arXiv 2401.03497), 85 million parameters, 30 epochs on AudioSet-2M without labels.
 
-    It sees the energies of Kaldi in 128 bands, windows of 25 ms every 10 ms, in patches of 16 by 16, and zeros behind
-    the clip up to the next multiple of 1.28 s. A transformer follows, which normalizes after each addition.
+    The input is Kaldi's filter bank with 128 bands, windows of 25 ms every 10 ms, in patches of 16 by 16, padded with
+    zeros to a multiple of 1.28 s. The transformer has post-norm layers.
 
-    ``layer0`` is what the first of its layers gets; a frame is the mean of the eight patches of 160 ms, and those of
-    the zeros are left out. The embedding of a clip is the class token behind the last layer, which is ``clip``, of one
+    ``layer0`` is the input of the first layer; a frame is the mean of the eight patches of the same 160 ms. Frames of
+    padding are dropped. The embedding of a clip is the class token after the last layer, the layer ``clip`` with one
     frame (``layers=last pooling=mean``).
 
     Args:
-        sample_rate: in hertz; 16,000 are expected.
-        sizes: of the network; None for those of the published weights.
+        sample_rate: rate of the waveforms in hertz; 16,000 are expected.
+        sizes: sizes of the network; None for the published sizes.
     """
 
     title = "EAT base"
@@ -103,14 +103,14 @@ class EAT(Backbone):
         self.model = _Network(sizes)
 
     def spectrogram(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch frames bands"]:
-        """What the patches are cut out of, the zeros behind it included."""
+        """Compute the padded spectrogram from which the patches are cut."""
         with full_precision(waveform):
             energies = self.fbank.compute(waveform.float()).squeeze(1).mT
             padded = functional.pad(energies, (0, 0, 0, -energies.shape[1] % LENGTHS))
             return (padded - MEAN) / (2 * DEVIATION)
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
-        """The mean over frequency of what each layer makes of the patches, and the class token."""
+        """Compute the outputs of all layers, averaged over frequency, and the class token."""
         found = self.model(self.spectrogram(waveform))
         frames = max(0, waveform.shape[-1] - WINDOW) // HOP + 1
         columns = -(-frames // PATCH)
@@ -118,17 +118,19 @@ class EAT(Backbone):
         return {**maps, CLIP: found[-1][:, :1].mT}
 
     def load(self) -> None:
-        """Take the published weights; see :meth:`Backbone.load`."""
+        """Load the published weights; see :meth:`Backbone.load`."""
         path, device = self.file.path(), self.model.extra_tokens.device
         try:
             stored = {name: tensor.to(device) for name, tensor in load_file(path).items()}
         except (OSError, SafetensorError) as error:
-            raise ConfigError(f"{path} holds no weights of {self.title}: {error!r}"[:300]) from error
+            raise ConfigError(
+                f"{path} contains no weights of {self.title}: {error!r:.200}; {self.file.remedy}"
+            ) from error
         load_tensors(self, stored, self.file, self.title)
 
 
 class EATAudioSet(EAT):
-    """EAT base, trained further on the labels of AudioSet-2M; otherwise as :class:`EAT`."""
+    """EAT base, fine-tuned on the labels of AudioSet-2M; otherwise like :class:`EAT`."""
 
     title = "EAT base (AudioSet)"
     file = PublishedFile(
@@ -139,7 +141,7 @@ class EATAudioSet(EAT):
 
 
 class EATLarge(EAT):
-    """EAT large, 303 million parameters, 20 epochs on AudioSet-2M without labels; otherwise as :class:`EAT`."""
+    """EAT large, 303 million parameters, 20 epochs on AudioSet-2M without labels; otherwise like :class:`EAT`."""
 
     title = "EAT large"
     sizes = LARGE
@@ -153,7 +155,7 @@ class EATLarge(EAT):
 
 
 class SSLAM(EAT):
-    """SSLAM (Alex et al. 2025), the network of :class:`EAT` base, trained further on mixtures of recordings."""
+    """SSLAM (Alex et al. 2025): :class:`EAT` base, trained further on mixtures of recordings."""
 
     title = "SSLAM"
     file = PublishedFile(
@@ -169,7 +171,7 @@ class SSLAM(EAT):
 
 
 class _Network(nn.Module):
-    """The transformer with its patches; the names are those of the published tensors, here and below."""
+    """Transformer with its patch embedding; here and below, submodules are named like the published tensors."""
 
     def __init__(self, sizes: EATSizes) -> None:
         super().__init__()
@@ -179,7 +181,7 @@ class _Network(nn.Module):
         self.blocks = nn.ModuleList(_Block(sizes.width, sizes.heads) for _ in range(sizes.depth))
 
     def forward(self, spectrogram: Float[Tensor, "batch frames bands"]) -> list[Tensor]:
-        """What the first layer gets, and what each of them makes of it: the class token, then patches, by columns."""
+        """Return the input of the first layer and the outputs of all layers: class token, then patches by columns."""
         patches = self.local_encoder["proj"](spectrogram.unsqueeze(1))
         _, width, columns, rows = patches.shape
         tokens = patches.flatten(2).mT + positions(columns, rows, width, patches.device)
@@ -190,7 +192,7 @@ class _Network(nn.Module):
 
 
 class _Block(nn.Module):
-    """Attention and two linear layers, each added to what has come in, and normalized afterwards."""
+    """Post-norm transformer layer: attention and MLP, each added to its input and then normalized."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -204,9 +206,9 @@ class _Block(nn.Module):
 
 
 def positions(columns: int, rows: int, width: int, device: torch.device) -> Float[Tensor, "tokens width"]:
-    """Sines and cosines of the row of each patch, then of its column, at frequencies from 1 down to 1/10,000.
+    """Sinusoidal positions: sines and cosines of each patch's row, then of its column, at frequencies 1 to 1/10,000.
 
-    Of 768 columns (123 s), a published file stores them; they are computed here, for as many as there are.
+    A published file stores them for 768 columns (123 s); here they are computed for any number of columns.
     """
     quarter = width // 4
     frequencies = 10_000 ** -(torch.arange(quarter, device=device) / quarter)

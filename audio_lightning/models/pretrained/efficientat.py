@@ -1,4 +1,4 @@
-"""The networks of EfficientAT, small ones that have learned from large ones what is to be heard on AudioSet."""
+"""EfficientAT: small convolutional networks, distilled from transformers on AudioSet."""
 
 import math
 from abc import abstractmethod
@@ -23,7 +23,7 @@ from audio_lightning.models.pretrained.published_files import PublishedFile
 RATE, WINDOW, N_FFT, HOP, BANDS = 32_000, 800, 1024, 320, 128
 
 HIGHEST_HERTZ = 15_000
-"""Upper edge of the highest band. In training it was drawn anew for each batch, up to 1 kHz to either side."""
+"""Upper edge of the highest band in hertz. In the published training it varied by up to 1 kHz from batch to batch."""
 
 PREEMPHASIS = 0.97
 
@@ -48,19 +48,19 @@ BLOCKS = (
     (160, 5, 960, 160, True, "HS", 1),
     (160, 5, 960, 160, True, "HS", 1),
 )
-"""MobileNetV3-Large (Howard et al. 2019, arXiv 1905.02244), for a width of 1.
+"""Blocks of MobileNetV3-Large (Howard et al. 2019, arXiv 1905.02244) for a width of 1.
 
-Channels that come in, size of the kernels, channels between, channels that go out, whether there is
-squeeze-and-excitation, the activation (ReLU or hard swish), and the stride.
+Number of input channels, kernel size, number of expanded channels, number of output channels, whether there is
+squeeze-and-excitation, activation (ReLU or hard swish), stride.
 """
 
 LAST_CHANNELS = 6
-"""Channels of the last convolution, for each that comes in."""
+"""Number of output channels of the last convolution for each of its input channels."""
 
 STAGES: Mapping[int, str] = MappingProxyType({n: f"block{n}" for n in (5, 11, 13, 15)} | {len(BLOCKS) + 1: "embedding"})
-"""Layers that can be looked at, by their place behind the first convolution.
+"""Names of the layers that are returned, by their position after the first convolution.
 
-The blocks are those whose outputs the authors' wrappers for the HEAR benchmark offer.
+They are the blocks that the authors' HEAR wrappers return.
 """
 
 normalization = partial(nn.BatchNorm2d, eps=1e-3, momentum=0.01)
@@ -68,19 +68,19 @@ convolution = partial(Conv2dNormActivation, norm_layer=normalization, activation
 
 
 def channels(width: float) -> dict[str, int]:
-    """Channels of each layer, for a multiple of the usual width."""
+    """Number of channels of each layer, for a multiple of the usual width."""
     adjusted = [InvertedResidualConfig.adjust_channels(block[3], width) for block in BLOCKS]
     return {name: adjusted[n - 1] if n <= len(BLOCKS) else LAST_CHANNELS * adjusted[-1] for n, name in STAGES.items()}
 
 
 class Spectrogram(nn.Module):
-    """Logarithm of the power in 128 mel bands up to 15 kHz, [batch, time] to [batch, bands, frames], around zero.
+    """Log-mel spectrogram with 128 bands up to 15 kHz, [batch, time] to [batch, bands, frames], centred near zero.
 
-    Of sounds of 32 kHz, pre-emphasized with 0.97, symmetric Hann windows of 800 samples, transformed with 1,024, every
-    320; the triangles are Kaldi's, and some of the lowest of them are empty. The clip is reflected at both ends.
+    For sounds of 32 kHz: pre-emphasis of 0.97, symmetric Hann windows of 800 samples every 320, transforms of 1,024
+    samples, and Kaldi's triangular filters, some of the lowest empty. The clip is padded by reflection.
 
     Args:
-        sample_rate: in hertz; see :class:`Backbone`.
+        sample_rate: rate of the waveforms in hertz; see :class:`Backbone`.
     """
 
     weights: Tensor
@@ -90,13 +90,13 @@ class Spectrogram(nn.Module):
         window, n_fft = (2 * round(length / 2 * sample_rate / RATE) for length in (WINDOW, N_FFT))
         self.power = PowerSpectrogram(sample_rate, FrameSettings(window / sample_rate, HOP / RATE, n_fft), center=False)
         self.power.window = torch.hann_window(window, periodic=False)
-        with torch.device("cpu"):  # the values are looked at even where modules are built on meta
+        with torch.device("cpu"):  # the values are needed even when modules are built on the meta device
             weights = (WINDOW / window) ** 2 * band_weights(sample_rate, n_fft)
         self.register_buffer("weights", weights.to(self.power.window.device), persistent=False)
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch bands frames"]:
-        """Frames around all multiples of the hop."""
-        # Power spectra overflow float16. Autocast does not know meta.
+        """Compute frames centred on all multiples of the hop."""
+        # Power spectra overflow float16. Autocast does not support the meta device.
         with full_precision(waveform):
             waveform = waveform.float()
             emphasized = waveform[:, 1:] - PREEMPHASIS * waveform[:, :-1]
@@ -107,13 +107,13 @@ class Spectrogram(nn.Module):
 
 
 def band_weights(sample_rate: int, n_fft: int) -> Float[Tensor, "bands frequencies"]:
-    """Weights of frequencies in Kaldi's mel bands, where another rate has another pre-emphasis, with its inverse.
+    """Weights of frequencies in Kaldi's mel bands, corrected for the different pre-emphasis at another sample rate.
 
     Args:
-        sample_rate: in hertz, of the pre-emphasized sound.
+        sample_rate: rate of the pre-emphasized sound in hertz.
         n_fft: length of the transform.
     """
-    # Bands above half the rate are there, and stay without power: the triangles are those of a multiple of the rate.
+    # The filters are computed for a multiple of the rate, so that bands above half the rate exist; they stay empty.
     repeats = math.ceil(2 * HIGHEST_HERTZ / sample_rate)
     filters = KaldiFilters(repeats * sample_rate, BANDS, 0, HIGHEST_HERTZ).weights(repeats * n_fft)
     hertz = sample_rate / n_fft * torch.arange(n_fft // 2 + 1, dtype=torch.float64)
@@ -122,13 +122,13 @@ def band_weights(sample_rate: int, n_fft: int) -> Float[Tensor, "bands frequenci
 
 
 class EfficientAT(Backbone):
-    """What the networks of EfficientAT have in common: what they see, and how their blocks follow each other.
+    """Base class of EfficientAT's networks: spectrogram, and order of the blocks.
 
-    Layers are named after the blocks, counted from 1; the mean of ``embedding`` over time is the published embedding
-    (``layers=last pooling=mean``). The classifier of AudioSet behind it is left out.
+    Layers are named after the blocks, counted from 1. The mean of ``embedding`` over time is the published embedding
+    (``layers=last pooling=mean``). The classifier of AudioSet is omitted.
 
     Attributes:
-        width: channels of each layer, as a multiple of the usual number.
+        width: factor of the number of channels of each layer.
     """
 
     trained_rate = RATE
@@ -151,18 +151,18 @@ class EfficientAT(Backbone):
 
     @abstractmethod
     def block(self, block: InvertedResidualConfig) -> nn.Module:
-        """One of the blocks."""
+        """Build one block."""
 
     @abstractmethod
     def assemble(self, first: nn.Module, blocks: Iterable[nn.Module], last: nn.Module) -> nn.Module:
-        """A module that holds the parts under their published names."""
+        """Build a module that holds the parts under their published names."""
 
     @abstractmethod
     def parts(self) -> Iterable[nn.Module]:
-        """The first convolution, the blocks and the last convolution."""
+        """Return the first convolution, the blocks and the last convolution."""
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
-        """The mean over the frequencies of the output of each layer that can be looked at."""
+        """Compute the outputs of the selected layers, averaged over frequency."""
         x = self.spectrogram(waveform).unsqueeze(1)
         found: dict[str, Tensor] = {}
         for place, part in enumerate(self.parts()):
@@ -172,15 +172,15 @@ class EfficientAT(Backbone):
         return found
 
     def load(self) -> None:
-        """Take the published weights; see :meth:`Backbone.load`."""
+        """Load the published weights; see :meth:`Backbone.load`."""
         stored = read_tensors(self.file, self.title, self.spectrogram.weights.device)
         load_tensors(self.network, stored, self.file, self.title)
 
 
 class MobileNet(EfficientAT):
-    """MobileNetV3-Large, taught by an ensemble of transformers (Schmid et al. 2023, arXiv 2211.04772).
+    """MobileNetV3-Large, distilled from an ensemble of transformers (Schmid et al. 2023, arXiv 2211.04772).
 
-    Squeeze-and-excitation ends in a sigmoid there, and maps of one channel come in.
+    Unlike the original, its squeeze-and-excitation ends in a sigmoid, and its input has one channel.
     """
 
     citation = (
@@ -189,20 +189,20 @@ class MobileNet(EfficientAT):
     )
 
     def block(self, block: InvertedResidualConfig) -> nn.Module:
-        """A block of torchvision's, with the squeeze-and-excitation of these networks."""
+        """Build torchvision's block with the squeeze-and-excitation of these networks."""
         return InvertedResidual(block, normalization, se_layer=_SqueezeExcitation)
 
     def assemble(self, first: nn.Module, blocks: Iterable[nn.Module], last: nn.Module) -> nn.Module:
-        """All parts in one row; see :meth:`EfficientAT.assemble`."""
+        """Chain all parts; see :meth:`EfficientAT.assemble`."""
         return nn.Sequential(OrderedDict(features=nn.Sequential(first, *blocks, last)))
 
     def parts(self) -> Iterable[nn.Module]:
-        """See :meth:`EfficientAT.parts`."""
+        """Return all parts; see :meth:`EfficientAT.parts`."""
         return self.network.get_submodule("features").children()
 
 
 class _SqueezeExcitation(nn.Module):
-    """Gates of the channels, from their means; the names are those of the published tensors."""
+    """Squeeze-and-excitation: gates of the channels from their means; named like the published tensors."""
 
     def __init__(self, width: int, squeezed: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The dynamic networks of EfficientAT, whose kernels and activations depend on the clip that they see."""
+"""Dynamic networks of EfficientAT: their kernels and activations depend on the input."""
 
 import math
 from collections import OrderedDict
@@ -14,17 +14,18 @@ from audio_lightning.models.pretrained.efficientat import RELEASE, EfficientAT, 
 from audio_lightning.models.pretrained.published_files import PublishedFile
 
 KERNELS = 4
-"""Kernels that a convolution mixes."""
+"""Number of kernels that a dynamic convolution mixes."""
 
 LEAST_CONTEXT, MOST_CONTEXT = 32, 128
-"""Values that describe a clip to a block, for a width of 1; in between, a quarter of the channels."""
+"""Limits of the size of a block's context for a width of 1; in between, it is a quarter of the channels."""
 
 
 class DynamicMobileNet(EfficientAT):
-    """DyMN, taught by an ensemble of transformers (Schmid et al. 2024, arXiv 2310.15648).
+    """DyMN, distilled from an ensemble of transformers (Schmid et al. 2024, arXiv 2310.15648).
 
-    A block mixes the kernels of its convolutions, and bends its activation, by what it sees of the whole clip, and
-    weighs frequencies and times. The temperature of the mixture is 1, where training ended.
+    Each block computes a context from the whole clip. The context mixes the kernels of the convolutions, sets the
+    slopes of the activation, and weights frequencies and frames. The temperature of the mixture is 1, its value at the
+    end of the published training.
     """
 
     citation = (
@@ -33,25 +34,25 @@ class DynamicMobileNet(EfficientAT):
     )
 
     def block(self, block: InvertedResidualConfig) -> nn.Module:
-        """A dynamic block, also where MobileNetV3 has no squeeze-and-excitation."""
+        """Build a dynamic block, also for blocks without squeeze-and-excitation."""
         return _Block(block, self.width)
 
     def assemble(self, first: nn.Module, blocks: Iterable[nn.Module], last: nn.Module) -> nn.Module:
-        """The blocks for themselves; see :meth:`EfficientAT.assemble`."""
+        """Keep the blocks in a list of their own; see :meth:`EfficientAT.assemble`."""
         return nn.Sequential(OrderedDict(in_c=first, layers=nn.Sequential(*blocks), out_c=last))
 
     def parts(self) -> Iterable[nn.Module]:
-        """See :meth:`EfficientAT.parts`."""
+        """Return all parts; see :meth:`EfficientAT.parts`."""
         first, blocks, last = self.network.children()
         return [first, *blocks.children(), last]
 
 
 class _Block(nn.Module):
-    """A dynamic inverted residual; the names, here and below, are those of the published tensors.
+    """Dynamic inverted residual block; here and below, submodules are named like the published tensors.
 
     Args:
-        block: its channels, kernels and stride.
-        width: of the network.
+        block: channels, kernel size and stride.
+        width: width of the network.
     """
 
     def __init__(self, block: InvertedResidualConfig, width: float) -> None:
@@ -86,7 +87,7 @@ class _Block(nn.Module):
 
 
 class _Context(nn.Module):
-    """What a block sees of the whole clip, and how it weighs its frequencies and times (coordinate attention)."""
+    """Context of a block: summary of the whole clip, and gates of frequencies and frames (coordinate attention)."""
 
     def __init__(self, inputs: int, outputs: int, context: int, stride: int) -> None:
         super().__init__()
@@ -96,7 +97,7 @@ class _Context(nn.Module):
         self.pool = nn.AvgPool2d((3, 1), (stride, 1), (1, 0)) if stride > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The context, [batch, values], and gates, [batch, channels, bands, 1] and [batch, channels, 1, frames]."""
+        """Compute context [batch, values] and gates, [batch, channels, bands, 1] and [batch, channels, 1, frames]."""
         lines = torch.cat([x.mean(3, keepdim=True), x.mean(2).unsqueeze(3)], dim=2)
         joint = functional.hardswish(self.joint_norm(self.joint_conv(lines)))
         frequencies, times = (self.pool(line) for line in joint.split(list(x.shape[2:]), dim=2))
@@ -104,7 +105,7 @@ class _Context(nn.Module):
 
 
 class _MixedConvolution(nn.Module):
-    """A convolution with kernels that are a mixture of its own for each clip (dynamic convolution)."""
+    """Dynamic convolution: for each clip, the kernel is a mixture of several learned ones."""
 
     def __init__(
         self, inputs: int, outputs: int, context: int, *, kernel: int = 1, stride: int = 1, groups: int = 1
@@ -118,7 +119,7 @@ class _MixedConvolution(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         mixed = self.residuals(context).softmax(1) @ self.weight[0, 0]
-        # One convolution for all clips, each in groups of its own.
+        # One grouped convolution for all clips, with separate groups for each.
         together = functional.conv2d(
             x.reshape(1, -1, *x.shape[2:]),
             mixed.reshape(-1, *self.shape[1:]),
@@ -130,7 +131,7 @@ class _MixedConvolution(nn.Module):
 
 
 class _BentReLU(nn.Module):
-    """The larger one of two straight lines, for each channel of each clip (DyReLU-B, Chen et al. 2020)."""
+    """DyReLU-B (Chen et al. 2020): the maximum of two linear functions, for each channel of each clip."""
 
     lambdas: Tensor
     init_v: Tensor

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0, which has learned to tell photographs apart, on pictures of sounds."""
+"""EfficientNet-Lite0: an image network trained on ImageNet, used on log-mel spectrograms."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -19,26 +19,26 @@ RATE, BANDS, TOP_DB = 32_000, 128, 80.0
 FRAMES = MelSettings(window_seconds=0.025, hop_seconds=0.01)
 
 PIXEL_MEAN, PIXEL_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the colours of ImageNet's photographs, where white is 1."""
+"""Mean and standard deviation of the colours of ImageNet, from 0 to 1."""
 
 GREY, SPAN = 127.0, 128.0
-"""What is subtracted from pixels from 0 to 255, and what they are divided by, before the network sees them."""
+"""The network's own normalization is ``(pixel - GREY) / SPAN``, for pixels from 0 to 255."""
 
 STEM, HEAD = 32, 1280
 
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
           (1, 3, 1, 6, 320))  # fmt: skip
-"""Blocks of each stage, their kernel, the stride of the first, how much wider they are inside, and their channels."""
+"""Number of blocks of each stage, kernel size, stride of the first block, expansion factor, number of channels."""
 
 
 class EfficientNetLite0(Backbone):
     """EfficientNet-Lite0 (Tan & Le 2019, arXiv 1905.11946; Liu 2020), 3.4 million parameters, trained on ImageNet.
 
-    Inverted residual blocks with ReLU6, without squeeze and excitation. It has no front end of its own: it gets the
-    picture of :class:`~audio_lightning.features.log_mel.LogMel` with 128 bands up to half of the rate, 80 dB,
-    normalized clip by clip, as a grey photograph with ImageNet's mean and standard deviation in each colour. Layers are
-    means over frequency; the mean over time of the last one is the published embedding (``layers=last pooling=mean``).
-    Trained further, no block is left out at random, as some were in the published training.
+    Inverted residual blocks with ReLU6, without squeeze-and-excitation. An image network has no audio front end. Its
+    input is the spectrogram of :class:`~audio_lightning.features.log_mel.LogMel` with 128 bands up to half the sample
+    rate and a range of 80 dB, normalized for each clip, as a grey image with ImageNet's mean and standard deviation in
+    each colour. Layers are means over frequency; the mean over time of the last one is the published embedding
+    (``layers=last pooling=mean``). Fine-tuning has no stochastic depth, unlike the published training.
     """
 
     title = "EfficientNet-Lite0"
@@ -75,29 +75,29 @@ class EfficientNetLite0(Backbone):
         self.network = _Network()
 
     def picture(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 3 bands frames"]:
-        """What the convolutions see, in three colours."""
+        """Compute the input of the convolutions, with three colour channels."""
         with full_precision(waveform):
             grey = self.normalization(self.decibel(self.mel(waveform)).unsqueeze(1))
             return grey * self.gain + self.offset
 
     def maps(self, picture: Float[Tensor, "batch 3 bands frames"]) -> dict[str, Tensor]:
-        """What each layer makes of a picture, [batch, channels, bands, frames], sides of a half to a 32nd."""
+        """Compute each layer for an image, [batch, channels, bands, frames], at a half to a 32nd of its size."""
         found = self.network(picture)
         return {name: found[name] for name in self.layers}
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
-        """The mean over frequency of each layer."""
+        """Compute each layer, averaged over frequency."""
         return {name: x.mean(2) for name, x in self.maps(self.picture(waveform)).items()}
 
     def load(self) -> None:
-        """Take the published weights; see :meth:`Backbone.load`. Those of ImageNet's classes are left."""
+        """Load the published weights without the classifier of ImageNet; see :meth:`Backbone.load`."""
         load_tensors(self.network, read_tensors(self.file, self.title, self.gain.device), self.file, self.title)
 
 
 class _Same(nn.Conv2d):
-    """A convolution padded as TensorFlow does it: as many outputs as strides begin, one more zero behind than before.
+    """Convolution with TensorFlow's "same" padding: ceil(size / stride) outputs, the odd zero at the end.
 
-    What is padded depends on the size of the input.
+    The padding depends on the size of the input.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
@@ -116,7 +116,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class _Block(nn.Module):
-    """An inverted residual block; the names are those of the published tensors."""
+    """Inverted residual block; submodules are named like the published tensors."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class _Block(nn.Module):
 
 
 class _Network(nn.Module):
-    """The stages, from a picture to the last map; the names are those of the published tensors."""
+    """Network from an image to its last feature map; submodules are named like the published tensors."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the audio encoders of the package transformers see of a clip, and how what they make of it lies in time."""
+"""Inputs of transformers' audio encoders: preprocessing of clips, and arrangement of the outputs over time."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,30 +17,30 @@ from audio_lightning.features.padding import sound_lengths
 from audio_lightning.features.stft import POWER_FLOOR, FrameSettings, PowerSpectrogram
 
 VARIANCE_FLOOR = 1e-7
-"""What is added to a variance before its square root is divided by."""
+"""Added to a variance before dividing by its square root."""
 
 SPECIAL_TOKENS = 2
-"""The class token and DeiT's distillation token, before the patches of the Audio Spectrogram Transformer."""
+"""Number of special tokens (class and distillation token) before the patches of the Audio Spectrogram Transformer."""
 
 AUDIOSET_MEAN, AUDIOSET_DEVIATION = -4.2677393, 4.5689974
 
 
 EMBEDDING = "embedding"
-"""The layer of one frame that is the published embedding."""
+"""Name of the layer with one frame that holds the published embedding."""
 
 
 class EncoderInput(nn.Module, ABC):
-    """The way of clips into a family of encoders, and of what they make of them back onto the axis of time.
+    """Base class: input of a family of encoders, computed from clips, and its outputs, arranged over time.
 
     Args:
-        config: the description of the network, as transformers has it.
-        given: :attr:`defaults`, or what stands for them in the published description of the front end.
+        config: description of the network, in the form of transformers.
+        given: values of :attr:`defaults` in the published description of the front end.
 
     Attributes:
-        defaults: what the front end is known by, in the words of the hub.
+        defaults: entries of the published description that are used, with their default values.
         masks_padding: see :class:`Backbone`.
-        rate: of the clips in hertz.
-        least_samples: length of a clip that leaves something of it.
+        rate: sample rate of the clips in hertz.
+        least_samples: minimum length of a clip in samples for which every layer has an output.
     """
 
     defaults: ClassVar[Mapping[str, Any]]
@@ -53,42 +53,42 @@ class EncoderInput(nn.Module, ABC):
         self.config = config
         self.rate = given["sampling_rate"]
         if self.rate < 1:
-            raise ConfigError(f"a front end of {self.rate} Hz, expected a positive sampling_rate")
+            raise ConfigError(f"a front end of {self.rate} Hz; correct its sampling_rate to a positive number")
 
     @abstractmethod
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Tensor]:
-        """The arguments of the network."""
+        """Compute the arguments of the network's ``forward``."""
 
     def names(self) -> dict[str, int]:
-        """Names of the layers, and the channels of each."""
+        """Names of the layers, with the number of channels of each."""
         hidden, count = self.config.hidden_size, self.config.num_hidden_layers
         last = self.config.output_hidden_size if getattr(self.config, "add_adapter", False) else hidden
         return {f"layer{n}": hidden if n < count else last for n in range(count + 1)}
 
     def layers(self, output: Any, samples: int) -> list[Float[Tensor, "batch channels frames"]]:
-        """What the network makes of clips, by layer and over time.
+        """Arrange the network's output by layer and over time.
 
         Args:
-            output: of the network, with what goes into its first layer and comes out of each.
-            samples: length of the clips.
+            output: output of the network, with the input of its first layer and the outputs of all layers.
+            samples: length of the clips in samples.
         """
-        # The last layer is followed by a normalization in some networks, and by more in others.
+        # The last hidden state is not always the last layer's output: normalization or adapters may follow.
         states = [*output.hidden_states[:-1], output.last_hidden_state]
         return [self.over_time(state, samples) for state in states]
 
     def over_time(
         self, state: Float[Tensor, "batch tokens width"], samples: int
     ) -> Float[Tensor, "batch width frames"]:
-        """One layer over time."""
+        """Arrange the tokens of one layer over time."""
         return state.mT
 
 
 class Speech(EncoderInput):
-    """The waveform, for wav2vec 2.0 and the networks that are built like it.
+    """Waveform input of wav2vec 2.0 and related networks.
 
-    A clip is brought to mean 0 and variance 1 if ``do_normalize``; what pads it becomes 0, and counts for neither.
-    Networks with layer normalization between the convolutions leave padding out of attention, too; those with group
-    normalization were trained on padding that they see.
+    With ``do_normalize``, a clip is normalized to mean 0 and variance 1; padding is excluded from both and becomes 0.
+    Networks with layer normalization between the convolutions also exclude padding from attention. Networks with group
+    normalization were trained with padding included.
     """
 
     defaults = MappingProxyType({"sampling_rate": 16_000, "do_normalize": True})
@@ -97,14 +97,14 @@ class Speech(EncoderInput):
     def __init__(self, config: Any, given: Mapping[str, Any]) -> None:
         super().__init__(config, given)
         self.do_normalize = given["do_normalize"]
-        self.masks_attention = getattr(config, "feat_extract_norm", "layer") == "layer"  # data2vec has no other
-        frames = getattr(config, "squeeze_factor", 1)  # SEW joins neighbouring ones
+        self.masks_attention = getattr(config, "feat_extract_norm", "layer") == "layer"  # always so in data2vec
+        frames = getattr(config, "squeeze_factor", 1)  # SEW averages neighbouring frames
         for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride)):
             frames = (frames - 1) * stride + kernel
         self.least_samples = frames
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Tensor]:
-        """The normalized waveform, and what of it is sound where the network asks for that."""
+        """Compute the normalized waveform, and the mask of sound if the network uses one."""
         samples = waveform.shape[-1]
         lengths = sound_lengths(waveform).clamp_min(self.least_samples).clamp_max(samples)[:, None]
         sounds = torch.arange(samples, device=waveform.device) < lengths
@@ -113,15 +113,16 @@ class Speech(EncoderInput):
             values = (values - values.sum(1, keepdim=True) / lengths) * sounds
             variance = values.square().sum(1, keepdim=True) / lengths
             values = values / (variance + VARIANCE_FLOOR).sqrt()
-        # On meta there is no padding to be found, and the shapes are the same.
+        # On the meta device, padding cannot be found; the shapes are the same.
         masked = self.masks_attention and not waveform.is_meta
         return {"input_values": values, "attention_mask": sounds.long()} if masked else {"input_values": values}
 
 
 class PairedFrames(EncoderInput):
-    """Kaldi's filter bank of 16-bit samples, normalized in each band, neighbouring frames in one: wav2vec 2.0 BERT.
+    """Input of wav2vec 2.0 BERT: Kaldi's filter bank of 16-bit samples, normalized in each band, frames in pairs.
 
-    Frames that padding reaches into are left out; so is a last one without a neighbour.
+    Neighbouring frames are concatenated. Frames that overlap padding are masked; a last frame without a neighbour is
+    dropped.
     """
 
     defaults = MappingProxyType({"sampling_rate": 16_000, "stride": 2})
@@ -138,11 +139,11 @@ class PairedFrames(EncoderInput):
             normalize="none",
         )
         self.window = len(self.fbank.window)
-        self.least_frames = max(2, self.stride)  # one frame has no variance
+        self.least_frames = max(2, self.stride)  # the variance needs two frames
         self.least_samples = self.window + (self.least_frames - 1) * self.fbank.hop_length
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Tensor]:
-        """The frames, ``stride`` in one, and which of them are sound."""
+        """Compute the frames, ``stride`` concatenated into one, and the mask of frames with sound."""
         energies = self.fbank.compute(waveform * 2**15)[:, 0].mT
         count = energies.shape[1]
         lengths = (sound_lengths(waveform) - self.window).div(self.fbank.hop_length, rounding_mode="floor") + 1
@@ -160,10 +161,11 @@ class PairedFrames(EncoderInput):
 
 
 class Patches(EncoderInput):
-    """Kaldi's filter bank with the frames that the network has positions for: the Audio Spectrogram Transformer.
+    """Input of the Audio Spectrogram Transformer: Kaldi's filter bank, with a fixed number of frames.
 
-    Zeros follow a short clip, and what follows them in the output is left out; a long clip is cut. A layer is the mean
-    over the frequencies of its patches; ``embedding`` is the published one, the mean of the two tokens before them.
+    The network's position embeddings fix the number of frames: short clips are padded with zeros, long ones are cut.
+    The output for the padding is dropped. A layer is the mean of its patches over the frequencies. ``embedding`` is the
+    published embedding, the mean of the two special tokens.
     """
 
     defaults = MappingProxyType(
@@ -185,20 +187,20 @@ class Patches(EncoderInput):
         self.least_samples = len(self.fbank.window)
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Tensor]:
-        """The normalized spectrogram."""
+        """Compute the normalized spectrogram."""
         return {"input_values": self.spectrogram(waveform)}
 
     def spectrogram(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch frames bands"]:
-        """Log energies minus their mean, divided by twice their standard deviation; zeros count as energies."""
+        """Compute log energies minus their mean, divided by twice their standard deviation, padding included."""
         energies = self.fbank.compute(waveform)[:, 0, :, : self.config.max_length]
         return ((energies - self.mean) / (2 * self.deviation)).mT
 
     def frames(self, samples: int) -> int:
-        """Number of frames of a clip, by its number of samples, before zeros follow and what is too long is cut."""
+        """Number of frames of a clip of ``samples`` samples, before padding and cutting."""
         return max(0, samples - len(self.fbank.window)) // self.fbank.hop_length + 1
 
     def names(self) -> dict[str, int]:
-        """Names of the layers, and the channels of each."""
+        """Names of the layers, with the number of channels of each."""
         return {**super().names(), EMBEDDING: self.config.hidden_size}
 
     def layers(self, output: Any, samples: int) -> list[Float[Tensor, "batch channels frames"]]:
@@ -208,7 +210,7 @@ class Patches(EncoderInput):
     def over_time(
         self, state: Float[Tensor, "batch tokens width"], samples: int
     ) -> Float[Tensor, "batch width frames"]:
-        """The mean over the frequencies, as long as there is sound."""
+        """Average over the frequencies, and drop the frames of the padding."""
         patch, stride = self.config.patch_size, self.config.time_stride
         rows = (self.config.num_mel_bins - patch) // self.config.frequency_stride + 1
         patches = state[:, SPECIAL_TOKENS:].unflatten(1, (rows, -1))
@@ -216,7 +218,7 @@ class Patches(EncoderInput):
 
 
 class _Mel(EncoderInput):
-    """Power in bands of Slaney's mel scale; beyond both ends of a clip, it is reflected."""
+    """Base class of inputs with power in bands of Slaney's mel scale; clips are padded by reflection at both ends."""
 
     weights: Tensor
 
@@ -229,16 +231,16 @@ class _Mel(EncoderInput):
         self.register_buffer("weights", weights.contiguous().to(self.power.window.device), persistent=False)
 
     def decibels(self, clips: Float[Tensor, "batch time"]) -> Float[Tensor, "batch bands frames"]:
-        """The power in tens of decibels."""
+        """Compute the level of the bands in units of 10 dB."""
         half = self.power.n_fft // 2
         power = self.power(functional.pad(clips, (half, half), "reflect"))[..., : clips.shape[-1] // self.hop + 1]
         return (self.weights @ power).clamp_min(POWER_FLOOR).log10()
 
 
 class WhisperMel(_Mel):
-    """Whisper's spectrogram of 30 s: zeros follow a short clip, a long one is cut.
+    """Input of Whisper: a spectrogram of 30 s; short clips are padded with zeros, long ones are cut.
 
-    What is more than 80 dB below the loudest value is cut off. What follows a clip in the output is left out.
+    Values are clipped 80 dB below the maximum. The output for the padding is dropped.
     """
 
     defaults = MappingProxyType({"sampling_rate": 16_000, "hop_length": 160, "n_fft": 400})
@@ -249,27 +251,28 @@ class WhisperMel(_Mel):
         self.least_samples = self.hop
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Tensor]:
-        """The spectrogram."""
+        """Compute the spectrogram."""
         clips = waveform[:, : self.samples]
         levels = self.decibels(functional.pad(clips, (0, self.samples - clips.shape[-1])))[..., :-1]
         return {"input_features": torch.maximum(levels, levels.amax((1, 2), keepdim=True) - 8) / 4 + 1}
 
     def names(self) -> dict[str, int]:
-        """Names of the layers, and the channels of each."""
+        """Names of the layers, with the number of channels of each."""
         return {f"layer{n}": self.config.d_model for n in range(self.config.encoder_layers + 1)}
 
     def over_time(
         self, state: Float[Tensor, "batch tokens width"], samples: int
     ) -> Float[Tensor, "batch width frames"]:
-        """One layer, as long as there is sound."""
+        """Arrange one layer over time, and drop the frames of the padding."""
         return state.mT[..., : -(-samples // (2 * self.hop))]
 
 
 class ClapMel(_Mel):
-    """CLAP's spectrogram of 10 s: a short clip is repeated, and followed by zeros where it does not fit in again.
+    """Input of CLAP: a spectrogram of 10 s; short clips are repeated as often as they fit, then padded with zeros.
 
-    A long clip is cut behind its first 10 s, where transformers takes others at random. Channels double from stage to
-    stage. The mean of the last layer over time is what CLAP projects into the space that it shares with words.
+    Long clips are cut to their first 10 s; transformers chooses a part at random instead. The number of channels
+    doubles from stage to stage. The mean of the last layer over time is what CLAP projects into its joint space with
+    texts.
     """
 
     defaults = MappingProxyType(
@@ -286,9 +289,7 @@ class ClapMel(_Mel):
 
     def __init__(self, config: Any, given: Mapping[str, Any]) -> None:
         if config.enable_fusion:
-            raise ConfigError(
-                "its fusion looks at parts of a clip that are drawn at random; laion/clap-htsat-unfused does not"
-            )
+            raise ConfigError("its fusion uses random parts of a clip; use laion/clap-htsat-unfused, which has none")
         super().__init__(config, given, given["fft_window_size"], given["frequency_min"], given["frequency_max"])
         self.samples = given["max_length_s"] * self.rate
         self.padding = given["padding"]
@@ -296,7 +297,7 @@ class ClapMel(_Mel):
         self.least_samples = self.hop
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Tensor]:
-        """The spectrogram, frames by bands."""
+        """Compute the spectrogram, frames by bands."""
         clips = waveform[:, : self.samples]
         fits = self.samples // clips.shape[-1]
         repeats = {"repeatpad": fits, "repeat": fits + 1}.get(self.padding, 1)
@@ -305,12 +306,12 @@ class ClapMel(_Mel):
         return {"input_features": 10 * levels.mT.unsqueeze(1)}
 
     def names(self) -> dict[str, int]:
-        """Names of the layers, and the channels of each."""
+        """Names of the layers, with the number of channels of each."""
         stages = len(self.config.depths)
         width = self.config.patch_embeds_hidden_size
         return {f"layer{n}": width * 2 ** min(n, stages - 1) for n in range(stages + 1)}
 
     def layers(self, output: Any, samples: int) -> list[Float[Tensor, "batch channels frames"]]:
-        """The mean over the frequencies; the network sees parts of a clip one below the other."""
+        """Average over the frequencies; the network stacks parts of a clip along the frequency axis."""
         parts = [state.unflatten(2, (self.ratio, -1)) for state in output.hidden_states[:-1]]
         return [*(part.mean(3).flatten(2) for part in parts), output.last_hidden_state.mean(2)]

@@ -1,4 +1,4 @@
-"""Published weights in folders of the Hugging Face hub."""
+"""Published weights in folders in the layout of the Hugging Face hub."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -8,22 +8,22 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.models.hub import CONFIG, SAFETENSORS, by_hand, hub_folder
 
 OPTION = "backbone"
-"""The option that names such a network."""
+"""Name of the option that selects such a network."""
 
 
 @dataclass(frozen=True)
 class HubFolder:
-    """A folder with the description of a network and its weights, on this machine or on the hub.
+    """Folder with the description and the weights of a network, on this machine or on the hub.
 
     Attributes:
-        name: path of the folder, or name on the hub; None where only a checkpoint holds the weights.
+        name: path of the folder, or name on the hub; None if only a checkpoint holds the weights.
     """
 
     name: str | None
 
     @property
     def remedy(self) -> str:
-        """What puts it on this machine."""
+        """Instruction that puts the folder on this machine."""
         if self.name is None:
             return f"name the folder that holds them, or the model of the hub: {OPTION}=NAME"
         if self.name.count("/") == 1 and not self.name.startswith((".", "~", "/")):
@@ -32,19 +32,19 @@ class HubFolder:
 
     @property
     def is_here(self) -> bool:
-        """Whether the folder is on this machine, whatever is in it."""
+        """Whether the folder is on this machine; its content is not checked."""
         if self.name is None:
             return False
         return Path(self.name).expanduser().is_dir() or _is_cached(self.name)
 
     def path(self) -> Path:
-        """Where the folder is, once it has been downloaded where that is needed.
+        """Return the path of the folder, which is downloaded if necessary.
 
         Raises:
-            ConfigError: it is not here and cannot be downloaded, or holds no weights.
+            ConfigError: the folder does not exist and cannot be downloaded, or contains no weights.
         """
         if self.name is None:
-            raise ConfigError(f"nothing says where these weights are: {self.remedy}")
+            raise ConfigError(f"{OPTION}: the source of these weights is unknown; {self.remedy}")
         return hub_folder(self.name, OPTION)
 
 
@@ -52,5 +52,5 @@ def _is_cached(name: str) -> bool:
     try:
         hub = import_module("huggingface_hub")
         return isinstance(hub.try_to_load_from_cache(name, CONFIG), str)
-    except (ModuleNotFoundError, ValueError):  # that package's error for what is no name is a ValueError
+    except (ModuleNotFoundError, ValueError):  # huggingface_hub raises a ValueError for invalid names
         return False

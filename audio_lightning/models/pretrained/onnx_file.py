@@ -1,4 +1,4 @@
-"""A network of one's own, or of anybody, that is a file of ONNX."""
+"""User-supplied networks as ONNX files."""
 
 import hashlib
 import logging
@@ -19,65 +19,66 @@ from audio_lightning.models.pretrained.backbone import Backbone
 from audio_lightning.models.pretrained.onnx_layers import Signature, examine, run
 
 NAME = "onnx"
-"""What ``feature.backbone`` calls it."""
+"""Name of such networks in messages."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file that somebody names.
+    """File that the user names.
 
     Attributes:
-        place: its path; None where nobody has named one.
+        place: path of the file; None if it is not known.
     """
 
     place: str | None
 
     @property
     def remedy(self) -> str:
-        """What puts it on this machine."""
-        return "give the path of a file of ONNX"
+        """Instruction that makes the file available."""
+        return "give the path of an ONNX file"
 
     @property
     def is_here(self) -> bool:
-        """Whether it is on this machine, whatever is in it."""
+        """Whether the file is on this machine; its content is not checked."""
         return self.place is not None and Path(self.place).expanduser().is_file()
 
     def path(self) -> Path:
-        """Where it is.
+        """Return the path of the file.
 
         Raises:
-            ConfigError: it is not there.
+            ConfigError: there is no such file.
         """
         if self.place is None:
-            raise ConfigError(f"backbone={NAME} has no weights of its own: {self.remedy}")
+            raise ConfigError(f"backbone={NAME} has no weights of its own; {self.remedy}")
         if not self.is_here:
-            raise ConfigError(f"{self.place} is not there, or no file: {self.remedy}")
+            raise ConfigError(f"{self.place}: no such file; {self.remedy}")
         return Path(self.place).expanduser()
 
 
 class OnnxFile(Backbone):
-    """A file of ONNX that takes a waveform, from -1 to 1; its outputs are the layers, and it is not trained.
+    """Network in an ONNX file that takes waveforms from -1 to 1; its outputs are the layers. It is not trained.
 
-    It is computed on the CPU. Its one input is float32, [batch, samples], [batch, 1, samples] or [samples]. Where it
-    takes a certain number of samples, a clip is cut into windows of them, zeros behind the last one, and what comes of
-    them is laid one behind the other. Layers are its float outputs with one to three axes, as they are found by trying:
-    the last axis has the channels, unless it is the one that grows with a clip. Outputs whose names have "embed" in
-    them come last. Its rate is what its metadata say under ``sample_rate``; ONNX itself has no place for it, and
-    without that it is the rate of the clips. A checkpoint has the file in it.
+    It is computed on the CPU. It must have one input, float32 of shape [batch, samples], [batch, 1, samples] or
+    [samples]. If the number of samples is fixed, a clip is cut into windows of this length, the last one padded with
+    zeros, and their outputs are concatenated. Layers are the floating-point outputs with one to three axes. The network
+    is run once to examine them: the last axis holds the channels, unless it is the one that grows with the clip.
+    Outputs with "embed" in their names come last. The sample rate is read from the metadata entry ``sample_rate``; ONNX
+    itself does not define one, and without the entry it is the rate of the clips. Checkpoints contain the file.
 
     Args:
-        sample_rate: in hertz, of the waveforms.
-        path: of the file; None where ``architecture`` is known.
-        architecture: what another one has found out of the file, as its attribute of this name has it.
+        sample_rate: rate of the waveforms in hertz.
+        path: path of the file; None if ``architecture`` is given.
+        architecture: :attr:`architecture` of an earlier instance for the same file.
 
     Raises:
-        ConfigError: the file is none of ONNX, or takes or gives something else, or waveforms of another rate.
+        ConfigError: ONNX Runtime is not installed; or the file cannot be read, is not an ONNX file, or has other inputs
+            or outputs.
     """
 
-    title = "a file of ONNX"
-    trained_rate = 16_000  # of networks of speech, where neither the file nor the clips say another
+    title = "an ONNX file"
+    trained_rate = 16_000  # usual for speech networks; used if neither the file nor the clips define one
     least_seconds = 0.0
     num_parameters = 0
     layers: Mapping[str, int] = MappingProxyType({})
@@ -100,16 +101,18 @@ class OnnxFile(Backbone):
             self.num_parameters = int(known["bytes"]) // 4
             self.signature = Signature.from_plain(known["signature"])
         except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"the description of a file of ONNX is damaged: {error!r}"[:300]) from error
+            raise ConfigError(
+                f"the description of an ONNX file is damaged: {error!r:.200}; use another checkpoint"
+            ) from error
         if rate is None:
             _say_rate(self.title, sample_rate)
         self.trained_rate, self.any_rate = rate or sample_rate, rate is None
-        self.least_seconds = (self.signature.shortest - 0.5) / self.trained_rate  # however rounded, no window more
+        self.least_seconds = (self.signature.shortest - 0.5) / self.trained_rate  # safe against rounding up
         self.layers = {name: layer.width for name, layer in self.signature.layers.items()}
         self.register_buffer("model", torch.empty(0, dtype=torch.uint8))
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
-        """What each output makes of the clips, in the order of their time; on the meta device, about as many frames."""
+        """Compute the outputs over time; on the meta device, with approximately the right number of frames."""
         if waveform.is_meta:
             sizes = {name: self.signature.frames(x, waveform.shape[-1]) for name, x in self.signature.layers.items()}
             return {
@@ -121,20 +124,22 @@ class OnnxFile(Backbone):
         return {name: value.to(waveform.device) for name, value in stacked.items()}
 
     def load(self) -> None:
-        """Take the file; see :meth:`Backbone.load`."""
+        """Load the file; see :meth:`Backbone.load`."""
         onnx_runtime.runtime(NAME)
         path = self.file.path()
         content = _read(path)
         if (found := hashlib.sha256(content).hexdigest()) != self._sha256:
-            raise ConfigError(f"{path} has changed: its sha256 is {found}, expected {self._sha256}")
-        if not self.model.is_meta:  # where everything is checked, and large tensors are refused
+            raise ConfigError(f"{path} has changed: its sha256 is {found}, expected {self._sha256}; restore the file")
+        if not self.model.is_meta:  # on the meta device everything is checked but nothing is loaded
             self.model = onnx_runtime.buffer_of(content).to(self.model.device)
 
     def _session(self) -> Any:
         if not self.model.numel():
-            raise ConfigError(f"backbone={NAME} has no weights at random: {self.file.remedy}")
+            raise ConfigError(f"backbone={NAME} has no random weights; {self.file.remedy}")
         if onnx_runtime.fingerprint(self.model) != self._sha256:
-            raise ConfigError(f"{self.title} in this checkpoint is not the file that the checkpoint describes")
+            raise ConfigError(
+                f"{self.title} in this checkpoint is not the file that the checkpoint describes; use another checkpoint"
+            )
         return onnx_runtime.session(self.model, NAME, self.title)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
@@ -144,7 +149,7 @@ class OnnxFile(Backbone):
 
 
 def _describe(path: Path, sample_rate: int) -> dict[str, Any]:
-    """The architecture of a file: plain values, from which the module is built where the file is not."""
+    """Describe a file by plain values, from which the module can be built without the file."""
     content = _read(path)
     session = _opened(content, path.name)
     rate = _rate(session)
@@ -161,29 +166,29 @@ def _read(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror})") from error
+        raise ConfigError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
     if not content:
-        raise ConfigError(f"{path} is empty, expected a file of ONNX")
+        raise ConfigError(f"{path} is empty; give an ONNX file")
     return content
 
 
 def stated_rate(path: str) -> int | None:
-    """The sample rate in hertz that a file of ONNX says it takes; None where it says none.
+    """Return the sample rate in hertz in the metadata of an ONNX file; None if there is none.
 
     Raises:
-        ConfigError: it is not there, or none of ONNX.
+        ConfigError: the file does not exist, or is not an ONNX file.
     """
     place = LocalFile(path).path()
     return _rate(_opened(_read(place), place.name))
 
 
 def _opened(content: bytes, title: str) -> Any:
-    with torch.device("cpu"):  # the file is looked into even where modules are built on meta
+    with torch.device("cpu"):  # the file is examined even when modules are built on the meta device
         return onnx_runtime.session(onnx_runtime.buffer_of(content), NAME, title)
 
 
 def _rate(session: Any) -> int | None:
-    """Hertz as the metadata have them; None where they are no number of them."""
+    """Read the sample rate in hertz from the metadata; None if it is missing or not a positive number."""
     try:
         rate = round(float(session.get_modelmeta().custom_metadata_map.get("sample_rate") or ""))
     except (OverflowError, ValueError):
@@ -194,8 +199,8 @@ def _rate(session: Any) -> int | None:
 @cache
 def _say_rate(name: str, sample_rate: int) -> None:
     log.warning(
-        "%s does not say which sample rate it was trained on: it gets that of the clips, %d Hz (metadata of the file: "
-        "sample_rate)",
+        "%s: the file does not define the sample rate of its training data, using the rate of the clips, %d Hz; "
+        "add a metadata entry sample_rate to the file if it differs",
         name,
         sample_rate,
     )

@@ -1,4 +1,4 @@
-"""What goes into a network that is a file of ONNX, and what comes out of it, found out by running it."""
+"""Inputs and outputs of ONNX networks on waveforms, examined by running them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,13 +11,13 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.onnx_session import one_line
 
 TRIAL_SECONDS = (0.1, 0.25, 0.5, 1, 2, 4, 8, 16)
-"""Lengths of clips that are tried in turn where a network takes any; the first that works is its shortest."""
+"""Lengths of clips in seconds to try for networks that take any length; the first that works is the shortest."""
 
 LONGER_SECONDS = 8
-"""By how much a second clip is longer: axes that grow with it are time."""
+"""Additional length of a second clip in seconds: axes that grow with it are time."""
 
 FEWEST_SAMPLES = 256
-"""A network of fewer values at a time sees spectra, or some other features, rather than waveforms."""
+"""Minimum length of a waveform; a network with a shorter input takes spectra or other features."""
 
 WINDOWS_AT_ONCE = 8
 
@@ -30,12 +30,12 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class Layer:
-    """An output of a network.
+    """Output of a network.
 
     Attributes:
-        width: channels of a frame.
+        width: number of channels of a frame.
         frames: number of frames of a window, or of the shortest clip.
-        hop: samples from one frame to the next where clips are taken as they are; None if there are always as many.
+        hop: samples between two frames, if clips may have any length; None if the number of frames is constant.
         transposed: whether time is the last axis.
     """
 
@@ -47,16 +47,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Signature:
-    """How a network is run.
+    """Inputs and outputs of a network.
 
     Attributes:
         input: name of the only input.
-        rank: dimensions of the input, 1 to 3.
-        samples: in a window that the network takes; None where it takes clips of any length.
-        batch: windows that are brought to it at once.
-        fills_batch: whether it takes neither more nor fewer than that.
-        shortest: samples of a clip that it makes something of.
-        layers: float outputs by name, those that are called embeddings last.
+        rank: number of dimensions of the input, 1 to 3.
+        samples: length of a window, if it is fixed; None if clips may have any length.
+        batch: number of windows per run.
+        fills_batch: whether ``batch`` is fixed by the network.
+        shortest: minimum length of a clip in samples.
+        layers: floating-point outputs by name; embeddings come last.
     """
 
     input: str
@@ -68,26 +68,26 @@ class Signature:
     layers: Mapping[str, Layer]
 
     def to_plain(self) -> dict[str, Any]:
-        """Containers, numbers and strings, from which :meth:`from_plain` makes it again."""
+        """Convert to plain containers, numbers and strings; the inverse of :meth:`from_plain`."""
         return asdict(self)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> "Signature":
-        """What :meth:`to_plain` made.
+        """Restore the result of :meth:`to_plain`.
 
         Raises:
-            ConfigError: something else.
+            ConfigError: the containers are not such a result.
         """
         try:
             layers = {str(name): Layer(**layer) for name, layer in plain["layers"].items()}
             return cls(**{**plain, "layers": layers})
         except (AttributeError, KeyError, TypeError) as error:
             raise ConfigError(
-                f"the description of the network of ONNX in this checkpoint is damaged: {error}"
+                f"the description of the ONNX network in this checkpoint is damaged: {error}; use another checkpoint"
             ) from error
 
     def frames(self, layer: Layer, samples: int) -> int:
-        """Frames that a layer makes of a clip; about, where frames are not spaced evenly over clips of any length."""
+        """Number of frames of a layer for a clip; approximate if the frames are not spaced evenly."""
         if self.samples is not None:
             return layer.frames * -(-samples // self.samples)
         return layer.frames + (int(max(0, samples - self.shortest) / layer.hop) if layer.hop else 0)
@@ -97,7 +97,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def run(session: Any, found: Signature, clip: Float32[np.ndarray, "time"]) -> Arrays:
-    """Each layer of a clip, [frames, channels]; zeros follow where it ends within a window, or is too short."""
+    """Compute the layers of a clip, [frames, channels]; zeros are appended to fill the last window."""
     size = found.samples or max(found.shortest, len(clip))
     padded = np.pad(clip, (0, -len(clip) % size))
     windows = padded.reshape(-1, size)
@@ -113,19 +113,19 @@ def run(session: Any, found: Signature, clip: Float32[np.ndarray, "time"]) -> Ar
 
 
 def examine(session: Any, name: str, rate: int) -> Signature:
-    """Find out how a network is run, with noise.
+    """Determine the signature of a network by running it on noise.
 
     Args:
-        session: of the network.
-        name: of the file, for messages.
-        rate: in hertz, of the clips.
+        session: session of the network.
+        name: name of the file, for messages.
+        rate: rate of the clips in hertz.
 
     Raises:
-        ConfigError: it does not take a waveform, or gives nothing that could be a layer.
+        ConfigError: the network does not take a waveform, or has no output that could be a layer.
     """
     found = _input(session, name)
     outputs = [out.name for out in session.get_outputs() if out.type in FLOATS]
-    outputs.sort(key=lambda output: "embed" in output.lower())  # the last layer is what most people want
+    outputs.sort(key=lambda output: "embed" in output.lower())  # embeddings last, because layers=last selects them
     layers: dict[str, Layer]
     if found.samples is None:
         found, layers = _of_any_length(session, found, outputs, name, rate)
@@ -133,39 +133,41 @@ def examine(session: Any, name: str, rate: int) -> Signature:
         found, layers = _of_windows(session, found, outputs, name)
     if not layers:
         given = ", ".join(f"{out.name} {out.type} {_sizes(out.shape)}" for out in session.get_outputs())
-        raise ConfigError(f"{name} gives {given}: expected an output of float numbers with one to three axes")
+        raise ConfigError(f"{name} gives {given}; export it with a floating-point output of one to three axes")
     return replace(found, layers=layers)
 
 
 def _input(session: Any, name: str) -> Signature:
-    """What the file itself says of its input; the layers are left open."""
+    """Read the input from the file; the layers are still empty."""
     inputs = session.get_inputs()
     if len(inputs) != 1:
         names = ", ".join(value.name for value in inputs)
-        raise ConfigError(f"{name} takes {len(inputs)} inputs ({names}), expected a waveform alone: {_REMEDY}")
+        raise ConfigError(f"{name} takes {len(inputs)} inputs ({names}), expected a waveform alone; {_REMEDY}")
     value = inputs[0]
     shape = [size if isinstance(size, int) and size > 0 else None for size in value.shape or ()]
     described = f"{name} takes {value.name} {value.type} {_sizes(shape)}"
     if value.type != "tensor(float)":
-        raise ConfigError(f"{described}, expected float32 samples from -1 to 1: {_REMEDY}")
+        raise ConfigError(f"{described}, expected float32 samples from -1 to 1; {_REMEDY}")
     if not 1 <= len(shape) <= 3 or (len(shape) == 3 and shape[1] not in (1, None)):
-        raise ConfigError(f"{described}, a spectrogram or other features, expected a waveform: {_REMEDY}")
+        raise ConfigError(f"{described}, a spectrogram or other features, expected a waveform; {_REMEDY}")
     samples, batch = shape[-1], (shape[0] if len(shape) > 1 else 1)
     if samples is not None and samples < FEWEST_SAMPLES:
-        raise ConfigError(f"{described}, too few for a waveform, expected {FEWEST_SAMPLES} samples or more: {_REMEDY}")
+        raise ConfigError(f"{described}, too few for a waveform, expected {FEWEST_SAMPLES} samples or more; {_REMEDY}")
     if samples is None and batch not in (1, None):
-        raise ConfigError(f"{described}, {batch} clips of any length at once, expected one: {_REMEDY}")
+        raise ConfigError(f"{described}, {batch} clips of any length at once, expected one; {_REMEDY}")
     return Signature(value.name, len(shape), samples, batch or 1, batch is not None, samples or 1, {})
 
 
 def _of_windows(session: Any, found: Signature, outputs: list[str], name: str) -> tuple[Signature, dict[str, Layer]]:
-    """Layers of a network with a fixed number of samples; windows are batched where that changes no output."""
+    """Find the layers of a network with a fixed input length; batch the windows if that changes no output."""
     assert found.samples is not None, "windows have a length"
     two = _noise(2 * found.samples).reshape(2, -1)
     try:
         first = _run(session, found, two[:1], outputs)
-    except Exception as error:  # the runtime's errors have nothing else in common
-        raise ConfigError(f"{name} fails on {found.samples} samples of noise: {one_line(error)}") from error
+    except Exception as error:  # the runtime's exceptions have no other common base class
+        raise ConfigError(
+            f"{name} fails on {found.samples} samples of noise: {one_line(error)}; correct the network"
+        ) from error
     layers = {}
     for output, value in first.items():
         if 1 <= value.ndim <= 3 and value.size and len(value) % found.batch == 0:
@@ -177,10 +179,10 @@ def _of_windows(session: Any, found: Signature, outputs: list[str], name: str) -
 
 
 def _are_independent(session: Any, found: Signature, two: Float32[np.ndarray, "2 time"], first: Arrays) -> bool:
-    """Whether two windows at once give the first one's outputs, and as many behind them."""
+    """Whether a batch of two windows gives the outputs of the first window, followed by as many for the second."""
     try:
         both = _run(session, replace(found, batch=2), two, list(first))
-    except Exception:  # a network may say that it takes any number, and have an axis of one inside
+    except Exception:  # a network may declare any batch size and still be limited to one
         return False
     return all(
         len(both[output]) == 2 * len(value)
@@ -192,26 +194,26 @@ def _are_independent(session: Any, found: Signature, two: Float32[np.ndarray, "2
 def _of_any_length(
     session: Any, found: Signature, outputs: list[str], name: str, rate: int
 ) -> tuple[Signature, dict[str, Layer]]:
-    """The layers of a network that takes clips as they are, from one clip to a longer one."""
+    """Find the layers of a network for any length, from the outputs for a clip and for a longer one."""
     failure = ""
     for seconds in TRIAL_SECONDS:
         shorter = round(seconds * rate)
         longer = shorter + LONGER_SECONDS * rate
         try:
             before, after = (_run(session, found, _noise(size)[None], outputs) for size in (shorter, longer))
-        except Exception as error:  # the runtime's errors have nothing else in common
+        except Exception as error:  # the runtime's exceptions have no other common base class
             failure = one_line(error)
             continue
         if all(value.size for value in before.values()):
             layers = {output: _growing(before[output], after[output], longer - shorter) for output in outputs}
             known = {output: layer for output, layer in layers.items() if layer is not None}
             return replace(found, shortest=shorter), known
-        failure = "it gives nothing"
-    raise ConfigError(f"{name} fails on {TRIAL_SECONDS[-1]} seconds of noise: {failure}")
+        failure = "its outputs are empty"
+    raise ConfigError(f"{name} fails on {TRIAL_SECONDS[-1]} seconds of noise: {failure}; correct the network")
 
 
 def _growing(before: np.ndarray, after: np.ndarray, samples: int) -> Layer | None:
-    """The layer of an output, from its values for a clip and for a longer one; None if it is no layer."""
+    """Derive the layer from an output for a clip and for a longer one; None if it cannot be a layer."""
     if not 1 <= before.ndim <= 3 or before.ndim != after.ndim:
         return None
     grown = [axis for axis in range(before.ndim) if before.shape[axis] != after.shape[axis]]
@@ -225,7 +227,7 @@ def _growing(before: np.ndarray, after: np.ndarray, samples: int) -> Layer | Non
 
 
 def _run(session: Any, found: Signature, windows: np.ndarray, outputs: list[str] | None = None) -> Arrays:
-    """Outputs by name, as they come; windows of silence follow where the network takes more than there are."""
+    """Run the network, with windows of silence appended if it needs a full batch; return its outputs by name."""
     names = list(found.layers) if outputs is None else outputs
     if found.fills_batch:
         windows = np.pad(windows, ((0, found.batch - len(windows)), (0, 0)))

@@ -1,4 +1,4 @@
-"""ONNX runtime, which computes networks that are files of ONNX; these are kept as bytes, which a checkpoint holds."""
+"""ONNX Runtime sessions of networks that are stored as bytes, so that checkpoints can contain them."""
 
 import hashlib
 from typing import Any
@@ -12,16 +12,16 @@ from audio_lightning.core import onnx_session
 
 MOST_SESSIONS = 8
 
-# Hundreds of megabytes are not hashed again for each clip. A buffer is another tensor once other bytes are loaded.
+# Computed once for each tensor, because files can have hundreds of megabytes; loading other bytes makes a new tensor.
 _fingerprints: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 _sessions: dict[tuple[str, int], Any] = {}
 
 
 def runtime(backbone: str) -> Any:
-    """The package itself.
+    """Import ONNX Runtime.
 
     Args:
-        backbone: what needs it, for the message.
+        backbone: name of the network that needs it, for the message.
 
     Raises:
         ConfigError: it is not installed.
@@ -30,27 +30,28 @@ def runtime(backbone: str) -> Any:
 
 
 def buffer_of(content: bytes) -> UInt8[Tensor, "bytes"]:
-    """The bytes of a file as a tensor on the CPU."""
+    """Store the bytes of a file in a tensor on the CPU."""
     return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
 def fingerprint(content: UInt8[Tensor, "bytes"]) -> str:
-    """SHA-256 of the bytes in a buffer, in hexadecimal."""
+    """Compute the SHA-256 of the bytes in a tensor, in hexadecimal."""
     if content not in _fingerprints:
         _fingerprints[content] = hashlib.sha256(content.cpu().numpy().tobytes()).hexdigest()
     return str(_fingerprints[content])
 
 
 def session(content: UInt8[Tensor, "bytes"], backbone: str, name: str) -> Any:
-    """An ``InferenceSession`` of the network in a buffer, on the CPU, with as many threads as torch has.
+    """Return an ``InferenceSession`` for the bytes of a network, on the CPU, with torch's number of threads.
 
     Args:
-        content: the file, which may be somebody else's: it can compute anything of its input, but reaches nothing else.
-        backbone: what needs it, for messages.
-        name: of the file, for messages.
+        content: the file. It may come from another author: it can compute anything from its input, but has no access to
+            anything else.
+        backbone: name of the network that needs it, for messages.
+        name: name of the file, for messages.
 
     Raises:
-        ConfigError: the runtime is not installed, or the file is none that it can run.
+        ConfigError: the runtime is not installed, or cannot run the file.
     """
     key = (fingerprint(content), torch.get_num_threads())
     if key not in _sessions:

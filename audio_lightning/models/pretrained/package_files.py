@@ -1,4 +1,4 @@
-"""Published weights that packages of the package index carry."""
+"""Published weights that are contained in packages of the package index."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from audio_lightning.core.errors import ConfigError
 
 @dataclass(frozen=True)
 class PackageFile:
-    """A file of weights in a package, which is never imported for it.
+    """File of weights in a package; the package is not imported.
 
     Attributes:
-        package: its name in the index.
-        version: the release that the checksum is of.
-        member: path of the file in the package, as the package's record has it.
-        sha256: of the file, in hexadecimal.
-        megabytes: that the package has, about.
+        package: name in the index.
+        version: release to which the checksum belongs.
+        member: path of the file in the package, as in the package's record.
+        sha256: checksum of the file, in hexadecimal.
+        megabytes: approximate size of the package.
     """
 
     package: str
@@ -28,12 +28,12 @@ class PackageFile:
 
     @property
     def remedy(self) -> str:
-        """What puts the file on this machine; the package may ask for releases that this program can't use."""
+        """Command that installs the package, without its dependencies, which could downgrade other packages."""
         return f"pip install --no-deps {self.package}=={self.version}"
 
     @property
     def is_here(self) -> bool:
-        """Whether the package is installed, whatever is in it."""
+        """Whether the package is installed; its content is not checked."""
         try:
             distribution(self.package)
         except PackageNotFoundError:
@@ -41,23 +41,23 @@ class PackageFile:
         return True
 
     def path(self) -> Path:
-        """Where the file is.
+        """Return the path of the file, after checking its checksum.
 
         Raises:
-            ConfigError: the package is not installed, or its file is another one.
+            ConfigError: the package is not installed, or its file is not the published one.
         """
         try:
             found = Path(str(distribution(self.package).locate_file(self.member)))
         except PackageNotFoundError:
             raise ConfigError(
-                f"the weights are in the package {self.package}, which is not installed: {self.remedy} "
+                f"the weights are in the package {self.package}, which is not installed; {self.remedy} "
                 f"({self.megabytes} MB; sha256 of {self.member}: {self.sha256})"
             ) from None
         try:
             with found.open("rb") as file:
                 checksum = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise ConfigError(f"{found} cannot be read ({error.strerror}): {self.remedy} --force-reinstall") from error
+            raise ConfigError(f"{found} cannot be read ({error.strerror}); {self.remedy} --force-reinstall") from error
         if checksum != self.sha256:
             raise ConfigError(
                 f"{found} is not the file of {self.package} {self.version}: its sha256 is {checksum}, expected "

@@ -1,4 +1,4 @@
-"""The networks of PANNs, which have learned to tell the sounds of AudioSet apart."""
+"""PANNs (pretrained audio neural networks) with their published weights, trained on AudioSet."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,40 +21,40 @@ WINDOW_SECONDS, HOP_SECONDS, BANDS, F_MIN = 0.032, 0.01, 64, 50.0
 
 
 def _published(name: str, megabytes: int, md5: str | None) -> PublishedFile:
-    """A file of the third version of the authors' record."""
+    """Describe a file of the third version of the authors' record."""
     url = f"https://zenodo.org/records/3987831/files/{name.replace('=', '%3D')}?download=1"
     return PublishedFile(url, megabytes, checksum=md5 and f"md5:{md5}", name=name)
 
 
 def _layers(widths: Sequence[int]) -> Mapping[str, int]:
-    """Channels of the blocks, and of the embedding, which has those of the last one."""
+    """Number of channels of each block, and of the embedding, which has as many as the last block."""
     return MappingProxyType({f"conv_block{n}": width for n, width in enumerate(widths, 1)} | {"embedding": widths[-1]})
 
 
 class PANN(Backbone):
-    """A network of pretrained audio neural networks (Kong et al. 2020, arXiv 1912.10211), trained on AudioSet.
+    """Base class of PANNs (Kong et al. 2020, arXiv 1912.10211), trained on AudioSet.
 
-    Blocks of convolutions with batch normalization and ReLU; means over two by two behind all of them, or all but the
-    last. They see decibels of the power in 64 bands of Hann windows of 32 ms, 10 ms apart, mirrored at the ends of the
-    clip: triangles of equal area on Slaney's mel scale, each band normalized for itself. The published embedding is the
-    last layer, which has one frame: the mean over the bands, of that the mean over time plus the maximum, and a linear
-    layer with ReLU.
+    Blocks of convolutions with batch normalization and ReLU; 2x2 average pooling after all of them, or all except the
+    last. The input is the power in decibels in 64 bands of Hann windows of 32 ms every 10 ms, padded by reflection:
+    triangles of equal area on Slaney's mel scale, each band with its own batch normalization. The published embedding
+    is the last layer, which has one frame: the mean over the bands, the sum of its mean and maximum over time, and a
+    linear layer with ReLU.
 
-    At another rate, windows have as many samples as last 32 ms, an even number, and a hop is a whole number of samples.
-    The classifier of the 527 classes is left out, and so is what the authors do to spectrograms in training,
-    SpecAugment and mixup: it is up to the user.
+    At another sample rate, windows have the even number of samples nearest to 32 ms, and the hop is a whole number of
+    samples. The classifier of the 527 classes is omitted. The published training also has SpecAugment and mixup; here
+    they are options of ``augment``.
 
     Args:
-        sample_rate: see :class:`Backbone`; None for the one that it was trained on.
-        widths: channels of the blocks, for networks of other widths; None for those that were published.
-        block_dropout: probability of dropping an activation after each block, in training.
-        dropout: probability of dropping an activation before and after the linear layer, in training.
+        sample_rate: rate of the waveforms in hertz, see :class:`Backbone`; None for the rate of the training data.
+        widths: number of channels of each block, for networks of other widths; None for the published ones.
+        block_dropout: dropout probability after each block, in training.
+        dropout: dropout probability before and after the linear layer, in training.
 
     Attributes:
         f_max: upper edge of the highest band in hertz.
-        kernel: bands and frames that a convolution sees.
-        convolutions: of a block.
-        pools: number of blocks behind which bands and frames are halved.
+        kernel: kernel size of the convolutions in bands and frames.
+        convolutions: number of convolutions in a block.
+        pools: number of blocks that are followed by pooling.
     """
 
     trained_rate = 32_000
@@ -85,7 +85,7 @@ class PANN(Backbone):
         if widths is not None:
             self.layers = _layers(widths)
         window = 2 * round(WINDOW_SECONDS / 2 * self.sample_rate)
-        frames = FrameSettings(window / self.sample_rate, HOP_SECONDS, window)  # its frequencies are as far apart
+        frames = FrameSettings(window / self.sample_rate, HOP_SECONDS, window)  # keeps the distance of frequencies
         self.power = PowerSpectrogram(self.sample_rate, frames, center=False)
         self.decibel = Decibel(None)
         weights = self._band_weights(window).to(self.power.window.device)
@@ -98,18 +98,18 @@ class PANN(Backbone):
         self.block_dropout, self.dropout = nn.Dropout(block_dropout), nn.Dropout(dropout)
 
     def _band_weights(self, window: int) -> Float[Tensor, "bands frequencies"]:
-        """Weights of the frequencies of a window in the bands that it was trained on, on the CPU.
+        """Weights of the frequencies of a window in the bands of the published training, on the CPU.
 
-        Bands above half of the rate are as wide as they were, and hold nothing.
+        Bands above half the sample rate keep their width, and are empty.
         """
-        times = 2 * math.ceil(self.f_max / self.sample_rate)  # for edges up to there, and half a rate that is whole
+        times = 2 * math.ceil(self.f_max / self.sample_rate)  # even multiple of the rate, with half of it above f_max
         filters = MelFilters(times * self.sample_rate, BANDS, F_MIN, self.f_max, "slaney", "slaney")
-        # A sound of a lower rate has less power in a shorter window.
+        # At a lower rate, the window has fewer samples and so less power.
         level = (WINDOW_SECONDS * self.trained_rate / window) ** 2
         return (level * filters.weights(times * window)[: window // 2 + 1]).T.contiguous()
 
     def spectrogram(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch bands frames"]:
-        """Decibels in each band, of frames around all multiples of the hop."""
+        """Compute the level of each band in decibels, in frames centred on all multiples of the hop."""
         half, hop = self.power.n_fft // 2, self.power.hop_length
         mirrored = functional.pad(waveform, (half, half), mode="reflect")
         whole = mirrored[:, : 2 * half + waveform.shape[-1] // hop * hop]
@@ -117,7 +117,7 @@ class PANN(Backbone):
             return self.decibel(self.weights @ self.power(whole))
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
-        """The mean over the bands of the output of each block, and the embedding of the clip."""
+        """Compute the outputs of the blocks, averaged over the bands, and the embedding of the clip."""
         x = self.bn0(self.spectrogram(waveform)).mT.unsqueeze(1)
         *names, last = self.layers
         found: dict[str, Tensor] = {}
@@ -130,8 +130,8 @@ class PANN(Backbone):
         return found
 
     def load(self) -> None:
-        """Take the published weights; see :meth:`Backbone.load`."""
-        # Beside the weights, some files have the order in which clips were drawn, as arrays of NumPy 1.
+        """Load the published weights; see :meth:`Backbone.load`."""
+        # Some files also hold the sampling order of clips, as arrays of NumPy 1.
         rebuild: Any = np.empty(0).__reduce__()[0]
         arrays: list[Any] = [
             (rebuild, "numpy.core.multiarray._reconstruct"),
@@ -192,7 +192,7 @@ class CNN14At8kHz(CNN14):
 
 
 class _Block(nn.Module):
-    """Convolutions, each with batch normalization and ReLU; the names are those of the published tensors."""
+    """Convolutions with batch normalization and ReLU; submodules are named like the published tensors."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, convolutions: int) -> None:
         super().__init__()
@@ -204,7 +204,7 @@ class _Block(nn.Module):
             self.add_module(f"bn{n}", nn.BatchNorm2d(outputs))
 
     def forward(self, x: Float[Tensor, "batch inputs frames bands"]) -> Float[Tensor, "batch outputs frames bands"]:
-        """What the convolutions make of a map of the same size."""
+        """Apply the convolutions, which keep the size."""
         for n in self.steps:
             x = functional.relu_(self.get_submodule(f"bn{n}")(self.get_submodule(f"conv{n}")(x)))
         return x

@@ -18,13 +18,13 @@ def pool_layers(
     pooling: Pooling,
     sounding: Mapping[str, Bool[Tensor, "batch frames"]] | None = None,
 ) -> Float[Tensor, "batch values"]:
-    """The mean over time of each layer, its maximum, or both, one layer behind the other.
+    """Pool each layer over time (mean, maximum or both) and concatenate the layers.
 
     Args:
         found: layers by name.
-        names: of the layers to pool, in this order.
+        names: names of the layers to pool, in this order.
         pooling: ``mean``, ``max`` or ``mean_max``.
-        sounding: by layer, the frames that count, at least one for each clip; None: all frames count.
+        sounding: for each layer, a mask of its frames that are not padding, at least one per clip; None if all count.
     """
     values = []
     for name in names:
@@ -38,10 +38,10 @@ def pool_layers(
 
 
 class AttentionPooling(nn.Module):
-    """The mean over time of each layer, with a learned weight of every frame.
+    """Attention pooling: the mean of each layer over time, with learned weights of the frames.
 
     Args:
-        channels: of each layer, by name.
+        channels: number of channels of each layer, by name.
     """
 
     def __init__(self, channels: Mapping[str, int]) -> None:
@@ -53,7 +53,7 @@ class AttentionPooling(nn.Module):
         found: Mapping[str, Float[Tensor, "batch channels frames"]],
         sounding: Mapping[str, Bool[Tensor, "batch frames"]] | None = None,
     ) -> Float[Tensor, "batch values"]:
-        """Pooled layers, one behind the other; see :func:`pool_layers`."""
+        """Pool and concatenate the layers; see :func:`pool_layers`."""
         pooled = []
         for name, score in self.scores.items():
             scores = score(found[name])

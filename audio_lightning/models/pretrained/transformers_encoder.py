@@ -1,4 +1,4 @@
-"""Audio encoders of the package transformers: whatever of these families lies in a folder or on the hub."""
+"""Audio encoders of the package transformers, from a folder or from the Hugging Face hub."""
 
 import re
 import warnings
@@ -30,15 +30,15 @@ from audio_lightning.models.pretrained.hub_files import OPTION, HubFolder
 
 @dataclass(frozen=True)
 class Family:
-    """Networks of one kind.
+    """Family of networks with the same class in transformers.
 
     Attributes:
-        title: what it is called.
+        title: display name.
         network: name of the class in transformers.
-        citation: of what describes it.
-        front_end: what it sees of a clip.
-        prefix: a pattern of what may come before the published names of its tensors.
-        module: where the class is.
+        citation: publication that describes the family.
+        front_end: class of the family's input.
+        prefix: regular expression of optional prefixes of the published tensor names.
+        module: module of the class.
     """
 
     title: str
@@ -131,7 +131,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         ),
     }
 )  # fmt: skip
-"""By the ``model_type`` of their descriptions."""
+"""Families by the ``model_type`` of their descriptions."""
 
 LEFT_OUT = frozenset(
     {
@@ -141,7 +141,7 @@ LEFT_OUT = frozenset(
         "torchscript", "transformers_version",
     }
 )  # fmt: skip
-"""Entries of a description that are about its head, about how it is run, or about code to be fetched."""
+"""Entries of a description that concern its head, the way it is run, or code to download; they are ignored."""
 
 WHOLE: Mapping[str, Any] = MappingProxyType(
     {
@@ -152,7 +152,7 @@ WHOLE: Mapping[str, Any] = MappingProxyType(
         "mask_time_prob": 0.0,
     }
 )
-"""All layers and all frames in training, too: each layer is looked at, and clips are short."""
+"""Overrides that keep all layers and all frames in training, because every layer is used and clips are short."""
 
 _Replacement = str | Callable[[re.Match[str]], str]
 
@@ -160,7 +160,7 @@ RENAMED: Mapping[str, _Replacement] = {
     r"\.weight_g$": ".parametrizations.weight.original0",
     r"\.weight_v$": ".parametrizations.weight.original1",
 }
-"""Older names of tensors, and those of today."""
+"""Regular expressions of older tensor names, and their current names."""
 
 RENAMED_AST: Mapping[str, _Replacement] = {
     r"^encoder\.layer\.": "layers.",
@@ -169,26 +169,26 @@ RENAMED_AST: Mapping[str, _Replacement] = {
     r"\.intermediate\.dense\.": ".mlp.fc1.",
     r"\.output\.dense\.": ".mlp.fc2.",
 }
-"""The same of the Audio Spectrogram Transformer, in the order of replacement."""
+"""Further renamed tensors of the Audio Spectrogram Transformer, in order of application."""
 
 
 class TransformersEncoder(Backbone):
-    """An audio encoder of transformers with the front end of its family, which equals the published one.
+    """Audio encoder of transformers, with a front end equivalent to the published one.
 
-    ``layer0`` is what goes into the first layer of the transformer, the others are what comes out of each; the last one
-    is what the network ends with. Layers of the Audio Spectrogram Transformer and of CLAP are means over frequency, and
-    the former has one more, ``embedding``.
+    ``layer0`` is the input of the first transformer layer; the others are the outputs of the layers, and the last one
+    is the output of the network. Layers of the Audio Spectrogram Transformer and of CLAP are means over frequency; the
+    former has an additional layer, ``embedding``.
 
-    The code is that of the installed package; none is fetched, and nothing in the weights is executed.
+    Only code of the installed package runs; no code is downloaded, and nothing in the weights is executed.
 
     Args:
-        sample_rate: in hertz; see :attr:`trained_rate`.
-        source: folder in the layout of the Hugging Face hub, or name there, such as ``facebook/hubert-base-ls960``;
-            None where a checkpoint brings the weights.
-        architecture: None, or what :attr:`architecture` of such a network was, by which it is built without the folder.
+        sample_rate: rate of the waveforms in hertz; see :attr:`trained_rate`.
+        source: folder in the layout of the Hugging Face hub, or name on it, such as ``facebook/hubert-base-ls960``;
+            None if the weights come from a checkpoint.
+        architecture: None, or the :attr:`architecture` of such a network, from which it is built without the folder.
 
     Raises:
-        ConfigError: transformers is not installed; the source cannot be had, or is of another kind.
+        ConfigError: transformers is not installed; or the source is not available, or is of another kind.
     """
 
     any_rate = False
@@ -204,7 +204,9 @@ class TransformersEncoder(Backbone):
             described, given = kept(dict(architecture["config"])), architecture["preprocessor"]
             self.family = FAMILIES[described.pop("model_type")]
         except (KeyError, TypeError) as error:
-            raise ConfigError(f"{OPTION}: the architecture is none of an audio encoder: {error!r}"[:300]) from error
+            raise ConfigError(
+                f"{OPTION}: the architecture does not describe an audio encoder: {error!r:.200}; use another checkpoint"
+            ) from error
         self.network, self.front_end = _build(self.family, described, given)
         self.title, self.citation = self.family.title, self.family.citation
         self.trained_rate = self.front_end.rate
@@ -215,9 +217,9 @@ class TransformersEncoder(Backbone):
         self.single = frozenset(self.layers.keys() & {EMBEDDING})
 
     def forward(self, waveform: Float[Tensor, "batch time"]) -> dict[str, Float[Tensor, "batch channels frames"]]:
-        """The states of the transformer, over time."""
+        """Compute the hidden states of the transformer over time."""
         with warnings.catch_warnings():
-            # WavLM gives torch a mask of truth values beside one of numbers.
+            # WavLM passes torch a boolean mask together with a floating-point one.
             warnings.filterwarnings("ignore", "Support for mismatched key_padding_mask", UserWarning)
             with full_precision(waveform):
                 inputs = self.front_end(waveform)
@@ -225,14 +227,14 @@ class TransformersEncoder(Backbone):
         return dict(zip(self.layers, self.front_end.layers(output, waveform.shape[-1]), strict=True))
 
     def load(self) -> None:
-        """Take the published weights; see :meth:`Backbone.load`."""
+        """Load the published weights; see :meth:`Backbone.load`."""
         device = next(self.network.parameters()).device
         stored = read_weights(self.file.path(), device, OPTION)
         load_tensors(self.network, from_published(stored, self.family), self.file, self.title)
 
 
 def encoder_rate(source: str) -> int:
-    """The sample rate in hertz that an audio encoder takes.
+    """Return the sample rate in hertz that an audio encoder accepts.
 
     Raises:
         ConfigError: see :class:`TransformersEncoder`.
@@ -241,7 +243,7 @@ def encoder_rate(source: str) -> int:
 
 
 def read_encoder(folder: Path) -> dict[str, Any]:
-    """What a folder says of a network and its front end, in plain containers.
+    """Read the description of a network and of its front end, as plain containers.
 
     Raises:
         ConfigError: the description is missing or damaged, or of a network of another kind.
@@ -260,18 +262,18 @@ def read_encoder(folder: Path) -> dict[str, Any]:
         given[name] = value = stored.get(name, default)
         if type(value) is not type(default) and not (isinstance(default, float) and type(value) is int):
             raise ConfigError(
-                f"{OPTION}: the front end in {folder} has {name}={value!r}, expected a value like {default!r}"
+                f"{OPTION}: the front end in {folder} has {name}={value!r}, expected one like {default!r}; correct it"
             )
     return {"config": {**kept(described), "model_type": kind}, "preprocessor": given}
 
 
 def kept(described: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of a description, which may be somebody else's, that say how its network is built."""
+    """Select the entries of a description, possibly from another author, that define how the network is built."""
     return {name: value for name, value in described.items() if name not in LEFT_OUT and not str(name).startswith("_")}
 
 
 def from_published(stored: Mapping[str, Tensor], family: Family) -> dict[str, Tensor]:
-    """Tensors by their names in the network itself; what is no part of it keeps its own."""
+    """Rename published tensors to the network's own names; tensors outside the network keep their names."""
     replacements = {**RENAMED, **(RENAMED_AST if family.front_end is Patches else {})}
     found = {}
     for name, tensor in stored.items():
@@ -283,18 +285,18 @@ def from_published(stored: Mapping[str, Tensor], family: Family) -> dict[str, Te
 
 
 def _build(family: Family, described: dict[str, Any], given: Mapping[str, Any]) -> tuple[torch.nn.Module, EncoderInput]:
-    """The network with weights at random, and its front end."""
+    """Build the network with random weights, and its front end."""
     try:
         network = getattr(import_module(family.module), family.network)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"{OPTION}: {family.title} needs the package transformers: pip install transformers"
+            f"{OPTION}: {family.title} needs the package transformers; pip install transformers"
         ) from error
     try:
         built = network(network.config_class.from_dict({**described, **WHOLE}))
-        if hasattr(built, "masked_spec_embed"):  # UniSpeech-SAT has it even where no frame is masked
+        if hasattr(built, "masked_spec_embed"):  # UniSpeech-SAT has it even if no frame is masked
             del built.masked_spec_embed
         return built, family.front_end(built.config, given)
-    except Exception as error:  # the checks of that package have errors of their own, and not all sizes are checked
+    except Exception as error:  # transformers' validation has exceptions of its own, and not all sizes are validated
         reason = " ".join((str if isinstance(error, ConfigError) else repr)(error).split())[:250]
-        raise ConfigError(f"{OPTION}: this {family.title} cannot be used: {reason}") from error
+        raise ConfigError(f"{OPTION}: this {family.title} cannot be used: {reason}; use another network") from error

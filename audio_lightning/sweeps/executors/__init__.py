@@ -1,1 +1,1 @@
-"""Where trials run: local processes, Ray, Slurm."""
+"""Executors of trials: local processes, Ray, Slurm."""

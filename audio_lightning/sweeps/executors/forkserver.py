@@ -1,8 +1,8 @@
-"""A process that has the heavy libraries imported, from which others are forked in milliseconds.
+"""Forkserver with the heavy libraries loaded, from which processes are forked in milliseconds.
 
-To import Lightning takes seconds, to fork a process that has it takes hundredths of one. The process is that of
-multiprocessing's forkserver: it never opens a recording, touches no GPU and starts no thread, so that what is forked
-from it begins as clean as a fresh Python.
+Importing Lightning takes seconds; forking a process that has imported it takes hundredths of a second. The server is
+the one of ``multiprocessing``. It never opens a recording, uses a GPU or starts a thread, so a forked process is as
+clean as a new Python process.
 """
 
 import multiprocessing
@@ -24,6 +24,9 @@ from audio_lightning.core.files import disk_trouble
 
 PRELOADED = "audio_lightning.sweeps.executors.preload"
 
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+"""Signals that stop a sweep. The terminal, ``timeout`` and Slurm send them to all processes of a command."""
+
 DISTRIBUTED = (
     "RANK",
     "LOCAL_RANK",
@@ -34,45 +37,61 @@ DISTRIBUTED = (
     "MASTER_ADDR",
     "MASTER_PORT",
 )
-"""Variables by which a process takes itself for one of several; they must not reach a trial."""
+"""Environment variables of distributed processes, which must not reach a trial."""
 
 Answer = TypeVar("Answer")
 
 
 def forkserver() -> ForkServerContext:
-    """The context whose processes are forked from the warm one, which starts importing now if it has not yet."""
+    """Return the forkserver's multiprocessing context; start the server if it does not run yet.
+
+    The server blocks SIGINT and SIGTERM from its first instruction on, because the sweep needs it to save results after
+    these signals. It ends together with the sweep.
+    """
     from multiprocessing.forkserver import ensure_running
+    from multiprocessing.resource_tracker import ensure_running as ensure_tracker
 
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([PRELOADED])
-    ensure_running()
+    ensure_tracker()  # first, because it unblocks the signals; the tracker itself ignores them
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)  # a new process inherits the mask
+    try:
+        ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     return context
 
 
-def begin(function: Callable[..., Any], *arguments: Any) -> ForkServerProcess:
-    """Start ``function`` in a process of its own, which is a group of its own and dies with this one.
+def begin(function: Callable[..., Any], *arguments: Any, memory_of_threads: bool = False) -> ForkServerProcess:
+    """Start ``function`` in a separate process with its own process group, which dies with this process.
 
-    It trusts the modules that are trusted here.
+    The new process trusts the modules that are trusted in this process.
+
+    Args:
+        function: function that the new process can import by its name.
+        arguments: arguments of the function.
+        memory_of_threads: let threads of the new process share the memory that they free; must be set before the first
+            thread starts (:func:`audio_lightning.training.allocator.share_freed_memory`).
     """
-    process = forkserver().Process(target=_enter, args=(trusted_modules(), function, *arguments))
+    process = forkserver().Process(target=_enter, args=(trusted_modules(), memory_of_threads, function, *arguments))
     with _main_hidden() if function.__module__ != "__main__" else nullcontext():
         process.start()
     return process
 
 
 def call(function: Callable[..., Answer], *arguments: Any) -> Answer:
-    """What ``function`` returns, computed in a process of its own.
+    """Call ``function`` in a separate process, and return its result.
 
     Raises:
-        UserError: the function's own; :class:`DiskError` where the disk took no more.
-        RuntimeError: with the traceback of any other exception there, or because the process died.
+        UserError: raised by the function; :class:`DiskError` if the disk was full.
+        RuntimeError: with the traceback of any other exception, or if the process died.
     """
     (answer,) = call_side_by_side(function, arguments, 1)
     return answer
 
 
 def call_side_by_side(function: Callable[..., Answer], arguments: Sequence[Any], times: int) -> list[Answer]:
-    """What ``function`` returns in each of several processes that run at once; see :func:`call`."""
+    """Call ``function`` in several processes at the same time, and return their results; see :func:`call`."""
     running = []
     try:
         for _ in range(times):
@@ -100,22 +119,22 @@ def _answer_of(process: ForkServerProcess, receiver: Connection) -> Any:
 
 
 def kill_group(pid: int | None, number: int = signal.SIGKILL) -> None:
-    """Send a signal to a process begun here and to all that it has started."""
+    """Send a signal to a process started here and to all its descendants."""
     if pid is None:
         return
     try:
         os.killpg(pid, number)
     except ProcessLookupError:
         pass
-    except PermissionError:  # macOS, of a group that has ended
+    except PermissionError:  # raised on macOS for a group that has ended
         pass
 
 
 @contextmanager
 def _main_hidden() -> Iterator[None]:
-    """Keep a process that starts from running the main program first, where nothing of that is needed.
+    """Prevent a new process from running the main program first, if the called function is not part of it.
 
-    A script that sweeps where nothing asks for ``__main__`` would sweep there, too, and the standard input has no file.
+    A script without a ``__main__`` guard would start its sweep again, and a program on the standard input has no file.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -125,12 +144,17 @@ def _main_hidden() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _enter(trusted: tuple[str, ...], function: Callable[..., Any], *arguments: Any) -> None:
-    os.setsid()  # Ctrl-C on the terminal is for the sweep, which decides what becomes of its trials
+def _enter(trusted: tuple[str, ...], memory_of_threads: bool, function: Callable[..., Any], *arguments: Any) -> None:
+    os.setsid()  # Ctrl-C on the terminal is handled by the sweep, which stops its trials
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # a request to stop that came since the fork is received now
     for name in DISTRIBUTED:
         os.environ.pop(name, None)
-    if PRELOADED not in sys.modules:  # multiprocessing passes over a preload that fails in silence
+    if PRELOADED not in sys.modules:  # multiprocessing ignores a failed preload silently
         __import__(PRELOADED)
+    if memory_of_threads:
+        from audio_lightning.training.allocator import share_freed_memory
+
+        share_freed_memory()
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
@@ -149,7 +173,7 @@ def _answer(sender: Connection, function: Callable[..., Any], *arguments: Any) -
     except UserError as error:
         answer = (False, type(error)(str(error)))
     except BaseException as error:
-        said = disk_trouble(error)
-        answer = (False, DiskError(said) if said else traceback.format_exc())
+        trouble = disk_trouble(error)
+        answer = (False, DiskError(trouble) if trouble else traceback.format_exc())
     sender.send(answer)
     sender.close()

@@ -1,9 +1,9 @@
-"""Everything that a training imports, for the process that trials are forked from."""
-# ruff: noqa: F401, E402 - to import them is all that they are for
+"""Imports of a training, preloaded by the forkserver of trials."""
+# ruff: noqa: F401, E402 - imported for preloading only
 
 import gc
 
-gc.disable()  # nothing of what is made here is ever thrown away, and looking for such takes a fifth of the time
+gc.disable()  # nothing is freed during the imports, and searching for garbage takes a fifth of their time
 
 import pkgutil
 from importlib import import_module
@@ -11,7 +11,7 @@ from importlib import import_module
 import lightning.pytorch
 import matplotlib.backends.backend_agg
 import torch
-import torch._dynamo  # the first optimizer asks for it, and it takes a second
+import torch._dynamo  # imported by the first optimizer, which takes a second
 import torch.utils.serialization.config
 import torchmetrics.classification
 from PIL import Image
@@ -31,6 +31,6 @@ import audio_lightning.training.run
 for package in (audio_lightning.augment, audio_lightning.data, audio_lightning.features, audio_lightning.models):
     for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         import_module(module.name)
-Image.preinit()  # the formats of pictures are found when the first one is written
-gc.freeze()  # nor do trials look for it there, whereby they would make a copy of the memory that they share
+Image.preinit()  # loads the image formats, otherwise loaded when the first image is written
+gc.freeze()  # garbage collection in a trial would otherwise touch, and so copy, the shared memory
 gc.enable()

@@ -1,4 +1,4 @@
-"""Trials on a Ray cluster: one that runs, or one of this machine alone."""
+"""Executor on a Ray cluster: a running cluster, or a local one."""
 
 import logging
 import math
@@ -17,10 +17,10 @@ from audio_lightning.sweeps.executors.executors import Ended, Executor, watch
 from audio_lightning.sweeps.trial import Job, run_trial
 
 LOCAL_OBJECT_STORE = 80 * 1024**2
-"""Bytes of shared memory of a cluster that is started here; trials need none, and Ray no less than 75 MiB."""
+"""Shared memory of a local cluster in bytes; trials use none, but Ray needs at least 75 MiB."""
 
 SECONDS_TO_END = 10.0
-"""How long trials that were ended have to be gone from a cluster before it is left."""
+"""Seconds for killed trials to disappear before the cluster is left."""
 
 _Wish = Literal["stop", "kill"] | None
 
@@ -32,23 +32,23 @@ class _Running:
 
 
 class RayExecutor(Executor):
-    """Trials as tasks of a Ray cluster.
+    """Executor of trials as tasks of a Ray cluster.
 
-    What crosses the network is the path of a trial's folder. So the folder of the sweep lies on a file system that all
-    machines share, the recordings do, too, and this package is installed on all of them. A task watches the trial,
-    which is a process below it; the first one that a worker of Ray runs waits there for the libraries to be imported,
-    later ones are forked. A trial whose machine is lost has failed, and goes on elsewhere with ``sweep.retries``.
+    Only the path of a trial's folder is sent over the network. The sweep folder and the recordings must therefore be on
+    a file system that all machines share, and this package must be installed on all of them. A task watches the trial,
+    which is its child process. The first task of a Ray worker imports the libraries; later trials are forked. A trial
+    whose machine is lost has failed; with ``sweep.retries`` it is resumed on another machine.
 
     Args:
-        workers: trials at once on a cluster that is started here; elsewhere the cluster's resources decide.
-        address: of a running cluster, ``auto`` for the one that this machine belongs to; None to start one here.
-        cpus: of each trial; None for this machine's cores shared between ``workers``.
-        gpus: of each trial; parts of one let several share it.
-        timeout: seconds after which a trial is ended, counted from when it starts on its machine; None for never.
-        run: what a trial's process does.
+        workers: number of trials at the same time on a local cluster; otherwise the cluster's resources decide.
+        address: address of a running cluster; ``auto``: the cluster of this machine; None: start a local cluster.
+        cpus: CPUs of each trial; None: the cores of this machine divided by ``workers``.
+        gpus: GPUs of each trial; with a fraction, several trials share a GPU.
+        timeout: seconds after which a trial is killed, counted from its start on its machine; None: never.
+        run: function that runs a trial in its process.
 
     Raises:
-        ConfigError: Ray is not installed, no cluster answers, or none of its machines has room for a trial.
+        ConfigError: Ray is not installed, the cluster does not respond, or no machine has room for a trial.
     """
 
     def __init__(
@@ -67,17 +67,17 @@ class RayExecutor(Executor):
         self._watch = self._ray.remote(max_retries=0)(_watch)
         self._running: dict[Any, _Running] = {}
         self._wish: _Wish = None
-        self._told: _Wish = None
+        self._sent: _Wish = None
         if not any(self._rooms()):
             self._ray.shutdown()
             raise ConfigError(
-                f"no machine of the Ray cluster has the {self._cpus:g} CPUs and {gpus:g} GPUs that a trial is to get: "
+                f"sweep.executor=ray: no machine of the cluster has {self._cpus:g} CPUs and {gpus:g} GPUs for a trial; "
                 "lower sweep.ray.cpus or sweep.ray.gpus"
             )
         self.slots = sum(self._rooms())
 
     def start(self, folder: Path, *, devices: int) -> bool:
-        """See :meth:`Executor.start`; a trial with more processes than any machine has room for gets one for itself."""
+        """See :meth:`Executor.start`; a trial with more processes than fit on any machine gets a whole machine."""
         needed = min(devices, max(1, *self._rooms()))
         if sum(run.slots for run in self._running.values()) + needed > self.slots:
             return False
@@ -87,7 +87,7 @@ class RayExecutor(Executor):
         return True
 
     def wait(self, seconds: float) -> list[Ended]:
-        """See :meth:`Executor.wait`; machines that have joined or left meanwhile are counted here."""
+        """See :meth:`Executor.wait`; also updates the slots, because machines may join or leave."""
         self.slots = max(1, sum(self._rooms()))
         self._cancel()
         if not self._running:
@@ -97,15 +97,15 @@ class RayExecutor(Executor):
         return [self._ended(task) for task in done]
 
     def stop(self) -> None:
-        """See :meth:`Executor.stop`; Ray is told at the next :meth:`wait`, for this may come in the midst of a call."""
+        """See :meth:`Executor.stop`; sent to Ray at the next :meth:`wait`, as a signal may interrupt a call of Ray."""
         self._wish = "stop"
 
     def kill(self) -> None:
-        """See :meth:`Executor.kill`; as :meth:`stop`."""
+        """See :meth:`Executor.kill`; sent to Ray like :meth:`stop`."""
         self._wish = "kill"
 
     def close(self) -> None:
-        """See :meth:`Executor.close`; a cluster that was started here ends, one that was joined is left as it is."""
+        """See :meth:`Executor.close`; a local cluster is shut down, a joined cluster keeps running."""
         if self._running:
             self.kill()
             self._cancel()
@@ -114,7 +114,7 @@ class RayExecutor(Executor):
         self._ray.shutdown()
 
     def _rooms(self) -> list[int]:
-        """How many trials each machine has room for."""
+        """Return the number of trials that fit on each machine."""
         rooms = []
         for node in self._ray.nodes():
             has = node["Resources"] if node["Alive"] else {}
@@ -123,10 +123,10 @@ class RayExecutor(Executor):
         return rooms
 
     def _cancel(self) -> None:
-        """Tell Ray what is wished, once."""
-        if self._told == self._wish:
+        """Send the requested stop or kill to Ray once."""
+        if self._sent == self._wish:
             return
-        self._told = self._wish
+        self._sent = self._wish
         for task in self._running:
             self._ray.cancel(task, force=self._wish == "kill")
 
@@ -141,17 +141,17 @@ class RayExecutor(Executor):
 
 
 def _watch(run: Callable[[Job], None], job: Job, timeout: float | None, directory: Path) -> tuple[int, str | None]:
-    """The task: a cancelled one is sent an interrupt."""
+    """Ray task that watches a trial; Ray cancels a task by SIGINT."""
     if directory.is_dir():
-        os.chdir(directory)  # for what a configuration gives relative to it
-    # Else the trial's process would first run what is Ray's main module here.
+        os.chdir(directory)  # for relative paths in the configuration
+    # Otherwise the trial's process would first run Ray's main module.
     vars(sys.modules["__main__"]).pop("__file__", None)
     return watch(run, job, timeout=timeout, stop_on=(signal.SIGINT,))
 
 
 def _started(num_cpus: float) -> Any:
-    """Ray, with a cluster of this machine alone that nothing outside can reach."""
-    # What Ray does on macOS by itself: listen on 127.0.0.1, where otherwise it listens on every address.
+    """Start Ray with a local cluster that other machines cannot reach."""
+    # Makes Ray listen on 127.0.0.1 only, as it does by default on macOS.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     return _initialized(
         address="local",
@@ -162,14 +162,14 @@ def _started(num_cpus: float) -> Any:
 
 
 def _joined(address: str) -> Any:
-    """Ray, connected to a running cluster."""
+    """Connect Ray to a running cluster."""
     try:
         return _initialized(address=address)
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = str(error).strip().partition("\n")[0]
         raise ConfigError(
-            f"sweep.ray.address={address}: cannot join that Ray cluster ({first}); expected auto or HOST:PORT of one "
-            "that was started with: ray start --head"
+            f"sweep.ray.address={address}: cannot join that Ray cluster ({first}); expected auto or HOST:PORT of a "
+            "cluster started with: ray start --head"
         ) from error
 
 
@@ -180,7 +180,7 @@ def _initialized(**options: Any) -> Any:
         import ray
     except ImportError as error:
         raise ConfigError(
-            f"sweep.executor=ray needs the package {error.name}: pip install 'audio-lightning[ray]'"
+            f"sweep.executor=ray: {error.name} is not installed; pip install 'audio-lightning[ray]'"
         ) from error
     ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     return ray

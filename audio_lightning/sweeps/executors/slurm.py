@@ -1,4 +1,4 @@
-"""Trials on a Slurm cluster, each a job of its own."""
+"""Executor on a Slurm cluster: one job per trial."""
 
 import contextlib
 import os
@@ -17,32 +17,32 @@ from audio_lightning.sweeps.trial import Job, run_trial
 CLUSTERS = ("slurm", "local")
 
 SECONDS_TO_END = 10.0
-"""How long jobs that were ended have to be gone."""
+"""Seconds for killed jobs to disappear."""
 
 
 class SlurmExecutor(Executor):
-    """Trials as jobs of Slurm, submitted through submitit.
+    """Executor of trials as Slurm jobs, submitted through submitit.
 
-    What a job is given is the path of a trial's folder. So the folder of the sweep lies on a file system that all
-    machines share, the recordings do, too, and this Python with its packages can be run on all of them. Each job spends
-    some seconds on importing. Before its time is up, and when it is preempted, a trial saves and stops; it has failed
-    then, and goes on with ``sweep.retries``, in a new job. Jobs end with the sweep, unless that dies at once: then they
-    run to their end, and the same line again waits for them.
+    A job receives only the path of a trial's folder. The sweep folder and the recordings must therefore be on a file
+    system that all machines share, and this Python environment must run on all of them. Each job needs some seconds for
+    imports. Before its time limit, and on preemption, a trial saves and stops; it counts as failed, and
+    ``sweep.retries`` resumes it in a new job. Jobs end together with the sweep. If the sweep is killed, they run to
+    their end, and the same command waits for them.
 
     Args:
-        logs: folder for what submitit keeps of each job.
+        logs: folder of submitit's files of each job.
         cluster: ``slurm``, or ``local`` for processes of this machine, to try it.
-        partition, account: as ``sbatch`` takes them; None for the cluster's own.
-        cpus: of a trial, of each of its processes where it trains with several.
-        gpus: likewise.
-        memory_gb: of a trial.
-        minutes: after which Slurm ends a trial.
-        jobs: most in the queue at once; ``local`` has no more than this machine has the cores for.
-        timeout: seconds after which a trial is ended, counted from when its job starts; None for never.
-        run: what a trial's process does.
+        partition, account: options of ``sbatch``; None: defaults of the cluster.
+        cpus: CPUs of a trial, or of each of its processes.
+        gpus: GPUs of a trial, or of each of its processes.
+        memory_gb: memory of a trial in GB.
+        minutes: time limit of a job in minutes.
+        jobs: maximum number of jobs in the queue; with ``local``, limited by the cores of this machine.
+        timeout: seconds after which a trial is killed, counted from the start of its job; None: never.
+        run: function that runs a trial in its process.
 
     Raises:
-        ConfigError: submitit is not installed, there is no such cluster, or Slurm refuses a job.
+        ConfigError: submitit is not installed, the cluster is unknown, or Slurm refuses a job.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class SlurmExecutor(Executor):
         self._stopping = False
 
     def start(self, folder: Path, *, devices: int) -> bool:
-        """See :meth:`Executor.start`; a trial is one job, whatever it trains with."""
+        """See :meth:`Executor.start`; a trial is one job, also with several devices."""
         if len(self._running) >= self.slots:
             return False
         self._submitit.update_parameters(cpus_per_task=self._cpus * devices, gpus_per_node=self._gpus * devices or None)
@@ -86,8 +86,8 @@ class SlurmExecutor(Executor):
         try:
             with _interruptible():
                 submitted = self._submitit.submit(_watch, self._run, job, self._timeout)
-        except Exception as error:  # of sbatch, with what it said
-            raise ConfigError(f"Slurm refused a job: {' '.join(str(error).split())}") from error
+        except Exception as error:  # raised by sbatch, with its message
+            raise ConfigError(f"sweep.executor=slurm: job refused: {' '.join(str(error).split())}") from error
         self._running.append((folder, submitted))
         return True
 
@@ -139,7 +139,7 @@ class SlurmExecutor(Executor):
 
 
 def _watch(run: Callable[[Job], None], job: Job, timeout: float | None) -> tuple[int, str | None]:
-    """The job: Slurm announces by SIGUSR2 that it will be ended, and ends it by SIGTERM."""
+    """Slurm job that watches a trial; Slurm sends SIGUSR2 before its time limit, and SIGTERM to end it."""
     return watch(run, job, timeout=timeout, stop_on=(signal.SIGTERM, signal.SIGUSR2))
 
 
@@ -150,7 +150,7 @@ def _engine(logs: Path, cluster: str) -> Any:
         import submitit
     except ImportError as error:
         raise ConfigError(
-            f"sweep.executor=slurm needs the package {error.name}: pip install 'audio-lightning[slurm]'"
+            f"sweep.executor=slurm: {error.name} is not installed; pip install 'audio-lightning[slurm]'"
         ) from error
     try:
         return submitit.AutoExecutor(folder=logs, cluster=cluster)
@@ -162,15 +162,15 @@ def _engine(logs: Path, cluster: str) -> Any:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """What is started here can be interrupted, even if this process, in the background of a script, can't.
+    """Make processes that are started in this context interruptible, although this process ignores SIGINT.
 
-    A shell without job control has such processes ignore SIGINT, and all that these start inherit it; by SIGINT
-    submitit ends a local job.
+    A shell without job control lets background processes ignore SIGINT, which their children inherit; submitit ends a
+    local job by SIGINT.
     """
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         yield
         return
-    signal.signal(signal.SIGINT, lambda number, frame: None)  # what is handled, not ignored, is not inherited
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # children reset handled signals, not ignored ones
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Giving up a trial of a search that does worse than others did."""
+"""Pruning: early stopping of unpromising trials of a search."""
 
 from functools import cached_property
 from typing import Any
@@ -10,10 +10,10 @@ from audio_lightning.sweeps.search.storage import import_optuna, open_storage
 
 
 class Pruning(Callback):
-    """Report the objective to the study after each epoch, and stop a trial that does worse by ``optuna.TrialPruned``.
+    """Callback that reports the objective to the study after each epoch, and stops a pruned trial.
 
-    The storage, a URL, is the only thing that the trial's process and the sweep share. An epoch that was reported
-    before the training was interrupted is not reported again. It is for trainings on one device.
+    The process of the trial and the sweep share only the storage, a URL. An epoch that was reported before an
+    interruption is not reported again. It supports trainings on one device only.
     """
 
     def __init__(self, storage: str, study: str, number: int, pruner: str, monitor: str) -> None:
@@ -21,10 +21,10 @@ class Pruning(Callback):
         self.pruner, self.monitor = pruner, monitor
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report and ask.
+        """Report the objective, and stop the trial if the pruner decides so.
 
         Raises:
-            optuna.TrialPruned: the trial is to be given up.
+            optuna.TrialPruned: the trial is pruned.
         """
         if trainer.sanity_checking or self.monitor not in trainer.callback_metrics:
             return
@@ -33,9 +33,9 @@ class Pruning(Callback):
             raise import_optuna().TrialPruned(f"{self.monitor} {value:.4g} after {trainer.current_epoch + 1} epochs")
 
     def _report(self, value: float, epoch: int) -> bool:
-        """Whether the study says that enough has been seen."""
+        """Report a value, and return whether the pruner stops the trial."""
         trial = self._trial
-        # Optuna would keep the first value, too, but warn at every epoch that is trained again.
+        # Optuna keeps the first value, too, but warns at every epoch that is trained again.
         if epoch not in trial.storage.get_trial(trial._trial_id).intermediate_values:
             trial.report(value, epoch)
         return bool(trial.should_prune())
@@ -49,7 +49,7 @@ class Pruning(Callback):
         study = optuna.load_study(
             study_name=self.study,
             storage=storage,
-            # Others note something in the study when a trial is opened.
+            # Other samplers write to the study when a trial is opened.
             sampler=optuna.samplers.RandomSampler(),
             pruner=make_pruner(self.pruner),
         )

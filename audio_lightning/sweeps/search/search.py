@@ -1,7 +1,7 @@
-"""A search that chooses what to try next: Optuna by ask and tell, on a study that outlives the process.
+"""Hyperparameter search: Optuna's ask-and-tell interface on a persistent study.
 
-Any number of processes and machines may work on one study at once. What has to be agreed on is the number of a trial,
-which the storage gives out once.
+Any number of processes and machines may work on one study at once. They agree on trial numbers only, which the storage
+assigns once.
 """
 
 import contextlib
@@ -30,30 +30,33 @@ if TYPE_CHECKING:
 
 
 MEMBER = "member"
-"""Mark on a trial of the folder that it is run in."""
+"""Attribute of a trial: ID of the sweep folder in which it runs."""
 
 HASH = "hash"
-"""Mark on a trial: its identity, by which its folder is found."""
+"""Attribute of a trial: its identity, by which its folder is found."""
 
 BEAT = "beat"
-"""Mark on a running trial: when its machine was last known to be alive, in seconds since 1970.
+"""Attribute of a running trial: time of the last heartbeat of its machine, in seconds since 1970.
 
-Optuna's own heartbeat is that of ``study.optimize``, and only databases have it: neither asking and telling nor a
-journal file do.
+Optuna's own heartbeat works with ``study.optimize`` and databases only, not with ask-and-tell or a journal file.
 """
 
 SECONDS_BETWEEN_BEATS = 60.0
 
 SECONDS_WITHOUT_BEAT = 1800.0
-"""Silence after which a machine counts as dead: longer than a first decoding, in which nothing is said, mostly takes,
-and than the clocks of two machines differ."""
+"""Seconds without a heartbeat after which a machine counts as dead: longer than most first decodings, which send no
+heartbeats, and than the clocks of two machines differ."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A trial that the search wants run: its number in the study, and the override and value of each key that varies.
+    """Trial proposed by the search.
 
-    ``link`` has the arguments of :class:`audio_lightning.sweeps.search.pruning.Pruning`, where trials are pruned.
+    Attributes:
+        number: number of the trial in the study.
+        lines: override line of each key that varies.
+        choices: value of each key that varies.
+        link: arguments of :class:`audio_lightning.sweeps.search.pruning.Pruning`; empty without pruning.
     """
 
     number: int
@@ -64,7 +67,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Found:
-    """A finished trial of the study: its number, the value of each objective, and what was chosen."""
+    """Finished trial of the study: its number, the value of each objective, and its choices."""
 
     number: int
     values: dict[str, float]
@@ -72,22 +75,22 @@ class Found:
 
 
 class Search:
-    """A study, and the trials to run for it.
+    """Optuna study, and the trials to run for it.
 
     Args:
-        grid: what varies. A list of values is categorical, evenly spaced numbers are a range, ``interval(a,b)`` is
-            uniform, ``tag(log,interval(a,b))`` uniform in the logarithm and ``int(interval(a,b))`` or
-            ``tag(int,interval(a,b))`` whole numbers from a to b.
+        grid: search space. A list of values is categorical, evenly spaced numbers are a range, ``interval(a,b)`` is
+            uniform, ``tag(log,interval(a,b))`` is log-uniform, and ``int(interval(a,b))`` or
+            ``tag(int,interval(a,b))`` are integers from a to b.
         settings: see :class:`SearchSettings`.
-        trials: how many to run, of all processes and machines together.
+        trials: number of trials of all processes and machines together.
         storage: see :func:`storage_url`.
         study_name: name of the study in the storage.
         objectives: see :func:`read_objectives`.
-        folder: of the sweep; trials that are left running there are gone on with there.
+        folder: sweep folder, in which unfinished trials are resumed.
 
     Raises:
-        ConfigError: Optuna is missing, the space or the objectives are not for this sampler or pruner, the storage
-            cannot be reached, or the study in it is another one.
+        ConfigError: Optuna is missing, the sampler or pruner does not support the space or the objectives, the storage
+            cannot be reached, or the study in it has another space or other objectives.
     """
 
     def __init__(
@@ -115,7 +118,7 @@ class Search:
         sampler = make_sampler(settings.sampler, space, settings.seed)
         self._trials = min(trials, len(sampler)) if isinstance(sampler, GridInOrder) else trials
         folder.mkdir(parents=True, exist_ok=True)
-        # Tables and study are made by whoever comes first; Optuna is not prepared for two who do.
+        # The first process creates the tables and the study; Optuna fails if two do so at once.
         with FileLock(folder / ".study.lock"):
             self._member = _member(folder / ".study-member")
             self._storage = open_storage(storage)
@@ -141,14 +144,14 @@ class Search:
             }
 
     def ask(self) -> Asked | None:
-        """The next trial to run; ``None`` when there are as many as wanted."""
+        """Return the next trial to run; None if there are enough."""
         from audio_lightning.sweeps.search.samplers import SURPLUS
 
         self._give_up_dead()
         if len(self._study.get_trials(deepcopy=False)) >= self._end():
             return None
         trial = self._study.ask()
-        if trial.number >= self._end():  # others asked at the same time
+        if trial.number >= self._end():  # another process asked at the same time
             trial.set_user_attr(SURPLUS, True)
             self._study.tell(trial.number, state=_state("FAIL"))
             return None
@@ -158,7 +161,7 @@ class Search:
         return self._asked(trial)
 
     def beat(self) -> None:
-        """Mark the running trials of this process as alive, once in a while; to be called often."""
+        """Write heartbeats for the running trials of this process; call it often, most calls do nothing."""
         if not self._running or time.monotonic() - self._beaten < SECONDS_BETWEEN_BEATS:
             return
         self._beaten = time.monotonic()
@@ -171,9 +174,9 @@ class Search:
                 del self._running[number]
 
     def tell(self, number: int, state: str, metrics: Mapping[str, Any]) -> None:
-        """Report how a trial ended; a second time changes nothing, and one that is to go on stays as it is.
+        """Report how a trial ended; a second report changes nothing, and a trial to be resumed stays open.
 
-        What failed, was skipped, or has no finite value for an objective among its ``metrics``, counts as failed.
+        A failed or skipped trial, or one without a finite value for an objective in ``metrics``, counts as failed.
         """
         self._running.pop(number, None)
         if state in ("queued", "running", "interrupted"):
@@ -186,9 +189,9 @@ class Search:
             self._study.tell(number, state=_state("PRUNED" if pruned else "FAIL"), skip_if_finished=True)
 
     def unfinished(self) -> list[Asked]:
-        """Trials of this folder that were not told: left by a sweep that was killed, or run by another process now.
+        """Return the unfinished trials of this folder: left by a killed sweep, or running in another process.
 
-        Which of the two is for the lock on the trial's folder to say.
+        The lock on the trial's folder distinguishes the two.
         """
         from optuna.trial import Trial
 
@@ -200,7 +203,7 @@ class Search:
         return [self._asked(trial) for trial in mine]
 
     def set_hash(self, number: int, identity: str) -> None:
-        """Keep with the study the hash of a trial of this process."""
+        """Store the hash of a trial of this process in the study."""
         from optuna.exceptions import UpdateFinishedTrialError
 
         if trial := self._running.get(number):
@@ -208,9 +211,9 @@ class Search:
                 trial.set_user_attr(HASH, identity)
 
     def finished(self) -> dict[str, Asked]:
-        """Trials of this member that have been told, by their hashes; to be run again without pruning.
+        """Return the finished trials of this folder by their hashes, to be run again without pruning.
 
-        To tell them once more changes nothing: the study knows their values, whatever became of their files.
+        Reporting them again changes nothing: the study has their values, even if their files are lost.
         """
         found: dict[str, Asked] = {}
         for trial in self._study.get_trials(deepcopy=False):
@@ -222,14 +225,11 @@ class Search:
 
     @property
     def total(self) -> int:
-        """Trials that there are to be."""
+        """Number of trials to run in all."""
         return self._trials
 
     def ended(self, *, without: Iterable[int] = ()) -> Counter[State]:
-        """Number of trials whose results are known, by their state.
-
-        Those that do not count, and the numbers in ``without``, are left out.
-        """
+        """Return the number of finished trials by state, without surplus trials and the numbers in ``without``."""
         from audio_lightning.sweeps.search.samplers import surplus
 
         states: dict[str, State] = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed"}
@@ -238,19 +238,19 @@ class Search:
         return Counter(states[trial.state.name] for trial in known if trial.state.is_finished())
 
     def best(self) -> Found | None:
-        """The best trial by the first objective; ``None`` before the first has ended."""
+        """Return the best trial by the first objective; None before the first has ended."""
         name, direction = self.objectives[0]
         sign = 1 if direction == "maximize" else -1
         return max(self.pareto(), key=lambda found: sign * found.values[name], default=None)
 
     def pareto(self) -> list[Found]:
-        """Pareto-optimal trials; with one objective, the best one."""
+        """Return the Pareto-optimal trials; with one objective, the best trial."""
         return [self._found(trial) for trial in self._study.best_trials]
 
     def _give_up_dead(self) -> None:
-        """Count trials of machines that no longer report as not run, so that others are asked for in their place.
+        """Give up trials of machines without heartbeats, so that others are proposed in their place.
 
-        Those of this folder are left alone: the lock on each says whether it runs, and it is resumed.
+        Trials of this folder are excepted: a lock shows whether each runs, and they are resumed.
         """
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import Trial
@@ -265,13 +265,13 @@ class Search:
             try:
                 Trial(self._study, trial._trial_id).set_user_attr(SURPLUS, time.time())
                 self._study.tell(trial.number, state=_state("FAIL"), skip_if_finished=True)
-            except UpdateFinishedTrialError:  # told, or given up, at the same time
+            except UpdateFinishedTrialError:  # finished, or given up, at the same time
                 continue
             silence = (time.time() - beat) / 60
             print(f"trial {trial.number} is given up: its machine has not reported for {silence:.0f} min", flush=True)
 
     def _end(self) -> int:
-        """The first number that is not wanted: those that nobody ran don't count towards the total."""
+        """Return the first trial number beyond the total; surplus trials do not count."""
         from audio_lightning.sweeps.search.samplers import surplus
 
         end = self._trials
@@ -289,11 +289,11 @@ class Search:
         return Found(trial.number, dict(zip(names, trial.values)), values_of(self._lines(trial)))
 
     def _lines(self, trial: "FrozenTrial") -> dict[str, str]:
-        """Override lines of a trial whose parameters have all been drawn."""
+        """Return the override lines of a trial whose parameters have all been sampled."""
         return {**self._constant, **{key: axis.line(trial.params[key]) for key, axis in self._axes.items()}}
 
     def _agree(self, name: str, space: "dict[str, BaseDistribution]") -> None:
-        """Keep with the study what it is about, or compare with what is kept there."""
+        """Store objectives and space in the study, or compare them with the stored ones."""
         from optuna.distributions import distribution_to_json
 
         own = {
@@ -306,13 +306,13 @@ class Search:
                 self._study.set_user_attr(part, wanted)
             elif kept[part] != wanted:
                 raise ConfigError(
-                    f"the study {name} has {part} {json.dumps(kept[part])}, asked for were {json.dumps(wanted)}; "
-                    "take another sweep.name or sweep.search.study"
+                    f"sweep.search.study={name}: has {part} {json.dumps(kept[part])}, but this sweep has "
+                    f"{json.dumps(wanted)}; choose another sweep.name or sweep.search.study"
                 )
 
 
 def _member(file: Path) -> str:
-    """Mark of a folder that stays when it is moved, and that no folder of another machine has."""
+    """Return the unique ID of a sweep folder, which it keeps when it is moved."""
     if not file.is_file():
         write_text(file, uuid.uuid4().hex)
     return file.read_text(encoding="utf-8")

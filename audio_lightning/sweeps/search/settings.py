@@ -20,17 +20,17 @@ COSTS = ("macs", "parameters", "latency_ms", "seconds")
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """The keys of ``sweep.search``.
+    """Keys of the node ``sweep.search``.
 
     Attributes:
-        enabled: search, in place of every combination.
+        enabled: search instead of running every combination.
         sampler: ``tpe``, ``random``, ``grid``, ``cmaes`` or ``nsga2``.
-        pruner: ``none``, ``median`` or ``hyperband``: give up trials that do worse than others did.
-        objectives: what to optimize; ``None``: the validation metric that chooses epochs.
+        pruner: ``none``, ``median`` or ``hyperband``: stop trials that are worse than earlier ones.
+        objectives: objectives to optimize; None: the validation metric that chooses epochs.
         storage: see :func:`storage_url`.
-        study: name of the study; ``None``: the name of the sweep.
-        seed: one process with the same seed proposes the same trials as long as it is told the same results; several
-            that share a study propose different ones. ``None`` leaves it to chance.
+        study: name of the study; None: the name of the sweep.
+        seed: seed of the sampler. One process with the same seed and the same results proposes the same trials;
+            several processes that share a study propose different ones. None: random.
     """
 
     enabled: bool = False
@@ -45,36 +45,36 @@ class SearchSettings:
         for name, known in (("sampler", SAMPLERS), ("pruner", PRUNERS)):
             if (value := getattr(self, name)) not in known:
                 hint = did_you_mean(str(value), known, listing=f"{name}s")
-                raise ConfigError(f"sweep.search.{name}={value}: there is no such {name}{hint}")
+                raise ConfigError(f"sweep.search.{name}={value}: no such {name}{hint}")
 
     def check_objectives(self, count: int) -> None:
-        """Refuse several objectives where only one is understood.
+        """Check that sampler and pruner support the number of objectives.
 
         Raises:
             ConfigError: a pruner or CMA-ES with several objectives.
         """
         if count > 1 and self.pruner != "none":
             raise ConfigError(
-                f"sweep.search.pruner={self.pruner}: trials are given up by one objective, there are {count}; "
-                "take sweep.search.pruner=none"
+                f"sweep.search.pruner={self.pruner}: pruning needs one objective, there are {count}; "
+                "use sweep.search.pruner=none"
             )
         if count > 1 and self.sampler == "cmaes":
-            raise ConfigError("sweep.search.sampler=cmaes takes one objective; take nsga2 or tpe for several")
+            raise ConfigError("sweep.search.sampler=cmaes: supports one objective only; use nsga2 or tpe for several")
 
 
 def read_objectives(
     names: Iterable[str] | None, monitor: str, metrics: Mapping[str, Any] | None = None
 ) -> list[tuple[str, Direction]]:
-    """What to optimize, and in which direction.
+    """Return the objectives of a search with their directions.
 
     Args:
-        names: metrics of the validation clips (``validation/accuracy``) and costs (``macs``, ``parameters``,
-            ``latency_ms`` or ``latency``, ``seconds``); ``None`` or nothing: the monitor.
-        monitor: the metric that chooses the best epoch.
-        metrics: node of the configuration, with further metrics.
+        names: validation metrics (``validation/accuracy``) and costs (``macs``, ``parameters``, ``latency_ms`` or
+            ``latency``, ``seconds``); None or empty: the monitor.
+        monitor: metric that chooses the best epoch.
+        metrics: node ``metrics`` of the configuration, with further metrics.
 
     Raises:
-        ConfigError: an unknown metric, one that is named twice, or one of the test clips.
+        ConfigError: a metric is unknown, named twice, or a test metric.
     """
     measured = dict.fromkeys((*METRICS, *MULTILABEL_METRICS, *(metrics or {})))
     known = [*(f"validation/{name}" for name in measured), *COSTS]
@@ -86,9 +86,9 @@ def read_objectives(
         further = configured_metric(name, metrics)
         if name not in known and name != monitor and not further:
             hint = did_you_mean(name, known, listing="metrics")
-            raise ConfigError(f"sweep.search.objectives: there is no metric {name}{hint}")
+            raise ConfigError(f"sweep.search.objectives: no such metric {name}{hint}")
         if name in dict(found):
-            raise ConfigError(f"sweep.search.objectives: {name} is named twice")
+            raise ConfigError(f"sweep.search.objectives: {name} is named twice; name it once")
         if further:
             from audio_lightning.metrics.configured import mode_of  # it takes seconds to import
 

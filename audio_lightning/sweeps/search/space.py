@@ -1,4 +1,4 @@
-"""What a search draws from, as Optuna's distributions; imported only where there is a search."""
+"""Search space as Optuna distributions; imported only by a search."""
 
 import json
 import math
@@ -18,18 +18,18 @@ from audio_lightning.data.splitting import splits
 from audio_lightning.sweeps.grid import LARGEST, Grid, values_of
 
 DIVIDING = ("seed", *(f"data.{key}" for key in splits.DIVIDING))
-"""Keys that say by which clips a trial is judged, or that repeat it; a search must not choose among them."""
+"""Keys that determine the evaluated clips or repeat a trial; a search must not choose among them."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What Optuna draws from for a key, and the override line that a drawn value stands for."""
+    """Axis of the search space: its distribution, and the function from a sampled value to an override line."""
 
     distribution: BaseDistribution
     line: Callable[[Any], str]
 
     def draw(self, trial: Trial, key: str) -> Any:
-        """A value for a trial: a new one, or the one that was drawn before."""
+        """Sample a value for a trial, or return the value sampled before."""
         found = self.distribution
         if isinstance(found, CategoricalDistribution):
             return trial.suggest_categorical(key, found.choices)
@@ -40,15 +40,15 @@ class Axis:
 
 
 def axes(grid: Grid) -> tuple[dict[str, Axis], dict[str, str]]:
-    """What is drawn, and the lines of keys that have only one value.
+    """Return the axes to sample, and the override lines of keys with a single value.
 
     Raises:
-        ConfigError: an interval that is none, nothing to vary, or a key that says which clips are judged.
+        ConfigError: an interval is invalid, no key varies, or a key determines the evaluated clips.
     """
     if lucky := [key for key in (*grid.axes, *grid.spaces) if key.lstrip("+") in DIVIDING]:
         raise ConfigError(
             f"{', '.join(lucky)}: a search would choose the luckiest seed or the easiest clips; give one value, and "
-            "repeat the best trials with several seeds or folds in a sweep of their own"
+            "repeat the best trials with several seeds or folds in a separate sweep"
         )
     found, constant = {}, {}
     for key, lines in grid.axes.items():
@@ -60,36 +60,36 @@ def axes(grid: Grid) -> tuple[dict[str, Axis], dict[str, str]]:
     for key, override in grid.spaces.items():
         found[key] = _interval(override)
     if not found:
-        raise ConfigError("a search needs something to vary, such as 'optimizer.lr=tag(log,interval(1e-4,1e-1))'")
+        raise ConfigError("sweep=search: no key varies; add one, such as 'optimizer.lr=tag(log,interval(1e-4,1e-1))'")
     return found, constant
 
 
 def check_space(sampler: str, space: dict[str, BaseDistribution]) -> None:
-    """Refuse what a sampler is not made for.
+    """Check that the sampler supports the search space.
 
     Raises:
-        ConfigError: choices or a single key for CMA-ES, an interval or too many points for a grid.
+        ConfigError: CMA-ES with choices or a single key, or a grid with an interval or too many points.
     """
     lists = [key for key, found in space.items() if isinstance(found, CategoricalDistribution)]
     if sampler == "cmaes" and lists:
         raise ConfigError(
-            f"sweep.search.sampler=cmaes draws numbers, {lists[0]} is a list of choices; take tpe, or vary it by "
+            f"sweep.search.sampler=cmaes: samples numbers only, but {lists[0]} is a list of choices; use tpe, or "
             "interval() or range()"
         )
     if sampler == "cmaes" and len(space) < 2:
-        raise ConfigError("sweep.search.sampler=cmaes needs two keys that vary, there is one; take tpe")
+        raise ConfigError("sweep.search.sampler=cmaes: needs two keys that vary, there is one; use tpe")
     if sampler == "grid":
         points = 1
         for key, found in space.items():
             if (values := listed(found)) is None:
-                raise ConfigError(f"sweep.search.sampler=grid: {key} is an interval without steps; take range() or tpe")
+                raise ConfigError(f"sweep.search.sampler=grid: {key} is an interval without steps; use range() or tpe")
             points *= len(values)
         if points > LARGEST:
-            raise ConfigError(f"sweep.search.sampler=grid: there are {points:,} points, at most {LARGEST:,} are taken")
+            raise ConfigError(f"sweep.search.sampler=grid: {points:,} points; expected at most {LARGEST:,}")
 
 
 def listed(distribution: BaseDistribution) -> Sequence[Any] | None:
-    """Every value of a distribution; ``None`` where there is no end of them."""
+    """Return all values of a distribution; None if it is continuous."""
     if isinstance(distribution, CategoricalDistribution):
         return distribution.choices
     if isinstance(distribution, IntDistribution):
@@ -107,7 +107,7 @@ def _categorical(lines: list[str]) -> Axis:
 
 
 def _even(lines: list[str]) -> Axis | None:
-    """A range, where the values are evenly spaced numbers."""
+    """Return a numeric range if the values are evenly spaced numbers; otherwise None."""
     values = [values_of({"": line})[""] for line in lines]
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
         return None
@@ -133,15 +133,15 @@ def _interval(override: Override) -> Axis:
     assert sweep.end is not None
     typed, key = override.input_line, override.get_key_element()
     if unknown := sorted(sweep.tags - {"log", "int"}):
-        raise ConfigError(f"{typed}: there is no tag {unknown[0]}" + did_you_mean(unknown[0], ("log", "int")))
+        raise ConfigError(f"{typed}: no such tag {unknown[0]}" + did_you_mean(unknown[0], ("log", "int")))
     log = "log" in sweep.tags
     if sweep.start >= sweep.end:
-        raise ConfigError(f"{typed}: an interval goes from the smaller number to the larger one")
+        raise ConfigError(f"{typed}: the interval is empty; give the smaller number first")
     if log and sweep.start <= 0:
-        raise ConfigError(f"{typed}: a logarithm needs an interval of positive numbers")
+        raise ConfigError(f"{typed}: a log interval needs positive numbers; raise its lower end")
     if "int" not in sweep.tags and not isinstance(sweep.start, int):
         return Axis(FloatDistribution(sweep.start, sweep.end, log=log), lambda value: f"{key}={value!r}")
     low, high = math.ceil(sweep.start), math.floor(sweep.end)
     if low >= high:
-        raise ConfigError(f"{typed}: there are no two whole numbers in this interval")
+        raise ConfigError(f"{typed}: the interval has fewer than two integers; widen it")
     return Axis(IntDistribution(low, high, log=log), lambda value: f"{key}={value}")

@@ -1,4 +1,4 @@
-"""Where the study of a search is kept; Optuna is imported only when it is needed."""
+"""Storage of the study of a search; Optuna is imported on first use."""
 
 import time
 import warnings
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 
 def storage_url(storage: str | None, file: Path) -> str:
-    """The URL of the storage of a study; None: SQLite in ``file``, in the folder of the sweep.
+    """Return the URL of the storage of a study; by default SQLite in ``file``, in the sweep folder.
 
-    It is one of Optuna (``mysql://user:password@host/name``), or ``journal:///FILE`` for a file on a network drive,
-    where SQLite's locks don't hold.
+    A URL is one of Optuna's (``mysql://user:password@host/name``), or ``journal:///FILE`` for a file on a network
+    drive, on which SQLite's locks do not work.
     """
     return storage or f"sqlite:///{file.absolute()}"
 
 
 def import_optuna() -> Any:
-    """Optuna, kept quiet.
+    """Import Optuna, and silence its messages.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: Optuna is not installed.
     """
     try:
         optuna: Any = import_module("optuna")
         import_module("cmaes")
     except ModuleNotFoundError as error:
-        message = f"a search needs the package {error.name}: pip install 'audio-lightning[search]'"
+        message = f"sweep=search: {error.name} is not installed; pip install 'audio-lightning[search]'"
         raise ConfigError(message) from error
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -40,10 +40,13 @@ def import_optuna() -> Any:
 
 
 def open_storage(url: str) -> "BaseStorage":
-    """The storage at a URL.
+    """Open the storage of a study.
+
+    Args:
+        url: see :func:`storage_url`.
 
     Raises:
-        ConfigError: it cannot be reached.
+        ConfigError: the storage cannot be reached.
     """
     import_optuna()
     from optuna.storages import JournalStorage, RDBStorage, get_storage
@@ -51,13 +54,13 @@ def open_storage(url: str) -> "BaseStorage":
 
     if url.startswith("journal://"):
         return patiently(lambda: JournalStorage(JournalFileBackend(url.removeprefix("journal://"))), url)
-    # A transaction takes milliseconds, but dozens of processes may stand in line.
+    # A transaction takes milliseconds, but dozens of processes may wait for the lock.
     options = {"connect_args": {"timeout": 120}} if url.startswith("sqlite:") else {}
     return get_storage(patiently(lambda: RDBStorage(url, engine_kwargs=options), url))
 
 
 def patiently(action: Callable[[], Any], url: str) -> Any:
-    """Do it again a few times: two machines that make the tables at once get in each other's way."""
+    """Call a function, and retry a few times: creating the tables fails if two machines do so at once."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -1,4 +1,4 @@
-"""Clips and windows: where they lie."""
+"""Positions of clips and windows."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def manifest(paths: list[str], **columns: list) -> Manifest:
 @pytest.mark.parametrize("hop", [3, 7, 10, 15])
 @pytest.mark.parametrize("length", [1, 9, 10, 11, 12, 13, 19, 20, 21, 27, 33, 34, 45, 46, 100])
 def test_windows_are_those_of_a_recording_of_any_length(tmp_path: Path, length: int, hop: int) -> None:
-    """As many, and in the same places, as the windows that predictions are made of."""
+    """The windows equal those of prediction."""
     soundfile.write(tmp_path / "a.wav", np.arange(length) / 1000, RATE, subtype="FLOAT")
     expected = [
         (round(window.start_seconds * RATE), len(window.samples))

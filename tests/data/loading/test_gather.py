@@ -1,4 +1,4 @@
-"""Batches are what one would get by taking clip after clip."""
+"""Batches equal clips gathered one by one."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def samples(request: pytest.FixtureRequest) -> np.ndarray:
 
 
 @pytest.mark.parametrize("padding", ["zero", "repeat", "reflect"])
-def test_every_clip_is_as_if_taken_alone(samples: np.ndarray, padding: str) -> None:
+def test_batched_clips_equal_single_clips(samples: np.ndarray, padding: str) -> None:
     """Full clips, short ones of every length, and both at the very end of all samples."""
     starts = [0, 7, 47, 50, 52, 56, 3, 20, 30, *range(47, 57)]
     lengths = [10, 10, 10, 7, 5, 1, 1, 2, 9, *(57 - start for start in range(47, 57))]

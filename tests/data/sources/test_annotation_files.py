@@ -93,8 +93,8 @@ def test_wrong_lines_of_a_label_track(tmp_path: Path) -> None:
         f"a.txt, line 4: start '-1' and stop '2' {times}",
         "a.txt, line 5: has no label, from 0 to 1",
         "a.txt, line 6: has no label, from 0 to 1",
-        "a.txt, line 7: expected start, stop and label with tabs between, found 'rest'",
-        "a.txt, line 8: label 'x|y' holds '|'; rename it",
+        "a.txt, line 7: expected start, stop and label separated by tabs, found 'rest'",
+        "a.txt, line 8: label 'x|y' contains '|'; rename it",
         f"a.txt, line 9: start 'soon' and stop '2' {times}",
     ]
     assert found(file) == [(0.0, 1.0, "x")]
@@ -124,22 +124,22 @@ def test_rows_of_whole_recordings_and_of_those_that_hold_nothing(tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.csv", "from where,label\n1,x\n", "has no column with a usual name for the start of each annotation, only"),
+        ("a.csv", "from where,label\n1,x\n", "has no column with a common name for the start of each annotation, only"),
         (
             "a.csv",
             "start,stop,what\n1,2,x\n",
-            "for the labels, only start, stop, what; name the right one by data.label",
+            "for the labels, only start, stop, what; name the column with data.label",
         ),
         (
             "a.txt",
             "recorded by Ann\n",
-            "has no column with a usual name for the start of each annotation, only recorded",
+            "has no column with a common name for the start of each annotation, only recorded",
         ),
         ("a.txt", "", "is empty; expected a table with start, stop and label, or an Audacity label track"),
-        ("a.txt", "\xff", "has no column with a usual name"),
+        ("a.txt", "\xff", "has no column with a common name"),
     ],
 )
-def test_files_that_are_no_annotations(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_other_files_are_not_annotations(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         read(tmp_path, name, text)
 
@@ -150,8 +150,8 @@ def test_a_file_in_another_encoding(tmp_path: Path) -> None:
         read_annotations(tmp_path / "a.txt", {}, names_recordings=False)
 
 
-def test_a_column_that_is_named_and_not_there(tmp_path: Path) -> None:
+def test_missing_named_column(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"has no column kind, only start, stop, label; name the right one by data.label_col"
+        DataError, match=r"has no column kind, only start, stop, label; name the column with data.label_col"
     ):
         read(tmp_path, "a.csv", "start,stop,label\n1,2,x\n", label="kind")

@@ -29,7 +29,7 @@ def windows(
 
 
 def labelled(found: LabelledWindows) -> dict[float, str]:
-    """Labels by the start of the window, of those that have some."""
+    """Labels of the windows with labels, by their start."""
     named = ["".join(name for name, has in zip(found.names, row) if has) for row in found.labels]
     return {start / RATE: names for start, names in zip(found.start.tolist(), named) if names}
 
@@ -39,7 +39,7 @@ def labelled(found: LabelledWindows) -> dict[float, str]:
     [
         (10.0, 2.0, 2.0, [0, 2, 4, 6, 8]),
         (9.0, 2.0, 2.0, [0, 2, 4, 6, 7]),  # the last one ends with the recording
-        (8.05, 2.0, 2.0, [0, 2, 4, 6]),  # too little would be new in it
+        (8.05, 2.0, 2.0, [0, 2, 4, 6]),  # too little of it would be new
         (5.0, 2.0, 1.0, [0, 1, 2, 3]),
         (1.0, 2.0, 2.0, [0]),
     ],
@@ -53,7 +53,7 @@ def test_windows_cover_the_recording(seconds: float, window: float, hop: float, 
 def test_an_annotation_across_a_border_labels_the_window_that_holds_most_of_it() -> None:
     assert labelled(windows((1.7, 2.1, "a"))) == {0.0: "a"}
     assert labelled(windows((1.9, 2.3, "a"))) == {2.0: "a"}
-    assert labelled(windows((1.8, 2.2, "a"))) == {0.0: "a", 2.0: "a"}  # half of it in each
+    assert labelled(windows((1.8, 2.2, "a"))) == {0.0: "a", 2.0: "a"}  # half of it in each window
     assert labelled(windows((1.7, 2.1, "a"), overlap=Overlap(share=1.0))) == {0.0: "a"}
 
 
@@ -68,7 +68,7 @@ def test_an_annotation_across_a_border_labels_the_window_that_holds_most_of_it()
         (Overlap(seconds=0.4, share=0.9), {0.0: "a", 2.0: "a", 4.0: "a", 6.0: "a"}),
     ],
 )
-def test_how_much_is_enough(overlap: Overlap, expected: dict[float, str]) -> None:
+def test_minimum_overlap(overlap: Overlap, expected: dict[float, str]) -> None:
     found = windows((1.0, 6.5, "a"), overlap=overlap)
     assert labelled(found) == (expected | {4.0: "a"})
     assert found.touched.tolist() == [True, True, True, True, False]
@@ -103,6 +103,6 @@ def test_an_annotation_that_ends_where_a_window_begins_but_for_rounding_is_not_i
         ({"share": 1.5}, "data.min_overlap_share=1.5"),
     ],
 )
-def test_overlaps_that_cannot_be(options: dict[str, float | None], message: str) -> None:
+def test_invalid_overlaps(options: dict[str, float | None], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         Overlap(**options)

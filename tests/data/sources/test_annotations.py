@@ -64,7 +64,7 @@ def test_a_window_is_a_clip_and_a_recording_a_group(tmp_path: Path) -> None:
     assert manifest.notes == []
     assert manifest.found == (
         "annotations: 3 in 2 recordings of 0.1 min (Audacity 2); 2 labels (y 2, x 1); windows of 1 s: 4 with a label, "
-        "2 left out, which hold no annotation, 1 left out, which hold less of an annotation than is enough"
+        "2 without annotations, left out, 1 with too little of an annotation, left out"
     )
 
 
@@ -73,12 +73,10 @@ def test_a_window_is_a_clip_and_a_recording_a_group(tmp_path: Path) -> None:
     [
         ([(0.0, 1.0, "x"), (1.0, 2.0, "y")], False),
         ([(0.0, 1.0, "x"), (0.2, 0.8, "y")], True),
-        ([(0.0, 1.0, "x")], True),  # against nothing
+        ([(0.0, 1.0, "x")], True),  # present or absent
     ],
 )
-def test_whether_a_clip_may_have_several_labels_follows_from_the_annotations(
-    tmp_path: Path, track: Track, multilabel: bool
-) -> None:
+def test_multilabel_is_inferred_from_the_annotations(tmp_path: Path, track: Track, multilabel: bool) -> None:
     annotate(tmp_path, "a.wav", *track)
     manifest = annotations(tmp_path)
     assert (manifest.label_separator is not None) == multilabel
@@ -105,19 +103,19 @@ def test_a_recording_without_annotations_holds_none_of_the_classes(tmp_path: Pat
 
 
 @pytest.mark.parametrize("multilabel", [True, False])
-def test_a_class_of_the_stretches_without_annotation(tmp_path: Path, multilabel: bool) -> None:
+def test_background_class_of_unannotated_windows(tmp_path: Path, multilabel: bool) -> None:
     annotate(tmp_path, "a.wav", (0.0, 1.0, "x"), (2.9, 4.0, "y"))
     manifest = annotations(tmp_path, background_label="nothing", multilabel=multilabel)
     assert clips(manifest) == {("a.wav", 0.0): "x", ("a.wav", 1.0): "nothing", ("a.wav", 3.0): "y"}
     assert manifest.classes == ("nothing", "x", "y")
-    assert "1 of class nothing, which hold no annotation" in manifest.found
+    assert "1 without annotations, of class nothing" in manifest.found
 
 
 def test_one_label_a_clip_is_the_one_that_fills_most_of_it(tmp_path: Path) -> None:
     annotate(tmp_path, "a.wav", (0.0, 0.8, "x"), (0.0, 0.5, "y"), (0.4, 0.9, "y"), (1.0, 2.0, "x"))
     manifest = annotations(tmp_path, multilabel=False)
     assert clips(manifest) == {("a.wav", 0.0): "y", ("a.wav", 1.0): "x"}
-    assert "1 of these with several, which have the one that fills most of them" in manifest.found
+    assert "1 of these with several, reduced to the longest one" in manifest.found
 
 
 def test_one_class_and_one_label_a_clip(tmp_path: Path) -> None:
@@ -128,11 +126,11 @@ def test_one_class_and_one_label_a_clip(tmp_path: Path) -> None:
 
 def test_recordings_without_any_annotation(tmp_path: Path) -> None:
     annotate(tmp_path, "a.wav")
-    with pytest.raises(DataError, match="the annotated recordings hold no annotation; expected labels to learn"):
+    with pytest.raises(DataError, match="the annotated recordings have no annotations; expected at least one label"):
         annotations(tmp_path)
 
 
-# Which file belongs to which recording
+# Assignment of files to recordings
 
 
 @pytest.mark.parametrize(
@@ -145,7 +143,7 @@ def test_recordings_without_any_annotation(tmp_path: Path) -> None:
         (normalize("NFC", "grün.wav"), normalize("NFD", "grün.txt")),
     ],
 )
-def test_files_that_are_called_like_the_recording(tmp_path: Path, recording: str, file: str) -> None:
+def test_annotation_files_named_like_the_recording(tmp_path: Path, recording: str, file: str) -> None:
     record(tmp_path, recording)
     (tmp_path / file).write_text("0\t1\tx\n1\t2\ty\n")
     assert sorted(clips(annotations(tmp_path)).values()) == ["x", "y"]
@@ -159,17 +157,17 @@ def test_several_files_of_a_recording_count_together(tmp_path: Path) -> None:
     manifest = annotations(tmp_path)
     assert clips(manifest) == {("a.wav", 0.0): "x", ("a.wav", 2.0): "y"}
     assert "(Audacity 1, Raven 1, labels in column Species)" in manifest.found
-    assert manifest.notes == ["passed over: 1 other file (.txt 1)"]
+    assert manifest.notes == ["ignored: 1 other file (.txt 1)"]
 
 
 def test_no_annotations(tmp_path: Path) -> None:
     record(tmp_path, "a.wav")
     (tmp_path / "all.csv").write_text("start,stop,label\n0,1,x\n")
-    message = "no file of annotations lies beside a recording of its name, only all.csv; expected one such as a.txt"
+    message = "no annotation file is next to a recording of the same name, only all.csv; expected one such as a.txt"
     with pytest.raises(DataError, match=message):
         annotations(tmp_path)
     (tmp_path / "a.wav").unlink()
-    with pytest.raises(DataError, match=r"holds no recordings; expected WAV, .* found 1 other file"):
+    with pytest.raises(DataError, match=r"contains no recordings; expected WAV, .* found 1 other file"):
         annotations(tmp_path)
 
 
@@ -181,7 +179,7 @@ def test_a_table_names_the_recordings_by_the_paths_of_another_machine(tmp_path: 
         "/home/ann/tue/a.wav,1,2,x",
         "b.wav,0:02,0:03,y",
         "./tue/b,0,1,y",
-        "a.wav,0,1,x",  # which one?
+        "a.wav,0,1,x",  # ambiguous
         "c.wav,0,1,x",
         ",0,1,x",
     ]
@@ -203,7 +201,9 @@ def test_a_table_names_the_recordings_by_the_paths_of_another_machine(tmp_path: 
 def test_a_table_of_other_recordings(tmp_path: Path) -> None:
     record(tmp_path, "a.wav")
     (tmp_path / "all.csv").write_text("path,start,stop,label\nb.wav,0,1,x\n")
-    with pytest.raises(DataError, match=r"names no recording below data.root, such as b.wav; is data.root the folder"):
+    with pytest.raises(
+        DataError, match=r"names no recording below data.root, such as b.wav; check that data.root is the folder"
+    ):
         annotations(tmp_path, table="all.csv")
 
 
@@ -236,7 +236,7 @@ def test_columns_say_group_fold_and_split_of_a_recording(tmp_path: Path) -> None
     found = manifest.table[["path", "group", "fold", "split"]].drop_duplicates().to_numpy().tolist()
     assert found == [["a.wav", "ann", 1, "train"], ["b.wav", "b.wav", 2, "validation"]]
     assert [str(problem).partition(" (")[0] for problem in manifest.problems] == [
-        "c.wav: its annotations are of more than one group: bob, cem",
+        "c.wav: its annotations have more than one group: bob, cem",
         "d.wav: fold 'one' must be a whole number",
         "e.wav: split 'rest' must be one of train, training, validation, valid, val, dev, test, testing, eval",
     ]
@@ -254,7 +254,7 @@ def test_names_of_recordings_say_group_and_fold(tmp_path: Path) -> None:
     assert "2 groups (ann 4, bob 2)" in manifest.found
 
 
-# What is wrong
+# Problems
 
 
 def test_annotations_beyond_the_end(tmp_path: Path) -> None:
@@ -262,11 +262,11 @@ def test_annotations_beyond_the_end(tmp_path: Path) -> None:
     manifest = annotations(tmp_path)
     assert clips(manifest) == {("a.wav", 0.0): "x", ("a.wav", 3.0): "y"}
     assert [str(problem) for problem in manifest.problems] == [
-        "a.txt, line 3: starts at 4 s, and a.wav ends at 4.000 s",
-        "a.txt, line 4: starts at 60 s, and a.wav ends at 4.000 s",
+        "a.txt, line 3: starts at 4 s, after the end of a.wav at 4.000 s",
+        "a.txt, line 4: starts at 60 s, after the end of a.wav at 4.000 s",
     ]
     assert manifest.notes == [
-        "1 annotation (a.txt, line 2) ends after the end of the recording, and only the part within counts"
+        "1 annotation (a.txt, line 2) ends after the end of the recording; only the part within is used"
     ]
 
 
@@ -285,8 +285,8 @@ def test_files_and_recordings_that_cannot_be_used(tmp_path: Path) -> None:
         ("twin.txt", "table"),
         ("broken.wav", "unreadable"),
     ]
-    assert "has no column with a usual name for the start" in manifest.problems[0].what
-    assert "lies beside 2 recordings of its name: twin.flac, twin.wav; rename one" in manifest.problems[1].what
+    assert "has no column with a common name for the start" in manifest.problems[0].what
+    assert "is next to 2 recordings of the same name: twin.flac, twin.wav; rename one" in manifest.problems[1].what
     assert manifest.problems[2].what.startswith("is an empty file")
 
 
@@ -297,11 +297,11 @@ def test_files_and_recordings_that_cannot_be_used(tmp_path: Path) -> None:
         ({"background_label": "a|b"}, "data.background_label='a|b': expected a name without |"),
         ({"min_overlap_share": 2.0}, "data.min_overlap_share=2.0: expected more than 0"),
         ({"table": {"rest": "a.csv"}}, "data.table.rest: there is no such split"),
-        ({"table": {"train": "a.csv"}, "split_column": "part"}, "data.table names the splits already"),
-        ({"fold_pattern": "^.", "fold_column": "fold"}, "data.fold_pattern: data.fold_column says the fold already"),
+        ({"table": {"train": "a.csv"}, "split_column": "part"}, "data.table defines the splits already"),
+        ({"fold_pattern": "^.", "fold_column": "fold"}, "data.fold_pattern: data.fold_column defines the fold already"),
     ],
 )
-def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_invalid_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         source("annotations", tmp_path, "data.clip_seconds=1.0", **options)
 
@@ -309,7 +309,7 @@ def test_options_that_cannot_be(tmp_path: Path, options: dict[str, Any], message
 # As a data module
 
 
-def test_lengths_are_known_whatever_the_window(tmp_path: Path) -> None:
+def test_durations_are_independent_of_the_window(tmp_path: Path) -> None:
     annotate(tmp_path, "a.wav", (0, 0.5, "x"), (1, 3, "y"), (3.5, 9, "y"))
     module = source("annotations", tmp_path)
     assert isinstance(module, Annotations)

@@ -1,4 +1,4 @@
-"""The demo data set is written once and read as any other."""
+"""The demo data set is written once and read like any other."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from audio_lightning.data.sources.demo.sounds import CLASSES, write_demo
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Folders that are written from now on, with few clips."""
+    """Record the folders that are written, with few clips."""
     written: list[Path] = []
 
     def write(root: Path, **options: object) -> None:
@@ -24,7 +24,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return written
 
 
-def test_it_is_written_once_and_read_as_any_other(tmp_path: Path, small: list[Path]) -> None:
+def test_demo_is_written_once_and_read_like_any_data_set(tmp_path: Path, small: list[Path]) -> None:
     for _ in range(2):
         config = compose(quote_paths(["data=demo", f"data.cache_dir={tmp_path}/cache"]))
         ready = build(config.data, AudioDataModule, where="data")
@@ -35,14 +35,14 @@ def test_it_is_written_once_and_read_as_any_other(tmp_path: Path, small: list[Pa
     assert small == [tmp_path / "cache" / f"demo-{demo.VERSION}"]
 
 
-def test_it_can_be_written_to_a_folder_of_ones_own(tmp_path: Path, small: list[Path]) -> None:
+def test_demo_can_be_written_to_a_given_folder(tmp_path: Path, small: list[Path]) -> None:
     config = compose(quote_paths(["data=demo", f"data.cache_dir={tmp_path}/cache"]))
     config.data.root = f"{tmp_path}/mine"
     build(config.data, AudioDataModule, where="data").setup()
     assert small == [tmp_path / "mine"]
 
 
-def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, small: list[Path]) -> None:
+def test_unwritable_folder_is_an_error(tmp_path: Path, small: list[Path]) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"cannot write the demo recordings to .*: name another folder by"):
+    with pytest.raises(DataError, match=r"cannot write the demo recordings to .*; choose another folder with"):
         demo.demo_root(tmp_path / "file/below")

@@ -1,4 +1,4 @@
-"""The generated recordings: always the same, whole or absent, and as varied as they claim."""
+"""Generated recordings: reproducible, complete or absent, and varied."""
 
 import csv
 import hashlib
@@ -16,7 +16,7 @@ from audio_lightning.data.sources.demo.sounds import CLASSES, COLUMNS, write_dem
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sources a class and fold, two clips a source. Read only."""
+    """Two sources per class and fold, two clips per source. Read only."""
     folder = tmp_path_factory.mktemp("sounds") / "demo"
     write_demo(folder, sources_per_fold=2, clips_per_source=2)
     return folder
@@ -108,7 +108,7 @@ def test_interrupted_writing_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     assert not list(tmp_path.iterdir())
 
 
-def test_what_is_there_is_left_alone(root: Path, tmp_path: Path) -> None:
+def test_existing_files_are_not_changed(root: Path, tmp_path: Path) -> None:
     before = contents(root)
     write_demo(root, seed=5)
     assert contents(root) == before

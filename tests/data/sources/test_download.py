@@ -1,4 +1,4 @@
-"""Downloads: gone on with, checked, unpacked, and never half-done."""
+"""Downloads: resumed, verified, unpacked, and never partial."""
 
 import functools
 import hashlib
@@ -27,13 +27,13 @@ CUT = 40_000
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one file, as well or badly as it is told."""
+    """Server of one file with configurable failures."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.body = BODY
         self.serves_parts = True
-        self.shift = 0  # of the part that is served, by a server that is confused
+        self.shift = 0  # offset of the served part, for a faulty server
         self.cut_after: int | None = None
         self.delay = 0.0
         self.ranges: list[str | None] = []
@@ -93,7 +93,7 @@ def test_a_complete_download_is_checked_shown_and_not_repeated(
     assert [path.name for path in file.parent.iterdir()] == ["data.bin"]
 
 
-def test_a_file_that_is_another_one_is_replaced(server: Server, tmp_path: Path) -> None:
+def test_file_with_another_checksum_is_replaced(server: Server, tmp_path: Path) -> None:
     file = tmp_path / "data.bin"
     file.write_bytes(b"something else")
     fetch([server.url], file, checksum=CHECKSUM)
@@ -109,13 +109,13 @@ def test_without_a_known_checksum_the_found_one_is_shown(
     assert len(server.ranges) == 1
 
 
-def test_a_connection_that_breaks_off_is_gone_on_with(server: Server, tmp_path: Path) -> None:
+def test_broken_download_is_resumed(server: Server, tmp_path: Path) -> None:
     server.cut_after = CUT
     with pytest.raises(DataError) as caught:
         fetch([server.url], tmp_path / "data.bin", checksum=CHECKSUM)
     assert str(caught.value) == (
         f"{server.url} cannot be fetched: the connection broke off after 40,000 of 102,400 bytes; the 40,000 bytes "
-        "that have arrived are kept, the same command goes on from there"
+        "that have arrived are kept; repeat the command to continue from there"
     )
     assert not (tmp_path / "data.bin").exists()
     assert (tmp_path / "data.bin.part").read_bytes() == BODY[:CUT]
@@ -139,7 +139,7 @@ def test_a_connection_that_breaks_off_is_gone_on_with(server: Server, tmp_path: 
         pytest.param(BODY, True, 0, 1, id="all of it, but not yet checked"),
     ],
 )
-def test_what_cannot_be_gone_on_with_is_fetched_anew(
+def test_download_that_cannot_be_resumed_restarts(
     server: Server, tmp_path: Path, part: bytes, serves_parts: bool, shift: int, requests: int
 ) -> None:
     server.serves_parts, server.shift = serves_parts, shift
@@ -150,7 +150,7 @@ def test_what_cannot_be_gone_on_with_is_fetched_anew(
     assert len(server.ranges) == requests
 
 
-def test_a_wrong_checksum_is_said_and_nothing_of_it_stays(
+def test_wrong_checksum_is_an_error_and_the_file_is_deleted(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(
@@ -161,17 +161,17 @@ def test_a_wrong_checksum_is_said_and_nothing_of_it_stays(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_answer_that_is_an_error(server: Server, tmp_path: Path) -> None:
+def test_server_error(server: Server, tmp_path: Path) -> None:
     url = server.url.replace("data.", "gone.")
     with pytest.raises(DataError) as caught:
         fetch([url], tmp_path / "data.bin", checksum=CHECKSUM)
     assert str(caught.value) == (
-        f"{url} cannot be fetched: the server answers 404 Not Found; nothing has arrived yet, the same command "
-        "tries again"
+        f"{url} cannot be fetched: the server returned 404 Not Found; nothing has arrived yet; repeat the "
+        "command to try again"
     )
 
 
-def test_a_mirror_is_asked_where_the_first_server_fails(server: Server, tmp_path: Path) -> None:
+def test_mirror_is_used_if_the_first_server_fails(server: Server, tmp_path: Path) -> None:
     gone = server.url.replace("data.", "gone.")
     fetch([gone, server.url], tmp_path / "data.bin", checksum=CHECKSUM)
     assert (tmp_path / "data.bin").read_bytes() == BODY
@@ -189,7 +189,7 @@ def test_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (tmp_path / "data.bin.part").read_bytes() == BODY[:CUT]
 
 
-def test_a_server_that_says_nothing(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_server_times_out(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.1)
     server.delay = 0.5
     with pytest.raises(DataError, match="cannot be fetched: timed out; nothing has arrived yet"):
@@ -206,7 +206,7 @@ def test_a_full_disk(server: Server, tmp_path: Path) -> None:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """A small .tar.gz in a folder of its own, which is where it is to be unpacked."""
+    """A small .tar.gz in its own folder, into which it is unpacked."""
     for name in ("no/1.wav", "yes/1.wav", "yes/2.wav", "README.md"):
         tiny_speech.write_clip(tmp_path / "packed" / name)
     (tmp_path / "data").mkdir()
@@ -221,18 +221,18 @@ def names(folder: Path) -> list[str]:
 UNPACKED = ["README.md", "no/1.wav", "words.tar.gz", "yes/1.wav", "yes/2.wav"]
 
 
-def test_an_archive_is_unpacked_beside_itself(archive: Path) -> None:
+def test_archive_is_unpacked_into_its_folder(archive: Path) -> None:
     unpack(archive, archive.parent)
     assert names(archive.parent) == UNPACKED
 
 
-def test_unpacking_that_was_killed_begins_anew(archive: Path) -> None:
+def test_killed_unpacking_restarts(archive: Path) -> None:
     tiny_speech.write_clip(archive.parent / ".unpacking/yes/half.wav")
     unpack(archive, archive.parent)
     assert names(archive.parent) == UNPACKED
 
 
-def test_moving_into_place_that_was_killed_is_completed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_move_is_completed(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rename = Path.rename
 
     def killed(path: Path, target: Path) -> Path:
@@ -256,7 +256,7 @@ def test_a_damaged_archive_leaves_nothing_behind(archive: Path, damage: str) -> 
     content = archive.read_bytes()
     changed = content[:60] + bytes(byte ^ 0x55 for byte in content[60:90]) + content[90:]
     archive.write_bytes({"cut off": content[:-40], "changed": changed, "none at all": b"<html>"}[damage])
-    with pytest.raises(DataError, match=r"words.tar.gz is damaged \(.+\): delete it, then give the same command again"):
+    with pytest.raises(DataError, match=r"words.tar.gz is damaged \(.+\); delete it, then repeat the command"):
         unpack(archive, archive.parent)
     assert names(archive.parent) == ["words.tar.gz"]
 
@@ -272,12 +272,12 @@ def test_an_archive_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> N
 
 def test_what_is_in_the_folder_is_not_overwritten(archive: Path) -> None:
     tiny_speech.write_clip(archive.parent / "yes/mine.wav")
-    with pytest.raises(DataError, match=r"words.tar.gz holds yes, and so does .*data already: name an empty folder"):
+    with pytest.raises(DataError, match=r"words.tar.gz has yes, which is in .*data already; choose an empty folder"):
         unpack(archive, archive.parent)
     assert names(archive.parent) == ["words.tar.gz", "yes/mine.wav"]
 
 
-def test_processes_that_want_the_same_at_once_fetch_it_once(server: Server, archive: Path, tmp_path: Path) -> None:
+def test_concurrent_processes_download_once(server: Server, archive: Path, tmp_path: Path) -> None:
     server.body = archive.read_bytes()
     server.delay = 0.5
     code = (
@@ -294,7 +294,7 @@ def test_processes_that_want_the_same_at_once_fetch_it_once(server: Server, arch
     assert "README.md" in names(tmp_path / "new/root")
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"cannot download to .*below: .+; name a folder that can be written"):
+    with pytest.raises(DataError, match=r"cannot download to .*below: .+; choose a writable folder"):
         download(["http://127.0.0.1:9/x.tar.gz"], tmp_path / "file/below", sha256=None, present=lambda: False)

@@ -1,4 +1,4 @@
-"""Folders of classes where a clip may have several labels, or none."""
+"""Class folders of multi-label data."""
 
 import re
 from pathlib import Path
@@ -27,13 +27,13 @@ def test_folders_that_begin_with_a_hyphen_hold_examples_of_none(tmp_path: Path) 
     assert manifest.notes == ["2 recordings in - and -wind have no label"]
 
 
-def test_they_are_classes_where_a_recording_has_one(tmp_path: Path) -> None:
+def test_folders_with_a_hyphen_are_classes_in_single_label_data(tmp_path: Path) -> None:
     touch(tmp_path, "dog/a.wav", "-wind/b.wav")
     manifest = read("folder", tmp_path)
     assert manifest.classes == ("-wind", "dog")
     assert manifest.label_separator is None
     assert manifest.notes == [
-        "-wind: taken for a class; with data.multilabel=true, recordings in folders that begin with - have no label"
+        "-wind: used as a class; with data.multilabel=true, recordings in folders that begin with - have no label"
     ]
     assert read("folder", touch(tmp_path / "numbers", "-1/a.wav", "0/b.wav")).notes == []
 
@@ -43,22 +43,22 @@ def test_one_class_against_none_in_split_folders(tmp_path: Path) -> None:
     manifest = read("folder", tmp_path, "data.multilabel=true")
     assert dict(zip(manifest.table["path"], manifest.table["split"]))["test/-rest/d.wav"] == "test"
     assert manifest.classes == ("dog",)
-    manifest.require_several_classes()
+    manifest.require_usable_classes()
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
         (["-a/1.wav", "-b/1.wav"], "all class folders begin with -, so no recording has a label"),
-        (["a|b/1.wav", "c/1.wav"], "class a|b holds '|'; rename it"),
+        (["a|b/1.wav", "c/1.wav"], "class a|b contains '|'; rename it"),
     ],
 )
-def test_folders_that_are_no_labels(tmp_path: Path, names: list[str], message: str) -> None:
+def test_folders_that_cannot_be_labels(tmp_path: Path, names: list[str], message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         read("folder", touch(tmp_path, *names), "data.multilabel=true")
 
 
-def test_the_monitor_is_one_of_several_labels(tmp_path: Path) -> None:
+def test_default_monitor_is_multilabel(tmp_path: Path) -> None:
     touch(tmp_path, "dog/a.wav")
     config = compose(quote_paths(["data=folder", f"data.root={tmp_path}", "data.multilabel=true"]))
     check_config(config)
@@ -66,11 +66,11 @@ def test_the_monitor_is_one_of_several_labels(tmp_path: Path) -> None:
 
 
 def test_negatives_are_trained_on_and_tested(tmp_path: Path) -> None:
-    """A clip without a label is right where nothing is predicted."""
+    """A clip without a label is correct if nothing is predicted."""
     root = tiny.write_folder(tmp_path / "data")
     (root / "noise").rename(root / "-noise")
     rng = np.random.default_rng(1)
-    for number in range(10):  # of every class and of none
+    for number in range(10):  # with and without a label
         mixed = sum(tiny.sound(name, rng) for name in tiny.CLASSES[:2]) / 2
         soundfile.write(root / f"low_tone/mixed{number}.wav", mixed, tiny.RATE)
     metrics = run(root, tmp_path / "run", "data=folder", "data.multilabel=true", "trainer.max_epochs=6")

@@ -1,4 +1,4 @@
-"""Labels in the cells of a table: a column for each label, and rows without any."""
+"""Labels in table cells: one column for each label, and rows without labels."""
 
 import re
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_exactly_one_label_in_every_row_is_one_label_a_clip(tmp_path: Path) -> N
     assert table(tmp_path, text, label_columns="rest", multilabel=True).label_separator == "|"
 
 
-def test_rows_that_have_not_the_one_label_that_is_asked_for(tmp_path: Path) -> None:
+def test_rows_without_exactly_one_label(tmp_path: Path) -> None:
     manifest = table(tmp_path, HOT, label_columns=["dog", "cat", "s_2"], multilabel=False)
     assert labels(manifest) == {"a.wav": "dog", "d.wav": "s_2"}
     assert list(map(str, manifest.problems)) == [
@@ -68,16 +68,16 @@ def test_rows_that_have_not_the_one_label_that_is_asked_for(tmp_path: Path) -> N
     ]
 
 
-def test_a_cell_that_says_neither(tmp_path: Path) -> None:
+def test_invalid_label_cell(tmp_path: Path) -> None:
     manifest = table(tmp_path, "path,dog{s},cat\na.wav,1,0\nb.wav,2,0\nc.wav,0,windy\n", label_columns="rest")
     assert labels(manifest) == {"a.wav": "dog{s}"}
     assert [str(problem).partition(";")[0] for problem in manifest.problems] == [
-        "t.csv, line 3: column dog{s} holds '2', expected 0 or 1",
-        "t.csv, line 4: column cat holds 'windy', expected 0 or 1",
+        "t.csv, line 3: column dog{s} has '2', expected 0 or 1",
+        "t.csv, line 4: column cat has 'windy', expected 0 or 1",
     ]
 
 
-def test_columns_of_stretches_and_rows_that_are_joined(tmp_path: Path) -> None:
+def test_label_columns_with_segments_and_joined_rows(tmp_path: Path) -> None:
     text = "path,from,dog,cat\na.wav,0:00,1,0\na.wav,0,0,1\na.wav,0:02,0,0\n"
     manifest = table(tmp_path, text, label_columns="rest", start_column="from", labels="rows")
     assert manifest.table[["start_seconds", "label"]].to_numpy().tolist() == [[0.0, "dog|cat"], [2.0, ""]]
@@ -90,7 +90,7 @@ def test_columns_of_stretches_and_rows_that_are_joined(tmp_path: Path) -> None:
             {"label_columns": ["bird"]},
             "data.label_columns=bird names no column; expected one of who, dog, cat, s_1, s_2",
         ),
-        ({"label_columns": ["s_1"]}, "t.csv: s_1 is empty in every row, expected labels"),
+        ({"label_columns": ["s_1"]}, "t.csv: s_1 is empty in every row; expected labels"),
     ],
 )
 def test_columns_that_hold_no_labels(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -102,7 +102,7 @@ def test_rows_without_a_label_in_a_table_of_one_column(tmp_path: Path) -> None:
     text = "path,label\na.wav,dog\nb.wav,\nc.wav,a|b\n"
     manifest = table(tmp_path, text, multilabel=True)
     assert labels(manifest) == {"a.wav": "dog", "b.wav": ""}
-    assert list(map(str, manifest.problems)) == ["t.csv, line 4: label 'a|b' holds '|'; rename it"]
+    assert list(map(str, manifest.problems)) == ["t.csv, line 4: label 'a|b' contains '|'; rename it"]
     assert manifest.targets().tolist() == [[1], [0]]
     assert list(map(str, table(tmp_path, text).problems)) == ["t.csv, line 3: label is empty"]
 
@@ -110,9 +110,9 @@ def test_rows_without_a_label_in_a_table_of_one_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"label_columns": "rest", "label_separator": ";"}, "data.label_separator=;: with data.label_columns no cell"),
-        ({"multilabel": False, "label_separator": ";"}, "data.multilabel=false: with data.label_separator=; a clip"),
-        ({"multilabel": False, "labels": "rows"}, "data.multilabel=false: with data.labels=rows a clip"),
+        ({"label_columns": "rest", "label_separator": ";"}, "data.label_separator=;: cells of data.label_columns"),
+        ({"multilabel": False, "label_separator": ";"}, "data.multilabel=false: data.label_separator=; allows"),
+        ({"multilabel": False, "labels": "rows"}, "data.multilabel=false: data.labels=rows allows"),
     ],
 )
 def test_options_that_exclude_each_other(tmp_path: Path, options: dict[str, Any], message: str) -> None:

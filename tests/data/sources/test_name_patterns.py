@@ -74,11 +74,14 @@ def test_a_name_without_a_match_is_a_problem(tmp_path: Path, options: dict[str, 
     ("options", "message"),
     [
         ({"label_pattern": "^[xyz]"}, r"data.label_pattern='^[xyz]': matches no file name (1_ann.wav, 2_ann.wav)"),
-        ({"label_pattern": r"^\d", "fold_pattern": "[a-z]+"}, "finds fold 'ann' in 1_ann.wav; expected a whole number"),
+        (
+            {"label_pattern": r"^\d", "fold_pattern": "[a-z]+"},
+            "matches fold 'ann' in 1_ann.wav; expected a whole number",
+        ),
         ({"label_pattern": r"^\d", "fold_pattern": "z"}, "data.fold_pattern='z': matches no file name"),
     ],
 )
-def test_patterns_that_find_nothing_of_use(tmp_path: Path, options: dict[str, str], message: str) -> None:
+def test_patterns_without_usable_matches(tmp_path: Path, options: dict[str, str], message: str) -> None:
     touch(tmp_path, "1_ann.wav", "2_ann.wav")
     with pytest.raises(DataError, match=re.escape(message)):
         read("folder", tmp_path, **options)
@@ -86,24 +89,33 @@ def test_patterns_that_find_nothing_of_use(tmp_path: Path, options: dict[str, st
 
 def test_a_folder_without_recordings(tmp_path: Path) -> None:
     touch(tmp_path, "notes.txt")
-    with pytest.raises(DataError, match="holds no recordings; expected WAV, FLAC, OGG, MP3"):
+    with pytest.raises(DataError, match="contains no recordings; expected WAV, FLAC, OGG, MP3"):
         read("folder", tmp_path, label_pattern=DIGITS)
 
 
 @pytest.mark.parametrize("option", ["label_pattern", "group_pattern", "fold_pattern"])
-def test_a_pattern_that_is_no_regular_expression(tmp_path: Path, option: str) -> None:
+def test_invalid_regular_expression(tmp_path: Path, option: str) -> None:
     with pytest.raises(ConfigError, match=rf"data.{option}='\(' is not a regular expression: missing \)"):
         source("folder", tmp_path, **{option: "("})
 
 
+@pytest.mark.parametrize(
+    ("option", "pattern", "known"),
+    [("group_pattern", "(?P<grp>a)", "group"), ("label_pattern", "(?P<clas>a)", "label, group, fold")],
+)
+def test_unknown_name_of_a_group_in_a_pattern(tmp_path: Path, option: str, pattern: str, known: str) -> None:
+    with pytest.raises(ConfigError, match=rf"data.{option}=.* has a group named (grp|clas); known names: {known} \("):
+        source("folder", tmp_path, **{option: pattern})
+
+
 @pytest.mark.parametrize("part", ["group", "fold"])
 def test_two_patterns_for_one_part(tmp_path: Path, part: str) -> None:
-    message = f"data.{part}_pattern: data.label_pattern=.* finds the {part} of .* already; leave one out, by"
+    message = f"data.{part}_pattern: data.label_pattern=.* extracts the {part} of .* already; leave one out"
     with pytest.raises(ConfigError, match=message):
         source("folder", tmp_path, label_pattern=rf"^(?P<label>\d)(?P<{part}>\d)", **{f"{part}_pattern": r"^\d"})
 
 
-def test_what_was_found_is_said_before_anything_is_decoded(tmp_path: Path) -> None:
+def test_summary_of_names_is_printed_before_decoding(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for speaker in ("ann", "bob", "cem", "dan", "eve"):
         for digit in (1, 2):
@@ -112,7 +124,7 @@ def test_what_was_found_is_said_before_anything_is_decoded(tmp_path: Path) -> No
     module = source("folder", tmp_path, "data.sample_rate=8000", "data.clip_seconds=0.1", label_pattern=DIGITS)
     said: list[str] = []
     module.say = said.append
-    module.progress = lambda done, total: said.append("decoding")
+    module.progress = lambda done, total, what="": said.append("decoding")
     opened = open_source(module)
     assert opened.method == "grouped"
     assert said[0].startswith("names of recordings: 2 labels (1 5, 2 5); 5 groups (ann 2, bob 2, cem 2, dan 2, eve 2)")
@@ -127,6 +139,6 @@ def test_recordings_without_class_folders_are_a_valid_root(tmp_path: Path) -> No
     check_config(compose(quote_paths([*given, "data.label_pattern='^[0-9]'"])))
 
 
-def test_a_table_and_names_that_both_say_the_class(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data.label_pattern: data.table names the classes already; leave one out"):
+def test_table_and_label_pattern_exclude_each_other(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"data.label_pattern: data.table defines the classes already; leave one out"):
         source("instruments", tmp_path, table="clips.csv", label_pattern="^[a-z]+")

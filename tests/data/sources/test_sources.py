@@ -1,4 +1,4 @@
-"""Each source: what is read from good tables and folders, and what is said about bad ones."""
+"""Data sources: manifests of valid tables and folders, and problems of invalid ones."""
 
 import json
 import os
@@ -78,7 +78,7 @@ def test_urbansound8k_names_every_wrong_row(tmp_path: Path) -> None:
         "UrbanSound8K.csv, line 38: has 2 fields, the header has 8",
         "UrbanSound8K.csv, line 40: fsID is empty",
         "UrbanSound8K.csv, line 39: fold 'first' and classID '0' must be whole numbers",
-        "UrbanSound8K.csv, line 42: classID 7 for high_tone, which has 0 further up",
+        "UrbanSound8K.csv, line 42: classID 7 for high_tone, which has 0 in an earlier row",
         "UrbanSound8K.csv, line 41: 1000-0-0-0.wav is listed a second time",
     ]
     assert [problem.where for problem in manifest.missing_files()] == ["audio/fold1/gone.wav"]
@@ -112,7 +112,7 @@ def test_urbansound_competition(tmp_path: Path) -> None:
             "esc10",
             "meta/esc50.csv",
             "filename,fold,target,category,src_file,esc10\na,1,1,dog,b,False\n",
-            "True in no row",
+            "no row has True",
         ),
         (
             "table",
@@ -122,9 +122,7 @@ def test_urbansound_competition(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_table_of_which_nothing_can_be_used(
-    tmp_path: Path, name: str, table: str, contents: str, message: str
-) -> None:
+def test_table_without_usable_rows(tmp_path: Path, name: str, table: str, contents: str, message: str) -> None:
     touch(tmp_path, table).joinpath(table).write_text(contents)
     with pytest.raises(DataError, match=message):
         read(name, tmp_path, *(["data.table=t.csv"] if name == "table" else []))
@@ -166,7 +164,7 @@ def test_esc50_names_every_wrong_row(tmp_path: Path) -> None:
         file.write("1-100-A-0.wav,1,0,noise,True,9,A\n")
     assert said(read("esc50", tmp_path)) == [
         "esc50.csv, line 32: fold '1' and target '-1' must be whole numbers",
-        "esc50.csv, line 33: target 1 for noise, which has 0 further up",
+        "esc50.csv, line 33: target 1 for noise, which has 0 in an earlier row",
         "esc50.csv, line 34: 1-100-A-0.wav is listed a second time",
     ]
 
@@ -193,7 +191,7 @@ def test_folder_with_splits(tmp_path: Path, names: tuple[str, ...]) -> None:
     assert manifest.table["split"].nunique() == len(names)
 
 
-def test_a_class_called_like_a_split_is_a_class_beside_others(tmp_path: Path) -> None:
+def test_class_named_like_a_split_among_others_is_a_class(tmp_path: Path) -> None:
     manifest = read("folder", touch(tmp_path, "train/a.wav", "bus/b.wav"))
     assert manifest.classes == ("bus", "train")
     assert set(manifest.table["split"]) == {""}
@@ -208,8 +206,8 @@ def test_classes_that_are_numbers_are_in_their_order(tmp_path: Path, name: str) 
 
 
 BESIDE = (
-    r"test and train are splits, and beside them are other folders with recordings: rejected; move them .*"
-    r"data\.ignore=\[rejected\], or take every folder for a class with data\.layout=classes"
+    r"test and train are splits, but there are other folders with recordings next to them: rejected; move them .*"
+    r"data\.ignore=\[rejected\], or use every folder as a class with data\.layout=classes"
 )
 
 
@@ -223,8 +221,8 @@ BESIDE = (
         (["rejected/x.wav"], {"ignore": ["x.wav"]}, {"cat": {"train"}, "dog": {"test"}}),
         (["rejected/x.wav"], {"layout": "classes"}, {"train": {""}, "test": {""}, "rejected": {""}}),
         (["docs/x.txt"], {}, {"cat": {"train"}, "dog": {"test"}}),
-        (["bus/deep/x.wav", "tram/y.wav"], {}, r"test and train are splits, .* with recordings: bus and tram; move"),
-        ([], {"ignore": ["gone", "train"]}, r"data\.ignore=gone: there is no such file or folder in .*; mend it"),
+        (["bus/deep/x.wav", "tram/y.wav"], {}, r"test and train are splits, .* next to them: bus and tram; move"),
+        ([], {"ignore": ["gone", "train"]}, r"data\.ignore=gone: there is no such file or folder in .*; correct it"),
         ([], {"layout": "classes"}, {"train": {""}, "test": {""}}),
     ],
 )  # fmt: skip
@@ -243,8 +241,8 @@ def test_split_folders_and_others_beside_them(
 
 def test_recordings_beside_split_folders_are_problems(tmp_path: Path) -> None:
     manifest = read("folder", touch(tmp_path, "train/cat/a.wav", "test/dog/b.wav", "loose.wav", "readme.txt"))
-    assert said(manifest) == ["loose.wav: lies beside the split folders, in none of them"]
-    assert manifest.notes == ["passed over: 1 other file (.txt 1)"]
+    assert said(manifest) == ["loose.wav: is next to the split folders, in none of them"]
+    assert manifest.notes == ["ignored: 1 other file (.txt 1)"]
 
 
 def test_a_layout_of_splits_needs_some(tmp_path: Path) -> None:
@@ -268,7 +266,7 @@ def test_one_class_in_two_forms_of_unicode(tmp_path: Path) -> None:
     assert manifest.classes == (composed, "zoo") if composed < "zoo" else ("zoo", composed)
     assert manifest.table["label"].nunique() == 2
     assert manifest.notes == [
-        f"class {composed} is written in composed and in decomposed Unicode: both spellings are one class"
+        f"class {composed} is spelled in composed and in decomposed Unicode; both spellings are one class"
     ]
     assert not manifest.missing_files()
     assert manifest.with_table(manifest.table).notes == manifest.notes
@@ -281,40 +279,40 @@ def test_folder_follows_links_but_not_in_circles(tmp_path: Path) -> None:
     assert list(read("folder", tmp_path / "root").table["path"]) == ["cat/more/b.wav", "dog/a.wav"]
 
 
-def test_folder_names_what_has_no_class_and_what_has_no_recordings(tmp_path: Path) -> None:
+def test_folder_reports_recordings_without_class_and_empty_classes(tmp_path: Path) -> None:
     touch(tmp_path, "train/dog/a.wav", "train/loose.wav", "train/empty/x.txt", "test/dog/b.wav")
     touch(tmp_path, os.fsdecode(b"test/dog/\xff.wav"))
     manifest = read("folder", tmp_path)
     assert list(manifest.table["path"]) == ["test/dog/b.wav", "train/dog/a.wav"]
     assert manifest.classes == ("dog",)
     assert sorted(said(manifest)) == [
-        "'test/dog/\\udcff.wav': the name is not text in UTF-8: rename it",
-        "train/empty: no recordings in this class folder: expected WAV, FLAC, OGG, MP3, ...",
-        "train/loose.wav: lies beside the class folders, in none of them",
+        "'test/dog/\\udcff.wav': the name is not valid UTF-8; rename it",
+        "train/empty: no recordings in this class folder; expected WAV, FLAC, OGG, MP3, ...",
+        "train/loose.wav: is next to the class folders, in none of them",
     ]
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ([], "root has no class folders: expected .*root/<class>/<recording>, found nothing"),
+        ([], "root has no class folders; expected .*root/<class>/<recording>, found nothing"),
         (
             ["b.wav", "a.wav"],
-            "has no class folders: .*, found 2 recordings, such as a.wav; is data.root a class folder",
+            "has no class folders; .*, found 2 recordings, such as a.wav; is data.root a class folder",
         ),
-        (["a.zip"], r"has no class folders: .*, found 1 other file \(.zip 1\)"),
-        (["train/a.wav", "test/dog/b.wav"], "root/train has no class folders: .*train/<class>/<rec.*, such as a.wav"),
+        (["a.zip"], r"has no class folders; .*, found 1 other file \(.zip 1\)"),
+        (["train/a.wav", "test/dog/b.wav"], "root/train has no class folders; .*train/<class>/<rec.*, such as a.wav"),
         (["dog/x.txt", "cat/y.txt"], "no recording can be used; the first problem: cat: no recordings in this class"),
     ],
 )
-def test_a_folder_that_is_no_folder_of_classes(tmp_path: Path, files: list[str], message: str) -> None:
+def test_folder_without_class_folders(tmp_path: Path, files: list[str], message: str) -> None:
     (tmp_path / "root").mkdir()
     with pytest.raises(DataError, match=message):
         read("folder", touch(tmp_path / "root", *files))
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere: No such file or directory; .* is data.root right\?"):
+def test_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere: No such file or directory; .* check data.root"):
         read("folder", tmp_path / "nowhere")
 
 
@@ -334,7 +332,7 @@ def test_groups_by_file_name(tmp_path: Path, pattern: str, groups: list[str]) ->
     missed = sorted(path for path, group in zip(paths, groups) if path == group)
     assert manifest.notes == [
         f"data.group_pattern={pattern!r} does not match the names of {len(missed)} of 4 recordings "
-        f"({', '.join(missed)}): each of these is a group of its own"
+        f"({', '.join(missed)}); each of these is a group of its own"
     ]
 
 
@@ -355,8 +353,8 @@ def test_a_group_pattern_that_matches_no_name_is_refused(tmp_path: Path, pattern
         ([f"{number}_{number}" for number in range(8)], None),
         ([f"bell_{number}" for number in range(8)], None),
         ([f"{number:03d}" for number in range(8)], None),
-        (["1_a", "1_b", "2_a", "2_b"], None),  # too few to divide
-        ([*(f"rec_{number:02d}" for number in range(6)), "garden 1", "lake 2"], None),  # a prefix, and no source
+        (["1_a", "1_b", "2_a", "2_b"], None),  # too few to split
+        ([*(f"rec_{number:02d}" for number in range(6)), "garden 1", "lake 2"], None),  # a common prefix, not a source
     ],
 )
 def test_names_with_a_common_stem_suggest_a_group_pattern(
@@ -378,16 +376,16 @@ def test_names_with_a_common_stem_suggest_a_group_pattern(
     assert read("folder", tmp_path, "data.split=all").notes == []
 
 
-def test_a_pattern_that_is_none(tmp_path: Path) -> None:
+def test_invalid_pattern(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data.group_pattern='\(' is not a regular expression: missing \)"):
         source("folder", tmp_path, group_pattern="(")
 
 
 @pytest.mark.parametrize("name", ["folder", "instruments"])
-def test_a_class_that_is_one_group(tmp_path: Path, name: str) -> None:
+def test_class_with_a_single_group(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "cat/tom_1.wav", "cat/tom_2.wav", "dog/rex_1.wav", "dog/tim_1.wav", "cow/one_1.wav")
     pattern = "^(?P<group>[a-z]+)"
-    message = "class cat has all its 2 recordings in group tom: a group .* cannot be in both training and test; mend"
+    message = "class cat has all its 2 recordings in group tom: a group .* cannot be in both training and test; correct"
     with pytest.raises(DataError, match=message):
         read(name, tmp_path, group_pattern=pattern)
     with pytest.raises(DataError, match="class cat"):
@@ -499,7 +497,7 @@ def test_table_lists_a_recording_once(tmp_path: Path) -> None:
     assert len(manifest) == 2
 
 
-def test_one_row_a_label_names_the_key_that_joins_them(tmp_path: Path) -> None:
+def test_one_row_per_label_names_the_key_that_joins_rows(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,label\na.wav,x\nb.wav,y\n./a.wav,y\nc.wav,x\nc.wav,x\nsub/../b.wav,x\n")
     message = (
         r"2 clips have several rows with different labels, the first is a.wav \(x, y\); data.labels=rows joins them"
@@ -520,15 +518,15 @@ def test_rows_of_a_label_each_beside_several_in_a_field_and_none(tmp_path: Path)
     assert manifest.table["start_seconds"].tolist() == [0.0, 1.0, 0.0]
 
 
-def test_a_clip_of_which_a_row_cannot_be_used_is_left_out(tmp_path: Path) -> None:
-    """Left in, it would be trained on with some of its labels alone."""
+def test_clip_with_an_unusable_row_is_left_out(tmp_path: Path) -> None:
+    """Otherwise it would be used with only some of its labels."""
     rows = ["a.wav,x,1,g", "a.wav,y,one,g", "b.wav,x,1,g", "b.wav,y,2,g", "c.wav,x|y,1,g", "c.wav,x,1,g", "d.wav,y,1,g"]
     (tmp_path / "t.csv").write_text("path,label,fold,who\n" + "\n".join(rows))
     options = {"fold_column": "fold", "group_column": "who"}
     manifest = read("table", tmp_path, "data.table=t.csv", "data.labels=rows", **options)
     assert said(manifest) == [
         "t.csv, line 3: fold 'one' must be a whole number",
-        "t.csv, line 6: label 'x|y' holds '|'; rename it",
+        "t.csv, line 6: label 'x|y' contains '|'; rename it",
         "t.csv, line 2: a.wav: another row of it cannot be used",
         "t.csv, line 7: c.wav: another row of it cannot be used",
         "t.csv, line 4: b.wav has another fold than 1 in another row",
@@ -557,7 +555,7 @@ def test_every_spelling_of_a_path_is_one_path(tmp_path: Path) -> None:
 def test_a_relative_path_stays_below_the_root(tmp_path: Path, path: str) -> None:
     (tmp_path / "t.csv").write_text(f"path,label\n{path},x\na.wav,x\n")
     (problem,) = said(read("table", tmp_path, "data.table=t.csv"))
-    assert "is outside of data.root; write its full path if it is meant" in problem
+    assert "is outside of data.root; use its absolute path" in problem
 
 
 def test_a_table_for_each_split(tmp_path: Path) -> None:
@@ -595,12 +593,12 @@ def test_a_clip_in_the_tables_of_two_splits_is_a_leak(tmp_path: Path) -> None:
     [
         ({"table": {"tain": "a.csv"}}, "data.table.tain: there is no such split; expected one of train, training"),
         ({"table": {}}, "data.table={}: expected a file, or one for each split"),
-        ({"table": {"train": "a.csv"}, "split_column": "use"}, "data.table names the splits already"),
+        ({"table": {"train": "a.csv"}, "split_column": "use"}, "data.table defines the splits already"),
         ({"table": {"train": 3}}, r"expected text \| a mapping to text"),
         ({"table": 3}, r"expected text \| a mapping to text"),
     ],
 )
-def test_tables_that_name_no_splits(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_invalid_tables(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         source("table", tmp_path, **options)
 
@@ -614,8 +612,8 @@ def test_a_split_column_without_any_known_word(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_what_no_file_can_be_called(tmp_path: Path, suffix: str) -> None:
-    """Rows of a table may hold anything, and each odd one is a problem in one line."""
+def test_impossible_file_names(tmp_path: Path, suffix: str) -> None:
+    """Table cells may contain anything; each invalid row is a problem in one line."""
     names = ["\0", "a\0.wav", "n" * 256 + ".wav", "n" * 256 + "/a.wav", "a\nb.wav", "\ud800", "good.wav", "two.wav"]
     if suffix == "csv":
         quoted = "".join(f'"{name}",{"xy"[place % 2]}\n' for place, name in enumerate(names))
@@ -642,7 +640,7 @@ def test_table_with_several_labels_a_clip(tmp_path: Path) -> None:
 
 def test_table_without_any_label(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,label\na.wav,\nb.wav,;\n")
-    with pytest.raises(DataError, match="column label is empty in every row, expected labels"):
+    with pytest.raises(DataError, match="column label is empty in every row; expected labels"):
         read("table", tmp_path, "data.table=t.csv", label_separator=";")
     with pytest.raises(ConfigError, match=r"data.label_separator is empty"):
         source("table", tmp_path, "data.table=t.csv", label_separator="")
@@ -688,7 +686,7 @@ def test_table_with_semicolons(tmp_path: Path) -> None:
     assert manifest.table[["path", "label"]].to_numpy().tolist() == [["a,b.wav", "x"], ["c.wav", "y"]]
 
 
-def test_copies_of_which_other_stretches_are_listed_are_the_same_audio(tmp_path: Path) -> None:
+def test_copies_with_other_segments_are_the_same_audio(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     lines = ["path,label,start,stop,use"]
     for number in range(4):
@@ -712,10 +710,10 @@ def test_copies_of_which_other_stretches_are_listed_are_the_same_audio(tmp_path:
 @pytest.mark.parametrize(
     ("paths", "remedy"),
     [
-        (["top/a/1.wav", "top/b/2.wav"], r"is data.root=.*/top meant, with the folders a, b\?"),
+        (["top/a/1.wav", "top/b/2.wav"], r"did you mean data.root=.*/top, with the folders a, b\?"),
         (["top/a/1.wav", "top/b/2.wav", "top/c/x/3.wav", "top/d/4.wav"], r"with the folders a, b, c and 1 more\?"),
-        (["top/a/1.wav", "top/a/2.wav"], "is data.root the folder of the class folders, or in a table data.label_col"),
-        (["top/1.wav", "top/2.wav"], "is data.root the folder of the class folders, or in a table data.label_column"),
+        (["top/a/1.wav", "top/a/2.wav"], "check that data.root is the folder of class folders, or data.label_col"),
+        (["top/1.wav", "top/2.wav"], "check that data.root is the folder of class folders, or data.label_column"),
     ],
 )
 def test_one_class_is_not_enough_to_learn_from(tmp_path: Path, paths: list[str], remedy: str) -> None:
@@ -723,24 +721,24 @@ def test_one_class_is_not_enough_to_learn_from(tmp_path: Path, paths: list[str],
     with pytest.raises(
         DataError, match=f"all {len(paths)} clips are of one class, top, expected at least two classes; .*{remedy}"
     ) as e:
-        manifest.require_several_classes()
+        manifest.require_usable_classes()
     assert "\n" not in str(e.value)
-    read("folder", touch(tmp_path, "other/1.wav")).require_several_classes()
+    read("folder", touch(tmp_path, "other/1.wav")).require_usable_classes()
 
 
-def test_one_label_that_clips_may_lack_is_enough_to_learn_from(tmp_path: Path) -> None:
+def test_single_optional_label_is_enough(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,label\na.wav,dog\nb.wav,\n")
-    read("table", tmp_path, "data.table=t.csv", label_separator=";").require_several_classes()
+    read("table", tmp_path, "data.table=t.csv", label_separator=";").require_usable_classes()
 
 
-def test_table_says_how_to_name_a_column(tmp_path: Path) -> None:
+def test_missing_column_names_the_option(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("file,label,speakers\na.wav,x,1\n")
-    message = r"no column path, speaker: .* found file, label, .*\(set data.path_column=..., data.group_column=...\)"
+    message = r"no column path, speaker; .* found file, label, .*\(set data.path_column=..., data.group_column=...\)"
     with pytest.raises(DataError, match=message):
         read("table", tmp_path, "data.table=t.csv", group_column="speaker")
 
 
-def test_where_a_table_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_is_searched_below_root_and_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, here = tmp_path / "root", tmp_path / "here"
     for folder, label in ((root, "below"), (here, "here")):
         touch(folder, "t.csv").joinpath("t.csv").write_text(f"path,label\na.wav,{label}\n")

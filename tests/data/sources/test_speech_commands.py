@@ -21,7 +21,7 @@ TASK_12 = ("_silence_", "_unknown_", *COMMANDS)
 
 
 def divided(datamodule: SpeechCommands) -> Manifest:
-    """The manifest as it is after all that is done before decoding."""
+    """The manifest after all steps before decoding."""
     manifest = datamodule.read()
     assert not manifest.problems
     assign_splits(manifest, datamodule.plan)
@@ -71,7 +71,7 @@ def test_no_speaker_is_in_two_official_sets(words: Path) -> None:
 
 
 @pytest.mark.parametrize("task", [12, 35])
-def test_words_of_ones_own_in_their_order(words: Path, task: int) -> None:
+def test_custom_words_keep_their_order(words: Path, task: int) -> None:
     manifest = divided(speech(words, f"data.task={task}", "data.words=[zero,yes,off]"))
     assert manifest.classes == (() if task == 35 else TASK_12[:2]) + ("zero", "yes", "off")
     unknown = [] if task == 35 else [2, 2]
@@ -97,7 +97,7 @@ def test_only_wav_files_in_folders_of_words_count(tmp_path: Path) -> None:
     )
 
 
-def test_the_lists_say_the_split_where_both_are_there(tmp_path: Path) -> None:
+def test_official_lists_define_the_split(tmp_path: Path) -> None:
     write_words(tmp_path, ("no", "yes"), CLIPS)
     first, second, third = (f"{name}_nohash_0.wav" for name in speakers("train", 3))
     (tmp_path / "validation_list.txt").write_text(f"no/{first}\nyes/{first}\r\nzero/not_used.wav\n\n")
@@ -111,11 +111,11 @@ def test_the_lists_say_the_split_where_both_are_there(tmp_path: Path) -> None:
     }  # fmt: skip
     assert [str(problem) for problem in manifest.problems] == [
         f"testing_list.txt, line 3: there is no file yes/gone.wav in {tmp_path}",
-        f"testing_list.txt, line 4: yes/{first} is in validation_list.txt, too",
+        f"testing_list.txt, line 4: yes/{first} is also in validation_list.txt",
     ]
 
 
-def test_a_list_that_is_not_text_is_said(tmp_path: Path) -> None:
+def test_list_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     write_words(tmp_path, ("no", "yes"), CLIPS)
     for name in ("validation_list.txt", "testing_list.txt"):
         (tmp_path / name).write_bytes(b"\xff\xfe")
@@ -163,7 +163,7 @@ def test_the_seed_chooses_the_unknown_clips(words: Path) -> None:
     assert chosen(0) != chosen(1)
 
 
-def test_without_background_noise_there_is_no_silence(tmp_path: Path) -> None:
+def test_silence_needs_background_noise(tmp_path: Path) -> None:
     write_words(tmp_path, ("yes", "no", *OTHERS), CLIPS)
     options = ("data.task=12", "data.words=[yes,no]")
     assert not speech(tmp_path, *options).noise_paths()
@@ -172,11 +172,11 @@ def test_without_background_noise_there_is_no_silence(tmp_path: Path) -> None:
     assert divided(speech(tmp_path, *options, "data.silence_percent=0.0")).class_counts("test") == [0, 1, 3, 3]
 
 
-def test_a_split_with_other_words_only_is_said(tmp_path: Path) -> None:
+def test_split_with_only_other_words_is_an_error(tmp_path: Path) -> None:
     write_words(tmp_path, COMMANDS, {"test": 3})
     write_words(tmp_path, OTHERS, CLIPS)
     write_noise(tmp_path)
-    with pytest.raises(DataError, match=r"the train part has clips of other words only, .* choose data.split=speaker"):
+    with pytest.raises(DataError, match=r"the train split has only clips of other words; choose data.split=speaker"):
         divided(speech(tmp_path, "data.task=12"))
 
 
@@ -194,7 +194,7 @@ def test_other_divisions_keep_speakers_together_and_ignore_the_official_one(word
 
 @pytest.fixture
 def test_set(tmp_path: Path) -> Path:
-    """The separate test set, with names as they are published."""
+    """The separate test set, with the published names."""
     root = tmp_path / "test set"
     first, second = speakers("test", 2)
     for word in COMMANDS:
@@ -207,7 +207,7 @@ def test_set(tmp_path: Path) -> Path:
     return root
 
 
-def test_the_separate_test_set_is_what_is_tested_on(words: Path, test_set: Path) -> None:
+def test_separate_test_set_replaces_the_test_split(words: Path, test_set: Path) -> None:
     manifest = divided(speech(words, "data.task=12", f"data.test_root={test_set}"))
     assert manifest.class_counts("test") == [3, 2, 2, *[1] * 9]
     assert manifest.class_counts("train") == [5, 5, *[5] * 10]
@@ -221,30 +221,30 @@ def test_the_separate_test_set_is_what_is_tested_on(words: Path, test_set: Path)
     assert not manifest.missing_files()
 
 
-def test_what_does_not_fit_in_the_test_set_is_named(words: Path, test_set: Path) -> None:
+def test_unexpected_classes_in_the_test_set_are_problems(words: Path, test_set: Path) -> None:
     write_clip(test_set / "wow/1.wav")
     (test_set / "_silence_").rename(test_set / "silence")
     manifest = speech(words, "data.task=12", f"data.test_root={test_set}").read()
     expected = ", ".join(TASK_12)
     assert [str(problem) for problem in manifest.problems] == [
-        f"{test_set}/silence: is not a class of this task: expected {expected}",
-        f"{test_set}/wow: is not a class of this task: expected {expected}",
+        f"{test_set}/silence: is not a class of this task; expected {expected}",
+        f"{test_set}/wow: is not a class of this task; expected {expected}",
         f"{test_set}: has no folder _silence_ with *.wav files",
     ]
 
 
-def test_a_test_set_that_is_none(words: Path, tmp_path: Path) -> None:
+def test_invalid_test_set(words: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"empty has no folder with .* is it the right data.test_root"):
+    with pytest.raises(DataError, match=r"empty has no folder with .* check data.test_root"):
         speech(words, "data.task=12", f"data.test_root={tmp_path}/empty").read()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["data.test_root=."], "data.task=35: choose data.task=12"),
-        (["data.task=12", "data.test_root=.", "data.split=speaker"], "it cannot go with data.split=speaker"),
-        (["data.task=12", "data.test_root=.", "data.folds=5"], "it cannot go with data.folds=5"),
+        (["data.test_root=."], "data.task=35; choose data.task=12"),
+        (["data.task=12", "data.test_root=.", "data.split=speaker"], "excludes data.split=speaker"),
+        (["data.task=12", "data.test_root=.", "data.folds=5"], "excludes data.folds=5"),
         (["data.words=[yes,no,yes]"], r"data.words=\['yes', 'no', 'yes'\]: expected one word or more, each once"),
         (["data.words=[]"], "expected one word or more"),
         (["data.unknown_percent=-1.0"], r"data.unknown_percent=-1.0: expected 0.0 or more"),
@@ -252,31 +252,31 @@ def test_a_test_set_that_is_none(words: Path, tmp_path: Path) -> None:
         (["data.task=10"], r"data.task=10: expected 12 \| 35"),
     ],
 )
-def test_options_that_cannot_work(tmp_path: Path, options: list[str], message: str) -> None:
+def test_invalid_options(tmp_path: Path, options: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         speech(tmp_path, *options)
 
 
-def test_words_that_are_not_there(words: Path, tmp_path: Path) -> None:
+def test_missing_words(words: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no folder of.* with \*.wav files; did you mean off\?"):
         speech(words, "data.words=[yes,of]").read()
-    with pytest.raises(DataError, match=r"no folder marvin .* \(there are, to choose from by data.words: bed, down"):
+    with pytest.raises(DataError, match=r"no folder marvin .* \(choices of data.words: bed, down"):
         speech(words, "data.words=[yes,marvin]").read()
-    with pytest.raises(DataError, match=r"no folder with \*.wav files: .* data.download=true fetches"):
+    with pytest.raises(DataError, match=r"no folder with \*.wav files, .* data.download=true to download"):
         speech(tmp_path).read()
-    with pytest.raises(DataError, match=r"gone: No such file or directory; is it the right folder"):
+    with pytest.raises(DataError, match=r"gone: No such file or directory; check the folder"):
         speech(tmp_path / "gone").read()
 
 
-def test_a_data_set_that_was_not_unpacked_to_the_end(tmp_path: Path) -> None:
+def test_partially_unpacked_data_set(tmp_path: Path) -> None:
     write_words(tmp_path, ("yes",), CLIPS)
     write_words(tmp_path / ".unpacked", ("zero",), CLIPS)
-    with pytest.raises(DataError, match=r"was not unpacked to the end: data.download=true completes it"):
+    with pytest.raises(DataError, match=r"is not completely unpacked; data.download=true completes it"):
         speech(tmp_path).read()
 
 
-def test_sound_comes_through(tmp_path: Path) -> None:
-    """From files to batches: silence is drawn anew in training and stays the same in validation."""
+def test_samples_reach_the_batches(tmp_path: Path) -> None:
+    """From files to batches: silence is drawn again in each training epoch, and is fixed in validation."""
     write_words(tmp_path, (*COMMANDS, "bed"), {"train": 2, "validation": 1, "test": 1}, sound=True)
     write_noise(tmp_path, sound=True)
     datamodule = speech(tmp_path, "data.task=12", "data.batch_size=64")
@@ -321,6 +321,6 @@ def test_both_archives_are_downloaded_once(
         assert manifest.class_counts("test") == [3, 2, 2, *[1] * 9]
 
 
-def test_nothing_is_downloaded_where_there_are_words(words: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_words_are_not_downloaded(words: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SpeechCommands, "URLS", ["http://127.0.0.1:9/closed.tar.gz"])
     assert len(speech(words, "data.download=true").read()) == 12 * sum(CLIPS.values())

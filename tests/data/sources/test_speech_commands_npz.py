@@ -26,7 +26,7 @@ def labels(clips: int = CLIPS) -> np.ndarray:
 
 
 def write(folder: Path, name: str = "words.npz", **arrays: Any) -> Path:
-    """An archive of clips and labels, or of what is given instead."""
+    """Write an archive of clips and labels, or of the given arrays."""
     np.savez(folder / name, **{"wav_vals": waveforms(), "label_vals": labels(), **arrays})
     return folder / name
 
@@ -50,7 +50,7 @@ def test_the_manifest(tmp_path: Path, root: str) -> None:
     assert not datamodule.missing(manifest)
 
 
-def test_sound_comes_through_to_the_batches(tmp_path: Path) -> None:
+def test_samples_reach_the_batches(tmp_path: Path) -> None:
     write(tmp_path, wav_vals=waveforms(30), label_vals=labels(30))
     datamodule = npz(tmp_path, "data.batch_size=64")
     datamodule.setup()
@@ -79,7 +79,7 @@ AS_FLOAT = np.array([-1, -1 / 32768, 0, 0.5, 32767 / 32768], dtype=np.float32)
     ],
     ids=lambda value: str(getattr(value, "dtype", "")),
 )
-def test_what_is_stored_is_decoded(
+def test_stored_samples_are_decoded(
     tmp_path: Path, stored: np.ndarray, encoding: str, compressed: bool, three_dimensions: bool
 ) -> None:
     stored = np.concatenate([np.zeros_like(stored), stored])
@@ -138,7 +138,7 @@ def identities(file: Path, by: str, *, rate: int = 8000) -> list[bytes]:
 
 @pytest.mark.parametrize("by", ["stat", "content"])
 def test_identities(tmp_path: Path, by: str) -> None:
-    """They tell rows and rates apart; by content, a copy of the file is the same and a changed row is not."""
+    """They differ by row and rate; by content, a copy of the file is equal and a changed row is not."""
     file = write(tmp_path)
     first = identities(file, by)
     assert first == identities(file, by)
@@ -152,7 +152,7 @@ def test_identities(tmp_path: Path, by: str) -> None:
     assert [old == new for old, new in zip(first, copy)] == ([True, False, True] if by == "content" else [False] * 3)
 
 
-def test_a_row_that_is_no_sound_is_named(tmp_path: Path) -> None:
+def test_invalid_samples_name_their_row(tmp_path: Path) -> None:
     damaged = waveforms().astype(np.float64)
     damaged[1, 40] = np.nan
     damaged[2, 8] = 1e300
@@ -174,33 +174,33 @@ OBJECTS = np.array([["yes"], None], dtype=object)
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"wav_vals": OBJECTS}, "wav_vals is an array of Python objects, which only pickle can load"),
-        ({"label_vals": OBJECTS}, "label_vals is an array of Python objects, which only pickle can load"),
+        ({"wav_vals": OBJECTS}, "wav_vals is an array of Python objects, which need pickle"),
+        ({"label_vals": OBJECTS}, "label_vals is an array of Python objects, which need pickle"),
         ({"wav_vals": waveforms()[0]}, r"wav_vals is float32 of shape \[80\], expected int16 or float of shape"),
         ({"wav_vals": np.zeros((12, 80, 2))}, r"wav_vals is float64 of shape \[12, 80, 2\]"),
         ({"wav_vals": np.zeros((0, 80)), "label_vals": labels(0)}, r"wav_vals is float64 of shape \[0, 80\]"),
         ({"wav_vals": np.zeros((12, 80), np.int32)}, r"wav_vals is int32 of shape \[12, 80\], expected int16 or float"),
         ({"label_vals": labels(11)}, r"label_vals is <U7 of shape \[11\], expected a string for each of the 12 clips"),
         ({"label_vals": np.arange(12)}, r"label_vals is int64 of shape \[12\], expected a string for each"),
-        ({"label_vals": np.array([b"\xff"] * 12)}, "words.npz is damaged, or no .npz file: 'utf-8' codec"),
+        ({"label_vals": np.array([b"\xff"] * 12)}, "words.npz is damaged, or not a .npz file: 'utf-8' codec"),
     ],
 )
-def test_arrays_that_cannot_be_used(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
+def test_unusable_arrays(tmp_path: Path, arrays: dict[str, np.ndarray], message: str) -> None:
     write(tmp_path, **arrays)
     with pytest.raises(DataError, match=message):
         npz(tmp_path).read()
 
 
-def test_arrays_that_are_missing(tmp_path: Path) -> None:
+def test_missing_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "words.npz", wav_vals=waveforms(), labels=labels())
     with pytest.raises(DataError) as caught:
         npz(tmp_path).read()
     assert str(caught.value) == (
-        f"{tmp_path}/words.npz has no array label_vals: expected wav_vals and label_vals, found labels, wav_vals"
+        f"{tmp_path}/words.npz has no array label_vals; expected wav_vals and label_vals, found labels, wav_vals"
     )
 
 
-def test_a_damaged_archive_is_said_before_and_while_decoding(tmp_path: Path) -> None:
+def test_damaged_archive_is_an_error_before_and_during_decoding(tmp_path: Path) -> None:
     stored = waveforms(samples=8000)
     file = write(tmp_path, wav_vals=stored)
     content = file.read_bytes()
@@ -208,24 +208,24 @@ def test_a_damaged_archive_is_said_before_and_while_decoding(tmp_path: Path) -> 
     file.write_bytes(content[:middle] + b"damage" + content[middle + 6 :])
     datamodule = npz(file)
     datamodule.read()
-    with pytest.raises(DataError, match=r"words.npz is damaged, or no .npz file: Bad CRC-32"):
+    with pytest.raises(DataError, match=r"words.npz is damaged, or not a .npz file: Bad CRC-32"):
         datamodule.recordings(["words.npz#0"]).decode(0)
     file.write_bytes(content[:-50])
-    with pytest.raises(DataError, match=r"words.npz is damaged, or no .npz file: File is not a zip file"):
+    with pytest.raises(DataError, match=r"words.npz is damaged, or not a .npz file: File is not a zip file"):
         datamodule.read()
 
 
-def test_where_there_is_not_one_archive(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"expected one .npz file, the folder has none; name the file by data.root"):
+def test_folder_without_exactly_one_archive(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected one .npz file, the folder has none; set data.root to the file"):
         npz(tmp_path).read()
     write(tmp_path, "a.npz")
     write(tmp_path, "b.npz")
     with pytest.raises(DataError, match=r"expected one .npz file, the folder has 2: a.npz, b.npz"):
         npz(tmp_path).read()
-    with pytest.raises(DataError, match=r"c.npz: No such file or directory; is it the right data.root"):
+    with pytest.raises(DataError, match=r"c.npz: No such file or directory; check data.root"):
         npz(tmp_path / "c.npz").read()
 
 
-def test_a_rate_at_which_no_sound_is_stored(tmp_path: Path) -> None:
+def test_implausible_sample_rate(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"data.stored_sample_rate=8: expected a rate in hertz, at least 1000"):
         npz(tmp_path, "data.stored_sample_rate=8")

@@ -1,4 +1,4 @@
-"""The reader of tables: four formats, one answer; and what is said about wrong rows and wrong files."""
+"""Reader of tables: equal results for four formats, and problems of invalid rows and files."""
 
 import json
 import sys
@@ -47,7 +47,7 @@ def write(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Rows], Pa
 
 
 def first_number(path: Path) -> int:
-    """Of the first row: text tables count their header line."""
+    """Number of the first row: text formats count the header line."""
     return 2 if path.suffix.lower() in (".csv", ".tsv") else 1
 
 
@@ -92,7 +92,7 @@ def test_every_format_names_the_rows_with_empty_fields(write: Callable[[Rows], P
 def test_every_format_names_the_columns_found(write: Callable[[Rows], Path]) -> None:
     path = write([{"path": "a.wav", "label": "x"}])
     with pytest.raises(
-        ColumnError, match="has no column labels: expected path, labels, found path, label; did you"
+        ColumnError, match="has no column labels; expected path, labels, found path, label; did you"
     ) as e:
         read_table(path, ("path",), ("labels",))
     assert e.value.lacking == ["labels"]
@@ -112,14 +112,14 @@ def test_categories_in_parquet_are_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
-def test_a_value_that_is_no_text_is_a_problem(tmp_path: Path, suffix: str) -> None:
+def test_value_that_is_not_text_is_a_problem(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"t{suffix}"
     FORMATS[path.name](path, [{"path": "a.wav", "label": ["x", "y"]}])
     _, problems = read_table(path, ("path", "label"))
-    assert problems[0].what == "label is a list: expected text or a number"
+    assert problems[0].what == "label is a list, expected text or a number"
 
 
-def test_lines_that_are_no_json_objects(tmp_path: Path) -> None:
+def test_lines_that_are_not_json_objects(tmp_path: Path) -> None:
     lines = ['{"label": "x"}', "", "[1]", "{broken", "[" * 100_000, '{"label": "y"}']
     (tmp_path / "t.jsonl").write_text("\n".join(lines))
     table, problems = read_table(tmp_path / "t.jsonl", ("label",))
@@ -141,7 +141,7 @@ def test_lines_are_counted_across_blank_and_broken_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_the_header_shows_what_separates_the_fields(tmp_path: Path, name: str, separator: str, mark: str) -> None:
+def test_separator_is_detected_from_the_header(tmp_path: Path, name: str, separator: str, mark: str) -> None:
     lines = [["number", "path", "label"], ["1", '"a;b,c.wav"', '"x,\ty;z"'], ["2", "d.wav", "y"]]
     text = mark + "".join(f"{separator.join(line)}\n" for line in lines)
     (tmp_path / name).write_text(text, encoding="utf-8")
@@ -150,7 +150,7 @@ def test_the_header_shows_what_separates_the_fields(tmp_path: Path, name: str, s
     assert table.to_dict("list") == {"path": ["a;b,c.wav", "d.wav"], "label": ["x,\ty;z", "y"]}
 
 
-def test_other_signs_in_a_header_separate_nothing(tmp_path: Path) -> None:
+def test_other_characters_are_not_separators(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('"path, or name;or;what",label,x;y;z;u;v\na.wav,b,c;d\n')
     table, _ = read_table(tmp_path / "t.csv", ("label", "path, or name;or;what"))
     assert table.to_numpy().tolist() == [["b", "a.wav"]]
@@ -162,14 +162,20 @@ def test_columns_found_by_another_separator_are_named(tmp_path: Path) -> None:
         read_table(tmp_path / "t.csv", ("path", "label"))
 
 
+def test_an_unsupported_separator_is_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("path|label\na.wav|x\n")
+    with pytest.raises(ColumnError, match=r"found path\|label; separate the fields by commas, semicolons or tabs"):
+        read_table(tmp_path / "t.csv", ("path", "label"))
+
+
 @pytest.mark.parametrize(
     ("name", "contents", "message"),
     [
-        ("t.csv", None, "No such file or directory; is data.root the right folder"),
-        ("t.parquet", None, "No such file or directory; is data.root the right folder"),
-        ("t.csv", b"", "has no column label: expected label, found an empty file"),
-        ("t.csv", b"label\n", "has no rows: expected one row a clip"),
-        ("t.jsonl", b"\n", "has no rows: expected one row a clip"),
+        ("t.csv", None, "No such file or directory; check data.root"),
+        ("t.parquet", None, "No such file or directory; check data.root"),
+        ("t.csv", b"", "has no column label; expected label, found an empty file"),
+        ("t.csv", b"label\n", "has no rows; expected one row per clip"),
+        ("t.jsonl", b"\n", "has no rows; expected one row per clip"),
         ("t.csv", b"label,x,label\na,b,c\n", "has more than one column label"),
         ("t.csv", b"label\nx\nB\xfcro\n", "is not a CSV file in UTF-8: byte 2 of line 3 is 0xfc; save it as UTF-8"),
         ("t.csv", b"B\xfcro,label\n", "is not a CSV file in UTF-8: byte 2 of line 1 is 0xfc; save it as UTF-8"),
@@ -178,10 +184,10 @@ def test_columns_found_by_another_separator_are_named(tmp_path: Path) -> None:
         ("t.tsv", b'label\tx\n"Hello\tx\na\tb\n', r"is not a TSV file in UTF-8: unexpected end of data \(line 3\)"),
         ("t.csv", b'label,x\n"Hello,x\n"Bye,x\n', r"expected after '\"' \(line 3\)"),
         ("t.parquet", b"label\nx\n", "is not a Parquet file"),
-        ("t.xlsx", b"", "expected a table that ends in .csv, .tsv, .txt, .parquet, .jsonl, .ndjson, found .xlsx"),
+        ("t.xlsx", b"", "expected a table with the suffix .csv, .tsv, .txt, .parquet, .jsonl, .ndjson, found .xlsx"),
     ],
 )
-def test_a_file_that_is_no_table(tmp_path: Path, name: str, contents: bytes | None, message: str) -> None:
+def test_file_that_is_not_a_table(tmp_path: Path, name: str, contents: bytes | None, message: str) -> None:
     if contents is not None:
         (tmp_path / name).write_bytes(contents)
     with pytest.raises(DataError, match=message) as raised:
@@ -201,7 +207,7 @@ def test_a_damaged_parquet_file(tmp_path: Path) -> None:
 
 def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DataError, match="needs the package pyarrow: pip install pyarrow"):
+    with pytest.raises(DataError, match="needs the package pyarrow; pip install pyarrow"):
         read_table(tmp_path / "t.parquet", ("label",))
 
 
@@ -214,5 +220,5 @@ def test_rejected_rows_are_named_with_their_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "x", "9" * 30, "²", "1 2"])
-def test_what_is_no_whole_number(text: str) -> None:
+def test_invalid_whole_numbers(text: str) -> None:
     assert are_whole(pd.Series(["7", text], dtype=object)).tolist() == [True, False]

@@ -32,7 +32,7 @@ def test_formats(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["soon", "1:60", "1:60:00", "1:2:3:4", "1.234,5", "1,234,5", "-1:00", "1:", "::"])
-def test_what_is_no_time(text: str) -> None:
+def test_invalid_times(text: str) -> None:
     assert math.isnan(to_seconds(pd.Series([text], dtype=object)).item())
 
 

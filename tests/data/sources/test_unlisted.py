@@ -1,4 +1,4 @@
-"""Recordings that lie beside those of a table, but are not listed in it."""
+"""Recordings in the folders of a table that the table does not list."""
 
 import shutil
 from pathlib import Path
@@ -29,9 +29,7 @@ def ready(root: Path, *overrides: str) -> AudioDataModule:
     return datamodule
 
 
-def test_a_training_says_which_recordings_its_table_does_not_list(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_reports_unlisted_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tiny.write_table(tmp_path / "data")
     run(root, tmp_path / "first", *TABLE, "trainer.max_epochs=1")
     assert "not listed" not in capsys.readouterr().out
@@ -39,7 +37,7 @@ def test_a_training_says_which_recordings_its_table_does_not_list(
     (root / "sounds/notes.txt").write_text("no recording")
     run(root, tmp_path / "second", *TABLE, "trainer.max_epochs=1")
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "not listed" in line]
-    expected = f"note: 2 recordings below {root} are not listed, and so not used (such as sounds/deep/er.wav)"
+    expected = f"note: 2 recordings below {root} are not listed and not used (such as sounds/deep/er.wav)"
     assert line == expected
 
 
@@ -55,7 +53,7 @@ def test_each_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert sorted(listed) == ["sounds/", "sounds/a/"]
 
 
-def test_folders_outside_of_the_root_are_not_looked_into(tmp_path: Path) -> None:
+def test_folders_outside_of_the_root_are_not_searched(tmp_path: Path) -> None:
     elsewhere = tiny.write_table(tmp_path / "elsewhere")
     beside(elsewhere, "sounds/new.wav")
     root = tmp_path / "data"

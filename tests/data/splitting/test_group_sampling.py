@@ -1,4 +1,4 @@
-"""Groups of clips that are drawn from all, and dealt out to parts."""
+"""Drawing of groups, and assignment of groups to parts."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from audio_lightning.data.splitting.group_sampling import deal_groups, deal_sing
 
 @pytest.mark.parametrize("fraction", [0.1, 0.2])
 @pytest.mark.parametrize("seed", range(3))
-def test_every_class_is_drawn_from_where_it_has_three_groups(fraction: float, seed: int) -> None:
-    """Sixteen instruments of 3 to 10 notes, with unequally many takes of each."""
+def test_every_class_with_three_groups_is_drawn_from(fraction: float, seed: int) -> None:
+    """Sixteen instruments with 3 to 10 notes, and different numbers of takes."""
     rng = np.random.RandomState(seed)
     notes = [(label, note) for label in range(16) for note in range(3 + label // 2)]
     counts = np.zeros((len(notes), 16), dtype=int)
@@ -32,7 +32,7 @@ def test_many_groups_of_many_classes_are_drawn_in_proportion() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_class_keeps_groups_for_the_other_parts(seed: int) -> None:
-    """Of the second class two small groups are a fifth together; of the third there are two."""
+    """Two small groups are a fifth of the second class; the third class has two groups."""
     counts = np.zeros((26, 3), dtype=int)
     counts[:20, 0] = 10
     counts[20:23, 1] = 1, 1, 8
@@ -44,14 +44,14 @@ def test_every_class_keeps_groups_for_the_other_parts(seed: int) -> None:
     assert (counts[drawn, 1] > 0).sum() == 1
 
 
-def test_what_would_be_left_to_no_other_part_is_drawn_where_there_is_nothing_else() -> None:
-    """A class of its own in each group, beside those that all have: some must be tested that are not trained."""
+def test_last_groups_are_drawn_if_nothing_else_is_left() -> None:
+    """Each group has a class of its own besides the shared ones, so some classes are only in the test part."""
     counts = np.column_stack([np.ones((15, 100), dtype=int), np.eye(15, dtype=int)])
     drawn = draw_groups(counts, 0.2, np.random.RandomState(0))
     assert counts[drawn].sum() / counts.sum() == pytest.approx(0.2, abs=0.08)
 
 
-def test_a_class_that_is_nowhere_and_a_large_group_do_no_harm() -> None:
+def test_missing_class_and_large_group() -> None:
     counts = np.array([[90, 0, 60], [3, 0, 2], [4, 0, 3], [3, 0, 4], [5, 0, 3], [4, 0, 2]])
     for seed in range(5):
         assert 0 not in draw_groups(counts, 0.2, np.random.RandomState(seed))
@@ -78,7 +78,7 @@ def test_a_class_of_few_groups_gives_any_of_its_smaller_ones() -> None:
     assert {int(group) for drawn in seen for group in drawn if group >= 20} == {20, 21}
 
 
-def test_clips_are_dealt_as_evenly_as_can_be() -> None:
+def test_clips_are_dealt_evenly() -> None:
     strata = np.random.RandomState(0).randint(4, size=403)
     dealt = deal_singly(strata, 7, np.random.RandomState(1))
     counts = np.zeros((7, 4), dtype=int)

@@ -1,4 +1,4 @@
-"""What two splits may not have in common."""
+"""Leakage between splits."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ SILENCE = np.zeros(16, np.uint8)
 
 
 def manifest(**changes: list) -> Manifest:
-    """Four clips of two groups: two to train, one each to validate and to test."""
+    """Four clips of two groups: two for training, one each for validation and test."""
     columns = {
         "path": ["a.wav", "b.wav", "c.wav", "d.wav"],
         "label": ["x"] * 4,
@@ -37,12 +37,12 @@ def test_a_group_in_two_splits_stops_the_run_by_name(method: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "allow"), [("folds", True), ("random", False), ("stratified", False)])
-def test_leakage_can_be_allowed_and_is_said(method: str, allow: bool) -> None:
+def test_allowed_leakage_is_reported(method: str, allow: bool) -> None:
     assert guard_sources(manifest(group=["g1", "g1", "g2", "g1"]), method, allow=allow) == "present"
 
 
 @pytest.mark.parametrize("group", [[""] * 4, ["g1", "g1", "g2", ""]])
-def test_without_all_groups_nothing_can_be_excluded(group: list[str]) -> None:
+def test_leakage_cannot_be_excluded_without_groups(group: list[str]) -> None:
     assert guard_sources(manifest(group=group), "stratified", allow=False) == "cannot be excluded"
 
 
@@ -106,7 +106,7 @@ OVERLAPS = {
         "in train and validation and test",
     ),
 }
-"""Where four clips start and stop, two of a recording and two of its copy, and what is to be said of them."""
+"""Starts and stops of four clips, two of a recording and two of its copy, and the expected leaks."""
 
 
 @pytest.mark.parametrize("name", OVERLAPS)
@@ -134,13 +134,13 @@ def test_stretches_of_equal_recordings_that_are_apart_are_other_audio(starts: li
     assert guard_content(data, np.array([0, 0, 1, 1]), np.stack([ONE, ONE]), "folds", allow=False) == "none found"
 
 
-def test_background_noise_ties_no_clips_together() -> None:
+def test_background_noise_does_not_connect_clips() -> None:
     data = manifest(path=["a"] * 4, start_seconds=[0.0, 1.0, 2.0, 0.0], stop_seconds=[1.0, 2.0, 3.0, np.nan])
     data.table["background"] = [False, False, False, True]
     assert guard_content(data, np.zeros(4, int), np.stack([ONE]), "folds", allow=False) == "none found"
 
 
-def test_overlaps_found_in_one_go_are_those_found_pair_by_pair() -> None:
+def test_vectorized_overlaps_equal_pairwise_overlaps() -> None:
     rng = np.random.default_rng(0)
     for _ in range(50):
         starts = rng.integers(0, 20, 8)

@@ -1,4 +1,4 @@
-"""Who is in which part."""
+"""Train, validation and test splits."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from audio_lightning.data.splitting.splits import SplitPlan, assign_splits, make
 
 
 def manifest(groups: int = 60, clips: int = 3, folds: int = 5, *, named: bool = True) -> Manifest:
-    """Groups of clips, of which two thirds are of class a; fold by group."""
+    """Groups of clips, two thirds of class a; folds by group."""
     group = np.repeat(np.arange(groups), clips)
     table = pd.DataFrame(
         {
@@ -60,7 +60,7 @@ def test_the_next_fold_is_the_next_one_present() -> None:
         (SplitPlan("grouped", test_fraction=0.6, validation_fraction=0.5), "leave nothing to train on"),
     ],
 )
-def test_splits_that_cannot_be_made(plan: SplitPlan, message: str) -> None:
+def test_impossible_splits(plan: SplitPlan, message: str) -> None:
     with pytest.raises(DataError, match=message):
         assign_splits(manifest(), plan)
 
@@ -79,7 +79,7 @@ def test_splits_that_cannot_be_made(plan: SplitPlan, message: str) -> None:
         (SplitPlan("random", validation_fold=2), r"data\.validation_fold=2 .* out, or make folds with data\.folds=5"),
     ],
 )
-def test_a_fold_that_is_asked_for_in_vain_is_refused(plan: SplitPlan, message: str) -> None:
+def test_fold_setting_without_effect_is_refused(plan: SplitPlan, message: str) -> None:
     with pytest.raises(DataError, match=message):
         assign_splits(manifest(), plan)
 
@@ -110,22 +110,23 @@ def few(clips: int, classes: int = 3, *, named: bool = False) -> Manifest:
     ("data", "plan", "message"),
     [
         (few(3), SplitPlan("auto"),
-         "the validation part has no clips: 3 clips a class are too few for data.split=stratified in shares of "
-         "70/10/20 %; record 4 clips of every class at least, or data.test_fraction=0.25 "
+         "the validation split has no clips: 3 clips per class are too few for data.split=stratified in shares of "
+         "70/10/20 %; record at least 4 clips of every class, or data.test_fraction=0.25 "
          "data.validation_fraction=0.25, or data.folds=3"),
         (few(3, named=True), SplitPlan("auto"),
-         "3 groups a class are too few for data.split=grouped in shares of 70/10/20 %; record 4 groups of every class "
-         "at least, or data.test_fraction=0.25 data.validation_fraction=0.25, or data.folds=3"),
-        (few(2), SplitPlan("auto"), "2 clips a class are too few for data.split=stratified in shares of 70/10/20 %; "
-         "record 4 clips of every class at least, or data.test_fraction=0.5 data.validation_fraction=0.0"),
-        (few(1), SplitPlan("auto"), "1 clip a class is too few for data.split=stratified in shares of 70/10/20 %; "
-         "record 4 clips of every class at least"),
-        (few(2), SplitPlan("train_only"), "2 clips a class are too few for data.split=train_only in shares of 90/10 %; "
-         "record 3 clips of every class at least, or data.validation_fraction=0.0"),
-        (few(2, classes=1), SplitPlan("random"), "2 clips a class are too few for data.split=random"),
+         "3 groups per class are too few for data.split=grouped in shares of 70/10/20 %; record at least 4 groups of "
+         "every class, or data.test_fraction=0.25 data.validation_fraction=0.25, or data.folds=3"),
+        (few(2), SplitPlan("auto"), "2 clips per class are too few for data.split=stratified in shares of 70/10/20 %; "
+         "record at least 4 clips of every class, or data.test_fraction=0.5 data.validation_fraction=0.0"),
+        (few(1), SplitPlan("auto"), "1 clip per class is too few for data.split=stratified in shares of 70/10/20 %; "
+         "record at least 4 clips of every class"),
+        (few(2), SplitPlan("train_only"),
+         "2 clips per class are too few for data.split=train_only in shares of 90/10 %; "
+         "record at least 3 clips of every class, or data.validation_fraction=0.0"),
+        (few(2, classes=1), SplitPlan("random"), "2 clips per class are too few for data.split=random"),
     ],
 )  # fmt: skip
-def test_too_few_clips_say_what_would_do(data: Manifest, plan: SplitPlan, message: str) -> None:
+def test_too_few_clips_suggest_working_settings(data: Manifest, plan: SplitPlan, message: str) -> None:
     with pytest.raises(DataError) as refusal:
         assign_splits(data, plan)
     assert message in str(refusal.value)
@@ -133,8 +134,8 @@ def test_too_few_clips_say_what_would_do(data: Manifest, plan: SplitPlan, messag
 
 
 @pytest.mark.parametrize("named", [False, True])
-def test_what_is_said_to_do_does(named: bool) -> None:
-    """The message above is tried out."""
+def test_suggested_settings_work(named: bool) -> None:
+    """The suggestions of the message above are tried."""
     for data, plan in (
         (few(3, named=named), SplitPlan("auto", test_fraction=0.25, validation_fraction=0.25)),
         (few(3, named=named), SplitPlan("auto", folds=3)),
@@ -182,14 +183,14 @@ def test_the_seed_decides(method: str) -> None:
     assert split(0) != split(1)
 
 
-def test_all_is_test() -> None:
+def test_split_all_is_for_testing() -> None:
     data = manifest()
     assign_splits(data, SplitPlan("all"))
     assert set(data.table["split"]) == {TEST}
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_train_only_keeps_nothing_back_but_a_validation_part(named: bool) -> None:
+def test_train_only_keeps_a_validation_part(named: bool) -> None:
     data = manifest(named=named)
     data.table["split"] = TEST
     assert assign_splits(data, SplitPlan("train_only", folds=5)) == "train_only"
@@ -203,12 +204,12 @@ def test_train_only_keeps_nothing_back_but_a_validation_part(named: bool) -> Non
 
 @pytest.mark.parametrize("fraction", [-0.1, 1.0])
 def test_train_only_needs_a_share_to_validate_on(fraction: float) -> None:
-    with pytest.raises(DataError, match=rf"data\.validation_fraction={fraction}: expected a share"):
+    with pytest.raises(DataError, match=rf"data\.validation_fraction={fraction}: expected a number of at least 0"):
         assign_splits(manifest(), SplitPlan("train_only", validation_fraction=fraction))
 
 
 def test_train_only_with_too_few_clips_to_validate_on() -> None:
-    with pytest.raises(DataError, match=r"the validation part has no clips: 1 group a class is too few"):
+    with pytest.raises(DataError, match=r"the validation split has no clips: 1 group per class is too few"):
         assign_splits(manifest(groups=1), SplitPlan("train_only"))
 
 
@@ -256,15 +257,15 @@ def test_a_part_that_the_official_split_lacks_is_drawn_from_training(lacking: st
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ([""] * 180, "does not say how it is divided"),
-        ([TEST] * 179 + [""], "1 of 180 clips do not say"),
+        ([""] * 180, "has no official split"),
+        ([TEST] * 179 + [""], "1 of 180 clips have no split"),
         (
             [TEST] * 180,
-            r"the train part has no clips.*data\.split=official; choose data\.split=grouped or data\.folds=5",
+            r"the train split has no clips.*data\.split=official; choose data\.split=grouped or data\.folds=5",
         ),
     ],
 )
-def test_an_official_split_that_is_none(said: list[str], message: str) -> None:
+def test_incomplete_official_split(said: list[str], message: str) -> None:
     data = manifest()
     data.table["split"] = said
     with pytest.raises(DataError, match=message):
@@ -272,7 +273,7 @@ def test_an_official_split_that_is_none(said: list[str], message: str) -> None:
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_folds_are_made_over_any_data(named: bool) -> None:
+def test_folds_can_be_drawn_for_any_data(named: bool) -> None:
     data = manifest(groups=62, named=named)
     fold = make_folds(data, 4, seed=0)
     assert sorted(set(fold)) == [1, 2, 3, 4]
@@ -284,7 +285,7 @@ def test_folds_are_made_over_any_data(named: bool) -> None:
 
 
 @pytest.mark.parametrize("method", ["auto", "official", "grouped", "random"])
-def test_a_number_of_folds_goes_before_the_method(method: str) -> None:
+def test_number_of_folds_takes_precedence_over_the_method(method: str) -> None:
     data = manifest()
     assert assign_splits(data, SplitPlan(method, test_fold=2, folds=6)) == "folds"
     assert folds_of(data, TEST) == {2}
@@ -294,10 +295,10 @@ def test_a_number_of_folds_goes_before_the_method(method: str) -> None:
     assert (seen[0] != seen[2]).any()
 
 
-def test_too_few_folds_and_groups_are_said() -> None:
+def test_too_few_folds_or_groups_are_errors() -> None:
     with pytest.raises(DataError, match=r"data\.folds=2: expected at least 3"):
         make_folds(manifest(), 2, 0)
-    with pytest.raises(DataError, match="8 parts of equal size need at least 8 groups, the data has 5"):
+    with pytest.raises(DataError, match=r"data\.folds=8: needs at least 8 groups, the data has 5"):
         make_folds(manifest(groups=5), 8, 0)
 
 
@@ -308,7 +309,7 @@ def test_parts_of_one_file_stay_together() -> None:
     assert data.table.groupby("path")["split"].nunique().max() == 1
 
 
-def test_clips_with_several_labels_are_spread_by_their_rarest() -> None:
+def test_multilabel_clips_are_stratified_by_their_rarest_label() -> None:
     labels = ["a;b", "a", "", "a;c"] * 30
     table = pd.DataFrame({"path": [f"{row}.wav" for row in range(120)], "label": labels})
     data = Manifest(Path("."), table, ("a", "b", "c"), label_separator=";")
@@ -324,7 +325,7 @@ def drawn(data: Manifest, plan: SplitPlan) -> list[set[int]]:
 
 
 @pytest.mark.parametrize("method", ["official", "grouped", "stratified", "random", "train_only"])
-def test_nothing_is_kept_back_for_a_validation_of_nothing(method: str) -> None:
+def test_validation_fraction_zero_keeps_no_clips(method: str) -> None:
     data, plan = manifest(), SplitPlan(method, validation_fraction=0.0)
     data.table["split"] = TRAIN
     train, validation, test = drawn(data, plan)
@@ -347,23 +348,23 @@ def test_a_fold_validates_whatever_the_share_of_a_drawn_split() -> None:
         (
             0.0,
             0.1,
-            r"data\.test_fraction=0\.0: expected a share of more than 0 and less than 1; data\.split=train_only",
+            r"data\.test_fraction=0\.0: expected a number greater than 0 and less than 1; data\.split=train_only",
         ),
         (-0.5, 0.1, r"data\.test_fraction=-0\.5: expected"),
         (1.0, 0.0, r"data\.test_fraction=1\.0: expected"),
         (float("nan"), 0.1, r"data\.test_fraction=nan: expected"),
-        (0.2, -0.1, r"data\.validation_fraction=-0\.1: expected a share of at least 0 and less than 1"),
+        (0.2, -0.1, r"data\.validation_fraction=-0\.1: expected a number of at least 0 and less than 1"),
         (0.2, 1.0, r"data\.validation_fraction=1\.0: expected"),
     ],
 )
-def test_shares_that_are_none(method: str, test: float, validation: float, message: str) -> None:
+def test_invalid_fractions(method: str, test: float, validation: float, message: str) -> None:
     data = manifest()
     data.table["split"] = TRAIN
     with pytest.raises(DataError, match=f"^{message}"):
         assign_splits(data, SplitPlan(method, test_fraction=test, validation_fraction=validation))
 
 
-def test_shares_that_nothing_is_drawn_by_may_be_any() -> None:
+def test_unused_fractions_are_not_checked() -> None:
     data, other = manifest(), {"test_fraction": 0.0, "validation_fraction": -1.0}
     assign_splits(data, SplitPlan("folds", **other))
     said = list(data.table["split"])
@@ -375,8 +376,8 @@ def test_shares_that_nothing_is_drawn_by_may_be_any() -> None:
 @pytest.mark.parametrize(
     ("named", "folds", "message"),
     [
-        (True, 41, r"data\.folds=41: every class has fewer groups of clips than that \(a 40, b 20\).* at most 40$"),
-        (False, 121, r"data\.folds=121: every class has fewer clips than that \(a 120, b 60\).* at most 120$"),
+        (True, 41, r"data\.folds=41: every class has fewer groups of clips \(a 40, b 20\).* at most 40$"),
+        (False, 121, r"data\.folds=121: every class has fewer clips \(a 120, b 60\).* at most 120$"),
     ],
 )
 def test_more_folds_than_a_class_has_groups_or_clips(named: bool, folds: int, message: str) -> None:
@@ -401,13 +402,13 @@ def test_classes_of_clips_with_several_labels_are_named_by_the_rarest() -> None:
 
 
 def common(parts: list[np.ndarray]) -> float:
-    """Mean share of what two parts have in common."""
+    """Mean overlap of two parts."""
     pairs = [(one, other) for number, one in enumerate(parts) for other in parts[:number]]
     return float(np.mean([2 * len(np.intersect1d(*pair)) / (len(pair[0]) + len(pair[1])) for pair in pairs]))
 
 
 def speakers(number: int, classes: int, seed: int = 0) -> Manifest:
-    """Speakers who said some words, a few of them many."""
+    """Speakers with some words, and a few speakers with many."""
     rng = np.random.RandomState(seed)
     group = np.repeat(np.arange(number), np.minimum(30, rng.geometric(0.15, number)))
     label = [f"c{word}" for word in rng.randint(classes, size=len(group))]
@@ -427,7 +428,7 @@ def test_another_seed_draws_other_groups(number: int, classes: int) -> None:
         size.append(len(tested[-1]) / data.table["group"][tested[-1]].nunique())
     assert common(tested) == pytest.approx(0.2, abs=0.07)
     assert np.array(share) == pytest.approx(0.2, abs=0.08)
-    assert np.mean(size) == pytest.approx(len(data) / number, rel=0.15)  # big groups are as likely as small ones
+    assert np.mean(size) == pytest.approx(len(data) / number, rel=0.15)  # large groups are as likely as small ones
 
 
 @pytest.mark.parametrize(("number", "classes", "most"), [(35, 4, 0.018), (240, 13, 0.006)])
@@ -435,7 +436,7 @@ def test_another_seed_makes_other_folds(number: int, classes: int, most: float) 
     data = speakers(number, classes)
     target, made = data.targets(), [make_folds(data, 5, seed) for seed in range(10)]
     assert common([np.flatnonzero(fold == 1) for fold in made]) == pytest.approx(0.2, abs=0.07)
-    # The parts are other ones, not only their numbers.
+    # The parts differ, not only their numbers.
     first = [fold[np.unique(data.table["group"], return_index=True)[1]] for fold in made]
     together = [np.flatnonzero(np.equal.outer(fold, fold)[np.triu_indices(number, 1)]) for fold in first]
     assert common(together) == pytest.approx(0.2, abs=0.05)

@@ -1,4 +1,4 @@
-"""A share of the training part, for learning curves."""
+"""``train_share``: a part of the training clips, for learning curves."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from audio_lightning.data.splitting.splits import SplitPlan, assign_splits
 
 
 def manifest(groups: int = 60, clips: int = 3, *, named: bool = True) -> Manifest:
-    """Groups of clips: two thirds are of class a, and class c has one group."""
+    """Groups of clips: two thirds of class a; class c has one group."""
     group = np.repeat(np.arange(groups), clips)
     label = np.where(group == 1, "c", np.where(group % 3 == 0, "b", "a"))
     table = pd.DataFrame(
@@ -66,12 +66,12 @@ def test_every_class_keeps_something_to_learn(named: bool) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, -0.5, 1.01])
-def test_a_share_that_is_none(share: float) -> None:
-    with pytest.raises(DataError, match=r"data\.train_share=.*: expected a share of more than 0 and at most 1"):
+def test_invalid_train_share(share: float) -> None:
+    with pytest.raises(DataError, match=r"data\.train_share=.*: expected a number greater than 0 and at most 1"):
         divided(share)
 
 
-def test_without_a_training_part_it_is_said_to_be_idle() -> None:
+def test_train_share_without_a_training_part_is_noted() -> None:
     data = divided(0.5, split="all")
     assert len(data.rows(TEST)) == len(data)
     assert "data.train_share=0.5 has no effect with data.split=all" in data.notes
@@ -79,7 +79,7 @@ def test_without_a_training_part_it_is_said_to_be_idle() -> None:
 
 def test_clips_that_are_left_out_are_not_among_the_clips(tmp_path: Path) -> None:
     tiny.write_folder(tmp_path, clips=8)
-    for number in range(8):  # the same sounds once more
+    for number in range(8):  # the same sounds again
         (tmp_path / f"noise/again {number}.wav").write_bytes((tmp_path / f"noise/{number}.wav").read_bytes())
     settings = {"split": "random", "folds": None}
     whole, part = (

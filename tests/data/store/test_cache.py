@@ -1,4 +1,4 @@
-"""Recordings are decoded once, found again only while they are the same, and kept within bounds."""
+"""Recordings are decoded once, reused only while unchanged, and kept within the maximum size."""
 
 import errno
 import multiprocessing
@@ -40,7 +40,7 @@ def cache(tmp_path: Path) -> Cache:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The files that are decoded from now on."""
+    """Record the files that are decoded."""
     seen: list[Path] = []
     original = Recordings.decode
 
@@ -125,7 +125,7 @@ def test_only_what_is_new_is_decoded(
         assert_right(audio, files, rate)
 
 
-def test_a_changed_file_is_seen_although_its_size_and_time_were_restored(
+def test_changed_file_with_restored_size_and_time_is_detected(
     files: list[Path], cache: Cache, decoded: list[Path]
 ) -> None:
     cache.decode(Recordings(files), 8000)
@@ -140,7 +140,7 @@ def test_a_changed_file_is_seen_although_its_size_and_time_were_restored(
 
 
 @pytest.mark.parametrize(("identity", "found"), [("stat", False), ("content", True)])
-def test_a_moved_copy_is_known_by_its_content(
+def test_moved_copy_is_recognized_by_content(
     files: list[Path], tmp_path: Path, decoded: list[Path], identity: str, found: bool
 ) -> None:
     cache = Cache(tmp_path / "cache", identity=identity)
@@ -154,7 +154,7 @@ def test_a_moved_copy_is_known_by_its_content(
 
 def test_unreadable_recordings_are_kept_apart(files: list[Path], cache: Cache) -> None:
     files[1].write_text("no sound")
-    for _ in range(2):  # made, and found again
+    for _ in range(2):  # built, and reused
         audio = cache.decode(Recordings([*files, files[0].with_name("gone.wav")]), 8000)
         assert set(audio.errors) == {1, 3}
         assert str(files[1]) in audio.errors[1]
@@ -165,10 +165,10 @@ def test_unreadable_recordings_are_kept_apart(files: list[Path], cache: Cache) -
     np.testing.assert_array_equal(picked[0], load(files[2], 8000))
 
 
-def test_what_ffmpeg_was_lacking_for_is_decoded_when_it_is_there(
+def test_recordings_are_decoded_once_ffmpeg_is_installed(
     files: list[Path], cache: Cache, decoded: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is refused is kept in the set; size and time of change stay as they are."""
+    """A refused file stays in the set; its size and times do not change."""
     program = ffmpeg.executable()
     assert program is not None
     files.append(files[0].with_name("new.m4a"))
@@ -192,7 +192,7 @@ def test_silence_has_no_hash(tmp_path: Path, cache: Cache) -> None:
 
 
 @pytest.mark.parametrize("damage", ["half the samples", "no index", "half the index", "no errors", "no about"])
-def test_a_damaged_set_is_made_anew(files: list[Path], cache: Cache, decoded: list[Path], damage: str) -> None:
+def test_damaged_set_is_rebuilt(files: list[Path], cache: Cache, decoded: list[Path], damage: str) -> None:
     cache.decode(Recordings(files), 8000)
     (folder,) = (decoded_set.folder for decoded_set in cache.sets())
     samples, index = folder / "samples", folder / "index.npz"
@@ -210,7 +210,7 @@ def test_a_damaged_set_is_made_anew(files: list[Path], cache: Cache, decoded: li
 
 
 @pytest.mark.parametrize("when", ["at the start", "while writing"])
-def test_a_full_disk_means_a_run_without_a_cache(
+def test_full_disk_falls_back_to_memory(
     files: list[Path], cache: Cache, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
 ) -> None:
     def full(*_: object, **__: object) -> None:
@@ -227,7 +227,7 @@ def test_a_full_disk_means_a_run_without_a_cache(
     assert not list(cache.folder.glob(".partial-*"))
 
 
-def test_a_cache_that_cannot_be_written_still_serves_what_it_holds(
+def test_read_only_cache_is_used(
     files: list[Path], cache: Cache, monkeypatch: pytest.MonkeyPatch, decoded: list[Path]
 ) -> None:
     cache.decode(Recordings(files), 8000)
@@ -256,8 +256,8 @@ def write_noise(folder: Path, samples: int, count: int = 1) -> Recordings:
     return Recordings(sorted(folder.iterdir()))
 
 
-def test_the_sets_not_used_for_longest_go_first(tmp_path: Path) -> None:
-    # A set takes 4 bytes a sample and an index of some 1,500 bytes.
+def test_least_recently_used_sets_are_deleted_first(tmp_path: Path) -> None:
+    # A set takes 4 bytes per sample and an index of about 1,500 bytes.
     cache = Cache(tmp_path / "cache", max_gb=110_000 / 1e9)
     first, second, third = (write_noise(tmp_path / name, 10_000 + index) for index, name in enumerate("abc"))
     cache.decode(first, 8000)
@@ -274,7 +274,7 @@ def test_the_sets_not_used_for_longest_go_first(tmp_path: Path) -> None:
 
 def test_a_set_that_alone_exceeds_the_bound_is_an_error(tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache", max_gb=1e-5)
-    with pytest.raises(DataError, match=r"need more than data\.cache_max_gb=1e-05: raise it"):
+    with pytest.raises(DataError, match=r"need more than data\.cache_max_gb=1e-05; raise it"):
         cache.decode(write_noise(tmp_path / "a", 10_000), 8000)
     assert list(cache.folder.glob("[!.]*")) == []
     assert list(cache.folder.glob(".partial-*")) == []
@@ -286,7 +286,7 @@ def test_clear_removes_sets_and_leftovers(files: list[Path], cache: Cache) -> No
     assert cache.clear() > 4 * 5334
     assert cache.sets() == []
     assert not list(cache.folder.glob(".partial-*"))
-    assert_right(audio, files)  # a run that has it open goes on
+    assert_right(audio, files)  # a run that has it open continues
 
 
 def slow_decode(self: Recordings, index: int) -> Decoded:
@@ -331,9 +331,7 @@ def test_of_three_processes_on_a_cold_cache_one_builds(
     assert len(cache.sets()) == 1
 
 
-def test_a_builder_that_is_killed_leaves_nothing_wrong(
-    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_builder_leaves_no_damage(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with processes(1, cache, tmp_path, monkeypatch) as ((process,), _, files):
         for _ in range(1000):
             if (tmp_path / "log").exists() and (tmp_path / "log").read_text().count("\n") > 10:

@@ -1,4 +1,4 @@
-"""Embeddings are computed once on a machine."""
+"""Embeddings are computed once per machine."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ VALUES = 3
 
 
 class Network:
-    """Gives each key its first bytes, and counts what it is asked."""
+    """Network whose embeddings are the first bytes of the keys; counts its calls."""
 
     def __init__(self, keys: np.ndarray, *, dies_at: int | None = None) -> None:
         self.keys, self.asked, self.dies_at = keys, 0, dies_at
@@ -44,7 +44,7 @@ def test_only_new_clips_are_embedded(tmp_path: Path) -> None:
         network = Network(keys(*numbers))
         found = embed(network, cache)
         assert np.array_equal(found, network.keys[:, :VALUES])
-        assert network.asked == asked  # one of those that are known among them
+        assert network.asked == asked  # including the check of a known one
     other = Network(keys(1))
     embed(other, cache, "other")
     assert other.asked == 1
@@ -53,10 +53,10 @@ def test_only_new_clips_are_embedded(tmp_path: Path) -> None:
     assert kept(cache) == []
 
 
-def test_what_another_program_kept_is_embedded_anew(tmp_path: Path) -> None:
+def test_embeddings_of_another_program_are_recomputed(tmp_path: Path) -> None:
     before, now = Network(keys(1, 2, 3)), Network(keys(1, 2, 3))
     embed(before, Cache(tmp_path))
-    now.keys = keys(4, 5, 6)  # it gives other values for the same clips
+    now.keys = keys(4, 5, 6)  # other values for the same clips
     for asked in (1 + 3, 1):
         now.asked = 0
         found = embedded(keys(1, 2, 3), VALUES, now, Cache(tmp_path), "net")
@@ -74,7 +74,7 @@ def test_a_kill_loses_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert after.asked == 4 + 1
 
 
-def test_the_first_go_where_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oldest_embeddings_are_dropped_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embeddings, "MOST_BYTES", 2 * (16 + 4 * VALUES))
     embed(Network(keys(1, 2, 3)), Cache(tmp_path))
     again = Network(keys(1, 2, 3))
@@ -82,7 +82,7 @@ def test_the_first_go_where_there_are_too_many(tmp_path: Path, monkeypatch: pyte
     assert again.asked == 1 + 1
 
 
-def test_networks_that_were_not_used_for_long_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_least_recently_used_networks_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = Cache(tmp_path)
     for age, name in enumerate(["first", "second", "third"]):
         embed(Network(keys(1, 2, 3)), cache, name)
@@ -98,7 +98,7 @@ def test_networks_that_were_not_used_for_long_make_room(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY", b"no array"])
-def test_a_damaged_file_is_made_anew(tmp_path: Path, content: bytes) -> None:
+def test_damaged_file_is_rebuilt(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "embeddings").mkdir()
     (tmp_path / "embeddings/net.npy").write_bytes(content)
     network = Network(keys(1, 2))
@@ -108,7 +108,7 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path, content: bytes) -> None:
     assert again.asked == 1
 
 
-def test_nothing_is_kept_where_nothing_can_be_written(tmp_path: Path) -> None:
+def test_unwritable_cache_stores_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for _ in range(2):
         network = Network(keys(1, 2, 3))
@@ -116,7 +116,7 @@ def test_nothing_is_kept_where_nothing_can_be_written(tmp_path: Path) -> None:
         assert network.asked == 3
 
 
-def test_a_clip_is_known_by_its_sound_and_its_place() -> None:
+def test_clip_is_recognized_by_content_and_position() -> None:
     def of(**changed: int) -> bytes:
         values = {"row": 0, "start": 0, "length": 100, "offset": 50} | changed
         clips = Clips(*(np.array([values[name]]) for name in ("row", "start", "length", "offset")), np.array([False]))

@@ -1,4 +1,4 @@
-"""By what clips are known again."""
+"""Content fingerprints of clips."""
 
 from pathlib import Path
 
@@ -45,19 +45,19 @@ def clips(tmp_path: Path) -> AudioDataModule:
         (0, [0, 1, 3, 4, 5, 7]),
         (1, [0, 1, 3, 4, 5, 7]),
         (2, [2, 6]),
-        (3, [0, 1, 3, 4]),  # and not the one that begins where it ends
+        (3, [0, 1, 3, 4]),  # not the adjacent one
         (4, [0, 1, 3, 4, 5]),
         (6, [2, 6]),
         (7, [0, 1, 5, 7]),
     ],
 )
-def test_clips_are_known_by_the_samples_that_they_share(clips: AudioDataModule, row: int, expected: list[int]) -> None:
+def test_clips_are_recognized_by_shared_samples(clips: AudioDataModule, row: int, expected: list[int]) -> None:
     every = segments(clips, np.arange(8))
     assert np.flatnonzero(overlapping(every, segments(clips, np.array([row])))).tolist() == expected
     assert len(every) == 8
 
 
-def test_what_may_recur_is_not_known_again(clips: AudioDataModule) -> None:
+def test_silence_and_background_noise_have_no_segments(clips: AudioDataModule) -> None:
     assert len(segments(clips, np.array([8]))) == 0
     clips.manifest.table["background"] = clips.manifest.table["path"] == "b.wav"
     assert len(segments(clips, np.array([2, 6]))) == 0

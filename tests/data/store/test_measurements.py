@@ -1,4 +1,4 @@
-"""Recordings are measured right, once, and again where they are others."""
+"""Recordings are measured correctly, once, and again if they change."""
 
 from pathlib import Path
 
@@ -40,14 +40,14 @@ def test_silence_at_the_ends_is_measured() -> None:
 
 
 @pytest.mark.parametrize("samples", [np.zeros(RATE, np.float32), np.zeros(1, np.float32)], ids=["long", "one sample"])
-def test_in_silence_nothing_sounds(samples: np.ndarray) -> None:
+def test_silence_has_no_sounding_part(samples: np.ndarray) -> None:
     found = measured(samples)
     assert found["lead_seconds"] == pytest.approx(found["seconds"])
     assert found["bandwidth"] == found["pitch"] == 0
 
 
 @pytest.mark.parametrize("own", [8_000, 16_000, 22_050])
-def test_the_bandwidth_of_a_recording_brought_to_a_higher_rate_is_that_which_it_had(own: int) -> None:
+def test_upsampling_keeps_the_bandwidth(own: int) -> None:
     found = measured(resample(noise(1.0, own), own, 44_100), 44_100)
     assert found["bandwidth"] == pytest.approx(own / 2, rel=0.05)
 
@@ -58,7 +58,7 @@ def test_quiet_high_sounds_count_as_bandwidth_though_little_energy_is_there() ->
     assert measured(loud + high, 44_100)["bandwidth"] == pytest.approx(9_000, rel=0.05)
 
 
-def test_high_energy_is_told() -> None:
+def test_share_of_high_energy() -> None:
     time = np.arange(96_000) / 96_000
     assert measured(np.sin(2 * np.pi * 30_000 * time).astype(np.float32), 96_000)["high_share"] > 0.99
     assert measured(tone(440.0))["high_share"] == 0
@@ -104,7 +104,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def test_what_was_measured_is_known_the_next_time(files: list[Path], decoded: list[str], tmp_path: Path) -> None:
+def test_measurements_are_reused(files: list[Path], decoded: list[str], tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     first = measure(Recordings(files[:2]), cache)
     assert sorted(decoded) == ["0.wav", "1.wav"]
@@ -116,7 +116,7 @@ def test_what_was_measured_is_known_the_next_time(files: list[Path], decoded: li
 
 
 @pytest.mark.parametrize("identity", ["stat", "content"])
-def test_what_cannot_be_read_is_nothing_and_is_looked_at_again_when_it_changes(
+def test_unreadable_recording_is_measured_again_when_it_changes(
     identity: Identity, files: list[Path], decoded: list[str], tmp_path: Path
 ) -> None:
     whole = files[1].read_bytes()
@@ -131,7 +131,7 @@ def test_what_cannot_be_read_is_nothing_and_is_looked_at_again_when_it_changes(
     assert measure(Recordings(files), cache)["seconds"].tolist()[1:] == pytest.approx([0.2, 0.2])
 
 
-def test_what_only_lacked_ffmpeg_is_looked_at_again(
+def test_recording_that_lacked_ffmpeg_is_measured_again(
     files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(tmp_path / "cache")
@@ -146,7 +146,7 @@ def test_what_only_lacked_ffmpeg_is_looked_at_again(
 
 
 @pytest.mark.parametrize("content", [b"", b"damaged", b"\x93NUMPY\x01\x00"])
-def test_damaged_measurements_are_made_anew(content: bytes, files: list[Path], tmp_path: Path) -> None:
+def test_damaged_measurements_are_repeated(content: bytes, files: list[Path], tmp_path: Path) -> None:
     cache = Cache(tmp_path / "cache")
     before = measure(Recordings(files), cache)
     (stored,) = (tmp_path / "cache/measured").glob("*.npy")
@@ -155,7 +155,7 @@ def test_damaged_measurements_are_made_anew(content: bytes, files: list[Path], t
     np.testing.assert_array_equal(np.load(stored)["measured"], before)
 
 
-def test_where_nothing_can_be_written_all_is_measured(files: list[Path], tmp_path: Path) -> None:
+def test_unwritable_cache_measures_all(files: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done: list[tuple[int, int]] = []
     found = measure(Recordings(files), Cache(tmp_path / "file/cache"), progress=lambda *numbers: done.append(numbers))

@@ -1,9 +1,10 @@
-"""Generated city sounds in the layout of UrbanSound8K: what ``data=demo`` trains on when there is nothing to download.
+"""Synthetic city sounds in the layout of UrbanSound8K, for ``data=demo``.
 
 Every *source recording* draws its own subject (pitch, rhythm, timbre) and its own recorder (sample rate, channels, bit
-depth, frequency response, room, background noise, level), and lends several clips. Two clips of one source therefore
-resemble each other far more than two sources of one class: a random split would leak. The frequency response and the
-noise are drawn alike for all classes, so that the average spectrum says little and the course in time decides.
+depth, frequency response, room, background noise, level), and provides several clips. Two clips of one source are
+therefore far more similar than clips of two sources of one class: a random split would leak. Frequency response and
+noise have the same distribution for all classes, so that the average spectrum is uninformative and the temporal
+structure decides.
 
 Layout and columns follow Salamon, Jacoby and Bello, "A Dataset and Taxonomy for Urban Sound Research" (2014).
 """
@@ -30,7 +31,7 @@ METADATA = Path("metadata") / "UrbanSound8K.csv"
 COLUMNS = ("slice_file_name", "fsID", "start", "end", "salience", "fold", "classID", "class")
 
 CLASSES = tuple(SUBJECTS)
-# Share of the clips that have full length, and the range of the others in seconds, where they are not as usual.
+# Share of full-length clips, and range of the duration of the others in seconds, for classes that differ from the rest.
 WHOLE = {"gun_shot": 0.5, "car_horn": 0.7, "dog_bark": 0.7}
 SHORT = {"gun_shot": (0.3, 3.0), "car_horn": (0.5, 4.0), "dog_bark": (0.5, 4.0)}
 
@@ -43,20 +44,20 @@ def write_demo(
     clips_per_source: int = 3,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write the demo data set to ``root`` unless it is there already.
+    """Write the demo data set to ``root``, unless it exists already.
 
-    The files are written to a folder beside ``root`` that is renamed at the end: ``root`` is whole or absent, and of
-    two processes at once the later one drops its copy.
+    The files are written to a temporary folder next to ``root``, which is renamed at the end: ``root`` is complete or
+    absent. Of two simultaneous processes, the later one discards its copy.
 
     Args:
-        root: folder to make, with ``metadata/UrbanSound8K.csv`` and ``audio/fold1`` to ``audio/fold5`` inside.
-        seed: the same seed and sizes give the same bytes.
+        root: folder to create, with ``metadata/UrbanSound8K.csv`` and ``audio/fold1`` to ``audio/fold5`` inside.
+        seed: random seed; the same seed and sizes give the same bytes.
         sources_per_fold: source recordings per class and fold.
-        clips_per_source: clips cut from each of them.
-        progress: called as ``progress(sources_written, sources_in_all)``.
+        clips_per_source: clips cut from each source recording.
+        progress: callback with the number of written sources and the total.
 
     Raises:
-        DataError: ``root`` exists and is something else.
+        DataError: ``root`` exists and contains other files.
     """
     if (root / METADATA).is_file():
         return
@@ -90,7 +91,7 @@ def _write_all(
         for class_id in range(len(SUBJECTS))
         for source in range(sources_per_fold)
     ]
-    # Shuffled, so that neither fold nor class can be read from the number of a recording.
+    # Shuffled, so that the number of a recording reveals neither its fold nor its class.
     fs_ids = 100_000 + np.random.default_rng(seed).permutation(len(plan))
     rows = []
     for done, ((fold, class_id, source), fs_id) in enumerate(zip(plan, fs_ids, strict=True), start=1):
@@ -137,11 +138,24 @@ def _write_source(folder: Path, class_id: int, fs_id: int, num_clips: int, rng: 
 
 
 FOREGROUND = 15.0
+"""Signal-to-noise ratio in dB above which a sound is in the foreground (``salience`` 1)."""
 
 
 @dataclass(frozen=True)
 class Recorder:
-    """What stands between a subject and the file: format, response, room, background noise and level."""
+    """Recording chain from subject to file: format, frequency response, room, background noise and level.
+
+    Attributes:
+        sample_rate: sample rate in hertz.
+        channels: number of channels.
+        subtype: sample format of soundfile, such as ``"PCM_16"``.
+        tilt: slope of the frequency response in dB per octave.
+        ripple: deviations from that slope in dB at :data:`RIPPLE_KNOTS`.
+        room: impulse responses of the room.
+        noise_tilt: slope of the noise spectrum in dB per octave.
+        snr: signal-to-noise ratio in dB.
+        level: maximum peak level in dB of full scale.
+    """
 
     sample_rate: int
     channels: int
@@ -175,7 +189,7 @@ class Recorder:
         )
 
     def record(self, sound: Samples, rng: Generator) -> Float[np.ndarray, "samples channels"]:
-        """Return the file's samples, peaking at ``level`` dB below full scale or up to 2 dB below that."""
+        """Return the samples of the file, with a peak at ``level`` dB of full scale or up to 2 dB below."""
         noise = coloured_noise((self.channels, len(sound)), self.sample_rate, self.noise_tilt, rng)
         noise *= 10 ** (-self.snr / 20) / noise.std()
         scene = sound / sound.std() + noise
@@ -188,3 +202,4 @@ class Recorder:
 
 
 RIPPLE_KNOTS = np.arange(-3.0, 5.0)
+"""Frequencies of the ripple, in octaves above 1 kHz."""

@@ -1,4 +1,4 @@
-"""The embedded demo: generated recordings in the layout of UrbanSound8K."""
+"""Demo data source: synthetic recordings in the layout of UrbanSound8K."""
 
 from pathlib import Path
 from typing import Any
@@ -11,18 +11,25 @@ from audio_lightning.data.sources.urbansound8k import UrbanSound8K
 from audio_lightning.data.store.cache import Progress, default_cache_dir
 
 VERSION = 1
-"""Counted up when the generated recordings change, so that an older copy is not taken for them."""
+"""Version of the generated recordings, part of the folder's name, so that an older copy is not used."""
 
 
 class Demo(UrbanSound8K):
-    """Ten classes of synthetic city sounds that need no download.
+    """Ten classes of synthetic city sounds, without a download.
 
-    They are written to disk once and then read like any other recordings. What a network reaches on them says
-    whether the program works; it says nothing about real city sounds.
+    They are written to disk once and then read like any other recordings. Accuracies on them show that the program
+    works, but do not transfer to real city sounds.
 
     Args:
-        root: folder to write them to and read them from; by default one in the cache folder.
+        root: folder for the recordings; by default one in the cache folder.
         **options: see :class:`AudioDataModule`.
+
+    Example:
+        >>> from audio_lightning.data.settings import ClipSettings
+        >>> from audio_lightning.data.sources.demo.source import Demo
+        >>> data = Demo(root="demo", clips=ClipSettings(sample_rate=16000, clip_seconds=4.0))
+        >>> data.num_samples  # the recordings are written when they are first read
+        64000
     """
 
     def __init__(
@@ -35,13 +42,13 @@ class Demo(UrbanSound8K):
         super().__init__(root=root or str(demo_root(cache.root, write=False)), cache=cache, **options)
 
     def read(self) -> Manifest:
-        """Write the recordings if they are not there, then read their table."""
-        write_once(self.root, self.progress)
+        """Write the recordings, unless they exist, and read their table."""
+        write_once(self.root, self.progress_of("writing the demo recordings"))
         return super().read()
 
 
 def demo_root(cache_dir: Path | None = None, *, write: bool = True, progress: Progress | None = None) -> Path:
-    """Folder of the demo recordings, written first if ``write`` and they are not there."""
+    """Folder of the demo recordings, which are written first if ``write`` is True and they do not exist."""
     root = (cache_dir or default_cache_dir()) / f"demo-{VERSION}"
     if write:
         write_once(root, progress)
@@ -49,7 +56,7 @@ def demo_root(cache_dir: Path | None = None, *, write: bool = True, progress: Pr
 
 
 def write_once(root: Path, progress: Progress | None = None) -> None:
-    """Write the demo recordings unless they are there.
+    """Write the demo recordings, unless they exist.
 
     Raises:
         DataError: the folder cannot be written.
@@ -61,6 +68,6 @@ def write_once(root: Path, progress: Progress | None = None) -> None:
         write_demo(root, progress=progress)
     except OSError as error:
         raise DataError(
-            f"cannot write the demo recordings to {root} ({error.strerror or error}): name another folder by data.root "
-            "or the environment variable AUDIO_LIGHTNING_CACHE"
+            f"cannot write the demo recordings to {root} ({error.strerror or error}); choose another folder with "
+            "data.root or the environment variable AUDIO_LIGHTNING_CACHE"
         ) from error

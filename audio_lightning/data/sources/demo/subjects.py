@@ -1,7 +1,7 @@
-"""The ten subjects of the demo data, made of noise, harmonics and envelopes.
+"""The ten subjects of the demo data, synthesized from noise, harmonics and envelopes.
 
-A subject is a function of a source recording's generator and sample rate: it draws what the source has of its own
-(pitch, rhythm, timbre), and returns the function that makes its occurrences.
+A subject is a function of a source recording's random generator and sample rate in hertz. It draws the properties of
+the source (pitch, rhythm, timbre), and returns the function that generates its occurrences.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from scipy import fft, signal
 
 Samples = Float[np.ndarray, "samples"]
 Event = Callable[[int, Generator], Samples]
-"""``event(num_samples, rng)``: one occurrence of a subject; its peak level does not matter."""
+"""``event(num_samples, rng)``: generates one occurrence of a subject; its peak level is arbitrary."""
 
 
 def air_conditioner(source: Generator, rate: int) -> Event:
-    """Rushing air, steady, over the hum of a motor."""
+    """Steady rush of air over the hum of a motor."""
     hum, hum_level, tilt = source.uniform(45.0, 62.0), source.uniform(0.05, 0.5), source.uniform(-6.0, 0.0)
     partials = source.uniform(0.2, 1.0, 20) / np.arange(1, 21)
 
@@ -90,7 +90,7 @@ def dog_bark(source: Generator, rate: int) -> Event:
 
 
 def drilling(source: Generator, rate: int) -> Event:
-    """Buzz of a motor that slows down under load, and grinding that grows with it."""
+    """Buzz of a motor that slows down under load, with grinding noise that grows with the load."""
     pitch, depth = source.uniform(90.0, 220.0), source.uniform(0.1, 0.3)
     partials = source.uniform(0.3, 1.0, 64) * np.arange(1, 65) ** -source.uniform(0.1, 0.6)
     grind, turn = source.uniform(0.2, 0.8), source.uniform(0.8, 2.0)
@@ -104,7 +104,7 @@ def drilling(source: Generator, rate: int) -> Event:
 
 
 def engine_idling(source: Generator, rate: int) -> Event:
-    """Soft pulses of a few cylinders, one weaker than the next, at low speed."""
+    """Soft pulses of four cylinders of different strength, at low speed."""
     firing = source.uniform(14.0, 30.0)
     cylinders = source.uniform(0.4, 1.0, 4)
     thump, tilt = source.uniform(60.0, 180.0), source.uniform(-6.0, -1.0)
@@ -138,7 +138,7 @@ def gun_shot(source: Generator, rate: int) -> Event:
 
 
 def jackhammer(source: Generator, rate: int) -> Event:
-    """Hard broadband hits in an even row, nine to twenty a second."""
+    """Hard broadband hits at a regular rate of 9 to 20 per second."""
     hits, decay = source.uniform(9.0, 20.0), source.uniform(0.006, 0.02)
     ring, tilt = source.uniform(800.0, 3000.0), source.uniform(-5.0, 1.0)
 
@@ -170,7 +170,7 @@ def siren(source: Generator, rate: int) -> Event:
 
 
 def street_music(source: Generator, rate: int) -> Event:
-    """A tune over a bass and a drum, in time."""
+    """Melody, bass and drum at a common tempo."""
     beat = 60 / source.uniform(80.0, 150.0)
     root = source.uniform(180.0, 330.0)
     partials = np.arange(1, 30) ** -source.uniform(0.6, 1.8)
@@ -209,12 +209,12 @@ SUBJECTS: dict[str, Callable[[Generator, int], Event]] = {
 
 
 def octaves_above_1khz(hertz: Float[np.ndarray, "bins"]) -> Float[np.ndarray, "bins"]:
-    """Frequency as octaves above 1 kHz, level below 100 Hz."""
+    """Frequency in octaves above 1 kHz, constant below 100 Hz."""
     return np.log2(np.maximum(hertz, 100.0) / 1000.0)
 
 
 def coloured_noise(shape: tuple[int, ...], rate: int, tilt: float, rng: Generator) -> Float[np.ndarray, "..."]:
-    """Gaussian noise whose spectrum rises by ``tilt`` dB an octave."""
+    """Gaussian noise whose spectrum rises by ``tilt`` dB per octave."""
     size = fft.next_fast_len(shape[-1], real=True)
     curve = 10 ** (tilt * octaves_above_1khz(fft.rfftfreq(size, 1 / rate)) / 20)
     noise = fft.irfft(fft.rfft(rng.standard_normal((*shape[:-1], size))) * curve, size)
@@ -222,7 +222,7 @@ def coloured_noise(shape: tuple[int, ...], rate: int, tilt: float, rng: Generato
 
 
 def wander(num_samples: int, rate: int, hertz: float, rng: Generator) -> Samples:
-    """Random curve in -1..1 that turns about ``hertz`` times a second."""
+    """Random piecewise linear curve between -1 and 1 with about ``hertz`` knots per second."""
     knots = rng.uniform(-1.0, 1.0, int(num_samples / rate * hertz) + 3)
     return np.interp(np.arange(num_samples) / rate * hertz + rng.random(), np.arange(len(knots)), knots)
 
@@ -238,10 +238,11 @@ def harmonics(frequency: Samples, rate: int, amplitudes: Float[np.ndarray, "part
 
 
 CYCLE = 4096
+"""Number of samples of the wavetable of :func:`harmonics`."""
 
 
 def formants(fundamental: float, centres: npt.ArrayLike, slope: float) -> Float[np.ndarray, "partials"]:
-    """Amplitudes of partials that fall by ``slope`` with their number and peak at the ``centres`` in hertz."""
+    """Amplitudes of partials that decrease with exponent ``slope`` and peak at the ``centres`` in hertz."""
     number = np.arange(1, 65)
     peaks = sum(
         np.exp(-0.5 * ((number * fundamental - centre) / (0.15 * centre + 60)) ** 2) for centre in np.asarray(centres)
@@ -259,13 +260,13 @@ def decays(onsets: npt.ArrayLike, heights: npt.ArrayLike, seconds: float, num_sa
 
 
 def gate(num_samples: int, rate: int, start: float, seconds: float, attack: float, release: float) -> Samples:
-    """Envelope that opens at ``start`` for ``seconds``, with linear flanks of ``attack`` and ``release`` seconds."""
+    """Envelope from ``start`` on for ``seconds``, with linear ramps of ``attack`` and ``release`` seconds."""
     time = np.arange(num_samples) / rate - start
     return np.clip(np.minimum(time / attack, (seconds - time) / release), 0.0, 1.0)
 
 
 def occurrences(seconds: float, shortest: float, longest: float, rng: Generator) -> Float[np.ndarray, "onsets"]:
-    """Onsets in seconds with irregular intervals; the first may fall anywhere in the first half."""
+    """Onsets in seconds at irregular intervals; the first is anywhere in the first half."""
     onsets = [rng.uniform(0.0, 0.5 * seconds)]
     while (onset := onsets[-1] + rng.uniform(shortest, longest)) < seconds - 0.1:
         onsets.append(onset)

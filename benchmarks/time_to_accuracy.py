@@ -1,0 +1,378 @@
+"""Test accuracy against the seconds from the command to the result: `python benchmarks/time_to_accuracy.py DATA OUT`.
+
+DATA is a folder with speech_commands, urbansound8k and instruments. Programs are compared on the same divisions:
+words by speaker, one fold of UrbanSound8K (``--fold``), instruments by note, a division a seed. Every point of a
+curve is a whole training with a schedule of its own: the number of epochs of the program times 1/8, 1/4, 1/2 and 1
+(``--shares``). Seconds are those of the process, its imports, decoding (each training has an empty cache), training
+and testing included; trainings run one after the other with all cores, so nothing else should run on the machine.
+
+What OUT already has is not trained again; ``OUT/results.csv`` has a row a training, ``OUT/summary.csv`` a row a
+program, set and share (median and range over seeds), ``OUT/curves.png`` the curves. ``--others`` names the Python of
+an environment with librosa and autrainer, ``--checkout`` the folder of another version of this project with its own
+environment in ``.venv``; without them these programs are left out and listed as missing.
+"""
+
+import argparse
+import csv
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[1]
+SHARES = (0.125, 0.25, 0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set and its division.
+
+    Attributes:
+        folder: below DATA.
+        lines: overrides that name the source and the division.
+        recipe: name of our hand-made recipe, which has ``epochs`` epochs.
+        clip_seconds: length of clips for programs that bring all to one length.
+        metric: key of the accuracy in metrics.json; that of whole recordings where these become windows.
+        wanted: accuracies whose time is tabulated.
+    """
+
+    folder: str
+    lines: tuple[str, ...]
+    recipe: str
+    epochs: int
+    clip_seconds: float
+    metric: str
+    wanted: tuple[float, float, float]
+
+
+WORDS = "data.words=[yes,no,up,down,left,right,on,off,stop,go,bed,cat,happy]"
+SETS = {
+    "speech": DataSet(
+        "speech_commands", ("data=speech_commands", WORDS, "data.split=speaker"), "best_speech", 90, 1.0,
+        "test/accuracy", (0.85, 0.92, 0.95),
+    ),
+    "urbansound8k": DataSet(
+        "urbansound8k", ("data=urbansound8k", "data.split=folds"), "best_urbansound", 140, 4.0,
+        "test/accuracy", (0.6, 0.7, 0.75),
+    ),
+    "instruments": DataSet(
+        "instruments", ("data=instruments", "data.split=grouped"), "best_instruments", 130, 2.0,
+        "test/recording_accuracy", (0.7, 0.8, 0.85),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training: where it belongs and the folder that it leaves."""
+
+    program: str
+    set: str
+    seed: int
+    share: float
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Result:
+    """A row of results.csv."""
+
+    program: str
+    set: str
+    seed: int
+    share: float
+    epochs: int
+    seconds: float
+    accuracy: float
+    balanced_accuracy: float | None
+    machine: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that trains and tests.
+
+    Attributes:
+        epochs: for each set, at a share of 1.
+        command: of a training with that many epochs.
+        read: accuracy and balanced accuracy (None where the program has none) from the folder that a training leaves.
+        source: folder that the command runs in.
+    """
+
+    epochs: Callable[[DataSet], int]
+    command: Callable[[DataSet, Job, int], list[str]]
+    read: Callable[[DataSet, Path], tuple[float, float | None]]
+    source: Path = PROJECT
+
+
+def ours(lines: Callable[[DataSet], Sequence[str]], epochs: Callable[[DataSet], int], data: Path, fold: int) -> Program:
+    """A training of train.py."""
+
+    def command(dataset: DataSet, job: Job, number: int) -> list[str]:
+        return [sys.executable, "train.py", *train_lines(dataset, lines(dataset), data, fold, job, number)]
+
+    return Program(epochs, command, read_ours)
+
+
+def other_version(checkout: Path, data: Path, fold: int) -> Program:
+    """The hand-made recipes of another version, with the environment beside it."""
+    python = str(checkout / ".venv" / "bin" / "python")
+
+    def command(dataset: DataSet, job: Job, number: int) -> list[str]:
+        own = [f"experiment={dataset.recipe}", "data.train_on_validation=true"]
+        return [python, "train.py", *train_lines(dataset, own, data, fold, job, number)]
+
+    return Program(lambda dataset: dataset.epochs, command, read_ours, checkout)
+
+
+def train_lines(dataset: DataSet, own: Iterable[str], data: Path, fold: int, job: Job, epochs: int) -> list[str]:
+    lines = [*own, *dataset.lines, f"data.root={data / dataset.folder}", f"seed={job.seed}", "plots=false"]
+    if "data.split=folds" in dataset.lines:
+        lines.append(f"data.test_fold={fold}")
+    return [*lines, f"trainer.max_epochs={epochs}", f"hydra.run.dir={job.folder}"]
+
+
+def read_ours(dataset: DataSet, folder: Path) -> tuple[float, float | None]:
+    metrics = json.loads((folder / "metrics.json").read_text())
+    return metrics[dataset.metric], metrics.get(dataset.metric.replace("accuracy", "balanced_accuracy"))
+
+
+def script(name: str, python: str, tables: Callable[[DataSet, int], Path], *, workspace: bool) -> Program:
+    """A program of others: a script of this folder, run by another Python on a table of recordings."""
+
+    def command(dataset: DataSet, job: Job, epochs: int) -> list[str]:
+        line = [python, str(PROJECT / "benchmarks" / name), str(tables(dataset, job.seed))]
+        line += [str(job.folder / "workspace")] if workspace else []
+        return [*line, f"--seconds={dataset.clip_seconds}", f"--epochs={epochs}", f"--seed={job.seed}"]
+
+    def read(dataset: DataSet, folder: Path) -> tuple[float, None]:
+        return json.loads((folder / "log.txt").read_text().strip().splitlines()[-1])["accuracy"], None
+
+    return Program(lambda dataset: 60, command, read)
+
+
+def write_table(dataset: DataSet, seed: int, data: Path, fold: int, file: Path) -> Path:
+    """The division of a set and seed, as programs of others read it: path, label and split (train or test)."""
+    if not file.is_file():
+        from audio_lightning import read_data
+
+        lines = [*dataset.lines, f"data.root={data / dataset.folder}", f"seed={seed}"]
+        if "data.split=folds" in dataset.lines:
+            lines.append(f"data.test_fold={fold}")
+        manifest = read_data(*lines, "data.train_on_validation=true").manifest
+        rows = manifest.table.drop_duplicates("path")
+        rows = rows[rows["split"].isin(("train", "validation", "test"))]
+        table = rows.assign(
+            path=[str(manifest.root / path) for path in rows["path"]],
+            split=rows["split"].replace("validation", "train"),
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        table[["path", "label", "split"]].to_csv(file, index=False)
+    return file
+
+
+def run(job: Job, program: Program, dataset: DataSet) -> Result:
+    """Train and test, unless that was done."""
+    file = job.folder / "result.json"
+    if not file.is_file():
+        epochs = max(1, round(job.share * program.epochs(dataset)))
+        command = program.command(dataset, job, epochs)
+        job.folder.mkdir(parents=True, exist_ok=True)
+        cache = job.folder / "cache"
+        environment = {**os.environ, "AUDIO_LIGHTNING_CACHE": str(cache)}
+        started = time.perf_counter()
+        with (job.folder / "log.txt").open("w") as log:
+            done = subprocess.run(
+                command, cwd=program.source, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False
+            )
+        seconds = time.perf_counter() - started
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)} failed: see {job.folder / 'log.txt'}")
+        accuracy, balanced = program.read(dataset, job.folder)
+        machine = next(
+            (line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("model name")),
+            platform.processor(),
+        )
+        threads = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
+        found = Result(job.program, job.set, job.seed, job.share, epochs, seconds, accuracy, balanced, machine, threads)
+        subprocess.run(["rm", "-rf", str(cache), str(job.folder / "workspace")], check=True)
+        file.write_text(json.dumps(asdict(found)))
+    return Result(**json.loads(file.read_text()))
+
+
+def _cpu_lines() -> list[str]:
+    file = Path("/proc/cpuinfo")
+    return file.read_text().splitlines() if file.is_file() else []
+
+
+@dataclass(frozen=True)
+class Point:
+    """Median and range over seeds of a program on a set with a share of its epochs."""
+
+    program: str
+    set: str
+    share: float
+    seeds: int
+    seconds: float
+    accuracy: float
+    lowest: float
+    highest: float
+    pareto: bool = False
+
+
+def summarize(results: Sequence[Result]) -> list[Point]:
+    found = []
+    for program, name, share in dict.fromkeys((one.program, one.set, one.share) for one in results):
+        rows = [one for one in results if (one.program, one.set, one.share) == (program, name, share)]
+        right = [one.accuracy for one in rows]
+        seconds = statistics.median(one.seconds for one in rows)
+        found.append(Point(program, name, share, len(rows), seconds, statistics.median(right), min(right), max(right)))
+    return [Point(**{**asdict(one), "pareto": is_pareto(one, found)}) for one in found]
+
+
+def is_pareto(point: Point, points: Sequence[Point]) -> bool:
+    """Whether no other point of the set is at least as accurate in less time, or more accurate in the same."""
+    return not any(
+        other.set == point.set
+        and other.seconds <= point.seconds
+        and other.accuracy >= point.accuracy
+        and (other.seconds, other.accuracy) != (point.seconds, point.accuracy)
+        for other in points
+    )
+
+
+def seconds_to(points: Sequence[Point], accuracy: float) -> float | None:
+    """Seconds of the quickest training of a program that has the accuracy; None if none has it."""
+    return min((one.seconds for one in points if one.accuracy >= accuracy), default=None)
+
+
+def write_rows(rows: Sequence[Result] | Sequence[Point], file: Path) -> None:
+    with file.open("w", newline="") as target:
+        writer = csv.DictWriter(target, [field.name for field in fields(rows[0])])
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in rows)
+
+
+def draw(points: Sequence[Point], file: Path) -> None:
+    """Accuracy against seconds, a panel a set; filled markers are Pareto-optimal."""
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(one.set for one in points))
+    programs = list(dict.fromkeys(one.program for one in points))
+    figure = Figure(figsize=(5 * len(names), 4.5), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+        for number, program in enumerate(programs):
+            rows = sorted((one for one in points if (one.set, one.program) == (name, program)), key=lambda o: o.seconds)
+            if not rows:
+                continue
+            seconds, right = [one.seconds for one in rows], [one.accuracy for one in rows]
+            colour = f"C{number % 10}"
+            axes.plot(seconds, right, "-" if number < 10 else "--", color=colour, label=program)
+            axes.fill_between(
+                seconds, [one.lowest for one in rows], [one.highest for one in rows], color=colour, alpha=0.15
+            )
+            for one in rows:
+                face = colour if one.pareto else "white"
+                axes.plot(one.seconds, one.accuracy, "o", color=colour, markerfacecolor=face)
+        axes.set(xscale="log", xlabel="seconds from the command to the result", ylabel="test accuracy", title=name)
+        axes.grid(alpha=0.3)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    figure.savefig(file, dpi=150)
+
+
+def tabulate(points: Sequence[Point], missing: Sequence[str]) -> None:
+    for name in dict.fromkeys(one.set for one in points):
+        wanted = SETS[name].wanted
+        print(
+            f"\n{name}: seconds to an accuracy of " + ", ".join(map(str, wanted)) + "; best median (range over seeds)"
+        )
+        for program in dict.fromkeys(one.program for one in points):
+            rows = [one for one in points if (one.set, one.program) == (name, program)]
+            if rows:
+                best = max(rows, key=lambda one: one.accuracy)
+                times = [seconds_to(rows, one) for one in wanted]
+                shown = ", ".join("-" if one is None else f"{one:.0f}" for one in times)
+                marks = sum(one.pareto for one in rows)
+                print(
+                    f"  {program}: {shown}; {best.accuracy:.3f} ({best.lowest:.3f} to {best.highest:.3f}) in "
+                    f"{best.seconds:.0f} s; {marks} of {len(rows)} Pareto-optimal"
+                )
+    if missing:
+        print("\nnot here: " + ", ".join(missing))
+
+
+def programs_of(arguments: argparse.Namespace) -> tuple[dict[str, Program], list[str]]:
+    """Programs by name, and the names of the programs that this machine lacks."""
+    data, fold, out = arguments.data, arguments.fold, arguments.out
+    trained = ["data.train_on_validation=true"]
+    own: dict[str, Program] = {
+        "our recipe": ours(lambda one: [f"experiment={one.recipe}", *trained], lambda one: one.epochs, data, fold),
+        "experiment=auto": ours(lambda one: ["experiment=auto", *trained], lambda one: 60, data, fold),
+        "train.py": ours(lambda one: [], lambda one: 30, data, fold),
+        "googlenet": ours(
+            lambda one: ["model=googlenet", "optimizer=adamw", "scheduler=cosine", *trained], lambda one: 24, data, fold
+        ),
+        "frozen": ours(lambda one: ["experiment=frozen", *trained], lambda one: 30, data, fold),
+    }
+    missing = []
+
+    def tables(dataset: DataSet, seed: int) -> Path:
+        return write_table(dataset, seed, data, fold, out / "tables" / f"{dataset.folder} {seed}.csv")
+
+    if arguments.others:
+        python = str(arguments.others)
+        own["autrainer CNN10"] = script("autrainer_cnn10.py", python, tables, workspace=True)
+        own["librosa + PyTorch"] = script("librosa_loop.py", python, tables, workspace=False)
+    else:
+        missing += ["autrainer CNN10", "librosa + PyTorch"]
+    if arguments.checkout:
+        own["recipe of the other version"] = other_version(arguments.checkout.resolve(), data, fold)
+    return own, missing
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, help="folder with speech_commands, urbansound8k and instruments")
+    parser.add_argument("out", type=Path, help="folder of the trainings and results")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=[*SETS])
+    parser.add_argument("--programs", nargs="+", help="names of programs; all by default")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the number of epochs")
+    parser.add_argument("--fold", type=int, default=3, help="of UrbanSound8K that is tested")
+    parser.add_argument("--others", type=Path, help="Python of an environment with librosa and autrainer")
+    parser.add_argument("--checkout", type=Path, help="folder of another version, with its environment in .venv")
+    arguments = parser.parse_args()
+    arguments.out = arguments.out.resolve()
+    programs, missing = programs_of(arguments)
+    if unknown := {*(arguments.programs or ())} - {*programs}:
+        parser.error(f"no such program: {', '.join(sorted(unknown))}; choose from {', '.join(programs)}")
+    results = []
+    for seed in arguments.seeds:
+        for name in arguments.sets:
+            for program in arguments.programs or programs:
+                for share in arguments.shares:
+                    folder = arguments.out / name / program.replace(" ", "-") / f"seed-{seed}-share-{share:g}"
+                    job = Job(program, name, seed, share, folder)
+                    results.append(run(job, programs[program], SETS[name]))
+                    print(
+                        f"{name} {program} seed {seed} share {share:g}: {results[-1].accuracy:.3f} in "
+                        f"{results[-1].seconds:.0f} s",
+                        flush=True,
+                    )
+    points = summarize(results)
+    write_rows(results, arguments.out / "results.csv")
+    write_rows(points, arguments.out / "summary.csv")
+    draw(points, arguments.out / "curves.png")
+    tabulate(points, missing)
+
+
+if __name__ == "__main__":
+    main()
