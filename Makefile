@@ -6,7 +6,7 @@ FAST_SUITE = $(BIN)/python -m pytest -n 2 --dist worksteal -m "not full" $(ARGS)
 SOURCES := audio_lightning tests benchmarks docs train.py sweep.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install train test test-all test-portable test-newest coverage lint format benchmarks notebooks clean
+.PHONY: help install train test test-all test-portable test-newest coverage lint format benchmarks docs notebooks clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -60,20 +60,30 @@ test-newest: ## the fast suite with the newest releases that pyproject.toml allo
 coverage: install ## the fast suite, and the lines and branches of the package that it reaches
 	$(FAST_SUITE) --cov --cov-report=term --deselect tests/sweeps/test_full_disk.py
 
-lint: install ## ruff and mypy
+lint: install ## ruff, mypy, and the spelling and vocabulary of the prose
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/codespell $(filter-out tests,$(SOURCES)) conf *.md
+	$(BIN)/python docs/_site/prose.py
 	$(BIN)/mypy
 
 format: install ## let ruff put the sources in order
 	$(BIN)/ruff format $(SOURCES)
 	$(BIN)/ruff check --fix $(SOURCES)
 
-benchmarks: install ## figures of docs/benchmarks.md, printed by the scripts in benchmarks/
+benchmarks: install ## the figures of the demo, printed by benchmarks/demo.py
 	$(BIN)/python benchmarks/demo.py
+
+# A mark of its own: the fast suite needs none of it.
+.venv/.installed-docs: .venv/.installed
+	$(PIP_INSTALL) -c constraints.txt -e '.[docs]'
+	@touch $@
+
+docs: .venv/.installed-docs ## the site in site/; broken links and references are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 notebooks: install ## execute the notebooks in docs/ again
 	$(BIN)/python docs/notebooks/execute.py
 
 clean: ## remove what was built, but not your runs
-	rm -rf .venv .venv-newest build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-newest build dist site .mypy_cache .ruff_cache .pytest_cache

@@ -59,7 +59,7 @@ def tidied(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def main() -> None:
-    """Execute those that are named, or all."""
+    """Execute the named notebooks, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="such as first_steps")
     parser.add_argument("--to", type=Path, default=HERE, help="folder to write to; default: in place")
