@@ -1,11 +1,14 @@
-"""Layers that a device cannot compute in 16 bits, or computes wrongly, run in float32 under autocast.
+"""float32 under autocast for layers that a device cannot compute in 16 bits, or computes wrongly.
 
-Two kinds of layers are known to do so, and each is tried out on the device itself, on the inputs that it gets:
+Two kinds of layers are known:
 
 * Recurrent layers. oneDNN has no LSTM in bfloat16 for x86-64 without AVX-512 ("could not create a primitive
-  descriptor", pytorch#187334), and cuDNN has none for GPUs before Ampere.
-* Convolutions with kernels that reach beyond their input, such as the last ones of a deep network on a short clip: on
-  CPUs with AVX-512, PyTorch 2.11 returns uninitialized memory as their gradients.
+  descriptor", pytorch#187334), and cuDNN has none for GPUs before Ampere. Each is tested on the device itself, with its
+  own inputs.
+* Convolutions with kernels larger than their input, such as the last ones of a deep network on a short clip. On CPUs
+  with AVX-512, PyTorch 2.11 returns uninitialized memory as their gradients. A test would find it only by chance, since
+  fresh memory is often zero; on CPUs they always run in float32, which costs little for such small inputs. On other
+  devices they are tested like recurrent layers.
 """
 
 import logging
@@ -22,35 +25,35 @@ from audio_lightning.core.errors import ConfigError
 from audio_lightning.models.base import AudioModel
 
 DTYPES = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-"""By precision of Lightning's Trainer, the type that autocast computes in."""
+"""Type that autocast computes in, for each precision of Lightning's Trainer."""
 
 LARGEST_ERROR = 0.1
-"""Of an output or a gradient, relative to float32, by their norms; right ones in bfloat16 differ by 0.005."""
+"""Maximum error of an output or gradient relative to float32, by norms; correct ones in bfloat16 differ by 0.005."""
 
 PROBED_CLIPS = 2
 
 
 def say_float32(layers: list[str], precision: str) -> None:
-    """Print and log which layers run in float32, where some do."""
+    """Print and log which layers run in float32, if any."""
     if layers:
         kinds = " and ".join(layers)
         line = f"trainer.precision={precision} is not supported on this device for {kinds}; using float32 there"
-        print(line, file=sys.stderr)  # `audio-lightning evaluate --json` has its answer on the other
+        print(line, file=sys.stderr)  # stdout is for results, as with `audio-lightning evaluate --json`
         logging.getLogger(__name__).info("%s", line)
 
 
 def use_float32_where_needed(network: AudioModel, precision: str) -> list[str]:
-    """Find layers that the network's device cannot compute in a precision, and run them in float32 from now on.
+    """Find layers that the network's device cannot compute in a precision, and run them in float32 from then on.
 
-    The network is run once, on noise, with layers in question computed forwards and backwards in both types. Weights,
-    gradients, statistics of normalizations and the state of random generators stay as they were.
+    The network is run once on noise; the layers in question run forwards and backwards in both types. Weights,
+    gradients, statistics of normalizations and the state of random generators do not change.
 
     Args:
-        network: on the device that it is trained on.
-        precision: of Lightning's Trainer; with ``"32-true"`` and the like nothing is done.
+        network: network on the device of the training.
+        precision: precision of Lightning's Trainer; nothing is done for ``"32-true"`` and other unmixed ones.
 
     Returns:
-        The names of the classes of these layers, each once.
+        Names of the classes of these layers, each once.
 
     Raises:
         ConfigError: other layers fail in this precision.
@@ -70,7 +73,7 @@ def use_float32_where_needed(network: AudioModel, precision: str) -> list[str]:
             torch.no_grad(),
             torch.autocast(device.type, dtype=dtype),
         ):
-            network.forward(noise.to(device))  # of a compiled network, what it was before
+            network.forward(noise.to(device))  # forward() itself, which is not compiled
     except (RuntimeError, NotImplementedError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ConfigError(
@@ -79,7 +82,7 @@ def use_float32_where_needed(network: AudioModel, precision: str) -> list[str]:
         ) from error
     finally:
         for layer in layers:
-            if vars(layer).get("forward") == MethodType(_probe, layer):  # it was not called
+            if vars(layer).get("forward") == MethodType(_probe, layer):  # the layer was not called
                 del layer.forward
         for module in training:
             module.training = True
@@ -87,21 +90,20 @@ def use_float32_where_needed(network: AudioModel, precision: str) -> list[str]:
 
 
 def _probe(layer: nn.Module, *inputs: Any, **options: Any) -> Any:
-    """Stands for ``forward`` of a layer once: decides in which type it is computed from then on."""
+    """Replacement of a layer's ``forward`` for one call, which decides in which type the layer runs from then on."""
     del layer.forward
-    if not _reaches_beyond(layer, *inputs) or _is_right(layer, inputs, options):
-        return layer.forward(*inputs, **options)
-    _replace(layer, _in_float32)
+    if _reaches_beyond(layer, *inputs) and (_is_unreliable(layer) or not _is_right(layer, inputs, options)):
+        _replace(layer, _in_float32)
     return layer.forward(*inputs, **options)
 
 
 def _replace(layer: nn.Module, forward: Any) -> None:
-    """Have ``forward(layer, ...)`` called for a layer; as a method, which copies of the layer make their own."""
+    """Replace a layer's ``forward`` by a method, which copies of the layer bind to themselves."""
     layer.forward = MethodType(forward, layer)
 
 
 def _reaches_beyond(layer: nn.Module, *inputs: Any) -> bool:
-    """Whether a convolution's kernel is larger than its input in some direction; True for other layers."""
+    """Whether a convolution's kernel is larger than its input in some dimension; True for other layers."""
     if not isinstance(layer, _ConvNd) or not inputs:
         return True
     sizes = inputs[0].shape[-len(layer.kernel_size) :]
@@ -109,9 +111,14 @@ def _reaches_beyond(layer: nn.Module, *inputs: Any) -> bool:
     return any(size < extent for size, extent in zip(sizes, extents))
 
 
+def _is_unreliable(layer: nn.Module) -> bool:
+    """Whether results of a layer whose kernel is larger than its input may be wrong, whatever one call returns."""
+    return isinstance(layer, _ConvNd) and next(layer.parameters()).device.type == "cpu"
+
+
 def _is_right(layer: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]) -> bool:
-    """Whether a layer gives under autocast what it gives in float32, output and gradients."""
-    dropout, layer.training = getattr(layer, "dropout", None), True  # cuDNN has gradients in training mode alone
+    """Whether the output and the gradients of a layer under autocast are those in float32."""
+    dropout, layer.training = getattr(layer, "dropout", None), True  # cuDNN computes gradients in training mode only
     if dropout is not None:
         layer.dropout = 0.0  # type: ignore[assignment]
     try:
@@ -127,7 +134,7 @@ def _is_right(layer: nn.Module, inputs: tuple[Any, ...], options: dict[str, Any]
 
 
 def _results(layer: nn.Module, call: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> list[Tensor]:
-    """Outputs of a layer, and the gradients of its inputs and parameters for one and the same noise."""
+    """Compute outputs of a layer, and the gradients of its inputs and parameters for the same noise."""
 
     def leaf(value: Any) -> Any:
         return value.detach().clone().requires_grad_() if _is_float(value) else value
@@ -153,7 +160,7 @@ def _differ_little(one: Tensor, other: Tensor) -> bool:
 
 
 def _in_float32(layer: nn.Module, *inputs: Any, **options: Any) -> Any:
-    """Stands for ``forward`` of a layer: float32, whatever goes on around it."""
+    """Replacement of a layer's ``forward`` that computes in float32, whatever the context."""
     device = next(layer.parameters()).device
 
     def widened(value: Any) -> Any:
