@@ -60,7 +60,7 @@ class Finetuning:
         self.stages = network.stages()
         next(iter(self.stages.values())).extend(front_end.parameters())
         # Determined before FSDP flattens the parameters, which loses their shapes.
-        self.kinds = parameter_kinds(network, front_end)
+        self.kinds = parameter_kinds(network, front_end, head=network.head)
         names = list(self.stages)[: _number_frozen(settings["freeze"], network)]
         self.frozen = {parameter for name in names for parameter in self.stages[name]}
         if settings["lora"] is not None:

@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from audio_lightning.classifier.optimizers import needs_whole_weights
 from audio_lightning.config import build, resolve
 from audio_lightning.config.targets import check_arguments, split_node
 from audio_lightning.core.errors import ConfigError
@@ -66,6 +67,10 @@ def make_callbacks(config: DictConfig, history: History, more: Sequence[Callback
     if averages and config.trainer.strategy == "fsdp":
         raise ConfigError(
             f"callbacks={averages[0]}: averages whole networks, but trainer=fsdp shards them; choose trainer=ddp"
+        )
+    if needs_whole_weights(config.optimizer) and config.trainer.strategy == "fsdp":
+        raise ConfigError(
+            "optimizer=muon: needs whole weight matrices, but trainer=fsdp shards them; choose trainer=ddp"
         )
     if not any(isinstance(callback, BestCheckpoint) for callback in named):
         raise ConfigError("callbacks.best: missing, but it keeps the weights for the test; do not remove it")
