@@ -196,20 +196,21 @@ def run(job: Job, program: Program, dataset: DataSet) -> Result:
         if done.returncode:
             raise SystemExit(f"{' '.join(command)} failed: see {job.folder / 'log.txt'}")
         accuracy, balanced = program.read(dataset, job.folder)
-        machine = next(
-            (line.partition(":")[2].strip() for line in _cpu_lines() if line.startswith("model name")),
-            platform.processor(),
-        )
         threads = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
-        found = Result(job.program, job.set, job.seed, job.share, epochs, seconds, accuracy, balanced, machine, threads)
+        found = Result(
+            job.program, job.set, job.seed, job.share, epochs, seconds, accuracy, balanced, processor(), threads
+        )
         subprocess.run(["rm", "-rf", str(cache), str(job.folder / "workspace")], check=True)
         file.write_text(json.dumps(asdict(found)))
     return Result(**json.loads(file.read_text()))
 
 
-def _cpu_lines() -> list[str]:
+def processor() -> str:
+    """Name of the processor."""
     file = Path("/proc/cpuinfo")
-    return file.read_text().splitlines() if file.is_file() else []
+    lines = file.read_text().splitlines() if file.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
 
 
 @dataclass(frozen=True)

@@ -53,12 +53,12 @@ class Muon(Optimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 2e-2,
+        lr: float = 1e-2,
         momentum: float = 0.9,
         nesterov: bool = True,
         ns_steps: int = 5,
         weight_decay: float = 0.01,
-        adamw_lr_ratio: float = 0.1,
+        adamw_lr_ratio: float = 0.2,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
@@ -124,10 +124,10 @@ class Muon(Optimizer):
             state["momentum_buffer"] = torch.zeros_like(gradient)
         momentum = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
         update = gradient.lerp(momentum, group["momentum"]) if group["nesterov"] else momentum
-        matrix = orthogonalize(update.flatten(1), group["ns_steps"])
+        matrix = orthogonalize(update.flatten(1).to(_least_float32(update.dtype)), group["ns_steps"])
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
         scale = ADAMW_RMS * max(matrix.shape) ** 0.5
-        parameter.add_(matrix.view_as(parameter), alpha=-group["lr"] * scale)
+        parameter.add_(matrix.view_as(parameter), alpha=-group["lr"] * scale)  # in the type of the parameter
 
     def _step_adamw(self, params: list[Tensor], group: dict[str, Any]) -> None:
         for parameter in params:
@@ -156,21 +156,36 @@ class Muon(Optimizer):
         )
 
 
+def _least_float32(dtype: torch.dtype) -> torch.dtype:
+    """Type for the orthogonalization, which needs more than 16 bits."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 def orthogonalize(matrix: Float[Tensor, "rows columns"], steps: int = 5) -> Float[Tensor, "rows columns"]:
     """Approximate the nearest matrix whose singular values are all one, by Newton-Schulz iterations.
+
+    An iteration multiplies the matrix X by a I + b G + c G², where G = X Xᵀ. All these factors are polynomials of the
+    first G and commute, so the iterations multiply small square matrices only, and X is multiplied once, at the end.
+    For kernels of convolutions, this takes a third of the time on a CPU.
 
     Args:
         matrix: matrix of any scale; a matrix of zeros stays one.
         steps: number of iterations. Five bring singular values from about a hundredth of the Frobenius norm to one.
 
     Returns:
-        A matrix with the singular vectors of ``matrix``, whose singular values are about 0.7 to 1.2.
+        A matrix with the singular vectors of ``matrix``, whose singular values are about 0.7 to 1.2. In float32, it
+        differs from the iteration of X itself by about 0.0002 of its norm if singular values are very different.
     """
     a, b, c = NEWTON_SCHULZ
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.mT if tall else matrix  # the products below are of the smaller dimension
+    x = matrix.mT if tall else matrix
     x = x / (x.norm() + 1e-7)  # the largest singular value is at most one
+    gram = x @ x.mT
+    product = torch.eye(len(gram), dtype=x.dtype, device=x.device)
     for _ in range(steps):
-        gram = x @ x.mT
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+        factor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        factor.diagonal().add_(a)
+        product = factor @ product
+        gram = factor @ gram @ factor
+    x = product @ x
     return x.mT if tall else x

@@ -26,6 +26,7 @@ from audio_lightning.core.task import configured_metric, metric_names, monitorab
 RANGES = {
     "seed": (0, 2**32 - 1),
     "feature_memory_gb": (0, math.inf),
+    "target_steps": (1, math.inf),
     "tuner.max_batch_size": (1, math.inf),
     "data.num_workers": (0, math.inf),
     "trainer.accumulate_grad_batches": (1, math.inf),

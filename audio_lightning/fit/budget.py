@@ -20,30 +20,24 @@ BETWEEN = 0.08
 VALIDATION = 0.17
 """Duration of validation as a share of the time of the steps; an assumption like :data:`BETWEEN`."""
 
-WANTED_STEPS = 2500
-"""Steps per training below which fewer candidates and folds are trained longer instead. An ensemble of two networks had
-an accuracy of 74.1 % on fold 2 of UrbanSound8K after 3,000 steps and 75.3 % after 7,500 (``best_urbansound``); after
-500 steps it was far behind."""
+WANTED_STEPS = 900
+"""Steps per training below which fewer candidates and folds are trained longer instead
+(``benchmarks/results/optimizers.csv``)."""
 
-FEW_STEPS = 1200
-"""Steps per training below which the first fold is trained longer instead of training two or three folds in parallel.
-An assumption; other numbers were not compared."""
+FEW_STEPS = 400
+"""Steps per training below which the first fold is trained longer instead of training two or three folds in parallel."""
 
-FEW_STEPS_AFTER_ONE_ANOTHER = 2000
-"""The same for folds that are trained one after another. An ensemble of two networks had an accuracy of 0.83 on one
-fold of Speech Commands after 1,408 steps and 0.88 after 2,640 (35 classes, 198 words; single runs)."""
+FEW_STEPS_AFTER_ONE_ANOTHER = 600
+"""The same for folds that are trained one after another."""
 
-WANTED_EPOCHS = 100
+WANTED_EPOCHS = 40
 """Number of epochs that is enough for data sets so small that they give fewer steps."""
 
-LEAST_STEPS = 900
-"""Steps per training below which the quickest candidate is better than the strongest one. In three minutes on
-UrbanSound8K, the quickest had an accuracy of 0.53 after 1,323 steps (two folds), the strongest 0.35 after 449 (the
-first of them). Single runs; no number in between was tried."""
+LEAST_STEPS = 250
+"""Steps per training below which the quickest candidate is better than the strongest one."""
 
-MOST_STEPS, MOST_EPOCHS = 5000, 200
-"""Numbers of steps and epochs above which a training from scratch gains little
-(:data:`audio_lightning.planning.rules.STEPS`)."""
+MOST_STEPS, MOST_EPOCHS = 2500, 150
+"""Numbers of steps and epochs above which a training from scratch gains little; those of ``experiment=best``."""
 
 MARGIN = 1.1
 """Safety factor: further trainings must fit even if they take this many times as long as the earlier ones."""

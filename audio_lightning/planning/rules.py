@@ -19,11 +19,10 @@ from audio_lightning.data.manifest import TRAIN, Manifest
 from audio_lightning.data.splitting.splits import SplitMethod, assign_splits
 from audio_lightning.models.pretrained.registry import required_rate
 
-STEPS = 5000
-"""Optimizer steps of a training from scratch. The ``best_*`` recipes train for some thousand steps on their own data,
-which is possible in twenty minutes on two cores. Other numbers were not compared."""
+STEPS = "target_steps"
+"""Key with the number of optimizer steps of a training from scratch, which rules read."""
 
-LEAST_EPOCHS, MOST_EPOCHS = 10, 150
+LEAST_EPOCHS, MOST_EPOCHS = 3, 150
 
 FRAMES = 128
 """Target number of frames per clip, if the hop stays between :data:`SHORTEST_HOP` and :data:`LONGEST_HOP`
@@ -177,11 +176,11 @@ def shift(facts: Facts, settled: dict[str, Any]) -> Choice:
 
 
 def max_epochs(facts: Facts, settled: dict[str, Any]) -> Choice:
-    """Choose the number of epochs that gives about :data:`STEPS` steps."""
-    size = int(settled["data.batch_size"])
+    """Choose the number of epochs that gives about ``target_steps`` steps."""
+    wanted, size = int(settled[STEPS]), int(settled["data.batch_size"])
     steps = max(1, facts.train_clips // size)
-    epochs = int(np.clip(round(STEPS / steps), LEAST_EPOCHS, MOST_EPOCHS))
-    return epochs, f"{steps:,} steps per epoch, about {STEPS:,} steps in all"
+    epochs = int(np.clip(round(wanted / steps), LEAST_EPOCHS, MOST_EPOCHS))
+    return epochs, f"{steps:,} steps per epoch, about {wanted:,} steps in all"
 
 
 def precision(facts: Facts, settled: dict[str, Any]) -> Choice:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from audio_lightning.config import build
 from audio_lightning.config.automatic import AUTO, AUTOMATIC, LOADING, automatic_keys, buildable_data
 from audio_lightning.data.datamodule import AudioDataModule
-from audio_lightning.planning.rules import ACCELERATOR, RULES, Choice, Facts, demanded_rate
+from audio_lightning.planning.rules import ACCELERATOR, RULES, STEPS, Choice, Facts, demanded_rate
 
 Shown = Callable[[AudioDataModule, str], AbstractContextManager[None]]
 """Function of a data module and the name of a task that returns a context, in which progress is shown."""
@@ -42,7 +42,10 @@ def build_data(
     facts = Facts(datamodule)
     with shown(datamodule, "measuring recordings"):
         for key in keys:
-            given = {name: OmegaConf.select(config, name, throw_on_missing=False) for name in (*AUTOMATIC, ACCELERATOR)}
+            given = {
+                name: OmegaConf.select(config, name, throw_on_missing=False)
+                for name in (*AUTOMATIC, ACCELERATOR, STEPS)
+            }
             choices[key] = RULES[key](facts, given)
             OmegaConf.update(config, key, choices[key][0])
     loading = {name.removeprefix("data."): choices[name][0] for name in keys if name in LOADING}

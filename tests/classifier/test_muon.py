@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audio_lightning.classifier.muon import Muon, orthogonalize
+from audio_lightning.classifier.muon import NEWTON_SCHULZ, Muon, orthogonalize
 from audio_lightning.classifier.optimizers import make_optimizer, parameter_kinds
 from audio_lightning.core.errors import ConfigError
 
@@ -35,6 +35,25 @@ def test_the_singular_values_become_about_one_and_the_vectors_stay(shape: tuple[
     torch.testing.assert_close(found, torch.diag(found.diagonal()), rtol=0, atol=1e-4)
     assert found.diagonal().min() > 0.6
     assert found.diagonal().max() < 1.25
+
+
+def test_the_iterations_are_those_of_newton_and_schulz() -> None:
+    matrix = parameter(6, 20).detach().double()
+    a, b, c = NEWTON_SCHULZ
+    x = matrix / matrix.norm()
+    for _ in range(4):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    torch.testing.assert_close(orthogonalize(matrix, steps=4), x, rtol=0, atol=1e-6)
+
+
+def test_parameters_of_16_bits_keep_their_type() -> None:
+    weight = nn.Parameter(parameter(6, 20).detach().bfloat16())
+    weight.grad = torch.ones_like(weight)
+    before = weight.clone()
+    muon(weight, lr=0.1).step()
+    assert weight.dtype == torch.bfloat16
+    assert not torch.equal(weight, before)
 
 
 def test_a_matrix_of_zeros_stays_one() -> None:

@@ -82,9 +82,11 @@ QUICK = (
 )
 """Recipes trained in the fast suite, at least one per family; `make test-all` trains all of them."""
 
+WITHOUT_DATA = ("auto", "best", "fast", "finetuned", "frozen", "good")
+
 
 def recipe(name: str, *overrides: str):
-    own = ["data=folder"] if name in ("auto", "finetuned", "frozen") else []  # recipes without a data source
+    own = ["data=folder"] if name in WITHOUT_DATA else []
     config = compose(quote_paths([f"experiment={name}", *own, *overrides]))
     return with_usual_values(config)
 

@@ -51,10 +51,10 @@ def test_more_time_never_gives_less() -> None:
 
 
 def test_little_time_gives_one_training_and_none_the_quickest_candidate() -> None:
-    short = allocate(400, STEPS, 40, workers=TWO, folds=8, members=3)
+    short = allocate(150, STEPS, 40, workers=TWO, folds=8, members=3)
     assert (short.candidates, short.folds, short.survivors) == (("both",), 1, 1)
     assert LEAST_STEPS <= short.steps < WANTED_STEPS
-    shorter = allocate(120, STEPS, 40, workers=TWO, folds=8, members=3)
+    shorter = allocate(60, STEPS, 40, workers=TWO, folds=8, members=3)
     assert (shorter.candidates, shorter.folds) == (("quick",), 2)
     assert shorter.steps >= FEW_STEPS
     none = allocate(1, STEPS, 40, workers=TWO, folds=8, members=3)
@@ -71,15 +71,15 @@ def test_tested_folds_do_not_exceed_the_folds(folds: int) -> None:
 
 
 def test_small_data_sets_are_limited_by_epochs() -> None:
-    few = allocate(1200, STEPS, 10, workers=TWO, folds=8, members=3)
-    many = allocate(1200, STEPS, 100, workers=TWO, folds=8, members=3)
+    few = allocate(500, STEPS, 10, workers=TWO, folds=8, members=3)
+    many = allocate(500, STEPS, 100, workers=TWO, folds=8, members=3)
     assert few.steps >= 10 * WANTED_EPOCHS
     assert len(few.candidates) > len(many.candidates)
     assert allocate(1e6, STEPS, 10, workers=TWO, folds=8, members=3).steps == 10 * MOST_EPOCHS
 
 
 def test_a_single_candidate_trains_folds_in_parallel() -> None:
-    found = allocate(900, {"both": 0.5}, 40, workers=TWO, folds=8, members=3)
+    found = allocate(350, {"both": 0.5}, 40, workers=TWO, folds=8, members=3)
     assert (found.folds, found.at_once) == (2, 2)
     assert allocate(6000, STEPS, 40, workers=TWO, folds=8, members=3).at_once == 1
 
@@ -131,7 +131,7 @@ def test_remaining_time_adds_folds() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "expected"),
-    [(100, None), (200, ("quick", 2500)), (1000, ("logmel", 2500)), (10_000, ("both", 4000))],
+    [(40, None), (100, ("quick", 900)), (400, ("logmel", 900)), (10_000, ("both", 4000))],
 )
 def test_remaining_time_adds_a_candidate(seconds: float, expected: tuple[str, int] | None) -> None:
     found = extra_candidate(seconds, STEPS, 40, 4000, 2, workers=TWO)

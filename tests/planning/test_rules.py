@@ -10,7 +10,7 @@ from data_sources import source
 
 from audio_lightning.config.automatic import AUTOMATIC
 from audio_lightning.planning import rules
-from audio_lightning.planning.rules import RULES, STEPS, Facts
+from audio_lightning.planning.rules import RULES, Facts
 
 
 class Known(Facts):
@@ -66,11 +66,14 @@ def test_the_time_shift_is_a_share_of_the_clip() -> None:
     assert rule("augment.waveform.shift.max_seconds", Known(seconds=4)) == 0.4
 
 
-@pytest.mark.parametrize(("clips", "size", "epochs"), [(16, 16, 150), (566, 16, 143), (3200, 32, 50), (10**6, 64, 10)])
-def test_a_training_has_as_many_steps_whatever_the_data(clips: int, size: int, epochs: int) -> None:
-    found = rule("trainer.max_epochs", Known(clips=clips), data__batch_size=size)
+@pytest.mark.parametrize(
+    ("clips", "size", "wanted", "epochs"),
+    [(16, 16, 1000, 150), (566, 16, 1000, 29), (3200, 32, 1000, 10), (3200, 32, 2500, 25), (10**6, 64, 1000, 3)],
+)
+def test_a_training_has_as_many_steps_whatever_the_data(clips: int, size: int, wanted: int, epochs: int) -> None:
+    found = rule("trainer.max_epochs", Known(clips=clips), data__batch_size=size, target_steps=wanted)
     assert found == epochs
-    assert epochs in (10, 150) or epochs * (clips // size) == pytest.approx(STEPS, rel=0.02)
+    assert epochs in (3, 150) or epochs * (clips // size) == pytest.approx(wanted, rel=0.02)
 
 
 @pytest.mark.parametrize(
