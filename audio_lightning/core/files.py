@@ -270,6 +270,11 @@ def shortened(value: Any, most: int = 40) -> str:
     return text if len(text) <= most else f"{text[:most]}..."
 
 
+def as_yaml(value: Any) -> Any:
+    """Return a value for a message as YAML and the command line write it: ``null``, ``true``, others unchanged."""
+    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else value
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a CSV file with a header line, atomically."""
     text = io.StringIO()
