@@ -85,7 +85,7 @@ def predict(
     """
     from audio_lightning.inference.onnx_model import is_onnx, load_onnx
     from audio_lightning.inference.predict import predict as predictions_of
-    from audio_lightning.inference.rejection import choose_thresholds, typed_thresholds
+    from audio_lightning.inference.rejection import choose_thresholds
 
     loaded: Classifier | OnnxModel
     if isinstance(classifier, str | Path) and is_onnx(Path(classifier)):
@@ -93,7 +93,7 @@ def predict(
     else:
         loaded = as_classifier(classifier, trust)
     options: dict[str, Any] = {"window_seconds": window_seconds, "hop_seconds": hop_seconds, "batch_size": batch_size}
-    options |= {"raw": raw, "thresholds": choose_thresholds(loaded, typed_thresholds(threshold), min_precision)[0]}
+    options |= {"raw": raw, "thresholds": choose_thresholds(loaded, threshold, min_precision)[0]}
     options["typicality"] = typicality
     several, rows = loaded.task.multilabel, []
     for found in predictions_of(loaded, as_recordings(recordings), per_recording=per_recording, **options):

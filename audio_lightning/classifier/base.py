@@ -42,6 +42,8 @@ class Classifier(pl.LightningModule):
             labels.
         trained_on: fingerprints of the segments of the training clips
             (:func:`audio_lightning.data.store.fingerprints.segments`); None if unknown.
+        initial_config: configuration of the training. Unlike ``config`` of a loaded classifier, it names the published
+            weights from which the training started.
         data: description of all data of the training (:func:`audio_lightning.data.store.fingerprints.describe`).
         float32_layers: types of layers that the device cannot compute in the trainer's precision and that run in
             float32; None before :meth:`setup`.
@@ -54,7 +56,7 @@ class Classifier(pl.LightningModule):
 
     def __init__(self, config: dict[str, Any], task: AudioTask) -> None:
         super().__init__()
-        self.config, self.task = config, task
+        self.config, self.initial_config, self.task = config, config, task
         self.objective = make_objective(task)
         self.calibration = Calibration(task.num_classes, multilabel=task.multilabel)
         self.validated_clips: ValidatedClips | None = None

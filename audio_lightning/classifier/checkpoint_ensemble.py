@@ -14,6 +14,9 @@ from audio_lightning.classifier.network import ClassifierNetwork
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.models.base import AudioModel
 
+NORMALIZATION = "normalization"
+"""Name of the module of a front end whose statistics may differ between members that share its features."""
+
 
 class CheckpointEnsemble(Classifier):
     """Weighted mean of the probabilities of trained classifiers, such as those of all folds of a cross-validation.
@@ -22,7 +25,8 @@ class CheckpointEnsemble(Classifier):
     be trained.
 
     Logits are those of the mean probabilities. An embedding is the unweighted concatenation of the members' embeddings.
-    Front ends with the same configuration and the same statistics are computed once.
+    Front ends with the same configuration and the same weights are computed once, such as the frozen published network
+    of all folds; only the normalization is repeated, if its statistics differ.
 
     Args:
         members: classifiers with the same classes, sample rate, clips, windows and channel.
@@ -116,10 +120,13 @@ class CheckpointEnsemble(Classifier):
     ) -> list[Tensor]:
         """Apply a function to the features of each member, in the order of the members."""
         members, found = self._members(), dict[int, Tensor]()
-        for group in self._groups:  # only the features of one front end are in memory at a time
-            features = members[group[0]].front_end(waveform)
-            for place in group:
-                found[place] = compute(members[place], members[place].arranged(features))
+        for source in self._groups:  # only the features of one front end are in memory at a time
+            front_ends = [members[group[0]].front_end for group in source]
+            raw = front_ends[0].raw(waveform) if len(source) > 1 else None
+            for front_end, group in zip(front_ends, source):
+                features = front_end(waveform) if raw is None else front_end.from_raw(raw, waveform)
+                for place in group:
+                    found[place] = compute(members[place], members[place].arranged(features))
         return [found[place] for place in range(len(members))]
 
     def _members(self) -> list[ClassifierNetwork]:
@@ -135,23 +142,54 @@ def _with_precision(config: dict[str, Any], members: Sequence[ClassifierNetwork]
     return config if len(found) == 1 else {**config, "trainer": {**config["trainer"], "precision": "32-true"}}
 
 
-def _share_front_ends(members: Sequence[ClassifierNetwork]) -> list[list[int]]:
-    """Group members whose front ends give the same features, and let each group share one front end."""
-    groups: list[list[int]] = []
+def _share_front_ends(members: Sequence[ClassifierNetwork]) -> list[list[list[int]]]:
+    """Group members by the features before normalization, and within each group by the normalized features.
+
+    Each inner group shares one front end. The front ends of an outer group share their modules, so that the weights of
+    a published network are in memory once.
+    """
+    sources: list[list[list[int]]] = []
     for place, member in enumerate(members):
-        group = next((found for found in groups if _same_features(members[found[0]], member)), None)
-        if group is None:
-            groups.append([place])
-        else:
+        source = next((found for found in sources if _same_source(members[found[0][0]], member)), None)
+        if source is None:
+            sources.append([[place]])
+            continue
+        group = next((found for found in source if _same_statistics(members[found[0]], member)), None)
+        if group is not None:
             group.append(place)
             member.front_end = members[group[0]].front_end
-    return groups
+            continue
+        source.append([place])
+        shared = members[source[0][0]].front_end
+        for name, module in shared.named_children():
+            if name != NORMALIZATION:
+                setattr(member.front_end, name, module)
+    return sources
 
 
-def _same_features(one: ClassifierNetwork, other: ClassifierNetwork) -> bool:
-    return one.config["feature"] == other.config["feature"] and _same_state(one.front_end, other.front_end)
+def _same_source(one: ClassifierNetwork, other: ClassifierNetwork) -> bool:
+    """Whether two members compute the same features, up to the statistics of the normalization."""
+    if one.config["feature"] != other.config["feature"]:
+        return False
+    states = [_split_state(member.front_end) for member in (one, other)]
+    if not _equal(*(computing for computing, _ in states)):
+        return False
+    # A class that computes its features in its own way is shared only as a whole.
+    return type(one.front_end).forward is FrontEnd.forward or _equal(*(statistics for _, statistics in states))
 
 
-def _same_state(one: FrontEnd, other: FrontEnd) -> bool:
-    state, others = one.state_dict(), other.state_dict()
-    return state.keys() == others.keys() and all(torch.equal(state[name], others[name]) for name in state)
+def _same_statistics(one: ClassifierNetwork, other: ClassifierNetwork) -> bool:
+    return _equal(*(_split_state(member.front_end)[1] for member in (one, other)))
+
+
+def _split_state(front_end: FrontEnd) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Split the state of a front end into that of the computation and that of the normalization."""
+    state = front_end.state_dict()
+    of_normalization = {name: value for name, value in state.items() if name.partition(".")[0] == NORMALIZATION}
+    return {name: value for name, value in state.items() if name not in of_normalization}, of_normalization
+
+
+def _equal(state: dict[str, Tensor], others: dict[str, Tensor]) -> bool:
+    return state.keys() == others.keys() and all(
+        value is others[name] or torch.equal(value, others[name]) for name, value in state.items()
+    )

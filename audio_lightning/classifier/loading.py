@@ -69,6 +69,7 @@ def _build(cls: type[Network], checkpoint: dict[str, Any], where: str) -> Networ
                     f"{where}: {name} holds NaN or infinite weights; the training diverged or the file is damaged, use "
                     "another checkpoint"
                 )
+        classifier.initial_config = dict(parameters["config"])
         classifier.data, classifier.trained_on = described_data(checkpoint), unpacked(checkpoint)
         classifier.validated_clips = _validated(classifier, checkpoint["audio_lightning"].get(VALIDATED))
     except ConfigError as error:

@@ -16,6 +16,7 @@ from audio_lightning.core.text_tables import Column, print_table, print_text
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from audio_lightning.classifier.catalog import Cell
     from audio_lightning.core.task import AudioTask, FeatureShape
 
 Overrides = Annotated[
@@ -79,7 +80,8 @@ def models_command(
 
     typed = _settings(overrides, classes, "feature", "model", "ensemble")
     rows: list[tuple[str, ...]] = []
-    reasons = []
+    reasons: list[str] = []
+    stores: list[str] = []
     for name in typed.models or choices("model"):
         if typed.features:
             found = cells(typed.features, [name], typed.task, typed.keys, ensemble=typed.ensemble)
@@ -91,14 +93,28 @@ def models_command(
                 reasons.append(f"{name}: {cell.reason}")
                 continue
             lengths = "yes" if cell.network.accepts_variable_length else "no"
-            costs = (f"{cell.parameters:,}", f"{cell.macs:,}")
+            costs = (f"{cell.parameters:,}", _macs(cell, stores))
             dimensions = str(cell.shape).partition(" ")[2]
             rows.append((name, f"{cell.feature} {dimensions}", *costs, lengths))
     _print((_NAME, Column("on", whole=True), PARAMETERS, MACS, Column("any length")), rows, typed.task)
     for reason in reasons:
         print_text(reason)
+    if stores:
+        print_text(f"N: number of training clips; {', '.join(dict.fromkeys(stores))} compares a clip with each of them")
     print_text(BEGIN_WITH)
     print_next("python", "sweep.py", "data=folder", "data.root=DIR", "model=cnn,matchboxnet,panns")
+
+
+def _macs(cell: "Cell", stores: list[str]) -> str:
+    """Text of the MACs of a model, which is added to ``stores`` if they depend on the number of training clips."""
+    from audio_lightning.models.memory import TrainingMemory
+
+    assert cell.network is not None
+    memories = [module for module in cell.network.modules() if isinstance(module, TrainingMemory)]
+    if not (each := sum(module.macs_per_stored_clip for module in memories)):
+        return f"{cell.macs:,}"
+    stores.append(cell.model)
+    return f"{cell.macs:,} + {each:,} N" if cell.macs else f"{each:,} N"
 
 
 @exits

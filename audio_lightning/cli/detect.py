@@ -108,7 +108,7 @@ def detect_command(
     from audio_lightning.inference.event_tables import BY_SUFFIX
     from audio_lightning.inference.events import EventSettings
     from audio_lightning.inference.load import load_classifier
-    from audio_lightning.inference.thresholds import choose_thresholds, read_thresholds
+    from audio_lightning.inference.thresholds import choose_thresholds
 
     by_suffix = BY_SUFFIX.get(output.suffix.lower()) if output is not None and folder is None else None
     kind: Format = output_format.value if output_format else by_suffix or "csv"
@@ -119,7 +119,7 @@ def detect_command(
         jobs = [job for job in jobs if job.output is None or not job.output.exists()]
     annotations = read_reference(reference.expanduser(), [job.recording for job in jobs]) if reference else None
     classifier = load_classifier(path, device, trust=trust)
-    thresholds, notes = choose_thresholds(classifier, read_thresholds(threshold or ["auto"]), ignore or [])
+    thresholds, notes = choose_thresholds(classifier, threshold, ignore or [])
     settings = EventSettings(thresholds, smooth.value, merge_gap, min_duration)
     plan = DetectionPlan(settings, window, hop, batch_size).resolved(classifier)
     for note in notes:

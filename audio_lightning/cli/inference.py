@@ -130,7 +130,7 @@ def predict_command(
     if threshold or min_precision is not None:
         from audio_lightning.inference.rejection import choose_thresholds
 
-        options["thresholds"], note = choose_thresholds(classifier, threshold or [], min_precision)
+        options["thresholds"], note = choose_thresholds(classifier, threshold, min_precision)
         if note:
             print(note, file=sys.stderr)
     predictions = predict(classifier, files, per_recording=per_recording, **options)

@@ -3,6 +3,7 @@
 Hydra's own messages about a typo take several lines, and suggest a ``+``, with which the typo composes silently.
 """
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
@@ -13,17 +14,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from audio_lightning.config.automatic import AUTO, AUTOMATIC
 from audio_lightning.config.hints import unknown_choice, unknown_key
-from audio_lightning.config.location import choices, choices_in, config_dir, searched
+from audio_lightning.config.location import choices, choices_in, config_dir, groups, searched
 from audio_lightning.config.overrides import TEXT_KEY, as_list, is_group, is_hydras, line_of, parse_overrides
 from audio_lightning.config.renamed import KEYS
 from audio_lightning.config.slips import several_values
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.files import as_yaml
 
 OPEN_NODES = ("augment", "callbacks", "logger", "metrics")
 """Nodes to which ``+`` can add an entry."""
 
 SEVERAL = ("augment", "callbacks", "debug", "experiment", "logger", "metrics", "trainer")
 """Groups that allow several choices at once; in others, the second would override the first."""
+
+BATCHES = re.compile(r"trainer\.(limit_(train|val|test|predict)_batches|overfit_batches|val_check_interval)")
+"""Keys that are numbers of batches if they are integers, and shares of the batches if they are fractions."""
 
 OPTIONAL = ("debug", "experiment")
 """Groups that need no choice."""
@@ -67,7 +72,7 @@ def check_resolved(override: Override, base: DictConfig, config: DictConfig) -> 
                 # The message omits the value: it may be a secret, and messages are logged.
                 kind = "text" if isinstance(found, str) else f"a {type(found).__name__}"
                 raise ConfigError(
-                    f"{line_of(override)}: resolves to {kind}, expected {expected}; the default is {default}"
+                    f"{line_of(override)}: resolves to {kind}, expected {expected}; the default is {as_yaml(default)}"
                 )
 
 
@@ -129,6 +134,8 @@ def check_key(override: Override, base: DictConfig) -> None:
     default = None if OmegaConf.is_missing(base, key) else OmegaConf.select(base, key)
     if override.is_sweep_override():
         raise ConfigError(several_values(override, wants_list=isinstance(default, ListConfig)))
+    if override.type is OverrideType.DEL and parts[0] not in groups():
+        raise ConfigError(f"~{key}: a training needs this key, whose default is {as_yaml(default)}; leave ~{key} out")
     if override.type is not OverrideType.DEL:
         _check_type(key, default, override.value())
 
@@ -146,7 +153,7 @@ def _check_type(key: str, default: Any, value: Any) -> None:
             raise ConfigError(f"{key}={value}: renamed; type {new}={value}")
         if isinstance(default, ListConfig) and isinstance(value, (str, int, float)):
             expected = f"a list, as in {key}=[{value}]"
-        raise ConfigError(f"{key}={value}: expected {expected}, the default is {default}")
+        raise ConfigError(f"{key}={as_yaml(value)}: expected {expected}, the default is {as_yaml(default)}")
 
 
 def _expected(key: str, default: Any, value: Any) -> str | None:
@@ -156,6 +163,8 @@ def _expected(key: str, default: Any, value: Any) -> str | None:
         return None
     if isinstance(default, bool):
         expected, name = (bool,), "true or false"
+    elif BATCHES.fullmatch(key):
+        expected, name = (int, float), "a whole number of batches, or a fraction of them such as 0.5"
     elif isinstance(default, int):
         expected, name = (int,), "a whole number"
     elif isinstance(default, float):

@@ -22,12 +22,15 @@ from audio_lightning.config.renamed import TARGETS, argument_now
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.config.trust import is_trusted, trusted_modules
 from audio_lightning.core.errors import ConfigError, UserError
-from audio_lightning.core.files import shortened
+from audio_lightning.core.files import as_yaml, shortened
 from audio_lightning.core.settings import Settings
 
 T = TypeVar("T")
 
 PACKAGE = "audio_lightning"
+
+PLAIN = (bool, int, str, type(None))
+"""Classes whose values are checked exactly; a float may also be given as an integer."""
 
 LIBRARIES: Mapping[str, str] = {
     "loss": "torch.nn",
@@ -176,7 +179,7 @@ def refused(cls: type, arguments: Mapping[str, Any], error: Exception) -> str:
         message = f"{type(error).__name__}: {message}" if message else type(error).__name__
     defaults = {name: parameter.default for name, parameter in accepted(cls)[0].items()}
     given = ", ".join(
-        f"{name}={value}"
+        f"{name}={as_yaml(value)}"
         for name, value in arguments.items()
         if value != _plain(defaults.get(name)) and not isinstance(value, dict)
     )
@@ -231,8 +234,11 @@ def check_arguments(cls: type, arguments: Mapping[str, Any], supplied: Mapping[s
             raise ConfigError(
                 f"{where} has no argument {name}" + did_you_mean(name, open_names, listing=f"{cls.__name__} takes")
             )
-        if name in hints and not _fits(value, hints[name]):
+        default_is_null = name in parameters and parameters[name].default is None
+        if name in hints and not _fits(value, hints[name]) and not (value is None and default_is_null):
             shown = repr(value) if isinstance(value, (str, int, float)) and len(str(value)) < 200 else shortened(value)
+            if value is None or isinstance(value, bool):
+                shown = as_yaml(value)
             raise ConfigError(f"{where}.{name}={shown}: expected {_describe(hints[name])}")
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in arguments and name not in supplied:
@@ -310,7 +316,7 @@ def _fits(value: Any, hint: Any) -> bool:
         return False
     if hint is float:
         return isinstance(value, (int, float))
-    return isinstance(value, hint) if hint in (bool, int, str, type(None)) else True
+    return isinstance(value, hint) if hint in PLAIN else value is not None
 
 
 def _describe(hint: Any) -> str:
@@ -318,7 +324,9 @@ def _describe(hint: Any) -> str:
     if origin is Literal:
         return " | ".join(map(str, options))
     if origin in (typing.Union, types.UnionType):
-        return " | ".join(_describe(option) for option in options)
+        # A configuration holds no object of another class, such as the tensors that optimizers of torch accept.
+        plain = [option for option in options if not isinstance(option, type) or option in (float, *PLAIN)]
+        return " | ".join(_describe(option) for option in plain or options)
     if origin in (list, tuple, Sequence):
         return f"a list of {_describe(options[0])}" if options else "a list"
     if origin is dict:

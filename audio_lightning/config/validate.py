@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from audio_lightning.config.automatic import buildable_data
 from audio_lightning.config.hints import RECORDINGS, has_annotation_files, one_of, source_of
 from audio_lightning.config.keys import keys_of_choices
+from audio_lightning.config.licences import licence_of
 from audio_lightning.config.override_checks import OPEN_NODES
 from audio_lightning.config.overrides import PATH_KEY, holds_path
 from audio_lightning.config.suggest import did_you_mean
@@ -74,6 +75,7 @@ def check_config(config: DictConfig) -> None:
             raise ConfigError(f"{key}={shown}: expected a number, {limits}")
     if (method := config.get("calibration", "none")) not in CALIBRATIONS:
         raise ConfigError(f"calibration={method}: expected one of {', '.join(CALIBRATIONS)}")
+    licence_of(config)
     for key in SHARES:
         share = OmegaConf.select(config, key)
         number = isinstance(share, (int, float)) and not isinstance(share, bool)

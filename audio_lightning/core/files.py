@@ -12,8 +12,10 @@ import json
 import math
 import os
 import shlex
+import signal
 import stat
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -71,19 +73,41 @@ def written_whole(path: Path) -> Iterator[Path]:
         OSError: it cannot be written; the error contains the name of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with _sigterm_postponed():
+        handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        try:
+            os.close(handle)
+            yield Path(partial)
+            with open(partial, "r+b") as file:
+                os.fsync(file.fileno())
+            os.chmod(partial, 0o644)  # mkstemp makes files that only their owner can read
+            os.replace(partial, path)
+        except BaseException as error:
+            os.unlink(partial)
+            if isinstance(error, OSError):
+                raise OSError(error.errno, error.strerror, str(path)) from error
+            raise
+
+
+@contextlib.contextmanager
+def _sigterm_postponed() -> Iterator[None]:
+    """Postpone SIGTERM to the end of the context, if it would end the process without any cleanup.
+
+    Lightning handles SIGTERM only while it trains. A signal mask would not suffice, because the default action ends the
+    process as soon as any of its threads accepts the signal.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()  # only this thread may set handlers
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    received: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
     try:
-        os.close(handle)
-        yield Path(partial)
-        with open(partial, "r+b") as file:
-            os.fsync(file.fileno())
-        os.chmod(partial, 0o644)  # mkstemp makes files that only their owner can read
-        os.replace(partial, path)
-    except BaseException as error:
-        os.unlink(partial)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if received:
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -244,6 +268,11 @@ def shortened(value: Any, most: int = 40) -> str:
     text = value if isinstance(value, str) else repr(value)
     text = "".join(sign if sign.isprintable() else "?" for sign in text[: most + 1])
     return text if len(text) <= most else f"{text[:most]}..."
+
+
+def as_yaml(value: Any) -> Any:
+    """Return a value for a message as YAML and the command line write it: ``null``, ``true``, others unchanged."""
+    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else value
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

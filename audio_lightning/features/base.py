@@ -71,8 +71,25 @@ class FrontEnd(nn.Module, ABC):
             waveform = waveform.detach()
         return self._apply_to_clips(self._normalized, waveform)
 
+    def raw(self, waveform: Float[Tensor, "batch time"]) -> Float[Tensor, "batch channels ..."]:
+        """Compute features before normalization, which front ends with other statistics may share."""
+        return self._apply_to_clips(self.compute, waveform if self.learnable else waveform.detach())
+
+    def from_raw(
+        self, features: Float[Tensor, "batch channels ..."], waveform: Float[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch channels ..."]:
+        """Normalize the result of :meth:`raw` for the same clips; the result is that of :meth:`forward`."""
+        if torch.compiler.is_exporting():
+            return self._standardized(features, waveform.float())
+        with torch.autocast(waveform.device.type, enabled=False):
+            return self._standardized(features, waveform.float())
+
     def _normalized(self, clips: Float[Tensor, "batch time"]) -> Float[Tensor, "batch channels ..."]:
-        features = self.compute(clips)
+        return self._standardized(self.compute(clips), clips)
+
+    def _standardized(
+        self, features: Float[Tensor, "batch channels ..."], clips: Float[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch channels ..."]:
         if not (self.is_sound and self.normalization.leaves_padding_out):
             return self.normalization(features)
         return self.normalization(features, sound_frames(clips, features.shape[-1]))

@@ -25,7 +25,7 @@ WANTED_STEPS = 900
 (``benchmarks/results/optimizers.csv``)."""
 
 FEW_STEPS = 400
-"""Steps per training below which the first fold is trained longer instead of training two or three folds in parallel."""
+"""Steps per training below which the first fold is trained longer, instead of two or three folds in parallel."""
 
 FEW_STEPS_AFTER_ONE_ANOTHER = 600
 """The same for folds that are trained one after another."""

@@ -11,7 +11,7 @@ def name_run(config: DictConfig, fit: Path, training: str, typed: Iterable[str],
     """Name the run of a training in every logger, and group it with the other runs of its fit.
 
     The fit is the group in W&B and the experiment in MLflow; in TensorBoard, the folder of the event files gets the
-    name of the training. Names that are set by overrides are kept.
+    name of the training. Names that are set by overrides are kept. Models of trainings are not linked to a registry.
 
     Args:
         config: configuration of the training, changed in place.
@@ -30,6 +30,8 @@ def name_run(config: DictConfig, fit: Path, training: str, typed: Iterable[str],
         if node is None or not str(node.get("_target_")).startswith("audio_lightning."):
             continue
         with open_dict(node):
+            if job_type == "trial" and "registry" in node:  # only the answer of the fit is linked
+                node["registry"] = None
             for key, value in names.get(str(node["_target_"]).rpartition(".")[2], {}).items():
                 if f"logger.{logger}.{key}" not in known:
                     node[key] = value

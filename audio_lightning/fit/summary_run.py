@@ -1,6 +1,7 @@
 """Summary run of a fit in W&B, TensorBoard and MLflow."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ SUMMARY = "summary"
 def log_fit(folder: FitFolder, summary: FitSummary, lines: Sequence[str], config_dir: str | None = None) -> None:
     """Log a run ``summary``: leaderboard, expected metric and confusion matrix of the ensemble.
 
-    It never fails the fit: an error is reported in one line.
+    With ``logger.wandb.registry``, the ensemble is linked to it. Logging never fails the fit; an error is
+    reported in one line.
 
     Args:
         folder: folder of the fit, in which ``out_of_fold.csv`` has been written.
@@ -44,11 +46,12 @@ def log_fit(folder: FitFolder, summary: FitSummary, lines: Sequence[str], config
         with user_extensions(lines, config_dir):
             config = compose(own)
             name_run(config, folder.path, SUMMARY, own, job_type="fit")
-            loggers = make_loggers(config, RunFolder(folder.path))
+            files = RunFolder(folder.path)
+            loggers = make_loggers(config, files)
         shown = [logger for logger in loggers if shows_media(logger)]
         items = fit_items(folder, summary) if shown else []
         for logger in shown:
-            _log(logger, summary, items)
+            _log(logger, summary, items, [path for path in (folder.model, files.card) if path.is_file()])
         print_unsent(folder.sweep)
     except Exception as error:  # loggers may raise anything, and the model is already written
         print(f"logger: the summary of the fit could not be logged: {why(error)}", flush=True)
@@ -83,12 +86,13 @@ def _confusion(answers: pd.DataFrame, classes: Sequence[str]) -> list[Item]:
     return items
 
 
-def _log(logger: Logger, summary: FitSummary, items: Sequence[Item]) -> None:
+def _log(logger: Logger, summary: FitSummary, items: Sequence[Item], model: Sequence[Path]) -> None:
     try:
         for item in items:
             show(logger, item, 0)
         if isinstance(logger, RunLogger):
             logger.log_summary(_figures(summary))
+            logger.link_model(model)
     except BaseException:
         _end(logger, 1)
         raise

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from audio_lightning.config.licences import KEYS, Licence
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.run_folder import MODEL, RunFolder
 
@@ -98,7 +99,14 @@ def _downloaded(name: str, revision: str | None) -> Path:
 
 
 def push(
-    checkpoint: Path, card: str, name: str, *, folder: Path | None = None, private: bool = False, dry_run: bool = False
+    checkpoint: Path,
+    card: str,
+    name: str,
+    *,
+    folder: Path | None = None,
+    licence: Licence | None = None,
+    private: bool = False,
+    dry_run: bool = False,
 ) -> Upload:
     """Upload a checkpoint with its model card, configuration and metrics; create the repository if it does not exist.
 
@@ -109,6 +117,8 @@ def push(
         card: text of ``README.md``.
         name: ``OWNER/NAME``.
         folder: run folder whose ``config.yaml`` and ``metrics.json`` are uploaded, if they exist.
+        licence: licence of the model that replaces the one in the uploaded configurations; None to keep it. The card
+            must state it already.
         private: make a new repository private.
         dry_run: upload nothing.
 
@@ -121,7 +131,7 @@ def push(
     if found is None or found["revision"]:
         raise ConfigError(f"{name}: expected OWNER/NAME, such as jane/dog-barks")
     with tempfile.TemporaryDirectory() as place:
-        files = _prepare(Path(place), checkpoint, card, folder)
+        files = _prepare(Path(place), checkpoint, card, folder, licence)
         sizes = {file.name: file.stat().st_size for file in files}
         url = f"{_endpoint() or 'https://huggingface.co'}/{typed}"
         if not dry_run:
@@ -134,39 +144,49 @@ def push(
     return Upload(typed, url, sizes)
 
 
-def _prepare(place: Path, checkpoint: Path, card: str, folder: Path | None) -> list[Path]:
+def _prepare(place: Path, checkpoint: Path, card: str, folder: Path | None, licence: Licence | None) -> list[Path]:
     """Write the files to upload into a temporary folder."""
     from audio_lightning.classifier.checkpoint import read_contents, write_checkpoint
     from audio_lightning.config.saved import read_saved
 
-    write_checkpoint(place / MODEL, without_places(read_contents(checkpoint)))
+    write_checkpoint(place / MODEL, without_places(read_contents(checkpoint), licence))
     (place / README).write_text(card, encoding="utf-8")
     run = RunFolder(folder) if folder is not None else None
     if run is not None and run.config.is_file():
-        text = yaml.safe_dump(_shared(read_saved(run.config)), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(_shared(read_saved(run.config), licence), sort_keys=False, allow_unicode=True)
         (place / run.config.name).write_text(text, encoding="utf-8")
     if run is not None and run.metrics.is_file():
         (place / run.metrics.name).write_bytes(run.metrics.read_bytes())
     return sorted(place.iterdir())
 
 
-def without_places(contents: dict[str, Any]) -> dict[str, Any]:
-    """Reduce a checkpoint (or an ensemble of them) to the contents that prediction needs, without absolute paths."""
+def without_places(contents: dict[str, Any], licence: Licence | None = None) -> dict[str, Any]:
+    """Reduce a checkpoint (or an ensemble of them) to the contents that prediction needs, without absolute paths.
+
+    Args:
+        contents: contents of the file.
+        licence: licence of the model that replaces the one in the configurations; None to keep it.
+    """
     from audio_lightning.classifier.checkpoint import is_ensemble
     from audio_lightning.classifier.ensemble_file import KEPT
 
     if is_ensemble(contents):
         written = {**contents["audio_lightning"], "notes": _placeless(contents["audio_lightning"].get("notes", {}))}
-        return {**contents, "audio_lightning": written, "members": [without_places(one) for one in contents["members"]]}
+        return {
+            **contents,
+            "audio_lightning": written,
+            "members": [without_places(one, licence) for one in contents["members"]],
+        }
     kept = {name: contents[name] for name in KEPT}
     parameters = kept["hyper_parameters"]
-    return {**kept, "hyper_parameters": {**parameters, "config": _shared(parameters["config"])}}
+    return {**kept, "hyper_parameters": {**parameters, "config": _shared(parameters["config"], licence)}}
 
 
-def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove absolute paths and private keys from a configuration."""
+def _shared(config: Mapping[str, Any], licence: Licence | None) -> dict[str, Any]:
+    """Remove absolute paths and private keys from a configuration, and put a licence into it."""
     own = {name: empty for name, empty in LEFT_OUT.items() if name in config}
-    return {**_placeless(config), **own}
+    stated = {} if licence is None else {"card": {**dict.fromkeys(KEYS), **licence.to_header()}}
+    return {**_placeless(config), **own, **stated}
 
 
 def _placeless(value: Any) -> Any:

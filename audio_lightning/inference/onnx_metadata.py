@@ -38,7 +38,8 @@ class OnnxMetadata:
         hop_seconds: seconds from the start of one window to the next; None for adjacent windows.
         channel: channel of a recording, see :data:`audio_lightning.audio.channels.Channel`.
         thresholds: minimum probability of each class; None for single-label tasks.
-        licence: notes on the licences of published weights in the file.
+        licence: licence of the model, if it is stated (``model: mit``), and those of the published weights that its
+            training started from (``weights of AISFX: CC BY 4.0``).
         measured: measurements of the export, see :mod:`audio_lightning.inference.export.export`.
     """
 

@@ -7,15 +7,14 @@ of Noise-free Selective Classification" (2010).
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.inference.threshold_values import Given, parse_thresholds
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -164,13 +163,14 @@ def _validated(classifier: "Classifier | OnnxModel") -> "tuple[Tensor, Tensor] |
 
 
 def choose_thresholds(
-    classifier: "Classifier | OnnxModel", typed: Sequence[str], min_precision: float | None
+    classifier: "Classifier | OnnxModel", given: Given, min_precision: float | None
 ) -> tuple[Float[np.ndarray, "classes"] | None, str | None]:
-    """Resolve the options ``--threshold`` and ``--min-precision``.
+    """Choose the minimum probability of each class from the options ``--threshold`` and ``--min-precision``.
 
     Args:
         classifier: the classifier that predicts.
-        typed: values of ``--threshold``, see :func:`parse_thresholds`.
+        given: thresholds, see :func:`audio_lightning.inference.threshold_values.parse_thresholds`. Classes without a
+            value have the threshold 0. None or no values: not given.
         min_precision: see :func:`precise_thresholds`; None if not given.
 
     Returns:
@@ -180,10 +180,13 @@ def choose_thresholds(
     Raises:
         ConfigError: both options, or a value that is invalid or out of reach.
     """
-    if typed and min_precision is not None:
+    classes = classifier.task.classes
+    found = parse_thresholds(given, classes)
+    is_given = found.common is not None or bool(found.of_class)
+    if is_given and min_precision is not None:
         raise ConfigError("--threshold, --min-precision: exclude each other; give one of the two")
-    if typed:
-        values = parse_thresholds(typed, classifier.task.classes)
+    if is_given:
+        values = np.array([found.of_class.get(name, found.common or 0.0) for name in classes])
         curve = None if classifier.task.multilabel or len(set(values)) > 1 else curve_of(classifier)
         note = None if curve is None else _described(curve.at_threshold(float(values[0])))
         return values, note
@@ -193,18 +196,9 @@ def choose_thresholds(
     if not classifier.task.multilabel:
         assert operations[0] is not None
         return values, _described(operations[0])
-    never = [name for name, one in zip(classifier.task.classes, operations) if one is None]
+    never = [name for name, one in zip(classes, operations) if one is None]
     note = f"never predicted, because no threshold is precise enough on the validation clips: {', '.join(never)}"
     return values, note if never else None
-
-
-def typed_thresholds(threshold: float | Mapping[str, float] | None) -> list[str]:
-    """Convert the ``threshold`` argument of :func:`audio_lightning.predict` to values of ``--threshold``."""
-    if threshold is None:
-        return []
-    if isinstance(threshold, Mapping):
-        return [f"{name}={value}" for name, value in threshold.items()]
-    return [str(threshold)]
 
 
 def _described(found: Operation) -> str:
@@ -213,31 +207,3 @@ def _described(found: Operation) -> str:
         f"threshold {found.threshold:.3f}: {100 * found.coverage:.1f} % of {found.clips} validation clips reach it, "
         f"and {right} of these are predicted correctly"
     )
-
-
-def parse_thresholds(texts: Iterable[str], classes: Sequence[str]) -> Float[np.ndarray, "classes"]:
-    """Parse values of ``--threshold``: ``0.6`` for all classes, ``siren=0.8`` for one, in any order.
-
-    Args:
-        texts: the values. Classes without a value of their own have the one for all classes, or 0.
-        classes: all classes, in order.
-
-    Raises:
-        ConfigError: an invalid value, or an unknown class.
-    """
-    common, single = 0.0, dict[str, float]()
-    for text in texts:
-        name, equals, number = text.rpartition("=")
-        try:
-            value = float(number)
-        except ValueError:
-            value = math.nan
-        if not 0 <= value <= 1:
-            raise ConfigError(f"--threshold {text}: expected a probability from 0 to 1, or CLASS=PROBABILITY")
-        if not equals:
-            common = value
-        elif name in classes:
-            single[name] = value
-        else:
-            raise ConfigError(f"--threshold {text}: no such class{did_you_mean(name, classes, listing='classes')}")
-    return np.array([single.get(name, common) for name in classes])

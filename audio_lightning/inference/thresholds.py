@@ -1,16 +1,15 @@
 """Detection thresholds of the classes: fixed values, or the best F1 on the validation clips."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import torch
 
 from audio_lightning.classifier.base import Classifier
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.inference.threshold_values import AUTO, Given, parse_thresholds
 from audio_lightning.metrics.multilabel import best_thresholds
-
-AUTO = "auto"
 
 DEFAULT = 0.5
 """Threshold of every class if the checkpoint contains no validation clips."""
@@ -23,7 +22,7 @@ NO_EVENTS = frozenset({"background", "background noise", "silence", "unknown", "
 
 
 def choose_thresholds(
-    classifier: Classifier, given: str | float | Mapping[str, str | float] = AUTO, ignore: Iterable[str] = ()
+    classifier: Classifier, given: Given = AUTO, ignore: Iterable[str] = ()
 ) -> tuple[dict[str, float], list[str]]:
     """Choose the thresholds of the reported classes; return them with notes.
 
@@ -33,23 +32,21 @@ def choose_thresholds(
 
     Args:
         classifier: in evaluation mode.
-        given: ``auto``, a number for all classes, or a mapping from class to either; the key ``""`` stands for all
-            other classes.
+        given: ``auto``, or thresholds; see :func:`audio_lightning.inference.threshold_values.parse_thresholds`.
         ignore: classes that are not reported. Classes of :data:`NO_EVENTS` are not reported either, unless they have a
             number of their own.
 
     Raises:
         ConfigError: an unknown class, or a number that is not a probability.
     """
-    by_class = dict(given) if isinstance(given, Mapping) else {"": given}
-    general = by_class.pop("", AUTO)
     classes = classifier.task.classes
-    for name in [*by_class, *ignore]:
+    found = parse_thresholds(given, classes, detection=True)
+    for name in ignore:
         if name not in classes:
-            raise ConfigError(f"{name}: the classifier has no such class{did_you_mean(name, classes)}")
-    hidden = [name for name in classes if name in ignore or (_is_no_event(name) and name not in by_class)]
-    chosen, notes = _general(classifier, general)
-    chosen |= {name: _checked(value, name) for name, value in by_class.items()}
+            raise ConfigError(f"--ignore {name}: no such class{did_you_mean(name, classes, listing='classes')}")
+    hidden = [name for name in classes if name in ignore or (_is_no_event(name) and name not in found.of_class)]
+    chosen, notes = _general(classifier, found.common)
+    chosen |= found.of_class
     if hidden:
         notes.append(f"not reported: {', '.join(hidden)}; give a class a threshold of its own to report it")
     reported = {name: chosen[name] for name in classes if name not in hidden}
@@ -58,29 +55,10 @@ def choose_thresholds(
     return reported, notes
 
 
-def read_thresholds(words: Iterable[str]) -> dict[str, str | float]:
-    """Parse values of ``--threshold`` (``auto``, ``0.6``, ``CLASS=0.7``) for :func:`choose_thresholds`.
-
-    Raises:
-        ConfigError: an invalid value.
-    """
-    found: dict[str, str | float] = {"": AUTO}
-    for word in words:
-        name, _, value = word.rpartition("=")
-        if name or value != AUTO:
-            try:
-                found[name] = float(value)
-            except ValueError as error:
-                raise ConfigError(f"--threshold {word}: expected auto, a number, or CLASS=NUMBER") from error
-    return found
-
-
-def _general(classifier: Classifier, general: str | float) -> tuple[dict[str, float], list[str]]:
+def _general(classifier: Classifier, general: float | None) -> tuple[dict[str, float], list[str]]:
     classes, clips = classifier.task.classes, classifier.validated_clips
-    if isinstance(general, str) and general != AUTO:
-        raise ConfigError(f"threshold {general}: expected auto or a number")
-    if not isinstance(general, str):
-        return dict.fromkeys(classes, _checked(general, "")), []
+    if general is not None:
+        return dict.fromkeys(classes, general), []
     if classifier.task.multilabel:
         values = classifier.thresholds
     elif clips is None or not len(clips.targets):
@@ -91,12 +69,6 @@ def _general(classifier: Classifier, general: str | float) -> tuple[dict[str, fl
         targets = torch.nn.functional.one_hot(clips.targets, len(classes)).bool()
         values = best_thresholds(probabilities, targets)
     return {name: max(LEAST, value) for name, value in zip(classes, values.tolist())}, []
-
-
-def _checked(value: str | float, name: str) -> float:
-    if isinstance(value, str) or not 0 < value <= 1:
-        raise ConfigError(f"threshold {f'{name}=' * bool(name)}{value}: expected more than 0 and at most 1")
-    return value
 
 
 def _is_no_event(name: str) -> bool:

@@ -184,6 +184,9 @@ class RunLogger(Logger):
         """Store files of the run folder as artifacts; a logger with the option ``log_files`` overrides this."""
         raise NotImplementedError
 
+    def link_model(self, paths: Sequence[Path]) -> None:
+        """Link files of the run folder to a registry of models; a logger with the option ``registry`` overrides it."""
+
     def close(self, backend: Any, exit_code: int) -> None:
         """End the run of ``backend``."""
         backend.finalize("failed" if exit_code else "success")
@@ -303,7 +306,7 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten the settings of a training to dotted keys; a ``_target_`` is shortened to its class name."""
     found: dict[str, Any] = {}
     for name, value in config.items():
-        if not prefix and name in ("logger", "hydra", "dashboard", "plots", "resume", "callbacks"):
+        if not prefix and name in ("logger", "hydra", "dashboard", "card", "plots", "resume", "callbacks"):
             continue
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{name}.")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import shlex
 import time
@@ -14,14 +15,20 @@ from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import write_json
 from audio_lightning.core.messages import print_and_log
-from audio_lightning.loggers.loggers import RATE, Row, RunLogger, read_state
-from audio_lightning.loggers.wandb_connectivity import SECONDS_TO_ANSWER, asking, has_key, proxies_of
+from audio_lightning.loggers.loggers import RATE, Row, RunLogger, read_state, why
+from audio_lightning.loggers.wandb_connectivity import SECONDS_TO_ANSWER, asking, has_key, proxies_of, start
 
 if TYPE_CHECKING:
     import wandb
 
 SECONDS_TO_START = 6.0
 """Seconds until the server must have accepted the run; with wandb's own work, a start takes 10 s at most."""
+
+SECONDS_TO_LINK = 60.0
+"""Time limit in seconds for sending a model and linking it to a registry."""
+
+REGISTRY = re.compile(r"(?:[\w .-]+/)?wandb-registry-[\w .-]+/[\w .-]+")
+"""Path of a collection of a W&B registry, optionally with the organization."""
 
 SECONDS_TO_END = 60
 """Seconds that a run may continue to send after its training; the rest can be sent later with ``wandb sync``."""
@@ -49,9 +56,13 @@ class WandbLogger(RunLogger):
         mode: ``auto`` is online with an API key (``wandb login`` or WANDB_API_KEY), and offline otherwise;
             WANDB_MODE decides if it is set. ``online`` without a key is offline, too.
         log_files: send the files of the run folder, including the best checkpoint, as an artifact.
+        registry: collection of a W&B registry, ``wandb-registry-NAME/COLLECTION`` or, for another organization than
+            that of the entity, ``ORGANIZATION/wandb-registry-NAME/COLLECTION``. The best checkpoint is sent as an
+            artifact of the type ``model`` and linked to it; None: not linked.
+        registry_aliases: aliases of the linked model, in addition to ``latest``, which W&B sets.
 
     Raises:
-        ConfigError: on first use, if wandb refuses a name.
+        ConfigError: an invalid registry or alias; on first use, if wandb refuses a name.
 
     Example:
         >>> WandbLogger("runs/example", project="birds", mode="offline").name
@@ -72,8 +83,21 @@ class WandbLogger(RunLogger):
         notes: str | None = None,
         mode: Literal["auto", "online", "offline", "disabled"] = "auto",
         log_files: bool = False,
+        registry: str | None = None,
+        registry_aliases: Sequence[str] = (),
     ) -> None:
         super().__init__(save_dir, log_files)
+        if registry is not None and REGISTRY.fullmatch(registry) is None:
+            raise ConfigError(
+                f"logger.wandb.registry={registry}: expected wandb-registry-NAME/COLLECTION, such as "
+                "wandb-registry-model/birds"
+            )
+        for alias in registry_aliases:
+            if not alias or set(alias) & {"/", ":"}:
+                raise ConfigError(
+                    f"logger.wandb.registry_aliases: {alias!r} is no alias of W&B; give a text without / and :"
+                )
+        self.registry, self.registry_aliases = registry, list(registry_aliases)
         self.mode, self.group = mode, group
         self._described: dict[str, Any] = {
             "project": project,
@@ -118,13 +142,46 @@ class WandbLogger(RunLogger):
 
     def write_files(self, paths: Sequence[Path]) -> None:
         """Send files as an artifact of the type ``run``."""
+        run = self.backend.experiment
+        run.log_artifact(self._artifact(f"run-{run.id}", "run", paths))
+
+    def log_results(self) -> None:
+        """Log the results, and link the best checkpoint to the registry."""
+        super().log_results()
+        if self._backend is not None:
+            files = (self.folder.best, self.folder.config, self.folder.metrics)
+            self.link_model([path for path in files if path.is_file()])
+
+    def link_model(self, paths: Sequence[Path]) -> None:
+        """Send files as an artifact of the type ``model`` and link it to the registry; report a failure in one line."""
+        if self.registry is None or (run := self.backend.experiment).disabled:
+            return
+        name = f"model-{run.id}"
+        try:
+            artifact = self._artifact(name, "model", paths)
+            run.log_artifact(artifact)
+            if run.offline:  # wandb cannot link before the artifact is on the server
+                reason = "the run is offline"
+            else:
+                start(lambda: run.link_artifact(artifact, self.registry, self.registry_aliases)).result(SECONDS_TO_LINK)
+                print_and_log(f"W&B: linked to {self.registry}")
+                return
+        except TimeoutError:
+            reason = f"the server did not respond within {SECONDS_TO_LINK:g} s"
+        except Exception as error:  # any exception of wandb and its client for HTTP, such as a missing permission
+            reason = why(error)
+        print_and_log(
+            f"W&B: the model is not linked to {self.registry} ({reason}); link the artifact {name} on its page"
+            f"{' after wandb sync' if run.offline else ''}"
+        )
+
+    def _artifact(self, name: str, kind: str, paths: Sequence[Path]) -> "wandb.Artifact":
         import wandb
 
-        run = self.backend.experiment
-        artifact = wandb.Artifact(f"run-{run.id}", type="run")
+        artifact = wandb.Artifact(name, type=kind)
         for path in paths:
             artifact.add_file(str(path), name=path.relative_to(self.folder.path).as_posix())
-        run.log_artifact(artifact)
+        return artifact
 
     def close(self, backend: Any, exit_code: int) -> None:
         """End the run; if it was not sent, print the command that sends it."""

@@ -12,6 +12,7 @@ from torch.nn.modules.loss import _Loss
 from audio_lightning.config.targets import REFUSALS, build, resolve, split_node, takes
 from audio_lightning.config.trust import is_trusted
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.files import as_yaml
 from audio_lightning.core.task import AudioTask
 from audio_lightning.losses.objective import Objective, make_objective, shares
 
@@ -216,7 +217,7 @@ def check_loss(loss: Mapping[str, Any] | None) -> None:
         raise ConfigError(f"loss.class_weights={mode}: expected none or balanced")
     smoothing = loss["label_smoothing"]
     if not isinstance(smoothing, (int, float)) or isinstance(smoothing, bool) or not 0 <= smoothing < 1:
-        raise ConfigError(f"loss.label_smoothing={smoothing}: expected at least 0 and less than 1")
+        raise ConfigError(f"loss.label_smoothing={as_yaml(smoothing)}: expected at least 0 and less than 1")
 
 
 def _form(cls: type[nn.Module], target: Any) -> Form:

@@ -18,6 +18,7 @@ from audio_lightning.core.task import FeatureShape
 
 CONFIG, SAFETENSORS, PICKLED = "config.json", "model.safetensors", "pytorch_model.bin"
 PREPROCESSOR, PROCESSOR = "preprocessor_config.json", "processor_config.json"
+README = "README.md"
 
 PRETRAINED = "model.pretrained"
 """Default for the option that names the weights; error messages begin with it."""
@@ -39,6 +40,25 @@ def hub_folder(name: str, option: str = PRETRAINED) -> Path:
     if not any((folder / file).is_file() for file in (SAFETENSORS, PICKLED)):
         raise ConfigError(f"{option}: {folder} holds neither {SAFETENSORS} nor {PICKLED}; download one into it")
     return folder
+
+
+def cached_folder(name: str) -> Path | None:
+    """Return the folder of weights if it is on this machine, without a download and without a check of its content.
+
+    Args:
+        name: path of a folder, or name on the hub.
+    """
+    if name.startswith(("//", "\\\\")):  # a name in a stranger's checkpoint must not connect to another machine
+        return None
+    try:
+        folder = Path(name).expanduser()
+        if folder.is_dir():
+            return folder
+        hub = import_module("huggingface_hub")
+        found = hub.try_to_load_from_cache(name, CONFIG)
+    except (ModuleNotFoundError, RuntimeError, OSError, ValueError):  # invalid names and unknown users
+        return None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def torch_file(name: str, url: str) -> Path:
@@ -190,7 +210,9 @@ def _download(name: str, option: str) -> Path:
     remedy = by_hand(name, option)
     try:
         hub = import_module("huggingface_hub")
-        return Path(hub.snapshot_download(name, allow_patterns=[CONFIG, PREPROCESSOR, PROCESSOR, SAFETENSORS, PICKLED]))
+        # The card is read for the licence of the weights.
+        files = [CONFIG, PREPROCESSOR, PROCESSOR, SAFETENSORS, PICKLED, README]
+        return Path(hub.snapshot_download(name, allow_patterns=files))
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"{option}={name}: no such folder, and downloads need the package huggingface_hub; {remedy}"

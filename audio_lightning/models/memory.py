@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -19,6 +20,11 @@ class TrainingMemory(nn.Module, ABC):
     """
 
     stored: ClassVar[tuple[str, ...]]
+
+    @property
+    def macs_per_stored_clip(self) -> int:
+        """Multiply-accumulates of a prediction for each stored training clip; 0 if they do not depend on its number."""
+        return 0
 
     @abstractmethod
     def fill(self, embeddings: Float[Tensor, "clips values"], targets: Tensor) -> None:
@@ -57,6 +63,15 @@ class TrainingMemory(nn.Module, ABC):
             if (own.shape, own.dtype) != (value.shape, dtype):
                 setattr(self, name, own.new_empty(value.shape, dtype=dtype))
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def resize_memory(network: nn.Module, like: nn.Module) -> None:
+    """Give the buffers of ``network`` the sizes of those of ``like``, on their own device and without their values."""
+    pairs = zip(network.modules(), like.modules())
+    for module, other in pairs:
+        if isinstance(module, TrainingMemory):
+            for name in module.stored:
+                setattr(module, name, torch.empty_like(getattr(other, name), device=getattr(module, name).device))
 
 
 def memory_names(network: nn.Module) -> list[str]:

@@ -172,6 +172,11 @@ class KNNHead(TrainingMemory):
         self.register_buffer("targets", torch.zeros(0, dtype=torch.int64))
 
     @property
+    def macs_per_stored_clip(self) -> int:
+        """See :attr:`TrainingMemory.macs_per_stored_clip`: the product of two embeddings."""
+        return self.similarity.values
+
+    @property
     def floor(self) -> Float[Tensor, "1"]:
         """Learned share of the floor in the probability, between 0 and 1."""
         begin = math.log(self.first_floor / (1 - self.first_floor))

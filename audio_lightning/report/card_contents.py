@@ -1,7 +1,6 @@
 """Values of a model card, read from a checkpoint and from the folder of its run or fit."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
@@ -13,21 +12,19 @@ from torch import Tensor
 from audio_lightning.classifier.checkpoint import check_checkpoint, is_ensemble, read_contents
 from audio_lightning.classifier.ensemble_file import check_contents
 from audio_lightning.classifier.provenance import described_data
+from audio_lightning.classifier.published import published_weights
 from audio_lightning.compare.fit_summary import FitFolder, FitSummary
-from audio_lightning.core.errors import CheckpointError, FileError
+from audio_lightning.config.licences import licence_of
+from audio_lightning.core.errors import CheckpointError, ConfigError, FileError
 from audio_lightning.core.files import first_line, read_json, read_text, without_nan
 from audio_lightning.core.task import AudioTask
 from audio_lightning.data.manifest import SPLITS
 from audio_lightning.data.sources.demo.source import Demo
 from audio_lightning.metrics.calibration import CALIBRATION_METRICS
-from audio_lightning.models.pretrained.registry import BACKBONES, HUB
 from audio_lightning.run_folder import FIT, RunFolder
 
 MOST_ROWS = 1000
 """Largest number of rows of a table."""
-
-OWNER_AND_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-"""Name of a model on the Hugging Face hub."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +45,6 @@ class Figure:
     condition: str = ""
 
 
-@dataclass(frozen=True)
-class Weights:
-    """Published weights from which the training of a classifier started."""
-
-    name: str
-    licence: str
-    citation: str = ""
-
-
 def card_contents(checkpoint: Path) -> dict[str, Any]:
     """Return the variables of the template ``model_card.md.j2``.
 
@@ -73,6 +61,8 @@ def card_contents(checkpoint: Path) -> dict[str, Any]:
         configs = [dict(member["hyper_parameters"]["config"]) for member in members]
         data = described_data(members[0])
         values = _of_classifier(task, configs, data)
+    except ConfigError as error:
+        raise CheckpointError(f"{checkpoint}: {error}") from error
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{checkpoint}: no description of the task and the data ({type(error).__name__}); use another checkpoint"
@@ -127,7 +117,8 @@ def _of_classifier(task: AudioTask, configs: Sequence[dict[str, Any]], data: Map
         ),
         "num_members": len(configs),
         "optimizer": _class_name(config.get("optimizer") or {}),
-        "weights": list(dict.fromkeys(found for one in configs for found in _published(one))),
+        "weights": published_weights(configs),
+        "licence": licence_of(config),
         "class_counts": [int(count) for count in data["clips_of_classes"]],
         "counts": {split: int(count) for split, count in dict(data.get("clips", {})).items() if split in SPLITS},
     }
@@ -135,26 +126,6 @@ def _of_classifier(task: AudioTask, configs: Sequence[dict[str, Any]], data: Map
 
 def _class_name(node: Mapping[str, Any]) -> str:
     return str(node.get("_target_") or "").rpartition(".")[2]
-
-
-def _published(config: Mapping[str, Any]) -> list[Weights]:
-    """Published initial weights of a configuration, from ``backbone`` or ``pretrained``."""
-    found = []
-    for node in (config["feature"], config["model"]):
-        backbone, pretrained = node.get("backbone"), node.get("pretrained")
-        name = HUB.sub("", str(backbone or pretrained))
-        if not pretrained:
-            continue
-        if name in BACKBONES:
-            network = BACKBONES[name]
-            found.append(Weights(network.title, network.licence, network.citation))
-        elif pretrained is True and backbone is None:
-            found.append(Weights(f"the published weights of {_class_name(node)}", "that of their publisher"))
-        elif OWNER_AND_NAME.fullmatch(name):
-            found.append(Weights(name, f"that of https://huggingface.co/{name}"))
-        else:
-            found.append(Weights(PurePath(name).name, "that of the file or the run"))
-    return found
 
 
 def _of_run(folder: Path | None) -> dict[str, Any]:

@@ -14,8 +14,12 @@ from typing import Any
 import yaml
 
 from audio_lightning import __version__
+from audio_lightning.classifier.published import OWNER_AND_NAME
+from audio_lightning.config.licences import KEYS, Licence, conflicts, restriction
+from audio_lightning.core.errors import FileError
 from audio_lightning.core.files import write_text
-from audio_lightning.report.card_contents import OWNER_AND_NAME, card_contents
+from audio_lightning.core.messages import print_and_log
+from audio_lightning.report.card_contents import card_contents
 from audio_lightning.run_folder import RunFolder, find_checkpoint
 
 FEW_CLIPS, MOST_NAMED = 50, 20
@@ -36,6 +40,9 @@ LEAKAGE = {
 SPECIAL = re.compile(r"([\\`*\[\]<>|#~]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9]))")
 """Special characters of Markdown, HTML and tables; an underscore within a word is not one."""
 
+HEADER = re.compile(r"---[ \t]*\r?\n(?P<entries>.*?)^---(?=[ \t]*\r?$)", re.DOTALL | re.MULTILINE)
+"""YAML header of a card."""
+
 PLACE = re.compile(r"(?<![\w/:.])~?/(?:[^\s,;:()'\"/]+/)*([^\s,;:()'\"/]+)")
 """Absolute path in a sentence; the group of the expression is its last name."""
 
@@ -48,7 +55,10 @@ def write_model_card(folder: Path) -> Path:
         FileError: another file of the folder is damaged.
     """
     card = RunFolder(folder).card  # the folder of a fit has the same name for it
-    write_text(card, model_card(find_checkpoint(folder)))
+    values = card_contents(find_checkpoint(folder))
+    write_text(card, _card(values))
+    for conflict in _conflicts(values):
+        print_and_log(f"warning: card.license: {conflict}")
     return card
 
 
@@ -72,8 +82,57 @@ def model_card(checkpoint: Path) -> str:
     Raises:
         CheckpointError, FileError: see :func:`audio_lightning.report.card_contents.card_contents`.
     """
+    return _card(card_contents(checkpoint))
+
+
+def shared_card(checkpoint: Path, edited: str | None, licence: Licence | None) -> tuple[str, list[str]]:
+    """Return the card of a checkpoint to upload, and a sentence for each conflict with the licences of its weights.
+
+    Args:
+        checkpoint: checkpoint file.
+        edited: card in the folder of its run or fit, which the user may have edited; None if there is none.
+        licence: licence of the model; None for the one in the configuration of the training.
+
+    Raises:
+        CheckpointError, FileError: see :func:`audio_lightning.report.card_contents.card_contents`.
+        FileError: a licence for an edited card without a header.
+    """
     values = card_contents(checkpoint)
+    text = _card(values) if edited is None else edited
+    if licence is not None:
+        generated = edited is None or edited == _card(values)
+        values = {**values, "licence": licence}
+        text = _card(values) if generated else _with_licence(text, licence)
+    return text, _conflicts(values)
+
+
+def _card(values: Mapping[str, Any]) -> str:
     return _header(values) + _rendered(values)
+
+
+def _conflicts(values: Mapping[str, Any]) -> list[str]:
+    return conflicts(values["licence"], [(found.name, found.licence) for found in values["weights"]])
+
+
+def _with_licence(card: str, licence: Licence) -> str:
+    """Replace the licence in the header of an edited card; the rest of it is kept as it is.
+
+    Raises:
+        FileError: the card has no header.
+    """
+    found = HEADER.match(card)
+    if found is None:
+        raise FileError(
+            f"{RunFolder(Path()).card.name}: has no header, which states the licence, between two lines of ---; add "
+            "one, or remove the file, so that it is written again"
+        )
+    kept, own = [], False
+    for line in found["entries"].splitlines(keepends=True):
+        if not line.startswith((" ", "-")):  # otherwise a continuation of the entry above
+            own = line.partition(":")[0] in KEYS
+        kept += [] if own else [line]
+    header = yaml.safe_dump(licence.to_header(), sort_keys=False, allow_unicode=True)
+    return f"---\n{header}{''.join(kept)}---{card[found.end() :]}"
 
 
 def _header(values: Mapping[str, Any]) -> str:
@@ -94,6 +153,7 @@ def _header(values: Mapping[str, Any]) -> str:
     }
     bases = [found.name for found in values["weights"] if OWNER_AND_NAME.fullmatch(found.name)]
     header = {
+        **({} if values["licence"] is None else values["licence"].to_header()),
         "library_name": "audio-lightning",
         "pipeline_tag": "audio-classification",
         "tags": ["audio", "audio-classification", "pytorch", "lightning"],
@@ -117,7 +177,13 @@ def _rendered(values: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
         finalize=lambda value: _escaped(value) if isinstance(value, str) else value,
     )
-    environment.filters |= {"words": _words, "number": "{:,}".format, "cell": _cell, "placeless": _placeless}
+    environment.filters |= {
+        "words": _words,
+        "number": "{:,}".format,
+        "cell": _cell,
+        "placeless": _placeless,
+        "restriction": restriction,
+    }
     text = environment.get_template("model_card.md.j2").render(
         values,
         title=_title(values),
@@ -126,6 +192,7 @@ def _rendered(values: Mapping[str, Any]) -> str:
         few_clips=FEW_CLIPS,
         most_named=MOST_NAMED,
         version=__version__,
+        conflicts=_conflicts(values),
     )
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 

@@ -21,10 +21,10 @@ from audio_lightning.config.trust import source_files
 from audio_lightning.run_folder import RunFolder
 
 WITHOUT_EFFECT = re.compile(
-    r"(logger|hydra|dashboard)(\..*)?|plots|resume|trusted_modules|feature_memory_gb|data\.(table(\..+)?|num_workers|resident|download"
+    r"(logger|hydra|dashboard|card)(\..*)?|plots|resume|trusted_modules|feature_memory_gb|data\.(table(\..+)?|num_workers|resident|download"
     r"|allow_leakage|cache_(dir|max_gb|identity))|callbacks\.device_stats(\..*)?|trainer\.(accelerator|devices|num_nodes|strategy|log_every_n_steps|profiler)"
 )
-"""Keys of locations, devices, speed and logging, which do not change the result."""
+"""Keys of locations, devices, speed, logging and the card, which do not change the result."""
 
 
 def canonical_config(config: Mapping[str, Any]) -> dict[str, Any]:

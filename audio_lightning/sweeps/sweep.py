@@ -140,7 +140,12 @@ def plan_sweep(request: SweepRequest) -> SweepPlan:
     grid = request.grid
     check_owner(request.folder.path, "sweep", key="sweep.dir")
     check_creatable(request.folder.path, key="sweep.dir")
-    check_choices([*grid.fixed, *(line for lines in grid.axes.values() for line in lines)])
+    lines = [*grid.fixed, *(line for lines in grid.axes.values() for line in lines)]
+    if linked := [key for line in lines if (key := _key(line)).startswith("logger.") and key.endswith(".registry")]:
+        raise ConfigError(
+            f"{linked[0]}: not supported by a sweep, which has a model for each trial; train the selected setup with it"
+        )
+    check_choices(lines)
     forkserver()  # imports the heavy libraries while the trials are composed here
     if request.settings.search["enabled"]:
         return SweepPlan([], _check_search(request), [*grid.axes, *grid.spaces])

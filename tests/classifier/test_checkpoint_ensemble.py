@@ -7,16 +7,22 @@ from typing import Any
 
 import pytest
 import torch
+import untrained
+from tiny import FROZEN_OVERRIDES
 from torch import Tensor
 from untrained import CNN, LSTM, write_member
 
+from audio_lightning.classifier import checkpoint_ensemble
+from audio_lightning.classifier.checkpoint import read_contents, write_checkpoint
 from audio_lightning.classifier.checkpoint_ensemble import CheckpointEnsemble
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.classifier.ensemble_file import write_ensemble
 from audio_lightning.classifier.network import ClassifierNetwork
 from audio_lightning.core.errors import CheckpointError
 from audio_lightning.data.store.fingerprints import SEGMENT
+from audio_lightning.inference.export.graph import Probabilities, graphs_of
 from audio_lightning.losses.objective import BinaryCrossEntropy, CrossEntropy
+from audio_lightning.models.pretrained.backbone import Backbone
 
 
 def loaded(path: Path) -> Any:
@@ -152,3 +158,58 @@ def test_trust_applies_to_all_members(tmp_path: Path, waveform: Tensor, monkeypa
         loaded(tmp_path / "model.ckpt")
     found = AudioClassifier.load_from_checkpoint(tmp_path / "model.ckpt", trust="own_model")
     assert math.isclose(float(found.probabilities(waveform).sum()), len(waveform), rel_tol=1e-5)
+
+
+@pytest.fixture
+def folds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Two folds of a classifier on a frozen network, with their own statistics, and one on another network."""
+    monkeypatch.setattr(untrained, "SMALL", ["data=demo", *FROZEN_OVERRIDES, "feature.backbone=cnn6"])
+    members = []
+    for place, (seed, level) in enumerate([(0, 0.01), (0, 1.0), (1, 1.0)]):
+        contents = read_contents(write_member(tmp_path / f"{place}.ckpt", seed=seed, level=level))
+        contents["state_dict"]["network.head.weight"] *= place + 1
+        write_checkpoint(tmp_path / f"{place}.ckpt", contents)
+        members.append(tmp_path / f"{place}.ckpt")
+    return members
+
+
+def backbone_calls(ensemble: CheckpointEnsemble, waveform: Tensor) -> tuple[Tensor, int]:
+    """Probabilities, and number of clips that published networks compute for them."""
+    calls: list[int] = []
+    handles = [
+        backbone.register_forward_hook(lambda module, clips, output: calls.append(len(clips[0])))
+        for backbone in {module for module in ensemble.modules() if isinstance(module, Backbone)}
+    ]
+    found = ensemble.probabilities(waveform)
+    for handle in handles:
+        handle.remove()
+    return found, sum(calls)
+
+
+def test_a_frozen_network_of_several_folds_is_computed_once(
+    tmp_path: Path, folds: list[Path], waveform: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, calls = backbone_calls(shared := joined(tmp_path, folds, [3, 2, 1]), waveform)
+    assert calls == 2 * len(waveform)
+    assert len({module for module in shared.modules() if isinstance(module, Backbone)}) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_ensemble, "_same_source", lambda one, other: False)
+        separate = joined(tmp_path, folds, [3, 2, 1])
+    expected, calls = backbone_calls(separate, waveform)
+    assert calls == 3 * len(waveform)
+    assert torch.equal(found, expected)
+    each = [loaded(member).probabilities(waveform) for member in folds]
+    assert (each[0] - each[1]).abs().max() > 0.01  # each fold has its own statistics and head
+    torch.testing.assert_close(found, (3 * each[0] + 2 * each[1] + each[2]) / 6, rtol=0, atol=1e-6)
+    assert torch.equal(shared.embed(waveform), separate.embed(waveform))
+
+
+def test_an_exported_graph_computes_a_frozen_network_once(tmp_path: Path, folds: list[Path], waveform: Tensor) -> None:
+    def convolutions(classifier: Any) -> tuple[Any, int]:
+        program = next(graphs_of(Probabilities(classifier))).program
+        return program, sum("conv2d" in str(node.target) for node in program.graph.nodes)
+
+    expected = joined(tmp_path, folds[:2], [1, 1]).probabilities(waveform)
+    program, number = convolutions(joined(tmp_path, folds[:2], [1, 1]))
+    assert number == convolutions(loaded(folds[0]))[1] > 0
+    torch.testing.assert_close(program.module()(waveform), expected, rtol=0, atol=1e-5)

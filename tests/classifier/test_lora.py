@@ -270,7 +270,7 @@ REFUSED = {
     "finetune.lora.targets=[head]": "called head; use one of: ",
     "finetune.freeze=all": "finetune.freeze=all: with finetune.lora, all weights but adapters and head are frozen",
     "finetune.unfreeze_epoch=1": "use finetune.unfreeze_epoch=null",
-    "model=linear": "finetune=lora: dnn has no layer before its head that supports adapters; use finetune=full",
+    "model=linear": "finetune=lora: linear has no layer before its head that supports adapters; use finetune=full",
 }
 
 

@@ -208,3 +208,16 @@ def test_published_networks_are_described() -> None:
     assert "layers (channels): " in text
     result = CliRunner().invoke(app, ["models", "--pretrained", "beat"])
     assert (result.exit_code, result.stderr) == (2, "error: beat: no such published network; did you mean beats?\n")
+
+
+def test_costs_that_depend_on_the_training_clips_are_named() -> None:
+    text = output(
+        "models", *CLIPS, "model=knn,linear", "feature=waveform", "data.sample_rate=8000", "data.clip_seconds=1"
+    )
+    (knn,), (linear,) = ([row for row in rows(text) if row[0] == name] for name in ("knn", "linear"))
+    assert "8,000 N" in " ".join(knn)
+    assert "N" not in linear
+    assert "N: number of training clips; knn compares a clip with each of them" in " ".join(text.split())
+    text = output("models", *CLIPS, "model=knn", "ensemble.num_members=2", "feature=waveform", "data.sample_rate=8000")
+    assert " N " in text
+    assert "number of training clips" not in output("models", *CLIPS, "model=linear")

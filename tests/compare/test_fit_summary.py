@@ -78,7 +78,7 @@ def test_nan_is_written_as_null(tmp_path: Path) -> None:
         ("candidates", [{"title": "x"}], "candidates[0].name must be given"),
         ("candidates", [{"name": "x", "state": "lost"}], "candidates[0].state='lost': expected selected | trained"),
         ("result", 0.7, "result: expected an object, found 0.7"),
-        ("result", {"metric": "accuracy", "expected": None}, "result.expected=None: expected a number"),
+        ("result", {"metric": "accuracy", "expected": None}, "result.expected=null: expected a number"),
         ("machine", [{"device": "CPU"}], "machine: expected an object"),
         ("learning", [{"share": float("inf"), "value": 1}], "learning[0].share=inf: expected a finite number"),
         ("notes", [1], "fit.notes=[1]: expected a list of text"),

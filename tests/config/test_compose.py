@@ -68,6 +68,15 @@ def test_probe_selects_its_feature_and_names_its_network() -> None:
         composed("model=probe", "model.backbone=aisfx", "feature.backbone=beats")
 
 
+@pytest.mark.parametrize(("typed", "value"), [("1.0", 1.0), ("0.5", 0.5), ("3", 3)])
+def test_numbers_of_batches_may_be_shares(typed: str, value: float) -> None:
+    """Lightning takes 1 as one batch, and 1.0 as all batches; the defaults of debug=tiny are whole numbers."""
+    found = composed("debug=tiny", f"trainer.limit_train_batches={typed}").trainer.limit_train_batches
+    assert (found, type(found)) == (value, type(value))
+    with pytest.raises(ConfigError, match=r"limit_train_batches=all: expected a whole number of batches, or a fract"):
+        composed("debug=tiny", "trainer.limit_train_batches=all")
+
+
 @pytest.mark.parametrize("share", ["", True, [0.2]])
 def test_invalid_fraction_in_a_file_is_refused(share: object) -> None:
     config = composed()

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from audio_lightning.classifier.schedulers import Decay, WarmupCosine
 from audio_lightning.config import build, resolve
-from audio_lightning.config.targets import accepted, check_arguments, grouped
+from audio_lightning.config.targets import accepted, check_arguments, grouped, refused
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.settings import Settings
 
@@ -69,7 +70,7 @@ class Example:
         ({"size": 1, "moode": "b"}, "thing has no argument moode; did you mean mode?"),
         ({}, "thing.size must be given"),
         ({"size": "x"}, "thing.size='x': expected a whole number"),
-        ({"size": True}, "thing.size=True: expected a whole number"),
+        ({"size": True}, "thing.size=true: expected a whole number"),
         ({"size": 1, "rate": "x"}, "thing.rate='x': expected a number"),
         ({"size": 1, "widths": [1, "x"]}, "expected a list of a whole number | null"),
         ({"size": 1, "supplied": 2}, "thing has no argument supplied"),
@@ -129,6 +130,24 @@ def test_arguments_that_a_library_class_passes_to_its_base_are_optional() -> Non
     check_arguments(cls, {"save_dir": "x"}, {}, where="logger.x")
     with pytest.raises(ConfigError, match=r"logger\.x\.save_dir must be given"):
         check_arguments(cls, {}, {}, where="logger.x")
+
+
+class Tensors:
+    """Class of a library, with arguments that a configuration cannot give."""
+
+    def __init__(self, lr: float | Tensor = 1e-3, noise: Tensor | None = None, size: int | None = None) -> None:
+        pass
+
+
+def test_null_is_refused_unless_it_is_the_default() -> None:
+    with pytest.raises(ConfigError, match=r"^optimizer\.lr=null: expected a number$"):
+        check_arguments(Tensors, {"lr": None}, {}, where="optimizer")
+    check_arguments(Tensors, {"lr": 1, "noise": None, "size": None}, {}, where="optimizer")
+
+
+def test_null_is_written_as_in_yaml() -> None:
+    message = refused(Tensors, {"lr": None, "noise": True, "size": 2}, ValueError("no"))
+    assert message == "no (lr=null, noise=true, size=2)"
 
 
 def test_good_arguments_pass() -> None:

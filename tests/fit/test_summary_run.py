@@ -77,6 +77,15 @@ def test_wandb_has_a_summary_in_the_group_of_the_fit(fit: FitFolder, capsys: pyt
     assert written.exit_code == 0
 
 
+@pytest.mark.usefixtures("_offline")
+def test_the_model_of_the_fit_is_linked(fit: FitFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    fit.model.write_bytes(b"weights")
+    registry = "wandb-registry-model/birds"
+    log_fit(fit, fit.read_summary(), ["data=demo", "logger=wandb", f"logger.wandb.registry={registry}"])
+    assert f"W&B: the model is not linked to {registry} (the run is offline)" in capsys.readouterr().out
+    assert written_runs(fit.path)[0].exit_code == 0
+
+
 def test_tensorboard_has_the_tables_and_the_confusion_matrix(fit: FitFolder) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -198,7 +198,7 @@ def test_suffix_sets_the_format(loud: Path, tmp_path: Path) -> None:
         (["--format", "audacity"], "a label track is for one recording, found 2"),
         (["--format", "parquet"], "cannot be written to stdout"),
         (["--threshold", "lud=0.5"], "did you mean loud?"),
-        (["--threshold", "much"], "expected auto, a number, or CLASS=NUMBER"),
+        (["--threshold", "much"], "expected auto, a probability above 0 and up to 1, or CLASS=PROBABILITY"),
         (["--ignore", "loud"], "no class is left to report"),
     ],
 )

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from untrained import CNN, LSTM, write_member
 
 import audio_lightning as al
-from audio_lightning.classifier.checkpoint import read_contents
+from audio_lightning.classifier.checkpoint import read_contents, write_checkpoint
 from audio_lightning.classifier.ensemble_file import write_ensemble
 from audio_lightning.cli.main import app
 from audio_lightning.core.errors import ConfigError
@@ -106,6 +106,71 @@ def test_card_of_the_folder_is_uploaded(trained: Path, tmp_path: Path, hub: Hub)
     (run / "MODEL_CARD.md").write_text(text, encoding="utf-8")
     assert invoke("push", run / "checkpoints/best.ckpt", "jane/tones")[0] == 0
     assert hub.models["jane/tones"]["README.md"].decode() == text
+
+
+def test_licences_are_put_into_the_card_and_the_checkpoint(trained: Path, tmp_path: Path, hub: Hub) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    before = write_model_card(run).read_text(encoding="utf-8")
+    assert invoke("push", run, "jane/tones", "--license", "cc-by-4.0")[0] == 0
+    files = hub.models["jane/tones"]
+    text = files["README.md"].decode()
+    assert text.startswith("---\nlicense: cc-by-4.0\nlibrary_name: ")
+    assert "The licence of this model is cc-by-4.0." in text
+    assert yaml.safe_load(files["config.yaml"])["card"]["license"] == "cc-by-4.0"
+    assert al.load("hf://jane/tones").config["card"]["license"] == "cc-by-4.0"
+    assert (run / "MODEL_CARD.md").read_text(encoding="utf-8") == before
+
+
+def test_licences_are_put_into_an_edited_card(trained: Path, tmp_path: Path, hub: Hub) -> None:
+    """Only the entries of the licence change."""
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    text = "---\n\n# Birds\n\n---\nlicense: mit\n---\n"
+    own = f"---\n# ours\nlicense:\n- mit\n- bsd\nlibrary_name: own\nlicense_name: x\n{text}"
+    (run / "MODEL_CARD.md").write_text(own, encoding="utf-8")
+    other = ["--license", "other", "--license-name", "lab: licence", "--license-link", "https://example.org"]
+    code, _, error = invoke("push", run, "jane/tones", *other)
+    assert code == 0, error
+    header = "license: other\nlicense_name: 'lab: licence'\nlicense_link: https://example.org\n"
+    assert hub.models["jane/tones"]["README.md"].decode() == f"---\n{header}# ours\nlibrary_name: own\n{text}"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--license", "MIT"], "--license=MIT: no licence of the Hugging Face hub; did you mean mit?"),
+        (["--license", "other", "--license-name", "a"], "--license=other: needs the name and the link of the licence"),
+        (["--license-link", "https://example.org"], "--license-link: only for --license=other"),
+    ],
+)
+def test_invalid_licences_are_not_uploaded(trained: Path, hub: Hub, options: list[str], said: str) -> None:
+    code, _, error = invoke("push", trained, "jane/tones", *options)
+    assert code == 2
+    assert said in one_line(error)
+    assert hub.requests == []
+
+
+def test_a_card_without_a_header_is_refused(trained: Path, tmp_path: Path, hub: Hub) -> None:
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    (run / "MODEL_CARD.md").write_text("# Birds\n", encoding="utf-8")
+    code, _, error = invoke("push", run, "jane/tones", "--license", "mit")
+    assert code == 2
+    assert "has no header" in one_line(error)
+    assert hub.requests == []
+
+
+def test_licences_that_weights_forbid_are_a_warning(tmp_path: Path, hub: Hub) -> None:
+    network = tmp_path / "network"
+    network.mkdir()
+    (network / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    contents = read_contents(write_member(tmp_path / "m.ckpt", *CNN))
+    contents["hyper_parameters"]["config"]["model"]["pretrained"] = str(network)
+    write_checkpoint(tmp_path / "m.ckpt", contents)
+    code, _, error = invoke("push", tmp_path / "m.ckpt", "jane/tones", "--license", "mit")
+    assert code == 0
+    assert error.startswith(
+        "warning: the model's licence is mit, but it began with network, whose licence cc-by-nc-4.0"
+    )
+    assert error.count("warning: ") == 1
 
 
 def test_private_models(trained: Path, hub: Hub) -> None:

@@ -16,7 +16,7 @@ import audio_lightning as al
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.cli.main import app
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.inference.rejection import CoverageCurve, parse_thresholds, precise_thresholds
+from audio_lightning.inference.rejection import CoverageCurve, precise_thresholds
 
 CURVE = CoverageCurve.of(np.array([0.9, 0.8, 0.8, 0.6, 0.5, 0.4]), np.array([True, True, False, True, False, False]))
 
@@ -43,33 +43,6 @@ def test_the_lowest_threshold_that_is_precise_enough(least: float, threshold: fl
 def test_no_threshold_is_precise_enough() -> None:
     assert CoverageCurve.of(np.array([0.9, 0.8]), np.array([False, True])).at_precision(0.9) is None
     assert math.isnan(CURVE.at_threshold(0.95).precision)
-
-
-@pytest.mark.parametrize(
-    ("texts", "expected"),
-    [
-        (["0.6"], [0.6, 0.6, 0.6]),
-        (["noise=0.7"], [0.0, 0.0, 0.7]),
-        (["noise=0.7", "0.5"], [0.5, 0.5, 0.7]),
-        (["0.5", "noise=0.7", "low_tone=1"], [0.5, 1.0, 0.7]),
-    ],
-)
-def test_thresholds_as_typed(texts: list[str], expected: list[float]) -> None:
-    assert parse_thresholds(texts, tiny.CLASSES).tolist() == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("1.5", "expected a probability from 0 to 1"),
-        ("nan", "expected a probability"),
-        ("high", "expected a probability from 0 to 1, or CLASS=PROBABILITY"),
-        ("nois=0.5", "--threshold nois=0.5: no such class; did you mean noise?"),
-    ],
-)
-def test_invalid_thresholds(text: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message.replace("?", r"\?")):
-        parse_thresholds([text], tiny.CLASSES)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 
 from audio_lightning.classifier.validated import ValidatedClips
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.inference.thresholds import DEFAULT, choose_thresholds, read_thresholds
+from audio_lightning.inference.thresholds import DEFAULT, choose_thresholds
 
 CLASSES = ("_background_noise_", "dog", "Silence", "wren")
 
@@ -45,12 +45,11 @@ def test_auto_of_several_labels_is_that_of_the_classifier() -> None:
     assert found == {"dog": 0.25, "wren": 1e-6}, "a threshold of 0 would make everything an event"
 
 
-def test_thresholds_are_parsed() -> None:
-    assert read_thresholds(["0.6", "dog=0.7"]) == {"": 0.6, "dog": 0.7}
-    assert read_thresholds(["a=b=0.7"]) == {"": "auto", "a=b": 0.7}
-    assert read_thresholds(["auto"]) == {"": "auto"}
-    found, _ = choose_thresholds(classifier(), read_thresholds(["0.6", "dog=0.7", "Silence=0.9"]))
+def test_thresholds_as_typed() -> None:
+    found, _ = choose_thresholds(classifier(), ["0.6", "dog=0.7", "Silence=0.9"])
     assert found == {"dog": 0.7, "Silence": 0.9, "wren": 0.6}
+    found, _ = choose_thresholds(classifier(), {"": 0.6, "dog": 0.7})
+    assert found == {"dog": 0.7, "wren": 0.6}
 
 
 def test_classes_are_ignored() -> None:
@@ -65,9 +64,11 @@ def test_invalid_probabilities_and_classes_are_rejected(given: Any) -> None:
 
 
 def test_the_closest_class_is_suggested() -> None:
-    with pytest.raises(ConfigError, match=r"dgo: the classifier has no such class; did you mean dog\?"):
+    with pytest.raises(ConfigError, match=r"^--threshold dgo=0\.5: no such class; did you mean dog\?$"):
         choose_thresholds(classifier(), {"dgo": 0.5})
     with pytest.raises(ConfigError, match=r"--threshold dog=x: expected"):
-        read_thresholds(["dog=x"])
+        choose_thresholds(classifier(), ["dog=x"])
+    with pytest.raises(ConfigError, match=r"^--ignore dgo: no such class; did you mean dog\?$"):
+        choose_thresholds(classifier(), 0.5, ["dgo"])
     with pytest.raises(ConfigError, match="no class is left"):
         choose_thresholds(classifier(), 0.5, ["dog", "wren"])

@@ -306,6 +306,9 @@ def test_it_is_trained_on_a_published_network_and_loads(model: str, root: Path, 
     known = read_checkpoint(RunFolder(tmp_path / "run").best)["state_dict"]
     for name in memory_names(network):
         assert torch.equal(known[f"network.{name}"], network.state_dict()[name])
+    values = network.embedding_dim
+    products = values * clips + min(network.head.k, clips) * 3 if model == "knn" else values * 3
+    assert metrics["macs"] == products  # with those of the stored clips
     if model == "knn":
         assert torch.bincount(network.head.targets).tolist() == found.data["clips_of_classes"]
 

@@ -248,3 +248,83 @@ def test_checkpoint_with_invalid_counts_is_one_line(tmp_path: Path, counts: Any)
     write_checkpoint(tmp_path / "m.ckpt", contents)
     with pytest.raises(CheckpointError, match="no description of the task and the data"):
         model_card(tmp_path / "m.ckpt")
+
+
+def stating(checkpoint: Path, *, backbone: str | None = None, **card: str) -> Path:
+    """Put a licence, and the name of a published network, into the configuration of a checkpoint."""
+    contents = read_checkpoint(checkpoint)
+    config = contents["hyper_parameters"]["config"]
+    config["card"] = card
+    if backbone is not None:
+        config["feature"] |= {"backbone": backbone, "pretrained": True}
+    write_checkpoint(checkpoint, contents)
+    return checkpoint
+
+
+def network_folder(path: Path, *, card: str = "", config: str = "{}") -> Path:
+    """Folder of a network in the layout of the hub, with the files that may state a licence."""
+    path.mkdir()
+    (path / "README.md").write_text(card)
+    (path / "config.json").write_text(config)
+    return path
+
+
+def test_licence_of_the_training_is_in_the_header(tiny_urbansound8k: Path, tmp_path: Path) -> None:
+    words = ["data=urbansound8k", f"data.root={tiny_urbansound8k}", *tiny.TRAIN_OVERRIDES, "trainer.max_epochs=1"]
+    al.train(*words, "plots=false", "card.license=cc-by-4.0", folder=tmp_path / "run")
+    header, sections = parts((tmp_path / "run/MODEL_CARD.md").read_text(encoding="utf-8"))
+    assert header["license"] == "cc-by-4.0"
+    assert "The licence of this model is cc-by-4.0." in sections["Licences"]
+
+
+def test_licence_that_the_hub_does_not_list(tmp_path: Path) -> None:
+    stated = {"license": "other", "license_name": "a | <b>", "license_link": "https://example.org"}
+    header, sections = parts(model_card(stating(write_member(tmp_path / "m.ckpt", *CNN), **stated)))
+    assert {key: header[key] for key in stated} == stated
+    assert "is a \\| &lt;b&gt; (https://example.org)." in sections["Licences"]
+
+
+def test_no_licence_is_in_the_header_unless_stated(folder: Path) -> None:
+    header, sections = parts(model_card(folder / "checkpoints/best.ckpt"))
+    assert "license" not in header
+    assert "The licence of this model is not stated." in sections["Licences"]
+
+
+@pytest.mark.parametrize("card", [{"license": "qqqq"}, {"license": "other"}, {"license": ["mit"]}])
+def test_checkpoint_with_an_invalid_licence_is_one_line(tmp_path: Path, card: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError, match=r"m\.ckpt: card\.license"):
+        model_card(stating(write_member(tmp_path / "m.ckpt", *CNN), **card))
+
+
+@pytest.mark.parametrize(
+    ("files", "licence"),
+    [
+        ({"card": "---\nlicense: cc-by-nc-4.0\n---\n# A\n"}, "cc-by-nc-4.0"),
+        ({"card": "---\nlicense: other\nlicense_name: noncommercial\n---\n"}, "noncommercial"),
+        ({"config": '{"pretrained_cfg": {"license": "cc-by-nc-4.0"}}'}, "cc-by-nc-4.0"),
+        (
+            {"card": "---\nlicense: cc-by-4.0\n---\n", "config": '{"license": "cc-by-nc-4.0"}'},
+            "cc-by-4.0, cc-by-nc-4.0",
+        ),
+    ],
+)
+def test_restrictive_licences_of_weights_are_named(
+    folder: Path, tmp_path: Path, files: dict[str, str], licence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = network_folder(tmp_path / "network", **files)
+    stating(folder / "checkpoints/best.ckpt", backbone=str(network), license="mit")
+    _, sections = parts(write_model_card(folder).read_text(encoding="utf-8"))
+    assert f"* network: licence {licence}, **which forbids commercial use**" in sections["Licences"]
+    conflict = f"the model's licence is mit, but it began with network, whose licence {licence} forbids commercial use"
+    assert f"Warning: {conflict}" in sections["Licences"]
+    assert capsys.readouterr().out.count(f"warning: card.license: {conflict}") == 1
+    stating(folder / "checkpoints/best.ckpt", backbone=str(network), license="cc-by-nc-4.0")
+    assert "Warning: the model" not in write_model_card(folder).read_text(encoding="utf-8")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("card", ["", "license: mit", "---\n: {\n---\n", "---\n- mit\n---\n", "---\nlicense: 3\n---\n"])
+def test_files_of_a_network_may_state_no_licence(tmp_path: Path, card: str) -> None:
+    network = network_folder(tmp_path / "network", card=card, config="[]")
+    _, sections = parts(model_card(stating(write_member(tmp_path / "m.ckpt", *CNN), backbone=str(network))))
+    assert "* network: licence that of the file or the run" in sections["Licences"]

@@ -45,6 +45,7 @@ def key(*lines: str) -> str:
     [
         "seed=3", "optimizer.lr=0.1", "optimizer.weight_decay=0.3", "loss.label_smoothing=0.1",
         "augment.waveform.gain.p=0.9", "augment.waveform.gain.gain_db=[-3.0,3.0]", "data.test_fold=2", "plots=false",
+        "data.root=/elsewhere", "data.cache_dir=/elsewhere", "data.num_workers=3", "card.license=mit",
     ],
 )  # fmt: skip
 def test_trials_that_differ_in_such_values_are_trained_together(line: str) -> None:

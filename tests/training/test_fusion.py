@@ -250,6 +250,26 @@ def test_a_network_that_cannot_be_fused_is_found_and_computed_alone() -> None:
         assert torch.equal(drawn, torch.rand(3)), "a failed pass draws nothing"
 
 
+def test_only_the_shapes_that_cannot_be_fused_are_computed_alone() -> None:
+    layers = [nn.Linear(3, 2) for _ in range(2)]
+    networks = [Unfit() for _ in range(2)]
+    found: list[list[Any]] = [[], []]
+    rounds = Rounds()
+
+    def function(member: Member) -> None:
+        for step in range(4):
+            network = (networks if step % 2 == 0 else layers)[member.number]
+            reply = member.meet(Forward(network, torch.ones(2, 3)))
+            found[member.number].append(reply.reason is not None if isinstance(reply, Alone) else "joint")
+            if not isinstance(reply, Alone):
+                reply.logits(member).sum().backward()
+                member.meet(Backward(reply))
+
+    assert run_members([function] * 2, rounds) == [None] * 2
+    assert found == [[True, "joint", True, "joint"]] * 2
+    assert rounds.joint_steps == 2
+
+
 def test_a_layer_that_computes_something_else_under_vmap_is_noticed() -> None:
     class Silent(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -355,7 +355,7 @@ def test_thresholds_are_those_of_the_best_epoch_where_only_the_test_was_left(tmp
         ("tuner.max_batch_size=null", "tuner.max_batch_size=null: expected a number, at least 1"),
         ("seed=-1", "seed=-1: expected a number, 0 to 4294967295"),
         ("loss=null", "loss=null: expected a choice; choices: auto, "),
-        ("loss.label_smoothing=null", r"loss\.label_smoothing=None: expected at least 0"),
+        ("loss.label_smoothing=null", r"loss\.label_smoothing=null: expected at least 0"),
         ("trainer.check_val_every_n_epoch=5", "n_epoch=5: no epoch of trainer.max_epochs=4 is validated"),
     ],
 )

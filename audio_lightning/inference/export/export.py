@@ -11,7 +11,10 @@ from jaxtyping import Float
 
 from audio_lightning import __version__
 from audio_lightning.classifier.base import Classifier
+from audio_lightning.classifier.network import ClassifierNetwork
+from audio_lightning.classifier.published import published_weights
 from audio_lightning.config import trusting, user_extensions
+from audio_lightning.config.licences import licence_of
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import disk_trouble, write_bytes
 from audio_lightning.inference.export.clips import RealClips, clips_of_folder, clips_of_run
@@ -30,7 +33,6 @@ from audio_lightning.inference.export.torch_export import load_pt2, to_pt2
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.inference.onnx_metadata import OnnxMetadata
 from audio_lightning.inference.onnx_model import OnnxModel
-from audio_lightning.models.pretrained.backbone import Backbone
 from audio_lightning.training.trainer import silence_lightning
 
 Format = Literal["onnx", "torch-export"]
@@ -234,14 +236,19 @@ def _written(job: _Job, content: bytes, parity: Parity, graph: Graph, metadata: 
 def describe(classifier: Classifier) -> OnnxMetadata:
     """Collect the metadata of a classifier."""
     data = classifier.config["data"]
-    networks = {module.title: module.licence for module in classifier.modules() if isinstance(module, Backbone)}
+    members = [module for module in classifier.modules() if isinstance(module, ClassifierNetwork)]
+    stated = licence_of(classifier.config)
+    weights = published_weights(member.initial_config for member in members)
     return OnnxMetadata(
         classifier.task,
         version=__version__,
         hop_seconds=data.get("hop_seconds"),
         channel=data.get("channel", "mean"),
         thresholds=tuple(classifier.thresholds.tolist()) if classifier.task.multilabel else None,
-        licence=tuple(f"weights of {title}: {licence}" for title, licence in networks.items()),
+        licence=(
+            *([] if stated is None else [f"model: {stated}"]),
+            *(f"weights of {found.name}: {found.licence}" for found in weights),
+        ),
     )
 
 

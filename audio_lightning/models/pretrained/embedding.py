@@ -113,8 +113,10 @@ class Embedding(FrontEnd):
         """Normalize embeddings; statistics belong to each value, as to a bin of a spectrogram."""
         return self.normalization(embeddings.mT).mT if self.needs_statistics else self.normalization(embeddings)
 
-    def _normalized(self, clips: Float[Tensor, "batch time"]) -> Float[Tensor, "batch 1 values"]:
-        return self.normalized(self.compute(clips))
+    def _standardized(
+        self, features: Float[Tensor, "batch 1 values"], clips: Float[Tensor, "batch time"]
+    ) -> Float[Tensor, "batch 1 values"]:
+        return self.normalized(features)
 
     def fit(self, batches: Iterable[Float[Tensor, "batch time"]]) -> None:
         """Compute the training statistics from batches of waveforms; reads nothing if none are needed."""

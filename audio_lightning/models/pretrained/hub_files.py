@@ -1,11 +1,10 @@
 """Published weights in folders in the layout of the Hugging Face hub."""
 
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.models.hub import CONFIG, SAFETENSORS, by_hand, hub_folder
+from audio_lightning.models.hub import CONFIG, SAFETENSORS, by_hand, cached_folder, hub_folder
 
 OPTION = "backbone"
 """Name of the option that selects such a network."""
@@ -33,9 +32,7 @@ class HubFolder:
     @property
     def is_here(self) -> bool:
         """Whether the folder is on this machine; its content is not checked."""
-        if self.name is None:
-            return False
-        return Path(self.name).expanduser().is_dir() or _is_cached(self.name)
+        return self.name is not None and cached_folder(self.name) is not None
 
     def path(self) -> Path:
         """Return the path of the folder, which is downloaded if necessary.
@@ -46,11 +43,3 @@ class HubFolder:
         if self.name is None:
             raise ConfigError(f"{OPTION}: the source of these weights is unknown; {self.remedy}")
         return hub_folder(self.name, OPTION)
-
-
-def _is_cached(name: str) -> bool:
-    try:
-        hub = import_module("huggingface_hub")
-        return isinstance(hub.try_to_load_from_cache(name, CONFIG), str)
-    except (ModuleNotFoundError, ValueError):  # huggingface_hub raises a ValueError for invalid names
-        return False

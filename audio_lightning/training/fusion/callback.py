@@ -32,7 +32,7 @@ class JointTraining(Callback):
         self._began = clock.perf_counter()
         self._round: Round | None = None
         self._features: Tensor | None = None
-        self._told = False
+        self._told: set[str] = set()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let the classifier compute its logits jointly."""
@@ -84,9 +84,12 @@ class JointTraining(Callback):
     def _logits(self, classifier: AudioClassifier, features: Tensor) -> Tensor:
         reply = self._member.meet(Forward(classifier.network, features))
         if isinstance(reply, Alone):
-            if reply.reason is not None and not self._told:
-                self._told = True
-                print_and_log(f"{classifier.network.title} cannot be fused ({reply.reason}); each trial trains alone")
+            if reply.reason is not None and reply.reason not in self._told:
+                self._told.add(reply.reason)
+                print_and_log(
+                    f"{classifier.network.title} cannot be fused for inputs {list(features.shape)} ({reply.reason}); "
+                    "these steps are computed alone"
+                )
             alone: Tensor = classifier.network(features)
             return alone
         self._round, self._features = reply, features

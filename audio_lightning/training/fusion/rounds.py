@@ -87,7 +87,7 @@ class Rounds:
 
     The reply to :class:`Forward` is a :class:`Round` or :class:`Alone`, the reply to :class:`Backward` is the gradient
     of the input. The first joint forward pass of each signature is compared with that of a single network. If one fails
-    or differs, all members compute alone from then on.
+    or differs, requests of this signature are computed alone from then on.
 
     Attributes:
         joint_steps: number of joint forward passes.
@@ -96,7 +96,7 @@ class Rounds:
     def __init__(self) -> None:
         self.joint_steps = 0
         self._checked: set[tuple[Any, ...]] = set()
-        self._unfit: str | None = None
+        self._unfit: dict[tuple[Any, ...], str] = {}
         # Operations without a batching rule are computed for one member after another, as in separate trainings.
         warnings.filterwarnings("ignore", message=".*There is a performance drop because.*")
 
@@ -114,10 +114,10 @@ class Rounds:
             return {member: (gradient, share) for member, gradient in zip(members, gradients)}
         signature, members = _oldest(waiting)
         joint = None
-        if len(members) > 1 and self._unfit is None:
+        if len(members) > 1 and signature not in self._unfit:
             joint = self._compute(signature, members, [waiting[member] for member in members])
         share = (time.perf_counter() - began) / len(members)
-        return dict.fromkeys(members, (joint or Alone(self._unfit), share))
+        return dict.fromkeys(members, (joint or Alone(self._unfit.get(signature)), share))
 
     def _compute(
         self, signature: tuple[Any, ...], members: Sequence[Member], requests: Sequence[Forward]
@@ -131,7 +131,7 @@ class Rounds:
             if wanted is not None and not _agree(joint.logits[0], wanted):
                 raise RuntimeError("joint logits differ from those of a network alone")
         except Exception as error:  # from vmap, or because the device is out of memory
-            self._unfit = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            self._unfit[signature] = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             for member, stream in zip(members, before):
                 member.state.random = stream
             return None
