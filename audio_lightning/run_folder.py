@@ -55,6 +55,9 @@ RUN_KEY = "hydra.run.dir"
 ZIP = b"PK\x03\x04"
 """First bytes of a checkpoint, which is a ZIP archive."""
 
+EXPORTED = (".onnx", ".pt2", ".pte", ".tflite")
+"""Suffixes of exported models."""
+
 
 class File:
     """Descriptor: the path of a file with a fixed name in a folder that has the attribute ``path``."""
@@ -297,6 +300,11 @@ def find_checkpoint(path: Path) -> Path:
         path = _of_folder(path)
     elif not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint or run folder{nearest_path(path)}")
+    elif path.suffix.lower() in EXPORTED:
+        raise CheckpointError(
+            f"{path}: an exported model, which holds probabilities only; name the checkpoint or run folder that it was "
+            "exported from (predict and evaluate accept .onnx)"
+        )
     try:
         with open_regular(path, most=sys.maxsize, follow=is_file) as file:
             begins = file.read(len(ZIP))

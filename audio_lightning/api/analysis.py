@@ -319,9 +319,10 @@ def export(
 
     Args:
         checkpoint: a run, the folder of a run or a fit, or a checkpoint file.
-        output: the file to write: ``.onnx``, or ``.pt2`` for ``torch-export``.
+        output: the file to write: ``.onnx``; ``.pt2`` for ``torch-export``, ``.pte`` for ``executorch``, ``.tflite``
+            for ``litert``.
         *overrides: ``data.KEY=VALUE``, if the data of the run is at another path.
-        format: ``onnx`` or ``torch-export``.
+        format: ``onnx``, ``torch-export``, ``executorch`` or ``litert``.
         int8: quantize the networks to eight-bit integers, calibrated on training clips; ONNX only.
         clips: folder with recordings for the comparison; None for the test clips of the run.
         opset: version of the ONNX operator set; None for the exporter's default.

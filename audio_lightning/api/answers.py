@@ -163,9 +163,10 @@ def evaluate(
     the cross-validation metrics are returned.
 
     Args:
-        checkpoint: a run, the folder of a run or a fit, or a checkpoint file.
-        *overrides: ``data=NAME`` and ``data.KEY=VALUE``; none for the data of the run.
-        output: folder for ``metrics.json``, ``predictions.csv`` and ``per_class.csv``.
+        checkpoint: a run, the folder of a run or a fit, a checkpoint file, or an exported ONNX file.
+        *overrides: ``data=NAME`` and ``data.KEY=VALUE``; none for the data of the run. An ONNX file needs
+            ``data=NAME``.
+        output: folder for ``metrics.json``, ``predictions.csv`` and ``per_class.csv``; not for an ONNX file.
         trust: see :func:`load`.
         config_dir: see :func:`compose`.
 

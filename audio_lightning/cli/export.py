@@ -1,4 +1,4 @@
-"""``audio-lightning export``: export of a trained classifier to ONNX or torch.export."""
+"""``audio-lightning export``: export of a trained classifier to other runtimes."""
 
 import sys
 from pathlib import Path
@@ -14,17 +14,20 @@ from audio_lightning.cli.output import print_next_on_terminal, print_written
 if TYPE_CHECKING:
     from audio_lightning.inference.export.export import Exported
 
+RUNTIMES = {".onnx": "onnxruntime", ".pt2": "torch.export", ".pte": "ExecuTorch", ".tflite": "LiteRT"}
+"""Name of the runtime of each file suffix."""
+
 
 @exits
 def export_command(
     checkpoint: Checkpoint,
-    output: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="File to write; .pt2 for torch-export.")],
+    output: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="File to write: .onnx, .pt2, .pte or .tflite.")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[data.KEY=VALUE]...", help="New paths of the run's data.", show_default=False),
     ] = None,
     output_format: Annotated[
-        str, typer.Option("--format", metavar="onnx|torch-export", help="Format of the file.")
+        str, typer.Option("--format", metavar="onnx|torch-export|executorch|litert", help="Format of the file.")
     ] = "onnx",
     int8: Annotated[
         bool, typer.Option("--int8", help="Quantize networks to int8, calibrated on training clips.")
@@ -65,7 +68,7 @@ def export_command(
 def _print_found(found: "Exported") -> None:
     parity = found.parity
     print(f"largest difference of a probability: {parity.max_difference:.1e} on {parity.clips} clips")
-    runtime = "onnxruntime" if found.path.suffix == ".onnx" else "torch.export"
+    runtime = RUNTIMES[found.path.suffix.lower()]
     times = f"torch {parity.torch_milliseconds:.2f} ms, {runtime} {parity.runtime_milliseconds:.2f} ms"
     if (int8 := found.int8) is not None:
         times += f", int8 {int8['parity']['runtime_milliseconds']:.2f} ms"

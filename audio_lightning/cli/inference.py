@@ -211,7 +211,7 @@ def embed_command(
 
 @exits
 def evaluate_command(
-    checkpoint: Checkpoint,
+    checkpoint: CheckpointOrOnnx,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[data=NAME] [data.KEY=VALUE]...", help="Other data, or changes to the run's data."),
@@ -225,9 +225,11 @@ def evaluate_command(
 
     Classes of other data are matched by name. Other data is tested as a whole, unless it has a test split, or keys such
     as `data.split` select recordings. Recordings that were part of the training are counted. A fit has no test split:
-    on its own recordings, its cross-validation metrics are printed.
+    on its own recordings, its cross-validation metrics are printed. An ONNX file needs `data=NAME`.
     """
-    path = find_existing(checkpoint)
+    from audio_lightning.inference.onnx_model import is_onnx
+
+    path = checkpoint.expanduser() if is_onnx(checkpoint) else find_existing(checkpoint)
     from audio_lightning.config import quote_paths
     from audio_lightning.config.override_checks import check_choices
 
@@ -235,7 +237,7 @@ def evaluate_command(
     from audio_lightning.fit.evaluation import evaluate
 
     with writable(output):
-        if output is not None:
+        if output is not None and not is_onnx(path):
             output.mkdir(parents=True, exist_ok=True)
     found = evaluate(path, quote_paths(overrides or []), output=output, trust=trust, config_dir=config_dir)
     if as_json:

@@ -1,4 +1,4 @@
-"""Evaluation of a checkpoint on the test clips of its run, or on other labelled recordings."""
+"""Evaluation of a classifier on the test clips of its run, or on other labelled recordings."""
 
 import sys
 from collections.abc import Iterable
@@ -7,7 +7,10 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
+from jaxtyping import Float, Int64
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from audio_lightning.classifier.base import Classifier
 from audio_lightning.config import build, change, check_config, compose, trusting, user_extensions
@@ -20,8 +23,19 @@ from audio_lightning.data.manifest import TEST
 from audio_lightning.data.splitting.splits import DIVIDING
 from audio_lightning.data.store.fingerprints import difference, overlapping, segments
 from audio_lightning.inference.load import load_classifier
+from audio_lightning.inference.onnx_model import OnnxModel, is_onnx, load_onnx
+from audio_lightning.metrics.calibration import calibration_metrics
+from audio_lightning.metrics.factory import metrics_of
 from audio_lightning.run_folder import RunFolder
-from audio_lightning.training.results import division, measured, warnings_of, write_results
+from audio_lightning.training.results import (
+    by_recording,
+    division,
+    intervals,
+    measured,
+    targets_of,
+    warnings_of,
+    write_results,
+)
 from audio_lightning.training.trainer import silence_lightning
 
 LOADING = ("data.batch_size", "data.num_workers", "data.resident")
@@ -73,24 +87,24 @@ def evaluate(
     """Evaluate a classifier, and warn on stderr if test recordings were in its training data.
 
     Args:
-        path: checkpoint or run folder.
+        path: checkpoint, run folder, or exported ONNX file, which needs ``data=NAME``.
         overrides: ``seed`` and ``data...`` keys. Without ``data=NAME``, they change the data of the run. With
             ``data=NAME``, only the seed and the windows of the run are kept, and all recordings are tested unless the
             data has a test split or a key defines one. Sample rate, length and padding of clips and the type of stored
             samples are always those of the classifier.
-        output: folder for ``metrics.json``, ``predictions.csv`` and ``per_class.csv``.
+        output: folder for ``metrics.json``, ``predictions.csv`` and ``per_class.csv``; not for an ONNX file.
         trust: modules of the user's own whose classes the checkpoint may name.
         config_dir: folder with the user's own YAML files.
 
     Raises:
-        CheckpointError: see :func:`load_classifier`.
-        ConfigError: an unknown key, or data without test clips.
+        CheckpointError: see :func:`load_classifier` and :func:`load_onnx`.
+        ConfigError: an unknown key, data without test clips, or an ONNX file without ``data=NAME``.
         DataError: see :meth:`AudioDataModule.setup`; also no common class, one label per clip in place of several or
             the reverse, or data of the run that has changed.
     """
     overrides = list(overrides)
     with user_extensions(overrides, config_dir), trusting(trust):
-        return _evaluate(path, overrides, output)
+        return _evaluate_onnx(path, overrides, output) if is_onnx(path) else _evaluate(path, overrides, output)
 
 
 def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluation:
@@ -108,8 +122,67 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
         enable_checkpointing=False,
     )
     trainer.test(classifier, datamodule=datamodule, verbose=False)
-    _require_finite(classifier, datamodule)
-    metrics: Metrics = {**measured(classifier, datamodule)}
+    _require_finite(*classifier.last_predictions(), datamodule)
+    metrics = _described({**measured(classifier, datamodule)}, datamodule, overlap, overrides)
+    if output is not None:
+        folder = RunFolder(output)
+        write_results(folder, classifier, datamodule)
+        write_json(folder.metrics, metrics)
+    return Evaluation(without_nan(metrics), clips.unknown_classes)
+
+
+def _evaluate_onnx(path: Path, overrides: list[str], output: Path | None) -> Evaluation:
+    """Evaluate an exported file in ONNX Runtime."""
+    if "data" not in _typed(overrides):
+        raise ConfigError(
+            f"{path}: an ONNX file does not record its training data; name labelled recordings with data=NAME "
+            "data.root=DIR"
+        )
+    if output is not None:
+        raise ConfigError(
+            f"--output {output}: not supported for an ONNX file; leave it out, or evaluate the checkpoint"
+        )
+    model = load_onnx(path)
+    clips = labelled_clips(model, overrides)
+    datamodule = clips.datamodule
+    numbers, size = datamodule.numbers(TEST), datamodule.batch_size
+    if not len(numbers):
+        raise DataError(f"{datamodule.root}: no test clips; name other recordings with data=NAME data.root=DIR")
+    places = [np.arange(start, min(start + size, len(numbers))) for start in range(0, len(numbers), size)]
+    found = [model.probabilities(datamodule.batch(TEST, place)["waveform"].numpy()) for place in places]
+    number, probabilities = torch.from_numpy(numbers), torch.from_numpy(np.concatenate(found))
+    _require_finite(number, probabilities, datamodule)
+    metrics = _metrics_of_onnx(model, datamodule, number, probabilities)
+    return Evaluation(without_nan(_described(metrics, datamodule, None, overrides)), clips.unknown_classes)
+
+
+def _metrics_of_onnx(
+    model: OnnxModel,
+    datamodule: AudioDataModule,
+    number: Int64[Tensor, "clips"],
+    probabilities: Float[Tensor, "clips classes"],
+) -> Metrics:
+    """Compute the metrics of a run's test; without those before calibration, and without those of its own YAML."""
+    multilabel, row = model.task.multilabel, datamodule.clips.row[number.numpy()]
+    thresholds = torch.tensor(model.metadata.thresholds) if model.metadata.thresholds is not None else None
+    targets = targets_of(datamodule, number)
+    found = metrics_of(model.task, probabilities, targets, thresholds=thresholds).compute()
+    metrics: Metrics = {f"test/{name}": float(value) for name, value in found.items()}
+    calibration = calibration_metrics(probabilities, targets, multilabel=multilabel)
+    metrics |= {f"test/{name}": value for name, value in calibration.items()}
+    metrics |= intervals(datamodule, row, probabilities, "test/", thresholds)
+    if datamodule.hop_samples is not None:
+        rows, means = by_recording(datamodule, number, probabilities)
+        whole = metrics_of(
+            model.task, means, torch.from_numpy(datamodule.manifest.targets()[rows]), thresholds=thresholds
+        )
+        metrics |= {f"test/recording_{name}": float(value) for name, value in whole.compute().items()}
+        metrics |= intervals(datamodule, rows, means, "test/recording_", thresholds)
+    return metrics
+
+
+def _described(metrics: Metrics, datamodule: AudioDataModule, overlap: int | None, overrides: list[str]) -> Metrics:
+    """Add the number of clips, the split, warnings and leakage to the metrics of a test."""
     metrics["num_clips/test"] = len(datamodule.numbers(TEST))
     metrics |= {**division(datamodule), **warnings_of(datamodule, (TEST,))}
     if overlap:
@@ -118,14 +191,10 @@ def _evaluate(path: Path, overrides: list[str], output: Path | None) -> Evaluati
         metrics["leakage"] = "cannot be excluded"  # the checked splits are not those of the training
     if overlap is not None:
         metrics["num_train_overlap"] = overlap
-    if output is not None:
-        folder = RunFolder(output)
-        write_results(folder, classifier, datamodule)
-        write_json(folder.metrics, metrics)
-    return Evaluation(without_nan(metrics), clips.unknown_classes)
+    return metrics
 
 
-def labelled_clips(classifier: Classifier, overrides: Iterable[str] = ()) -> LabelledClips:
+def labelled_clips(classifier: Classifier | OnnxModel, overrides: Iterable[str] = ()) -> LabelledClips:
     """Open the clips to test a classifier on: the test clips of its run, or other clips.
 
     A warning is printed on stderr if some of them were in the training data.
@@ -170,7 +239,9 @@ def run_data(classifier: Classifier) -> AudioDataModule:
     return _opened(classifier, _data_config(classifier, []), [])
 
 
-def _matched(classifier: Classifier, config: DictConfig, overrides: list[str]) -> tuple[AudioDataModule, list[str]]:
+def _matched(
+    classifier: Classifier | OnnxModel, config: DictConfig, overrides: list[str]
+) -> tuple[AudioDataModule, list[str]]:
     """Set up data with the classes of the classifier; return also the classes that the classifier does not have."""
     datamodule = _opened(classifier, config, overrides)
     if datamodule.manifest.classes == classifier.task.classes:
@@ -178,7 +249,7 @@ def _matched(classifier: Classifier, config: DictConfig, overrides: list[str]) -
     return datamodule, datamodule.match_classes(classifier.task.classes)
 
 
-def _opened(classifier: Classifier, config: DictConfig, overrides: list[str]) -> AudioDataModule:
+def _opened(classifier: Classifier | OnnxModel, config: DictConfig, overrides: list[str]) -> AudioDataModule:
     datamodule = build(config.data, AudioDataModule, where="data")
     datamodule.setup()
     if datamodule.task.multilabel != classifier.task.multilabel:
@@ -189,7 +260,8 @@ def _opened(classifier: Classifier, config: DictConfig, overrides: list[str]) ->
             f"data.labels={config.data.get('labels')}, data.multilabel={config.data.get('multilabel')}); "
             "change these keys, or evaluate another classifier"
         )
-    if not any(key == "seed" or key.startswith("data") for key in _typed(overrides).difference(LOADING)):
+    changed = any(key == "seed" or key.startswith("data") for key in _typed(overrides).difference(LOADING))
+    if not changed and isinstance(classifier, Classifier):
         _require_same(classifier, datamodule)
     return datamodule
 
@@ -202,13 +274,14 @@ def _require_same(classifier: Classifier, datamodule: AudioDataModule) -> None:
         )
 
 
-def _require_finite(classifier: Classifier, datamodule: AudioDataModule) -> None:
+def _require_finite(
+    number: Int64[Tensor, "clips"], probabilities: Float[Tensor, "clips classes"], datamodule: AudioDataModule
+) -> None:
     """Check that all probabilities are finite; metrics of NaN would look like those of a bad classifier.
 
     Raises:
         CheckpointError: some are NaN or infinite.
     """
-    number, probabilities = classifier.last_predictions()
     wrong = number[~probabilities.isfinite().all(dim=1)].numpy()
     if len(wrong):
         path = datamodule.manifest.table["path"].iloc[datamodule.clips.row[wrong[0]]]
@@ -218,11 +291,12 @@ def _require_finite(classifier: Classifier, datamodule: AudioDataModule) -> None
         )
 
 
-def _train_overlap(classifier: Classifier, datamodule: AudioDataModule) -> int | None:
+def _train_overlap(classifier: Classifier | OnnxModel, datamodule: AudioDataModule) -> int | None:
     """Count, and report on stderr, the test recordings that were in the training data; None if unknown."""
-    if classifier.trained_on is None:
+    if isinstance(classifier, OnnxModel) or classifier.trained_on is None:
+        kind = "an ONNX file" if isinstance(classifier, OnnxModel) else "the checkpoint"
         print(
-            "overlap with the training data is unknown, as the checkpoint does not record its training data",
+            f"overlap with the training data is unknown, as {kind} does not record its training data",
             file=sys.stderr,
         )
         return None
@@ -237,17 +311,17 @@ def _train_overlap(classifier: Classifier, datamodule: AudioDataModule) -> int |
     return found
 
 
-def _data_config(classifier: Classifier, overrides: list[str]) -> DictConfig:
+def _data_config(classifier: Classifier | OnnxModel, overrides: list[str]) -> DictConfig:
     trained, task, typed = classifier.config, classifier.task, _typed(overrides)
-    if not all(isinstance(trained.get(name), dict) for name in ("data", "trainer")) or "seed" not in trained:
+    if isinstance(classifier, Classifier) and not (
+        all(isinstance(trained.get(name), dict) for name in ("data", "trainer")) and "seed" in trained
+    ):
         raise CheckpointError("the checkpoint does not record its training data; name the test data with data=NAME")
     if "data" in typed:
         hop = trained["data"].get("hop_seconds")
-        kept = [
-            f"seed={trained['seed']}",
-            f"data.hop_seconds={'null' if hop is None else hop}",
-            f"data.channel={trained['data'].get('channel', 'mean')}",
-        ]
+        kept = [f"data.hop_seconds={'null' if hop is None else hop}"]
+        kept.append(f"data.channel={trained['data'].get('channel', 'mean')}")
+        kept += [f"seed={trained['seed']}"] if "seed" in trained else []
         config = compose([*kept, *overrides])  # later overrides take precedence
     else:
         saved = as_config(trained, where="the checkpoint")

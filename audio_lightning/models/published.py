@@ -165,6 +165,6 @@ class _Standardized(nn.BatchNorm1d):
             return super().forward(x)
         assert self.running_mean is not None
         assert self.running_var is not None
-        largest = self.running_var.amax()
+        largest = self.running_var.amax(dim=0)
         variance = torch.where(self.running_var > LEAST_SHARE * largest, self.running_var, largest)
         return (x - self.running_mean) / (variance + self.eps).sqrt()

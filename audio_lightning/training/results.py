@@ -90,7 +90,7 @@ def measured(classifier: Classifier, datamodule: AudioDataModule) -> dict[str, f
     metrics = {f"test/{name}": float(value) for name, value in classifier.test_metrics.compute().items()}
     number, probabilities = classifier.last_predictions()
     row = datamodule.clips.row[number.numpy()]
-    metrics |= _intervals(classifier, datamodule, row, probabilities, "test/")
+    metrics |= intervals(datamodule, row, probabilities, "test/", _thresholds(classifier))
     metrics |= _calibration(classifier, probabilities, targets_of(datamodule, number))
     return metrics | recording_metrics(classifier, datamodule, TEST)
 
@@ -117,16 +117,16 @@ def recording_metrics(classifier: Classifier, datamodule: AudioDataModule, part:
     row = datamodule.clips.row[number.numpy()]
     rows, means = by_recording(datamodule, number, probabilities)
     targets = torch.from_numpy(datamodule.manifest.targets()[rows])
-    intervals: dict[str, float] = {}
+    thresholds = _thresholds(classifier)
+    ends: dict[str, float] = {}
     if part == TEST:
-        intervals = _intervals(classifier, datamodule, rows, means, "test/recording_")
-    thresholds = classifier.thresholds.cpu() if classifier.task.multilabel else None
+        ends = intervals(datamodule, rows, means, "test/recording_", thresholds)
     if thresholds is not None and part == VALIDATION:
         of_clips = torch.from_numpy(datamodule.manifest.targets()[row]).bool()
         fitted = cross_fitted_thresholds(probabilities, of_clips, groups_of(datamodule)[row])
         thresholds = fitted[np.unique(row, return_index=True)[1]]
     whole = metrics_of(classifier.task, means, targets, thresholds=thresholds, configured=classifier.configured)
-    return {f"{part}/recording_{name}": float(value) for name, value in whole.compute().items()} | intervals
+    return {f"{part}/recording_{name}": float(value) for name, value in whole.compute().items()} | ends
 
 
 def cross_fitted_thresholds(
@@ -159,19 +159,31 @@ def _calibration(
     return metrics
 
 
-def _intervals(
-    classifier: Classifier,
+def _thresholds(classifier: Classifier) -> Float[Tensor, "classes"] | None:
+    return classifier.thresholds.cpu() if classifier.task.multilabel else None
+
+
+def intervals(
     datamodule: AudioDataModule,
     row: Int64[np.ndarray, "clips"],
     probabilities: Float[Tensor, "clips classes"],
     prefix: str,
+    thresholds: Float[Tensor, "classes"] | None,
 ) -> dict[str, float]:
-    """Return the ends of the accuracy intervals of clips or recordings, given by their manifest rows."""
+    """Return the ends of the accuracy intervals of clips or recordings, given by their manifest rows.
+
+    Args:
+        datamodule: data of the predictions.
+        row: manifest row of each clip.
+        probabilities: class probabilities, ``[clips, classes]``.
+        prefix: start of the names.
+        thresholds: minimum probability of each class for multi-label tasks; None for single-label tasks.
+    """
     target = torch.from_numpy(datamodule.manifest.targets()[row])
     group = groups_of(datamodule)[row]
     found: dict[str, Interval | None] = {}
-    if classifier.task.multilabel:
-        correct = ((probabilities >= classifier.thresholds.cpu()) == target.bool()).all(dim=1).numpy()
+    if thresholds is not None:
+        correct = ((probabilities >= thresholds) == target.bool()).all(dim=1).numpy()
     else:
         correct = (probabilities.argmax(dim=1) == target).numpy()
         found["balanced_accuracy"] = balanced_accuracy_interval(correct, target.numpy(), group)

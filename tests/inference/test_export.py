@@ -172,9 +172,7 @@ def test_nan_is_a_failed_comparison(difference: float) -> None:
         (["model.onnx"], r"with --clips DIR"),
         (["model.onnx", "--clips", "missing"], r"--clips missing: no such folder"),
         (["model.onnx", "--clips", "silent"], r"no recording|cannot be read|found"),
-        (["model.onnx", "--format", "executorch"], r"docs/how-to/export.md"),
-        (["model.onnx", "--format", "litert"], r"docs/how-to/export.md"),
-        (["model.onnx", "--format", "tflite"], r"--format tflite: expected onnx or torch-export"),
+        (["model.onnx", "--format", "tflite"], r"--format tflite: expected one of onnx, torch-export"),
         (["model.bin"], r"model.bin: --format onnx needs the suffix .onnx"),
         (["model.onnx", "--format", "torch-export"], r"needs the suffix .pt2"),
         (["model.pt2", "--format", "torch-export", "--int8"], r"--int8: only for --format onnx"),
@@ -205,6 +203,27 @@ def test_missing_packages_name_the_installation(
         ConfigError, match=r"export: onnxscript is not installed; pip install 'audio-lightning\[export\]'"
     ):
         al.export(checkpoint, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize(("name", "package"), [("executorch", "executorch"), ("litert", "litert_torch")])
+def test_formats_for_phones_name_their_environment(
+    name: str, package: str, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = exporting.find_spec
+    monkeypatch.setattr(exporting, "find_spec", lambda module: None if module == package else found(module))
+    code, out, err = invoke("export", checkpoint, tmp_path / "model", "--format", name)
+    assert code == 2, out
+    assert err == (
+        f"error: --format {name}: {package} is not installed; export in an environment of its own, see "
+        "docs/how-to/export.md\n"
+    )
+
+
+@pytest.mark.parametrize("name", ["executorch", "litert"])
+def test_formats_for_phones_have_their_suffix(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "find_spec", lambda module: module)
+    with pytest.raises(ConfigError, match=rf"--format {name} needs the suffix \{exporting.SUFFIXES[name]}; rename it"):
+        al.export(tmp_path / "none.ckpt", tmp_path / "model.onnx", format=name)
 
 
 def test_torch_export_loads_without_this_package(checkpoint: Path, recordings: Path, tmp_path: Path) -> None:

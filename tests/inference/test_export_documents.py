@@ -23,7 +23,12 @@ for package in ("onnx", "onnxscript", "onnxruntime"):
 PAGE = (Path(__file__).parents[2] / "docs/how-to/export.md").read_text(encoding="utf-8")
 
 NODE_MODULES = "AUDIO_LIGHTNING_NODE_MODULES"
-"""Variable with a folder in which ``npm install onnxruntime-node`` was run."""
+"""Variable with a folder in which the command of the page, ``npm install ... onnxruntime-node``, was run."""
+
+ONNXRUNTIME = "AUDIO_LIGHTNING_ONNXRUNTIME"
+"""Variable with a folder of ONNX Runtime for C: ``include/`` with the header, ``lib/`` with the library."""
+
+WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 
 BARE = """
 import sys
@@ -35,8 +40,8 @@ assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
 
 
 def program(language: str) -> str:
-    (found,) = re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)
-    return found
+    """The first program in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, flags=re.DOTALL)[0]
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +81,8 @@ def test_node(folder: Path) -> None:
     place = Path(os.environ.get(NODE_MODULES) or folder / "node")
     if not (place / "node_modules/onnxruntime-node").is_dir():
         place.mkdir(exist_ok=True)
-        install = ["npm", "install", "--no-audit", "--no-fund", "--onnxruntime-node-install=skip", "onnxruntime-node"]
+        (line,) = re.findall(r"^npm install .*", PAGE, flags=re.MULTILINE)
+        install = [*line.split(), "--no-audit", "--no-fund"]
         done = subprocess.run(install, cwd=place, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.skip(f"npm cannot install onnxruntime-node: {done.stderr[-200:]}")
@@ -87,3 +93,43 @@ def test_node(folder: Path) -> None:
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == expected(folder)
+
+
+@pytest.fixture(scope="module")
+def compiled(folder: Path) -> Path:
+    """The program in C."""
+    compiler, place = shutil.which("cc"), os.environ.get(ONNXRUNTIME)
+    places = [Path(place)] if place else [Path("/usr/include/onnxruntime"), *Path("/usr/lib").glob("*-linux-gnu")]
+    headers = [file for found in places for file in found.rglob("onnxruntime_c_api.h")]
+    libraries = [file for found in places for file in found.rglob("libonnxruntime.so*")]
+    if compiler is None or not headers or not libraries:
+        pytest.skip(f"no C compiler, or no ONNX Runtime for C; {ONNXRUNTIME}=DIR names one")
+    (folder / "predict.c").write_text(program("c"))
+    words = ["predict.c", "-I", str(headers[0].parent), str(libraries[0]), f"-Wl,-rpath,{libraries[0].parent}"]
+    subprocess.run([compiler, *WARNINGS, *words, "-o", "predict"], cwd=folder, check=True)
+    return folder / "predict"
+
+
+@pytest.mark.full
+def test_c(compiled: Path, folder: Path) -> None:
+    command = [compiled, "model.onnx", "clip.f32"]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert [float(line) for line in result.stdout.splitlines()] == expected(folder)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "usage: predict"),
+        (["none.onnx", "clip.f32"], "none.onnx"),
+        (["clip.f32", "clip.f32"], "clip.f32"),
+        (["model.onnx", "none.f32"], "the clip cannot be opened"),
+    ],
+)
+def test_c_reports_failures(words: list[str], said: str, compiled: Path, folder: Path) -> None:
+    result = subprocess.run([compiled, *words], cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert said in result.stderr
+    assert not result.stdout

@@ -1,7 +1,8 @@
-"""Export of a checkpoint to ONNX or torch.export, compared with the checkpoint before the file is written."""
+"""Export of a checkpoint to other runtimes, compared with the checkpoint before the file is written."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,9 @@ from audio_lightning.config.licences import licence_of
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import disk_trouble, write_bytes
 from audio_lightning.inference.export.clips import RealClips, clips_of_folder, clips_of_run
-from audio_lightning.inference.export.graph import Graph, Probabilities, graphs_of
+from audio_lightning.inference.export.executorch_export import open_pte, to_pte
+from audio_lightning.inference.export.graph import Graph, Probabilities, graph_of_one_clip, graphs_of
+from audio_lightning.inference.export.litert_export import open_tflite, to_tflite
 from audio_lightning.inference.export.onnx_export import LEAST_OPSET, OnnxGraph, require_onnx, serialized, to_onnx
 from audio_lightning.inference.export.parity import (
     Parity,
@@ -35,13 +38,32 @@ from audio_lightning.inference.onnx_metadata import OnnxMetadata
 from audio_lightning.inference.onnx_model import OnnxModel
 from audio_lightning.training.trainer import silence_lightning
 
-Format = Literal["onnx", "torch-export"]
+Format = Literal["onnx", "torch-export", "executorch", "litert"]
 
-SUFFIXES: dict[str, str] = {"onnx": ".onnx", "torch-export": ".pt2"}
+SUFFIXES: dict[str, str] = {"onnx": ".onnx", "torch-export": ".pt2", "executorch": ".pte", "litert": ".tflite"}
 """File suffix of each format."""
 
-ELSEWHERE = ("executorch", "litert")
-"""Formats whose converters need another version of torch."""
+
+@dataclass(frozen=True)
+class _Mobile:
+    """A format for phones: one clip of fixed length.
+
+    Attributes:
+        packages: modules that are needed.
+        convert: function from a graph and metadata to the bytes of a file.
+        load: function from these bytes to prediction in the runtime of the format.
+    """
+
+    packages: tuple[str, ...]
+    convert: Callable[[Graph, OnnxMetadata], bytes]
+    load: Callable[[bytes], Predict]
+
+
+MOBILE: dict[str, _Mobile] = {
+    "executorch": _Mobile(("executorch",), to_pte, open_pte),
+    "litert": _Mobile(("litert_torch", "ai_edge_litert"), to_tflite, open_tflite),
+}
+"""Formats for phones."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +111,7 @@ def export(
         checkpoint: checkpoint file or run folder.
         output: the file to write; an existing file is replaced atomically.
         overrides: ``data...`` keys, if the data of the run has moved.
-        output_format: ``onnx`` or ``torch-export``.
+        output_format: ``onnx``, ``torch-export``, ``executorch`` or ``litert``.
         int8: quantize weights and activations of the networks to eight-bit integers; ONNX only.
         clips: folder with recordings for the comparison; None for the data of the run.
         opset: version of the ONNX operator set; None for the exporter's default.
@@ -110,8 +132,10 @@ def export(
         keys = [line for line in overrides if not line.startswith("trusted_modules=")]
         real = clips_of_run(classifier, keys) if clips is None else clips_of_folder(classifier, clips.expanduser())
         probabilities = Probabilities(load_classifier(checkpoint))
-        write = _write_onnx if output_format == "onnx" else _write_pt2
-        return write(_Job(classifier, probabilities, real, output.expanduser(), int8, opset))
+        job = _Job(classifier, probabilities, real, output.expanduser(), int8, opset)
+        if output_format in MOBILE:
+            return _write_mobile(job, MOBILE[output_format])
+        return _write_onnx(job) if output_format == "onnx" else _write_pt2(job)
 
 
 @dataclass(frozen=True)
@@ -132,13 +156,14 @@ class _Job:
 
 
 def _check_options(output: Path, output_format: str, *, int8: bool, opset: int | None) -> None:
-    if output_format in ELSEWHERE:
-        raise ConfigError(
-            f"--format {output_format}: its converter needs another version of torch; export with --format "
-            "torch-export, and convert the file in a separate environment, see docs/how-to/export.md"
-        )
     if output_format not in SUFFIXES:
-        raise ConfigError(f"--format {output_format}: expected {' or '.join(SUFFIXES)}")
+        raise ConfigError(f"--format {output_format}: expected one of {', '.join(SUFFIXES)}")
+    for package in MOBILE[output_format].packages if output_format in MOBILE else ():
+        if find_spec(package) is None:
+            raise ConfigError(
+                f"--format {output_format}: {package} is not installed; export in an environment of its own, see "
+                "docs/how-to/export.md"
+            )
     if output.suffix.lower() != SUFFIXES[output_format]:
         raise ConfigError(f"{output}: --format {output_format} needs the suffix {SUFFIXES[output_format]}; rename it")
     if output_format == "onnx":
@@ -206,6 +231,16 @@ def _write_pt2(job: _Job) -> Exported:
     require_parity(parity, job.output.name)
     metadata = replace(metadata, measured={"parity": parity.to_plain()})
     return _written(job, to_pt2(graph, metadata), parity, graph, metadata)
+
+
+def _write_mobile(job: _Job, mobile: _Mobile) -> Exported:
+    """Write the file that was compared: its metadata have no measurements, as a conversion takes long."""
+    metadata = describe(job.classifier)
+    graph = graph_of_one_clip(job.probabilities)
+    content = mobile.convert(graph, metadata)
+    parity = compare(job.expected, mobile.load(content), job.clips.comparison)
+    require_parity(parity, job.output.name)
+    return _written(job, content, parity, graph, metadata)
 
 
 def _first_that_agrees(

@@ -25,7 +25,9 @@ def make_exportable(module: nn.Module) -> None:
         if kind is not None:
             inner.__class__ = kind  # same options and buffers, different computation
         if isinstance(inner, ConvolvedPower | ConvolvedFBank):
-            inner.register_buffer("kernels", inner.make_kernels().to(inner.window), persistent=False)
+            # In the shape of weights: ExecuTorch has fast convolutions only for weights that are constants.
+            kernels = inner.make_kernels().to(inner.window).unsqueeze(1)
+            inner.register_buffer("kernels", kernels)
 
 
 class ConvolvedPower(PowerSpectrogram):
@@ -77,7 +79,7 @@ class ConvolvedCQT(CQT):
         self, waveform: Float[Tensor, "batch time"], kernels: Float[Tensor, "parts length"]
     ) -> Float[Tensor, "batch bins frames"]:
         half = kernels.shape[-1] // 2
-        return power_of(functional.pad(waveform, (half, half + 1)), kernels, self.hop_length)
+        return power_of(functional.pad(waveform, (half, half + 1)), kernels.unsqueeze(1), self.hop_length)
 
 
 class ShapedLSTM(nn.LSTM):
@@ -101,10 +103,10 @@ EXPORTABLE: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def power_of(
-    padded: Float[Tensor, "batch time"], kernels: Float[Tensor, "parts length"], hop_length: int
+    padded: Float[Tensor, "batch time"], kernels: Float[Tensor, "parts 1 length"], hop_length: int
 ) -> Float[Tensor, "batch bins frames"]:
     """Sum the squared outputs of the first half (cosines) and the second half (sines) of the kernels."""
-    cosine, sine = functional.conv1d(padded.unsqueeze(1), kernels.unsqueeze(1), stride=hop_length).chunk(2, dim=1)
+    cosine, sine = functional.conv1d(padded.unsqueeze(1), kernels, stride=hop_length).chunk(2, dim=1)
     return cosine.square() + sine.square()
 
 

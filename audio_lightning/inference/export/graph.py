@@ -2,6 +2,8 @@
 
 import contextlib
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from audio_lightning.features.stft import Decibel, PowerSpectrogram
 from audio_lightning.inference.export.exportable import make_exportable
 from audio_lightning.models.pretrained.backbone import Backbone
 from audio_lightning.models.pretrained.encoder_inputs import EncoderInput
+
+STDERR = 2
+"""File descriptor of the standard error."""
 
 CLIPS = 2
 """Batch size of the example input; torch.export would fix a batch size of one."""
@@ -48,6 +53,7 @@ class Probabilities(nn.Module):
                 )
             if isinstance(module, ClassifierNetwork):
                 module.memory_format = torch.contiguous_format
+                module.to(memory_format=torch.contiguous_format)  # weights, too: ExecuTorch rejects others
         make_exportable(classifier)
         self.classifier = classifier
 
@@ -66,7 +72,7 @@ class Graph:
     """A captured classifier.
 
     Attributes:
-        program: the graph, for any batch size.
+        program: the graph, for any batch size, or for one clip.
         any_length: whether clips may also have any length.
     """
 
@@ -80,12 +86,10 @@ def graphs_of(probabilities: Probabilities) -> Iterator[Graph]:
     Raises:
         ConfigError: the fixed-length graph cannot be captured.
     """
-    classifier = probabilities.classifier
-    example = torch.randn(CLIPS, classifier.task.num_samples, generator=torch.Generator().manual_seed(0)) / 10
-    variable = all(network.accepts_variable_length for network in classifier.networks)
+    variable = all(network.accepts_variable_length for network in probabilities.classifier.networks)
     for length in (Dim.DYNAMIC, Dim.STATIC) if variable else (Dim.STATIC,):
         try:
-            program = _captured(probabilities, example, length)
+            program = _captured(probabilities, CLIPS, (Dim.DYNAMIC, length))
         except Exception as error:  # torch's errors have no common base class
             if length is Dim.STATIC:
                 raise refusal("it cannot be captured as a graph", error) from error
@@ -94,8 +98,22 @@ def graphs_of(probabilities: Probabilities) -> Iterator[Graph]:
             yield Graph(program, any_length=length is Dim.DYNAMIC)
 
 
+def graph_of_one_clip(probabilities: Probabilities) -> Graph:
+    """Capture the graph for one clip of fixed length: runtimes of phones allocate their memory in advance.
+
+    Raises:
+        ConfigError: it cannot be captured.
+    """
+    try:
+        return Graph(_captured(probabilities, 1, (Dim.STATIC, Dim.STATIC)), any_length=False)
+    except Exception as error:  # torch's errors have no common base class
+        raise refusal("it cannot be captured as a graph", error) from error
+
+
 def refusal(what: str, error: Exception) -> ConfigError:
-    """Build the error message for a failure of torch or of the exporter."""
+    """Build the error message for a failure of torch or of the exporter, whose first cause says what is missing."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
     return ConfigError(
         f"the classifier cannot be exported: {what} ({type(error).__name__}: {shortened(first_line(error), 200)})"
     )
@@ -104,7 +122,7 @@ def refusal(what: str, error: Exception) -> ConfigError:
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """Silence log messages and warnings of exporters and quantizers about their own code."""
-    names = ("torch.export", "torch.onnx", "torch._dynamo", "torch.fx", "onnxscript", "onnx_ir", "root")
+    names = ("torch.export", "torch.onnx", "torch._dynamo", "torch.fx", "onnxscript", "onnx_ir", "executorch", "root")
     loggers = [logging.getLogger(None if name == "root" else name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -118,6 +136,21 @@ def quietly() -> Iterator[None]:
             logger.setLevel(level)
 
 
+@contextlib.contextmanager
+def without_native_logs() -> Iterator[None]:
+    """Discard what libraries in C++ write to the standard error; Python's exceptions are not affected."""
+    sys.stderr.flush()
+    kept = os.dup(STDERR)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), STDERR)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, STDERR)
+        os.close(kept)
+
+
 def _has_any_length(program: ExportedProgram) -> bool:
     """Whether a graph accepts clips of any length; a branch on the length restricts the range."""
     (name,) = program.graph_signature.user_inputs
@@ -126,12 +159,15 @@ def _has_any_length(program: ExportedProgram) -> bool:
     return not isinstance(samples, int) and bool(program.range_constraints[samples.node.expr].upper > LONGEST)
 
 
-def _captured(probabilities: Probabilities, example: Tensor, length: object) -> ExportedProgram:
+def _captured(probabilities: Probabilities, clips: int, shape: tuple[object, object]) -> ExportedProgram:
+    """Capture the graph with an example of some clips; ``shape`` has the kinds of the batch size and the length."""
+    samples = probabilities.classifier.task.num_samples
+    example = torch.randn(clips, samples, generator=torch.Generator().manual_seed(0)) / 10
     # The fused transformer layer is an operator of torch that no other runtime has.
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with quietly(), torch.no_grad():
-            return torch.export.export(probabilities, (example,), dynamic_shapes=({0: Dim.DYNAMIC, 1: length},))
+            return torch.export.export(probabilities, (example,), dynamic_shapes=(dict(enumerate(shape)),))
     finally:
         torch.backends.mha.set_fastpath_enabled(fused)

@@ -68,6 +68,11 @@ def in_batches(predict: Predict, clips: Float[np.ndarray, "clips samples"]) -> F
     return np.concatenate([predict(clips[start : start + AT_ONCE]) for start in range(0, len(clips), AT_ONCE)])
 
 
+def clip_by_clip(predict: Predict) -> Predict:
+    """Return a function for batches of any size from one for batches of one clip."""
+    return lambda clips: np.concatenate([predict(clip[None]) for clip in clips])
+
+
 def largest(expected: Float[np.ndarray, "batch classes"], found: Float[np.ndarray, "batch classes"]) -> float:
     """Return the largest absolute difference of a probability; infinity if one is NaN or infinite."""
     difference = np.abs(expected.astype(np.float64) - found)
