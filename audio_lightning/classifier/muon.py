@@ -53,12 +53,12 @@ class Muon(Optimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float = 1e-2,
+        lr: float = 5e-3,
         momentum: float = 0.9,
         nesterov: bool = True,
         ns_steps: int = 5,
         weight_decay: float = 0.01,
-        adamw_lr_ratio: float = 0.2,
+        adamw_lr_ratio: float = 0.4,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:

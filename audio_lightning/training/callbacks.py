@@ -58,9 +58,17 @@ class BestCheckpoint(_RunCheckpoint):
     Without validation clips these are the weights of the last epoch, because training metrics do not show which epoch
     is best. An epoch whose metric is NaN is never the best; if the metric is NaN in all epochs, the last one is kept.
 
+    With few validation clips, the best of many epochs is best by chance, and while the learning rate is high, such an
+    epoch can be far worse on other clips than the last one. ``from_share`` therefore leaves out the first epochs.
+
     Args:
         monitor: name of the metric. If the clips do not define it, the loss takes its place (:func:`measurable`).
         mode: ``min`` if lower is better, ``max`` if higher is better; None: derived from the name.
+        from_share: share of ``trainer.max_epochs`` after which an epoch may be the best. A training that ends before,
+            such as by ``trainer.max_time``, keeps its last validated epoch. No effect with early stopping.
+
+    Raises:
+        ConfigError: ``from_share`` is not at least 0 and less than 1.
 
     Example:
         >>> best = BestCheckpoint("validation/loss")
@@ -68,7 +76,11 @@ class BestCheckpoint(_RunCheckpoint):
         ('validation/loss', 'min')
     """
 
-    def __init__(self, monitor: str, mode: Literal["min", "max"] | None = None) -> None:
+    def __init__(self, monitor: str, mode: Literal["min", "max"] | None = None, *, from_share: float = 0.0) -> None:
+        if isinstance(from_share, bool) or not isinstance(from_share, (int, float)) or not 0 <= from_share < 1:
+            raise ConfigError(f"callbacks.best.from_share={from_share}: expected at least 0.0 and less than 1.0")
+        self.from_share = from_share
+        self._keeps_early_epoch = False
         super().__init__(
             filename="best",
             monitor=monitor,
@@ -96,7 +108,18 @@ class BestCheckpoint(_RunCheckpoint):
                 f"trainer.check_val_every_n_epoch={every}: no epoch of trainer.max_epochs={epochs} is validated; "
                 f"set it to {epochs} or less"
             )
+        if any(isinstance(callback, LightningEarlyStopping) for callback in getattr(trainer, "callbacks", [])):
+            self.from_share = 0.0  # it may end the training at any epoch
         super().setup(trainer, pl_module, stage)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state, with whether the kept epoch is before ``from_share``."""
+        return {**super().state_dict(), "keeps_early_epoch": self._keeps_early_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the state; checkpoints of earlier versions keep no early epoch."""
+        self._keeps_early_epoch = bool(state_dict.get("keeps_early_epoch", False))
+        super().load_state_dict(state_dict)
 
     @property
     def chosen_by(self) -> str:
@@ -108,7 +131,9 @@ class BestCheckpoint(_RunCheckpoint):
         """Return whether to keep this epoch; epochs with a NaN metric replace each other until one is finite."""
         if current is not None and not torch.isfinite(current) and self.best_model_score is not None:
             return not torch.isfinite(self.best_model_score)
-        return super().check_monitor_top_k(trainer, current)
+        early = trainer.current_epoch + 1 <= self.from_share * (trainer.max_epochs or -1)
+        replaced, self._keeps_early_epoch = self._keeps_early_epoch, early
+        return early or replaced or super().check_monitor_top_k(trainer, current)
 
     def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
         """Save the validated weights: Lightning omits the average if only weights are saved."""

@@ -80,6 +80,7 @@ def checked(scores: list[float]) -> tuple[list[int], BestCheckpoint]:
 
 
 class _OneProcess:
+    current_epoch, max_epochs = 0, 10
     strategy = property(lambda self: self)
 
     def reduce_boolean_decision(self, decision: bool) -> bool:
