@@ -2,8 +2,8 @@
 
 DATA is a folder with speech_commands, urbansound8k and instruments. Each training is `experiment=auto` on a grouped
 split (by speaker, source recording or note), without a validation split; seeds from 10 on, which no other table uses,
-since settings were chosen on these splits. Processor seconds are those of the whole command, so that other work on the
-machine hardly matters; every training has one thread. Existing trainings in OUT are read and not repeated;
+because settings were chosen on these splits. Processor seconds are those of the whole command, so that other work on
+the machine hardly matters; every training has one thread. Existing trainings in OUT are read and not repeated;
 ``OUT/optimizers.csv`` has a row for each data set, optimizer and number of epochs.
 """
 
