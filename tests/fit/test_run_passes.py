@@ -39,7 +39,7 @@ def begun(left: float, limit: float | None, *, refit: bool = False) -> Pass:
 
 
 def test_prediction_time_counts_the_models_of_tested_folds() -> None:
-    much, little = 100_000, 300
+    much, little = 100_000, 160
     assert begun(much, None).allocation.candidates == ("strong", "quick")
     planned = begun(much, 0.009)
     assert (planned.allocation.candidates, planned.allocation.folds) == (("quick",), 8)
