@@ -25,19 +25,20 @@ WANTED_STEPS = 900
 (``benchmarks/results/optimizers.csv``)."""
 
 FEW_STEPS = 400
-"""Steps per training below which the first fold is trained longer, instead of two or three folds in parallel."""
+"""Steps per training below which the first fold is trained longer, instead of two or three folds in parallel.
+An assumption; other numbers were not compared."""
 
 FEW_STEPS_AFTER_ONE_ANOTHER = 600
-"""The same for folds that are trained one after another."""
+"""The same for folds that are trained one after another; an assumption, too."""
 
 WANTED_EPOCHS = 40
-"""Number of epochs that is enough for data sets so small that they give fewer steps."""
+"""Number of epochs that is enough for data sets so small that they give fewer steps; an assumption."""
 
 LEAST_STEPS = 250
-"""Steps per training below which the quickest candidate is better than the strongest one."""
+"""Steps per training below which the quickest candidate is assumed to be better than the strongest one."""
 
 MOST_STEPS, MOST_EPOCHS = 2500, 150
-"""Numbers of steps and epochs above which a training from scratch gains little; those of ``experiment=best``."""
+"""Numbers of steps and epochs above which no training is made longer; the steps are those of ``experiment=best``."""
 
 MARGIN = 1.1
 """Safety factor: further trainings must fit even if they take this many times as long as the earlier ones."""
