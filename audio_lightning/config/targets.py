@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
 from traceback import walk_tb
 from typing import Any, Literal, TypeVar
 
@@ -284,7 +285,7 @@ def _signature(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any],
         named = {
             name: value for name, value in found.items() if value.kind not in (value.VAR_KEYWORD, value.VAR_POSITIONAL)
         }
-        if parameters and base.__module__.partition(".")[0] in TOP_LEVEL - {PACKAGE}:
+        if parameters and _is_of_library(base):
             # A library's class may itself supply what its base requires, as TensorBoardLogger does.
             named = {
                 name: value.replace(default=None) if value.default is value.empty else value
@@ -294,6 +295,14 @@ def _signature(cls: type) -> tuple[dict[str, inspect.Parameter], dict[str, Any],
         if not any(value.kind is value.VAR_KEYWORD for value in found.values()):
             return parameters, hints, False
     return parameters, hints, True
+
+
+def _is_of_library(cls: type) -> bool:
+    """Whether a class belongs to an installed package other than this one, and not to a file of the user's own."""
+    top = cls.__module__.partition(".")[0]
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
+    installed = not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
+    return top != PACKAGE and (top in TOP_LEVEL or installed)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -3,6 +3,7 @@
 import importlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,6 +102,26 @@ def test_forwarded_arguments_are_checked_against_the_base_signature(arguments: d
         check_arguments(Derived, arguments, {}, where="thing")
     assert message in str(caught.value)
     check_arguments(Derived, {"size": 1, "depth": 2, "mode": "b"}, {}, where="thing")
+
+
+def test_a_class_of_an_installed_package_may_supply_what_its_base_requires(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As optimizers of pytorch-optimizer do."""
+    packages = tmp_path / "site-packages"
+    packages.mkdir()
+    (packages / "some_optimizers.py").write_text(
+        "class Base:\n"
+        "    def __init__(self, params, defaults): ...\n"
+        "class Soap(Base):\n"
+        "    def __init__(self, params, lr: float = 1.0, **options): super().__init__(params, {'lr': lr})\n"
+    )
+    monkeypatch.syspath_prepend(packages)
+    soap = importlib.import_module("some_optimizers").Soap
+
+    check_arguments(soap, {"lr": 0.5}, {"params": []}, where="optimizer")
+    with pytest.raises(ConfigError, match=r"optimizer\.lr='x'"):
+        check_arguments(soap, {"lr": "x"}, {"params": []}, where="optimizer")
 
 
 @dataclass(frozen=True)
