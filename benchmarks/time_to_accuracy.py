@@ -1,15 +1,18 @@
 """Test accuracy against the seconds from the command to the result: `python benchmarks/time_to_accuracy.py DATA OUT`.
 
 DATA is a folder with speech_commands, urbansound8k and instruments. Programs are compared on the same divisions:
-words by speaker, one fold of UrbanSound8K (``--fold``), instruments by note, a division a seed. Every point of a
-curve is a whole training with a schedule of its own: the number of epochs of the program times 1/8, 1/4, 1/2 and 1
-(``--shares``). Seconds are those of the process, its imports, decoding (each training has an empty cache), training
-and testing included; trainings run one after the other with all cores, so nothing else should run on the machine.
+words by speaker and instruments by note, a division for each seed; of UrbanSound8K, fold ``seed % 3 + 1`` is tested.
+Every point of a curve is a whole training with a schedule of its own: the number of epochs of the program times 1/8,
+1/4, 1/2 and 1 (``--shares``). `experiment=fast`, `good` and `best` choose their epochs and have one point each.
+Seconds are those of the process, its imports, decoding (each training has an empty cache), training and testing
+included. By default, trainings run one after the other with all cores; ``--workers 2`` trains two at a time with one
+thread each. Processor seconds, which hardly depend on other work on the machine, are recorded too.
 
-What OUT already has is not trained again; ``OUT/results.csv`` has a row a training, ``OUT/summary.csv`` a row a
-program, set and share (median and range over seeds), ``OUT/curves.png`` the curves. ``--others`` names the Python of
-an environment with librosa and autrainer, ``--checkout`` the folder of another version of this project with its own
-environment in ``.venv``; without them these programs are left out and listed as missing.
+What OUT already has is not trained again, nor what the file ``--known`` has, a results.csv of an earlier run.
+``OUT/results.csv`` has a row for each training, ``OUT/summary.csv`` a row for each program, set and share (median and
+range over seeds), ``OUT/curves.png`` the curves. ``--others`` names the Python of an environment with librosa and
+autrainer, ``--checkout`` the folder of another version of this project (with its own environment in ``.venv``, or
+without it where this one serves); without them these programs are left out and listed as missing.
 """
 
 import argparse
@@ -17,11 +20,13 @@ import csv
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -87,12 +92,13 @@ class Result:
     set: str
     seed: int
     share: float
-    epochs: int
+    epochs: int | None
     seconds: float
     accuracy: float
     balanced_accuracy: float | None
     machine: str
     threads: int
+    processor_seconds: float
 
 
 @dataclass(frozen=True)
@@ -100,43 +106,41 @@ class Program:
     """A program that trains and tests.
 
     Attributes:
-        epochs: for each set, at a share of 1.
+        epochs: for each set, at a share of 1; None for a program that chooses them, which has no other share.
         command: of a training with that many epochs.
         read: accuracy and balanced accuracy (None where the program has none) from the folder that a training leaves.
         source: folder that the command runs in.
     """
 
-    epochs: Callable[[DataSet], int]
-    command: Callable[[DataSet, Job, int], list[str]]
+    epochs: Callable[[DataSet], int] | None
+    command: Callable[[DataSet, Job, int | None], list[str]]
     read: Callable[[DataSet, Path], tuple[float, float | None]]
     source: Path = PROJECT
 
 
-def ours(lines: Callable[[DataSet], Sequence[str]], epochs: Callable[[DataSet], int], data: Path, fold: int) -> Program:
-    """A training of train.py."""
+def ours(
+    lines: Callable[[DataSet], Sequence[str]],
+    epochs: Callable[[DataSet], int] | None,
+    data: Path,
+    source: Path = PROJECT,
+) -> Program:
+    """A training of train.py, of this or of another version in the folder ``source``."""
+    own = source / ".venv" / "bin" / "python"
+    python = str(own) if own.is_file() else sys.executable
 
-    def command(dataset: DataSet, job: Job, number: int) -> list[str]:
-        return [sys.executable, "train.py", *train_lines(dataset, lines(dataset), data, fold, job, number)]
+    def command(dataset: DataSet, job: Job, number: int | None) -> list[str]:
+        chosen = [*lines(dataset), *division(dataset, data, job.seed), "plots=false"]
+        if number is not None:
+            chosen.append(f"trainer.max_epochs={number}")
+        return [python, "train.py", *chosen, f"hydra.run.dir={job.folder}"]
 
-    return Program(epochs, command, read_ours)
-
-
-def other_version(checkout: Path, data: Path, fold: int) -> Program:
-    """The hand-made recipes of another version, with the environment beside it."""
-    python = str(checkout / ".venv" / "bin" / "python")
-
-    def command(dataset: DataSet, job: Job, number: int) -> list[str]:
-        own = [f"experiment={dataset.recipe}", "data.train_on_validation=true"]
-        return [python, "train.py", *train_lines(dataset, own, data, fold, job, number)]
-
-    return Program(lambda dataset: dataset.epochs, command, read_ours, checkout)
+    return Program(epochs, command, read_ours, source)
 
 
-def train_lines(dataset: DataSet, own: Iterable[str], data: Path, fold: int, job: Job, epochs: int) -> list[str]:
-    lines = [*own, *dataset.lines, f"data.root={data / dataset.folder}", f"seed={job.seed}", "plots=false"]
-    if "data.split=folds" in dataset.lines:
-        lines.append(f"data.test_fold={fold}")
-    return [*lines, f"trainer.max_epochs={epochs}", f"hydra.run.dir={job.folder}"]
+def division(dataset: DataSet, data: Path, seed: int) -> list[str]:
+    """Overrides that choose the data and its division for a seed."""
+    chosen = [*dataset.lines, f"data.root={data / dataset.folder}", f"seed={seed}"]
+    return [*chosen, f"data.test_fold={seed % 3 + 1}"] if "data.split=folds" in dataset.lines else chosen
 
 
 def read_ours(dataset: DataSet, folder: Path) -> tuple[float, float | None]:
@@ -147,7 +151,7 @@ def read_ours(dataset: DataSet, folder: Path) -> tuple[float, float | None]:
 def script(name: str, python: str, tables: Callable[[DataSet, int], Path], *, workspace: bool) -> Program:
     """A program of others: a script of this folder, run by another Python on a table of recordings."""
 
-    def command(dataset: DataSet, job: Job, epochs: int) -> list[str]:
+    def command(dataset: DataSet, job: Job, epochs: int | None) -> list[str]:
         line = [python, str(PROJECT / "benchmarks" / name), str(tables(dataset, job.seed))]
         line += [str(job.folder / "workspace")] if workspace else []
         return [*line, f"--seconds={dataset.clip_seconds}", f"--epochs={epochs}", f"--seed={job.seed}"]
@@ -158,15 +162,12 @@ def script(name: str, python: str, tables: Callable[[DataSet, int], Path], *, wo
     return Program(lambda dataset: 60, command, read)
 
 
-def write_table(dataset: DataSet, seed: int, data: Path, fold: int, file: Path) -> Path:
+def write_table(dataset: DataSet, seed: int, data: Path, file: Path) -> Path:
     """The division of a set and seed, as programs of others read it: path, label and split (train or test)."""
     if not file.is_file():
         from audio_lightning import read_data
 
-        lines = [*dataset.lines, f"data.root={data / dataset.folder}", f"seed={seed}"]
-        if "data.split=folds" in dataset.lines:
-            lines.append(f"data.test_fold={fold}")
-        manifest = read_data(*lines, "data.train_on_validation=true").manifest
+        manifest = read_data(*division(dataset, data, seed), "data.train_on_validation=true").manifest
         rows = manifest.table.drop_duplicates("path")
         rows = rows[rows["split"].isin(("train", "validation", "test"))]
         table = rows.assign(
@@ -178,31 +179,39 @@ def write_table(dataset: DataSet, seed: int, data: Path, fold: int, file: Path) 
     return file
 
 
-def run(job: Job, program: Program, dataset: DataSet) -> Result:
+def run(job: Job, program: Program, dataset: DataSet, threads: int) -> Result:
     """Train and test, unless that was done."""
     file = job.folder / "result.json"
     if not file.is_file():
-        epochs = max(1, round(job.share * program.epochs(dataset)))
+        epochs = max(1, round(job.share * program.epochs(dataset))) if program.epochs else None
         command = program.command(dataset, job, epochs)
         job.folder.mkdir(parents=True, exist_ok=True)
         cache = job.folder / "cache"
-        environment = {**os.environ, "AUDIO_LIGHTNING_CACHE": str(cache)}
+        environment = {**os.environ, "AUDIO_LIGHTNING_CACHE": str(cache), "OMP_NUM_THREADS": str(threads)}
         started = time.perf_counter()
         with (job.folder / "log.txt").open("w") as log:
-            done = subprocess.run(
-                command, cwd=program.source, env=environment, stdout=log, stderr=subprocess.STDOUT, check=False
-            )
+            done = subprocess.Popen(command, cwd=program.source, env=environment, stdout=log, stderr=subprocess.STDOUT)
+            _, status, used = os.wait4(done.pid, 0)
         seconds = time.perf_counter() - started
-        if done.returncode:
+        if status:
             raise SystemExit(f"{' '.join(command)} failed: see {job.folder / 'log.txt'}")
         accuracy, balanced = program.read(dataset, job.folder)
-        threads = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
         found = Result(
-            job.program, job.set, job.seed, job.share, epochs, seconds, accuracy, balanced, processor(), threads
-        )
-        subprocess.run(["rm", "-rf", str(cache), str(job.folder / "workspace")], check=True)
+            job.program, job.set, job.seed, job.share, epochs, round(seconds, 1), accuracy, balanced, processor(),
+            threads, round(used.ru_utime + used.ru_stime, 1),
+        )  # fmt: skip
+        for folder in (cache, job.folder / "workspace"):
+            shutil.rmtree(folder, ignore_errors=True)
         file.write_text(json.dumps(asdict(found)))
     return Result(**json.loads(file.read_text()))
+
+
+def read_results(file: Path) -> list[Result]:
+    """Rows of a results.csv."""
+    text = ("program", "set", "machine")
+    with file.open(newline="") as source:
+        rows = list(csv.DictReader(source))
+    return [Result(**{k: v if k in text else json.loads(v or "null") for k, v in row.items()}) for row in rows]
 
 
 def processor() -> str:
@@ -312,30 +321,36 @@ def tabulate(points: Sequence[Point], missing: Sequence[str]) -> None:
 
 def programs_of(arguments: argparse.Namespace) -> tuple[dict[str, Program], list[str]]:
     """Programs by name, and the names of the programs that this machine lacks."""
-    data, fold, out = arguments.data, arguments.fold, arguments.out
+    data, out = arguments.data.resolve(), arguments.out
     trained = ["data.train_on_validation=true"]
     own: dict[str, Program] = {
-        "our recipe": ours(lambda one: [f"experiment={one.recipe}", *trained], lambda one: one.epochs, data, fold),
-        "experiment=auto": ours(lambda one: ["experiment=auto", *trained], lambda one: 60, data, fold),
-        "train.py": ours(lambda one: [], lambda one: 30, data, fold),
+        f"experiment={name}": ours(lambda one, name=name: [f"experiment={name}", *trained], None, data)
+        for name in ("fast", "good", "best")
+    }
+    own |= {
+        "best_*": ours(lambda one: [f"experiment={one.recipe}", *trained], lambda one: one.epochs, data),
+        "train.py": ours(lambda one: [], lambda one: 30, data),
         "googlenet": ours(
-            lambda one: ["model=googlenet", "optimizer=adamw", "scheduler=cosine", *trained], lambda one: 24, data, fold
+            lambda one: ["model=googlenet", "optimizer=adamw", "scheduler=cosine", *trained], lambda one: 24, data
         ),
-        "frozen": ours(lambda one: ["experiment=frozen", *trained], lambda one: 30, data, fold),
+        "experiment=frozen": ours(lambda one: ["experiment=frozen", *trained], lambda one: 30, data),
     }
     missing = []
 
     def tables(dataset: DataSet, seed: int) -> Path:
-        return write_table(dataset, seed, data, fold, out / "tables" / f"{dataset.folder} {seed}.csv")
+        return write_table(dataset, seed, data, out / "tables" / f"{dataset.folder} {seed}.csv")
 
     if arguments.others:
-        python = str(arguments.others)
+        python = str(arguments.others.absolute())
         own["autrainer CNN10"] = script("autrainer_cnn10.py", python, tables, workspace=True)
         own["librosa + PyTorch"] = script("librosa_loop.py", python, tables, workspace=False)
     else:
         missing += ["autrainer CNN10", "librosa + PyTorch"]
     if arguments.checkout:
-        own["recipe of the other version"] = other_version(arguments.checkout.resolve(), data, fold)
+        old = arguments.checkout.resolve()
+        own["best_* before"] = ours(
+            lambda one: [f"experiment={one.recipe}", *trained], lambda one: one.epochs, data, old
+        )
     return own, missing
 
 
@@ -347,29 +362,37 @@ def main() -> None:
     parser.add_argument("--programs", nargs="+", help="names of programs; all by default")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the number of epochs")
-    parser.add_argument("--fold", type=int, default=3, help="of UrbanSound8K that is tested")
+    parser.add_argument("--workers", type=int, default=1, help="number of trainings at the same time")
+    parser.add_argument("--known", type=Path, help="a results.csv whose trainings are not repeated")
     parser.add_argument("--others", type=Path, help="Python of an environment with librosa and autrainer")
-    parser.add_argument("--checkout", type=Path, help="folder of another version, with its environment in .venv")
+    parser.add_argument("--checkout", type=Path, help="folder of another version")
     arguments = parser.parse_args()
     arguments.out = arguments.out.resolve()
     programs, missing = programs_of(arguments)
     if unknown := {*(arguments.programs or ())} - {*programs}:
         parser.error(f"no such program: {', '.join(sorted(unknown))}; choose from {', '.join(programs)}")
-    results = []
-    for seed in arguments.seeds:
-        for name in arguments.sets:
-            for program in arguments.programs or programs:
-                for share in arguments.shares:
-                    folder = arguments.out / name / program.replace(" ", "-") / f"seed-{seed}-share-{share:g}"
-                    job = Job(program, name, seed, share, folder)
-                    results.append(run(job, programs[program], SETS[name]))
-                    print(
-                        f"{name} {program} seed {seed} share {share:g}: {results[-1].accuracy:.3f} in "
-                        f"{results[-1].seconds:.0f} s",
-                        flush=True,
-                    )
+    results = read_results(arguments.known) if arguments.known else []
+    known = {(one.program, one.set, one.seed, one.share) for one in results}
+    threads = max(1, len(os.sched_getaffinity(0)) // arguments.workers)
+    with ThreadPoolExecutor(arguments.workers) as pool:
+        waiting = []
+        for seed in arguments.seeds:
+            for name in arguments.sets:
+                for program in arguments.programs or programs:
+                    for share in arguments.shares if programs[program].epochs else (1.0,):
+                        if (program, name, seed, share) not in known:
+                            folder = arguments.out / name / program.replace(" ", "-") / f"seed-{seed}-share-{share:g}"
+                            job = Job(program, name, seed, share, folder)
+                            waiting.append(pool.submit(run, job, programs[program], SETS[name], threads))
+        for one in waiting:
+            results.append(one.result())
+            print(
+                "{set} {program} seed {seed} share {share:g}: {accuracy:.3f} in {seconds:.0f} s "
+                "({processor_seconds:.0f} of the processor)".format(**asdict(results[-1])),
+                flush=True,
+            )
+            write_rows(results, arguments.out / "results.csv")
     points = summarize(results)
-    write_rows(results, arguments.out / "results.csv")
     write_rows(points, arguments.out / "summary.csv")
     draw(points, arguments.out / "curves.png")
     tabulate(points, missing)

@@ -16,7 +16,7 @@ def yardstick(monkeypatch: pytest.MonkeyPatch):
 def test_points_are_medians_over_seeds_and_the_quick_and_the_accurate_are_optimal(yardstick, tmp_path: Path) -> None:
     def rows(program: str, share: float, seconds: float, *right: float) -> list:
         return [
-            yardstick.Result(program, "speech", seed, share, 10, seconds + seed, one, None, "a CPU", 2)
+            yardstick.Result(program, "speech", seed, share, 10, seconds + seed, one, None, "a CPU", 2, seconds)
             for seed, one in enumerate(right)
         ]
 
