@@ -23,6 +23,7 @@ def detect(
     *,
     threshold: str | float | Mapping[str, str | float] = "auto",
     ignore: Iterable[str] = (),
+    event_duration: str | float | Mapping[str, str | float] | None = "auto",
     merge_gap_seconds: float = 0.0,
     min_duration_seconds: float = 0.0,
     smoothing: "Smoothing" = "median",
@@ -40,6 +41,9 @@ def detect(
             mapping from class to a number or ``auto``; the key ``""`` stands for all other classes.
         ignore: classes that are not reported. Classes that mean no event, such as ``background``, are not reported
             either, unless ``threshold`` has a number for them.
+        event_duration: typical duration of events that are shorter than a window, in seconds: a number, ``auto`` for
+            the median duration of the sound in the validation clips of each class, ``none`` or None for the duration
+            that was found, or a mapping from class to a number; the key ``""`` stands for all other classes.
         merge_gap_seconds: longest gap within an event, in seconds.
         min_duration_seconds: duration of the shortest event, in seconds.
         smoothing: smoothing of the scores of overlapping windows: ``median``, ``mean`` or ``none``.
@@ -77,12 +81,14 @@ def detect(
         0
     """
     from audio_lightning.inference.detect import DetectionPlan, detect_all, make_jobs, to_frame
+    from audio_lightning.inference.event_durations import NONE, choose_durations
     from audio_lightning.inference.events import EventSettings
     from audio_lightning.inference.thresholds import choose_thresholds
 
     loaded = as_classifier(classifier, trust)
     thresholds, _ = choose_thresholds(loaded, threshold, list(ignore))
-    settings = EventSettings(thresholds, smoothing, merge_gap_seconds, min_duration_seconds)
+    durations, _ = choose_durations(loaded, NONE if event_duration is None else event_duration)
+    settings = EventSettings(thresholds, smoothing, merge_gap_seconds, min_duration_seconds, durations)
     plan = DetectionPlan(settings, window_seconds, hop_seconds, batch_size).resolved(loaded)
     several = [recordings] if isinstance(recordings, (str, Path)) else recordings
     jobs = make_jobs([Path(path).expanduser() for path in several])

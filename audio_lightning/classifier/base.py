@@ -38,6 +38,9 @@ class Classifier(pl.LightningModule):
     Attributes:
         calibration: calibration of logits; the identity until it is fitted.
         validated_clips: logits and targets of the validation clips; None without validation clips or calibration.
+        sounding_seconds: typical duration of the sound of each class in seconds, measured on the validation clips
+            (:func:`audio_lightning.data.durations.typical_seconds`), ``[classes]``; NaN for a class without such clips.
+            None if not known.
         thresholds: minimum probability at which each class is predicted, ``[classes]``; only if clips may have several
             labels.
         trained_on: fingerprints of the segments of the training clips
@@ -60,6 +63,7 @@ class Classifier(pl.LightningModule):
         self.objective = make_objective(task)
         self.calibration = Calibration(task.num_classes, multilabel=task.multilabel)
         self.validated_clips: ValidatedClips | None = None
+        self.sounding_seconds: Float[Tensor, "classes"] | None = None
         if task.multilabel:
             self.register_buffer("thresholds", torch.full((task.num_classes,), 0.5))
         self.configured = ConfiguredMetrics(config.get("metrics"), task)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from audio_lightning.classifier.base import Classifier
 from audio_lightning.classifier.ensemble_file import check_members, check_thresholds
 from audio_lightning.classifier.network import ClassifierNetwork
+from audio_lightning.classifier.sounding_seconds import mean_sounding_seconds
 from audio_lightning.features.base import FrontEnd
 from audio_lightning.models.base import AudioModel
 
@@ -43,6 +44,7 @@ class CheckpointEnsemble(Classifier):
             ``trainer.precision`` is that of all members, or float32 if they differ.
         data: description of the data of the same member.
         trained_on: fingerprints of the training data of all members; None if they are unknown for one.
+        sounding_seconds: mean over the members that know it, class by class, until it is set.
 
     Raises:
         ConfigError: members that do not fit together, or thresholds that do not fit the classes.
@@ -69,6 +71,7 @@ class CheckpointEnsemble(Classifier):
         known = [member.trained_on for member in members if member.trained_on is not None]
         if len(known) == len(members):
             self.trained_on = np.unique(np.concatenate(known))
+        self.sounding_seconds = mean_sounding_seconds([member.sounding_seconds for member in members])
         if thresholds is not None:
             check_thresholds(thresholds, self.task)
             self.thresholds.copy_(thresholds)

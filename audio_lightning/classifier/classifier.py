@@ -20,6 +20,7 @@ from audio_lightning.classifier.network import ClassifierNetwork
 from audio_lightning.classifier.optimizers import make_optimizer
 from audio_lightning.classifier.provenance import TRAINED_ON, check_same_data, packed
 from audio_lightning.classifier.schedulers import TrainingLength, end_epoch, make_scheduler, monitored
+from audio_lightning.classifier.sounding_seconds import SOUNDING
 from audio_lightning.classifier.trainer_state import logs_at
 from audio_lightning.classifier.validated import VALIDATED
 from audio_lightning.classifier.warm_start import Beginning, own_checkpoint, read_beginning
@@ -165,7 +166,7 @@ class AudioClassifier(ClassifierNetwork):
         """Set training mode, also for a loaded classifier, and record the training data for later tests."""
         self.train()
         self.calibration.reset()  # it belongs to the weights before this training
-        self.validated_clips = None
+        self.validated_clips, self.sounding_seconds = None, None
         if (datamodule := self._datamodule) is not None:
             self.trained_on = segments(datamodule, datamodule.manifest.rows(TRAIN))
             self.data = describe(datamodule)
@@ -279,8 +280,7 @@ class AudioClassifier(ClassifierNetwork):
         }
         if self.trained_on is not None:
             checkpoint["audio_lightning"][TRAINED_ON] = packed(self.trained_on)
-        if self.validated_clips is not None:
-            checkpoint["audio_lightning"][VALIDATED] = self.validated_clips.to_plain()
+        checkpoint["audio_lightning"] |= self._of_validation()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume a training on other data (:func:`check_same_data`)."""
@@ -288,7 +288,7 @@ class AudioClassifier(ClassifierNetwork):
             check_same_data(checkpoint, self._datamodule)
 
     def store_decisions(self, path: Path) -> None:
-        """Add calibration, validated clips and ``thresholds`` to a checkpoint of these weights.
+        """Add calibration, validated clips, ``thresholds`` and durations to a checkpoint of these weights.
 
         The checkpoint was written before they were determined.
 
@@ -299,9 +299,17 @@ class AudioClassifier(ClassifierNetwork):
             checkpoint, own = read_checkpoint(path), self.state_dict()
             for name in DECISIONS & own.keys():
                 checkpoint["state_dict"][name] = own[name].cpu()
-            if self.validated_clips is not None:
-                checkpoint["audio_lightning"][VALIDATED] = self.validated_clips.to_plain()
+            checkpoint["audio_lightning"] |= self._of_validation()
             write_checkpoint(path, checkpoint)
+
+    def _of_validation(self) -> dict[str, Any]:
+        """Entries of a checkpoint that are determined on the validation clips."""
+        entries: dict[str, Any] = {}
+        if self.validated_clips is not None:
+            entries[VALIDATED] = self.validated_clips.to_plain()
+        if self.sounding_seconds is not None:
+            entries[SOUNDING] = self.sounding_seconds.clone()
+        return entries
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

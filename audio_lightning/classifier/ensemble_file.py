@@ -8,6 +8,7 @@ It is a dictionary of tensors and plain containers, which ``torch.load(path, wei
     thresholds       [classes] float32 if clips may have several labels, else None
     calibration      scale and bias, each [classes] float32, of the members' mean; None if it is not calibrated
     validated        logits of the mean, and targets, of clips that no member was trained on; None if there are none
+    sounding_seconds [classes] float32, typical durations of the sounds; None for the mean over the members
 """
 
 import math
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from audio_lightning import __version__
 from audio_lightning.classifier.checkpoint import check_checkpoint, read_checkpoint, read_contents, write_checkpoint
+from audio_lightning.classifier.sounding_seconds import SOUNDING
 from audio_lightning.classifier.validated import VALIDATED, ValidatedClips
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.core.task import AudioTask
@@ -46,6 +48,7 @@ class EnsembleContents:
         notes: notes of the writer.
         calibration: scale and bias of the members' mean; None if it is not calibrated.
         validated: plain values of :class:`~audio_lightning.classifier.validated.ValidatedClips`, unchecked, or None.
+        sounding_seconds: typical durations of the classes, unchecked; None for the mean over the members.
     """
 
     members: list[dict[str, Any]]
@@ -54,6 +57,7 @@ class EnsembleContents:
     notes: dict[str, Any]
     calibration: tuple[Tensor, Tensor] | None = None
     validated: Any = None
+    sounding_seconds: Any = None
 
 
 def write_ensemble(
@@ -65,6 +69,7 @@ def write_ensemble(
     notes: Mapping[str, Any] | None = None,
     calibration: tuple[Tensor, Tensor] | None = None,
     validated: ValidatedClips | None = None,
+    sounding_seconds: Float[Tensor, "classes"] | None = None,
 ) -> None:
     """Write a file that predicts the weighted mean of the probabilities of several checkpoints.
 
@@ -79,6 +84,8 @@ def write_ensemble(
         notes: plain values to keep in the file, such as the names of the members.
         calibration: scale and bias, each ``[classes]``, of the members' mean.
         validated: clips that no member was trained on, with logits of the mean.
+        sounding_seconds: typical duration of the sound of every class in seconds, NaN if not known; None for the mean
+            over the members that know it.
 
     Raises:
         ConfigError: no members, a wrong number of weights or thresholds, or members that do not fit together.
@@ -104,6 +111,7 @@ def write_ensemble(
         "audio_lightning": {"ensemble_format": ENSEMBLE_VERSION, "version": __version__, "notes": dict(notes or {})},
         "members": [{name: checkpoint[name] for name in KEPT} for checkpoint in checkpoints],
         "weights": shares,
+        SOUNDING: None if sounding_seconds is None else sounding_seconds.detach().float().cpu(),
         **_decisions(thresholds, calibration, validated),
     }
     write_checkpoint(path, contents)
@@ -171,7 +179,7 @@ def check_contents(contents: Mapping[str, Any], *, where: str) -> EnsembleConten
     checked = [check_checkpoint(member, where=of_member(where, number)) for number, member in enumerate(members)]
     _check_apart(checked, where)
     fitted = None if calibration is None else (calibration[0], calibration[1])
-    return EnsembleContents(checked, shares, thresholds, notes, fitted, contents.get(VALIDATED))
+    return EnsembleContents(checked, shares, thresholds, notes, fitted, contents.get(VALIDATED), contents.get(SOUNDING))
 
 
 def of_member(where: str, number: int) -> str:

@@ -14,6 +14,7 @@ from audio_lightning.classifier.factory import check_size, without_pretrained
 from audio_lightning.classifier.lora import saved_adapters
 from audio_lightning.classifier.network import ClassifierNetwork
 from audio_lightning.classifier.provenance import described_data, unpacked
+from audio_lightning.classifier.sounding_seconds import SOUNDING, check_sounding_seconds
 from audio_lightning.classifier.validated import VALIDATED, ValidatedClips
 from audio_lightning.config import trusting
 from audio_lightning.core.errors import CheckpointError, ConfigError
@@ -48,6 +49,8 @@ def _load_ensemble(cls: type[ClassifierNetwork], contents: dict[str, Any], where
             calibration=found.calibration,
         )
         ensemble.validated_clips = _validated(ensemble, found.validated)
+        if found.sounding_seconds is not None:
+            ensemble.sounding_seconds = check_sounding_seconds(found.sounding_seconds, ensemble.task)
         return ensemble
     except (ConfigError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{where}: refused: {error}") from error
@@ -72,6 +75,9 @@ def _build(cls: type[Network], checkpoint: dict[str, Any], where: str) -> Networ
         classifier.initial_config = dict(parameters["config"])
         classifier.data, classifier.trained_on = described_data(checkpoint), unpacked(checkpoint)
         classifier.validated_clips = _validated(classifier, checkpoint["audio_lightning"].get(VALIDATED))
+        classifier.sounding_seconds = check_sounding_seconds(
+            checkpoint["audio_lightning"].get(SOUNDING), classifier.task
+        )
     except ConfigError as error:
         raise CheckpointError(f"{where}: refused: {error}") from error
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:

@@ -72,6 +72,13 @@ def detect_command(
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="CLASS", help="Class to leave out; may be repeated.")
     ] = None,
+    event_duration: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="auto | none | SECONDS | CLASS=SECONDS",
+            help="Typical duration of events shorter than a window; auto: of the validation clips; may be repeated.",
+        ),
+    ] = None,
     merge_gap: Annotated[float, typer.Option(help="Longest gap within an event, in seconds.")] = 0.0,
     min_duration: Annotated[float, typer.Option(help="Duration of the shortest event, in seconds.")] = 0.0,
     smooth: Annotated[Smooth, typer.Option(help="Smoothing of the scores of overlapping windows.")] = Smooth.MEDIAN,
@@ -104,6 +111,7 @@ def detect_command(
         raise ConfigError("--skip-existing: needs --output FOLDER, and excludes --reference; change the options")
     path = find_existing(checkpoint)
     from audio_lightning.inference.detect import DetectionPlan, Processes, detect_all, make_jobs
+    from audio_lightning.inference.event_durations import choose_durations
     from audio_lightning.inference.event_metrics import read_reference
     from audio_lightning.inference.event_tables import BY_SUFFIX
     from audio_lightning.inference.events import EventSettings
@@ -120,9 +128,10 @@ def detect_command(
     annotations = read_reference(reference.expanduser(), [job.recording for job in jobs]) if reference else None
     classifier = load_classifier(path, device, trust=trust)
     thresholds, notes = choose_thresholds(classifier, threshold, ignore or [])
-    settings = EventSettings(thresholds, smooth.value, merge_gap, min_duration)
+    durations, of_durations = choose_durations(classifier, event_duration)
+    settings = EventSettings(thresholds, smooth.value, merge_gap, min_duration, durations)
     plan = DetectionPlan(settings, window, hop, batch_size).resolved(classifier)
-    for note in notes:
+    for note in [*notes, *of_durations]:
         print(f"note: {note}", file=sys.stderr)
     number = workers or (max(1, min(cores(), len(jobs) // RECORDINGS_A_WORKER)) if device == "cpu" else 1)
     processes = Processes(number, path, device, tuple(trust or ())) if number > 1 else None

@@ -145,7 +145,8 @@ def finish(
         outdated = fewer_models(of_folds, tested, limit)
         summary.notes = [one for one in summary.notes if one not in outdated]
         members = [(models[one.name], one.weight or 0.0) for one in summary.selected]
-        # Trained without validation clips, so thresholds and calibration are those of the models of the folds.
+        # Trained without validation clips, so thresholds, calibration and durations are those of the models of the
+        # folds.
         of_models = load_classifier(files.model)
         write_ensemble(
             files.model,
@@ -154,6 +155,7 @@ def finish(
             thresholds=of_models.thresholds.tolist() if summary.multilabel else None,
             calibration=(of_models.calibration.scale, of_models.calibration.bias),
             validated=of_models.validated_clips,
+            sounding_seconds=of_models.sounding_seconds,
         )
         summary.candidates = [replace(one, models=1) if one.name in models else one for one in summary.candidates]
         summary.predict_ms = round(1000 * seconds_a_clip(load_classifier(files.model)), 3)

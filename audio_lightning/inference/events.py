@@ -11,9 +11,16 @@ classifier gives half of its full score to a half-filled window. A score proport
 property, and so has a step at one half. For a step at the share ``q``, onsets are late by ``q - 1/2`` windows, and
 offsets are early by the same time.
 
-The length of an event that is shorter than a window ``W`` follows from the scores only if ``q`` is known. A classifier
-that responds to the share ``q`` of an event of length ``L`` yields the length ``W + L (1 - 2 q)``. The centre of the
-event is unbiased for every ``q``.
+**Events shorter than a window.** The length of an event that is shorter than a window ``W`` follows from the scores
+only if ``q`` is known. A classifier that responds to the share ``q`` of an event of length ``L`` yields the length ``W
++ L (1 - 2 q)``. With ``q = 1/2``, this is ``W`` for every ``L`` up to ``W``: a length of about a window says only that
+the event is shorter. The centre of the event is unbiased for every ``q``.
+
+So the length of such an event is assumed to be typical of its class, if a typical duration is known
+(:attr:`EventSettings.typical_seconds`) and shorter than the window: an event that is found with a length of at most
+:data:`SHORT` windows is replaced by the typical duration around its centre, unless it was found with a shorter length
+or is cut by the beginning or the end of the recording. The centre does not change, so each end is wrong by half of the
+difference between the true and the typical duration. Two events within one run of windows become one event.
 
 The level is half of the peak instead of the threshold, because a threshold expresses the required certainty: a higher
 one would move all onsets to later times. An event that begins in the first half of the first window is assigned the
@@ -41,6 +48,10 @@ LOW_SHARE = 0.5
 
 REACH = 0.25
 """Reach of the smoothing in window lengths: the scores of windows with centres within it are combined."""
+
+SHORT = 1.1
+"""Maximum length in windows of an event whose duration is assumed to be typical: a window, with a tolerance for scores
+that are not exact."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +81,14 @@ class EventSettings:
             ``mean`` averages, ``none`` uses single windows.
         merge_gap_seconds: events of one class are merged if the gap between them is not longer.
         min_duration_seconds: shorter events are dropped, after merging.
+        typical_seconds: typical duration of events, by class; events of other classes keep the length that was found.
     """
 
     thresholds: dict[str, float]
     smoothing: Smoothing = "median"
     merge_gap_seconds: float = 0.0
     min_duration_seconds: float = 0.0
+    typical_seconds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -125,6 +138,10 @@ class EventFinder:
         self._sample_rate, self._window, self._hop = sample_rate, window, hop
         self._gap = round(settings.merge_gap_seconds * sample_rate)
         self._least = round(settings.min_duration_seconds * sample_rate)
+        known = settings.typical_seconds
+        self._typical = {
+            place: max(1, round(known[name] * sample_rate)) for place, name in enumerate(self._names) if name in known
+        }
         self._smoother = _Smoother(settings.smoothing, int(REACH * window / hop))
         self._count = 0
         self._last: Float[np.ndarray, "reported"] | None = None
@@ -189,7 +206,17 @@ class EventFinder:
             if right is None
             else self._sample(run.first + last, _crossing(float(scores[last]), right, level))
         )
+        if left is not None and right is not None:
+            start, stop = self._shortened(place, start, stop)
         return self._merge(place, _Span(start, stop, peak))
+
+    def _shortened(self, place: int, start: int, stop: int) -> tuple[int, int]:
+        """Return the typical duration around the centre of a short event, exact to half a sample."""
+        typical, found = self._typical.get(place, self._window), stop - start
+        if typical >= min(found, self._window) or found > SHORT * self._window:
+            return start, stop
+        start = (start + stop - typical) // 2
+        return start, start + typical
 
     def _merge(self, place: int, span: _Span) -> list[Event]:
         earlier = self._spans.get(place)

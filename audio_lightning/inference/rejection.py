@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.inference.threshold_values import Given, parse_thresholds
+from audio_lightning.inference.class_values import Given
+from audio_lightning.inference.threshold_values import parse_thresholds
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,8 @@ import torch
 from audio_lightning.classifier.base import Classifier
 from audio_lightning.config.suggest import did_you_mean
 from audio_lightning.core.errors import ConfigError
-from audio_lightning.inference.threshold_values import AUTO, Given, parse_thresholds
+from audio_lightning.inference.class_values import Given
+from audio_lightning.inference.threshold_values import AUTO, parse_thresholds
 from audio_lightning.metrics.multilabel import best_thresholds
 
 DEFAULT = 0.5

@@ -26,6 +26,7 @@ from audio_lightning.core.files import without_nan, write_json
 from audio_lightning.core.messages import logged_warnings
 from audio_lightning.core.task import AudioTask
 from audio_lightning.data.datamodule import AudioDataModule
+from audio_lightning.data.durations import typical_seconds
 from audio_lightning.data.manifest import TEST, VALIDATION
 from audio_lightning.distributed.fsdp import ShardedStrategy
 from audio_lightning.distributed.hosts import Peers
@@ -253,13 +254,20 @@ def _validate(
     folder: RunFolder,
     plain: dict[str, Any],
 ) -> Metrics:
-    """Validate the best weights again, if calibration, thresholds or metrics of whole recordings need it.
+    """Store in the checkpoint of the best weights what the validation clips determine.
+
+    The weights are validated again, if calibration, thresholds or metrics of whole recordings need it.
 
     Metrics of whole recordings are computed before calibration, as those of the epochs are.
     """
     multilabel, windows = classifier.task.multilabel, datamodule.hop_samples is not None
     calibration = method_of(plain.get("calibration", "none"), multilabel=multilabel)
-    if not (multilabel or windows or calibration != "none") or not len(datamodule.numbers(VALIDATION)):
+    if not len(datamodule.numbers(VALIDATION)):
+        return {}
+    if trainer.is_global_zero and (seconds := typical_seconds(datamodule, VALIDATION)) is not None:
+        classifier.sounding_seconds = torch.from_numpy(seconds)
+    if not (multilabel or windows or calibration != "none"):
+        classifier.store_decisions(folder.best)
         return {}
     with interruptible(trainer):
         trainer.validate(classifier, datamodule=datamodule, verbose=False)

@@ -32,7 +32,15 @@ def ensemble(members: list[Path], tmp_path_factory: pytest.TempPathFactory) -> P
 
 def test_it_holds_plain_values_and_no_state_of_a_training(ensemble: Path) -> None:
     contents = torch.load(ensemble, weights_only=True)
-    assert set(contents) == {"audio_lightning", "members", "weights", "thresholds", "calibration", "validated"}
+    assert set(contents) == {
+        "audio_lightning",
+        "members",
+        "weights",
+        "thresholds",
+        "calibration",
+        "validated",
+        "sounding_seconds",
+    }
     assert contents["audio_lightning"]["ensemble_format"] == 1
     assert contents["audio_lightning"]["notes"] == {"names": ["cnn", "lstm"]}
     assert contents["weights"] == [0.75, 0.25]

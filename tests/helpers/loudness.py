@@ -25,6 +25,7 @@ class Loudness:
         self.config: dict[str, Any] = {"data": {}}
         self.response = response or (lambda share: share)
         self.validated_clips, self.device = None, "cpu"
+        self.sounding_seconds: torch.Tensor | None = None
         self.calibration = SimpleNamespace()
 
     def probabilities(self, waveform: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import recordings
 import soundfile
+import torch
 import untrained
 from loudness import Loudness, write_bursts
 from typer.testing import CliRunner
@@ -199,6 +200,8 @@ def test_suffix_sets_the_format(loud: Path, tmp_path: Path) -> None:
         (["--format", "parquet"], "cannot be written to stdout"),
         (["--threshold", "lud=0.5"], "did you mean loud?"),
         (["--threshold", "much"], "expected auto, a probability above 0 and up to 1, or CLASS=PROBABILITY"),
+        (["--event-duration", "lud=0.5"], "--event-duration lud=0.5: no such class; did you mean loud?"),
+        (["--event-duration", "0"], "--event-duration 0: expected auto, none, a number of seconds above 0, or CLASS="),
         (["--ignore", "loud"], "no class is left to report"),
     ],
 )
@@ -225,6 +228,57 @@ def test_api_function(tmp_path: Path) -> None:
     assert "b.wav" in found["error"][2]
     merged = al.detect(Loudness(), path, threshold=0.6, hop_seconds=0.1, merge_gap_seconds=2)
     assert len(merged) == 1
+
+
+@pytest.fixture
+def click(tmp_path: Path) -> Path:
+    return write_bursts(tmp_path / "click.wav", [(4.0, 4.2), (7.0, 9.0)], 12)
+
+
+def responds(typical: float) -> Loudness:
+    """A classifier that responds to half of the click, and stores a typical duration."""
+    classifier = Loudness(lambda share: (share >= 0.1).float())
+    classifier.sounding_seconds = torch.tensor([typical, np.nan])
+    return classifier
+
+
+@pytest.mark.parametrize(
+    ("options", "start", "stop"),
+    [
+        ([], 4.0, 4.2),
+        (["auto"], 4.0, 4.2),
+        (["none"], 3.6, 4.6),
+        (["0.6"], 3.8, 4.4),
+        (["none", "loud=0.4"], 3.9, 4.3),
+    ],
+)
+def test_short_events_have_the_duration_of_the_option(
+    click: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], start: float, stop: float
+) -> None:
+    monkeypatch.setattr("audio_lightning.inference.load.load_classifier", lambda *_, **__: responds(0.2))
+    (tmp_path / "best.ckpt").touch()
+    arguments = [word for value in options for word in ("--event-duration", value)]
+    code, out, err = invoke(tmp_path / "best.ckpt", click, "--threshold", 0.6, "--hop", 0.05, *arguments)
+    assert code == 0, err
+    assert "typical durations" not in err
+    found = [(float(row["start_seconds"]), float(row["end_seconds"])) for row in csv.DictReader(out.splitlines())]
+    long = (pytest.approx(6.6, abs=0.06), pytest.approx(9.4, abs=0.06))
+    assert found == [(pytest.approx(start, abs=0.06), pytest.approx(stop, abs=0.06)), long]
+    given = {"": "none", "loud": 0.4} if len(options) > 1 else options[0] if options else "auto"
+    frame = al.detect(responds(0.2), click, threshold=0.6, hop_seconds=0.05, event_duration=given)
+    np.testing.assert_allclose(frame[["start_seconds", "end_seconds"]], found, atol=1e-6)
+
+
+def test_none_is_no_duration_in_python(click: Path) -> None:
+    frame = al.detect(responds(0.2), click, threshold=0.6, hop_seconds=0.05, event_duration=None)
+    assert frame["start_seconds"][0] == pytest.approx(3.6, abs=0.06)
+
+
+def test_a_checkpoint_without_durations_is_noted(loud: Path, tmp_path: Path) -> None:
+    path = write_bursts(tmp_path / "a.wav", [(2, 3.5)], 8)
+    _, _, err = invoke(loud, path, "--threshold", 0.6)
+    assert "note: the checkpoint contains no typical durations of the classes" in err
+    assert "typical durations" not in invoke(loud, path, "--threshold", 0.6, "--event-duration", "none")[2]
 
 
 @pytest.mark.full

@@ -173,3 +173,80 @@ def test_classes_overlap_and_those_without_a_threshold_are_left_out() -> None:
         ("b", 3.0, 6.0),
         ("c", 4.0, 9.0),
     ]
+
+
+TYPICAL = {"typical_seconds": {"b": 0.3}}
+
+
+def half_of(length: float) -> Callable[[float], float]:
+    """Response to half of an event of some windows: a little more, so that no window is exactly at the step."""
+    return step(length / 2 + 1e-4)
+
+
+@pytest.mark.parametrize("hop", [RATE // 10, RATE // 4, 1234])
+@pytest.mark.parametrize("length", [0.2, 0.3, 0.4])
+def test_a_short_event_has_the_typical_duration_around_its_centre(hop: int, length: float) -> None:
+    """Of onsets anywhere between two windows, the error is half of the wrong length, and at most a hop more."""
+    errors = []
+    for onset in 5 + np.linspace(0, hop / RATE, 11)[:-1]:
+        (event,) = find([(onset, onset + length)], 12, hop=hop, response=half_of(length), **TYPICAL)
+        assert event.stop_seconds - event.start_seconds == pytest.approx(0.3, abs=1e-9)
+        errors.append(event.start_seconds - onset)
+    assert np.abs(np.array(errors) - (length - 0.3) / 2).max() <= hop / RATE
+    assert np.mean(errors) == pytest.approx((length - 0.3) / 2, abs=0.1 * hop / RATE)
+    (found,) = find([(5.0, 5.0 + length)], 12, hop=hop, response=half_of(length))
+    assert found.stop_seconds - found.start_seconds == pytest.approx(1, abs=hop / RATE + 0.001)
+
+
+def test_a_typical_duration_is_exact_after_hours() -> None:
+    onset = 2 * 3600 + 0.5
+    (event,) = find([(onset, onset + 0.3)], onset + 6, begin=onset - 3, response=half_of(0.3), **TYPICAL)
+    assert event.start_seconds == pytest.approx(onset, abs=0.1)
+    assert round((event.stop_seconds - event.start_seconds) * RATE, 6) == 0.3 * RATE
+    assert round(event.start_seconds * RATE, 6) % 1 == 0
+
+
+@pytest.mark.parametrize(
+    ("events", "options"),
+    [
+        ([(5.0, 6.2)], {}),
+        ([(5.0, 5.5)], {"typical_seconds": {"b": 0.6}}),
+        ([(5.0, 6.0)], {"typical_seconds": {"a": 0.3}}),
+        ([(5.0, 6.0)], {"typical_seconds": {"b": 1.0}}),
+        ([(5.0, 6.0)], {"typical_seconds": {"b": 5.0}}),
+    ],
+    ids=["more than 1.1 windows", "found shorter", "another class", "a window", "more than a window"],
+)
+def test_other_events_keep_their_length(events: list[tuple[float, float]], options: dict[str, object]) -> None:
+    response = step(0.5) if events[0][1] > 5.5 else step(0.49)  # 0.49 of 0.5 windows: found with 0.52 s
+    before = find(events, 12, hop=80, response=response)
+    assert find(events, 12, hop=80, response=response, **{**TYPICAL, **options}) == before
+    assert len(before) == 1
+
+
+@pytest.mark.parametrize(("length", "expected"), [(1.08, 0.3), (1.13, 1.13)])
+def test_at_most_one_window_and_a_tenth_is_short(length: float, expected: float) -> None:
+    (event,) = find([(5.0, 5.0 + length)], 12, hop=80, response=step(0.5), **TYPICAL)
+    assert event.stop_seconds - event.start_seconds == pytest.approx(expected, abs=0.015)
+
+
+def test_events_that_the_recording_cuts_keep_their_length() -> None:
+    events = [(0.0, 0.7), (9.3, 10.0)]
+    before = find(events, 10, response=step(0.3))
+    assert [event.stop_seconds - event.start_seconds < 1.1 for event in before] == [True, True]
+    assert find(events, 10, response=step(0.3), **TYPICAL) == before
+
+
+def test_gaps_are_those_between_typical_durations() -> None:
+    events = [(3.0, 3.3), (4.5, 4.8), (9.0, 12.0)]  # the first two with a gap of 1.2 s, found with one of 0.5 s
+
+    def times(**options: object) -> list[float]:
+        found = find(events, 15, hop=80, response=half_of(0.3), **options)
+        return [time for event in found for time in (event.start_seconds, event.stop_seconds)]
+
+    last = [8.65, 12.35]  # 0.15 of a window is at the step
+    assert times(**TYPICAL) == pytest.approx([3.0, 3.3, 4.5, 4.8, *last], abs=0.02)
+    assert times(**TYPICAL, merge_gap_seconds=1.1) == times(**TYPICAL)
+    assert times(**TYPICAL, merge_gap_seconds=1.3) == pytest.approx([3.0, 4.8, *last], abs=0.02)
+    assert times(**TYPICAL, min_duration_seconds=0.5) == pytest.approx(last, abs=0.02)
+    assert times(merge_gap_seconds=0.6) == pytest.approx([2.65, 5.15, *last], abs=0.02)

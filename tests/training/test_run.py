@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import soundfile
@@ -12,6 +13,7 @@ import torch
 from filelock import FileLock
 from running import run
 
+from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.config import build, check_config, compose, quote_paths
 from audio_lightning.core.errors import ConfigError, DataError, UserError
 from audio_lightning.data.audit import audit
@@ -324,3 +326,23 @@ def test_cached_features_do_not_change_the_results(tiny_urbansound8k: Path, tmp_
         histories.append(history.drop(columns=["seconds", "training_seconds"]))
     pd.testing.assert_frame_equal(histories[0], histories[1], check_exact=True)
     pd.testing.assert_frame_equal(histories[0], histories[2], check_exact=True)
+
+
+@pytest.mark.parametrize("calibration", ["auto", "none"])
+def test_the_checkpoint_has_the_typical_duration_of_each_class(tmp_path: Path, calibration: str) -> None:
+    """The median over the validation clips, whose sounds last 0.06, 0.1 and 0.2 s, and 0.16 s in the second class."""
+    rng = np.random.default_rng(0)
+    lasting = {"validation": ([0.06, 0.1, 0.2], [0.16]), "train": ([0.2] * 4, [0.2] * 4), "test": ([0.2], [0.2])}
+    for split, of_classes in lasting.items():
+        for label, durations in zip("ab", of_classes):
+            for number, seconds in enumerate(durations):
+                samples = 1e-4 * rng.normal(size=2000)
+                samples[160 : 160 + round(8000 * seconds)] = 0.2 * rng.choice([-1, 1], round(8000 * seconds))
+                path = tmp_path / "data" / split / label / f"{number}.wav"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                soundfile.write(path, samples, 8000)
+    line = ["data=folder", "trainer.max_epochs=1", "plots=false", f"calibration={calibration}"]
+    run(tmp_path / "data", tmp_path / "run", *line)
+    found = AudioClassifier.load_from_checkpoint(RunFolder(tmp_path / "run").best).sounding_seconds
+    assert found is not None
+    assert found.tolist() == pytest.approx([0.1, 0.16], abs=1e-6)

@@ -10,8 +10,9 @@ import numpy as np
 from filelock import FileLock
 from jaxtyping import Bool, Float, Shaped
 
-from audio_lightning.audio import SILENCE, to_mono
+from audio_lightning.audio import to_mono
 from audio_lightning.audio.ffmpeg import LACKING
+from audio_lightning.audio.sounding import segment_levels, sounding_segments
 from audio_lightning.core.cores import cores, in_order
 from audio_lightning.core.errors import AudioError
 from audio_lightning.data.store.cache import Cache, Progress
@@ -112,8 +113,8 @@ def describe(decoded: Decoded) -> Shaped[np.ndarray, ""]:
     found = np.zeros((), MEASURED)
     found["sample_rate"], found["seconds"] = rate, len(mono) / rate
     length = max(1, round(LEVEL_SECONDS * rate))
-    levels = _levels(mono, length)
-    sounding = np.flatnonzero(levels >= max(levels.max() - QUIET, 20 * np.log10(SILENCE)))
+    levels = segment_levels(mono, length)
+    sounding = sounding_segments(levels, QUIET)
     if not len(sounding):
         found["lead_seconds"] = found["seconds"]
         return found
@@ -154,14 +155,6 @@ def _measured(
         if progress is not None:
             progress(done + 1, len(chosen))
     return found, kept
-
-
-def _levels(mono: Float[np.ndarray, "frames"], length: int) -> Float[np.ndarray, "stretches"]:
-    """Levels in dB of full scale of segments of ``length`` frames; the last segment may be shorter."""
-    squares = np.add.reduceat(np.square(mono, dtype=np.float64), np.arange(0, len(mono), length))
-    counts = np.full(len(squares), length)
-    counts[-1] = len(mono) - length * (len(squares) - 1)
-    return 10 * np.log10(squares / counts + 1e-10)
 
 
 def _spectra(
