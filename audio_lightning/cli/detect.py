@@ -24,7 +24,6 @@ from audio_lightning.cli.inference import (
     writable,
 )  # fmt: skip
 from audio_lightning.cli.output import print_written
-from audio_lightning.core.cores import cores
 from audio_lightning.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 
     from audio_lightning.inference.detect import Outcome
     from audio_lightning.inference.event_tables import EventTable, Format
-
-RECORDINGS_A_WORKER = 4
-"""Default minimum of recordings per process; with fewer, starting a process takes longer than it saves."""
 
 
 class TableFormat(StrEnum):
@@ -90,7 +86,10 @@ def detect_command(
         bool, typer.Option("--skip-existing", help="Skip recordings whose table exists in the folder --output.")
     ] = False,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes; default: by the number of recordings and cores.")
+        int | None,
+        typer.Option(
+            min=1, help="Number of processes, limited by cores and memory; default: by the number of recordings, too."
+        ),
     ] = None,
     reference: Annotated[
         Path | None, typer.Option(help="Annotations to evaluate against: a file, or a folder with one per recording.")
@@ -110,7 +109,13 @@ def detect_command(
     if skip_existing and (folder is None or reference is not None):
         raise ConfigError("--skip-existing: needs --output FOLDER, and excludes --reference; change the options")
     path = find_existing(checkpoint)
-    from audio_lightning.inference.detect import DetectionPlan, Processes, detect_all, make_jobs
+    from audio_lightning.inference.detect import (
+        DetectionPlan,
+        Processes,
+        detect_all,
+        make_jobs,
+        number_of_processes,
+    )
     from audio_lightning.inference.event_durations import choose_durations
     from audio_lightning.inference.event_metrics import read_reference
     from audio_lightning.inference.event_tables import BY_SUFFIX
@@ -131,9 +136,9 @@ def detect_command(
     durations, of_durations = choose_durations(classifier, event_duration)
     settings = EventSettings(thresholds, smooth.value, merge_gap, min_duration, durations)
     plan = DetectionPlan(settings, window, hop, batch_size).resolved(classifier)
-    for note in [*notes, *of_durations]:
+    number, fewer = number_of_processes(workers, len(jobs), device)
+    for note in [*notes, *of_durations, *filter(None, [fewer])]:
         print(f"note: {note}", file=sys.stderr)
-    number = workers or (max(1, min(cores(), len(jobs) // RECORDINGS_A_WORKER)) if device == "cpu" else 1)
     processes = Processes(number, path, device, tuple(trust or ())) if number > 1 else None
     began = time.perf_counter()
     with writable(output), table or nullcontext():

@@ -73,7 +73,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         OSError: it cannot be written; the error contains the name of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _sigterm_postponed():
+    with _cleanup_before_sigterm():
         handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             os.close(handle)
@@ -89,25 +89,33 @@ def written_whole(path: Path) -> Iterator[Path]:
             raise
 
 
-@contextlib.contextmanager
-def _sigterm_postponed() -> Iterator[None]:
-    """Postpone SIGTERM to the end of the context, if it would end the process without any cleanup.
+class _Terminated(BaseException):
+    """SIGTERM as an exception, so that what the process was doing is cleaned up."""
 
-    Lightning handles SIGTERM only while it trains. A signal mask would not suffice, because the default action ends the
-    process as soon as any of its threads accepts the signal.
+
+@contextlib.contextmanager
+def _cleanup_before_sigterm() -> Iterator[None]:
+    """Let SIGTERM leave the context by an exception before it ends the process, if nothing else handles it.
+
+    Its default action would end the process without any cleanup. Lightning handles SIGTERM only while it trains.
     """
     in_main_thread = threading.current_thread() is threading.main_thread()  # only this thread may set handlers
     if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
-    received: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the cleanup
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, stop)
     try:
         yield
+    except _Terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        if received:
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT)

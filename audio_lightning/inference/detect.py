@@ -12,6 +12,7 @@ import pandas as pd
 
 from audio_lightning.audio import find_recordings
 from audio_lightning.classifier.base import Classifier
+from audio_lightning.core.cores import cores
 from audio_lightning.core.errors import AudioError, ConfigError
 from audio_lightning.core.files import written_whole
 from audio_lightning.inference.event_tables import COLUMNS, ENDINGS, EventTable, Format, event_table
@@ -19,6 +20,9 @@ from audio_lightning.inference.events import Event, EventFinder, EventSettings
 from audio_lightning.inference.load import load_classifier
 from audio_lightning.inference.predict import predict
 from audio_lightning.inference.windows import BATCH_SIZE, window_and_hop
+
+RECORDINGS_A_PROCESS = 4
+"""Default minimum of recordings per process; with fewer, starting a process takes longer than it saves."""
 
 HOPS_A_WINDOW = 4
 """Default number of hops per window."""
@@ -81,6 +85,35 @@ class Processes:
     checkpoint: Path
     device: str = "cpu"
     trust: tuple[str, ...] = ()
+
+
+def number_of_processes(typed: int | None, recordings: int, device: str = "cpu") -> tuple[int, str | None]:
+    """Return the number of processes for a detection, and a note if it is smaller than typed.
+
+    More processes than cores are never faster. Each process needs as much memory as this one, so call it when the
+    classifier is loaded.
+
+    Args:
+        typed: number by the user; None chooses: one process for every :data:`RECORDINGS_A_PROCESS` on a CPU.
+        recordings: number of recordings.
+        device: torch device.
+    """
+    import psutil
+
+    if typed is None and device != "cpu":
+        return 1, None
+    size = psutil.Process().memory_info().rss
+    fitting = max(1, int(psutil.virtual_memory().available / size))
+    wanted = recordings // RECORDINGS_A_PROCESS if typed is None else min(typed, max(1, recordings))
+    number = max(1, min(wanted, cores(), fitting))
+    if typed is None or number == wanted:
+        return number, None
+    why = (
+        f"one for each of {cores()} cores"
+        if number == cores()
+        else f"each needs {size / 1e9:.1f} GB, and {psutil.virtual_memory().available / 1e9:.1f} GB are free"
+    )
+    return number, f"--workers {typed}: {number} process{'es' * (number != 1)} instead, {why}"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import csv
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,15 @@ from typer.testing import CliRunner
 import audio_lightning as al
 from audio_lightning.cli.main import app
 from audio_lightning.core.errors import AudioError, ConfigError
-from audio_lightning.inference.detect import DetectionPlan, Job, Processes, detect, detect_all, make_jobs
+from audio_lightning.inference.detect import (
+    DetectionPlan,
+    Job,
+    Processes,
+    detect,
+    detect_all,
+    make_jobs,
+    number_of_processes,
+)
 from audio_lightning.inference.events import Event, EventSettings
 from audio_lightning.inference.load import load_classifier
 
@@ -282,6 +291,37 @@ def test_a_checkpoint_without_durations_is_noted(loud: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.full
+@pytest.mark.parametrize(
+    ("typed", "recordings", "device", "free", "number", "why"),
+    [
+        (None, 3, "cpu", 1e12, 1, None),
+        (None, 100, "cpu", 1e12, 4, None),
+        (None, 100, "cuda", 1e12, 1, None),
+        (None, 100, "cpu", 1, 1, None),
+        (3, 3, "cpu", 1e12, 3, None),
+        (3, 2, "cpu", 1e12, 2, None),
+        (99, 100, "cpu", 1e12, 4, "--workers 99: 4 processes instead, one for each of 4 cores"),
+        (99, 100, "cpu", 1, 1, "GB are free"),
+    ],
+)
+def test_processes_are_limited_by_cores_and_memory(
+    monkeypatch: pytest.MonkeyPatch,
+    typed: int | None,
+    recordings: int,
+    device: str,
+    free: float,
+    number: int,
+    why: str | None,
+) -> None:
+    monkeypatch.setattr("audio_lightning.inference.detect.cores", lambda: 4)
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=free))
+
+    found, note = number_of_processes(typed, recordings, device)
+
+    assert found == number
+    assert note is None if why is None else note is not None and why in note
+
+
 def test_parallel_processes_detect_the_same_events(tmp_path: Path) -> None:
     checkpoint = untrained.write_member(tmp_path / "a.ckpt", *untrained.CNN)
     for number in range(3):
