@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 import pytest
 import tiny
+import torch
 from filelock import FileLock, Timeout
 from typer.testing import CliRunner
 
-from audio_lightning.classifier.checkpoint import read_contents
+from audio_lightning.classifier.checkpoint import read_contents, write_checkpoint
 from audio_lightning.cli.main import app
 from audio_lightning.compare.fit_summary import TRAIN_SHARE, FitFolder
 from audio_lightning.compare.trials import SweepFolder
@@ -245,6 +246,11 @@ def test_refit_trains_each_member_on_all_recordings(
 ) -> None:
     folder = Path(shutil.copytree(grown[0], tmp_path / "fit"))
     before = FitFolder(folder).read_summary()
+    durations = torch.tensor([0.1, 0.2, float("nan")])  # those of members with validation clips
+    for path in folder.glob("trials/trials/*/checkpoints/best.ckpt"):
+        checkpoint = read_contents(path)
+        checkpoint["audio_lightning"]["sounding_seconds"] = durations
+        write_checkpoint(path, checkpoint)
     lines = words(data, folder, "exclude=[both,logmel,pcen,frozen,words]", "data.folds=3", "budget=10h", "refit=true")
     result = CliRunner().invoke(app, ["fit", *lines])
     assert result.exit_code == 0, result.output
@@ -258,6 +264,8 @@ def test_refit_trains_each_member_on_all_recordings(
     assert "trained once more on all recordings" in FitFolder(folder).report.read_text()
     contents = read_contents(FitFolder(folder).model)
     assert len(contents["members"]) == len(summary.selected)
+    assert all("sounding_seconds" not in member["audio_lightning"] for member in contents["members"])
+    torch.testing.assert_close(contents["sounding_seconds"], durations, equal_nan=True)
     assert list(FitFolder(folder).sweep.folders())  # those of the folds are still there
     again = CliRunner().invoke(app, ["fit", *lines])
     assert again.output.splitlines()[0] == result.output.splitlines()[-3]
