@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from tiny_speech import speech, write_noise, write_words
 
 from audio_lightning.config import build, compose, quote_paths
 from audio_lightning.data import durations
@@ -90,3 +91,13 @@ def test_many_clips_are_measured_in_part(tmp_path: Path, monkeypatch: pytest.Mon
     clips = [("bark", 0.2 if number % 3 == 0 else 0.6, "validation") for number in range(8)]
     found = typical_seconds(table(tmp_path, clips), "validation")
     np.testing.assert_allclose(found, [0.2, np.nan, np.nan], atol=1e-6)
+
+
+def test_clips_drawn_from_background_recordings_do_not_count(tmp_path: Path) -> None:
+    write_words(tmp_path, ["yes", "no", "cat"], {"train": 2, "validation": 2, "test": 2}, sound=True)
+    write_noise(tmp_path, sound=True)
+    data = speech(tmp_path, "data.task=12", "data.words=[yes,no]", "data.silence_percent=50", "data.unknown_percent=50")
+    data.setup()
+    assert data.task.classes[:2] == ("_silence_", "_unknown_")
+    assert data.class_counts("validation")[0] > 0
+    np.testing.assert_allclose(typical_seconds(data, "validation"), [np.nan, 0.1, 0.1, 0.1], atol=1e-6)
