@@ -8,7 +8,8 @@ Seconds are those of the process, its imports, decoding (each training has an em
 included. By default, trainings run one after the other with all cores; ``--workers 2`` trains two at a time with one
 thread each. Processor seconds, which hardly depend on other work on the machine, are recorded too.
 
-What OUT already has is not trained again, nor what the file ``--known`` has, a results.csv of an earlier run.
+What OUT already has is not trained again, nor what the file ``--known`` has (benchmarks/yardstick.csv). ``--publish``
+writes all results to that file, and a table of them for the docs.
 ``OUT/results.csv`` has a row for each training, ``OUT/summary.csv`` a row for each program, set and share (median and
 range over seeds), ``OUT/curves.png`` the curves. ``--others`` names the Python of an environment with librosa and
 autrainer, ``--checkout`` the folder of another version of this project (with its own environment in ``.venv``, or
@@ -31,6 +32,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
+KNOWN = PROJECT / "benchmarks" / "yardstick.csv"
+TABLE = PROJECT / "benchmarks" / "results" / "time_to_accuracy.csv"
 SHARES = (0.125, 0.25, 0.5, 1.0)
 
 
@@ -270,6 +273,35 @@ def write_rows(rows: Sequence[Result] | Sequence[Point], file: Path) -> None:
         writer.writerows(asdict(row) for row in rows)
 
 
+def write_table_of(results: Sequence[Result], file: Path) -> None:
+    """Write the table of the docs: a row for each set, program and share."""
+    rows = []
+    for name, program, share in dict.fromkeys((one.set, one.program, one.share) for one in results):
+        found = sorted(
+            (one for one in results if (one.set, one.program, one.share) == (name, program, share)),
+            key=lambda one: one.seed,
+        )
+        machines = {f"{one.threads} thread{'s' * (one.threads > 1)} of {one.machine}" for one in found}
+        split = next(line for line in SETS[name].lines if line.startswith("data.split"))
+        rows.append(
+            {
+                "data": name,
+                "trained": f"`{program}`" + f", {found[0].epochs} epochs" * (found[0].epochs is not None),
+                "accuracy": ", ".join(f"{one.accuracy:.3f}" for one in found),
+                "mean": f"{statistics.mean(one.accuracy for one in found):.3f}",
+                "processor seconds": f"{statistics.median(one.processor_seconds for one in found):.0f}",
+                "seed": ", ".join(str(one.seed) for one in found),
+                "split": f"{split}, fold seed % 3 + 1" if "folds" in split else split,
+                "hardware": "; ".join(sorted(machines)),
+                "command": "`python benchmarks/time_to_accuracy.py DATA OUT`",
+            }
+        )
+    with file.open("w", newline="") as target:
+        writer = csv.DictWriter(target, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: list(SETS).index(row["data"])))
+
+
 def draw(points: Sequence[Point], file: Path) -> None:
     """Accuracy against seconds, a panel a set; filled markers are Pareto-optimal."""
     from matplotlib.figure import Figure
@@ -363,15 +395,17 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--shares", nargs="+", type=float, default=SHARES, help="of the number of epochs")
     parser.add_argument("--workers", type=int, default=1, help="number of trainings at the same time")
-    parser.add_argument("--known", type=Path, help="a results.csv whose trainings are not repeated")
+    parser.add_argument("--known", type=Path, default=KNOWN, help="a results.csv whose trainings are not repeated")
+    parser.add_argument("--publish", action="store_true", help="write the results into this repository")
     parser.add_argument("--others", type=Path, help="Python of an environment with librosa and autrainer")
     parser.add_argument("--checkout", type=Path, help="folder of another version")
     arguments = parser.parse_args()
     arguments.out = arguments.out.resolve()
+    arguments.out.mkdir(parents=True, exist_ok=True)
     programs, missing = programs_of(arguments)
     if unknown := {*(arguments.programs or ())} - {*programs}:
         parser.error(f"no such program: {', '.join(sorted(unknown))}; choose from {', '.join(programs)}")
-    results = read_results(arguments.known) if arguments.known else []
+    results = read_results(arguments.known) if arguments.known.is_file() else []
     known = {(one.program, one.set, one.seed, one.share) for one in results}
     threads = max(1, len(os.sched_getaffinity(0)) // arguments.workers)
     with ThreadPoolExecutor(arguments.workers) as pool:
@@ -395,6 +429,9 @@ def main() -> None:
     points = summarize(results)
     write_rows(points, arguments.out / "summary.csv")
     draw(points, arguments.out / "curves.png")
+    if arguments.publish:
+        write_rows(results, KNOWN)
+        write_table_of(results, TABLE)
     tabulate(points, missing)
 
 
