@@ -1,6 +1,5 @@
 """``audio-lightning check``: audit of a data set before training."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ import typer
 from audio_lightning.cli.completion import ConfigDir
 from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.output import print_demo_data, print_next
+from audio_lightning.cli.targets import named_files, require_writable
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.text_tables import Column, print_table
 
@@ -55,7 +55,7 @@ def check_command(
         _require_data_key(override)
     for option, file in (("--csv", csv_file), ("--report", report)):
         if file is not None:
-            require_writable(option, file.expanduser())
+            require_writable(option, file.expanduser(), named_files(overrides))
     config = compose(quote_paths(overrides))
     check_config(config)
     print_demo_data(quote_paths(overrides))
@@ -106,19 +106,6 @@ def _require_data_key(override: str) -> None:
     key = override.partition("=")[0].lstrip("+~")
     if key.partition(".")[0] not in AXES:
         raise ConfigError(f"{override}: only the data is checked; give data=NAME, data.KEY=VALUE or seed=N")
-
-
-def require_writable(option: str, file: Path) -> None:
-    """Check that a file can be written, before the recordings are decoded, which may take hours.
-
-    Raises:
-        ConfigError: it cannot.
-    """
-    above = next(parent for parent in file.absolute().parents if parent.exists())
-    if file.is_dir():
-        raise ConfigError(f"{option} {file}: is a folder; give the name of a file")
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise ConfigError(f"{option} {file}: {above} is not writable; choose another folder")
 
 
 def _show(findings: Sequence["Finding"], allow: Sequence[str], recordings: int, *, complete: bool) -> None:

@@ -18,7 +18,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the workspace and
 
 @exits
 def dashboard_command(sweep: Sweep, project: Project = None, entity: Entity = None, dry_run: DryRun = False) -> None:
-    """Create a W&B workspace and report of a sweep whose trials were logged to W&B (`logger=[csv,wandb]`).
+    r"""Create a W&B workspace and report of a sweep whose trials were logged to W&B (`logger=\[csv,wandb]`).
 
     Both show learning curves, the effect of each choice, costs and confused classes. The report starts with the
     leaderboard.

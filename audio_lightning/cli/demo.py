@@ -17,9 +17,9 @@ def demo_command(
     device: Device = "cpu",
     trust: Trust = None,
 ) -> None:
-    """Serve a local web page: upload or record a sound, view its spectrogram and the class probabilities.
+    r"""Serve a local web page: upload or record a sound, view its spectrogram and the class probabilities.
 
-    It needs `pip install 'audio-lightning[demo]'`. Stop it with Ctrl-C.
+    It needs `pip install 'audio-lightning\[demo]'`. Stop it with Ctrl-C.
     """
     path = find_existing(checkpoint)
     from audio_lightning.inference.demo import require_gradio, serve

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audio_lightning.cli.check import require_writable
 from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.inference import (
     BatchSize,
@@ -24,6 +23,7 @@ from audio_lightning.cli.inference import (
     writable,
 )  # fmt: skip
 from audio_lightning.cli.output import print_written
+from audio_lightning.cli.targets import protect, require_writable
 from audio_lightning.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -127,10 +127,17 @@ def detect_command(
     kind: Format = output_format.value if output_format else by_suffix or "csv"
     jobs = make_jobs([argument.expanduser() for argument in recordings], folder, kind)
     total = len(jobs)
-    table = None if folder is not None else _table(kind, output, total)
     if skip_existing:
         jobs = [job for job in jobs if job.output is None or not job.output.exists()]
-    annotations = read_reference(reference.expanduser(), [job.recording for job in jobs]) if reference else None
+    reference = reference and reference.expanduser()
+    of_reference = [reference, *(reference.rglob("*") if reference.is_dir() else ())] if reference else []
+    inputs = [path, *of_reference, *(job.recording for job in jobs)]
+    table = None
+    if folder is None:
+        table = _table(kind, output, total, inputs)
+    else:
+        protect("--output", (job.output for job in jobs if job.output is not None), inputs)
+    annotations = read_reference(reference, [job.recording for job in jobs]) if reference else None
     classifier = load_classifier(path, device, trust=trust)
     thresholds, notes = choose_thresholds(classifier, threshold, ignore or [])
     durations, of_durations = choose_durations(classifier, event_duration)
@@ -151,7 +158,7 @@ def detect_command(
     return print_failed(sum(outcome.error is not None for outcome in found), len(jobs))
 
 
-def _table(kind: "Format", output: Path | None, recordings: int) -> "EventTable":
+def _table(kind: "Format", output: Path | None, recordings: int, inputs: Iterable[Path]) -> "EventTable":
     """Open one table for the events of all recordings."""
     from audio_lightning.inference.event_tables import event_table
 
@@ -161,7 +168,7 @@ def _table(kind: "Format", output: Path | None, recordings: int) -> "EventTable"
         )
     table = event_table(output, kind)
     if output is not None:
-        require_writable("--output", output)
+        require_writable("--output", output, inputs)
         output.parent.mkdir(parents=True, exist_ok=True)
     return table
 

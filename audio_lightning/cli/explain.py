@@ -9,6 +9,7 @@ import typer
 from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.inference import Checkpoint, Device, Trust, find_existing, writable
 from audio_lightning.cli.output import print_written
+from audio_lightning.cli.targets import protect
 from audio_lightning.core.errors import ConfigError, UserError
 from audio_lightning.core.text_tables import Column, print_table, print_text
 
@@ -66,11 +67,12 @@ def explain_command(
     if recording is None:
         raise ConfigError("RECORDING: missing; name a recording to explain, or give --page for the mistakes of a fit")
     path = find_existing(checkpoint)
-    from audio_lightning.inference.explain import explain_recording, write_explanation
+    from audio_lightning.inference.explain import FILES, explain_recording, write_explanation
     from audio_lightning.inference.load import load_classifier
 
     recording = recording.expanduser()
     folder = output or Path(f"explanation_{recording.stem}")
+    protect("--output", (folder / name for name in FILES), [path, recording], recordings=False)
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
     classifier = load_classifier(path, device, trust=trust)

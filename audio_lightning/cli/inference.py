@@ -17,6 +17,7 @@ from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.output import print_next_on_terminal, print_written, trust_options
 from audio_lightning.cli.prediction_table import print_predictions
 from audio_lightning.cli.submission import TableOptions, read_request, summarize, table_among, write_answers
+from audio_lightning.cli.targets import named_files, protect, require_free
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.core.files import nearest_path, to_json
 from audio_lightning.core.task import LABEL_SEPARATOR, AudioTask
@@ -47,6 +48,9 @@ Trust = Annotated[
     list[str] | None,
     typer.Option(metavar="MODULE", help="Module of your own whose classes a checkpoint may name; may be repeated."),
 ]
+
+EVALUATION_FILES = ("metrics.json", "predictions.csv", "per_class.csv")
+"""Files that ``evaluate --output`` writes."""
 
 
 class Format(StrEnum):
@@ -112,6 +116,7 @@ def predict_command(
     """
     options: dict[str, Any] = {"window_seconds": window, "hop_seconds": hop, "batch_size": batch_size}
     of_table = TableOptions(root, submission, path_column)
+    _protect_inputs(output, checkpoint, *recordings, *([submission] if submission else []))
     if (table := table_among(recordings, of_table)) is not None:
         if threshold or min_precision is not None or raw or typicality:
             raise ConfigError(
@@ -165,10 +170,13 @@ def _answer(
     options: dict[str, Any],
 ) -> int:
     """Predict the recordings of a table, and write a submission."""
+    from audio_lightning.inference.submission import predicted_rows
+
     classifier = _predictor(checkpoint, device, trust)
     request = read_request(table, classifier, of_table)
+    rows = predicted_rows(request, classifier, top_k=top_k, **options)  # checks the options before a file is opened
     with _output(output) as file:
-        failed = write_answers(file, request, classifier, top_k, **options)
+        failed = write_answers(file, request, rows)
     for error in failed:
         print(error, file=sys.stderr)
     print(summarize(table, request, classifier.task.classes), file=sys.stderr)
@@ -194,6 +202,7 @@ def embed_command(
 
     The exit code is 1 if a recording cannot be read; stderr names it.
     """
+    _protect_inputs(output, checkpoint, *recordings)
     classifier, files = _classifier(checkpoint, device, trust), _found(recordings)
     from audio_lightning.inference.embed import embed
 
@@ -234,6 +243,10 @@ def evaluate_command(
     from audio_lightning.config.override_checks import check_choices
 
     check_choices(line for line in overrides or [] if line.startswith("data="))  # before torch is imported
+    if output is not None:
+        require_free("--output", output)
+        results = (output / name for name in EVALUATION_FILES)
+        protect("--output", results, named_files(overrides or []))
     from audio_lightning.fit.evaluation import evaluate
 
     with writable(output):
@@ -249,7 +262,7 @@ def evaluate_command(
         print(f"classes left out, as the classifier does not have them: {unknown}", file=sys.stderr)
     if not as_json:
         if output is not None:
-            print_written(*(output / name for name in ("metrics.json", "predictions.csv", "per_class.csv")))
+            print_written(*(output / name for name in EVALUATION_FILES))
         print_next_on_terminal("audio-lightning", "predict", checkpoint, "FILE.wav", *trust_options(trust))
 
 
@@ -302,6 +315,12 @@ def _few(recordings: list[Path]) -> list[Path]:
 def _print_written(output: Path, reading: str) -> None:
     print_written(output)
     print_next_on_terminal("python", "-c", reading)
+
+
+def _protect_inputs(output: Path | None, *inputs: Path) -> None:
+    """Check that the file to write is no input; recordings below folders are found by their content."""
+    if output is not None:
+        protect("--output", [output], (path.expanduser() for path in inputs))
 
 
 def print_failed(failed: int, total: int) -> int:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audio_lightning.cli.check import require_writable
 from audio_lightning.cli.exit_codes import exits
+from audio_lightning.cli.targets import require_writable
 from audio_lightning.core.text_tables import Column, print_table, print_text
 
 if TYPE_CHECKING:

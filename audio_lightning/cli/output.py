@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from audio_lightning.core.files import is_stream
 from audio_lightning.core.messages import below_here
 
 
@@ -21,8 +22,9 @@ def print_next_on_terminal(*words: str | Path) -> None:
 
 
 def print_written(*files: Path) -> None:
-    """Print the paths of written files; for commands whose stdout is not data for other programs."""
-    print(f"written: {', '.join(str(below_here(file)) for file in files)}", flush=True)
+    """Print the paths of written files; on stderr if one is a device or a pipe, because it may be stdout itself."""
+    stream = sys.stderr if any(map(is_stream, files)) else sys.stdout
+    print(f"written: {', '.join(str(below_here(file)) for file in files)}", file=stream, flush=True)
 
 
 def print_demo_data(lines: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import typer
 from audio_lightning.cli.completion import ConfigDir, complete_override
 from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.output import print_demo_data, print_next, print_written
+from audio_lightning.cli.targets import named_files, protect
 from audio_lightning.core.text_tables import Column, print_table
 
 WIDTH = 120
@@ -39,6 +40,7 @@ def plan_command(
     from audio_lightning.fit.plan import FILE
     from audio_lightning.sweeps.progress import duration
 
+    protect("--output", [output / FILE], named_files(overrides or []))
     print_demo_data(quote_paths(overrides or []))
     found = plan(*(overrides or []), folder=output, config_dir=config_dir)
     columns = (Column("property", whole=True), Column("found"), Column("used for"))

@@ -4,13 +4,14 @@ import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from audio_lightning.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from audio_lightning.classifier.base import Classifier
     from audio_lightning.inference.onnx_model import OnnxModel
+    from audio_lightning.inference.predict import Prediction
     from audio_lightning.inference.submission import Submission
 
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
@@ -64,14 +65,15 @@ def read_request(table: Path, classifier: "Classifier | OnnxModel", options: Tab
     )
 
 
-def write_answers(
-    file: IO[str], request: "Submission", classifier: "Classifier | OnnxModel", top_k: int | None, **options: Any
-) -> list[str]:
-    """Write rows as they are predicted; return the errors of recordings that could not be read."""
-    from audio_lightning.inference.submission import predicted_rows
+def write_answers(file: IO[str], request: "Submission", rows: "Iterable[tuple[list[str], Prediction]]") -> list[str]:
+    """Write rows as they are predicted; return the errors of recordings that could not be read.
 
+    Args:
+        file: opened for writing.
+        request: the table.
+        rows: see :func:`audio_lightning.inference.submission.predicted_rows`.
+    """
     writer = csv.writer(file, lineterminator="\n")
-    rows = predicted_rows(request, classifier, top_k=top_k, **options)
     writer.writerow(request.rows.columns)
     failed: dict[Path, str] = {}
     for cells, prediction in rows:

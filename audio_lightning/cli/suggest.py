@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from audio_lightning.cli.check import require_writable
 from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.inference import BatchSize, Checkpoint, Device, Hop, Recordings, Trust, Window, find_existing
 from audio_lightning.cli.output import print_next_on_terminal, print_written
+from audio_lightning.cli.targets import require_writable
 
 
 @exits
@@ -42,8 +42,11 @@ def suggest_command(
 
     The exit code is 1 if a recording cannot be read; stderr names it.
     """
+    like = None if like is None else like.expanduser()
+    tables = [table.expanduser() for table in labelled or []]
     if output is not None:
-        require_writable("--output", output.expanduser())
+        inputs = [checkpoint, *recordings, *tables, *([like] if like else [])]
+        require_writable("--output", output.expanduser(), (path.expanduser() for path in inputs))
     path = find_existing(checkpoint)
     from audio_lightning.core.files import write_csv
     from audio_lightning.inference.load import load_classifier
@@ -53,8 +56,8 @@ def suggest_command(
         load_classifier(path, device, trust=trust),
         [recording.expanduser() for recording in recordings],
         number=number,
-        like=None if like is None else like.expanduser(),
-        labelled=[table.expanduser() for table in labelled or []],
+        like=like,
+        labelled=tables,
         seed=seed,
         window_seconds=window,
         hop_seconds=hop,

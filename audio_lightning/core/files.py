@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shlex
+import shutil
 import signal
 import stat
 import tempfile
@@ -69,24 +70,48 @@ def write_bytes(path: Path, content: bytes) -> None:
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a hidden file in the folder of ``path`` to write to; it replaces ``path`` if the block raises no error.
 
+    A device or a pipe (:func:`is_stream`) is not replaced: a temporary file is copied into it.
+
     Raises:
         OSError: it cannot be written; the error contains the name of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    stream = is_stream(path)
     with _cleanup_before_sigterm():
-        handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=None if stream else path.parent)
         try:
             os.close(handle)
             yield Path(partial)
+            if stream:
+                with open(partial, "rb") as source, open(path, "wb") as target:
+                    shutil.copyfileobj(source, target)
+                os.unlink(partial)
+                return
             with open(partial, "r+b") as file:
                 os.fsync(file.fileno())
             os.chmod(partial, 0o644)  # mkstemp makes files that only their owner can read
             os.replace(partial, path)
         except BaseException as error:
-            os.unlink(partial)
+            Path(partial).unlink(missing_ok=True)  # SIGTERM may arrive after it was moved
             if isinstance(error, OSError):
                 raise OSError(error.errno, error.strerror, str(path)) from error
             raise
+
+
+def is_stream(path: Path) -> bool:
+    """Whether a path names a device, a pipe, a socket or an open file (``/dev/stdout``), which only passes bytes on.
+
+    Replacing it, as :func:`written_whole` replaces a file, would remove the device from the system.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    # If stdout is a file, /dev/stdout is a link to it: the file must be written, and the link must remain.
+    above = os.path.realpath(path.parent)
+    return not stat.S_ISDIR(mode) and (
+        not stat.S_ISREG(mode) or above in ("/dev", "/dev/fd") or above.startswith("/proc/")
+    )
 
 
 class _Terminated(BaseException):

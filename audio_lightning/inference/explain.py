@@ -25,6 +25,9 @@ from audio_lightning.inference.windows import BATCH_SIZE, batches
 
 Method = Literal["gradcam", "occlusion"]
 
+FILES = ("relevance.png", "marked.wav", "without.wav", "explanation.json")
+"""Files of :func:`write_explanation`."""
+
 MARKED_SHARE = 0.1
 """Share of the cells before the padding that is marked as most relevant."""
 
@@ -230,7 +233,7 @@ def find_window(classifier: Classifier, path: Path, class_index: int | None) -> 
 def write_explanation(folder: Path, found: Explanation, neighbours: list[Neighbour]) -> list[Path]:
     """Write a figure, the sound with and without the marked tenth, and a JSON file; return the paths."""
     plane, rate = found.plane, found.plane.sample_rate
-    files = [folder / name for name in ("relevance.png", "marked.wav", "without.wav", "explanation.json")]
+    files = [folder / name for name in FILES]
     levels = plane.levels(torch.from_numpy(found.samples)).numpy()
     title = (
         f"{found.class_name}: probability {found.probability:.3f}, without the marked tenth "

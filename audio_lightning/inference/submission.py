@@ -94,7 +94,8 @@ def predicted_rows(
 ) -> Iterator[tuple[list[str], Prediction]]:
     """Yield the rows of the submission with their predictions: for a recording, the mean of its windows.
 
-    Cells of unreadable recordings stay empty.
+    Cells of unreadable recordings stay empty. Arguments are checked when the function is called, not when the first row
+    is requested.
 
     Args:
         submission: the table.
@@ -103,7 +104,8 @@ def predicted_rows(
         **options: see :func:`audio_lightning.inference.windows.batches`.
 
     Raises:
-        ConfigError: ``top_k`` without a label column, or with classes whose names contain spaces.
+        ConfigError: ``top_k`` without a label column, or with classes whose names contain spaces; or an invalid window
+            or hop.
     """
     classes = classifier.task.classes
     if top_k is not None:
@@ -112,6 +114,12 @@ def predicted_rows(
         if spaced := [name for name in classes if " " in name]:
             raise ConfigError(f"--top-k: separates labels by spaces, but class {spaced[0]} contains one; leave it out")
     found = predict(classifier, list(dict.fromkeys(submission.recordings)), per_recording=True, **options)
+    return _filled_rows(submission, found, classes, top_k)
+
+
+def _filled_rows(
+    submission: Submission, found: Iterator[Prediction], classes: Sequence[str], top_k: int | None
+) -> Iterator[tuple[list[str], Prediction]]:
     known: dict[Path, Prediction] = {}
     place = {name: number for number, name in enumerate(classes)}
     columns = _names(submission.rows)

@@ -83,5 +83,6 @@ def _type(match: re.Match[str]) -> str:
 
 
 def _sentences(text: str) -> str:
+    text = text.replace(r"\[", "[")  # brackets are escaped for Rich, which prints --help
     paragraphs = [" ".join(paragraph.split()) for paragraph in re.split(r"\n\s*\n", text.strip())]
     return "\n\n".join(plain(prose(paragraph)) for paragraph in paragraphs)

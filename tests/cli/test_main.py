@@ -42,6 +42,21 @@ def test_every_command_and_each_of_its_options_is_explained(name: str) -> None:
         assert command.help.split()[0] in result.stdout
 
 
+@pytest.mark.parametrize("name", [name for name in commands() if name not in ("train", "sweep")])
+def test_help_prints_every_word(name: str) -> None:
+    """Rich takes words in brackets, such as extras to install, for markup unless they are escaped."""
+    command = commands()[name]
+    result = CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "1000"})
+    printed = " ".join(result.stdout.replace("│", " ").split())
+    for text in (command.help, *(getattr(parameter, "help", None) for parameter in command.params)):
+        assert " ".join((text or "").replace("\\[", "[").split()) in printed
+
+
+def test_help_names_the_extra_to_install() -> None:
+    result = CliRunner().invoke(app, ["demo", "--help"], env={"COLUMNS": "200"})
+    assert "pip install 'audio-lightning[demo]'" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

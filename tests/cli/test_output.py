@@ -1,5 +1,6 @@
 """Tables fit terminals of any width without cut words."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from sweep_folders import make_sweep, trial
 from typer.testing import CliRunner
 
 from audio_lightning.cli.main import app
-from audio_lightning.cli.output import command, print_demo_data, print_next
+from audio_lightning.cli.output import command, print_demo_data, print_next, print_written
 from audio_lightning.core.text_tables import Column, print_table
 
 WIDTHS = (60, 80, 120, 200)
@@ -117,3 +118,11 @@ def test_demo_data_that_nothing_chose_is_named(
 ) -> None:
     print_demo_data(lines)
     assert capsys.readouterr().out.startswith("no data= is given") == is_printed
+
+
+def test_a_written_device_is_named_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With ``--output /dev/stdout``, stdout holds the data alone."""
+    print_written(tmp_path / "a.csv")
+    print_written(Path(os.devnull))
+    found = capsys.readouterr()
+    assert (found.out, found.err) == (f"written: {tmp_path / 'a.csv'}\n", f"written: {os.devnull}\n")
