@@ -1,6 +1,7 @@
 """Teacher of a knowledge distillation: a trained classifier whose probabilities are a part of the targets."""
 
 import hashlib
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -51,8 +52,8 @@ class Teacher:
         return self
 
     def __str__(self) -> str:
-        networks = len(self._classifier.networks)
-        what = "one network" if networks == 1 else f"{networks} networks"
+        titles = Counter(network.title for network in self._classifier.networks)
+        what = ", ".join(f"{count} x {title}" if count > 1 else title for title, count in titles.items())
         return f"teacher: {what} of {self._settings.teacher}, {self._settings.weight:g} of every target"
 
     def probabilities(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch classes"]:

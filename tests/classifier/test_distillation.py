@@ -193,6 +193,8 @@ def test_losses_of_whole_labels_are_refused(loss: str, tmp_path: Path) -> None:
     lines = [f"loss._target_=torch.nn.{loss}", f"distill.teacher={tmp_path / 'none'}"]
     with pytest.raises(ConfigError, match=r"takes whole labels, and distill\.teacher gives a probability"):
         check_networks(plain(*lines), task())
+    with pytest.raises(ConfigError, match=r"takes whole labels, and distill\.teacher gives a probability"):
+        student(*lines)
 
 
 # The file of the teacher
@@ -310,7 +312,7 @@ def test_an_ensemble_can_be_the_teacher(tmp_path: Path) -> None:
     one, other = (load_classifier(path).probabilities(batch()["waveform"]) for path in members)
     found = teacher.targets(torch.zeros(6, 3), batch()["waveform"])
     torch.testing.assert_close(found, 0.25 * one + 0.75 * other)
-    assert str(teacher) == f"teacher: 2 networks of {folder}, 1 of every target"
+    assert str(teacher) == f"teacher: 2 x CNN of {folder}, 1 of every target"
     assert settings.name == "fit"
 
 
@@ -358,7 +360,7 @@ def test_a_training_with_a_teacher_has_other_weights_under_the_same_names(
     run(tiny_urbansound8k, tmp_path / "zero", *SHORT, *without)
     capsys.readouterr()
     metrics = run(tiny_urbansound8k, tmp_path / "taught", *SHORT, f"distill.teacher={teacher}")
-    assert f"teacher: one network of {teacher}, 0.9 of every target" in capsys.readouterr().out
+    assert f"teacher: CNN of {teacher}, 0.9 of every target" in capsys.readouterr().out
     own, zero, taught = (weights(tmp_path / name) for name in ("plain", "zero", "taught"))
     assert own.keys() == zero.keys() == taught.keys()
     assert all(torch.equal(own[name], zero[name]) for name in own)

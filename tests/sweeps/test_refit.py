@@ -70,7 +70,7 @@ def test_a_teacher_changes_the_targets_of_a_refit(swept: Path, trained: Path, tm
     folder = shutil.copytree(swept, tmp_path / "sweep")
     code, output = refit(str(folder), "--everything", "--teacher", str(trained))
     assert code == 0, output
-    assert f"teacher: one network of {trained}, 0.9 of every target" in output
+    assert f"teacher: CNN of {trained}, 0.9 of every target" in output
     config = RunFolder(folder / "refit-distilled").read_config()
     assert config.distill == {"teacher": str(trained), "weight": 0.9}
     card = (folder / "refit-distilled/card.md").read_text()
