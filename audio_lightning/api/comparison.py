@@ -67,11 +67,12 @@ class Sweep:
         trial = next(board for board in boards if board.rows).rows[0].trials[0]
         return Run(self.folder / results["folder"].iloc[trial], trust=self._trust)
 
-    def refit(self, *, everything: bool | None = None) -> Run:
+    def refit(self, *, everything: bool | None = None, teacher: PathLike | None = None) -> Run:
         """Train the best setup once more, on training and validation clips, and write a model card.
 
         Args:
             everything: also train on the test clips; None does so if every fold was tested in turn.
+            teacher: folder of a run or a fit, or checkpoint, whose probabilities become a part of the targets.
 
         Raises:
             ConfigError: no trial is finished, or the trials are on several data sets.
@@ -79,7 +80,9 @@ class Sweep:
         from audio_lightning.sweeps.refit import refit
 
         with interruptible():
-            return Run(refit(self._files, everything=everything, trust=self._trust).folder.path, trust=self._trust)
+            taught = None if teacher is None else str(teacher)
+            done = refit(self._files, everything=everything, teacher=taught, trust=self._trust)
+            return Run(done.folder.path, trust=self._trust)
 
     def __repr__(self) -> str:
         return f"Sweep({str(self.folder)!r})"

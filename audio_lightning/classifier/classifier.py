@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -14,6 +15,7 @@ from audio_lightning import __version__
 from audio_lightning.augment import Augmentation
 from audio_lightning.classifier.base import Classifier
 from audio_lightning.classifier.checkpoint import CHECKPOINT_VERSION, read_checkpoint, write_checkpoint
+from audio_lightning.classifier.distillation import TEACHER, distillation
 from audio_lightning.classifier.finetune import Finetuning
 from audio_lightning.classifier.loading import load
 from audio_lightning.classifier.network import ClassifierNetwork
@@ -21,10 +23,12 @@ from audio_lightning.classifier.optimizers import make_optimizer
 from audio_lightning.classifier.provenance import TRAINED_ON, check_same_data, packed
 from audio_lightning.classifier.schedulers import TrainingLength, end_epoch, make_scheduler, monitored
 from audio_lightning.classifier.sounding_seconds import SOUNDING
+from audio_lightning.classifier.teacher import Teacher, check_same_teacher, load_teacher
 from audio_lightning.classifier.trainer_state import logs_at
 from audio_lightning.classifier.validated import VALIDATED
 from audio_lightning.classifier.warm_start import Beginning, own_checkpoint, read_beginning
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.messages import print_and_log
 from audio_lightning.core.seeding import seed_generators
 from audio_lightning.core.task import AudioTask, metric_names
 from audio_lightning.data.loading.batches import Batch
@@ -47,7 +51,7 @@ class AudioClassifier(ClassifierNetwork):
 
     Args:
         config: the composed configuration as plain Python; ``feature``, ``model``, ``augment``, ``optimizer``,
-            ``scheduler``, ``ensemble``, ``loss``, ``metrics``, ``finetune``, ``monitor``, ``seed`` and
+            ``scheduler``, ``ensemble``, ``loss``, ``metrics``, ``finetune``, ``distill``, ``monitor``, ``seed`` and
             ``channels_last`` are used here, the rest is only stored in the checkpoint.
         task: the classification task, as from :meth:`AudioTask.to_dict`.
         class_counts: number of training clips of every class, for ``loss.class_weights=balanced``.
@@ -57,6 +61,9 @@ class AudioClassifier(ClassifierNetwork):
         memory: cache of features for later epochs; None computes them each time.
         views: cache of the features of augmented clips; None computes them each time.
         beginning: description of the initial weights, if :meth:`begin` found a run in ``model.pretrained``.
+        distillation: settings of a knowledge distillation; None without one.
+        teacher: classifier whose probabilities are a part of the targets; loaded by :meth:`setup` for a training only.
+        taught_by_leak: whether the teacher was trained on validation or test clips, by ``data.allow_leakage=true``.
         joint_forward: function from the features to the logits of a training step, which replaces the network in a
             fused training (:mod:`audio_lightning.training.fusion`); None in any other training.
 
@@ -75,7 +82,9 @@ class AudioClassifier(ClassifierNetwork):
         )
         self.augmentation = Augmentation(config.get("augment") or {}, sample_rate=self.task.sample_rate)
         self.finetuning = Finetuning(config.get("finetune"), self.network, self.front_end)
-        self.loss = TrainingLoss(config["loss"], self.task, mixed=self.augmentation.mixes_targets)
+        self.distillation = distillation(config)
+        mixed, distilled = self.augmentation.mixes_targets, self.distillation is not None
+        self.loss = TrainingLoss(config["loss"], self.task, mixed=mixed, distilled=distilled)
         weights = class_weights(config["loss"]["class_weights"], self.objective, class_counts, train_clips)
         self.register_buffer("class_weights", weights)
         self.train_metrics = make_metrics(self.task)
@@ -83,6 +92,8 @@ class AudioClassifier(ClassifierNetwork):
         self.memory: Memory | None = None
         self.views: Views | None = None
         self.beginning: str | None = None
+        self.teacher: Teacher | None = None
+        self.taught_by_leak = False
         self.joint_forward: Callable[[Tensor], Tensor] | None = None
         self.data = {"classes": list(self.task.classes), "clips_of_classes": class_counts}
 
@@ -138,29 +149,56 @@ class AudioClassifier(ClassifierNetwork):
         return logits.float(), target
 
     def _augmented(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Compute features of the augmented clips, and their targets."""
+        """Compute features of the augmented clips, and their targets.
+
+        A teacher gets the augmented waveforms of the student. Features are augmented after that, so that their mixing
+        also mixes the teacher's probabilities.
+        """
         augmentation, target = self.augmentation, batch["target"]
-        if augmentation.mixes_targets:
+        if augmentation.mixes_targets or self.teacher is not None:
             target = shares(target, self.task.num_classes)
         if self.views is not None and (known := self.views(batch["clip"], batch["waveform"])) is not None:
             features = known
         elif augmentation.changes_waveforms:
             waveform, target = augmentation.on_waveforms(batch["waveform"], target)
+            if self.teacher is not None:
+                target = self.teacher.targets(target, waveform)
             features = self.front_end(waveform)
         else:
+            if self.teacher is not None:
+                target = self.teacher.targets(target, batch["waveform"], batch["clip"])
             features = self._features(batch)
         return augmentation.on_features(features, target)
 
     def setup(self, stage: str) -> None:
-        """Check the monitored metrics, the data, and the layers of the network on this device.
+        """Check the monitored metrics, the data, and the layers of the network on this device; load the teacher.
 
         Raises:
-            DataError: see :meth:`Classifier.setup`.
-            ConfigError: see :meth:`Classifier.setup`; also a monitored metric of a class that the data lacks.
+            CheckpointError: see :func:`audio_lightning.classifier.teacher.load_teacher`.
+            DataError: see :meth:`Classifier.setup`; also a teacher that was trained on validation or test clips.
+            ConfigError: see :meth:`Classifier.setup`; also a monitored metric of a class that the data lacks, or a
+                teacher that does not fit.
         """
         if stage == "fit":
             self.configured.check_monitors(self.config)
         super().setup(stage)
+        if stage == "fit" and self.distillation is not None and self.teacher is None:
+            self.teacher = self._loaded_teacher()
+
+    def _loaded_teacher(self) -> Teacher:
+        assert self.distillation is not None
+        device = self.trainer.strategy.root_device
+        teacher = load_teacher(AudioClassifier, self.distillation, self.task, self.config["data"], device)
+        notes = [str(teacher)]
+        if (datamodule := self._datamodule) is not None:
+            if note := teacher.check_unseen(datamodule):
+                notes.append(note)
+            self.taught_by_leak = bool(teacher.overlap(datamodule))
+            if not self.augmentation.changes_waveforms:
+                teacher.memorize(datamodule)
+        for line in notes if self.trainer.is_global_zero else ():
+            print_and_log(line)
+        return teacher
 
     def on_fit_start(self) -> None:
         """Set training mode, also for a loaded classifier, and record the training data for later tests."""
@@ -169,6 +207,8 @@ class AudioClassifier(ClassifierNetwork):
         self.validated_clips, self.sounding_seconds = None, None
         if (datamodule := self._datamodule) is not None:
             self.trained_on = segments(datamodule, datamodule.manifest.rows(TRAIN))
+            if self.teacher is not None and self.teacher.trained_on is not None:  # the student knows their labels, too
+                self.trained_on = np.union1d(self.trained_on, self.teacher.trained_on)
             self.data = describe(datamodule)
 
     def on_train_epoch_start(self) -> None:
@@ -281,11 +321,19 @@ class AudioClassifier(ClassifierNetwork):
         if self.trained_on is not None:
             checkpoint["audio_lightning"][TRAINED_ON] = packed(self.trained_on)
         checkpoint["audio_lightning"] |= self._of_validation()
+        if self.teacher is not None:
+            checkpoint["audio_lightning"][TEACHER] = self.teacher.sha256
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse to resume a training on other data (:func:`check_same_data`)."""
+        """Refuse to resume a training on other data, or with another teacher.
+
+        Raises:
+            DataError: see :func:`check_same_data`.
+            ConfigError: see :func:`check_same_teacher`.
+        """
         if self._datamodule is not None and self._fitting:
             check_same_data(checkpoint, self._datamodule)
+            check_same_teacher(checkpoint, self.teacher)
 
     def store_decisions(self, path: Path) -> None:
         """Add calibration, validated clips, ``thresholds`` and durations to a checkpoint of these weights.

@@ -196,7 +196,7 @@ def check_members(members: Sequence[tuple[str, AudioTask, Mapping[str, Any]]]) -
     Raises:
         ConfigError: two members differ; the message names them and the difference.
     """
-    first, *others = [(name, _common(task, data)) for name, task, data in members]
+    first, *others = [(name, required_clips(task, data)) for name, task, data in members]
     for name, values in others:
         for key, value in values.items():
             if value != (expected := first[1][key]):
@@ -225,7 +225,7 @@ def _check_thresholds(thresholds: Any, task: AudioTask) -> None:
         )
 
 
-def _common(task: AudioTask, data: Mapping[str, Any]) -> dict[str, Any]:
+def required_clips(task: AudioTask, data: Mapping[str, Any]) -> dict[str, Any]:
     """Values that all members must share, by their names in messages."""
     return {
         "classes": task.classes,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from audio_lightning.augment import Augmentation
 from audio_lightning.classifier.bounds import check_clip, limited_features, limited_network
+from audio_lightning.classifier.distillation import check_teacher, distillation
 from audio_lightning.classifier.ensemble import Ensemble
 from audio_lightning.classifier.finetune import Finetuning
 from audio_lightning.classifier.lora import add_adapters
@@ -116,7 +117,7 @@ def check_choices(config: Mapping[str, Any], task: AudioTask) -> None:
             raise
     except ConfigError:
         pass
-    TrainingLoss(config["loss"], _labels(config, task), mixed=False)
+    TrainingLoss(config["loss"], _labels(config, task), distilled=distillation(config) is not None)
     check_metrics(config.get("metrics"), multilabel=is_multilabel(config))
     layer = nn.Linear(1, 1)
     optimizer = make_optimizer(config["optimizer"], [{"params": list(layer.parameters())}])
@@ -124,17 +125,20 @@ def check_choices(config: Mapping[str, Any], task: AudioTask) -> None:
 
 
 def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
-    """Check that front end, network, fine-tuning, loss, metrics, optimizer and schedule fit together.
+    """Check that front end, network, fine-tuning, loss, metrics, teacher, optimizer and schedule fit together.
 
-    All of them are built. The network is built and run once on the meta device, which allocates no memory.
+    All of them but the teacher are built. The network is built and run once on the meta device, which allocates no
+    memory.
 
     Raises:
         ConfigError: they do not.
+        CheckpointError: see :func:`audio_lightning.classifier.distillation.check_teacher`.
     """
     check_features(config, task)
     front_end = build_front_end(config, task)
     augmentation = Augmentation(config.get("augment") or {}, sample_rate=task.sample_rate)
-    TrainingLoss(config["loss"], _labels(config, task), mixed=augmentation.mixes_targets)
+    distilled = distillation(config) is not None
+    TrainingLoss(config["loss"], _labels(config, task), mixed=augmentation.mixes_targets, distilled=distilled)
     check_metrics(config.get("metrics"), multilabel=task.multilabel or is_multilabel(config))
     with torch.device("meta"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Initializing zero-element tensors")  # an error below is more specific
@@ -142,6 +146,7 @@ def check_networks(config: Mapping[str, Any], task: AudioTask) -> None:
     check_forward(config, network, front_end.output_shape, task)
     if (path := own_checkpoint(config["model"])) is not None:
         read_beginning(path, config, task.to_dict(), network, front_end)
+    check_teacher(config, task)
     finetuning = Finetuning(config.get("finetune"), network, front_end)
     optimizer = make_optimizer(config["optimizer"], finetuning.parameter_groups(), finetuning.kinds)
     make_scheduler(config["scheduler"], optimizer, TrainingLength(steps=100, epochs=10), **monitored(config))

@@ -17,7 +17,7 @@ from audio_lightning.config.slips import check_decimal, unreadable
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import first_line
 
-PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume|backbone)$")
+PATH_KEY = re.compile(r"(?:^|[._])(?:root|dir|path|file|pretrained|resume|backbone|teacher)$")
 """Keys whose values are paths."""
 
 NETWORK_KEY = re.compile(r"\.backbone$")

@@ -113,7 +113,7 @@ METRICS = {
 }
 """New names of entries of ``metrics.json``, by their old names."""
 
-NEW_NODES = ("ensemble", "metrics", "tuner")
+NEW_NODES = ("distill", "ensemble", "metrics", "tuner")
 """Nodes that a configuration of an earlier version may lack; they are added empty."""
 
 

@@ -31,6 +31,7 @@ RANGES = {
     "tuner.max_batch_size": (1, math.inf),
     "data.num_workers": (0, math.inf),
     "trainer.accumulate_grad_batches": (1, math.inf),
+    "distill.weight": (0, 1),
 }
 """Minimum and maximum of keys that nothing else checks early enough."""
 

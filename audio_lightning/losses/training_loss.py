@@ -93,6 +93,7 @@ class TrainingLoss(nn.Module):
         node: node ``loss`` of the configuration.
         task: task of the classifier.
         mixed: whether an augmentation mixes the targets of clips.
+        distilled: whether targets contain the probabilities of a teacher.
 
     Raises:
         ConfigError: invalid target, value or combination.
@@ -108,7 +109,9 @@ class TrainingLoss(nn.Module):
         torch.Size([4])
     """
 
-    def __init__(self, node: Mapping[str, Any], task: AudioTask, *, mixed: bool = False) -> None:
+    def __init__(
+        self, node: Mapping[str, Any], task: AudioTask, *, mixed: bool = False, distilled: bool = False
+    ) -> None:
         super().__init__()
         check_loss(node)
         self.objective: Objective = make_objective(task)
@@ -123,8 +126,13 @@ class TrainingLoss(nn.Module):
         name = cls.__name__
         if task.multilabel and not self.form.multilabel:
             raise ConfigError(f"loss: {name} takes one label per clip, and these clips have several; use loss=bce")
-        if not self.form.soft and (mixed or self.smoothing):
-            cause = "augment mixes the labels of clips" if mixed else "loss.label_smoothing spreads them"
+        causes = {
+            "augment mixes the labels of clips": mixed,
+            "distill.teacher gives a probability for each class": distilled,
+            "loss.label_smoothing spreads them": self.smoothing,
+        }
+        if not self.form.soft and any(causes.values()):
+            cause = next(cause for cause, present in causes.items() if present)
             raise ConfigError(f"loss: {name} takes whole labels, and {cause}; remove that, or use loss=auto")
         # Arguments of the loss class take precedence over the weights and the smoothing that are applied here.
         self.weight_argument = "pos_weight" if task.multilabel else "weight" * (self.form.target is _indices)
@@ -148,7 +156,7 @@ class TrainingLoss(nn.Module):
                 module.register_buffer(key, buffer, persistent=False)
         if self.weight_argument:
             self.loss.register_buffer(self.weight_argument, None, persistent=False)
-        self._try(task, mixed, name)
+        self._try(task, mixed or distilled, name)
 
     def forward(self, logits: Float[Tensor, "batch classes"], target: Tensor, weights: Tensor) -> Tensor:
         """Compute the loss per clip, ``[batch]``.
@@ -181,10 +189,10 @@ class TrainingLoss(nn.Module):
         spread = 1 / 2 if self.multilabel else 1 / self.classes
         return shares(target, self.classes) * (1 - self.smoothing) + self.smoothing * spread
 
-    def _try(self, task: AudioTask, mixed: bool, name: str) -> None:
+    def _try(self, task: AudioTask, soft: bool, name: str) -> None:
         """Compute the loss of two clips, so that an invalid loss fails before any audio is read."""
         target = torch.arange(2) % task.num_classes
-        if task.multilabel or mixed:
+        if task.multilabel or soft:
             target = shares(target, task.num_classes)
         logits = torch.linspace(-1, 1, 2 * task.num_classes).reshape(2, -1)
         try:

@@ -10,6 +10,7 @@ import pandas as pd
 from torch import Tensor
 
 from audio_lightning.classifier.checkpoint import check_checkpoint, is_ensemble, read_contents
+from audio_lightning.classifier.distillation import distillation
 from audio_lightning.classifier.ensemble_file import check_contents
 from audio_lightning.classifier.provenance import described_data
 from audio_lightning.classifier.published import published_weights
@@ -117,11 +118,18 @@ def _of_classifier(task: AudioTask, configs: Sequence[dict[str, Any]], data: Map
         ),
         "num_members": len(configs),
         "optimizer": _class_name(config.get("optimizer") or {}),
+        "teachers": _teachers(configs),
         "weights": published_weights(configs),
         "licence": licence_of(config),
         "class_counts": [int(count) for count in data["clips_of_classes"]],
         "counts": {split: int(count) for split, count in dict(data.get("clips", {})).items() if split in SPLITS},
     }
+
+
+def _teachers(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, float]]:
+    """Name and weight of the teachers of distillations, without duplicates."""
+    found = [distillation(config) for config in configs]
+    return list(dict.fromkeys((settings.name, settings.weight) for settings in found if settings is not None))
 
 
 def _class_name(node: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from audio_lightning.compare.trials import REPETITION_KEYS
 from audio_lightning.config.overrides import holds_path
 from audio_lightning.config.targets import TOP_LEVEL
 from audio_lightning.config.trust import source_files
-from audio_lightning.run_folder import RunFolder
+from audio_lightning.core.errors import CheckpointError
+from audio_lightning.run_folder import RunFolder, find_checkpoint
 
 WITHOUT_EFFECT = re.compile(
     r"(logger|hydra|dashboard|card)(\..*)?|plots|resume|trusted_modules|feature_memory_gb|data\.(table(\..+)?|num_workers|resident|download"
@@ -41,9 +43,9 @@ def canonical_config(config: Mapping[str, Any]) -> dict[str, Any]:
         if key.startswith("data."):
             del found[key]
         elif isinstance(value, str) and Path(value).expanduser().exists():
-            path = Path(value).expanduser()
-            best = RunFolder(path).best  # of a run folder, whose other files may change
-            found[key] = _of_files(best if key == "model.pretrained" and best.exists() else path)
+            found[key] = _of_files(_part_in_use(key, Path(value).expanduser()))
+    if found.get("distill.teacher") is None:
+        found = {key: value for key, value in found.items() if key.partition(".")[0] != "distill"}
     trainer = config.get("trainer", {})
     tuner = config.get("tuner") or {}
     if tuner.get("lr_find"):  # replaced by the found value, also in the configuration of the run
@@ -75,6 +77,16 @@ def digest(values: Any) -> str:
 def grid_hash(overrides: Iterable[str]) -> str:
     """Return the default name of a sweep: a hash of its overrides, independent of their order."""
     return digest(sorted(overrides))[:12]
+
+
+def _part_in_use(key: str, path: Path) -> Path:
+    """Return the checkpoint in a folder of a run or a fit, whose other files may change, otherwise the path itself."""
+    if key == "model.pretrained" and (best := RunFolder(path).best).exists():
+        return best
+    if key == "distill.teacher":
+        with suppress(CheckpointError):  # reported by the pre-flight check
+            return find_checkpoint(path)
+    return path
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

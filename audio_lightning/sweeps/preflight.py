@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 LOADING = ("seed", "batch_size", "num_workers", "resident", "sampling")
 """Data keys of batching, which do not affect the pre-flight check."""
 
-BUILT = ("feature", "augment", "model", "finetune", "loss", "optimizer", "scheduler")
-"""Nodes of a configuration that are built in the pre-flight check."""
+BUILT = ("feature", "augment", "model", "finetune", "distill", "loss", "optimizer", "scheduler")
+"""Nodes of a configuration that are built or read in the pre-flight check."""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from audio_lightning.classifier.distillation import distillation
 from audio_lightning.compare.board import Board, Row
 from audio_lightning.compare.leaderboard import boards_of
 from audio_lightning.compare.statistics import Spread
 from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder, TrialFolder
-from audio_lightning.config import as_plain, check_config, trusting
+from audio_lightning.config import absolutize_paths, as_plain, check_config, compose, trusting
 from audio_lightning.config.saved import check_reach, outside
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import write_text
@@ -27,20 +28,36 @@ from audio_lightning.training.start import train_in
 
 @dataclass(frozen=True)
 class Refit:
-    """Planned training of the best setup; with ``everything``, the test clips are used for training, too."""
+    """Planned training of the best setup.
+
+    Attributes:
+        row: its row of the leaderboard.
+        config: configuration of the training.
+        folder: its run folder.
+        everything: whether the test clips are used for training, too.
+        teacher: teacher of this training that those of the sweep did not have; None without one.
+    """
 
     row: Row
     config: DictConfig
     folder: RunFolder
     everything: bool
+    teacher: str | None = None
 
 
-def refit(sweep: SweepFolder, *, everything: bool | None = None, trust: str | Iterable[str] | None = None) -> Refit:
+def refit(
+    sweep: SweepFolder,
+    *,
+    everything: bool | None = None,
+    teacher: str | None = None,
+    trust: str | Iterable[str] | None = None,
+) -> Refit:
     """Train the best setup of a sweep on more recordings, and write its card; the same call resumes it.
 
     Args:
         sweep: sweep folder.
         everything: see :func:`plan_refit`.
+        teacher: see :func:`plan_refit`.
         trust: modules that the configuration may name, in addition to the package and its libraries; None: none.
 
     Raises:
@@ -48,7 +65,7 @@ def refit(sweep: SweepFolder, *, everything: bool | None = None, trust: str | It
     """
     results = read_results([sweep])
     boards = [board for board in boards_of(results, [sweep]) if board.rows]
-    planned = plan_refit(sweep, results, boards, everything=everything)
+    planned = plan_refit(sweep, results, boards, everything=everything, teacher=teacher)
     best = f"{boards[0].monitor} {planned.row.validation.mean:.4f}"
     print(f"{planned.row.name}: {best}, the best of {len(boards[0].rows)}")
     typed = trust if trust is None or isinstance(trust, str) else list(trust)
@@ -61,7 +78,14 @@ def refit(sweep: SweepFolder, *, everything: bool | None = None, trust: str | It
     return planned
 
 
-def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *, everything: bool | None) -> Refit:
+def plan_refit(
+    sweep: SweepFolder,
+    results: pd.DataFrame,
+    boards: list[Board],
+    *,
+    everything: bool | None,
+    teacher: str | None = None,
+) -> Refit:
     """Plan the refit: the best setup of a sweep, trained for its median best number of epochs.
 
     Args:
@@ -70,6 +94,8 @@ def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *
         boards: its leaderboards.
         everything: train on the test clips, too. None: only if there is no fixed test set, because setups were tested
             on several folds or not at all.
+        teacher: run, fit, checkpoint or artifact whose probabilities become a part of the targets; its weight is that
+            of the sweep, or the default. None: the teacher of the sweep, if there is one.
 
     Raises:
         ConfigError: there is no finished trial, or the trials are on several data sets.
@@ -87,25 +113,31 @@ def plan_refit(sweep: SweepFolder, results: pd.DataFrame, boards: list[Board], *
     config = TrialFolder(sweep.path / trials["folder"].iloc[0]).read_config(complete=True)
     if everything is None:
         everything = row.test is None or board.unit == "folds"
-    folder = RunFolder(sweep.path / ("refit" if everything else "refit-tested"))
+    name = ("refit" if everything else "refit-tested") + ("" if teacher is None else "-distilled")
+    folder = RunFolder(sweep.path / name)
     check_reach(config, ["callbacks", "trainer"], folder.path)
     for key, value in outside(config, "logger", folder.path):  # the folder may be from another person
         print(f"{key}={value} of the sweep is not used: a refit logs into its folder", file=sys.stderr)
         config.logger[key.split(".")[1]] = None
     with open_dict(config):
+        if teacher is not None:
+            config.distill = {**compose([]).distill, **config.get("distill", {}), "teacher": teacher}
+            absolutize_paths(config)
         if everything:
             config.data.split, config.data.validation_fraction = "train_only", 0.0
             config.data.folds = config.data.test_fold = config.data.validation_fold = None
         else:
             config.data.train_on_validation = True
         _without_validation(config, trials)
+    taught = "" if teacher is None else f", with the teacher {teacher}"
     if folder.config.is_file() and canonical_config(as_plain(folder.read_config())) != canonical_config(
         as_plain(config)
     ):
         raise ConfigError(
-            f"{folder.path}: holds a refit of another setup, but the best is now {row.name}; move the folder away"
+            f"{folder.path}: holds a refit of another setup, but the best is now {row.name}{taught}; move the folder "
+            "away"
         )
-    return Refit(row, config, folder, everything)
+    return Refit(row, config, folder, everything, teacher)
 
 
 def write_card(refit: Refit, board: Board, metrics: dict[str, Any]) -> Path:
@@ -118,6 +150,7 @@ def write_card(refit: Refit, board: Board, metrics: dict[str, Any]) -> Path:
         f"A classifier of {data.clip_seconds:g} s clips at {data.sample_rate:,} Hz, trained on {clips:,} of them "
         f"({'all clips' if refit.everything else 'the training and validation clips'}), "
         f"{metrics['epochs']} epochs, seed {metrics['seed']}, {metrics['parameters']:,} parameters.",
+        *_taught(refit),
         "",
         "## What to expect",
         "",
@@ -139,6 +172,14 @@ def write_card(refit: Refit, board: Board, metrics: dict[str, Any]) -> Path:
     return card
 
 
+def _taught(refit: Refit) -> list[str]:
+    """Return lines about the teacher of the classifier; empty without one."""
+    settings = distillation(as_plain(refit.config))
+    if settings is None:
+        return []
+    return ["", f"The probabilities of {settings.name} are {settings.weight:g} of every target (distillation)."]
+
+
 def _expected(refit: Refit, board: Board) -> str:
     row, found = refit.row, board.expected
     shown = found.test if found else row.test or row.validation
@@ -154,11 +195,17 @@ def _expected(refit: Refit, board: Board) -> str:
     if found and found.nested:
         over += f", of the setup that is best on the validation clips of each ({_name(metric)} by nested selection)"
     chosen = ", by which the setup was chosen, so that it is optimistic" if metric == board.monitor else ""
-    return (
-        f"{_name(metric).capitalize()} {_figure(shown)}{whole}, {over}{chosen}. It was measured on classifiers that "
+    origin = (
         "were chosen in the same way and trained on fewer clips. On similar recordings, this classifier should be as "
         "good or better; on others it may be worse."
     )
+    if refit.teacher is not None:
+        origin = (
+            "were trained without this teacher, so it is no estimate for this classifier. `audio-lightning evaluate` "
+            "tests this classifier and its teacher on recordings that neither was trained on."
+        )
+    figures = f"{_name(metric).capitalize()} {_figure(shown)}{whole}, {over}{chosen}."
+    return f"{figures} It was measured on classifiers that {origin}"
 
 
 def _figure(found: Spread) -> str:

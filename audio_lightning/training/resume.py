@@ -13,8 +13,10 @@ from audio_lightning.run_folder import RunFolder
 
 LENGTH = ("max_epochs", "max_steps", "max_time")
 DEVICES = ("accelerator", "devices", "num_nodes", "strategy")
-PLACES = re.compile(r"data\.(table|([a-z_]+_)?(root|dir|path|file))|callbacks\.\w+\.\w*(root|dir|path|file)")
-"""Keys of locations: of the data, which is recognized by its content, and of files that callbacks write."""
+PLACES = re.compile(
+    r"data\.(table|([a-z_]+_)?(root|dir|path|file))|callbacks\.\w+\.\w*(root|dir|path|file)|distill\.teacher"
+)
+"""Keys of locations: of data and teacher, which are recognized by their content, and of files of callbacks."""
 
 CHANGEABLE = re.compile(rf"trainer|trainer\.({'|'.join(LENGTH + DEVICES)})|logger(\..+)?|plots|{PLACES.pattern}")
 
@@ -36,7 +38,7 @@ def resumed_config(folder: RunFolder, overrides: Iterable[str]) -> DictConfig:
             raise ConfigError(
                 f"{key} cannot be changed in a resumed run; only the length "
                 f"(trainer.{', trainer.'.join(LENGTH)}), the devices (trainer.{', trainer.'.join(DEVICES)}), "
-                "plots, logger, and data.root of moved data can be changed"
+                "plots, logger, and data.root or distill.teacher of moved files can be changed"
             )
     anew = any(key.startswith("logger") for key in keys)
     moved = [line for line, key in zip(overrides, keys) if PLACES.fullmatch(key)]

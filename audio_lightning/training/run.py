@@ -122,6 +122,7 @@ def train(
     with runs_ended(trainer), ranks, peers.watched(), translate_errors(classifier):
         with interruptible(trainer):
             trainer.fit(classifier, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+        leaks, classifier.teacher = classifier.taught_by_leak, None  # frees the memory of the teacher
         classifier, best_epoch = _load_best(classifier, trainer, folder)
         validated = _validate(classifier, datamodule, trainer, folder, plain)
         testing = clock.perf_counter()
@@ -131,7 +132,7 @@ def train(
         tested = clock.perf_counter()
 
         metrics = summarize(classifier, datamodule, trainer, history, best_epoch=best_epoch)
-        metrics |= validated | _found(config)
+        metrics |= validated | _found(config) | ({"leakage": "present"} if leaks else {})
         metrics["test_seconds"] = round(tested - testing, 3)
         metrics["total_seconds"] = round(clock.perf_counter() - started, 3)
         if trainer.is_global_zero:

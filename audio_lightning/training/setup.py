@@ -117,7 +117,12 @@ def make_classifier(
         classifier.front_end.fit(datamodule.sample_waveforms(STATISTICS_CLIPS, seed=config.seed))
     for source in classifier.augmentation.lacks:
         _give_recordings(classifier, datamodule, source, config[f"{source}_dir"])
-    if isinstance(classifier.front_end, Embedding):
+    if isinstance(classifier.front_end, Embedding) and classifier.front_end.views and classifier.distillation:
+        print_and_log(
+            f"note: feature.views={classifier.front_end.views} is not used: the teacher needs the waveforms of the "
+            "augmented clips, so the published network embeds them in every epoch"
+        )
+    elif isinstance(classifier.front_end, Embedding):
         classifier.views = embed_views(classifier.front_end, classifier.augmentation, datamodule, plain)
     on_cpu = trainer.strategy.root_device.type == "cpu"
     if classifier.memory is None and on_cpu and config.feature_memory_gb and not classifier.front_end.learnable:

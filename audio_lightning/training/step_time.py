@@ -44,13 +44,13 @@ def seconds_a_step(config: DictConfig, task: AudioTask) -> float:
 
 
 def untrained(config: DictConfig, task: AudioTask) -> AudioClassifier:
-    """Build the classifier of a training with its initial weights and the feature statistics of noise.
+    """Build the classifier of a training, without a teacher, with initial weights and the statistics of noise.
 
     Args:
         config: configuration without ``auto``.
         task: task of the data.
     """
-    plain = {**as_plain(config), "scheduler": {"_target_": None}}
+    plain = {**as_plain(config), "scheduler": {"_target_": None}, "distill": {}}
     clips = int(config.data.batch_size)
     classifier = AudioClassifier(plain, task.to_dict(), [clips] * task.num_classes, clips * task.num_classes)
     if classifier.front_end.needs_statistics:

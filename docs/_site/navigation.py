@@ -21,7 +21,8 @@ ORDER: dict[str, Any] = {
             "how-to/k-fold.md", "how-to/search.md",
         ],
         "Training": [
-            "how-to/training-options.md", "how-to/faster-training.md", "how-to/resume.md", "how-to/debugging.md",
+            "how-to/training-options.md", "how-to/faster-training.md", "how-to/distillation.md", "how-to/resume.md",
+            "how-to/debugging.md",
         ],
         "Your own code": ["how-to/own-model.md", "how-to/own-loss.md", "how-to/extending.md"],
         "Loggers, clusters, GPUs": [

@@ -16,6 +16,7 @@ from audio_lightning.cli.main import app
 from audio_lightning.compare.leaderboard import make_boards
 from audio_lightning.compare.trial_table import read_results
 from audio_lightning.compare.trials import SweepFolder
+from audio_lightning.core.errors import DataError
 from audio_lightning.core.files import read_json
 from audio_lightning.run_folder import RunFolder
 from audio_lightning.sweeps.refit import Refit, write_card
@@ -63,6 +64,25 @@ def test_a_cross_validated_setup_is_trained_on_all_folds(tiny_urbansound8k: Path
     assert code == 0, output
     assert read_json(tmp_path / "folds/refit/metrics.json")["num_clips/train"] == 36
     assert "the mean of 4 folds, each tested in turn" in (tmp_path / "folds/refit/card.md").read_text()
+
+
+def test_a_teacher_changes_the_targets_of_a_refit(swept: Path, trained: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(swept, tmp_path / "sweep")
+    code, output = refit(str(folder), "--everything", "--teacher", str(trained))
+    assert code == 0, output
+    assert f"teacher: CNN of {trained}, 0.9 of every target" in output
+    config = RunFolder(folder / "refit-distilled").read_config()
+    assert config.distill == {"teacher": str(trained), "weight": 0.9}
+    card = (folder / "refit-distilled/card.md").read_text()
+    assert f"The probabilities of {trained.name} are 0.9 of every target (distillation)." in card
+    assert "trained without this teacher, so it is no estimate for this classifier" in card
+    assert "the classifier run are 0.9 of every target" in (folder / "refit-distilled/MODEL_CARD.md").read_text()
+    code, output = refit(str(folder), "--everything", "--teacher", str(folder / "000"))
+    assert code == 2
+    assert "holds a refit of another setup, but the best is now" in output
+    leaks = al.Sweep(folder)
+    with pytest.raises(DataError, match=r"was trained on .* test clips of this run"):
+        leaks.refit(everything=False, teacher=folder / "refit-distilled")
 
 
 def card_of(path: Path, trials: list[dict[str, Any]], *, axes: Sequence[str] = (), **metrics: float) -> str:

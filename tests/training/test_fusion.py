@@ -103,23 +103,24 @@ def run_members(functions: list[Callable[[Member], None]], rounds: Rounds) -> li
     return Turns(rounds.serve).run(functions)
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [*SMALL, "taught"])
 def test_trainings_have_the_weights_of_each_alone(
-    name: str, tiny_urbansound8k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tiny_urbansound8k: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Doubled(monkeypatch)
-    configs = [config_of(tiny_urbansound8k, *SMALL[name], *lines) for lines in DIFFERENT]
+    settings = {**SMALL, "taught": [*SMALL["cnn"], f"distill.teacher={trained}"]}[name]
+    configs = [config_of(tiny_urbansound8k, *settings, *lines) for lines in DIFFERENT]
     for number, config in enumerate(configs):
         train(config.copy(), RunFolder(tmp_path / f"alone{number}"))
     rounds = Rounds()
 
-    def trained(number: int) -> Callable[[Member], None]:
+    def training_of(number: int) -> Callable[[Member], None]:
         def function(member: Member) -> None:
             train(configs[number].copy(), RunFolder(tmp_path / f"fused{number}"), callbacks=[JointTraining(member)])
 
         return function
 
-    assert run_members([trained(number) for number in range(3)], rounds) == [None] * 3
+    assert run_members([training_of(number) for number in range(3)], rounds) == [None] * 3
 
     assert rounds.joint_steps >= 10
     for number in range(3):
