@@ -224,7 +224,8 @@ def robustness(
         clips: maximum number of test clips, drawn with ``seed``; None for all.
         seed: seed of the noise, the room impulse responses and the drawn clips.
         device: torch device, such as ``"cuda"``.
-        output: folder for ``robustness.csv``, ``robustness.json`` and ``robustness.png``.
+        output: folder for ``robustness.csv``, ``robustness.json`` and ``robustness.png``; not the folder of another
+            run, a sweep or another fit.
         trust: see :func:`load`.
         config_dir: see :func:`compose`.
 
@@ -238,11 +239,18 @@ def robustness(
         >>> table[["condition", "score", "difference"]]  # doctest: +SKIP
     """
     from audio_lightning.config import quote_paths
+    from audio_lightning.core.files import check_free
+    from audio_lightning.inference.hub import is_hub_name
     from audio_lightning.inference.robustness import as_table, write_robustness
     from audio_lightning.inference.robustness import robustness as measured
+    from audio_lightning.run_folder import find_checkpoint
 
     if isinstance(checkpoint, Run):
         trust = trust or checkpoint.trust
+    if output is not None:
+        path = as_folder(checkpoint)
+        own = path if is_hub_name(path) else find_checkpoint(path)
+        check_free("output=", Path(output).expanduser(), own=own)
     rows = measured(
         as_folder(checkpoint),
         quote_paths(overrides),

@@ -166,7 +166,8 @@ def evaluate(
         checkpoint: a run, the folder of a run or a fit, a checkpoint file, or an exported ONNX file.
         *overrides: ``data=NAME`` and ``data.KEY=VALUE``; none for the data of the run. An ONNX file needs
             ``data=NAME``.
-        output: folder for ``metrics.json``, ``predictions.csv`` and ``per_class.csv``; not for an ONNX file.
+        output: folder for ``metrics.json``, ``predictions.csv`` and ``per_class.csv``, not that of a run, a fit or a
+            sweep; not for an ONNX file.
         trust: see :func:`load`.
         config_dir: see :func:`compose`.
 
@@ -181,10 +182,13 @@ def evaluate(
         >>> al.evaluate("runs/first", "data=folder", "data.root=other").metrics  # doctest: +SKIP
     """
     from audio_lightning.config import quote_paths
+    from audio_lightning.core.files import check_free
     from audio_lightning.fit.evaluation import evaluate as evaluated
 
     if isinstance(checkpoint, Run):
         trust, checkpoint = trust or checkpoint.trust, checkpoint.folder
     target = None if output is None else Path(output).expanduser()
+    if target is not None:
+        check_free("output=", target)
     options: dict[str, Any] = {"output": target, "trust": trust, "config_dir": config_dir}
     return evaluated(Path(checkpoint).expanduser(), quote_paths(overrides), **options)

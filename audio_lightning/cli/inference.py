@@ -17,9 +17,9 @@ from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.output import print_next_on_terminal, print_written, trust_options
 from audio_lightning.cli.prediction_table import print_predictions
 from audio_lightning.cli.submission import TableOptions, read_request, summarize, table_among, write_answers
-from audio_lightning.cli.targets import named_files, protect, require_free
+from audio_lightning.cli.targets import named_files, protect
 from audio_lightning.core.errors import CheckpointError, ConfigError
-from audio_lightning.core.files import nearest_path, to_json
+from audio_lightning.core.files import check_free, nearest_path, to_json
 from audio_lightning.core.task import LABEL_SEPARATOR, AudioTask
 from audio_lightning.training.console import print_metrics
 
@@ -244,7 +244,7 @@ def evaluate_command(
 
     check_choices(line for line in overrides or [] if line.startswith("data="))  # before torch is imported
     if output is not None:
-        require_free("--output", output)
+        check_free("--output", output)
         results = (output / name for name in EVALUATION_FILES)
         protect("--output", results, named_files(overrides or []))
     from audio_lightning.fit.evaluation import evaluate

@@ -10,7 +10,7 @@ from audio_lightning.cli.completion import ConfigDir
 from audio_lightning.cli.exit_codes import exits
 from audio_lightning.cli.inference import Checkpoint, Device, Trust, find_existing, writable
 from audio_lightning.cli.output import print_written
-from audio_lightning.cli.targets import require_free
+from audio_lightning.core.files import check_free
 from audio_lightning.core.messages import below_here
 from audio_lightning.core.text_tables import Column, print_table, print_text
 
@@ -62,7 +62,7 @@ def robustness_command(
     from audio_lightning.inference.robustness import robustness, write_robustness
 
     if output is not None:
-        require_free("--output", output, own=path)
+        check_free("--output", output, own=path)
     with writable(output):
         if output is not None:
             output.mkdir(parents=True, exist_ok=True)

@@ -65,29 +65,6 @@ def protect(option: str, files: Iterable[Path], inputs: Iterable[Path] = (), *, 
             raise ConfigError(f"{option} {file}: would overwrite a file of the {kind} {folder}; give another file")
 
 
-def require_free(option: str, folder: Path, own: Path | None = None) -> None:
-    """Check that a folder for results does not hold the results of a run, a fit or a sweep.
-
-    Args:
-        option: name of the option, for the message.
-        folder: the folder to write to.
-        own: checkpoint whose run or fit may have the folder; None if none may.
-
-    Raises:
-        ConfigError: it does.
-    """
-    owner = owner_of(folder)
-    if owner is None:
-        return
-    places = () if own is None else (*own.absolute().parents[:2], *own.resolve().parents[:2])
-    if not any(os.path.samefile(folder, place) for place in places):
-        of_another = "another " if own is not None else "a "
-        raise ConfigError(
-            f"{option} {folder}: is the folder of {of_another}{owner}, whose results must not change; give another "
-            "folder"
-        )
-
-
 def named_files(overrides: Iterable[str]) -> Iterator[Path]:
     """Yield the files that overrides may name, such as ``data.table=clips.csv``: by path, and below ``data.root``."""
     values = dict(override.partition("=")[::2] for override in overrides)

@@ -357,6 +357,29 @@ def check_owner(folder: Path, kind: str, *, key: str) -> None:
         raise ConfigError(f"{key}={folder}: is the folder of a {owner}, not of a {kind}; give another folder")
 
 
+def check_free(option: str, folder: Path, own: Path | None = None) -> None:
+    """Check that a folder for results does not hold the results of a run, a fit or a sweep.
+
+    Args:
+        option: name of the option (``--output``) or of the argument (``output=``), for the message.
+        folder: the folder to write to.
+        own: checkpoint whose run or fit may have the folder; None if none may.
+
+    Raises:
+        ConfigError: it does.
+    """
+    owner = owner_of(folder)
+    if owner is None:
+        return
+    places = () if own is None else (*own.absolute().parents[:2], *own.resolve().parents[:2])
+    if not any(os.path.exists(place) and os.path.samefile(folder, place) for place in places):
+        where = f"{option}{folder}" if option.endswith("=") else f"{option} {folder}"
+        of_another = "another " if own is not None else "a "
+        raise ConfigError(
+            f"{where}: is the folder of {of_another}{owner}, whose results must not change; give another folder"
+        )
+
+
 def check_creatable(folder: Path, *, key: str) -> None:
     """Check that a folder can be created and written, by a temporary folder in it or in its nearest existing parent.
 

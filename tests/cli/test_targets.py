@@ -9,9 +9,11 @@ import soundfile
 from typer.testing import CliRunner
 from untrained import CNN, write_member
 
+import audio_lightning as al
 from audio_lightning.cli.main import app
-from audio_lightning.cli.targets import named_files, protect, require_free, require_writable
+from audio_lightning.cli.targets import named_files, protect, require_writable
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.files import check_free
 
 
 def invoke(*words: object) -> tuple[int, str, str]:
@@ -99,10 +101,19 @@ def test_other_files_may_be_replaced(place: Path) -> None:
 
 
 def test_robustness_may_write_into_the_folder_of_its_run_alone(place: Path) -> None:
-    require_free("--output", place / "run", own=place / "run/checkpoints/best.ckpt")
-    require_free("--output", place / "sounds", own=place / "run/checkpoints/best.ckpt")
+    check_free("--output", place / "run", own=place / "run/checkpoints/best.ckpt")
+    check_free("--output", place / "sounds", own=place / "run/checkpoints/best.ckpt")
     with pytest.raises(ConfigError, match="is the folder of another fit"):
-        require_free("--output", place / "fit", own=place / "run/checkpoints/best.ckpt")
+        check_free("--output", place / "fit", own=place / "run/checkpoints/best.ckpt")
+
+
+def test_functions_refuse_these_folders_too(place: Path) -> None:
+    with pytest.raises(ConfigError, match=r"output=.*run: is the folder of a run"):
+        al.evaluate(place / "run", output=place / "run")
+    with pytest.raises(ConfigError, match=r"output=.*sweep: is the folder of another sweep"):
+        al.robustness(place / "run", output=place / "sweep")
+    with pytest.raises(ConfigError, match=r"output=.*sweep: is the folder of another sweep"):
+        al.robustness("hf://owner/name", output=place / "sweep")
 
 
 def test_files_that_overrides_name() -> None:
