@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from audio_lightning.core.messages import below_here
+from audio_lightning.core.utf8 import as_utf8
 
 
 def print_next(*words: str | Path) -> None:
@@ -22,7 +23,7 @@ def print_next_on_terminal(*words: str | Path) -> None:
 
 def print_written(*files: Path) -> None:
     """Print the paths of written files; for commands whose stdout is not data for other programs."""
-    print(f"written: {', '.join(str(below_here(file)) for file in files)}", flush=True)
+    print(f"written: {', '.join(as_utf8(below_here(file)) for file in files)}", flush=True)
 
 
 def print_demo_data(lines: Sequence[str]) -> None:
@@ -51,4 +52,4 @@ def trust_options(modules: Iterable[str] | None) -> list[str]:
 
 def command(*words: str | Path) -> str:
     """Quote a command for the shell; paths below the current folder become relative to it."""
-    return shlex.join(str(below_here(word) if isinstance(word, Path) else word) for word in words)
+    return shlex.join(as_utf8(below_here(word) if isinstance(word, Path) else word) for word in words)

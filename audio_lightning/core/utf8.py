@@ -15,6 +15,7 @@ def as_utf8(text: object) -> str:
 
     Example:
         >>> import os
+        >>> from audio_lightning.core.utf8 import as_utf8
         >>> print(as_utf8(os.fsdecode(b"lat\xe9.wav")))
         lat\udce9.wav
     """
