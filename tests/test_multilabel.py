@@ -191,9 +191,10 @@ def test_predictions_name_every_label(finished: Run, recordings: Path) -> None:
     assert [entry["predicted"] for entry in entries] == expected
 
 
-def test_the_most_probable_need_no_threshold(finished: Run, recordings: Path) -> None:
+def test_the_most_probable_are_written_beside_the_prediction(finished: Run, recordings: Path) -> None:
     table = list(csv.DictReader(predicted(finished, recordings, "--top-k", "2").splitlines()))
-    assert "predicted" not in table[0]
+    expected = list(csv.DictReader(predicted(finished, recordings).splitlines()))
+    assert [row["predicted"] for row in table] == [row["predicted"] for row in expected]
     assert all(float(row["probability_1"]) >= float(row["probability_2"]) for row in table)
 
 

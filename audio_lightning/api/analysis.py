@@ -9,6 +9,7 @@ import pandas as pd
 from audio_lightning.api.opening import as_classifier, as_folder, as_paths, as_recordings
 from audio_lightning.api.training import PathLike, Run, Trust
 from audio_lightning.core.task import LABEL_SEPARATOR
+from audio_lightning.core.utf8 import as_utf8
 
 if TYPE_CHECKING:
     from audio_lightning.classifier.base import Classifier
@@ -123,7 +124,7 @@ def evaluate_events(
     paths = as_recordings(recordings)
     if isinstance(reference, (str, Path)):
         reference = read_reference(Path(reference).expanduser(), paths)
-    return evaluated(detections, reference, seconds={str(path): describe(path).duration_seconds for path in paths})
+    return evaluated(detections, reference, seconds={as_utf8(path): describe(path).duration_seconds for path in paths})
 
 
 def suggest(

@@ -8,6 +8,7 @@ import pandas as pd
 
 from audio_lightning.api.opening import as_classifier, as_recordings
 from audio_lightning.api.training import PathLike, Run, Trust
+from audio_lightning.core.utf8 import as_utf8
 
 if TYPE_CHECKING:
     from audio_lightning.classifier.base import Classifier
@@ -41,7 +42,7 @@ def predict(
         hop_seconds: seconds from the start of one window to the next; None for the hop of the training, or for the
             window length if the training had no windows or ``window_seconds`` is given.
         per_recording: return one row for each recording, with the mean of its windows.
-        raw: return probabilities before calibration.
+        raw: return probabilities before calibration; ``threshold`` and ``min_precision`` then apply to these.
         threshold: minimum probability of a prediction, for all classes or by class. Below it, the prediction is
             ``unknown``, or has no label if the data is multi-label.
         min_precision: target precision: the threshold is the lowest one that reaches it on the validation clips. It
@@ -59,7 +60,7 @@ def predict(
     Raises:
         CheckpointError: see :func:`load`.
         ConfigError: see :func:`load`; also a threshold that is not a probability, ``threshold`` together with
-            ``min_precision``, or a precision that no threshold reaches.
+            ``min_precision``, a precision that no threshold reaches, or an option that an ONNX file does not support.
         DataError: a folder without recordings.
 
     Example:
@@ -84,23 +85,25 @@ def predict(
         ['probability dog', 'probability siren']
     """
     from audio_lightning.inference.onnx_model import is_onnx, load_onnx
+    from audio_lightning.inference.predict import check_outputs
     from audio_lightning.inference.predict import predict as predictions_of
     from audio_lightning.inference.rejection import choose_thresholds
 
     loaded: Classifier | OnnxModel
     if isinstance(classifier, str | Path) and is_onnx(Path(classifier)):
-        loaded = load_onnx(Path(classifier))
+        loaded = load_onnx(Path(classifier), trust=trust)
     else:
         loaded = as_classifier(classifier, trust)
     options: dict[str, Any] = {"window_seconds": window_seconds, "hop_seconds": hop_seconds, "batch_size": batch_size}
-    options |= {"raw": raw, "thresholds": choose_thresholds(loaded, threshold, min_precision)[0]}
+    check_outputs(loaded, raw=raw, typicality=typicality)
+    options |= {"raw": raw, "thresholds": choose_thresholds(loaded, threshold, min_precision, raw=raw)[0]}
     options["typicality"] = typicality
     several, rows = loaded.task.multilabel, []
     for found in predictions_of(loaded, as_recordings(recordings), per_recording=per_recording, **options):
         labels = found.labels if several or found.labels is None else found.labels[0]
         shares = [None] * len(loaded.task.classes) if found.probabilities is None else found.probabilities.tolist()
         shares += [found.typicality] if typicality else []
-        rows.append([str(found.path), found.start_seconds, found.stop_seconds, labels, *shares, found.error])
+        rows.append([as_utf8(found.path), found.start_seconds, found.stop_seconds, labels, *shares, found.error])
     names = [*(f"probability {name}" for name in loaded.task.classes), *(["typicality"] if typicality else [])]
     return pd.DataFrame(rows, columns=["path", "start_seconds", "end_seconds", "predicted", *names, "error"])
 
@@ -144,7 +147,7 @@ def embed(
     size, rows = loaded.embedding_dim, []
     for found in embeddings_of(loaded, as_recordings(recordings), **options):
         vector = [None] * size if found.vector is None else found.vector.tolist()
-        rows.append([str(found.path), found.start_seconds, found.stop_seconds, *vector, found.error])
+        rows.append([as_utf8(found.path), found.start_seconds, found.stop_seconds, *vector, found.error])
     names = (f"embedding {number}" for number in range(size))
     return pd.DataFrame(rows, columns=["path", "start_seconds", "end_seconds", *names, "error"])
 

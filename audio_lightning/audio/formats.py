@@ -1,5 +1,6 @@
 """Audio file formats, recognized by suffix or by the first bytes of a file."""
 
+import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -89,9 +90,14 @@ def _is_libsndfile_header(header: bytes) -> bool:
     return header.startswith(_LIBSNDFILE_MAGIC) or header[8:12] in _CHUNKED.get(header[:4], ())
 
 
+def libsndfile_name(path: Path) -> bytes | Path:
+    """Name of a file for libsndfile: on POSIX its bytes, because soundfile encodes text as strict UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else path
+
+
 def _opens(path: Path) -> bool:
     try:
-        with soundfile.SoundFile(path):
+        with soundfile.SoundFile(libsndfile_name(path)):
             return True
     except (soundfile.SoundFileError, TypeError):
         return False

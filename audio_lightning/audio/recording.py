@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from audio_lightning.audio.container import completed_wav_header, missing_bytes
 from audio_lightning.audio.ffmpeg import decode_to_file
-from audio_lightning.audio.formats import ffmpeg_demuxer, read_header
+from audio_lightning.audio.formats import ffmpeg_demuxer, libsndfile_name, read_header
 from audio_lightning.audio.mpeg import count_mpeg_samples
 from audio_lightning.core.errors import AudioError
 
@@ -222,7 +222,7 @@ def _open_checked(path: Path, file: BinaryIO) -> tuple["_SoundFile", int]:
             raise
         sound.container, sound.decoded = demuxer.upper(), decoded
         return sound, sound.frames
-    sound = _open_with_soundfile(path, path)
+    sound = _open_with_soundfile(path, libsndfile_name(path))
     frames = sound.frames
     if sound.format == "MP3":
         frames = count_mpeg_samples(file) or frames
@@ -239,7 +239,7 @@ def _open_checked(path: Path, file: BinaryIO) -> tuple["_SoundFile", int]:
     return sound, frames
 
 
-def _open_with_soundfile(path: Path, file: "Path | _Patched | BinaryIO") -> "_SoundFile":
+def _open_with_soundfile(path: Path, file: "bytes | Path | _Patched | BinaryIO") -> "_SoundFile":
     try:
         return _SoundFile(file)
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless *.raw file

@@ -95,6 +95,15 @@ class Classifier(pl.LightningModule):
         """Compute probabilities without calibration."""
         return self.objective.activate(logits.float())
 
+    def uncalibrated_thresholds(self) -> Float[Tensor, "classes"]:
+        """Convert ``thresholds`` to those of probabilities without calibration, with the same decisions.
+
+        Only for tasks with several labels, whose calibration is a positive scale and a bias for each class.
+        """
+        if not self.calibration.fitted:
+            return self.thresholds
+        return ((self.thresholds.logit() - self.calibration.bias) / self.calibration.scale).sigmoid()
+
     @torch.inference_mode()
     def logits(self, waveform: Float[Tensor, "batch samples"]) -> Float[Tensor, "batch classes"]:
         """Compute logits before calibration, float32, in evaluation mode."""

@@ -25,6 +25,7 @@ from audio_lightning.cli.inference import (
 from audio_lightning.cli.output import print_written
 from audio_lightning.cli.targets import protect, require_writable
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.utf8 import as_utf8
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -196,6 +197,6 @@ def _print_metrics(found: "list[Outcome]", annotations: "DataFrame") -> None:
     from audio_lightning.inference.detect import to_frame
     from audio_lightning.inference.event_metrics import evaluate_events
 
-    seconds = {str(outcome.recording): outcome.seconds for outcome in found if outcome.error is None}
+    seconds = {as_utf8(outcome.recording): outcome.seconds for outcome in found if outcome.error is None}
     for name, value in evaluate_events(to_frame(found), annotations, seconds=seconds).items():
         print(f"{name} {value:.4f}", file=sys.stderr)

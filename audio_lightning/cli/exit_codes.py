@@ -1,6 +1,7 @@
 """Exit codes of commands: success, a user's mistake (one message), or a defect of the program (traceback)."""
 
 import functools
+import io
 import sys
 import traceback
 from collections.abc import Callable
@@ -59,6 +60,7 @@ def exit_code_of(action: Callable[[], int | None], *, folder: Path | None = None
         trust = [f"trust=[{names}]" if "," in names else f"trust={names}"] if names else []
         then = f"continue with: {command('python', 'train.py', f'resume={folder}', *trust)}"
     hint = f"; {then}" if then else ""
+    _escape_undecodable_names()
     try:
         return action() or 0
     except UserError as error:
@@ -78,6 +80,12 @@ def exit_code_of(action: Callable[[], int | None], *, folder: Path | None = None
             traceback.print_exc()
         log_failure(error)
         return 1
+
+
+def _escape_undecodable_names() -> None:
+    """Let stdout escape names that it cannot encode, as stderr does, instead of raising an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _remedy(error: Exception) -> str | None:

@@ -21,6 +21,7 @@ from audio_lightning.cli.targets import named_files, protect
 from audio_lightning.core.errors import CheckpointError, ConfigError
 from audio_lightning.core.files import check_free, nearest_path, to_json
 from audio_lightning.core.task import LABEL_SEPARATOR, AudioTask
+from audio_lightning.core.utf8 import as_utf8
 from audio_lightning.training.console import print_metrics
 
 if TYPE_CHECKING:
@@ -70,7 +71,9 @@ def predict_command(
     per_recording: Annotated[
         bool, typer.Option("--per-recording", help="One row per recording: the mean of its windows.")
     ] = False,
-    top_k: Annotated[int | None, typer.Option(min=1, help="Show only the K most probable classes.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Write only the K most probable classes, beside the prediction.")
+    ] = None,
     threshold: Annotated[
         list[str] | None,
         typer.Option(
@@ -129,13 +132,14 @@ def predict_command(
     if chosen is Format.TABLE and output is not None:
         raise ConfigError("--format table: only for the screen; leave --output out, or choose csv or json")
     classifier, files = _predictor(checkpoint, device, trust), _found(recordings)
-    from audio_lightning.inference.predict import predict
+    from audio_lightning.inference.predict import check_outputs, predict
 
+    check_outputs(classifier, raw=raw, typicality=typicality)
     options |= {"raw": raw, "typicality": typicality}
     if threshold or min_precision is not None:
         from audio_lightning.inference.rejection import choose_thresholds
 
-        options["thresholds"], note = choose_thresholds(classifier, threshold, min_precision)
+        options["thresholds"], note = choose_thresholds(classifier, threshold, min_precision, raw=raw)
         if note:
             print(note, file=sys.stderr)
     predictions = predict(classifier, files, per_recording=per_recording, **options)
@@ -291,7 +295,9 @@ def _predictor(checkpoint: Path, device: str, trust: list[str] | None) -> "Class
     """Load a checkpoint, or an ONNX file, for which torch is not imported."""
     from audio_lightning.inference.onnx_model import is_onnx, load_onnx
 
-    return load_onnx(checkpoint, device=device) if is_onnx(checkpoint) else _classifier(checkpoint, device, trust)
+    if is_onnx(checkpoint):
+        return load_onnx(checkpoint, device=device, trust=trust)
+    return _classifier(checkpoint, device, trust)
 
 
 def _classifier(checkpoint: Path, device: str, trust: list[str] | None) -> "Classifier":
@@ -358,24 +364,25 @@ def _write_csv(
 ) -> int:
     """Write rows as they are predicted; return the number of recordings that could not be read."""
     writer = csv.writer(file, lineterminator="\n")
-    columns = ["predicted", *(f"probability {name}" for name in task.classes)]
+    columns = [f"probability {name}" for name in task.classes]
     if top_k:
         ranks = range(1, min(top_k, task.num_classes) + 1)
         columns = [name for rank in ranks for name in (f"class_{rank}", f"probability_{rank}")]
-    columns += ["typicality"] * typicality
+    columns = ["predicted", *columns, *["typicality"] * typicality]
     writer.writerow(["path", "start_seconds", "end_seconds", *columns, "error"])
     failed = set[Path]()
     for found in predictions:
         if found.probabilities is None or found.labels is None:
             failed.add(found.path)
-            writer.writerow([found.path, "", "", *[""] * len(columns), found.error])
+            writer.writerow([as_utf8(found.path), "", "", *[""] * len(columns), found.error])
             continue
-        values = [LABEL_SEPARATOR.join(found.labels), *(f"{share:.8f}" for share in found.probabilities.tolist())]
+        values = [f"{share:.8f}" for share in found.probabilities.tolist()]
         if top_k:
             values = [value for name, share in _ranked(found, task, top_k) for value in (name, f"{share:.8f}")]
+        values.insert(0, LABEL_SEPARATOR.join(found.labels))
         if typicality:
             values.append(f"{found.typicality:.4f}")
-        writer.writerow([found.path, f"{found.start_seconds:.3f}", f"{found.stop_seconds:.3f}", *values, ""])
+        writer.writerow([as_utf8(found.path), f"{found.start_seconds:.3f}", f"{found.stop_seconds:.3f}", *values, ""])
     return len(failed)
 
 
@@ -385,7 +392,7 @@ def _write_json(
     """Write one JSON array, element by element; return the number of recordings that could not be read."""
     failed, separator = set[Path](), "[\n"
     for found in predictions:
-        entry: dict[str, object] = {"path": str(found.path)}
+        entry: dict[str, object] = {"path": as_utf8(found.path)}
         if found.labels is None:
             failed.add(found.path)
             entry["error"] = found.error
@@ -420,7 +427,7 @@ def _write_embeddings(found: "Iterator[Embedding]", size: int, output: Path | No
                 print(entry.error, file=sys.stderr)
             else:
                 start, stop = round(entry.start_seconds or 0.0, 3), round(entry.stop_seconds or 0.0, 3)
-                yield str(entry.path), start, stop, entry.vector
+                yield as_utf8(entry.path), start, stop, entry.vector
 
     if output is not None and output.suffix == ".npz":
         import numpy as np

@@ -26,7 +26,7 @@ def listen_command(
         str | None,
         typer.Option(metavar="FILE | -", help="A recording, or - for 16-bit mono PCM on stdin; default: microphone."),
     ] = None,
-    rate: Annotated[int | None, typer.Option(min=1, help="Sample rate of stdin in Hz.")] = None,
+    rate: Annotated[int | None, typer.Option(help="Sample rate of stdin in Hz.")] = None,
     microphone: Annotated[
         str | None, typer.Option(metavar="NAME", help="Input device: number, or part of its name.")
     ] = None,
@@ -47,9 +47,11 @@ def listen_command(
     if source is not None and microphone is not None:
         raise ConfigError("--source, --microphone: exclude each other; give one of them")
     path = find_existing(checkpoint)
-    from audio_lightning.inference.live import LiveStatistics, listen
+    from audio_lightning.inference.live import LiveStatistics, check_rate, listen
     from audio_lightning.inference.load import load_classifier
 
+    if rate is not None:
+        check_rate(rate)
     classifier, statistics = load_classifier(path, device, trust=trust), LiveStatistics()
     blocks, sample_rate = _opened(source, rate, microphone, real_time, classifier, statistics)
     answers = listen(classifier, blocks, sample_rate, statistics, window_seconds=window, hop_seconds=hop)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from audio_lightning.core.files import is_stream
 from audio_lightning.core.messages import below_here
+from audio_lightning.core.utf8 import as_utf8
 
 
 def print_next(*words: str | Path) -> None:
@@ -24,7 +25,7 @@ def print_next_on_terminal(*words: str | Path) -> None:
 def print_written(*files: Path) -> None:
     """Print the paths of written files; on stderr if one is a device or a pipe, because it may be stdout itself."""
     stream = sys.stderr if any(map(is_stream, files)) else sys.stdout
-    print(f"written: {', '.join(str(below_here(file)) for file in files)}", file=stream, flush=True)
+    print(f"written: {', '.join(as_utf8(below_here(file)) for file in files)}", file=stream, flush=True)
 
 
 def print_demo_data(lines: Sequence[str]) -> None:
@@ -53,4 +54,4 @@ def trust_options(modules: Iterable[str] | None) -> list[str]:
 
 def command(*words: str | Path) -> str:
     """Quote a command for the shell; paths below the current folder become relative to it."""
-    return shlex.join(str(below_here(word) if isinstance(word, Path) else word) for word in words)
+    return shlex.join(as_utf8(below_here(word) if isinstance(word, Path) else word) for word in words)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from audio_lightning.core.messages import below_here
 from audio_lightning.core.task import AudioTask
 from audio_lightning.core.text_tables import Column, print_table, surplus_width
+from audio_lightning.core.utf8 import as_utf8
 
 if TYPE_CHECKING:
     from audio_lightning.inference.predict import Prediction
@@ -54,7 +55,7 @@ def print_predictions(predictions: "Iterable[Prediction]", task: AudioTask, top_
         if most >= SHORTEST_NAME and len(set(shorter)) == len(set(names)):
             rows = [[name, *row[1:]] for name, row in zip(shorter, rows)]
     if names is not whole and str(folder) != ".":
-        print(f"recordings in {folder}:")
+        print(f"recordings in {as_utf8(folder)}:")
     print_table(columns, rows)
     return len({prediction.path for prediction in found if prediction.probabilities is None})
 
@@ -63,7 +64,8 @@ def _names(paths: Sequence[Path]) -> tuple[Path, list[str], list[str]]:
     """Return the common folder of the recordings, their full paths, and their paths relative to the folder."""
     alike = len({path.is_absolute() for path in paths}) == 1
     folder = Path(os.path.commonpath([path.parent for path in paths])) if alike else Path()
-    return folder, [str(path) for path in paths], [str(path.relative_to(folder) if alike else path) for path in paths]
+    below = [path.relative_to(folder) if alike else path for path in paths]
+    return folder, [as_utf8(path) for path in paths], [as_utf8(path) for path in below]
 
 
 def _rows(found: "Sequence[Prediction]", names: Sequence[str], task: AudioTask, number: int) -> list[list[str]]:
@@ -71,7 +73,7 @@ def _rows(found: "Sequence[Prediction]", names: Sequence[str], task: AudioTask, 
     rows = []
     for name, prediction in zip(names, found):
         if prediction.probabilities is None or prediction.labels is None:
-            reason = str(prediction.error).removeprefix(f"{prediction.path}: ")
+            reason = str(prediction.error).removeprefix(f"{as_utf8(prediction.path)}: ")
             rows.append([name, "", f"error: {reason}", "", ""])
             continue
         ranked = sorted(zip(task.classes, prediction.probabilities.tolist()), key=lambda pair: -pair[1])

@@ -5,6 +5,8 @@ command line prints its message without a traceback and exits with ``exit_code``
 this program and keeps its traceback.
 """
 
+from audio_lightning.core.utf8 import as_utf8
+
 LONGEST_LINE = 3_000
 """Maximum characters of a line of a message; the middle of a longer line, which repeats the input, is left out."""
 
@@ -13,13 +15,14 @@ class UserError(Exception):
     """A mistake outside this program; the message states where, what was found, what was expected and what to do.
 
     The message is one line, whatever the input contains, unless the class may list several problems (``may_list``).
+    UTF-8 can encode it (:func:`audio_lightning.core.utf8.as_utf8`).
     """
 
     exit_code = 2
     may_list = False
 
     def __str__(self) -> str:
-        text = super().__str__()
+        text = as_utf8(super().__str__())
         if self.may_list:
             return "\n".join(map(_shortened, text.split("\n")))
         return _shortened("\\n".join(text.splitlines()))

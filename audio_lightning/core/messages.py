@@ -33,7 +33,9 @@ class RunLog(logging.FileHandler):
 
     def _open(self) -> io.TextIOWrapper:
         # Unbuffered: closing the file must not retry lines that could not be written.
-        return io.TextIOWrapper(io.FileIO(self.baseFilename, self.mode), "utf-8", write_through=True)
+        return io.TextIOWrapper(
+            io.FileIO(self.baseFilename, self.mode), "utf-8", "backslashreplace", write_through=True
+        )
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - name of the overridden method
         """Report a write failure once; any other error is a defect of the program."""

@@ -15,6 +15,7 @@ from audio_lightning.classifier.base import Classifier
 from audio_lightning.core.cores import cores
 from audio_lightning.core.errors import AudioError, ConfigError
 from audio_lightning.core.files import written_whole
+from audio_lightning.core.utf8 import as_utf8
 from audio_lightning.inference.event_tables import COLUMNS, ENDINGS, EventTable, Format, event_table
 from audio_lightning.inference.events import Event, EventFinder, EventSettings
 from audio_lightning.inference.load import load_classifier
@@ -271,7 +272,7 @@ def to_frame(outcomes: Iterable[Outcome]) -> pd.DataFrame:
     """Return a table of events by outcome and onset; an unreadable recording has a row with ``error``."""
     rows = list[tuple[object, ...]]()
     for outcome in outcomes:
-        path = str(outcome.recording)
+        path = as_utf8(outcome.recording)
         for event in sorted(outcome.events, key=lambda event: event.start_seconds):
             rows.append((path, event.start_seconds, event.stop_seconds, event.label, event.confidence, None))
         if outcome.error is not None:

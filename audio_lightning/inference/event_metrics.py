@@ -11,6 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from audio_lightning.core.errors import ConfigError, DataError
+from audio_lightning.core.utf8 import as_utf8
 from audio_lightning.data.sources.annotated import named_like
 from audio_lightning.data.sources.annotation_files import SUFFIXES, read_annotations
 from audio_lightning.inference.event_tables import COLUMNS
@@ -197,11 +198,11 @@ def _files_of(folder: Path, recordings: Sequence[Path]) -> Iterator[tuple[Path, 
 
 
 def _of_recording(file: Path, path: Path) -> pd.DataFrame:
-    return _rows(file, names_recordings=False).assign(path=str(path))
+    return _rows(file, names_recordings=False).assign(path=as_utf8(path))
 
 
 def _of_several(file: Path, recordings: Sequence[Path]) -> pd.DataFrame:
-    rows, names = _rows(file, names_recordings=True), {path.name: str(path) for path in recordings}
+    rows, names = _rows(file, names_recordings=True), {path.name: as_utf8(path) for path in recordings}
     if len(names) < len(recordings):
         raise DataError(f"{file}: several recordings have the same name; give a folder with one file per recording")
     named = rows["path"].map(lambda name: names.get(PurePosixPath(str(name).replace("\\", "/")).name))

@@ -11,6 +11,7 @@ from typing import IO, Any, Literal, Self
 from audio_lightning.audio import describe
 from audio_lightning.core.errors import AudioError, ConfigError
 from audio_lightning.core.files import to_json
+from audio_lightning.core.utf8 import as_utf8
 from audio_lightning.inference.events import Event
 
 Format = Literal["raven", "audacity", "csv", "jsonl", "parquet"]
@@ -43,6 +44,9 @@ _AS_SPACES = str.maketrans("\t\r\n", "   ")
 class EventTable:
     """Writer of the events of one recording after the other; a context manager.
 
+    Tables are in UTF-8. Bytes of a path that are not UTF-8 become escape sequences
+    (:func:`audio_lightning.core.utf8.as_utf8`).
+
     Args:
         path: the file; None for stdout.
 
@@ -73,7 +77,7 @@ class EventTable:
     def _row(self, event: Event) -> dict[str, Any]:
         """Return the cells of an event by :data:`COLUMNS`; times are rounded to microseconds."""
         times = round(event.start_seconds, 6), round(event.stop_seconds, 6)
-        return dict(zip(COLUMNS, (str(self._recording), *times, event.label, round(event.confidence, 4))))
+        return dict(zip(COLUMNS, (as_utf8(self._recording), *times, event.label, round(event.confidence, 4))))
 
 
 class _Text(EventTable):
@@ -83,8 +87,7 @@ class _Text(EventTable):
     _file: IO[str]
 
     def __enter__(self) -> Self:
-        # File names may contain bytes that are not UTF-8.
-        opened = self._path and self._path.open("w", encoding="utf-8", errors="surrogateescape", newline="")
+        opened = self._path and self._path.open("w", encoding="utf-8", newline="")
         self._file = opened or sys.stdout
         self._write_line(self._header)
         return self
@@ -141,7 +144,7 @@ class _Raven(_Text):
         self._selections += 1
         begin, end = self._begin_seconds + event.start_seconds, self._begin_seconds + event.stop_seconds
         cells = [str(self._selections), "Spectrogram 1", "1", f"{begin:.6f}", f"{end:.6f}", "0", f"{self._nyquist:g}"]
-        cells += [self._recording.name, str(self._recording.absolute()), f"{event.start_seconds:.6f}"]
+        cells += [as_utf8(self._recording.name), as_utf8(self._recording.absolute()), f"{event.start_seconds:.6f}"]
         cells += [event.label, f"{event.confidence:.4f}"]
         self._write_line("\t".join(cell.translate(_AS_SPACES) for cell in cells) + "\n")
 
@@ -163,7 +166,9 @@ class _Parquet(EventTable):
         self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
-        self._writer = self._parquet.ParquetWriter(self._path, self._schema)
+        assert self._path is not None
+        self._file = self._path.open("wb")  # pyarrow encodes names as strict UTF-8
+        self._writer = self._parquet.ParquetWriter(self._file, self._schema)
         return self
 
     def __exit__(
@@ -171,8 +176,9 @@ class _Parquet(EventTable):
     ) -> None:
         try:
             self._write_rows()
-        finally:
             self._writer.close()
+        finally:
+            self._file.close()
 
     def write(self, event: Event) -> None:
         self._rows.append(self._row(event))

@@ -19,6 +19,7 @@ from jaxtyping import Float
 from audio_lightning.audio import Channel, fit_length, select_channels
 from audio_lightning.audio.recording import Recording
 from audio_lightning.classifier.base import Classifier
+from audio_lightning.classifier.bounds import HIGHEST_RATE
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.core.files import first_line
 from audio_lightning.inference.detect import HOPS_A_WINDOW
@@ -86,7 +87,8 @@ def listen(
 ) -> Iterator[LiveAnswer]:
     """Predict every window of a source as soon as its last sample has arrived.
 
-    Windows begin at multiples of the hop, counted in samples, so that their times stay exact over days.
+    Windows begin at multiples of the hop, counted in samples, so that their times stay exact over days. When a source
+    ends, the resampler returns the samples that it has held back, so that a file has the samples of ``predict``.
 
     Args:
         classifier: in evaluation mode.
@@ -97,12 +99,25 @@ def listen(
         hop_seconds: seconds from the start of one window to the next; None for a quarter of a window.
 
     Raises:
-        ConfigError: an invalid window or hop.
+        ConfigError: an invalid window, hop or sample rate.
     """
+    check_rate(sample_rate)
     task = classifier.task
     window, hop = window_and_hop(task, window_seconds, hop_seconds)
     hop = hop if hop_seconds is not None else max(1, window // HOPS_A_WINDOW)
     return _listen(classifier, blocks, sample_rate, statistics, window, hop)
+
+
+def check_rate(sample_rate: int) -> None:
+    """Check the sample rate of a source in Hz; the filters of the resampler grow with it, without a limit.
+
+    Raises:
+        ConfigError: less than 1 Hz, or more than :data:`audio_lightning.classifier.bounds.HIGHEST_RATE`.
+    """
+    if not 1 <= sample_rate <= HIGHEST_RATE:
+        raise ConfigError(
+            f"--rate {sample_rate}: expected a sample rate from 1 to {HIGHEST_RATE:,} Hz; give that of the source"
+        )
 
 
 def _listen(
@@ -117,11 +132,11 @@ def _listen(
     stream = soxr.ResampleStream(sample_rate, task.sample_rate, 1, dtype="float32", quality="HQ")
     pending, offset, start, heard = np.empty(0, np.float32), 0, 0, 0
     came = deque[tuple[int, float]]()
-    for samples, arrived in blocks:
+    for samples, arrived, is_last in _with_end(blocks):
         began = time.perf_counter()
         heard += len(samples)
         came.append((heard, arrived))
-        resampled = samples if sample_rate == task.sample_rate else stream.resample_chunk(samples)
+        resampled = samples if sample_rate == task.sample_rate else stream.resample_chunk(samples, last=is_last)
         pending, answers = np.concatenate([pending, resampled]), list[LiveAnswer]()
         while (stop := start + window) <= offset + len(pending):
             clip = fit_length(pending[start - offset : stop - offset], task.num_samples, task.padding)
@@ -140,6 +155,15 @@ def _listen(
         statistics.heard_seconds = heard / sample_rate
         statistics.busy_seconds += time.perf_counter() - began
         yield from answers
+
+
+def _with_end(blocks: Iterator[Block]) -> Iterator[tuple[Float[np.ndarray, "samples"], float, bool]]:
+    """Yield blocks as they arrive, and after them an empty one that is marked as the last, if there were any."""
+    arrived = None
+    for samples, arrived in blocks:
+        yield samples, arrived, False
+    if arrived is not None:
+        yield np.empty(0, np.float32), arrived, True
 
 
 # Sources
@@ -196,7 +220,7 @@ def raw_pcm(stream: BinaryIO, sample_rate: int) -> Iterator[Block]:
         stream: such as ``sys.stdin.buffer``.
         sample_rate: in Hz.
     """
-    rest, most = b"", 2 * round(BLOCK_SECONDS * sample_rate)
+    rest, most = b"", 2 * max(1, round(BLOCK_SECONDS * sample_rate))  # reading 0 bytes would end the stream
     while data := stream.read1(most):  # type: ignore[attr-defined] # buffered streams return available bytes
         rest += data
         whole = len(rest) // 2 * 2

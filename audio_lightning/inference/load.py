@@ -8,6 +8,7 @@ import torch
 from audio_lightning.classifier.base import Classifier
 from audio_lightning.classifier.classifier import AudioClassifier
 from audio_lightning.core.errors import ConfigError
+from audio_lightning.core.files import first_line
 from audio_lightning.inference.hub import is_hub_name, pull
 from audio_lightning.run_folder import find_checkpoint
 
@@ -23,12 +24,21 @@ def load_classifier(path: Path, device: str = "cpu", *, trust: str | Iterable[st
     Raises:
         CheckpointError: see :func:`audio_lightning.run_folder.find_checkpoint` and
             :meth:`AudioClassifier.load_from_checkpoint`.
-        ConfigError: a device that is not available; see also :func:`audio_lightning.inference.hub.pull`.
+        ConfigError: a device that is not available, or that cannot compute; see also
+            :func:`audio_lightning.inference.hub.pull`.
     """
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(f"--device {device}: not available ({reason}); use --device cpu") from error
+    _check_device(device)
     file = pull(path) if is_hub_name(path) else find_checkpoint(path)
     return AudioClassifier.load_from_checkpoint(file, map_location=device, trust=trust)
+
+
+def _check_device(device: str) -> None:
+    """Check that a device computes; tensors on the device ``meta`` have shapes but no values."""
+    try:
+        torch.ones(1, device=device).sum().item()
+    except (RuntimeError, AssertionError) as error:
+        devices = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        devices += ["mps"] if torch.backends.mps.is_available() else []
+        raise ConfigError(
+            f"--device {device}: not available ({first_line(error)}); use {' or '.join(devices)}"
+        ) from error

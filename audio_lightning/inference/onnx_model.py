@@ -1,5 +1,6 @@
 """Exported ONNX classifiers: loading and prediction with ONNX Runtime, without torch."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -118,19 +119,25 @@ class OnnxModel:
         return not isinstance(samples, int)
 
 
-def load_onnx(path: Path, *, device: str = "cpu") -> OnnxModel:
+def load_onnx(path: Path, *, device: str = "cpu", trust: str | Iterable[str] | None = None) -> OnnxModel:
     """Load an ONNX file that ``audio-lightning export`` wrote.
 
     Args:
         path: the file.
         device: ``cpu``; no other device is supported.
+        trust: modules of the user's own; none are supported, because a graph contains no classes of Python.
 
     Raises:
         FileError: the file is missing, not a regular file, or too large.
-        ConfigError: another device; see also :class:`OnnxModel`.
+        ConfigError: another device, or trusted modules; see also :class:`OnnxModel`.
         CheckpointError: see :class:`OnnxModel`.
     """
     if device != "cpu":
         raise ConfigError(f"--device {device}: not supported by ONNX models; leave it out, or use the checkpoint")
+    if trust:
+        names = trust if isinstance(trust, str) else ", ".join(trust)
+        raise ConfigError(
+            f"--trust {names}: not supported by ONNX models ({path}), which name no classes of Python; leave it out"
+        )
     with open_regular(path.expanduser(), most=MOST_BYTES, follow=True) as file:
         return OnnxModel(file.read(), str(path))

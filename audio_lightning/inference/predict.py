@@ -87,6 +87,8 @@ class _OfClassifier:
         import torch
 
         thresholds = None if self.thresholds is None else torch.from_numpy(self.thresholds).float()
+        if thresholds is None and self.raw and self.classifier.task.multilabel:
+            thresholds = self.classifier.uncalibrated_thresholds()
         return self.classifier.decide(torch.from_numpy(probabilities), thresholds)
 
 
@@ -122,7 +124,7 @@ def predict(
         per_recording: yield one prediction per recording, from the mean of the probabilities of its windows, as for
             ``test/recording_accuracy`` of a run. A recording that cannot be read to its end yields an error.
         raw: return probabilities before calibration.
-        thresholds: see :meth:`Classifier.decide`.
+        thresholds: of the returned probabilities, see :meth:`Classifier.decide`.
         typicality: compute the similarity to the validation clips, see :meth:`Classifier.typicality`; for a recording,
             the mean of its windows.
         **options: window, hop and batch size, see :func:`audio_lightning.inference.windows.batches`.
@@ -131,23 +133,33 @@ def predict(
         ConfigError: an invalid window or hop, a checkpoint without the energies that typicality needs, or ``raw`` or
             ``typicality`` with an ONNX model.
     """
+    check_outputs(classifier, raw=raw, typicality=typicality)
     answers: Answers
     if isinstance(classifier, OnnxModel):
-        if raw or typicality:
-            raise ConfigError(
-                f"{classifier.name}: an ONNX model supports neither --raw nor --typicality; leave them out, or use the "
-                "checkpoint"
-            )
         answers = _OfModel(classifier, thresholds)
     else:
-        if typicality:
-            _require_typicality(classifier)
         answers = _OfClassifier(classifier, thresholds, raw, typicality)
     found = _of_windows(answers, batches(classifier, recordings, **options))
     if not per_recording:
         return found
     by_recording = groupby(found, key=lambda prediction: prediction.path)
     return (_of_recording(answers, windows) for _, windows in by_recording)
+
+
+def check_outputs(classifier: "Classifier | OnnxModel", *, raw: bool = False, typicality: bool = False) -> None:
+    """Check that a classifier supports ``raw`` and ``typicality`` of :func:`predict`, if they are requested.
+
+    Raises:
+        ConfigError: see :func:`predict`.
+    """
+    if isinstance(classifier, OnnxModel):
+        if raw or typicality:
+            raise ConfigError(
+                f"{classifier.name}: an ONNX model supports neither --raw nor --typicality; leave them out, or use the "
+                "checkpoint"
+            )
+    elif typicality:
+        _require_typicality(classifier)
 
 
 def _require_typicality(classifier: "Classifier") -> None:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 
 from audio_lightning.core.errors import ConfigError
 from audio_lightning.inference.class_values import Given
+from audio_lightning.inference.onnx_model import OnnxModel
 from audio_lightning.inference.threshold_values import parse_thresholds
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from audio_lightning.classifier.base import Classifier
     from audio_lightning.classifier.validated import ValidatedClips
-    from audio_lightning.inference.onnx_model import OnnxModel
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,14 @@ class CoverageCurve:
         return Operation(threshold, float(self.coverage[reached - 1]), float(self.precision[reached - 1]), self.clips)
 
 
-def curve_of(classifier: "Classifier | OnnxModel") -> CoverageCurve | None:
-    """Compute the curve of a single-label classifier on its validation clips; None if the checkpoint holds none."""
-    known = _validated(classifier)
+def curve_of(classifier: "Classifier | OnnxModel", *, raw: bool = False) -> CoverageCurve | None:
+    """Compute the curve of a single-label classifier on its validation clips; None if the checkpoint holds none.
+
+    Args:
+        classifier: the classifier that predicts.
+        raw: whether the curve is that of probabilities before calibration.
+    """
+    known = _validated(classifier, raw)
     if known is None:
         return None
     from audio_lightning.metrics.calibration import top
@@ -107,7 +112,7 @@ def curve_of(classifier: "Classifier | OnnxModel") -> CoverageCurve | None:
 
 
 def precise_thresholds(
-    classifier: "Classifier | OnnxModel", min_precision: float
+    classifier: "Classifier | OnnxModel", min_precision: float, *, raw: bool = False
 ) -> tuple[Float[np.ndarray, "classes"], list[Operation | None]]:
     """Find the lowest thresholds that reach a precision on the validation clips.
 
@@ -117,23 +122,29 @@ def precise_thresholds(
     Args:
         classifier: with validation clips in its checkpoint.
         min_precision: target precision, above 0 and at most 1.
+        raw: whether the thresholds are those of probabilities before calibration.
 
     Returns:
         The threshold of each class, and the operating point of each (only one for single-label tasks).
 
     Raises:
-        ConfigError: a precision out of range or out of reach, or a checkpoint without validation clips.
+        ConfigError: a precision out of range or out of reach, or a checkpoint or ONNX file without validation clips.
     """
     if not 0 < min_precision <= 1:
         raise ConfigError(f"--min-precision {min_precision:g}: expected a share above 0 and at most 1")
-    known, classes = _validated(classifier), classifier.task.classes
+    if isinstance(classifier, OnnxModel):
+        raise ConfigError(
+            f"--min-precision: {classifier.name} is an ONNX file, which contains no validation clips to choose a "
+            "threshold on; use the checkpoint that was exported, or give --threshold"
+        )
+    known, classes = _validated(classifier, raw), classifier.task.classes
     if known is None:
         raise ConfigError(
             "--min-precision: the checkpoint contains no validation clips to choose a threshold on (it was trained "
             "without validation, with calibration=none, or by an earlier version); give --threshold, or train again"
         )
     if not classifier.task.multilabel:
-        curve = curve_of(classifier)
+        curve = curve_of(classifier, raw=raw)
         assert curve is not None
         if (found := curve.at_precision(min_precision)) is None:
             best = float(curve.precision.max())
@@ -154,17 +165,18 @@ def precise_thresholds(
     return np.array([math.inf if one is None else one.threshold for one in operations]), operations
 
 
-def _validated(classifier: "Classifier | OnnxModel") -> "tuple[Tensor, Tensor] | None":
-    """Calibrated probabilities and targets of the validation clips; None for an ONNX model."""
+def _validated(classifier: "Classifier | OnnxModel", raw: bool) -> "tuple[Tensor, Tensor] | None":
+    """Probabilities (with ``raw``: before calibration) and targets of the validation clips; None for an ONNX model."""
     clips: ValidatedClips | None = getattr(classifier, "validated_clips", None)
     if clips is None or not len(clips.logits):
         return None
     known: Classifier = classifier  # type: ignore[assignment]
-    return known.activate(clips.logits.to(known.device)).cpu(), clips.targets
+    activate = known.activate_uncalibrated if raw else known.activate
+    return activate(clips.logits.to(known.device)).cpu(), clips.targets
 
 
 def choose_thresholds(
-    classifier: "Classifier | OnnxModel", given: Given, min_precision: float | None
+    classifier: "Classifier | OnnxModel", given: Given, min_precision: float | None, *, raw: bool = False
 ) -> tuple[Float[np.ndarray, "classes"] | None, str | None]:
     """Choose the minimum probability of each class from the options ``--threshold`` and ``--min-precision``.
 
@@ -173,6 +185,7 @@ def choose_thresholds(
         given: thresholds, see :func:`audio_lightning.inference.threshold_values.parse_thresholds`. Classes without a
             value have the threshold 0. None or no values: not given.
         min_precision: see :func:`precise_thresholds`; None if not given.
+        raw: whether the thresholds apply to probabilities before calibration.
 
     Returns:
         The thresholds, None without either option; and a sentence on their coverage and precision on the validation
@@ -188,23 +201,23 @@ def choose_thresholds(
         raise ConfigError("--threshold, --min-precision: exclude each other; give one of the two")
     if is_given:
         values = np.array([found.of_class.get(name, found.common or 0.0) for name in classes])
-        curve = None if classifier.task.multilabel or len(set(values)) > 1 else curve_of(classifier)
-        note = None if curve is None else _described(curve.at_threshold(float(values[0])))
+        curve = None if classifier.task.multilabel or len(set(values)) > 1 else curve_of(classifier, raw=raw)
+        note = None if curve is None else _described(curve.at_threshold(float(values[0])), raw)
         return values, note
     if min_precision is None:
         return None, None
-    values, operations = precise_thresholds(classifier, min_precision)
+    values, operations = precise_thresholds(classifier, min_precision, raw=raw)
     if not classifier.task.multilabel:
         assert operations[0] is not None
-        return values, _described(operations[0])
+        return values, _described(operations[0], raw)
     never = [name for name, one in zip(classes, operations) if one is None]
     note = f"never predicted, because no threshold is precise enough on the validation clips: {', '.join(never)}"
     return values, note if never else None
 
 
-def _described(found: Operation) -> str:
+def _described(found: Operation, raw: bool) -> str:
     right = "none" if math.isnan(found.precision) else f"{100 * found.precision:.1f} %"
     return (
-        f"threshold {found.threshold:.3f}: {100 * found.coverage:.1f} % of {found.clips} validation clips reach it, "
-        f"and {right} of these are predicted correctly"
+        f"threshold {found.threshold:.3f}{' before calibration' * raw}: {100 * found.coverage:.1f} % of {found.clips} "
+        f"validation clips reach it, and {right} of these are predicted correctly"
     )

@@ -14,6 +14,7 @@ from audio_lightning.classifier.base import Classifier
 from audio_lightning.core.errors import AudioError, ConfigError
 from audio_lightning.core.files import read_frame
 from audio_lightning.core.task import LABEL_SEPARATOR
+from audio_lightning.core.utf8 import as_utf8
 from audio_lightning.inference.windows import Part, batches, merged, not_finite, stacked
 
 COLUMNS = ("path", "start_seconds", "end_seconds", "label", "predicted", "probability", "score")
@@ -29,7 +30,8 @@ class Suggestion:
     """A window to label.
 
     Attributes:
-        path: recording, relative to the folder if one folder was searched, else absolute.
+        path: recording, relative to the folder if one folder was searched, else absolute; in UTF-8
+            (:func:`audio_lightning.core.utf8.as_utf8`).
         start_seconds: start of the window in the recording.
         stop_seconds: end of the window.
         predicted: predicted labels.
@@ -111,7 +113,7 @@ def suggest(
     found = Suggestions([], num_recordings=len(files))
 
     def name(path: Path) -> str:
-        return path.relative_to(root).as_posix() if root is not None else str(path.absolute())
+        return as_utf8(path.relative_to(root).as_posix() if root is not None else path.absolute())
 
     windows = (
         window
@@ -214,7 +216,7 @@ class _Labelled:
     def overlaps(self, name: str, window: _Window) -> bool:
         """Whether a window overlaps a labelled segment; a window that only touches one does not overlap it."""
         start, stop = window.start_seconds + 0.001, window.stop_seconds - 0.001  # times of tables are in milliseconds
-        known = self._stretches.get(name) or self._stretches.get(str(window.path.absolute())) or []
+        known = self._stretches.get(name) or self._stretches.get(as_utf8(window.path.absolute())) or []
         return any(start < end and begin < stop for begin, end in known)
 
 

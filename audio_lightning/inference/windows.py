@@ -13,6 +13,7 @@ from jaxtyping import Float
 from audio_lightning.audio import Channel, Levels, check_channel, fit_length, say_cancelling, windows
 from audio_lightning.core.errors import AudioError, ConfigError
 from audio_lightning.core.task import AudioTask
+from audio_lightning.core.utf8 import as_utf8
 from audio_lightning.data.problems import printable
 
 if TYPE_CHECKING:
@@ -178,4 +179,7 @@ def not_finite(part: Part, values: Float[np.ndarray, "values"], what: str) -> st
     if np.isfinite(values).all():
         return None
     where = f"from {part.start_seconds:.3f} to {part.stop_seconds:.3f} s"
-    return f"{part.path}: the {what} {where} hold NaN or infinite values; the checkpoint may be damaged, restore it"
+    return (
+        f"{as_utf8(part.path)}: the {what} {where} hold NaN or infinite values; the checkpoint may be damaged, "
+        "restore it"
+    )

@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from audio_lightning import __version__
 from audio_lightning.core.files import write_text
+from audio_lightning.core.utf8 import as_utf8
 from audio_lightning.figures.colours import shade, text_on
 
 COLUMNS, HEIGHT = 240, 100
@@ -49,8 +50,7 @@ def write_page(file: Path, template: str, **values: Any) -> None:
         "breakable": breakable,
     }
     html = environment.get_template(template).render(version=__version__, **values)
-    # File names with undecodable bytes contain surrogates, which UTF-8 cannot encode.
-    write_text(file, html.encode("utf-8", "backslashreplace").decode("utf-8"))
+    write_text(file, as_utf8(html))
 
 
 def heat(share: float) -> str:

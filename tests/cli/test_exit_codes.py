@@ -1,6 +1,8 @@
 """Exit codes and messages at the end of commands."""
 
 import errno
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,12 @@ def test_a_long_line_is_shortened_in_every_kind_of_error(kind: type[UserError]) 
     assert text.startswith("a.csv: 999")
     assert text.endswith("999 is no label")
     assert str(DataError("two\n  lines")) == "two\n  lines"
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("utf-8", b"T\xc3\xbcr \\udce9"), ("ascii", b"T\\xfcr \\udce9")])
+def test_names_that_the_terminal_cannot_show_are_escaped(
+    encoding: str, shown: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    assert exit_code_of(lambda: print("Tür \udce9", end="", flush=True)) == 0
+    assert sys.stdout.buffer.getvalue() == shown  # type: ignore[attr-defined]

@@ -95,3 +95,9 @@ def test_run_logs_only_its_own_error(tmp_path: Path, error: Exception, logged: l
     assert all(text in line for text, line in zip(logged, lines))
     assert "of another run" not in "".join(lines)
     assert (root.level, root.handlers) == before
+
+
+def test_the_log_escapes_names_that_are_not_utf8(tmp_path: Path) -> None:
+    with logging_to(tmp_path / "train.log"):
+        logging.getLogger("audio_lightning").info("Tür \udce9.wav")
+    assert (tmp_path / "train.log").read_text("utf-8").endswith("Tür \\udce9.wav\n")

@@ -219,10 +219,11 @@ def test_missing_checkpoints_are_reported(tmp_path: Path, what: str) -> None:
         load_classifier(path)
 
 
-@pytest.mark.parametrize("device", ["abacus", "cuda:99"])
-def test_unavailable_devices_are_reported(trained: Path, device: str) -> None:
-    with pytest.raises(ConfigError, match=f"--device {device}: not available"):
-        load_classifier(trained, device)
+@pytest.mark.parametrize("device", ["abacus", "cuda:99", "meta"])
+def test_unavailable_devices_are_reported(device: str) -> None:
+    """Also the device of tensors without values; before the checkpoint is searched."""
+    with pytest.raises(ConfigError, match=rf"--device {device}: not available \(.+\); use cpu"):
+        load_classifier(Path("none"), device)
 
 
 def test_loading_does_not_need_the_initial_weights(tiny_urbansound8k: Path, tmp_path: Path) -> None:

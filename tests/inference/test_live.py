@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 from loudness import Loudness, write_bursts
 from typer.testing import CliRunner
 
@@ -25,6 +26,7 @@ from audio_lightning.inference.live import (
     of_recording,
     raw_pcm,
 )
+from audio_lightning.inference.predict import predict
 
 
 def answers(path: Path, classifier: Any = None, **options: Any) -> tuple[list[LiveAnswer], LiveStatistics]:
@@ -50,6 +52,28 @@ def test_windows_begin_at_multiples_of_the_hop(
     assert statistics.heard_seconds == 6
     assert len(statistics.latencies) == len(found)
     assert 0 < statistics.real_time_factor < 10
+
+
+class Levels(Loudness):
+    """The probability of ``loud`` is the mean absolute sample, so that every sample counts."""
+
+    def probabilities(self, waveform: Any) -> Any:
+        share = waveform.abs().mean(dim=1)
+        return torch.stack([share, 1 - share], dim=1)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 44100, 192_000])
+@pytest.mark.parametrize("seconds", [1, 3])
+def test_the_end_of_a_recording_is_predicted_as_by_predict(tmp_path: Path, rate: int, seconds: int) -> None:
+    """The resampler holds back samples, which the window at the end of the source needs."""
+    noise = np.random.default_rng(0).uniform(-1, 1, seconds * rate)
+    soundfile.write(tmp_path / "a.wav", noise, rate, subtype="FLOAT")
+    found, _ = answers(tmp_path / "a.wav", Levels(), hop_seconds=0.5)
+    classifier: Any = Levels()
+    expected = list(predict(classifier, [tmp_path / "a.wav"], hop_seconds=0.5))
+    assert [answer.start_seconds for answer in found] == [one.start_seconds for one in expected]
+    for answer, one in zip(found, expected):
+        np.testing.assert_allclose(answer.probabilities, one.probabilities, atol=1e-6)
 
 
 def test_latency_is_measured_from_the_last_sample(tmp_path: Path) -> None:
@@ -81,6 +105,22 @@ def test_raw_pcm_comes_in_pieces_of_any_length() -> None:
     samples = np.arange(-2000, 2000, dtype="<i2")
     pieces = [piece for piece, _ in raw_pcm(Dribble(samples.tobytes()), 8000)]
     np.testing.assert_array_equal(np.concatenate(pieces) * 32768, samples)
+
+
+@pytest.mark.parametrize("rate", [1, 10, 1_000_000])
+def test_pipes_of_any_allowed_rate_are_read_to_their_end(rate: int) -> None:
+    samples = np.arange(-50, 50, dtype="<i2")
+    pieces = [piece for piece, _ in raw_pcm(io.BytesIO(samples.tobytes()), rate)]
+    np.testing.assert_array_equal(np.concatenate(pieces) * 32768, samples)
+
+
+@pytest.mark.parametrize("rate", [-1, 0, 1_000_001, 99999999999999999999])
+def test_implausible_rates_are_reported_before_the_sound_is_read(loud: Path, rate: int) -> None:
+    result = CliRunner().invoke(app, ["listen", str(loud), "--source", "-", "--rate", str(rate)], input=b"1234")
+    said = f"error: --rate {rate}: expected a sample rate from 1 to 1,000,000 Hz; give that of the source\n"
+    assert (result.exit_code, result.stderr) == (2, said)
+    with pytest.raises(ConfigError, match="expected a sample rate from 1"):
+        listen(Loudness(), iter([]), rate, LiveStatistics())  # type: ignore[arg-type]
 
 
 def microphones(**values: Any) -> SimpleNamespace:

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from onnx_files import graph, message, model, node, reaching, tensor, value, whole
 from typer.testing import CliRunner
 
+import audio_lightning as al
 from audio_lightning.cli.main import app
 from audio_lightning.core.errors import CheckpointError, ConfigError, FileError, UserError
 from audio_lightning.core.task import AudioTask
@@ -204,6 +206,36 @@ def test_other_devices_are_rejected(tmp_path: Path) -> None:
         load_onnx(tmp_path / "any.onnx", device="cuda")
     with pytest.raises(FileError):
         load_onnx(tmp_path / "any.onnx")
+
+
+def test_trusted_modules_are_rejected(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(model(classifier(), **entries()))
+    words = ["predict", str(tmp_path / "net.onnx"), "clip.wav", "--trust", "mine", "--trust", "yours"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "--trust mine, yours: not supported by ONNX models" in result.stderr
+    with pytest.raises(ConfigError, match="--trust mine: not supported"):
+        al.predict(tmp_path / "net.onnx", "clip.wav", trust="mine")
+
+
+def test_precisions_need_validation_clips(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(model(classifier(), **entries()))
+    with pytest.raises(
+        ConfigError, match=r"net\.onnx is an ONNX file, which contains no validation clips .* give --thr"
+    ):
+        al.predict(tmp_path / "net.onnx", "clip.wav", min_precision=0.9)
+    with pytest.raises(ConfigError, match=r"net\.onnx: an ONNX model supports neither --raw nor"):
+        al.predict(tmp_path / "net.onnx", "clip.wav", raw=True, min_precision=0.9)
+
+
+def test_rejected_clips_are_unknown_beside_the_most_probable(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "clip.wav", np.random.RandomState(0).randn(1000).astype(np.float32) / 10, RATE)
+    (tmp_path / "net.onnx").write_bytes(model(classifier(), **entries()))
+    words = ["predict", str(tmp_path / "net.onnx"), str(tmp_path / "clip.wav"), "--top-k", "1", "--threshold", "1"]
+    header, *rows = CliRunner().invoke(app, words).stdout.splitlines()
+    assert header == "path,start_seconds,end_seconds,predicted,class_1,probability_1,error"
+    assert [row.split(",")[3] for row in rows] == ["unknown"] * 3
+    assert all(row.split(",")[4] in CLASSES for row in rows)
 
 
 def test_damaged_files_raise_user_errors_only() -> None:

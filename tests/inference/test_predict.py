@@ -105,7 +105,8 @@ def test_json_and_the_most_probable(trained: Path, long_recording: Path, tmp_pat
         assert shares[0] >= shares[1]
         assert answer["predicted"] == next(iter(answer["probabilities"]))
     code, out_csv, _ = invoke("predict", trained, long_recording, "--top-k", 1)
-    assert list(rows(out_csv)[0]) == ["path", "start_seconds", "end_seconds", "class_1", "probability_1", "error"]
+    columns = ["path", "start_seconds", "end_seconds", "predicted", "class_1", "probability_1", "error"]
+    assert list(rows(out_csv)[0]) == columns
 
 
 def test_terminal_output_is_a_table_by_default(

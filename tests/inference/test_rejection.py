@@ -1,6 +1,7 @@
 """Selective classification: thresholds, coverage and precision."""
 
 import csv
+import json
 import math
 from pathlib import Path
 
@@ -134,6 +135,55 @@ def test_raw_probabilities_are_uncalibrated(validated: Path, recording: Path) ->
     before = torch.tensor([[float(row[f"probability {name}"]) for name in tiny.CLASSES] for row in raw])
     after = torch.tensor([[float(row[f"probability {name}"]) for name in tiny.CLASSES] for row in calibrated])
     torch.testing.assert_close(classifier.activate(before.log()), after, atol=1e-4, rtol=1e-4)
+
+
+def test_raw_thresholds_are_chosen_before_calibration(validated: Path, recording: Path) -> None:
+    classifier = AudioClassifier.load_from_checkpoint(validated)
+    kept = classifier.validated_clips
+    assert kept is not None
+    shares, classes = classifier.activate_uncalibrated(kept.logits).max(1)
+    best = CoverageCurve.of(shares.numpy(), (classes == kept.targets).numpy())
+    expected = best.at_precision(0.9)
+    assert expected is not None
+    (threshold, *_), _ = precise_thresholds(classifier, 0.9, raw=True)
+    assert threshold == expected.threshold
+    assert threshold != precise_thresholds(classifier, 0.9)[0][0]
+    rows, said = predicted(validated, recording, "--raw", "--min-precision", 0.9)
+    assert said.startswith(f"threshold {threshold:.3f} before calibration: {100 * expected.coverage:.1f} % of 40")
+    top = [max(float(row[f"probability {name}"]) for name in tiny.CLASSES) for row in rows]
+    assert [row["predicted"] == "unknown" for row in rows] == [share < threshold for share in top]
+    frame = al.predict(validated, recording, raw=True, min_precision=0.9)
+    assert list(frame["predicted"]) == [row["predicted"] for row in rows]
+    _, said = predicted(validated, recording, "--raw", "--threshold", 0.6)
+    assert f" {100 * best.at_threshold(0.6).coverage:.1f} % of 40" in said
+
+
+def test_raw_probabilities_of_several_labels_have_the_decisions_of_calibrated_ones(
+    tmp_path: Path, recording: Path
+) -> None:
+    path = write_member(tmp_path / "one.ckpt", *CNN, multilabel=True, thresholds=(0.3, 0.5, 0.6))
+    classifier = AudioClassifier.load_from_checkpoint(path)
+    plain = al.predict(classifier, recording)
+    middle = torch.tensor([plain[f"probability {name}"].median() for name in tiny.CLASSES])
+    scale = torch.tensor([0.5, 2.0, 3.0])
+    classifier.calibration.put(scale, (classifier.thresholds.logit() - scale * middle.logit()).float())
+    calibrated, raw = al.predict(classifier, recording), al.predict(classifier, recording, raw=True)
+    assert list(raw["predicted"]) == list(calibrated["predicted"])
+    assert 0 < sum(len(labels) for labels in raw["predicted"]) < 3 * len(raw)
+
+
+def test_rejected_predictions_are_visible_beside_the_most_probable(validated: Path, recording: Path) -> None:
+    plain, _ = predicted(validated, recording)
+    middle = sorted(max(float(row[f"probability {name}"]) for name in tiny.CLASSES) for row in plain)[len(plain) // 2]
+    options = ("--top-k", 2, "--threshold", middle)
+    rows, _ = predicted(validated, recording, *options)
+    assert [row["predicted"] == "unknown" for row in rows] == [float(row["probability_1"]) < middle for row in rows]
+    assert {row["predicted"] for row in rows} > {"unknown"}
+    assert "unknown" not in {row["class_1"] for row in rows}
+    result = CliRunner().invoke(
+        app, ["predict", str(validated), str(recording), *map(str, options), "--format", "json"]
+    )
+    assert [entry["predicted"] for entry in json.loads(result.stdout)] == [row["predicted"] for row in rows]
 
 
 def test_typicality_is_the_share_of_validation_clips_with_less_energy(
