@@ -74,6 +74,19 @@ def test_fifteen_lines_of_python(folder: Path) -> None:
     assert list(found.values()) == expected(folder)
 
 
+@pytest.mark.parametrize("padding", ["zero", "repeat", "reflect"])
+def test_a_short_recording_is_padded_as_in_the_training(tmp_path: Path, padding: str) -> None:
+    checkpoint = write_member(tmp_path / "cnn.ckpt", *CNN, f"data.padding={padding}")
+    al.export(checkpoint, tmp_path / "model.onnx", clips=tiny.write_folder(tmp_path / "clips", clips=1))
+    sound = tiny.sound("high_tone", np.random.default_rng(0))[: tiny.RATE // 7]
+    soundfile.write(tmp_path / "short.wav", sound, tiny.RATE, subtype="FLOAT")
+    (tmp_path / "predict.py").write_text(program("python"))
+    line = [sys.executable, "predict.py", "model.onnx", "short.wav"]
+    found = json.loads(subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+    expected = al.predict(checkpoint, tmp_path / "short.wav").filter(like="probability").iloc[0]
+    assert list(found.values()) == pytest.approx(expected.tolist(), abs=1e-4)
+
+
 @pytest.mark.full
 def test_node(folder: Path) -> None:
     if shutil.which("node") is None or shutil.which("npm") is None:
