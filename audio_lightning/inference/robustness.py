@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 
+from audio_lightning.classifier.base import Classifier
 from audio_lightning.config import trusting, user_extensions
 from audio_lightning.core.errors import CheckpointError, ConfigError, DataError
 from audio_lightning.core.files import write_bytes, write_csv, write_json
@@ -86,6 +87,25 @@ class ConditionResult:
 
 
 @dataclass(frozen=True)
+class _Chosen:
+    """A classifier and its test clips.
+
+    Attributes:
+        path: checkpoint or run folder.
+        classifier: the classifier.
+        datamodule: its data.
+        position: positions of the chosen clips among all test clips.
+        keys: keys that identify the same clips in other data, see :func:`_keys`.
+    """
+
+    path: Path
+    classifier: Classifier
+    datamodule: AudioDataModule
+    position: Int64[np.ndarray, "clips"]
+    keys: list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
 class _Tested:
     """Predictions of a classifier under every condition.
 
@@ -95,7 +115,6 @@ class _Tested:
         probabilities: probabilities under each condition.
         targets: targets of the clips.
         group: group of every clip.
-        keys: keys that identify the same clips in other data, see :func:`_keys`.
         multilabel: whether clips may have several labels.
     """
 
@@ -104,7 +123,6 @@ class _Tested:
     probabilities: list[Float[Tensor, "clips classes"]]
     targets: Tensor
     group: Shaped[np.ndarray, "clips"]
-    keys: list[tuple[Any, ...]]
     multilabel: bool
 
 
@@ -150,26 +168,17 @@ def robustness(
     if against == path:
         raise ConfigError(f"--against {against}: the same classifier; name another one, or leave it out")
     with user_extensions(overrides, config_dir), trusting(trust):
-        found = [
-            _tested(one, overrides, only, clips, seed, device, progress) for one in (path, against) if one is not None
-        ]
-    if len(found) == 2:
-        _require_same_clips(*found)
+        chosen = [_choose(one, overrides, clips, seed, device) for one in (path, against) if one is not None]
+        if len(chosen) == 2:
+            _require_same_clips(*chosen)
+        found = [_tested(one, only, seed, progress) for one in chosen]
     first = _results(found[0])
     return first + [row for other in found[1:] for row in _compared(_results(other), other, found[0])]
 
 
-def _tested(
-    path: Path,
-    overrides: list[str],
-    only: list[str],
-    clips: int | None,
-    seed: int,
-    device: str,
-    progress: Progress | None,
-) -> _Tested:
+def _choose(path: Path, overrides: list[str], clips: int | None, seed: int, device: str) -> _Chosen:
+    """Load a classifier, and choose its test clips."""
     classifier = load_classifier(path, device)
-    every: list[Condition | None] = [None, *conditions(classifier.task.sample_rate, only)]
     datamodule = labelled_clips(classifier, overrides).datamodule
     number = datamodule.numbers(TEST)
     if not len(number):
@@ -177,6 +186,13 @@ def _tested(
     position = np.arange(len(number))
     if clips is not None and clips < len(position):
         position = np.sort(np.random.default_rng(seed).permutation(position)[:clips])
+    return _Chosen(path, classifier, datamodule, position, _keys(datamodule, number[position]))
+
+
+def _tested(chosen: _Chosen, only: list[str], seed: int, progress: Progress | None) -> _Tested:
+    """Predict the chosen clips under every condition."""
+    classifier, datamodule, position = chosen.classifier, chosen.datamodule, chosen.position
+    every: list[Condition | None] = [None, *conditions(classifier.task.sample_rate, only)]
     predicted: list[list[Tensor]] = [[] for _ in every]
     with torch.random.fork_rng(devices=[]):
         for start in range(0, len(position), BATCH_SIZE):
@@ -186,15 +202,14 @@ def _tested(
             if progress is not None:
                 progress(start + len(some), len(position))
     probabilities = [torch.cat(parts) for parts in predicted]
-    _require_finite(path, every, probabilities)
-    row = datamodule.clips.row[number[position]]
+    _require_finite(chosen.path, every, probabilities)
+    number = datamodule.numbers(TEST)[position]
     return _Tested(
-        str(path),
+        str(chosen.path),
         every,
         probabilities,
-        targets_of(datamodule, torch.from_numpy(number[position])),
-        groups_of(datamodule)[row],
-        _keys(datamodule, number[position]),
+        targets_of(datamodule, torch.from_numpy(number)),
+        groups_of(datamodule)[datamodule.clips.row[number]],
         classifier.task.multilabel,
     )
 
@@ -237,11 +252,15 @@ def _keys(datamodule: AudioDataModule, number: Int64[np.ndarray, "clips"]) -> li
     return [(content.tobytes(), *rest) for content, *rest in zip(datamodule.hashes[clips.row], start.tolist(), labels)]
 
 
-def _require_same_clips(first: _Tested, other: _Tested) -> None:
-    if first.keys != other.keys or first.multilabel != other.multilabel:
+def _require_same_clips(first: _Chosen, other: _Chosen) -> None:
+    tasks = [one.classifier.task for one in (first, other)]
+    if tasks[0].multilabel != tasks[1].multilabel:
+        raise DataError(f"--against {other.path}: has several labels for each clip, or {first.path} has; name another")
+    if first.keys != other.keys:
+        common = len({*first.keys} & {*other.keys})
         raise DataError(
-            f"--against {other.model}: tested on other clips ({len(other.keys):,}) than {first.model} "
-            f"({len(first.keys):,}); name the same data for both with data=NAME data.root=DIR"
+            f"--against {other.path}: its {len(other.keys):,} test clips are not the {len(first.keys):,} of "
+            f"{first.path} ({common:,} in common); name the same data for both with data=NAME data.root=DIR"
         )
 
 

@@ -37,6 +37,7 @@ class Figure:
         value: value of the metric.
         low, high: ends of the interval; None if unknown.
         condition: condition of the robustness benchmark, such as ``white noise, 10 dB SNR``; empty otherwise.
+        clips: number of clips of the robustness benchmark; None otherwise.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Figure:
     low: float | None = None
     high: float | None = None
     condition: str = ""
+    clips: int | None = None
 
 
 def card_contents(checkpoint: Path) -> dict[str, Any]:
@@ -215,7 +217,8 @@ def _robustness(file: Path) -> list[Figure]:
 
     def figure(row: Mapping[str, Any]) -> Figure:
         low, high = (None if row.get(end) is None else float(row[end]) for end in ("low", "high"))
-        return Figure(str(row["metric"]), float(row["score"]), low, high, str(row["condition"]))
+        clips = None if row.get("num_clips") is None else int(row["num_clips"])
+        return Figure(str(row["metric"]), float(row["score"]), low, high, str(row["condition"]), clips)
 
     try:
         return [figure(row) for row in json.loads(read_text(file))[:MOST_ROWS]]

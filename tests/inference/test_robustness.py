@@ -73,8 +73,9 @@ def test_two_classifiers_on_the_same_clips(trained: Path) -> None:
 def test_different_test_clips_are_rejected(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keys, lengths = module._keys, iter([9, 8])
     monkeypatch.setattr(module, "_keys", lambda datamodule, number: keys(datamodule, number)[: next(lengths)])
+    monkeypatch.setattr(module, "_tested", lambda *_: pytest.fail("tested before the clips were compared"))
     best, last = trained / "checkpoints/best.ckpt", trained / "checkpoints/last.ckpt"
-    with pytest.raises(DataError, match=r"tested on other clips \(8\) than .* \(9\); name the same data for both"):
+    with pytest.raises(DataError, match=r"its 8 test clips are not the 9 of .* \(8 in common\); name the same data"):
         robustness(best, against=last, only=["level"])
 
 

@@ -101,7 +101,7 @@ def test_no_absolute_path_is_in_the_card(folder: Path, tiny_urbansound8k: Path) 
 
 def test_robustness_and_energy_are_shown_if_measured(folder: Path) -> None:
     rows = [
-        {"condition": "noise at 10 dB", "metric": "accuracy", "score": 0.5, "low": 0.4, "high": 0.6},
+        {"condition": "noise at 10 dB", "metric": "accuracy", "score": 0.5, "low": 0.4, "high": 0.6, "num_clips": 3},
         {"condition": "MP3|64 kbit/s", "metric": "f1_macro", "score": 0.25},
     ]
     (folder / "robustness.json").write_text(json.dumps(rows))
@@ -109,6 +109,7 @@ def test_robustness_and_energy_are_shown_if_measured(folder: Path) -> None:
     (folder / "energy.json").write_text(json.dumps(energy))
     _, sections = parts(write_model_card(folder).read_text(encoding="utf-8"))
     assert "| noise at 10 dB | accuracy | 0.500 | 0.400 to 0.600 |" in sections["Robustness"]
+    assert "3 of the test clips, drawn at random." in sections["Robustness"]
     assert "| MP3\\|64 kbit/s | f1 macro | 0.250 |  |" in sections["Robustness"]
     assert "0.0125 kWh in 60 s of training, as codecarbon 3.0 estimates it" in " ".join(sections["Energy"].split())
     (folder / "energy.json").write_text(json.dumps({**energy, "emissions_kg": 0.005, "country": "DEU"}))
