@@ -320,10 +320,10 @@ def _of_folder(path: Path) -> Path:
     best = RunFolder(path).best
     if best.exists():
         return best
+    if (path / MODEL).is_file():  # a finished fit, or the files of a model from the hub
+        return path / MODEL
     if not (path / FIT_STATE).exists() and not (path / FIT).exists():
         raise CheckpointError(
             f"{path}: no checkpoints/best.ckpt in it; name the folder of a run or of a fit, or a .ckpt file"
         )
-    if not (path / MODEL).exists():
-        raise CheckpointError(f"{path}: the fit is not finished (no {MODEL} in it); continue it with the same command")
-    return path / MODEL
+    raise CheckpointError(f"{path}: the fit is not finished (no {MODEL} in it); continue it with the same command")

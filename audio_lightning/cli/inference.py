@@ -36,7 +36,10 @@ Checkpoint = Annotated[
 ]
 Recordings = Annotated[list[Path], typer.Argument(help="Files, and folders that are searched for recordings.")]
 CheckpointOrOnnx = Annotated[
-    Path, typer.Argument(metavar="RUN_DIR_or_CKPT", help="Folder of a run or a fit, checkpoint file, or .onnx file.")
+    Path,
+    typer.Argument(
+        metavar="RUN_DIR_or_CKPT", help="Folder of a run or a fit, checkpoint file, .onnx file, or hf://OWNER/NAME."
+    ),
 ]
 RecordingsOrTable = Annotated[
     list[Path], typer.Argument(help="Files, and folders that are searched; or one table of recordings.")

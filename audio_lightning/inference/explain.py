@@ -1,5 +1,6 @@
 """Explanations of predictions: relevance over time and frequency, and the sound with and without the relevant part."""
 
+import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from audio_lightning.inference.windows import BATCH_SIZE, batches
 
 Method = Literal["gradcam", "occlusion"]
 
-FILES = ("relevance.png", "marked.wav", "without.wav", "explanation.json")
+FILES = ("relevance.png", "marked.wav", "without.wav", "explanation.json", "relevance.npz")
 """Files of :func:`write_explanation`."""
 
 MARKED_SHARE = 0.1
@@ -231,7 +232,7 @@ def find_window(classifier: Classifier, path: Path, class_index: int | None) -> 
 
 
 def write_explanation(folder: Path, found: Explanation, neighbours: list[Neighbour]) -> list[Path]:
-    """Write a figure, the sound with and without the marked tenth, and a JSON file; return the paths."""
+    """Write a figure, the sound with and without the marked tenth, a JSON file and the arrays; return the paths."""
     plane, rate = found.plane, found.plane.sample_rate
     files = [folder / name for name in FILES]
     levels = plane.levels(torch.from_numpy(found.samples)).numpy()
@@ -257,6 +258,15 @@ def write_explanation(folder: Path, found: Explanation, neighbours: list[Neighbo
             "nearest_training_clips": [vars(neighbour) for neighbour in neighbours],
         },
     )
+    arrays = io.BytesIO()
+    np.savez_compressed(
+        arrays,
+        relevance=found.relevance,
+        marked=found.marked,
+        band_edges_hz=plane.edges.numpy(),
+        frame_seconds=np.array(plane.hop_length / rate),
+    )
+    write_bytes(files[4], arrays.getvalue())
     return files
 
 

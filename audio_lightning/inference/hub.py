@@ -30,6 +30,9 @@ STATUS = re.compile(r"\d{3} Client Error")
 SECONDS_TO_ANSWER = 10.0
 """Timeout of the request for a model's metadata, in seconds."""
 
+UNREACHABLE = {"ConnectionError", "ConnectTimeout", "OfflineModeIsEnabled", "Timeout", "TransportError"}
+"""Errors without an answer of the hub: classes of huggingface_hub and of the HTTP clients of its versions."""
+
 LEFT_OUT: Mapping[str, Any] = {"logger": {}, "trusted_modules": None}
 """Private keys of a configuration (accounts, addresses, modules), and the values that replace them."""
 
@@ -213,6 +216,8 @@ def _refused(what: str, remedy: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise ConfigError(f"{what}: huggingface_hub is not installed; pip install 'audio-lightning[hub]'") from error
     except Exception as error:  # the package and its HTTP client have no common base class of errors
+        if UNREACHABLE & {cls.__name__ for cls in type(error).__mro__}:
+            remedy = "check the network; without it, only models that were downloaded before can be used"
         lines = (line.strip() for line in str(error).splitlines() if not STATUS.match(line))
         reason = next(filter(None, lines), type(error).__name__)
         raise ConfigError(f"{what}: the hub cannot be used ({reason}); {remedy}") from error

@@ -217,7 +217,8 @@ def choose_thresholds(
 
 def _described(found: Operation, raw: bool) -> str:
     right = "none" if math.isnan(found.precision) else f"{100 * found.precision:.1f} %"
+    shown = math.floor(found.threshold * 1e6) / 1e6  # rounded down, so that the same clips reach it if it is typed
     return (
-        f"threshold {found.threshold:.3f}{' before calibration' * raw}: {100 * found.coverage:.1f} % of {found.clips} "
+        f"threshold {shown:g}{' before calibration' * raw}: {100 * found.coverage:.1f} % of {found.clips} "
         f"validation clips reach it, and {right} of these are predicted correctly"
     )

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 from untrained import CNN, write_member
@@ -27,7 +28,19 @@ def test_a_recording(trained: Path, recording: Path, tmp_path: Path, monkeypatch
     assert "without the marked tenth" in out
     assert "(gradcam)" in out.replace("\n", " ")
     written = out.splitlines()[-1].removeprefix("written: ").split(", ")
-    assert [Path(name).name for name in written] == ["relevance.png", "marked.wav", "without.wav", "explanation.json"]
+    assert [Path(name).name for name in written] == [
+        "relevance.png",
+        "marked.wav",
+        "without.wav",
+        "explanation.json",
+        "relevance.npz",
+    ]
+    with np.load(tmp_path / "explanation_1000-0-0-0/relevance.npz") as arrays:
+        bands, frames = arrays["relevance"].shape
+        assert arrays["marked"].shape == (bands, frames)
+        assert arrays["band_edges_hz"].shape == (bands + 1,)
+        assert 0 < arrays["marked"].sum() <= round(0.1 * bands * frames)
+        assert 0 < float(arrays["frame_seconds"]) < 0.1
     plain = json.loads((tmp_path / "explanation_1000-0-0-0/explanation.json").read_text())
     assert len(plain["nearest_training_clips"]) == 3
     assert all(clip["path"] in out for clip in plain["nearest_training_clips"])

@@ -272,6 +272,7 @@ def test_missing_network_is_reported_in_one_line(
         code, _, error = invoke(*arguments)
         assert code == 2
         assert "Connection refused" in one_line(error)
+        assert "check the network" in one_line(error)
     assert time.monotonic() - started < 20  # huggingface_hub alone tries for 24 s to download a file
 
 
@@ -282,6 +283,14 @@ def test_downloaded_models_are_available_offline(
     assert invoke("predict", "hf://a/b", sound)[0] == 0
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert invoke("predict", "hf://a/b", sound)[0] == 0
+
+
+def test_a_downloaded_folder_is_a_model(tmp_path: Path, sound: Path) -> None:
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    write_member(folder / "model.ckpt", *CNN)
+    (folder / "README.md").write_text("a card")
+    assert invoke("predict", folder, sound)[0] == 0
 
 
 def test_missing_package_is_reported(sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
