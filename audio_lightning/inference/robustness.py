@@ -255,7 +255,10 @@ def _keys(datamodule: AudioDataModule, number: Int64[np.ndarray, "clips"]) -> li
 def _require_same_clips(first: _Chosen, other: _Chosen) -> None:
     tasks = [one.classifier.task for one in (first, other)]
     if tasks[0].multilabel != tasks[1].multilabel:
-        raise DataError(f"--against {other.path}: has several labels for each clip, or {first.path} has; name another")
+        raise DataError(
+            f"--against {other.path}: of it and {first.path}, one has a single label for each clip, the other several; "
+            "name a classifier of the same kind"
+        )
     if first.keys != other.keys:
         common = len({*first.keys} & {*other.keys})
         raise DataError(

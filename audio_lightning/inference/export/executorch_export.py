@@ -50,7 +50,7 @@ def open_pte(content: bytes) -> Predict:
     def probabilities(clips: Float[np.ndarray, "1 samples"]) -> Float[np.ndarray, "1 classes"]:
         try:
             (found,) = method.execute([torch.from_numpy(np.ascontiguousarray(clips))])
-        except Exception as error:  # see above
+        except Exception as error:  # no common base class here either
             raise refusal(f"ExecuTorch's runtime cannot run it beside torch {torch.__version__}", error) from error
         return found.numpy().copy()  # the next call overwrites it
 
