@@ -1,6 +1,7 @@
 """Sound event detection in recordings of any length, one after the other or in parallel processes."""
 
 import functools
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from audio_lightning.classifier.base import Classifier
 from audio_lightning.core.cores import cores
 from audio_lightning.core.errors import AudioError, ConfigError
 from audio_lightning.core.files import written_whole
+from audio_lightning.core.parent import end_with_parent
 from audio_lightning.core.utf8 import as_utf8
 from audio_lightning.inference.event_tables import COLUMNS, ENDINGS, EventTable, Format, event_table
 from audio_lightning.inference.events import Event, EventFinder, EventSettings
@@ -287,5 +289,6 @@ def _work(processes: Processes, plan: DetectionPlan, kind: Format, job: Job) -> 
 
 @functools.lru_cache(maxsize=1)
 def _loaded(checkpoint: Path, device: str, trust: tuple[str, ...]) -> Classifier:
-    """Load the classifier once per process."""
+    """Load the classifier once per worker process, which ends with the main process."""
+    end_with_parent(os.getppid())
     return load_classifier(checkpoint, device, trust=trust)

@@ -4,24 +4,22 @@
 """
 
 import json
-import os
 import sys
-import threading
-import time
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from audio_lightning.config import trusting
 from audio_lightning.core.errors import UserError
+from audio_lightning.core.parent import end_with_parent
 from audio_lightning.run_folder import RunFolder
 
 
 def main() -> int:
     """Read the job from the standard input, and train as one process of several."""
     job = json.load(sys.stdin)
-    threading.Thread(target=_end_with, args=(job["parent"],), daemon=True).start()
-    # After the thread has started, because this import takes seconds.
+    end_with_parent(job["parent"])
+    # After that, because this import takes seconds.
     from audio_lightning.training.run import train
 
     config = OmegaConf.create(job["config"])
@@ -34,13 +32,6 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
-
-
-def _end_with(parent: int) -> None:
-    """End this process when the first process has ended for any reason."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 if __name__ == "__main__":
