@@ -2,32 +2,41 @@
 
 DATA is a folder with speech_commands, urbansound8k and instruments. Each variant is `experiment=fast` with one change,
 trained on grouped splits (by speaker, source recording or note) without a validation split; seeds from 10 on, which no
-other table uses, because settings were chosen on these splits. All variants have the same number of optimizer steps;
-processor seconds are those of the whole command, on one thread each. A variant is compared with `experiment=fast` on
-the same seeds: mean difference of the test accuracy, and its smallest and largest value.
+other table uses, because settings were chosen on these splits. Variants have the same number of optimizer steps unless
+they say otherwise. A variant is compared with `experiment=fast` on the same seeds: the mean difference of the test
+accuracy in points, and its cost, the ratio of the processor seconds of the whole commands, on one thread each.
 
-What OUT already has is not trained again. ``OUT/ablation.csv`` has a row for each variant and set. Variants with
-optimizers of `pytorch-optimizer` are left out without that package, and listed.
+What OUT already has is not trained again, nor what benchmarks/ablation.csv has. ``--publish`` writes all results to
+that file, and a table of them for the docs. Variants with optimizers of `pytorch-optimizer` are left out without that
+package, and listed.
 """
 
 import argparse
-import csv
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from time_to_accuracy import SETS, DataSet, Job, Program, Result, ours, processor, run
+from publishing import PROJECT, publish
+from time_to_accuracy import SETS, DataSet, Job, Program, Result, ours, read_results, run, write_rows
 
+KNOWN = PROJECT / "benchmarks" / "ablation.csv"
 BASE = "experiment=fast"
 MASKS = "audio_lightning.augment.spec_augment.SpecAugment"
 OWN = "benchmarks.ablation_models"
 
+Results = Mapping[tuple[str, str, int], Result]
+"""By variant, set and seed."""
+
 
 def model(name: str) -> list[str]:
     return [f"model._target_={OWN}.{name}", f"trusted_modules=[{OWN}]"]
+
+
+def callback(name: str) -> list[str]:
+    return [f"+callbacks.tried._target_={OWN}.{name}", f"trusted_modules=[{OWN}]"]
 
 
 def library(name: str, rate: float) -> list[str]:
@@ -44,6 +53,7 @@ VARIANTS: dict[str, list[str]] = {
     "one-cycle schedule": ["scheduler=onecycle"],
     "EMA of the weights": ["callbacks=ema", "callbacks.ema.decay=0.98"],
     "mean of the last weights (SWA)": ["callbacks=swa"],
+    "lookahead": callback("Lookahead"),
     "Dirac initialization": model("DiracPANNs"),
     "orthogonal initialization": model("OrthogonalPANNs"),
     "fixed first convolution": model("WhitenedPANNs"),
@@ -55,33 +65,60 @@ VARIANTS: dict[str, list[str]] = {
     "batches of half the size": ["data.batch_size=16"],
     "batches of 64": ["data.batch_size=64"],
     "no mixup": ["augment.pairs.mixup.p=0"],
+    "no mixup in the last quarter": callback("NoMixupAtTheEnd"),
     "no change of speed": ["augment.waveform.speed.p=0"],
     "no augmentation": ["augment=none"],
     "spectrogram masks": [f"+augment.spectrogram.masks={{_target_: {MASKS}}}"],
     "no label smoothing": ["loss.label_smoothing=0"],
+    "focal loss": ["loss=focal"],
+    "1,000 steps": ["target_steps=1000"],
+    "2,000 steps (`experiment=good`)": ["target_steps=2000"],
+    "four networks, 1,000 steps": ["ensemble.num_members=4", "target_steps=1000"],
+    "half as many channels, 600 steps": ["model.channels=[12,24,48,96]", "target_steps=600"],
     "a frame every 20 ms": ["feature.hop_seconds=0.02"],
     "80 bands, windows of 64 ms, a frame every 25 ms": [
         "feature.n_mels=80", "feature.window_seconds=0.064", "feature.hop_seconds=0.025"
     ],
     "bfloat16": ["trainer.precision=bf16-mixed"],
     "`torch.compile`": ["compile=true"],
+    "classes sampled evenly": ["data.sampling=balanced"],
+    "clips sampled evenly": ["data.sampling=uniform"],
 }  # fmt: skip
 """Overrides of each variant."""
 
 
-def compare(name: str, variant: str, found: Sequence[Result], base: Sequence[Result]) -> dict[str, str]:
-    """Row of the table for a variant on a set, given its results and those of the base, of the same seeds."""
-    gains = [100 * (one.accuracy - other.accuracy) for one, other in zip(found, base, strict=True)]
-    spread = f" ({min(gains):+.1f} to {max(gains):+.1f})" if len(gains) > 1 else ""
+def points(gain: float) -> str:
+    """A difference with its sign, without a negative zero."""
+    return f"{round(gain, 1) + 0.0:+.1f}"
+
+
+def seeds_of(variant: str, results: Results) -> list[int]:
+    """Seeds that a variant has been trained with on all sets."""
+    seeds = sorted({seed for program, _, seed in results if program == variant})
+    return [seed for seed in seeds if all((variant, name, seed) in results for name in SPLITS)]
+
+
+def row(variant: str, results: Results) -> dict[str, str]:
+    """Row of the table for a variant: its results, and what it gains and costs on the same seeds."""
+    seeds = seeds_of(variant, results)
+    found, base = ({name: [results[one, name, seed] for seed in seeds] for name in SPLITS} for one in (variant, BASE))
+    cells = {name: f"{statistics.mean(one.accuracy for one in found[name]):.3f}" for name in SPLITS}
+    gains = [
+        statistics.mean(100 * (one.accuracy - other.accuracy) for one, other in zip(found[name], base[name]))
+        for name in SPLITS
+    ]
+    if variant != BASE:
+        cells = {name: f"{cell} ({points(gain)})" for (name, cell), gain in zip(cells.items(), gains)}
+    seconds = [sum(one.processor_seconds for each in some.values() for one in each) for some in (found, base)]
     return {
-        "variant": variant,
-        "data": name,
-        "accuracy": f"{statistics.mean(one.accuracy for one in found):.3f}",
-        "gain in points": "" if variant == BASE else f"{statistics.mean(gains):+.1f}{spread}",
-        "processor seconds": f"{statistics.median(one.processor_seconds for one in found):.0f}",
-        "seed": ", ".join(str(one.seed) for one in found),
-        "split": next(line for line in SPLITS[name].lines if line.startswith("data.split")),
-        "hardware": f"one thread of {processor()}",
+        "change": variant,
+        **cells,
+        "mean gain": "" if variant == BASE else points(statistics.mean(gains)),
+        "cost": f"{seconds[0] / seconds[1]:.2f}",
+        "seed": ", ".join(map(str, seeds)),
+        "data": "13 words of Speech Commands, UrbanSound8K, instruments",
+        "split": "`data.split=speaker` for words, `grouped` for the others",
+        "hardware": f"one thread of {next(iter(results.values())).machine}",
         "command": "`python benchmarks/ablation.py DATA OUT`",
     }
 
@@ -103,37 +140,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with speech_commands, urbansound8k and instruments")
     parser.add_argument("out", type=Path, help="folder of the trainings and results")
-    parser.add_argument("--sets", nargs="+", choices=SPLITS, default=[*SPLITS])
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[*VARIANTS])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[10, 11])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[10])
+    parser.add_argument("--publish", action="store_true", help="write the results into this repository")
     parser.add_argument("--workers", type=int, default=1, help="number of trainings at the same time")
     arguments = parser.parse_args()
     out, data = arguments.out.resolve(), arguments.data.resolve()
     missing = [] if find_spec("pytorch_optimizer") else ["SOAP", "schedule-free AdamW"]
-    chosen = dict.fromkeys([BASE, *(name for name in arguments.variants if name not in missing)])
-    rows = []
+    results = {(one.program, one.set, one.seed): one for one in (read_results(KNOWN) if KNOWN.is_file() else [])}
     with ThreadPoolExecutor(arguments.workers) as pool:
-        jobs = {
-            (name, variant, seed): pool.submit(
+        waiting = [
+            pool.submit(
                 run,
                 Job(variant, name, seed, 1.0, out / name / folder_name(variant) / f"seed-{seed}"),
                 program(variant, data),
                 SPLITS[name],
                 1,
             )
-            for variant in chosen
-            for name in arguments.sets
             for seed in arguments.seeds
-        }
-        for variant in chosen:
-            for name in arguments.sets:
-                found = [[jobs[name, one, seed].result() for seed in arguments.seeds] for one in (variant, BASE)]
-                rows.append(compare(name, variant, *found))
-                print(" | ".join(rows[-1].values()), flush=True)
-    with (out / "ablation.csv").open("w", newline="") as target:
-        writer = csv.DictWriter(target, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+            for variant in dict.fromkeys([BASE, *arguments.variants])
+            for name in SPLITS
+            if variant not in missing and (variant, name, seed) not in results
+        ]
+        for one in waiting:
+            found = one.result()
+            results[found.program, found.set, found.seed] = found
+            print("{set} {program} seed {seed}: {accuracy:.3f}".format(**asdict(found)), flush=True)
+            write_rows(list(results.values()), out / "results.csv")
+    rows = [row(variant, results) for variant in VARIANTS if seeds_of(variant, results)]
+    for one in rows:
+        print(" | ".join([*one.values()][:7]))
+    if arguments.publish:
+        write_rows(list(results.values()), KNOWN)
+        publish("ablation", rows)
     if missing:
         print(f"not here: {', '.join(missing)} (pip install pytorch-optimizer)")
 

@@ -1,6 +1,7 @@
-"""PANNs with other initial weights, which `ablation.py` compares with."""
+"""Networks and callbacks that `ablation.py` compares with."""
 
 import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from audio_lightning.models.panns import PANNs
@@ -45,3 +46,37 @@ class WhitenedPANNs(PANNs):
             count = min(len(both), first.out_channels)
             first.weight[:count] = both[:count, None]
         first.weight.requires_grad_(False)
+
+
+class Lookahead(Callback):
+    """Lookahead (Zhang et al. 2019, arXiv 1907.08610) as airbench has it: slow weights pull the weights back.
+
+    Every ``every`` steps, the slow weights move towards the weights, and the weights are set to them. The slow weights
+    keep ``0.95 ** every`` of themselves at the end of the training, and less before: times the cube of the share of
+    the steps that are done.
+    """
+
+    def __init__(self, every: int = 5) -> None:
+        self.every = every
+        self.slow: list[torch.Tensor] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.slow = [value.detach().clone() for value in pl_module.parameters()]
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *batch: object) -> None:
+        step = trainer.global_step
+        if step % self.every == 0:
+            kept = 0.95**self.every * (step / trainer.estimated_stepping_batches) ** 3
+            weights = list(pl_module.parameters())
+            torch._foreach_lerp_(self.slow, weights, 1 - kept)
+            torch._foreach_copy_(weights, self.slow)
+
+
+class NoMixupAtTheEnd(Callback):
+    """No mixup in the last quarter of the epochs."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.current_epoch >= 0.75 * trainer.max_epochs:
+            for mixing in pl_module.augmentation.pairs:
+                mixing.p = 0.0

@@ -1,4 +1,4 @@
-"""Trials an hour of fused trials and of separate processes: `python benchmarks/fused.py [--fuse 2,4,8] [--json FILE]`.
+"""Trials an hour of fused trials and of separate processes: `python benchmarks/fused.py [--fuse 2,4,8] [--publish]`.
 
 The same trials of one network on the demo data, which differ in their seed, by `python sweep.py` with `sweep.fuse=1`
 (a process for each trial, one on each core) and with larger groups: in one process that has all cores, and in a process
@@ -22,7 +22,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-PROJECT = Path(__file__).resolve().parents[1]
+from publishing import PROJECT, hardware, publish
+
 sys.path.insert(0, str(PROJECT))
 
 PAGE = PROJECT / "docs/how-to/fused-trials.md"
@@ -119,6 +120,27 @@ def write(found: Sequence[Measured], file: Path | None) -> None:
         file.write_text(json.dumps([asdict(one) for one in found], indent=2) + "\n", encoding="utf-8")
 
 
+def publish_table(found: Sequence[Sequence[Measured]]) -> None:
+    """Write the table of the docs."""
+    rows = [
+        {
+            "trials": f"`{one.settings}`",
+            "fused": "separate" if one.fuse == 1 else str(one.fuse),
+            "processes": str(one.at_once),
+            "trials an hour": f"{one.trials_an_hour:.0f}",
+            "factor": f"{one.trials_an_hour / each[0].trials_an_hour:.2f}",
+            "data": "demo",
+            "split": "as the demo has it",
+            "seed": f"0 to {each[0].trials - 1}",
+            "hardware": hardware(),
+            "command": "`python benchmarks/fused.py`",
+        }
+        for each in found
+        for one in each
+    ]
+    publish("fused", rows)
+
+
 def table() -> list[str]:
     """Rows of the table of architectures, in Markdown."""
     rows = ["| `model=` | fused | |", "|---|---|---|"]
@@ -179,7 +201,10 @@ def main() -> None:
     parser.add_argument("--fuse", default="2,4,8", help="sizes of groups")
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=5)
-    parser.add_argument("--model", default="cnn", help="with further overrides behind commas: cnn,data.batch_size=16")
+    parser.add_argument(
+        "--models", nargs="+", default=["cnn"], help="each with further overrides behind commas: cnn,data.batch_size=16"
+    )
+    parser.add_argument("--publish", action="store_true", help="write the table of the docs")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     parser.add_argument("--table", action="store_true", help="write the table of architectures instead")
     arguments = parser.parse_args()
@@ -188,9 +213,13 @@ def main() -> None:
         return
     sizes = [int(size) for size in arguments.fuse.split(",")]
     ways = [Way(1, cores())] + [Way(size, at_once) for size in sizes for at_once in sorted({1, cores()})]
-    model, *more = arguments.model.split(",")
-    settings = [f"model={model}", f"trainer.max_epochs={arguments.epochs}", "trainer=cpu", *more]
-    write(compare(ways, arguments.trials, settings), arguments.json)
+    found = []
+    for model in arguments.models:
+        settings = [*f"model={model}".split(","), f"trainer.max_epochs={arguments.epochs}", "trainer=cpu"]
+        found.append(compare(ways, arguments.trials, settings))
+    write([one for each in found for one in each], arguments.json)
+    if arguments.publish:
+        publish_table(found)
 
 
 if __name__ == "__main__":

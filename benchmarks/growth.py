@@ -8,7 +8,8 @@
 * ``workers``: trials an hour of a sweep's own process with 1 to 64 workers whose trials only wait, over those of ideal
   workers.
 
-Nothing is measured twice: a row that OUT/growth.csv has is kept. ``OUT/growth.png`` has a curve for each.
+Nothing is measured twice: a row that OUT/growth.csv has is kept. ``OUT/growth.png`` has a curve for each. ``--publish``
+writes benchmarks/results/growth.csv, from which the docs have their curves.
 """
 
 import argparse
@@ -20,13 +21,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+from publishing import PROJECT, RESULTS, hardware
 
-PROJECT = Path(__file__).resolve().parents[1]
+TABLE = RESULTS / "growth.csv"
 CLIPS = (1_000, 10_000, 100_000, 1_000_000)
 TRIALS = (10, 100, 1_000, 10_000)
 WORKERS = (1, 2, 4, 8, 16, 32, 64)
@@ -213,7 +216,7 @@ PARTS: dict[str, tuple[Callable[[int, Path], Iterator[Row]], tuple[int, ...]]] =
 }
 
 
-def draw(rows: list[Row], file: Path) -> None:
+def draw(rows: Sequence[Row], file: Path | BinaryIO, format: str = "png") -> None:
     """A panel for each part and unit, both axes logarithmic."""
     from matplotlib.figure import Figure
 
@@ -227,24 +230,35 @@ def draw(rows: list[Row], file: Path) -> None:
         axes.set_yscale("log" if unit else "linear")
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.savefig(file, dpi=150)
+    figure.savefig(file, dpi=150, format=format)
+
+
+def read_rows(file: Path) -> list[Row]:
+    with file.open(newline="") as source:
+        return [
+            Row(row["part"], row["what"], int(row["size"]), float(row["value"]), row["unit"])
+            for row in csv.DictReader(source)
+        ]
+
+
+def write_rows(rows: Sequence[Row], file: Path, **more: str) -> None:
+    """Write the rows, each with further columns."""
+    with file.open("w", newline="") as target:
+        writer = csv.DictWriter(target, [*(field.name for field in fields(Row)), *more])
+        writer.writeheader()
+        writer.writerows(asdict(row) | more for row in rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=[*PARTS])
+    parser.add_argument("--publish", action="store_true", help="write the rows into this repository")
     parser.add_argument("--largest", type=int, help="leave out larger sizes")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     table = arguments.out / "growth.csv"
-    rows: list[Row] = []
-    if table.exists():
-        with table.open(newline="") as file:
-            rows = [
-                Row(row["part"], row["what"], int(row["size"]), float(row["value"]), row["unit"])
-                for row in csv.DictReader(file)
-            ]
+    rows = read_rows(table) if table.exists() else []
     for part in arguments.parts:
         measure, sizes = PARTS[part]
         for size in sizes:
@@ -256,11 +270,11 @@ def main() -> None:
                 for row in measure(size, Path(folder)):
                     rows.append(row)
                     print(f"{row.part}, {row.what}, {row.size:,}: {row.value:.3f} {row.unit}", flush=True)
-            with table.open("w", newline="") as file:
-                writer = csv.DictWriter(file, [field.name for field in fields(Row)])
-                writer.writeheader()
-                writer.writerows(asdict(row) for row in rows)
+            write_rows(rows, table)
     draw(rows, arguments.out / "growth.png")
+    if arguments.publish:
+        command = "`python benchmarks/growth.py OUT --publish`"
+        write_rows(rows, TABLE, data="generated", split="none", seed="none", hardware=hardware(), command=command)
 
 
 if __name__ == "__main__":

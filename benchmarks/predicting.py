@@ -1,4 +1,4 @@
-"""How fast a classifier predicts: `python benchmarks/predicting.py [--files 2000] [--hours 2] [--models cnn panns]`.
+"""How fast a classifier predicts: `python benchmarks/predicting.py [--files 2000] [--hours 2] [--publish]`.
 
 Short files (1 s) and a long recording are generated, and networks trained on the demo data for one epoch. For each
 network:
@@ -9,7 +9,7 @@ network:
   ``import torch``.
 
 Measurements take turns, and the median over the rounds is shown. Threads are those of the machine unless
-``OMP_NUM_THREADS`` says otherwise.
+``OMP_NUM_THREADS`` says otherwise. ``--publish`` writes benchmarks/results/predicting.csv.
 """
 
 import argparse
@@ -24,9 +24,12 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from publishing import PROJECT, hardware, publish
 
-PROJECT = Path(__file__).resolve().parents[1]
 RATE = 16000
+
+Row = tuple[str, str, str, str]
+"""Network, what was measured, the median, and its share of the network alone."""
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -76,6 +79,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=["cnn", "panns"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--publish", action="store_true", help="write the table of the docs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -86,17 +90,25 @@ def main() -> None:
         starts: dict[str, list[float]] = {}
         for _ in range(arguments.rounds):
             line = [sys.executable, "-c", "import torch"]
-            starts.setdefault("import torch", []).append(seconds(lambda line=line: subprocess.run(line, check=True)))
+            starts.setdefault("`import torch`", []).append(seconds(lambda line=line: subprocess.run(line, check=True)))
             for model, run in runs.items():
-                starts.setdefault(f"first row, {model}", []).append(to_first_row(run, first))
-        for what, found in starts.items():
-            print(f"{what}: {statistics.median(found):.2f} s")
+                starts.setdefault(f"`audio-lightning predict` to its first row, `{model}`", []).append(
+                    to_first_row(run, first)
+                )
+        rows = [("", what, f"{statistics.median(found):.2f} s", "") for what, found in starts.items()]
         for model, run in runs.items():
-            measure(model, run, short, long, arguments)
+            rows += measure(model, run, short, long, arguments)
+    for row in rows:
+        print(" | ".join(row))
+    if arguments.publish:
+        names = ("network", "measured", "median", "of the network alone")
+        common = {"data": f"noise: {arguments.files:,} files of 1 s, a recording of {arguments.hours:g} h"}
+        common |= {"split": "none", "seed": "0", "hardware": hardware(), "command": "`python benchmarks/predicting.py`"}
+        publish("predicting", [dict(zip(names, row, strict=True)) | common for row in rows])
 
 
-def measure(model: str, run: Path, short: Path, long: Path, arguments: argparse.Namespace) -> None:
-    """Print the clips per second of a network alone and with all that predicting takes."""
+def measure(model: str, run: Path, short: Path, long: Path, arguments: argparse.Namespace) -> list[Row]:
+    """Clips per second of a network alone and with all that predicting takes."""
     import torch
 
     from audio_lightning import load
@@ -125,9 +137,8 @@ def measure(model: str, run: Path, short: Path, long: Path, arguments: argparse.
         for what, (action, number) in numbers.items():
             rates.setdefault(what, []).append(number / seconds(action))
     ceiling = statistics.median(rates["network alone"])
-    for what, found in rates.items():
-        rate = statistics.median(found)
-        print(f"{model}, {what}: {rate:,.0f} clips/s, {rate / ceiling:.0%} of the network alone")
+    medians = {what: statistics.median(found) for what, found in rates.items()}
+    return [(f"`{model}`", what, f"{rate:,.0f} clips/s", f"{rate / ceiling:.0%}") for what, rate in medians.items()]
 
 
 if __name__ == "__main__":

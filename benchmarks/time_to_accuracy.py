@@ -11,7 +11,8 @@ thread each. Processor seconds, which hardly depend on other work on the machine
 What OUT already has is not trained again, nor what the file ``--known`` has (benchmarks/yardstick.csv). ``--publish``
 writes all results to that file, and a table of them for the docs.
 ``OUT/results.csv`` has a row for each training, ``OUT/summary.csv`` a row for each program, set and share (median and
-range over seeds), ``OUT/curves.png`` the curves. ``--others`` names the Python of an environment with librosa and
+range over seeds), ``OUT/curves.png`` the curves. Where all trainings had one thread, curves and summary show processor
+seconds, otherwise the seconds of the process. ``--others`` names the Python of an environment with librosa and
 autrainer, ``--checkout`` the folder of another version of this project (with its own environment in ``.venv``, or
 without it where this one serves); without them these programs are left out and listed as missing.
 """
@@ -20,7 +21,6 @@ import argparse
 import csv
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -30,10 +30,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import BinaryIO
 
-PROJECT = Path(__file__).resolve().parents[1]
+from publishing import PROJECT, processor, publish
+
 KNOWN = PROJECT / "benchmarks" / "yardstick.csv"
-TABLE = PROJECT / "benchmarks" / "results" / "time_to_accuracy.csv"
 SHARES = (0.125, 0.25, 0.5, 1.0)
 
 
@@ -217,17 +218,13 @@ def read_results(file: Path) -> list[Result]:
     return [Result(**{k: v if k in text else json.loads(v or "null") for k, v in row.items()}) for row in rows]
 
 
-def processor() -> str:
-    """Name of the processor."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text().splitlines() if file.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
-
-
 @dataclass(frozen=True)
 class Point:
-    """Median and range over seeds of a program on a set with a share of its epochs."""
+    """Median and range over seeds of a program on a set with a share of its epochs.
+
+    Attributes:
+        seconds: processor seconds where all trainings had one thread, otherwise those of the process.
+    """
 
     program: str
     set: str
@@ -242,10 +239,11 @@ class Point:
 
 def summarize(results: Sequence[Result]) -> list[Point]:
     found = []
+    alone = all(one.threads == 1 for one in results)
     for program, name, share in dict.fromkeys((one.program, one.set, one.share) for one in results):
         rows = [one for one in results if (one.program, one.set, one.share) == (program, name, share)]
         right = [one.accuracy for one in rows]
-        seconds = statistics.median(one.seconds for one in rows)
+        seconds = statistics.median(one.processor_seconds if alone else one.seconds for one in rows)
         found.append(Point(program, name, share, len(rows), seconds, statistics.median(right), min(right), max(right)))
     return [Point(**{**asdict(one), "pareto": is_pareto(one, found)}) for one in found]
 
@@ -273,7 +271,7 @@ def write_rows(rows: Sequence[Result] | Sequence[Point], file: Path) -> None:
         writer.writerows(asdict(row) for row in rows)
 
 
-def write_table_of(results: Sequence[Result], file: Path) -> None:
+def publish_table(results: Sequence[Result]) -> None:
     """Write the table of the docs: a row for each set, program and share."""
     rows = []
     for name, program, share in dict.fromkeys((one.set, one.program, one.share) for one in results):
@@ -296,13 +294,10 @@ def write_table_of(results: Sequence[Result], file: Path) -> None:
                 "command": "`python benchmarks/time_to_accuracy.py DATA OUT`",
             }
         )
-    with file.open("w", newline="") as target:
-        writer = csv.DictWriter(target, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: list(SETS).index(row["data"])))
+    publish("time_to_accuracy", sorted(rows, key=lambda row: list(SETS).index(row["data"])))
 
 
-def draw(points: Sequence[Point], file: Path) -> None:
+def draw(points: Sequence[Point], file: Path | BinaryIO, format: str = "png") -> None:
     """Accuracy against seconds, a panel a set; filled markers are Pareto-optimal."""
     from matplotlib.figure import Figure
 
@@ -323,11 +318,11 @@ def draw(points: Sequence[Point], file: Path) -> None:
             for one in rows:
                 face = colour if one.pareto else "white"
                 axes.plot(one.seconds, one.accuracy, "o", color=colour, markerfacecolor=face)
-        axes.set(xscale="log", xlabel="seconds from the command to the result", ylabel="test accuracy", title=name)
+        axes.set(xscale="log", xlabel="seconds from command to result", ylabel="test accuracy", title=name)
         axes.grid(alpha=0.3)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
-    figure.savefig(file, dpi=150)
+    named = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels())}
+    figure.legend(named.values(), named, loc="outside lower center", ncols=4)
+    figure.savefig(file, dpi=150, format=format)
 
 
 def tabulate(points: Sequence[Point], missing: Sequence[str]) -> None:
@@ -356,11 +351,10 @@ def programs_of(arguments: argparse.Namespace) -> tuple[dict[str, Program], list
     data, out = arguments.data.resolve(), arguments.out
     trained = ["data.train_on_validation=true"]
     own: dict[str, Program] = {
-        f"experiment={name}": ours(lambda one, name=name: [f"experiment={name}", *trained], None, data)
-        for name in ("fast", "good", "best")
+        f"experiment={name}": ours(lambda one, name=name: [*f"experiment={name}".split(), *trained], None, data)
+        for name in ("fast", "good target_steps=1000", "good", "best")
     }
     own |= {
-        "best_*": ours(lambda one: [f"experiment={one.recipe}", *trained], lambda one: one.epochs, data),
         "train.py": ours(lambda one: [], lambda one: 30, data),
         "googlenet": ours(
             lambda one: ["model=googlenet", "optimizer=adamw", "scheduler=cosine", *trained], lambda one: 24, data
@@ -431,7 +425,7 @@ def main() -> None:
     draw(points, arguments.out / "curves.png")
     if arguments.publish:
         write_rows(results, KNOWN)
-        write_table_of(results, TABLE)
+        publish_table(results)
     tabulate(points, missing)
 
 

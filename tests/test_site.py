@@ -35,7 +35,7 @@ GENERATED = {
     *api_reference.pages(),
     *(f"reference/{name}.md" for name in ("commands", "configuration", "catalog", "changelog", "contributing")),
 }
-DIRECTIVE = re.compile(r'^\{\{ table\("([\w-]+)"\) \}\}$', re.MULTILINE)
+DIRECTIVE = re.compile(r'^\{\{ (?:table|curves)\("([\w-]+)"\) \}\}$', re.MULTILINE)
 
 
 def names(paths: list[Path]) -> list[str]:

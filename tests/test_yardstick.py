@@ -14,9 +14,9 @@ def yardstick(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_points_are_medians_over_seeds_and_the_quick_and_the_accurate_are_optimal(yardstick, tmp_path: Path) -> None:
-    def rows(program: str, share: float, seconds: float, *right: float) -> list:
+    def rows(program: str, share: float, seconds: float, *right: float, threads: int = 2) -> list:
         return [
-            yardstick.Result(program, "speech", seed, share, 10, seconds + seed, one, None, "a CPU", 2, seconds)
+            yardstick.Result(program, "speech", seed, share, 10, seconds + seed, one, None, "a CPU", threads, seconds)
             for seed, one in enumerate(right)
         ]
 
@@ -33,5 +33,7 @@ def test_points_are_medians_over_seeds_and_the_quick_and_the_accurate_are_optima
     assert yardstick.seconds_to(points, 0.65) == 11
     assert yardstick.seconds_to(points, 0.75) == 101
     assert yardstick.seconds_to(points, 0.95) is None
+    on_one_thread = yardstick.summarize(rows("quick", 1.0, 10, 0.6, 0.8, 0.7, threads=1))
+    assert on_one_thread[0].seconds == 10, "processor seconds"
     yardstick.draw(points, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 1000

@@ -8,6 +8,7 @@ import api_reference
 import catalog
 import commands
 import configuration
+import curves
 import notebooks
 import releases
 import results
@@ -23,7 +24,7 @@ REPOSITORY = "https://github.com/audio-lightning/audio-lightning"
 INCLUDED = {"CHANGELOG.md": "reference/changelog.md", "CONTRIBUTING.md": "reference/contributing.md"}
 """Files of the repository that are pages of the site."""
 
-MACROS = {"table": results.render, "renamed_names": releases.renamed_names}
+MACROS = {"table": results.render, "curves": curves.render, "renamed_names": releases.renamed_names}
 """Directives of the form ``{{ name("argument") }}`` on a line of their own."""
 
 LINK = re.compile(r"(\]\()(?!\w+:|#|/)([^)\s#]+)(#[^)\s]*)?(\))")
@@ -38,7 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages |= texts
     for source, page in INCLUDED.items():
         pages[page] = _moved((PROJECT / source).read_text(encoding="utf-8"), page)
-    contents: dict[str, str | bytes] = {**pages, **pictures}
+    contents: dict[str, str | bytes] = {**pages, **pictures, **curves.pictures()}
     for path, content in contents.items():
         files.append(File.generated(config, path, content=content))
     config.nav = navigation([file.src_uri for file in files.documentation_pages()])

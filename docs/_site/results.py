@@ -42,14 +42,21 @@ def read(name: str) -> list[dict[str, str]]:
 
 def render(name: str) -> str:
     """Return the Markdown table of a result file, with a line about the provenance of its figures below."""
-    rows = read(name)
-    common = {column: rows[0][column] for column in PROVENANCE if len({row[column] for row in rows}) == 1}
+    rows, common = read(name), _common(name)
     shown = [column for column in rows[0] if column not in common]
-    facts = " · ".join(f"**{column.capitalize()}:** {common[column]}" for column in PROVENANCE if column in common)
-    source = f"`benchmarks/results/{name}.csv`"
-    caption = f"{facts} · {source}" if facts else source
     cells = [[_on_one_line(row[column]) for column in shown] for row in rows]
-    return f"{table(shown, cells)}\n\n{caption}\n{{ .provenance }}\n"
+    return f"{table(shown, cells)}\n\n{provenance(name)}"
+
+
+def provenance(name: str) -> str:
+    """Return the line about the provenance of all figures of a result file."""
+    facts = [f"**{column.capitalize()}:** {value}" for column, value in _common(name).items()]
+    return " · ".join([*facts, f"`benchmarks/results/{name}.csv`"]) + "\n{ .provenance }\n"
+
+
+def _common(name: str) -> dict[str, str]:
+    rows = read(name)
+    return {column: rows[0][column] for column in PROVENANCE if len({row[column] for row in rows}) == 1}
 
 
 def _on_one_line(cell: str) -> str:
