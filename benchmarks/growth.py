@@ -71,12 +71,12 @@ def measure_training(size: int, folder: Path) -> Iterator[Row]:
         samples = np.random.default_rng(0).normal(0, 0.1, RATE * HOUR).astype(np.float32)
         soundfile.write(file, samples, RATE)
     table = folder / f"{size}.csv"
-    starts = np.random.default_rng(size).uniform(0, HOUR - 1, size)
+    starts = np.random.default_rng(size).choice(RATE * (HOUR - 1), size, replace=False) / RATE
     with table.open("w", newline="") as target:
         writer = csv.writer(target)
         writer.writerow(("path", "label", "start", "stop"))
         writer.writerows(
-            ("noise.wav", f"class{number % 10}", f"{start:.4f}", f"{start + 0.5:.4f}")
+            ("noise.wav", f"class{number % 10}", f"{start:.6f}", f"{start + 0.5:.6f}")
             for number, start in enumerate(starts.tolist())
         )
     steps = min(100, size // 32)
